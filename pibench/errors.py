@@ -1,0 +1,70 @@
+"""The one error base: every failure that a user can cause or mend is one of these.
+
+An error carries the line that is shown, the exit code of the process and,
+where there is one, a hint with the next step. Exit codes, everywhere:
+0 fine, 1 disagreement or gate failed, 2 usage or invalid input,
+3 environment, 4 inconclusive.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller."""
+
+    OK = 0
+    DISAGREEMENT = 1
+    INVALID_INPUT = 2
+    ENVIRONMENT = 3
+    INCONCLUSIVE = 4
+
+
+class PibenchError(Exception):
+    """A failure with one line for the user, an exit code and a hint."""
+
+    exit_code: ExitCode = ExitCode.ENVIRONMENT
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def line(self) -> str:
+        """The message and the hint as the single line that is printed."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class InvalidInputError(PibenchError):
+    """A file or a value given by the user cannot be used as it is."""
+
+    exit_code = ExitCode.INVALID_INPUT
+
+    @classmethod
+    def at(
+        cls, path: Path | str, place: str | None, problem: str, *, hint: str | None = None
+    ) -> InvalidInputError:
+        """An error that names the file, the place in it (a line, a layer) and the fix."""
+        where = f"{path}: {place}" if place else str(path)
+        return cls(f"{where}: {problem}", hint=hint)
+
+
+class UnknownNetworkError(InvalidInputError):
+    """No network of the zoo and no file goes by that name."""
+
+
+class EnvironmentFault(PibenchError):
+    """This machine lacks something, or something on it failed."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class InconclusiveError(PibenchError):
+    """The evidence does not decide."""
+
+    exit_code = ExitCode.INCONCLUSIVE
