@@ -1,0 +1,59 @@
+"""The host's environment as it goes into every record: who measured, on what, how busy."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import psutil
+
+from pibench import __version__
+from pibench.records.schema import HostEnvironment
+
+CPUINFO = Path("/proc/cpuinfo")
+DEVICE_TREE_MODEL = Path("/proc/device-tree/model")
+
+
+def host_environment(*, qemu_version: str | None = None) -> HostEnvironment:
+    """This machine as it is now; what it does not tell is None.
+
+    `qemu_version` is the text of the QEMU in use, None for a run without one.
+    Memory is in bytes, the load is the kernel's one-minute average.
+    """
+    return HostEnvironment(
+        pibench_version=__version__,
+        python_version=platform.python_version(),
+        kernel=f"{platform.system()} {platform.release()}",
+        architecture=platform.machine(),
+        cpu_model=cpu_model(),
+        logical_cores=os.cpu_count(),
+        memory_bytes=psutil.virtual_memory().total,
+        load_1_minute=_load_1_minute(),
+        qemu_version=qemu_version,
+    )
+
+
+def cpu_model(cpuinfo: Path = CPUINFO, device_tree_model: Path = DEVICE_TREE_MODEL) -> str | None:
+    """The CPU's model name, on a board without one its device tree's model."""
+    for line in _text(cpuinfo).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    # The kernel ends the property with a NUL, as device trees do.
+    return _text(device_tree_model).rstrip("\0").strip() or None
+
+
+def _text(path: Path) -> str:
+    """The file's text, nothing where the kernel offers no such file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _load_1_minute() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None

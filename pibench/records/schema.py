@@ -1,0 +1,343 @@
+"""The record of one run, version 1.0: every number with its unit and where it comes from.
+
+Units stand in the field names (`_bytes`, `_ms`, `_seconds`) and, for machines,
+under the key `unit` of the JSON Schema and in `UNITS`. Bytes are bytes: nothing
+here is in MB (10^6 bytes) or MiB (2^20 bytes), those belong to a report.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, Self, get_args
+from uuid import uuid4
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+SCHEMA_VERSION: Final = "1.0"
+JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+Verdict = Literal["fit", "no-fit", "borderline", "inconclusive"]
+Target = Literal["vm", "native", "twin", "container", "sysroot", "ssh"]
+Machine = Literal["virt", "raspi3b"]
+Protocol = Literal["caffe-time", "inference"]
+Compute = Literal["real", "memory-only"]
+ProvenanceKind = Literal[
+    "measured", "emulated", "twin", "predicted", "planned", "computed", "paper", "unavailable"
+]
+
+# Each of these is either a number or, with a reason, unavailable.
+RESULT_FIELDS: Final = (
+    "parameter_count",
+    "weights_file_bytes",
+    "peak_rss_bytes",
+    "baseline_rss_bytes",
+    "network_rss_bytes",
+    "headroom_bytes",
+    "latency_ms",
+    "layers",
+    "outputs",
+)
+# Results that only a run can give, so that the target says which kind they may be.
+RUN_FIELDS: Final = ("peak_rss_bytes", "baseline_rss_bytes", "latency_ms", "layers", "outputs")
+# Results that hold the values of a computation, or the time that one took.
+COMPUTE_FIELDS: Final = ("latency_ms", "layers", "outputs")
+ON_THE_METAL: Final = ("native", "ssh")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _unit(unit: str) -> Any:
+    """A field's unit, as the extra key `unit` of its JSON Schema."""
+    return Field(json_schema_extra={"unit": unit})
+
+
+Bytes = Annotated[NonNegativeInt, _unit("byte")]
+SignedBytes = Annotated[int, _unit("byte")]
+Milliseconds = Annotated[NonNegativeFloat, _unit("ms")]
+Seconds = Annotated[NonNegativeFloat, _unit("s")]
+Count = Annotated[NonNegativeInt, _unit("1")]
+Cores = Annotated[PositiveFloat, _unit("core")]
+
+
+class Frozen(BaseModel):
+    """Immutable; a field that version 1.0 does not have is an error, NaN and infinity too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Provenance(Frozen):
+    """Where a number comes from.
+
+    measured: on a real board or natively; emulated: under QEMU; twin: on the
+    amd64 twin of the same Caffe packages; predicted: by a fitted model;
+    planned: from a static model of Caffe's allocations; computed: from the
+    network or a file, nothing was run; paper: printed there; unavailable: no
+    number, and `reason` says why.
+    """
+
+    kind: ProvenanceKind
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _unavailable_says_why(self) -> Self:
+        if self.kind == "unavailable" and not self.reason.strip():
+            raise ValueError("provenance 'unavailable' needs a reason")
+        return self
+
+
+class LayerTime(Frozen):
+    """The time of one layer; backward is None where only the forward pass ran."""
+
+    name: str
+    type: Name
+    forward_ms: Milliseconds
+    backward_ms: Milliseconds | None = None
+
+
+class OutputBlob(Frozen):
+    """The values of one output blob, condensed.
+
+    `sha256` is over the blob's float32 values, little-endian, in C order.
+    `minimum`, `maximum` and `l2_norm` are over the finite values only and None
+    where there is none; `non_finite_count` says how many were left out.
+    """
+
+    name: Name
+    shape: tuple[NonNegativeInt, ...]
+    sha256: Sha256
+    minimum: float | None = None
+    maximum: float | None = None
+    l2_norm: NonNegativeFloat | None = None
+    non_finite_count: Count = 0
+
+
+class Evidence(Frozen):
+    """What the verdict rests on.
+
+    `exit_status` is the measured process's own, as Python's subprocess gives
+    it: negative for a signal, which `signal` then repeats; both are None where
+    nobody saw the process end. `oom_kills` are lines of the kernel's log as they are, `oom_counter` is the
+    cgroup's count of kills, `fatal_message` is Caffe's glog FATAL line.
+    `memory_limit_bytes` is what was really in force: the guest's MemTotal or
+    the cgroup's limit.
+    """
+
+    summary: Name
+    exit_status: int | None = None
+    signal: PositiveInt | None = None
+    oom_kills: tuple[str, ...] = ()
+    oom_counter: Count | None = None
+    timed_out: bool = False
+    guest_died: bool = False
+    fatal_message: str | None = None
+    swap_used_bytes: Bytes | None = None
+    memory_limit_bytes: Bytes | None = None
+    elapsed_seconds: Seconds | None = None
+    notes: tuple[str, ...] = ()
+
+
+class LimitSet(Frozen):
+    """Limits of a run; None where there is no limit or it is not known."""
+
+    memory_bytes: Bytes | None = None
+    swap_bytes: Bytes | None = None
+    cores: Cores | None = None
+    threads: PositiveInt | None = None
+
+
+class Limits(Frozen):
+    """What was asked for and what was found in force: the two can differ."""
+
+    asked: LimitSet = LimitSet()
+    in_force: LimitSet = LimitSet()
+
+
+class HostEnvironment(Frozen):
+    """The machine that pibench ran on; see `pibench.records.environment`."""
+
+    pibench_version: Name
+    python_version: Name
+    kernel: Name
+    architecture: Name
+    cpu_model: str | None = None
+    logical_cores: PositiveInt | None = None
+    memory_bytes: Bytes | None = None
+    load_1_minute: Annotated[NonNegativeFloat, _unit("1")] | None = None
+    qemu_version: str | None = None
+
+
+class GuestEnvironment(Frozen):
+    """Where Caffe itself ran: inside the machine, the container or the image."""
+
+    kernel: str | None = None
+    architecture: str | None = None
+    memory_total_bytes: Bytes | None = None
+    device_tree_model: str | None = None
+    caffe_version: str | None = None
+    blas_name: str | None = None
+    blas_core_type: str | None = None
+    blas_threads: PositiveInt | None = None
+    python_version: str | None = None
+    image_lock_digest: str | None = None
+
+
+class Environment(Frozen):
+    """Host and guest; a native run has its Caffe in `guest` all the same."""
+
+    host: HostEnvironment
+    guest: GuestEnvironment = GuestEnvironment()
+
+
+class Record(Frozen):
+    """One network on one target, as it happened.
+
+    `network_rss_bytes` is the peak less the baseline (the same program with no
+    network), which is what the paper prints as RAM. `latency_ms` is the median
+    of the forward passes. `weights_file_bytes` is the caffemodel's size, where
+    none was written the size it would have. An empty `layers` or `outputs`
+    counts as unavailable.
+    """
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
+        default_factory=lambda: uuid4().hex
+    )
+    created: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    network: Name
+    network_sha256: Sha256
+    network_source: Name
+    parameter_count: Count | None
+    weights_file_bytes: Bytes | None
+    weights_sha256: Sha256 | None = None
+    repairs: tuple[str, ...] = ()
+
+    device: Name
+    target: Target
+    machine: Machine | None = None
+    protocol: Protocol
+    compute: Compute
+    batch: PositiveInt = 1
+
+    verdict: Verdict
+    evidence: Evidence
+    peak_rss_bytes: Bytes | None
+    baseline_rss_bytes: Bytes | None
+    network_rss_bytes: SignedBytes | None
+    headroom_bytes: SignedBytes | None
+    latency_ms: Milliseconds | None
+    layers: tuple[LayerTime, ...] = ()
+    repeats: Count = 1
+    outputs: tuple[OutputBlob, ...] = ()
+
+    limits: Limits = Limits()
+    environment: Environment
+    provenance: dict[str, Provenance]
+
+    @field_validator("created")
+    @classmethod
+    def _created_in_utc(cls, created: datetime) -> datetime:
+        return created.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _only_a_vm_has_a_machine(self) -> Self:
+        if (self.target == "vm") != (self.machine is not None):
+            raise ValueError("machine belongs to target 'vm', and to no other")
+        return self
+
+    @model_validator(mode="after")
+    def _each_result_has_its_provenance(self) -> Self:
+        unknown = sorted(set(self.provenance) - set(RESULT_FIELDS))
+        if unknown:
+            raise ValueError(f"provenance for fields that are no results: {', '.join(unknown)}")
+        for name in RESULT_FIELDS:
+            value, provenance = getattr(self, name), self.provenance.get(name)
+            if provenance is None:
+                raise ValueError(f"{name} has no provenance")
+            missing = value is None or value == ()
+            if missing and provenance.kind != "unavailable":
+                raise ValueError(f"{name} is missing but its provenance is {provenance.kind!r}")
+            if not missing and provenance.kind == "unavailable":
+                raise ValueError(f"{name} has a value but its provenance is 'unavailable'")
+        return self
+
+    @model_validator(mode="after")
+    def _provenance_is_possible(self) -> Self:
+        for name in RUN_FIELDS:
+            if self.provenance[name].kind == "measured" and self.target not in ON_THE_METAL:
+                raise ValueError(f"{name} cannot be 'measured' on target {self.target!r}")
+        if self.compute == "memory-only":
+            for name in COMPUTE_FIELDS:
+                if self.provenance[name].kind in ("measured", "emulated", "twin"):
+                    raise ValueError(
+                        f"{name} cannot come from a run with memory-only compute, "
+                        "which computes no values"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _network_rss_is_peak_less_baseline(self) -> Self:
+        peak, baseline, network = (
+            self.peak_rss_bytes,
+            self.baseline_rss_bytes,
+            self.network_rss_bytes,
+        )
+        if None in (peak, baseline, network):
+            return self
+        if network != (peak or 0) - (baseline or 0):
+            raise ValueError("network_rss_bytes is not peak_rss_bytes less baseline_rss_bytes")
+        return self
+
+
+def _models_within(annotation: Any) -> list[type[Frozen]]:
+    """The models that an annotation mentions, through unions, tuples and Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_within(inner)]
+
+
+def _unit_within(annotation: Any) -> str | None:
+    """The unit that an annotation carries, at whatever depth of unions."""
+    extra = getattr(annotation, "json_schema_extra", None)
+    if isinstance(extra, dict):
+        return str(extra["unit"])
+    found = (_unit_within(inner) for inner in get_args(annotation))
+    return next((unit for unit in found if unit), None)
+
+
+def _units(model: type[Frozen], prefix: str = "") -> dict[str, str]:
+    units: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        parts = (field, field.annotation)
+        unit = next((unit for unit in map(_unit_within, parts) if unit), None)
+        if unit:
+            units[prefix + name] = unit
+        for inner in _models_within(field.annotation):
+            units |= _units(inner, f"{prefix}{name}.")
+    return units
+
+
+UNITS: Final = _units(Record)
+"""Unit of every quantity of a record, by its dotted path: {"peak_rss_bytes": "byte", ...}."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of one record as it stands on its line."""
+    schema = Record.model_json_schema(mode="serialization")
+    return {
+        "$schema": JSON_SCHEMA_DIALECT,
+        "$id": f"urn:pibench:record:{SCHEMA_VERSION}",
+        **schema,
+    }

@@ -1,0 +1,225 @@
+"""The append-only store: one record per line (JSON Lines), safe against crashes and writers.
+
+A line once written is never touched again. A crash can leave a torn line at the
+end of the file: the next append starts on a line of its own, and a reader sets
+the torn one aside with a `TornLineWarning`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.records.schema import SCHEMA_VERSION, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pydantic_core import ErrorDetails
+
+
+class TornLineWarning(UserWarning):
+    """A line of a record file was cut off while it was written, and is left out."""
+
+
+class RecordStore:
+    """A file of records that only grows; several processes may append at once."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def append(self, record: Record) -> None:
+        """Write the record on a line of its own and wait until the disk has it.
+
+        Raises EnvironmentFault if the file cannot be written; what it held
+        before is then as it was.
+        """
+        line = (_line(record) + "\n").encode("ascii")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            created = not self.path.exists()
+            with _locked(self.path) as descriptor:
+                _write_whole(descriptor, line)
+            if created:
+                _sync_folder(self.path.parent)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"{self.path}: the record was not written: {error.strerror or error}",
+                hint="give a file that can be written, on a disk with room",
+            ) from error
+
+    def read(self) -> list[Record]:
+        """All records in the order they were written; see `read`."""
+        return read(self.path)
+
+
+def read(path: Path | str) -> list[Record]:
+    """The records of a file, in its order; empty lines are passed over.
+
+    A torn line is left out with a TornLineWarning. Raises InvalidInputError,
+    naming file and line, for anything else that is not a record.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError.at(
+            path, None, f"cannot be read: {error.strerror}", hint="give a file of records (JSONL)"
+        ) from error
+    # Split at line feeds only: str.splitlines would also split at U+2028 inside a name.
+    lines = enumerate(content.split(b"\n"), start=1)
+    found = (_parse(path, number, line) for number, line in lines if line.strip())
+    return [record for record in found if record is not None]
+
+
+def to_json(records: Iterable[Record]) -> str:
+    """The records as one indented JSON array, as `--json` prints it."""
+    return json.dumps([record.model_dump(mode="json") for record in records], indent=2)
+
+
+def latest(records: Sequence[Record]) -> dict[str, Record]:
+    """The last written record of each network, by the network's name."""
+    return {record.network: record for record in records}
+
+
+def _line(record: Record) -> str:
+    """ASCII only, so that a cut can never fall inside a character."""
+    return json.dumps(record.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """The file open for appending, held against other writers until the block ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        # Released with the descriptor, so a killed writer leaves no stale lock behind.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    """Append the line and sync; after a failed write (disk full) take back the part written."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        line = b"\n" + line
+    try:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file's name is only safe once its folder is synced too."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _parse(path: Path, number: int, line: bytes) -> Record | None:
+    """The record on a line, None for a torn one."""
+    place = f"line {number}"
+    try:
+        data = from_json(line)
+    except ValueError as error:
+        if _is_torn(line):
+            message = f"{path}: {place}: cut off while it was written, left out"
+            warnings.warn(message, TornLineWarning, stacklevel=3)
+            return None
+        raise InvalidInputError.at(
+            path, place, f"no valid JSON ({error})", hint="mend or remove this line"
+        ) from error
+    _check_version(path, place, data)
+    try:
+        return Record.model_validate_json(json.dumps(_reduced(data)))
+    except ValidationError as error:
+        raise InvalidInputError.at(
+            path, place, f"no record: {_first(error)}", hint="mend or remove this line"
+        ) from error
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether the line is the beginning of a JSON object and nothing more.
+
+    Some file systems leave NUL bytes where data was allocated and never written.
+    """
+    beginning = line.rstrip(b"\0")
+    if not beginning:
+        return True
+    if not beginning.lstrip().startswith(b"{"):
+        return False
+    try:
+        from_json(beginning, allow_partial=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_version(path: Path, place: str, data: Any) -> None:
+    """Refuse what is no record at all, or one of another major version."""
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, str):
+        raise InvalidInputError.at(
+            path, place, "no record: schema_version is missing", hint="mend or remove this line"
+        )
+    if version.split(".")[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
+        raise InvalidInputError.at(
+            path,
+            place,
+            f"a record of version {version!r}, this program reads {SCHEMA_VERSION}",
+            hint="use the version of pibench that wrote it",
+        )
+
+
+def _reduced(data: dict[str, Any]) -> dict[str, Any]:
+    """A record of a later minor version, less the fields that this version does not know.
+
+    Minor versions only add fields. For the current version nothing is taken
+    out, so that an unknown field is an error.
+    """
+    if data["schema_version"] == SCHEMA_VERSION:
+        return data
+    data = {**data, "schema_version": SCHEMA_VERSION}
+    try:
+        Record.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            if detail["type"] == "extra_forbidden":
+                _remove(data, detail["loc"])
+    return data
+
+
+def _remove(data: Any, location: tuple[int | str, ...]) -> None:
+    *parents, last = location
+    for key in parents:
+        data = data[key]
+    del data[last]
+
+
+def _first(error: ValidationError) -> str:
+    """The first of the errors on one line, with the number of the others."""
+    details = error.errors(include_url=False, include_context=False)
+    first = _described(details[0])
+    return first if len(details) == 1 else f"{first} (and {len(details) - 1} more)"
+
+
+def _described(detail: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in detail["loc"])
+    message = " ".join(detail["msg"].removeprefix("Value error, ").split())
+    return f"{field}: {message}" if field else message
