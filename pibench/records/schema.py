@@ -128,10 +128,10 @@ class Evidence(Frozen):
 
     `exit_status` is the measured process's own, as Python's subprocess gives
     it: negative for a signal, which `signal` then repeats; both are None where
-    nobody saw the process end. `oom_kills` are lines of the kernel's log as they are, `oom_counter` is the
-    cgroup's count of kills, `fatal_message` is Caffe's glog FATAL line.
-    `memory_limit_bytes` is what was really in force: the guest's MemTotal or
-    the cgroup's limit.
+    nobody saw the process end. `oom_kills` are lines of the kernel's log as
+    they are, `oom_counter` is the cgroup's count of kills, `fatal_message` is
+    Caffe's glog FATAL line. `memory_limit_bytes` is what was really in force:
+    the guest's MemTotal or the cgroup's limit.
     """
 
     summary: Name

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from pibench.errors import EnvironmentFault, InvalidInputError
-from pibench.records.schema import SCHEMA_VERSION, Record
+from pibench.records.schema import RESULT_FIELDS, SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -147,7 +147,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
         ) from error
     _check_version(path, place, data)
     try:
-        return Record.model_validate_json(json.dumps(_reduced(data)))
+        return Record.model_validate(_reduced(data))
     except ValidationError as error:
         raise InvalidInputError.at(
             path, place, f"no record: {_first(error)}", hint="mend or remove this line"
@@ -167,6 +167,18 @@ def _is_torn(line: bytes) -> bool:
     try:
         from_json(beginning, allow_partial=True)
     except ValueError:
+        return False
+    return not _holds_a_whole_value(beginning)
+
+
+def _holds_a_whole_value(line: bytes) -> bool:
+    """Whether a whole object is followed by something: two lines glued, say.
+
+    The partial parser stops after the first object, and takes that for a success.
+    """
+    try:
+        json.JSONDecoder().raw_decode(line.decode("utf-8", errors="replace").lstrip())
+    except json.JSONDecodeError:
         return False
     return True
 
@@ -196,8 +208,13 @@ def _reduced(data: dict[str, Any]) -> dict[str, Any]:
     if data["schema_version"] == SCHEMA_VERSION:
         return data
     data = {**data, "schema_version": SCHEMA_VERSION}
+    provenance = data.get("provenance")
+    if isinstance(provenance, dict):
+        data["provenance"] = {
+            name: provenance[name] for name in RESULT_FIELDS if name in provenance
+        }
     try:
-        Record.model_validate_json(json.dumps(data))
+        Record.model_validate(data)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             if detail["type"] == "extra_forbidden":

@@ -1,0 +1,207 @@
+"""The store: round trips, crashes in the middle of a line, several writers."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.records.store import RecordStore, TornLineWarning, latest, read, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pibench.records.schema import Record
+
+    MakeRecord = Callable[..., Record]
+
+in_one_folder = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
+)
+
+
+def line_of(record: Record) -> bytes:
+    return json.dumps(record.model_dump(mode="json")).encode("ascii")
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path, make_record: MakeRecord) -> None:
+    store = RecordStore(tmp_path / "new" / "folder" / "records.jsonl")
+    records = [make_record(), make_record(network="SqueezeNet v1.1")]
+    for record in records:
+        store.append(record)
+    assert store.read() == records
+    assert store.path.read_bytes().count(b"\n") == 2
+
+
+texts_and_numbers = st.fixed_dictionaries(
+    {
+        "network": st.text(min_size=1),
+        "repairs": st.lists(st.text(), max_size=3).map(tuple),
+        "headroom_bytes": st.integers(min_value=-(2**63), max_value=2**63),
+        "latency_ms": st.floats(min_value=0, allow_infinity=False, allow_nan=False),
+    }
+)
+
+
+@in_one_folder
+@given(changes=texts_and_numbers)
+def test_any_text_and_number_comes_back(tmp_path, make_record, changes) -> None:  # type: ignore[no-untyped-def]
+    record = make_record(**changes)
+    store = RecordStore(tmp_path / "any.jsonl")
+    store.path.unlink(missing_ok=True)
+    store.append(record)
+    assert store.read() == [record]
+
+
+@in_one_folder
+@given(data=st.data())
+def test_a_crash_anywhere_in_a_line_costs_that_line_alone(tmp_path, make_record, data) -> None:  # type: ignore[no-untyped-def]
+    before, cut, after = (make_record(network=name) for name in ("before", "cut", "after"))
+    whole = line_of(cut)
+    kept = whole[: data.draw(st.integers(min_value=1, max_value=len(whole) - 1))]
+    store = RecordStore(tmp_path / "torn.jsonl")
+    store.path.write_bytes(line_of(before) + b"\n" + kept)
+
+    with pytest.warns(TornLineWarning, match="line 2"):
+        assert store.read() == [before]
+    store.append(after)
+    with pytest.warns(TornLineWarning, match="line 2"):
+        assert store.read() == [before, after]
+    assert store.path.read_bytes().startswith(line_of(before) + b"\n" + kept + b"\n")
+
+
+def test_a_line_that_lacks_only_its_end_is_a_record(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    store = RecordStore(tmp_path / "records.jsonl")
+    first, second = make_record(network="first"), make_record(network="second")
+    store.path.write_bytes(line_of(first))
+    store.append(second)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert store.read() == [first, second]
+
+
+def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: MakeRecord) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(line_of(make_record()) + b"\n" + b'{"schema' + b"\0" * 64)
+    with pytest.warns(TornLineWarning):
+        assert len(read(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"network,verdict", "no valid JSON"),
+        (b'{"schema_version": "1.0"} {', "no valid JSON"),
+        (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "no valid JSON"),
+        (b"[1, 2]", "schema_version is missing"),
+        (b"{}", "schema_version is missing"),
+        (b'{"schema_version": "2.0"}', "a record of version '2.0', this program reads 1.0"),
+        (b'{"schema_version": "1.0"}', "no record: network: Field required (and "),
+        (b'{"schema_version": "1.7", "later": 1}', "no record: network: Field required (and "),
+    ],
+)
+def test_what_is_no_record_is_named_with_its_line(
+    tmp_path: Path, make_record: MakeRecord, line: bytes, said: str
+) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(line_of(make_record()) + b"\n\n" + line + b"\n")
+    with pytest.raises(InvalidInputError) as caught:
+        read(path)
+    assert f"{path}: line 3: " in caught.value.line()
+    assert said in caught.value.line()
+    assert "\n" not in caught.value.line()
+    assert caught.value.hint
+    assert caught.value.exit_code == ExitCode.INVALID_INPUT
+
+
+def test_a_field_that_1_0_does_not_have_is_an_error(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    path = tmp_path / "records.jsonl"
+    data = make_record().model_dump(mode="json") | {"speed": 3}
+    path.write_text(json.dumps(data))
+    with pytest.raises(InvalidInputError, match="speed: Extra inputs are not permitted"):
+        read(path)
+
+
+def test_a_later_minor_version_is_read_less_its_new_fields(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    record = make_record()
+    data = record.model_dump(mode="json") | {"schema_version": "1.4", "energy_j": 3.0}
+    data["evidence"]["throttled"] = False
+    data["layers"][0]["bytes"] = 12
+    data["provenance"]["energy_j"] = {"kind": "measured", "reason": ""}
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(data) + "\n")
+    assert read(path) == [record]
+
+
+def test_a_missing_file_is_invalid_input(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="cannot be read: No such file"):
+        read(tmp_path / "none.jsonl")
+
+
+def test_a_place_that_cannot_be_written_is_a_fault_of_the_environment(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    with pytest.raises(EnvironmentFault, match="the record was not written"):
+        RecordStore(tmp_path).append(make_record())
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(
+    tmp_path: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RecordStore(tmp_path / "records.jsonl")
+    store.append(make_record())
+    before = store.path.read_bytes()
+    write = os.write
+
+    def half_then_full(descriptor: int, data: bytes) -> int:
+        if len(data) < len(before):
+            raise OSError(28, "No space left on device")
+        return write(descriptor, bytes(data)[: len(data) // 2])
+
+    monkeypatch.setattr(os, "write", half_then_full)
+    with pytest.raises(EnvironmentFault, match="No space left on device"):
+        store.append(make_record())
+    assert store.path.read_bytes() == before
+
+
+def _append_many(path: Path, record: Record, count: int) -> None:
+    for _ in range(count):
+        RecordStore(path).append(record)
+
+
+def test_two_writers_do_not_mix_their_lines(tmp_path: Path, make_record: MakeRecord) -> None:
+    path = tmp_path / "records.jsonl"
+    fork = multiprocessing.get_context("fork")
+    writers = [
+        fork.Process(target=_append_many, args=(path, make_record(network=name), 25))
+        for name in ("a", "b")
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert sorted(record.network for record in read(path)) == ["a"] * 25 + ["b"] * 25
+
+
+def test_json_is_an_array_and_latest_takes_the_last(make_record: MakeRecord) -> None:
+    first, second = make_record(), make_record()
+    assert [item["record_id"] for item in json.loads(to_json([first, second]))] == [
+        first.record_id,
+        second.record_id,
+    ]
+    assert latest([first, second]) == {first.network: second}
+    assert json.loads(to_json([])) == []
