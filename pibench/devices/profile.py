@@ -1,0 +1,101 @@
+"""Loads the device profiles that lie beside this file as TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from pibench.errors import InvalidInputError
+
+KIB = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A board. Sizes in bytes, the clock in Hz; the `_source` fields say where a number is from.
+
+    Of `ram_bytes` the firmware takes `firmware_bytes` and the kernel
+    `kernel_bytes`; `usable_bytes` (the kernel's MemTotal) is left to programs.
+    """
+
+    id: str
+    name: str
+    aliases: tuple[str, ...]
+    soc: str
+    ram_bytes: int
+    ram_source: str
+    firmware_bytes: int
+    firmware_source: str
+    usable_bytes: int
+    usable_source: str
+    cores: int
+    cpu: str
+    clock_hz: int
+    l1_data_bytes: int
+    l1_instruction_bytes: int
+    l2_bytes: int
+    cpu_source: str
+    qemu_cpu: str
+    qemu_machine: str
+
+    @property
+    def kernel_bytes(self) -> int:
+        """What the kernel keeps for its image, page tables and reserves: the rest of the RAM."""
+        return self.ram_bytes - self.firmware_bytes - self.usable_bytes
+
+
+def names() -> tuple[str, ...]:
+    """The ids of the known devices, sorted."""
+    return tuple(sorted(_profiles()))
+
+
+def load(id_or_name: str) -> Device:
+    """The device with this id, alias or full name; upper and lower case are the same.
+
+    Raises InvalidInputError, with the known ids, if there is none.
+    """
+    wanted = id_or_name.strip().casefold()
+    for device in _profiles().values():
+        if wanted in {name.casefold() for name in (device.id, device.name, *device.aliases)}:
+            return device
+    raise InvalidInputError(
+        f"unknown device {id_or_name!r}", hint=f"the known ones are: {', '.join(names())}"
+    )
+
+
+@cache
+def _profiles() -> dict[str, Device]:
+    files = (file for file in resources.files(__package__).iterdir() if file.name.endswith(".toml"))
+    devices = (
+        _device(file.name.removesuffix(".toml"), tomllib.loads(file.read_text(encoding="utf-8")))
+        for file in files
+    )
+    return {device.id: device for device in devices}
+
+
+def _device(device_id: str, profile: dict[str, Any]) -> Device:
+    memory, cpu, qemu = profile["memory"], profile["cpu"], profile["qemu"]
+    return Device(
+        id=device_id,
+        name=profile["name"],
+        aliases=tuple(profile["aliases"]),
+        soc=profile["soc"],
+        ram_bytes=memory["ram_bytes"],
+        ram_source=memory["ram_source"],
+        firmware_bytes=memory["firmware_bytes"],
+        firmware_source=memory["firmware_source"],
+        usable_bytes=memory["usable_kib"] * KIB,
+        usable_source=memory["usable_source"],
+        cores=cpu["cores"],
+        cpu=cpu["model"],
+        clock_hz=cpu["clock_hz"],
+        l1_data_bytes=cpu["l1_data_bytes"],
+        l1_instruction_bytes=cpu["l1_instruction_bytes"],
+        l2_bytes=cpu["l2_bytes"],
+        cpu_source=cpu["source"],
+        qemu_cpu=qemu["cpu"],
+        qemu_machine=qemu["machine"],
+    )

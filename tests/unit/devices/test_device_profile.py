@@ -1,0 +1,44 @@
+"""The Raspberry Pi 3 as data, and names that are none."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pibench import devices
+from pibench.errors import ExitCode, InvalidInputError
+
+
+@pytest.mark.parametrize("name", ["rpi3b", "RPI3B", "raspi3b", " Raspberry Pi 3 Model B "])
+def test_a_device_is_found_by_id_alias_and_name(name: str) -> None:
+    assert devices.load(name).id == "rpi3b"
+
+
+def test_the_memory_of_the_pi_adds_up() -> None:
+    device = devices.load("rpi3b")
+    assert device.ram_bytes == 2**30
+    assert device.usable_bytes == 940_500 * 1024 == 963_072_000
+    assert device.usable_bytes + device.firmware_bytes + device.kernel_bytes == device.ram_bytes
+    assert 0 < device.kernel_bytes < 64 * 2**20
+
+
+def test_the_cpu_of_the_pi() -> None:
+    device = devices.load("rpi3b")
+    assert (device.cores, device.cpu, device.qemu_cpu) == (4, "cortex-a53", "cortex-a53")
+    assert device.clock_hz == 1_200_000_000
+
+
+@pytest.mark.parametrize("device_id", devices.names())
+def test_every_argued_number_has_a_source(device_id: str) -> None:
+    fields = dataclasses.asdict(devices.load(device_id))
+    sources = [value for key, value in fields.items() if key.endswith("_source")]
+    assert len(sources) == 4
+    assert all(sources)
+
+
+def test_an_unknown_device_names_the_known_ones() -> None:
+    with pytest.raises(InvalidInputError, match="unknown device 'rpi9'") as caught:
+        devices.load("rpi9")
+    assert "rpi3b" in caught.value.line()
+    assert caught.value.exit_code == ExitCode.INVALID_INPUT
