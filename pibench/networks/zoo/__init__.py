@@ -1,0 +1,5 @@
+"""The networks of the paper, one module per architecture family.
+
+Each module reads like its architecture; `pibench.networks.catalog` says which
+function with which arguments makes which row of the paper.
+"""

@@ -1,0 +1,231 @@
+"""A fluent builder of Caffe networks: one call, one layer (or the usual pair or triple).
+
+Every method that makes a layer returns the name of its top blob and takes as its
+bottom, unless told otherwise, the top made last. Activations are N x C x H x W.
+
+No fillers are written: parameters then start as zeros (Scale as ones), which takes
+the memory that any other start takes and none of the time of drawing random numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pibench.networks import caffe_pb2 as caffe
+
+Size = int | tuple[int, int]
+"""Kernel, pad or stride: one number for both axes, or (height, width)."""
+
+
+class NetBuilder:
+    """Collects the layers of one network, starting from its image input."""
+
+    def __init__(self, name: str, *, size: int, channels: int = 3) -> None:
+        """Start a network called `name` with input `data` of 1 x channels x size x size."""
+        self.net = caffe.NetParameter(name=name)
+        self.last = "data"
+        shape = caffe.BlobShape(dim=[1, channels, size, size])
+        self._append(
+            caffe.LayerParameter(
+                name="data",
+                type="Input",
+                top=["data"],
+                input_param=caffe.InputParameter(shape=[shape]),
+            )
+        )
+
+    def _append(self, layer: caffe.LayerParameter) -> str:
+        self.net.layer.append(layer)
+        self.last = layer.top[0]
+        return self.last
+
+    def _layer(
+        self, kind: str, name: str, bottoms: list[str], top: str | None = None
+    ) -> caffe.LayerParameter:
+        return caffe.LayerParameter(name=name, type=kind, bottom=bottoms, top=[top or name])
+
+    # Layers with parameters
+
+    def conv(
+        self,
+        name: str,
+        outputs: int,
+        kernel: Size,
+        *,
+        stride: int = 1,
+        pad: Size = 0,
+        group: int = 1,
+        bias: bool = True,
+        bottom: str | None = None,
+    ) -> str:
+        """Convolution with `outputs` filters; `group` equal to the inputs makes it depthwise."""
+        layer = self._layer("Convolution", name, [bottom or self.last])
+        conv = layer.convolution_param
+        conv.num_output = outputs
+        if not bias:
+            conv.bias_term = False
+        if isinstance(kernel, int):
+            conv.kernel_size.append(kernel)
+        else:
+            conv.kernel_h, conv.kernel_w = kernel
+        if isinstance(pad, tuple):
+            conv.pad_h, conv.pad_w = pad
+        elif pad:
+            conv.pad.append(pad)
+        if stride != 1:
+            conv.stride.append(stride)
+        if group != 1:
+            conv.group = group
+        return self._append(layer)
+
+    def fc(self, name: str, outputs: int, *, bias: bool = True, bottom: str | None = None) -> str:
+        """Fully connected layer over all of C x H x W."""
+        layer = self._layer("InnerProduct", name, [bottom or self.last])
+        layer.inner_product_param.num_output = outputs
+        if not bias:
+            layer.inner_product_param.bias_term = False
+        return self._append(layer)
+
+    def bn_scale(
+        self,
+        bn: str,
+        scale: str,
+        *,
+        bottom: str | None = None,
+        top: str | None = None,
+        eps: float | None = None,
+        global_stats: bool = True,
+    ) -> str:
+        """BatchNorm, then Scale with bias in place on it: together a usual batch norm.
+
+        In place on the bottom unless `top` names a blob of its own. `global_stats`
+        writes use_global_stats: stored statistics even in the training phase.
+        """
+        source = bottom or self.last
+        layer = self._layer("BatchNorm", bn, [source], top or source)
+        if global_stats:
+            layer.batch_norm_param.use_global_stats = True
+        if eps is not None:
+            layer.batch_norm_param.eps = eps
+        normalised = self._append(layer)
+        layer = self._layer("Scale", scale, [normalised], normalised)
+        layer.scale_param.bias_term = True
+        return self._append(layer)
+
+    # Activations
+
+    def relu(self, name: str, *, bottom: str | None = None, top: str | None = None) -> str:
+        """Rectifier, in place unless `top` names a blob of its own."""
+        source = bottom or self.last
+        return self._append(self._layer("ReLU", name, [source], top or source))
+
+    def dropout(self, name: str, ratio: float = 0.5) -> str:
+        """Dropout in place: it does nothing in the test phase."""
+        layer = self._layer("Dropout", name, [self.last], self.last)
+        layer.dropout_param.dropout_ratio = ratio
+        return self._append(layer)
+
+    def lrn(self, name: str, *, local_size: int = 5, alpha: float = 1e-4, beta: float = 0.75) -> str:
+        """Local response normalisation across channels."""
+        layer = self._layer("LRN", name, [self.last])
+        layer.lrn_param.local_size = local_size
+        layer.lrn_param.alpha = alpha
+        layer.lrn_param.beta = beta
+        return self._append(layer)
+
+    def softmax(self, name: str = "prob") -> str:
+        """Softmax over the channels."""
+        return self._append(self._layer("Softmax", name, [self.last]))
+
+    # Pooling
+
+    def pool(
+        self,
+        name: str,
+        method: Literal["MAX", "AVE"],
+        kernel: int,
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        floor: bool = False,
+        bottom: str | None = None,
+    ) -> str:
+        """Pooling; sizes are rounded up, as Caffe does, unless `floor` is asked for."""
+        layer = self._layer("Pooling", name, [bottom or self.last])
+        pool = layer.pooling_param
+        pool.pool = caffe.PoolingParameter.PoolMethod.Value(method)
+        pool.kernel_size = kernel
+        if stride != 1:
+            pool.stride = stride
+        if pad:
+            pool.pad = pad
+        if floor:
+            pool.round_mode = caffe.PoolingParameter.FLOOR
+        return self._append(layer)
+
+    def global_pool(self, name: str) -> str:
+        """Average over H x W, whatever their size."""
+        layer = self._layer("Pooling", name, [self.last])
+        layer.pooling_param.pool = caffe.PoolingParameter.AVE
+        layer.pooling_param.global_pooling = True
+        return self._append(layer)
+
+    # Joining branches
+
+    def concat(self, name: str, bottoms: list[str]) -> str:
+        """Concatenation along the channels."""
+        return self._append(self._layer("Concat", name, bottoms))
+
+    def add(self, name: str, bottoms: list[str], *, coefficients: list[float] | None = None) -> str:
+        """Element-wise sum, weighted when `coefficients` (one for each bottom) are given."""
+        layer = self._layer("Eltwise", name, bottoms)
+        layer.eltwise_param.operation = caffe.EltwiseParameter.SUM
+        layer.eltwise_param.coeff.extend(coefficients or [])
+        return self._append(layer)
+
+    # Frequent groups of layers
+
+    def conv_relu(
+        self,
+        name: str,
+        relu: str,
+        outputs: int,
+        kernel: Size,
+        *,
+        stride: int = 1,
+        pad: Size = 0,
+        group: int = 1,
+        bottom: str | None = None,
+    ) -> str:
+        """Convolution with bias and a rectifier in place."""
+        self.conv(name, outputs, kernel, stride=stride, pad=pad, group=group, bottom=bottom)
+        return self.relu(relu)
+
+    def conv_bn(
+        self,
+        name: str,
+        outputs: int,
+        kernel: Size,
+        *,
+        stride: int = 1,
+        pad: Size = 0,
+        group: int = 1,
+        bottom: str | None = None,
+        eps: float | None = None,
+        relu: bool = True,
+    ) -> str:
+        """Convolution without bias, batch norm and (unless refused) a rectifier, all in place.
+
+        The layers are called NAME, NAME_bn, NAME_scale and NAME_relu.
+        """
+        self.conv(
+            name, outputs, kernel, stride=stride, pad=pad, group=group, bias=False, bottom=bottom
+        )
+        self.bn_scale(f"{name}_bn", f"{name}_scale", eps=eps)
+        return self.relu(f"{name}_relu") if relu else self.last
+
+    def classifier(self, name: str, classes: int = 1000) -> caffe.NetParameter:
+        """End with a fully connected classifier and its softmax; the finished network."""
+        self.fc(name, classes)
+        self.softmax()
+        return self.net
