@@ -1,0 +1,261 @@
+"""Does the network fit the device? The verdict, with the evidence it rests on.
+
+Where the kernel enforces the device's memory (a VM, a container, the board
+itself) its own OOM killer decides. Elsewhere (the amd64 twin, a sysroot, a
+larger machine) the peak RSS is held against the device's usable memory.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pibench.records.schema import Evidence, Provenance
+
+if TYPE_CHECKING:
+    from pibench.devices import Device
+    from pibench.records.schema import ProvenanceKind, Target, Verdict
+
+MIB: Final = 2**20
+
+BORDERLINE_BAND: Final = 0.02
+"""Half the width of the borderline band, as a share of the usable memory.
+
+2 % of the Raspberry Pi 3's 918.5 MiB are 18 MiB: a little more than the 10 to
+15 MB of buffers that a BLAS may or may not touch, and than the 878 to 889 MiB
+that one network (ResNet-101) was seen to need on different targets. The
+networks closest to the limit, at 884 and 1025 MiB, are both well outside.
+"""
+
+KIND_BY_TARGET: Final[dict[Target, ProvenanceKind]] = {
+    "vm": "emulated",
+    "container": "emulated",
+    "sysroot": "emulated",
+    "twin": "twin",
+    "native": "measured",
+    "ssh": "measured",
+}
+
+KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""Exit statuses of a process that SIGKILL ended: Python's and, behind a shell or Docker, 137."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What was seen of one run. Sizes in bytes, None where nothing was read.
+
+    `oom_kills` are the kernel's lines about the measured process only.
+    `memory_limit_bytes` is what was in force, not what was asked for.
+    """
+
+    target: Target
+    peak_rss_bytes: int | None
+    exit_status: int | None
+    signal: int | None = None
+    oom_kills: tuple[str, ...] = ()
+    oom_counter: int | None = None
+    timed_out: bool = False
+    guest_died: bool = False
+    fatal_message: str | None = None
+    swap_used_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    elapsed_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the kernel itself says that it killed for want of memory."""
+        return bool(self.oom_kills) or bool(self.oom_counter)
+
+    @property
+    def killed(self) -> bool:
+        """Whether SIGKILL ended the process."""
+        return self.signal == signal.SIGKILL or self.exit_status in KILLED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The verdict and the fields of a record that follow from it."""
+
+    verdict: Verdict
+    evidence: Evidence
+    headroom_bytes: int | None
+    headroom_provenance: Provenance
+    peak_provenance: Provenance
+
+
+def decide(
+    observation: Observation,
+    device: Device,
+    *,
+    reference_peak_bytes: int | None = None,
+    band: float = BORDERLINE_BAND,
+    enforced: bool | None = None,
+) -> Decision:
+    """The verdict of one run for a device.
+
+    `reference_peak_bytes` is the peak RSS of the same network in the
+    unconstrained amd64 twin: it gives a no-fit its headroom, since the peak of
+    a killed process was cut short. `band` is a share of the device's usable
+    memory. `enforced` says whether the kernel held the process to the device's
+    memory; None takes it from the target (see `enforces`).
+    """
+    if enforced is None:
+        enforced = enforces(observation, device, band=band)
+    verdict, summary = (
+        _unusable(observation)
+        or (_from_kernel(observation, device, band) if enforced else None)
+        or _from_peak(observation, device, band, enforced=enforced)
+    )
+    headroom_bytes, headroom = _headroom(observation, device, verdict, reference_peak_bytes)
+    return Decision(
+        verdict=verdict,
+        evidence=_evidence(observation, summary),
+        headroom_bytes=headroom_bytes,
+        headroom_provenance=headroom,
+        peak_provenance=_peak_provenance(observation),
+    )
+
+
+def enforces(observation: Observation, device: Device, *, band: float = BORDERLINE_BAND) -> bool:
+    """Whether the kernel held the process to about the device's memory.
+
+    A VM and a container do, the twin and a sysroot do not. A native machine
+    does if it has no more memory than the device, within the band: the board.
+    """
+    if observation.target in ("native", "ssh"):
+        limit = observation.memory_limit_bytes
+        return limit is not None and limit <= device.usable_bytes * (1 + band)
+    return observation.target in ("vm", "container")
+
+
+def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
+    """What makes a run worthless on any target, the first that holds; None if nothing does."""
+    unseen = seen.exit_status is None and not seen.killed
+    # On the board's machine the guest can stall right after its OOM killer has
+    # done its work, so a death whose cause was seen before still counts.
+    died_unexplained = seen.guest_died and not (seen.killed and seen.out_of_memory)
+    faults = (
+        (seen.timed_out, "the deadline passed before the process ended"),
+        (seen.fatal_message is not None, f"Caffe aborted: {seen.fatal_message}"),
+        (died_unexplained, f"the guest died{_oom_said(seen)}"),
+        (unseen, f"nobody saw the process end{_oom_said(seen)}"),
+        (
+            seen.exit_status == 0 and seen.out_of_memory,
+            "ended with 0, yet the kernel's log has it killed out of memory",
+        ),
+        (seen.exit_status != 0 and not seen.killed, f"ended with status {seen.exit_status}"),
+        (
+            seen.killed and not seen.out_of_memory,
+            "killed (SIGKILL) without a word of the kernel about memory",
+        ),
+    )
+    return next((("inconclusive", said) for holds, said in faults if holds), None)
+
+
+def _oom_said(seen: Observation) -> str:
+    return " after the kernel ran out of memory" if seen.out_of_memory else ""
+
+
+def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdict, str] | None:
+    """The verdict of a kernel that enforces a limit; None if the process ended with 0."""
+    if not seen.killed:
+        return None
+    limit = seen.memory_limit_bytes
+    if limit is None:
+        return "inconclusive", "killed out of memory, under a limit that was not read"
+    if limit < device.usable_bytes * (1 - band):
+        return "inconclusive", (
+            f"killed out of memory under {_mib(limit)}, less than the "
+            f"{_mib(device.usable_bytes)} of the device"
+        )
+    return "no-fit", f"killed by the kernel, out of memory under {_mib(limit)}"
+
+
+def _from_peak(
+    seen: Observation, device: Device, band: float, *, enforced: bool
+) -> tuple[Verdict, str]:
+    """The verdict of a process that ended with 0, or was killed where nothing is enforced."""
+    peak, usable, limit = seen.peak_rss_bytes, device.usable_bytes, seen.memory_limit_bytes
+    doubt = _doubt_about_peak(seen, enforced=enforced)
+    if peak is None or doubt:
+        return "inconclusive", doubt
+    said = f"ended with 0, peak {_mib(peak)} of {_mib(usable)} usable"
+    held_to_device = enforced and limit is not None and limit <= usable
+    if abs(usable - peak) <= band * usable and not (held_to_device and peak <= usable):
+        return "borderline", f"{said}, within {band:.0%}"
+    if peak <= usable:
+        return "fit", said
+    if enforced:
+        under = "a limit that was not read" if limit is None else f"a limit of {_mib(limit)}"
+        return "inconclusive", f"{said}: it ran under {under}"
+    return "no-fit", said
+
+
+def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:
+    """Why the peak of this run is not to be used; empty if it is."""
+    if seen.killed:
+        return "killed out of memory on a machine that does not stand for the device"
+    if seen.swap_used_bytes:
+        return f"ended with 0, but with {_mib(seen.swap_used_bytes)} of swap in use"
+    if enforced and seen.swap_used_bytes is None:
+        return "ended with 0, but nobody read whether swap was in use"
+    return "ended with 0, but its peak RSS was not read" if seen.peak_rss_bytes is None else ""
+
+
+def _headroom(
+    seen: Observation, device: Device, verdict: Verdict, reference_peak_bytes: int | None
+) -> tuple[int | None, Provenance]:
+    """Usable memory less the peak, in bytes, by whichever peak was not cut short."""
+    if seen.exit_status == 0 and not _unusable(seen) and seen.peak_rss_bytes is not None:
+        reason = "usable memory of the device less the peak RSS"
+        if seen.swap_used_bytes:
+            reason += ", which leaves out what was swapped"
+        kind = KIND_BY_TARGET[seen.target]
+        return device.usable_bytes - seen.peak_rss_bytes, Provenance(kind=kind, reason=reason)
+    if verdict != "no-fit":
+        reason = "the run did not end as it should, so its peak says little"
+        return None, Provenance(kind="unavailable", reason=reason)
+    if reference_peak_bytes is None:
+        reason = "the kernel cut the peak short, and no peak of the amd64 twin was given"
+        return None, Provenance(kind="unavailable", reason=reason)
+    headroom = device.usable_bytes - reference_peak_bytes
+    reason = "usable memory of the device less the peak of the same network on the amd64 twin"
+    if headroom >= 0:
+        reason += ", which alone would have it fit"
+    return headroom, Provenance(kind="twin", reason=reason)
+
+
+def _peak_provenance(seen: Observation) -> Provenance:
+    if seen.peak_rss_bytes is None:
+        return Provenance(kind="unavailable", reason="the peak RSS of the process was not read")
+    if seen.killed:
+        reason = "lower bound: the process was killed while it still grew"
+    elif seen.exit_status != 0:
+        reason = "lower bound: the process did not come to its end"
+    else:
+        reason = "ru_maxrss of the process"
+    return Provenance(kind=KIND_BY_TARGET[seen.target], reason=reason)
+
+
+def _evidence(seen: Observation, summary: str) -> Evidence:
+    number = -seen.exit_status if seen.exit_status is not None and seen.exit_status < 0 else None
+    return Evidence(
+        summary=summary,
+        exit_status=seen.exit_status,
+        signal=seen.signal or number,
+        oom_kills=seen.oom_kills,
+        oom_counter=seen.oom_counter,
+        timed_out=seen.timed_out,
+        guest_died=seen.guest_died,
+        fatal_message=seen.fatal_message,
+        swap_used_bytes=seen.swap_used_bytes,
+        memory_limit_bytes=seen.memory_limit_bytes,
+        elapsed_seconds=seen.elapsed_seconds,
+        notes=seen.notes,
+    )
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / MIB:.0f} MiB"

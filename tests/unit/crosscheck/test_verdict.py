@@ -1,0 +1,197 @@
+"""The truth table of the verdict, row by row, and what follows from a verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pibench import devices
+from pibench.crosscheck.verdict import BORDERLINE_BAND, Decision, Observation, decide
+
+MIB = 2**20
+PI = devices.load("rpi3b")
+VIRT_LIMIT = 1_004_972 * 1024  # MemTotal of QEMU's virt with 1024 MiB
+OOM = ("Out of memory: Killed process 301 (caffe) total-vm:1500000kB",)
+ENDED: dict[str, Any] = {"exit_status": 0, "swap_used_bytes": 0, "peak_rss_bytes": 500 * MIB}
+OOM_KILLED: dict[str, Any] = {
+    "exit_status": -9,
+    "oom_kills": OOM,
+    "swap_used_bytes": 0,
+    "peak_rss_bytes": 910 * MIB,
+}
+LIMITS = {"vm": VIRT_LIMIT, "container": PI.usable_bytes, "native": PI.usable_bytes}
+
+
+def decided(target: Any = "vm", **seen: Any) -> Decision:
+    seen.setdefault("memory_limit_bytes", LIMITS.get(target))
+    return decide(Observation(target=target, **seen), PI)
+
+
+ENFORCED_ROWS = [
+    ("ended", ENDED, "fit", "ended with 0, peak 500 MiB of 918 MiB usable"),
+    ("oom killed", OOM_KILLED, "no-fit", "killed by the kernel, out of memory under"),
+    ("137", OOM_KILLED | {"exit_status": 137}, "no-fit", "killed by the kernel"),
+    ("signal", OOM_KILLED | {"exit_status": None, "signal": 9}, "no-fit", "killed by the kernel"),
+    ("counter", OOM_KILLED | {"oom_kills": (), "oom_counter": 1}, "no-fit", "killed by"),
+    ("died after", OOM_KILLED | {"guest_died": True}, "no-fit", "killed by the kernel"),
+    ("kill alone", OOM_KILLED | {"oom_kills": ()}, "inconclusive", "without a word of the kernel"),
+    ("counter 0", OOM_KILLED | {"oom_kills": (), "oom_counter": 0}, "inconclusive", "SIGKILL"),
+    ("low limit", OOM_KILLED | {"memory_limit_bytes": 512 * MIB}, "inconclusive", "under 512 MiB"),
+    ("0 and oom", ENDED | {"oom_kills": OOM}, "inconclusive", "yet the kernel's log has it killed"),
+    ("timeout", ENDED | {"timed_out": True}, "inconclusive", "the deadline passed"),
+    ("late kill", OOM_KILLED | {"timed_out": True}, "inconclusive", "the deadline passed"),
+    ("died", ENDED | {"guest_died": True}, "inconclusive", "the guest died"),
+    (
+        "died of memory, end unseen",
+        {"exit_status": None, "peak_rss_bytes": None, "guest_died": True, "oom_kills": OOM},
+        "inconclusive",
+        "the guest died after the kernel ran out of memory",
+    ),
+    ("unseen", ENDED | {"exit_status": None}, "inconclusive", "nobody saw the process end"),
+    (
+        "abort",
+        ENDED | {"exit_status": -6, "fatal_message": "F0101 net.cpp:1] Check failed"},
+        "inconclusive",
+        "Caffe aborted: F0101 net.cpp:1] Check failed",
+    ),
+    ("status 1", ENDED | {"exit_status": 1}, "inconclusive", "ended with status 1"),
+    ("segfault", ENDED | {"exit_status": -11}, "inconclusive", "ended with status -11"),
+    ("swap", ENDED | {"swap_used_bytes": 9 * MIB}, "inconclusive", "9 MiB of swap in use"),
+    ("swap unread", ENDED | {"swap_used_bytes": None}, "inconclusive", "nobody read whether swap"),
+    ("peak unread", ENDED | {"peak_rss_bytes": None}, "inconclusive", "peak RSS was not read"),
+]
+
+
+@pytest.mark.parametrize("target", ["vm", "container", "native"])
+@pytest.mark.parametrize(
+    ("seen", "verdict", "said"),
+    [row[1:] for row in ENFORCED_ROWS],
+    ids=[row[0] for row in ENFORCED_ROWS],
+)
+def test_where_the_kernel_enforces(
+    target: str, seen: dict[str, Any], verdict: str, said: str
+) -> None:
+    decision = decided(target, **seen)
+    assert (decision.verdict, said in decision.evidence.summary) == (verdict, True), decision
+
+
+def test_a_kill_under_an_unknown_limit_decides_nothing() -> None:
+    decision = decided("vm", **OOM_KILLED, memory_limit_bytes=None)
+    assert decision.verdict == "inconclusive"
+    assert decision.evidence.summary == "killed out of memory, under a limit that was not read"
+    decision = decided("native", **OOM_KILLED, memory_limit_bytes=None)
+    assert decision.verdict == "inconclusive"
+    assert "does not stand for the device" in decision.evidence.summary
+
+
+PEAK_ROWS = [
+    (500, "fit", "fit"),
+    (889, "fit", "fit"),
+    (899, "fit", "fit"),
+    (901, "borderline", "borderline"),
+    (918, "borderline", "borderline"),
+    (936, "borderline", "borderline"),
+    (938, "inconclusive", "no-fit"),
+    (1064, "inconclusive", "no-fit"),
+]
+
+
+@pytest.mark.parametrize(("peak_mib", "enforced", "elsewhere"), PEAK_ROWS)
+def test_the_band_around_the_usable_memory(peak_mib: int, enforced: str, elsewhere: str) -> None:
+    seen = ENDED | {"peak_rss_bytes": peak_mib * MIB}
+    assert decided("vm", **seen).verdict == enforced
+    assert decided("twin", **seen).verdict == elsewhere
+    assert decided("native", **seen, memory_limit_bytes=24 * 2**30).verdict == elsewhere
+
+
+def test_under_the_devices_own_limit_the_kernel_decides_inside_the_band() -> None:
+    seen = ENDED | {"peak_rss_bytes": 910 * MIB}
+    assert decided("vm", **seen, memory_limit_bytes=PI.usable_bytes).verdict == "fit"
+    assert decided("vm", **seen, memory_limit_bytes=VIRT_LIMIT).verdict == "borderline"
+
+
+@pytest.mark.parametrize(
+    ("network", "peak_mib", "verdict"),
+    [
+        ("ResNet-101", 884, "fit"),
+        ("DenseNet-169", 847, "fit"),
+        ("Inception-v4", 1025, "no-fit"),
+        ("DenseNet-201", 1064, "no-fit"),
+        ("DenseNet-201, floor", 983, "no-fit"),
+    ],
+)
+def test_the_networks_next_to_the_limit_on_the_twin(
+    network: str, peak_mib: int, verdict: str
+) -> None:
+    decision = decided("twin", exit_status=0, peak_rss_bytes=peak_mib * MIB)
+    assert decision.verdict == verdict, network
+    assert decision.headroom_bytes == PI.usable_bytes - peak_mib * MIB
+    assert decision.headroom_provenance.kind == "twin"
+
+
+@pytest.mark.parametrize("target", ["twin", "sysroot"])
+@pytest.mark.parametrize(
+    "seen",
+    [
+        OOM_KILLED,
+        OOM_KILLED | {"oom_kills": ()},
+        ENDED | {"timed_out": True},
+        ENDED | {"exit_status": -6, "fatal_message": "F"},
+        ENDED | {"swap_used_bytes": MIB},
+        ENDED | {"peak_rss_bytes": None},
+        ENDED | {"exit_status": None},
+    ],
+)
+def test_elsewhere_only_a_clean_end_counts(target: str, seen: dict[str, Any]) -> None:
+    assert decided(target, **seen).verdict == "inconclusive"
+
+
+def test_a_fit_has_its_headroom_from_its_own_peak() -> None:
+    decision = decided(**ENDED)
+    assert decision.headroom_bytes == PI.usable_bytes - 500 * MIB
+    assert decision.headroom_provenance.kind == "emulated"
+    assert decision.peak_provenance.kind == "emulated"
+    assert "lower bound" not in decision.peak_provenance.reason
+
+
+def test_a_no_fit_has_its_headroom_from_the_twin_or_not_at_all() -> None:
+    without = decided(**OOM_KILLED)
+    assert without.headroom_bytes is None
+    assert without.headroom_provenance.kind == "unavailable"
+    assert "no peak of the amd64 twin" in without.headroom_provenance.reason
+    assert "lower bound" in without.peak_provenance.reason
+
+    seen = Observation(target="vm", memory_limit_bytes=VIRT_LIMIT, **OOM_KILLED)
+    given = decide(seen, PI, reference_peak_bytes=1486 * MIB)
+    assert given.headroom_bytes == PI.usable_bytes - 1486 * MIB
+    assert given.headroom_provenance.kind == "twin"
+    doubtful = decide(seen, PI, reference_peak_bytes=500 * MIB)
+    assert "alone would have it fit" in doubtful.headroom_provenance.reason
+
+
+def test_an_inconclusive_run_has_no_headroom() -> None:
+    decision = decided(**ENDED | {"timed_out": True})
+    assert decision.headroom_bytes is None
+    assert decision.headroom_provenance.kind == "unavailable"
+
+
+def test_a_peak_nobody_read_is_unavailable() -> None:
+    decision = decided(**ENDED | {"peak_rss_bytes": None})
+    assert decision.peak_provenance.kind == "unavailable"
+
+
+def test_the_evidence_holds_all_that_was_seen() -> None:
+    evidence = decided(**OOM_KILLED, elapsed_seconds=12.5, notes=("one boot",)).evidence
+    assert (evidence.exit_status, evidence.signal) == (-9, 9)
+    assert evidence.oom_kills == OOM
+    assert evidence.memory_limit_bytes == VIRT_LIMIT
+    assert evidence.elapsed_seconds == 12.5
+    assert evidence.notes == ("one boot",)
+
+
+def test_band_and_enforcement_can_be_given() -> None:
+    seen = Observation(target="twin", exit_status=0, peak_rss_bytes=884 * MIB)
+    assert decide(seen, PI, band=0.05).verdict == "borderline"
+    assert decide(seen, PI, enforced=True).verdict == "inconclusive"  # swap was not read
+    assert BORDERLINE_BAND == 0.02
