@@ -1,17 +1,23 @@
-"""A record that is whole, to be changed field by field."""
+"""Whole records: one to be changed field by field, and a run of the paper's 26 networks."""
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pibench import devices
+from pibench.crosscheck.verdict import Observation, decide
 from pibench.records.schema import (
     RESULT_FIELDS,
     Environment,
     Evidence,
     HostEnvironment,
     LayerTime,
+    Limits,
+    LimitSet,
     Provenance,
     Record,
 )
@@ -60,3 +66,54 @@ def _record(**changes: Any) -> Record:
 def make_record() -> Callable[..., Record]:
     """Builds a valid record; keyword arguments replace its fields."""
     return _record
+
+
+PAPER_RUN = Path(__file__).parent / "paper_run.csv"
+PI = devices.load("rpi3b")
+VIRT_LIMIT_BYTES = 1_004_972 * 1024
+BASELINE_BYTES = 57 * MIB
+
+
+def _run_of(line: dict[str, str]) -> Record:
+    """A network in the VM with real compute: ended, or killed at 900 MiB."""
+    ended = bool(line["vm_peak_mib"])
+    peak_bytes = int(line["vm_peak_mib"] or 900) * MIB
+    seen = Observation(
+        target="vm",
+        exit_status=0 if ended else -9,
+        oom_kills=() if ended else ("Out of memory: Killed process 301 (caffe)",),
+        peak_rss_bytes=peak_bytes,
+        swap_used_bytes=0,
+        memory_limit_bytes=VIRT_LIMIT_BYTES,
+    )
+    decision = decide(seen, PI, reference_peak_bytes=int(line["twin_peak_mib"]) * MIB)
+    nothing = Provenance(kind="unavailable", reason="emulated time is never a Pi time")
+    limits = LimitSet(memory_bytes=VIRT_LIMIT_BYTES, swap_bytes=0, cores=4, threads=4)
+    return _record(
+        network=line["network"],
+        parameter_count=int(line["parameters"]),
+        weights_file_bytes=1000 * int(line["weights_file_kb"]),
+        verdict=decision.verdict,
+        evidence=decision.evidence,
+        peak_rss_bytes=peak_bytes,
+        baseline_rss_bytes=BASELINE_BYTES,
+        network_rss_bytes=peak_bytes - BASELINE_BYTES,
+        headroom_bytes=decision.headroom_bytes,
+        latency_ms=None,
+        layers=(),
+        limits=Limits(in_force=limits),
+        provenance={name: Provenance(kind="emulated") for name in RESULT_FIELDS}
+        | {name: Provenance(kind="computed") for name in ("parameter_count", "weights_file_bytes")}
+        | dict.fromkeys(("latency_ms", "layers", "outputs"), nothing)
+        | {
+            "headroom_bytes": decision.headroom_provenance,
+            "peak_rss_bytes": decision.peak_provenance,
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def paper_run() -> list[Record]:
+    """All 26 networks as they came out of the VM, in the paper's order."""
+    with PAPER_RUN.open(encoding="utf-8", newline="") as file:
+        return [_run_of(line) for line in csv.DictReader(file)]

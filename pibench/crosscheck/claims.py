@@ -1,0 +1,269 @@
+"""The paper as a ledger of claims: each printed cell beside ours, and whether they agree.
+
+Tolerances and what each column means are in paper.toml. Our figures are
+compared only where they are of the same kind: RAM from a run that came to its
+end, latency from a board or predicted for one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING, Final
+
+from pibench.crosscheck.paper import COLUMNS, Column, Figure, Paper, PaperEntry, load_paper, plain
+from pibench.crosscheck.verdict import KIND_BY_TARGET
+from pibench.errors import ExitCode, InvalidInputError
+from pibench.records.schema import ON_THE_METAL, Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from pibench.records.schema import Record
+
+MB: Final = 10**6
+MIB: Final = 2**20
+
+# The board itself before the emulated one, that before what only stands for it.
+TARGET_ORDER: Final = ("vm", "container", "twin", "ssh", "native", "sysroot")
+BOARD_ARCHITECTURES: Final = ("aarch64", "armv7l")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One printed cell. `paper` and `ours` are in `unit`; verdicts have none.
+
+    `agrees` is None where nothing can be compared, and `provenance` says why;
+    `error_pct` is ours less the paper's, in percent of the paper's.
+    """
+
+    key: str
+    row: int | None
+    paper_network: str
+    network: str | None
+    column: Column
+    unit: str
+    paper: str | float
+    ours: str | float | None
+    error_pct: float | None
+    agrees: bool | None
+    explanation: str | None
+    provenance: Provenance
+    record_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The ledger's totals. Errors in percent; networks by the paper's names."""
+
+    verdicts_total: int
+    verdicts_agreed: int
+    verdicts_differing: tuple[str, ...]
+    verdicts_undecided: tuple[str, ...]
+    ram_total: int
+    ram_compared: int
+    ram_agreed: int
+    ram_mean_absolute_error_pct: float | None
+    ram_worst_network: str | None
+    ram_worst_error_pct: float | None
+    model_size_total: int
+    model_size_compared: int
+    model_size_agreed: int
+    model_size_differing: tuple[str, ...]
+    latency_total: int
+    latency_compared: int
+    latency_mean_absolute_error_pct: float | None
+
+
+def check_claims(
+    records: Iterable[Record],
+    paper: Paper | None = None,
+    *,
+    networks: Collection[str] | None = None,
+) -> list[Claim]:
+    """A claim per printed cell, in the paper's order; `networks` limits them to those asked for.
+
+    Only records of the paper's protocol, device and batch size count, and of
+    each network the one that stands closest to the board, the latest of these.
+    Raises InvalidInputError for a network that the paper does not have.
+    """
+    paper = paper or load_paper()
+    entries = paper.entries if networks is None else _asked_for(paper, networks)
+    usable = [record for record in records if _is_the_papers_run(record, paper)]
+    claims: list[Claim] = []
+    for entry in entries:
+        record = _closest(entry, usable)
+        claims += [
+            _claim(entry, column, paper, record)
+            for column in COLUMNS
+            if column == "verdict" or column in entry.figures
+        ]
+    return claims
+
+
+def summary(claims: Sequence[Claim]) -> Summary:
+    """The totals over the claims given."""
+    verdicts, ram, size, latency = (
+        [claim for claim in claims if claim.column == column] for column in COLUMNS
+    )
+    worst = max(_compared(ram), key=lambda claim: abs(claim.error_pct or 0.0), default=None)
+    return Summary(
+        verdicts_total=len(verdicts),
+        verdicts_agreed=_count_agreed(verdicts),
+        verdicts_differing=_names(verdicts, agrees=False),
+        verdicts_undecided=_names(verdicts, agrees=None),
+        ram_total=len(ram),
+        ram_compared=len(_compared(ram)),
+        ram_agreed=_count_agreed(ram),
+        ram_mean_absolute_error_pct=_mean_absolute_error_pct(ram),
+        ram_worst_network=worst.paper_network if worst else None,
+        ram_worst_error_pct=worst.error_pct if worst else None,
+        model_size_total=len(size),
+        model_size_compared=len(_compared(size)),
+        model_size_agreed=_count_agreed(size),
+        model_size_differing=_names(size, agrees=False),
+        latency_total=len(latency),
+        latency_compared=len(_compared(latency)),
+        latency_mean_absolute_error_pct=_mean_absolute_error_pct(latency),
+    )
+
+
+def exit_code(claims: Sequence[Claim]) -> ExitCode:
+    """Verdicts alone decide: 0 if all agree, 1 if one differs, else 4 (one is undecided)."""
+    agreements = [claim.agrees for claim in claims if claim.column == "verdict"]
+    if False in agreements:
+        return ExitCode.DISAGREEMENT
+    # No verdict at all is nothing that could agree.
+    return ExitCode.INCONCLUSIVE if None in agreements or not agreements else ExitCode.OK
+
+
+def _asked_for(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
+    for name in networks:
+        if not any(entry.answers_to(name) for entry in paper.entries):
+            known = ", ".join(entry.key for entry in paper.entries)
+            raise InvalidInputError(
+                f"the paper has no network {name!r}", hint=f"those it has are: {known}"
+            )
+    return [entry for entry in paper.entries if any(entry.answers_to(name) for name in networks)]
+
+
+def _is_the_papers_run(record: Record, paper: Paper) -> bool:
+    return (record.protocol, record.device, record.batch) == (
+        paper.protocol,
+        paper.device,
+        paper.batch,
+    )
+
+
+def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
+    """The record of the entry's network that stands closest to the board, the latest of these."""
+    ours = {plain(name) for name in (entry.key, *entry.our_networks)}
+    of_network = [record for record in records if plain(record.network) in ours]
+    return max(of_network, key=lambda record: (-_distance(record), record.created), default=None)
+
+
+def _distance(record: Record) -> int:
+    """The smaller, the better it stands for the board; a board itself is negative."""
+    return -1 if _is_board(record) else TARGET_ORDER.index(record.target)
+
+
+def _is_board(record: Record) -> bool:
+    """Whether Caffe ran natively on the board's architecture."""
+    environment = record.environment
+    architecture = environment.guest.architecture or environment.host.architecture
+    return record.target in ON_THE_METAL and architecture in BOARD_ARCHITECTURES
+
+
+def _claim(entry: PaperEntry, column: Column, paper: Paper, record: Record | None) -> Claim:
+    printed: str | float
+    if column == "verdict":
+        printed = "fit" if entry.ran else "no-fit"
+    else:
+        printed = entry.figures[column].value
+    ours, provenance = _ours(column, record)
+    agrees, error_pct = None, None
+    if isinstance(ours, float) and isinstance(printed, float):
+        agrees, error_pct = _compare(ours, entry.figures[column], paper.columns[column].tolerance)
+    elif ours in ("fit", "no-fit"):
+        agrees = ours == printed
+    return Claim(
+        key=entry.key,
+        row=entry.row,
+        paper_network=entry.network,
+        network=record.network if record else None,
+        column=column,
+        unit=paper.columns[column].unit,
+        paper=printed,
+        ours=ours,
+        error_pct=error_pct,
+        agrees=agrees,
+        explanation=paper.explanations.get((entry.key, column)),
+        provenance=provenance,
+        record_id=record.record_id if record else None,
+    )
+
+
+def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Provenance]:
+    """Our value in the column's unit, or None with the reason."""
+    if record is None:
+        return _none("no record of this network by the paper's protocol")
+    provenance = record.provenance
+    if column == "verdict":
+        kind = KIND_BY_TARGET[record.target]
+        return record.verdict, Provenance(kind=kind, reason=record.evidence.summary)
+    if column == "model_size_mb":
+        size_bytes = record.weights_file_bytes
+        return (None if size_bytes is None else size_bytes / MB), provenance["weights_file_bytes"]
+    if column == "ram_mb":
+        return _ram_mib(record)
+    return _pi_time_ms(record)
+
+
+def _ram_mib(record: Record) -> tuple[float | None, Provenance]:
+    """Our RAM in MiB; that of a process that did not end is a lower bound and not compared."""
+    if record.network_rss_bytes is None:
+        return None, record.provenance["network_rss_bytes"]
+    if record.evidence.exit_status != 0:
+        return _none("the process did not come to its end, its peak is a lower bound")
+    return record.network_rss_bytes / MIB, record.provenance["network_rss_bytes"]
+
+
+def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
+    """A time of the board, measured there or predicted for it; no other is compared."""
+    provenance = record.provenance["latency_ms"]
+    on_board = provenance.kind == "measured" and _is_board(record)
+    if record.latency_ms is not None and (on_board or provenance.kind == "predicted"):
+        return record.latency_ms, provenance
+    if KIND_BY_TARGET[record.target] == "emulated":
+        return _none("emulated time is never a Pi time")
+    if _is_board(record):
+        return _none(provenance.reason or "the record holds no time")
+    return _none("time on another processor is never a Pi time")
+
+
+def _none(reason: str) -> tuple[None, Provenance]:
+    return None, Provenance(kind="unavailable", reason=reason)
+
+
+def _compare(ours: float, printed: Figure, tolerance: float | None) -> tuple[bool, float]:
+    """Whether ours is within the tolerance or rounds to what is printed; the error in percent."""
+    difference = ours - printed.value
+    allowed = max((tolerance or 0.0) * printed.value, printed.rounding)
+    return abs(difference) <= allowed, 100 * difference / printed.value
+
+
+def _compared(claims: Iterable[Claim]) -> list[Claim]:
+    return [claim for claim in claims if claim.error_pct is not None]
+
+
+def _mean_absolute_error_pct(claims: Iterable[Claim]) -> float | None:
+    errors = [abs(claim.error_pct) for claim in claims if claim.error_pct is not None]
+    return mean(errors) if errors else None
+
+
+def _count_agreed(claims: Iterable[Claim]) -> int:
+    return sum(claim.agrees is True for claim in claims)
+
+
+def _names(claims: Iterable[Claim], *, agrees: bool | None) -> tuple[str, ...]:
+    return tuple(claim.paper_network for claim in claims if claim.agrees is agrees)

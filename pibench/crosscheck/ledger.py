@@ -1,0 +1,109 @@
+"""Writes the claims to files, for machines (claims.json) and for spreadsheets (claims.csv)."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench.crosscheck.claims import Claim, exit_code, summary
+from pibench.crosscheck.paper import Paper, load_paper
+from pibench.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LEDGER_VERSION: Final = "1.0"
+
+
+def write_claims_json(
+    claims: Sequence[Claim], folder: Path | str, paper: Paper | None = None
+) -> Path:
+    """Write claims.json with the columns' docs and the totals; the path of the file.
+
+    Raises EnvironmentFault if the folder cannot be written. The file is whole
+    or, after a crash, the one that was there before.
+    """
+    text = json.dumps(as_dict(claims, paper or load_paper()), indent=2, allow_nan=False)
+    return _write_whole(Path(folder) / "claims.json", text + "\n")
+
+
+def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
+    """Write claims.csv, a line per claim; otherwise as `write_claims_json`."""
+    names = [field.name for field in dataclasses.fields(Claim) if field.name != "provenance"]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(
+        buffer, [*names, "provenance_kind", "provenance_reason"], lineterminator="\n"
+    )
+    writer.writeheader()
+    for claim in claims:
+        writer.writerow(
+            {name: getattr(claim, name) for name in names}
+            | {
+                "provenance_kind": claim.provenance.kind,
+                "provenance_reason": claim.provenance.reason,
+            }
+        )
+    return _write_whole(Path(folder) / "claims.csv", buffer.getvalue())
+
+
+def as_dict(claims: Sequence[Claim], paper: Paper) -> dict[str, Any]:
+    """The ledger as plain data, as claims.json holds it."""
+    return {
+        "schema_version": LEDGER_VERSION,
+        "paper": paper.title,
+        "device": paper.device,
+        "protocol": paper.protocol,
+        "batch": paper.batch,
+        "columns": {name: dataclasses.asdict(column) for name, column in paper.columns.items()},
+        "exit_code": int(exit_code(claims)),
+        "summary": dataclasses.asdict(summary(claims)),
+        "claims": [_plain_claim(claim) for claim in claims],
+    }
+
+
+def _plain_claim(claim: Claim) -> dict[str, Any]:
+    fields = {field.name: getattr(claim, field.name) for field in dataclasses.fields(claim)}
+    return fields | {"provenance": claim.provenance.model_dump(mode="json")}
+
+
+def _write_whole(path: Path, text: str) -> Path:
+    """Write beside the file and rename over it: a reader sees the old file or the new one."""
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w",
+            dir=path.parent,
+            prefix=f".{path.name}.",
+            delete=False,
+            encoding="utf-8",
+            newline="",
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # Temporary files are private to their owner; a result is as readable as any new file.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise EnvironmentFault(
+            f"{path}: not written: {error.strerror or error}",
+            hint="give a folder that can be written, on a disk with room",
+        ) from error
+    return path
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

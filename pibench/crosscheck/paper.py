@@ -1,0 +1,115 @@
+"""The paper's printed table and what has to be said about it, from the data files beside this."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Protocol
+
+Column = Literal["verdict", "ram_mb", "model_size_mb", "latency_ms"]
+COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A printed number, and half of its last printed digit: what rounding may hide."""
+
+    value: float
+    rounding: float
+
+    @classmethod
+    def parse(cls, text: str) -> Figure:
+        """From the text as printed: "2.3" stands for 2.25 to 2.35, "30" for 29.5 to 30.5."""
+        exponent = Decimal(text).as_tuple().exponent
+        return cls(value=float(text), rounding=0.5 * 10.0 ** int(exponent))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperEntry:
+    """One network of the paper; `row` is its printed number, None for those that did not run.
+
+    `our_networks` are the names under which records of this network go.
+    """
+
+    key: str
+    row: int | None
+    network: str
+    ran: bool
+    figures: dict[Column, Figure]
+    our_networks: tuple[str, ...]
+
+    def answers_to(self, name: str) -> bool:
+        """Whether a name means this network; case and punctuation do not count."""
+        known = {plain(known) for known in (self.key, self.network, *self.our_networks)}
+        return plain(name) in known
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnDoc:
+    """What a column holds; `tolerance` is the share of the printed figure that still agrees."""
+
+    unit: str
+    doc: str
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """The table, and the run that its columns come from."""
+
+    title: str
+    device: str
+    protocol: Protocol
+    batch: int
+    entries: tuple[PaperEntry, ...]
+    columns: dict[Column, ColumnDoc]
+    explanations: dict[tuple[str, Column], str]
+
+
+def plain(name: str) -> str:
+    """A network's name less case and punctuation, so that spellings of one network meet."""
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+@cache
+def load_paper() -> Paper:
+    """The table of "Deep Neural Networks on Embedded Systems", 26 networks, as printed."""
+    folder = resources.files(__package__)
+    notes = tomllib.loads((folder / "paper.toml").read_text(encoding="utf-8"))
+    table = csv.DictReader((folder / "paper.csv").read_text(encoding="utf-8").splitlines())
+    return Paper(
+        title=notes["title"],
+        device=notes["device"],
+        protocol=notes["protocol"],
+        batch=notes["batch"],
+        entries=tuple(_entry(line) for line in table),
+        columns={column: ColumnDoc(**notes["columns"][column]) for column in COLUMNS},
+        explanations={
+            (key, column): explanation["text"]
+            for explanation in notes["explanation"]
+            for key in explanation["keys"]
+            for column in explanation["columns"]
+        },
+    )
+
+
+def _entry(line: dict[str, str]) -> PaperEntry:
+    return PaperEntry(
+        key=line["key"],
+        row=int(line["row"]) if line["row"] else None,
+        network=line["network"],
+        ran=line["ran"] == "yes",
+        figures={
+            column: Figure.parse(line[column])
+            for column in COLUMNS
+            if column != "verdict" and line[column]
+        },
+        our_networks=tuple(line["our_networks"].split("|")),
+    )
