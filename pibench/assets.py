@@ -1,0 +1,28 @@
+"""Where the files of `docker/` and `qemu/` are: in a wheel, or beside the package.
+
+A checkout keeps them at its top level, where a reader looks for them; the
+wheel carries the same folders as `pibench/_assets` (see pyproject.toml).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pibench.errors import EnvironmentFault
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def asset(relative: str) -> Path:
+    """The path of an asset such as `qemu/init`.
+
+    Raises EnvironmentFault when the installation is incomplete.
+    """
+    for base in (_PACKAGE / "_assets", _PACKAGE.parent):
+        path = base / relative
+        if path.exists():
+            return path
+    raise EnvironmentFault(
+        f"the file {relative} is missing from this installation of pibench",
+        hint="reinstall it: pip install --force-reinstall pibench",
+    )

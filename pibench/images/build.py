@@ -1,0 +1,193 @@
+"""From recipe and lock to the images that targets run.
+
+Three kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
+initial RAM disk, device trees and the disk made of the arm64 root. Beside
+them the memory-only BLAS of each architecture, built from source.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pibench.assets import asset
+from pibench.errors import EnvironmentFault
+from pibench.images import store
+from pibench.images.blas import build_blas
+from pibench.images.initrd import module_files, write_initrd
+from pibench.images.loader import RootLoader
+from pibench.images.recipe import (
+    Architecture,
+    Lock,
+    Recipe,
+    file_sha256,
+    fingerprint,
+    load_lock,
+    load_recipe,
+)
+from pibench.images.rootfs import byte_compile, download, settle, unpack
+from pibench.images.store import Image
+from pibench.process import require_program, run
+
+KINDS = ("twin", "sysroot", "vm")
+_MIB = 1 << 20
+DISK_SLACK_BYTES = 64 * _MIB
+MKE2FS_DEADLINE_S = 300.0
+
+Report = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+class Builder:
+    """Builds each image once and hands it out; `report` is told of each step."""
+
+    def __init__(self, report: Report = _silent) -> None:
+        self.recipe: Recipe = load_recipe()
+        self.lock: Lock = load_lock()
+        self.report = report
+
+    def key(self, kind: str) -> str:
+        """What an image is made of, as one hash: recipe, package list, our own sources."""
+        recipe = file_sha256(asset("docker/rootfs.toml"))
+        if kind == "twin":
+            return fingerprint([recipe, self.lock.digest("amd64")])
+        if kind == "sysroot":
+            return fingerprint([recipe, self.lock.digest("arm64")])
+        if kind == "vm":
+            return fingerprint([self.key("sysroot"), file_sha256(asset("qemu/init"))])
+        if kind.startswith("blas-"):
+            source = asset("qemu/blas/memory_only_blas.c")
+            return fingerprint([kind, recipe, file_sha256(source)])
+        raise EnvironmentFault(f"there is no image of the kind {kind}")
+
+    def twin(self) -> Image:
+        """The amd64 root."""
+        require_x86_64()
+        return self._ensure("twin", "amd64", self._build_root("amd64"))
+
+    def sysroot(self) -> Image:
+        """The arm64 root."""
+        return self._ensure("sysroot", "arm64", self._build_root("arm64"))
+
+    def vm(self) -> Image:
+        """Kernel, initial RAM disk, device trees and root disk of the virtual machine."""
+        found = store.find("vm", self.key("vm"))
+        if found is not None:
+            return found
+        # The twin is what byte-compiles the sysroot: both are fetched at once.
+        with ThreadPoolExecutor() as pool:
+            twin = pool.submit(self.twin)
+            sysroot = pool.submit(self.sysroot)
+            twin.result()
+            root = sysroot.result()
+        return self._ensure("vm", "arm64", lambda content, _: self._build_vm(root, content))
+
+    def blas(self, architecture: Architecture) -> Path:
+        """The memory-only BLAS, a library to preload."""
+        kind = f"blas-{architecture}"
+        root = self.sysroot() if architecture == "arm64" else self.twin()
+        image = self._ensure(
+            kind,
+            architecture,
+            lambda content, _: build_blas(architecture, root.content / "root", content),
+        )
+        return image.content / "libpibench_blas.so"
+
+    def _ensure(
+        self, kind: str, architecture: Architecture, build: Callable[[Path, Path], None]
+    ) -> Image:
+        def reporting(content: Path, work: Path) -> None:
+            self.report(f"building the image {kind}")
+            build(content, work)
+
+        image, built = store.ensure(
+            kind, self.key(kind), self.lock.digest(architecture), reporting
+        )
+        if built:
+            self.report(f"built the image {kind}")
+        return image
+
+    def _build_root(self, architecture: Architecture) -> Callable[[Path, Path], None]:
+        def build(content: Path, work: Path) -> None:
+            locked = self.lock.packages[architecture]
+            debs = download(self.recipe, architecture, locked, work)
+            kernel = [deb for deb in debs if deb.name.startswith("linux-image-")]
+            unpack([deb for deb in debs if deb not in kernel], content / "root")
+            if kernel:
+                unpack(kernel, work / "kernel")
+                _keep_kernel(work / "kernel", content / "kernel")
+            settle(self.recipe, architecture, content / "root")
+            byte_compile(content / "root", self._compiler(architecture, content / "root"))
+
+        return build
+
+    def _compiler(self, architecture: Architecture, own_root: Path) -> RootLoader:
+        """A Python 3.9 of the host's own architecture."""
+        if platform.machine() == "aarch64" and architecture == "arm64":
+            return RootLoader(own_root, "arm64")
+        if architecture == "amd64":
+            return RootLoader(own_root, "amd64")
+        return RootLoader(self.twin().content / "root", "amd64")
+
+    def _build_vm(self, sysroot: Image, content: Path) -> None:
+        kernel = sysroot.content / "kernel"
+        release = next((kernel / "lib/modules").iterdir()).name
+        shutil.copy2(kernel / "vmlinuz", content / "vmlinuz")
+        for tree in kernel.glob("*.dtb"):
+            shutil.copy2(tree, content / tree.name)
+        (content / "release").write_text(release + "\n")
+        root = sysroot.content / "root"
+        write_initrd(
+            content / "initrd.gz",
+            init=asset("qemu/init"),
+            busybox=root / "bin/busybox",
+            modules=module_files(kernel, release),
+        )
+        make_disk(root, content / "root.ext4")
+
+
+def _keep_kernel(unpacked: Path, target: Path) -> None:
+    """Keep the kernel, its modules and the board's device tree."""
+    target.mkdir()
+    images = sorted((unpacked / "boot").glob("vmlinuz-*"))
+    images[-1].rename(target / "vmlinuz")
+    (target / "lib").mkdir()
+    (unpacked / "lib/modules").rename(target / "lib/modules")
+    for tree in unpacked.glob("usr/lib/linux-image-*/broadcom/bcm2837-rpi-3-b.dtb"):
+        tree.rename(target / tree.name)
+
+
+def make_disk(source: Path, disk: Path, *, offset_bytes: int = 0) -> None:
+    """Write an ext4 file system holding `source`, as small as it comes; no root needed.
+
+    With `offset_bytes` it is written into an existing file from that byte on.
+    """
+    mke2fs = require_program("mke2fs", package="e2fsprogs")
+    used_bytes = sum(
+        # Each file and folder takes whole blocks of 4 KiB, and an inode.
+        -(-path.lstat().st_size // 4096) * 4096 + 512
+        for path in source.rglob("*")
+    )
+    size_kib = (used_bytes + used_bytes // 16 + DISK_SLACK_BYTES) // 1024
+    options = "root_owner=0:0" + (f",offset={offset_bytes}" if offset_bytes else "")
+    run(
+        # No journal: the guest mounts it read-only. No reserved blocks.
+        [mke2fs, "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-E", options]
+        + ["-d", str(source), str(disk), f"{size_kib}k"],
+        deadline_s=MKE2FS_DEADLINE_S,
+    )
+
+
+def require_x86_64() -> None:
+    """Raise EnvironmentFault where an amd64 root cannot run."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        raise EnvironmentFault(
+            f"the twin needs an x86-64 host, and this is {platform.machine()}",
+            hint="use --target native or --target vm",
+        )

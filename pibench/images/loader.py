@@ -1,0 +1,53 @@
+"""Running programs of an unpacked root through its own dynamic loader: no root, no chroot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pibench.images.recipe import GNU_TRIPLET, Architecture
+
+_LOADER: dict[Architecture, str] = {
+    # Named after the architecture's ABI, a link that Debian's libc6 carries.
+    "amd64": "lib/x86_64-linux-gnu/ld-2.31.so",
+    "arm64": "lib/aarch64-linux-gnu/ld-2.31.so",
+}
+
+
+@dataclass(frozen=True)
+class RootLoader:
+    """The command lines that run a root's programs on a CPU of its own architecture."""
+
+    root: Path
+    architecture: Architecture
+
+    @property
+    def library_path(self) -> str:
+        """Where the root's libraries lie; libgdal is in plain usr/lib."""
+        triplet = GNU_TRIPLET[self.architecture]
+        folders = (
+            f"usr/lib/{triplet}/openblas-pthread",
+            f"usr/lib/{triplet}",
+            f"lib/{triplet}",
+            "usr/lib",
+        )
+        return ":".join(str(self.root / folder) for folder in folders)
+
+    def command(self, program: str, *, preload: Path | None = None) -> list[str]:
+        """The command line prefix for a program of the root, such as `usr/bin/caffe`.
+
+        A preload goes to the loader and not to the environment, which the
+        host's own programs would inherit.
+        """
+        prefix = [str(self.root / _LOADER[self.architecture]), "--library-path", self.library_path]
+        if preload is not None:
+            prefix += ["--preload", str(preload)]
+        return [*prefix, str(self.root / program)]
+
+    def python(self, *, preload: Path | None = None) -> list[str]:
+        """The command line prefix of the root's Python 3.9."""
+        return self.command("usr/bin/python3.9", preload=preload)
+
+    def python_env(self) -> dict[str, str]:
+        """What the root's Python needs to find its own modules and no others."""
+        return {"PYTHONHOME": str(self.root / "usr"), "PYTHONNOUSERSITE": "1", "PYTHONPATH": ""}

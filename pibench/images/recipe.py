@@ -1,0 +1,124 @@
+"""The recipe of the root file systems and the lock that pins it, read from `docker/`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pibench.assets import asset
+from pibench.errors import EnvironmentFault
+
+Architecture = Literal["arm64", "amd64"]
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+
+GNU_TRIPLET: dict[Architecture, str] = {
+    "arm64": "aarch64-linux-gnu",
+    "amd64": "x86_64-linux-gnu",
+}
+"""Debian's architecture name to the folder and compiler name of its libraries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """`docker/rootfs.toml`, read."""
+
+    format: int
+    suite: str
+    components: tuple[str, ...]
+    keyring: str
+    both: tuple[str, ...]
+    arm64: tuple[str, ...]
+    amd64: tuple[str, ...]
+    leave_out: frozenset[str]
+    prune: tuple[str, ...]
+
+    def roots(self, architecture: Architecture) -> tuple[str, ...]:
+        """The packages asked for by name."""
+        return self.both + (self.arm64 if architecture == "arm64" else self.amd64)
+
+
+@dataclass(frozen=True, order=True)
+class LockedPackage:
+    """One package of the lock: exactly this file and no other."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """`docker/rootfs.lock.json`, read: per architecture what an image is made of."""
+
+    packages: dict[Architecture, tuple[LockedPackage, ...]]
+
+    def digest(self, architecture: Architecture) -> str:
+        """The SHA-256 of the lock's list for one architecture."""
+        return fingerprint([(p.name, p.version, p.sha256) for p in self.packages[architecture]])
+
+
+def fingerprint(content: object) -> str:
+    """The SHA-256 of a JSON-able value in its canonical form."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_recipe() -> Recipe:
+    """Read `docker/rootfs.toml`."""
+    content = tomllib.loads(asset("docker/rootfs.toml").read_text())
+    packages = content["packages"]
+    return Recipe(
+        format=content["format"],
+        suite=content["suite"],
+        components=tuple(content["components"]),
+        keyring=content["keyring"],
+        both=tuple(packages["both"]),
+        arm64=tuple(packages["arm64"]),
+        amd64=tuple(packages["amd64"]),
+        leave_out=frozenset(packages["leave_out"]),
+        prune=tuple(packages["prune"]),
+    )
+
+
+def load_lock() -> Lock:
+    """Read `docker/rootfs.lock.json`.
+
+    Raises EnvironmentFault when it is not what `write_lock` writes.
+    """
+    path = asset("docker/rootfs.lock.json")
+    try:
+        content = json.loads(path.read_text())["packages"]
+        return Lock(
+            packages={
+                arch: tuple(LockedPackage(**entry) for entry in content[arch])
+                for arch in ARCHITECTURES
+            }
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise EnvironmentFault(
+            f"{path} is not a lock ({error})", hint="make it anew: pibench image lock"
+        ) from error
+
+
+def write_lock(packages: dict[Architecture, Sequence[LockedPackage]]) -> Path:
+    """Write the lock beside the recipe, sorted, and return its path."""
+    path = asset("docker/rootfs.toml").with_name("rootfs.lock.json")
+    content = {
+        arch: [
+            {"name": p.name, "version": p.version, "sha256": p.sha256} for p in sorted(entries)
+        ]
+        for arch, entries in packages.items()
+    }
+    path.write_text(json.dumps({"packages": content}, indent=1) + "\n")
+    return path

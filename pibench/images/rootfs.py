@@ -1,0 +1,141 @@
+"""A Debian root file system with Caffe, unpacked without running any of its scripts.
+
+Maintainer scripts of another architecture would run emulated and take
+minutes; what they would have done and a run needs is done here instead: the
+BLAS link, and byte-compiled Python by a Python of the host's own architecture.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pibench.errors import EnvironmentFault
+from pibench.images.apt import Apt, Package
+from pibench.images.loader import RootLoader
+from pibench.images.recipe import (
+    GNU_TRIPLET,
+    Architecture,
+    LockedPackage,
+    Recipe,
+    file_sha256,
+)
+from pibench.process import require_program, run
+
+UNPACK_DEADLINE_S = 300.0
+COMPILE_DEADLINE_S = 300.0
+
+
+def resolve(recipe: Recipe, architecture: Architecture, work: Path) -> list[LockedPackage]:
+    """What the suite holds now for the recipe: the list that a lock pins.
+
+    Downloads every package, since only a file's own SHA-256 is worth locking.
+    """
+    apt = Apt(work / "apt", recipe, architecture)
+    apt.update()
+    wanted = [p for p in apt.resolve(recipe.roots(architecture)) if p.name not in recipe.leave_out]
+    debs = work / "debs"
+    apt.download([(p.name, p.version) for p in wanted], debs)
+    return [_locked(package, debs) for package in wanted]
+
+
+def download(
+    recipe: Recipe, architecture: Architecture, locked: Sequence[LockedPackage], work: Path
+) -> list[Path]:
+    """The files of the lock, fetched and checked against it, kernel packages too.
+
+    Raises EnvironmentFault when the mirror does not carry a version or a file
+    is not the one that the lock names.
+    """
+    apt = Apt(work / "apt", recipe, architecture)
+    apt.update()
+    debs = work / "debs"
+    apt.download([(p.name, p.version) for p in locked], debs)
+    by_name = {path.name.partition("_")[0]: path for path in debs.glob("*.deb")}
+    for package in locked:
+        path = by_name.get(package.name)
+        if path is None or file_sha256(path) != package.sha256:
+            raise EnvironmentFault(
+                f"the package {package.name} {package.version} from the mirror is not the one "
+                "that the lock names",
+                hint="check the mirror, or make a new lock: pibench image lock",
+            )
+    return [by_name[package.name] for package in locked]
+
+
+def unpack(debs: Iterable[Path], root: Path) -> None:
+    """Unpack packages into `root`; no script of theirs runs."""
+    dpkg_deb = require_program("dpkg-deb", package="dpkg")
+    root.mkdir(parents=True, exist_ok=True)
+    # The links that Debian 11's usrmerge makes are left out: its packages still
+    # name /bin, /lib and /sbin themselves.
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(
+            lambda deb: run([dpkg_deb, "-x", deb, root], deadline_s=UNPACK_DEADLINE_S), debs
+        ):
+            pass
+
+
+def settle(recipe: Recipe, architecture: Architecture, root: Path) -> None:
+    """Prune what no run opens and make the links that maintainer scripts would have made."""
+    for pattern in recipe.prune:
+        for path in list(root.glob(pattern)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    libraries = root / "usr/lib" / GNU_TRIPLET[architecture]
+    # Relative, so that they hold under any prefix: in the VM and as a sysroot.
+    for name in ("libblas.so.3", "liblapack.so.3"):
+        link = libraries / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"openblas-pthread/{name}")
+    for folder in ("proc", "sys", "dev", "tmp", "run", "job", "root"):
+        (root / folder).mkdir(exist_ok=True)
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc/passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+    )
+    (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+
+
+def byte_compile(root: Path, compiler: RootLoader) -> None:
+    """Compile all Python of `root` with another root's Python 3.9 that runs at full speed.
+
+    Byte code does not depend on the architecture, and compiling it emulated
+    would take minutes. Imports of pycaffe are three times slower without it.
+    The check by hash is left off: what the image holds never changes.
+    """
+    run(
+        [
+            *compiler.python(),
+            "-m",
+            "compileall",
+            "-q",
+            "-j",
+            "0",
+            "--invalidation-mode",
+            "unchecked-hash",
+            "-s",
+            str(root),
+            str(root / "usr/lib/python3.9"),
+            str(root / "usr/lib/python3/dist-packages"),
+        ],
+        env=compiler.python_env(),
+        deadline_s=COMPILE_DEADLINE_S,
+        # Debian ships a few files in the syntax of other Python versions.
+        check=False,
+    )
+    if not any((root / "usr/lib/python3/dist-packages/caffe/__pycache__").glob("*.pyc")):
+        raise EnvironmentFault("byte-compiling the root file system did not work")
+
+
+def _locked(package: Package, debs: Path) -> LockedPackage:
+    matches = list(debs.glob(f"{package.name}_*.deb"))
+    if len(matches) != 1:
+        raise EnvironmentFault(f"apt did not download {package.name} {package.version}")
+    return LockedPackage(
+        name=package.name, version=package.version, sha256=file_sha256(matches[0])
+    )

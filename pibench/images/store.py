@@ -1,0 +1,182 @@
+"""Images in the user's cache: keyed by what they are made of, whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pibench import settings
+from pibench.errors import EnvironmentFault
+from pibench.images.recipe import file_sha256
+
+_MANIFEST = "manifest.json"
+_PARTIAL = ".partial-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A built image: a folder that is complete, since its manifest is written last."""
+
+    kind: str
+    key: str
+    path: Path
+    created: str
+    content_sha256: str
+    size_bytes: int
+    lock_sha256: str
+
+    @property
+    def content(self) -> Path:
+        """The folder that holds what was built."""
+        return self.path / "content"
+
+
+def folder() -> Path:
+    """Where images are kept."""
+    return settings.cache_dir() / "images"
+
+
+def find(kind: str, key: str) -> Image | None:
+    """The image of that kind and key, if it is there and whole."""
+    return _read(folder() / f"{kind}-{key[:16]}")
+
+
+def ensure(
+    kind: str, key: str, lock_sha256: str, build: Callable[[Path, Path], None]
+) -> tuple[Image, bool]:
+    """The image, built if need be by `build(content, work)`; and whether it was built now.
+
+    Two calls at once build once: the second waits. What is built appears
+    under its name in one rename, so an interrupted build leaves nothing that
+    could be taken for an image.
+    """
+    image = find(kind, key)
+    if image is not None:
+        return image, False
+    from filelock import FileLock  # noqa: PLC0415  (start-up time)
+
+    base = folder()
+    _make_folder(base)
+    name = f"{kind}-{key[:16]}"
+    with FileLock(base / f"{name}.lock"):
+        image = find(kind, key)
+        if image is not None:
+            return image, False
+        # We hold this name's lock: whatever partial there is has no owner left.
+        for leftover in base.glob(f"{_PARTIAL}{name}"):
+            shutil.rmtree(leftover)
+        partial = base / f"{_PARTIAL}{name}"
+        try:
+            (partial / "content").mkdir(parents=True)
+            (partial / "work").mkdir()
+            build(partial / "content", partial / "work")
+            shutil.rmtree(partial / "work")
+            _write_manifest(partial, kind, key, lock_sha256)
+            # A folder without a manifest under the final name was tampered with.
+            shutil.rmtree(base / name, ignore_errors=True)
+            partial.rename(base / name)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"the image {kind} could not be built: {error}",
+                hint=f"check the space and rights under {base}, or set PIBENCH_CACHE_DIR",
+            ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    image = find(kind, key)
+    if image is None:
+        raise EnvironmentFault(f"the image {kind} vanished while it was built")
+    return image, True
+
+
+def images() -> Iterator[Image]:
+    """Every whole image, by name."""
+    for path in sorted(folder().glob("*-*")):
+        image = _read(path)
+        if image is not None:
+            yield image
+
+
+def verify(image: Image) -> bool:
+    """Whether the content is, byte for byte, what was built."""
+    return tree_sha256(image.content)[0] == image.content_sha256
+
+
+def prune(keep: set[tuple[str, str]]) -> list[Path]:
+    """Remove all images but those (kind, key), and what interrupted builds left.
+
+    A build that is under way keeps its partial folder: its lock is held.
+    """
+    from filelock import FileLock, Timeout  # noqa: PLC0415  (start-up time)
+
+    removed: list[Path] = []
+    kept_names = {f"{kind}-{key[:16]}" for kind, key in keep}
+    for path in sorted(folder().iterdir()) if folder().is_dir() else []:
+        name = path.name.removeprefix(_PARTIAL)
+        if not path.is_dir() or (name in kept_names and name == path.name):
+            continue
+        lock = FileLock(folder() / f"{name}.lock")
+        try:
+            with lock.acquire(blocking=False):
+                shutil.rmtree(path)
+                removed.append(path)
+        except Timeout:
+            continue
+    return removed
+
+
+def tree_sha256(top: Path) -> tuple[str, int]:
+    """A SHA-256 over names, links and contents below a folder, and the bytes of its files."""
+    digest = hashlib.sha256()
+    size_bytes = 0
+    for path in sorted(top.rglob("*")):
+        name = path.relative_to(top).as_posix()
+        if path.is_symlink():
+            digest.update(f"link {name} {path.readlink()}\n".encode())
+        elif path.is_file():
+            size_bytes += path.stat().st_size
+            digest.update(f"file {name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest(), size_bytes
+
+
+def _make_folder(base: Path) -> None:
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        writable = os.access(base, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise EnvironmentFault(
+            f"the cache directory {base} cannot be written",
+            hint="name another one: PIBENCH_CACHE_DIR=DIR",
+        )
+
+
+def _write_manifest(path: Path, kind: str, key: str, lock_sha256: str) -> None:
+    content_sha256, size_bytes = tree_sha256(path / "content")
+    manifest = {
+        "kind": kind,
+        "key": key,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "content_sha256": content_sha256,
+        "size_bytes": size_bytes,
+        "lock_sha256": lock_sha256,
+    }
+    (path / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _read(path: Path) -> Image | None:
+    try:
+        return Image(path=path, **json.loads((path / _MANIFEST).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def as_json(image: Image) -> dict[str, object]:
+    """The image as `pibench image list --json` prints it."""
+    return {**asdict(image), "path": str(image.path)}

@@ -1,0 +1,150 @@
+"""The one way to run a subprocess: a deadline, then TERM, then KILL.
+
+Every child gets a session of its own, so that a signal reaches whatever it
+started too, and nothing outlives the block that started it: not after an
+error, not after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pibench.errors import EnvironmentFault
+
+GRACE_S = 3.0
+"""Seconds between TERM and KILL: long enough for QEMU to close its sockets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """How a command ended; `returncode` is negative for a signal, as in subprocess."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ending(self) -> str:
+        """The ending in words: `exit status 3` or `SIGKILL`."""
+        return describe_ending(self.returncode)
+
+    def last_lines(self, count: int = 3) -> str:
+        """The last lines that the command wrote to its standard error, on one line."""
+        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
+        return " | ".join(lines[-count:])
+
+
+def describe_ending(returncode: int) -> str:
+    """`exit status 3` or `SIGKILL`."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
+
+
+def require_program(name: str, *, package: str) -> str:
+    """The path of a program, or an error that names the Debian package holding it."""
+    # mke2fs and its kin live in sbin, which an unprivileged PATH often lacks.
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if path is None:
+        raise EnvironmentFault(
+            f"the program {name} is not installed", hint=f"sudo apt-get install {package}"
+        )
+    return path
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    deadline_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a command to its end and return what it printed.
+
+    `env` is added to this process's environment. With `check`, an ending
+    other than 0 raises EnvironmentFault naming the command and what it last
+    said; so does passing the deadline, with or without `check`.
+    """
+    args = tuple(str(arg) for arg in argv)
+    with running(args, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            out, err = child.communicate(timeout=deadline_s)
+        except subprocess.TimeoutExpired:
+            stop(child)
+            raise EnvironmentFault(
+                f"{Path(args[0]).name} did not end within {deadline_s:.0f} s and was stopped"
+            ) from None
+    done = Completed(
+        argv=args,
+        returncode=child.returncode,
+        stdout=out.decode(errors="replace"),
+        stderr=err.decode(errors="replace"),
+    )
+    if check and done.returncode != 0:
+        raise EnvironmentFault(
+            f"{Path(args[0]).name} failed ({done.ending}): {done.last_lines() or 'it said nothing'}"
+        )
+    return done
+
+
+@contextlib.contextmanager
+def running(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdout: int | IO[bytes] = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that lives no longer than the block.
+
+    Raises EnvironmentFault when the program cannot be started at all.
+    """
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise EnvironmentFault(f"cannot start {argv[0]}: {error.strerror}") from error
+    try:
+        yield child
+    finally:
+        stop(child)
+
+
+def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
+    """TERM the child's whole session, KILL it after the grace; a no-op when it has ended."""
+    if child.poll() is None:
+        _signal_group(child, signal.SIGTERM)
+        try:
+            child.wait(timeout=grace_s)
+        except subprocess.TimeoutExpired:
+            _signal_group(child, signal.SIGKILL)
+            child.wait()
+    for pipe in (child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
