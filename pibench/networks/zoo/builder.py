@@ -125,12 +125,11 @@ class NetBuilder:
         layer.dropout_param.dropout_ratio = ratio
         return self._append(layer)
 
-    def lrn(self, name: str, *, local_size: int = 5, alpha: float = 1e-4, beta: float = 0.75) -> str:
-        """Local response normalisation across channels."""
+    def lrn(self, name: str) -> str:
+        """Local response normalisation over 5 channels, alpha 1e-4, beta 0.75 (Caffe's default)."""
         layer = self._layer("LRN", name, [self.last])
-        layer.lrn_param.local_size = local_size
-        layer.lrn_param.alpha = alpha
-        layer.lrn_param.beta = beta
+        layer.lrn_param.local_size = 5
+        layer.lrn_param.alpha = 1e-4
         return self._append(layer)
 
     def softmax(self, name: str = "prob") -> str:
@@ -153,7 +152,7 @@ class NetBuilder:
         """Pooling; sizes are rounded up, as Caffe does, unless `floor` is asked for."""
         layer = self._layer("Pooling", name, [bottom or self.last])
         pool = layer.pooling_param
-        pool.pool = caffe.PoolingParameter.PoolMethod.Value(method)
+        pool.pool = getattr(caffe.PoolingParameter, method)
         pool.kernel_size = kernel
         if stride != 1:
             pool.stride = stride

@@ -29,7 +29,7 @@ def stem(n: NetBuilder) -> None:
 
 
 def add_residual(
-    n: NetBuilder, name: str, source: str, branches: list[str], channels: int, scale: float
+    n: NetBuilder, name: str, source: str, branches: list[str], *, channels: int, scale: float
 ) -> None:
     """Bring the branches to the input's channels, add `scale` times that, rectify."""
     n.concat(f"{name}_concat", branches)
@@ -44,7 +44,7 @@ def module_a(n: NetBuilder, name: str) -> None:
     direct = branch(n, f"{name}_1x1", 32, 1, bottom=x)
     single = chain(n, name, x, [("3x3_reduce", 32, 1), ("3x3", 32, 3)])
     double = chain(n, name, x, [("3x3_2_reduce", 32, 1), ("3x3_2", 48, 3), ("3x3_3", 64, 3)])
-    add_residual(n, name, x, [direct, single, double], 320, 0.17)
+    add_residual(n, name, x, [direct, single, double], channels=320, scale=0.17)
 
 
 def reduction_a(n: NetBuilder) -> None:
@@ -62,7 +62,7 @@ def module_b(n: NetBuilder, name: str) -> None:
     x = n.last
     direct = branch(n, f"{name}_1x1", 192, 1, bottom=x)
     split = chain(n, name, x, [("1x7_reduce", 128, 1), ("1x7", 160, (1, 7)), ("7x1", 192, (7, 1))])
-    add_residual(n, name, x, [direct, split], 1088, 0.10)
+    add_residual(n, name, x, [direct, split], channels=1088, scale=0.10)
 
 
 def reduction_b(n: NetBuilder) -> None:
@@ -83,7 +83,7 @@ def module_c(n: NetBuilder, name: str) -> None:
     x = n.last
     direct = branch(n, f"{name}_1x1", 192, 1, bottom=x)
     split = chain(n, name, x, [("1x3_reduce", 192, 1), ("1x3", 224, (1, 3)), ("3x1", 256, (3, 1))])
-    add_residual(n, name, x, [direct, split], 2080, 0.20)
+    add_residual(n, name, x, [direct, split], channels=2080, scale=0.20)
 
 
 def inception_resnet_v2(name: str, *, size: int) -> caffe.NetParameter:

@@ -37,9 +37,7 @@ def mobilenet(name: str, *, size: int) -> caffe.NetParameter:
     for stage, separables in STAGES.items():
         for index, (outputs, stride) in enumerate(separables, start=1):
             block = stage if len(separables) == 1 else f"{stage}_{index}"
-            n.conv(
-                f"conv{block}/dw", channels, 3, stride=stride, pad=1, group=channels, bias=False
-            )
+            n.conv(f"conv{block}/dw", channels, 3, stride=stride, pad=1, group=channels, bias=False)
             bn_relu(n, f"conv{block}/dw", f"relu{block}/dw")
             n.conv(f"conv{block}/sep", outputs, 1, bias=False)
             bn_relu(n, f"conv{block}/sep", f"relu{block}/sep")

@@ -32,9 +32,7 @@ def branch(
     relu: bool = True,
 ) -> str:
     """One convolution of a block with its batch norm, called res, bn and scale + `name`."""
-    top = n.conv(
-        f"res{name}", outputs, kernel, stride=stride, pad=pad, bias=False, bottom=bottom
-    )
+    top = n.conv(f"res{name}", outputs, kernel, stride=stride, pad=pad, bias=False, bottom=bottom)
     n.bn_scale(f"bn{name}", f"scale{name}")
     return n.relu(f"res{name}_relu") if relu else top
 

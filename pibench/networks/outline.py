@@ -1,0 +1,212 @@
+"""The outline of a prototxt: which fields it opens, where, and which of them Caffe lacks.
+
+Protobuf's own text parser stops at the first field it does not know and says little
+about a file that ends too early. This pass walks the text once, beside the schema,
+and finds every unknown field with its place, so that one error can name it, and a
+repair can take all of them out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+    from pibench.networks import caffe_pb2 as caffe
+
+MAX_DEPTH = 32
+"""Stock messages nest five deep. Deeper text is no network, and would exhaust the parser."""
+
+_TOKEN = re.compile(
+    r"""(?P<skip>[ \t\r\n\f\v]+|\#[^\n]*)
+      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+      | (?P<word>[A-Za-z_0-9.+-]+)
+      | (?P<mark>[{}<>\[\]:,;])
+      | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_CLOSER = {"{": "}", "<": ">"}
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownField:
+    """A field (or the value of an enum field) that the schema does not have."""
+
+    name: str
+    value: str
+    """The value as written; empty for a message."""
+    parent: str
+    """The field it stands in, such as pooling_param; empty at the top level."""
+    known_name: bool
+    """True when the field exists and only its value does not."""
+    line: int
+    start: int
+    end: int
+    """Character span of the whole field in the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+def tokens(text: str) -> list[_Token]:
+    """The tokens of `text` without blanks and comments; what fits nowhere has kind "other"."""
+    return [
+        _Token(match.lastgroup or "other", match.group(), match.start(), match.end())
+        for match in _TOKEN.finditer(text)
+        if match.lastgroup != "skip"
+    ]
+
+
+def unknown_fields(
+    text: str, path: Path | str, root: type[caffe.NetParameter]
+) -> list[UnknownField]:
+    """Every field of `text` that message `root` and those below it do not have.
+
+    Raises InvalidInputError for braces that do not pair and for nesting beyond
+    MAX_DEPTH. Other faults are left to the parser proper, which words them well.
+    """
+    walk = _Walk(text, path)
+    walk.message(cast("Descriptor", root.DESCRIPTOR), parent="", opener=None, depth=0)
+    return walk.found
+
+
+class _Walk:
+    """A recursive descent over the tokens; the depth is bounded by MAX_DEPTH."""
+
+    def __init__(self, text: str, path: Path | str) -> None:
+        self.text = text
+        self.path = path
+        self.tokens = tokens(text)
+        self.position = 0
+        self.found: list[UnknownField] = []
+
+    def line(self, offset: int) -> int:
+        return self.text.count("\n", 0, offset) + 1
+
+    def fail(self, offset: int, problem: str, hint: str) -> InvalidInputError:
+        return InvalidInputError.at(self.path, f"line {self.line(offset)}", problem, hint=hint)
+
+    def peek(self) -> _Token | None:
+        return self.tokens[self.position] if self.position < len(self.tokens) else None
+
+    def message(
+        self, schema: Descriptor | None, *, parent: str, opener: _Token | None, depth: int
+    ) -> None:
+        """Fields up to the brace that closes `opener`, or to the end at the top level."""
+        if depth > MAX_DEPTH:
+            offset = opener.start if opener else 0
+            raise self.fail(
+                offset, f"braces nest deeper than {MAX_DEPTH}", "a network nests five deep at most"
+            )
+        while (token := self.peek()) is not None:
+            if token.text in "}>" and token.kind == "mark":
+                if opener is None:
+                    raise self.fail(
+                        token.start,
+                        f"'{token.text}' closes nothing",
+                        "remove it, or add the missing opening brace",
+                    )
+                self.position += 1
+                return
+            self.field(schema, parent=parent, depth=depth)
+        if opener is not None:
+            raise self.fail(
+                opener.start,
+                f"the '{opener.text}' opened here is never closed: the file is cut short",
+                f"add the missing '{_CLOSER[opener.text]}' or copy the file again",
+            )
+
+    def field(self, schema: Descriptor | None, *, parent: str, depth: int) -> None:
+        """One `name: value` or `name { ... }`; any other token is passed over."""
+        first = self.tokens[self.position]
+        self.position += 1
+        if first.kind != "word":
+            return
+        known: FieldDescriptor | None = schema.fields_by_name.get(first.text) if schema else None
+        before = len(self.found)
+        value = self.value(known, first.text, depth)
+        if schema is None or self.position <= 0:
+            return
+        if known is not None and self.value_exists(known, value):
+            return
+        # What lies inside an unknown field goes with it.
+        del self.found[before:]
+        self.found.append(
+            UnknownField(
+                name=first.text,
+                value=" ".join(token.text for token in value),
+                parent=parent,
+                known_name=known is not None,
+                line=self.line(first.start),
+                start=first.start,
+                end=self.tokens[self.position - 1].end,
+            )
+        )
+
+    def value(self, known: FieldDescriptor | None, name: str, depth: int) -> list[_Token]:
+        """The tokens of a scalar value or list; a message is walked and gives none."""
+        token = self.peek()
+        if token is not None and token.text == ":" and token.kind == "mark":
+            self.position += 1
+            token = self.peek()
+        if token is None:
+            return []
+        if token.kind == "mark" and token.text in _CLOSER:
+            self.position += 1
+            inner = known.message_type if known is not None else None
+            self.message(inner, parent=name, opener=token, depth=depth + 1)
+            return []
+        if token.kind == "mark" and token.text == "[":
+            return self.bracketed(known, name, depth)
+        return self.scalar()
+
+    def scalar(self) -> list[_Token]:
+        """One word, or adjacent strings, which text format joins."""
+        token = self.peek()
+        if token is None or token.kind not in ("word", "string"):
+            return []
+        taken = [token]
+        self.position += 1
+        while token.kind == "string" and (more := self.peek()) and more.kind == "string":
+            taken.append(more)
+            self.position += 1
+        return taken
+
+    def bracketed(self, known: FieldDescriptor | None, name: str, depth: int) -> list[_Token]:
+        """A short list: `[1, 2]` or `[{...}, {...}]`."""
+        opener = self.tokens[self.position]
+        self.position += 1
+        taken: list[_Token] = []
+        while (token := self.peek()) is not None:
+            if token.kind == "mark" and token.text in "]}>":
+                self.position += token.text == "]"
+                return taken
+            if token.kind == "mark" and token.text in _CLOSER:
+                taken += self.value(known, name, depth)
+            else:
+                taken += [token] if token.kind in ("word", "string") else []
+                self.position += 1
+        raise self.fail(opener.start, "the '[' opened here is never closed", "add the missing ']'")
+
+    @staticmethod
+    def value_exists(known: FieldDescriptor, value: list[_Token]) -> bool:
+        """False for a name (or a quoted string) that is none of an enum field's values."""
+        if known.enum_type is None:
+            return True
+        names = known.enum_type.values_by_name
+        return all(
+            token.kind == "word" and (token.text in names or not token.text[0].isalpha())
+            for token in value
+        )

@@ -1,0 +1,166 @@
+"""Reading and writing networks as text (prototxt), with one clear line for every bad file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from pibench.errors import InvalidInputError
+from pibench.networks import caffe_pb2 as caffe
+from pibench.networks import forks, outline
+
+MAX_FILE_BYTES = 32 << 20
+"""The longest network of the zoo has 0.3 MB of text; a hundred times that is no network."""
+
+REPAIR_HINT = "use --repair"
+
+_NET_FIELDS = ("layer", "layers", "input")
+
+
+def read(path: Path | str) -> caffe.NetParameter:
+    """The network in the prototxt file at `path`.
+
+    Raises InvalidInputError for a file that is missing, no regular file, empty, too
+    big, binary, not UTF-8, cut short, or that stock Caffe could not parse.
+    """
+    return parse(read_text(path), path)
+
+
+def read_text(path: Path | str) -> str:
+    """The text of the file at `path`, checked to be text. Raises InvalidInputError."""
+    raw = _read_bytes(Path(path))
+    if looks_like_caffemodel(raw):
+        raise InvalidInputError.at(
+            path,
+            None,
+            "this is a caffemodel (binary weights), not a prototxt (text)",
+            hint="give the prototxt as the network and this file with --weights",
+        )
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError.at(
+            path,
+            f"byte {error.start}",
+            "not UTF-8 text",
+            hint="save the file as UTF-8",
+        ) from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    if not path.exists():
+        raise InvalidInputError.at(path, None, "no such file", hint="check the path")
+    if not path.is_file():
+        kind = "a directory" if path.is_dir() else "no regular file"
+        raise InvalidInputError.at(path, None, f"{kind}, not a prototxt", hint="name the file")
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes > MAX_FILE_BYTES:
+            with path.open("rb") as file:
+                start = file.read(1 << 16)
+            if looks_like_caffemodel(start):
+                return start
+            raise InvalidInputError.at(
+                path,
+                None,
+                f"{size_bytes} bytes are too many for a prototxt (limit {MAX_FILE_BYTES})",
+                hint="a network's text is well under 1 MB; weights go with --weights",
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError.at(
+            path, None, f"cannot be read ({error.strerror})", hint="check its permissions"
+        ) from None
+
+
+def looks_like_caffemodel(raw: bytes) -> bool:
+    """Whether `raw` starts as a binary NetParameter does: with its name or its first layer.
+
+    0x0A is field 1 (name), 0x12 field 2 (V1 layers), 0xA2 0x06 field 100 (layer). 0x0A is
+    also a line feed, so that control characters must follow within the first bytes.
+    """
+    if not raw.startswith((b"\x0a", b"\x12", b"\xa2\x06")):
+        return False
+    return any(byte < 9 or 13 < byte < 32 for byte in raw[1:4096])
+
+
+def parse(text: str, path: Path | str) -> caffe.NetParameter:
+    """The network in `text`; `path` names it in errors.
+
+    Raises InvalidInputError, with the line, for whatever stock Caffe could not parse.
+    """
+    unknown = scan(text, path)
+    if unknown:
+        raise refusal(unknown[0], path)
+    return parse_known(text, path)
+
+
+def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
+    """The fields of `text` that stock Caffe does not have.
+
+    Raises InvalidInputError for text that is empty, holds NUL characters or has
+    braces that do not pair.
+    """
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InvalidInputError.at(
+            path, f"line {line}", "holds a NUL character", hint="copy the file again, as text"
+        )
+    if not outline.tokens(text):
+        raise InvalidInputError.at(path, None, "empty: no network in it", hint="check the file")
+    return outline.unknown_fields(text, path, caffe.NetParameter)
+
+
+def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
+    """The error that names one unknown field, where it comes from and what to do."""
+    what = f"{field.name}: {field.value}" if field.value else field.name
+    inside = f" in {field.parent}" if field.parent else ""
+    noun = "value" if field.known_name else "field"
+    origin = forks.describe_field(field.name, field.value)
+    problem = f"stock Caffe has no {noun} '{what}'{inside}"
+    if origin:
+        problem += f" ({origin})"
+        hint = f"{REPAIR_HINT} to take it out"
+        if field.name == "ceil_mode":
+            hint += ", which pools by rounding up, or write round_mode: FLOOR"
+    else:
+        hint = f"correct the name, or {REPAIR_HINT} to take it out"
+    return InvalidInputError.at(path, f"line {field.line}", problem, hint=hint)
+
+
+def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
+    """Parse `text`, whose fields are all known, and check that it holds a network."""
+    net = caffe.NetParameter()
+    try:
+        text_format.Parse(text, net)
+    except text_format.ParseError as error:
+        line = error.GetLine()
+        raise InvalidInputError.at(
+            path, f"line {line}" if line else None, _cleaned(str(error)), hint="correct the line"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        # Lone surrogates and numbers out of range surface as plain ValueError.
+        raise InvalidInputError.at(
+            path, None, f"cannot be parsed ({_cleaned(str(error))})", hint="check the file"
+        ) from None
+    if not any(len(getattr(net, field)) for field in _NET_FIELDS):
+        raise InvalidInputError.at(
+            path, None, "holds no layer", hint="check that this is a network, not a solver"
+        )
+    return net
+
+
+def _cleaned(message: str) -> str:
+    """Protobuf's message on one line, without its own position, quoted line and package name."""
+    message = re.sub(r"^\d+:\d+ : (?:'.*?': )?", "", message, flags=re.DOTALL)
+    message = re.sub(r"pibench\.caffe\.", "", message)
+    printable = "".join(c if c.isprintable() else " " for c in message)
+    shortened = re.sub(r"\s+", " ", printable).strip()
+    return shortened if len(shortened) <= 200 else shortened[:197] + "..."
+
+
+def write(net: caffe.NetParameter) -> str:
+    """The network as text that stock Caffe and `parse` read back to the same network."""
+    return text_format.MessageToString(net)

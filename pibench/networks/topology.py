@@ -1,0 +1,83 @@
+"""Which layers of a network a phase runs, in order: what Caffe's Net sets up."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pibench.errors import InvalidInputError
+from pibench.networks import caffe_pb2 as caffe
+
+Phase = Literal["TRAIN", "TEST"]
+
+INPUT_DIMS = 4
+"""Numbers that each legacy `input` takes from `input_dim`: N, C, H, W."""
+
+
+def place(layer: caffe.LayerParameter) -> str:
+    """How errors call a layer."""
+    return f"layer '{layer.name}'" if layer.name else f"an unnamed {layer.type or 'layer'}"
+
+
+def layers(
+    net: caffe.NetParameter, path: object, *, phase: Phase = "TEST"
+) -> list[caffe.LayerParameter]:
+    """The layers that `phase` runs; legacy `input` fields come as the Input layer they mean.
+
+    Raises InvalidInputError for the first-generation `layers` and for `input` without a
+    matching shape. `path` names the network in errors.
+    """
+    if net.layers:
+        raise InvalidInputError.at(
+            str(path),
+            None,
+            f"holds {len(net.layers)} first-generation 'layers {{ }}'",
+            hint="use --repair to turn them into 'layer { }'",
+        )
+    implied = implied_input(net, path)
+    own = [layer for layer in net.layer if included(layer, net.state, phase)]
+    return [implied, *own] if implied else own
+
+
+def implied_input(net: caffe.NetParameter, path: object) -> caffe.LayerParameter | None:
+    """The Input layer that legacy `input`, `input_shape` and `input_dim` fields stand for."""
+    if not net.input:
+        return None
+    shapes = list(net.input_shape)
+    if not shapes:
+        dims = list(net.input_dim)
+        shapes = [
+            caffe.BlobShape(dim=dims[at : at + INPUT_DIMS])
+            for at in range(0, len(dims), INPUT_DIMS)
+        ]
+        if len(dims) % INPUT_DIMS:
+            shapes = []
+    if len(shapes) != len(net.input):
+        raise InvalidInputError.at(
+            str(path),
+            "input",
+            f"{len(net.input)} input(s) but {len(net.input_shape)} input_shape and "
+            f"{len(net.input_dim)} input_dim",
+            hint="give each input one input_shape, or four input_dim",
+        )
+    return caffe.LayerParameter(
+        name="input", type="Input", top=net.input, input_param=caffe.InputParameter(shape=shapes)
+    )
+
+
+def included(layer: caffe.LayerParameter, state: caffe.NetState, phase: Phase) -> bool:
+    """Whether a net in `phase`, at the level and stages of `state`, has this layer."""
+    if layer.include:
+        return any(meets(rule, state, phase) for rule in layer.include)
+    return not any(meets(rule, state, phase) for rule in layer.exclude)
+
+
+def meets(rule: caffe.NetStateRule, state: caffe.NetState, phase: Phase) -> bool:
+    """Whether every condition that `rule` sets holds."""
+    if rule.HasField("phase") and rule.phase != caffe.Phase.Value(phase):
+        return False
+    if rule.HasField("min_level") and state.level < rule.min_level:
+        return False
+    if rule.HasField("max_level") and state.level > rule.max_level:
+        return False
+    stages = set(state.stage)
+    return stages.issuperset(rule.stage) and stages.isdisjoint(rule.not_stage)
