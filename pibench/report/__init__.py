@@ -1,0 +1,1 @@
+"""Shows records and claims to people; see `pibench.report.terminal`."""

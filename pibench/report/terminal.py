@@ -1,0 +1,275 @@
+"""Tables for the terminal: the paper's table beside ours, and the records of a run.
+
+All fit into 80 columns, piped or not. Rich leaves colours out where the output
+is no terminal or NO_COLOR is set, so nothing is told by colour alone. Sizes are
+in MiB (2^20 bytes) or MB (10^6 bytes) as the headings say.
+"""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pibench import devices
+from pibench.crosscheck.claims import Claim, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pibench.crosscheck.paper import Column
+    from pibench.records.schema import Record
+
+MIB: Final = 2**20
+MB: Final = 10**6
+NOTHING: Final = "-"
+WIDE: Final = 120
+"""Columns from which a whole sentence of evidence has room."""
+SHORT: Final = {"inconclusive": "inconcl."}
+MARKS: Final = {True: "=", False: "!", None: "?"}
+STYLES: Final = {True: "green", False: "bold red", None: "yellow"}
+
+
+def console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
+    """A console for the tables; standard output if no file is given.
+
+    `width` is in columns; None takes the terminal's, or 80 where there is none.
+    """
+    # Highlighting would colour every digit, emoji would eat ":names:" in colons.
+    return Console(file=file, width=width, highlight=False, emoji=False, markup=False)
+
+
+def print_reproduction(
+    claims: Sequence[Claim], records: Iterable[Record], *, to: Console | None = None
+) -> None:
+    """The paper's table with ours beside it, the totals, how ours came about, and notes."""
+    to = to or console()
+    by_id = {record.record_id: record for record in records}
+    used = [by_id[claim.record_id] for claim in claims if claim.record_id in by_id]
+    to.print(reproduction_table(claims, by_id, wide=to.width >= WIDE))
+    for line in [*totals(claims), "", *how_it_ran(used)]:
+        to.print(printable(line))
+    _print_notes(claims, to)
+
+
+def reproduction_table(
+    claims: Sequence[Claim], by_id: dict[str, Record], *, wide: bool = False
+) -> Table:
+    """A line per network: verdict, RAM and model size as printed and as ours.
+
+    The evidence is one word, or where it is `wide` the whole sentence.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("Network", overflow="fold", min_width=14)
+    table.add_column("Paper", no_wrap=True)
+    table.add_column("Ours", overflow="fold")
+    table.add_column("RAM MiB\npaper/ours", justify="right", no_wrap=True)
+    table.add_column("Err\n%", justify="right", no_wrap=True)
+    table.add_column("Size MB\npaper/ours", justify="right", no_wrap=True)
+    table.add_column("Head\nMiB", justify="right", no_wrap=True)
+    table.add_column("Evidence", overflow="fold")
+    for key in dict.fromkeys(claim.key for claim in claims):
+        cells = {claim.column: claim for claim in claims if claim.key == key}
+        verdict = cells["verdict"]
+        record = by_id.get(verdict.record_id) if verdict.record_id else None
+        ram = cells.get("ram_mb")
+        table.add_row(
+            str(verdict.row or NOTHING),
+            printable(verdict.paper_network),
+            str(verdict.paper),
+            _our_verdict(verdict),
+            _pair(ram, decimals=0),
+            _error(ram),
+            _pair(cells.get("model_size_mb"), decimals=1),
+            _headroom(record),
+            _evidence(record, wide=wide),
+        )
+    return table
+
+
+def print_records(records: Sequence[Record], *, to: Console | None = None) -> None:
+    """A table of records, and below it what each verdict rests on."""
+    to = to or console()
+    to.print(records_table(records))
+    for record in records:
+        to.print(printable(f"{record.network}: {record.verdict}, {record.evidence.summary}"))
+    for line in how_it_ran(records):
+        to.print(printable(line))
+    if any(_is_lower_bound(record) for record in records):
+        to.print("> lower bound: the process did not come to its end")
+
+
+def records_table(records: Sequence[Record]) -> Table:
+    """A line per record, as `run` shows them."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
+    table.add_column("Network", overflow="fold", min_width=14)
+    table.add_column("Target", no_wrap=True)
+    table.add_column("Verdict", no_wrap=True)
+    table.add_column("Peak\nMiB", justify="right", no_wrap=True)
+    table.add_column("RAM\nMiB", justify="right", no_wrap=True)
+    table.add_column("Head\nMiB", justify="right", no_wrap=True)
+    table.add_column("Size\nMB", justify="right", no_wrap=True)
+    table.add_column("Latency\nms", justify="right", overflow="fold")
+    for record in records:
+        table.add_row(
+            printable(record.network),
+            record.target,
+            record.verdict,
+            _number(record.peak_rss_bytes, MIB, bound=_is_lower_bound(record)),
+            _number(record.network_rss_bytes, MIB, bound=_is_lower_bound(record)),
+            _headroom(record),
+            _number(record.weights_file_bytes, MB, decimals=1),
+            _latency(record),
+        )
+    return table
+
+
+def totals(claims: Sequence[Claim]) -> list[str]:
+    """The ledger's totals as lines of text."""
+    total = summary(claims)
+    lines = [f"Verdicts: {total.verdicts_agreed} of {total.verdicts_total} agree with the paper."]
+    lines += [
+        f"  {MARKS[claim.agrees]} {claim.paper_network}: {claim.ours or 'missing'}, "
+        f"{claim.provenance.reason}"
+        for claim in claims
+        if claim.column == "verdict" and not claim.agrees
+    ]
+    if total.ram_mean_absolute_error_pct is not None:
+        lines.append(
+            f"RAM: mean absolute error {total.ram_mean_absolute_error_pct:.1f} % over "
+            f"{total.ram_compared} of {total.ram_total} rows, "
+            f"worst {total.ram_worst_network} ({total.ram_worst_error_pct:+.1f} %)."
+        )
+    if total.model_size_compared:
+        differing = ", ".join(total.model_size_differing)
+        lines.append(
+            f"Model size: {total.model_size_agreed} of {total.model_size_compared} agree"
+            + (f"; ! differ: {differing}." if differing else ".")
+        )
+    if total.latency_mean_absolute_error_pct is not None:
+        lines.append(
+            f"Latency: mean absolute error {total.latency_mean_absolute_error_pct:.1f} % over "
+            f"{total.latency_compared} of {total.latency_total} rows."
+        )
+    elif total.latency_total:
+        lines.append("Latency: not compared, an emulated time is never a Pi time.")
+    return lines
+
+
+def how_it_ran(records: Iterable[Record]) -> list[str]:
+    """Each way the records came about, once: "emulated: QEMU virt, 4 x cortex-a53; ..."."""
+    return list(dict.fromkeys(_way(record) for record in records))
+
+
+def evidence_in_a_word(record: Record) -> str:
+    """What the process came to, short enough for a column."""
+    evidence = record.evidence
+    words = (
+        (evidence.timed_out, "timeout"),
+        (evidence.fatal_message is not None, "abort"),
+        (bool(evidence.oom_kills or evidence.oom_counter), "OOM kill"),
+        (evidence.guest_died, "died"),
+        (evidence.exit_status is not None, f"exit {evidence.exit_status}"),
+        (evidence.signal is not None, f"signal {evidence.signal}"),
+    )
+    return next((word for holds, word in words if holds), "no end")
+
+
+def printable(text: str) -> Text:
+    """Text as it is, with no markup in it; what would steer the terminal is written out."""
+    return Text(
+        "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+            for char in text
+        )
+    )
+
+
+def _print_notes(claims: Iterable[Claim], to: Console) -> None:
+    """The explanations, each once with the networks and columns it is about."""
+    about: dict[str, dict[str, list[Column]]] = {}
+    for claim in claims:
+        if claim.explanation:
+            networks = about.setdefault(claim.explanation, {})
+            networks.setdefault(claim.paper_network, []).append(claim.column)
+    if about:
+        to.print("\nNotes")
+    for explanation, networks in about.items():
+        to.print(printable(f"* {', '.join(networks)}: {explanation}"))
+    to.print(
+        "\n= agrees, ! differs, ? undecided or missing. Head is the headroom: usable memory less"
+        " the peak RSS, for a killed process the peak of the amd64 twin. RAM is headed MB in the"
+        " paper and agrees in MiB (2^20 bytes); model size is in MB (10^6 bytes)."
+    )
+
+
+def _our_verdict(claim: Claim) -> Text:
+    ours = SHORT.get(str(claim.ours), str(claim.ours or "missing"))
+    return Text(f"{MARKS[claim.agrees]} {ours}", style=STYLES[claim.agrees])
+
+
+def _evidence(record: Record | None, *, wide: bool) -> Text:
+    if record is None:
+        return Text(NOTHING)
+    return printable(record.evidence.summary if wide else evidence_in_a_word(record))
+
+
+def _pair(claim: Claim | None, *, decimals: int) -> Text:
+    """The printed figure and ours: "497/497"."""
+    if claim is None:
+        return Text(NOTHING)
+    ours = f"{claim.ours:.{decimals}f}" if isinstance(claim.ours, float) else NOTHING
+    mark = MARKS[False] if claim.agrees is False else ""
+    style = STYLES[False] if claim.agrees is False else ""
+    return Text(f"{mark}{claim.paper:g}/{ours}", style=style)
+
+
+def _error(claim: Claim | None) -> str:
+    return NOTHING if claim is None or claim.error_pct is None else f"{claim.error_pct:+.1f}"
+
+
+def _headroom(record: Record | None) -> str:
+    if record is None or record.headroom_bytes is None:
+        return NOTHING
+    return f"{record.headroom_bytes / MIB:+.0f}"
+
+
+def _number(value: int | None, unit: int, *, decimals: int = 0, bound: bool = False) -> str:
+    return NOTHING if value is None else f"{'>' if bound else ''}{value / unit:.{decimals}f}"
+
+
+def _is_lower_bound(record: Record) -> bool:
+    return record.evidence.exit_status != 0
+
+
+def _latency(record: Record) -> str:
+    """The time with its kind: a bare number would be taken for the board's."""
+    if record.latency_ms is None:
+        return NOTHING
+    return f"{record.latency_ms:.0f} {record.provenance['latency_ms'].kind}"
+
+
+def _way(record: Record) -> str:
+    blas = record.environment.guest.blas_name
+    parts = [
+        "memory-only compute" if record.compute == "memory-only" else "real compute",
+        *([f"BLAS {blas}"] if blas else []),
+        f"{record.protocol}, batch {record.batch}",
+    ]
+    return f"{_where(record)}; {', '.join(parts)}"
+
+
+def _where(record: Record) -> str:
+    cores = record.limits.in_force.cores
+    if record.target == "vm":
+        cpu = devices.load(record.device).qemu_cpu
+        return f"emulated: QEMU {record.machine}, {f'{cores:g} x ' if cores else ''}{cpu}"
+    if record.target in ("container", "sysroot"):
+        return f"emulated: {record.target} under QEMU's user mode"
+    if record.target == "twin":
+        return "twin: the same Caffe packages for amd64, run natively"
+    return f"measured: {record.target}"

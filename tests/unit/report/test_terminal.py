@@ -1,0 +1,158 @@
+"""The tables at 80 columns, piped, without colours, and with names that try things."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pibench.crosscheck.claims import check_claims
+from pibench.records.schema import Evidence, Provenance
+from pibench.report.terminal import (
+    console,
+    evidence_in_a_word,
+    how_it_ran,
+    print_records,
+    print_reproduction,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pibench.records.schema import Record
+
+
+def reproduction(records: list[Record], **options: Any) -> str:
+    file = io.StringIO()
+    print_reproduction(check_claims(records), records, to=console(file, **options))
+    return file.getvalue()
+
+
+def shown(records: list[Record], **options: Any) -> str:
+    file = io.StringIO()
+    print_records(records, to=console(file, **options))
+    return file.getvalue()
+
+
+def row(text: str, start: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.strip().startswith(start)]
+    return line.split()
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_whole_run_at_80_columns(paper_run: list[Record]) -> None:
+    text = reproduction(paper_run)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+    assert row(text, "1 AlexNet") == (
+        ["1", "AlexNet", "fit", "=", "fit", "497/497", "+0.0", "243.9/243.9", "+364", "exit", "0"]
+    )
+    assert row(text, "- VGG 16")[3:] == (
+        ["no-fit", "=", "no-fit", "-", "-", "-", "-568", "OOM", "kill"]
+    )
+    assert "Verdicts: 26 of 26 agree with the paper." in text
+    assert "RAM: mean absolute error 2.4 % over 15 of 15 rows" in text
+    assert "emulated: QEMU virt, 4 x cortex-a53; real compute" in text
+    assert "auxiliary heads" in text
+
+
+def test_what_differs_or_is_missing_is_marked_and_said(paper_run: list[Record]) -> None:
+    flipped = paper_run[0].model_copy(update={"verdict": "no-fit"})
+    open_ = paper_run[1].model_copy(update={"verdict": "inconclusive"})
+    text = reproduction([flipped, open_, *paper_run[2:-1]])
+    assert row(text, "1 AlexNet")[3:5] == ["!", "no-fit"]
+    assert row(text, "2 GoogleNet")[3:5] == ["?", "inconcl."]
+    assert row(text, "- Xception")[4:6] == ["?", "missing"]
+    assert "Verdicts: 23 of 26 agree" in text
+    assert "! AlexNet: no-fit, ended with 0, peak 554 MiB of 918 MiB usable" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_wide_terminal_shows_whole_sentences(paper_run: list[Record]) -> None:
+    text = reproduction(paper_run, width=150)
+    assert "killed by the kernel, out of memory under 981 MiB" in text
+
+
+def test_colours_only_where_wanted(
+    paper_run: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[32m" in reproduction(paper_run)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[32m" not in reproduction(paper_run)
+
+
+def test_nothing_at_all_is_shown_too() -> None:
+    text = reproduction([])
+    assert "Verdicts: 0 of 26 agree" in text
+    assert "RAM: mean" not in text
+    assert shown([])
+
+
+def test_names_are_text(make_record: Callable[..., Record]) -> None:
+    text = shown([make_record(network="[red]a[/red] :smile: \x1b[31mb\n")], width=120)
+    assert "[red]a[/red] :smile: \\x1b[31mb\\n" in text
+    assert "\x1b" not in text
+    assert str(printable("é ü\r\x07")) == "é ü\\r\\x07"
+
+
+def test_the_records_of_a_run_at_80_columns(paper_run: list[Record]) -> None:
+    text = shown(paper_run)
+    assert max(map(len, text.splitlines())) <= 80
+    assert row(text, "AlexNet ") == (["AlexNet", "vm", "fit", "554", "497", "+364", "243.9", "-"])
+    assert row(text, "VGG-16 ")[2:5] == ["no-fit", ">900", ">843"]
+    assert "VGG-16: no-fit, killed by the kernel, out of memory under 981 MiB" in text
+    assert "> lower bound" in text
+
+
+def test_a_time_says_what_kind_it_is(make_record: Callable[..., Record]) -> None:
+    assert "3200 emulated" in shown([make_record()])
+
+
+def test_how_it_ran_is_said_once_per_way(make_record: Callable[..., Record]) -> None:
+    twin = make_record(
+        target="twin",
+        machine=None,
+        compute="memory-only",
+        latency_ms=None,
+        layers=(),
+        provenance=make_record().provenance
+        | dict.fromkeys(
+            ("latency_ms", "layers"), Provenance(kind="unavailable", reason="memory only")
+        ),
+    )
+    assert how_it_ran([make_record(), twin, make_record()]) == [
+        "emulated: QEMU virt, cortex-a53; real compute, caffe-time, batch 1",
+        (
+            "twin: the same Caffe packages for amd64, run natively; "
+            "memory-only compute, caffe-time, batch 1"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "word"),
+    [
+        ({"exit_status": 0}, "exit 0"),
+        ({"exit_status": -9, "oom_kills": ("Out of memory",)}, "OOM kill"),
+        ({"exit_status": -9, "oom_counter": 1}, "OOM kill"),
+        ({"exit_status": -9, "timed_out": True}, "timeout"),
+        ({"exit_status": -6, "fatal_message": "F"}, "abort"),
+        ({"guest_died": True}, "died"),
+        ({"signal": 9}, "signal 9"),
+        ({}, "no end"),
+    ],
+)
+def test_evidence_in_a_word(
+    make_record: Callable[..., Record], evidence: dict[str, Any], word: str
+) -> None:
+    record = make_record(evidence=Evidence(summary="said", **evidence))
+    assert evidence_in_a_word(record) == word
