@@ -65,7 +65,7 @@ def resnet(name: str, *, size: int, blocks: tuple[int, int, int, int]) -> caffe.
 
 
 def bottleneck_v2(n: NetBuilder, index: int, width: int, *, stride: int, project: bool) -> None:
-    """Batch norm and rectifier first, then 1 x 1 (with the stride), 3 x 3, 1 x 1; plain sum.
+    """Batch norm and rectifier first, then 1 x 1, 3 x 3 (with the stride), 1 x 1; plain sum.
 
     The very first block comes straight behind the stem, which has been normalised.
     """
@@ -75,8 +75,8 @@ def bottleneck_v2(n: NetBuilder, index: int, width: int, *, stride: int, project
         n.bn_scale(f"{name}_bn", f"{name}_scale", top=f"{name}_bn")
         n.relu(f"{name}_relu")
     activated = n.last
-    n.conv_bn(f"{name}_conv1", width, 1, stride=stride)
-    n.conv_bn(f"{name}_conv2", width, 3, pad=1)
+    n.conv_bn(f"{name}_conv1", width, 1)
+    n.conv_bn(f"{name}_conv2", width, 3, stride=stride, pad=1)
     residual = n.conv(f"{name}_conv3", 4 * width, 1, bias=False)
     if project:
         shortcut = n.conv(
@@ -96,8 +96,8 @@ def resnet_v2(name: str, *, size: int, blocks: tuple[int, int, int, int]) -> caf
             index += 1
             stride = 2 if stage > 0 and position == 0 else 1
             bottleneck_v2(n, index, width, stride=stride, project=position == 0)
-    last = f"res{index + 1}"
+    last = n.last
     n.bn_scale(f"{last}_bn", f"{last}_scale", top=f"{last}_bn")
     n.relu(f"{last}_relu")
-    n.global_pool("pool_ave")
+    n.global_pool("pool5")
     return n.classifier("classifier")
