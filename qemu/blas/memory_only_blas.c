@@ -6,10 +6,10 @@
  * OpenBLAS, this library replaces the single-precision CBLAS calls of Caffe:
  * operands are read and results rewritten unchanged, one byte per page.
  *
- * OpenBLAS itself stays loaded, since it owns 10 to 15 MiB of the peak: the
- * buffers into which each of its threads packs panels of A and B. They are
- * mapped at load but only touched as far as the largest panel reaches. So we
- * follow its panel arithmetic (OpenBLAS 0.3.13: interface/gemm.c,
+ * OpenBLAS itself stays loaded, since it has its own share in the peak: above
+ * all the buffers into which each of its threads packs panels of A and B. They
+ * are mapped at load but only touched as far as the largest panel reaches. So
+ * we follow its panel arithmetic (OpenBLAS 0.3.13: interface/gemm.c,
  * driver/level3/level3.c and level3_thread.c), and whenever a product would
  * touch a buffer page for the first time, the real library is given a slice of
  * that product which packs the same panels: the model decides when, the real
@@ -122,14 +122,16 @@ static void resolve(void)
     const struct kernel_parameters **kernel = dlsym(library, "gotoblas");
     int (*get_num_threads)(void) = (int (*)(void))dlsym(library, "openblas_get_num_threads");
     char *(*get_config)(void) = (char *(*)(void))dlsym(library, "openblas_get_config");
-    const char *limit = get_config ? strstr(get_config(), "MAX_THREADS=") : NULL;
-    if (kernel && *kernel && get_num_threads && plausible(*kernel)) {
+    const char *config = get_config ? get_config() : "";
+    const char *limit = strstr(config, "MAX_THREADS=");
+    if (strstr(config, "OpenBLAS 0.3.13 ") && limit && kernel && *kernel && get_num_threads &&
+        plausible(*kernel)) {
         real.kernel = *kernel;
         real.threads = get_num_threads();
-        real.max_threads = limit ? atoi(limit + sizeof "MAX_THREADS=" - 1) : 0;
+        real.max_threads = atoi(limit + sizeof "MAX_THREADS=" - 1);
         real.modelled = 1;
     } else {
-        dprintf(2, "memory-only BLAS: not a BLAS whose buffers are known: computing for real\n");
+        dprintf(2, "memory-only BLAS: only OpenBLAS 0.3.13 is known: computing for real\n");
     }
     __atomic_store_n(&real.resolved, 1, __ATOMIC_RELEASE);
 }
