@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from pibench.errors import InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import shapes, wire
+from pibench.networks import shapes, topology, wire
 from pibench.networks.shapes import Shape, elements
 
 if TYPE_CHECKING:
@@ -234,10 +234,17 @@ def _blob_bytes(shape: Shape) -> int:
 
 
 def _layer_head(layer: caffe.LayerParameter) -> bytes:
-    """The layer without blobs, as Caffe stores it beside them."""
+    """The layer without blobs, as Caffe stores it beside them.
+
+    Caffe adds the phase, and to a BatchNorm that its three parameters are not learned.
+    """
     bare = caffe.LayerParameter()
     bare.CopyFrom(layer)
     bare.ClearField("blobs")
+    bare.phase = caffe.TEST
+    if layer.type == "BatchNorm":
+        for _ in range(len(bare.param), 3):
+            bare.param.add(lr_mult=0.0)
     return bare.SerializeToString(deterministic=True)
 
 
@@ -256,15 +263,17 @@ class _Entry:
 
 
 def _entries(net: caffe.NetParameter) -> Iterator[_Entry]:
+    """The layers that Caffe would store, Splits included, in order."""
     found = shapes.infer(net)
-    for layer in found.layers:
+    for layer in topology.insert_splits(list(found.layers)):
         yield _Entry(layer, _layer_head(layer), found.params.get(layer.name, ()))
 
 
 def file_size_bytes(net: caffe.NetParameter) -> int:
-    """Size of the caffemodel of `net`, without writing it.
+    """Size of the caffemodel that Caffe saves for `net`, without writing it.
 
-    It counts what Caffe itself stores: every layer's definition and its blobs as floats.
+    Every layer's definition and its blobs as floats. `write_seeded` adds to the name, and
+    with it a few bytes.
     """
     name = caffe.NetParameter(name=net.name).ByteSize()
     bodies = (entry.body_bytes for entry in _entries(net))

@@ -82,6 +82,21 @@ def unknown_fields(
     return walk.found
 
 
+def top_level_messages(text: str) -> list[str]:
+    """Names of the fields that open a message at the top level, in order."""
+    names: list[str] = []
+    name, depth = "", 0
+    for token in tokens(text):
+        if token.kind == "mark" and token.text in _CLOSER:
+            names += [name] if depth == 0 else []
+            depth += 1
+        elif token.kind == "mark" and token.text in _CLOSER.values():
+            depth -= 1
+        elif token.kind == "word":
+            name = token.text
+    return names
+
+
 class _Walk:
     """A recursive descent over the tokens; the depth is bounded by MAX_DEPTH."""
 
@@ -137,7 +152,9 @@ class _Walk:
         known: FieldDescriptor | None = schema.fields_by_name.get(first.text) if schema else None
         before = len(self.found)
         value = self.value(known, first.text, depth)
-        if schema is None or self.position <= 0:
+        if (token := self.peek()) is not None and token.kind == "mark" and token.text in ",;":
+            self.position += 1
+        if schema is None:
             return
         if known is not None and self.value_exists(known, value):
             return

@@ -81,3 +81,53 @@ def meets(rule: caffe.NetStateRule, state: caffe.NetState, phase: Phase) -> bool
         return False
     stages = set(state.stage)
     return stages.issuperset(rule.stage) and stages.isdisjoint(rule.not_stage)
+
+
+def insert_splits(layers: list[caffe.LayerParameter]) -> list[caffe.LayerParameter]:
+    """`layers` as Caffe's Net really runs them: a Split behind every blob that is read twice.
+
+    A blob counts anew each time a layer makes it, in place too. A loss weight on it is one
+    more reader. The layers given are left as they are.
+    """
+    readers: dict[tuple[int, int], int] = {}
+    sources: list[list[tuple[int, int]]] = []
+    made_by: dict[str, tuple[int, int]] = {}
+    for position, layer in enumerate(layers):
+        sources.append([made_by[name] for name in layer.bottom])
+        for source in sources[-1]:
+            readers[source] = readers.get(source, 0) + 1
+        made_by.update({name: (position, index) for index, name in enumerate(layer.top)})
+        for name, weight in zip(layer.top, layer.loss_weight, strict=False):
+            readers[made_by[name]] = readers.get(made_by[name], 0) + bool(weight)
+    handed_out: dict[tuple[int, int], int] = {}
+    result: list[caffe.LayerParameter] = []
+    for position, layer in enumerate(layers):
+        renamed = caffe.LayerParameter()
+        renamed.CopyFrom(layer)
+        for index, source in enumerate(sources[position]):
+            if readers[source] > 1:
+                count = handed_out.get(source, 0)
+                handed_out[source] = count + 1
+                renamed.bottom[index] = f"{_split_name(layers, source)}_{count}"
+        result.append(renamed)
+        for index in range(len(layer.top)):
+            if readers.get((position, index), 0) > 1:
+                result.append(_split(layers, (position, index), readers[position, index]))
+    return result
+
+
+def _split_name(layers: list[caffe.LayerParameter], source: tuple[int, int]) -> str:
+    position, index = source
+    return f"{layers[position].top[index]}_{layers[position].name}_{index}_split"
+
+
+def _split(
+    layers: list[caffe.LayerParameter], source: tuple[int, int], count: int
+) -> caffe.LayerParameter:
+    name = _split_name(layers, source)
+    return caffe.LayerParameter(
+        name=name,
+        type="Split",
+        bottom=[layers[source[0]].top[source[1]]],
+        top=[f"{name}_{index}" for index in range(count)],
+    )

@@ -1,0 +1,112 @@
+"""First-generation layers (2014's `layers { type: CONVOLUTION }`) as present ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pibench.errors import InvalidInputError
+from pibench.networks import caffe_pb2 as caffe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TYPES = {
+    "ABSVAL": "AbsVal",
+    "ACCURACY": "Accuracy",
+    "ARGMAX": "ArgMax",
+    "BNLL": "BNLL",
+    "CONCAT": "Concat",
+    "CONTRASTIVE_LOSS": "ContrastiveLoss",
+    "CONVOLUTION": "Convolution",
+    "DATA": "Data",
+    "DECONVOLUTION": "Deconvolution",
+    "DROPOUT": "Dropout",
+    "DUMMY_DATA": "DummyData",
+    "ELTWISE": "Eltwise",
+    "EUCLIDEAN_LOSS": "EuclideanLoss",
+    "EXP": "Exp",
+    "FLATTEN": "Flatten",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "HINGE_LOSS": "HingeLoss",
+    "IM2COL": "Im2col",
+    "IMAGE_DATA": "ImageData",
+    "INFOGAIN_LOSS": "InfogainLoss",
+    "INNER_PRODUCT": "InnerProduct",
+    "LRN": "LRN",
+    "MEMORY_DATA": "MemoryData",
+    "MULTINOMIAL_LOGISTIC_LOSS": "MultinomialLogisticLoss",
+    "MVN": "MVN",
+    "POOLING": "Pooling",
+    "POWER": "Power",
+    "RELU": "ReLU",
+    "SIGMOID": "Sigmoid",
+    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
+    "SILENCE": "Silence",
+    "SLICE": "Slice",
+    "SOFTMAX": "Softmax",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "SPLIT": "Split",
+    "TANH": "TanH",
+    "THRESHOLD": "Threshold",
+    "WINDOW_DATA": "WindowData",
+}
+"""The type enum of V1LayerParameter, and the type strings of today."""
+
+
+def upgrade(net: caffe.NetParameter, path: object, order: Sequence[str] = ()) -> int:
+    """Turn every `layers` of `net` into a `layer`, in place; how many there were.
+
+    `order` names the top-level messages as they stand in the text ("layer" or "layers"),
+    for files that mix both. Raises InvalidInputError for the still older form of 2013.
+    """
+    upgraded = [_upgraded(layer, path) for layer in net.layers]
+    if not upgraded:
+        return 0
+    old, new = iter(upgraded), iter(list(net.layer))
+    merged = [next(old if name == "layers" else new, None) for name in order]
+    layers = [layer for layer in (*merged, *old, *new) if layer is not None]
+    net.ClearField("layers")
+    net.ClearField("layer")
+    net.layer.extend(layers)
+    return len(upgraded)
+
+
+def _upgraded(old: caffe.V1LayerParameter, path: object) -> caffe.LayerParameter:
+    if old.HasField("layer"):
+        raise InvalidInputError.at(
+            str(path),
+            f"layer '{old.layer.name}'",
+            "a layer inside layers, the form of 2013, which cannot be repaired",
+            hint="upgrade the file with Caffe's own upgrade_net_proto_text",
+        )
+    kind = caffe.V1LayerParameter.LayerType.Name(old.type)
+    new = caffe.LayerParameter(name=old.name, type=TYPES.get(kind, ""))
+    for field, value in old.ListFields():
+        if field.name in ("name", "type", "param"):
+            continue
+        if field.name in new.DESCRIPTOR.fields_by_name:
+            if isinstance(value, (bool, int, float, str)):
+                setattr(new, field.name, value)
+            elif hasattr(value, "extend"):
+                getattr(new, field.name).extend(value)
+            else:
+                getattr(new, field.name).CopyFrom(value)
+    _carry_param_specs(old, new)
+    return new
+
+
+def _carry_param_specs(old: caffe.V1LayerParameter, new: caffe.LayerParameter) -> None:
+    """blobs_lr, weight_decay, names and share modes of the parameters become `param`."""
+    count = max(len(old.param), len(old.blob_share_mode), len(old.blobs_lr), len(old.weight_decay))
+    for index in range(count):
+        spec = new.param.add()
+        if index < len(old.param):
+            spec.name = old.param[index]
+        if index < len(old.blob_share_mode):
+            strict = old.blob_share_mode[index] == caffe.V1LayerParameter.STRICT
+            spec.share_mode = caffe.ParamSpec.STRICT if strict else caffe.ParamSpec.PERMISSIVE
+        if index < len(old.blobs_lr):
+            spec.lr_mult = old.blobs_lr[index]
+        if index < len(old.weight_decay):
+            spec.decay_mult = old.weight_decay[index]

@@ -1,0 +1,169 @@
+"""A network ready to be run: loaded from the zoo or a file, checked, its facts at hand."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pibench.errors import InvalidInputError
+from pibench.networks import caffemodel, catalog, prototxt, shapes
+from pibench.networks import repair as mending
+
+if TYPE_CHECKING:
+    from pibench.networks import caffe_pb2 as caffe
+
+MAX_BATCH = 65536
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network that stock Caffe can set up, and where it comes from."""
+
+    name: str
+    slug: str
+    """A name fit for files: letters, digits, dots and hyphens."""
+    source: str
+    """"zoo", or the path of the prototxt."""
+    entry: catalog.ZooEntry | None
+    """The catalogue's entry for a network of the zoo."""
+    net: caffe.NetParameter
+    weights: Path | None
+    """A caffemodel that has been checked to belong to it."""
+    repairs: tuple[str, ...]
+    """What was changed in the file, one sentence each."""
+
+    @property
+    def paper_row(self) -> int | None:
+        """Row among the paper's 15 that ran."""
+        return self.entry.paper_row if self.entry else None
+
+    @cached_property
+    def prototxt(self) -> str:
+        """The network as text."""
+        return prototxt.write(self.net)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the prototxt text: the same network has the same everywhere."""
+        return hashlib.sha256(self.prototxt.encode()).hexdigest()
+
+    @cached_property
+    def shapes(self) -> shapes.Shapes:
+        """Shapes of all blobs and parameters in the test phase."""
+        return shapes.infer(self.net, path=self.source if self.entry is None else self.name)
+
+    @property
+    def parameter_count(self) -> int:
+        """Elements of all parameters."""
+        return self.shapes.parameter_count
+
+    @cached_property
+    def weights_file_bytes(self) -> int:
+        """Size of its caffemodel; for GoogleNet with the training heads of the published one."""
+        if self.entry is not None and self.entry.weights_arguments is not None:
+            return caffemodel.file_size_bytes(self.entry.build_for_weights())
+        return caffemodel.file_size_bytes(self.net)
+
+    @property
+    def batch(self) -> int:
+        """Images per forward pass."""
+        return mending.batch_size(self.net) or 1
+
+
+def load(
+    spec: str, *, weights: Path | None = None, batch: int | None = None, repair: bool = False
+) -> Network:
+    """The network that `spec` names: one of the zoo, or a prototxt file.
+
+    `spec` is a path when such a file exists, when it holds a separator, or when it ends
+    in .prototxt. `batch` replaces the batch size, `repair` mends files made for other
+    Caffes. Raises UnknownNetworkError, and InvalidInputError for anything that stock
+    Caffe could not set up.
+    """
+    loaded = _from_file(spec, repair=repair) if is_path(spec) else _from_zoo(spec)
+    if batch is not None:
+        if not 1 <= batch <= MAX_BATCH:
+            raise InvalidInputError(f"batch {batch} is out of range", hint=f"give 1 to {MAX_BATCH}")
+        mending.set_batch(loaded.net, batch)
+    _ = loaded.shapes  # refuses here what Caffe would abort on
+    if weights is not None:
+        caffemodel.check_weights(loaded.net, weights)
+        loaded = replace(loaded, weights=weights)
+    return loaded
+
+
+def is_path(spec: str) -> bool:
+    """Whether `spec` means a file rather than a name of the zoo."""
+    if "/" in spec or "\\" in spec or spec.endswith((".prototxt", ".caffemodel", ".pbtxt")):
+        return True
+    try:
+        return Path(spec).is_file()
+    except (OSError, ValueError):
+        # Too long for a file name, or with a NUL in it.
+        return False
+
+
+def _from_zoo(name: str) -> Network:
+    entry = catalog.find(name)
+    return Network(
+        name=entry.name,
+        slug=entry.slug,
+        source="zoo",
+        entry=entry,
+        net=entry.build(),
+        weights=None,
+        repairs=(),
+    )
+
+
+def _from_file(path: str, *, repair: bool) -> Network:
+    text = prototxt.read_text(path)
+    repairs: list[str] = []
+    if repair:
+        net, repairs = mending.repair_text(text, path)
+    else:
+        net = prototxt.parse(text, path)
+    stem = Path(path).stem
+    return Network(
+        name=net.name or stem,
+        slug=slug_of(stem),
+        source=path,
+        entry=None,
+        net=net,
+        weights=None,
+        repairs=tuple(repairs),
+    )
+
+
+def slug_of(name: str) -> str:
+    """`name` in lower case with hyphens for all but letters, digits and dots."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "network"
+
+
+def export(name: str, directory: Path | str, *, weights: bool = False, seed: int = 0) -> list[Path]:
+    """Write SLUG.prototxt, and with `weights` SLUG.caffemodel, into `directory`; the paths.
+
+    The weights are random, the same for the same seed, and say so in their name; they
+    have the size of the published file. Raises InvalidInputError.
+    """
+    network = load(name)
+    directory = Path(directory)
+    text_path = directory / f"{network.slug}.prototxt"
+    written = [text_path]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        text_path.write_text(network.prototxt, encoding="utf-8")
+        if weights:
+            stored = network.entry.build_for_weights() if network.entry else network.net
+            weights_path = directory / f"{network.slug}.caffemodel"
+            caffemodel.write_seeded(stored, weights_path, seed)
+            written.append(weights_path)
+    except OSError as error:
+        raise InvalidInputError.at(
+            directory, None, f"cannot be written ({error.strerror})", hint="give another directory"
+        ) from None
+    return written
