@@ -1,0 +1,114 @@
+"""`pibench networks`: what is in the zoo, as a list, as text, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="The networks of the paper: list them, print one, write files.", no_args_is_help=True
+)
+
+
+def _rows() -> list[dict[str, object]]:
+    """One record per network of the zoo. Sizes in MB (10^6 bytes), input in pixels."""
+    from pibench import networks
+
+    rows: list[dict[str, object]] = []
+    for entry in networks.catalog_entries():
+        network = networks.load(entry.name)
+        rows.append(
+            {
+                "name": entry.name,
+                "slug": entry.slug,
+                "paper_row": entry.paper_row,
+                "paper_name": entry.paper_name,
+                "variant_of": entry.variant_of,
+                "aliases": list(entry.aliases),
+                "parameters": network.parameter_count,
+                "weights_file_mb": round(network.weights_file_bytes / 1e6, 2),
+                "input_size": entry.input_size,
+                "source": entry.source,
+            }
+        )
+    return rows
+
+
+def _remark(row: dict[str, object]) -> str:
+    if row["variant_of"]:
+        return f"variant of {row['variant_of']}"
+    if row["paper_row"]:
+        return f"row {row['paper_row']}"
+    return "did not run"
+
+
+@app.command("list")
+def list_networks(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, one array.")] = False,
+) -> None:
+    """List the networks with parameters, weights file and input size.
+
+    Example: pibench networks list --json
+    """
+    rows = _rows()
+    if json:
+        from json import dumps
+
+        typer.echo(dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("network", "in the paper", "parameters", "file MB", "input", box=None)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(
+            str(row["name"]),
+            _remark(row),
+            f"{row['parameters']:,}",
+            f"{row['weights_file_mb']:.1f}",
+            str(row["input_size"]),
+        )
+    Console().print(table)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="A network of the zoo, or a prototxt file.")],
+    batch: Annotated[int | None, typer.Option(help="Batch size to put in.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend a file made for another Caffe.")
+    ] = False,
+) -> None:
+    """Print the prototxt of a network.
+
+    Example: pibench networks show squeezenet-v1.1
+    """
+    from pibench import networks
+
+    network = networks.load(name, batch=batch, repair=repair)
+    for sentence in network.repairs:
+        typer.echo(f"# repaired: {sentence}")
+    typer.echo(network.prototxt, nl=False)
+
+
+@app.command("export")
+def export(
+    name: Annotated[str, typer.Argument(help="A network of the zoo, or a prototxt file.")],
+    directory: Annotated[Path, typer.Argument(help="Where the files go; made if missing.")],
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Write seeded random weights too.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
+) -> None:
+    """Write a network's prototxt, and on request weights of the published size.
+
+    Example: pibench networks export alexnet out --weights --seed 1
+    """
+    from pibench import networks
+
+    for path in networks.export(name, directory, weights=weights, seed=seed):
+        typer.echo(str(path))
