@@ -28,7 +28,7 @@ def _rows() -> list[dict[str, object]]:
                 "variant_of": entry.variant_of,
                 "aliases": list(entry.aliases),
                 "parameters": network.parameter_count,
-                "weights_file_mb": round(network.weights_file_bytes / 1e6, 2),
+                "weights_file_mb": round(network.weights_file_bytes / 1e6, 3),
                 "input_size": entry.input_size,
                 "source": entry.source,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -134,13 +135,16 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
     """Parse `text`, whose fields are all known, and check that it holds a network."""
     net = caffe.NetParameter()
     try:
-        text_format.Parse(text, net)
+        with warnings.catch_warnings():
+            # Python only warns of escapes such as "\,"; Caffe's parser refuses them.
+            warnings.simplefilter("error", DeprecationWarning)
+            text_format.Parse(text, net)
     except text_format.ParseError as error:
         line = error.GetLine()
         raise InvalidInputError.at(
             path, f"line {line}" if line else None, _cleaned(str(error)), hint="correct the line"
         ) from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, DeprecationWarning) as error:
         # Lone surrogates and numbers out of range surface as plain ValueError.
         raise InvalidInputError.at(
             path, None, f"cannot be parsed ({_cleaned(str(error))})", hint="check the file"

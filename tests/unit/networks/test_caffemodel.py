@@ -1,0 +1,210 @@
+"""Weight files: what is in them, whose they are, and how they break."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pibench import networks
+from pibench.errors import ExitCode, InvalidInputError
+from pibench.networks import caffe_pb2 as caffe
+from pibench.networks import caffemodel, prototxt
+
+SMALL = prototxt.parse(
+    """
+    name: "Small"
+    layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 3, 6, 6] } } }
+    layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+            convolution_param { num_output: 4 kernel_size: 3 } }
+    layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
+    layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }
+    layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+            inner_product_param { num_output: 5 } }
+    """,
+    "small.prototxt",
+)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "small.caffemodel"
+    caffemodel.write_seeded(SMALL, path, seed=3)
+    return path
+
+
+def one_line(error: InvalidInputError) -> str:
+    assert error.exit_code == ExitCode.INVALID_INPUT
+    assert "\n" not in error.line()
+    return error.line()
+
+
+def refused(path: Path, net: caffe.NetParameter = SMALL) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        caffemodel.check_weights(net, path)
+    return one_line(caught.value)
+
+
+def test_index_gives_names_and_shapes(weights: Path) -> None:
+    assert {layer.name: layer.blobs for layer in caffemodel.index(weights)} == {
+        "conv": ((4, 3, 3, 3), (4,)),
+        "bn": ((4,), (4,), (1,)),
+        "scale": ((4,), (4,)),
+        "fc": ((5, 64), (5,)),
+    }
+    caffemodel.check_weights(SMALL, weights)
+
+
+def test_streamed_and_whole_are_the_same(weights: Path) -> None:
+    stored = caffemodel.read(weights)
+    assert stored.name == "Small (seeded random weights, seed 3)"
+    whole = {layer.name: layer for layer in caffemodel.seeded_weights(SMALL, 3).layer}
+    for layer in stored.layer:
+        assert list(layer.blobs) == list(whole[layer.name].blobs)
+
+
+def test_size_is_known_beforehand(weights: Path) -> None:
+    mark = len(caffemodel.seeded_name("Small", 3)) - len("Small")
+    assert weights.stat().st_size == caffemodel.file_size_bytes(SMALL) + mark
+
+
+def test_same_seed_same_bytes(tmp_path: Path, weights: Path) -> None:
+    again, other = tmp_path / "again", tmp_path / "other"
+    caffemodel.write_seeded(SMALL, again, seed=3)
+    caffemodel.write_seeded(SMALL, other, seed=4)
+    assert again.read_bytes() == weights.read_bytes() != other.read_bytes()
+
+
+def test_seeded_values(weights: Path) -> None:
+    layers = {layer.name: layer for layer in caffemodel.read(weights).layer}
+    assert [list(blob.data) for blob in layers["bn"].blobs] == [[0] * 4, [1] * 4, [1]]
+    assert [list(blob.data) for blob in layers["scale"].blobs] == [[1] * 4, [0] * 4]
+    assert list(layers["conv"].blobs[1].data) == [0] * 4
+    deviation = float(np.std(layers["conv"].blobs[0].data))
+    assert 0.5 < deviation / (2 / 27) ** 0.5 < 1.5
+
+
+def test_what_is_added_to_an_identity_is_drawn_smaller() -> None:
+    gains = caffemodel.residual_gains(networks.load("ResNet-101").net)
+    assert gains["res2b_branch2c"] == pytest.approx((1 / 66) ** 0.5)
+    assert gains["res2a_branch2c"] == gains["res2a_branch1"] == pytest.approx(0.5)
+    assert gains["fc1000"] == 0.01
+
+
+def test_weights_of_another_network(weights: Path) -> None:
+    assert refused(weights, networks.load("AlexNet").net) == (
+        f"{weights}: weights of another network: none of its 4 layers is one of AlexNet's; "
+        "give the weights that belong to this network"
+    )
+
+
+def test_other_shape_names_layer_and_both_shapes(weights: Path) -> None:
+    other = caffe.NetParameter()
+    other.CopyFrom(SMALL)
+    other.layer[1].convolution_param.num_output = 8
+    assert refused(weights, other) == (
+        f"{weights}: layer 'conv': blob 0 is 4 x 3 x 3 x 3 where the network has 8 x 3 x 3 x 3; "
+        "give the weights that belong to this network"
+    )
+
+
+def test_other_number_of_blobs(weights: Path) -> None:
+    other = caffe.NetParameter()
+    other.CopyFrom(SMALL)
+    other.layer[1].convolution_param.bias_term = False
+    assert "layer 'conv': holds 2 blob(s) where the network has 1" in refused(weights, other)
+
+
+def test_missing_layers(tmp_path: Path) -> None:
+    stored = caffemodel.seeded_weights(SMALL)
+    del stored.layer[-1]
+    path = tmp_path / "partial.caffemodel"
+    caffemodel.write(stored, path)
+    assert refused(path).startswith(f"{path}: layer 'fc': not in this file")
+
+
+def test_layers_that_only_the_file_has_are_fine(tmp_path: Path) -> None:
+    stored = caffemodel.seeded_weights(SMALL)
+    stored.layer.add(name="loss1/classifier").blobs.add(shape=caffe.BlobShape(dim=[2]), data=[1, 2])
+    path = tmp_path / "more.caffemodel"
+    caffemodel.write(stored, path)
+    caffemodel.check_weights(SMALL, path)
+
+
+def test_first_generation_files_and_legacy_shapes(tmp_path: Path) -> None:
+    stored = caffe.NetParameter(name="old")
+    for layer in caffemodel.seeded_weights(SMALL).layer:
+        old = stored.layers.add(name=layer.name)
+        for blob in layer.blobs:
+            dims = [1] * (4 - len(blob.shape.dim)) + list(blob.shape.dim)
+            num, channels, height, width = dims
+            old.blobs.add(num=num, channels=channels, height=height, width=width, data=blob.data)
+    path = tmp_path / "old.caffemodel"
+    caffemodel.write(stored, path)
+    caffemodel.check_weights(SMALL, path)
+
+
+def test_double_values_count(tmp_path: Path) -> None:
+    stored = caffe.NetParameter()
+    stored.layer.add(name="x").blobs.add(shape=caffe.BlobShape(dim=[3]), double_data=[1, 2, 3])
+    path = tmp_path / "double.caffemodel"
+    caffemodel.write(stored, path)
+    assert caffemodel.index(path)[0].blobs == ((3,),)
+
+
+def test_unknown_fields_are_kept(tmp_path: Path, weights: Path) -> None:
+    raw = weights.read_bytes() + b"\xfa\x7f\x03abc"  # field 2047, three bytes
+    path = tmp_path / "extended.caffemodel"
+    path.write_bytes(raw)
+    caffemodel.check_weights(SMALL, path)
+    assert caffemodel.read(path).SerializeToString().endswith(b"\xfa\x7f\x03abc")
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (b"", "empty: no weights in it"),
+        (b'name: "AlexNet"\nlayer {}\n', "text, not a caffemodel (binary weights)"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(64), "an HDF5 file; weights are read from caffemodel files"),
+        (b"\xff" * 64, "no whole caffemodel"),
+    ],
+)
+def test_other_kinds_of_file(tmp_path: Path, raw: bytes, problem: str) -> None:
+    path = tmp_path / "x.caffemodel"
+    path.write_bytes(raw)
+    assert problem in refused(path)
+
+
+def test_missing_and_directory(tmp_path: Path) -> None:
+    assert refused(tmp_path / "no") == f"{tmp_path / 'no'}: no such file; check the path"
+    assert "no regular file" in refused(tmp_path)
+
+
+def test_truncated_file_says_where(tmp_path: Path, weights: Path) -> None:
+    path = tmp_path / "cut.caffemodel"
+    path.write_bytes(weights.read_bytes()[:-10])
+    line = refused(path)
+    assert "no whole caffemodel (cut short: 10 bytes are missing)" in line
+    assert line.endswith("copy or download the file again")
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damaged_files_only_raise_invalid_input(
+    tmp_path: Path, weights: Path, data: st.DataObject
+) -> None:
+    raw = bytearray(weights.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged.caffemodel"
+    path.write_bytes(raw[: data.draw(st.integers(0, len(raw)))])
+    try:
+        caffemodel.check_weights(SMALL, path)
+        caffemodel.read(path)
+    except InvalidInputError as error:
+        one_line(error)

@@ -1,0 +1,116 @@
+"""Loading and exporting networks, and the commands on top."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pibench import networks
+from pibench.cli.networks import app
+from pibench.errors import InvalidInputError
+from pibench.networks import caffemodel, network
+
+
+def test_zoo_network() -> None:
+    loaded = networks.load("squeezenet v1.1")
+    assert (loaded.name, loaded.slug, loaded.source) == (
+        "SqueezeNet V1.1",
+        "squeezenet-v1.1",
+        "zoo",
+    )
+    assert (loaded.paper_row, loaded.batch, loaded.weights, loaded.repairs) == (4, 1, None, ())
+    assert loaded.entry is networks.find("squeezenet v1.1")
+    assert loaded.sha256 == networks.load("SqueezeNet V1.1").sha256
+
+
+def test_batch_is_put_in_and_checked() -> None:
+    assert networks.load("NIN", batch=4).shapes.blobs["data"] == (4, 3, 224, 224)
+    with pytest.raises(InvalidInputError, match="batch 0 is out of range"):
+        networks.load("NIN", batch=0)
+    with pytest.raises(InvalidInputError, match="more than 2"):
+        networks.load("VGG 16", batch=60_000)
+
+
+def test_file(tmp_path: Path) -> None:
+    path = tmp_path / "My Net_v2.prototxt"
+    path.write_text('input: "data" input_dim: [1, 3, 5, 5]')
+    loaded = networks.load(str(path))
+    assert (loaded.name, loaded.slug, loaded.source) == ("My Net_v2", "my-net-v2", str(path))
+    assert loaded.entry is None
+    assert loaded.paper_row is None
+
+
+def test_a_network_that_caffe_cannot_set_up_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.prototxt"
+    path.write_text('layer { name: "r" type: "ReLU" bottom: "x" top: "y" }')
+    with pytest.raises(InvalidInputError) as caught:
+        networks.load(str(path))
+    assert caught.value.line() == (
+        f"{path}: layer 'r': bottom 'x' is made by no layer before it; correct the blob's name"
+    )
+
+
+@pytest.mark.parametrize("spec", ["a/b", "x.prototxt", "./alexnet"])
+def test_specs_that_are_paths(spec: str) -> None:
+    with pytest.raises(InvalidInputError, match="no such file"):
+        networks.load(spec)
+
+
+def test_a_file_goes_before_a_name_but_a_directory_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "NIN").mkdir()
+    (tmp_path / "AlexNet").write_text('input: "data" input_dim: [1, 3, 5, 5]')
+    assert networks.load("NIN").source == "zoo"
+    assert networks.load("AlexNet").source == "AlexNet"
+    assert not network.is_path("x" * 5000)
+    assert not network.is_path("a\0b")
+
+
+def test_export_and_load_back_with_weights(tmp_path: Path) -> None:
+    text, weights = networks.export("SqueezeNet V1.1", tmp_path / "new", weights=True, seed=1)
+    assert (text.name, weights.name) == ("squeezenet-v1.1.prototxt", "squeezenet-v1.1.caffemodel")
+    loaded = networks.load(str(text), weights=weights)
+    assert loaded.weights == weights
+    assert loaded.sha256 == networks.load("SqueezeNet V1.1").sha256
+    with pytest.raises(InvalidInputError, match=r"layer 'conv1': blob 0 is 64 x 3 x 3 x 3 where"):
+        networks.load("AlexNet", weights=weights)
+
+
+def test_googlenet_exports_its_training_heads_weights_too(tmp_path: Path) -> None:
+    _, weights = networks.export("GoogleNet", tmp_path, weights=True)
+    assert round(weights.stat().st_size / 1e6, 1) == 53.5
+    assert networks.load("GoogleNet", weights=weights).weights == weights
+    assert "loss1/fc" in {layer.name for layer in caffemodel.index(weights)}
+
+
+def test_export_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        networks.export("NIN", tmp_path / "file")
+
+
+def test_list_command() -> None:
+    result = CliRunner().invoke(app, ["list", "--json"])
+    assert result.exit_code == 0
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert len(rows) == 34
+    assert rows["AlexNet"]["parameters"] == 60_965_224
+    assert rows["DenseNet-121-floor"]["variant_of"] == "DenseNet-121"
+    assert "AlexNet" in CliRunner().invoke(app, ["list"]).stdout
+
+
+def test_show_and_export_commands(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["show", "nin", "--batch", "2"])
+    assert shown.stdout == networks.load("NIN", batch=2).prototxt
+    written = CliRunner().invoke(app, ["export", "nin", str(tmp_path)])
+    assert written.stdout.split() == [str(tmp_path / "nin.prototxt")]
+
+
+@pytest.mark.parametrize("command", ["list", "show", "export"])
+def test_every_help_has_an_example(command: str) -> None:
+    assert "Example: pibench networks" in CliRunner().invoke(app, [command, "--help"]).stdout

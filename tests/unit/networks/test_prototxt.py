@@ -1,0 +1,221 @@
+"""Every bad prototxt gives one clear line; nothing else ever comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pibench import networks
+from pibench.errors import ExitCode, InvalidInputError
+from pibench.networks import caffe_pb2 as caffe
+from pibench.networks import prototxt
+
+GOOD = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }\n'
+NET = GOOD + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }\n'
+
+
+def one_line(error: InvalidInputError) -> str:
+    assert error.exit_code == ExitCode.INVALID_INPUT
+    assert "\n" not in error.line()
+    assert "net.prototxt" in error.line()
+    return error.line()
+
+
+def line_of(text: str) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        prototxt.parse(text, "net.prototxt")
+    return one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "net.prototxt: empty: no network in it; check the file"),
+        ("# a comment\n", "net.prototxt: empty: no network in it; check the file"),
+        (
+            GOOD + "layer {\n name: 'x'\n",
+            (
+                "net.prototxt: line 2: the '{' opened here is never closed: the file is cut short; "
+                "add the missing '}' or copy the file again"
+            ),
+        ),
+        (
+            GOOD + "}",
+            "net.prototxt: line 2: '}' closes nothing; remove it, or add the missing opening brace",
+        ),
+        (
+            "\n\nlayer { pooling_param { ceil_mode: false } }",
+            (
+                "net.prototxt: line 3: stock Caffe has no field 'ceil_mode: false' in pooling_param "
+                "(a private patch; stock Caffe has round_mode); use --repair to take it out, which "
+                "pools by rounding up, or write round_mode: FLOOR"
+            ),
+        ),
+        (
+            'engine: "MKL2017"\n' + NET,
+            (
+                "net.prototxt: line 1: stock Caffe has no field 'engine: \"MKL2017\"' "
+                "(an engine of Intel's fork); use --repair to take it out"
+            ),
+        ),
+        (
+            "layer { convolution_param { engine: MKL2017 } }",
+            (
+                "net.prototxt: line 1: stock Caffe has no value 'engine: MKL2017' in "
+                "convolution_param (an engine of Intel's fork); use --repair to take it out"
+            ),
+        ),
+        (
+            "layer { data_param {\n shuffle_param { } } }",
+            (
+                "net.prototxt: line 2: stock Caffe has no field 'shuffle_param' in data_param "
+                "(a field of Intel's fork); use --repair to take it out"
+            ),
+        ),
+        (
+            'layer { nmae: "x" }',
+            (
+                "net.prototxt: line 1: stock Caffe has no field 'nmae: \"x\"' in layer; "
+                "correct the name, or use --repair to take it out"
+            ),
+        ),
+        (
+            GOOD + "layer { name: 3 }",
+            "net.prototxt: line 2: Expected string but found: '3'; correct the line",
+        ),
+        (
+            GOOD + "\0",
+            "net.prototxt: line 2: holds a NUL character; copy the file again, as text",
+        ),
+        (
+            'name: "x"',
+            "net.prototxt: holds no layer; check that this is a network, not a solver",
+        ),
+        (
+            "layer {" * 500 + "}" * 500,
+            "net.prototxt: line 1: braces nest deeper than 32; a network nests five deep at most",
+        ),
+        (
+            "layer { convolution_param { num_output: -3 } }",
+            "net.prototxt: line 1: Value out of range: -3; correct the line",
+        ),
+    ],
+)
+def test_bad_text(text: str, line: str) -> None:
+    assert line_of(text) == line
+
+
+def test_lone_surrogates_are_refused() -> None:
+    assert "surrogates not allowed" in line_of(GOOD + 'layer { name: "\ud800" }')
+
+
+def test_good_text_is_read_with_comments_lists_and_either_brace() -> None:
+    net = prototxt.parse(
+        '# made by hand\nlayer < name: "a" bottom: ["x", "y"]; > layer: { name: \'b\' \'c\' }', "n"
+    )
+    assert [layer.name for layer in net.layer] == ["a", "bc"]
+    assert list(net.layer[0].bottom) == ["x", "y"]
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "no.prototxt"
+    with pytest.raises(InvalidInputError) as caught:
+        prototxt.read(path)
+    assert caught.value.line() == f"{path}: no such file; check the path"
+
+
+def test_directory(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        prototxt.read(tmp_path)
+    assert caught.value.line() == f"{tmp_path}: a directory, not a prototxt; name the file"
+
+
+def test_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "latin.prototxt"
+    path.write_bytes(b'name: "caf\xe9"\n')
+    with pytest.raises(InvalidInputError) as caught:
+        prototxt.read(path)
+    assert caught.value.line() == f"{path}: byte 10: not UTF-8 text; save the file as UTF-8"
+
+
+def test_huge_file(tmp_path: Path) -> None:
+    path = tmp_path / "huge.prototxt"
+    with path.open("wb") as file:
+        file.truncate(prototxt.MAX_FILE_BYTES + 1)
+    with pytest.raises(InvalidInputError, match="33554433 bytes are too many for a prototxt"):
+        prototxt.read(path)
+
+
+@pytest.mark.parametrize("name", ["Net", ""])
+def test_caffemodel_given_as_prototxt(tmp_path: Path, name: str) -> None:
+    net = caffe.NetParameter(name=name)
+    net.layer.add(name="conv1", type="Convolution").blobs.add(data=[0.5] * 9)
+    path = tmp_path / "weights.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    with pytest.raises(InvalidInputError) as caught:
+        prototxt.read(path)
+    assert caught.value.line() == (
+        f"{path}: this is a caffemodel (binary weights), not a prototxt (text); "
+        "give the prototxt as the network and this file with --weights"
+    )
+
+
+def test_a_prototxt_that_starts_with_a_blank_line_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text("\n" + NET)
+    assert len(prototxt.read(path).layer) == 2
+
+
+# Property tests: whatever comes in, only InvalidInputError comes out.
+
+relaxed = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def survives(text: str) -> None:
+    try:
+        net = prototxt.parse(text, "net.prototxt")
+    except InvalidInputError as error:
+        one_line(error)
+    else:
+        assert prototxt.parse(prototxt.write(net), "again") == net
+
+
+@relaxed
+@given(st.text())
+def test_any_text(text: str) -> None:
+    survives(text)
+
+
+@relaxed
+@given(st.lists(st.sampled_from(
+    ["layer", "layers", "name", "type", "bottom", "top", "dim", "shape", "input", "pool",
+     "pooling_param", "convolution_param", "engine", "ceil_mode", "MAX", "false", "1", "-1",
+     "1e999", "0x10", "nan", '"a"', "'b'", "{", "}", "<", ">", "[", "]", ":", ",", ";", "#", "\n",
+     "/", "*", "\\", '"'])))  # fmt: skip
+def test_any_tokens(parts: list[str]) -> None:
+    survives(" ".join(parts))
+
+
+@relaxed
+@given(st.binary())
+def test_any_bytes_in_a_file(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "net.prototxt"
+    path.write_bytes(raw)
+    try:
+        prototxt.read(path)
+    except InvalidInputError as error:
+        one_line(error)
+
+
+SQUEEZENET = networks.load("SqueezeNet V1.1").prototxt
+
+
+@relaxed
+@given(st.data())
+def test_mutated_networks(data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(SQUEEZENET)))
+    length = data.draw(st.integers(0, 40))
+    survives(SQUEEZENET[:at] + data.draw(st.text(max_size=20)) + SQUEEZENET[at + length :])

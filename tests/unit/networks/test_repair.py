@@ -1,0 +1,181 @@
+"""Repairs: each is told, each gives what stock Caffe runs, none happens unasked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pibench import networks
+from pibench.errors import InvalidInputError
+from pibench.networks import prototxt, repair, shapes
+
+INPUT = (
+    'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [N, 3, 9, 9] } } }\n'
+)
+POOL = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { EXTRA } }\n'
+
+OLD = """
+layers { name: "data" type: DATA top: "data" top: "label" include { phase: TRAIN }
+         data_param { batch_size: 64 backend: LMDB } transform_param { crop_size: 28 } }
+layers { name: "data" type: DATA top: "data" top: "label" include { phase: TEST }
+         data_param { batch_size: 50 backend: LMDB } transform_param { crop_size: 28 } }
+layers { name: "conv1" type: CONVOLUTION bottom: "data" top: "conv1" blobs_lr: 1 blobs_lr: 2
+         weight_decay: 1 weight_decay: 0 convolution_param { num_output: 20 kernel_size: 5 } }
+layer { name: "drop" type: "Dropout" bottom: "conv1" top: "conv1" }
+layers { name: "ip" type: INNER_PRODUCT bottom: "conv1" top: "ip"
+         inner_product_param { num_output: 10 } }
+layers { name: "accuracy" type: ACCURACY bottom: "ip" bottom: "label" top: "accuracy"
+         include { phase: TEST } }
+layers { name: "loss" type: SOFTMAX_LOSS bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+
+def mend(text: str) -> tuple[dict[str, shapes.Shape], list[str]]:
+    net, done = repair.repair_text(text, "net.prototxt")
+    again = prototxt.parse(prototxt.write(net), "again")
+    return dict(shapes.infer(again).blobs), done
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    path = tmp_path / "train_val.prototxt"
+    path.write_text(OLD)
+    return path
+
+
+def test_old_training_file(old_file: Path) -> None:
+    network = networks.load(str(old_file), repair=True)
+    assert dict(network.shapes.blobs) == {
+        "data": (1, 3, 28, 28), "conv1": (1, 20, 24, 24), "ip": (1, 10), "loss": (1, 10),
+    }  # fmt: skip
+    assert network.repairs == (
+        "turned 6 first-generation 'layers' into 'layer'",
+        "took out layer 'data': only training has it",
+        "took the phase rules off layer 'data': every phase has it",
+        "took the phase rules off layer 'accuracy': every phase has it",
+        "put an Input of 1 x 3 x 28 x 28 in place of Data layer 'data'",
+        "took out Accuracy layer 'accuracy': it needs labels",
+        "made layer 'loss' a Softmax: there are no labels",
+    )
+    conv = network.net.layer[1]
+    assert [(spec.lr_mult, spec.decay_mult) for spec in conv.param] == [(1, 1), (2, 0)]
+    assert network.net.layer[2].type == "Dropout"
+
+
+def test_old_layers_are_refused_unasked(old_file: Path) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        networks.load(str(old_file))
+    assert caught.value.line() == (
+        f"{old_file}: holds 6 first-generation 'layers {{ }}'; "
+        "use --repair to turn them into 'layer { }'"
+    )
+
+
+def test_data_layer_is_refused_unasked() -> None:
+    text = 'layer { name: "d" type: "Data" top: "d" data_param { backend: LMDB } }'
+    with pytest.raises(InvalidInputError) as caught:
+        shapes.infer(prototxt.parse(text, "n"), path="train_val.prototxt")
+    assert caught.value.line() == (
+        "train_val.prototxt: layer 'd': a Data layer reads a database or files; "
+        "use --repair to put an Input layer in its place"
+    )
+
+
+def test_ceil_mode_false_pools_up_and_says_so() -> None:
+    blobs, done = mend(
+        INPUT.replace("N", "1") + POOL.replace("EXTRA", "kernel_size: 2 stride: 2 ceil_mode: false")
+    )
+    assert blobs["p"] == (1, 3, 5, 5)
+    assert done == [
+        (
+            "took out 'ceil_mode: false' of pooling_param (line 2): the pooling now rounds sizes up, "
+            "as stock Caffe does; write round_mode: FLOOR for rounding down"
+        )
+    ]
+
+
+def test_ceil_mode_true_changes_nothing() -> None:
+    _, done = mend(
+        INPUT.replace("N", "1") + POOL.replace("EXTRA", "kernel_size: 2 ceil_mode: true")
+    )
+    assert done == [
+        "took out 'ceil_mode: true' of pooling_param (line 2): stock Caffe rounds sizes up anyway"
+    ]
+
+
+def test_fields_of_forks_go_once_told() -> None:
+    conv = (
+        'layer { name: "c%d" type: "Convolution" bottom: "data" top: "c%d" '
+        "convolution_param { num_output: 2 kernel_size: 1 engine: MKL2017, } }\n"
+    )
+    text = 'engine: "MKL2017"\n' + INPUT.replace("N", "1") + conv % (1, 1) + conv % (2, 2)
+    text += 'layer { name: "r" type: "ReLU" bottom: "c1" top: "c1" mystery { a { b: 1 } } }'
+    _, done = mend(text)
+    assert done == [
+        (
+            "took out 'engine: \"MKL2017\"' (line 1): an engine of Intel's fork, "
+            "unknown to stock Caffe"
+        ),
+        (
+            "took out 'engine: MKL2017' of convolution_param (2 times, first on line 3): "
+            "an engine of Intel's fork, unknown to stock Caffe"
+        ),
+        "took out 'mystery' of layer (line 5): unknown to stock Caffe",
+    ]
+
+
+def test_batch_becomes_one_only_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "deploy.prototxt"
+    path.write_text(INPUT.replace("N", "10"))
+    assert networks.load(str(path)).batch == 10
+    network = networks.load(str(path), repair=True)
+    assert network.batch == 1
+    assert network.repairs == ("set the batch to 1, from 10",)
+
+
+def test_legacy_input_stays_and_is_told() -> None:
+    blobs, done = mend('input: "data" input_dim: [10, 3, 5, 5]')
+    assert blobs == {"data": (1, 3, 5, 5)}
+    assert done == [
+        "left the legacy 'input' as it is: stock Caffe reads it as an Input layer",
+        "set the batch to 1, from 10",
+    ]
+
+
+def test_whatever_needs_labels_goes() -> None:
+    text = """
+    layer { name: "d" type: "ImageData" top: "d" top: "label"
+            image_data_param { new_height: 8 new_width: 6 is_color: false } }
+    layer { name: "one" type: "Flatten" bottom: "label" top: "flat" }
+    layer { name: "two" type: "EuclideanLoss" bottom: "d" bottom: "flat" top: "l" }
+    layer { name: "r" type: "ReLU" bottom: "d" top: "r" }
+    """
+    blobs, done = mend(text)
+    assert blobs == {"d": (1, 1, 8, 6), "r": (1, 1, 8, 6)}
+    assert "took out Flatten layer 'one': it needs labels" in done
+    assert "took out EuclideanLoss layer 'two': it needs labels" in done
+
+
+def test_data_layer_without_size() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        repair.repair_text('layer { name: "d" type: "Data" top: "d" }', "net.prototxt")
+    assert caught.value.line().startswith(
+        "net.prototxt: layer 'd': a Data layer without crop_size: the size of its images is not"
+    )
+
+
+def test_the_form_of_2013_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        repair.repair_text('layers { layer { name: "conv1" type: "conv" } }', "net.prototxt")
+    assert caught.value.line() == (
+        "net.prototxt: layer 'conv1': a layer inside layers, the form of 2013, which cannot be "
+        "repaired; upgrade the file with Caffe's own upgrade_net_proto_text"
+    )
+
+
+def test_a_clean_network_is_left_alone() -> None:
+    net = networks.load("AlexNet").net
+    mended, done = repair.repair(net, "alexnet")
+    assert mended == net
+    assert done == []

@@ -1,0 +1,222 @@
+"""Shape rules layer by layer, and the checks that stock Caffe aborts on."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pibench import networks
+from pibench.errors import InvalidInputError
+from pibench.networks import prototxt, repair, shapes, topology
+
+
+def infer(*layers: str, data: str = "2, 3, 8, 8") -> shapes.Shapes:
+    """Shapes of a network of these layers behind an input `data`; names are l1, l2, ..."""
+    dims = f"shape {{ dim: [{data}] }}"
+    text = f'layer {{ name: "data" type: "Input" top: "data" input_param {{ {dims} }} }}\n'
+    for number, layer in enumerate(layers, start=1):
+        text += f'layer {{ name: "l{number}" {layer} }}\n'
+    return shapes.infer(prototxt.parse(text, "net"), path="net.prototxt")
+
+
+def one(kind: str, param: str = "", *, data: str = "2, 3, 8, 8") -> shapes.Shapes:
+    return infer(f'type: "{kind}" bottom: "data" top: "out" {param}', data=data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "param", "top", "params"),
+    [
+        ("Convolution", "convolution_param { num_output: 6 kernel_size: 3 pad: 1 stride: 2 }",
+         (2, 6, 4, 4), ((6, 3, 3, 3), (6,))),
+        ("Convolution", ("convolution_param { num_output: 6 kernel_size: 3 group: 3 "
+         "bias_term: false }"),
+         (2, 6, 6, 6), ((6, 1, 3, 3),)),
+        ("Convolution", ("convolution_param { num_output: 4 kernel_h: 1 kernel_w: 7 "
+         "pad_h: 0 pad_w: 3 }"),
+         (2, 4, 8, 8), ((4, 3, 1, 7), (4,))),
+        ("Convolution", "convolution_param { num_output: 4 kernel_size: 3 dilation: 2 }",
+         (2, 4, 4, 4), ((4, 3, 3, 3), (4,))),
+        ("Deconvolution", "convolution_param { num_output: 6 kernel_size: 4 stride: 2 pad: 1 }",
+         (2, 6, 16, 16), ((3, 6, 4, 4), (6,))),
+        ("Pooling", "pooling_param { kernel_size: 3 stride: 2 }", (2, 3, 4, 4), ()),
+        ("Pooling", "pooling_param { kernel_size: 3 stride: 2 round_mode: FLOOR }",
+         (2, 3, 3, 3), ()),
+        ("Pooling", "pooling_param { kernel_size: 3 stride: 2 pad: 1 }", (2, 3, 5, 5), ()),
+        ("Pooling", "pooling_param { kernel_size: 2 stride: 3 pad: 1 }", (2, 3, 3, 3), ()),
+        ("Pooling", "pooling_param { pool: AVE global_pooling: true }", (2, 3, 1, 1), ()),
+        ("InnerProduct", "inner_product_param { num_output: 10 }", (2, 10), ((10, 192), (10,))),
+        ("InnerProduct", "inner_product_param { num_output: 10 axis: 2 transpose: true }",
+         (2, 3, 10), ((64, 10), (10,))),
+        ("LRN", "", (2, 3, 8, 8), ()),
+        ("BatchNorm", "", (2, 3, 8, 8), ((3,), (3,), (1,))),
+        ("Scale", "scale_param { bias_term: true }", (2, 3, 8, 8), ((3,), (3,))),
+        ("Scale", "scale_param { axis: 0 num_axes: -1 }", (2, 3, 8, 8), ((2, 3, 8, 8),)),
+        ("Bias", "", (2, 3, 8, 8), ((3,),)),
+        ("PReLU", "", (2, 3, 8, 8), ((3,),)),
+        ("PReLU", "prelu_param { channel_shared: true }", (2, 3, 8, 8), ((),)),
+        ("Flatten", "", (2, 192), ()),
+        ("Flatten", "flatten_param { axis: 2 }", (2, 3, 64), ()),
+        ("Reshape", "reshape_param { shape { dim: [0, -1, 4] } }", (2, 48, 4), ()),
+        ("Reshape", "reshape_param { shape { dim: [4, 16] } axis: 2 }", (2, 3, 4, 16), ()),
+        ("SPP", "spp_param { pyramid_height: 3 }", (2, 63), ()),
+        ("Tile", "tile_param { tiles: 4 }", (2, 12, 8, 8), ()),
+        ("Reduction", "reduction_param { axis: 1 }", (2,), ()),
+        ("Reduction", "", (), ()),
+        ("ArgMax", "", (2, 1, 1, 1), ()),
+        ("ArgMax", "argmax_param { out_max_val: true top_k: 5 }", (2, 2, 5, 1), ()),
+        ("ArgMax", "argmax_param { axis: 1 top_k: 2 }", (2, 2, 8, 8), ()),
+        ("Im2col", "convolution_param { kernel_size: 3 stride: 1 }", (2, 27, 6, 6), ()),
+        ("Embed", "embed_param { num_output: 5 input_dim: 7 }", (2, 3, 8, 8, 5), ((7, 5), (5,))),
+        ("MVN", "", (2, 3, 8, 8), ()),
+        ("Softmax", "", (2, 3, 8, 8), ()),
+        ("Concat", "", (2, 3, 8, 8), ()),
+    ],
+)  # fmt: skip
+def test_rules(kind: str, param: str, top: shapes.Shape, params: tuple[shapes.Shape, ...]) -> None:
+    found = one(kind, param)
+    assert found.blobs["out"] == top
+    assert found.params.get("l1", ()) == params
+    assert found.parameter_count == sum(shapes.elements(shape) for shape in params)
+
+
+def test_joining_and_splitting() -> None:
+    found = infer(
+        'type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 1 }',
+        'type: "Concat" bottom: "b" bottom: "a" top: "c"',
+        'type: "Eltwise" bottom: "c" bottom: "data" top: "d"',
+        'type: "Split" bottom: "d" top: "e" top: "f"',
+        'type: "Crop" bottom: "e" bottom: "data" top: "g"',
+        'type: "Silence" bottom: "f"',
+    )
+    assert (found.blobs["a"], found.blobs["b"]) == ((2, 1, 8, 8), (2, 2, 8, 8))
+    assert {found.blobs[name] for name in "cdefg"} == {(2, 3, 8, 8)}
+    assert found.tops[-1] == ()
+
+
+def test_losses_are_scalars() -> None:
+    found = infer(
+        'type: "Input" top: "label" input_param { shape { dim: 2 } }',
+        'type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "loss"',
+        'type: "Accuracy" bottom: "data" bottom: "label" top: "acc" top: "each"',
+    )
+    assert (found.blobs["loss"], found.blobs["acc"], found.blobs["each"]) == ((), (), (3,))
+
+
+def test_shared_parameters_count_once() -> None:
+    shared = (
+        'type: "InnerProduct" bottom: "data" inner_product_param { num_output: 4 bias_term: false }'
+        ' param { name: "w" }'
+    )
+    assert infer(f'{shared} top: "a"', f'{shared} top: "b"').parameter_count == 4 * 192
+
+
+@pytest.mark.parametrize(
+    ("layer", "problem"),
+    [
+        ('type: "ReLU" bottom: "dat" top: "x"', "bottom 'dat' is made by no layer before it"),
+        ('type: "Sigmoid" bottom: "data" top: "y" top: "y"', "top 'y' is made twice"),
+        ('type: "Input" top: "data" input_param { shape { dim: 1 } }', "top 'data' is made twice"),
+        ('type: "ReLU" bottom: "data" bottom: "data" top: "x"',
+         "has 2 bottom(s) where 1 belong"),
+        (('type: "Convolution" bottom: "data" top: "x" convolution_param { num_output: 4 '
+         "kernel_size: 3 group: 2 }"), "group 2 does not divide 3 input and 4 output channels"),
+        (('type: "Convolution" bottom: "data" top: "x" convolution_param { num_output: 4 '
+         "kernel_size: 11 }"), "the kernel spans 11 but its input, padding included, is 8"),
+        ('type: "Convolution" bottom: "data" top: "x" convolution_param { kernel_size: 1 }',
+         "num_output is missing or 0"),
+        ('type: "Pooling" bottom: "data" top: "x" pooling_param { kernel_size: 9 }',
+         "the kernel is 9 but its input, padding included, is 8"),
+        ('type: "Pooling" bottom: "data" top: "x" pooling_param { kernel_size: 2 pad: 2 }',
+         "pad 2 is not below kernel 2"),
+        ('type: "Flatten" bottom: "data" top: "x" flatten_param { axis: 7 }',
+         "axis 7 does not exist in 2 x 3 x 8 x 8"),
+        ('type: "Reshape" bottom: "data" top: "x" reshape_param { shape { dim: 5 dim: -1 } }',
+         "2 x 3 x 8 x 8 cannot become 5 x 76"),
+        ('type: "Slice" bottom: "data" top: "a" top: "b"', "3 cannot be cut into 2 equal slices"),
+        (('type: "InnerProduct" bottom: "data" top: "x" inner_product_param '
+         "{ num_output: 2000000000 }"), "more than 2^31 - 1 elements"),
+        ('type: "Tile" bottom: "data" top: "x" tile_param { tiles: 0 }',
+         "'x' would measure 2 x 0 x 8 x 8"),
+        ('type: "Filter" bottom: "data" bottom: "data" top: "x"',
+         "layer type Filter is not supported: the size of its output depends on the data"),
+        ('type: "Data" top: "x"', "a Data layer reads a database or files; use --repair"),
+        ('type: "Convolutoin" bottom: "data" top: "x"',
+         "stock Caffe has no layer type 'Convolutoin'; did you mean 'Convolution'?"),
+        ('type: "Permute" bottom: "data" top: "x"',
+         "stock Caffe has no layer type 'Permute'; it is of the SSD fork"),
+        ('bottom: "data" top: "x"', "has no type"),
+        ('type: "LRN" bottom: "data" top: "x" lrn_param { local_size: 4 }', "local_size is even"),
+    ],
+)  # fmt: skip
+def test_refusals_name_file_and_layer(layer: str, problem: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        infer(layer)
+    assert caught.value.line().startswith("net.prototxt: layer 'l1': ")
+    assert problem in caught.value.line()
+
+
+def test_mismatch_names_both_shapes() -> None:
+    halves = 'type: "Pooling" bottom: "data" top: "half" pooling_param { kernel_size: 2 stride: 2 }'
+    for joining in ("Eltwise", "Concat"):
+        with pytest.raises(InvalidInputError) as caught:
+            infer(halves, f'type: "{joining}" bottom: "data" bottom: "half" top: "x"')
+        assert "bottom 0 is 2 x 3 x 8 x 8 but bottom 1 is 2 x 3 x 4 x 4" in caught.value.line()
+
+
+def test_absurd_input() -> None:
+    with pytest.raises(InvalidInputError, match=r"more than 2\^31 - 1 elements"):
+        infer(data="1, 3, 99999, 99999")
+    with pytest.raises(InvalidInputError, match="would measure 1 x 3 x 0 x 5"):
+        infer(data="1, 3, 0, 5")
+
+
+def test_legacy_input_and_its_mistakes() -> None:
+    net = prototxt.parse('input: "data" input_dim: [1, 3, 5, 5]', "n")
+    assert shapes.infer(net).blobs["data"] == (1, 3, 5, 5)
+    with pytest.raises(InvalidInputError, match=r"1 input\(s\) but 0 input_shape and 3 input_dim"):
+        shapes.infer(prototxt.parse('input: "data" input_dim: [1, 3, 5]', "n"))
+
+
+def test_phases_have_their_own_layers() -> None:
+    text = (
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: [1, 2] } } }'
+        'layer { name: "t" type: "ReLU" bottom: "d" top: "t" include { phase: TRAIN } }'
+        'layer { name: "s" type: "ReLU" bottom: "d" top: "s" exclude { phase: TRAIN } }'
+    )
+    net = prototxt.parse(text, "n")
+    assert set(shapes.infer(net, phase="TRAIN").blobs) == {"d", "t"}
+    assert set(shapes.infer(net, phase="TEST").blobs) == {"d", "s"}
+
+
+def test_splits_are_named_as_caffe_names_them() -> None:
+    found = infer(
+        'type: "ReLU" bottom: "data" top: "data"',
+        'type: "ReLU" bottom: "data" top: "a"',
+        'type: "Eltwise" bottom: "a" bottom: "data" top: "b"',
+    )
+    split = topology.insert_splits(list(found.layers))
+    assert [layer.name for layer in split] == ["data", "l1", "data_l1_0_split", "l2", "l3"]
+    assert list(split[2].top) == ["data_l1_0_split_0", "data_l1_0_split_1"]
+    assert list(split[4].bottom) == ["a", "data_l1_0_split_1"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(["AlexNet", "SqueezeNet V1.1", "MobileNet", "NIN"]),
+    batches=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+)
+def test_only_the_first_dimension_grows_with_the_batch(name: str, batches: tuple[int, int]) -> None:
+    small, large = sorted(batches)
+    first = networks.load(name, batch=small).shapes
+    second = networks.load(name, batch=large).shapes
+    assert first.params == second.params
+    for blob, shape in first.blobs.items():
+        assert second.blobs[blob] == (large, *shape[1:])
+        assert shape[0] == small
+
+
+def test_batch_is_set_on_legacy_inputs_too() -> None:
+    net = prototxt.parse('input: "a" input: "b" input_dim: [1, 3, 5, 5, 1, 3, 5, 5]', "n")
+    repair.set_batch(net, 7)
+    assert list(net.input_dim) == [7, 3, 5, 5, 7, 3, 5, 5]
