@@ -265,7 +265,9 @@ def _lrn(layer: Layer, bottoms: list[Shape]) -> Made:
 
 def _batch_norm(_: Layer, bottoms: list[Shape]) -> Made:
     """Parameters: mean and variance of each channel, and the factor both are scaled by."""
-    channels = bottoms[0][1] if len(bottoms[0]) > 1 else 1
+    if len(bottoms[0]) < 2:
+        raise _Refused(f"BatchNorm needs two axes, not {times(bottoms[0])}", "reshape its bottom")
+    channels = bottoms[0][1]
     return [bottoms[0]], [(channels,), (channels,), (1,)]
 
 
@@ -531,8 +533,10 @@ def _eltwise(layer: Layer, bottoms: list[Shape]) -> Made:
 def _concat(layer: Layer, bottoms: list[Shape]) -> Made:
     param = layer.concat_param
     axis = _axis(param.concat_dim if param.HasField("concat_dim") else param.axis, bottoms[0])
+    rest = (*bottoms[0][:axis], *bottoms[0][axis + 1 :])
     for index, shape in enumerate(bottoms):
-        if (*shape[:axis], *shape[axis + 1 :]) != (*bottoms[0][:axis], *bottoms[0][axis + 1 :]):
+        same_axes = len(shape) == len(bottoms[0])
+        if not same_axes or (*shape[:axis], *shape[axis + 1 :]) != rest:
             raise _Refused(
                 f"bottom 0 is {times(bottoms[0])} but bottom {index} is {times(shape)}",
                 f"concatenated blobs may differ in axis {axis} only",
@@ -636,6 +640,8 @@ def _arg_max(layer: Layer, bottoms: list[Shape]) -> Made:
     if param.HasField("axis"):
         axis = _axis(param.axis, data)
         return [(*data[:axis], param.top_k, *data[axis + 1 :])], []
+    if not data:
+        raise _Refused("ArgMax needs at least one axis, not a scalar", "reshape its bottom")
     top = [1] * max(len(data), 3)
     top[0], top[1], top[2] = data[0], 2 if param.out_max_val else 1, param.top_k
     return [tuple(top)], []
@@ -647,7 +653,15 @@ def _softmax(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def _loss(layer: Layer, bottoms: list[Shape]) -> Made:
-    """The loss is a scalar; a second top, where allowed, repeats the scores."""
+    """The loss is a scalar; a second top, where allowed, repeats the scores.
+
+    A loss has one weight (of 1) by default, and every top needs one.
+    """
+    if max(len(layer.loss_weight), 1) != len(layer.top):
+        raise _Refused(
+            f"{len(layer.loss_weight)} loss_weight for {len(layer.top)} top(s)",
+            "give loss_weight once per top",
+        )
     return [(), bottoms[0]][: len(layer.top)], []
 
 

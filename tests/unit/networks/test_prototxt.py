@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pibench import networks
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import prototxt
+from pibench.networks import prototxt, repair, shapes
 
 GOOD = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }\n'
 NET = GOOD + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }\n'
@@ -49,8 +50,8 @@ def line_of(text: str) -> str:
         (
             "\n\nlayer { pooling_param { ceil_mode: false } }",
             (
-                "net.prototxt: line 3: stock Caffe has no field 'ceil_mode: false' in pooling_param "
-                "(a private patch; stock Caffe has round_mode); use --repair to take it out, which "
+                "net.prototxt: line 3: stock Caffe has no field 'ceil_mode: false' in "
+                "pooling_param (a private patch; stock Caffe has round_mode); use --repair to take it out, which "
                 "pools by rounding up, or write round_mode: FLOOR"
             ),
         ),
@@ -219,3 +220,27 @@ def test_mutated_networks(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(SQUEEZENET)))
     length = data.draw(st.integers(0, 40))
     survives(SQUEEZENET[:at] + data.draw(st.text(max_size=20)) + SQUEEZENET[at + length :])
+
+
+NUMBERS = [match.span() for match in re.finditer(r"(?<=: )\d+", SQUEEZENET)]
+TYPES = [match.span() for match in re.finditer(r'(?<=type: ")\w+', SQUEEZENET)]
+
+
+@relaxed
+@given(
+    number=st.sampled_from(NUMBERS),
+    value=st.sampled_from(["0", "1", "-1", "3", "99999", "2147483647"]),
+    layer=st.sampled_from(TYPES),
+    kind=st.sampled_from([*shapes.RULES, "Data", "Filter", "Nonsense"]),
+)
+def test_mutated_numbers_and_types_never_break_shapes_or_repairs(
+    number: tuple[int, int], value: str, layer: tuple[int, int], kind: str
+) -> None:
+    text = SQUEEZENET
+    for (start, end), new in sorted([(number, value), (layer, kind)], reverse=True):
+        text = text[:start] + new + text[end:]
+    for load in (prototxt.parse, lambda text, path: repair.repair_text(text, path)[0]):
+        try:
+            shapes.infer(load(text, "net.prototxt"), path="net.prototxt")
+        except InvalidInputError as error:
+            one_line(error)

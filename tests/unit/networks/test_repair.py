@@ -89,8 +89,8 @@ def test_ceil_mode_false_pools_up_and_says_so() -> None:
     assert blobs["p"] == (1, 3, 5, 5)
     assert done == [
         (
-            "took out 'ceil_mode: false' of pooling_param (line 2): the pooling now rounds sizes up, "
-            "as stock Caffe does; write round_mode: FLOOR for rounding down"
+            "took out 'ceil_mode: false' of pooling_param (line 2): the pooling now rounds sizes "
+            "up, as stock Caffe does; write round_mode: FLOOR for rounding down"
         )
     ]
 

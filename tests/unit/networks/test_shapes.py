@@ -94,6 +94,34 @@ def test_joining_and_splitting() -> None:
     assert found.tops[-1] == ()
 
 
+def test_a_loss_needs_a_weight_for_each_top() -> None:
+    label = 'type: "Input" top: "label" input_param { shape { dim: [2, 1, 8, 8] } }'
+    loss = 'type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "loss" top: "prob"'
+    assert infer(label, f"{loss} loss_weight: [1, 0]").blobs["prob"] == (2, 3, 8, 8)
+    with pytest.raises(InvalidInputError, match=r"0 loss_weight for 2 top\(s\)"):
+        infer(label, loss)
+
+
+def test_scalars_and_lists_where_images_belong() -> None:
+    for kind, data in (("ArgMax", "2"), ("BatchNorm", "2"), ("LRN", "2, 3"), ("Pooling", "2, 3")):
+        if kind == "ArgMax":
+            assert infer('type: "ArgMax" bottom: "data" top: "x"', data=data).blobs["x"] == (
+                2,
+                1,
+                1,
+            )
+            continue
+        with pytest.raises(InvalidInputError, match=r"needs (two|four) axes, not 2"):
+            infer(f'type: "{kind}" bottom: "data" top: "x"', data=data)
+    scalar = 'type: "Reduction" bottom: "data" top: "one"'
+    with pytest.raises(InvalidInputError, match="ArgMax needs at least one axis"):
+        infer(scalar, 'type: "ArgMax" bottom: "one" top: "x"')
+    with pytest.raises(
+        InvalidInputError, match="bottom 0 is 2 x 3 x 8 x 8 but bottom 1 is a scalar"
+    ):
+        infer(scalar, 'type: "Concat" bottom: "data" bottom: "one" top: "x"')
+
+
 def test_losses_are_scalars() -> None:
     found = infer(
         'type: "Input" top: "label" input_param { shape { dim: 2 } }',
