@@ -31,6 +31,7 @@ _BLOB_LEGACY, _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLES = (1, 2, 3, 4), 5, 7, 8
 _FLOAT_BYTES = 4
 _HDF5_MAGIC = b"\x89HDF"
 _PIECE_ELEMENTS = 1 << 20
+_CLASSIFIER_GAIN = 0.01
 
 _OTHER_NETWORK = "give the weights that belong to this network"
 
@@ -324,12 +325,12 @@ def seeded_weights(net: caffe.NetParameter, seed: int = 0) -> caffe.NetParameter
 
 
 def residual_gains(net: caffe.NetParameter) -> dict[str, float]:
-    """Factors below 1 for the convolutions whose outputs are summed, and for the last layer.
+    """Factors below 1 for the convolutions whose outputs are summed, and for classifiers.
 
     He initialisation keeps the size of activations through a rectifier; every sum adds
     to it. With a factor of sqrt(1 / (2 x sums)) on what is added to an identity, the
     whole network grows it by about e, however deep. Where all that is summed comes out
-    of convolutions, each gets sqrt(1 / (2 x terms)). The last layer gets 0.01, so that
+    of convolutions, each gets sqrt(1 / (2 x terms)). Classifiers get 0.01, so that
     pixels of the usual size do not drive the softmax to 0 and 1.
     """
     found = shapes.infer(net)
@@ -341,9 +342,19 @@ def residual_gains(net: caffe.NetParameter) -> dict[str, float]:
         whole = len(convolutions) == len(layer.bottom)
         terms = len(layer.bottom) if whole else len(sums)
         gains |= dict.fromkeys(convolutions, (1 / (2 * terms)) ** 0.5)
-    if found.params:
-        gains[list(found.params)[-1]] = 0.01
-    return gains
+    return gains | dict.fromkeys(_classifiers(found), _CLASSIFIER_GAIN)
+
+
+def _classifiers(found: shapes.Shapes) -> set[str]:
+    """The last layers with weights on each way to an output: ZynqNet's has two halves."""
+    behind: dict[str, set[str]] = {}
+    read: set[str] = set()
+    for layer in found.layers:
+        weighted = layer.type in ("Convolution", "InnerProduct")
+        sources = set().union(*(behind[blob] for blob in layer.bottom))
+        behind.update(dict.fromkeys(layer.top, {layer.name} if weighted else sources))
+        read.update(set(layer.bottom) - set(layer.top))
+    return set().union(*(names for blob, names in behind.items() if blob not in read))
 
 
 def seeded_values(

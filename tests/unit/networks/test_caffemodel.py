@@ -94,6 +94,16 @@ def test_what_is_added_to_an_identity_is_drawn_smaller() -> None:
     assert gains["fc1000"] == 0.01
 
 
+def test_every_classifier_is_drawn_small() -> None:
+    def small(name: str) -> set[str]:
+        net = networks.find(name).build_for_weights()
+        return {layer for layer, gain in caffemodel.residual_gains(net).items() if gain == 0.01}
+
+    assert small("ZynqNet") == {"conv10/split1", "conv10/split2"}
+    assert small("GoogleNet") == {"loss1/classifier", "loss2/classifier", "loss3/classifier"}
+    assert small("NIN") == {"cccp8-1024"}
+
+
 def test_weights_of_another_network(weights: Path) -> None:
     assert refused(weights, networks.load("AlexNet").net) == (
         f"{weights}: weights of another network: none of its 4 layers is one of AlexNet's; "

@@ -51,8 +51,8 @@ def line_of(text: str) -> str:
             "\n\nlayer { pooling_param { ceil_mode: false } }",
             (
                 "net.prototxt: line 3: stock Caffe has no field 'ceil_mode: false' in "
-                "pooling_param (a private patch; stock Caffe has round_mode); use --repair to take it out, which "
-                "pools by rounding up, or write round_mode: FLOOR"
+                "pooling_param (a private patch; stock Caffe has round_mode); use --repair to take "
+                "it out, which pools by rounding up, or write round_mode: FLOOR"
             ),
         ),
         (
