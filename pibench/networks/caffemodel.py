@@ -330,19 +330,32 @@ def residual_gains(net: caffe.NetParameter) -> dict[str, float]:
     He initialisation keeps the size of activations through a rectifier; every sum adds
     to it. With a factor of sqrt(1 / (2 x sums)) on what is added to an identity, the
     whole network grows it by about e, however deep. Where all that is summed comes out
-    of convolutions, each gets sqrt(1 / (2 x terms)). Classifiers get 0.01, so that
+    of convolutions, each gets sqrt(1 / (2 x terms)). Convolutions that are not rectified
+    get sqrt(1 / 2). Classifiers get 0.01, so that
     pixels of the usual size do not drive the softmax to 0 and 1.
     """
     found = shapes.infer(net)
     producers = {layer.top[0]: layer.name for layer in found.layers if layer.type == "Convolution"}
     sums = [layer for layer in found.layers if layer.type == "Eltwise"]
-    gains: dict[str, float] = {}
+    gains = dict.fromkeys(_linear_convolutions(found), 0.5**0.5)
     for layer in sums:
         convolutions = [producers[blob] for blob in layer.bottom if blob in producers]
         whole = len(convolutions) == len(layer.bottom)
         terms = len(layer.bottom) if whole else len(sums)
         gains |= dict.fromkeys(convolutions, (1 / (2 * terms)) ** 0.5)
     return gains | dict.fromkeys(_classifiers(found), _CLASSIFIER_GAIN)
+
+
+def _linear_convolutions(found: shapes.Shapes) -> set[str]:
+    """Convolutions read by another, or by a pooling, with no rectifier between them."""
+    rectified = {blob for layer in found.layers if layer.type == "ReLU" for blob in layer.bottom}
+    readers = ("Convolution", "InnerProduct", "Pooling")
+    read = {blob for layer in found.layers if layer.type in readers for blob in layer.bottom}
+    return {
+        layer.name
+        for layer in found.layers
+        if layer.type == "Convolution" and layer.top[0] in read - rectified
+    }
 
 
 def _classifiers(found: shapes.Shapes) -> set[str]:
