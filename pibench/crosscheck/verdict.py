@@ -7,6 +7,7 @@ larger machine) the peak RSS is held against the device's usable memory.
 
 from __future__ import annotations
 
+import re
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -41,6 +42,10 @@ KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
 """Exit statuses of a process that SIGKILL ended: Python's and, behind a shell or Docker, 137."""
 
 
+_REFUSED: Final = re.compile(r"host allocation of size \d+ failed|std::bad_alloc")
+"""Caffe's own check (include/caffe/syncedmem.hpp), and C++'s for small blocks."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observation:
     """What was seen of one run. Sizes in bytes, None where nothing was read.
@@ -67,6 +72,15 @@ class Observation:
     def out_of_memory(self) -> bool:
         """Whether the kernel itself says that it killed for want of memory."""
         return bool(self.oom_kills) or bool(self.oom_counter)
+
+    @property
+    def allocation_refused(self) -> bool:
+        """Whether the kernel refused Caffe a block of memory rather than kill it later.
+
+        Linux does so, by its default overcommit, for a block larger than all
+        RAM and swap together; Caffe then aborts.
+        """
+        return self.fatal_message is not None and bool(_REFUSED.search(self.fatal_message))
 
     @property
     def killed(self) -> bool:
@@ -138,14 +152,20 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
     died_unexplained = seen.guest_died and not (seen.killed and seen.out_of_memory)
     faults = (
         (seen.timed_out, "the deadline passed before the process ended"),
-        (seen.fatal_message is not None, f"Caffe aborted: {seen.fatal_message}"),
+        (
+            seen.fatal_message is not None and not seen.allocation_refused,
+            f"Caffe aborted: {seen.fatal_message}",
+        ),
         (died_unexplained, f"the guest died{_oom_said(seen)}"),
         (unseen, f"nobody saw the process end{_oom_said(seen)}"),
         (
             seen.exit_status == 0 and seen.out_of_memory,
             "ended with 0, yet the kernel's log has it killed out of memory",
         ),
-        (seen.exit_status != 0 and not seen.killed, f"ended with status {seen.exit_status}"),
+        (
+            seen.exit_status != 0 and not seen.killed and not seen.allocation_refused,
+            f"ended with status {seen.exit_status}",
+        ),
         (
             seen.killed and not seen.out_of_memory,
             "killed (SIGKILL) without a word of the kernel about memory",
@@ -160,7 +180,7 @@ def _oom_said(seen: Observation) -> str:
 
 def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdict, str] | None:
     """The verdict of a kernel that enforces a limit; None if the process ended with 0."""
-    if not seen.killed:
+    if not seen.killed and not seen.allocation_refused:
         return None
     limit = seen.memory_limit_bytes
     if limit is None:
@@ -170,6 +190,8 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
             f"killed out of memory under {_mib(limit)}, less than the "
             f"{_mib(device.usable_bytes)} of the device"
         )
+    if seen.allocation_refused:
+        return "no-fit", f"the kernel refused a block of memory under {_mib(limit)}"
     return "no-fit", f"killed by the kernel, out of memory under {_mib(limit)}"
 
 
@@ -195,6 +217,8 @@ def _from_peak(
 
 def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:
     """Why the peak of this run is not to be used; empty if it is."""
+    if seen.allocation_refused:
+        return "refused a block of memory on a machine that does not stand for the device"
     if seen.killed:
         return "killed out of memory on a machine that does not stand for the device"
     if seen.swap_used_bytes:

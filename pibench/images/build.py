@@ -82,10 +82,10 @@ class Builder:
             return found
         # The twin is what byte-compiles the sysroot: both are fetched at once.
         with ThreadPoolExecutor() as pool:
-            twin = pool.submit(self.twin)
-            sysroot = pool.submit(self.sysroot)
-            twin.result()
-            root = sysroot.result()
+            twin = pool.submit(self.twin) if on_x86_64() else None
+            root = pool.submit(self.sysroot).result()
+            if twin is not None:
+                twin.result()
         return self._ensure("vm", "arm64", lambda content, _: self._build_vm(root, content))
 
     def blas(self, architecture: Architecture) -> Path:
@@ -106,9 +106,7 @@ class Builder:
             self.report(f"building the image {kind}")
             build(content, work)
 
-        image, built = store.ensure(
-            kind, self.key(kind), self.lock.digest(architecture), reporting
-        )
+        image, built = store.ensure(kind, self.key(kind), self.lock.digest(architecture), reporting)
         if built:
             self.report(f"built the image {kind}")
         return image
@@ -178,15 +176,22 @@ def make_disk(source: Path, disk: Path, *, offset_bytes: int = 0) -> None:
     options = "root_owner=0:0" + (f",offset={offset_bytes}" if offset_bytes else "")
     run(
         # No journal: the guest mounts it read-only. No reserved blocks.
-        [mke2fs, "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-E", options]
-        + ["-d", str(source), str(disk), f"{size_kib}k"],
+        [
+            *(mke2fs, "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-E", options),
+            *("-d", str(source), str(disk), f"{size_kib}k"),
+        ],
         deadline_s=MKE2FS_DEADLINE_S,
     )
 
 
+def on_x86_64() -> bool:
+    """Whether this host runs amd64 programs itself."""
+    return platform.machine() in ("x86_64", "AMD64")
+
+
 def require_x86_64() -> None:
     """Raise EnvironmentFault where an amd64 root cannot run."""
-    if platform.machine() not in ("x86_64", "AMD64"):
+    if not on_x86_64():
         raise EnvironmentFault(
             f"the twin needs an x86-64 host, and this is {platform.machine()}",
             hint="use --target native or --target vm",

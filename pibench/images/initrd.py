@@ -93,9 +93,7 @@ class _Cpio:
         self._entry("TRAILER!!!", 0, b"")
         return bytes(self._content)
 
-    def _entry(
-        self, name: str, mode: int, content: bytes, rdev: tuple[int, int] = (0, 0)
-    ) -> None:
+    def _entry(self, name: str, mode: int, content: bytes, rdev: tuple[int, int] = (0, 0)) -> None:
         self._inode += 1
         # ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor
         # namesize check, each as eight hexadecimal digits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -111,13 +111,11 @@ def load_lock() -> Lock:
         ) from error
 
 
-def write_lock(packages: dict[Architecture, Sequence[LockedPackage]]) -> Path:
+def write_lock(packages: Mapping[Architecture, Sequence[LockedPackage]]) -> Path:
     """Write the lock beside the recipe, sorted, and return its path."""
     path = asset("docker/rootfs.toml").with_name("rootfs.lock.json")
     content = {
-        arch: [
-            {"name": p.name, "version": p.version, "sha256": p.sha256} for p in sorted(entries)
-        ]
+        arch: [{"name": p.name, "version": p.version, "sha256": p.sha256} for p in sorted(entries)]
         for arch, entries in packages.items()
     }
     path.write_text(json.dumps({"packages": content}, indent=1) + "\n")

@@ -88,7 +88,7 @@ def settle(recipe: Recipe, architecture: Architecture, root: Path) -> None:
                 path.unlink(missing_ok=True)
     libraries = root / "usr/lib" / GNU_TRIPLET[architecture]
     # Relative, so that they hold under any prefix: in the VM and as a sysroot.
-    for name in ("libblas.so.3", "liblapack.so.3"):
+    for name in ("libblas.so.3", "liblapack.so.3", "libopenblas.so.0"):
         link = libraries / name
         link.unlink(missing_ok=True)
         link.symlink_to(f"openblas-pthread/{name}")
@@ -136,6 +136,4 @@ def _locked(package: Package, debs: Path) -> LockedPackage:
     matches = list(debs.glob(f"{package.name}_*.deb"))
     if len(matches) != 1:
         raise EnvironmentFault(f"apt did not download {package.name} {package.version}")
-    return LockedPackage(
-        name=package.name, version=package.version, sha256=file_sha256(matches[0])
-    )
+    return LockedPackage(name=package.name, version=package.version, sha256=file_sha256(matches[0]))

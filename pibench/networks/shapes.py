@@ -47,7 +47,7 @@ def elements(shape: Shape) -> int:
     return math.prod(shape)
 
 
-class _Refused(Exception):  # noqa: N818 (caught by infer, never seen outside)
+class _Refused(Exception):
     """What a rule finds wrong; `infer` adds file and layer."""
 
     def __init__(self, problem: str, hint: str) -> None:

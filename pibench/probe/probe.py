@@ -48,6 +48,8 @@ OOM_LINE = re.compile(r"Out of memory|oom-kill:|oom_reaper|Memory cgroup out of 
 LAYER_LINE = re.compile(r"\]\s+(\S.*?)\s+(forward|backward): ([0-9.einf+-]+) ms\.")
 TOTAL_LINE = re.compile(r"\] Average (Forward|Backward) pass: ([0-9.einf+-]+) ms\.")
 FATAL_LINE = re.compile(r"^F\d{4} \S+\s+\d+ (.*)$")
+# What C++ says of an exception that nobody catches, a refused allocation among them.
+UNCAUGHT_LINE = re.compile(r"^terminate called after throwing an instance of (.*)$")
 PARSE_LINE = re.compile(r"^\[libprotobuf \w+ [^\]]*\] (.*)$")
 
 
@@ -171,8 +173,10 @@ def describe_machine(job):
         "throttled": throttled_bits(),
     }
     machine.update(memory_kib())
-    machine["caffe"] = first_line(job["caffe"] + ["--version"], job.get("env", {}))
-    described = first_line(job["python"] + [os.path.abspath(__file__), "--describe"], job["env"])
+    machine["caffe_version"] = first_line(job["caffe"] + ["--version"], job.get("env", {}))
+    described = first_line(
+        job["python"] + [os.path.abspath(__file__), "--describe"], job.get("env", {})
+    )
     try:
         machine.update(json.loads(described))
     except (TypeError, ValueError):
@@ -265,11 +269,14 @@ def child_env(extra):
     return env
 
 
-def prepare_child(guest):
+def prepare_child(guest, address_space_bytes):
     """Runs in the child before the exec: no privileges, no core dump, first to be killed."""
 
     def prepare():
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if address_space_bytes:
+            limit = (address_space_bytes, address_space_bytes)
+            resource.setrlimit(resource.RLIMIT_AS, limit)
         os.setsid()
         try:
             with open("/proc/self/oom_score_adj", "w") as handle:
@@ -310,7 +317,7 @@ class LogReader(object):
             return
         layer = LAYER_LINE.search(text)
         total = TOTAL_LINE.search(text)
-        fatal = FATAL_LINE.match(text)
+        fatal = FATAL_LINE.match(text) or UNCAUGHT_LINE.match(text)
         complaint = PARSE_LINE.match(text)
         if layer:
             self.layers.append([layer.group(1), layer.group(2), float(layer.group(3))])
@@ -324,7 +331,7 @@ class LogReader(object):
             self.complaint = complaint.group(1)[:1000]
 
 
-def watch_child(command, env, timeout_s, frames, item_id, guest):
+def watch_child(command, env, timeout_s, frames, item_id, prepare):
     """Run one child to its end; its wait status, peak memory, log and the time it took."""
     log = LogReader()
     started = time.monotonic()
@@ -334,7 +341,7 @@ def watch_child(command, env, timeout_s, frames, item_id, guest):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        preexec_fn=prepare_child(guest),
+        preexec_fn=prepare,
     )
     pipe = child.stdout.fileno()
     os.set_blocking(pipe, False)
@@ -343,7 +350,9 @@ def watch_child(command, env, timeout_s, frames, item_id, guest):
     timed_out = False
     while True:
         select.select([pipe], [], [], POLL_S)
-        drain(pipe, log)
+        if not drain(pipe, log):
+            # The child has closed its end, and select would not wait any more.
+            time.sleep(POLL_S / 10)
         status = read_fields("/proc/{}/status".format(child.pid))
         high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
         swap_kib = max(swap_kib, read_int(status, "VmSwap") or 0)
@@ -378,13 +387,14 @@ def watch_child(command, env, timeout_s, frames, item_id, guest):
 
 
 def drain(pipe, log):
+    """Read what there is; False once the other end is closed."""
     while True:
         try:
             chunk = os.read(pipe, 65536)
         except (BlockingIOError, InterruptedError):
-            return
+            return True
         if not chunk:
-            return
+            return False
         log.feed(chunk)
 
 
@@ -398,15 +408,13 @@ def command_of(job, item, folder):
     env["OMP_NUM_THREADS"] = str(item["threads"])
     env["GLOG_logtostderr"] = "1"
     env.update(item.get("env", {}))
-    memory_only = item["compute"] == "memory-only"
-    caffe = job["caffe_memory_only"] if memory_only else job["caffe"]
-    python = job["python_memory_only"] if memory_only else job["python"]
-    if memory_only:
+    if item["compute"] == "memory-only":
+        env["LD_PRELOAD"] = job["preload"]
         # The times are of no use then, and writing the log takes its time.
         env["GLOG_minloglevel"] = "2"
     model = os.path.join(folder, item["model"])
     if item["protocol"] == "caffe-time":
-        command = caffe + ["time", "-model", model, "-iterations", str(item["iterations"])]
+        command = job["caffe"] + ["time", "-model", model, "-iterations", str(item["iterations"])]
     else:
         spec = {
             "model": model,
@@ -415,7 +423,7 @@ def command_of(job, item, folder):
             "repeats": item["repeats"],
             "seed": item["seed"],
         }
-        command = python + [os.path.abspath(__file__), "--inference", json.dumps(spec)]
+        command = job["python"] + [os.path.abspath(__file__), "--inference", json.dumps(spec)]
     return command, env
 
 
@@ -424,7 +432,8 @@ def run_item(job, item, folder, frames, kernel_log, guest):
     kernel_log.oom_lines()
     oom_before = oom_counter()
     command, env = command_of(job, item, folder)
-    ended = watch_child(command, env, item["timeout_s"], frames, item.get("id"), guest)
+    prepare = prepare_child(guest, job.get("address_space_bytes"))
+    ended = watch_child(command, env, item["timeout_s"], frames, item.get("id"), prepare)
     log = ended.pop("log")
     if ended["signal"] == signal.SIGKILL:
         # The kernel's words about a kill may follow the process's end.
@@ -536,17 +545,19 @@ def run_inference(spec):
 
 
 def describe_output(name, data):
+    """One output blob, condensed: the hash of its float32 values and their range."""
     import numpy
 
-    flat = numpy.ascontiguousarray(data).reshape(-1)
-    finite = bool(numpy.isfinite(flat).all())
+    flat = numpy.ascontiguousarray(data, dtype="<f4").reshape(-1)
+    finite = flat[numpy.isfinite(flat)].astype("f8")
     return {
         "name": name,
         "shape": list(data.shape),
         "sha256": hashlib.sha256(flat.tobytes()).hexdigest(),
-        "min": float(flat.min()) if finite and flat.size else None,
-        "max": float(flat.max()) if finite and flat.size else None,
-        "norm": float(numpy.linalg.norm(flat.astype("f8"))) if finite else None,
+        "minimum": float(finite.min()) if finite.size else None,
+        "maximum": float(finite.max()) if finite.size else None,
+        "l2_norm": float(numpy.linalg.norm(finite)) if finite.size else None,
+        "non_finite_count": int(flat.size - finite.size),
     }
 
 

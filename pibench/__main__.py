@@ -1,0 +1,5 @@
+"""`python -m pibench`."""
+
+from pibench.cli import main
+
+main()

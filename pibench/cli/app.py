@@ -1,0 +1,212 @@
+"""`pibench` and its commands."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pibench.cli import image, networks
+
+app = typer.Typer(
+    name="pibench",
+    help="Run, measure and cross-check Caffe networks for a Raspberry Pi 3, "
+    "with or without the board.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(networks.app, name="networks", help="The networks of the paper, and their files.")
+app.add_typer(image.app, name="image", help="The images that emulated targets run.")
+
+
+class TargetName(StrEnum):
+    """Where networks run."""
+
+    VM = "vm"
+    TWIN = "twin"
+    NATIVE = "native"
+
+
+class MachineName(StrEnum):
+    """The emulated machine of target vm."""
+
+    VIRT = "virt"
+    RASPI3B = "raspi3b"
+
+
+class ComputeName(StrEnum):
+    """Whether the arithmetic is done, or only the memory touched."""
+
+    REAL = "real"
+    MEMORY_ONLY = "memory-only"
+
+
+class ProtocolName(StrEnum):
+    """What is run of a network."""
+
+    CAFFE_TIME = "caffe-time"
+    INFERENCE = "inference"
+
+
+Target = Annotated[TargetName, typer.Option(help="Where to run.")]
+Machine = Annotated[MachineName, typer.Option(help="The emulated machine of target vm.")]
+Compute = Annotated[
+    ComputeName | None,
+    typer.Option(
+        help="Default: memory-only where that serves, real elsewhere.", show_default=False
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=64, help="Machines at once. Default: one per core.", show_default=False
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from pibench import __version__
+
+        typer.echo(f"pibench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    _version_flag: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    specs: Annotated[
+        list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(help="The network's .caffemodel (one network only).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="The device to judge for.")] = "rpi3b",
+    target: Target = TargetName.VM,
+    machine: Machine = MachineName.VIRT,
+    protocol: Annotated[
+        ProtocolName,
+        typer.Option(help="caffe-time: the paper's, forward and backward. inference: forward."),
+    ] = ProtocolName.CAFFE_TIME,
+    batch: Annotated[int | None, typer.Option(help="Images per pass.", show_default=False)] = None,
+    compute: Compute = None,
+    repeats: Annotated[int, typer.Option(min=1, max=10000, help="Timed inference passes.")] = 5,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=64, help="BLAS threads. Default: the device's cores.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=1, help="Seconds that one network may take.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Append the records to this file (JSON lines).")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
+    ] = False,
+    require_fit: Annotated[
+        bool, typer.Option("--require-fit", help="Exit with 1 unless every network fits.")
+    ] = False,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run networks on a target and say whether they fit the device.
+
+    Example: pibench run MobileNet my/model.prototxt --json
+    """
+    from pibench.cli.running import Options, run_networks
+
+    raise typer.Exit(
+        run_networks(
+            specs,
+            Options(
+                device=device,
+                target=target.value,
+                machine=machine.value,
+                protocol=protocol.value,
+                compute=compute.value if compute else None,
+                repeats=repeats,
+                threads=threads,
+                timeout_s=timeout,
+                jobs=jobs,
+                quiet=quiet,
+            ),
+            weights=weights,
+            batch=batch,
+            repair=repair,
+            out=out,
+            require_fit=require_fit,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def reproduce(
+    target: Target = TargetName.VM,
+    machine: Machine = MachineName.VIRT,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--networks", help="Some of the paper's networks: A,B,...", show_default=False
+        ),
+    ] = None,
+    compute: Compute = None,
+    out: Annotated[Path, typer.Option(help="Where the files go.")] = Path("out"),
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run the paper's 26 networks and hold every printed cell against ours.
+
+    Writes records.jsonl, claims.json and claims.csv. Exit code: 0 all verdicts
+    agree, 1 one does not, 4 one is inconclusive.
+
+    Example: pibench reproduce --networks "AlexNet,VGG 16"
+    """
+    from pibench.cli.running import Options, reproduce_paper
+
+    options = Options(
+        target=target.value,
+        machine=machine.value,
+        compute=compute.value if compute else None,
+        jobs=jobs,
+        quiet=quiet,
+    )
+    raise typer.Exit(reproduce_paper(only, options, out))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can do, and how to mend what it cannot.
+
+    Example: pibench doctor --json
+    """
+    from pibench.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(as_json=as_json))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a record.
+
+    Example: pibench schema > record.schema.json
+    """
+    import json
+
+    from pibench.records.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))

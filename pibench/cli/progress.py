@@ -1,0 +1,84 @@
+"""Progress on standard error: a bar at a terminal, plain lines elsewhere, nothing if quiet."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Record
+    from pibench.targets.base import Progress as Said
+
+
+class Progress:
+    """Tells on standard error what is being done; standard output is for results."""
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        self._total = total
+        self._done = 0
+        self._quiet = quiet
+        self._running: list[str] = []
+        # A CI's log is no terminal to draw on, even where it says that it is one.
+        self._drawn = sys.stderr.isatty() and not os.environ.get("CI") and not quiet
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not self._drawn,
+        )
+        self._task = self._bar.add_task("preparing", total=total)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, said: str) -> None:
+        """Something that is done once, such as building an image."""
+        self._line(said)
+        self._bar.update(self._task, description=escape(said))
+
+    def watched(self, said: Said) -> None:
+        """Something that a target says on its way."""
+        if said.work is None:
+            self._bar.update(self._task, description=said.said)
+        elif said.said == "started":
+            self._running.append(said.work.name)
+            self._describe()
+        else:
+            self._line(f"{said.work.name}: {said.said}")
+
+    def finished(self, record: Record) -> None:
+        """One more network has its record."""
+        self._done += 1
+        if record.network in self._running:
+            self._running.remove(record.network)
+        self._bar.update(self._task, completed=self._done)
+        self._describe()
+        self._line(
+            f"[{self._done}/{self._total}] {record.network}: {record.verdict}, "
+            f"{record.evidence.summary}"
+        )
+
+    def _describe(self) -> None:
+        if self._running:
+            self._bar.update(self._task, description=escape(", ".join(self._running)))
+
+    def _line(self, text: str) -> None:
+        if self._quiet:
+            return
+        if self._drawn:
+            self._bar.console.print(escape(text), highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)

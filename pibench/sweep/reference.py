@@ -1,0 +1,47 @@
+"""The peak of a network that was killed, from the amd64 twin, which nothing cuts short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pibench.errors import PibenchError
+from pibench.targets.local import TwinTarget
+
+if TYPE_CHECKING:
+    from pibench.images.build import Builder
+    from pibench.targets.base import Outcome, Work
+
+TIMEOUT_S = 300.0
+# The twin's blobs live in this machine's memory; the rest of it is not ours.
+HOST_SHARE = 0.5
+
+
+class Reference:
+    """Runs single networks memory-only on the twin; a network twice asked for runs once."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._target = TwinTarget(builder)
+        self._known: dict[str, int | None] = {}
+
+    def peak_bytes(self, work: Work) -> int | None:
+        """The twin's peak RSS, or None where this host cannot tell it."""
+        if work.prototxt not in self._known:
+            self._known[work.prototxt] = self._measure(work)
+        return self._known[work.prototxt]
+
+    def _measure(self, work: Work) -> int | None:
+        if work.cost_bytes > HOST_SHARE * psutil.virtual_memory().available:
+            return None
+        seen: list[Outcome] = []
+        piece = replace(work, compute="memory-only", timeout_s=TIMEOUT_S, warmup=0, repeats=1)
+        try:
+            self._target.prepare([piece])
+            self._target.run([piece], seen.append, lambda _: None)
+        except PibenchError:
+            # No twin on this host: the record then says that there was none.
+            return None
+        result = seen[0].result if seen else None
+        return result["peak_rss_bytes"] if result and result["exit_status"] == 0 else None

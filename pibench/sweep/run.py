@@ -1,0 +1,63 @@
+"""Running a list of networks: each result a record, written as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pibench.sweep.recording import Context, observation_of, record_of
+from pibench.sweep.work import Request, work_of
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.records.store import RecordStore
+    from pibench.sweep.reference import Reference
+    from pibench.targets.base import Outcome, Progress, Target
+
+Finished = Callable[["Record"], None]
+Watched = Callable[["Progress"], None]
+
+
+@dataclass(kw_only=True)
+class Sweep:
+    """A list of networks on one target.
+
+    With a `store` each record is on disk before the next network's is made;
+    `reference` is asked for the peak of networks that were killed.
+    """
+
+    target: Target
+    request: Request
+    store: RecordStore | None = None
+    reference: Reference | None = None
+    finished: Finished = field(default=lambda _: None)
+    watched: Watched = field(default=lambda _: None)
+
+    def run(self, networks: Sequence[Network]) -> list[Record]:
+        """Run all networks and return their records in the order given.
+
+        Raises EnvironmentFault when the target cannot run anything. Records
+        that were made before any error are in the store.
+        """
+        works = [work_of(i, network, self.request) for i, network in enumerate(networks)]
+        self.target.prepare(works)
+        context = Context(device=self.request.device, target=self.target)
+        records: dict[str, Record] = {}
+
+        def observe(outcome: Outcome) -> None:
+            network = networks[int(outcome.work.id)]
+            record = record_of(network, outcome, context, self._reference_peak(outcome, context))
+            records[outcome.work.id] = record
+            if self.store is not None:
+                self.store.append(record)
+            self.finished(record)
+
+        self.target.run(works, observe, self.watched)
+        return [records[work.id] for work in works]
+
+    def _reference_peak(self, outcome: Outcome, context: Context) -> int | None:
+        if self.reference is None or not observation_of(outcome, context).killed:
+            return None
+        return self.reference.peak_bytes(outcome.work)

@@ -1,0 +1,89 @@
+"""From networks and a protocol to the work that targets take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pibench import settings
+from pibench.errors import EnvironmentFault
+from pibench.targets.base import Work
+
+if TYPE_CHECKING:
+    from pibench.devices import Device
+    from pibench.networks.network import Network
+    from pibench.records.schema import Compute, Protocol
+
+FLOAT_BYTES = 4
+TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
+"""How long one network may take; real compute took five minutes emulated at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """How to run networks: the same for all of one sweep."""
+
+    device: Device
+    protocol: Protocol = "caffe-time"
+    compute: Compute = "memory-only"
+    threads: int | None = None
+    repeats: int = 5
+    seed: int = 0
+    timeout_s: float | None = None
+
+
+def work_of(index: int, network: Network, request: Request) -> Work:
+    """One network as work; under `inference` it has weights, seeded ones if need be."""
+    weights = network.weights
+    if request.protocol == "inference" and weights is None:
+        weights = seeded_weights(network, request.seed)
+    return Work(
+        id=str(index),
+        name=network.name,
+        prototxt=network.prototxt,
+        weights=weights if request.protocol == "inference" else None,
+        protocol=request.protocol,
+        compute=request.compute,
+        threads=request.threads or request.device.cores,
+        timeout_s=request.timeout_s or TIMEOUT_S[request.compute],
+        cost_bytes=cost_bytes(network),
+        # Values are not computed: repeats would show nothing new.
+        repeats=1 if request.compute == "memory-only" else request.repeats,
+        warmup=0 if request.compute == "memory-only" else 1,
+        seed=request.seed,
+    )
+
+
+def cost_bytes(network: Network) -> int:
+    """Data and diff of all blobs and parameters: a rough size that orders work, no estimate."""
+    elements = network.parameter_count + sum(
+        math.prod(shape) for shape in network.shapes.blobs.values()
+    )
+    return 2 * FLOAT_BYTES * elements
+
+
+def seeded_weights(network: Network, seed: int) -> Path:
+    """A weights file of seeded random numbers for a network, written once into the cache."""
+    from filelock import FileLock  # noqa: PLC0415  (start-up time)
+
+    from pibench.networks import caffemodel  # noqa: PLC0415  (start-up time)
+
+    folder = settings.cache_dir() / "weights"
+    path = folder / f"{network.slug}-{network.sha256[:16]}-seed{seed}.caffemodel"
+    if path.exists():
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                partial = path.with_suffix(".partial")
+                caffemodel.write_seeded(network.net, partial, seed)
+                partial.rename(path)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"seeded weights for {network.name} cannot be written to {folder}: {error.strerror}",
+            hint="make room there, or set PIBENCH_CACHE_DIR",
+        ) from error
+    return path

@@ -1,0 +1,83 @@
+"""What every target has in common: work goes in, outcomes come out, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Compute, Machine
+    from pibench.records.schema import Protocol as ProfilingProtocol
+    from pibench.records.schema import Target as TargetName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One network to run. `cost_bytes` orders and shares the work, and measures nothing."""
+
+    id: str
+    name: str
+    prototxt: str
+    weights: Path | None
+    protocol: ProfilingProtocol
+    compute: Compute
+    threads: int
+    timeout_s: float
+    cost_bytes: int = 0
+    # `caffe time` runs one pass before its iterations: that pass reaches the peak.
+    iterations: int = 1
+    warmup: int = 1
+    repeats: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a target saw of one piece of work.
+
+    `machine` and `result` are the probe's `hello` and `result` events (see
+    pibench/probe/probe.py for their fields), None where none came; `died` says
+    why then. `console_oom_lines` are the kernel's words about killed processes
+    that reached the host by another way than the probe.
+    """
+
+    work: Work
+    machine: dict[str, Any] | None
+    result: dict[str, Any] | None
+    died: str | None = None
+    console_oom_lines: tuple[str, ...] = ()
+    host: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Something that happened on the way, for whoever watches."""
+
+    work: Work | None
+    said: str
+
+
+Observer = Callable[[Outcome], None]
+Watcher = Callable[[Progress], None]
+
+
+class Target(Protocol):
+    """Somewhere that networks can run."""
+
+    name: TargetName
+    machine: Machine | None
+
+    def prepare(self, work: Sequence[Work]) -> None:
+        """Build or check all that the work needs; raises EnvironmentFault."""
+
+    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+        """Run all work; `observe` is called once for each piece, as soon as it has ended.
+
+        A piece that fails costs only itself. Raises EnvironmentFault only
+        where nothing can be run at all.
+        """
+
+    def environment(self) -> dict[str, str | None]:
+        """What the host side adds to a record: `qemu_version`, `image_lock_digest`."""

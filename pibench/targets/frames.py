@@ -1,0 +1,52 @@
+"""Reading the probe's frames out of a stream that may carry other lines too."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+_FRAME = re.compile(rb"PIBENCH ([0-9a-f]{8}) (\{.*\})\r?$")
+_OOM = re.compile(rb"Out of memory: Killed process \d+ .*")
+# A line longer than this is no frame of ours, and not worth the memory.
+MAX_LINE_BYTES = 64 << 20
+
+
+class FrameReader:
+    """Feed it bytes as they come; it yields events and keeps the other lines that matter."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self.oom_lines: list[str] = []
+        self.other_lines: list[str] = []
+
+    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
+        """Yield the events of all lines that are complete now."""
+        self._rest += chunk
+        if len(self._rest) > MAX_LINE_BYTES:
+            self._rest.clear()
+        while (end := self._rest.find(b"\n")) >= 0:
+            line = bytes(self._rest[:end])
+            del self._rest[: end + 1]
+            event = self._event(line)
+            if event is not None:
+                yield event
+
+    def last_words(self, count: int = 3) -> str:
+        """The last lines that were no frames."""
+        return " | ".join(self.other_lines[-count:])
+
+    def _event(self, line: bytes) -> dict[str, Any] | None:
+        frame = _FRAME.search(line)
+        if frame is not None and zlib.crc32(frame[2]) == int(frame[1], 16):
+            event = json.loads(frame[2])
+            return event if isinstance(event, dict) and "event" in event else None
+        text = line.decode("utf-8", "replace").strip()
+        if text:
+            self.other_lines = [*self.other_lines[-50:], text]
+        oom = _OOM.search(line)
+        if oom is not None:
+            self.oom_lines.append(oom[0].decode("utf-8", "replace").strip())
+        return None

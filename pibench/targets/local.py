@@ -1,0 +1,200 @@
+"""Networks as processes of this machine: the board itself, or the amd64 twin on an x86-64 host."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import psutil
+
+from pibench.errors import EnvironmentFault
+from pibench.images.build import Builder
+from pibench.images.loader import RootLoader
+from pibench.process import run, running
+from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
+from pibench.targets.containment import contained
+from pibench.targets.frames import FrameReader
+from pibench.targets.job import BLAS_NAME, Programs, write_job
+from pibench.targets.sharing import share
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Machine
+    from pibench.records.schema import Target as TargetName
+
+SILENCE_DEADLINE_S = 180.0
+
+
+class LocalTarget:
+    """A probe of this machine's own Python, and a Caffe that `programs` finds."""
+
+    def __init__(self, name: TargetName, programs: Callable[[Path], Programs]) -> None:
+        self.name: TargetName = name
+        self.machine: Machine | None = None
+        self._programs = programs
+        self._blas: Path | None = None
+        self.at_once = 1
+
+    def prepare(self, work: Sequence[Work]) -> None:
+        """Nothing to build; subclasses build their root."""
+
+    def environment(self) -> dict[str, str | None]:
+        """No emulator, and no image unless a subclass has one."""
+        return {"qemu_version": None, "image_lock_digest": None}
+
+    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+        """Run all work, on `at_once` probes at a time."""
+        lock = threading.Lock()
+
+        def observe_alone(outcome: Outcome) -> None:
+            with lock:
+                observe(outcome)
+
+        # Times of two networks that run at once would say nothing of either.
+        real = any(piece.compute == "real" for piece in work)
+        shares = share(work, 1 if real else self.at_once)
+        with ThreadPoolExecutor(max_workers=max(1, len(shares))) as pool:
+            for done in [pool.submit(self._run_share, s, observe_alone, watch) for s in shares]:
+                done.result()
+
+    def _run_share(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+        waiting = deque(work)
+        while waiting:
+            folder = Path(tempfile.mkdtemp(prefix=f"pibench-{self.name}-"))
+            try:
+                job = write_job(folder / "job", list(waiting), self._programs(folder / "job"),
+                                self._blas)  # fmt: skip
+                session = _Session(waiting, observe, watch)
+                died = self._probe(job, session)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            if died is not None and waiting:
+                observe(
+                    Outcome(work=waiting.popleft(), machine=session.machine, result=None, died=died)
+                )
+
+    def _probe(self, job: Path, session: _Session) -> str | None:
+        """Run one probe to its end; how it died, or None if it did not."""
+        argv = contained([sys.executable, "-I", str(job.parent / "probe.py"), str(job)],
+                         readable=job.parent)  # fmt: skip
+        with running(argv, stdout=subprocess.PIPE) as probe:
+            assert probe.stdout is not None  # noqa: S101
+            return _listen(probe, probe.stdout, session)
+
+
+@dataclass
+class _Session:
+    """What one probe has said so far; a piece leaves `waiting` with its outcome."""
+
+    waiting: deque[Work]
+    observe: Observer
+    watch: Watcher
+    machine: dict[str, Any] | None = None
+    ended: bool = field(default=False)
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take one event of the probe."""
+        if event["event"] == "hello":
+            self.machine = event["machine"]
+        elif event["event"] == "start":
+            self.watch(Progress(work=self.waiting[0], said="started"))
+        elif event["event"] == "result":
+            work = self.waiting.popleft()
+            self.observe(Outcome(work=work, machine=self.machine, result=event["result"]))
+        elif event["event"] == "end":
+            self.ended = True
+
+
+def _listen(probe: subprocess.Popen[bytes], pipe: IO[bytes], session: _Session) -> str | None:
+    frames = FrameReader()
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        heard = time.monotonic()
+        while not session.ended:
+            if not selector.select(timeout=1.0):
+                if time.monotonic() - heard > SILENCE_DEADLINE_S:
+                    return f"the probe said nothing for {SILENCE_DEADLINE_S:.0f} s"
+                continue
+            chunk = os.read(pipe.fileno(), 65536)
+            if not chunk:
+                return f"the probe ended early (status {probe.wait()}): {frames.last_words()}"
+            heard = time.monotonic()
+            for event in frames.feed(chunk):
+                session.take(event)
+    return None
+
+
+class TwinTarget(LocalTarget):
+    """The amd64 root at full speed, through its own dynamic loader: the reference."""
+
+    def __init__(self, builder: Builder) -> None:
+        super().__init__("twin", self._twin_programs)
+        self.builder = builder
+        self.at_once = max(1, len(os.sched_getaffinity(0)))
+        self._root: Path | None = None
+
+    def prepare(self, work: Sequence[Work]) -> None:
+        """Build the amd64 root and, for memory-only compute, the BLAS."""
+        self._root = self.builder.twin().content / "root"
+        if any(piece.compute == "memory-only" for piece in work):
+            self._blas = self.builder.blas("amd64")
+
+    def environment(self) -> dict[str, str | None]:
+        """The lock that the root was built from."""
+        return {"qemu_version": None, "image_lock_digest": self.builder.lock.digest("amd64")}
+
+    def _twin_programs(self, job: Path) -> Programs:
+        assert self._root is not None, "prepare() comes first"  # noqa: S101
+        loader = RootLoader(self._root, "amd64")
+        return Programs(
+            caffe=loader.command("usr/bin/caffe"),
+            python=loader.python(),
+            preload=str(job / BLAS_NAME),
+            env=loader.python_env(),
+            # A network that is far too large must not take this machine down.
+            address_space_bytes=psutil.virtual_memory().available // self.at_once,
+        )
+
+
+class NativeTarget(LocalTarget):
+    """This machine's own Caffe: a Raspberry Pi, say."""
+
+    def __init__(self) -> None:
+        super().__init__("native", self._native_programs)
+
+    def prepare(self, work: Sequence[Work]) -> None:
+        """Check that Caffe is there; raises EnvironmentFault when not, or for memory-only."""
+        caffe = shutil.which("caffe")
+        if caffe is None:
+            raise EnvironmentFault(
+                "this machine has no Caffe of its own",
+                hint="install it (Debian 11: sudo apt-get install caffe python3-caffe), "
+                "or use another target: pibench doctor lists them",
+            )
+        if any(piece.compute == "memory-only" for piece in work):
+            raise EnvironmentFault(
+                "the native target computes for real: memory-only compute stands in "
+                "for what takes long emulated",
+                hint="leave --compute out, or say --compute real",
+            )
+        if any(piece.protocol == "inference" for piece in work):
+            python = shutil.which("python3") or sys.executable
+            run([python, "-c", "import caffe"], deadline_s=120)
+
+    def _native_programs(self, _: Path) -> Programs:
+        # Whatever Python runs pibench, pycaffe is installed for the system's.
+        return Programs(
+            caffe=[shutil.which("caffe") or "caffe"],
+            python=[shutil.which("python3", path="/usr/bin:/bin") or sys.executable],
+        )

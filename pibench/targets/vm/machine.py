@@ -1,0 +1,139 @@
+"""The emulated machines, and the command line that starts each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pibench.devices import Device
+
+MachineName = Literal["virt", "raspi3b"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What tells one emulated machine from another.
+
+    `console` is the guest's name for the serial line; `boot_deadline_s` is for
+    the time until the probe's first word on a busy host.
+    """
+
+    name: MachineName
+    console: str
+    device_tree: str | None
+    one_card: bool
+    reboot_after_oom: bool
+    boot_deadline_s: float
+    silence_deadline_s: float
+
+
+MACHINES: dict[MachineName, Machine] = {
+    "virt": Machine(
+        name="virt",
+        console="ttyAMA0",
+        device_tree=None,
+        one_card=False,
+        reboot_after_oom=False,
+        boot_deadline_s=180,
+        silence_deadline_s=120,
+    ),
+    # Root and job share the SD card, the board's only disk. Its guest was seen
+    # to stall (RCU) after an OOM kill, so that it is not trusted after one.
+    "raspi3b": Machine(
+        name="raspi3b",
+        console="ttyS1",
+        device_tree="bcm2837-rpi-3-b.dtb",
+        one_card=True,
+        reboot_after_oom=True,
+        boot_deadline_s=300,
+        silence_deadline_s=120,
+    ),
+}
+
+
+KERNEL_ARGUMENTS = (
+    "loglevel=4",
+    "panic=-1",
+    # The board's own kernels have no huge pages. With them the kernel keeps tens
+    # of MiB free for itself, and what is resident depends on how blobs align.
+    "transparent_hugepage=never",
+    # Between the kernel's default for 1 GB (about 4 MiB) and the 16 MiB that
+    # Raspberry Pi OS sets: with the default, the guest spends a minute reading
+    # its own programs back from disk before its OOM killer acts.
+    "sysctl.vm.min_free_kbytes=8192",
+    # A Cortex-A53 needs no page-table isolation against Meltdown, and the
+    # board's firmware seeds no KASLR, which would switch it on all the same.
+    # Isolation makes QEMU drop its TLB at each system call: twice the time.
+    "nokaslr",
+    "kpti=off",
+    "mitigations=off",
+    # Debian's hardening zeroes pages that are zeroed again before use.
+    "init_on_alloc=0",
+    # Slow vCPUs are no fault, and an OOM kill must not take the guest along.
+    "rcupdate.rcu_cpu_stall_timeout=300",
+    "nowatchdog",
+)
+"""What every guest's kernel is started with; see the kernel's kernel-parameters.txt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The files that a machine boots from, and the sockets it is driven by."""
+
+    kernel: Path
+    initrd: Path
+    device_tree: Path | None
+    root_disk: Path
+    job_disk: Path | None
+    qmp_socket: Path
+    console_socket: Path
+
+
+def command_line(machine: Machine, device: Device, files: Files) -> list[str]:
+    """The arguments of qemu-system-aarch64 for a machine, paused until it is told to go."""
+    kernel_arguments = [f"console={machine.console},115200", *KERNEL_ARGUMENTS]
+    arguments = [
+        "qemu-system-aarch64",
+        *("-machine", machine.name),
+        *("-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-S"),
+        *("-kernel", str(files.kernel)),
+        *("-initrd", str(files.initrd)),
+        *("-append", " ".join(kernel_arguments)),
+        *("-chardev", f"socket,id=console,path={files.console_socket},server=on,wait=off"),
+        *("-qmp", f"unix:{files.qmp_socket},server=on,wait=off"),
+    ]
+    if machine.one_card:
+        return arguments + _board(files)
+    return arguments + _virt(device, files)
+
+
+def _virt(device: Device, files: Files) -> list[str]:
+    return [
+        # The default CPU offers what a Pi lacks (SVE, half precision).
+        *("-cpu", device.qemu_cpu),
+        *("-smp", str(device.cores)),
+        *("-m", f"{device.ram_bytes >> 20}M"),
+        *("-accel", "tcg,thread=multi,tb-size=256"),
+        *("-serial", "chardev:console"),
+        *_virtio_disk("root", files.root_disk),
+        *(_virtio_disk("job", files.job_disk) if files.job_disk else []),
+    ]
+
+
+def _virtio_disk(name: str, path: Path) -> list[str]:
+    return [
+        # Several machines read the same root at once.
+        *("-drive", f"if=none,id={name},file={path},format=raw,readonly=on,file.locking=off"),
+        *("-device", f"virtio-blk-pci,drive={name}"),
+    ]
+
+
+def _board(files: Files) -> list[str]:
+    return [
+        *("-dtb", str(files.device_tree)),
+        *("-accel", "tcg,thread=multi,tb-size=256"),
+        # The first line is the PL011, which the board's tree gives to Bluetooth.
+        *("-serial", "null", "-serial", "chardev:console"),
+        *("-drive", f"if=sd,file={files.root_disk},format=raw"),
+    ]

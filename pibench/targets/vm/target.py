@@ -1,0 +1,191 @@
+"""Networks through emulated machines: several machines at once, a new one when one dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pibench.devices import Device
+from pibench.images.build import Builder, make_disk
+from pibench.process import require_program, run
+from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
+from pibench.targets.job import BLAS_NAME, Programs, write_job
+from pibench.targets.sharing import share
+from pibench.targets.vm.card import write_card
+from pibench.targets.vm.guest import Boot, Deadlines, boot
+from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line
+
+GUEST_PROGRAMS = Programs(
+    caffe=["/usr/bin/caffe"],
+    python=["/usr/bin/python3.9"],
+    preload=f"/job/{BLAS_NAME}",
+    # Idle BLAS threads wait in a busy loop of 2^26 cycles; with more vCPUs than
+    # the host has cores they take them from the thread that works. 4 is the
+    # least that OpenBLAS takes (driver/others/blas_server.c).
+    env={"OPENBLAS_THREAD_TIMEOUT": "4"},
+)
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Target as TargetName
+
+ATTEMPTS = 2
+"""A guest that dies without evidence may do so once: the network in flight is tried again."""
+
+
+class VmTarget:
+    """Runs work in QEMU's system emulation of the device."""
+
+    name: TargetName = "vm"
+
+    def __init__(
+        self,
+        device: Device,
+        builder: Builder,
+        *,
+        machine: MachineName = "virt",
+        machines_at_once: int | None = None,
+    ) -> None:
+        self.device = device
+        self.builder = builder
+        self.machine: MachineName | None = machine
+        self._kind = MACHINES[machine]
+        self.machines_at_once = machines_at_once or max(1, len(os.sched_getaffinity(0)))
+        self._image: Path | None = None
+        self._blas: Path | None = None
+        self._qemu_version: str | None = None
+
+    def prepare(self, work: Sequence[Work]) -> None:
+        """Build the image and, for memory-only compute, the BLAS."""
+        qemu = require_program("qemu-system-aarch64", package="qemu-system-arm")
+        said = run([qemu, "--version"], deadline_s=30).stdout.splitlines()
+        self._qemu_version = said[0] if said else None
+        self._image = self.builder.vm().content
+        if any(piece.compute == "memory-only" for piece in work):
+            self._blas = self.builder.blas("arm64")
+
+    def environment(self) -> dict[str, str | None]:
+        """QEMU's version and the lock that the image was built from."""
+        return {
+            "qemu_version": self._qemu_version,
+            "image_lock_digest": self.builder.lock.digest("arm64"),
+        }
+
+    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+        """Share the work out to machines; each piece is observed once."""
+        shares = share(work, self.machines_at_once)
+        asyncio.run(self._run_shares(shares, observe, watch))
+
+    async def _run_shares(
+        self, shares: Sequence[Sequence[Work]], observe: Observer, watch: Watcher
+    ) -> None:
+        async with asyncio.TaskGroup() as group:
+            for pieces in shares:
+                group.create_task(self._run_share(pieces, observe, watch))
+
+    async def _run_share(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+        """Boot until each piece has its outcome."""
+        waiting = deque(work)
+        attempts: dict[str, int] = {}
+        while waiting:
+            session = _Session(waiting, observe, watch, self._ends_boot)
+            ended = await self._boot(list(waiting), session)
+            session.settle(ended, attempts)
+
+    def _ends_boot(self, result: dict[str, Any]) -> bool:
+        """Whether this machine is not to be trusted after such a result."""
+        return self._kind.reboot_after_oom and result.get("signal") is not None
+
+    async def _boot(self, work: Sequence[Work], session: _Session) -> Boot:
+        machine = self._kind
+        folder = Path(tempfile.mkdtemp(prefix="pibench-vm-"))
+        try:
+            files = await asyncio.to_thread(self._write_files, folder, work)
+            argv = command_line(machine, self.device, files)
+            return await boot(
+                argv,
+                qmp_socket=files.qmp_socket,
+                console_socket=files.console_socket,
+                deadlines=Deadlines(
+                    boot_s=machine.boot_deadline_s, silence_s=machine.silence_deadline_s
+                ),
+                on_event=session.on_event,
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _write_files(self, folder: Path, work: Sequence[Work]) -> Files:
+        assert self._image is not None, "prepare() comes first"  # noqa: S101
+        write_job(folder / "job", work, GUEST_PROGRAMS, self._blas)
+        machine = self._kind
+        if machine.one_card:
+            root_disk, job_disk = folder / "card.img", None
+            write_card(root_disk, self._image / "root.ext4", folder / "job")
+        else:
+            root_disk, job_disk = self._image / "root.ext4", folder / "job.ext4"
+            make_disk(folder / "job", job_disk)
+        return Files(
+            kernel=self._image / "vmlinuz",
+            initrd=self._image / "initrd.gz",
+            device_tree=self._image / machine.device_tree if machine.device_tree else None,
+            root_disk=root_disk,
+            job_disk=job_disk,
+            qmp_socket=folder / "qmp",
+            console_socket=folder / "console",
+        )
+
+
+@dataclass
+class _Session:
+    """What is known during one boot; removes a piece from `waiting` once it has its outcome."""
+
+    waiting: deque[Work]
+    observe: Observer
+    watch: Watcher
+    ends_boot: Any
+    machine: dict[str, Any] | None = None
+    in_flight: Work | None = None
+    results: int = field(default=0)
+
+    def on_event(self, event: dict[str, Any]) -> bool:
+        """Take one event of the probe; False when this boot is to end."""
+        kind = event["event"]
+        if kind == "hello":
+            self.machine = event["machine"]
+            self.watch(Progress(work=None, said="booted"))
+        elif kind == "start":
+            self.in_flight = self.waiting[0]
+            self.watch(Progress(work=self.in_flight, said="started"))
+        elif kind == "result":
+            work = self.waiting.popleft()
+            self.in_flight = None
+            self.results += 1
+            self.observe(Outcome(work=work, machine=self.machine, result=event["result"]))
+            return not self.ends_boot(event["result"])
+        return True
+
+    def settle(self, ended: Boot, attempts: dict[str, int]) -> None:
+        """After the boot: a death costs the piece in flight an attempt, or its outcome."""
+        if ended.died is None or not self.waiting:
+            return
+        work = self.waiting[0]
+        attempts[work.id] = attempts.get(work.id, 0) + 1
+        if ended.oom_lines or attempts[work.id] >= ATTEMPTS:
+            self.waiting.popleft()
+            self.observe(
+                Outcome(
+                    work=work,
+                    machine=self.machine,
+                    result=None,
+                    died=ended.died,
+                    console_oom_lines=tuple(ended.oom_lines),
+                )
+            )
+        else:
+            self.watch(Progress(work=work, said=f"{ended.died}; booting again"))
