@@ -157,7 +157,7 @@ def _is_the_papers_run(record: Record, paper: Paper) -> bool:
 
 def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
     """The record of the entry's network that stands closest to the board, the latest of these."""
-    ours = {plain(name) for name in (entry.key, *entry.our_networks)}
+    ours = {plain(name) for name in (entry.key, entry.our_network)}
     of_network = [record for record in records if plain(record.network) in ours]
     return max(of_network, key=lambda record: (-_distance(record), record.created), default=None)
 

@@ -35,7 +35,7 @@ class Figure:
 class PaperEntry:
     """One network of the paper; `row` is its printed number, None for those that did not run.
 
-    `our_networks` are the names under which records of this network go.
+    `our_network` is the name in the catalogue, under which records of it go.
     """
 
     key: str
@@ -43,11 +43,11 @@ class PaperEntry:
     network: str
     ran: bool
     figures: dict[Column, Figure]
-    our_networks: tuple[str, ...]
+    our_network: str
 
     def answers_to(self, name: str) -> bool:
         """Whether a name means this network; case and punctuation do not count."""
-        known = {plain(known) for known in (self.key, self.network, *self.our_networks)}
+        known = {plain(known) for known in (self.key, self.network, self.our_network)}
         return plain(name) in known
 
 
@@ -111,5 +111,5 @@ def _entry(line: dict[str, str]) -> PaperEntry:
             for column in COLUMNS
             if column != "verdict" and line[column]
         },
-        our_networks=tuple(line["our_networks"].split("|")),
+        our_network=line["our_network"],
     )

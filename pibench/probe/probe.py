@@ -38,11 +38,6 @@ POLL_S = 0.5
 ALIVE_S = 5.0
 NOBODY = 65534
 LOG_LINES = 12
-EMPTY_NETWORK = (
-    'name: "empty"\n'
-    'layer { name: "data" type: "Input" top: "data"'
-    " input_param { shape { dim: 1 } } }\n"
-)
 OOM_LINE = re.compile(r"Out of memory|oom-kill:|oom_reaper|Memory cgroup out of memory")
 # "I1122 07:43:53.8 8470 caffe.cpp:397]      conv1<tab>forward: 1.2 ms."
 LAYER_LINE = re.compile(r"\]\s+(\S.*?)\s+(forward|backward): ([0-9.einf+-]+) ms\.")
@@ -402,20 +397,21 @@ def drain(pipe, log):
 
 
 def command_of(job, item, folder):
-    """The command line and environment that run one item under its protocol."""
+    """The command line and environment that run one item under its protocol.
+
+    An item without a model is the same program with no network: what is loaded
+    before the first layer, and not the network's to answer for.
+    """
     env = dict(job.get("env", {}))
     env["OPENBLAS_NUM_THREADS"] = str(item["threads"])
     env["OMP_NUM_THREADS"] = str(item["threads"])
     env["GLOG_logtostderr"] = "1"
-    env.update(item.get("env", {}))
     if item["compute"] == "memory-only":
         env["LD_PRELOAD"] = job["preload"]
         # The times are of no use then, and writing the log takes its time.
         env["GLOG_minloglevel"] = "2"
-    model = os.path.join(folder, item["model"])
-    if item["protocol"] == "caffe-time":
-        command = job["caffe"] + ["time", "-model", model, "-iterations", str(item["iterations"])]
-    else:
+    model = os.path.join(folder, item["model"]) if item["model"] else None
+    if item["protocol"] == "inference":
         spec = {
             "model": model,
             "weights": os.path.join(folder, item["weights"]) if item.get("weights") else None,
@@ -424,6 +420,11 @@ def command_of(job, item, folder):
             "seed": item["seed"],
         }
         command = job["python"] + [os.path.abspath(__file__), "--inference", json.dumps(spec)]
+    elif model:
+        iterations = str(item["iterations"])
+        command = job["caffe"] + ["time", "-model", model, "-iterations", iterations]
+    else:
+        command = job["caffe"] + ["--version"]
     return command, env
 
 
@@ -459,9 +460,8 @@ def run_item(job, item, folder, frames, kernel_log, guest):
 
 
 def baseline_of(job, item, folder, frames, kernel_log, guest):
-    """The same program with a network of one number: what is not the network's."""
-    bare = dict(item, id=None, weights=None, timeout_s=600, warmup=0, repeats=1)
-    bare["model"] = "empty.prototxt"
+    """Run the same program with no network."""
+    bare = dict(item, id=None, model=None, weights=None, timeout_s=600)
     return run_item(job, bare, folder, frames, kernel_log, guest)
 
 
@@ -505,6 +505,8 @@ def run_inference(spec):
     import caffe
 
     caffe.set_mode_cpu()
+    if spec["model"] is None:
+        return
     if spec["weights"]:
         net = caffe.Net(spec["model"], caffe.TEST, weights=spec["weights"])
     else:

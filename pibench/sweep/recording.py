@@ -171,7 +171,7 @@ def _memory(result: dict[str, Any], decision: Decision, context: Context) -> _Me
         provenance={
             "peak_rss_bytes": decision.peak_provenance,
             "baseline_rss_bytes": Provenance(
-                kind=kind, reason="ru_maxrss of the same program with a network of one number"
+                kind=kind, reason="ru_maxrss of the same program with no network"
             )
             if baseline is not None
             else no_baseline,

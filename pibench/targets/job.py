@@ -14,12 +14,6 @@ from pibench.targets.base import Work
 _PROBE = Path(__file__).resolve().parent.parent / "probe" / "probe.py"
 BLAS_NAME = "libpibench_blas.so"
 
-EMPTY_PROTOTXT = (
-    'name: "empty"\n'
-    'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 } } }\n'
-)
-"""The network of one number: what the program takes without a network."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Programs:
@@ -42,7 +36,6 @@ def write_job(folder: Path, work: Sequence[Work], programs: Programs, blas: Path
     shutil.copy2(_PROBE, folder / "probe.py")
     if blas is not None:
         shutil.copy2(blas, folder / BLAS_NAME)
-    (folder / "empty.prototxt").write_text(EMPTY_PROTOTXT)
     items = []
     for piece in work:
         model = f"models/{piece.id}.prototxt"

@@ -1,0 +1,45 @@
+# Set-up, checks and the main job; each target sets up what it needs.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+OUT ?= out
+
+.PHONY: help setup system-packages lint test unit reproduce benchmark wheel clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+setup: system-packages $(BIN)/.installed ## Install all that is missing (apt with sudo when not root)
+
+system-packages:
+	@scripts/install-system-packages.sh
+
+# One stamp for the environment: it is renewed when the dependencies change.
+$(BIN)/.installed: pyproject.toml | system-packages
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+lint: $(BIN)/.installed ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(BIN)/.installed ## Tests that need no engine (under a minute)
+	$(BIN)/python -m pytest -m 'not emulation'
+
+test: setup ## All tests, real Caffe in the emulated board included
+	$(BIN)/python -m pytest
+
+reproduce: setup ## The paper's 26 networks in the emulated board, beside the paper's table
+	$(BIN)/pibench reproduce --out $(OUT)
+
+benchmark: setup ## Memory-only against real compute in the same target
+	$(BIN)/python benchmarks/memory_only_speed.py
+
+wheel: $(BIN)/.installed ## Build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## Remove the environment and what tools left; images stay (pibench image prune)
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
