@@ -57,7 +57,7 @@ PEAK_MIB = {
 
 @pytest.fixture(scope="session")
 def twin() -> RootLoader:
-    return RootLoader(Builder().twin().content, "amd64")
+    return RootLoader(Builder().twin().content / "root", "amd64")
 
 
 def in_root(twin: RootLoader, script: str, *arguments: str) -> str:

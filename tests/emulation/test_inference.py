@@ -1,0 +1,38 @@
+"""The inference protocol: weights loaded, forward only, the same outputs everywhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from pibench import networks
+from tests.emulation.conftest import run
+
+pytestmark = pytest.mark.emulation
+
+
+def test_emulated_outputs_are_the_twin_s(virt, twin) -> None:
+    loaded = [networks.load("SqueezeNet V1.1")]
+    (emulated,) = run(virt, loaded, protocol="inference", compute="real", repeats=1)
+    (native,) = run(twin, loaded, protocol="inference", compute="real", repeats=3)
+    assert emulated.verdict == native.verdict == "fit"
+    assert [o.shape for o in emulated.outputs] == [o.shape for o in native.outputs]
+    for ours, theirs in zip(emulated.outputs, native.outputs, strict=True):
+        assert ours.non_finite_count == 0
+        assert ours.l2_norm == pytest.approx(theirs.l2_norm, rel=1e-3)
+        assert ours.maximum == pytest.approx(theirs.maximum, rel=1e-3)
+    names = [layer.name for layer in native.layers]
+    assert "conv1" in names
+    assert names == [layer.name for layer in emulated.layers]
+    assert emulated.provenance["latency_ms"].kind == "emulated"
+    assert native.provenance["latency_ms"].kind == "twin"
+
+
+def test_another_input_seed_gives_other_outputs(twin) -> None:
+    loaded = [networks.load("SqueezeNet V1.1")]
+    hashes = [
+        run(twin, loaded, protocol="inference", compute="real", repeats=1, seed=seed)[0]
+        .outputs[0]
+        .sha256
+        for seed in (0, 0, 1)
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
