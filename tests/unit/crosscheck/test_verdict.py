@@ -20,6 +20,15 @@ OOM_KILLED: dict[str, Any] = {
     "swap_used_bytes": 0,
     "peak_rss_bytes": 910 * MIB,
 }
+# Caffe's own words where malloc gave it nothing; the process then aborts.
+REFUSED: dict[str, Any] = {
+    "exit_status": -6,
+    "signal": 6,
+    "fatal_message": "syncedmem.hpp:33] Check failed: *ptr "
+    "host allocation of size 1726272432 failed",
+    "swap_used_bytes": 0,
+    "peak_rss_bytes": 60 * MIB,
+}
 LIMITS = {"vm": VIRT_LIMIT, "container": PI.usable_bytes, "native": PI.usable_bytes}
 
 
@@ -59,6 +68,18 @@ ENFORCED_ROWS = [
     ("segfault", ENDED | {"exit_status": -11}, "inconclusive", "ended with status -11"),
     ("swap", ENDED | {"swap_used_bytes": 9 * MIB}, "inconclusive", "9 MiB of swap in use"),
     ("swap unread", ENDED | {"swap_used_bytes": None}, "inconclusive", "nobody read whether swap"),
+    ("refused", REFUSED, "no-fit", "the kernel refused a block of memory under"),
+    ("refused, 134", REFUSED | {"exit_status": 134, "signal": None}, "no-fit", "refused a block"),
+    ("bad_alloc", REFUSED | {"fatal_message": "'std::bad_alloc'"}, "no-fit", "refused a block"),
+    ("refused low", REFUSED | {"memory_limit_bytes": 512 * MIB}, "inconclusive", "refused a block"),
+    ("refused late", REFUSED | {"timed_out": True}, "inconclusive", "the deadline passed"),
+    ("refused, died", REFUSED | {"guest_died": True}, "inconclusive", "the guest died"),
+    (
+        "a size that failed a check of its own",
+        REFUSED | {"fatal_message": "blob.cpp:33] Check failed: size 1726272432 overflows"},
+        "inconclusive",
+        "Caffe aborted: blob.cpp:33]",
+    ),
     ("peak unread", ENDED | {"peak_rss_bytes": None}, "inconclusive", "peak RSS was not read"),
 ]
 
@@ -83,6 +104,20 @@ def test_a_kill_under_an_unknown_limit_decides_nothing() -> None:
     decision = decided("native", **OOM_KILLED, memory_limit_bytes=None)
     assert decision.verdict == "inconclusive"
     assert "does not stand for the device" in decision.evidence.summary
+
+
+def test_a_refusal_under_an_unknown_limit_decides_nothing() -> None:
+    decision = decided("vm", **REFUSED, memory_limit_bytes=None)
+    assert decision.verdict == "inconclusive"
+    assert decision.evidence.summary == "refused a block of memory, under a limit that was not read"
+
+
+def test_a_refused_networks_peak_is_a_lower_bound_and_its_headroom_the_twins() -> None:
+    seen = Observation(target="vm", memory_limit_bytes=VIRT_LIMIT, **REFUSED)
+    decision = decide(seen, PI, reference_peak_bytes=4000 * MIB)
+    assert "lower bound" in decision.peak_provenance.reason
+    assert decision.headroom_bytes == PI.usable_bytes - 4000 * MIB
+    assert decision.headroom_provenance.kind == "twin"
 
 
 PEAK_ROWS = [
@@ -138,6 +173,7 @@ def test_the_networks_next_to_the_limit_on_the_twin(
         OOM_KILLED | {"oom_kills": ()},
         ENDED | {"timed_out": True},
         ENDED | {"exit_status": -6, "fatal_message": "F"},
+        REFUSED,
         ENDED | {"swap_used_bytes": MIB},
         ENDED | {"peak_rss_bytes": None},
         ENDED | {"exit_status": None},

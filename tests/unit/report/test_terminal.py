@@ -108,8 +108,8 @@ def test_the_records_of_a_run_at_80_columns(paper_run: list[Record]) -> None:
     text = shown(paper_run)
     assert max(map(len, text.splitlines())) <= 80
     assert row(text, "AlexNet ") == (["AlexNet", "vm", "fit", "554", "497", "+364", "243.9", "-"])
-    assert row(text, "VGG-16 ")[2:5] == ["no-fit", ">900", ">843"]
-    assert "VGG-16: no-fit, killed by the kernel, out of memory under 981 MiB" in text
+    assert row(text, "VGG 16 ")[3:6] == ["no-fit", ">900", ">843"]
+    assert "VGG 16: no-fit, killed by the kernel, out of memory under 981 MiB" in text
     assert "> lower bound" in text
 
 
