@@ -183,11 +183,12 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
     if not seen.killed and not seen.allocation_refused:
         return None
     limit = seen.memory_limit_bytes
+    what = "refused a block of memory" if seen.allocation_refused else "killed out of memory"
     if limit is None:
-        return "inconclusive", "killed out of memory, under a limit that was not read"
+        return "inconclusive", f"{what}, under a limit that was not read"
     if limit < device.usable_bytes * (1 - band):
         return "inconclusive", (
-            f"killed out of memory under {_mib(limit)}, less than the "
+            f"{what} under {_mib(limit)}, less than the "
             f"{_mib(device.usable_bytes)} of the device"
         )
     if seen.allocation_refused:
