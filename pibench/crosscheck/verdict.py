@@ -188,8 +188,7 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
         return "inconclusive", f"{what}, under a limit that was not read"
     if limit < device.usable_bytes * (1 - band):
         return "inconclusive", (
-            f"{what} under {_mib(limit)}, less than the "
-            f"{_mib(device.usable_bytes)} of the device"
+            f"{what} under {_mib(limit)}, less than the {_mib(device.usable_bytes)} of the device"
         )
     if seen.allocation_refused:
         return "no-fit", f"the kernel refused a block of memory under {_mib(limit)}"
