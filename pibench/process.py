@@ -83,7 +83,6 @@ def run(
         try:
             out, err = child.communicate(timeout=deadline_s)
         except subprocess.TimeoutExpired:
-            stop(child)
             raise EnvironmentFault(
                 f"{Path(args[0]).name} did not end within {deadline_s:.0f} s and was stopped"
             ) from None
@@ -109,13 +108,19 @@ def running(
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that lives no longer than the block.
+    """A child that lives no longer than the block, nor than the thread that entered it.
 
     Raises EnvironmentFault when the program cannot be started at all.
     """
+    # Not even kill -9 of this process may leave an emulated machine behind.
+    # setpriv is part of util-linux, which every Debian has; elsewhere the
+    # block's own end has to do.
+    dying = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+    if shutil.which(argv[0]) is None:
+        raise EnvironmentFault(f"cannot start {argv[0]}: there is no such program")
     try:
         child = subprocess.Popen(
-            list(argv),
+            [*dying, *argv],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -132,14 +137,14 @@ def running(
 
 
 def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
-    """TERM the child's whole session, KILL it after the grace; a no-op when it has ended."""
+    """TERM the child's whole group, KILL what is left of it when it has ended or had its grace."""
     if child.poll() is None:
         _signal_group(child, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=grace_s)
-        except subprocess.TimeoutExpired:
-            _signal_group(child, signal.SIGKILL)
-            child.wait()
+    # Also where the child has ended: what it started may ignore TERM, or have been left behind.
+    _signal_group(child, signal.SIGKILL)
+    child.wait()
     for pipe in (child.stdout, child.stderr):
         if pipe is not None:
             pipe.close()
