@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import tempfile
 from collections import deque
@@ -35,6 +36,7 @@ GUEST_PROGRAMS = Programs(
 if TYPE_CHECKING:
     from pibench.records.schema import Target as TargetName
 
+_KILLED = re.compile(r"Killed process (\d+) ")
 ATTEMPTS = 2
 """A guest that dies without evidence may do so once: the network in flight is tried again."""
 
@@ -143,7 +145,10 @@ class VmTarget:
 
 @dataclass
 class _Session:
-    """What is known during one boot; removes a piece from `waiting` once it has its outcome."""
+    """What is known during one boot; removes a piece from `waiting` once it has its outcome.
+
+    Events are matched with pieces by id, since a frame may be lost on the console.
+    """
 
     waiting: deque[Work]
     observe: Observer
@@ -151,7 +156,8 @@ class _Session:
     ends_boot: Any
     machine: dict[str, Any] | None = None
     in_flight: Work | None = None
-    results: int = field(default=0)
+    reported_pids: set[int] = field(default_factory=set)
+    results: int = 0
 
     def on_event(self, event: dict[str, Any]) -> bool:
         """Take one event of the probe; False when this boot is to end."""
@@ -160,32 +166,46 @@ class _Session:
             self.machine = event["machine"]
             self.watch(Progress(work=None, said="booted"))
         elif kind == "start":
-            self.in_flight = self.waiting[0]
-            self.watch(Progress(work=self.in_flight, said="started"))
+            self.in_flight = self._find(event)
+            if self.in_flight is not None:
+                self.watch(Progress(work=self.in_flight, said="started"))
         elif kind == "result":
-            work = self.waiting.popleft()
+            work, result = self._find(event), event["result"]
             self.in_flight = None
-            self.results += 1
-            self.observe(Outcome(work=work, machine=self.machine, result=event["result"]))
-            return not self.ends_boot(event["result"])
+            self.reported_pids.add(result["pid"])
+            if work is not None:
+                self.waiting.remove(work)
+                self.results += 1
+                self.observe(Outcome(work=work, machine=self.machine, result=result))
+            return not self.ends_boot(result)
         return True
+
+    def _find(self, event: dict[str, Any]) -> Work | None:
+        return next((work for work in self.waiting if work.id == event["id"]), None)
 
     def settle(self, ended: Boot, attempts: dict[str, int]) -> None:
         """After the boot: a death costs the piece in flight an attempt, or its outcome."""
-        if ended.died is None or not self.waiting:
+        if not self.waiting or (ended.died is None and self.results):
             return
-        work = self.waiting[0]
+        died = ended.died or "the probe ended without a result"
+        work = self.in_flight or self.waiting[0]
         attempts[work.id] = attempts.get(work.id, 0) + 1
-        if ended.oom_lines or attempts[work.id] >= ATTEMPTS:
-            self.waiting.popleft()
+        # The console has the lines of the whole boot; those about earlier pieces are told.
+        oom_lines = tuple(line for line in ended.oom_lines if not self._is_reported(line))
+        if oom_lines or attempts[work.id] >= ATTEMPTS:
+            self.waiting.remove(work)
             self.observe(
                 Outcome(
                     work=work,
                     machine=self.machine,
                     result=None,
-                    died=ended.died,
-                    console_oom_lines=tuple(ended.oom_lines),
+                    died=died,
+                    console_oom_lines=oom_lines,
                 )
             )
         else:
-            self.watch(Progress(work=work, said=f"{ended.died}; booting again"))
+            self.watch(Progress(work=work, said=f"{died}; booting again"))
+
+    def _is_reported(self, oom_line: str) -> bool:
+        killed = _KILLED.search(oom_line)
+        return killed is not None and int(killed[1]) in self.reported_pids
