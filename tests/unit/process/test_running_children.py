@@ -26,7 +26,7 @@ while :; do sleep 0.1; done
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process.stop, "__kwdefaults__", {"grace_s": 0.3})
 
@@ -59,6 +59,7 @@ def assert_all_gone(pids: Path, count: int) -> None:
     wait_until(lambda: not any(map(alive, noted(pids))))
 
 
+@pytest.mark.usefixtures("_short_grace")
 def test_the_deadline_ends_a_child_that_ignores_term_and_what_it_started(pids: Path) -> None:
     started = time.monotonic()
     with pytest.raises(EnvironmentFault, match="sh did not end within 1 s and was stopped"):
@@ -67,6 +68,7 @@ def test_the_deadline_ends_a_child_that_ignores_term_and_what_it_started(pids: P
     assert_all_gone(pids, 2)
 
 
+@pytest.mark.usefixtures("_short_grace")
 def test_ctrl_c_inside_the_block_leaves_no_child(pids: Path) -> None:
     def interrupted() -> None:
         with process.running(["sh", "-c", STUBBORN_FAMILY.format(pids=pids)]):
@@ -105,14 +107,14 @@ def test_term_comes_first_so_that_a_child_can_tidy_up(tmp_path: Path) -> None:
 
 
 def test_a_missing_program_is_named() -> None:
-    with pytest.raises(EnvironmentFault, match="cannot start no-such-program: No such file"):
+    with pytest.raises(EnvironmentFault, match="cannot start no-such-program: "):
         process.run(["no-such-program", "--version"], deadline_s=5)
 
 
 def test_a_program_without_the_right_to_run_is_named(tmp_path: Path) -> None:
     path = tmp_path / "tool"
     path.write_text("#!/bin/sh\n")
-    with pytest.raises(EnvironmentFault, match=r"cannot start .*tool: Permission denied"):
+    with pytest.raises(EnvironmentFault, match=r"cannot start .*tool: "):
         process.run([path], deadline_s=5)
 
 
