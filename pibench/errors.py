@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     INVALID_INPUT = 2
     ENVIRONMENT = 3
     INCONCLUSIVE = 4
+    # The shell's convention for a program that Ctrl-C ended: 128 + SIGINT.
+    INTERRUPTED = 130
 
 
 class PibenchError(Exception):
@@ -68,3 +70,9 @@ class InconclusiveError(PibenchError):
     """The evidence does not decide."""
 
     exit_code = ExitCode.INCONCLUSIVE
+
+
+class InterruptedByUserError(PibenchError):
+    """Ctrl-C, or TERM."""
+
+    exit_code = ExitCode.INTERRUPTED

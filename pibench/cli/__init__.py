@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import warnings
@@ -10,9 +9,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from types import FrameType
-
-INTERRUPTED = 130
-"""The shell's convention for a program that Ctrl-C ended: 128 + SIGINT."""
 
 
 def main() -> NoReturn:
@@ -27,13 +23,6 @@ def main() -> NoReturn:
     except PibenchError as error:
         _complain(error.line())
         sys.exit(int(error.exit_code))
-    except KeyboardInterrupt:
-        _complain("interrupted; what was recorded is kept")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader has gone (`| head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     sys.exit(0)
 
 

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pibench.cli import image, networks
+from pibench.errors import InterruptedByUserError
+
+
+class Commands(TyperGroup):
+    """Commands whose interruption is said in our words, and no fault where a reader has gone."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise InterruptedByUserError("interrupted", hint="what was recorded is kept") from None
+        except BrokenPipeError:
+            # `| head` has read enough. Python would complain once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+
 
 app = typer.Typer(
     name="pibench",
+    cls=Commands,
     help="Run, measure and cross-check Caffe networks for a Raspberry Pi 3, "
     "with or without the board.",
     no_args_is_help=True,

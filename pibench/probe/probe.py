@@ -264,10 +264,26 @@ def child_env(extra):
     return env
 
 
+def death_signal():
+    """A function that ties a child's life to ours, or None where the C library is not found."""
+    import ctypes
+
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+    set_death_signal = 1  # PR_SET_PDEATHSIG in linux/prctl.h
+    return lambda: prctl(set_death_signal, int(signal.SIGKILL), 0, 0, 0)
+
+
 def prepare_child(guest, address_space_bytes):
     """Runs in the child before the exec: no privileges, no core dump, first to be killed."""
+    # In the guest nothing outlives the probe anyway, and memory is dear.
+    tie_to_parent = None if guest else death_signal()
 
     def prepare():
+        if tie_to_parent:
+            tie_to_parent()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if address_space_bytes:
             limit = (address_space_bytes, address_space_bytes)

@@ -189,12 +189,12 @@ class NativeTarget(LocalTarget):
                 hint="leave --compute out, or say --compute real",
             )
         if any(piece.protocol == "inference" for piece in work):
-            python = shutil.which("python3") or sys.executable
-            run([python, "-c", "import caffe"], deadline_s=120)
+            run([_system_python(), "-c", "import caffe"], deadline_s=120)
 
     def _native_programs(self, _: Path) -> Programs:
-        # Whatever Python runs pibench, pycaffe is installed for the system's.
-        return Programs(
-            caffe=[shutil.which("caffe") or "caffe"],
-            python=[shutil.which("python3", path="/usr/bin:/bin") or sys.executable],
-        )
+        return Programs(caffe=[shutil.which("caffe") or "caffe"], python=[_system_python()])
+
+
+def _system_python() -> str:
+    """Whatever Python runs pibench, pycaffe is installed for the system's."""
+    return shutil.which("python3", path="/usr/bin:/bin") or sys.executable

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
 from pibench import networks
@@ -18,17 +21,18 @@ from tests.emulation.conftest import DEVICE
 pytestmark = pytest.mark.emulation
 
 
-def our_machines() -> list[int]:
-    """The emulated machines that this process has started."""
-    listed = subprocess.run(
-        ["ps", "-e", "-o", "pid=,ppid=,comm="], check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    rows = [line.split(None, 2) for line in listed]
-    return [
-        int(pid)
-        for pid, parent, name in rows
-        if int(parent) == os.getpid() and name.startswith("qemu-system")
-    ]
+def children_of(pid: int) -> list[int]:
+    """The emulated machines that a process has started."""
+    children = psutil.Process(pid).children(recursive=True)
+    return [child.pid for child in children if child.name().startswith("qemu-system")]
+
+
+def wait_until(holds, deadline_s: float = 240) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
 
 
 def test_a_machine_that_is_killed_costs_one_boot(builder, tmp_path) -> None:
@@ -39,7 +43,7 @@ def test_a_machine_that_is_killed_costs_one_boot(builder, tmp_path) -> None:
 
     def kill_once(progress) -> None:
         if progress.said == "started" and progress.work.name == "SqueezeNet V1.0" and not killed:
-            killed.extend(our_machines())
+            killed.extend(children_of(os.getpid()))
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
@@ -48,7 +52,7 @@ def test_a_machine_that_is_killed_costs_one_boot(builder, tmp_path) -> None:
     assert killed
     assert [record.verdict for record in records] == ["fit", "fit", "fit"]
     assert len(store.read()) == 3
-    assert our_machines() == []
+    assert children_of(os.getpid()) == []
 
 
 def test_a_network_over_its_time_is_inconclusive_and_the_next_one_runs(builder) -> None:
@@ -59,3 +63,34 @@ def test_a_network_over_its_time_is_inconclusive_and_the_next_one_runs(builder) 
     assert records[1].verdict == "inconclusive"
     assert records[1].evidence.timed_out
     assert "deadline" in records[1].evidence.summary
+
+
+def test_nothing_outlives_a_pibench_that_is_killed(tmp_path) -> None:
+    out = tmp_path / "records.jsonl"
+    command = [sys.executable, "-m", "pibench", "run", "SqueezeNet V1.1", "ResNet-101"]
+    with subprocess.Popen([*command, "--jobs", "1", "--out", str(out)]) as pibench:
+        try:
+            wait_until(lambda: out.exists() and out.stat().st_size > 0)
+            machines = children_of(pibench.pid)
+            assert machines
+        finally:
+            pibench.kill()
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in machines))
+    # The network that had ended is on record.
+    assert [record.network for record in RecordStore(out).read()] == ["SqueezeNet V1.1"]
+
+
+def test_an_interrupted_pibench_says_so_and_stops_its_machine(tmp_path) -> None:
+    out = tmp_path / "records.jsonl"
+    command = [sys.executable, "-m", "pibench", "run", "SqueezeNet V1.1", "ResNet-101"]
+    with subprocess.Popen(
+        [*command, "--jobs", "1", "--out", str(out)], stderr=subprocess.PIPE, text=True
+    ) as pibench:
+        wait_until(lambda: out.exists() and out.stat().st_size > 0)
+        machines = children_of(pibench.pid)
+        pibench.send_signal(signal.SIGINT)
+        _, said = pibench.communicate(timeout=30)
+    assert pibench.returncode == 130
+    assert "Traceback" not in said
+    assert "interrupted" in said.splitlines()[-1]
+    assert not any(psutil.pid_exists(pid) for pid in machines)
