@@ -18,7 +18,7 @@ from pibench.errors import InterruptedByUserError
 class Commands(TyperGroup):
     """Commands whose interruption is said in our words, and no fault where a reader has gone."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
