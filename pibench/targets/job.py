@@ -66,8 +66,9 @@ def write_job(folder: Path, work: Sequence[Work], programs: Programs, blas: Path
     path = folder / "job.json"
     path.write_text(json.dumps(job))
     for entry in [folder, *folder.rglob("*")]:
-        # In the guest an unprivileged child reads this.
-        entry.chmod(0o755 if entry.is_dir() else 0o644)
+        # In the guest an unprivileged child reads this. A linked file is the user's own.
+        if not _is_readable_by_all(entry):
+            entry.chmod(0o755 if entry.is_dir() else 0o644)
     return path
 
 
@@ -75,9 +76,18 @@ def _place_weights(folder: Path, piece: Work) -> str | None:
     if piece.weights is None:
         return None
     name = f"models/{piece.id}.caffemodel"
+    source = piece.weights.resolve()
     try:
         # A second name costs nothing, and weights may be half a gigabyte.
-        os.link(piece.weights.resolve(), folder / name)
+        if _is_readable_by_all(source):
+            os.link(source, folder / name)
+            return name
     except OSError:
-        shutil.copy2(piece.weights, folder / name)
+        pass
+    shutil.copy2(source, folder / name)
     return name
+
+
+def _is_readable_by_all(path: Path) -> bool:
+    wanted = 0o555 if path.is_dir() else 0o444
+    return path.stat().st_mode & wanted == wanted
