@@ -1,0 +1,240 @@
+"""Sharing of work, the job's folder, the machines' command lines, the containment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pibench import devices
+from pibench.targets import containment
+from pibench.targets.base import Work
+from pibench.targets.job import Programs, write_job
+from pibench.targets.sharing import share
+from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def piece(name: str, **changes: Any) -> Work:
+    fields: dict[str, Any] = {
+        "id": name,
+        "name": name,
+        "prototxt": f'name: "{name}"\n',
+        "weights": None,
+        "protocol": "caffe-time",
+        "compute": "real",
+        "threads": 4,
+        "timeout_s": 60.0,
+    }
+    return Work(**fields | changes)
+
+
+# ---------------------------------------------------------------- sharing
+
+
+@given(st.lists(st.integers(min_value=1, max_value=10**9), max_size=30), st.integers(1, 9))
+def test_shares_hold_every_piece_once_and_are_balanced(costs: list[int], parts: int) -> None:
+    work = [piece(str(index), cost_bytes=cost) for index, cost in enumerate(costs)]
+    shares = share(work, parts)
+    assert sorted(int(p.id) for pieces in shares for p in pieces) == list(range(len(costs)))
+    assert len(shares) == min(parts, len(costs))
+    sums = [sum(p.cost_bytes for p in pieces) for pieces in shares]
+    assert not sums or max(sums) - min(sums) <= max(costs)
+    for pieces in shares:
+        assert [p.cost_bytes for p in pieces] == sorted(p.cost_bytes for p in pieces)
+
+
+# ---------------------------------------------------------------- the job's folder
+
+PROGRAMS = Programs(caffe=["/usr/bin/caffe"], python=["/usr/bin/python3"], preload="/job/blas.so")
+
+
+def test_the_job_says_all_that_the_probe_reads(tmp_path: Path) -> None:
+    work = [piece("0", compute="memory-only"), piece("1", protocol="inference", seed=7, repeats=3)]
+    path = write_job(tmp_path / "job", work, PROGRAMS, None)
+    job = json.loads(path.read_text())
+    assert job["caffe"] == ["/usr/bin/caffe"]
+    assert (job["preload"], job["address_space_bytes"], job["env"]) == ("/job/blas.so", None, {})
+    first, second = job["items"]
+    assert first["compute"] == "memory-only"
+    assert (path.parent / first["model"]).read_text() == 'name: "0"\n'
+    assert second == {
+        "id": "1",
+        "model": "models/1.prototxt",
+        "weights": None,
+        "protocol": "inference",
+        "compute": "real",
+        "threads": 4,
+        "timeout_s": 60.0,
+        "iterations": 1,
+        "warmup": 1,
+        "repeats": 3,
+        "seed": 7,
+    }
+    assert (path.parent / "probe.py").read_text().startswith("#!/usr/bin/env python3")
+
+
+def test_the_memory_only_blas_comes_along(tmp_path: Path) -> None:
+    blas = tmp_path / "built.so"
+    blas.write_bytes(b"ELF")
+    job = write_job(tmp_path / "job", [piece("0")], PROGRAMS, blas)
+    assert (job.parent / "libpibench_blas.so").read_bytes() == b"ELF"
+
+
+def test_everybody_may_read_the_job_whatever_the_umask(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"w" * 10)
+    weights.chmod(0o600)
+    job = write_job(tmp_path / "job", [piece("0", weights=weights)], PROGRAMS, None)
+    for path in job.parent.rglob("*"):
+        wanted = 0o555 if path.is_dir() else 0o444
+        assert path.stat().st_mode & wanted == wanted, path
+    assert job.parent.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+def test_the_users_weights_keep_their_rights(mode: int, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"w" * 10)
+    weights.chmod(mode)
+    write_job(tmp_path / "job", [piece("0", weights=weights)], PROGRAMS, None)
+    assert weights.stat().st_mode & 0o777 == mode
+
+
+def test_readable_weights_get_a_second_name_rather_than_a_copy(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"w" * 10)
+    weights.chmod(0o644)
+    link = tmp_path / "link"
+    link.symlink_to(weights)
+    job = write_job(tmp_path / "job", [piece("0", weights=link)], PROGRAMS, None)
+    (item,) = json.loads(job.read_text())["items"]
+    assert (job.parent / item["weights"]).samefile(weights)
+    assert not (job.parent / item["weights"]).is_symlink()
+
+
+def test_weights_of_another_file_system_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"w" * 10)
+    job = write_job(tmp_path / "job", [piece("0", weights=weights)], PROGRAMS, None)
+    (item,) = json.loads(job.read_text())["items"]
+    assert item["weights"] == "models/0.caffemodel"
+    assert (job.parent / item["weights"]).read_bytes() == b"w" * 10
+
+
+# ---------------------------------------------------------------- machines
+
+
+def arguments(name: MachineName) -> dict[str, list[str]]:
+    """The options of QEMU's command line, each with its values in order."""
+    machine = MACHINES[name]
+    files = Files(
+        kernel=Path("/i/vmlinuz"),
+        initrd=Path("/i/initrd.gz"),
+        device_tree=Path("/i/board.dtb") if machine.device_tree else None,
+        root_disk=Path("/i/root.ext4"),
+        job_disk=None if machine.one_card else Path("/t/job.ext4"),
+        qmp_socket=Path("/t/qmp"),
+        console_socket=Path("/t/console"),
+    )
+    program, *rest = command_line(machine, devices.load("rpi3b"), files)
+    assert program == "qemu-system-aarch64"
+    found: dict[str, list[str]] = {}
+    for argument in rest:
+        if argument.startswith("-"):
+            values = found.setdefault(argument, [])
+        else:
+            values.append(argument)
+    return found
+
+
+def test_virt_has_what_the_board_has() -> None:
+    found = arguments("virt")
+    assert found["-machine"] == ["virt"]
+    assert found["-cpu"] == ["cortex-a53"]
+    assert found["-smp"] == ["4"]
+    assert found["-m"] == ["1024M"]
+    assert [drive for drive in found["-drive"] if "readonly=on" not in drive] == []
+    assert [device.partition(",")[0] for device in found["-device"]] == ["virtio-blk-pci"] * 2
+    assert "file=/i/root.ext4" in found["-drive"][0]
+    assert "file=/t/job.ext4" in found["-drive"][1]
+    assert "console=ttyAMA0,115200" in found["-append"][0].split()
+
+
+def test_the_board_is_as_qemu_knows_it() -> None:
+    found = arguments("raspi3b")
+    assert found["-machine"] == ["raspi3b"]
+    assert found["-dtb"] == ["/i/board.dtb"]
+    assert found["-drive"] == ["if=sd,file=/i/root.ext4,format=raw"]
+    assert found["-serial"] == ["null", "chardev:console"]
+    # CPU, cores and memory are the machine's own.
+    assert not {"-cpu", "-smp", "-m"} & set(found)
+    assert "console=ttyS1,115200" in found["-append"][0].split()
+
+
+@pytest.mark.parametrize("name", ["virt", "raspi3b"])
+def test_every_machine_waits_has_no_network_and_no_way_to_start_again(name: MachineName) -> None:
+    found = arguments(name)
+    assert {"-S", "-no-reboot", "-nodefaults", "-no-user-config", "-nographic"} <= set(found)
+    assert not {"-netdev", "-net", "-nic", "-monitor", "-fsdev", "-virtfs"} & set(found)
+    assert not [d for d in found.get("-device", []) if "net" in d or "vhost" in d]
+    assert found["-qmp"] == ["unix:/t/qmp,server=on,wait=off"]
+    assert "transparent_hugepage=never" in found["-append"][0].split()
+
+
+# ---------------------------------------------------------------- containment
+
+JOB = Path("/tmp/job")  # noqa: S108
+
+
+@pytest.fixture
+def fake_bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A bwrap that takes its options and runs the rest; the test fills it in."""
+    path = tmp_path / "bin" / "bwrap"
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\nexit 0\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
+    containment.available.cache_clear()
+    yield path
+    containment.available.cache_clear()
+
+
+@pytest.mark.usefixtures("fake_bwrap")
+def test_with_bwrap_there_is_no_network_and_nothing_to_write_to() -> None:
+    found = containment.contained(["python3", "probe.py"], readable=JOB)
+    assert found[0] == "bwrap"
+    assert found[-3:] == ["--", "python3", "probe.py"]
+    text = " ".join(found)
+    for option in ("--unshare-net", "--die-with-parent", "--ro-bind / /"):
+        assert option in text
+    # /tmp is emptied before the job is put back into it, or the job would be hidden.
+    assert 0 < text.index("--tmpfs /tmp") < text.index("--ro-bind /tmp/job /tmp/job")
+    assert "--bind" not in found
+    assert "--dev-bind" not in found
+
+
+@pytest.mark.parametrize("script", ["exit 1", "kill -9 $$"])
+def test_a_bwrap_that_may_not_make_namespaces_is_left_alone(script: str, fake_bwrap: Path) -> None:
+    fake_bwrap.write_text(f"#!/bin/sh\n{script}\n")
+    assert containment.contained(["a", "b"], readable=JOB) == ["a", "b"]
+
+
+def test_without_bwrap_the_command_line_stays_as_it_is(
+    fake_bwrap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_bwrap.unlink()
+    monkeypatch.setenv("PATH", str(fake_bwrap.parent))
+    assert containment.contained(["a", "b"], readable=JOB) == ["a", "b"]
