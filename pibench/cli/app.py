@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from pibench.cli import image, networks
-from pibench.errors import InterruptedByUserError
+from pibench.errors import EnvironmentFault, InterruptedByUserError
 
 
 class Commands(TyperGroup):
@@ -28,6 +28,13 @@ class Commands(TyperGroup):
             # `| head` has read enough. Python would complain once more at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return None
+        except OSError as error:
+            # A full disk, say, in whatever file it hit.
+            place = f"{error.filename}: " if error.filename else ""
+            raise EnvironmentFault(
+                f"{place}{error.strerror or error}",
+                hint="check the space and rights there; TMPDIR names another temporary folder",
+            ) from error
 
 
 app = typer.Typer(

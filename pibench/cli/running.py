@@ -12,7 +12,7 @@ from pibench import devices, networks
 from pibench.cli.progress import Progress
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
-from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.errors import ExitCode, InvalidInputError
 from pibench.images.build import Builder
 from pibench.records.store import RecordStore, to_json
 from pibench.report.terminal import print_records, print_reproduction
@@ -176,11 +176,7 @@ def _sweep(
             finished=finished,
             watched=progress.watched,
         )
-        try:
-            return sweep.run(loaded)
-        except* EnvironmentFault as faults:
-            # Several machines may have failed at once, for the same reason.
-            raise faults.exceptions[0] from None
+        return sweep.run(loaded)
 
 
 def make_target(options: Options, device: Device, builder: Builder) -> Target:

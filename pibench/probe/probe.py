@@ -371,7 +371,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare):
         if pid:
             break
         now = time.monotonic()
-        if now - last_alive >= ALIVE_S and item_id is not None:
+        if now - last_alive >= ALIVE_S:
             frames.send("alive", id=item_id, rss_kib=read_int(status, "VmRSS"))
             last_alive = now
         if now - started > timeout_s and not timed_out:

@@ -82,7 +82,11 @@ class VmTarget:
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
         """Share the work out to machines; each piece is observed once."""
         shares = share(work, self.machines_at_once)
-        asyncio.run(self._run_shares(shares, observe, watch))
+        try:
+            asyncio.run(self._run_shares(shares, observe, watch))
+        except BaseExceptionGroup as group:
+            # Machines that run at once fail at once, and mostly for one reason.
+            raise _first(group) from None
 
     async def _run_shares(
         self, shares: Sequence[Sequence[Work]], observe: Observer, watch: Watcher
@@ -209,3 +213,9 @@ class _Session:
     def _is_reported(self, oom_line: str) -> bool:
         killed = _KILLED.search(oom_line)
         return killed is not None and int(killed[1]) in self.reported_pids
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group, however deep."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
