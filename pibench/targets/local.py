@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -64,18 +64,30 @@ class LocalTarget:
         # Times of two networks that run at once would say nothing of either.
         real = any(piece.compute == "real" for piece in work)
         shares = share(work, 1 if real else self.at_once)
+        stopping = threading.Event()
         with ThreadPoolExecutor(max_workers=max(1, len(shares))) as pool:
-            for done in [pool.submit(self._run_share, s, observe_alone, watch) for s in shares]:
-                done.result()
+            try:
+                running_shares = [
+                    pool.submit(self._run_share, pieces, observe_alone, watch, stopping)
+                    for pieces in shares
+                ]
+                for share_done in as_completed(running_shares):
+                    share_done.result()
+            except BaseException:
+                # The pool waits for its threads: they end now, and not with their last network.
+                stopping.set()
+                raise
 
-    def _run_share(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+    def _run_share(
+        self, work: Sequence[Work], observe: Observer, watch: Watcher, stopping: threading.Event
+    ) -> None:
         waiting = deque(work)
-        while waiting:
+        while waiting and not stopping.is_set():
             folder = Path(tempfile.mkdtemp(prefix=f"pibench-{self.name}-"))
             try:
                 job = write_job(folder / "job", list(waiting), self._programs(folder / "job"),
                                 self._blas)  # fmt: skip
-                session = _Session(waiting, observe, watch)
+                session = _Session(waiting, observe, watch, stopping)
                 died = self._probe(job, session)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -100,6 +112,7 @@ class _Session:
     waiting: deque[Work]
     observe: Observer
     watch: Watcher
+    stopping: threading.Event
     machine: dict[str, Any] | None = None
     ended: bool = field(default=False)
 
@@ -121,7 +134,7 @@ def _listen(probe: subprocess.Popen[bytes], pipe: IO[bytes], session: _Session) 
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         heard = time.monotonic()
-        while not session.ended:
+        while not session.ended and not session.stopping.is_set():
             if not selector.select(timeout=1.0):
                 if time.monotonic() - heard > SILENCE_DEADLINE_S:
                     return f"the probe said nothing for {SILENCE_DEADLINE_S:.0f} s"
