@@ -1,0 +1,12 @@
+"""Shape inference: what every blob and parameter of a network measures, by Caffe's own rules.
+
+A shape is a tuple of element counts, N x C x H x W for images; () is a scalar. The
+table RULES has one entry per layer type of Caffe 1.0; its functions follow the
+Reshape and LayerSetUp of that type and refuse what Caffe's checks abort on.
+"""
+
+from pibench.networks.shapes.contract import Shape, elements, times
+from pibench.networks.shapes.inference import MAX_ELEMENTS, Shapes, infer
+from pibench.networks.shapes.rules import DATA_TYPES, RULES
+
+__all__ = ["DATA_TYPES", "MAX_ELEMENTS", "RULES", "Shape", "Shapes", "elements", "infer", "times"]

@@ -1,0 +1,73 @@
+"""What a rule takes and gives, how it refuses, and the arithmetic on shapes that rules share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pibench.networks import caffe_pb2 as caffe
+
+Shape = tuple[int, ...]
+Layer = caffe.LayerParameter
+
+
+def elements(shape: Shape) -> int:
+    """How many numbers a blob of this shape holds."""
+    return math.prod(shape)
+
+
+class Refused(Exception):
+    """What a rule finds wrong; `infer` adds file and layer."""
+
+    def __init__(self, problem: str, hint: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+
+Made = tuple[list[Shape], list[Shape]]
+"""Shapes of the tops and of the parameters."""
+Function = Callable[[Layer, list[Shape]], Made]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One layer type: its shape function and how many bottoms and tops Caffe lets it have."""
+
+    function: Function
+    bottoms: tuple[int, int] = (1, 1)
+    tops: tuple[int, int] = (1, 1)
+
+
+MANY = 1 << 30
+
+
+def check_count(what: str, count: int, allowed: tuple[int, int]) -> None:
+    low, high = allowed
+    if not low <= count <= high:
+        wanted = (
+            f"{low}" if low == high else f"at least {low}" if high == MANY else f"{low} to {high}"
+        )
+        raise Refused(f"has {count} {what}(s) where {wanted} belong", f"correct its {what} lines")
+
+
+def times(shape: Shape) -> str:
+    """A shape as people write it: 1 x 3 x 227 x 227."""
+    return " x ".join(str(dim) for dim in shape) or "a scalar"
+
+
+def axis_index(index: int, shape: Shape, *, end: bool = False) -> int:
+    """A possibly negative axis as a plain index (Blob::CanonicalAxisIndex)."""
+    limit = len(shape) + end
+    if not -limit <= index < limit:
+        raise Refused(f"axis {index} does not exist in {times(shape)}", "correct the axis")
+    return index + limit if index < 0 else index
+
+
+def require_same_shapes(bottoms: Sequence[Shape], why: str) -> None:
+    for index, shape in enumerate(bottoms[1:], start=1):
+        if shape != bottoms[0]:
+            raise Refused(
+                f"bottom 0 is {times(bottoms[0])} but bottom {index} is {times(shape)}", why
+            )

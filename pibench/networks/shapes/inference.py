@@ -1,0 +1,158 @@
+"""The walk over a network: each layer's rule applied to the shapes made before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pibench.errors import InvalidInputError
+from pibench.networks import caffe_pb2 as caffe
+from pibench.networks import forks, topology
+from pibench.networks.shapes.contract import (
+    Layer,
+    Made,
+    Refused,
+    Rule,
+    Shape,
+    check_count,
+    elements,
+    times,
+)
+from pibench.networks.shapes.rules import DATA_TYPES, RULES, UNSUPPORTED
+
+MAX_ELEMENTS = 2**31 - 1
+"""Caffe counts the elements of a blob in an int and aborts beyond (Blob::Reshape)."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What `infer` finds, for one phase."""
+
+    layers: tuple[Layer, ...]
+    """The layers that run, in order; legacy inputs come first as an Input layer."""
+    bottoms: tuple[tuple[Shape, ...], ...]
+    """Input shapes of each of `layers`."""
+    tops: tuple[tuple[Shape, ...], ...]
+    """Output shapes of each of `layers`."""
+    blobs: Mapping[str, Shape]
+    """Shape of every blob by name."""
+    params: Mapping[str, tuple[Shape, ...]]
+    """Shapes of the parameters of each layer that has any, by layer name."""
+    parameter_count: int
+    """Elements of all parameters; one shared under a name counts once."""
+
+
+def infer(
+    net: caffe.NetParameter, *, path: object = "network", phase: topology.Phase = "TEST"
+) -> Shapes:
+    """The shapes of all blobs and parameters of `net` in `phase`.
+
+    Raises InvalidInputError, naming `path` and the layer, where stock Caffe would abort:
+    unknown layer type, unknown or doubly made blob, shapes that do not fit.
+    """
+    walk = _Walk(path)
+    for layer in topology.layers(net, path, phase=phase):
+        walk.add(layer)
+    if not walk.layers:
+        raise InvalidInputError.at(
+            str(path), None, f"no layer runs in phase {phase}", hint="check the include rules"
+        )
+    return Shapes(
+        layers=tuple(walk.layers),
+        bottoms=tuple(walk.bottoms),
+        tops=tuple(walk.tops),
+        blobs=MappingProxyType(walk.blobs),
+        params=MappingProxyType(walk.params),
+        parameter_count=walk.parameter_count,
+    )
+
+
+class _Walk:
+    """Blobs and parameters known so far, layer by layer."""
+
+    def __init__(self, path: object) -> None:
+        self.path = path
+        self.layers: list[Layer] = []
+        self.bottoms: list[tuple[Shape, ...]] = []
+        self.tops: list[tuple[Shape, ...]] = []
+        self.blobs: dict[str, Shape] = {}
+        self.params: dict[str, tuple[Shape, ...]] = {}
+        self.shared: set[str] = set()
+        self.parameter_count = 0
+
+    def add(self, layer: Layer) -> None:
+        try:
+            bottoms = self._look_up(layer)
+            tops, params = self._apply(layer, bottoms)
+        except Refused as refused:
+            raise InvalidInputError.at(
+                str(self.path), topology.place(layer), refused.problem, hint=refused.hint
+            ) from None
+        self.layers.append(layer)
+        self.bottoms.append(tuple(bottoms))
+        self.tops.append(tuple(tops))
+        self.blobs.update(zip(layer.top, tops, strict=True))
+        if params:
+            self.params[layer.name] = tuple(params)
+        self._count(layer, params)
+
+    def _look_up(self, layer: Layer) -> list[Shape]:
+        for name in layer.bottom:
+            if name not in self.blobs:
+                raise Refused(
+                    f"bottom '{name}' is made by no layer before it", "correct the blob's name"
+                )
+        for index, name in enumerate(layer.top):
+            in_place = index < len(layer.bottom) and layer.bottom[index] == name
+            if (name in self.blobs and not in_place) or name in layer.top[:index]:
+                raise Refused(f"top '{name}' is made twice", "give the second one another name")
+        return [self.blobs[name] for name in layer.bottom]
+
+    def _apply(self, layer: Layer, bottoms: list[Shape]) -> Made:
+        rule = _rule(layer)
+        check_count("bottom", len(bottoms), rule.bottoms)
+        check_count("top", len(layer.top), rule.tops)
+        tops, params = rule.function(layer, bottoms)
+        for name, shape in (
+            *zip(layer.top, tops, strict=True),
+            *((f"parameter {index}", shape) for index, shape in enumerate(params)),
+        ):
+            _check_size(name, shape)
+        return tops, params
+
+    def _count(self, layer: Layer, params: list[Shape]) -> None:
+        for index, shape in enumerate(params):
+            name = layer.param[index].name if index < len(layer.param) else ""
+            if name and name in self.shared:
+                continue
+            self.shared.add(name)
+            self.parameter_count += elements(shape)
+
+
+def _rule(layer: Layer) -> Rule:
+    """The table entry of the layer's type, or a refusal that says why there is none."""
+    kind = layer.type
+    if kind in RULES:
+        return RULES[kind]
+    if kind in DATA_TYPES:
+        raise Refused(
+            f"a {kind} layer reads a database or files",
+            "use --repair to put an Input layer in its place",
+        )
+    if kind in UNSUPPORTED:
+        raise Refused(f"layer type {kind} is not supported: {UNSUPPORTED[kind]}", "take it out")
+    if not kind:
+        raise Refused("has no type", 'add one, such as type: "Convolution"')
+    known = forks.describe_type(kind, RULES)
+    raise Refused(f"stock Caffe has no layer type '{kind}'", known or "check the type's name")
+
+
+def _check_size(name: str, shape: Shape) -> None:
+    if any(dim <= 0 for dim in shape):
+        raise Refused(f"'{name}' would measure {times(shape)}", "every dimension must be positive")
+    if elements(shape) > MAX_ELEMENTS:
+        raise Refused(
+            f"'{name}' would measure {times(shape)}: more than 2^31 - 1 elements",
+            "Caffe cannot count that many; make it smaller",
+        )
