@@ -263,7 +263,6 @@ def test_a_machine_that_cannot_start_ends_the_others(monkeypatch: pytest.MonkeyP
         return Boot()
 
     monkeypatch.setattr(target, "_boot", boot)
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(EnvironmentFault, match="QEMU does not start"):
         target.run(work("A", "B"), lambda _: None, lambda _: None)
-    assert caught.group_contains(EnvironmentFault, match="QEMU does not start")
     assert cancelled == ["B"]

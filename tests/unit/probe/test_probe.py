@@ -1,0 +1,296 @@
+"""The probe's reading of logs and limits, and that it runs where no newer Python is."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import pibench
+
+PATH = Path(pibench.__file__).parent / "probe" / "probe.py"
+SOURCE = PATH.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def probe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("probe_under_test", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---------------------------------------------------------------- Python 3.5
+
+
+def newer_than_3_5(source: str) -> list[str]:
+    """What of the source Python 3.5 cannot read, beyond what `feature_version` refuses."""
+    tree = ast.parse(source, feature_version=(3, 5))
+    found = [type(node).__name__ for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call | ast.FunctionDef | ast.Lambda):
+            # A comma after *args or **kwargs: Python 3.5 takes it in calls alone.
+            segment = ast.get_source_segment(source, node) or ""
+            starred = isinstance(node, ast.FunctionDef) and (node.args.vararg or node.args.kwarg)
+            if starred and segment.partition(":")[0].replace(" ", "").endswith(",)"):
+                found.append("trailing comma")
+    return found
+
+
+def test_python_3_5_can_read_the_probe() -> None:
+    assert newer_than_3_5(SOURCE) == []
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        "f'{1}'",
+        "x: int = 1",
+        "1_000",
+        "(y := 1)",
+        "def f(a, /): pass",
+        "async def f(): [x async for x in y]",
+    ],
+)
+def test_the_check_itself_sees_what_is_newer(newer: str) -> None:
+    with contextlib.suppress(SyntaxError):
+        assert newer_than_3_5(newer)
+
+
+def test_the_probe_imports_nothing_that_a_board_lacks() -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(SOURCE)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or ".").partition(".")[0])
+    standard = {
+        *("argparse", "ctypes", "errno", "hashlib", "json", "os", "platform", "re", "resource"),
+        *("select", "signal", "subprocess", "sys", "time", "zlib"),
+    }
+    assert imported <= standard | {"numpy", "caffe", "psutil"}
+    at_the_top = {
+        alias.name
+        for node in ast.parse(SOURCE).body
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert not at_the_top & {"numpy", "caffe", "psutil"}
+
+
+# ---------------------------------------------------------------- logs
+
+# What `caffe time` writes, in its own layout (tools/caffe.cpp).
+GOLDEN = """\
+I1122 07:43:52.100000  8470 net.cpp:86] Creating Layer conv1
+I1122 07:43:52.200000  8470 net.cpp:257] Network initialization done.
+I1122 07:43:52.300000  8470 caffe.cpp:355] Initial loss: 0
+I1122 07:43:53.869260  8470 caffe.cpp:377] *** Benchmark begins ***
+I1122 07:43:53.869270  8470 caffe.cpp:378] Testing for 1 iterations.
+I1122 07:43:53.869280  8470 caffe.cpp:406] Iteration: 1 forward-backward time: 1602 ms.
+I1122 07:43:53.869285  8470 caffe.cpp:393] Average time per layer:
+I1122 07:43:53.869290  8470 caffe.cpp:397]       data\tforward: 0.001 ms.
+I1122 07:43:53.869297  8470 caffe.cpp:400]       data\tbackward: 0.002 ms.
+I1122 07:43:53.869300  8470 caffe.cpp:397]      conv1\tforward: 1.25 ms.
+I1122 07:43:53.869305  8470 caffe.cpp:400]      conv1\tbackward: 1.2e-05 ms.
+I1122 07:43:53.869308  8470 caffe.cpp:397] inception_3a/relu 5x5 (b)\tforward: 12 ms.
+I1122 07:43:53.869308  8470 caffe.cpp:397] a_very_long_name_of_a_layer\tforward: 1.5e+03 ms.
+I1122 07:43:53.869320  8470 caffe.cpp:405] Average Forward pass: 812.75 ms.
+I1122 07:43:53.869321  8470 caffe.cpp:407] Average Backward pass: 789 ms.
+I1122 07:43:53.869325  8470 caffe.cpp:409] Average Forward-Backward: 1602 ms.
+I1122 07:43:53.869330  8470 caffe.cpp:411] Total Time: 1602 ms.
+I1122 07:43:53.869340  8470 caffe.cpp:412] *** Benchmark ends ***
+"""
+
+
+def read(probe: ModuleType, text: str, size: int = 1 << 20) -> Any:
+    log = probe.LogReader()
+    content = text.encode()
+    for begin in range(0, len(content), size):
+        log.feed(content[begin : begin + size])
+    return log
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 100_000])
+def test_the_times_of_caffe_time(probe: ModuleType, size: int) -> None:
+    log = read(probe, GOLDEN, size)
+    assert log.layers == [
+        ["data", "forward", 0.001],
+        ["data", "backward", 0.002],
+        ["conv1", "forward", 1.25],
+        ["conv1", "backward", 1.2e-05],
+        ["inception_3a/relu 5x5 (b)", "forward", 12.0],
+        ["a_very_long_name_of_a_layer", "forward", 1500.0],
+    ]
+    assert log.totals == {"forward": 812.75, "backward": 789.0}
+    assert (log.fatal, log.complaint, log.payload) == (None, None, None)
+    assert log.tail[-1].endswith("*** Benchmark ends ***")
+
+
+def test_of_fatal_words_the_first_count(probe: ModuleType) -> None:
+    log = read(
+        probe,
+        "F1122 07:43:53.869290  8470 layer_factory.hpp:81] Check failed: registry.count(type) == 1"
+        " (0 vs. 1) Unknown layer type: Mish\n"
+        "*** Check failure stack trace: ***\n"
+        "F1122 07:43:53.869291  8470 other.cpp:1] later\n",
+    )
+    assert log.fatal.startswith("layer_factory.hpp:81] Check failed: registry.count(type) == 1")
+    assert log.fatal.endswith("Unknown layer type: Mish")
+
+
+def test_an_exception_that_nobody_catches_is_fatal(probe: ModuleType) -> None:
+    log = read(probe, "terminate called after throwing an instance of 'std::bad_alloc'\n  what()\n")
+    assert log.fatal == "'std::bad_alloc'"
+
+
+def test_the_parsers_complaint_is_kept_beside_the_fatal_words(probe: ModuleType) -> None:
+    log = read(
+        probe,
+        "[libprotobuf ERROR google/protobuf/text_format.cc:307] Error parsing text-format "
+        'caffe.NetParameter: 5:3: Message type "caffe.LayerParameter" has no field named "mish".\n'
+        "F1122 07:43:53.869290  8470 upgrade_proto.cpp:90] Check failed: ReadProtoFromTextFile\n",
+    )
+    assert log.complaint.startswith("Error parsing text-format caffe.NetParameter: 5:3:")
+    assert log.fatal.startswith("upgrade_proto.cpp:90]")
+
+
+def test_a_long_log_keeps_its_last_lines_only(probe: ModuleType) -> None:
+    log = read(probe, "".join("line {} {}\n".format(i, "x" * 1000) for i in range(100)))
+    assert len(log.tail) == probe.LOG_LINES
+    assert log.tail[-1].startswith("line 99 x")
+    assert max(map(len, log.tail)) <= 400
+    assert len(read(probe, "F1122 07:43:53.8  1 " + "x" * 5000 + "\n").fatal) == 1000
+
+
+def test_bytes_that_are_no_text_do_no_harm(probe: ModuleType) -> None:
+    log = probe.LogReader()
+    log.feed(b"\xff\xfe name\nPIBENCH-RESULT {}\n")
+    assert log.tail == ["\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER} name"]
+    assert log.payload == "{}"
+
+
+# ---------------------------------------------------------------- commands
+
+ITEM = {
+    "id": "1", "model": "models/1.prototxt", "weights": None, "protocol": "caffe-time",
+    "compute": "real", "threads": 4, "timeout_s": 1, "iterations": 2, "warmup": 0, "repeats": 3,
+    "seed": 5,
+}  # fmt: skip
+JOB = {
+    "caffe": ["ld.so", "caffe"],
+    "python": ["python3"],
+    "preload": "/job/b.so",
+    "env": {"A": "b"},
+}
+
+
+def test_caffe_time_runs_by_the_papers_command(probe: ModuleType) -> None:
+    command, env = probe.command_of(JOB, ITEM, "/job")
+    assert command == [
+        *("ld.so", "caffe", "time", "-model", "/job/models/1.prototxt", "-iterations", "2")
+    ]
+    assert env == {
+        "A": "b", "OPENBLAS_NUM_THREADS": "4", "OMP_NUM_THREADS": "4", "GLOG_logtostderr": "1",
+    }  # fmt: skip
+    assert JOB["env"] == {"A": "b"}
+
+
+def test_memory_only_preloads_the_blas_and_logs_errors_alone(probe: ModuleType) -> None:
+    _, env = probe.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
+    assert env["LD_PRELOAD"] == "/job/b.so"
+    assert env["GLOG_minloglevel"] == "2"
+
+
+def test_the_baseline_is_the_same_program_with_no_network(probe: ModuleType) -> None:
+    bare = ITEM | {"model": None}
+    assert probe.command_of(JOB, bare, "/job")[0] == ["ld.so", "caffe", "--version"]
+    command, _ = probe.command_of(JOB, bare | {"protocol": "inference"}, "/job")
+    assert json.loads(command[-1])["model"] is None
+
+
+def test_inference_is_told_its_weights_and_seed(probe: ModuleType) -> None:
+    item = ITEM | {"protocol": "inference", "weights": "models/1.caffemodel"}
+    command, _ = probe.command_of(JOB, item, "/job")
+    assert [command[0], command[2]] == ["python3", "--inference"]
+    assert json.loads(command[3]) == {
+        "model": "/job/models/1.prototxt", "weights": "/job/models/1.caffemodel", "warmup": 0,
+        "repeats": 3, "seed": 5,
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------- limits
+
+
+def pretend(probe: ModuleType, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    """A /proc and a /sys that hold just these files."""
+    monkeypatch.setattr(probe, "read_text", files.get)
+    monkeypatch.setattr(probe.os.path, "exists", files.__contains__)
+
+
+def test_a_cgroup_of_version_2(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = "/sys/fs/cgroup/user.slice/run-1.scope"
+    files = {
+        "/proc/self/cgroup": "0::/user.slice/run-1.scope",
+        base + "/memory.max": "963117056",
+        base + "/memory.swap.max": "0",
+        base + "/memory.peak": "700000000",
+        base + "/memory.events": "low 0\nhigh 0\nmax 12\noom 1\noom_kill 2",
+    }
+    pretend(probe, monkeypatch, files)
+    assert probe.cgroup_memory() == {
+        "version": 2, "limit": "963117056", "swap_limit": "0", "peak": "700000000", "oom_kill": "2",
+    }  # fmt: skip
+
+
+def test_a_container_sees_its_own_cgroup_as_the_root(
+    probe: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"/proc/self/cgroup": "0::/docker/abc", "/sys/fs/cgroup/memory.max": "max"}
+    pretend(probe, monkeypatch, files)
+    assert probe.cgroup_memory() == {
+        "version": 2, "limit": "max", "swap_limit": None, "peak": None, "oom_kill": None,
+    }  # fmt: skip
+
+
+def test_a_cgroup_of_version_1(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = "/sys/fs/cgroup/memory/run"
+    files = {
+        "/proc/self/cgroup": "11:cpu,cpuacct:/\n4:memory:/run\n0::/",
+        base + "/memory.limit_in_bytes": "963117056",
+        base + "/memory.memsw.limit_in_bytes": "963117056",
+        base + "/memory.max_usage_in_bytes": "5",
+        base + "/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3",
+    }
+    pretend(probe, monkeypatch, files)
+    found = probe.cgroup_memory()
+    assert (found["version"], found["limit"], found["oom_kill"]) == (1, "963117056", "3")
+
+
+def test_no_cgroup_is_none(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(probe, monkeypatch, {"/proc/self/cgroup": "0::/"})
+    assert probe.cgroup_memory() is None
+    pretend(probe, monkeypatch, {})
+    assert probe.cgroup_memory() is None
+
+
+def test_meminfo_and_a_status_in_kib(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    meminfo = "MemTotal:        1004972 kB\nMemFree: 5 kB\nSwapTotal:             0 kB\nHuge:\n"
+    pretend(probe, monkeypatch, {"/proc/meminfo": meminfo})
+    assert probe.memory_kib() == {
+        "mem_total_kib": 1_004_972, "mem_available_kib": None, "swap_total_kib": 0,
+        "swap_free_kib": None,
+    }  # fmt: skip
+
+
+def test_the_median(probe: ModuleType) -> None:
+    assert probe.median([3.0, 1.0, 2.0]) == 2.0
+    assert probe.median([4.0, 1.0, 3.0, 2.0]) == 2.5
