@@ -96,7 +96,7 @@ def ensure(
 
 def images() -> Iterator[Image]:
     """Every whole image, by name."""
-    for path in sorted(folder().glob("*-*")):
+    for path in sorted(folder().glob("[!.]*-*")):
         image = _read(path)
         if image is not None:
             yield image
