@@ -12,6 +12,7 @@ from pibench import devices, networks
 from pibench.cli.progress import Progress
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
+from pibench.crosscheck.verdict import is_refused_allocation
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.images.build import Builder
 from pibench.records.store import RecordStore, to_json
@@ -91,11 +92,10 @@ def run_networks(
 def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit: bool) -> ExitCode:
     """The exit code of `run`; raises InvalidInputError for a model that Caffe refused."""
     for record, network in zip(records, loaded, strict=True):
-        if record.verdict == "inconclusive" and record.evidence.fatal_message:
+        said = record.evidence.fatal_message
+        if record.verdict == "inconclusive" and said and not is_refused_allocation(said):
             place = network.source if network.source != "zoo" else network.name
-            raise InvalidInputError.at(
-                place, None, f"Caffe refused it: {record.evidence.fatal_message}"
-            )
+            raise InvalidInputError.at(place, None, f"Caffe refused it: {said}")
     verdicts = {record.verdict for record in records}
     if "inconclusive" in verdicts:
         return ExitCode.INCONCLUSIVE

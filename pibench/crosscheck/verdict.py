@@ -46,6 +46,11 @@ _REFUSED: Final = re.compile(r"host allocation of size \d+ failed|std::bad_alloc
 """Caffe's own check (include/caffe/syncedmem.hpp), and C++'s for small blocks."""
 
 
+def is_refused_allocation(fatal_message: str) -> bool:
+    """Whether Caffe's last words are about memory that it did not get, and not about the model."""
+    return bool(_REFUSED.search(fatal_message))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observation:
     """What was seen of one run. Sizes in bytes, None where nothing was read.
@@ -80,7 +85,7 @@ class Observation:
         Linux does so, by its default overcommit, for a block larger than all
         RAM and swap together; Caffe then aborts.
         """
-        return self.fatal_message is not None and bool(_REFUSED.search(self.fatal_message))
+        return self.fatal_message is not None and is_refused_allocation(self.fatal_message)
 
     @property
     def killed(self) -> bool:

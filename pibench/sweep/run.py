@@ -25,7 +25,7 @@ class Sweep:
     """A list of networks on one target.
 
     With a `store` each record is on disk before the next network's is made;
-    `reference` is asked for the peak of networks that were killed.
+    `reference` is asked for the peak of networks that were killed or refused memory.
     """
 
     target: Target
@@ -58,6 +58,7 @@ class Sweep:
         return [records[work.id] for work in works]
 
     def _reference_peak(self, outcome: Outcome, context: Context) -> int | None:
-        if self.reference is None or not observation_of(outcome, context).killed:
+        seen = observation_of(outcome, context)
+        if self.reference is None or not (seen.killed or seen.allocation_refused):
             return None
         return self.reference.peak_bytes(outcome.work)
