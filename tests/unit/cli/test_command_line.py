@@ -1,0 +1,232 @@
+"""The commands as they are started: what is imported, what is refused, which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pibench import cli, networks
+from pibench.cli import running
+from pibench.errors import ExitCode, InvalidInputError
+from pibench.images import store
+from pibench.records.schema import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pibench.records.schema import Record
+
+
+@pytest.fixture
+def in_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in a process of its own, after some code."""
+    env = os.environ | {"PIBENCH_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run(*arguments: str, code: str) -> subprocess.CompletedProcess[str]:
+        main = "import sys\nfrom pibench.cli import main\n" + textwrap.dedent(code)
+        return subprocess.run(
+            [sys.executable, "-c", main + "\nmain()", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=env,
+            timeout=60,
+        )
+
+    return run
+
+
+@pytest.fixture
+def pibench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Runs the command line here, in an empty folder and with an empty cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["pibench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(
+            ["pibench", *arguments], int(ended.value.code or 0), said.out, said.err
+        )
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+Run = Any
+
+
+def test_help_imports_nothing_that_takes_long(in_process: Run) -> None:
+    code = """
+        import atexit
+        heavy = ("pydantic", "numpy", "google.protobuf", "psutil", "qemu", "asyncio")
+        atexit.register(lambda: print("loaded:", [m for m in heavy if m in sys.modules]))
+    """
+    done = in_process("--help", code=code)
+    assert done.returncode == 0
+    assert "reproduce" in done.stdout
+    assert "loaded: []" in done.stdout
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on standard error of a call that was refused."""
+    (line,) = done.stderr.splitlines()
+    assert done.stdout == ""
+    assert line.startswith("pibench: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "Nonsense"], "Nonsense"),
+        (["run", "NIN", "AlexNet", "--weights", "w.caffemodel"], "goes with one network, and 2"),
+        (["run", "NIN", "--out", "."], "is a directory; name a file"),
+        (["run", "NIN", "--device", "toaster"], "toaster"),
+        (["run", "missing.prototxt"], "missing.prototxt"),
+        (["run", "NIN", "--batch", "0"], "batch 0"),
+        (["reproduce", "--networks", "Nonsense"], "Nonsense"),
+        (["reproduce", "--networks", ",  ,"], "names no network"),
+        (["image", "build", "floppy"], "there is no image called floppy; choose from"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(
+    arguments: list[str], said: str, pibench: Run, tmp_path: Path
+) -> None:
+    done = pibench(*arguments)
+    assert said in complaint(done)
+    assert done.returncode == 2
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_a_wrong_option_is_refused_by_name(pibench: Run) -> None:
+    done = pibench("run", "NIN", "--target", "moon")
+    assert done.returncode == 2
+    assert "moon" in done.stderr
+
+
+def test_an_out_folder_that_is_a_file_is_refused(pibench: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = pibench("reproduce", "--networks", "NIN", "--out", "file")
+    assert done.returncode == 2
+    assert "cannot be made a directory" in complaint(done)
+
+
+def test_a_machine_without_qemu_is_an_environment_fault(
+    pibench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    done = pibench("run", "NIN", "-q")
+    assert done.returncode == 3
+    assert "apt-get install qemu-system-arm" in complaint(done)
+
+
+def test_the_schema_is_a_json_schema_with_units(pibench: Run) -> None:
+    done = pibench("schema")
+    schema = json.loads(done.stdout)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["type"] == "object"
+    assert schema["properties"]["provenance"]["type"] == "object"
+    assert "peak_rss_bytes" in schema["required"]
+    assert '"unit": "byte"' in done.stdout
+
+
+def test_doctor_in_json_says_what_is_missing_and_how_to_mend_it(pibench: Run) -> None:
+    done = pibench("doctor", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == (0 if found["targets"] else 3)
+    states = {finding["name"]: finding for finding in found["findings"]}
+    assert {"qemu-system-aarch64", "memory", "images", "cache"} <= set(states)
+    assert all(finding["fix"] for finding in states.values() if finding["state"] == "missing")
+    assert states["images"]["found"] == "none built yet"
+
+
+def test_images_in_json(pibench: Run) -> None:
+    assert json.loads(pibench("image", "list", "--json").stdout) == []
+    store.ensure("vm", "ab" * 32, "cd" * 32, lambda _content, _work: None)
+    (image,) = json.loads(pibench("image", "list", "--json").stdout)
+    assert (image["kind"], image["key"], image["size_bytes"]) == ("vm", "ab" * 32, 0)
+    assert Path(image["path"]).is_dir()
+    assert pibench("image", "verify").returncode == 0
+    (Path(image["path"]) / "content" / "more").touch()
+    broken = pibench("image", "verify")
+    assert broken.returncode == 3
+    assert "CHANGED" in broken.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_says_so_and_ends_with_130(number: int, in_process: Run) -> None:
+    code = f"""
+        import os
+        import pibench.cli.doctor
+        pibench.cli.doctor.run_doctor = lambda **_: os.kill(os.getpid(), {int(number)})
+    """
+    done = in_process("doctor", code=code)
+    assert done.returncode == 130
+    assert "interrupted" in complaint(done)
+
+
+def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m pibench schema | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# ---------------------------------------------------------------- exit codes of run
+
+FATAL = "layer_factory.hpp:81] Unknown layer type: Mish"
+REFUSED = "syncedmem.hpp:33] Check failed: *ptr host allocation of size 1726272432 failed"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "require_fit", "code"),
+    [
+        (["fit", "fit"], True, ExitCode.OK),
+        (["fit", "no-fit"], False, ExitCode.OK),
+        (["fit", "no-fit"], True, ExitCode.DISAGREEMENT),
+        (["borderline"], False, ExitCode.OK),
+        (["borderline"], True, ExitCode.DISAGREEMENT),
+        (["fit", "inconclusive"], False, ExitCode.INCONCLUSIVE),
+        (["no-fit", "inconclusive"], True, ExitCode.INCONCLUSIVE),
+    ],
+)
+def test_the_exit_code_of_verdicts(
+    verdicts: list[Any], require_fit: bool, code: ExitCode, make_record: Callable[..., Record]
+) -> None:
+    records = [make_record(verdict=verdict) for verdict in verdicts]
+    loaded = [networks.load("AlexNet")] * len(records)
+    assert running._judge(records, loaded, require_fit=require_fit) == code
+
+
+def judged(message: str, verdict: str, make_record: Callable[..., Record]) -> ExitCode:
+    evidence = Evidence(summary="aborted", exit_status=-6, fatal_message=message)
+    record = make_record(verdict=verdict, evidence=evidence)
+    return running._judge([record], [networks.load("AlexNet")], require_fit=False)
+
+
+def test_a_model_that_caffe_refused_is_invalid_input(make_record: Callable[..., Record]) -> None:
+    with pytest.raises(InvalidInputError, match=r"AlexNet: Caffe refused it: .* layer type: Mish"):
+        judged(FATAL, "inconclusive", make_record)
+
+
+def test_memory_that_was_refused_is_no_fault_of_the_model(
+    make_record: Callable[..., Record],
+) -> None:
+    assert judged(REFUSED, "inconclusive", make_record) == ExitCode.INCONCLUSIVE
+    assert judged(REFUSED, "no-fit", make_record) == ExitCode.OK

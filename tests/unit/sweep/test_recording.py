@@ -1,0 +1,366 @@
+"""From what a target saw to records, for every kind of outcome; and sweeps that break half way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from pibench import devices, networks
+from pibench.errors import EnvironmentFault
+from pibench.records.store import RecordStore
+from pibench.sweep.recording import Context, record_of
+from pibench.sweep.run import Sweep
+from pibench.sweep.work import TIMEOUT_S, Request, work_of
+from pibench.targets.base import Outcome, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.sweep.reference import Reference
+    from pibench.targets.base import Observer, Watcher
+
+MIB = 2**20
+PI = devices.load("rpi3b")
+MACHINE = {
+    "mem_total_kib": 1_004_972,
+    "swap_total_kib": 0,
+    "cores_usable": 2,
+    "kernel": "5.10.0-35-arm64",
+    "architecture": "aarch64",
+    "python": "3.9.2",
+    "board": None,
+    "caffe_version": "caffe version 1.0.0",
+    "blas": "OpenBLAS 0.3.13",
+    "blas_core": "cortexa53",
+}
+REFUSED = "syncedmem.hpp:33] Check failed: *ptr host allocation of size 1726272432 failed"
+
+
+def oom(pid: int, program: str = "caffe") -> str:
+    return f"Out of memory: Killed process {pid} ({program}) total-vm:1500000kB"
+
+
+class FakeTarget:
+    """A target whose outcomes the test gives; an exception among them is raised."""
+
+    def __init__(self, name: str = "vm", outcomes: Sequence[Any] = ()) -> None:
+        self.name = name
+        self.machine = "virt" if name == "vm" else None
+        self.outcomes = outcomes
+        self.prepared: list[Work] = []
+
+    def prepare(self, work: Sequence[Work]) -> None:
+        self.prepared = list(work)
+
+    def environment(self) -> dict[str, str | None]:
+        return {"qemu_version": "QEMU 7.2", "image_lock_digest": "d" * 64}
+
+    def run(self, work: Sequence[Work], observe: Observer, _watch: Watcher) -> None:
+        for index, result in self.outcomes:
+            if isinstance(result, BaseException):
+                raise result
+            observe(Outcome(work=work[index], machine=MACHINE, result=result))
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return networks.load("NIN")
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    """A `result` of the probe: `caffe time` that ended well."""
+    fields = {
+        "pid": 301,
+        "exit_status": 0,
+        "signal": None,
+        "timed_out": False,
+        "peak_rss_bytes": 300 * MIB,
+        "high_water_bytes": 300 * MIB,
+        "swap_used_bytes": 0,
+        "elapsed_ms": 1500.0,
+        "user_ms": 1400.0,
+        "oom_lines": [],
+        "oom_kills": 0,
+        "fatal_message": None,
+        "complaint": None,
+        "log_tail": [],
+        "throttled": None,
+        "baseline": {"exit_status": 0, "peak_rss_bytes": 57 * MIB},
+        "caffe_time": {
+            "layers": [
+                ["conv1", "forward", 12.5],
+                ["conv1", "backward", 30.0],
+                ["conv1_split", "forward", 0.5],
+            ],
+            "totals": {"forward": 812.75, "backward": 900.0},
+        },
+    }
+    return fields | changes
+
+
+def killed(**changes: Any) -> dict[str, Any]:
+    fields = result(
+        exit_status=None,
+        signal=9,
+        peak_rss_bytes=900 * MIB,
+        oom_lines=[oom(301)],
+        oom_kills=1,
+        **changes,
+    )
+    del fields["caffe_time"]
+    return fields
+
+
+@pytest.fixture
+def record(network: Network) -> Callable[..., Record]:
+    """The record of one outcome."""
+
+    def make(
+        seen: dict[str, Any] | None,
+        *,
+        target: str = "vm",
+        reference: int | None = None,
+        request: Any = None,
+        **outcome: Any,
+    ) -> Record:
+        fields: dict[str, Any] = {"compute": "real"} | (request or {})
+        work = work_of(0, network, Request(device=PI, **fields))
+        context = Context(device=PI, target=cast("Any", FakeTarget(target)))
+        outcome.setdefault("machine", MACHINE)
+        return record_of(network, Outcome(work=work, result=seen, **outcome), context, reference)
+
+    return make
+
+
+def test_a_network_that_fits(record: Callable[..., Record], network: Network) -> None:
+    made = record(result())
+    assert made.verdict == "fit"
+    assert (made.peak_rss_bytes, made.baseline_rss_bytes) == (300 * MIB, 57 * MIB)
+    assert made.network_rss_bytes == 243 * MIB
+    assert made.headroom_bytes == PI.usable_bytes - 300 * MIB
+    assert (made.network, made.network_source) == ("NIN", "zoo")
+    assert made.weights_file_bytes == network.weights_file_bytes
+    assert made.latency_ms == 812.75
+    assert made.provenance["latency_ms"].kind == "emulated"
+    assert "nothing about the time on the board" in made.provenance["latency_ms"].reason
+    assert made.provenance["outputs"].reason == "caffe time gives no outputs"
+    layers = [(x.name, x.type, x.forward_ms, x.backward_ms) for x in made.layers]
+    assert layers == [("conv1", "Convolution", 12.5, 30.0), ("conv1_split", "Split", 0.5, None)]
+    assert made.evidence.elapsed_seconds == 1.5
+
+
+def test_where_it_ran_is_in_the_record(record: Callable[..., Record]) -> None:
+    made = record(result())
+    assert (made.limits.asked.memory_bytes, made.limits.asked.cores) == (PI.ram_bytes, 4)
+    assert made.limits.in_force.memory_bytes == 1_004_972 * 1024
+    # OpenBLAS takes no more threads than there are CPUs.
+    assert (made.limits.asked.threads, made.limits.in_force.threads) == (4, 2)
+    assert made.environment.host.qemu_version == "QEMU 7.2"
+    assert made.environment.guest.image_lock_digest == "d" * 64
+    assert made.environment.guest.blas_core_type == "cortexa53"
+
+
+def test_a_network_that_the_kernel_killed(record: Callable[..., Record]) -> None:
+    others = [oom(99, "sshd"), oom(3010), "oom-kill:constraint=NONE,task=caffe,pid=301,uid=0"]
+    made = record(killed() | {"oom_lines": [*others, oom(301)]}, reference=1486 * MIB)
+    assert made.verdict == "no-fit"
+    assert made.evidence.oom_kills == (others[2], oom(301))
+    assert (made.evidence.exit_status, made.evidence.signal) == (-9, 9)
+    assert made.headroom_bytes == PI.usable_bytes - 1486 * MIB
+    assert "lower bound" in made.provenance["peak_rss_bytes"].reason
+    assert "lower bound" in made.provenance["network_rss_bytes"].reason
+    assert made.latency_ms is None
+    assert made.provenance["latency_ms"].reason == "the run did not come to its end"
+
+
+def test_a_refused_allocation(record: Callable[..., Record]) -> None:
+    seen = killed() | {"signal": 6, "oom_lines": [], "oom_kills": 0, "fatal_message": REFUSED}
+    made = record(seen)
+    assert (made.verdict, made.evidence.fatal_message) == ("no-fit", REFUSED)
+    assert record(seen, target="twin").verdict == "inconclusive"
+
+
+def test_a_guest_that_died_with_the_kernels_word(record: Callable[..., Record]) -> None:
+    lines = (oom(301), oom(1, "systemd"))
+    made = record(None, died="the guest said nothing", console_oom_lines=lines)
+    assert made.verdict == "no-fit"
+    assert made.evidence.oom_kills == (oom(301),)
+    assert made.evidence.guest_died
+    assert made.peak_rss_bytes is None
+    assert made.provenance["baseline_rss_bytes"].kind == "unavailable"
+
+
+@pytest.mark.parametrize("lines", [(), (oom(1, "systemd"),)])
+def test_a_guest_that_died_without_it(
+    lines: tuple[str, ...], record: Callable[..., Record]
+) -> None:
+    made = record(None, died="the machine ended", console_oom_lines=lines, machine=None)
+    assert made.verdict == "inconclusive"
+    assert made.evidence.notes == ("the machine ended",)
+    assert made.limits.in_force.memory_bytes is None
+
+
+def test_a_deadline_and_an_abort_are_inconclusive(record: Callable[..., Record]) -> None:
+    late = record(killed(timed_out=True) | {"oom_lines": [], "oom_kills": 0})
+    assert (late.verdict, late.evidence.timed_out) == ("inconclusive", True)
+    seen = killed(
+        fatal_message="layer_factory.hpp:81] Unknown layer type: Mish", complaint="5:3: x"
+    )
+    aborted = record(seen | {"signal": 6, "oom_lines": [], "oom_kills": 0})
+    assert aborted.verdict == "inconclusive"
+    assert "Caffe said: 5:3: x" in aborted.evidence.notes
+
+
+def test_a_kernel_log_that_may_not_be_read_leaves_the_counter(
+    record: Callable[..., Record],
+) -> None:
+    made = record(killed() | {"oom_lines": None})
+    assert (made.verdict, made.evidence.oom_counter) == ("no-fit", 1)
+    assert any("may not be read" in note for note in made.evidence.notes)
+
+
+def test_memory_only_has_no_times(record: Callable[..., Record]) -> None:
+    made = record(result(), request={"compute": "memory-only"})
+    assert (made.latency_ms, made.layers, made.outputs) == (None, (), ())
+    for name in ("latency_ms", "layers", "outputs"):
+        assert made.provenance[name].kind == "unavailable"
+        assert "no arithmetic" in made.provenance[name].reason
+
+
+def test_a_log_without_times_is_no_time_of_zero(record: Callable[..., Record]) -> None:
+    made = record(result(caffe_time={"layers": [], "totals": {}}))
+    assert made.latency_ms is None
+    assert made.provenance["layers"].reason == "caffe time's log held no such line"
+
+
+def test_a_baseline_that_failed_gives_no_difference(record: Callable[..., Record]) -> None:
+    made = record(result(baseline={"exit_status": 1, "peak_rss_bytes": 5}))
+    assert (made.baseline_rss_bytes, made.network_rss_bytes) == (None, None)
+    assert made.provenance["network_rss_bytes"].kind == "unavailable"
+
+
+@pytest.mark.parametrize(("target", "kind"), [("vm", "emulated"), ("native", "measured")])
+def test_inference_gives_outputs_and_layers(
+    target: str, kind: str, record: Callable[..., Record], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
+    blob = {
+        "name": "prob", "shape": [1, 1000], "sha256": "e" * 64, "minimum": 0.0, "maximum": 0.5,
+        "l2_norm": 0.6, "non_finite_count": 2,
+    }  # fmt: skip
+    inference = {
+        "latency_ms": 42.0,
+        "totals_ms": [41.0, 42.0, 43.0],
+        "layers": [{"name": "conv1", "type": "Convolution", "forward_ms": 4.5}],
+        "outputs": [blob],
+        "high_water_kib": 5,
+    }
+    seen = result(inference=inference)
+    del seen["caffe_time"]
+    made = record(seen, target=target, request={"protocol": "inference", "repeats": 3})
+    assert (made.latency_ms, made.repeats) == (42.0, 3)
+    assert made.outputs[0].model_dump(mode="json") == blob
+    assert made.layers[0].forward_ms == 4.5
+    assert {made.provenance[name].kind for name in ("latency_ms", "layers", "outputs")} == {kind}
+    assert made.weights_sha256 is not None
+
+
+# ---------------------------------------------------------------- work
+
+
+def test_the_defaults_of_work(network: Network) -> None:
+    work = work_of(3, network, Request(device=PI))
+    assert (work.id, work.name, work.weights) == ("3", "NIN", None)
+    assert (work.protocol, work.compute, work.threads) == ("caffe-time", "memory-only", 4)
+    assert (work.timeout_s, work.repeats, work.warmup) == (TIMEOUT_S["memory-only"], 1, 0)
+    # Data and diff of the parameters at least.
+    assert work.cost_bytes > 8 * network.parameter_count
+    assert work.prototxt == network.prototxt
+    asked = Request(device=PI, compute="real", threads=1, repeats=9, timeout_s=5.0, seed=2)
+    real = work_of(0, network, asked)
+    assert (real.threads, real.repeats, real.warmup) == (1, 9, 1)
+    assert (real.timeout_s, real.seed) == (5.0, 2)
+
+
+def test_inference_has_seeded_weights_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
+    small = networks.load("SqueezeNet v1.1")
+    first = work_of(0, small, Request(device=PI, protocol="inference", compute="real"))
+    assert first.weights is not None
+    # The file calls itself seeded in its name.
+    assert 0 < first.weights.stat().st_size - small.weights_file_bytes < 64
+    written = first.weights.stat().st_mtime_ns
+    again = work_of(0, small, Request(device=PI, protocol="inference", compute="real"))
+    assert again.weights == first.weights
+    assert again.weights.stat().st_mtime_ns == written
+    other = work_of(0, small, Request(device=PI, protocol="inference", compute="real", seed=1))
+    assert other.weights != first.weights
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+# ---------------------------------------------------------------- sweeps
+
+
+def sweep(outcomes: Sequence[Any], store: RecordStore, **fields: Any) -> Sweep:
+    target = cast("Any", FakeTarget(outcomes=outcomes))
+    return Sweep(target=target, request=Request(device=PI, compute="real"), store=store, **fields)
+
+
+def test_records_come_in_the_order_asked_for(network: Network, tmp_path: Path) -> None:
+    other = networks.load("SqueezeNet v1.1")
+    store = RecordStore(tmp_path / "records.jsonl")
+    finished: list[str] = []
+    made = sweep(
+        [(1, result()), (0, result())], store, finished=lambda r: finished.append(r.network)
+    ).run([network, other])
+    assert [record.network for record in made] == ["NIN", other.name]
+    assert [record.network for record in store.read()] == [other.name, "NIN"] == finished
+
+
+@pytest.mark.parametrize("error", [EnvironmentFault("the machine is gone"), KeyboardInterrupt()])
+def test_what_was_recorded_is_kept_when_the_target_breaks(
+    error: BaseException, network: Network, tmp_path: Path
+) -> None:
+    store = RecordStore(tmp_path / "records.jsonl")
+    with pytest.raises(type(error)):
+        sweep([(0, result()), (1, error)], store).run([network, network])
+    assert [record.verdict for record in store.read()] == ["fit"]
+
+
+def test_each_record_is_on_disk_before_the_next_is_made(network: Network, tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records.jsonl")
+    on_disk: list[int] = []
+    sweep(
+        [(0, result()), (1, result())],
+        store,
+        finished=lambda _: on_disk.append(len(store.read())),
+    ).run([network, network])
+    assert on_disk == [1, 2]
+
+
+class FakeReference:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def peak_bytes(self, work: Work) -> int:
+        self.asked.append(work.id)
+        return 2000 * MIB
+
+
+def test_the_twin_is_asked_where_a_peak_was_cut_short(network: Network, tmp_path: Path) -> None:
+    refused = killed() | {"signal": 6, "oom_lines": [], "oom_kills": 0, "fatal_message": REFUSED}
+    reference = FakeReference()
+    made = sweep(
+        [(0, result()), (1, killed()), (2, refused)],
+        RecordStore(tmp_path / "records.jsonl"),
+        reference=cast("Reference", reference),
+    ).run([network] * 3)
+    assert reference.asked == ["1", "2"]
+    assert [record.headroom_bytes for record in made[1:]] == [PI.usable_bytes - 2000 * MIB] * 2
