@@ -36,11 +36,10 @@ def newer_than_3_5(source: str) -> list[str]:
     tree = ast.parse(source, feature_version=(3, 5))
     found = [type(node).__name__ for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call | ast.FunctionDef | ast.Lambda):
-            # A comma after *args or **kwargs: Python 3.5 takes it in calls alone.
+        # A comma after *args or **kwargs: Python 3.5 takes it in calls alone.
+        if isinstance(node, ast.FunctionDef) and (node.args.vararg or node.args.kwarg):
             segment = ast.get_source_segment(source, node) or ""
-            starred = isinstance(node, ast.FunctionDef) and (node.args.vararg or node.args.kwarg)
-            if starred and segment.partition(":")[0].replace(" ", "").endswith(",)"):
+            if ",)" in segment.partition(":")[0].replace(" ", "").replace("\n", ""):
                 found.append("trailing comma")
     return found
 
@@ -57,6 +56,7 @@ def test_python_3_5_can_read_the_probe() -> None:
         "1_000",
         "(y := 1)",
         "def f(a, /): pass",
+        "def f(*a,): pass",
         "async def f(): [x async for x in y]",
     ],
 )
