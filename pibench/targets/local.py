@@ -7,7 +7,6 @@ import selectors
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -27,6 +26,7 @@ from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.containment import contained
 from pibench.targets.frames import FrameReader
 from pibench.targets.job import BLAS_NAME, Programs, write_job
+from pibench.targets.scratch import scratch
 from pibench.targets.sharing import share
 
 if TYPE_CHECKING:
@@ -83,14 +83,11 @@ class LocalTarget:
     ) -> None:
         waiting = deque(work)
         while waiting and not stopping.is_set():
-            folder = Path(tempfile.mkdtemp(prefix=f"pibench-{self.name}-"))
-            try:
-                job = write_job(folder / "job", list(waiting), self._programs(folder / "job"),
-                                self._blas)  # fmt: skip
+            with scratch(self.name) as folder:
+                programs = self._programs(folder / "job")
+                job = write_job(folder / "job", list(waiting), programs, self._blas)
                 session = _Session(waiting, observe, watch, stopping)
                 died = self._probe(job, session)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
             if died is not None and waiting:
                 observe(
                     Outcome(work=waiting.popleft(), machine=session.machine, result=None, died=died)

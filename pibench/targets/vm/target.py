@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.job import BLAS_NAME, Programs, write_job
+from pibench.targets.scratch import scratch
 from pibench.targets.sharing import share
 from pibench.targets.vm.card import write_card
 from pibench.targets.vm.guest import Boot, Deadlines, boot
@@ -110,8 +109,7 @@ class VmTarget:
 
     async def _boot(self, work: Sequence[Work], session: _Session) -> Boot:
         machine = self._kind
-        folder = Path(tempfile.mkdtemp(prefix="pibench-vm-"))
-        try:
+        with scratch(self.name) as folder:
             files = await asyncio.to_thread(self._write_files, folder, work)
             argv = command_line(machine, self.device, files)
             return await boot(
@@ -123,8 +121,6 @@ class VmTarget:
                 ),
                 on_event=session.on_event,
             )
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _write_files(self, folder: Path, work: Sequence[Work]) -> Files:
         assert self._image is not None, "prepare() comes first"  # noqa: S101
