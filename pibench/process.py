@@ -23,6 +23,9 @@ GRACE_S = 3.0
 """Seconds between TERM and KILL: long enough for QEMU to close its sockets."""
 
 
+_live: set[subprocess.Popen[bytes]] = set()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Completed:
     """How a command ended; `returncode` is negative for a signal, as in subprocess."""
@@ -130,10 +133,27 @@ def running(
         )
     except OSError as error:
         raise EnvironmentFault(f"cannot start {argv[0]}: {error.strerror}") from error
+    _live.add(child)
     try:
         yield child
     finally:
+        _live.discard(child)
         stop(child)
+
+
+@contextlib.contextmanager
+def stopped_together() -> Iterator[None]:
+    """Around children that run in several threads: an error or Ctrl-C here stops them all.
+
+    A pool of threads is left only when each has ended, and Ctrl-C reaches the
+    main thread alone.
+    """
+    try:
+        yield
+    except BaseException:
+        for child in list(_live):
+            _signal_group(child, signal.SIGTERM)
+        raise
 
 
 def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:

@@ -30,7 +30,7 @@ from pibench.images.recipe import (
 )
 from pibench.images.rootfs import byte_compile, download, settle, unpack
 from pibench.images.store import Image
-from pibench.process import require_program, run
+from pibench.process import require_program, run, stopped_together
 
 KINDS = ("twin", "sysroot", "vm")
 _MIB = 1 << 20
@@ -81,7 +81,7 @@ class Builder:
         if found is not None:
             return found
         # The twin is what byte-compiles the sysroot: both are fetched at once.
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor() as pool, stopped_together():
             twin = pool.submit(self.twin) if on_x86_64() else None
             root = pool.submit(self.sysroot).result()
             if twin is not None:

@@ -22,7 +22,7 @@ from pibench.images.recipe import (
     Recipe,
     file_sha256,
 )
-from pibench.process import require_program, run
+from pibench.process import require_program, run, stopped_together
 
 UNPACK_DEADLINE_S = 300.0
 COMPILE_DEADLINE_S = 300.0
@@ -71,7 +71,7 @@ def unpack(debs: Iterable[Path], root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     # The links that Debian 11's usrmerge makes are left out: its packages still
     # name /bin, /lib and /sbin themselves.
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, stopped_together():
         for _ in pool.map(
             lambda deb: run([dpkg_deb, "-x", deb, root], deadline_s=UNPACK_DEADLINE_S), debs
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         exit_status=-result["signal"] if result["signal"] else result["exit_status"],
         signal=result["signal"],
         oom_kills=_own_lines(result["oom_lines"] or [], result["pid"]),
-        oom_counter=result["oom_kills"],
+        oom_counter=_own_counter(result),
         timed_out=result["timed_out"],
         fatal_message=result["fatal_message"],
         swap_used_bytes=result["swap_used_bytes"],
@@ -125,6 +126,16 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
         notes=_notes(result),
     )
+
+
+def _own_counter(result: dict[str, Any]) -> int | None:
+    """The machine's count of OOM kills, where it can only mean this process or is all there is.
+
+    It counts other programs too: next to a log that may be read it says nothing
+    about a process that ended by itself.
+    """
+    alone = result["signal"] == signal.SIGKILL or result["oom_lines"] is None
+    return result["oom_kills"] if alone else None
 
 
 def _own_lines(lines: list[str], pid: int) -> tuple[str, ...]:

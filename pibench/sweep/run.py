@@ -59,6 +59,7 @@ class Sweep:
 
     def _reference_peak(self, outcome: Outcome, context: Context) -> int | None:
         seen = observation_of(outcome, context)
-        if self.reference is None or not (seen.killed or seen.allocation_refused):
+        cut_short = (seen.killed and not seen.timed_out) or seen.allocation_refused
+        if self.reference is None or not cut_short:
             return None
         return self.reference.peak_bytes(outcome.work)

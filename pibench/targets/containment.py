@@ -13,12 +13,12 @@ from pibench.process import run
 _PROBE_DEADLINE_S = 10.0
 
 
-def contained(argv: Sequence[str], *, readable: Path) -> list[str]:
+def contained(argv: Sequence[str], *, readable: Sequence[Path]) -> list[str]:
     """The command line behind bwrap: no network, nothing writable but an empty /tmp.
 
     Without a working bwrap (not installed, or user namespaces switched off)
     the command line as it is: it still runs as an own process with the
-    user's rights. `readable` is the one folder under /tmp that stays visible.
+    user's rights. `readable` are the folders that stay visible under /tmp.
     """
     if not available():
         return list(argv)
@@ -26,7 +26,7 @@ def contained(argv: Sequence[str], *, readable: Path) -> list[str]:
         "bwrap",
         *("--unshare-net", "--unshare-ipc", "--die-with-parent", "--new-session"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108
-        *("--ro-bind", str(readable), str(readable)),
+        *(part for path in readable for part in ("--ro-bind-try", str(path), str(path))),
         "--",
         *argv,
     ]

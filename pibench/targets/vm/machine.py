@@ -100,8 +100,11 @@ def command_line(machine: Machine, device: Device, files: Files) -> list[str]:
         *("-kernel", str(files.kernel)),
         *("-initrd", str(files.initrd)),
         *("-append", " ".join(kernel_arguments)),
-        *("-chardev", f"socket,id=console,path={files.console_socket},server=on,wait=off"),
-        *("-qmp", f"unix:{files.qmp_socket},server=on,wait=off"),
+        *(
+            "-chardev",
+            f"socket,id=console,path={_escaped(files.console_socket)},server=on,wait=off",
+        ),
+        *("-qmp", f"unix:{_escaped(files.qmp_socket)},server=on,wait=off"),
     ]
     if machine.one_card:
         return arguments + _board(files)
@@ -124,7 +127,10 @@ def _virt(device: Device, files: Files) -> list[str]:
 def _virtio_disk(name: str, path: Path) -> list[str]:
     return [
         # Several machines read the same root at once.
-        *("-drive", f"if=none,id={name},file={path},format=raw,readonly=on,file.locking=off"),
+        *(
+            "-drive",
+            f"if=none,id={name},file={_escaped(path)},format=raw,readonly=on,file.locking=off",
+        ),
         *("-device", f"virtio-blk-pci,drive={name}"),
     ]
 
@@ -135,5 +141,10 @@ def _board(files: Files) -> list[str]:
         *("-accel", "tcg,thread=multi,tb-size=256"),
         # The first line is the PL011, which the board's tree gives to Bluetooth.
         *("-serial", "null", "-serial", "chardev:console"),
-        *("-drive", f"if=sd,file={files.root_disk},format=raw"),
+        *("-drive", f"if=sd,file={_escaped(files.root_disk)},format=raw"),
     ]
+
+
+def _escaped(path: Path) -> str:
+    """A path as the value of an option: QEMU parts options at commas, unless doubled."""
+    return str(path).replace(",", ",,")
