@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from pibench.errors import InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import shapes, topology, wire
+from pibench.networks import files, shapes, topology, wire
 from pibench.networks.shapes import Shape, elements
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def index(path: Path | str) -> list[StoredLayer]:
     for a file that is missing, empty, cut short, or no caffemodel.
     """
     path = Path(path)
-    if not path.is_file():
-        problem = "no such file" if not path.exists() else "no regular file, not a caffemodel"
-        raise InvalidInputError.at(path, None, problem, hint="check the path")
+    files.size_bytes(path, "caffemodel")
     try:
         with path.open("rb") as file:
             _refuse_other_kinds(path, file)
@@ -72,9 +70,7 @@ def index(path: Path | str) -> list[StoredLayer]:
             hint="copy or download the file again",
         ) from None
     except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be read ({error.strerror})", hint="check its permissions"
-        ) from None
+        raise files.unreadable(path, error) from None
 
 
 def _refuse_other_kinds(path: Path, file: BinaryIO) -> None:

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 
 from pibench.errors import InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import forks, outline
+from pibench.networks import files, forks, outline, topology
 
 MAX_FILE_BYTES = 32 << 20
 """The longest network of the zoo has 0.3 MB of text; a hundred times that is no network."""
@@ -40,7 +40,8 @@ def read_text(path: Path | str) -> str:
             hint="give the prototxt as the network and this file with --weights",
         )
     try:
-        return raw.decode("utf-8")
+        # Caffe's parser steps over a byte order mark too.
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInputError.at(
             path,
@@ -51,13 +52,8 @@ def read_text(path: Path | str) -> str:
 
 
 def _read_bytes(path: Path) -> bytes:
-    if not path.exists():
-        raise InvalidInputError.at(path, None, "no such file", hint="check the path")
-    if not path.is_file():
-        kind = "a directory" if path.is_dir() else "no regular file"
-        raise InvalidInputError.at(path, None, f"{kind}, not a prototxt", hint="name the file")
+    size_bytes = files.size_bytes(path, "prototxt")
     try:
-        size_bytes = path.stat().st_size
         if size_bytes > MAX_FILE_BYTES:
             with path.open("rb") as file:
                 start = file.read(1 << 16)
@@ -71,9 +67,7 @@ def _read_bytes(path: Path) -> bytes:
             )
         return path.read_bytes()
     except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be read ({error.strerror})", hint="check its permissions"
-        ) from None
+        raise files.unreadable(path, error) from None
 
 
 def looks_like_caffemodel(raw: bytes) -> bool:
@@ -149,11 +143,22 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
         raise InvalidInputError.at(
             path, None, f"cannot be parsed ({_cleaned(str(error))})", hint="check the file"
         ) from None
+    _check_required(net, path)
     if not any(len(getattr(net, field)) for field in _NET_FIELDS):
         raise InvalidInputError.at(
             path, None, "holds no layer", hint="check that this is a network, not a solver"
         )
     return net
+
+
+def _check_required(net: caffe.NetParameter, path: Path | str) -> None:
+    """Refuse a message without its required fields, which Python's parser lets pass."""
+    for layer in net.layer:
+        if not layer.IsInitialized():
+            # No other message of the schema requires anything.
+            raise InvalidInputError.at(
+                path, topology.place(layer), "clip_param lacks min or max", hint="give both"
+            )
 
 
 def _cleaned(message: str) -> str:

@@ -190,7 +190,7 @@ def test_other_kinds_of_file(tmp_path: Path, raw: bytes, problem: str) -> None:
 
 def test_missing_and_directory(tmp_path: Path) -> None:
     assert refused(tmp_path / "no") == f"{tmp_path / 'no'}: no such file; check the path"
-    assert "no regular file" in refused(tmp_path)
+    assert "a directory, not a caffemodel" in refused(tmp_path)
 
 
 def test_truncated_file_says_where(tmp_path: Path, weights: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from pibench import networks
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import prototxt, repair, shapes
+from pibench.networks import caffemodel, prototxt, repair, shapes
 
 GOOD = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }\n'
 NET = GOOD + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }\n'
@@ -244,3 +246,35 @@ def test_mutated_numbers_and_types_never_break_shapes_or_repairs(
             shapes.infer(load(text, "net.prototxt"), path="net.prototxt")
         except InvalidInputError as error:
             one_line(error)
+
+
+def test_a_byte_order_mark_is_stepped_over_as_caffe_does(tmp_path: Path) -> None:
+    path = tmp_path / "bom.prototxt"
+    path.write_bytes(b"\xef\xbb\xbf" + NET.encode())
+    assert prototxt.read(path) == prototxt.parse(NET, path)
+
+
+def test_required_fields_are_asked_for() -> None:
+    text = NET + 'layer { name: "c" type: "Clip" bottom: "data" top: "c" clip_param { max: 1 } }'
+    assert line_of(text) == "net.prototxt: layer 'c': clip_param lacks min or max; give both"
+
+
+def test_names_that_the_system_cannot_look_up(tmp_path: Path) -> None:
+    for name in ("x/" * 3000 + "net.prototxt", "a\0/net.prototxt"):
+        with pytest.raises(InvalidInputError, match="check the path"):
+            prototxt.read(name)
+        with pytest.raises(InvalidInputError, match="check the path"):
+            caffemodel.index(name)
+    (tmp_path / "net.prototxt").symlink_to("net.prototxt")
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        prototxt.read(tmp_path / "net.prototxt")
+
+
+def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "stat", denied)
+    for read in (prototxt.read, caffemodel.index):
+        with pytest.raises(InvalidInputError, match="Permission denied"):
+            read(tmp_path / "net.prototxt")
