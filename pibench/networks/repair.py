@@ -13,6 +13,7 @@ from pibench.errors import InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
 from pibench.networks import forks, legacy, outline, prototxt, topology
 from pibench.networks.shapes import DATA_TYPES
+from pibench.networks.shapes.conventions import cudnn_engines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,8 @@ def repair(
     """A copy of `net` that stock Caffe runs as a deployed network; what was done to it.
 
     First-generation layers become present ones (`order` as in `legacy.upgrade`), only the
-    test phase stays, data layers become inputs, what needs labels goes, the batch is 1.
+    test phase stays, no layer asks for cuDNN, data layers become inputs, what needs labels
+    goes, the batch is 1.
     Raises InvalidInputError for the form of 2013 and for a data layer of unknown size.
     """
     mended = caffe.NetParameter()
@@ -84,6 +86,7 @@ def repair(
     if mended.input:
         done.append("left the legacy 'input' as it is: stock Caffe reads it as an Input layer")
     done += _keep_test_phase(mended)
+    done += _drop_cudnn(mended)
     labels, sentences = _replace_data_layers(mended, path)
     done += sentences
     done += _drop_label_users(mended, labels)
@@ -110,6 +113,15 @@ def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
             done.append(f"took the phase rules off {topology.place(layer)}: every phase has it")
         kept.append(layer)
     _replace_layers(net, kept)
+    return done
+
+
+def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
+    done = []
+    for layer in net.layer:
+        for name in cudnn_engines(layer):
+            getattr(layer, name).ClearField("engine")
+            done.append(f"took 'engine: CUDNN' out of {topology.place(layer)}: it is for GPUs")
     return done
 
 

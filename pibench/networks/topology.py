@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pibench.errors import InvalidInputError
@@ -24,7 +25,7 @@ def layers(
     """The layers that `phase` runs; legacy `input` fields come as the Input layer they mean.
 
     Raises InvalidInputError for the first-generation `layers` and for `input` without a
-    matching shape. `path` names the network in errors.
+    matching shape, or a layer with both kinds of rules. `path` names the network in errors.
     """
     if net.layers:
         raise InvalidInputError.at(
@@ -33,6 +34,11 @@ def layers(
             f"holds {len(net.layers)} first-generation 'layers {{ }}'",
             hint="use --repair to turn them into 'layer { }'",
         )
+    for layer in net.layer:
+        if layer.include and layer.exclude:
+            raise InvalidInputError.at(
+                str(path), place(layer), "has include and exclude rules", hint="keep one kind"
+            )
     implied = implied_input(net, path)
     own = [layer for layer in net.layer if included(layer, net.state, phase)]
     return [implied, *own] if implied else own
@@ -65,54 +71,72 @@ def implied_input(net: caffe.NetParameter, path: object) -> caffe.LayerParameter
 
 
 def included(layer: caffe.LayerParameter, state: caffe.NetState, phase: Phase) -> bool:
-    """Whether a net in `phase`, at the level and stages of `state`, has this layer."""
+    """Whether a net in `phase`, at level 0 and the stages of `state`, has this layer."""
     if layer.include:
         return any(meets(rule, state, phase) for rule in layer.include)
     return not any(meets(rule, state, phase) for rule in layer.exclude)
 
 
 def meets(rule: caffe.NetStateRule, state: caffe.NetState, phase: Phase) -> bool:
-    """Whether every condition that `rule` sets holds."""
+    """Whether every condition that `rule` sets holds.
+
+    The level is 0: `caffe time` and pycaffe set it so, whatever the file says.
+    """
     if rule.HasField("phase") and rule.phase != caffe.Phase.Value(phase):
         return False
-    if rule.HasField("min_level") and state.level < rule.min_level:
+    if rule.HasField("min_level") and rule.min_level > 0:
         return False
-    if rule.HasField("max_level") and state.level > rule.max_level:
+    if rule.HasField("max_level") and rule.max_level < 0:
         return False
     stages = set(state.stage)
     return stages.issuperset(rule.stage) and stages.isdisjoint(rule.not_stage)
 
 
-def insert_splits(layers: list[caffe.LayerParameter]) -> list[caffe.LayerParameter]:
-    """`layers` as Caffe's Net really runs them: a Split behind every blob that is read twice.
+Source = tuple[int, int]
+"""What made a blob: the position of a layer, and which of its tops it is."""
+
+
+def readers(
+    layers: Sequence[caffe.LayerParameter],
+) -> tuple[dict[Source, int], list[list[Source]]]:
+    """How often each blob is read, and the source of each layer's bottoms.
 
     A blob counts anew each time a layer makes it, in place too. A loss weight on it is one
-    more reader. The layers given are left as they are.
+    more reader.
     """
-    readers: dict[tuple[int, int], int] = {}
-    sources: list[list[tuple[int, int]]] = []
-    made_by: dict[str, tuple[int, int]] = {}
+    counts: dict[Source, int] = {}
+    sources: list[list[Source]] = []
+    made_by: dict[str, Source] = {}
     for position, layer in enumerate(layers):
         sources.append([made_by[name] for name in layer.bottom])
         for source in sources[-1]:
-            readers[source] = readers.get(source, 0) + 1
+            counts[source] = counts.get(source, 0) + 1
         made_by.update({name: (position, index) for index, name in enumerate(layer.top)})
         for name, weight in zip(layer.top, layer.loss_weight, strict=False):
-            readers[made_by[name]] = readers.get(made_by[name], 0) + bool(weight)
+            counts[made_by[name]] = counts.get(made_by[name], 0) + bool(weight)
+    return counts, sources
+
+
+def insert_splits(layers: list[caffe.LayerParameter]) -> list[caffe.LayerParameter]:
+    """`layers` as Caffe's Net really runs them: a Split behind every blob that is read twice.
+
+    Blobs are counted as in `readers`. The layers given are left as they are.
+    """
+    readers_of, sources = readers(layers)
     handed_out: dict[tuple[int, int], int] = {}
     result: list[caffe.LayerParameter] = []
     for position, layer in enumerate(layers):
         renamed = caffe.LayerParameter()
         renamed.CopyFrom(layer)
         for index, source in enumerate(sources[position]):
-            if readers[source] > 1:
+            if readers_of[source] > 1:
                 count = handed_out.get(source, 0)
                 handed_out[source] = count + 1
                 renamed.bottom[index] = f"{_split_name(layers, source)}_{count}"
         result.append(renamed)
         for index in range(len(layer.top)):
-            if readers.get((position, index), 0) > 1:
-                result.append(_split(layers, (position, index), readers[position, index]))
+            if readers_of.get((position, index), 0) > 1:
+                result.append(_split(layers, (position, index), readers_of[position, index]))
     return result
 
 

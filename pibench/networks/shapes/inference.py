@@ -9,6 +9,7 @@ from types import MappingProxyType
 from pibench.errors import InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
 from pibench.networks import forks, topology
+from pibench.networks.shapes import conventions
 from pibench.networks.shapes.contract import (
     Layer,
     Made,
@@ -49,7 +50,7 @@ def infer(
     """The shapes of all blobs and parameters of `net` in `phase`.
 
     Raises InvalidInputError, naming `path` and the layer, where stock Caffe would abort:
-    unknown layer type, unknown or doubly made blob, shapes that do not fit.
+    unknown layer type, unknown or doubly made blob, shapes and counts that do not fit.
     """
     walk = _Walk(path)
     for layer in topology.layers(net, path, phase=phase):
@@ -58,6 +59,8 @@ def infer(
         raise InvalidInputError.at(
             str(path), None, f"no layer runs in phase {phase}", hint="check the include rules"
         )
+    if overwriter := conventions.overwriter(walk.layers):
+        raise walk.error(*overwriter)
     return Shapes(
         layers=tuple(walk.layers),
         bottoms=tuple(walk.bottoms),
@@ -86,9 +89,7 @@ class _Walk:
             bottoms = self._look_up(layer)
             tops, params = self._apply(layer, bottoms)
         except Refused as refused:
-            raise InvalidInputError.at(
-                str(self.path), topology.place(layer), refused.problem, hint=refused.hint
-            ) from None
+            raise self.error(layer, refused) from None
         self.layers.append(layer)
         self.bottoms.append(tuple(bottoms))
         self.tops.append(tuple(tops))
@@ -96,6 +97,12 @@ class _Walk:
         if params:
             self.params[layer.name] = tuple(params)
         self._count(layer, params)
+
+    def error(self, layer: Layer, refused: Refused) -> InvalidInputError:
+        """What was refused, with file and layer."""
+        return InvalidInputError.at(
+            str(self.path), topology.place(layer), refused.problem, hint=refused.hint
+        )
 
     def _look_up(self, layer: Layer) -> list[Shape]:
         for name in layer.bottom:
@@ -119,6 +126,9 @@ class _Walk:
             *((f"parameter {index}", shape) for index, shape in enumerate(params)),
         ):
             _check_size(name, shape)
+        conventions.check_counts(layer, len(params))
+        conventions.check_engines(layer)
+        conventions.check_in_place(layer, bottoms, tops)
         return tops, params
 
     def _count(self, layer: Layer, params: list[Shape]) -> None:
@@ -149,6 +159,10 @@ def _rule(layer: Layer) -> Rule:
 
 
 def _check_size(name: str, shape: Shape) -> None:
+    if len(shape) > conventions.MAX_AXES:
+        raise Refused(
+            f"'{name}' would have {len(shape)} axes", f"Caffe takes {conventions.MAX_AXES} at most"
+        )
     if any(dim <= 0 for dim in shape):
         raise Refused(f"'{name}' would measure {times(shape)}", "every dimension must be positive")
     if elements(shape) > MAX_ELEMENTS:

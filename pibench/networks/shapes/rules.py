@@ -57,7 +57,7 @@ RULES: dict[str, Rule] = {
     "Silence": Rule(nothing, (1, MANY), (0, 0)),
     "ArgMax": Rule(arg_max),
     "Softmax": Rule(softmax),
-    "SoftmaxWithLoss": Rule(loss, (2, 3), (1, 2)),
+    "SoftmaxWithLoss": Rule(loss, (2, 2), (1, 2)),
     "InfogainLoss": Rule(loss, (2, 3), (1, 2)),
     "SigmoidCrossEntropyLoss": Rule(loss, (2, 2), (1, 2)),
     "ContrastiveLoss": Rule(loss, (3, 3)),

@@ -19,6 +19,8 @@ def input_shapes(layer: Layer, _: list[Shape]) -> Made:
 def dummy_data(layer: Layer, _: list[Shape]) -> Made:
     param = layer.dummy_data_param
     shapes: list[Shape] = [tuple(shape.dim) for shape in param.shape]
+    if shapes and (param.num or param.channels or param.height or param.width):
+        raise Refused("shape and num, channels, height or width are given", "keep the shape")
     if not shapes:
         legacy = (param.num, param.channels, param.height, param.width)
         shapes = list(zip(*legacy, strict=False))

@@ -179,3 +179,18 @@ def test_a_clean_network_is_left_alone() -> None:
     mended, done = repair.repair(net, "alexnet")
     assert mended == net
     assert done == []
+
+
+def test_an_engine_for_gpus_goes_once_told() -> None:
+    text = (
+        'input: "data" input_dim: [1, 3, 8, 8]\n'
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" relu_param { engine: CUDNN } }'
+    )
+    with pytest.raises(InvalidInputError) as caught:
+        shapes.infer(prototxt.parse(text, "net"), path="net")
+    assert caught.value.line() == (
+        "net: layer 'r': engine: CUDNN in relu_param, for GPUs; use --repair to take it out"
+    )
+    net, done = repair.repair_text(text, "net")
+    assert "took 'engine: CUDNN' out of layer 'r': it is for GPUs" in done
+    assert "CUDNN" not in prototxt.write(net)

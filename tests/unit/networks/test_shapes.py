@@ -248,3 +248,73 @@ def test_batch_is_set_on_legacy_inputs_too() -> None:
     net = prototxt.parse('input: "a" input: "b" input_dim: [1, 3, 5, 5, 1, 3, 5, 5]', "n")
     repair.set_batch(net, 7)
     assert list(net.input_dim) == [7, 3, 5, 5, 7, 3, 5, 5]
+
+
+CONV = 'type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2'
+
+
+@pytest.mark.parametrize(
+    ("layers", "refusal"),
+    [
+        (
+            [CONV + " kernel_size: 1 bias_term: false } param { } param { }"],
+            "layer 'l1': 2 param for 1 parameter(s); take the last out",
+        ),
+        (
+            ['type: "ReLU" bottom: "data" top: "r" loss_weight: 1 loss_weight: 0'],
+            "layer 'l1': 2 loss_weight for 1 top(s); give one per top, or none",
+        ),
+        (
+            ['type: "ReLU" bottom: "data" top: "r" propagate_down: [true, false]'],
+            "layer 'l1': 2 propagate_down for 1 bottom(s); give one per bottom, or none",
+        ),
+        (
+            ['type: "ReLU" bottom: "data" top: "r" include { } exclude { }'],
+            "layer 'l1': has include and exclude rules; keep one kind",
+        ),
+        (
+            ['type: "Reshape" bottom: "data" top: "data" reshape_param { shape { dim: -1 } }'],
+            "layer 'l1': Reshape cannot work in place on 'data'; give its top another name",
+        ),
+        (
+            ['type: "InnerProduct" bottom: "data" top: "data" inner_product_param {num_output: 2}'],
+            "layer 'l1': works in place on 'data', but changes its shape; give its top",
+        ),
+        (
+            ['type: "TanH" bottom: "data" top: "t"', 'type: "ReLU" bottom: "data" top: "data"'],
+            "layer 'l2': works in place on 'data', which is read elsewhere too; give its top",
+        ),
+        (
+            ['type: "ReLU" bottom: "data" top: "data" loss_weight: 1',
+             'type: "ReLU" bottom: "data" top: "data"'],
+            "layer 'l2': works in place on 'data', which is read elsewhere too; give its top",
+        ),
+        (
+            ['type: "DummyData" top: "x" dummy_data_param { num: 1 shape { dim: 1 } }'],
+            "layer 'l1': shape and num, channels, height or width are given; keep the shape",
+        ),
+        (
+            ['type: "Input" top: "x" input_param { shape { dim: [' + "1," * 32 + "1] } }"],
+            "layer 'l1': 'x' would have 33 axes; Caffe takes 32 at most",
+        ),
+    ],
+)  # fmt: skip
+def test_what_caffe_asks_of_every_layer(layers: list[str], refusal: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        infer(*layers)
+    assert caught.value.line().startswith(f"net.prototxt: {refusal}")
+
+
+def test_in_place_after_in_place_and_a_branch_after_both_are_fine() -> None:
+    found = infer(
+        'type: "ReLU" bottom: "data" top: "data"',
+        'type: "TanH" bottom: "data" top: "data"',
+        'type: "Eltwise" bottom: "data" bottom: "data" top: "sum"',
+    )
+    assert found.blobs["sum"] == (2, 3, 8, 8)
+
+
+def test_levels_count_for_nothing_as_in_caffe_time() -> None:
+    text = 'type: "ReLU" bottom: "data" top: "r" include {{ {} }} }} state {{ level: 5'
+    assert "r" not in infer(text.format("min_level: 1")).blobs
+    assert "r" in infer(text.format("max_level: 1")).blobs

@@ -1,0 +1,73 @@
+"""What Caffe's Net asks of every layer, whatever its type; each function raises Refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from pibench.networks import topology
+from pibench.networks.shapes.contract import Layer, Refused, Shape
+
+MAX_AXES = 32
+"""Axes that a blob may have (kMaxBlobAxes)."""
+
+_CUDNN = 2
+"""The value of every layer's engine that only a Caffe for NVIDIA's GPUs has."""
+
+_NEVER_IN_PLACE = frozenset({"AbsVal", "Flatten", "Reshape", "Split"})
+_RENAME = "give its top another name"
+
+
+def check_counts(layer: Layer, params: int) -> None:
+    """Fields that go with each top, bottom or parameter; `params` is how many of these it has."""
+    for field, given, what, count in (
+        ("loss_weight", len(layer.loss_weight), "top", len(layer.top)),
+        ("propagate_down", len(layer.propagate_down), "bottom", len(layer.bottom)),
+    ):
+        if given not in (0, count):
+            raise Refused(f"{given} {field} for {count} {what}(s)", f"give one per {what}, or none")
+    if len(layer.param) > params:
+        raise Refused(
+            f"{len(layer.param)} param for {params} parameter(s)",
+            "take the last out (a layer without its bias has the weights alone)",
+        )
+
+
+def check_engines(layer: Layer) -> None:
+    """No layer may ask for cuDNN: Caffe was built without."""
+    for name in cudnn_engines(layer):
+        raise Refused(f"engine: CUDNN in {name}, for GPUs", "use --repair to take it out")
+
+
+def cudnn_engines(layer: Layer) -> list[str]:
+    """Names of the layer's messages that ask for cuDNN."""
+    return [
+        field.name
+        for field, value in layer.ListFields()
+        if field.name.endswith("_param") and getattr(value, "engine", None) == _CUDNN
+    ]
+
+
+def check_in_place(layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
+    """A layer that writes over what it reads must be able to, and keep the shape."""
+    for top, bottom, before, after in zip_longest(layer.top, layer.bottom, bottoms, tops):
+        if top is None or top != bottom:
+            continue
+        if layer.type in _NEVER_IN_PLACE:
+            raise Refused(f"{layer.type} cannot work in place on '{top}'", _RENAME)
+        if before != after:
+            raise Refused(f"works in place on '{top}', but changes its shape", _RENAME)
+
+
+def overwriter(layers: Sequence[Layer]) -> tuple[Layer, Refused] | None:
+    """The first layer that writes over a blob which is read elsewhere too, and its fault.
+
+    Caffe gives every reader a copy then, and takes the writing for a second source.
+    """
+    counts, sources = topology.readers(layers)
+    for layer, read in zip(layers, sources, strict=True):
+        for top, bottom, source in zip(layer.top, layer.bottom, read, strict=False):
+            if top == bottom and counts[source] > 1:
+                problem = f"works in place on '{top}', which is read elsewhere too"
+                return layer, Refused(problem, _RENAME)
+    return None
