@@ -10,28 +10,70 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from types import FrameType
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def main() -> NoReturn:
     """Run `pibench`; every failure is one line on standard error and an exit code."""
-    from pibench.cli.app import app
-    from pibench.errors import PibenchError
+    from pibench.cli import streams
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    streams.open_missing()
     warnings.showwarning = _show_warning
     try:
-        app(standalone_mode=True)
-    except PibenchError as error:
+        _end_alike()
+        from pibench.cli.app import app
+
+        sys.exit(app(standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        # While modules were still being imported.
+        _complain("interrupted")
+        sys.exit(130)
+    except Exception as error:
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    """Say on one line what went wrong; the exit code."""
+    from pibench import settings
+    from pibench.errors import ExitCode, PibenchError
+
+    if isinstance(error, PibenchError):
         _complain(error.line())
-        sys.exit(int(error.exit_code))
-    sys.exit(0)
+        return int(error.exit_code)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error, file=sys.stderr)
+        return int(ExitCode.INVALID_INPUT)
+    if said := getattr(error, "format_message", None):
+        # Typer carries its own copy of click or needs the real one: this holds for both.
+        path = getattr(getattr(error, "ctx", None), "command_path", "pibench")
+        _complain(f"{said().rstrip('.')}; see: {path} --help")
+        return int(ExitCode.INVALID_INPUT)
+    if settings.traceback_wanted():
+        raise error
+    _complain(
+        f"a fault of pibench itself: {type(error).__name__}: {error}; "
+        "PIBENCH_TRACEBACK=1 shows where"
+    )
+    return int(ExitCode.ENVIRONMENT)
 
 
 def _complain(line: str) -> None:
-    print(f"pibench: {' '.join(line.split())}", file=sys.stderr)
+    from pibench.report.plain import one_line
+
+    print(f"pibench: {one_line(line)}", file=sys.stderr)
+
+
+def _end_alike() -> None:
+    """TERM, and a terminal that is closed, end a run as Ctrl-C does; nohup still holds."""
+    for number in _ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """TERM ends a run as Ctrl-C does: children stopped, records kept."""
+    """Children are stopped and records kept; a second Ctrl-C does not cut that short."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -58,8 +58,9 @@ def list_networks(
 
         typer.echo(dumps(rows, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from pibench.report.terminal import console
 
     table = Table("network", "in the paper", "parameters", "file MB", "input", box=None)
     for column in table.columns[2:]:
@@ -72,7 +73,7 @@ def list_networks(
             f"{row['weights_file_mb']:.1f}",
             str(row["input_size"]),
         )
-    Console().print(table)
+    console().print(table)
 
 
 @app.command("show")

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from pibench.report.plain import one_line
+
 if TYPE_CHECKING:
     from pibench.records.schema import Record
     from pibench.targets.base import Progress as Said
@@ -47,12 +49,12 @@ class Progress:
     def step(self, said: str) -> None:
         """Something that is done once, such as building an image."""
         self._line(said)
-        self._bar.update(self._task, description=escape(said))
+        self._bar.update(self._task, description=escape(one_line(said)))
 
     def watched(self, said: Said) -> None:
         """Something that a target says on its way."""
         if said.work is None:
-            self._bar.update(self._task, description=said.said)
+            self._bar.update(self._task, description=escape(one_line(said.said)))
         elif said.said == "started":
             self._running.append(said.work.name)
             self._describe()
@@ -73,12 +75,12 @@ class Progress:
 
     def _describe(self) -> None:
         if self._running:
-            self._bar.update(self._task, description=escape(", ".join(self._running)))
+            self._bar.update(self._task, description=escape(one_line(", ".join(self._running))))
 
     def _line(self, text: str) -> None:
         if self._quiet:
             return
         if self._drawn:
-            self._bar.console.print(escape(text), highlight=False)
+            self._bar.console.print(escape(one_line(text)), highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print(one_line(text), file=sys.stderr, flush=True)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, cast
 
 from pibench import devices, networks
 from pibench.cli.progress import Progress
+from pibench.cli.streams import reader_may_leave
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.verdict import is_refused_allocation
-from pibench.errors import ExitCode, InvalidInputError
+from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
 from pibench.images.build import Builder
 from pibench.records.store import RecordStore, to_json
+from pibench.report.plain import one_line
 from pibench.report.terminal import print_records, print_reproduction
 from pibench.sweep.reference import Reference
 from pibench.sweep.run import Sweep
@@ -80,13 +82,27 @@ def run_networks(
     loaded = [networks.load(spec, weights=weights, batch=batch, repair=repair) for spec in specs]
     if weights is not None and options.protocol == "caffe-time":
         _say("the weights fit the network; caffe-time loads none (--protocol inference does)")
-    store = _store(out)
-    records = _sweep(loaded, options, store)
-    if as_json:
-        print(to_json(records))
-    else:
-        print_records(records)
+    if options.protocol == "caffe-time":
+        for network in loaded:
+            network.check_training_phase()
+    made: list[Record] = []
+    try:
+        records = _sweep(loaded, options, _store(out), made)
+    except EnvironmentFault:
+        # What there is, is worth its lines: the disk may be full after hours.
+        if made:
+            _show(made, as_json=as_json)
+        raise
+    _show(records, as_json=as_json)
     return _judge(records, loaded, require_fit=require_fit)
+
+
+def _show(records: Sequence[Record], *, as_json: bool) -> None:
+    with reader_may_leave():
+        if as_json:
+            print(to_json(records))
+        else:
+            print_records(records)
 
 
 def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit: bool) -> ExitCode:
@@ -95,7 +111,9 @@ def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit:
         said = record.evidence.fatal_message
         if record.verdict == "inconclusive" and said and not is_refused_allocation(said):
             place = network.source if network.source != "zoo" else network.name
-            raise InvalidInputError.at(place, None, f"Caffe refused it: {said}")
+            raise InvalidInputError.at(
+                place, None, f"Caffe refused it: {said}", hint=_way_out(record, said)
+            )
     verdicts = {record.verdict for record in records}
     if "inconclusive" in verdicts:
         return ExitCode.INCONCLUSIVE
@@ -104,11 +122,20 @@ def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit:
     return ExitCode.OK
 
 
+def _way_out(record: Record, said: str) -> str | None:
+    """What to do where Caffe cannot run a network backward, as `caffe time` does."""
+    backward = "Not Implemented" in said or "cannot backpropagate" in said
+    if backward and record.protocol == "caffe-time":
+        return "caffe time runs layers backward too; forward only: --protocol inference"
+    return None
+
+
 def reproduce_paper(only: str | None, options: Options, out: Path) -> ExitCode:
     """`pibench reproduce`: the paper's networks, its table beside ours, the claims' files."""
     loaded = [networks.load(name) for name in _paper_networks(only)]
     folder = _make_folder(out)
     store = RecordStore(folder / "records.jsonl")
+    store.prepare()
     made: list[Record] = []
     try:
         _sweep(loaded, options, store, made)
@@ -122,8 +149,9 @@ def reproduce_paper(only: str | None, options: Options, out: Path) -> ExitCode:
         if made:
             write_claims_json(claims, folder)
             write_claims_csv(claims, folder)
-    print_reproduction(claims, made)
-    print(f"\nwritten: {folder}/records.jsonl, claims.json, claims.csv")
+    with reader_may_leave():
+        print_reproduction(claims, made)
+        print(f"\nwritten: {folder}/records.jsonl, claims.json, claims.csv")
     return exit_code(claims)
 
 
@@ -197,7 +225,9 @@ def _store(out: Path | None) -> RecordStore | None:
             out, None, "is a directory", hint="name a file: --out records.jsonl"
         )
     _make_folder(out.parent)
-    return RecordStore(out)
+    store = RecordStore(out)
+    store.prepare()
+    return store
 
 
 def _make_folder(folder: Path) -> Path:
@@ -214,4 +244,4 @@ def _make_folder(folder: Path) -> Path:
 
 
 def _say(line: str) -> None:
-    print(f"pibench: {line}", file=sys.stderr)
+    print(f"pibench: {one_line(line)}", file=sys.stderr)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pibench.networks import caffe_pb2 as caffe
 
 MAX_BATCH = 65536
+LONGEST_NAME = 200
+LONGEST_SLUG = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,11 @@ class Network:
     """What was changed in the file, one sentence each."""
 
     @property
+    def file_name(self) -> str:
+        """The prototxt's name without its folder, fit for a record; "zoo" for the zoo's."""
+        return "zoo" if self.source == "zoo" else _label(Path(self.source).name)
+
+    @property
     def paper_row(self) -> int | None:
         """Row among the paper's 15 that ran."""
         return self.entry.paper_row if self.entry else None
@@ -54,7 +61,20 @@ class Network:
     @cached_property
     def shapes(self) -> shapes.Shapes:
         """Shapes of all blobs and parameters in the test phase."""
-        return shapes.infer(self.net, path=self.source if self.entry is None else self.name)
+        return shapes.infer(self.net, path=self._place)
+
+    @property
+    def _place(self) -> str:
+        """What errors call it."""
+        return self.source if self.entry is None else self.name
+
+    def check_training_phase(self) -> None:
+        """Make sure that `caffe time` can run it, which sets up the training phase.
+
+        Raises InvalidInputError as `load` does for the test phase.
+        """
+        if any(layer.include or layer.exclude for layer in self.net.layer):
+            shapes.infer(self.net, path=self._place, phase="TRAIN")
 
     @property
     def parameter_count(self) -> int:
@@ -129,7 +149,7 @@ def _from_file(path: str, *, repair: bool) -> Network:
         net = prototxt.parse(text, path)
     stem = Path(path).stem
     return Network(
-        name=net.name or stem,
+        name=_label(net.name or stem),
         slug=slug_of(stem),
         source=path,
         entry=None,
@@ -139,9 +159,15 @@ def _from_file(path: str, *, repair: bool) -> Network:
     )
 
 
+def _label(name: str) -> str:
+    """A name as records take it: bytes that are no text replaced, and of bearable length."""
+    text = name.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 3]}..."
+
+
 def slug_of(name: str) -> str:
     """`name` in lower case with hyphens for all but letters, digits and dots."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "network"
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:LONGEST_SLUG] or "network"
 
 
 def export(name: str, directory: Path | str, *, weights: bool = False, seed: int = 0) -> list[Path]:

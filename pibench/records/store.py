@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,23 @@ class RecordStore:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+
+    def prepare(self) -> None:
+        """Make sure, before a run of hours, that records can be written; makes the file.
+
+        Raises InvalidInputError for what is no file or may not be written.
+        """
+        try:
+            with _locked(self.path) as descriptor:
+                regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        except OSError as error:
+            raise InvalidInputError.at(
+                self.path, None, f"cannot be written ({error.strerror})", hint="give another file"
+            ) from None
+        if not regular:
+            raise InvalidInputError.at(
+                self.path, None, "no regular file", hint="name a file: records.jsonl"
+            )
 
     def append(self, record: Record) -> None:
         """Write the record on a line of its own and wait until the disk has it.

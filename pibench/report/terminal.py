@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pibench import devices
 from pibench.crosscheck.claims import Claim, summary
+from pibench.report.plain import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,13 +34,19 @@ MARKS: Final = {True: "=", False: "!", None: "?"}
 STYLES: Final = {True: "green", False: "bold red", None: "yellow"}
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller; Rich would end the program with 1, a disagreement here."""
+        raise BrokenPipeError
+
+
 def console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
     """A console for the tables; standard output if no file is given.
 
     `width` is in columns; None takes the terminal's, or 80 where there is none.
     """
     # Highlighting would colour every digit, emoji would eat ":names:" in colons.
-    return Console(file=file, width=width, highlight=False, emoji=False, markup=False)
+    return _Console(file=file, width=width, highlight=False, emoji=False, markup=False)
 
 
 def print_reproduction(
@@ -181,12 +188,7 @@ def evidence_in_a_word(record: Record) -> str:
 
 def printable(text: str) -> Text:
     """Text as it is, with no markup in it; what would steer the terminal is written out."""
-    return Text(
-        "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-            for char in text
-        )
-    )
+    return Text(visible(text))
 
 
 def _print_notes(claims: Iterable[Claim], to: Console) -> None:

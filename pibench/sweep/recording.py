@@ -58,7 +58,7 @@ def record_of(
     return Record(
         network=network.name,
         network_sha256=network.sha256,
-        network_source="zoo" if network.source == "zoo" else Path(network.source).name,
+        network_source=network.file_name,
         parameter_count=network.parameter_count,
         weights_file_bytes=network.weights_file_bytes,
         weights_sha256=_weights_sha256(work.weights),

@@ -50,9 +50,12 @@ class Sweep:
             network = networks[int(outcome.work.id)]
             record = record_of(network, outcome, context, self._reference_peak(outcome, context))
             records[outcome.work.id] = record
-            if self.store is not None:
-                self.store.append(record)
-            self.finished(record)
+            try:
+                if self.store is not None:
+                    self.store.append(record)
+            finally:
+                # Also where it could not be written: it is all that is left of the run.
+                self.finished(record)
 
         self.target.run(works, observe, self.watched)
         return [records[work.id] for work in works]

@@ -1,0 +1,219 @@
+"""One line, the right exit code and nothing lost, whatever surrounds the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pibench import cli, networks
+from pibench.cli import running
+from pibench.cli.streams import reader_may_leave
+from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.records.schema import Record
+from pibench.records.store import RecordStore
+from pibench.report.plain import LONGEST, one_line
+
+RELU = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" } '
+NET = 'input: "data" input_dim: [1, 3, 8, 8] ' + RELU
+
+
+def pibench(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pibench", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "NIN", "--batch", "x"], "--batch"),
+        (["run", "NIN", "--jobs", "0"], "--jobs"),
+        (["run"], "Missing argument"),
+        (["nonsense"], "nonsense"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_a_wrong_call_is_one_line_that_points_to_the_help(arguments: list[str], said: str) -> None:
+    done = pibench(*arguments, stdout=subprocess.DEVNULL)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("pibench: ")
+    assert said in line
+    assert line.endswith("--help")
+    assert done.returncode == 2
+
+
+def test_no_arguments_print_the_help() -> None:
+    done = pibench(stdout=subprocess.PIPE)
+    assert "reproduce" in done.stderr + done.stdout
+    assert done.returncode == 2
+
+
+def test_a_fault_of_our_own_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PIBENCH_TRACEBACK", raising=False)
+    assert cli._explain(KeyError("weights\n")) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pibench: a fault of pibench itself: KeyError")
+    monkeypatch.setenv("PIBENCH_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        cli._explain(KeyError("weights"))
+
+
+def test_names_cannot_steer_the_terminal() -> None:
+    assert one_line("a\n b\x1b[31m\u202e") == "a b\\x1b[31m\\u202e"
+    done = pibench("run", "no\x1b[31m\nsuch.prototxt", stdout=subprocess.DEVNULL)
+    assert done.stderr == ("pibench: no\\x1b[31m such.prototxt: no such file; check the path\n")
+
+
+def test_a_line_is_not_endless_and_keeps_its_hint() -> None:
+    line = one_line("x" * 100_000 + "; check the path")
+    assert len(line) <= LONGEST
+    assert line.endswith("; check the path")
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
+def test_closed_streams_change_nothing(closed: tuple[int, ...], tmp_path: Path) -> None:
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    path = tmp_path / "net.prototxt"
+    path.write_text(NET)
+    command = [sys.executable, "-m", "pibench", "networks", "show", str(path)]
+    assert subprocess.run(command, preexec_fn=close, check=False).returncode == 0
+    assert path.read_text() == NET
+
+
+def test_a_name_that_the_locale_cannot_print(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text('name: "été" ' + NET, encoding="utf-8")
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = pibench("networks", "show", str(path), env=env, stdout=subprocess.PIPE)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_a_second_interruption_does_not_cut_the_first_short() -> None:
+    code = """if True:
+        import os, signal, time
+        from pibench import cli
+        cli._end_alike()
+        try:
+            try:
+                os.kill(os.getpid(), signal.SIGHUP)
+                time.sleep(5)
+            except KeyboardInterrupt:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.1)
+                print("cleared up")
+        except KeyboardInterrupt:
+            print("cut short")
+    """
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert done.stdout == "cleared up\n"
+
+
+def test_nohup_holds() -> None:
+    code = (
+        "import signal; from pibench import cli; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+        "cli._end_alike(); print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, text=True) == "True\n"
+
+
+def test_a_reader_that_leaves_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writing, "w"))
+    with reader_may_leave():
+        print("x" * 100_000)
+    with reader_may_leave():
+        print("and more")
+    sys.stdout.close()
+
+
+def test_records_that_could_not_be_written_are_refused_before_the_run(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for path, said in (
+        (Path(os.devnull), "no regular file"),
+        (tmp_path / "pipe", "no regular file"),
+        (tmp_path / "loop", "cannot be written"),
+        (tmp_path / ("x" * 300), "cannot be written"),
+    ):
+        with pytest.raises(InvalidInputError, match=said):
+            RecordStore(path).prepare()
+
+
+def test_preparing_leaves_what_was_recorded(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text("garbage\ntorn")
+    RecordStore(tmp_path / "r.jsonl").prepare()
+    assert (tmp_path / "r.jsonl").read_text() == "garbage\ntorn"
+
+
+def test_a_cache_that_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pibench import settings
+
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", "~nobody-of-this-name/x")
+    with pytest.raises(EnvironmentFault, match="PIBENCH_CACHE_DIR=~nobody"):
+        settings.cache_dir()
+
+
+def test_names_of_files_and_networks_fit_for_a_record(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.prototxt")
+    path.write_text(NET)
+    assert networks.load(str(path)).file_name == "caf?.prototxt"
+    path.write_text(f'name: "{"n" * 5000}" ' + NET)
+    assert len(networks.load(str(path)).name) == 200
+
+
+def test_what_only_training_has_is_checked_for_caffe_time(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(NET + 'layer { name: "t" type: "Python" top: "t" include { phase: TRAIN } }')
+    loaded = networks.load(str(path))
+    with pytest.raises(InvalidInputError, match="layer 't': layer type Python is not supported"):
+        loaded.check_training_phase()
+    path.write_text(NET)
+    networks.load(str(path)).check_training_phase()
+
+
+def a_record() -> Record:
+    text = Path(__file__).parent.parent / "records" / "record-1.0.json"
+    return Record.model_validate_json(text.read_text())
+
+
+def test_what_was_made_is_shown_where_it_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def full(_: object, __: object, ___: object, made: list[Record]) -> None:
+        made.append(a_record())
+        raise EnvironmentFault("the disk is full")
+
+    monkeypatch.setattr(running, "_sweep", full)
+    with pytest.raises(EnvironmentFault, match="the disk is full"):
+        running.run_networks(
+            ["NIN"], running.Options(target="twin"), weights=None, batch=None, repair=False,
+            out=tmp_path / "r.jsonl", require_fit=False, as_json=True,
+        )  # fmt: skip
+    assert a_record().record_id in capsys.readouterr().out
+
+
+def test_the_way_out_of_a_layer_without_backward_pass() -> None:
+    record = a_record().model_copy(update={"protocol": "caffe-time"})
+    hint = running._way_out(record, "argmax_layer.hpp:67] Not Implemented Yet")
+    assert hint is not None
+    assert "--protocol inference" in hint
+    assert running._way_out(record, "net.cpp:1] Check failed") is None
