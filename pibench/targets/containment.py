@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 from pibench.errors import EnvironmentFault
 from pibench.process import run
@@ -13,20 +12,19 @@ from pibench.process import run
 _PROBE_DEADLINE_S = 10.0
 
 
-def contained(argv: Sequence[str], *, readable: Sequence[Path]) -> list[str]:
-    """The command line behind bwrap: no network, nothing writable but an empty /tmp.
+def contained(argv: Sequence[str]) -> list[str]:
+    """The command line behind bwrap: no network, and nothing that can be written to.
 
     Without a working bwrap (not installed, or user namespaces switched off)
     the command line as it is: it still runs as an own process with the
-    user's rights. `readable` are the folders that stay visible under /tmp.
+    user's rights.
     """
     if not available():
         return list(argv)
     return [
         "bwrap",
         *("--unshare-net", "--unshare-ipc", "--die-with-parent", "--new-session"),
-        *("--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108
-        *(part for path in readable for part in ("--ro-bind-try", str(path), str(path))),
+        *("--ro-bind", "/", "/", "--dev", "/dev"),
         "--",
         *argv,
     ]

@@ -19,7 +19,6 @@ from typing import IO, TYPE_CHECKING, Any
 import psutil
 
 from pibench.errors import EnvironmentFault
-from pibench.images import store
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.process import run, running
@@ -96,11 +95,7 @@ class LocalTarget:
 
     def _probe(self, job: Path, session: _Session) -> str | None:
         """Run one probe to its end; how it died, or None if it did not."""
-        argv = contained(
-            [sys.executable, "-I", str(job.parent / "probe.py"), str(job)],
-            # The job, this Python, and the images, wherever the user keeps them.
-            readable=[job.parent, Path(sys.base_prefix), Path(sys.prefix), store.folder()],
-        )
+        argv = contained([sys.executable, "-I", str(job.parent / "probe.py"), str(job)])
         with running(argv, stdout=subprocess.PIPE) as probe:
             assert probe.stdout is not None  # noqa: S101
             return _listen(probe, probe.stdout, session)
