@@ -108,10 +108,10 @@ def _mirror() -> Finding:
 
 def _disk() -> Finding:
     folder = settings.cache_dir()
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    existing = next(parent for parent in (folder, *folder.parents) if _in_reach(parent))
     free = shutil.disk_usage(existing).free
-    built = any(image.kind == "vm" for image in store.images())
-    enough = (free >= DISK_NEEDED_BYTES or built) and os.access(existing, os.W_OK)
+    usable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    enough = usable and (free >= DISK_NEEDED_BYTES or "vm" in _built_kinds())
     return Finding(
         name="cache",
         state="ok" if enough else "missing",
@@ -120,6 +120,22 @@ def _disk() -> Finding:
         if enough
         else f"{DISK_NEEDED_BYTES >> 30} GiB in a directory that you may write: PIBENCH_CACHE_DIR",
     )
+
+
+def _in_reach(path: Path) -> bool:
+    """Whether the path exists and may be looked at."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _built_kinds() -> list[str]:
+    """Kinds of the images in the cache; none where it may not be looked into."""
+    try:
+        return sorted({image.kind for image in store.images()})
+    except OSError:
+        return []
 
 
 def _memory() -> Finding:
@@ -152,7 +168,7 @@ def _containment() -> Finding:
 
 
 def _images() -> list[Finding]:
-    built = sorted({image.kind for image in store.images()})
+    built = _built_kinds()
     return [
         Finding(
             name="images",

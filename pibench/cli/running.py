@@ -220,10 +220,6 @@ def make_target(options: Options, device: Device, builder: Builder) -> Target:
 def _store(out: Path | None) -> RecordStore | None:
     if out is None:
         return None
-    if out.is_dir():
-        raise InvalidInputError.at(
-            out, None, "is a directory", hint="name a file: --out records.jsonl"
-        )
     _make_folder(out.parent)
     store = RecordStore(out)
     store.prepare()

@@ -17,6 +17,8 @@ from pibench.images.recipe import file_sha256
 
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
+_LEFT = "~"
+"""Behind the name of a partial folder that a new build found, with that build's process id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +70,8 @@ def ensure(
         image = find(kind, key)
         if image is not None:
             return image, False
-        # We hold this name's lock: whatever partial there is has no owner left.
-        for leftover in base.glob(f"{_PARTIAL}{name}"):
-            shutil.rmtree(leftover)
         partial = base / f"{_PARTIAL}{name}"
+        _sweep(partial)
         try:
             (partial / "content").mkdir(parents=True)
             (partial / "work").mkdir()
@@ -92,6 +92,18 @@ def ensure(
     if image is None:
         raise EnvironmentFault(f"the image {kind} vanished while it was built")
     return image, True
+
+
+def _sweep(partial: Path) -> None:
+    """Take away what builds of this name left that were killed; we hold its lock.
+
+    What they had started may still write into the folder: it keeps that, under
+    another name, and the next build or prune takes the rest.
+    """
+    if partial.exists():
+        partial.rename(partial.with_name(f"{partial.name}{_LEFT}{os.getpid()}"))
+    for leftover in partial.parent.glob(f"{partial.name}{_LEFT}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def images() -> Iterator[Image]:
@@ -117,7 +129,7 @@ def prune(keep: set[tuple[str, str]]) -> list[Path]:
     removed: list[Path] = []
     kept_names = {f"{kind}-{key[:16]}" for kind, key in keep}
     for path in sorted(folder().iterdir()) if folder().is_dir() else []:
-        name = path.name.removeprefix(_PARTIAL)
+        name = path.name.removeprefix(_PARTIAL).partition(_LEFT)[0]
         if not path.is_dir() or (name in kept_names and name == path.name):
             continue
         lock = FileLock(folder() / f"{name}.lock")

@@ -43,17 +43,18 @@ class RecordStore:
 
         Raises InvalidInputError for what is no file or may not be written.
         """
+        hint = "name a file: --out records.jsonl"
         try:
             with _locked(self.path) as descriptor:
                 regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        except IsADirectoryError:
+            raise InvalidInputError.at(self.path, None, "is a directory", hint=hint) from None
         except OSError as error:
             raise InvalidInputError.at(
                 self.path, None, f"cannot be written ({error.strerror})", hint="give another file"
             ) from None
         if not regular:
-            raise InvalidInputError.at(
-                self.path, None, "no regular file", hint="name a file: records.jsonl"
-            )
+            raise InvalidInputError.at(self.path, None, "no regular file", hint=hint)
 
     def append(self, record: Record) -> None:
         """Write the record on a line of its own and wait until the disk has it.

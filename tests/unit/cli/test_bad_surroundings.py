@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pibench import cli, networks
+from pibench import cli, diagnosis, networks
 from pibench.cli import running
 from pibench.cli.streams import reader_may_leave
 from pibench.errors import EnvironmentFault, InvalidInputError
@@ -149,6 +149,7 @@ def test_records_that_could_not_be_written_are_refused_before_the_run(tmp_path: 
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     for path, said in (
+        (tmp_path, "is a directory"),
         (Path(os.devnull), "no regular file"),
         (tmp_path / "pipe", "no regular file"),
         (tmp_path / "loop", "cannot be written"),
@@ -217,3 +218,20 @@ def test_the_way_out_of_a_layer_without_backward_pass() -> None:
     assert hint is not None
     assert "--protocol inference" in hint
     assert running._way_out(record, "net.cpp:1] Check failed") is None
+
+
+def test_the_doctor_looks_past_a_cache_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "file"))
+    found = {finding.name: finding for finding in diagnosis.diagnose().findings}
+    assert found["cache"].state == "missing"
+
+    def denied(_: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(diagnosis.Path, "exists", denied)
+    assert not diagnosis._in_reach(tmp_path)
+    monkeypatch.setattr(diagnosis.store, "images", lambda: denied(tmp_path))
+    assert diagnosis._built_kinds() == []

@@ -191,6 +191,31 @@ def test_a_folder_without_a_whole_manifest_is_no_image(manifest: str) -> None:
     assert ensure().content_sha256 == image.content_sha256
 
 
+def test_a_dead_builders_child_that_still_writes_disturbs_no_build(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = cache / "images" / f".partial-vm-{KEY[:16]}"
+    (partial / "content").mkdir(parents=True)
+    monkeypatch.setattr(store.os, "getpid", lambda: 7)
+    real = store.shutil.rmtree
+
+    def refilled(path: Path, ignore_errors: bool = False) -> None:
+        if "~" in path.name:
+            # Directory not empty: an error that rmtree itself meets and passes over.
+            assert ignore_errors
+            return
+        real(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(store.shutil, "rmtree", refilled)
+    image, built = store.ensure("vm", KEY, "1" * 64, lambda _, __: None)
+    assert built
+    assert list(image.content.iterdir()) == []
+    left = partial.with_name(f"{partial.name}~7")
+    assert left.exists()
+    monkeypatch.setattr(store.shutil, "rmtree", real)
+    assert store.prune({("vm", KEY)}) == [left]
+
+
 def test_a_partial_is_no_image_even_when_its_manifest_is_written(cache: Path) -> None:
     image = ensure()
     image.path.rename(cache / "images" / f".partial-{image.path.name}")
