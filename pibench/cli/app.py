@@ -80,7 +80,10 @@ class ProtocolName(StrEnum):
 
 
 Target = Annotated[TargetName, typer.Option(help="Where to run.")]
-Machine = Annotated[MachineName, typer.Option(help="The emulated machine of target vm.")]
+Machine = Annotated[
+    MachineName | None,
+    typer.Option(help="The emulated machine of target vm. Default: virt.", show_default=False),
+]
 Compute = Annotated[
     ComputeName | None,
     typer.Option(
@@ -124,7 +127,7 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="The device to judge for.")] = "rpi3b",
     target: Target = TargetName.VM,
-    machine: Machine = MachineName.VIRT,
+    machine: Machine = None,
     protocol: Annotated[
         ProtocolName,
         typer.Option(help="caffe-time: the paper's, forward and backward. inference: forward."),
@@ -163,7 +166,7 @@ def run(
             Options(
                 device=device,
                 target=target.value,
-                machine=machine.value,
+                machine=machine.value if machine else None,
                 protocol=protocol.value,
                 compute=compute.value if compute else None,
                 repeats=repeats,
@@ -185,7 +188,7 @@ def run(
 @app.command()
 def reproduce(
     target: Target = TargetName.VM,
-    machine: Machine = MachineName.VIRT,
+    machine: Machine = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -208,7 +211,7 @@ def reproduce(
 
     options = Options(
         target=target.value,
-        machine=machine.value,
+        machine=machine.value if machine else None,
         compute=compute.value if compute else None,
         jobs=jobs,
         quiet=quiet,

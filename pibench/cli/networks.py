@@ -104,6 +104,11 @@ def export(
         bool, typer.Option("--weights", help="Write seeded random weights too.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
+    batch: Annotated[int | None, typer.Option(help="Batch size to put in.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend a file made for another Caffe.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over files of that name.")] = False,
 ) -> None:
     """Write a network's prototxt, and on request weights of the published size.
 
@@ -111,5 +116,7 @@ def export(
     """
     from pibench import networks
 
-    for path in networks.export(name, directory, weights=weights, seed=seed):
+    for path in networks.export(
+        name, directory, weights=weights, seed=seed, batch=batch, repair=repair, force=force
+    ):
         typer.echo(str(path))

@@ -38,7 +38,7 @@ class Options:
 
     device: str = "rpi3b"
     target: str = "vm"
-    machine: str = "virt"
+    machine: str | None = None
     protocol: str = "caffe-time"
     compute: str | None = None
     repeats: int = 5
@@ -80,6 +80,9 @@ def run_networks(
             hint="run them one at a time",
         )
     loaded = [networks.load(spec, weights=weights, batch=batch, repair=repair) for spec in specs]
+    for network in loaded:
+        for sentence in network.repairs:
+            _say(f"{network.source}: repaired: {sentence}")
     if weights is not None and options.protocol == "caffe-time":
         _say("the weights fit the network; caffe-time loads none (--protocol inference does)")
     if options.protocol == "caffe-time":
@@ -209,11 +212,16 @@ def _sweep(
 
 def make_target(options: Options, device: Device, builder: Builder) -> Target:
     """The target of that name."""
+    if options.machine is not None and options.target != "vm":
+        raise InvalidInputError(
+            f"--machine {options.machine} belongs to target vm, not to {options.target}",
+            hint="leave one of the two out",
+        )
     if options.target == "twin":
         return TwinTarget(builder)
     if options.target == "native":
         return NativeTarget()
-    machine = cast("Machine", options.machine)
+    machine = cast("Machine", options.machine or "virt")
     return VmTarget(device, builder, machine=machine, machines_at_once=options.jobs)
 
 

@@ -113,7 +113,13 @@ def load_lock() -> Lock:
 
 def write_lock(packages: Mapping[Architecture, Sequence[LockedPackage]]) -> Path:
     """Write the lock beside the recipe, sorted, and return its path."""
-    path = asset("docker/rootfs.toml").with_name("rootfs.lock.json")
+    recipe = asset("docker/rootfs.toml")
+    if "_assets" in recipe.parts:
+        raise EnvironmentFault(
+            "a lock is written into a checkout, and this pibench is installed from a wheel",
+            hint="clone the repository and run make setup there",
+        )
+    path = recipe.with_name("rootfs.lock.json")
     content = {
         arch: [{"name": p.name, "version": p.version, "sha256": p.sha256} for p in sorted(entries)]
         for arch, entries in packages.items()

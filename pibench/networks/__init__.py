@@ -52,11 +52,22 @@ def find(name: str) -> ZooEntry:
     return catalog.find(name)
 
 
-def export(name: str, directory: Path | str, *, weights: bool = False, seed: int = 0) -> list[Path]:
+def export(
+    name: str,
+    directory: Path | str,
+    *,
+    weights: bool = False,
+    seed: int = 0,
+    batch: int | None = None,
+    repair: bool = False,
+    force: bool = False,
+) -> list[Path]:
     """Write the prototxt (and seeded weights) of a network into `directory`; the paths.
 
     See `pibench.networks.network.export`. Raises InvalidInputError.
     """
     from pibench.networks import network
 
-    return network.export(name, directory, weights=weights, seed=seed)
+    return network.export(
+        name, directory, weights=weights, seed=seed, batch=batch, repair=repair, force=force
+    )

@@ -170,24 +170,40 @@ def slug_of(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:LONGEST_SLUG] or "network"
 
 
-def export(name: str, directory: Path | str, *, weights: bool = False, seed: int = 0) -> list[Path]:
+def export(
+    name: str,
+    directory: Path | str,
+    *,
+    weights: bool = False,
+    seed: int = 0,
+    batch: int | None = None,
+    repair: bool = False,
+    force: bool = False,
+) -> list[Path]:
     """Write SLUG.prototxt, and with `weights` SLUG.caffemodel, into `directory`; the paths.
+
+    What is there already is written over only with `force`: it may be somebody's
+    trained weights.
 
     The weights are random, the same for the same seed, and say so in their name; they
     have the size of the published file. Raises InvalidInputError.
     """
-    network = load(name)
+    network = load(name, batch=batch, repair=repair)
     directory = Path(directory)
     text_path = directory / f"{network.slug}.prototxt"
-    written = [text_path]
+    weights_path = directory / f"{network.slug}.caffemodel"
+    written = [text_path, weights_path] if weights else [text_path]
+    for path in written:
+        if path.exists() and not force:
+            raise InvalidInputError.at(
+                path, None, "is there already", hint="name another directory, or add --force"
+            )
     try:
         directory.mkdir(parents=True, exist_ok=True)
         text_path.write_text(network.prototxt, encoding="utf-8")
         if weights:
             stored = network.entry.build_for_weights() if network.entry else network.net
-            weights_path = directory / f"{network.slug}.caffemodel"
             caffemodel.write_seeded(stored, weights_path, seed)
-            written.append(weights_path)
     except OSError as error:
         raise InvalidInputError.at(
             directory, None, f"cannot be written ({error.strerror})", hint="give another directory"

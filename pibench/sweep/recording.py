@@ -84,7 +84,8 @@ def record_of(
         provenance={
             "parameter_count": Provenance(kind="computed", reason="from the network's shapes"),
             "weights_file_bytes": Provenance(
-                kind="computed", reason="the size of the network's caffemodel"
+                kind="computed",
+                reason="the size of its caffemodel, from the shapes; no file was read",
             ),
             "headroom_bytes": decision.headroom_provenance,
             **memory.provenance,
@@ -170,11 +171,14 @@ def _memory(result: dict[str, Any], decision: Decision, context: Context) -> _Me
     peak = result.get("peak_rss_bytes")
     baseline_run = result.get("baseline") or {}
     baseline = baseline_run.get("peak_rss_bytes") if baseline_run.get("exit_status") == 0 else None
-    network = peak - baseline if peak is not None and baseline is not None else None
+    # A process that was stopped early may not even have loaded its libraries.
+    network = None
+    if peak is not None and baseline is not None and peak >= baseline:
+        network = peak - baseline
     no_baseline = Provenance(
         kind="unavailable", reason="the program did not run through without a network"
     )
-    lost = Provenance(kind="unavailable", reason="peak or baseline is unavailable")
+    lost = Provenance(kind="unavailable", reason="there is no baseline, or no peak above it")
     return _Memory(
         peak_bytes=peak,
         baseline_bytes=baseline,
@@ -186,7 +190,9 @@ def _memory(result: dict[str, Any], decision: Decision, context: Context) -> _Me
             )
             if baseline is not None
             else no_baseline,
-            "network_rss_bytes": Provenance(kind=kind, reason=decision.peak_provenance.reason)
+            "network_rss_bytes": Provenance(
+                kind=kind, reason=f"peak less baseline; {decision.peak_provenance.reason}"
+            )
             if network is not None
             else lost,
         },
@@ -211,7 +217,10 @@ def _times(network: Network, outcome: Outcome, context: Context) -> _Times:
     kind = KIND_BY_TARGET[context.target.name]
     timed = Provenance(kind=kind, reason=EMULATED_TIME if kind == "emulated" else "")
     if "inference" in result:
-        return _inference_times(result["inference"], kind, timed)
+        drawn = network.weights is None
+        return _inference_times(
+            result["inference"], kind, timed, drawn_seed=outcome.work.seed if drawn else None
+        )
     totals = result["caffe_time"]["totals"]
     layers = _caffe_time_layers(network, result["caffe_time"]["layers"])
     unread = Provenance(kind="unavailable", reason="caffe time's log held no such line")
@@ -235,7 +244,15 @@ def _why_no_times(outcome: Outcome) -> str | None:
     return None
 
 
-def _inference_times(inference: dict[str, Any], kind: Any, timed: Provenance) -> _Times:
+def _inference_times(
+    inference: dict[str, Any], kind: Any, timed: Provenance, *, drawn_seed: int | None
+) -> _Times:
+    """Times and outputs; `drawn_seed` is the seed of weights that are nobody's."""
+    of_weights = (
+        "with the weights given"
+        if drawn_seed is None
+        else f"with seeded random weights (seed {drawn_seed}): the values classify nothing"
+    )
     outputs = tuple(
         OutputBlob(
             name=blob["name"],
@@ -255,7 +272,7 @@ def _inference_times(inference: dict[str, Any], kind: Any, timed: Provenance) ->
         provenance={
             "latency_ms": timed,
             "layers": timed,
-            "outputs": Provenance(kind=kind)
+            "outputs": Provenance(kind=kind, reason=of_weights)
             if outputs
             else Provenance(kind="unavailable", reason="the network has no output blob"),
         },

@@ -231,3 +231,9 @@ def test_memory_that_was_refused_is_no_fault_of_the_model(
 ) -> None:
     assert judged(REFUSED, "inconclusive", make_record) == ExitCode.INCONCLUSIVE
     assert judged(REFUSED, "no-fit", make_record) == ExitCode.OK
+
+
+def test_a_machine_goes_with_the_emulated_target_only(pibench: Run) -> None:
+    done = pibench("run", "nin", "--target", "twin", "--machine", "raspi3b")
+    assert done.returncode == 2
+    assert "--machine raspi3b belongs to target vm" in done.stderr

@@ -114,3 +114,13 @@ def test_show_and_export_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["list", "show", "export"])
 def test_every_help_has_an_example(command: str) -> None:
     assert "Example: pibench networks" in CliRunner().invoke(app, [command, "--help"]).stdout
+
+
+def test_an_export_writes_over_nothing_unless_told_to(tmp_path: Path) -> None:
+    (tmp_path / "nin.caffemodel").write_bytes(b"trained for weeks")
+    with pytest.raises(InvalidInputError, match=r"nin\.caffemodel: is there already"):
+        networks.export("NIN", tmp_path, weights=True)
+    assert (tmp_path / "nin.caffemodel").read_bytes() == b"trained for weeks"
+    assert not (tmp_path / "nin.prototxt").exists()
+    networks.export("NIN", tmp_path, weights=True, force=True)
+    assert (tmp_path / "nin.caffemodel").stat().st_size > 10**6
