@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from types import FrameType
 
+INTERRUPTED = 130
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -23,11 +24,15 @@ def main() -> NoReturn:
         _end_alike()
         from pibench.cli.app import app
 
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == INTERRUPTED:
+            # While the arguments were read: Typer makes it an exit code of its own.
+            raise KeyboardInterrupt
+        sys.exit(code)
     except KeyboardInterrupt:
-        # While modules were still being imported.
+        # Before a command ran, modules being imported for one.
         _complain("interrupted")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         sys.exit(_explain(error))
 

@@ -39,7 +39,7 @@ def write_job(folder: Path, work: Sequence[Work], programs: Programs, blas: Path
     items = []
     for piece in work:
         model = f"models/{piece.id}.prototxt"
-        (folder / model).write_text(piece.prototxt)
+        (folder / model).write_text(piece.prototxt, encoding="utf-8")
         items.append(
             {
                 "id": piece.id,

@@ -235,3 +235,27 @@ def test_the_doctor_looks_past_a_cache_out_of_reach(
     assert not diagnosis._in_reach(tmp_path)
     monkeypatch.setattr(diagnosis.store, "images", lambda: denied(tmp_path))
     assert diagnosis._built_kinds() == []
+
+
+def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pibench.targets import job, base; "
+        "work = base.Work(id='0', name='n', prototxt='name: \"\\u00e9\"', weights=None, "
+        "protocol='caffe-time', compute='real', threads=1, timeout_s=1.0); "
+        "job.write_job(Path(sys.argv[1]), [work], job.Programs(caffe=[], python=[]), None)"
+    )
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "job")], env=env, check=True)
+    model = tmp_path / "job" / "models" / "0.prototxt"
+    assert model.read_text(encoding="utf-8") == 'name: "é"'
+
+
+def test_an_interruption_while_arguments_are_read_is_said_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pibench.cli.app.app", lambda **_: 130)
+    monkeypatch.setattr(cli, "_end_alike", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "pibench: interrupted\n"
