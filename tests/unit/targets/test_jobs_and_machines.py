@@ -196,7 +196,6 @@ def test_every_machine_waits_has_no_network_and_no_way_to_start_again(name: Mach
 # ---------------------------------------------------------------- containment
 
 
-
 @pytest.fixture
 def fake_bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A bwrap that takes its options and runs the rest; the test fills it in."""
