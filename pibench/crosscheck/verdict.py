@@ -205,6 +205,9 @@ def _from_peak(
 ) -> tuple[Verdict, str]:
     """The verdict of a process that ended with 0, or was killed where nothing is enforced."""
     peak, usable, limit = seen.peak_rss_bytes, device.usable_bytes, seen.memory_limit_bytes
+    if not enforced and seen.allocation_refused and (peak or 0) > usable * (1 + band):
+        # What this machine refused came on top of what no such device has.
+        return "no-fit", f"at {_mib(peak or 0)} of {_mib(usable)} usable it was refused more"
     doubt = _doubt_about_peak(seen, enforced=enforced)
     if peak is None or doubt:
         return "inconclusive", doubt

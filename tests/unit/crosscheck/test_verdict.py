@@ -231,3 +231,23 @@ def test_band_and_enforcement_can_be_given() -> None:
     assert decide(seen, PI, band=0.05).verdict == "borderline"
     assert decide(seen, PI, enforced=True).verdict == "inconclusive"  # swap was not read
     assert BORDERLINE_BAND == 0.02
+
+
+def test_a_block_refused_past_the_device_s_memory_is_no_fit_anywhere() -> None:
+    refused = "syncedmem.hpp:33] Check failed: *ptr host allocation of size 1726272432 failed"
+    device = devices.load("rpi3b")
+    verdicts = {
+        peak_mib: decide(
+            Observation(
+                target="twin",
+                peak_rss_bytes=peak_mib * 2**20,
+                exit_status=-6,
+                signal=6,
+                fatal_message=refused,
+                swap_used_bytes=0,
+            ),
+            device,
+        ).verdict
+        for peak_mib in (300, 9000)
+    }
+    assert verdicts == {300: "inconclusive", 9000: "no-fit"}
