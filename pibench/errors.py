@@ -66,12 +66,6 @@ class EnvironmentFault(PibenchError):
     exit_code = ExitCode.ENVIRONMENT
 
 
-class InconclusiveError(PibenchError):
-    """The evidence does not decide."""
-
-    exit_code = ExitCode.INCONCLUSIVE
-
-
 class InterruptedByUserError(PibenchError):
     """Ctrl-C, or TERM."""
 

@@ -161,11 +161,8 @@ def _keep_kernel(unpacked: Path, target: Path) -> None:
         tree.rename(target / tree.name)
 
 
-def make_disk(source: Path, disk: Path, *, offset_bytes: int = 0) -> None:
-    """Write an ext4 file system holding `source`, as small as it comes; no root needed.
-
-    With `offset_bytes` it is written into an existing file from that byte on.
-    """
+def make_disk(source: Path, disk: Path) -> None:
+    """Write an ext4 file system holding `source`, as small as it comes; no root needed."""
     mke2fs = require_program("mke2fs", package="e2fsprogs")
     used_bytes = sum(
         # Each file and folder takes whole blocks of 4 KiB, and an inode.
@@ -173,11 +170,22 @@ def make_disk(source: Path, disk: Path, *, offset_bytes: int = 0) -> None:
         for path in source.rglob("*")
     )
     size_kib = (used_bytes + used_bytes // 16 + DISK_SLACK_BYTES) // 1024
-    options = "root_owner=0:0" + (f",offset={offset_bytes}" if offset_bytes else "")
     run(
         # No journal: the guest mounts it read-only. No reserved blocks.
         [
-            *(mke2fs, "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-E", options),
+            *(
+                mke2fs,
+                "-q",
+                "-F",
+                "-t",
+                "ext4",
+                "-O",
+                "^has_journal",
+                "-m",
+                "0",
+                "-E",
+                "root_owner=0:0",
+            ),
             *("-d", str(source), str(disk), f"{size_kib}k"),
         ],
         deadline_s=MKE2FS_DEADLINE_S,
