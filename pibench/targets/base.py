@@ -38,7 +38,7 @@ class Outcome:
     """What a target saw of one piece of work.
 
     `machine` and `result` are the probe's `hello` and `result` events (see
-    pibench/probe/probe.py for their fields), None where none came; `died` says
+    pibench/probe for their fields), None where none came; `died` says
     why then. `console_oom_lines` are the kernel's words about killed processes
     that reached the host by another way than the probe.
     """

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pibench.targets.base import Work
 
-_PROBE = Path(__file__).resolve().parent.parent / "probe" / "probe.py"
+PROBE = "probe/run.py"
+_PROBE = Path(__file__).resolve().parent.parent / "probe"
 BLAS_NAME = "libpibench_blas.so"
 
 
@@ -33,7 +34,7 @@ class Programs:
 def write_job(folder: Path, work: Sequence[Work], programs: Programs, blas: Path | None) -> Path:
     """Fill `folder` and return the job file in it."""
     (folder / "models").mkdir(parents=True)
-    shutil.copy2(_PROBE, folder / "probe.py")
+    shutil.copytree(_PROBE, folder / "probe", ignore=shutil.ignore_patterns("__pycache__"))
     if blas is not None:
         shutil.copy2(blas, folder / BLAS_NAME)
     items = []

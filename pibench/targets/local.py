@@ -25,7 +25,7 @@ from pibench.process import run, running
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.containment import contained
 from pibench.targets.frames import FrameReader
-from pibench.targets.job import BLAS_NAME, Programs, write_job
+from pibench.targets.job import BLAS_NAME, PROBE, Programs, write_job
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import share
 
@@ -95,7 +95,7 @@ class LocalTarget:
 
     def _probe(self, job: Path, session: _Session) -> str | None:
         """Run one probe to its end; how it died, or None if it did not."""
-        argv = contained([sys.executable, "-I", str(job.parent / "probe.py"), str(job)])
+        argv = contained([sys.executable, "-I", str(job.parent / PROBE), str(job)])
         with running(argv, stdout=subprocess.PIPE) as probe:
             assert probe.stdout is not None  # noqa: S101
             return _listen(probe, probe.stdout, session)

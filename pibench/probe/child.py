@@ -1,0 +1,127 @@
+"""One child process, watched to its end: its wait status, peak memory and log."""
+
+import os
+import resource
+import select
+import signal
+import subprocess
+import time
+
+from .caffe_log import LogReader
+from .procfs import read_fields, read_int
+
+POLL_S = 0.5
+ALIVE_S = 5.0
+NOBODY = 65534
+
+
+def child_env(extra):
+    env = dict(os.environ)
+    env.update(extra or {})
+    return env
+
+
+def death_signal():
+    """A function that ties a child's life to ours, or None where the C library is not found."""
+    import ctypes
+
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+    set_death_signal = 1  # PR_SET_PDEATHSIG in linux/prctl.h
+    return lambda: prctl(set_death_signal, int(signal.SIGKILL), 0, 0, 0)
+
+
+def prepare_child(guest, address_space_bytes):
+    """Runs in the child before the exec: no privileges, no core dump, first to be killed."""
+    # In the guest nothing outlives the probe anyway, and memory is dear.
+    tie_to_parent = None if guest else death_signal()
+
+    def prepare():
+        if tie_to_parent:
+            tie_to_parent()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if address_space_bytes:
+            limit = (address_space_bytes, address_space_bytes)
+            resource.setrlimit(resource.RLIMIT_AS, limit)
+        os.setsid()
+        try:
+            with open("/proc/self/oom_score_adj", "w") as handle:
+                handle.write("500")
+        except OSError:
+            pass
+        if guest:
+            # A model file is not trusted: it may not write to the console.
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+
+    return prepare
+
+
+def watch_child(command, env, timeout_s, frames, item_id, prepare):
+    """Run one child to its end; its wait status, peak memory, log and the time it took."""
+    log = LogReader()
+    started = time.monotonic()
+    child = subprocess.Popen(
+        command,
+        env=child_env(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=prepare,
+    )
+    pipe = child.stdout.fileno()
+    os.set_blocking(pipe, False)
+    high_water_kib = swap_kib = 0
+    last_alive = started
+    timed_out = False
+    while True:
+        select.select([pipe], [], [], POLL_S)
+        if not drain(pipe, log):
+            # The child has closed its end, and select would not wait any more.
+            time.sleep(POLL_S / 10)
+        status = read_fields("/proc/{}/status".format(child.pid))
+        high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
+        swap_kib = max(swap_kib, read_int(status, "VmSwap") or 0)
+        pid, wait_status, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid:
+            break
+        now = time.monotonic()
+        if now - last_alive >= ALIVE_S:
+            frames.send("alive", id=item_id, rss_kib=read_int(status, "VmRSS"))
+            last_alive = now
+        if now - started > timeout_s and not timed_out:
+            timed_out = True
+            os.killpg(child.pid, signal.SIGKILL)
+    # wait4 has taken the status: tell Popen, or it would look for the child again.
+    child.returncode = -1
+    drain(pipe, log)
+    child.stdout.close()
+    killed_by = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
+    return {
+        "pid": child.pid,
+        "exit_status": None if killed_by else os.WEXITSTATUS(wait_status),
+        "signal": killed_by,
+        "timed_out": timed_out,
+        # The kernel's kB are KiB.
+        "peak_rss_bytes": usage.ru_maxrss * 1024,
+        "high_water_bytes": high_water_kib * 1024 or None,
+        "swap_used_bytes": swap_kib * 1024,
+        "elapsed_ms": (time.monotonic() - started) * 1000.0,
+        "user_ms": usage.ru_utime * 1000.0,
+        "log": log,
+    }
+
+
+def drain(pipe, log):
+    """Read what there is; False once the other end is closed."""
+    while True:
+        try:
+            chunk = os.read(pipe, 65536)
+        except (BlockingIOError, InterruptedError):
+            return True
+        if not chunk:
+            return False
+        log.feed(chunk)
