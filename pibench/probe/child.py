@@ -8,9 +8,13 @@ import subprocess
 import time
 
 from .caffe_log import LogReader
+from .emulator import emulator_rss_bytes
 from .procfs import read_fields, read_int
+from .warm import mapped_files
 
-POLL_S = 0.5
+POLL_S = 0.25
+# Reading what the emulator holds may take this share of the time, and no more.
+SAMPLING_SHARE = 0.1
 ALIVE_S = 5.0
 NOBODY = 65534
 
@@ -60,8 +64,31 @@ def prepare_child(guest, address_space_bytes):
     return prepare
 
 
-def watch_child(command, env, timeout_s, frames, item_id, prepare):
-    """Run one child to its end; its wait status, peak memory, log and the time it took."""
+class EmulatorShare(object):
+    """Samples what the emulator of a child holds; its last sample counts, near the end."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.bytes = None
+        self.not_before = 0.0
+
+    def sample(self, at_once=False):
+        started = time.monotonic()
+        if started < self.not_before and not at_once:
+            return
+        share = emulator_rss_bytes(self.pid)
+        # While it ends a process has no memory any more.
+        self.bytes = max(self.bytes or 0, share or 0) or None
+        ended = time.monotonic()
+        self.not_before = ended + (ended - started) / SAMPLING_SHARE
+
+
+def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S, arrived=None):
+    """Run one child to its end; its wait status, peak memory, log and the time it took.
+
+    Where `arrived` is given the child is ended as soon as that is true of it,
+    which then is no failure, and what it had mapped is told.
+    """
     log = LogReader()
     started = time.monotonic()
     child = subprocess.Popen(
@@ -74,17 +101,24 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare):
     )
     pipe = child.stdout.fileno()
     os.set_blocking(pipe, False)
+    emulator = EmulatorShare(child.pid)
     high_water_kib = swap_kib = 0
     last_alive = started
     timed_out = False
+    mapped = None
     while True:
-        select.select([pipe], [], [], POLL_S)
+        select.select([pipe], [], [], poll_s)
         if not drain(pipe, log):
             # The child has closed its end, and select would not wait any more.
-            time.sleep(POLL_S / 10)
+            time.sleep(poll_s / 10)
         status = read_fields("/proc/{}/status".format(child.pid))
         high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
         swap_kib = max(swap_kib, read_int(status, "VmSwap") or 0)
+        emulator.sample()
+        if arrived is not None and mapped is None and arrived():
+            emulator.sample(at_once=True)
+            mapped = mapped_files(child.pid)
+            os.killpg(child.pid, signal.SIGKILL)
         pid, wait_status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid:
             break
@@ -100,6 +134,8 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare):
     drain(pipe, log)
     child.stdout.close()
     killed_by = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
+    if mapped is not None and killed_by == signal.SIGKILL:
+        killed_by, wait_status = None, 0
     return {
         "pid": child.pid,
         "exit_status": None if killed_by else os.WEXITSTATUS(wait_status),
@@ -107,10 +143,13 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare):
         "timed_out": timed_out,
         # The kernel's kB are KiB.
         "peak_rss_bytes": usage.ru_maxrss * 1024,
+        # Of the peak, where the child was emulated by a process of this machine.
+        "emulator_rss_bytes": emulator.bytes,
         "high_water_bytes": high_water_kib * 1024 or None,
         "swap_used_bytes": swap_kib * 1024,
         "elapsed_ms": (time.monotonic() - started) * 1000.0,
         "user_ms": usage.ru_utime * 1000.0,
+        "mapped": mapped,
         "log": log,
     }
 

@@ -16,8 +16,6 @@ def run_inference(spec):
     import caffe
 
     caffe.set_mode_cpu()
-    if spec["model"] is None:
-        return
     if spec["weights"]:
         net = caffe.Net(spec["model"], caffe.TEST, weights=spec["weights"])
     else:

@@ -2,14 +2,15 @@
 
 import json
 import os
-import platform
 import subprocess
+import sys
 
-from .cgroup import cgroup_memory
+from .cgroup import cgroup_cpu, cgroup_memory, cgroup_pids
 from .child import child_env
+from .commands import RUN, place_environment
+from .containment import containment
+from .emulator import main_id_register
 from .procfs import read_fields, read_int, read_text
-
-RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py")
 
 
 def memory_kib():
@@ -31,29 +32,43 @@ def cpu_model():
     return None
 
 
-def describe_machine(job):
-    """What this machine is, and which Caffe it runs."""
+def describe_machine():
+    """What this machine is, and what holds for processes in it."""
+    release = os.uname()
     machine = {
-        "kernel": platform.release(),
-        "architecture": platform.machine(),
-        "python": platform.python_version(),
+        "kernel": release.release,
+        "architecture": release.machine,
+        "python": sys.version.split()[0],
         "board": read_text("/proc/device-tree/model"),
         "cpu": cpu_model(),
+        "main_id_register": main_id_register(),
         "cores": os.cpu_count(),
         "cores_usable": len(os.sched_getaffinity(0)),
         "cgroup_memory": cgroup_memory(),
+        "cgroup_cpu": cgroup_cpu(),
+        "cgroup_pids": cgroup_pids(),
+        "containment": containment(),
         "transparent_hugepage": read_text("/sys/kernel/mm/transparent_hugepage/enabled"),
         "overcommit": read_text("/proc/sys/vm/overcommit_memory"),
         "throttled": throttled_bits(),
     }
     machine.update(memory_kib())
-    machine["caffe_version"] = first_line(job["caffe"] + ["--version"], job.get("env", {}))
-    described = first_line(job["python"] + [RUN, "--describe"], job.get("env", {}))
-    try:
-        machine.update(json.loads(described))
-    except (TypeError, ValueError):
-        machine.update({"blas": None, "blas_core": None})
     return machine
+
+
+def describe_caffe(job):
+    """Which Caffe and which BLAS it runs; starts both, which takes its time emulated."""
+
+    def ask(command):
+        return first_line(*place_environment(job, command, job["env"]))
+
+    found = {"caffe_version": ask(job["caffe"] + ["--version"])}
+    described = ask(job["python"] + [RUN, "--describe"])
+    try:
+        found.update(json.loads(described))
+    except (TypeError, ValueError):
+        found.update({"blas": None, "blas_core": None})
+    return found
 
 
 def throttled_bits():

@@ -32,6 +32,20 @@ class Work:
     repeats: int = 5
     seed: int = 0
 
+    @property
+    def kind(self) -> Kind:
+        """What its baseline depends on."""
+        return Kind(protocol=self.protocol, compute=self.compute, threads=self.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What the same program with no network depends on: all work of one kind shares a baseline."""
+
+    protocol: ProfilingProtocol
+    compute: Compute
+    threads: int
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:

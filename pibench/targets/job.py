@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pibench.targets.base import Work
+from pibench.targets.base import Kind, Work
 
 PROBE = "probe/run.py"
 _PROBE = Path(__file__).resolve().parent.parent / "probe"
@@ -21,19 +22,45 @@ class Programs:
     """Command line prefixes of Caffe in the target; `preload` is for memory-only compute.
 
     `address_space_bytes` limits a child's address space, for targets that run
-    on a machine with other things to do.
+    on a machine with other things to do. `env_option` is the option by which
+    an emulator of the host sets a variable for its guest's dynamic loader.
     """
 
     caffe: Sequence[str]
     python: Sequence[str]
     preload: str | None = None
     address_space_bytes: int | None = None
+    env_option: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_job(folder: Path, work: Sequence[Work], programs: Programs, blas: Path | None) -> Path:
-    """Fill `folder` and return the job file in it."""
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What a probe is to measure of the programs themselves: see `calibrate` in probe/job.py."""
+
+    kinds: Sequence[Kind]
+    repeats: int
+    fill_bytes: int | None
+
+
+def write_job(
+    folder: Path,
+    work: Sequence[Work],
+    programs: Programs,
+    blas: Path | None,
+    *,
+    bare: bool = True,
+    calibration: Calibration | None = None,
+) -> Path:
+    """Fill `folder` and return the job file in it.
+
+    With `bare` the probe also tells which Caffe it runs and measures the
+    programs with no network; without it, somebody knows from before.
+    """
     (folder / "models").mkdir(parents=True)
+    # What a program opens that is to wait for its network (probe/commands.py).
+    os.mkfifo(folder / "models/none")
+    (folder / "models/none").chmod(0o666)
     shutil.copytree(_PROBE, folder / "probe", ignore=shutil.ignore_patterns("__pycache__"))
     if blas is not None:
         shutil.copy2(blas, folder / BLAS_NAME)
@@ -41,27 +68,17 @@ def write_job(folder: Path, work: Sequence[Work], programs: Programs, blas: Path
     for piece in work:
         model = f"models/{piece.id}.prototxt"
         (folder / model).write_text(piece.prototxt, encoding="utf-8")
-        items.append(
-            {
-                "id": piece.id,
-                "model": model,
-                "weights": _place_weights(folder, piece),
-                "protocol": piece.protocol,
-                "compute": piece.compute,
-                "threads": piece.threads,
-                "timeout_s": piece.timeout_s,
-                "iterations": piece.iterations,
-                "warmup": piece.warmup,
-                "repeats": piece.repeats,
-                "seed": piece.seed,
-            }
-        )
+        items.append(_item(piece, model, _place_weights(folder, piece)))
     job = {
         "caffe": list(programs.caffe),
         "python": list(programs.python),
         "preload": programs.preload,
         "address_space_bytes": programs.address_space_bytes,
+        "env_option": programs.env_option,
         "env": dict(programs.env),
+        "describe": bare,
+        "baselines": bare,
+        "calibrate": _calibrate(calibration) if calibration else None,
         "items": items,
     }
     path = folder / "job.json"
@@ -71,6 +88,31 @@ def write_job(folder: Path, work: Sequence[Work], programs: Programs, blas: Path
         if not _is_readable_by_all(entry):
             entry.chmod(0o755 if entry.is_dir() else 0o644)
     return path
+
+
+def _item(piece: Work, model: str, weights: str | None) -> dict[str, Any]:
+    return {
+        "id": piece.id,
+        "model": model,
+        "weights": weights,
+        "protocol": piece.protocol,
+        "compute": piece.compute,
+        "threads": piece.threads,
+        "timeout_s": piece.timeout_s,
+        "iterations": piece.iterations,
+        "warmup": piece.warmup,
+        "repeats": piece.repeats,
+        "seed": piece.seed,
+    }
+
+
+def _calibrate(wanted: Calibration) -> dict[str, Any]:
+    unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0}
+    return {
+        "kinds": [{**asdict(kind), **unused} for kind in wanted.kinds],
+        "repeats": wanted.repeats,
+        "fill_bytes": wanted.fill_bytes,
+    }
 
 
 def _place_weights(folder: Path, piece: Work) -> str | None:

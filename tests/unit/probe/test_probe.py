@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import io
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pibench
-from pibench.probe import caffe_log, cgroup, inference, job, machine, procfs
+from pibench.probe import caffe_log, cgroup, commands, emulator, inference, job, machine, procfs
+from pibench.probe import frames as probe_frames
 
 FOLDER = Path(pibench.__file__).parent / "probe"
 SOURCES = sorted(FOLDER.glob("*.py"))
@@ -181,7 +185,7 @@ JOB = {
 
 
 def test_caffe_time_runs_by_the_papers_command() -> None:
-    command, env = job.command_of(JOB, ITEM, "/job")
+    command, env = commands.command_of(JOB, ITEM, "/job")
     assert command == [
         *("ld.so", "caffe", "time", "-model", "/job/models/1.prototxt", "-iterations", "2")
     ]
@@ -192,26 +196,82 @@ def test_caffe_time_runs_by_the_papers_command() -> None:
 
 
 def test_memory_only_preloads_the_blas_and_logs_errors_alone() -> None:
-    _, env = job.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
+    _, env = commands.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
     assert env["LD_PRELOAD"] == "/job/b.so"
     assert env["GLOG_minloglevel"] == "2"
 
 
-def test_the_baseline_is_the_same_program_with_no_network() -> None:
-    bare = ITEM | {"model": None}
-    assert job.command_of(JOB, bare, "/job")[0] == ["ld.so", "caffe", "--version"]
-    command, _ = job.command_of(JOB, bare | {"protocol": "inference"}, "/job")
-    assert json.loads(command[-1])["model"] is None
+def test_the_same_program_with_no_network_waits_at_an_empty_pipe(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    os.mkfifo(tmp_path / "models/none")
+    reader = f"print('PIBENCH-RESULT ' + open({str(tmp_path / 'models/none')!r}).read() + '{{}}')"
+    spec = JOB | {"caffe": [sys.executable, "-c", reader]}
+    watched = job.Watched(spec, str(tmp_path), probe_frames.Frames(io.BytesIO()), guest=False)
+    ended = watched.run_bare(ITEM)
+    assert (ended["exit_status"], ended["signal"]) == (0, None)
+    assert ended["peak_rss_bytes"] > 2**20
+    assert "inference" not in ended
+
+
+def test_a_program_that_never_opens_its_network_is_no_baseline(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    os.mkfifo(tmp_path / "models/none")
+    spec = JOB | {"caffe": [sys.executable, "-c", "raise SystemExit(3)"]}
+    watched = job.Watched(spec, str(tmp_path), probe_frames.Frames(io.BytesIO()), guest=False)
+    assert watched.run_bare(ITEM)["exit_status"] == 3
 
 
 def test_inference_is_told_its_weights_and_seed() -> None:
     item = ITEM | {"protocol": "inference", "weights": "models/1.caffemodel"}
-    command, _ = job.command_of(JOB, item, "/job")
+    command, _ = commands.command_of(JOB, item, "/job")
     assert [command[0], command[2]] == ["python3", "--inference"]
     assert json.loads(command[3]) == {
         "model": "/job/models/1.prototxt", "weights": "/job/models/1.caffemodel", "warmup": 0,
         "repeats": 3, "seed": 5,
     }  # fmt: skip
+
+
+def test_an_emulator_of_the_host_is_told_what_is_for_the_guests_loader() -> None:
+    env = {"LD_PRELOAD": "/b.so", "LD_LIBRARY_PATH": "/lib", "OMP_NUM_THREADS": "4"}
+    command, rest = commands.place_environment({"env_option": "-E"}, ["qemu", "caffe"], env)
+    assert command == ["qemu", "-E", "LD_LIBRARY_PATH=/lib", "-E", "LD_PRELOAD=/b.so", "caffe"]
+    assert rest == {"OMP_NUM_THREADS": "4"}
+    assert commands.place_environment({}, ["caffe"], env) == (["caffe"], env)
+
+
+# ---------------------------------------------------------------- the emulator's share
+
+SMAPS = """\
+5500000000-5500020000 r-xp 00000000 00:01 5  /usr/bin/caffe
+Rss:                 100 kB
+Anonymous:             0 kB
+7f95172ff000-7f9517400000 rw-p 00000000 00:00 0
+Size:               1028 kB
+Rss:                  28 kB
+7f9517400000-7f951f3ff000 rwxp 00000000 00:00 0
+Rss:               12288 kB
+7f9517400000-7f951f4ff000 rwxp 00000000 00:00 0
+Rss:               12290 kB
+7ffc9c5d3000-7ffc9c5f4000 rw-p 00000000 00:00 0  [stack]
+Rss:                   4 kB
+"""
+
+
+def test_the_emulators_memory_lies_above_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulator, "is_emulated", lambda pid: pid == 7)
+    monkeypatch.setattr(emulator, "read_text", {"/proc/7/smaps": SMAPS}.get)
+    # A mapping that grew while it was read counts once.
+    assert emulator.emulator_rss_bytes(7) == (28 + 12290 + 4) * 1024
+    assert emulator.emulator_rss_bytes(8) is None
+
+
+def test_a_guest_taken_for_the_emulator_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulator, "is_emulated", lambda _: True)
+    huge = "7f0000000000-7f0080000000 rw-p 00000000 00:00 0\nRss: 900000 kB\n"
+    monkeypatch.setattr(emulator, "read_text", lambda _: huge)
+    assert emulator.emulator_rss_bytes(7) is None
+    monkeypatch.setattr(emulator, "read_text", lambda _: None)
+    assert emulator.emulator_rss_bytes(7) is None
 
 
 # ---------------------------------------------------------------- limits
@@ -228,6 +288,7 @@ def test_a_cgroup_of_version_2(monkeypatch: pytest.MonkeyPatch) -> None:
     base = "/sys/fs/cgroup/user.slice/run-1.scope"
     files = {
         "/proc/self/cgroup": "0::/user.slice/run-1.scope",
+        base + "/cgroup.controllers": "cpu memory pids",
         base + "/memory.max": "963117056",
         base + "/memory.swap.max": "0",
         base + "/memory.peak": "700000000",
@@ -240,7 +301,11 @@ def test_a_cgroup_of_version_2(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_container_sees_its_own_cgroup_as_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"/proc/self/cgroup": "0::/docker/abc", "/sys/fs/cgroup/memory.max": "max"}
+    files = {
+        "/proc/self/cgroup": "0::/docker/abc",
+        "/sys/fs/cgroup/cgroup.controllers": "memory",
+        "/sys/fs/cgroup/memory.max": "max",
+    }
     pretend(monkeypatch, files)
     assert cgroup.cgroup_memory() == {
         "version": 2, "limit": "max", "swap_limit": None, "peak": None, "oom_kill": None,
@@ -251,6 +316,7 @@ def test_a_cgroup_of_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
     base = "/sys/fs/cgroup/memory/run"
     files = {
         "/proc/self/cgroup": "11:cpu,cpuacct:/\n4:memory:/run\n0::/",
+        base + "/cgroup.procs": "1",
         base + "/memory.limit_in_bytes": "963117056",
         base + "/memory.memsw.limit_in_bytes": "963117056",
         base + "/memory.max_usage_in_bytes": "5",
