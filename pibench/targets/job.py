@@ -35,7 +35,7 @@ class Programs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class Measure:
     """What a probe is to measure of the programs themselves: see `calibrate` in probe/job.py."""
 
     kinds: Sequence[Kind]
@@ -49,13 +49,13 @@ def write_job(
     programs: Programs,
     blas: Path | None,
     *,
-    bare: bool = True,
-    calibration: Calibration | None = None,
+    describe: bool = True,
+    measure: Measure | None = None,
 ) -> Path:
     """Fill `folder` and return the job file in it.
 
-    With `bare` the probe also tells which Caffe it runs and measures the
-    programs with no network; without it, somebody knows from before.
+    With `describe` the probe also tells which Caffe it runs and measures the
+    programs with no network; without it, the target knows both from before.
     """
     (folder / "models").mkdir(parents=True)
     # What a program opens that is to wait for its network (probe/commands.py).
@@ -76,9 +76,9 @@ def write_job(
         "address_space_bytes": programs.address_space_bytes,
         "env_option": programs.env_option,
         "env": dict(programs.env),
-        "describe": bare,
-        "baselines": bare,
-        "calibrate": _calibrate(calibration) if calibration else None,
+        "describe": describe,
+        "baselines": describe,
+        "calibrate": _calibrate(measure) if measure else None,
         "items": items,
     }
     path = folder / "job.json"
@@ -106,7 +106,7 @@ def _item(piece: Work, model: str, weights: str | None) -> dict[str, Any]:
     }
 
 
-def _calibrate(wanted: Calibration) -> dict[str, Any]:
+def _calibrate(wanted: Measure) -> dict[str, Any]:
     unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0}
     return {
         "kinds": [{**asdict(kind), **unused} for kind in wanted.kinds],
