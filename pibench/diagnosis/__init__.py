@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 
-from pibench.diagnosis import images
+from pibench.diagnosis import emulation, engine, images
 from pibench.diagnosis.finding import Finding, program
 from pibench.targets import containment
 
@@ -20,20 +20,32 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Look at this machine; changes nothing."""
+    question = engine.Question()
     build = images.build_tools()
-    vm = [program("qemu-system-aarch64", "qemu-system-arm"), *build]
+    qemu = program("qemu-system-aarch64", "qemu-system-arm")
     cross = program("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", optional=True)
-    twin = [_architecture()]
+    user, binfmt = emulation.user_emulator(), emulation.registration()
+    twin = _architecture()
     native = program("caffe", "caffe", optional=True)
-    targets = []
-    if all(finding.state != "missing" for finding in vm):
-        targets.append("vm")
-    if all(finding.state != "missing" for finding in [*twin, *build]):
-        targets.append("twin")
+    others = [_containment(), *images.built_images()]
+    docker = question.findings()
+    needed = {
+        "vm": [qemu, *build],
+        "container": [*docker, *binfmt, *build],
+        "sysroot": [user, *build],
+        "twin": [twin, *build],
+    }
+    targets = [
+        name
+        for name, findings in needed.items()
+        if all(finding.state != "missing" for finding in findings)
+    ]
     if native.state == "ok":
         targets.append("native")
-    findings = [*vm, cross, *twin, native, _containment(), *images.built_images()]
-    return Diagnosis(targets=tuple(targets), findings=tuple(findings))
+    return Diagnosis(
+        targets=tuple(targets),
+        findings=(qemu, *build, cross, *docker, *binfmt, user, twin, native, *others),
+    )
 
 
 def _architecture() -> Finding:
