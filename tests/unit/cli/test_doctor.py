@@ -95,12 +95,13 @@ def test_each_problem_of_the_registration_is_a_finding(monkeypatch: pytest.Monke
     problems = tuple(binfmt.Problem(text=text, fix="mend it") for text in ("one", "two"))
     monkeypatch.setattr(binfmt, "emulation_needed", lambda: True)
     monkeypatch.setattr(binfmt, "check", lambda: binfmt.Registration(problems=problems))
-    found = [finding for finding in diagnosis.diagnose().findings if finding.name == "binfmt"]
+    diagnosed = diagnosis.diagnose()
+    found = [finding for finding in diagnosed.findings if finding.name == "binfmt"]
     assert [(finding.state, finding.found) for finding in found] == [
         ("missing", "one"),
         ("missing", "two"),
     ]
-    assert "container" not in diagnosis.diagnose().targets
+    assert "container" not in diagnosed.targets
 
 
 def test_either_emulator_serves_a_sysroot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
