@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: help setup system-packages lint test unit reproduce benchmark wheel clean
+.PHONY: help setup system-packages engine lint test unit reproduce benchmark wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -21,6 +21,9 @@ $(BIN)/.installed: pyproject.toml | system-packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+engine: setup ## Have a Docker Engine that runs arm64 containers (as root, or with sudo)
+	@scripts/start-docker-engine.sh $(BIN)/python
+
 lint: $(BIN)/.installed ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,7 +32,7 @@ lint: $(BIN)/.installed ## Style and types
 unit: $(BIN)/.installed ## Tests that need no engine (under a minute)
 	$(BIN)/python -m pytest -m 'not emulation'
 
-test: setup ## All tests, real Caffe in the emulated board included
+test: setup engine ## All tests, real Caffe in the emulated board and in containers included
 	$(BIN)/python -m pytest
 
 reproduce: setup ## The paper's 26 networks in the emulated board, beside the paper's table

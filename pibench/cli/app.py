@@ -220,14 +220,19 @@ def reproduce(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what this machine can do, and how to mend what it cannot.
 
     Example: pibench doctor --json
     """
     from pibench.cli.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(as_json=as_json))
+    raise typer.Exit(run_doctor(as_json=as_json, fix=fix))
 
 
 @app.command()

@@ -231,10 +231,10 @@ def test_the_doctor_looks_past_a_cache_out_of_reach(
     def denied(_: Path) -> bool:
         raise PermissionError
 
-    monkeypatch.setattr(diagnosis.Path, "exists", denied)
-    assert not diagnosis._in_reach(tmp_path)
-    monkeypatch.setattr(diagnosis.store, "images", lambda: denied(tmp_path))
-    assert diagnosis._built_kinds() == []
+    monkeypatch.setattr(diagnosis.images.Path, "exists", denied)
+    assert not diagnosis.images._in_reach(tmp_path)
+    monkeypatch.setattr(diagnosis.images.store, "images", lambda: denied(tmp_path))
+    assert diagnosis.images._built_kinds() == []
 
 
 def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> None:
