@@ -10,11 +10,10 @@ Linux puts those of any position-independent program, far above.
 import os
 import re
 
-from .procfs import read_text
-
-# The first mapping above 2^40: its address has more than ten digits.
-ABOVE_GUEST = re.compile(r"^[0-9a-f]{11,}-", re.M)
-RESIDENT = re.compile(r"^([0-9a-f]+)-[0-9a-f]+ .*|^Rss: +([0-9]+) kB", re.M)
+GUEST_END = 1 << 40
+HEADER = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ ", re.M)
+RESIDENT = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ |^Rss: +([0-9]+) kB", re.M)
+NARROW_BYTES = 4096
 # No emulator was seen to take more than 45 MB: a share above this is a mistake
 # in telling the two apart, and no figure.
 PLAUSIBLE_BYTES = 256 << 20
@@ -35,20 +34,40 @@ def emulator_rss_bytes(pid):
     """Resident bytes of the emulator in a process; None where there is none, or no telling."""
     if not is_emulated(pid):
         return None
-    text = read_text("/proc/{}/smaps".format(pid)) or ""
-    above = ABOVE_GUEST.search(text)
-    if not above:
+    try:
+        with open("/proc/{}/smaps".format(pid), "rb") as handle:
+            text = handle.read()
+    except OSError:
         return None
     shares_kib = {}
-    address = None
-    for found in RESIDENT.finditer(text, above.start()):
+    address = 0
+    for found in RESIDENT.finditer(text, before_emulator(text)):
         if found.group(1):
-            address = found.group(1)
-        else:
+            address = int(found.group(1), 16)
+        elif address >= GUEST_END:
             # By address: a mapping that grows while it is read comes twice.
             shares_kib[address] = int(found.group(2))
+    if not shares_kib:
+        return None
     total = sum(shares_kib.values()) * 1024
     return total if total < PLAUSIBLE_BYTES else None
+
+
+def before_emulator(text):
+    """A place shortly before the first mapping above the guest's, found by halves.
+
+    The mappings come by address, most are the guest's, and this program may
+    be emulated itself, which makes reading them all slow.
+    """
+    low, high = 0, len(text)
+    while high - low > NARROW_BYTES:
+        middle = (low + high) // 2
+        header = HEADER.search(text, middle)
+        if header is None or int(header.group(1), 16) >= GUEST_END:
+            high = middle
+        else:
+            low = header.start()
+    return low
 
 
 def main_id_register():

@@ -257,20 +257,43 @@ Rss:                   4 kB
 """
 
 
-def test_the_emulators_memory_lies_above_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulator, "is_emulated", lambda pid: pid == 7)
-    monkeypatch.setattr(emulator, "read_text", {"/proc/7/smaps": SMAPS}.get)
+GUEST = "".join(
+    f"55{i:08x}-55{i + 1:08x} rw-p 00000000 00:00 0\nRss: 4 kB\nVmFlags: rd\n" for i in range(3000)
+)
+
+
+def pretend_smaps(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
+    (folder / "smaps").write_text(text)
+    monkeypatch.setattr(emulator, "is_emulated", lambda _: True)
+    opened = open
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda path, *rest, **named: opened(
+            folder / "smaps" if str(path).endswith("/smaps") else path, *rest, **named
+        ),
+    )
+
+
+@pytest.mark.parametrize("guest", ["", GUEST], ids=["small", "large"])
+def test_the_emulators_memory_lies_above_the_guests(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, guest: str
+) -> None:
+    pretend_smaps(monkeypatch, tmp_path, guest + SMAPS)
     # A mapping that grew while it was read counts once.
     assert emulator.emulator_rss_bytes(7) == (28 + 12290 + 4) * 1024
-    assert emulator.emulator_rss_bytes(8) is None
 
 
-def test_a_guest_taken_for_the_emulator_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulator, "is_emulated", lambda _: True)
-    huge = "7f0000000000-7f0080000000 rw-p 00000000 00:00 0\nRss: 900000 kB\n"
-    monkeypatch.setattr(emulator, "read_text", lambda _: huge)
-    assert emulator.emulator_rss_bytes(7) is None
-    monkeypatch.setattr(emulator, "read_text", lambda _: None)
+def test_a_process_that_is_not_emulated_has_no_emulator() -> None:
+    assert emulator.emulator_rss_bytes(os.getpid()) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", GUEST, "7f0000000000-7f0080000000 rw-p 00000000 00:00 0\nRss: 900000 kB\n"]
+)
+def test_a_guest_taken_for_the_emulator_is_no_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    pretend_smaps(monkeypatch, tmp_path, text)
     assert emulator.emulator_rss_bytes(7) is None
 
 
