@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median_low
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pibench import settings
 from pibench.errors import EnvironmentFault
 from pibench.images.recipe import fingerprint
+from pibench.targets.job import Measure, probe_digest
+from pibench.targets.listening import Hearing
+from pibench.targets.local import TwinTarget
+
+if TYPE_CHECKING:
+    from pibench.images.build import Builder
 
 FORMAT: Final = 1
 REPEATS: Final = 3
@@ -39,10 +45,21 @@ class Calibration:
     caffe: dict[str, Any]
     measured: str
 
+    def completed(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A result of the probe with what it left out, since it is known from before.
+
+        The emulator's share of a process that ended too soon to be looked at
+        is that of the bare program.
+        """
+        share = result["emulator_rss_bytes"]
+        if share is None:
+            share = self.baseline["emulator_rss_bytes"]
+        return {**result, "baseline": self.baseline, "emulator_rss_bytes": share}
+
 
 def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibration]) -> Calibration:
     """The calibration for what `parts` name, measured if it is not in the cache yet."""
-    key = fingerprint({"format": FORMAT, **parts})
+    key = fingerprint({"format": FORMAT, "probe": probe_digest(), **parts})
     path = settings.cache_dir() / "calibrations" / f"{name}-{key[:16]}.json"
     found = _read(path)
     if found is not None:
@@ -61,14 +78,36 @@ def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibratio
     return calibration
 
 
+def conclude(hearing: Hearing, wanted: Measure, builder: Builder) -> Calibration:
+    """From what a probe told of the programs here, and of the same on the twin.
+
+    Raises EnvironmentFault where there is nothing to conclude from, or the
+    program did not come as far as to wait for a network.
+    """
+    if hearing.calibration is None:
+        raise EnvironmentFault(
+            f"the probe could not measure Caffe: {hearing.frames.last_words() or 'no word'}",
+            hint="check the image: pibench image verify sysroot",
+        )
+    machine = hearing.machine or {}
+    caffe = {name: machine.get(name) for name in ("caffe_version", "blas", "blas_core")}
+    return evaluate(hearing.calibration, caffe, _on_twin(wanted, builder))
+
+
+def _on_twin(wanted: Measure, builder: Builder) -> dict[str, Any] | None:
+    """The same programs not emulated, where they are emulated and this machine can run the twin."""
+    if wanted.fill_bytes is None:
+        return None
+    try:
+        return TwinTarget(builder).measure(replace(wanted, fill_bytes=None))
+    except EnvironmentFault:
+        return None
+
+
 def evaluate(
     seen: dict[str, Any], caffe: dict[str, Any], twin: dict[str, Any] | None
 ) -> Calibration:
-    """From what probes saw, here and on the twin, to a calibration.
-
-    Raises EnvironmentFault where the program did not come as far as to wait
-    for a network.
-    """
+    """The same from the probes' own words, `twin` None where nothing was measured there."""
     baseline = _typical(seen)
     emulator = baseline["emulator_rss_bytes"] or 0
     filled = seen["filled"]

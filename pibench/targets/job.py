@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pibench.images.recipe import file_sha256, fingerprint
 from pibench.targets.base import Kind, Work
 
 PROBE = "probe/run.py"
@@ -41,6 +42,12 @@ class Measure:
     kinds: Sequence[Kind]
     repeats: int
     fill_bytes: int | None
+
+
+def probe_digest() -> str:
+    """The SHA-256 of the probe's source: another probe may measure otherwise."""
+    sources = sorted(_PROBE.glob("*.py"))
+    return fingerprint([(path.name, file_sha256(path)) for path in sources])
 
 
 def write_job(

@@ -93,7 +93,7 @@ def _settings(order: Order) -> dict[str, Any]:
         "image": order.image,
         "platform": "linux/arm64",
         "command": [PYTHON, "-I", "-S", f"{JOB}/{PROBE}", f"{JOB}/job.json"],
-        "environment": dict(emulation.ENVIRONMENT) if order.emulated else {},
+        "environment": emulation.environment(limits.cpu) if order.emulated else {},
         "labels": owner_label(),
         "mem_limit": limits.memory_bytes,
         # Memory and swap together: without it Docker grants as much swap on top.

@@ -30,12 +30,14 @@ class CapNotInForceError(EnvironmentFault):
 class Limits:
     """What a container is asked to be held to. Swap is none: memory and swap together are this.
 
-    `cores` is what the host can give of the device's `device_cores`.
+    `cores` is what the host can give of the device's `device_cores`, `cpu` the
+    model that an emulator is to be.
     """
 
     memory_bytes: int
     cores: int
     device_cores: int
+    cpu: str
 
     @property
     def cpuset(self) -> str:
@@ -54,6 +56,7 @@ def limits_for(device: Device, *, allowance_bytes: int, host_cores: int) -> Limi
         memory_bytes=memory_bytes // _PAGE_BYTES * _PAGE_BYTES,
         cores=min(device.cores, host_cores),
         device_cores=device.cores,
+        cpu=device.qemu_cpu,
     )
 
 
@@ -98,10 +101,9 @@ def attest(machine: Mapping[str, Any], asked: Limits, *, emulated: bool) -> None
             f"{usable} can be used",
             hint="the kernel needs cpuset cgroups (CONFIG_CPUSETS)",
         )
-    if emulated and not emulation.is_cortex_a53(machine.get("main_id_register")):
+    if emulated and not emulation.is_cpu(asked.cpu, machine.get("main_id_register")):
         raise CapNotInForceError(
-            f"the emulated CPU is no {emulation.EMULATED_CPU} "
-            f"(MIDR_EL1 {machine.get('main_id_register')})",
+            f"the emulated CPU is no {asked.cpu} (MIDR_EL1 {machine.get('main_id_register')})",
             hint="the registered QEMU does not heed QEMU_CPU: sudo pibench doctor --fix",
         )
     _attest_containment(machine)

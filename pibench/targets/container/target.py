@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +24,6 @@ from pibench.targets.container.leftovers import sweep
 from pibench.targets.container.limits import Limits, attest, in_force, limits_for
 from pibench.targets.job import BLAS_NAME, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
-from pibench.targets.local import TwinTarget
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import pooled
 
@@ -146,24 +144,8 @@ class ContainerTarget:
         limits = self._limits(CALIBRATION_ROOM_BYTES)
         with scratch(self.name) as folder:
             write_job(folder / "job", [], PROGRAMS, self._blas, describe=True, measure=measure)
-            ending = self._run(folder / "job", limits, hearing, threading.Event())
-        if hearing.calibration is None:
-            words = hearing.frames.last_words()
-            raise EnvironmentFault(
-                f"the probe could not run in a container ({_told(ending)}): {words}",
-                hint="check the image: pibench image verify sysroot",
-            )
-        machine = hearing.machine or {}
-        caffe = {name: machine.get(name) for name in ("caffe_version", "blas", "blas_core")}
-        twin = self._on_twin(replace(measure, fill_bytes=None)) if emulated else None
-        return calibration.evaluate(hearing.calibration, caffe, twin)
-
-    def _on_twin(self, measure: Measure) -> dict[str, Any] | None:
-        """The same programs not emulated, where this machine can run the twin."""
-        try:
-            return TwinTarget(self.builder).measure(measure)
-        except EnvironmentFault:
-            return None
+            self._run(folder / "job", limits, hearing, threading.Event())
+        return calibration.conclude(hearing, measure, self.builder)
 
     # ------------------------------------------------------------ the work
 
@@ -226,11 +208,7 @@ class ContainerTarget:
 
     def _outcome(self, piece: Work, hearing: Hearing, limits: Limits, ending: Ending) -> Outcome:
         known = self._calibrations[piece.kind]
-        result = hearing.result
-        if result is not None:
-            result = {**result, "baseline": known.baseline}
-            if result["emulator_rss_bytes"] is None:
-                result["emulator_rss_bytes"] = known.baseline["emulator_rss_bytes"]
+        result = known.completed(hearing.result) if hearing.result is not None else None
         found = in_force(hearing.machine or {})
         return Outcome(
             work=piece,
