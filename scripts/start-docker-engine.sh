@@ -48,6 +48,10 @@ wait_until_it_answers() { # [PID]
     done
 }
 
+needs_root() {
+    [ -z "$sudo" ] || command -v sudo >/dev/null 2>&1 || fail "as root, please run: $0 $python"
+}
+
 sudo=""
 if [ "$(id -u)" -ne 0 ]; then
     sudo=sudo
@@ -56,6 +60,7 @@ fi
 if ! answers; then
     [ -z "${DOCKER_HOST:-}" ] ||
         fail "DOCKER_HOST=$DOCKER_HOST does not answer; correct or unset it"
+    needs_root
     "$(dirname "$0")/install-system-packages.sh" engine
     # The package may have started it, or it runs and is another group's.
     if ! answers && ! { [ -n "$sudo" ] && answers "$sudo"; }; then
@@ -74,5 +79,6 @@ if ! answers; then
 fi
 
 if ! "$python" -c 'from pibench.targets import binfmt; binfmt.require()' >/dev/null 2>&1; then
+    needs_root
     $sudo "$python" -m pibench doctor --fix >/dev/null
 fi

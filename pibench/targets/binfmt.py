@@ -108,7 +108,7 @@ def parse(name: str, text: str) -> Handler:
         )
     except (KeyError, ValueError):
         raise EnvironmentFault(
-            f"the binfmt_misc handler {name} reads as none of the kernel's",
+            f"the binfmt_misc handler {name} is not written as Linux does so far",
             hint=f"look at it: cat {DIRECTORY / name}",
         ) from None
 
@@ -147,6 +147,8 @@ def check(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> Re
     except OSError as error:
         place = error.filename or directory
         return Registration(problems=(_problem(f"{place} cannot be read ({error.strerror})"),))
+    except EnvironmentFault as error:
+        return Registration(problems=(_problem(error.message),))
     handler = next((taker for taker in takers if taker.enabled), None)
     if handler is None:
         off = f"the handler {takers[0].name} is disabled" if takers else None

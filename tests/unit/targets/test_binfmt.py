@@ -98,7 +98,7 @@ def test_a_handler_is_read_as_the_kernel_writes_it() -> None:
         "sometimes\ninterpreter x\n",
         "enabled\ninterpreter x\nmagic 7",
     ):
-        with pytest.raises(EnvironmentFault, match="handler odd reads as none"):
+        with pytest.raises(EnvironmentFault, match="handler odd is not written as"):
             binfmt.parse("odd", text)
 
 
@@ -231,6 +231,8 @@ def test_the_static_emulator_under_the_name_that_debian_registers(
 
 
 def test_an_unreadable_handler(kernel: Path) -> None:
+    (kernel / "odd").touch()
+    assert "the binfmt_misc handler odd is not written as" in problem(kernel)
     (kernel / "loop").symlink_to("loop")
     assert "cannot be read" in problem(kernel)
 
