@@ -53,7 +53,10 @@ app.add_typer(image.app, name="image", help="The images that emulated targets ru
 class TargetName(StrEnum):
     """Where networks run."""
 
+    AUTO = "auto"
     VM = "vm"
+    CONTAINER = "container"
+    SYSROOT = "sysroot"
     TWIN = "twin"
     NATIVE = "native"
 
@@ -79,7 +82,7 @@ class ProtocolName(StrEnum):
     INFERENCE = "inference"
 
 
-Target = Annotated[TargetName, typer.Option(help="Where to run.")]
+Target = Annotated[TargetName, typer.Option(help="Where to run. auto: the best that works here.")]
 Machine = Annotated[
     MachineName | None,
     typer.Option(help="The emulated machine of target vm. Default: virt.", show_default=False),

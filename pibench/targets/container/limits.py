@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pibench.errors import EnvironmentFault
 from pibench.targets import emulation
+from pibench.targets.group_limits import InForce, in_force, number
 
 if TYPE_CHECKING:
     from pibench.devices import Device
@@ -19,7 +20,6 @@ PIDS_LIMIT: Final = 64
 TMP_BYTES: Final = 16 << 20
 NOBODY: Final = 65534
 _PAGE_BYTES: Final = 4096
-_V1_UNLIMITED_BYTES: Final = 1 << 60
 
 
 class CapNotInForceError(EnvironmentFault):
@@ -58,33 +58,6 @@ def limits_for(device: Device, *, allowance_bytes: int, host_cores: int) -> Limi
         device_cores=device.cores,
         cpu=device.qemu_cpu,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class InForce:
-    """What the probe read inside: bytes and cores, None where it could read nothing."""
-
-    memory_bytes: int | None
-    swap_bytes: int | None
-    cores: float | None
-
-
-def in_force(machine: Mapping[str, Any]) -> InForce:
-    """The limits that a probe's `hello` tells of."""
-    memory = machine.get("cgroup_memory") or {}
-    limit = _number(memory.get("limit"))
-    swap = _number(memory.get("swap_limit"))
-    if memory.get("version") == 1 and swap is not None and limit is not None:
-        # Version 1 limits memory and swap together.
-        swap -= limit
-    if swap is None and machine.get("swap_total_kib") == 0:
-        swap = 0
-    quota = machine.get("cgroup_cpu") or {}
-    usable = machine.get("cores_usable")
-    cores = quota["quota_us"] / quota["period_us"] if quota.get("quota_us") else None
-    if cores is not None and usable is not None:
-        cores = min(cores, float(usable))
-    return InForce(memory_bytes=limit, swap_bytes=swap, cores=cores)
 
 
 def attest(machine: Mapping[str, Any], asked: Limits, *, emulated: bool) -> None:
@@ -153,7 +126,7 @@ def _attest_containment(machine: Mapping[str, Any]) -> None:
         "the container can write to its root": held.get("root_read_only") is not True,
         "the container has a network": held.get("interfaces") != ["lo"],
         "the container may start any number of processes": (
-            _number(machine.get("cgroup_pids")) != PIDS_LIMIT
+            number(machine.get("cgroup_pids")) != PIDS_LIMIT
         ),
     }
     for said, holds in faults.items():
@@ -162,11 +135,3 @@ def _attest_containment(machine: Mapping[str, Any]) -> None:
                 f"{said}: a model is not trusted that far",
                 hint="look for settings of the Engine that override a container's own",
             )
-
-
-def _number(text: str | None) -> int | None:
-    """A limit as a cgroup file has it; None for none (`max`, or version 1's huge number)."""
-    if text is None or not text.isdigit():
-        return None
-    number = int(text)
-    return None if number >= _V1_UNLIMITED_BYTES else number

@@ -21,7 +21,8 @@ from pibench.targets.calibration import Calibration
 from pibench.targets.container.cell import JOB, PYTHON, Ending, Order, run_container
 from pibench.targets.container.engine import EngineFacts, EngineLostError, connect, engine_faults
 from pibench.targets.container.leftovers import sweep
-from pibench.targets.container.limits import Limits, attest, in_force, limits_for
+from pibench.targets.container.limits import Limits, attest, limits_for
+from pibench.targets.group_limits import in_force
 from pibench.targets.job import BLAS_NAME, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch

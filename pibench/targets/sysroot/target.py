@@ -27,6 +27,7 @@ from pibench.targets import calibration, emulation
 from pibench.targets.base import Confinement, Kind, Observer, Outcome, Watcher, Work
 from pibench.targets.calibration import Calibration
 from pibench.targets.containment import contained
+from pibench.targets.group_limits import in_force
 from pibench.targets.job import BLAS_NAME, PROBE, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
@@ -272,8 +273,7 @@ def _chunks(pipe: IO[bytes]) -> Iterator[bytes | None]:
 
 def _outcome(piece: Work, hearing: Hearing, known: Calibration, held: _Held) -> Outcome:
     machine, result = hearing.machine or {}, hearing.result
-    memory = machine.get("cgroup_memory") or {}
-    limit = memory.get("limit") if held.grouped else None
+    found = in_force(machine)
     return Outcome(
         work=piece,
         machine={**machine, **known.caffe} if machine else None,
@@ -282,8 +282,8 @@ def _outcome(piece: Work, hearing: Hearing, known: Calibration, held: _Held) -> 
         confinement=Confinement(
             enforced_by="cgroup" if held.grouped else "watcher",
             memory_asked_bytes=held.asked_bytes,
-            memory_bytes=int(limit) if limit and limit.isdigit() else None,
-            swap_bytes=None,
+            memory_bytes=found.memory_bytes if held.grouped else None,
+            swap_bytes=found.swap_bytes if held.grouped else None,
             cores=machine.get("cores_usable"),
             emulator_bytes=known.emulator_bytes if held.grouped else 0,
             emulator_error_bytes=known.emulator_error_bytes,
