@@ -12,9 +12,10 @@ from .emulator import emulator_rss_bytes
 from .procfs import read_fields, read_int
 from .warm import mapped_files
 
-POLL_S = 0.25
+POLL_S = 0.1
 # Reading what the emulator holds may take this share of the time, and no more.
 SAMPLING_SHARE = 0.1
+SAMPLING_PAUSE_S = 1.0
 ALIVE_S = 5.0
 NOBODY = 65534
 
@@ -73,14 +74,15 @@ class EmulatorShare(object):
         self.not_before = 0.0
 
     def sample(self, at_once=False):
-        started = time.monotonic()
-        if started < self.not_before and not at_once:
+        if time.monotonic() < self.not_before and not at_once:
             return
+        # What it costs, and not what it takes: on a busy machine that is more.
+        begun = time.process_time()
         share = emulator_rss_bytes(self.pid)
+        cost = time.process_time() - begun
         # While it ends a process has no memory any more.
         self.bytes = max(self.bytes or 0, share or 0) or None
-        ended = time.monotonic()
-        self.not_before = ended + (ended - started) / SAMPLING_SHARE
+        self.not_before = time.monotonic() + min(cost / SAMPLING_SHARE, SAMPLING_PAUSE_S)
 
 
 def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S, arrived=None):
