@@ -66,22 +66,25 @@ def prepare_child(guest, address_space_bytes):
 
 
 class EmulatorShare(object):
-    """Samples what the emulator of a child holds; its last sample counts, near the end."""
+    """Samples what the emulator of a child holds; the sample nearest to the peak counts."""
 
     def __init__(self, pid):
         self.pid = pid
         self.bytes = None
+        self.rss_kib = 0
         self.not_before = 0.0
 
-    def sample(self, at_once=False):
+    def sample(self, rss_kib, at_once=False):
         if time.monotonic() < self.not_before and not at_once:
             return
         # What it costs, and not what it takes: on a busy machine that is more.
         begun = time.process_time()
         share = emulator_rss_bytes(self.pid)
         cost = time.process_time() - begun
-        # While it ends a process has no memory any more.
-        self.bytes = max(self.bytes or 0, share or 0) or None
+        # While it ends a process has no memory any more, and below its peak QEMU's
+        # translated code may be moved to larger pages.
+        if share is not None and rss_kib >= self.rss_kib:
+            self.bytes, self.rss_kib = share, rss_kib
         self.not_before = time.monotonic() + min(cost / SAMPLING_SHARE, SAMPLING_PAUSE_S)
 
 
@@ -116,9 +119,10 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         status = read_fields("/proc/{}/status".format(child.pid))
         high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
         swap_kib = max(swap_kib, read_int(status, "VmSwap") or 0)
-        emulator.sample()
+        rss_kib = read_int(status, "VmRSS") or 0
+        emulator.sample(rss_kib)
         if arrived is not None and mapped is None and arrived():
-            emulator.sample(at_once=True)
+            emulator.sample(rss_kib, at_once=True)
             mapped = mapped_files(child.pid)
             os.killpg(child.pid, signal.SIGKILL)
         pid, wait_status, usage = os.wait4(child.pid, os.WNOHANG)
@@ -126,7 +130,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
             break
         now = time.monotonic()
         if now - last_alive >= ALIVE_S:
-            frames.send("alive", id=item_id, rss_kib=read_int(status, "VmRSS"))
+            frames.send("alive", id=item_id, rss_kib=rss_kib)
             last_alive = now
         if now - started > timeout_s and not timed_out:
             timed_out = True
