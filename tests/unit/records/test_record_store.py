@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from pibench.records.store import RecordStore, TornLineWarning, latest, read, to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pibench.records.schema import Record
 
