@@ -38,8 +38,9 @@ test: setup engine ## All tests, real Caffe in the emulated board and in contain
 reproduce: setup ## The paper's 26 networks in the emulated board, beside the paper's table
 	$(BIN)/pibench reproduce --out $(OUT)
 
-benchmark: setup ## Memory-only against real compute in the same target
+benchmark: setup engine ## Memory-only against real compute, and pibench run against docker run
 	$(BIN)/python benchmarks/memory_only_speed.py
+	$(BIN)/python benchmarks/container_overhead.py
 
 wheel: $(BIN)/.installed ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
