@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pibench.records.schema import Evidence, Provenance
+from pibench.records.schema import EMULATED_ELSEWHERE, Evidence, Provenance
 
 if TYPE_CHECKING:
     from pibench.devices import Device
@@ -37,6 +37,14 @@ KIND_BY_TARGET: Final[dict[Target, ProvenanceKind]] = {
     "native": "measured",
     "ssh": "measured",
 }
+
+
+def provenance_kind(target: Target, *, emulated: bool) -> ProvenanceKind:
+    """Where a run's numbers come from; on an arm64 host some targets need no emulator."""
+    if target in EMULATED_ELSEWHERE and not emulated:
+        return "measured"
+    return KIND_BY_TARGET[target]
+
 
 KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
 """Exit statuses of a process that SIGKILL ended: Python's and, behind a shell or Docker, 137."""
@@ -66,6 +74,7 @@ class Observation:
     target: Target
     peak_rss_bytes: int | None
     exit_status: int | None
+    emulated: bool = True
     signal: int | None = None
     oom_kills: tuple[str, ...] = ()
     oom_counter: int | None = None
@@ -82,6 +91,11 @@ class Observation:
     container_oom_killed: bool | None = None
     elapsed_seconds: float | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> ProvenanceKind:
+        """Where the numbers of this run come from."""
+        return provenance_kind(self.target, emulated=self.emulated)
 
     @property
     def device_limit_bytes(self) -> int | None:
@@ -290,7 +304,7 @@ def _headroom(
         reason = "usable memory of the device less the peak RSS"
         if seen.swap_used_bytes:
             reason += ", which leaves out what was swapped"
-        kind = KIND_BY_TARGET[seen.target]
+        kind = seen.kind
         return device.usable_bytes - seen.peak_rss_bytes, Provenance(kind=kind, reason=reason)
     if verdict != "no-fit":
         reason = "the run did not end as it should, so its peak says little"
@@ -316,7 +330,7 @@ def _peak_provenance(seen: Observation) -> Provenance:
         reason = "ru_maxrss of the process"
     if seen.emulator_rss_bytes:
         reason += f", less {_mib(seen.emulator_rss_bytes)} of the emulator"
-    return Provenance(kind=KIND_BY_TARGET[seen.target], reason=reason)
+    return Provenance(kind=seen.kind, reason=reason)
 
 
 def _evidence(seen: Observation, summary: str) -> Evidence:

@@ -62,6 +62,8 @@ RUN_FIELDS: Final = (
 # Results that hold the values of a computation, or the time that one took.
 COMPUTE_FIELDS: Final = ("latency_ms", "layers", "outputs")
 ON_THE_METAL: Final = ("native", "ssh")
+# Targets that need no emulator on a machine with the board's architecture.
+EMULATED_ELSEWHERE: Final = ("container", "sysroot")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
@@ -318,10 +320,18 @@ class Record(Frozen):
                 raise ValueError(f"{name} has a value but its provenance is 'unavailable'")
         return self
 
+    @property
+    def is_emulated_or_twin(self) -> bool:
+        """Whether nothing in it was run as a Raspberry Pi would run it."""
+        native = self.environment.host.qemu_version is None
+        return self.target not in ON_THE_METAL and not (
+            self.target in EMULATED_ELSEWHERE and native
+        )
+
     @model_validator(mode="after")
     def _provenance_is_possible(self) -> Self:
         for name in RUN_FIELDS:
-            if self.provenance[name].kind == "measured" and self.target not in ON_THE_METAL:
+            if self.provenance[name].kind == "measured" and self.is_emulated_or_twin:
                 raise ValueError(f"{name} cannot be 'measured' on target {self.target!r}")
         if self.compute == "memory-only":
             for name in COMPUTE_FIELDS:

@@ -7,10 +7,11 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibench.crosscheck.verdict import Observation
+from pibench.crosscheck.verdict import Observation, provenance_kind
 
 if TYPE_CHECKING:
     from pibench.devices import Device
+    from pibench.records.schema import ProvenanceKind
     from pibench.targets.base import Outcome, Target
 
 KIB = 1024
@@ -24,6 +25,16 @@ class Context:
     device: Device
     target: Target
 
+    @property
+    def emulated(self) -> bool:
+        """Whether an emulator is in use; asked for once the target is prepared."""
+        return self.target.environment()["qemu_version"] is not None
+
+    @property
+    def kind(self) -> ProvenanceKind:
+        """Where the numbers of its runs come from."""
+        return provenance_kind(self.target.name, emulated=self.emulated)
+
 
 def observation_of(outcome: Outcome, context: Context) -> Observation:
     """What was seen, in the terms in which verdicts are decided."""
@@ -33,6 +44,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         console = tuple(line for line in outcome.console_oom_lines if _CAFFE_PROCESS.search(line))
         return Observation(
             target=context.target.name,
+            emulated=context.emulated,
             peak_rss_bytes=None,
             exit_status=None,
             # The kernel's own words: it has killed Caffe, though nobody is left to report it.
@@ -44,6 +56,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         )
     return Observation(
         target=context.target.name,
+        emulated=context.emulated,
         peak_rss_bytes=own_rss_bytes(result),
         emulator_rss_bytes=result["emulator_rss_bytes"],
         # The convention of Python's subprocess: a signal is a negative status.

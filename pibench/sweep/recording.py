@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibench.crosscheck.verdict import KIND_BY_TARGET, Decision, decide
+from pibench.crosscheck.verdict import Decision, decide
 from pibench.records.environment import host_environment
 from pibench.records.schema import (
     Allowance,
@@ -92,7 +92,7 @@ class _Memory:
 
 def _memory(outcome: Outcome, decision: Decision, context: Context) -> _Memory:
     result = outcome.result or {}
-    kind = KIND_BY_TARGET[context.target.name]
+    kind = context.kind
     peak = own_rss_bytes(result) if result else None
     emulator = result.get("emulator_rss_bytes")
     bare = result.get("baseline") or {}

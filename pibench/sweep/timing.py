@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibench.crosscheck.verdict import KIND_BY_TARGET
 from pibench.records.schema import LayerTime, OutputBlob, Provenance
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def times_of(network: Network, outcome: Outcome, context: Context) -> Times:
         none = Provenance(kind="unavailable", reason=missing)
         return Times(provenance={"latency_ms": none, "layers": none, "outputs": none})
     result = outcome.result or {}
-    kind = KIND_BY_TARGET[context.target.name]
+    kind = context.kind
     timed = Provenance(kind=kind, reason=EMULATED_TIME if kind == "emulated" else "")
     if "inference" in result:
         drawn = network.weights is None
