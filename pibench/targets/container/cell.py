@@ -102,6 +102,10 @@ def _settings(order: Order) -> dict[str, Any]:
         "cpu_quota": limit.PERIOD_US * limits.cores,
         "cpuset_cpus": limits.cpuset,
         "pids_limit": limit.PIDS_LIMIT,
+        # Said in full: an Engine's own defaults may be more than it can grant itself.
+        "ulimits": [
+            {"Name": name, "Soft": most, "Hard": most} for name, most in limit.ULIMITS.items()
+        ],
         "network_mode": "none",
         "read_only": True,
         "user": f"{limit.NOBODY}:{limit.NOBODY}",

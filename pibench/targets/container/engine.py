@@ -17,6 +17,7 @@ CALL_TIMEOUT_S: Final = 60.0
 """How long one call of the API may take; what takes longer has a deadline of its own."""
 CONNECT_TIMEOUT_S: Final = 10.0
 OLDEST: Final = (20, 10)
+PODMAN: Final = "Podman"
 ARM64_NAMES: Final = ("aarch64", "arm64")
 START_HINT: Final = (
     "start it (sudo systemctl start docker, or sudo scripts/start-docker-engine.sh), "
@@ -40,6 +41,15 @@ class EngineFacts:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}, cgroup v{self.cgroup_version}"
+
+    @property
+    def tells_of_children(self) -> bool:
+        """Whether its OOMKilled is about all processes of a container, and not the first alone.
+
+        Docker's is (containerd watches the cgroup); Podman's was seen to be false where
+        the kernel had killed a child (4.3).
+        """
+        return self.name != PODMAN
 
     @property
     def is_arm64(self) -> bool:
@@ -83,7 +93,7 @@ def connect() -> tuple[DockerClient, EngineFacts]:
         client = docker.from_env(timeout=CONNECT_TIMEOUT_S)
         facts = _facts(client.version(), client.info())
     client.api.timeout = CALL_TIMEOUT_S
-    if _as_numbers(facts.version) < OLDEST and "podman" not in facts.name.lower():
+    if _as_numbers(facts.version) < OLDEST and facts.name != PODMAN:
         client.close()
         oldest = ".".join(map(str, OLDEST))
         raise EnvironmentFault(
@@ -96,7 +106,7 @@ def _facts(version: dict[str, Any], info: dict[str, Any]) -> EngineFacts:
     names = [component.get("Name", "") for component in version.get("Components") or []]
     podman = next((name for name in names if "podman" in name.lower()), None)
     return EngineFacts(
-        name="Podman" if podman else "Docker Engine",
+        name=PODMAN if podman else "Docker Engine",
         version=str(version.get("Version", "")),
         cgroup_version=str(info.get("CgroupVersion") or "1"),
         architecture=str(info.get("Architecture", "")),

@@ -17,6 +17,8 @@ PERIOD_US: Final = 100_000
 """The kernel's default period of the CPU quota."""
 PIDS_LIMIT: Final = 64
 """Processes and threads: the probe, Caffe with its BLAS threads, QEMU's own two each."""
+ULIMITS: Final = {"nofile": 1024, "nproc": 4096, "core": 0}
+"""Processes are bounded by the cgroup: `nproc` counts all of the user's on the host."""
 TMP_BYTES: Final = 16 << 20
 NOBODY: Final = 65534
 _PAGE_BYTES: Final = 4096

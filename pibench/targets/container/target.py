@@ -204,13 +204,18 @@ class ContainerTarget:
 
         order = Order(image=self._image, job=job, limits=limits, emulated=not facts.is_arm64)
         return run_container(
-            client, order, hear, stopping, lambda: _ran_out_of_memory(hearing.result)
+            client,
+            order,
+            hear,
+            stopping,
+            lambda: facts.tells_of_children and _ran_out_of_memory(hearing.result),
         )
 
     def _outcome(self, piece: Work, hearing: Hearing, limits: Limits, ending: Ending) -> Outcome:
         known = self._calibrations[piece.kind]
         result = known.completed(hearing.result) if hearing.result is not None else None
         found = in_force(hearing.machine or {})
+        about_all = self._connected()[1].tells_of_children and ending.oom_killed is not None
         return Outcome(
             work=piece,
             machine={**hearing.machine, **known.caffe} if hearing.machine else None,
@@ -227,7 +232,8 @@ class ContainerTarget:
                 probe_bytes=known.probe_bytes,
                 calibrated=known.measured,
                 container_exit_code=ending.exit_code,
-                container_oom_killed=ending.oom_killed,
+                # A false that is not about Caffe contradicts nothing.
+                container_oom_killed=ending.oom_killed or (False if about_all else None),
             ),
         )
 
