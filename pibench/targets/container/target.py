@@ -19,9 +19,9 @@ from pibench.targets import binfmt, calibration
 from pibench.targets.base import Confinement, Kind, Observer, Outcome, Watcher, Work
 from pibench.targets.calibration import Calibration
 from pibench.targets.container.cell import JOB, PYTHON, Ending, Order, run_container
-from pibench.targets.container.engine import EngineFacts, EngineLostError, connect, engine_faults
+from pibench.targets.container.engine import EngineFacts, connect, engine_faults
 from pibench.targets.container.leftovers import sweep
-from pibench.targets.container.limits import Limits, attest, limits_for
+from pibench.targets.container.limits import CapNotInForceError, Limits, attest, limits_for
 from pibench.targets.group_limits import in_force
 from pibench.targets.job import BLAS_NAME, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
@@ -174,7 +174,7 @@ class ContainerTarget:
     def _run_piece(
         self, piece: Work, observe: Observer, watch: Watcher, stopping: threading.Event
     ) -> None:
-        """Run one piece; where the Engine is lost it has its outcome before that is raised."""
+        """Run one piece; where the Engine fails it has its outcome before that is raised."""
         known = self._calibrations[piece.kind]
         limits = self._limits(known.emulator_bytes + known.probe_bytes)
         for attempt in range(1, ATTEMPTS + 1):
@@ -183,8 +183,10 @@ class ContainerTarget:
                 with scratch(self.name) as folder:
                     write_job(folder / "job", [piece], PROGRAMS, self._blas, describe=False)
                     ending = self._run(folder / "job", limits, hearing, stopping)
-            except EngineLostError as lost:
-                observe(self._outcome(piece, hearing, limits, Ending.unknown(lost.message)))
+            except CapNotInForceError:
+                raise
+            except EnvironmentFault as fault:
+                observe(self._outcome(piece, hearing, limits, Ending.unknown(fault.message)))
                 raise
             if stopping.is_set():
                 return
