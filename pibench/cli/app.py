@@ -96,7 +96,7 @@ Compute = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
-        min=1, max=64, help="Machines at once. Default: one per core.", show_default=False
+        min=1, max=64, help="Networks at once. Default: one per core.", show_default=False
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -158,6 +158,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run networks on a target and say whether they fit the device.
+
+    Exit codes: 0 ran (fit or not), 1 --require-fit failed, 2 invalid input,
+    3 the environment, 4 inconclusive.
 
     Example: pibench run MobileNet my/model.prototxt --json
     """

@@ -252,7 +252,8 @@ def _latency(record: Record) -> str:
     """The time with its kind: a bare number would be taken for the board's."""
     if record.latency_ms is None:
         return NOTHING
-    return f"{record.latency_ms:.0f} {record.provenance['latency_ms'].kind}"
+    decimals = 0 if record.latency_ms >= 100 else 2
+    return f"{record.latency_ms:.{decimals}f} {record.provenance['latency_ms'].kind}"
 
 
 def _way(record: Record) -> str:
