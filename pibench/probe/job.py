@@ -139,7 +139,7 @@ def run_job(path, frames, guest):
     with open(path) as handle:
         job = json.load(handle)
     folder = os.path.dirname(os.path.abspath(path))
-    machine = describe_machine()
+    machine = describe_machine(job)
     if job["describe"]:
         machine.update(describe_caffe(job))
     frames.send("hello", machine=machine)

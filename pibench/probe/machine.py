@@ -10,6 +10,7 @@ from .child import child_env
 from .commands import RUN, place_environment
 from .containment import containment
 from .emulator import main_id_register
+from .huge_pages import huge_pages_in_use
 from .procfs import read_fields, read_int, read_text
 
 
@@ -32,7 +33,7 @@ def cpu_model():
     return None
 
 
-def describe_machine():
+def describe_machine(job):
     """What this machine is, and what holds for processes in it."""
     release = os.uname()
     machine = {
@@ -48,7 +49,7 @@ def describe_machine():
         "cgroup_cpu": cgroup_cpu(),
         "cgroup_pids": cgroup_pids(),
         "containment": containment(),
-        "transparent_hugepage": read_text("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "huge_pages": huge_pages_in_use(job["huge_pages_off"]),
         "overcommit": read_text("/proc/sys/vm/overcommit_memory"),
         "throttled": throttled_bits(),
     }

@@ -69,7 +69,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         swap_used_bytes=result["swap_used_bytes"],
         **held,
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
-        notes=_notes(result),
+        notes=_notes(result, outcome.machine or {}),
     )
 
 
@@ -122,7 +122,7 @@ def _own_lines(lines: list[str], pid: int) -> tuple[str, ...]:
     return tuple(line for line in lines if own.search(line))
 
 
-def _notes(result: dict[str, Any]) -> tuple[str, ...]:
+def _notes(result: dict[str, Any], machine: dict[str, Any]) -> tuple[str, ...]:
     notes = []
     if result["complaint"]:
         notes.append(f"Caffe said: {result['complaint']}")
@@ -132,4 +132,8 @@ def _notes(result: dict[str, Any]) -> tuple[str, ...]:
         notes.append(f"last words: {result['log_tail'][-1]}")
     if result.get("throttled") not in (None, "0", "0x0"):
         notes.append(f"the board was throttled: {result['throttled']}")
+    if machine.get("huge_pages"):
+        notes.append(
+            "the kernel gives transparent huge pages to all programs: peaks may be some MiB high"
+        )
     return tuple(notes)

@@ -25,6 +25,7 @@ class Programs:
     `address_space_bytes` limits a child's address space, for targets that run
     on a machine with other things to do. `env_option` is the option by which
     an emulator of the host sets a variable for its guest's dynamic loader.
+    `huge_pages_off` is for machines that stand for a board, which has none.
     """
 
     caffe: Sequence[str]
@@ -32,6 +33,7 @@ class Programs:
     preload: str | None = None
     address_space_bytes: int | None = None
     env_option: str | None = None
+    huge_pages_off: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -82,6 +84,7 @@ def write_job(
         "preload": programs.preload,
         "address_space_bytes": programs.address_space_bytes,
         "env_option": programs.env_option,
+        "huge_pages_off": programs.huge_pages_off,
         "env": dict(programs.env),
         "describe": describe,
         "baselines": describe,

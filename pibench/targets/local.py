@@ -195,6 +195,7 @@ class TwinTarget(LocalTarget):
             caffe=loader.command("usr/bin/caffe"),
             python=loader.python(),
             preload=str(job / BLAS_NAME),
+            huge_pages_off=True,
             env=loader.python_env(),
             # A network that is far too large must not take this machine down.
             address_space_bytes=psutil.virtual_memory().available // self.at_once,

@@ -42,6 +42,7 @@ PROGRAMS: Final = Programs(
     caffe=["/usr/bin/caffe"],
     python=[PYTHON],
     preload=f"{JOB}/{BLAS_NAME}",
+    huge_pages_off=True,
     # As in the virtual machine: idle BLAS threads are not to take the cores.
     env={"OPENBLAS_THREAD_TIMEOUT": "4"},
 )

@@ -199,6 +199,7 @@ class SysrootTarget:
                 caffe=loader.command("usr/bin/caffe"),
                 python=loader.python(),
                 preload=preload,
+                huge_pages_off=True,
                 env=env,
             )
         prefix = [self._emulator, "-L", str(self._root)]
@@ -206,6 +207,7 @@ class SysrootTarget:
             caffe=[*prefix, str(self._root / "usr/bin/caffe")],
             python=[*prefix, str(self._root / "usr/bin/python3.9")],
             preload=preload,
+            huge_pages_off=True,
             env_option="-E",
             env={
                 **env,

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,17 @@ from typing import Any
 import pytest
 
 import pibench
-from pibench.probe import caffe_log, cgroup, commands, emulator, inference, job, machine, procfs
+from pibench.probe import (
+    caffe_log,
+    cgroup,
+    commands,
+    emulator,
+    huge_pages,
+    inference,
+    job,
+    machine,
+    procfs,
+)
 from pibench.probe import frames as probe_frames
 
 FOLDER = Path(pibench.__file__).parent / "probe"
@@ -369,3 +380,29 @@ def test_meminfo_and_a_status_in_kib(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_median() -> None:
     assert inference.median([3.0, 1.0, 2.0]) == 2.0
     assert inference.median([4.0, 1.0, 3.0, 2.0]) == 2.5
+
+
+def test_huge_pages_are_switched_off_where_a_kernel_gives_them_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(huge_pages, "read_text", {huge_pages.SETTING: "[always] madvise"}.get)
+    assert huge_pages.huge_pages_in_use(switch_off=False)
+    code = (
+        "from pibench.probe import huge_pages; "
+        "huge_pages.read_text = lambda _: '[always] madvise'; "
+        "assert not huge_pages.huge_pages_in_use(switch_off=True); "
+        "print(open('/proc/self/status').read())"
+    )
+    # In a process of its own, since it cannot be taken back.
+    status = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert "THP_enabled:\t0" in status.stdout or "THP_enabled" not in status.stdout
+
+
+@pytest.mark.parametrize("setting", ["always [madvise] never", None])
+def test_huge_pages_that_nobody_gives_are_not_in_use(
+    monkeypatch: pytest.MonkeyPatch, setting: str | None
+) -> None:
+    monkeypatch.setattr(huge_pages, "read_text", lambda _: setting)
+    assert not huge_pages.huge_pages_in_use(switch_off=False)
