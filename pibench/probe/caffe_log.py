@@ -3,6 +3,8 @@
 import re
 
 LOG_LINES = 12
+# The longest line that counts is a result of ours. A longer one is no line, and its rest neither.
+MAX_LINE_BYTES = 4 << 20
 # "I1122 07:43:53.8 8470 caffe.cpp:397]      conv1<tab>forward: 1.2 ms."
 LAYER_LINE = re.compile(r"\]\s+(\S.*?)\s+(forward|backward): ([0-9.einf+-]+) ms\.")
 TOTAL_LINE = re.compile(r"\] Average (Forward|Backward) pass: ([0-9.einf+-]+) ms\.")
@@ -28,6 +30,8 @@ class LogReader(object):
         self.rest += chunk
         lines = self.rest.split(b"\n")
         self.rest = lines.pop()
+        if len(self.rest) > MAX_LINE_BYTES:
+            self.rest = b""
         for line in lines:
             self.line(line.decode("utf-8", "replace"))
 

@@ -17,7 +17,15 @@ POLL_S = 0.1
 SAMPLING_SHARE = 0.1
 SAMPLING_PAUSE_S = 1.0
 ALIVE_S = 5.0
+# Emulated, a chunk of short lines may take seconds to read; who writes without
+# end must not keep us from looking at the time that has passed.
+CHUNK_BYTES = 16384
+DRAIN_S = 0.5
+LAST_DRAIN_S = 10.0
 NOBODY = 65534
+# linux/prctl.h
+SET_DEATH_SIGNAL = 1
+SET_DUMPABLE = 4
 
 
 def child_env(extra):
@@ -26,26 +34,36 @@ def child_env(extra):
     return env
 
 
-def death_signal():
-    """A function that ties a child's life to ours, or None where the C library is not found."""
+def process_control():
+    """The C library's prctl, or None where it is not found."""
     import ctypes
 
     try:
-        prctl = ctypes.CDLL(None).prctl
+        return ctypes.CDLL(None).prctl
     except (OSError, AttributeError):
         return None
-    set_death_signal = 1  # PR_SET_PDEATHSIG in linux/prctl.h
-    return lambda: prctl(set_death_signal, int(signal.SIGKILL), 0, 0, 0)
+
+
+def keep_out(prctl):
+    """Let nobody but root look into this process.
+
+    A program of the same user could write to our standard output through
+    /proc otherwise, and so speak for the probe.
+    """
+    if prctl:
+        prctl(SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def prepare_child(guest, address_space_bytes):
     """Runs in the child before the exec: no privileges, no core dump, first to be killed."""
     # In the guest nothing outlives the probe anyway, and memory is dear.
-    tie_to_parent = None if guest else death_signal()
+    prctl = None if guest else process_control()
 
     def prepare():
-        if tie_to_parent:
-            tie_to_parent()
+        if prctl:
+            prctl(SET_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
+            # Until its exec the child is as closed as the probe, to itself too.
+            prctl(SET_DUMPABLE, 1, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if address_space_bytes:
             limit = (address_space_bytes, address_space_bytes)
@@ -137,7 +155,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
             os.killpg(child.pid, signal.SIGKILL)
     # wait4 has taken the status: tell Popen, or it would look for the child again.
     child.returncode = -1
-    drain(pipe, log)
+    drain(pipe, log, LAST_DRAIN_S)
     child.stdout.close()
     killed_by = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
     if mapped is not None and killed_by == signal.SIGKILL:
@@ -160,13 +178,15 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
     }
 
 
-def drain(pipe, log):
-    """Read what there is; False once the other end is closed."""
-    while True:
+def drain(pipe, log, deadline_s=DRAIN_S):
+    """Read what there is, as far as there is time; False once the other end is closed."""
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
         try:
-            chunk = os.read(pipe, 65536)
+            chunk = os.read(pipe, CHUNK_BYTES)
         except (BlockingIOError, InterruptedError):
-            return True
+            break
         if not chunk:
             return False
         log.feed(chunk)
+    return True

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from .child import keep_out, process_control
 from .frames import Frames
 from .inference import run_inference
 from .job import run_job
@@ -33,4 +34,6 @@ def main():
     else:
         if options.guest:
             protect()
+        else:
+            keep_out(process_control())
         run_job(options.job, Frames(sys.stdout.buffer), options.guest)
