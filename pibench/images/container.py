@@ -16,10 +16,12 @@ from pibench.images.store import Image
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 KEY_LABEL: Final = "org.pibench.key"
 REPOSITORY: Final = "pibench/root"
 ARCHITECTURE: Final = "arm64"
+OPEN_FOLDERS: Final = ("./tmp",)
+"""Everybody's: what is mounted there takes over the mode (runc 1.1)."""
 
 
 def key_of(root: Image) -> str:
@@ -43,7 +45,7 @@ def write_archive(root: Image, archive: Path) -> None:
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         layer = Path(folder) / "layer.tar"
         with tarfile.open(layer, "w", format=tarfile.GNU_FORMAT) as tar:
-            tar.add(root.content / "root", arcname=".", filter=_anonymous)
+            tar.add(root.content / "root", arcname=".", filter=_settled)
         with layer.open("rb") as file:
             layer_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         config = _config(layer_sha256, {KEY_LABEL: key_of(root)})
@@ -51,14 +53,16 @@ def write_archive(root: Image, archive: Path) -> None:
         manifest = [{"Config": name, "RepoTags": [tag_of(root)], "Layers": ["root/layer.tar"]}]
         with tarfile.open(archive, "w") as tar:
             _add(tar, name, config)
-            tar.add(layer, arcname="root/layer.tar", filter=_anonymous)
+            tar.add(layer, arcname="root/layer.tar", filter=_settled)
             _add(tar, "manifest.json", json.dumps(manifest).encode())
 
 
-def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def _settled(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     member.mtime = 0
+    if member.name in OPEN_FOLDERS:
+        member.mode = 0o1777
     return member
 
 
@@ -77,4 +81,4 @@ def _config(layer_sha256: str, labels: Mapping[str, str]) -> bytes:
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
-    tar.addfile(_anonymous(member), io.BytesIO(content))
+    tar.addfile(_settled(member), io.BytesIO(content))
