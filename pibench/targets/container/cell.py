@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench.errors import EnvironmentFault
 from pibench.targets import emulation
 from pibench.targets.container import limits as limit
-from pibench.targets.container.engine import EngineLostError, engine_faults
+from pibench.targets.container.engine import EngineLacksError, EngineLostError, engine_faults
 from pibench.targets.container.leftovers import owner_label
 from pibench.targets.job import PROBE
 
@@ -80,6 +80,8 @@ def run_container(
     try:
         died = _listen(client, container, hear, stopping)
         return _ending(container, died, out_of_memory)
+    except EngineLacksError:
+        return Ending.unknown("somebody removed the container")
     finally:
         # A lost Engine cannot be told: the next start sweeps.
         with contextlib.suppress(EnvironmentFault), engine_faults("to remove a container"):

@@ -29,6 +29,10 @@ class EngineLostError(EnvironmentFault):
     """The Engine stopped answering while it was needed."""
 
 
+class EngineLacksError(EnvironmentFault):
+    """The Engine does not have, or no longer, what it was asked about."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
     """What an Engine says of itself; `cores` are those that its containers can have."""
@@ -61,7 +65,8 @@ class EngineFacts:
 def engine_faults(doing: str) -> Iterator[None]:
     """Turn what the SDK raises within the block into an EnvironmentFault, in one line.
 
-    Raises EngineLostError where nobody answered.
+    Raises EngineLostError where nobody answered, and EngineLacksError where
+    what was asked about is not there.
     """
     import docker.errors  # noqa: PLC0415  (start-up time)
     import requests.exceptions  # noqa: PLC0415  (start-up time)
@@ -70,7 +75,9 @@ def engine_faults(doing: str) -> Iterator[None]:
         yield
     except docker.errors.APIError as error:
         said = " ".join(str(error.explanation or error).split())
-        raise EnvironmentFault(f"the Engine refused {doing}: {said}") from error
+        absent = isinstance(error, docker.errors.NotFound)
+        kind = EngineLacksError if absent else EnvironmentFault
+        raise kind(f"the Engine refused {doing}: {said}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise EngineLostError(
             f"the Engine did not answer {doing}: {_root_cause(error)}", hint=START_HINT
