@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ from pibench.sweep.reference import Reference
 from pibench.sweep.run import Sweep
 from pibench.sweep.work import Request
 from pibench.targets.base import Target
+from pibench.targets.container import ContainerTarget
 from pibench.targets.local import TwinTarget
 from pibench.targets.vm import VmTarget
+from tests.emulation.engines import OwnEngine, require_means
 
 DEVICE = devices.load("rpi3b")
 
@@ -65,3 +69,43 @@ def vgg_with(tmp_path_factory: pytest.TempPathFactory):
         return networks.load(str(path))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def container(builder: Builder) -> ContainerTarget:
+    """On this machine's Engine, the emulator measured before any test changes what runs there."""
+    target = ContainerTarget(DEVICE, builder)
+    run(target, [networks.load("SqueezeNet V1.1")])
+    return target
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
+    require_means()
+    # A socket's path has 108 bytes.
+    engine = OwnEngine(tmp_path_factory.mktemp("e"))
+    yield engine
+    engine.stop()
+    shutil.rmtree(engine.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def own_engine(engines: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnEngine:
+    """An Engine of the tests' own that runs, for whatever reads DOCKER_HOST."""
+    engines.start()
+    monkeypatch.setenv("DOCKER_HOST", engines.host)
+    return engines
+
+
+@pytest.fixture(scope="session")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that takes a minute and no memory: windows that large Caffe pools itself."""
+    path: Path = tmp_path_factory.mktemp("slow") / "slow.prototxt"
+    path.write_text(
+        'name: "slow"\n'
+        'layer { name: "data" type: "Input" top: "data"\n'
+        "  input_param { shape { dim: 1 dim: 16 dim: 300 dim: 300 } } }\n"
+        'layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"\n'
+        "  pooling_param { pool: MAX kernel_size: 101 stride: 1 } }\n"
+    )
+    return path

@@ -1,0 +1,155 @@
+"""What is lost when an Engine stops or pibench is ended: the network in flight, and no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibench import networks
+from pibench.images import container as container_image
+from pibench.records.store import RecordStore
+from pibench.targets.container import ContainerTarget
+from pibench.targets.container.leftovers import OWNER_LABEL, owner_label
+from tests.emulation.conftest import DEVICE, run
+from tests.emulation.engines import OwnEngine, ours, owned_by
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from docker import DockerClient
+
+pytestmark = pytest.mark.emulation
+
+
+def wait_until(holds: Callable[[], object], deadline_s: float = 120) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def started(*specs: str | Path, out: Path | None = None) -> subprocess.Popen[str]:
+    """`pibench run` of networks in containers, one at a time."""
+    command = [sys.executable, "-m", "pibench", "run", *map(str, specs), "--target", "container"]
+    options = ["--jobs", "1", *(["--out", str(out)] if out else [])]
+    return subprocess.Popen(
+        [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def is_running(client: DockerClient, pid: int) -> bool:
+    """Whether a container of that process runs a network (and not only its probe)."""
+    for container in owned_by(client, pid):
+        processes = client.api.top(container)["Processes"] or []
+        if any("/job/models/" in " ".join(process) for process in processes):
+            return True
+    return False
+
+
+@pytest.mark.usefixtures("container")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_an_engine_that_ends_in_mid_run_costs_the_network_in_flight(
+    how: signal.Signals, own_engine: OwnEngine, builder, slow: Path, tmp_path: Path
+) -> None:
+    ContainerTarget(DEVICE, builder).prepare([])
+    out = tmp_path / "records.jsonl"
+    # The one that takes most memory is run first.
+    with started("SqueezeNet V1.1", slow, out=out) as pibench:
+        wait_until(lambda: out.exists() and out.stat().st_size > 0)
+        with own_engine.client() as client:
+            wait_until(lambda: is_running(client, pibench.pid))
+        own_engine.signal(how)
+        _, said = pibench.communicate(timeout=60)
+    assert pibench.returncode == 3, said
+    line = said.splitlines()[-1]
+    assert line.startswith("pibench: the Engine did not answer while a container ran: ")
+    assert "pibench doctor says more" in line
+    assert "Traceback" not in said
+    before, lost = RecordStore(out).read()
+    assert (before.network, before.verdict) == ("SqueezeNet V1.1", "fit")
+    assert (lost.network, lost.verdict) == ("slow", "inconclusive")
+    assert lost.evidence.guest_died
+    assert (lost.evidence.container_exit_code, lost.evidence.container_oom_killed) == (None, None)
+    assert "the Engine did not answer" in lost.evidence.notes[0]
+
+    own_engine.start()
+    (record,) = run(ContainerTarget(DEVICE, builder), [networks.load("SqueezeNet V1.1")])
+    assert record.verdict == "fit"
+    with own_engine.client() as client:
+        assert ours(client) == []
+
+
+@pytest.mark.usefixtures("container")
+def test_the_next_start_sweeps_what_a_dead_owner_left_and_nothing_else(
+    own_engine: OwnEngine, builder, slow: Path
+) -> None:
+    ContainerTarget(DEVICE, builder).prepare([])
+    elsewhere = json.loads(owner_label()[OWNER_LABEL]) | {"host": "f" * 16, "pid": 1}
+    with own_engine.client() as client:
+        image = container_image.tag_of(builder.sysroot())
+        stay = [
+            client.api.create_container(image, labels=labels, platform="linux/arm64")["Id"]
+            for labels in (
+                owner_label(),
+                {},
+                {"org.pibench.other": "x"},
+                {OWNER_LABEL: json.dumps(elsewhere)},
+                {OWNER_LABEL: "no owner of ours"},
+            )
+        ]
+        try:
+            with started(slow) as pibench:
+                wait_until(lambda: is_running(client, pibench.pid))
+                pibench.kill()
+            (left,) = owned_by(client, pibench.pid)
+            ContainerTarget(DEVICE, builder).prepare([])
+            found = {container["Id"] for container in client.api.containers(all=True)}
+            assert left not in found
+            assert set(stay) <= found
+        finally:
+            for container in stay:
+                client.api.remove_container(container, force=True)
+
+
+@pytest.mark.usefixtures("container")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_pibench_says_so_and_leaves_no_container(
+    number: signal.Signals, own_engine: OwnEngine, builder, slow: Path
+) -> None:
+    ContainerTarget(DEVICE, builder).prepare([])
+    with own_engine.client() as client, started(slow) as pibench:
+        wait_until(lambda: is_running(client, pibench.pid))
+        pibench.send_signal(number)
+        _, said = pibench.communicate(timeout=30)
+        assert owned_by(client, pibench.pid) == []
+    assert pibench.returncode == 130
+    assert said.splitlines()[-1].startswith("pibench: interrupted")
+    assert "Traceback" not in said
+
+
+@pytest.mark.usefixtures("container")
+def test_a_container_that_somebody_removes_is_run_anew(
+    own_engine: OwnEngine, builder, slow: Path
+) -> None:
+    ContainerTarget(DEVICE, builder).prepare([])
+    removed: list[str] = []
+    with own_engine.client() as client, started(slow) as pibench:
+        wait_until(lambda: is_running(client, pibench.pid))
+        (first,) = owned_by(client, pibench.pid)
+        client.api.remove_container(first, force=True)
+        removed.append(first)
+        wait_until(lambda: is_running(client, pibench.pid))
+        (second,) = owned_by(client, pibench.pid)
+        assert second not in removed
+        pibench.send_signal(signal.SIGINT)
+        pibench.communicate(timeout=30)
+    assert os.WEXITSTATUS(pibench.returncode << 8) == 130
