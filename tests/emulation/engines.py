@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from docker.errors import DockerException
 
-import docker
-import docker.errors
-from pibench.process import running
+from docker import DockerClient
+from pibench.process import run, running
 from pibench.targets.container.leftovers import OWNER_LABEL
 
 if TYPE_CHECKING:
     import subprocess
-
-    from docker import DockerClient
 
 START_DEADLINE_S = 60
 # A Raspberry Pi's kernel without cgroup_enable=memory has no such hierarchy at all.
@@ -66,7 +64,7 @@ class OwnEngine:
 
     def answers(self) -> bool:
         """Whether it can be talked to."""
-        with contextlib.suppress(docker.errors.DockerException), self.client() as client:
+        with contextlib.suppress(DockerException), self.client() as client:
             return bool(client.ping())
         return False
 
@@ -80,11 +78,13 @@ class OwnEngine:
         """End it, its containers too."""
         self._running.close()
         self._process = None
+        # dockerd makes its folder a mount, and one that was killed leaves it.
+        run(["umount", self.folder / "data"], deadline_s=10, check=False)
 
     @contextlib.contextmanager
     def client(self):
         """The SDK's client of this Engine."""
-        client = docker.DockerClient(base_url=self.host, timeout=60)
+        client = DockerClient(base_url=self.host, timeout=60)
         try:
             yield client
         finally:
