@@ -200,6 +200,10 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
             "ended with 0, yet the kernel's log has it killed out of memory",
         ),
         (
+            not seen.killed and (seen.watcher_saw_bytes or 0) > (seen.peak_rss_bytes or 0),
+            f"the watcher ended a helper of it at {_mib(seen.watcher_saw_bytes or 0)}",
+        ),
+        (
             seen.exit_status != 0 and not seen.killed and not seen.allocation_refused,
             f"ended with status {seen.exit_status}",
         ),
