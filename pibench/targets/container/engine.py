@@ -96,9 +96,13 @@ def connect() -> tuple[DockerClient, EngineFacts]:
     import docker  # noqa: PLC0415  (start-up time)
 
     where = os.environ.get("DOCKER_HOST") or "its default socket"
-    with engine_faults(f"on {where}"):
-        client = docker.from_env(timeout=CONNECT_TIMEOUT_S)
-        facts = _facts(client.version(), client.info())
+    try:
+        with engine_faults(f"on {where}"):
+            client = docker.from_env(timeout=CONNECT_TIMEOUT_S)
+            facts = _facts(client.version(), client.info())
+    except ValueError as error:
+        # The SDK reads an address as Python's own library does.
+        raise EnvironmentFault(f"{where} is no address: {error}", hint=START_HINT) from error
     client.api.timeout = CALL_TIMEOUT_S
     if _as_numbers(facts.version) < OLDEST and facts.name != PODMAN:
         client.close()
