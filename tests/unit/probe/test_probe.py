@@ -173,6 +173,41 @@ def test_a_long_log_keeps_its_last_lines_only() -> None:
     assert len(read("F1122 07:43:53.8  1 " + "x" * 5000 + "\n").fatal) == 1000
 
 
+def test_a_line_without_end_is_not_kept() -> None:
+    log = caffe_log.LogReader()
+    for _ in range(40):
+        log.feed(b"x" * (1 << 18))
+        assert len(log.rest) <= caffe_log.MAX_LINE_BYTES
+    log.feed(b"\nPIBENCH-RESULT {}\n")
+    assert log.payload == "{}"
+
+
+def test_a_result_may_be_a_long_line() -> None:
+    log = caffe_log.LogReader()
+    line = b"PIBENCH-RESULT " + b"x" * (3 << 20) + b"\n"
+    for start in range(0, len(line), 65536):
+        log.feed(line[start : start + 65536])
+    assert log.payload == "x" * (3 << 20)
+
+
+def test_nobody_of_the_same_user_may_look_into_the_probe() -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may look into anything")
+    program = (
+        "import os, sys\n"
+        "from pibench.probe.child import keep_out, process_control\n"
+        "keep_out(process_control())\n"
+        "if os.fork() == 0:\n"
+        "    try:\n"
+        "        open('/proc/{}/fd/1'.format(os.getppid()), 'wb')\n"
+        "    except PermissionError:\n"
+        "        os._exit(0)\n"
+        "    os._exit(1)\n"
+        "sys.exit(os.wait()[1] != 0)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 def test_bytes_that_are_no_text_do_no_harm() -> None:
     log = caffe_log.LogReader()
     log.feed(b"\xff\xfe name\nPIBENCH-RESULT {}\n")

@@ -120,6 +120,8 @@ def test_every_way_to_end_is_seen_and_costs_nobody_else(
         network("aborts", ABORT),
         network("is killed", "kill -9 $$"),
         network("hangs", "sleep 60", timeout_s=0.5),
+        network("never stops talking", "yes", timeout_s=0.5),
+        network("never ends its line", "cat /dev/zero", timeout_s=0.5),
         network("ends", USE_MEMORY + TIMES),
     )
     ends = seen["ends"]
@@ -149,6 +151,9 @@ def test_every_way_to_end_is_seen_and_costs_nobody_else(
     assert (killed["signal"], killed["timed_out"]) == (signal.SIGKILL, False)
     hangs = seen["hangs"]
     assert (hangs["signal"], hangs["timed_out"]) == (signal.SIGKILL, True)
+    for name in ("never stops talking", "never ends its line"):
+        assert (seen[name]["signal"], seen[name]["timed_out"]) == (signal.SIGKILL, True)
+        assert seen[name]["elapsed_ms"] < 10_000
     assert 500 <= hangs["elapsed_ms"] < 20_000
 
 

@@ -1,0 +1,202 @@
+"""What the emulator holds: measured once, kept, and concluded from the probes' own words."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from pibench.errors import EnvironmentFault
+from pibench.targets import calibration
+from pibench.targets.base import Kind
+from pibench.targets.calibration import Calibration, conclude, evaluate, stored
+from pibench.targets.job import Measure
+from pibench.targets.listening import Hearing
+
+if TYPE_CHECKING:
+    from pibench.images.build import Builder
+
+MIB = 2**20
+KIND = Kind(protocol="caffe-time", compute="memory-only", threads=4)
+CAFFE = {"caffe_version": "caffe version 1.0.0", "blas": "OpenBLAS", "blas_core": "cortexa53"}
+KNOWN = Calibration(
+    baseline={"peak_rss_bytes": 80 * MIB, "emulator_rss_bytes": 24 * MIB, "exit_status": 0},
+    emulator_bytes=28 * MIB,
+    emulator_error_bytes=3 * MIB,
+    probe_bytes=30 * MIB,
+    caffe=CAFFE,
+    measured="2026-01-31",
+)
+NO_BUILDER = cast("Builder", None)
+
+
+def bare(peak_mib: float, emulator_mib: float | None = 24, **changes: Any) -> dict[str, Any]:
+    """A run of the program with no network, as the probe tells of it."""
+    return {
+        "exit_status": 0,
+        "signal": None,
+        "fatal_message": None,
+        "log_tail": [],
+        "peak_rss_bytes": int(peak_mib * MIB),
+        "emulator_rss_bytes": None if emulator_mib is None else int(emulator_mib * MIB),
+    } | changes
+
+
+def told(*runs: dict[str, Any], filled_mib: float | None = 28) -> dict[str, Any]:
+    """The probe's `calibration`."""
+    filled = None if filled_mib is None else bare(990, filled_mib)
+    return {"bare": [list(runs)], "filled": filled, "probe_rss_kib": 30 * 1024}
+
+
+# ---------------------------------------------------------------- kept
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
+    return tmp_path / "calibrations"
+
+
+class Measuring:
+    """Counts how often it was asked to measure."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> Calibration:
+        self.times += 1
+        return replace(KNOWN, emulator_bytes=self.times * MIB)
+
+
+def test_it_is_measured_once_for_the_same_parts() -> None:
+    measure = Measuring()
+    first = stored("container", {"qemu": "7.2"}, measure)
+    assert stored("container", {"qemu": "7.2"}, measure) == first
+    assert measure.times == 1
+
+
+def test_another_emulator_image_or_probe_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = Measuring()
+    for parts in ({"qemu": "7.2"}, {"qemu": "10.0"}, {"qemu": "7.2", "image": "x"}):
+        stored("container", parts, measure)
+    stored("sysroot", {"qemu": "7.2"}, measure)
+    monkeypatch.setattr(calibration, "probe_digest", lambda: "another")
+    stored("container", {"qemu": "7.2"}, measure)
+    assert measure.times == 5
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[1]", '{"baseline": {}}', '{"new": 1}'])
+def test_what_cannot_be_read_is_measured_again(text: str, cache: Path) -> None:
+    measure = Measuring()
+    stored("container", {}, measure)
+    (path,) = cache.iterdir()
+    path.write_text(text)
+    assert stored("container", {}, measure).emulator_bytes == 2 * MIB
+    assert stored("container", {}, measure).emulator_bytes == 2 * MIB
+    assert measure.times == 2
+
+
+def test_what_failed_is_not_kept(cache: Path) -> None:
+    def fail() -> Calibration:
+        raise EnvironmentFault("no")
+
+    with pytest.raises(EnvironmentFault):
+        stored("container", {}, fail)
+    assert not cache.exists()
+
+
+def test_a_cache_that_is_a_file_is_one_line(cache: Path) -> None:
+    cache.write_text("")
+    with pytest.raises(EnvironmentFault, match="the calibration cannot be written") as fault:
+        stored("container", {}, Measuring())
+    assert "PIBENCH_CACHE_DIR" in fault.value.line()
+
+
+# ---------------------------------------------------------------- concluded
+
+
+def test_the_emulator_holds_most_where_the_device_is_full() -> None:
+    found = evaluate(told(bare(80)), CAFFE, told(bare(57, None), filled_mib=None))
+    assert found.emulator_bytes == 28 * MIB
+    assert found.probe_bytes == 30 * MIB
+    # By its mappings 24 MiB in the bare program, by the twin 80 - 57.
+    assert found.emulator_error_bytes == 1 * MIB
+    assert found.caffe == CAFFE
+
+
+def test_the_bare_program_counts_where_it_holds_more() -> None:
+    assert evaluate(told(bare(80, 31)), CAFFE, None).emulator_bytes == 31 * MIB
+    assert evaluate(told(bare(80), filled_mib=None), CAFFE, None).emulator_bytes == 24 * MIB
+
+
+def test_of_several_runs_that_with_the_median_peak_counts() -> None:
+    found = evaluate(told(bare(80, 24), bare(95, 40), bare(79, 20)), CAFFE, None)
+    assert found.baseline["peak_rss_bytes"] == 80 * MIB
+    assert found.baseline["emulator_rss_bytes"] == 24 * MIB
+
+
+def test_without_a_twin_the_error_is_not_known() -> None:
+    assert evaluate(told(bare(80)), CAFFE, None).emulator_error_bytes is None
+
+
+def test_without_an_emulator_there_is_nothing_to_allow_for_but_the_probe() -> None:
+    found = evaluate(told(bare(57, None), filled_mib=None), CAFFE, told(bare(57, None)))
+    assert (found.emulator_bytes, found.emulator_error_bytes) == (0, None)
+    assert found.probe_bytes == 30 * MIB
+
+
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        ({"exit_status": None, "signal": 9}, "(signal 9): it said nothing"),
+        ({"exit_status": 127, "log_tail": ["a", "b", "c", "no library"]}, "127): b | c | no libr"),
+        ({"exit_status": 1, "fatal_message": "bad"}, "(status 1): bad"),
+    ],
+)
+def test_a_program_that_does_not_start_is_no_baseline(ending: dict[str, Any], said: str) -> None:
+    with pytest.raises(EnvironmentFault) as fault:
+        evaluate(told(bare(80), bare(10) | ending), CAFFE, None)
+    assert said in fault.value.message
+    assert "pibench image verify" in fault.value.line()
+
+
+def heard() -> Hearing:
+    return Hearing(work=None, watch=lambda _: None)
+
+
+def test_a_probe_without_a_word_is_a_fault_that_says_so() -> None:
+    measure = Measure(kinds=[KIND], repeats=3, fill_bytes=None)
+    with pytest.raises(EnvironmentFault, match="could not measure Caffe: no word"):
+        conclude(heard(), measure, NO_BUILDER)
+    hearing = heard()
+    hearing.feed(b"qemu: could not open /lib/ld-linux-aarch64.so.1\n")
+    with pytest.raises(EnvironmentFault, match=r"ld-linux-aarch64\.so\.1"):
+        conclude(hearing, measure, NO_BUILDER)
+
+
+def test_what_is_not_emulated_is_not_held_against_the_twin() -> None:
+    hearing = heard()
+    hearing.machine = CAFFE | {"cores": 4}
+    hearing.calibration = told(bare(57, None), filled_mib=None)
+    found = conclude(hearing, Measure(kinds=[KIND], repeats=3, fill_bytes=None), NO_BUILDER)
+    assert found.emulator_bytes == 0
+    assert found.caffe == CAFFE
+
+
+# ---------------------------------------------------------------- used
+
+
+def test_a_result_is_completed_with_what_is_known() -> None:
+    result = bare(300, 26)
+    before = deepcopy(result)
+    completed = KNOWN.completed(result)
+    assert completed["baseline"] == KNOWN.baseline
+    assert completed["emulator_rss_bytes"] == 26 * MIB
+    assert result == before
+
+
+def test_a_process_that_ended_too_soon_to_be_looked_at_had_the_bare_program_s_share() -> None:
+    assert KNOWN.completed(bare(60, None))["emulator_rss_bytes"] == 24 * MIB

@@ -1,0 +1,90 @@
+"""Work in threads: the largest first, each piece once, and nothing begun after an error."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from pibench.targets.base import Work
+from pibench.targets.sharing import pooled
+
+
+def pieces(*costs: int) -> list[Work]:
+    return [
+        Work(
+            id=str(index),
+            name=f"network {index}",
+            prototxt="",
+            weights=None,
+            protocol="caffe-time",
+            compute="memory-only",
+            threads=1,
+            timeout_s=60,
+            cost_bytes=cost,
+        )
+        for index, cost in enumerate(costs)
+    ]
+
+
+def test_one_at_a_time_the_largest_is_first() -> None:
+    order: list[int] = []
+    pooled(pieces(2, 9, 4, 7), 1, lambda piece, _: order.append(piece.cost_bytes))
+    assert order == [9, 7, 4, 2]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 8, 100])
+def test_each_piece_runs_once(at_once: int) -> None:
+    seen: list[str] = []
+    lock = threading.Lock()
+
+    def run_one(piece: Work, _: threading.Event) -> None:
+        time.sleep(0.001)
+        with lock:
+            seen.append(piece.id)
+
+    pooled(pieces(*range(20)), at_once, run_one)
+    assert sorted(seen, key=int) == [str(index) for index in range(20)]
+
+
+def test_no_more_run_at_once_than_are_wanted() -> None:
+    running: set[str] = set()
+    most = 0
+    lock = threading.Lock()
+
+    def run_one(piece: Work, _: threading.Event) -> None:
+        nonlocal most
+        with lock:
+            running.add(piece.id)
+            most = max(most, len(running))
+        time.sleep(0.02)
+        with lock:
+            running.remove(piece.id)
+
+    pooled(pieces(*range(9)), 3, run_one)
+    assert most == 3
+
+
+def test_no_work_is_no_error() -> None:
+    pooled([], 4, lambda *_: pytest.fail("there is nothing to run"))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_stops_what_waits_and_tells_what_runs(error: type[BaseException]) -> None:
+    begun: list[int] = []
+    told: list[int] = []
+    both_run = threading.Barrier(2, timeout=10)
+
+    def run_one(piece: Work, stopping: threading.Event) -> None:
+        begun.append(piece.cost_bytes)
+        both_run.wait()
+        if piece.cost_bytes == 9:
+            raise error
+        if stopping.wait(timeout=10):
+            told.append(piece.cost_bytes)
+
+    with pytest.raises(error):
+        pooled(pieces(9, 8, 7, 6, 5), 2, run_one)
+    assert sorted(begun) == [8, 9]
+    assert told == [8]

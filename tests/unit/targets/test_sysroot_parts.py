@@ -1,0 +1,226 @@
+"""A cgroup of our own and the watcher in its stead, on real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibench.errors import EnvironmentFault
+from pibench.targets.sysroot import cgroup, target
+from pibench.targets.sysroot.cgroup import OwnFolder, UserScope
+from pibench.targets.sysroot.watcher import watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 2**20
+
+# ---------------------------------------------------------------- which group is ours
+
+V1 = """\
+9:name=systemd:/
+4:memory:/user.slice/me
+3:cpu,cpuacct:/
+0::/
+"""
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    """Let these files have these texts; no others can be read."""
+
+    def read(path: Path, *_: object, **__: object) -> str:
+        try:
+            return files[str(path)]
+        except KeyError:
+            raise FileNotFoundError(2, "No such file", str(path)) from None
+
+    monkeypatch.setattr(Path, "read_text", read)
+
+
+@pytest.mark.parametrize(
+    ("files", "folder"),
+    [
+        ({"/proc/self/cgroup": V1}, OwnFolder(Path("/sys/fs/cgroup/memory/user.slice/me"), 1)),
+        ({"/proc/self/cgroup": "4:memory:/\n"}, OwnFolder(Path("/sys/fs/cgroup/memory"), 1)),
+        (
+            {
+                "/proc/self/cgroup": "0::/user.slice/me\n",
+                "/sys/fs/cgroup/user.slice/me/cgroup.subtree_control": "cpu memory pids\n",
+            },
+            OwnFolder(Path("/sys/fs/cgroup/user.slice/me"), 2),
+        ),
+        # Delegated, but not the memory.
+        (
+            {
+                "/proc/self/cgroup": "0::/user.slice/me\n",
+                "/sys/fs/cgroup/user.slice/me/cgroup.subtree_control": "cpu pids\n",
+            },
+            None,
+        ),
+        ({"/proc/self/cgroup": "0::/\n"}, None),
+        ({"/proc/self/cgroup": "1:cpu:/\n"}, None),
+        ({"/proc/self/cgroup": ""}, None),
+        ({}, None),
+    ],
+)
+def test_where_groups_could_be_made(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, str], folder: OwnFolder | None
+) -> None:
+    pretend(monkeypatch, files)
+    assert cgroup._own_folder() == folder
+
+
+def test_a_user_s_systemd_is_asked_for_a_scope_without_swap() -> None:
+    with UserScope().started(["caffe", "time"], 1000 * MIB) as argv:
+        assert argv[:2] == ["systemd-run", "--user"]
+        assert f"MemoryMax={1000 * MIB}" in argv
+        assert "MemorySwapMax=0" in argv
+        assert argv[argv.index("--") :] == ["--", "caffe", "time"]
+
+
+def test_a_group_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(EnvironmentFault, match="cannot be made any more"),
+        OwnFolder(tmp_path / "none", 2).started(["true"], MIB),
+    ):
+        pytest.fail("it was made")
+
+
+@pytest.mark.parametrize(
+    ("version", "before", "after"),
+    [
+        (2, (), {"memory.max": "8388608\n", "memory.swap.max": "0\n"}),
+        (
+            1,
+            ("memory.memsw.limit_in_bytes",),
+            {
+                "memory.limit_in_bytes": "8388608\n",
+                "memory.memsw.limit_in_bytes": "8388608\n",
+            },
+        ),
+        # A kernel that does not count swap can at least be told to use none.
+        (1, (), {"memory.limit_in_bytes": "8388608\n", "memory.swappiness": "0\n"}),
+    ],
+)
+def test_both_versions_are_limited_without_swap(
+    version: int, before: tuple[str, ...], after: dict[str, str], tmp_path: Path
+) -> None:
+    for name in before:
+        (tmp_path / name).touch()
+    OwnFolder(tmp_path, version)._limit(tmp_path, 8 * MIB)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == after
+
+
+@pytest.fixture
+def own_folder() -> OwnFolder:
+    own = cgroup.available()
+    if not isinstance(own, OwnFolder):
+        pytest.skip("this user may make no cgroup by hand")
+    return own
+
+
+def test_the_group_of_a_command_ends_with_it(own_folder: OwnFolder) -> None:
+    program = "print(open('/proc/self/cgroup').read())"
+    with own_folder.started([sys.executable, "-c", program], 64 * MIB) as argv:
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert f"/pibench-{os.getpid()}-" in done.stdout
+    assert list(own_folder.parent.glob(f"pibench-{os.getpid()}-*")) == []
+
+
+def test_the_kernel_ends_what_grows_beyond_its_group(own_folder: OwnFolder) -> None:
+    program = "b'x' * (256 << 20)"
+    with own_folder.started([sys.executable, "-c", program], 64 * MIB) as argv:
+        assert subprocess.run(argv, check=False).returncode == -9
+
+
+def test_a_group_goes_though_the_block_broke(own_folder: OwnFolder) -> None:
+    with pytest.raises(ZeroDivisionError), own_folder.started(["true"], 64 * MIB):
+        raise ZeroDivisionError
+    assert list(own_folder.parent.glob(f"pibench-{os.getpid()}-*")) == []
+
+
+# ---------------------------------------------------------------- the watcher
+
+# A program that starts another, which grows to the size given.
+GROW = """
+import subprocess, sys
+program = '''
+import time
+held = []
+for _ in range({steps}):
+    held.append(b"x" * (4 << 20))
+    time.sleep(0.02)
+print("whole")
+'''
+child = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True)
+print(child.returncode, child.stdout.strip())
+"""
+
+
+@contextlib.contextmanager
+def growing(mib: int) -> Iterator[subprocess.Popen[str]]:
+    program = GROW.replace("{steps}", str(mib // 4))
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+
+
+def test_a_child_that_grows_beyond_the_limit_is_ended_and_not_its_parent() -> None:
+    with (
+        growing(400) as process,
+        watched(process.pid, limit_bytes=60 * MIB, emulator_bytes=0) as watch,
+    ):
+        assert process.communicate(timeout=60)[0].split() == ["-9"]
+    assert process.returncode == 0
+    assert watch.saw_bytes is not None
+    assert 60 * MIB < watch.saw_bytes < 300 * MIB
+
+
+def test_what_stays_below_the_limit_is_left_alone() -> None:
+    with (
+        growing(40) as process,
+        watched(process.pid, limit_bytes=200 * MIB, emulator_bytes=0) as watch,
+    ):
+        assert process.communicate(timeout=60)[0].split() == ["0", "whole"]
+    assert watch.saw_bytes is None
+
+
+def test_the_emulator_s_share_is_not_the_program_s() -> None:
+    with (
+        growing(60) as process,
+        watched(process.pid, limit_bytes=40 * MIB, emulator_bytes=200 * MIB) as watch,
+    ):
+        assert process.communicate(timeout=60)[0].split() == ["0", "whole"]
+    assert watch.saw_bytes is None
+
+
+def test_a_process_that_is_gone_is_no_fault() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    with watched(gone.pid, limit_bytes=1, emulator_bytes=0) as watch:
+        time.sleep(0.1)
+    assert watch.saw_bytes is None
+
+
+# ---------------------------------------------------------------- the emulator
+
+
+def test_without_an_emulator_there_is_a_way_to_have_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentFault) as fault:
+        target._find_emulator()
+    assert fault.value.hint == "sudo apt-get install qemu-user"
+    static = tmp_path / "qemu-aarch64-static"
+    static.touch(mode=0o755)
+    assert target._find_emulator() == str(static)
