@@ -1,0 +1,53 @@
+"""What a container's probe says is believed only where the cap was attested before."""
+
+from __future__ import annotations
+
+import json
+import threading
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from pibench import devices
+from pibench.targets.container import target
+from pibench.targets.container.cell import Ending
+from pibench.targets.container.engine import EngineFacts
+from pibench.targets.container.limits import CapNotInForceError
+from pibench.targets.listening import Hearing
+
+if TYPE_CHECKING:
+    from pibench.images.build import Builder
+
+
+def frame(event: dict[str, Any]) -> bytes:
+    """An event as the probe writes it."""
+    text = json.dumps(event).encode()
+    return b"\nPIBENCH %08x %s\n" % (zlib.crc32(text), text)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        frame({"event": "hello", "machine": {}}),
+        # The hello was lost on the way.
+        frame({"event": "result", "result": {"exit_status": 0}}),
+    ],
+)
+def test_no_result_counts_without_the_cap(
+    said: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run_container(_client: Any, _order: Any, hear: Any, *_: Any) -> Ending:
+        hear(said)
+        return Ending(died=None, exit_code=0, oom_killed=False)
+
+    monkeypatch.setattr(target, "run_container", run_container)
+    container = target.ContainerTarget(devices.load("rpi3b"), cast("Builder", None))
+    container._client = cast("Any", object())
+    container._facts = EngineFacts(
+        name="Docker Engine", version="20.10", cgroup_version="1", architecture="x86_64", cores=2
+    )
+    hearing = Hearing(work=None, watch=lambda _: None)
+    with pytest.raises(CapNotInForceError):
+        container._run(tmp_path, container._limits(0), hearing, threading.Event())
