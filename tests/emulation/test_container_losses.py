@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,11 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from docker.errors import APIError
 
 from pibench import networks
 from pibench.images import container as container_image
 from pibench.records.store import RecordStore
-from pibench.targets.container import ContainerTarget
+from pibench.sweep.run import Sweep
+from pibench.sweep.work import Request
+from pibench.targets.container import ContainerTarget, cell, engine
+from pibench.targets.container.engine import EngineLostError
 from pibench.targets.container.leftovers import OWNER_LABEL, owner_label
 from tests.emulation.conftest import DEVICE, run
 from tests.emulation.engines import OwnEngine, ours, owned_by
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docker import DockerClient
+    from pibench.records.schema import Record
 
 pytestmark = pytest.mark.emulation
 
@@ -86,6 +92,40 @@ def test_an_engine_that_ends_in_mid_run_costs_the_network_in_flight(
     assert record.verdict == "fit"
     with own_engine.client() as client:
         assert ours(client) == []
+
+
+@pytest.mark.usefixtures("container")
+def test_an_engine_that_hangs_is_given_up_in_time(
+    own_engine: OwnEngine, builder, slow: Path, monkeypatch
+) -> None:
+    # The probe says something every five seconds.
+    monkeypatch.setattr(cell, "SILENCE_DEADLINE_S", 7.0)
+    monkeypatch.setattr(engine, "CALL_TIMEOUT_S", 4.0)
+    target = ContainerTarget(DEVICE, builder)
+    target.prepare([])
+    pid = int((own_engine.folder / "pid").read_text())
+    records: list[Record] = []
+    sweep = Sweep(
+        target=target,
+        request=Request(device=DEVICE),
+        finished=records.append,
+        watched=lambda _: os.kill(pid, signal.SIGSTOP),
+    )
+    begun = time.monotonic()
+    try:
+        with pytest.raises(EngineLostError, match="did not answer"):
+            sweep.run([networks.load(str(slow))])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert time.monotonic() - begun < 60
+    (record,) = records
+    assert record.verdict == "inconclusive"
+    # What was asked of it while it hung it may do now.
+    with own_engine.client() as client:
+        for container in owned_by(client, os.getpid()):
+            with contextlib.suppress(APIError):
+                client.api.remove_container(container, force=True)
+        wait_until(lambda: owned_by(client, os.getpid()) == [])
 
 
 @pytest.mark.usefixtures("container")
