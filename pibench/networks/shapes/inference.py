@@ -38,6 +38,8 @@ class Shapes:
     """Output shapes of each of `layers`."""
     blobs: Mapping[str, Shape]
     """Shape of every blob by name."""
+    weights: tuple[tuple[Shape, ...], ...]
+    """Parameter shapes of each of `layers`."""
     params: Mapping[str, tuple[Shape, ...]]
     """Shapes of the parameters of each layer that has any, by layer name."""
     parameter_count: int
@@ -66,6 +68,7 @@ def infer(
         bottoms=tuple(walk.bottoms),
         tops=tuple(walk.tops),
         blobs=MappingProxyType(walk.blobs),
+        weights=tuple(walk.weights),
         params=MappingProxyType(walk.params),
         parameter_count=walk.parameter_count,
     )
@@ -79,6 +82,7 @@ class _Walk:
         self.layers: list[Layer] = []
         self.bottoms: list[tuple[Shape, ...]] = []
         self.tops: list[tuple[Shape, ...]] = []
+        self.weights: list[tuple[Shape, ...]] = []
         self.blobs: dict[str, Shape] = {}
         self.params: dict[str, tuple[Shape, ...]] = {}
         self.shared: set[str] = set()
@@ -93,6 +97,7 @@ class _Walk:
         self.layers.append(layer)
         self.bottoms.append(tuple(bottoms))
         self.tops.append(tuple(tops))
+        self.weights.append(tuple(params))
         self.blobs.update(zip(layer.top, tops, strict=True))
         if params:
             self.params[layer.name] = tuple(params)

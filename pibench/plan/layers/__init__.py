@@ -1,0 +1,99 @@
+"""How each layer type of Caffe uses memory: the table of types, and a file per family."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pibench.plan.layers.activations import Dropout, ForwardOnly, Swish
+from pibench.plan.layers.arrangement import (
+    Concat,
+    Crop,
+    DummyData,
+    Eltwise,
+    Flatten,
+    Parameter,
+    Pooling,
+    Reduction,
+    Silence,
+    Slice,
+    Source,
+    Split,
+    Spp,
+    View,
+)
+from pibench.plan.layers.base import Layer
+from pibench.plan.layers.convolution import Convolution, Deconvolution, Im2col
+from pibench.plan.layers.dense import Embed, InnerProduct
+from pibench.plan.layers.losses import (
+    Accuracy,
+    ContrastiveLoss,
+    EuclideanLoss,
+    HingeLoss,
+    InfogainLoss,
+    Loss,
+    SigmoidCrossEntropyLoss,
+    SoftmaxWithLoss,
+)
+from pibench.plan.layers.normalisation import BatchNorm, Mvn, Softmax, lrn_class
+from pibench.plan.layers.scaling import Bias, PRelu, Scale
+
+if TYPE_CHECKING:
+    from pibench.plan.graph import Node
+    from pibench.plan.process import Process
+
+_PLAIN = (
+    "AbsVal", "BNLL", "BatchReindex", "Clip", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid",
+    "TanH", "Tile",
+)  # fmt: skip
+
+LAYERS: dict[str, type[Layer]] = {
+    **dict.fromkeys(_PLAIN, Layer),
+    "Accuracy": Accuracy,
+    "ArgMax": ForwardOnly,
+    "BatchNorm": BatchNorm,
+    "Bias": Bias,
+    "Concat": Concat,
+    "ContrastiveLoss": ContrastiveLoss,
+    "Convolution": Convolution,
+    "Crop": Crop,
+    "Deconvolution": Deconvolution,
+    "Dropout": Dropout,
+    "DummyData": DummyData,
+    "Eltwise": Eltwise,
+    "Embed": Embed,
+    "EuclideanLoss": EuclideanLoss,
+    "Flatten": Flatten,
+    "HingeLoss": HingeLoss,
+    "Im2col": Im2col,
+    "InfogainLoss": InfogainLoss,
+    "InnerProduct": InnerProduct,
+    "Input": Source,
+    "MVN": Mvn,
+    "MultinomialLogisticLoss": Loss,
+    "PReLU": PRelu,
+    "Parameter": Parameter,
+    "Pooling": Pooling,
+    "Reduction": Reduction,
+    "Reshape": View,
+    "SPP": Spp,
+    "Scale": Scale,
+    "SigmoidCrossEntropyLoss": SigmoidCrossEntropyLoss,
+    "Silence": Silence,
+    "Slice": Slice,
+    "Softmax": Softmax,
+    "SoftmaxWithLoss": SoftmaxWithLoss,
+    "Split": Split,
+    "Swish": Swish,
+    "Threshold": ForwardOnly,
+}
+"""One entry for every type that `pibench.networks.shapes` knows, but LRN, which is two."""
+
+
+def class_of(node: Node) -> type[Layer]:
+    """The class that replays a node."""
+    return lrn_class(node.proto) if node.type == "LRN" else LAYERS[node.type]
+
+
+def make(node: Node, process: Process, *, training: bool) -> Layer:
+    """Set the node's layer up in `process`."""
+    return class_of(node)(node, process, training=training)
