@@ -70,9 +70,10 @@ def build(shapes: Shapes, *, force_backward: bool) -> list[Node]:
         bottoms = [_take(waiting[source]) for source in sources[position]]
         tops: list[Blob] = []
         for index, shape in enumerate(shapes.tops[position]):
-            in_place = index < len(bottoms) and layer.top[index] == layer.bottom[index]
-            tops.append(bottoms[index] if in_place else Blob(shape, layer.name, "activation"))
-        params = [Blob(shape, layer.name, "parameter") for shape in shapes.weights[position]]
+            name = layer.top[index]
+            in_place = index < len(bottoms) and name == layer.bottom[index]
+            tops.append(bottoms[index] if in_place else Blob(name, shape, layer.name, "activation"))
+        params = [Blob("", shape, layer.name, "parameter") for shape in shapes.weights[position]]
         node = Node(layer, layer.name, bottoms, tops, params)
         nodes.append(node)
         for index, top in enumerate(tops):
@@ -94,8 +95,10 @@ def _take(blobs: deque[Blob]) -> Blob:
 
 def _split(node: Node, index: int, top: Blob, readers: int) -> Node:
     """The Split behind a blob that is read more than once; the loss moves to its first top."""
-    name = f"{node.name}_{index}_split"
-    tops = [Blob(top.shape, name, "activation") for _ in range(readers)]
+    name = f"{top.name}_{node.name}_{index}_split"
+    tops = [
+        Blob(f"{name}_{number}", top.shape, name, "activation") for number in range(readers)
+    ]
     split = Node(_SPLIT, name, [top], tops, [])
     split.losses[0], node.losses[index] = node.losses[index], 0.0
     return split

@@ -27,11 +27,15 @@ class Memory:
 
 
 class Blob:
-    """Caffe's Blob: data and diff of one size, either of which may be another blob's."""
+    """Caffe's Blob: data and diff of one size, either of which may be another blob's.
 
-    __slots__ = ("count", "data", "diff", "shape")
+    `name` is the blob's own in the network; parameters have none.
+    """
 
-    def __init__(self, shape: tuple[int, ...], layer: str, kind: str) -> None:
+    __slots__ = ("count", "data", "diff", "name", "shape")
+
+    def __init__(self, name: str, shape: tuple[int, ...], layer: str, kind: str) -> None:
+        self.name = name
         self.shape = shape
         self.count = count = math.prod(shape)
         self.data = Memory(FLOAT_BYTES * count, layer, kind)
@@ -81,6 +85,11 @@ class Process:
             self.lives.append((memory, len(self.steps)))
         if not block.is_written:
             self.heap.write(block)
+
+    def adopt(self, memory: Memory, block: Block) -> None:
+        """Take note of a block that was allocated elsewhere."""
+        memory.block = block
+        self.lives.append((memory, len(self.steps)))
 
     def free(self, memory: Memory) -> None:
         """The last reference goes."""

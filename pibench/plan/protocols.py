@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pibench.plan import layers
+from pibench.plan import layers, weights
 from pibench.plan.process import Memory, Process
 
 if TYPE_CHECKING:
@@ -73,3 +73,30 @@ def _share(process: Process, nodes: Sequence[Node]) -> None:
             if owner is not blob:
                 process.free(blob.data)
                 blob.data, blob.diff = owner.data, owner.diff
+
+
+def inference(process: Process, nodes: Sequence[Node], text_bytes: int, per_layer: int, file_name: str) -> None:
+    set_up = _net(process, nodes, text_bytes, per_layer, training=False)
+    weights.load(process, nodes, file_name)
+    for layer in set_up:
+        if layer.node.type == "Input":
+            for top in layer.tops:
+                process.read(top.data)
+                numbers = process.scratch(2 * top.count, "input")
+                process.write(top.data)
+                process.free(numbers)
+    process.end_step("input", "")
+    for layer in set_up:
+        layer.forward()
+        process.end_step("forward", layer.node.name)
+    read = {id(blob) for node in nodes for blob in node.bottoms}
+    for node in nodes:
+        for blob in node.tops:
+            if id(blob) not in read:
+                values = process.scratch(blob.count, "outputs")
+                doubles = process.scratch(2 * blob.count, "outputs")
+                process.free(values)
+                raw = process.scratch(blob.count, "outputs")
+                process.free(raw)
+                process.free(doubles)
+    process.end_step("outputs", "")

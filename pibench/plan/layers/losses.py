@@ -30,7 +30,7 @@ class SoftmaxWithLoss(Loss):
         """The inner softmax and its output."""
         shape = self.bottoms[0].shape
         axis = self.axis() % len(shape)
-        self.probabilities = Blob(shape, self.node.name, "layer buffer")
+        self.probabilities = Blob("", shape, self.node.name, "layer buffer")
         self.multiplier = self.ones(shape[axis])
         self.inner = math.prod(shape[axis + 1 :])
         self.classes = shape[axis]
