@@ -68,13 +68,19 @@ class Network:
         """What errors call it."""
         return self.source if self.entry is None else self.name
 
-    def check_training_phase(self) -> None:
-        """Make sure that `caffe time` can run it, which sets up the training phase.
+    @cached_property
+    def training_shapes(self) -> shapes.Shapes:
+        """Shapes of all blobs and parameters in the training phase, which `caffe time` sets up.
 
         Raises InvalidInputError as `load` does for the test phase.
         """
         if any(layer.include or layer.exclude for layer in self.net.layer):
-            shapes.infer(self.net, path=self._place, phase="TRAIN")
+            return shapes.infer(self.net, path=self._place, phase="TRAIN")
+        return self.shapes
+
+    def check_training_phase(self) -> None:
+        """Make sure that `caffe time` can run it. Raises InvalidInputError."""
+        _ = self.training_shapes
 
     @property
     def parameter_count(self) -> int:

@@ -44,15 +44,21 @@ class Block:
 class Heap:
     """A process's malloc. `resident_bytes` is what its blocks add to the RSS."""
 
-    def __init__(self) -> None:
-        self.resident_bytes = 0
-        self.peak_bytes = 0
-        self.threshold_bytes = _FIRST_THRESHOLD_BYTES
-        self._trim_bytes = _FIRST_THRESHOLD_BYTES
+    def __init__(self, *, used_bytes: int = 0, largest_unmapped_bytes: int = 0) -> None:
+        """A heap as the program leaves it to Caffe.
+
+        `used_bytes` (whole pages) lie freed, and resident, at its top;
+        `largest_unmapped_bytes` is the largest mapped block that was freed before.
+        """
+        self.resident_bytes = self.peak_bytes = used_bytes
+        self.threshold_bytes = max(_FIRST_THRESHOLD_BYTES, largest_unmapped_bytes)
+        # Both start at 128 KiB; once the threshold grows, trimming takes twice as much.
+        self._trim_bytes = 2 * largest_unmapped_bytes or _FIRST_THRESHOLD_BYTES
         self._top = 0
-        self._end = 0
-        self._highest_end = 0
-        self._pages = bytearray()
+        self._end = self._highest_end = used_bytes
+        self._pages = bytearray(b"\1" * (used_bytes >> _PAGE_SHIFT))
+        self._prefix = used_bytes
+        """Up to here every page of the heap is known to be resident."""
         self._free: list[tuple[int, int]] = []
         """(size, start) of the free chunks below the top, by size."""
         self._free_by_start: dict[int, int] = {}
@@ -76,6 +82,18 @@ class Heap:
     def calloc(self, size_bytes: int) -> Block:
         """A zeroed block: what may be dirty of it is cleared, and so touched."""
         top, clean_from = self._top, self._highest_end
+        chunk = (size_bytes + _HEADER_BYTES + _ALIGN_BYTES - 1) & -_ALIGN_BYTES
+        end = top + chunk
+        if end + _MIN_CHUNK_BYTES <= self._end and (
+            not self._free or self._free[-1][0] < chunk >= _MIN_CHUNK_BYTES
+        ):
+            # The usual case, by the short way: memory that the heap has, from its top.
+            self._top = end
+            if end + 16 > self._prefix:
+                self._touch(top, end + 16)
+            block = Block(top, chunk, 0)
+            block.is_written = True
+            return block
         block = self.malloc(size_bytes)
         if block.start < 0:
             return block
@@ -108,6 +126,21 @@ class Heap:
                 block.resident_bytes = resident
         else:
             self._touch(block.start, block.start + min(size_bytes + 16, block.chunk_bytes))
+
+    def pass_through(self, size_bytes: int, touched_bytes: int) -> None:
+        """malloc, write the start, free: what is left of it is pages touched."""
+        top = self._top
+        if (
+            self._end - top >= size_bytes + 2 * _MIN_CHUNK_BYTES
+            and self._end - top < self._trim_bytes
+            and (not self._free or self._free[-1][0] < size_bytes)
+        ):
+            self._touch(top, top + 16 + touched_bytes)
+            self._touch(top + size_bytes, top + size_bytes + 32)
+            return
+        block = self.malloc(size_bytes)
+        self.write_start(block, touched_bytes)
+        self.free(block)
 
     def free(self, block: Block) -> None:
         """The block goes back: to the kernel if mapped, else to the bins or the top."""
@@ -171,6 +204,7 @@ class Heap:
         if extra <= 0:
             return
         self._end -= extra
+        self._prefix = min(self._prefix, self._end)
         first, last = self._end >> _PAGE_SHIFT, (self._end + extra) >> _PAGE_SHIFT
         self.resident_bytes -= self._pages.count(1, first, last) << _PAGE_SHIFT
         self._pages[first:last] = bytes(last - first)
@@ -187,12 +221,16 @@ class Heap:
         return start, end
 
     def _touch(self, start: int, end: int) -> None:
+        if end <= self._prefix:
+            return
         first, last = start >> _PAGE_SHIFT, (end + PAGE_BYTES - 1) >> _PAGE_SHIFT
         new = last - first - self._pages.count(1, first, last)
         if new > 0:
             last = min(last, len(self._pages))
             self._pages[first:last] = b"\1" * (last - first)
             self._grow(new << _PAGE_SHIFT)
+        if start <= self._prefix:
+            self._prefix = last << _PAGE_SHIFT
 
     def _grow(self, size_bytes: int) -> None:
         self.resident_bytes += size_bytes

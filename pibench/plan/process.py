@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pibench.plan.malloc import Block, Heap
 
@@ -15,15 +14,21 @@ FLOAT_BYTES = 4
 
 
 class Memory:
-    """Caffe's SyncedMemory: a size, and a block from the first access on."""
+    """Caffe's SyncedMemory: a size, and a block from the first access on.
 
-    __slots__ = ("block", "kind", "layer", "size_bytes")
+    `layer` and `kind` say whose it is; `born` and `died` are positions in the process's
+    steps, `died` None as long as it lives.
+    """
+
+    __slots__ = ("block", "born", "died", "kind", "layer", "size_bytes")
 
     def __init__(self, size_bytes: int, layer: str, kind: str) -> None:
         self.size_bytes = size_bytes
         self.layer = layer
         self.kind = kind
         self.block: Block | None = None
+        self.born = 0
+        self.died: int | None = None
 
 
 class Blob:
@@ -42,8 +47,7 @@ class Blob:
         self.diff = Memory(FLOAT_BYTES * count, layer, kind + " diff")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What was resident at the end of one step of the program, and at most within it."""
 
     phase: str
@@ -53,54 +57,47 @@ class Step:
 
 
 class Process:
-    """Replays accesses to memory. Sizes in bytes; `resident_bytes` has the program in it."""
+    """Replays accesses to memory; `resident_bytes` has the program itself in it."""
 
-    def __init__(self, program_bytes: int, blas: PackingBuffers) -> None:
-        self.heap = Heap()
-        self.blas = blas
+    def __init__(self, program_bytes: int, heap: Heap, blas: PackingBuffers) -> None:
         self.program_bytes = program_bytes
+        self.heap = heap
+        self.blas = blas
         self.steps: list[Step] = []
-        self.lives: list[tuple[Memory, int]] = []
-        """Every block that was ever allocated, with the step of its birth."""
-        self.deaths: dict[int, int] = {}
+        self.memories: list[Memory] = []
+        """Everything that ever had a block, in the order of allocation."""
         self.peak_bytes = 0
         self.peak_step = 0
-
-    @property
-    def resident_bytes(self) -> int:
-        """The RSS now."""
-        return self.program_bytes + self.heap.resident_bytes + self.blas.resident_bytes
 
     def read(self, memory: Memory) -> None:
         """cpu_data(): the first access allocates; fresh pages read are the kernel's zero page."""
         if memory.block is None:
-            memory.block = self.heap.calloc(memory.size_bytes)
-            self.lives.append((memory, len(self.steps)))
+            self.adopt(memory, self.heap.calloc(memory.size_bytes))
 
     def write(self, memory: Memory) -> None:
         """mutable_cpu_data(), and all of it is written."""
         block = memory.block
         if block is None:
-            block = memory.block = self.heap.calloc(memory.size_bytes)
-            self.lives.append((memory, len(self.steps)))
+            block = self.heap.calloc(memory.size_bytes)
+            self.adopt(memory, block)
         if not block.is_written:
             self.heap.write(block)
 
     def adopt(self, memory: Memory, block: Block) -> None:
-        """Take note of a block that was allocated elsewhere."""
+        """The memory lives in `block` from now on."""
         memory.block = block
-        self.lives.append((memory, len(self.steps)))
+        memory.born = len(self.steps)
+        self.memories.append(memory)
 
     def free(self, memory: Memory) -> None:
         """The last reference goes."""
         if memory.block is not None:
             self.heap.free(memory.block)
-            self.deaths[id(memory)] = len(self.steps)
-            memory.block = None
+            memory.died = len(self.steps)
 
-    def scratch(self, count: int, layer: str) -> Memory:
-        """A blob on the stack of one layer's function, written; free it after."""
-        memory = Memory(FLOAT_BYTES * count, layer, "scratch")
+    def scratch(self, count: int, layer: str, kind: str) -> Memory:
+        """`count` floats for the time of one function, written; free it after."""
+        memory = Memory(FLOAT_BYTES * count, layer, kind)
         self.write(memory)
         return memory
 
@@ -108,10 +105,7 @@ class Process:
         """One cblas_sgemm: packing buffers, and the job table of a threaded product."""
         blas = self.blas
         if blas.product(rows, columns, depth):
-            heap = self.heap
-            table = heap.malloc(blas.job_table_bytes)
-            heap.write_start(table, blas.job_table_touched_bytes)
-            heap.free(table)
+            self.heap.pass_through(blas.job_table_bytes, blas.job_table_touched_bytes)
 
     def end_step(self, phase: str, layer: str) -> None:
         """Note what is resident now; the heap's own peak lies within the step."""

@@ -4,99 +4,127 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pibench.plan import layers, weights
-from pibench.plan.process import Memory, Process
+from pibench.plan import environment, layers, weights
+from pibench.plan.process import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.plan.graph import Node
+    from pibench.plan.process import Process
 
 _FIRST_STRING_BYTES = 30
+"""What libstdc++'s string first grows to; every further step doubles it."""
 
 
-def caffe_time(process: Process, nodes: Sequence[Node], text_bytes: int, per_layer: int) -> None:
-    set_up = _net(process, nodes, text_bytes, per_layer, training=True)
-    for layer in set_up:
-        layer.forward()
-        process.end_step("forward", layer.node.name)
-    for layer in reversed(set_up):
-        if layer.node.needs_backward:
-            layer.backward()
-            process.end_step("backward", layer.node.name)
-    for layer in set_up:
-        layer.forward()
-    for layer in reversed(set_up):
+def caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) -> None:
+    """tools/caffe.cpp, time(): a pass of the Net, then one of each layer by itself.
+
+    The Net's own backward pass leaves out what no loss needs. The second one calls every
+    layer: this is what fills the gradients of all weights in a network without a loss.
+    """
+    net = _net(process, nodes, definition_bytes, training=True)
+    _forward(process, net)
+    flowing = [layer for layer in reversed(net) if layer.node.needs_backward]
+    for layer in flowing:
+        layer.backward()
+        process.end_step("backward", layer.node.name)
+    if flowing:
+        # Without gradients in between, a second pass finds all as the first one left it.
+        _forward(process, net)
+    for layer in reversed(net):
         layer.backward()
         process.end_step("backward", layer.node.name)
 
 
-def _net(process: Process, nodes: Sequence[Node], text_bytes: int, per_layer: int, *, training: bool) -> list[layers.Layer]:
-    _describe(process, text_bytes)
-    made = []
+def inference(
+    process: Process, nodes: Sequence[Node], definition_bytes: int, weights_name: str
+) -> None:
+    """run_inference of the probe: weights, random inputs, forward passes, outputs described.
+
+    `weights_name` is what the weights file calls its network.
+    """
+    net = _net(process, nodes, definition_bytes, training=False)
+    weights.load(process, nodes, weights_name)
+    for layer in net:
+        if layer.node.type == "Input":
+            _fill_inputs(process, layer)
+    _forward(process, net)
+    _describe_outputs(process, nodes)
+
+
+def _forward(process: Process, net: Sequence[layers.Layer]) -> None:
+    for layer in net:
+        layer.forward()
+        process.end_step("forward", layer.node.name)
+
+
+def _net(
+    process: Process, nodes: Sequence[Node], definition_bytes: int, *, training: bool
+) -> list[layers.Layer]:
+    """Net::Init: the definition is logged, layers are set up, shared parameters joined."""
+    _log_definition(process, definition_bytes)
+    objects_bytes = environment.layer_object_bytes()
+    net = []
     for node in nodes:
-        objects = Memory(per_layer, node.name, "objects")
-        process.write(objects)
-        layer = layers.make(node, process, training=training)
-        made.append(layer)
+        process.write(Memory(objects_bytes, node.name, "small objects"))
+        net.append(layers.make(node, process, training=training))
         for blob, loss in zip(node.tops, node.losses, strict=True):
             if loss:
+                # Layer::SetLossWeights
                 process.write(blob.diff)
         process.end_step("set-up", node.name)
-    _share(process, nodes)
-    return made
+    _share_parameters(process, nodes)
+    return net
 
 
-def _describe(process: Process, text_bytes: int) -> None:
+def _log_definition(process: Process, definition_bytes: int) -> None:
+    """DebugString of the whole net: a string that grows, and is dropped."""
     heap = process.heap
+    text_bytes = int(definition_bytes * environment.text_per_byte())
     size = _FIRST_STRING_BYTES
-    last = None
+    string = heap.malloc(size + 1)
     while size < text_bytes:
         size *= 2
-        block = heap.malloc(size + 1)
-        heap.write_start(block, min(size, text_bytes))
-        if last is not None:
-            heap.free(last)
-        last = block
-    if last is not None:
-        heap.free(last)
+        longer = heap.malloc(size + 1)
+        heap.write_start(longer, min(size, text_bytes))
+        heap.free(string)
+        string = longer
+    heap.free(string)
 
 
-def _share(process: Process, nodes: Sequence[Node]) -> None:
+def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
+    """Net::ShareWeights: parameters of one name are one, and the others' memory is freed."""
     owners = {}
     for node in nodes:
-        for index, blob in enumerate(node.params):
-            name = node.proto.param[index].name if index < len(node.proto.param) else ""
-            if not name:
-                continue
-            owner = owners.setdefault(name, blob)
+        for blob, spec in zip(node.params, node.proto.param, strict=False):
+            owner = owners.setdefault(spec.name, blob) if spec.name else blob
             if owner is not blob:
                 process.free(blob.data)
                 blob.data, blob.diff = owner.data, owner.diff
 
 
-def inference(process: Process, nodes: Sequence[Node], text_bytes: int, per_layer: int, file_name: str) -> None:
-    set_up = _net(process, nodes, text_bytes, per_layer, training=False)
-    weights.load(process, nodes, file_name)
-    for layer in set_up:
-        if layer.node.type == "Input":
-            for top in layer.tops:
-                process.read(top.data)
-                numbers = process.scratch(2 * top.count, "input")
-                process.write(top.data)
-                process.free(numbers)
-    process.end_step("input", "")
-    for layer in set_up:
-        layer.forward()
-        process.end_step("forward", layer.node.name)
-    read = {id(blob) for node in nodes for blob in node.bottoms}
+def _fill_inputs(process: Process, layer: layers.Layer) -> None:
+    """numpy draws an input in double precision before it is copied."""
+    for top in layer.tops:
+        process.read(top.data)
+        doubles = process.scratch(2 * top.count, layer.node.name, "input in doubles")
+        process.write(top.data)
+        process.free(doubles)
+    process.end_step("inputs", layer.node.name)
+
+
+def _describe_outputs(process: Process, nodes: Sequence[Node]) -> None:
+    """describe_output: the finite values, once more in doubles; the bytes that are hashed."""
+    read = {blob for node in nodes for blob in node.bottoms}
     for node in nodes:
         for blob in node.tops:
-            if id(blob) not in read:
-                values = process.scratch(blob.count, "outputs")
-                doubles = process.scratch(2 * blob.count, "outputs")
-                process.free(values)
-                raw = process.scratch(blob.count, "outputs")
-                process.free(raw)
-                process.free(doubles)
-    process.end_step("outputs", "")
+            if blob in read:
+                continue
+            values = process.scratch(blob.count, node.name, "output described")
+            doubles = process.scratch(2 * blob.count, node.name, "output described")
+            process.free(values)
+            hashed = process.scratch(blob.count, node.name, "output described")
+            process.free(hashed)
+            process.free(doubles)
+            process.end_step("outputs", node.name)

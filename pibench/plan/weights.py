@@ -30,13 +30,12 @@ _UNLEARNED_BYTES = 7
 
 def load(process: Process, nodes: Sequence[Node], file_name: str) -> None:
     """Parse the file of a network called `file_name`, copy its blobs, drop the copy."""
-    arrays = [
-        (_array(process, start, blob, node.name), node) for node, blob, start in places(nodes, file_name)
-    ]
-    process.end_step("weights", "")
-    for memory, _ in arrays:
+    arrays = []
+    for node, blob, start in places(nodes, file_name):
+        arrays.append(_array(process, start, blob, node.name))
+        process.end_step("weights", node.name)
+    for memory in arrays:
         process.free(memory)
-    process.end_step("weights copied", "")
 
 
 def places(nodes: Sequence[Node], file_name: str) -> Iterator[tuple[Node, Blob, int]]:
@@ -56,10 +55,12 @@ def places(nodes: Sequence[Node], file_name: str) -> Iterator[tuple[Node, Blob, 
 
 def capacities(start: int, count: int) -> list[int]:
     """Sizes in floats of the arrays that `count` floats from byte `start` on go through."""
-    piece = (_STREAM_BYTES - start % _STREAM_BYTES) // FLOAT_BYTES
+    piece, cut = divmod(_STREAM_BYTES - start % _STREAM_BYTES, FLOAT_BYTES)
+    # A float cut in two by the buffer's end is parsed, with a few more, from the patch.
+    steps = (0, _SLOP_FLOATS if cut else 0, _STREAM_BYTES // FLOAT_BYTES)
     sizes: list[int] = []
     capacity = 0
-    for needed in (piece, piece + _SLOP_FLOATS, piece + _STREAM_BYTES // FLOAT_BYTES):
+    for needed in (piece + step for step in steps):
         wanted = min(needed, count)
         if wanted > capacity:
             capacity = max(_LEAST_FLOATS, 2 * capacity, wanted)
@@ -75,13 +76,15 @@ def _array(process: Process, start: int, blob: Blob, layer: str) -> Memory:
     """The array of one blob, grown piece by piece, and full."""
     heap = process.heap
     memory = Memory(FLOAT_BYTES * blob.count, layer, "weights file copy")
-    block = None
-    for capacity in capacities(start, blob.count):
+    first, *further = capacities(start, blob.count)
+    block = heap.malloc(_ARRAY_HEADER_BYTES + FLOAT_BYTES * first)
+    heap.write_start(block, FLOAT_BYTES * first)
+    for capacity in further:
         larger = heap.malloc(_ARRAY_HEADER_BYTES + FLOAT_BYTES * capacity)
-        if block is not None:
-            heap.write_start(larger, FLOAT_BYTES * previous)
-            heap.free(block)
-        block, previous = larger, capacity
+        # All that the smaller array held is copied before it goes.
+        heap.write_start(larger, min(block.chunk_bytes, FLOAT_BYTES * blob.count))
+        heap.free(block)
+        block = larger
         heap.write_start(block, FLOAT_BYTES * min(capacity, blob.count))
     process.adopt(memory, block)
     return memory

@@ -81,7 +81,7 @@ class Lrn(Layer):
         process.read(self.tops[0].data)
         process.read(self.scale)
         process.write(self.scale)
-        squares = process.scratch(self.padded, self.node.name)
+        squares = process.scratch(self.padded, self.node.name, "scratch")
         process.write(self.tops[0].data)
         process.free(squares)
 
@@ -90,8 +90,8 @@ class Lrn(Layer):
         process = self.process
         process.read(self.tops[0].diff)
         process.write(self.bottoms[0].diff)
-        ratio = process.scratch(self.padded, self.node.name)
-        plane = process.scratch(self.plane, self.node.name)
+        ratio = process.scratch(self.padded, self.node.name, "scratch")
+        plane = process.scratch(self.plane, self.node.name, "scratch")
         process.free(plane)
         process.free(ratio)
 
