@@ -29,6 +29,7 @@ class Program:
     program_bytes: int
     used_heap_bytes: int
     largest_unmapped_bytes: int
+    least_peak_bytes: int
     worst_error: float
 
 

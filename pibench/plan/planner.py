@@ -82,7 +82,7 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
         network=network,
         protocol=protocol,
         environment=environment,
-        peak_rss_bytes=process.peak_bytes,
+        peak_rss_bytes=max(process.peak_bytes, program.least_peak_bytes),
         baseline_rss_bytes=program.baseline_bytes,
         error_share=program.worst_error,
         steps=process.steps,
