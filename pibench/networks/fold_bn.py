@@ -93,9 +93,7 @@ def fold_weights(
     folded.ClearField("layer")
     stored = {layer.name: layer for layer in weights.layer}
     folds = {found.layer.name: found for found in find(topology.layers(net, path))}
-    gone = {
-        part.name for found in folds.values() for part in (found.norm, found.scale) if part
-    }
+    gone = {part.name for found in folds.values() for part in (found.norm, found.scale) if part}
     for layer in weights.layer:
         if layer.name in gone:
             continue

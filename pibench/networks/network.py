@@ -15,6 +15,7 @@ from pibench.networks import repair as mending
 
 if TYPE_CHECKING:
     from pibench.networks import caffe_pb2 as caffe
+    from pibench.networks.shapes import Shapes
 
 MAX_BATCH = 65536
 LONGEST_NAME = 200
@@ -59,7 +60,7 @@ class Network:
         return hashlib.sha256(self.prototxt.encode()).hexdigest()
 
     @cached_property
-    def shapes(self) -> shapes.Shapes:
+    def shapes(self) -> Shapes:
         """Shapes of all blobs and parameters in the test phase."""
         return shapes.infer(self.net, path=self._place)
 
@@ -69,7 +70,7 @@ class Network:
         return self.source if self.entry is None else self.name
 
     @cached_property
-    def training_shapes(self) -> shapes.Shapes:
+    def training_shapes(self) -> Shapes:
         """Shapes of all blobs and parameters in the training phase, which `caffe time` sets up.
 
         Raises InvalidInputError as `load` does for the test phase.

@@ -96,9 +96,7 @@ def _take(blobs: deque[Blob]) -> Blob:
 def _split(node: Node, index: int, top: Blob, readers: int) -> Node:
     """The Split behind a blob that is read more than once; the loss moves to its first top."""
     name = f"{top.name}_{node.name}_{index}_split"
-    tops = [
-        Blob(f"{name}_{number}", top.shape, name, "activation") for number in range(readers)
-    ]
+    tops = [Blob(f"{name}_{number}", top.shape, name, "activation") for number in range(readers)]
     split = Node(_SPLIT, name, [top], tops, [])
     split.losses[0], node.losses[index] = node.losses[index], 0.0
     return split

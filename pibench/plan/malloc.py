@@ -234,5 +234,4 @@ class Heap:
 
     def _grow(self, size_bytes: int) -> None:
         self.resident_bytes += size_bytes
-        if self.resident_bytes > self.peak_bytes:
-            self.peak_bytes = self.resident_bytes
+        self.peak_bytes = max(self.peak_bytes, self.resident_bytes)

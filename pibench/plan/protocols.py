@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.plan.graph import Node
-    from pibench.plan.process import Process
+    from pibench.plan.process import Blob, Process
 
 _FIRST_STRING_BYTES = 30
 """What libstdc++'s string first grows to; every further step doubles it."""
@@ -65,7 +65,7 @@ def _net(
     """Net::Init: the definition is logged, layers are set up, shared parameters joined."""
     _log_definition(process, definition_bytes)
     objects_bytes = environment.layer_object_bytes()
-    net = []
+    net: list[layers.Layer] = []
     for node in nodes:
         process.write(Memory(objects_bytes, node.name, "small objects"))
         net.append(layers.make(node, process, training=training))
@@ -95,7 +95,7 @@ def _log_definition(process: Process, definition_bytes: int) -> None:
 
 def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
     """Net::ShareWeights: parameters of one name are one, and the others' memory is freed."""
-    owners = {}
+    owners: dict[str, Blob] = {}
     for node in nodes:
         for blob, spec in zip(node.params, node.proto.param, strict=False):
             owner = owners.setdefault(spec.name, blob) if spec.name else blob

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NEIGHBOURS = 8
 """How many sizes below one that Caffe refuses are tried in its stead."""
 
+
 def max_batch(
     network: Network, *, device: Device, protocol: Protocol, environment: Environment
 ) -> int:
@@ -72,9 +73,7 @@ def max_image(
     return input_size.image_size(best)
 
 
-def _fits(
-    network: Network, device: Device, protocol: Protocol, environment: Environment
-) -> bool:
+def _fits(network: Network, device: Device, protocol: Protocol, environment: Environment) -> bool:
     planned = plan(network, protocol=protocol, environment=environment)
     return judge(planned, device).verdict == "fit"
 

@@ -62,11 +62,19 @@ def fcn() -> str:
     net.inplace("ReLU")
     net.inplace("Dropout")
     score = net.conv(21, 1)
-    up = net.add("Deconvolution", [score], "convolution_param { num_output: 21 kernel_size: 4 stride: 2 bias_term: false }")
+    up = net.add(
+        "Deconvolution",
+        [score],
+        "convolution_param { num_output: 21 kernel_size: 4 stride: 2 bias_term: false }",
+    )
     skip = net.conv(21, 1, bottom=tops[2])
     skip = net.add("Crop", [skip, up], "crop_param { axis: 2 offset: 1 }")
     fused = net.add("Eltwise", [up, skip])
-    up = net.add("Deconvolution", [fused], "convolution_param { num_output: 21 kernel_size: 16 stride: 8 group: 21 bias_term: false }")
+    up = net.add(
+        "Deconvolution",
+        [fused],
+        "convolution_param { num_output: 21 kernel_size: 16 stride: 8 group: 21 bias_term: false }",
+    )
     net.add("Softmax", [up])
     return net.text()
 
@@ -82,9 +90,17 @@ def inception_tower() -> str:
         source = net.top
         one = net.conv(64, 1, bottom=source)
         net.conv(48, 1, bottom=source)
-        net.add("Convolution", None, "convolution_param { num_output: 64 kernel_h: 1 kernel_w: 7 pad_h: 0 pad_w: 3 }")
+        net.add(
+            "Convolution",
+            None,
+            "convolution_param { num_output: 64 kernel_h: 1 kernel_w: 7 pad_h: 0 pad_w: 3 }",
+        )
         net.inplace("ReLU")
-        two = net.add("Convolution", None, "convolution_param { num_output: 64 kernel_h: 7 kernel_w: 1 pad_h: 3 pad_w: 0 }")
+        two = net.add(
+            "Convolution",
+            None,
+            "convolution_param { num_output: 64 kernel_h: 7 kernel_w: 1 pad_h: 3 pad_w: 0 }",
+        )
         net.top = source
         net.pool("AVE", 3, 1, "pad: 1")
         three = net.conv(32, 1)
@@ -191,7 +207,11 @@ def autoencoder() -> str:
     net.conv(64, 3, "pad: 1 stride: 2")
     net.inplace("ReLU")
     for outputs in (32, 3):
-        net.add("Deconvolution", None, f"convolution_param {{ num_output: {outputs} kernel_size: 4 stride: 2 pad: 1 }}")
+        net.add(
+            "Deconvolution",
+            None,
+            f"convolution_param {{ num_output: {outputs} kernel_size: 4 stride: 2 pad: 1 }}",
+        )
     net.add("Sigmoid")
     net.add("EuclideanLoss", [net.top, "data"])
     return net.text()
@@ -206,7 +226,9 @@ def siamese() -> str:
     for source in ("left", "right"):
         net.top = source
         shared = 'param { name: "w1" } param { name: "b1" }'
-        net.add("Convolution", None, f"{shared} convolution_param {{ num_output: 20 kernel_size: 5 }}")
+        net.add(
+            "Convolution", None, f"{shared} convolution_param {{ num_output: 20 kernel_size: 5 }}"
+        )
         net.pool("MAX", 2, 2)
         shared = 'param { name: "w2" } param { name: "b2" }'
         net.add("InnerProduct", None, f"{shared} inner_product_param {{ num_output: 500 }}")

@@ -10,7 +10,12 @@ class Text:
         self.lines = [f'name: "{name}"', head]
         self.top = "data"
         self.count = 0
-        self.add("Input", [], f"input_param {{ shape {{ dim: 1 dim: {channels} dim: {size} dim: {size} }} }}", "data")
+        self.add(
+            "Input",
+            [],
+            f"input_param {{ shape {{ dim: 1 dim: {channels} dim: {size} dim: {size} }} }}",
+            "data",
+        )
 
     def add(self, kind: str, bottoms: list[str] | None = None, body: str = "", *tops: str) -> str:
         """One layer; without bottoms given it reads what was made last."""
@@ -35,12 +40,16 @@ class Text:
     def pool(self, how: str, kernel: int, stride: int, more: str = "") -> str:
         """A pooling."""
         return self.add(
-            "Pooling", None, f"pooling_param {{ pool: {how} kernel_size: {kernel} stride: {stride} {more} }}"
+            "Pooling",
+            None,
+            f"pooling_param {{ pool: {how} kernel_size: {kernel} stride: {stride} {more} }}",
         )
 
     def dense(self, outputs: int, more: str = "") -> str:
         """An inner product."""
-        return self.add("InnerProduct", None, f"inner_product_param {{ num_output: {outputs} {more} }}")
+        return self.add(
+            "InnerProduct", None, f"inner_product_param {{ num_output: {outputs} {more} }}"
+        )
 
     def norm(self, *, in_place: bool = True) -> str:
         """BatchNorm and Scale with bias."""

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from pibench.plan.graph import Node
     from pibench.plan.process import Process
 
+__all__ = ["LAYERS", "Layer", "class_of", "make"]
+
 _PLAIN = (
     "AbsVal", "BNLL", "BatchReindex", "Clip", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid",
     "TanH", "Tile",

@@ -30,9 +30,7 @@ class Convolution(Layer):
         self.filters = wide[axis] // conv.group
         self.positions = math.prod(wide[axis + 1 :])
         self.depth = narrow[axis] // conv.group * math.prod(found.kernel)
-        self.is_1x1 = (
-            set(found.kernel) <= {1} and set(found.stride) <= {1} and not any(found.pad)
-        )
+        self.is_1x1 = set(found.kernel) <= {1} and set(found.stride) <= {1} and not any(found.pad)
         self.columns = self.own(self.depth * conv.group * self.positions, "im2col buffer")
         self.outputs = conv.num_output
         self.top_positions = math.prod(top[axis + 1 :])
