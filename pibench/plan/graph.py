@@ -63,15 +63,15 @@ class Node:
 
 def build(shapes: Shapes, *, force_backward: bool) -> list[Node]:
     """The nodes of the Net in order, splits included, with their gradient flags set."""
-    counts, sources = topology.readers(shapes.layers)
+    counts, sources = shapes.readers, shapes.sources
     waiting: dict[topology.Source, deque[Blob]] = {}
     nodes: list[Node] = []
     for position, layer in enumerate(shapes.layers):
         bottoms = [_take(waiting[source]) for source in sources[position]]
+        read, made = list(layer.bottom), list(layer.top)
         tops: list[Blob] = []
-        for index, shape in enumerate(shapes.tops[position]):
-            name = layer.top[index]
-            in_place = index < len(bottoms) and name == layer.bottom[index]
+        for index, (name, shape) in enumerate(zip(made, shapes.tops[position], strict=True)):
+            in_place = index < len(read) and name == read[index]
             tops.append(bottoms[index] if in_place else Blob(name, shape, layer.name, "activation"))
         params = [Blob("", shape, layer.name, "parameter") for shape in shapes.weights[position]]
         node = Node(layer, layer.name, bottoms, tops, params)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -44,6 +44,10 @@ class Shapes:
     """Shapes of the parameters of each layer that has any, by layer name."""
     parameter_count: int
     """Elements of all parameters; one shared under a name counts once."""
+    readers: Mapping[topology.Source, int]
+    """How often each blob is read (see `topology.readers`)."""
+    sources: Sequence[Sequence[topology.Source]]
+    """Which blob each bottom of each of `layers` is."""
 
 
 def infer(
@@ -61,7 +65,8 @@ def infer(
         raise InvalidInputError.at(
             str(path), None, f"no layer runs in phase {phase}", hint="check the include rules"
         )
-    if overwriter := conventions.overwriter(walk.layers):
+    counts, sources = topology.readers(walk.layers)
+    if overwriter := conventions.overwriter(walk.layers, counts, sources):
         raise walk.error(*overwriter)
     return Shapes(
         layers=tuple(walk.layers),
@@ -71,6 +76,8 @@ def infer(
         weights=tuple(walk.weights),
         params=MappingProxyType(walk.params),
         parameter_count=walk.parameter_count,
+        readers=counts,
+        sources=sources,
     )
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 
+from pibench.networks import caffe_pb2 as caffe
 from pibench.networks.shapes.windows import window
 from pibench.plan.layers.base import Layer
 from pibench.plan.process import Blob
+
+
+def _takes_every_position(conv: caffe.ConvolutionParameter, axes: int) -> bool:
+    """Whether neither stride nor padding moves a kernel of one element off the input's grid."""
+    found = window(conv, axes)
+    return set(found.stride) <= {1} and not any(found.pad)
 
 
 class Convolution(Layer):
@@ -23,19 +30,19 @@ class Convolution(Layer):
         conv = self.node.proto.convolution_param
         bottom, top = self.bottoms[0].shape, self.tops[0].shape
         axis = conv.axis % len(bottom)
-        found = window(conv, len(bottom) - axis - 1)
-        self.images = math.prod(bottom[:axis])
+        kernel = self.params[0].shape[2:]
         wide, narrow = (bottom, top) if self.backwards else (top, bottom)
         """What the products' rows and columns go over: `wide` has the filters' outputs."""
         self.filters = wide[axis] // conv.group
         self.positions = math.prod(wide[axis + 1 :])
-        self.depth = narrow[axis] // conv.group * math.prod(found.kernel)
-        self.is_1x1 = set(found.kernel) <= {1} and set(found.stride) <= {1} and not any(found.pad)
+        self.depth = narrow[axis] // conv.group * math.prod(kernel)
+        self.is_1x1 = math.prod(kernel) == 1 and _takes_every_position(conv, len(kernel))
         self.columns = self.own(self.depth * conv.group * self.positions, "im2col buffer")
         self.outputs = conv.num_output
         self.top_positions = math.prod(top[axis + 1 :])
         self.fill_params()
-        if conv.bias_term:
+        self.has_bias = len(self.params) > 1
+        if self.has_bias:
             self.multiplier = self.ones(self.top_positions)
 
     def forward(self) -> None:
@@ -47,7 +54,7 @@ class Convolution(Layer):
             else:
                 self.process.write(top.data)
                 self._gather()
-            if self.node.proto.convolution_param.bias_term:
+            if self.has_bias:
                 self.process.product(self.outputs, self.top_positions, 1)
 
     def backward(self) -> None:
@@ -59,7 +66,7 @@ class Convolution(Layer):
         for index, (bottom, top) in enumerate(zip(self.bottoms, self.tops, strict=True)):
             process.read(top.diff)
             process.read(bottom.diff)
-            if len(self.params) > 1 and learns[1]:
+            if self.has_bias and learns[1]:
                 process.write(self.params[1].diff)
             if learns[0]:
                 self._columns_of()
