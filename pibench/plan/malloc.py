@@ -68,16 +68,13 @@ class Heap:
         """A block whose pages are touched only when it is written."""
         chunk = (size_bytes + _HEADER_BYTES + _ALIGN_BYTES - 1) & -_ALIGN_BYTES
         chunk = max(chunk, _MIN_CHUNK_BYTES)
-        start = self._from_bins(chunk)
-        if start < 0:
-            if self._end - self._top >= chunk + _MIN_CHUNK_BYTES:
-                start = self._from_top(chunk)
-            elif chunk >= self.threshold_bytes:
+        if self._free and self._free[-1][0] >= chunk:
+            return self._from_bins(chunk)
+        if self._end - self._top < chunk + _MIN_CHUNK_BYTES:
+            if chunk >= self.threshold_bytes:
                 return self._map(chunk)
-            else:
-                self._extend(chunk)
-                start = self._from_top(chunk)
-        return Block(start, chunk, 0)
+            self._extend(chunk)
+        return self._from_top(chunk)
 
     def calloc(self, size_bytes: int) -> Block:
         """A zeroed block: what may be dirty of it is cleared, and so touched."""
@@ -171,21 +168,19 @@ class Heap:
         self._grow(PAGE_BYTES)
         return Block(-1, size, PAGE_BYTES)
 
-    def _from_bins(self, chunk: int) -> int:
-        """The smallest free chunk that is large enough, split; -1 if there is none."""
-        at = bisect_left(self._free, (chunk, 0))
-        if at == len(self._free):
-            return -1
-        start, end = self._take(self._free[at][1])
+    def _from_bins(self, chunk: int) -> Block:
+        """The smallest free chunk that is large enough, split where the rest can be a chunk."""
+        start, end = self._take(self._free[bisect_left(self._free, (chunk, 0))][1])
         if end - start - chunk >= _MIN_CHUNK_BYTES:
             self._put(start + chunk, end)
-        return start
+            end = start + chunk
+        return Block(start, end - start, 0)
 
-    def _from_top(self, chunk: int) -> int:
+    def _from_top(self, chunk: int) -> Block:
         start = self._top
         self._top = start + chunk
         self._touch(self._top, self._top + 16)
-        return start
+        return Block(start, chunk, 0)
 
     def _extend(self, chunk: int) -> None:
         """brk: what is missing, and a pad, in whole pages."""
