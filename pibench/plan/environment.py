@@ -37,7 +37,8 @@ class Program:
 class Environment:
     """An architecture, a CPU core type as OpenBLAS calls it, and the BLAS threads in force.
 
-    Real and memory-only compute reach the same peak, so that a plan is for both.
+    Real and memory-only compute reach the same peak, so that a plan is for both; only large
+    outputs are described in less memory where they are not computed, and so not finite.
     """
 
     architecture: Architecture

@@ -34,6 +34,9 @@ def load(process: Process, nodes: Sequence[Node], file_name: str) -> None:
     for node, blob, start in places(nodes, file_name):
         arrays.append(_array(process, start, blob, node.name))
         process.end_step("weights", node.name)
+    for node in nodes:
+        for blob in node.params:
+            process.write(blob.data)
     for memory in arrays:
         process.free(memory)
 

@@ -91,7 +91,10 @@ def test_networks_in_the_wild_peak_where_planned(
         path = tmp_path / f"{name}.prototxt"
         path.write_text(text())
         loaded.append(networks.load(str(path), batch=batch))
-    records = run(twin, loaded, protocol=protocol, compute="memory-only")
+    # Without arithmetic a Softmax divides by nothing, and outputs that are not finite are
+    # described in less memory: inference is compared where it computes.
+    compute = "memory-only" if protocol == "caffe-time" else "real"
+    records = run(twin, loaded, protocol=protocol, compute=compute, repeats=1)
     rows = []
     for network, record in zip(loaded, records, strict=True):
         planned = plan(

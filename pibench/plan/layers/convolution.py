@@ -7,7 +7,7 @@ import math
 from pibench.networks import caffe_pb2 as caffe
 from pibench.networks.shapes.windows import window
 from pibench.plan.layers.base import Layer
-from pibench.plan.process import Blob
+from pibench.plan.process import Memory
 
 
 def _takes_every_position(conv: caffe.ConvolutionParameter, axes: int) -> bool:
@@ -31,8 +31,8 @@ class Convolution(Layer):
         bottom, top = self.bottoms[0].shape, self.tops[0].shape
         axis = conv.axis % len(bottom)
         kernel = self.params[0].shape[2:]
+        # Rows of the products go over the filters' own side, columns over its positions.
         wide, narrow = (bottom, top) if self.backwards else (top, bottom)
-        """What the products' rows and columns go over: `wide` has the filters' outputs."""
         self.filters = wide[axis] // conv.group
         self.positions = math.prod(wide[axis + 1 :])
         self.depth = narrow[axis] // conv.group * math.prod(kernel)
@@ -50,7 +50,7 @@ class Convolution(Layer):
         for bottom, top in zip(self.bottoms, self.tops, strict=True):
             self.process.read(bottom.data)
             if self.backwards:
-                self._spread(top_first=True, blob=top)
+                self._spread(top.data)
             else:
                 self.process.write(top.data)
                 self._gather()
@@ -61,8 +61,7 @@ class Convolution(Layer):
         """Gradients of bias, weights and, where asked, bottoms."""
         process = self.process
         learns = self.node.learns
-        if not self.backwards or learns[0]:
-            process.read(self.params[0].diff)
+        process.read(self.params[0].diff)
         for index, (bottom, top) in enumerate(zip(self.bottoms, self.tops, strict=True)):
             process.read(top.diff)
             process.read(bottom.diff)
@@ -77,7 +76,7 @@ class Convolution(Layer):
                     process.write(bottom.diff)
                     self._gather()
                 else:
-                    self._spread(top_first=False, blob=bottom)
+                    self._spread(bottom.diff)
 
     def _columns_of(self) -> None:
         """im2col."""
@@ -89,9 +88,8 @@ class Convolution(Layer):
         self._columns_of()
         self.process.product(self.filters, self.positions, self.depth)
 
-    def _spread(self, *, top_first: bool, blob: Blob) -> None:
+    def _spread(self, result: Memory) -> None:
         """backward_cpu_gemm: filters, transposed, times values; col2im adds the columns up."""
-        result = blob.data if top_first else blob.diff
         self.process.read(result)
         self._columns_of()
         self.process.product(self.depth, self.positions, self.filters)
