@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Planned peaks beside those of records, as the Markdown of docs/planned-against-measured.md.
+"""Planned peaks beside measured ones, as the Markdown of docs/planned-against-measured.md.
 
-    planned_against_measured.py RECORDS.jsonl...
+    planned_against_measured.py FOLDER
 
-Records are what `pibench run --out RECORDS.jsonl` appends; those of networks that are not
-in the zoo are left out.
+Runs the paper's networks on the twin and in the VM, and keeps the records in FOLDER: what
+is there already is not run again. About half an hour; the VM takes most of it.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,25 +19,42 @@ from pibench.plan.planner import plan
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 
+RUNS = (
+    ("twin", "caffe-time", "memory-only"),
+    ("twin", "inference", "real"),
+    ("vm", "caffe-time", "memory-only"),
+    ("vm", "inference", "memory-only"),
+)
+
 HEAD = """# Planned against measured
 
 Peak RSS in MiB (2^20 bytes) as `pibench plan` plans it from the prototxt, and as real Caffe
-reached it. `make planned-against-measured` runs the networks and writes this file. Networks
-that a machine's kernel killed have no measured peak there.
+reached it. Written by `make planned-against-measured`. Networks that the VM's kernel killed
+have no measured peak there.
 """
 
 
 def main() -> None:
-    """Print the document."""
-    groups: dict[str, list[Comparison]] = {}
-    for path in sys.argv[1:]:
-        for record in RecordStore(Path(path)).read():
-            if record.network_source == "zoo":
-                groups.setdefault(heading(record), []).append(row(record))
+    """Run what was not run, and print the document."""
+    folder = Path(sys.argv[1])
     print(HEAD)
-    for title, rows in groups.items():
-        print(f"## {title}\n")
-        print(markdown(rows))
+    for target, protocol, compute in RUNS:
+        path = folder / f"{target}-{protocol}.jsonl"
+        if not path.exists():
+            measure(path, "--target", target, "--protocol", protocol, "--compute", compute)
+        records = RecordStore(path).read()
+        print(f"## {heading(records[0])}\n")
+        print(markdown([row(record) for record in records]))
+
+
+def measure(path: Path, *options: str) -> None:
+    """Run the paper's networks; records go to `path` when all are there."""
+    names = [entry.name for entry in networks.catalog_entries() if entry.in_paper]
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pibench", "run", *names, *options, "--out", str(partial)]
+    subprocess.run(command, stdout=sys.stderr, check=True)
+    partial.rename(path)
 
 
 def heading(record: Record) -> str:
@@ -44,8 +62,7 @@ def heading(record: Record) -> str:
     environment = environment_of(record, devices.load(record.device))
     return (
         f"{record.protocol}, target {record.target} ({environment.architecture}, OpenBLAS for "
-        f"{environment.core}, {environment.threads} threads), {record.compute} compute, "
-        f"batch {record.batch}"
+        f"{environment.core}, {environment.threads} threads), {record.compute} compute"
     )
 
 

@@ -73,10 +73,11 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
     definition_bytes = net.ByteSize()
     if protocol == "caffe-time":
         nodes = graph.build(network.training_shapes, force_backward=net.force_backward)
-        _check_backward(network, nodes)
+        _check(network, nodes, backward=True)
         protocols.caffe_time(process, nodes, definition_bytes)
     else:
         nodes = graph.build(network.shapes, force_backward=net.force_backward)
+        _check(network, nodes, backward=False)
         protocols.inference(process, nodes, definition_bytes, _weights_name(network))
     return Plan(
         network=network,
@@ -102,15 +103,14 @@ def _weights_name(network: Network) -> str:
     return caffemodel.seeded_name(network.net.name, 0)
 
 
-def _check_backward(network: Network, nodes: Sequence[graph.Node]) -> None:
+def _check(network: Network, nodes: Sequence[graph.Node], *, backward: bool) -> None:
     for node in nodes:
-        if not layers.class_of(node).runs_backward:
-            raise InvalidInputError.at(
-                network.source if network.entry is None else network.name,
-                f"layer '{node.name}'",
-                f"caffe time runs layers backward too, and {node.type} aborts there",
-                hint="forward only: --protocol inference",
+        if reason := layers.refusal(node, backward=backward):
+            hint = (
+                "forward only: --protocol inference" if "backward" in reason else "use MAX or AVE"
             )
+            place = network.source if network.entry is None else network.name
+            raise InvalidInputError.at(place, f"layer '{node.name}'", reason, hint=hint)
 
 
 def _holders(process: Process) -> list[Holder]:

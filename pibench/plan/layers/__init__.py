@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pibench.networks import caffe_pb2 as caffe
 from pibench.plan.layers.activations import Dropout, ForwardOnly, Swish
 from pibench.plan.layers.arrangement import (
     Concat,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from pibench.plan.graph import Node
     from pibench.plan.process import Process
 
-__all__ = ["LAYERS", "Layer", "class_of", "make"]
+__all__ = ["LAYERS", "Layer", "make", "refusal"]
 
 _PLAIN = (
     "AbsVal", "BNLL", "BatchReindex", "Clip", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid",
@@ -91,11 +92,23 @@ LAYERS: dict[str, type[Layer]] = {
 """One entry for every type that `pibench.networks.shapes` knows, but LRN, which is two."""
 
 
-def class_of(node: Node) -> type[Layer]:
-    """The class that replays a node."""
+def _class_of(node: Node) -> type[Layer]:
     return lrn_class(node.proto) if node.type == "LRN" else LAYERS[node.type]
+
+
+def refusal(node: Node, *, backward: bool) -> str | None:
+    """Why Caffe aborts when it runs the node (and, with `backward`, the way back); else None."""
+    proto = node.proto
+    stochastic = caffe.PoolingParameter.STOCHASTIC
+    if (node.type == "Pooling" and proto.pooling_param.pool == stochastic) or (
+        node.type == "SPP" and proto.spp_param.pool == stochastic
+    ):
+        return "stochastic pooling runs on GPUs alone"
+    if backward and not _class_of(node).runs_backward:
+        return f"caffe time runs layers backward too, and {node.type} aborts there"
+    return None
 
 
 def make(node: Node, process: Process, *, training: bool) -> Layer:
     """Set the node's layer up in `process`."""
-    return class_of(node)(node, process, training=training)
+    return _class_of(node)(node, process, training=training)

@@ -112,6 +112,13 @@ def test_what_aborts_backward_is_refused_under_caffe_time_alone(
     assert plan(wild(text), protocol="inference", environment=PI).peak_rss_bytes > 0
 
 
+def test_stochastic_pooling_is_refused(wild: Callable[..., Network]) -> None:
+    text = WILD["tiny"]().replace("pool: MAX", "pool: STOCHASTIC")
+    for protocol in ("caffe-time", "inference"):
+        with pytest.raises(InvalidInputError, match=r"layer 'pooling3'.*GPUs alone"):
+            plan(wild(text), protocol=protocol, environment=PI)  # type: ignore[arg-type]
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(text=random_networks(), protocol=st.sampled_from(["caffe-time", "inference"]))
 def test_more_images_never_need_less(
