@@ -61,10 +61,9 @@ def print_details(answer: dict[str, Any], steps: Sequence[Step], to: Console) ->
         table.add_row(visible(holder["layer"]) or "-", holder["kind"], size)
     to.print(table)
     for change in answer.get("changes", ()):
-        to.print(
-            f"{change['change']}: {change['peak_rss_bytes'] / MIB:.0f} MiB, "
-            f"saves {change['saved_bytes'] / MIB:.0f}"
-        )
+        saved = change["saved_bytes"] / MIB
+        effect = f"saves {saved:.0f}" if saved >= 0 else f"takes {-saved:.0f} more"
+        to.print(f"{change['change']}: {change['peak_rss_bytes'] / MIB:.0f} MiB, {effect}")
     if "max_batch" in answer:
         to.print(f"largest batch that fits: {answer['max_batch'] or 'none'}")
     if "max_input" in answer:

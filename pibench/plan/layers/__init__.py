@@ -99,10 +99,9 @@ def _class_of(node: Node) -> type[Layer]:
 def refusal(node: Node, *, backward: bool) -> str | None:
     """Why Caffe aborts when it runs the node (and, with `backward`, the way back); else None."""
     proto = node.proto
-    stochastic = caffe.PoolingParameter.STOCHASTIC
-    if (node.type == "Pooling" and proto.pooling_param.pool == stochastic) or (
-        node.type == "SPP" and proto.spp_param.pool == stochastic
-    ):
+    if (
+        node.type == "Pooling" and proto.pooling_param.pool == caffe.PoolingParameter.STOCHASTIC
+    ) or (node.type == "SPP" and proto.spp_param.pool == caffe.SPPParameter.STOCHASTIC):
         return "stochastic pooling runs on GPUs alone"
     if backward and not _class_of(node).runs_backward:
         return f"caffe time runs layers backward too, and {node.type} aborts there"
