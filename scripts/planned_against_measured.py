@@ -71,7 +71,7 @@ def row(record: Record) -> Comparison:
     network = networks.load(record.network, batch=record.batch)
     environment = environment_of(record, devices.load(record.device))
     planned = plan(network, protocol=record.protocol, environment=environment)
-    return compare(record, planned.peak_rss_bytes)
+    return compare(record, planned)
 
 
 if __name__ == "__main__":

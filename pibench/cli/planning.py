@@ -88,7 +88,7 @@ def check_plans(
     for network, record in zip(loaded, records, strict=True):
         environment = comparing.environment_of(record, device)
         planned = plan(network, protocol=record.protocol, environment=environment)
-        rows.append(comparing.compare(record, planned.peak_rss_bytes))
+        rows.append(comparing.compare(record, planned))
     with reader_may_leave():
         _print_comparison(rows, as_json=wishes.as_json)
     return ExitCode.OK if any(row.error is not None for row in rows) else ExitCode.INCONCLUSIVE

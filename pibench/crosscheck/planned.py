@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.devices import Device
+    from pibench.plan.planner import Plan
     from pibench.records.schema import Record
 
 MIB = 2**20
@@ -20,7 +21,8 @@ MIB = 2**20
 class Comparison:
     """One network: sizes in bytes; `error` is a share of the measured peak.
 
-    `measured_bytes` and `error` are None where the run was cut short; `note` says why.
+    `measured_bytes` and `error` are None where the run was cut short; `note` says why, or
+    that the program alone is not as large here as when the plan was calibrated.
     """
 
     network: str
@@ -42,13 +44,15 @@ def environment_of(record: Record, device: Device) -> Environment:
     return Environment(architecture="arm64", core=core, threads=threads)
 
 
-def compare(record: Record, planned_bytes: int) -> Comparison:
+def compare(record: Record, planned: Plan) -> Comparison:
     """The planned peak beside the record's, where that is a whole one."""
-    whole = record.evidence.exit_status == 0 and record.peak_rss_bytes is not None
-    if not whole or not record.peak_rss_bytes:
-        return Comparison(record.network, planned_bytes, None, None, record.evidence.summary)
-    error = planned_bytes / record.peak_rss_bytes - 1
-    return Comparison(record.network, planned_bytes, record.peak_rss_bytes, error, "")
+    peak = planned.peak_rss_bytes
+    if record.evidence.exit_status != 0 or not record.peak_rss_bytes:
+        return Comparison(record.network, peak, None, None, record.evidence.summary)
+    beyond = (record.baseline_rss_bytes or planned.baseline_rss_bytes) - planned.baseline_rss_bytes
+    note = f"program alone {beyond / MIB:+.1f} MiB" if abs(beyond) > MIB else ""
+    error = peak / record.peak_rss_bytes - 1
+    return Comparison(record.network, peak, record.peak_rss_bytes, error, note)
 
 
 def summary(rows: Sequence[Comparison]) -> str:

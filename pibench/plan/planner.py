@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.networks.network import Network
-    from pibench.networks.shapes import Shapes
     from pibench.plan.environment import Environment
     from pibench.records.schema import Protocol
 
@@ -90,12 +89,6 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
         peak_step=process.steps[process.peak_step],
         holders=_holders(process),
     )
-
-
-def blob_shapes(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """Shape of every blob of the Net by name, those of the splits included."""
-    nodes = graph.build(shapes, force_backward=False)
-    return {blob.name: blob.shape for node in nodes for blob in node.tops}
 
 
 def _weights_name(network: Network) -> str:

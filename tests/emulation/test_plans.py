@@ -17,7 +17,8 @@ from pibench.crosscheck.planned import compare, environment_of
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.networks import caffemodel, fold_bn
-from pibench.plan.planner import blob_shapes, plan
+from pibench.plan import graph
+from pibench.plan.planner import plan
 from pibench.targets.local import TwinTarget
 from tests.emulation.conftest import DEVICE, run
 from tests.wild.networks import WILD
@@ -77,8 +78,10 @@ def test_random_networks_have_the_shapes_that_caffe_gives_them(
         paths.append(tmp_path / f"{number}.prototxt")
         paths[-1].write_text(text)
     for path, found in zip(paths, in_root(builder, SHAPES, *paths), strict=True):
-        planned = blob_shapes(networks.load(str(path)).shapes)
-        assert found == {name: list(shape) for name, shape in planned.items()}, path.read_text()
+        nodes = graph.build(networks.load(str(path)).shapes, force_backward=False)
+        # Splits and their blobs included.
+        planned = {blob.name: list(blob.shape) for node in nodes for blob in node.tops}
+        assert found == planned, path.read_text()
 
 
 @pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
@@ -100,7 +103,7 @@ def test_networks_in_the_wild_peak_where_planned(
         planned = plan(
             network, protocol=record.protocol, environment=environment_of(record, DEVICE)
         )
-        rows.append(compare(record, planned.peak_rss_bytes))
+        rows.append(compare(record, planned))
         print(f"{network.file_name:32} batch {batch} {protocol} {rows[-1].error:+.2%}")
     errors = [abs(row.error) for row in rows if row.error is not None]
     assert len(errors) == len(WILD)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pibench.networks import caffe_pb2 as caffe
 from pibench.plan.layers.base import Layer
 
@@ -241,12 +243,5 @@ class Reduction(Layer):
         param = self.node.proto.reduction_param
         kinds = (caffe.ReductionParameter.SUM, caffe.ReductionParameter.MEAN)
         if param.operation in kinds:
-            axis = param.axis % len(self.bottoms[0].shape)
-            rows = 1
-            for size in self.bottoms[0].shape[:axis]:
-                rows *= size
-            self.multiplier = self.ones(self.bottoms[0].count // rows)
-
-
-class BatchReindex(Layer):
-    """src/caffe/layers/batch_reindex_layer.cpp."""
+            shape = self.bottoms[0].shape
+            self.multiplier = self.ones(math.prod(shape[param.axis % len(shape) :]))

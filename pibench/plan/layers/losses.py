@@ -115,7 +115,7 @@ class ContrastiveLoss(Loss):
         count = self.bottoms[0].count
         self.difference, self.square = self.own(count), self.own(count)
         self.distances = self.own(self.bottoms[0].shape[0])
-        self.multiplier = self.ones(self.bottoms[0].shape[1])
+        self.multiplier = self.ones(math.prod(self.bottoms[0].shape[1:2]))
 
     def forward(self) -> None:
         """The square is the GPU's alone."""

@@ -15,7 +15,6 @@ class _BiasTerm:
         self.process = process
         self.top = top
         self.term = term
-        self.outer = math.prod(top.shape[:axis])
         self.inner = math.prod(top.shape[axis + len(term.shape) :])
         self.multiplier = ones
 

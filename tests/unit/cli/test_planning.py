@@ -18,9 +18,12 @@ import pytest
 from pibench import cli, networks
 from pibench.crosscheck import planned as comparing
 from pibench.devices import load as device
+from pibench.plan.environment import of_device
+from pibench.plan.planner import plan
 from pibench.records.schema import Evidence, Record
 from tests.wild.networks import WILD
 
+PI = device("rpi3b")
 RECORD_KEYS = ("network", "verdict", "peak_rss_bytes", "baseline_rss_bytes", "headroom_bytes")
 
 
@@ -79,7 +82,7 @@ def test_the_keys_are_those_of_a_record(plans: Plans) -> None:
     (answer,) = plans("nin", "--timeline", "--what-if", "--max-batch", "--max-input")
     assert set(RECORD_KEYS) < set(answer)
     assert set(RECORD_KEYS) < set(Record.model_fields)
-    peak, usable = answer["peak_rss_bytes"], device("rpi3b").usable_bytes
+    peak, usable = answer["peak_rss_bytes"], PI.usable_bytes
     assert answer["headroom_bytes"] == usable - peak
     assert answer["provenance"]["peak_rss_bytes"]["kind"] == "planned"
     assert len(answer["holders"]) == 10
@@ -145,17 +148,22 @@ def test_repairs_are_said(pibench: Said, tmp_path: Path) -> None:
 
 
 def test_a_killed_run_has_nothing_to_compare_with(make_record: Callable[..., Record]) -> None:
-    whole = comparing.compare(
-        make_record(peak_rss_bytes=100, baseline_rss_bytes=40, network_rss_bytes=60), 101
+    planned = plan(networks.load("AlexNet"), protocol="caffe-time", environment=of_device(PI))
+    peak, baseline = planned.peak_rss_bytes, planned.baseline_rss_bytes
+    record = make_record(
+        peak_rss_bytes=peak,
+        baseline_rss_bytes=baseline + 3 * 2**20,
+        network_rss_bytes=peak - baseline - 3 * 2**20,
     )
-    assert whole.error == pytest.approx(0.01)
+    whole = comparing.compare(record, planned)
+    assert (whole.error, whole.note) == (0, "program alone +3.0 MiB")
     killed = make_record(evidence=Evidence(summary="killed", exit_status=-9))
-    cut = comparing.compare(killed, 101)
+    cut = comparing.compare(killed, planned)
     assert (cut.measured_bytes, cut.error, cut.note) == (None, None, "killed")
     assert comparing.summary([whole, cut]).startswith("1 of 2 compared")
-    assert "| AlexNet | 0.0 | 0.0 | +1.00 |" in comparing.markdown([whole, cut])
+    assert "| AlexNet | 545.1 | 545.1 | +0.00 |" in comparing.markdown([whole, cut])
 
 
 def test_a_run_on_the_twin_is_planned_with_its_cores(make_record: Callable[..., Record]) -> None:
     record = make_record()
-    assert comparing.environment_of(record, device("rpi3b")).architecture == "arm64"
+    assert comparing.environment_of(record, PI).architecture == "arm64"
