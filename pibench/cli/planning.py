@@ -128,7 +128,7 @@ def _print(said: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bo
     out = console()
     out.print(plan_table(said))
     for answer, planned in zip(said, plans, strict=True):
-        if in_full or "max_batch" in answer or "max_input" in answer:
+        if in_full or {"changes", "max_batch", "max_input"} & answer.keys():
             print_details(answer, planned.steps, out)
 
 

@@ -27,9 +27,8 @@ class Program:
 
     baseline_bytes: int
     program_bytes: int
-    used_heap_bytes: int
+    exit_bytes: int
     largest_unmapped_bytes: int
-    least_peak_bytes: int
     worst_error: float
 
 

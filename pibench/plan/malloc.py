@@ -44,20 +44,15 @@ class Block:
 class Heap:
     """A process's malloc. `resident_bytes` is what its blocks add to the RSS."""
 
-    def __init__(self, *, used_bytes: int = 0, largest_unmapped_bytes: int = 0) -> None:
-        """A heap as the program leaves it to Caffe.
-
-        `used_bytes` (whole pages) lie freed, and resident, at its top;
-        `largest_unmapped_bytes` is the largest mapped block that was freed before.
-        """
-        self.resident_bytes = self.peak_bytes = used_bytes
+    def __init__(self, *, largest_unmapped_bytes: int = 0) -> None:
+        """An empty heap; `largest_unmapped_bytes` is the largest mapped block freed before."""
+        self.resident_bytes = self.peak_bytes = 0
         self.threshold_bytes = max(_FIRST_THRESHOLD_BYTES, largest_unmapped_bytes)
         # Both start at 128 KiB; once the threshold grows, trimming takes twice as much.
         self._trim_bytes = 2 * largest_unmapped_bytes or _FIRST_THRESHOLD_BYTES
-        self._top = 0
-        self._end = self._highest_end = used_bytes
-        self._pages = bytearray(b"\1" * (used_bytes >> _PAGE_SHIFT))
-        self._prefix = used_bytes
+        self._top = self._end = self._highest_end = 0
+        self._pages = bytearray()
+        self._prefix = 0
         """Up to here every page of the heap is known to be resident."""
         self._free: list[tuple[int, int]] = []
         """(size, start) of the free chunks below the top, by size."""

@@ -62,10 +62,7 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
     program = environment.program(protocol)
     process = Process(
         program.program_bytes,
-        Heap(
-            used_bytes=program.used_heap_bytes,
-            largest_unmapped_bytes=program.largest_unmapped_bytes,
-        ),
+        Heap(largest_unmapped_bytes=program.largest_unmapped_bytes),
         PackingBuffers(environment.kernel, environment.threads, environment.max_threads),
     )
     net = network.net
@@ -78,11 +75,12 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
         nodes = graph.build(network.shapes, force_backward=net.force_backward)
         _check(network, nodes, backward=False)
         protocols.inference(process, nodes, definition_bytes, _weights_name(network))
+    process.end(program.exit_bytes)
     return Plan(
         network=network,
         protocol=protocol,
         environment=environment,
-        peak_rss_bytes=max(process.peak_bytes, program.least_peak_bytes),
+        peak_rss_bytes=process.peak_bytes,
         baseline_rss_bytes=program.baseline_bytes,
         error_share=program.worst_error,
         steps=process.steps,

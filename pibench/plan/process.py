@@ -107,6 +107,17 @@ class Process:
         if blas.product(rows, columns, depth):
             self.heap.pass_through(blas.job_table_bytes, blas.job_table_touched_bytes)
 
+    def end(self, exit_bytes: int) -> None:
+        """The network is freed, then `exit_bytes` more are touched as the program ends."""
+        for memory in self.memories:
+            if memory.died is None:
+                self.free(memory)
+        self.heap.peak_bytes = self.heap.resident_bytes
+        self.adopt(Memory(exit_bytes, "", "program's end"), Block(-1, exit_bytes, exit_bytes))
+        self.heap.resident_bytes += exit_bytes
+        self.heap.peak_bytes += exit_bytes
+        self.end_step("exit", "")
+
     def end_step(self, phase: str, layer: str) -> None:
         """Note what is resident now; the heap's own peak lies within the step."""
         heap = self.heap

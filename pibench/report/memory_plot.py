@@ -17,7 +17,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 40
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _PHASES: Final = {
     "set-up": "#8da0cb", "weights": "#e5c494", "inputs": "#b3b3b3", "forward": "#66c2a5",
-    "backward": "#fc8d62", "outputs": "#e78ac3",
+    "backward": "#fc8d62", "outputs": "#e78ac3", "exit": "#d9d9d9",
 }  # fmt: skip
 """Colours that people tell apart who see few (ColorBrewer Set2)."""
 

@@ -51,7 +51,7 @@ def print_details(answer: dict[str, Any], steps: Sequence[Step], to: Console) ->
     for line in columns(steps, width=width, rows=_PICTURE_ROWS):
         to.print(line)
     to.print(phase_line(steps, width=width))
-    to.print("s set-up, w weights, i inputs, f forward, b backward, o outputs\n")
+    to.print("s set-up, w weights, i inputs, f forward, b backward, o outputs, e exit\n")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("Largest holders at the peak: layer", overflow="fold")
     table.add_column("kind", no_wrap=True)

@@ -66,10 +66,11 @@ def test_the_start_that_is_written_is_all_that_is_resident() -> None:
 
 
 def test_the_short_way_through_malloc_and_free_changes_nothing() -> None:
-    short, long = Heap(used_bytes=2 * MIB), Heap(used_bytes=2 * MIB)
+    short, long = Heap(), Heap()
     for heap in (short, long):
         heap.free(heap.malloc(600_000))
         heap.calloc(300_000)
+        heap.free(heap.calloc(700_000))
     short.pass_through(524_288, 16_384)
     block = long.malloc(524_288)
     long.write_start(block, 16_384)

@@ -81,6 +81,12 @@ def test_holders_add_up_to_the_peak(wild: Callable[..., Network]) -> None:
     assert largest.held_bytes == pytest.approx(4 * 9216 * 4096, rel=0.001)
 
 
+def test_a_tiny_network_peaks_when_the_program_ends(wild: Callable[..., Network]) -> None:
+    planned = plan(wild("tiny"), protocol="caffe-time", environment=PI)
+    assert planned.peak_step == planned.steps[-1]
+    assert [holder.kind for holder in planned.holders[:2]] == ["program", "program's end"]
+
+
 def test_a_convolution_with_single_elements_needs_no_columns(wild: Callable[..., Network]) -> None:
     planned = plan(wild("attention"), protocol="caffe-time", environment=PI)
     with_columns = {holder.layer for holder in planned.holders if holder.kind == "im2col buffer"}
@@ -92,7 +98,7 @@ def test_the_peak_lies_in_the_timeline(wild: Callable[..., Network]) -> None:
     assert planned.peak_step in planned.steps
     assert max(step.peak_bytes for step in planned.steps) == planned.peak_rss_bytes
     phases = list(dict.fromkeys(step.phase for step in planned.steps))
-    assert phases == ["set-up", "weights", "inputs", "forward", "outputs"]
+    assert phases == ["set-up", "weights", "inputs", "forward", "outputs", "exit"]
 
 
 def test_shared_weights_count_once(wild: Callable[..., Network]) -> None:
