@@ -30,7 +30,8 @@ HEAD = """# Planned against measured
 
 Peak RSS in MiB (2^20 bytes) as `pibench plan` plans it from the prototxt, and as real Caffe
 reached it. Written by `make planned-against-measured`. Networks that the VM's kernel killed
-have no measured peak there.
+have no measured peak there; from one that needs nearly all of the VM's memory it takes the
+program's file pages back, so that the measured peak is lower.
 """
 
 
