@@ -6,7 +6,18 @@ from hypothesis import strategies as st
 
 from tests.wild.text import Text
 
-ACTIVATIONS = ("ReLU", "Sigmoid", "TanH", "ELU", "PReLU", "Dropout", "BNLL", "AbsVal", "Power")
+ACTIVATIONS = (
+    "ReLU", "Sigmoid", "TanH", "ELU", "PReLU", "Dropout", "BNLL", "AbsVal", "Power", "Swish", "MVN",
+)  # fmt: skip
+ENDS = {
+    "SPP": "spp_param { pyramid_height: 2 pool: MAX }",
+    "Flatten": "",
+    "Reshape": "reshape_param { shape { dim: 0 dim: -1 dim: 1 } }",
+    "Reduction": "reduction_param { axis: 2 operation: MEAN }",
+    "Im2col": "convolution_param { kernel_size: 2 pad: 1 }",
+    "ArgMax": "argmax_param { axis: 1 }",
+}
+"""Layers that change the number of axes, or whose result only an inner product can take."""
 
 
 @st.composite
@@ -19,6 +30,8 @@ def networks(draw: st.DrawFn) -> str:
     for _ in range(draw(st.integers(1, 8))):
         kind = draw(st.sampled_from(list(STEPS)))
         width = STEPS[kind](draw, net, width)
+    if end := draw(st.sampled_from((None, *ENDS))):
+        net.add(end, None, ENDS[end])
     if draw(st.booleans()):
         net.dense(draw(st.integers(1, 40)))
     if draw(st.booleans()):
@@ -83,6 +96,21 @@ def _branches(draw: st.DrawFn, net: Text, width: int) -> int:
     return width
 
 
+def _crop(_: st.DrawFn, net: Text, width: int) -> int:
+    source = net.top
+    smaller = net.conv(width, 3, "pad: 1 stride: 2", bottom=source)
+    net.add("Crop", [source, smaller], "crop_param { axis: 2 }")
+    return width
+
+
+def _gate(_: st.DrawFn, net: Text, width: int) -> int:
+    source = net.top
+    net.add("Pooling", None, "pooling_param { pool: AVE global_pooling: true }")
+    gate = net.add("Flatten")
+    net.add("Scale", [source, gate], "scale_param { axis: 0 }")
+    return width
+
+
 def _slices(_: st.DrawFn, net: Text, width: int) -> int:
     at = net.count
     tops = [f"part{at}_{index}" for index in range(width)]
@@ -104,6 +132,8 @@ STEPS = {
     "norm": _norm,
     "lrn": _lrn,
     "branches": _branches,
+    "crop": _crop,
+    "gate": _gate,
     "slices": _slices,
     "tile": _tile,
 }

@@ -133,6 +133,8 @@ def test_more_images_never_need_less(
     path = tmp_path_factory.mktemp("net") / "net.prototxt"
     path.write_text(text)
     network = networks.load(str(path))
+    if protocol == "caffe-time" and "ArgMax" in text:
+        protocol = "inference"
     peaks = [
         plan(
             input_size.with_batch(network, batch),
