@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: help setup system-packages lint test unit reproduce benchmark planned-against-measured wheel clean
+.PHONY: help setup system-packages engine lint test unit reproduce benchmark planned-against-measured wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -21,6 +21,9 @@ $(BIN)/.installed: pyproject.toml | system-packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+engine: setup ## Have a Docker Engine that runs arm64 containers (as root, or with sudo)
+	@scripts/start-docker-engine.sh $(BIN)/python
+
 lint: $(BIN)/.installed ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,14 +32,15 @@ lint: $(BIN)/.installed ## Style and types
 unit: $(BIN)/.installed ## Tests that need no engine (under a minute)
 	$(BIN)/python -m pytest -m 'not emulation'
 
-test: setup ## All tests, real Caffe in the emulated board included
+test: setup engine ## All tests, real Caffe in the emulated board and in containers included
 	$(BIN)/python -m pytest
 
 reproduce: setup ## The paper's 26 networks in the emulated board, beside the paper's table
 	$(BIN)/pibench reproduce --out $(OUT)
 
-benchmark: setup ## Memory-only against real compute in the same target
+benchmark: setup engine ## Memory-only against real compute, and pibench run against docker run
 	$(BIN)/python benchmarks/memory_only_speed.py
+	$(BIN)/python benchmarks/container_overhead.py
 
 planned-against-measured: setup ## Run the paper's networks, plan them, and write the table into docs/
 	$(BIN)/python scripts/planned_against_measured.py $(OUT)/planned > docs/planned-against-measured.md

@@ -1,6 +1,9 @@
 #!/bin/sh
 # Install by apt what is missing of the system packages that pibench uses; with
 # sudo when not root. Says nothing and changes nothing when all is there.
+#
+# usage: install-system-packages.sh [engine]
+# engine: a Docker Engine too, which target container alone needs.
 set -eu
 
 # program or file that shows that a package is there : the package
@@ -11,7 +14,14 @@ gcc:gcc
 mke2fs:e2fsprogs
 dpkg-deb:dpkg
 /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+qemu-aarch64:qemu-user
+qemu-aarch64-static:qemu-user-static
+bwrap:bubblewrap
 "
+if [ "${1:-}" = engine ]; then
+    # Its package pulls containerd, runc and iptables.
+    needed="$needed dockerd:docker.io"
+fi
 
 missing=""
 for entry in $needed; do

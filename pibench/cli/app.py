@@ -53,7 +53,10 @@ app.add_typer(image.app, name="image", help="The images that emulated targets ru
 class TargetName(StrEnum):
     """Where networks run."""
 
+    AUTO = "auto"
     VM = "vm"
+    CONTAINER = "container"
+    SYSROOT = "sysroot"
     TWIN = "twin"
     NATIVE = "native"
 
@@ -79,7 +82,7 @@ class ProtocolName(StrEnum):
     INFERENCE = "inference"
 
 
-Target = Annotated[TargetName, typer.Option(help="Where to run.")]
+Target = Annotated[TargetName, typer.Option(help="Where to run. auto: the best that works here.")]
 Machine = Annotated[
     MachineName | None,
     typer.Option(help="The emulated machine of target vm. Default: virt.", show_default=False),
@@ -93,7 +96,7 @@ Compute = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
-        min=1, max=64, help="Machines at once. Default: one per core.", show_default=False
+        min=1, max=64, help="Networks at once. Default: one per core.", show_default=False
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -155,6 +158,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run networks on a target and say whether they fit the device.
+
+    Exit codes: 0 ran (fit or not), 1 --require-fit failed, 2 invalid input,
+    3 the environment, 4 inconclusive.
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
@@ -291,14 +297,19 @@ def reproduce(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what this machine can do, and how to mend what it cannot.
 
     Example: pibench doctor --json
     """
     from pibench.cli.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(as_json=as_json))
+    raise typer.Exit(run_doctor(as_json=as_json, fix=fix))
 
 
 @app.command()

@@ -1,8 +1,9 @@
-"""`pibench doctor`: prints what `pibench.diagnosis` finds."""
+"""`pibench doctor`: prints what `pibench.diagnosis` finds, and mends what root can mend."""
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 
 from rich.table import Table
@@ -10,10 +11,18 @@ from rich.table import Table
 from pibench.diagnosis import diagnose
 from pibench.errors import ExitCode
 from pibench.report.terminal import console
+from pibench.targets.registering import register
 
 
-def run_doctor(*, as_json: bool) -> ExitCode:
-    """Print the findings; exit code 3 when no target at all can run here."""
+def run_doctor(*, as_json: bool, fix: bool) -> ExitCode:
+    """Print the findings; exit code 3 when no target at all can run here.
+
+    With `fix`, QEMU is registered with the kernel first, and what was done is
+    told on standard error. Raises EnvironmentFault when that takes root or fails.
+    """
+    if fix:
+        for line in register() or ["nothing to mend"]:
+            print(f"pibench: {line}", file=sys.stderr)
     diagnosis = diagnose()
     if as_json:
         print(json.dumps(asdict(diagnosis), indent=2))

@@ -177,12 +177,14 @@ def _run(
     loaded: Sequence[Network], wishes: Wishes, *, target: str, jobs: int | None, quiet: bool
 ) -> list[Record]:
     from pibench.cli.progress import Progress
-    from pibench.cli.running import Options, make_target
+    from pibench.cli.running import Options, chosen, make_target
     from pibench.images.build import Builder
     from pibench.sweep.run import Sweep
 
-    options = Options(
-        device=wishes.device, target=target, protocol=wishes.protocol, jobs=jobs, quiet=quiet
+    options = chosen(
+        Options(
+            device=wishes.device, target=target, protocol=wishes.protocol, jobs=jobs, quiet=quiet
+        )
     )
     request = options.request()
     with Progress(len(loaded), quiet=quiet) as progress:

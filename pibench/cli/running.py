@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +22,9 @@ from pibench.report.terminal import print_records, print_reproduction
 from pibench.sweep.reference import Reference
 from pibench.sweep.run import Sweep
 from pibench.sweep.work import Request
+from pibench.targets.container import ContainerTarget
 from pibench.targets.local import NativeTarget, TwinTarget
+from pibench.targets.sysroot import SysrootTarget
 from pibench.targets.vm import VmTarget
 
 if TYPE_CHECKING:
@@ -187,6 +189,7 @@ def _sweep(
     store: RecordStore | None,
     made: list[Record] | None = None,
 ) -> list[Record]:
+    options = chosen(options)
     request = options.request()
     made = made if made is not None else []
     with Progress(len(loaded), quiet=options.quiet) as progress:
@@ -198,7 +201,8 @@ def _sweep(
             progress.finished(record)
 
         # Only where a kernel cuts peaks short is there something to look up.
-        reference = Reference(builder) if options.target == "vm" else None
+        cuts = options.target in ("vm", "container", "sysroot")
+        reference = Reference(builder) if cuts else None
         sweep = Sweep(
             target=target,
             request=request,
@@ -208,6 +212,17 @@ def _sweep(
             watched=progress.watched,
         )
         return sweep.run(loaded)
+
+
+def chosen(options: Options) -> Options:
+    """The options with a target that works here for `auto`, and why it was taken."""
+    if options.target != "auto":
+        return options
+    from pibench.diagnosis.choice import choose
+
+    choice = choose(devices.load(options.device), options.compute)
+    _say(f"target {choice.target}: {choice.reason}")
+    return replace(options, target=choice.target)
 
 
 def make_target(options: Options, device: Device, builder: Builder) -> Target:
@@ -221,6 +236,10 @@ def make_target(options: Options, device: Device, builder: Builder) -> Target:
         return TwinTarget(builder)
     if options.target == "native":
         return NativeTarget()
+    if options.target == "container":
+        return ContainerTarget(device, builder, containers_at_once=options.jobs)
+    if options.target == "sysroot":
+        return SysrootTarget(device, builder, processes_at_once=options.jobs)
     machine = cast("Machine", options.machine or "virt")
     return VmTarget(device, builder, machine=machine, machines_at_once=options.jobs)
 

@@ -12,7 +12,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 from pibench.crosscheck.paper import COLUMNS, Column, Figure, Paper, PaperEntry, load_paper, plain
-from pibench.crosscheck.verdict import KIND_BY_TARGET
+from pibench.crosscheck.verdict import provenance_kind
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.schema import ON_THE_METAL, Provenance
 
@@ -209,7 +209,7 @@ def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Pr
         return _none("no record of this network by the paper's protocol")
     provenance = record.provenance
     if column == "verdict":
-        kind = KIND_BY_TARGET[record.target]
+        kind = provenance_kind(record.target, emulated=record.is_emulated_or_twin)
         return record.verdict, Provenance(kind=kind, reason=record.evidence.summary)
     if column == "model_size_mb":
         size_bytes = record.weights_file_bytes
@@ -234,7 +234,7 @@ def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
     on_board = provenance.kind == "measured" and _is_board(record)
     if record.latency_ms is not None and (on_board or provenance.kind == "predicted"):
         return record.latency_ms, provenance
-    if KIND_BY_TARGET[record.target] == "emulated":
+    if provenance_kind(record.target, emulated=record.is_emulated_or_twin) == "emulated":
         return _none("emulated time is never a Pi time")
     if _is_board(record):
         return _none(provenance.reason or "the record holds no time")

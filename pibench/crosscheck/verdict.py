@@ -12,11 +12,11 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pibench.records.schema import Evidence, Provenance
+from pibench.records.schema import EMULATED_ELSEWHERE, Evidence, Provenance
 
 if TYPE_CHECKING:
     from pibench.devices import Device
-    from pibench.records.schema import ProvenanceKind, Target, Verdict
+    from pibench.records.schema import Enforcer, ProvenanceKind, Target, Verdict
 
 MIB: Final = 2**20
 
@@ -38,6 +38,14 @@ KIND_BY_TARGET: Final[dict[Target, ProvenanceKind]] = {
     "ssh": "measured",
 }
 
+
+def provenance_kind(target: Target, *, emulated: bool) -> ProvenanceKind:
+    """Where a run's numbers come from; on an arm64 host some targets need no emulator."""
+    if target in EMULATED_ELSEWHERE and not emulated:
+        return "measured"
+    return KIND_BY_TARGET[target]
+
+
 KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
 """Exit statuses of a process that SIGKILL ended: Python's and, behind a shell or Docker, 137."""
 
@@ -56,12 +64,17 @@ class Observation:
     """What was seen of one run. Sizes in bytes, None where nothing was read.
 
     `oom_kills` are the kernel's lines about the measured process only.
-    `memory_limit_bytes` is what was in force, not what was asked for.
+    `peak_rss_bytes` is without the emulator's share. `memory_limit_bytes` is
+    what was in force, not what was asked for; `allowance_bytes` of it are for
+    what the device would not have to hold (an emulator). `enforced_by` says who
+    held the process to that limit. `watcher_saw_bytes` is what the process had
+    when the watcher ended it.
     """
 
     target: Target
     peak_rss_bytes: int | None
     exit_status: int | None
+    emulated: bool = True
     signal: int | None = None
     oom_kills: tuple[str, ...] = ()
     oom_counter: int | None = None
@@ -70,8 +83,25 @@ class Observation:
     fatal_message: str | None = None
     swap_used_bytes: int | None = None
     memory_limit_bytes: int | None = None
+    emulator_rss_bytes: int | None = None
+    allowance_bytes: int = 0
+    enforced_by: Enforcer | None = None
+    watcher_saw_bytes: int | None = None
+    container_exit_code: int | None = None
+    container_oom_killed: bool | None = None
     elapsed_seconds: float | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> ProvenanceKind:
+        """Where the numbers of this run come from."""
+        return provenance_kind(self.target, emulated=self.emulated)
+
+    @property
+    def device_limit_bytes(self) -> int | None:
+        """What of the limit in force stands for the device's own memory."""
+        limit = self.memory_limit_bytes
+        return None if limit is None else limit - self.allowance_bytes
 
     @property
     def out_of_memory(self) -> bool:
@@ -125,6 +155,7 @@ def decide(
     verdict, summary = (
         _unusable(observation)
         or (_from_kernel(observation, device, band) if enforced else None)
+        or _from_watcher(observation, device)
         or _from_peak(observation, device, band, enforced=enforced)
     )
     headroom_bytes, headroom = _headroom(observation, device, verdict, reference_peak_bytes)
@@ -140,13 +171,13 @@ def decide(
 def enforces(observation: Observation, device: Device, *, band: float = BORDERLINE_BAND) -> bool:
     """Whether the kernel held the process to about the device's memory.
 
-    A VM and a container do, the twin and a sysroot do not. A native machine
-    does if it has no more memory than the device, within the band: the board.
+    A VM, a container and a cgroup do, the twin and a watcher do not. A native
+    machine does if it has no more memory than the device, within the band: the board.
     """
     if observation.target in ("native", "ssh"):
         limit = observation.memory_limit_bytes
         return limit is not None and limit <= device.usable_bytes * (1 + band)
-    return observation.target in ("vm", "container")
+    return observation.target in ("vm", "container") or observation.enforced_by == "cgroup"
 
 
 def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
@@ -156,6 +187,7 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
     # done its work, so a death whose cause was seen before still counts.
     died_unexplained = seen.guest_died and not (seen.killed and seen.out_of_memory)
     faults = (
+        (bool(_disagreement(seen)), _disagreement(seen)),
         (seen.timed_out, "the deadline passed before the process ended"),
         (
             seen.fatal_message is not None and not seen.allocation_refused,
@@ -172,11 +204,29 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
             f"ended with status {seen.exit_status}",
         ),
         (
-            seen.killed and not seen.out_of_memory,
+            seen.killed and not seen.out_of_memory and seen.watcher_saw_bytes is None,
             "killed (SIGKILL) without a word of the kernel about memory",
         ),
     )
     return next((("inconclusive", said) for holds, said in faults if holds), None)
+
+
+def _disagreement(seen: Observation) -> str:
+    """Where the process's end, the Engine and the cgroup's counter contradict each other.
+
+    The Engine's word is about the whole container, so that it can be true of a
+    helper process where the measured one ended with 0.
+    """
+    if seen.container_oom_killed is None or seen.guest_died:
+        return ""
+    engine, counter = seen.container_oom_killed, seen.out_of_memory
+    if engine == counter and (seen.killed or not engine):
+        return ""
+    ended = "killed" if seen.killed else f"ended with {seen.exit_status}"
+    return (
+        f"the evidence disagrees: the process {ended}, the Engine says OOMKilled "
+        f"{str(engine).lower()}, the cgroup counted {seen.oom_counter or 0} kills"
+    )
 
 
 def _oom_said(seen: Observation) -> str:
@@ -187,7 +237,7 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
     """The verdict of a kernel that enforces a limit; None if the process ended with 0."""
     if not seen.killed and not seen.allocation_refused:
         return None
-    limit = seen.memory_limit_bytes
+    limit = seen.device_limit_bytes
     what = "refused a block of memory" if seen.allocation_refused else "killed out of memory"
     if limit is None:
         return "inconclusive", f"{what}, under a limit that was not read"
@@ -200,11 +250,21 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
     return "no-fit", f"killed by the kernel, out of memory under {_mib(limit)}"
 
 
+def _from_watcher(seen: Observation, device: Device) -> tuple[Verdict, str] | None:
+    """The verdict of a process that our own watcher ended; None if it did not."""
+    if seen.watcher_saw_bytes is None or not seen.killed:
+        return None
+    had, usable = _mib(seen.watcher_saw_bytes), _mib(device.usable_bytes)
+    if seen.watcher_saw_bytes > device.usable_bytes:
+        return "no-fit", f"ended by the watcher at {had} of {usable} usable"
+    return "inconclusive", f"ended by the watcher at {had}, and {usable} are usable"
+
+
 def _from_peak(
     seen: Observation, device: Device, band: float, *, enforced: bool
 ) -> tuple[Verdict, str]:
     """The verdict of a process that ended with 0, or was killed where nothing is enforced."""
-    peak, usable, limit = seen.peak_rss_bytes, device.usable_bytes, seen.memory_limit_bytes
+    peak, usable, limit = seen.peak_rss_bytes, device.usable_bytes, seen.device_limit_bytes
     if not enforced and seen.allocation_refused and (peak or 0) > usable * (1 + band):
         # What this machine refused came on top of what no such device has.
         return "no-fit", f"at {_mib(peak or 0)} of {_mib(usable)} usable it was refused more"
@@ -244,7 +304,7 @@ def _headroom(
         reason = "usable memory of the device less the peak RSS"
         if seen.swap_used_bytes:
             reason += ", which leaves out what was swapped"
-        kind = KIND_BY_TARGET[seen.target]
+        kind = seen.kind
         return device.usable_bytes - seen.peak_rss_bytes, Provenance(kind=kind, reason=reason)
     if verdict != "no-fit":
         reason = "the run did not end as it should, so its peak says little"
@@ -268,7 +328,9 @@ def _peak_provenance(seen: Observation) -> Provenance:
         reason = "lower bound: the process did not come to its end"
     else:
         reason = "ru_maxrss of the process"
-    return Provenance(kind=KIND_BY_TARGET[seen.target], reason=reason)
+    if seen.emulator_rss_bytes:
+        reason += f", less {_mib(seen.emulator_rss_bytes)} of the emulator"
+    return Provenance(kind=seen.kind, reason=reason)
 
 
 def _evidence(seen: Observation, summary: str) -> Evidence:
@@ -284,6 +346,8 @@ def _evidence(seen: Observation, summary: str) -> Evidence:
         fatal_message=seen.fatal_message,
         swap_used_bytes=seen.swap_used_bytes,
         memory_limit_bytes=seen.memory_limit_bytes,
+        container_exit_code=seen.container_exit_code,
+        container_oom_killed=seen.container_oom_killed,
         elapsed_seconds=seen.elapsed_seconds,
         notes=seen.notes,
     )

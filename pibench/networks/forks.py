@@ -41,12 +41,13 @@ FIELDS = {
 }
 """Field name to where it comes from."""
 
+DEPTHWISE_TYPES = ("ConvolutionDepthwise", "DepthwiseConv", "DepthwiseConvolution")
+"""Layer types of patches for what stock Caffe does by a Convolution with groups."""
+
 LAYER_TYPES = {
     "Axpy": "the SENet patch",
     "BN": "the SegNet fork",
-    "ConvolutionDepthwise": "a depthwise patch (stock Caffe: Convolution with group)",
-    "DepthwiseConvolution": "a depthwise patch (stock Caffe: Convolution with group)",
-    "DepthwiseConv": "a depthwise patch (stock Caffe: Convolution with group)",
+    **dict.fromkeys(DEPTHWISE_TYPES, "a depthwise patch (stock Caffe: Convolution with group)"),
     "DetectionOutput": "the SSD fork",
     "Interp": "the DeepLab and PSPNet forks",
     "MultiBoxLoss": "the SSD fork",

@@ -87,6 +87,7 @@ def repair(
         done.append("left the legacy 'input' as it is: stock Caffe reads it as an Input layer")
     done += _keep_test_phase(mended)
     done += _drop_cudnn(mended)
+    done += _take_stock_types(mended)
     labels, sentences = _replace_data_layers(mended, path)
     done += sentences
     done += _drop_label_users(mended, labels)
@@ -122,6 +123,22 @@ def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
         for name in cudnn_engines(layer):
             getattr(layer, name).ClearField("engine")
             done.append(f"took 'engine: CUDNN' out of {topology.place(layer)}: it is for GPUs")
+    return done
+
+
+def _take_stock_types(net: caffe.NetParameter) -> list[str]:
+    """Stock Caffe's own layer in place of a patch's that does the same, or nearly."""
+    done = []
+    for layer in net.layer:
+        where = topology.place(layer)
+        if layer.type in forks.DEPTHWISE_TYPES:
+            done.append(f"made {layer.type} {where} a Convolution with a group for each channel")
+            layer.type = "Convolution"
+            if layer.convolution_param.group <= 1:
+                layer.convolution_param.group = layer.convolution_param.num_output
+        elif layer.type == "ReLU6":
+            done.append(f"made ReLU6 {where} a ReLU: values above 6 are not cut off any more")
+            layer.type = "ReLU"
     return done
 
 

@@ -15,10 +15,13 @@ CPUINFO = Path("/proc/cpuinfo")
 DEVICE_TREE_MODEL = Path("/proc/device-tree/model")
 
 
-def host_environment(*, qemu_version: str | None = None) -> HostEnvironment:
+def host_environment(
+    *, qemu_version: str | None = None, engine: str | None = None
+) -> HostEnvironment:
     """This machine as it is now; what it does not tell is None.
 
-    `qemu_version` is the text of the QEMU in use, None for a run without one.
+    `qemu_version` is the text of the QEMU in use, None for a run without one,
+    `engine` the container Engine and its version.
     Memory is in bytes, the load is the kernel's one-minute average.
     """
     return HostEnvironment(
@@ -31,6 +34,7 @@ def host_environment(*, qemu_version: str | None = None) -> HostEnvironment:
         memory_bytes=psutil.virtual_memory().total,
         load_1_minute=_load_1_minute(),
         qemu_version=qemu_version,
+        engine=engine,
     )
 
 

@@ -1,4 +1,4 @@
-"""The record of one run, version 1.0: every number with its unit and where it comes from.
+"""The record of one run, version 1.1: every number with its unit and where it comes from.
 
 Units stand in the field names (`_bytes`, `_ms`, `_seconds`) and, for machines,
 under the key `unit` of the JSON Schema and in `UNITS`. Bytes are bytes: nothing
@@ -24,12 +24,13 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Verdict = Literal["fit", "no-fit", "borderline", "inconclusive"]
 Target = Literal["vm", "native", "twin", "container", "sysroot", "ssh"]
 Machine = Literal["virt", "raspi3b"]
+Enforcer = Literal["kernel", "cgroup", "watcher"]
 Protocol = Literal["caffe-time", "inference"]
 Compute = Literal["real", "memory-only"]
 ProvenanceKind = Literal[
@@ -42,6 +43,7 @@ RESULT_FIELDS: Final = (
     "weights_file_bytes",
     "peak_rss_bytes",
     "baseline_rss_bytes",
+    "emulator_rss_bytes",
     "network_rss_bytes",
     "headroom_bytes",
     "latency_ms",
@@ -49,10 +51,19 @@ RESULT_FIELDS: Final = (
     "outputs",
 )
 # Results that only a run can give, so that the target says which kind they may be.
-RUN_FIELDS: Final = ("peak_rss_bytes", "baseline_rss_bytes", "latency_ms", "layers", "outputs")
+RUN_FIELDS: Final = (
+    "peak_rss_bytes",
+    "baseline_rss_bytes",
+    "emulator_rss_bytes",
+    "latency_ms",
+    "layers",
+    "outputs",
+)
 # Results that hold the values of a computation, or the time that one took.
 COMPUTE_FIELDS: Final = ("latency_ms", "layers", "outputs")
 ON_THE_METAL: Final = ("native", "ssh")
+# Targets that need no emulator on a machine with the board's architecture.
+EMULATED_ELSEWHERE: Final = ("container", "sysroot")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
@@ -72,7 +83,7 @@ Cores = Annotated[PositiveFloat, _unit("core")]
 
 
 class Frozen(BaseModel):
-    """Immutable; a field that version 1.0 does not have is an error, NaN and infinity too."""
+    """Immutable; a field that the schema does not have is an error, NaN and infinity too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -131,7 +142,9 @@ class Evidence(Frozen):
     nobody saw the process end. `oom_kills` are lines of the kernel's log as
     they are, `oom_counter` is the cgroup's count of kills, `fatal_message` is
     Caffe's glog FATAL line. `memory_limit_bytes` is what was really in force:
-    the guest's MemTotal or the cgroup's limit.
+    the guest's MemTotal or the cgroup's limit, which has room for the emulator
+    too (`Limits.allowance`). `container_exit_code` and `container_oom_killed`
+    are the Engine's own words about the container, None without one.
     """
 
     summary: Name
@@ -139,6 +152,8 @@ class Evidence(Frozen):
     signal: PositiveInt | None = None
     oom_kills: tuple[str, ...] = ()
     oom_counter: Count | None = None
+    container_exit_code: int | None = None
+    container_oom_killed: bool | None = None
     timed_out: bool = False
     guest_died: bool = False
     fatal_message: str | None = None
@@ -157,11 +172,33 @@ class LimitSet(Frozen):
     threads: PositiveInt | None = None
 
 
+class Allowance(Frozen):
+    """Memory on top of the device's, for what a process has here and would not have there.
+
+    `emulator_bytes` is what QEMU itself holds when the guest fills the device,
+    `emulator_error_bytes` how far two ways of measuring it are apart (its own
+    mappings, and a program emulated against the same program on the amd64
+    twin), `probe_bytes` the program that watches. `measured` says when.
+    """
+
+    emulator_bytes: Bytes
+    emulator_error_bytes: Bytes | None = None
+    probe_bytes: Bytes
+    measured: str
+
+
 class Limits(Frozen):
-    """What was asked for and what was found in force: the two can differ."""
+    """What was asked for and what was found in force: the two can differ.
+
+    `enforced_by` says who holds the process to its memory: the kernel of a
+    machine with no more, a cgroup, or a watcher of ours that looks every few
+    milliseconds; None where nobody does.
+    """
 
     asked: LimitSet = LimitSet()
     in_force: LimitSet = LimitSet()
+    enforced_by: Enforcer | None = None
+    allowance: Allowance | None = None
 
 
 class HostEnvironment(Frozen):
@@ -176,21 +213,28 @@ class HostEnvironment(Frozen):
     memory_bytes: Bytes | None = None
     load_1_minute: Annotated[NonNegativeFloat, _unit("1")] | None = None
     qemu_version: str | None = None
+    engine: str | None = None
 
 
 class GuestEnvironment(Frozen):
-    """Where Caffe itself ran: inside the machine, the container or the image."""
+    """Where Caffe itself ran: inside the machine, the container or the image.
+
+    `main_id_register` is the CPU's MIDR_EL1 as a program there reads it: 0x410fd034
+    is a Cortex-A53 r0p4.
+    """
 
     kernel: str | None = None
     architecture: str | None = None
     memory_total_bytes: Bytes | None = None
     device_tree_model: str | None = None
+    main_id_register: str | None = None
     caffe_version: str | None = None
     blas_name: str | None = None
     blas_core_type: str | None = None
     blas_threads: PositiveInt | None = None
     python_version: str | None = None
     image_lock_digest: str | None = None
+    container_image_id: str | None = None
 
 
 class Environment(Frozen):
@@ -203,14 +247,16 @@ class Environment(Frozen):
 class Record(Frozen):
     """One network on one target, as it happened.
 
-    `network_rss_bytes` is the peak less the baseline (the same program with no
-    network), which is what the paper prints as RAM. `latency_ms` is the median
-    of the forward passes. `weights_file_bytes` is the caffemodel's size, where
-    none was written the size it would have. An empty `layers` or `outputs`
-    counts as unavailable.
+    `peak_rss_bytes` is of the network's own process; where that is emulated by
+    a process of the host, QEMU's own memory is taken out and stands in
+    `emulator_rss_bytes`. `network_rss_bytes` is the peak less the baseline (the
+    same program waiting for a network), which is what the paper prints as RAM.
+    `latency_ms` is the median of the forward passes. `weights_file_bytes` is the
+    caffemodel's size, where none was written the size it would have. An empty
+    `layers` or `outputs` counts as unavailable.
     """
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.1"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -235,6 +281,7 @@ class Record(Frozen):
     evidence: Evidence
     peak_rss_bytes: Bytes | None
     baseline_rss_bytes: Bytes | None
+    emulator_rss_bytes: Bytes | None
     network_rss_bytes: SignedBytes | None
     headroom_bytes: SignedBytes | None
     latency_ms: Milliseconds | None
@@ -273,10 +320,18 @@ class Record(Frozen):
                 raise ValueError(f"{name} has a value but its provenance is 'unavailable'")
         return self
 
+    @property
+    def is_emulated_or_twin(self) -> bool:
+        """Whether nothing in it was run as a Raspberry Pi would run it."""
+        native = self.environment.host.qemu_version is None
+        return self.target not in ON_THE_METAL and not (
+            self.target in EMULATED_ELSEWHERE and native
+        )
+
     @model_validator(mode="after")
     def _provenance_is_possible(self) -> Self:
         for name in RUN_FIELDS:
-            if self.provenance[name].kind == "measured" and self.target not in ON_THE_METAL:
+            if self.provenance[name].kind == "measured" and self.is_emulated_or_twin:
                 raise ValueError(f"{name} cannot be 'measured' on target {self.target!r}")
         if self.compute == "memory-only":
             for name in COMPUTE_FIELDS:

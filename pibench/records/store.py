@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+ADDED_BY_1_1 = ("emulator_rss_bytes",)
+"""Results that records of version 1.0 do not have."""
+
+
 class TornLineWarning(UserWarning):
     """A line of a record file was cut off while it was written, and is left out."""
 
@@ -166,7 +170,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
         ) from error
     _check_version(path, place, data)
     try:
-        return Record.model_validate(_reduced(data))
+        return Record.model_validate(_converted(data))
     except ValidationError as error:
         raise InvalidInputError.at(
             path, place, f"no record: {_first(error)}", hint="mend or remove this line"
@@ -218,20 +222,25 @@ def _check_version(path: Path, place: str, data: Any) -> None:
         )
 
 
-def _reduced(data: dict[str, Any]) -> dict[str, Any]:
-    """A record of a later minor version, less the fields that this version does not know.
+def _converted(data: dict[str, Any]) -> dict[str, Any]:
+    """A record of another minor version as one of this version.
 
     Minor versions only add fields. For the current version nothing is taken
-    out, so that an unknown field is an error.
+    out, so that an unknown field is an error. To a record of an earlier one
+    the results are added that it could not have.
     """
-    if data["schema_version"] == SCHEMA_VERSION:
+    version = data["schema_version"]
+    if version == SCHEMA_VERSION:
         return data
     data = {**data, "schema_version": SCHEMA_VERSION}
     provenance = data.get("provenance")
     if isinstance(provenance, dict):
-        data["provenance"] = {
-            name: provenance[name] for name in RESULT_FIELDS if name in provenance
-        }
+        known = {name: provenance[name] for name in RESULT_FIELDS if name in provenance}
+        for name in ADDED_BY_1_1 if version == "1.0" else ():
+            data.setdefault(name, None)
+            reason = f"a record of version {version} does not tell"
+            known.setdefault(name, {"kind": "unavailable", "reason": reason})
+        data["provenance"] = known
     try:
         Record.model_validate(data)
     except ValidationError as error:

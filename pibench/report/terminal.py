@@ -252,7 +252,8 @@ def _latency(record: Record) -> str:
     """The time with its kind: a bare number would be taken for the board's."""
     if record.latency_ms is None:
         return NOTHING
-    return f"{record.latency_ms:.0f} {record.provenance['latency_ms'].kind}"
+    decimals = 0 if record.latency_ms >= 100 else 2
+    return f"{record.latency_ms:.{decimals}f} {record.provenance['latency_ms'].kind}"
 
 
 def _way(record: Record) -> str:
@@ -265,13 +266,32 @@ def _way(record: Record) -> str:
     return f"{_where(record)}; {', '.join(parts)}"
 
 
+def _where_confined(record: Record) -> str:
+    """A container or sysroot: emulated or not, by what, and what held it."""
+    host, limits = record.environment.host, record.limits
+    how = "emulated" if record.is_emulated_or_twin else "native arm64"
+    by = ", ".join(part for part in (host.engine, host.qemu_version) if part)
+    cores = f"{limits.in_force.cores:g}" if limits.in_force.cores else "unknown"
+    asked = f"{limits.asked.cores:g}" if limits.asked.cores else "unknown"
+    memory = limits.asked.memory_bytes or 0
+    extra = (
+        limits.allowance.emulator_bytes + limits.allowance.probe_bytes if limits.allowance else 0
+    )
+    own = (memory - extra) / MIB
+    room = f" and {extra / MIB:.0f} for emulator and probe" if extra else ""
+    return (
+        f"{how}: {record.target}{f' ({by})' if by else ''}, held by a {limits.enforced_by} to "
+        f"{own:.0f} MiB{room}, {cores} of {asked} cores"
+    )
+
+
 def _where(record: Record) -> str:
     cores = record.limits.in_force.cores
     if record.target == "vm":
         cpu = devices.load(record.device).qemu_cpu
         return f"emulated: QEMU {record.machine}, {f'{cores:g} x ' if cores else ''}{cpu}"
     if record.target in ("container", "sysroot"):
-        return f"emulated: {record.target} under QEMU's user mode"
+        return _where_confined(record)
     if record.target == "twin":
         return "twin: the same Caffe packages for amd64, run natively"
     return f"measured: {record.target}"

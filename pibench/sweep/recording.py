@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import re
-import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pibench.crosscheck.verdict import KIND_BY_TARGET, Decision, Observation, decide
+from pibench.crosscheck.verdict import Decision, decide
 from pibench.records.environment import host_environment
 from pibench.records.schema import (
+    Allowance,
     Environment,
     GuestEnvironment,
-    LayerTime,
     Limits,
     LimitSet,
-    OutputBlob,
     Provenance,
     Record,
 )
+from pibench.sweep.observing import KIB, Context, observation_of, own_rss_bytes
+from pibench.sweep.timing import times_of
 
 if TYPE_CHECKING:
-    from pibench.devices import Device
     from pibench.networks.network import Network
-    from pibench.targets.base import Outcome, Target
-
-KIB = 1024
-_CAFFE_PROCESS = re.compile(r"Killed process \d+ \((caffe|python3)")
-EMULATED_TIME = "emulated: says nothing about the time on the board"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """What all records of one sweep share."""
-
-    device: Device
-    target: Target
+    from pibench.targets.base import Outcome
 
 
 def record_of(
@@ -47,14 +33,14 @@ def record_of(
     `reference_peak_bytes` is the amd64 twin's peak RSS of the same network,
     where the outcome's own was cut short and the twin was asked.
     """
-    work, result = outcome.work, outcome.result or {}
+    work = outcome.work
     decision = decide(
         observation_of(outcome, context),
         context.device,
         reference_peak_bytes=reference_peak_bytes,
     )
-    times = _times(network, outcome, context)
-    memory = _memory(result, decision, context)
+    times = times_of(network, outcome, context)
+    memory = _memory(outcome, decision, context)
     return Record(
         network=network.name,
         network_sha256=network.sha256,
@@ -73,13 +59,14 @@ def record_of(
         evidence=decision.evidence,
         peak_rss_bytes=memory.peak_bytes,
         baseline_rss_bytes=memory.baseline_bytes,
+        emulator_rss_bytes=memory.emulator_bytes,
         network_rss_bytes=memory.network_bytes,
         headroom_bytes=decision.headroom_bytes,
         latency_ms=times.latency_ms,
         layers=times.layers,
         repeats=work.repeats if work.protocol == "inference" else work.iterations,
         outputs=times.outputs,
-        limits=_limits(outcome, context.device),
+        limits=_limits(outcome, context),
         environment=_environment(outcome, context),
         provenance={
             "parameter_count": Provenance(kind="computed", reason="from the network's shapes"),
@@ -94,83 +81,22 @@ def record_of(
     )
 
 
-def observation_of(outcome: Outcome, context: Context) -> Observation:
-    """What was seen, in the terms in which verdicts are decided."""
-    result, machine = outcome.result, outcome.machine or {}
-    limit_kib = machine.get("mem_total_kib")
-    limit_bytes = limit_kib * KIB if limit_kib else None
-    if result is None:
-        console = tuple(line for line in outcome.console_oom_lines if _CAFFE_PROCESS.search(line))
-        return Observation(
-            target=context.target.name,
-            peak_rss_bytes=None,
-            exit_status=None,
-            # The kernel's own words: it has killed Caffe, though nobody is left to report it.
-            signal=9 if console else None,
-            oom_kills=console,
-            guest_died=True,
-            memory_limit_bytes=limit_bytes,
-            notes=(outcome.died or "the target was lost",),
-        )
-    return Observation(
-        target=context.target.name,
-        peak_rss_bytes=result["peak_rss_bytes"],
-        # The convention of Python's subprocess: a signal is a negative status.
-        exit_status=-result["signal"] if result["signal"] else result["exit_status"],
-        signal=result["signal"],
-        oom_kills=_own_lines(result["oom_lines"] or [], result["pid"]),
-        oom_counter=_own_counter(result),
-        timed_out=result["timed_out"],
-        fatal_message=result["fatal_message"],
-        swap_used_bytes=result["swap_used_bytes"],
-        memory_limit_bytes=limit_bytes,
-        elapsed_seconds=result["elapsed_ms"] / 1000.0,
-        notes=_notes(result),
-    )
-
-
-def _own_counter(result: dict[str, Any]) -> int | None:
-    """The machine's count of OOM kills, where it can only mean this process or is all there is.
-
-    It counts other programs too: next to a log that may be read it says nothing
-    about a process that ended by itself.
-    """
-    alone = result["signal"] == signal.SIGKILL or result["oom_lines"] is None
-    return result["oom_kills"] if alone else None
-
-
-def _own_lines(lines: list[str], pid: int) -> tuple[str, ...]:
-    """The kernel's lines about one process."""
-    own = re.compile(rf"(process |pid=){pid}\b")
-    return tuple(line for line in lines if own.search(line))
-
-
-def _notes(result: dict[str, Any]) -> tuple[str, ...]:
-    notes = []
-    if result["complaint"]:
-        notes.append(f"Caffe said: {result['complaint']}")
-    if result["oom_lines"] is None:
-        notes.append("the kernel's log may not be read here; its OOM counter was")
-    if result["exit_status"] not in (0, None) and result["log_tail"]:
-        notes.append(f"last words: {result['log_tail'][-1]}")
-    if result.get("throttled") not in (None, "0", "0x0"):
-        notes.append(f"the board was throttled: {result['throttled']}")
-    return tuple(notes)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Memory:
     peak_bytes: int | None
     baseline_bytes: int | None
+    emulator_bytes: int | None
     network_bytes: int | None
     provenance: dict[str, Provenance]
 
 
-def _memory(result: dict[str, Any], decision: Decision, context: Context) -> _Memory:
-    kind = KIND_BY_TARGET[context.target.name]
-    peak = result.get("peak_rss_bytes")
-    baseline_run = result.get("baseline") or {}
-    baseline = baseline_run.get("peak_rss_bytes") if baseline_run.get("exit_status") == 0 else None
+def _memory(outcome: Outcome, decision: Decision, context: Context) -> _Memory:
+    result = outcome.result or {}
+    kind = context.kind
+    peak = own_rss_bytes(result) if result else None
+    emulator = result.get("emulator_rss_bytes")
+    bare = result.get("baseline") or {}
+    baseline = own_rss_bytes(bare) if bare.get("exit_status") == 0 else None
     # A process that was stopped early may not even have loaded its libraries.
     network = None
     if peak is not None and baseline is not None and peak >= baseline:
@@ -178,16 +104,18 @@ def _memory(result: dict[str, Any], decision: Decision, context: Context) -> _Me
     no_baseline = Provenance(
         kind="unavailable", reason="the program did not run through without a network"
     )
+    no_emulator = Provenance(
+        kind="unavailable", reason="no emulator was seen in the network's own process"
+    )
     lost = Provenance(kind="unavailable", reason="there is no baseline, or no peak above it")
     return _Memory(
         peak_bytes=peak,
         baseline_bytes=baseline,
         network_bytes=network,
+        emulator_bytes=emulator,
         provenance={
             "peak_rss_bytes": decision.peak_provenance,
-            "baseline_rss_bytes": Provenance(
-                kind=kind, reason="ru_maxrss of the same program with no network"
-            )
+            "baseline_rss_bytes": Provenance(kind=kind, reason=_why_baseline(outcome))
             if baseline is not None
             else no_baseline,
             "network_rss_bytes": Provenance(
@@ -195,110 +123,46 @@ def _memory(result: dict[str, Any], decision: Decision, context: Context) -> _Me
             )
             if network is not None
             else lost,
+            "emulator_rss_bytes": Provenance(
+                kind=kind, reason="resident memory of QEMU's own mappings in the process"
+            )
+            if emulator is not None
+            else no_emulator,
         },
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Times:
-    latency_ms: float | None = None
-    layers: tuple[LayerTime, ...] = ()
-    outputs: tuple[OutputBlob, ...] = ()
-    provenance: dict[str, Provenance]
+def _why_baseline(outcome: Outcome) -> str:
+    reason = "peak RSS of the same program by the time it waits for a network"
+    if outcome.confinement is None:
+        return reason
+    return f"{reason}, measured {outcome.confinement.calibrated} with this image and this emulator"
 
 
-def _times(network: Network, outcome: Outcome, context: Context) -> _Times:
-    """Latency, layer times and outputs, where the run can tell them."""
-    missing = _why_no_times(outcome)
-    if missing is not None:
-        none = Provenance(kind="unavailable", reason=missing)
-        return _Times(provenance={"latency_ms": none, "layers": none, "outputs": none})
-    result = outcome.result or {}
-    kind = KIND_BY_TARGET[context.target.name]
-    timed = Provenance(kind=kind, reason=EMULATED_TIME if kind == "emulated" else "")
-    if "inference" in result:
-        drawn = network.weights is None
-        return _inference_times(
-            result["inference"], kind, timed, drawn_seed=outcome.work.seed if drawn else None
+def _limits(outcome: Outcome, context: Context) -> Limits:
+    held, device = outcome.confinement, context.device
+    if held is not None:
+        return Limits(
+            asked=LimitSet(
+                memory_bytes=held.memory_asked_bytes,
+                swap_bytes=0,
+                cores=device.cores,
+                threads=outcome.work.threads,
+            ),
+            in_force=LimitSet(
+                memory_bytes=held.memory_bytes,
+                swap_bytes=held.swap_bytes,
+                cores=held.cores,
+                threads=_threads(outcome),
+            ),
+            enforced_by=held.enforced_by,
+            allowance=Allowance(
+                emulator_bytes=held.emulator_bytes,
+                emulator_error_bytes=held.emulator_error_bytes,
+                probe_bytes=held.probe_bytes,
+                measured=held.calibrated,
+            ),
         )
-    totals = result["caffe_time"]["totals"]
-    layers = _caffe_time_layers(network, result["caffe_time"]["layers"])
-    unread = Provenance(kind="unavailable", reason="caffe time's log held no such line")
-    return _Times(
-        latency_ms=totals.get("forward"),
-        layers=layers,
-        provenance={
-            "latency_ms": timed if "forward" in totals else unread,
-            "layers": timed if layers else unread,
-            "outputs": Provenance(kind="unavailable", reason="caffe time gives no outputs"),
-        },
-    )
-
-
-def _why_no_times(outcome: Outcome) -> str | None:
-    if outcome.work.compute == "memory-only":
-        return "memory-only compute does no arithmetic, so its times and values mean nothing"
-    result = outcome.result or {}
-    if result.get("exit_status") != 0 or not ({"inference", "caffe_time"} & set(result)):
-        return "the run did not come to its end"
-    return None
-
-
-def _inference_times(
-    inference: dict[str, Any], kind: Any, timed: Provenance, *, drawn_seed: int | None
-) -> _Times:
-    """Times and outputs; `drawn_seed` is the seed of weights that are nobody's."""
-    of_weights = (
-        "with the weights given"
-        if drawn_seed is None
-        else f"with seeded random weights (seed {drawn_seed}): the values classify nothing"
-    )
-    outputs = tuple(
-        OutputBlob(
-            name=blob["name"],
-            shape=tuple(blob["shape"]),
-            sha256=blob["sha256"],
-            minimum=blob["minimum"],
-            maximum=blob["maximum"],
-            l2_norm=blob["l2_norm"],
-            non_finite_count=blob["non_finite_count"],
-        )
-        for blob in inference["outputs"]
-    )
-    return _Times(
-        latency_ms=inference["latency_ms"],
-        layers=tuple(LayerTime(**layer) for layer in inference["layers"]),
-        outputs=outputs,
-        provenance={
-            "latency_ms": timed,
-            "layers": timed,
-            "outputs": Provenance(kind=kind, reason=of_weights)
-            if outputs
-            else Provenance(kind="unavailable", reason="the network has no output blob"),
-        },
-    )
-
-
-def _caffe_time_layers(network: Network, lines: list[list[Any]]) -> tuple[LayerTime, ...]:
-    """The lines of `caffe time`, forward and backward of a layer brought together."""
-    types = {layer.name: layer.type for layer in network.net.layer}
-    forward: dict[str, float] = {}
-    backward: dict[str, float] = {}
-    for name, direction, milliseconds in lines:
-        (forward if direction == "forward" else backward)[name] = milliseconds
-    return tuple(
-        # What is not in the network Caffe has put there itself, to copy a blob.
-        LayerTime(
-            name=name,
-            type=types.get(name, "Split"),
-            forward_ms=milliseconds,
-            backward_ms=backward.get(name),
-        )
-        for name, milliseconds in forward.items()
-    )
-
-
-def _limits(outcome: Outcome, device: Device) -> Limits:
     machine = outcome.machine or {}
     total_kib, swap_kib = machine.get("mem_total_kib"), machine.get("swap_total_kib")
     return Limits(
@@ -314,6 +178,7 @@ def _limits(outcome: Outcome, device: Device) -> Limits:
             cores=machine.get("cores_usable"),
             threads=_threads(outcome),
         ),
+        enforced_by="kernel" if context.target.name == "vm" else None,
     )
 
 
@@ -326,20 +191,24 @@ def _threads(outcome: Outcome) -> int | None:
 def _environment(outcome: Outcome, context: Context) -> Environment:
     machine = outcome.machine or {}
     host = context.target.environment()
-    total_kib = machine.get("mem_total_kib")
+    # A container's /proc/meminfo is the host's.
+    total_kib = None if outcome.confinement else machine.get("mem_total_kib")
+    midr = machine.get("main_id_register")
     return Environment(
-        host=host_environment(qemu_version=host["qemu_version"]),
+        host=host_environment(qemu_version=host["qemu_version"], engine=host.get("engine")),
         guest=GuestEnvironment(
             kernel=machine.get("kernel"),
             architecture=machine.get("architecture"),
             memory_total_bytes=total_kib * KIB if total_kib else None,
             device_tree_model=machine.get("board"),
+            main_id_register=f"{midr:#x}" if midr is not None else None,
             caffe_version=machine.get("caffe_version"),
             blas_name=machine.get("blas"),
             blas_core_type=machine.get("blas_core"),
             blas_threads=_threads(outcome),
             python_version=machine.get("python"),
             image_lock_digest=host["image_lock_digest"],
+            container_image_id=host.get("container_image_id"),
         ),
     )
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pibench.sweep.recording import Context, observation_of, record_of
+from pibench.sweep.observing import Context, observation_of
+from pibench.sweep.recording import record_of
 from pibench.sweep.work import Request, work_of
 
 if TYPE_CHECKING:

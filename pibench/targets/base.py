@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pibench.records.schema import Compute, Machine
+    from pibench.records.schema import Compute, Enforcer, Machine
     from pibench.records.schema import Protocol as ProfilingProtocol
     from pibench.records.schema import Target as TargetName
 
@@ -32,13 +32,57 @@ class Work:
     repeats: int = 5
     seed: int = 0
 
+    @property
+    def kind(self) -> Kind:
+        """What its baseline depends on."""
+        return Kind(protocol=self.protocol, compute=self.compute, threads=self.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What the same program with no network depends on: all work of one kind shares a baseline."""
+
+    protocol: ProfilingProtocol
+    compute: Compute
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confinement:
+    """How a process was held to the device's memory where the machine itself has more.
+
+    `memory_bytes`, `swap_bytes` and `cores` are what was found in force, None
+    where nothing could be read. Of the memory, `emulator_bytes` and
+    `probe_bytes` are for what the device would not have to hold; see
+    `Allowance` in pibench/records/schema.py. The `container_` fields are the
+    Engine's words, `watcher_saw_bytes` what a process had that was ended for it.
+    """
+
+    enforced_by: Enforcer
+    memory_asked_bytes: int
+    memory_bytes: int | None
+    swap_bytes: int | None
+    cores: float | None
+    emulator_bytes: int
+    emulator_error_bytes: int | None
+    probe_bytes: int
+    calibrated: str
+    container_exit_code: int | None = None
+    container_oom_killed: bool | None = None
+    watcher_saw_bytes: int | None = None
+
+    @property
+    def allowance_bytes(self) -> int:
+        """What of the memory does not stand for the device's."""
+        return self.emulator_bytes + self.probe_bytes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a target saw of one piece of work.
 
     `machine` and `result` are the probe's `hello` and `result` events (see
-    pibench/probe/probe.py for their fields), None where none came; `died` says
+    pibench/probe for their fields), None where none came; `died` says
     why then. `console_oom_lines` are the kernel's words about killed processes
     that reached the host by another way than the probe.
     """
@@ -48,6 +92,7 @@ class Outcome:
     result: dict[str, Any] | None
     died: str | None = None
     console_oom_lines: tuple[str, ...] = ()
+    confinement: Confinement | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,4 +124,8 @@ class Target(Protocol):
         """
 
     def environment(self) -> dict[str, str | None]:
-        """What the host side adds to a record: `qemu_version`, `image_lock_digest`."""
+        """What the host side adds to a record.
+
+        `qemu_version` and `image_lock_digest`, and where there is an Engine
+        `engine` and `container_image_id`.
+        """

@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pibench.targets.base import Work
+from pibench.images.recipe import file_sha256, fingerprint
+from pibench.targets.base import Kind, Work
 
-_PROBE = Path(__file__).resolve().parent.parent / "probe" / "probe.py"
+PROBE = "probe/run.py"
+_PROBE = Path(__file__).resolve().parent.parent / "probe"
 BLAS_NAME = "libpibench_blas.so"
 
 
@@ -20,47 +23,72 @@ class Programs:
     """Command line prefixes of Caffe in the target; `preload` is for memory-only compute.
 
     `address_space_bytes` limits a child's address space, for targets that run
-    on a machine with other things to do.
+    on a machine with other things to do. `env_option` is the option by which
+    an emulator of the host sets a variable for its guest's dynamic loader.
+    `huge_pages_off` is for machines that stand for a board, which has none.
     """
 
     caffe: Sequence[str]
     python: Sequence[str]
     preload: str | None = None
     address_space_bytes: int | None = None
+    env_option: str | None = None
+    huge_pages_off: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_job(folder: Path, work: Sequence[Work], programs: Programs, blas: Path | None) -> Path:
-    """Fill `folder` and return the job file in it."""
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What a probe is to measure of the programs themselves: see `calibrate` in probe/job.py."""
+
+    kinds: Sequence[Kind]
+    repeats: int
+    fill_bytes: int | None
+
+
+def probe_digest() -> str:
+    """The SHA-256 of the probe's source: another probe may measure otherwise."""
+    sources = sorted(_PROBE.glob("*.py"))
+    return fingerprint([(path.name, file_sha256(path)) for path in sources])
+
+
+def write_job(
+    folder: Path,
+    work: Sequence[Work],
+    programs: Programs,
+    blas: Path | None,
+    *,
+    describe: bool = True,
+    measure: Measure | None = None,
+) -> Path:
+    """Fill `folder` and return the job file in it.
+
+    With `describe` the probe also tells which Caffe it runs and measures the
+    programs with no network; without it, the target knows both from before.
+    """
     (folder / "models").mkdir(parents=True)
-    shutil.copy2(_PROBE, folder / "probe.py")
+    # What a program opens that is to wait for its network (probe/commands.py).
+    os.mkfifo(folder / "models/none")
+    (folder / "models/none").chmod(0o666)
+    shutil.copytree(_PROBE, folder / "probe", ignore=shutil.ignore_patterns("__pycache__"))
     if blas is not None:
         shutil.copy2(blas, folder / BLAS_NAME)
     items = []
     for piece in work:
         model = f"models/{piece.id}.prototxt"
         (folder / model).write_text(piece.prototxt, encoding="utf-8")
-        items.append(
-            {
-                "id": piece.id,
-                "model": model,
-                "weights": _place_weights(folder, piece),
-                "protocol": piece.protocol,
-                "compute": piece.compute,
-                "threads": piece.threads,
-                "timeout_s": piece.timeout_s,
-                "iterations": piece.iterations,
-                "warmup": piece.warmup,
-                "repeats": piece.repeats,
-                "seed": piece.seed,
-            }
-        )
+        items.append(_item(piece, model, _place_weights(folder, piece)))
     job = {
         "caffe": list(programs.caffe),
         "python": list(programs.python),
         "preload": programs.preload,
         "address_space_bytes": programs.address_space_bytes,
+        "env_option": programs.env_option,
+        "huge_pages_off": programs.huge_pages_off,
         "env": dict(programs.env),
+        "describe": describe,
+        "baselines": describe,
+        "calibrate": _calibrate(measure) if measure else None,
         "items": items,
     }
     path = folder / "job.json"
@@ -70,6 +98,31 @@ def write_job(folder: Path, work: Sequence[Work], programs: Programs, blas: Path
         if not _is_readable_by_all(entry):
             entry.chmod(0o755 if entry.is_dir() else 0o644)
     return path
+
+
+def _item(piece: Work, model: str, weights: str | None) -> dict[str, Any]:
+    return {
+        "id": piece.id,
+        "model": model,
+        "weights": weights,
+        "protocol": piece.protocol,
+        "compute": piece.compute,
+        "threads": piece.threads,
+        "timeout_s": piece.timeout_s,
+        "iterations": piece.iterations,
+        "warmup": piece.warmup,
+        "repeats": piece.repeats,
+        "seed": piece.seed,
+    }
+
+
+def _calibrate(wanted: Measure) -> dict[str, Any]:
+    unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0}
+    return {
+        "kinds": [{**asdict(kind), **unused} for kind in wanted.kinds],
+        "repeats": wanted.repeats,
+        "fill_bytes": wanted.fill_bytes,
+    }
 
 
 def _place_weights(folder: Path, piece: Work) -> str | None:

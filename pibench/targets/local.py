@@ -25,7 +25,8 @@ from pibench.process import run, running
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.containment import contained
 from pibench.targets.frames import FrameReader
-from pibench.targets.job import BLAS_NAME, Programs, write_job
+from pibench.targets.job import BLAS_NAME, PROBE, Measure, Programs, write_job
+from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import share
 
@@ -78,6 +79,22 @@ class LocalTarget:
                 stopping.set()
                 raise
 
+    def measure(self, wanted: Measure) -> dict[str, Any]:
+        """What the probe tells of the bare programs here; see `calibrate` in probe/job.py.
+
+        Raises EnvironmentFault where it could not run.
+        """
+        hearing = Hearing(work=None, watch=lambda _: None)
+        with scratch(self.name) as folder:
+            programs = self._programs(folder / "job")
+            job = write_job(folder / "job", [], programs, self._blas, measure=wanted)
+            with running(self._command(job), stdout=subprocess.PIPE) as probe:
+                out = probe.communicate(timeout=SILENCE_DEADLINE_S)[0]
+        hearing.feed(out)
+        if hearing.calibration is None:
+            raise EnvironmentFault(f"the probe could not run: {hearing.frames.last_words()}")
+        return hearing.calibration
+
     def _run_share(
         self, work: Sequence[Work], observe: Observer, watch: Watcher, stopping: threading.Event
     ) -> None:
@@ -93,10 +110,12 @@ class LocalTarget:
                     Outcome(work=waiting.popleft(), machine=session.machine, result=None, died=died)
                 )
 
+    def _command(self, job: Path) -> list[str]:
+        return contained([sys.executable, "-I", str(job.parent / PROBE), str(job)])
+
     def _probe(self, job: Path, session: _Session) -> str | None:
         """Run one probe to its end; how it died, or None if it did not."""
-        argv = contained([sys.executable, "-I", str(job.parent / "probe.py"), str(job)])
-        with running(argv, stdout=subprocess.PIPE) as probe:
+        with running(self._command(job), stdout=subprocess.PIPE) as probe:
             assert probe.stdout is not None  # noqa: S101
             return _listen(probe, probe.stdout, session)
 
@@ -159,6 +178,12 @@ class TwinTarget(LocalTarget):
         if any(piece.compute == "memory-only" for piece in work):
             self._blas = self.builder.blas("amd64")
 
+    def measure(self, wanted: Measure) -> dict[str, Any]:
+        """The same as for any machine, built before it is asked."""
+        self._root = self.builder.twin().content / "root"
+        self._blas = self.builder.blas("amd64")
+        return super().measure(wanted)
+
     def environment(self) -> dict[str, str | None]:
         """The lock that the root was built from."""
         return {"qemu_version": None, "image_lock_digest": self.builder.lock.digest("amd64")}
@@ -170,6 +195,7 @@ class TwinTarget(LocalTarget):
             caffe=loader.command("usr/bin/caffe"),
             python=loader.python(),
             preload=str(job / BLAS_NAME),
+            huge_pages_off=True,
             env=loader.python_env(),
             # A network that is far too large must not take this machine down.
             address_space_bytes=psutil.virtual_memory().available // self.at_once,

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MIB = 2**20
 
 
+NO_EMULATOR = Provenance(kind="unavailable", reason="no emulator was seen in the process")
+
+
 def _record(**changes: Any) -> Record:
     fields: dict[str, Any] = {
         "network": "AlexNet",
@@ -44,6 +47,7 @@ def _record(**changes: Any) -> Record:
         "evidence": Evidence(summary="ended with 0", exit_status=0),
         "peak_rss_bytes": 554 * MIB,
         "baseline_rss_bytes": 57 * MIB,
+        "emulator_rss_bytes": None,
         "network_rss_bytes": 497 * MIB,
         "headroom_bytes": 364 * MIB,
         "latency_ms": 3200.0,
@@ -57,7 +61,10 @@ def _record(**changes: Any) -> Record:
             )
         ),
         "provenance": {name: Provenance(kind="emulated") for name in RESULT_FIELDS}
-        | {"outputs": Provenance(kind="unavailable", reason="caffe time keeps no outputs")},
+        | {
+            "outputs": Provenance(kind="unavailable", reason="caffe time keeps no outputs"),
+            "emulator_rss_bytes": NO_EMULATOR,
+        },
     }
     return Record(**fields | changes)
 
@@ -108,6 +115,7 @@ def _run_of(line: dict[str, str]) -> Record:
         | {
             "headroom_bytes": decision.headroom_provenance,
             "peak_rss_bytes": decision.peak_provenance,
+            "emulator_rss_bytes": NO_EMULATOR,
         },
     )
 

@@ -192,7 +192,7 @@ def test_what_only_training_has_is_checked_for_caffe_time(tmp_path: Path) -> Non
 
 
 def a_record() -> Record:
-    text = Path(__file__).parent.parent / "records" / "record-1.0.json"
+    text = Path(__file__).parent.parent / "records" / "record-1.1.json"
     return Record.model_validate_json(text.read_text())
 
 
@@ -231,10 +231,10 @@ def test_the_doctor_looks_past_a_cache_out_of_reach(
     def denied(_: Path) -> bool:
         raise PermissionError
 
-    monkeypatch.setattr(diagnosis.Path, "exists", denied)
-    assert not diagnosis._in_reach(tmp_path)
-    monkeypatch.setattr(diagnosis.store, "images", lambda: denied(tmp_path))
-    assert diagnosis._built_kinds() == []
+    monkeypatch.setattr(diagnosis.images.Path, "exists", denied)
+    assert not diagnosis.images._in_reach(tmp_path)
+    monkeypatch.setattr(diagnosis.images.store, "images", lambda: denied(tmp_path))
+    assert diagnosis.images._built_kinds() == []
 
 
 def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> None:

@@ -194,3 +194,24 @@ def test_an_engine_for_gpus_goes_once_told() -> None:
     net, done = repair.repair_text(text, "net")
     assert "took 'engine: CUDNN' out of layer 'r': it is for GPUs" in done
     assert "CUDNN" not in prototxt.write(net)
+
+
+def test_layers_of_patches_become_stock_ones() -> None:
+    blobs, done = mend(
+        INPUT.replace("N", "1")
+        + 'layer { name: "dw" type: "DepthwiseConvolution" bottom: "data" top: "dw"\n'
+        "  convolution_param { num_output: 3 kernel_size: 3 } }\n"
+        'layer { name: "cut" type: "ReLU6" bottom: "dw" top: "dw" }\n'
+    )
+    assert blobs["dw"] == (1, 3, 7, 7)
+    assert done == [
+        "made DepthwiseConvolution layer 'dw' a Convolution with a group for each channel",
+        "made ReLU6 layer 'cut' a ReLU: values above 6 are not cut off any more",
+    ]
+    net, _ = repair.repair_text(
+        INPUT.replace("N", "1")
+        + 'layer { name: "dw" type: "DepthwiseConv" bottom: "data" top: "dw"\n'
+        "  convolution_param { num_output: 6 group: 3 kernel_size: 3 } }\n",
+        "net.prototxt",
+    )
+    assert net.layer[1].convolution_param.group == 3

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib.util
+import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 import pibench
+from pibench.probe import (
+    caffe_log,
+    cgroup,
+    commands,
+    emulator,
+    huge_pages,
+    inference,
+    job,
+    machine,
+    procfs,
+)
+from pibench.probe import frames as probe_frames
 
-PATH = Path(pibench.__file__).parent / "probe" / "probe.py"
-SOURCE = PATH.read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def probe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("probe_under_test", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+FOLDER = Path(pibench.__file__).parent / "probe"
+SOURCES = sorted(FOLDER.glob("*.py"))
 
 
 # ---------------------------------------------------------------- Python 3.5
@@ -44,8 +48,9 @@ def newer_than_3_5(source: str) -> list[str]:
     return found
 
 
-def test_python_3_5_can_read_the_probe() -> None:
-    assert newer_than_3_5(SOURCE) == []
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_python_3_5_can_read_the_probe(path: Path) -> None:
+    assert newer_than_3_5(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(
@@ -65,25 +70,24 @@ def test_the_check_itself_sees_what_is_newer(newer: str) -> None:
         assert newer_than_3_5(newer)
 
 
-def test_the_probe_imports_nothing_that_a_board_lacks() -> None:
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_the_probe_imports_nothing_that_a_board_lacks(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     imported = set()
-    for node in ast.walk(ast.parse(SOURCE)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imported |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             imported.add((node.module or ".").partition(".")[0])
     standard = {
-        *("argparse", "ctypes", "errno", "hashlib", "json", "os", "platform", "re", "resource"),
-        *("select", "signal", "subprocess", "sys", "time", "zlib"),
+        *("argparse", "ctypes", "errno", "hashlib", "json", "mmap", "os", "platform", "re"),
+        *("resource", "select", "signal", "struct", "subprocess", "sys", "time", "zlib"),
     }
-    assert imported <= standard | {"numpy", "caffe", "psutil"}
+    assert imported <= standard | {"numpy", "caffe", "probe"}
     at_the_top = {
-        alias.name
-        for node in ast.parse(SOURCE).body
-        if isinstance(node, ast.Import)
-        for alias in node.names
+        alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
     }
-    assert not at_the_top & {"numpy", "caffe", "psutil"}
+    assert not at_the_top & {"numpy", "caffe"}
 
 
 # ---------------------------------------------------------------- logs
@@ -111,8 +115,8 @@ I1122 07:43:53.869340  8470 caffe.cpp:412] *** Benchmark ends ***
 """
 
 
-def read(probe: ModuleType, text: str, size: int = 1 << 20) -> Any:
-    log = probe.LogReader()
+def read(text: str, size: int = 1 << 20) -> Any:
+    log = caffe_log.LogReader()
     content = text.encode()
     for begin in range(0, len(content), size):
         log.feed(content[begin : begin + size])
@@ -120,8 +124,8 @@ def read(probe: ModuleType, text: str, size: int = 1 << 20) -> Any:
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 100_000])
-def test_the_times_of_caffe_time(probe: ModuleType, size: int) -> None:
-    log = read(probe, GOLDEN, size)
+def test_the_times_of_caffe_time(size: int) -> None:
+    log = read(GOLDEN, size)
     assert log.layers == [
         ["data", "forward", 0.001],
         ["data", "backward", 0.002],
@@ -135,9 +139,8 @@ def test_the_times_of_caffe_time(probe: ModuleType, size: int) -> None:
     assert log.tail[-1].endswith("*** Benchmark ends ***")
 
 
-def test_of_fatal_words_the_first_count(probe: ModuleType) -> None:
+def test_of_fatal_words_the_first_count() -> None:
     log = read(
-        probe,
         "F1122 07:43:53.869290  8470 layer_factory.hpp:81] Check failed: registry.count(type) == 1"
         " (0 vs. 1) Unknown layer type: Mish\n"
         "*** Check failure stack trace: ***\n"
@@ -147,14 +150,13 @@ def test_of_fatal_words_the_first_count(probe: ModuleType) -> None:
     assert log.fatal.endswith("Unknown layer type: Mish")
 
 
-def test_an_exception_that_nobody_catches_is_fatal(probe: ModuleType) -> None:
-    log = read(probe, "terminate called after throwing an instance of 'std::bad_alloc'\n  what()\n")
+def test_an_exception_that_nobody_catches_is_fatal() -> None:
+    log = read("terminate called after throwing an instance of 'std::bad_alloc'\n  what()\n")
     assert log.fatal == "'std::bad_alloc'"
 
 
-def test_the_parsers_complaint_is_kept_beside_the_fatal_words(probe: ModuleType) -> None:
+def test_the_parsers_complaint_is_kept_beside_the_fatal_words() -> None:
     log = read(
-        probe,
         "[libprotobuf ERROR google/protobuf/text_format.cc:307] Error parsing text-format "
         'caffe.NetParameter: 5:3: Message type "caffe.LayerParameter" has no field named "mish".\n'
         "F1122 07:43:53.869290  8470 upgrade_proto.cpp:90] Check failed: ReadProtoFromTextFile\n",
@@ -163,16 +165,16 @@ def test_the_parsers_complaint_is_kept_beside_the_fatal_words(probe: ModuleType)
     assert log.fatal.startswith("upgrade_proto.cpp:90]")
 
 
-def test_a_long_log_keeps_its_last_lines_only(probe: ModuleType) -> None:
-    log = read(probe, "".join("line {} {}\n".format(i, "x" * 1000) for i in range(100)))
-    assert len(log.tail) == probe.LOG_LINES
+def test_a_long_log_keeps_its_last_lines_only() -> None:
+    log = read("".join("line {} {}\n".format(i, "x" * 1000) for i in range(100)))
+    assert len(log.tail) == caffe_log.LOG_LINES
     assert log.tail[-1].startswith("line 99 x")
     assert max(map(len, log.tail)) <= 400
-    assert len(read(probe, "F1122 07:43:53.8  1 " + "x" * 5000 + "\n").fatal) == 1000
+    assert len(read("F1122 07:43:53.8  1 " + "x" * 5000 + "\n").fatal) == 1000
 
 
-def test_bytes_that_are_no_text_do_no_harm(probe: ModuleType) -> None:
-    log = probe.LogReader()
+def test_bytes_that_are_no_text_do_no_harm() -> None:
+    log = caffe_log.LogReader()
     log.feed(b"\xff\xfe name\nPIBENCH-RESULT {}\n")
     assert log.tail == ["\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER} name"]
     assert log.payload == "{}"
@@ -193,8 +195,8 @@ JOB = {
 }
 
 
-def test_caffe_time_runs_by_the_papers_command(probe: ModuleType) -> None:
-    command, env = probe.command_of(JOB, ITEM, "/job")
+def test_caffe_time_runs_by_the_papers_command() -> None:
+    command, env = commands.command_of(JOB, ITEM, "/job")
     assert command == [
         *("ld.so", "caffe", "time", "-model", "/job/models/1.prototxt", "-iterations", "2")
     ]
@@ -204,22 +206,35 @@ def test_caffe_time_runs_by_the_papers_command(probe: ModuleType) -> None:
     assert JOB["env"] == {"A": "b"}
 
 
-def test_memory_only_preloads_the_blas_and_logs_errors_alone(probe: ModuleType) -> None:
-    _, env = probe.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
+def test_memory_only_preloads_the_blas_and_logs_errors_alone() -> None:
+    _, env = commands.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
     assert env["LD_PRELOAD"] == "/job/b.so"
     assert env["GLOG_minloglevel"] == "2"
 
 
-def test_the_baseline_is_the_same_program_with_no_network(probe: ModuleType) -> None:
-    bare = ITEM | {"model": None}
-    assert probe.command_of(JOB, bare, "/job")[0] == ["ld.so", "caffe", "--version"]
-    command, _ = probe.command_of(JOB, bare | {"protocol": "inference"}, "/job")
-    assert json.loads(command[-1])["model"] is None
+def test_the_same_program_with_no_network_waits_at_an_empty_pipe(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    os.mkfifo(tmp_path / "models/none")
+    reader = f"print('PIBENCH-RESULT ' + open({str(tmp_path / 'models/none')!r}).read() + '{{}}')"
+    spec = JOB | {"caffe": [sys.executable, "-c", reader]}
+    watched = job.Watched(spec, str(tmp_path), probe_frames.Frames(io.BytesIO()), guest=False)
+    ended = watched.run_bare(ITEM)
+    assert (ended["exit_status"], ended["signal"]) == (0, None)
+    assert ended["peak_rss_bytes"] > 2**20
+    assert "inference" not in ended
 
 
-def test_inference_is_told_its_weights_and_seed(probe: ModuleType) -> None:
+def test_a_program_that_never_opens_its_network_is_no_baseline(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    os.mkfifo(tmp_path / "models/none")
+    spec = JOB | {"caffe": [sys.executable, "-c", "raise SystemExit(3)"]}
+    watched = job.Watched(spec, str(tmp_path), probe_frames.Frames(io.BytesIO()), guest=False)
+    assert watched.run_bare(ITEM)["exit_status"] == 3
+
+
+def test_inference_is_told_its_weights_and_seed() -> None:
     item = ITEM | {"protocol": "inference", "weights": "models/1.caffemodel"}
-    command, _ = probe.command_of(JOB, item, "/job")
+    command, _ = commands.command_of(JOB, item, "/job")
     assert [command[0], command[2]] == ["python3", "--inference"]
     assert json.loads(command[3]) == {
         "model": "/job/models/1.prototxt", "weights": "/job/models/1.caffemodel", "warmup": 0,
@@ -227,70 +242,167 @@ def test_inference_is_told_its_weights_and_seed(probe: ModuleType) -> None:
     }  # fmt: skip
 
 
+def test_an_emulator_of_the_host_is_told_what_is_for_the_guests_loader() -> None:
+    env = {"LD_PRELOAD": "/b.so", "LD_LIBRARY_PATH": "/lib", "OMP_NUM_THREADS": "4"}
+    command, rest = commands.place_environment({"env_option": "-E"}, ["qemu", "caffe"], env)
+    assert command == ["qemu", "-E", "LD_LIBRARY_PATH=/lib", "-E", "LD_PRELOAD=/b.so", "caffe"]
+    assert rest == {"OMP_NUM_THREADS": "4"}
+    assert commands.place_environment({}, ["caffe"], env) == (["caffe"], env)
+
+
+# ---------------------------------------------------------------- the emulator's share
+
+SMAPS = """\
+5500000000-5500020000 r-xp 00000000 00:01 5  /usr/bin/caffe
+Rss:                 100 kB
+Anonymous:             0 kB
+7f95172ff000-7f9517400000 rw-p 00000000 00:00 0
+Size:               1028 kB
+Rss:                  28 kB
+7f9517400000-7f951f3ff000 rwxp 00000000 00:00 0
+Rss:               12288 kB
+7f9517400000-7f951f4ff000 rwxp 00000000 00:00 0
+Rss:               12290 kB
+7ffc9c5d3000-7ffc9c5f4000 rw-p 00000000 00:00 0  [stack]
+Rss:                   4 kB
+"""
+
+
+GUEST = "".join(
+    f"55{i:08x}-55{i + 1:08x} rw-p 00000000 00:00 0\nRss: 4 kB\nVmFlags: rd\n" for i in range(3000)
+)
+
+
+def pretend_smaps(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
+    (folder / "smaps").write_text(text)
+    monkeypatch.setattr(emulator, "is_emulated", lambda _: True)
+    opened = open
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda path, *rest, **named: opened(
+            folder / "smaps" if str(path).endswith("/smaps") else path, *rest, **named
+        ),
+    )
+
+
+@pytest.mark.parametrize("guest", ["", GUEST], ids=["small", "large"])
+def test_the_emulators_memory_lies_above_the_guests(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, guest: str
+) -> None:
+    pretend_smaps(monkeypatch, tmp_path, guest + SMAPS)
+    # A mapping that grew while it was read counts once.
+    assert emulator.emulator_rss_bytes(7) == (28 + 12290 + 4) * 1024
+
+
+def test_a_process_that_is_not_emulated_has_no_emulator() -> None:
+    assert emulator.emulator_rss_bytes(os.getpid()) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", GUEST, "7f0000000000-7f0080000000 rw-p 00000000 00:00 0\nRss: 900000 kB\n"]
+)
+def test_a_guest_taken_for_the_emulator_is_no_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    pretend_smaps(monkeypatch, tmp_path, text)
+    assert emulator.emulator_rss_bytes(7) is None
+
+
 # ---------------------------------------------------------------- limits
 
 
-def pretend(probe: ModuleType, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+def pretend(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
     """A /proc and a /sys that hold just these files."""
-    monkeypatch.setattr(probe, "read_text", files.get)
-    monkeypatch.setattr(probe.os.path, "exists", files.__contains__)
+    for module in (cgroup, procfs):
+        monkeypatch.setattr(module, "read_text", files.get)
+    monkeypatch.setattr(cgroup.os.path, "exists", files.__contains__)
 
 
-def test_a_cgroup_of_version_2(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cgroup_of_version_2(monkeypatch: pytest.MonkeyPatch) -> None:
     base = "/sys/fs/cgroup/user.slice/run-1.scope"
     files = {
         "/proc/self/cgroup": "0::/user.slice/run-1.scope",
+        base + "/cgroup.controllers": "cpu memory pids",
         base + "/memory.max": "963117056",
         base + "/memory.swap.max": "0",
         base + "/memory.peak": "700000000",
         base + "/memory.events": "low 0\nhigh 0\nmax 12\noom 1\noom_kill 2",
     }
-    pretend(probe, monkeypatch, files)
-    assert probe.cgroup_memory() == {
+    pretend(monkeypatch, files)
+    assert cgroup.cgroup_memory() == {
         "version": 2, "limit": "963117056", "swap_limit": "0", "peak": "700000000", "oom_kill": "2",
     }  # fmt: skip
 
 
-def test_a_container_sees_its_own_cgroup_as_the_root(
-    probe: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = {"/proc/self/cgroup": "0::/docker/abc", "/sys/fs/cgroup/memory.max": "max"}
-    pretend(probe, monkeypatch, files)
-    assert probe.cgroup_memory() == {
+def test_a_container_sees_its_own_cgroup_as_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "/proc/self/cgroup": "0::/docker/abc",
+        "/sys/fs/cgroup/cgroup.controllers": "memory",
+        "/sys/fs/cgroup/memory.max": "max",
+    }
+    pretend(monkeypatch, files)
+    assert cgroup.cgroup_memory() == {
         "version": 2, "limit": "max", "swap_limit": None, "peak": None, "oom_kill": None,
     }  # fmt: skip
 
 
-def test_a_cgroup_of_version_1(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cgroup_of_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
     base = "/sys/fs/cgroup/memory/run"
     files = {
         "/proc/self/cgroup": "11:cpu,cpuacct:/\n4:memory:/run\n0::/",
+        base + "/cgroup.procs": "1",
         base + "/memory.limit_in_bytes": "963117056",
         base + "/memory.memsw.limit_in_bytes": "963117056",
         base + "/memory.max_usage_in_bytes": "5",
         base + "/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3",
     }
-    pretend(probe, monkeypatch, files)
-    found = probe.cgroup_memory()
+    pretend(monkeypatch, files)
+    found = cgroup.cgroup_memory()
     assert (found["version"], found["limit"], found["oom_kill"]) == (1, "963117056", "3")
 
 
-def test_no_cgroup_is_none(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(probe, monkeypatch, {"/proc/self/cgroup": "0::/"})
-    assert probe.cgroup_memory() is None
-    pretend(probe, monkeypatch, {})
-    assert probe.cgroup_memory() is None
+def test_no_cgroup_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, {"/proc/self/cgroup": "0::/"})
+    assert cgroup.cgroup_memory() is None
+    pretend(monkeypatch, {})
+    assert cgroup.cgroup_memory() is None
 
 
-def test_meminfo_and_a_status_in_kib(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_meminfo_and_a_status_in_kib(monkeypatch: pytest.MonkeyPatch) -> None:
     meminfo = "MemTotal:        1004972 kB\nMemFree: 5 kB\nSwapTotal:             0 kB\nHuge:\n"
-    pretend(probe, monkeypatch, {"/proc/meminfo": meminfo})
-    assert probe.memory_kib() == {
+    pretend(monkeypatch, {"/proc/meminfo": meminfo})
+    assert machine.memory_kib() == {
         "mem_total_kib": 1_004_972, "mem_available_kib": None, "swap_total_kib": 0,
         "swap_free_kib": None,
     }  # fmt: skip
 
 
-def test_the_median(probe: ModuleType) -> None:
-    assert probe.median([3.0, 1.0, 2.0]) == 2.0
-    assert probe.median([4.0, 1.0, 3.0, 2.0]) == 2.5
+def test_the_median() -> None:
+    assert inference.median([3.0, 1.0, 2.0]) == 2.0
+    assert inference.median([4.0, 1.0, 3.0, 2.0]) == 2.5
+
+
+def test_huge_pages_are_switched_off_where_a_kernel_gives_them_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(huge_pages, "read_text", {huge_pages.SETTING: "[always] madvise"}.get)
+    assert huge_pages.huge_pages_in_use(switch_off=False)
+    code = (
+        "from pibench.probe import huge_pages; "
+        "huge_pages.read_text = lambda _: '[always] madvise'; "
+        "assert not huge_pages.huge_pages_in_use(switch_off=True); "
+        "print(open('/proc/self/status').read())"
+    )
+    # In a process of its own, since it cannot be taken back.
+    status = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert "THP_enabled:\t0" in status.stdout or "THP_enabled" not in status.stdout
+
+
+@pytest.mark.parametrize("setting", ["always [madvise] never", None])
+def test_huge_pages_that_nobody_gives_are_not_in_use(
+    monkeypatch: pytest.MonkeyPatch, setting: str | None
+) -> None:
+    monkeypatch.setattr(huge_pages, "read_text", lambda _: setting)
+    assert not huge_pages.huge_pages_in_use(switch_off=False)

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from pibench.records.store import RecordStore, TornLineWarning, latest, read, to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pibench.records.schema import Record
 
@@ -105,7 +105,7 @@ def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: Ma
         (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "no valid JSON"),
         (b"[1, 2]", "schema_version is missing"),
         (b"{}", "schema_version is missing"),
-        (b'{"schema_version": "2.0"}', "a record of version '2.0', this program reads 1.0"),
+        (b'{"schema_version": "2.0"}', "a record of version '2.0', this program reads 1.1"),
         (b'{"schema_version": "1.0"}', "no record: network: Field required (and "),
         (b'{"schema_version": "1.7", "later": 1}', "no record: network: Field required (and "),
     ],
@@ -124,7 +124,7 @@ def test_what_is_no_record_is_named_with_its_line(
     assert caught.value.exit_code == ExitCode.INVALID_INPUT
 
 
-def test_a_field_that_1_0_does_not_have_is_an_error(
+def test_a_field_that_1_1_does_not_have_is_an_error(
     tmp_path: Path, make_record: MakeRecord
 ) -> None:
     path = tmp_path / "records.jsonl"
@@ -145,6 +145,17 @@ def test_a_later_minor_version_is_read_less_its_new_fields(
     path = tmp_path / "records.jsonl"
     path.write_text(json.dumps(data) + "\n")
     assert read(path) == [record]
+
+
+def test_a_record_of_version_1_0_is_upgraded(tmp_path: Path) -> None:
+    old = json.loads((Path(__file__).parent / "record-1.0.json").read_text())
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(old) + "\n")
+    (record,) = read(path)
+    assert record.schema_version == "1.1"
+    assert record.peak_rss_bytes == old["peak_rss_bytes"]
+    assert record.emulator_rss_bytes is None
+    assert "version 1.0" in record.provenance["emulator_rss_bytes"].reason
 
 
 def test_a_missing_file_is_invalid_input(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from pibench import devices, networks
 from pibench.errors import EnvironmentFault
 from pibench.records.store import RecordStore
-from pibench.sweep.recording import Context, record_of
+from pibench.sweep.observing import Context
+from pibench.sweep.recording import record_of
 from pibench.sweep.run import Sweep
 from pibench.sweep.work import TIMEOUT_S, Request, work_of
 from pibench.targets.base import Outcome, Work
@@ -79,6 +80,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "signal": None,
         "timed_out": False,
         "peak_rss_bytes": 300 * MIB,
+        "emulator_rss_bytes": None,
         "high_water_bytes": 300 * MIB,
         "swap_used_bytes": 0,
         "elapsed_ms": 1500.0,
@@ -89,7 +91,8 @@ def result(**changes: Any) -> dict[str, Any]:
         "complaint": None,
         "log_tail": [],
         "throttled": None,
-        "baseline": {"exit_status": 0, "peak_rss_bytes": 57 * MIB},
+        "cgroup_oom_kills": None,
+        "baseline": {"exit_status": 0, "peak_rss_bytes": 57 * MIB, "emulator_rss_bytes": None},
         "caffe_time": {
             "layers": [
                 ["conv1", "forward", 12.5],

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import itertools
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pibench
+from pibench.probe import frames as probe_frames
 from pibench.targets import frames
 from pibench.targets.frames import FrameReader
 
-
-def _probe() -> ModuleType:
-    path = Path(pibench.__file__).parent / "probe" / "probe.py"
-    spec = importlib.util.spec_from_file_location("probe_under_test", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PROBE = _probe()
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -59,7 +44,7 @@ def sent(events: list[tuple[str, dict[str, Any]]]) -> list[bytes]:
     written = []
     for name, fields in events:
         stream = io.BytesIO()
-        PROBE.Frames(stream).send(name, **fields)
+        probe_frames.Frames(stream).send(name, **fields)
         written.append(stream.getvalue())
     return written
 
@@ -130,7 +115,7 @@ def test_garbage_is_no_event(garbage: bytes) -> None:
 
 def test_json_that_is_no_event_is_passed_over() -> None:
     for text in (b"[1, 2]", b'{"id": "1"}', b'"event"'):
-        crc = PROBE.zlib.crc32(text)
+        crc = probe_frames.zlib.crc32(text)
         assert read(b"PIBENCH %08x %s\n" % (crc, text)) == []
 
 

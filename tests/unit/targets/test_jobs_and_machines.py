@@ -77,7 +77,7 @@ def test_the_job_says_all_that_the_probe_reads(tmp_path: Path) -> None:
         "repeats": 3,
         "seed": 7,
     }
-    assert (path.parent / "probe.py").read_text().startswith("#!/usr/bin/env python3")
+    assert (path.parent / "probe/run.py").read_text().startswith("#!/usr/bin/env python3")
 
 
 def test_the_memory_only_blas_comes_along(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Which target to take where the user leaves it open, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pibench.devices import Device
+from pibench.diagnosis import diagnose
+from pibench.errors import EnvironmentFault
+
+DEVICE_TREE_MODEL: Final = Path("/proc/device-tree/model")
+
+REASONS: Final = {
+    "native": "this machine is the device",
+    "vm": "a machine of its own, whose kernel decides what fits",
+    "container": "the Engine's cgroup holds it to the device's memory and cores",
+    "sysroot": "the same programs under qemu-user, with no root and no daemon",
+    "twin": "the same packages at full speed, judged by peak memory alone",
+}
+"""From the best to the least: what decides the verdict is ever further from the device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A target that can run here and the reason for it."""
+
+    target: str
+    reason: str
+
+
+def choose(device: Device, compute: str | None, *, model: Path = DEVICE_TREE_MODEL) -> Choice:
+    """The best target that works here.
+
+    Raises EnvironmentFault where none does.
+    """
+    able = diagnose().targets
+    on_device = _text(model).startswith(device.name)
+    better: list[str] = []
+    for target, reason in REASONS.items():
+        if target == "native" and not (on_device and compute != "memory-only"):
+            continue
+        if target in able:
+            lacking = f"; not possible here: {', '.join(better)} (pibench doctor)"
+            return Choice(target=target, reason=reason + (lacking if better else ""))
+        better.append(target)
+    raise EnvironmentFault(
+        "no target can run here", hint="pibench doctor says what each of them lacks"
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().rstrip("\0")
+    except OSError:
+        return ""

@@ -1,0 +1,29 @@
+"""Whether this machine runs programs of aarch64: containers by binfmt_misc, a sysroot by QEMU."""
+
+from __future__ import annotations
+
+import shutil
+
+from pibench.diagnosis.finding import Finding, program
+from pibench.targets import binfmt
+
+
+def registration() -> list[Finding]:
+    """What keeps containers for arm64 from running, a finding for each problem."""
+    if not binfmt.emulation_needed():
+        return [Finding(name="binfmt", state="ok", found="not needed: this processor is an arm64")]
+    found = binfmt.check()
+    if found.handler is not None and not found.problems:
+        text = f"{found.handler.name}, flags {found.handler.flags}: {found.qemu_version}"
+        return [Finding(name="binfmt", state="ok", found=text)]
+    return [
+        Finding(name="binfmt", state="missing", found=problem.text, fix=problem.fix)
+        for problem in found.problems
+    ]
+
+
+def user_emulator() -> Finding:
+    """The emulator that runs single programs of a sysroot; the dynamic or the static one."""
+    if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static"):
+        return program("qemu-aarch64-static", "qemu-user-static")
+    return program("qemu-aarch64", "qemu-user")

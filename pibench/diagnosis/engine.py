@@ -1,0 +1,131 @@
+"""Whether a Docker Engine, or Podman's service in its place, answers and can do what runs take."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pibench.diagnosis.finding import Finding
+
+DEADLINE_S = 1.4
+"""Seconds for all that is asked of the Engine: `doctor` answers within 2 s though it hangs."""
+OLDEST_API = (1, 41)
+"""The API of Docker Engine 20.10; Podman's service names the one that it follows."""
+_DEFAULT_HOST = "unix:///var/run/docker.sock"
+_LIMITS_FIX = (
+    "switch the memory cgroup on: kernel parameters cgroup_enable=memory swapaccount=1, then reboot"
+)
+
+
+@dataclass
+class Asked:
+    """The Engine's answers to `GET /version` and `GET /info`, or why there are none."""
+
+    version: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None
+
+
+class Question:
+    """Asks the Engine of DOCKER_HOST or the default socket while other things are looked at."""
+
+    def __init__(self, deadline_s: float = DEADLINE_S) -> None:
+        self._ends = time.monotonic() + deadline_s
+        self._deadline_s = deadline_s
+        self._asked = Asked()
+        # A daemon: an Engine that hangs is not waited for at this program's end either.
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def findings(self) -> list[Finding]:
+        """What the Engine said, once it did or its time is up."""
+        self._thread.join(max(0.0, self._ends - time.monotonic()))
+        if self._thread.is_alive():
+            return [_missing(*_explain(TimeoutError()))]
+        if self._asked.error is not None:
+            return [_missing(*_explain(self._asked.error))]
+        return judge(self._asked.version, self._asked.info)
+
+    def _ask(self) -> None:
+        try:
+            import docker  # noqa: PLC0415  (start-up time)
+
+            client = docker.from_env(timeout=self._deadline_s)
+            self._asked.version = client.version()
+            self._asked.info = client.info()
+        except Exception as error:  # Handed over to the thread that asked.
+            self._asked.error = error
+
+
+def judge(version: dict[str, Any], info: dict[str, Any]) -> list[Finding]:
+    """Findings from the Engine's own description of itself (Docker Engine API, SystemInfo)."""
+    api = tuple(int(part) for part in version.get("ApiVersion", "0").split("."))
+    name = f"{version.get('Version', 'of unknown version')} at {_host()}"
+    if api < OLDEST_API:
+        return [_missing(f"{name} is too old", "install Docker Engine 20.10 or later")]
+    memory = info.get("MemTotal", 0) / (1 << 30)
+    found = (
+        f"{name}, cgroup v{info.get('CgroupVersion', '1')}, "
+        f"{info.get('NCPU', 0)} CPUs, {memory:.1f} GiB"
+    )
+    if not info.get("MemoryLimit"):
+        return [_missing(f"{found}: cannot limit memory", _LIMITS_FIX)]
+    findings = [Finding(name="docker engine", state="ok", found=found)]
+    if not info.get("SwapLimit"):
+        findings.append(
+            Finding(
+                name="docker swap",
+                state="optional",
+                found="the Engine cannot keep a container from swapping",
+                fix=_LIMITS_FIX,
+            )
+        )
+    return findings
+
+
+def _missing(found: str, fix: str) -> Finding:
+    return Finding(name="docker engine", state="missing", found=found, fix=fix)
+
+
+def _host() -> str:
+    return os.environ.get("DOCKER_HOST") or _DEFAULT_HOST
+
+
+def _explain(error: BaseException) -> tuple[str, str]:
+    """What went wrong and how to mend it."""
+    host = _host()
+    given = "DOCKER_HOST" in os.environ
+    causes = list(_causes(error))
+    if any("timeout" in type(cause).__name__.lower() for cause in causes):
+        return (
+            f"{host} does not answer",
+            "correct or unset DOCKER_HOST" if given else f"restart it: {_start_command('restart')}",
+        )
+    reason = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
+    said = f"{host}: {reason.strerror if reason else error}"
+    if isinstance(reason, PermissionError):
+        return said, 'sudo usermod -aG docker "$USER", and log in anew'
+    if given:
+        return said, "correct or unset DOCKER_HOST"
+    if shutil.which("dockerd") or shutil.which("dockerd", path="/usr/sbin:/sbin"):
+        return said, f"start it: {_start_command('start')}"
+    return "not installed", "sudo apt-get install docker.io"
+
+
+def _start_command(verb: str) -> str:
+    if Path("/run/systemd/system").exists():
+        return f"sudo systemctl {verb} docker"
+    return "sudo dockerd &" if verb == "start" else f"sudo service docker {verb}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from; the SDK keeps the system's own error at the bottom."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,51 @@
+"""What of Caffe's log matters: the times, the fatal words, the last lines."""
+
+import re
+
+LOG_LINES = 12
+# "I1122 07:43:53.8 8470 caffe.cpp:397]      conv1<tab>forward: 1.2 ms."
+LAYER_LINE = re.compile(r"\]\s+(\S.*?)\s+(forward|backward): ([0-9.einf+-]+) ms\.")
+TOTAL_LINE = re.compile(r"\] Average (Forward|Backward) pass: ([0-9.einf+-]+) ms\.")
+FATAL_LINE = re.compile(r"^F\d{4} \S+\s+\d+ (.*)$")
+# What C++ says of an exception that nobody catches, a refused allocation among them.
+UNCAUGHT_LINE = re.compile(r"^terminate called after throwing an instance of (.*)$")
+PARSE_LINE = re.compile(r"^\[libprotobuf \w+ [^\]]*\] (.*)$")
+
+
+class LogReader(object):
+    """Keeps of a child's log what matters: the times, the fatal words, the last lines."""
+
+    def __init__(self):
+        self.rest = b""
+        self.tail = []
+        self.fatal = None
+        self.complaint = None
+        self.layers = []
+        self.totals = {}
+        self.payload = None
+
+    def feed(self, chunk):
+        self.rest += chunk
+        lines = self.rest.split(b"\n")
+        self.rest = lines.pop()
+        for line in lines:
+            self.line(line.decode("utf-8", "replace"))
+
+    def line(self, text):
+        if text.startswith("PIBENCH-RESULT "):
+            self.payload = text[len("PIBENCH-RESULT ") :]
+            return
+        layer = LAYER_LINE.search(text)
+        total = TOTAL_LINE.search(text)
+        fatal = FATAL_LINE.match(text) or UNCAUGHT_LINE.match(text)
+        complaint = PARSE_LINE.match(text)
+        if layer:
+            self.layers.append([layer.group(1), layer.group(2), float(layer.group(3))])
+        elif total:
+            self.totals[total.group(1).lower()] = float(total.group(2))
+        else:
+            self.tail = (self.tail + [text[:400]])[-LOG_LINES:]
+        if fatal and self.fatal is None:
+            self.fatal = fatal.group(1)[:1000]
+        if complaint and self.complaint is None:
+            self.complaint = complaint.group(1)[:1000]

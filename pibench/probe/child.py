@@ -1,0 +1,172 @@
+"""One child process, watched to its end: its wait status, peak memory and log."""
+
+import os
+import resource
+import select
+import signal
+import subprocess
+import time
+
+from .caffe_log import LogReader
+from .emulator import emulator_rss_bytes
+from .procfs import read_fields, read_int
+from .warm import mapped_files
+
+POLL_S = 0.1
+# Reading what the emulator holds may take this share of the time, and no more.
+SAMPLING_SHARE = 0.1
+SAMPLING_PAUSE_S = 1.0
+ALIVE_S = 5.0
+NOBODY = 65534
+
+
+def child_env(extra):
+    env = dict(os.environ)
+    env.update(extra or {})
+    return env
+
+
+def death_signal():
+    """A function that ties a child's life to ours, or None where the C library is not found."""
+    import ctypes
+
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+    set_death_signal = 1  # PR_SET_PDEATHSIG in linux/prctl.h
+    return lambda: prctl(set_death_signal, int(signal.SIGKILL), 0, 0, 0)
+
+
+def prepare_child(guest, address_space_bytes):
+    """Runs in the child before the exec: no privileges, no core dump, first to be killed."""
+    # In the guest nothing outlives the probe anyway, and memory is dear.
+    tie_to_parent = None if guest else death_signal()
+
+    def prepare():
+        if tie_to_parent:
+            tie_to_parent()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if address_space_bytes:
+            limit = (address_space_bytes, address_space_bytes)
+            resource.setrlimit(resource.RLIMIT_AS, limit)
+        os.setsid()
+        try:
+            with open("/proc/self/oom_score_adj", "w") as handle:
+                handle.write("500")
+        except OSError:
+            pass
+        if guest:
+            # A model file is not trusted: it may not write to the console.
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+
+    return prepare
+
+
+class EmulatorShare(object):
+    """Samples what the emulator of a child holds; the sample nearest to the peak counts."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.bytes = None
+        self.rss_kib = 0
+        self.not_before = 0.0
+
+    def sample(self, rss_kib, at_once=False):
+        if time.monotonic() < self.not_before and not at_once:
+            return
+        # What it costs, and not what it takes: on a busy machine that is more.
+        begun = time.process_time()
+        share = emulator_rss_bytes(self.pid)
+        cost = time.process_time() - begun
+        # While it ends a process has no memory any more, and below its peak QEMU's
+        # translated code may be moved to larger pages.
+        if share is not None and rss_kib >= self.rss_kib:
+            self.bytes, self.rss_kib = share, rss_kib
+        self.not_before = time.monotonic() + min(cost / SAMPLING_SHARE, SAMPLING_PAUSE_S)
+
+
+def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S, arrived=None):
+    """Run one child to its end; its wait status, peak memory, log and the time it took.
+
+    Where `arrived` is given the child is ended as soon as that is true of it,
+    which then is no failure, and what it had mapped is told.
+    """
+    log = LogReader()
+    started = time.monotonic()
+    child = subprocess.Popen(
+        command,
+        env=child_env(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=prepare,
+    )
+    pipe = child.stdout.fileno()
+    os.set_blocking(pipe, False)
+    emulator = EmulatorShare(child.pid)
+    high_water_kib = swap_kib = 0
+    last_alive = started
+    timed_out = False
+    mapped = None
+    while True:
+        select.select([pipe], [], [], poll_s)
+        if not drain(pipe, log):
+            # The child has closed its end, and select would not wait any more.
+            time.sleep(poll_s / 10)
+        status = read_fields("/proc/{}/status".format(child.pid))
+        high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
+        swap_kib = max(swap_kib, read_int(status, "VmSwap") or 0)
+        rss_kib = read_int(status, "VmRSS") or 0
+        emulator.sample(rss_kib)
+        if arrived is not None and mapped is None and arrived():
+            emulator.sample(rss_kib, at_once=True)
+            mapped = mapped_files(child.pid)
+            os.killpg(child.pid, signal.SIGKILL)
+        pid, wait_status, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid:
+            break
+        now = time.monotonic()
+        if now - last_alive >= ALIVE_S:
+            frames.send("alive", id=item_id, rss_kib=rss_kib)
+            last_alive = now
+        if now - started > timeout_s and not timed_out:
+            timed_out = True
+            os.killpg(child.pid, signal.SIGKILL)
+    # wait4 has taken the status: tell Popen, or it would look for the child again.
+    child.returncode = -1
+    drain(pipe, log)
+    child.stdout.close()
+    killed_by = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
+    if mapped is not None and killed_by == signal.SIGKILL:
+        killed_by, wait_status = None, 0
+    return {
+        "pid": child.pid,
+        "exit_status": None if killed_by else os.WEXITSTATUS(wait_status),
+        "signal": killed_by,
+        "timed_out": timed_out,
+        # The kernel's kB are KiB.
+        "peak_rss_bytes": usage.ru_maxrss * 1024,
+        # Of the peak, where the child was emulated by a process of this machine.
+        "emulator_rss_bytes": emulator.bytes,
+        "high_water_bytes": high_water_kib * 1024 or None,
+        "swap_used_bytes": swap_kib * 1024,
+        "elapsed_ms": (time.monotonic() - started) * 1000.0,
+        "user_ms": usage.ru_utime * 1000.0,
+        "mapped": mapped,
+        "log": log,
+    }
+
+
+def drain(pipe, log):
+    """Read what there is; False once the other end is closed."""
+    while True:
+        try:
+            chunk = os.read(pipe, 65536)
+        except (BlockingIOError, InterruptedError):
+            return True
+        if not chunk:
+            return False
+        log.feed(chunk)

@@ -1,0 +1,55 @@
+"""The command lines that a job's items are run by, and their environments."""
+
+import json
+import os
+
+RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py")
+NO_MODEL = "models/none"
+BARE_TIMEOUT_S = 600
+
+
+def command_of(job, item, folder):
+    """The command line and environment that run one item under its protocol."""
+    env = dict(job.get("env", {}))
+    env["OPENBLAS_NUM_THREADS"] = str(item["threads"])
+    env["OMP_NUM_THREADS"] = str(item["threads"])
+    env["GLOG_logtostderr"] = "1"
+    if item["compute"] == "memory-only":
+        env["LD_PRELOAD"] = job["preload"]
+        # The times are of no use then, and writing the log takes its time.
+        env["GLOG_minloglevel"] = "2"
+    model = os.path.join(folder, item["model"])
+    if item["protocol"] == "inference":
+        spec = {
+            "model": model,
+            "weights": os.path.join(folder, item["weights"]) if item.get("weights") else None,
+            "warmup": item["warmup"],
+            "repeats": item["repeats"],
+            "seed": item["seed"],
+        }
+        command = job["python"] + [RUN, "--inference", json.dumps(spec)]
+    else:
+        iterations = str(item["iterations"])
+        command = job["caffe"] + ["time", "-model", model, "-iterations", iterations]
+    return command, env
+
+
+def place_environment(job, command, env):
+    """Command and environment, where an emulator of the host has to be told the loader's part.
+
+    Its own loader would heed LD_PRELOAD and its kin, which are meant for the
+    guest's: `env_option` is the option by which it sets them there.
+    """
+    env = dict(env)
+    option = job.get("env_option")
+    if not option:
+        return command, env
+    options = []
+    for name in sorted(name for name in env if name.startswith("LD_")):
+        options += [option, "{}={}".format(name, env.pop(name))]
+    return command[:1] + options + command[1:], env
+
+
+def bare_item(item):
+    """The same program with no network: it opens a pipe for one, and nobody ever writes there."""
+    return dict(item, id=None, model=NO_MODEL, weights=None, timeout_s=BARE_TIMEOUT_S)

@@ -1,0 +1,33 @@
+"""What keeps this process from the rest of the machine, read from the kernel and not assumed."""
+
+import os
+
+from .procfs import read_fields, read_text
+
+
+def containment():
+    """User, privileges, file system and network of this process, as the kernel has them."""
+    status = read_fields("/proc/self/status")
+    return {
+        "uid": os.getuid(),
+        "capabilities": status.get("CapEff"),
+        "no_new_privileges": status.get("NoNewPrivs"),
+        "seccomp": status.get("Seccomp"),
+        "root_read_only": root_is_read_only(),
+        "interfaces": interfaces(),
+    }
+
+
+def root_is_read_only():
+    """Whether the root file system is mounted read-only; None where that is not told."""
+    for line in (read_text("/proc/self/mountinfo") or "").splitlines():
+        words = line.split()
+        if len(words) > 5 and words[4] == "/":
+            return "ro" in words[5].split(",")
+    return None
+
+
+def interfaces():
+    """The names of the network interfaces; `lo` alone reaches nobody."""
+    lines = (read_text("/proc/self/net/dev") or "").splitlines()[2:]
+    return sorted(line.partition(":")[0].strip() for line in lines if ":" in line)

@@ -1,0 +1,25 @@
+"""Transparent huge pages, which the boards' kernels do not have.
+
+Where the kernel uses them always, memory counts as resident in pieces of 2 MiB,
+and a small network's peak varies by several MiB from run to run.
+"""
+
+from .procfs import read_text
+
+SETTING = "/sys/kernel/mm/transparent_hugepage/enabled"
+PR_SET_THP_DISABLE = 41  # linux/prctl.h
+
+
+def huge_pages_in_use(switch_off):
+    """Whether programs get huge pages unasked; with `switch_off` not from here on, if possible.
+
+    The switch is this process's and its children's. QEMU's user mode does not
+    pass it on (linux-user/syscall.c).
+    """
+    if "[always]" not in (read_text(SETTING) or ""):
+        return False
+    if not switch_off:
+        return True
+    import ctypes
+
+    return ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0

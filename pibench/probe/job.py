@@ -1,0 +1,178 @@
+"""A job's networks, one child each, all evidence gathered about how each one went."""
+
+import errno
+import json
+import os
+import signal
+import time
+
+from .cgroup import cgroup_memory, cgroup_oom_kills
+from .child import POLL_S, prepare_child, watch_child
+from .commands import bare_item, command_of, place_environment
+from .kernel_log import KernelLog, oom_counter
+from .machine import describe_caffe, describe_machine, memory_kib, throttled_bits
+from .procfs import read_fields, read_int
+from .warm import warm_up
+
+# A program with no network ends within a second: its emulator is looked at often.
+CLOSE_POLL_S = 0.02
+FILL_TIMEOUT_S = 120
+
+
+class Watched(object):
+    """Runs one program after another and gathers all evidence about how each one went."""
+
+    def __init__(self, job, folder, frames, guest):
+        self.job = job
+        self.folder = folder
+        self.frames = frames
+        self.guest = guest
+        self.kernel_log = KernelLog()
+        # Kinds of work whose programs' files have been read.
+        self.warm = set()
+
+    def run(self, item, poll_s=POLL_S):
+        """Run one item."""
+        command, env = command_of(self.job, item, self.folder)
+        command, env = place_environment(self.job, command, env)
+        return self._watch(command, env, item, poll_s)
+
+    def run_bare(self, item):
+        """Run the same program with no network, until it waits for one.
+
+        What it has by then is loaded before the first layer, and not the
+        network's to answer for. Nor is what it touches while it ends.
+        """
+        item = bare_item(item)
+        command, env = command_of(self.job, item, self.folder)
+        command, env = place_environment(self.job, command, env)
+        kind = kind_of(item)
+        if kind not in self.warm:
+            self.warm.add(kind)
+            warm_up(self._wait_for_network(command, env, item)["mapped"] or [])
+        ended = self._wait_for_network(command, env, item)
+        ended.pop("mapped")
+        return ended
+
+    def _wait_for_network(self, command, env, item):
+        pipe = EmptyPipe(os.path.join(self.folder, item["model"]))
+        try:
+            return self._watch(command, env, item, CLOSE_POLL_S, pipe.has_reader)
+        finally:
+            pipe.close()
+
+    def fill(self, size_bytes):
+        """Run Python with that many bytes of its own, all of them touched."""
+        program = "b'x' * {}".format(size_bytes)
+        command = self.job["python"] + ["-I", "-S", "-c", program]
+        item = {"id": None, "timeout_s": FILL_TIMEOUT_S, "compute": "memory-only"}
+        command, env = place_environment(self.job, command, self.job["env"])
+        return self._watch(command, env, item, CLOSE_POLL_S)
+
+    def _watch(self, command, env, item, poll_s, arrived=None):
+        self.kernel_log.oom_lines()
+        oom_before, group_before = oom_counter(), cgroup_oom_kills()
+        prepare = prepare_child(self.guest, self.job.get("address_space_bytes"))
+        ended = watch_child(
+            command, env, item["timeout_s"], self.frames, item["id"], prepare, poll_s, arrived
+        )
+        log = ended.pop("log")
+        if ended["signal"] == signal.SIGKILL:
+            # The kernel's words about a kill may follow the process's end.
+            time.sleep(0.2)
+        ended["oom_lines"] = self.kernel_log.oom_lines()
+        ended["oom_kills"] = difference(oom_counter(), oom_before)
+        ended["cgroup_oom_kills"] = difference(cgroup_oom_kills(), group_before)
+        ended["fatal_message"] = log.fatal
+        ended["complaint"] = log.complaint
+        ended["log_tail"] = log.tail if (ended["exit_status"] != 0) else []
+        ended["memory"] = memory_kib()
+        ended["cgroup_memory"] = cgroup_memory()
+        ended["throttled"] = throttled_bits()
+        if ended["exit_status"] == 0:
+            if log.payload is not None:
+                ended["inference"] = json.loads(log.payload)
+            elif item["compute"] == "real":
+                ended["caffe_time"] = {"layers": log.layers, "totals": log.totals}
+        return ended
+
+
+class EmptyPipe(object):
+    """A named pipe for a program to wait at: nothing is written until it is closed."""
+
+    def __init__(self, path):
+        self.path = path
+        self.end = None
+
+    def has_reader(self):
+        """Whether a program has opened the pipe; it then waits for something to read."""
+        if self.end is None:
+            try:
+                self.end = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno not in (errno.ENXIO, errno.EINTR):
+                    raise
+        return self.end is not None
+
+    def close(self):
+        if self.end is not None:
+            os.close(self.end)
+            self.end = None
+
+
+def difference(after, before):
+    return after - before if after is not None and before is not None else None
+
+
+def kind_of(item):
+    """What a baseline depends on."""
+    return item["protocol"], item["compute"], item["threads"]
+
+
+def run_job(path, frames, guest):
+    """Run all items of a job in their order, each reported as soon as it has ended.
+
+    `describe` and `baselines` say whether the machine's Caffe is to be
+    described and the same program measured with no network, which a target
+    leaves out that knows both from before.
+    """
+    with open(path) as handle:
+        job = json.load(handle)
+    folder = os.path.dirname(os.path.abspath(path))
+    machine = describe_machine(job)
+    if job["describe"]:
+        machine.update(describe_caffe(job))
+    frames.send("hello", machine=machine)
+    watched = Watched(job, folder, frames, guest)
+    if job.get("calibrate"):
+        frames.send("calibration", calibration=calibrate(watched, job["calibrate"]))
+    baselines = {}
+    for item in job["items"]:
+        kind = kind_of(item)
+        if job["baselines"] and kind not in baselines:
+            baselines[kind] = watched.run_bare(item)
+        frames.send("start", id=item["id"])
+        result = watched.run(item)
+        result["baseline"] = baselines.get(kind)
+        frames.send("result", id=item["id"], result=result)
+    frames.send("end")
+
+
+def calibrate(watched, wanted):
+    """Run programs with no network, several times and watched closely.
+
+    `wanted` has `kinds`, items without a model, `repeats`, and `fill_bytes`:
+    the emulator's own memory grows with the guest's, so Python fills that much.
+    """
+    runs = []
+    for item in wanted["kinds"]:
+        runs.append([watched.run_bare(item) for _ in range(wanted["repeats"])])
+    filled = None
+    if wanted["fill_bytes"]:
+        filled = watched.fill(wanted["fill_bytes"])
+    return {"bare": runs, "filled": filled, "probe_rss_kib": own_anonymous_kib()}
+
+
+def own_anonymous_kib():
+    """The probe's own memory, without the pages of files that it shares with others."""
+    return read_int(read_fields("/proc/{}/status".format(os.getpid())), "RssAnon")

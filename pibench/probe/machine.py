@@ -1,0 +1,112 @@
+"""What this machine is, and which Caffe it runs."""
+
+import json
+import os
+import subprocess
+import sys
+
+from .cgroup import cgroup_cpu, cgroup_memory, cgroup_pids
+from .child import child_env
+from .commands import RUN, place_environment
+from .containment import containment
+from .emulator import main_id_register
+from .huge_pages import huge_pages_in_use
+from .procfs import read_fields, read_int, read_text
+
+
+def memory_kib():
+    """MemTotal, MemAvailable and the swap of this machine, in KiB."""
+    fields = read_fields("/proc/meminfo")
+    return {
+        "mem_total_kib": read_int(fields, "MemTotal"),
+        "mem_available_kib": read_int(fields, "MemAvailable"),
+        "swap_total_kib": read_int(fields, "SwapTotal"),
+        "swap_free_kib": read_int(fields, "SwapFree"),
+    }
+
+
+def cpu_model():
+    for line in (read_text("/proc/cpuinfo") or "").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "CPU part"):
+            return value.strip()
+    return None
+
+
+def describe_machine(job):
+    """What this machine is, and what holds for processes in it."""
+    release = os.uname()
+    machine = {
+        "kernel": release.release,
+        "architecture": release.machine,
+        "python": sys.version.split()[0],
+        "board": read_text("/proc/device-tree/model"),
+        "cpu": cpu_model(),
+        "main_id_register": main_id_register(),
+        "cores": os.cpu_count(),
+        "cores_usable": len(os.sched_getaffinity(0)),
+        "cgroup_memory": cgroup_memory(),
+        "cgroup_cpu": cgroup_cpu(),
+        "cgroup_pids": cgroup_pids(),
+        "containment": containment(),
+        "huge_pages": huge_pages_in_use(job["huge_pages_off"]),
+        "overcommit": read_text("/proc/sys/vm/overcommit_memory"),
+        "throttled": throttled_bits(),
+    }
+    machine.update(memory_kib())
+    return machine
+
+
+def describe_caffe(job):
+    """Which Caffe and which BLAS it runs; starts both, which takes its time emulated."""
+
+    def ask(command):
+        return first_line(*place_environment(job, command, job["env"]))
+
+    found = {"caffe_version": ask(job["caffe"] + ["--version"])}
+    described = ask(job["python"] + [RUN, "--describe"])
+    try:
+        found.update(json.loads(described))
+    except (TypeError, ValueError):
+        found.update({"blas": None, "blas_core": None})
+    return found
+
+
+def throttled_bits():
+    """The Pi firmware's throttle bits (0x0: never throttled), None elsewhere."""
+    base = "/sys/devices/platform/soc/soc:firmware/get_throttled"
+    return read_text(base)
+
+
+def first_line(command, env):
+    """The first line that a short command prints, or None."""
+    try:
+        output = subprocess.check_output(
+            command, env=child_env(env), stderr=subprocess.DEVNULL, timeout=120
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = output.decode("utf-8", "replace").strip().splitlines()
+    return lines[0] if lines else None
+
+
+def describe_libraries():
+    """Print the BLAS that Caffe will use, its CPU core type and threads, as JSON."""
+    import ctypes
+
+    found = {"blas": None, "blas_core": None}
+    try:
+        blas = ctypes.CDLL("libopenblas.so.0")
+        blas.openblas_get_config.restype = ctypes.c_char_p
+        blas.openblas_get_corename.restype = ctypes.c_char_p
+        found["blas"] = blas.openblas_get_config().decode("ascii", "replace").strip()
+        found["blas_core"] = blas.openblas_get_corename().decode("ascii", "replace").strip()
+    except (OSError, AttributeError):
+        for name in ("libatlas.so.3", "libblas.so.3"):
+            try:
+                ctypes.CDLL(name)
+                found["blas"] = name
+                break
+            except OSError:
+                continue
+    print(json.dumps(found))

@@ -1,0 +1,36 @@
+"""The probe's command line; see run.py."""
+
+import argparse
+import json
+import sys
+
+from .frames import Frames
+from .inference import run_inference
+from .job import run_job
+from .machine import describe_libraries
+
+
+def protect():
+    """Keep the probe from being killed in its child's stead."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as handle:
+            handle.write("-1000")
+    except OSError:
+        pass
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("job", nargs="?", help="the job file")
+    parser.add_argument("--guest", action="store_true", help="this machine runs nothing else")
+    parser.add_argument("--inference", metavar="SPEC", help=argparse.SUPPRESS)
+    parser.add_argument("--describe", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.describe:
+        describe_libraries()
+    elif options.inference:
+        run_inference(json.loads(options.inference))
+    else:
+        if options.guest:
+            protect()
+        run_job(options.job, Frames(sys.stdout.buffer), options.guest)

@@ -1,0 +1,28 @@
+"""Reading the small text files in which the kernel tells what it knows."""
+
+
+def read_text(path):
+    """A file's text, stripped, or None where it is absent or unreadable."""
+    try:
+        with open(path, "r", errors="replace") as handle:
+            return handle.read().strip().strip("\0")
+    except (OSError, IOError):
+        return None
+
+
+def read_fields(path):
+    """`Name: value kB` lines of a /proc file as {name: first word of the value}."""
+    fields = {}
+    for line in (read_text(path) or "").splitlines():
+        name, _, value = line.replace(":", " ").partition(" ")
+        words = value.split()
+        if words:
+            fields[name] = words[0]
+    return fields
+
+
+def read_int(fields, name):
+    try:
+        return int(fields[name])
+    except (KeyError, ValueError):
+        return None

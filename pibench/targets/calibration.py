@@ -1,0 +1,148 @@
+"""What the emulator and the probe themselves hold: measured once, and kept with its error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median_low
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench import settings
+from pibench.errors import EnvironmentFault
+from pibench.images.recipe import fingerprint
+from pibench.targets.job import Measure, probe_digest
+from pibench.targets.listening import Hearing
+from pibench.targets.local import TwinTarget
+
+if TYPE_CHECKING:
+    from pibench.images.build import Builder
+
+FORMAT: Final = 1
+REPEATS: Final = 3
+KIB: Final = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The programs without a network, on one target, for one kind of work.
+
+    `baseline` is a result of the probe (see pibench/probe): the same program
+    waiting for a network. `emulator_bytes` is what QEMU holds in a process
+    whose guest fills the device, `emulator_error_bytes` the difference between
+    two measures of what it holds in the bare program: QEMU's own mappings, and
+    the emulated program's memory less the amd64 twin's; None without a twin.
+    `probe_bytes` is the probe's own. `caffe` names Caffe's and the BLAS's
+    versions. `measured` is a date.
+    """
+
+    baseline: dict[str, Any]
+    emulator_bytes: int
+    emulator_error_bytes: int | None
+    probe_bytes: int
+    caffe: dict[str, Any]
+    measured: str
+
+    def completed(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A result of the probe with what it left out, since it is known from before.
+
+        The emulator's share of a process that ended too soon to be looked at
+        is that of the bare program.
+        """
+        share = result["emulator_rss_bytes"]
+        if share is None:
+            share = self.baseline["emulator_rss_bytes"]
+        return {**result, "baseline": self.baseline, "emulator_rss_bytes": share}
+
+
+def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibration]) -> Calibration:
+    """The calibration for what `parts` name, measured if it is not in the cache yet."""
+    key = fingerprint({"format": FORMAT, "probe": probe_digest(), **parts})
+    path = settings.cache_dir() / "calibrations" / f"{name}-{key[:16]}.json"
+    found = _read(path)
+    if found is not None:
+        return found
+    calibration = measure()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n")
+        partial.rename(path)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"the calibration cannot be written to {path.parent}: {error.strerror}",
+            hint="make room there, or set PIBENCH_CACHE_DIR",
+        ) from error
+    return calibration
+
+
+def conclude(hearing: Hearing, wanted: Measure, builder: Builder) -> Calibration:
+    """From what a probe told of the programs here, and of the same on the twin.
+
+    Raises EnvironmentFault where there is nothing to conclude from, or the
+    program did not come as far as to wait for a network.
+    """
+    if hearing.calibration is None:
+        raise EnvironmentFault(
+            f"the probe could not measure Caffe: {hearing.frames.last_words() or 'no word'}",
+            hint="check the image: pibench image verify sysroot",
+        )
+    machine = hearing.machine or {}
+    caffe = {name: machine.get(name) for name in ("caffe_version", "blas", "blas_core")}
+    return evaluate(hearing.calibration, caffe, _on_twin(wanted, builder))
+
+
+def _on_twin(wanted: Measure, builder: Builder) -> dict[str, Any] | None:
+    """The same programs not emulated, where they are emulated and this machine can run the twin."""
+    if wanted.fill_bytes is None:
+        return None
+    try:
+        return TwinTarget(builder).measure(replace(wanted, fill_bytes=None))
+    except EnvironmentFault:
+        return None
+
+
+def evaluate(
+    seen: dict[str, Any], caffe: dict[str, Any], twin: dict[str, Any] | None
+) -> Calibration:
+    """The same from the probes' own words, `twin` None where nothing was measured there."""
+    baseline = _typical(seen)
+    emulator = baseline["emulator_rss_bytes"] or 0
+    filled = seen["filled"]
+    error = None
+    if twin is not None and emulator:
+        by_twin = baseline["peak_rss_bytes"] - _typical(twin)["peak_rss_bytes"]
+        error = abs(by_twin - emulator)
+    return Calibration(
+        baseline=baseline,
+        emulator_bytes=max(emulator, (filled or {}).get("emulator_rss_bytes") or 0),
+        emulator_error_bytes=error,
+        probe_bytes=(seen["probe_rss_kib"] or 0) * KIB,
+        caffe=caffe,
+        measured=datetime.now(UTC).date().isoformat(),
+    )
+
+
+def _typical(seen: dict[str, Any]) -> dict[str, Any]:
+    """Of several runs of the bare program that with the median peak."""
+    (runs,) = seen["bare"]
+    for run in runs:
+        if run["exit_status"] != 0:
+            said = run["fatal_message"] or " | ".join(run["log_tail"][-3:]) or "it said nothing"
+            ending = f"signal {run['signal']}" if run["signal"] else f"status {run['exit_status']}"
+            raise EnvironmentFault(
+                f"Caffe does not come as far as to read a network here ({ending}): {said}",
+                hint="check the image: pibench image verify",
+            )
+    middle = median_low([run["peak_rss_bytes"] for run in runs])
+    chosen: dict[str, Any] = next(run for run in runs if run["peak_rss_bytes"] == middle)
+    return chosen
+
+
+def _read(path: Path) -> Calibration | None:
+    try:
+        return Calibration(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,262 @@
+"""Networks in containers, one each: what the probe, the kernel and the Engine saw of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import psutil
+
+from pibench.devices import Device
+from pibench.errors import EnvironmentFault
+from pibench.images import container as container_image
+from pibench.images.build import Builder
+from pibench.images.store import Image
+from pibench.targets import binfmt, calibration
+from pibench.targets.base import Confinement, Kind, Observer, Outcome, Watcher, Work
+from pibench.targets.calibration import Calibration
+from pibench.targets.container.cell import JOB, PYTHON, Ending, Order, run_container
+from pibench.targets.container.engine import EngineFacts, connect, engine_faults
+from pibench.targets.container.leftovers import sweep
+from pibench.targets.container.limits import CapNotInForceError, Limits, attest, limits_for
+from pibench.targets.group_limits import in_force
+from pibench.targets.job import BLAS_NAME, Measure, Programs, write_job
+from pibench.targets.listening import Hearing
+from pibench.targets.scratch import scratch
+from pibench.targets.sharing import pooled
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from pibench.records.schema import Machine
+    from pibench.records.schema import Target as TargetName
+
+CALIBRATION_ROOM_BYTES: Final = 512 << 20
+"""On top of the device, for the one container that finds out how much is needed there."""
+ATTEMPTS: Final = 2
+"""A container that ends without a result may do so once."""
+
+PROGRAMS: Final = Programs(
+    caffe=["/usr/bin/caffe"],
+    python=[PYTHON],
+    preload=f"{JOB}/{BLAS_NAME}",
+    huge_pages_off=True,
+    # As in the virtual machine: idle BLAS threads are not to take the cores.
+    env={"OPENBLAS_THREAD_TIMEOUT": "4"},
+)
+
+
+class ContainerTarget:
+    """Runs each piece of work in a container of its own."""
+
+    name: TargetName = "container"
+    machine: Machine | None = None
+
+    def __init__(
+        self, device: Device, builder: Builder, *, containers_at_once: int | None = None
+    ) -> None:
+        self.device = device
+        self.builder = builder
+        self._at_once = containers_at_once
+        self._client: DockerClient | None = None
+        self._facts: EngineFacts | None = None
+        self._qemu_version: str | None = None
+        self._image: str = ""
+        self._blas: Path | None = None
+        self._calibrations: dict[Kind, Calibration] = {}
+
+    # ------------------------------------------------------------ before anything runs
+
+    def prepare(self, work: Sequence[Work]) -> None:
+        """Find the Engine, hand it the image and measure what the emulator holds, where not known.
+
+        Raises EnvironmentFault for what is missing, and CapNotInForceError
+        where a limit does not hold.
+        """
+        self._client, self._facts = connect()
+        sweep(self._client)
+        if not self._facts.is_arm64:
+            self._qemu_version = binfmt.require().qemu_version
+        root = self.builder.sysroot()
+        self._image = self._load(root)
+        if any(piece.compute == "memory-only" for piece in work):
+            self._blas = self.builder.blas("arm64")
+        for kind in dict.fromkeys(piece.kind for piece in work):
+            self._calibrations[kind] = self._calibration(kind)
+
+    def environment(self) -> dict[str, str | None]:
+        """QEMU's version, the Engine and the image."""
+        return {
+            "qemu_version": self._qemu_version,
+            "image_lock_digest": self.builder.lock.digest("arm64"),
+            "engine": str(self._facts) if self._facts else None,
+            "container_image_id": self._image or None,
+        }
+
+    def _load(self, root: Image) -> str:
+        """The id of the image in the Engine, which is given it where it does not have it."""
+        import docker.errors  # noqa: PLC0415  (start-up time)
+
+        client, tag = self._connected()[0], container_image.tag_of(root)
+        with engine_faults("when asked for its image"):
+            try:
+                return str(client.images.get(tag).id)
+            except docker.errors.ImageNotFound:
+                pass
+        self.builder.report("handing the image to the Engine")
+        with scratch(self.name) as folder:
+            archive = folder / "image.tar"
+            container_image.write_archive(root, archive)
+            with engine_faults("to load the image"), archive.open("rb") as file:
+                client.images.load(file)
+        with engine_faults("when asked for its image"):
+            image = client.images.get(tag)
+        architecture = image.attrs.get("Architecture")
+        if architecture != container_image.ARCHITECTURE:
+            raise EnvironmentFault(
+                f"the Engine took the arm64 image for {architecture}",
+                hint="this is a fault of the Engine; use --target sysroot or --target vm",
+            )
+        return str(image.id)
+
+    def _calibration(self, kind: Kind) -> Calibration:
+        """What bare programs hold, for this image, emulator, BLAS and number of cores."""
+        cores = self._limits(0).cores
+        parts = {
+            "image": self._image,
+            "qemu": self._qemu_version,
+            "blas": self.builder.key("blas-arm64") if self._blas else None,
+            "kind": [kind.protocol, kind.compute, min(kind.threads, cores)],
+            "device": self.device.usable_bytes,
+            "cores": cores,
+        }
+        return calibration.stored(self.name, parts, partial(self._calibrate, kind))
+
+    def _calibrate(self, kind: Kind) -> Calibration:
+        self.builder.report(f"measuring what Caffe and the emulator hold ({kind.protocol})")
+        emulated = not self._connected()[1].is_arm64
+        measure = Measure(
+            kinds=[kind],
+            repeats=calibration.REPEATS,
+            fill_bytes=self.device.usable_bytes if emulated else None,
+        )
+        hearing = Hearing(work=None, watch=lambda _: None)
+        limits = self._limits(CALIBRATION_ROOM_BYTES)
+        with scratch(self.name) as folder:
+            write_job(folder / "job", [], PROGRAMS, self._blas, describe=True, measure=measure)
+            self._run(folder / "job", limits, hearing, threading.Event())
+        return calibration.conclude(hearing, measure, self.builder)
+
+    # ------------------------------------------------------------ the work
+
+    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+        """Run each piece in a container; several at once where only memory is measured."""
+        lock = threading.Lock()
+
+        def observe_alone(outcome: Outcome) -> None:
+            with lock:
+                observe(outcome)
+
+        def run_one(piece: Work, stopping: threading.Event) -> None:
+            self._run_piece(piece, observe_alone, watch, stopping)
+
+        pooled(work, self._pieces_at_once(work), run_one)
+
+    def _pieces_at_once(self, work: Sequence[Work]) -> int:
+        # Times of two networks that run at once would say nothing of either.
+        if any(piece.compute == "real" for piece in work):
+            return 1
+        _, facts = self._connected()
+        room = int(psutil.virtual_memory().available // self._limits(0).memory_bytes)
+        return self._at_once or max(1, min(facts.cores, room))
+
+    def _run_piece(
+        self, piece: Work, observe: Observer, watch: Watcher, stopping: threading.Event
+    ) -> None:
+        """Run one piece; where the Engine fails it has its outcome before that is raised."""
+        known = self._calibrations[piece.kind]
+        limits = self._limits(known.emulator_bytes + known.probe_bytes)
+        for attempt in range(1, ATTEMPTS + 1):
+            hearing = Hearing(work=piece, watch=watch)
+            try:
+                with scratch(self.name) as folder:
+                    write_job(folder / "job", [piece], PROGRAMS, self._blas, describe=False)
+                    ending = self._run(folder / "job", limits, hearing, stopping)
+            except CapNotInForceError:
+                raise
+            except EnvironmentFault as fault:
+                observe(self._outcome(piece, hearing, limits, Ending.unknown(fault.message)))
+                raise
+            if stopping.is_set():
+                return
+            if hearing.result is not None or attempt == ATTEMPTS:
+                observe(self._outcome(piece, hearing, limits, ending))
+                return
+
+    def _run(
+        self, job: Path, limits: Limits, hearing: Hearing, stopping: threading.Event
+    ) -> Ending:
+        client, facts = self._connected()
+
+        def hear(chunk: bytes) -> bool:
+            if "hello" in hearing.feed(chunk):
+                attest(hearing.machine or {}, limits, emulated=not facts.is_arm64)
+            return hearing.ended
+
+        order = Order(image=self._image, job=job, limits=limits, emulated=not facts.is_arm64)
+        return run_container(
+            client,
+            order,
+            hear,
+            stopping,
+            lambda: facts.tells_of_children and _ran_out_of_memory(hearing.result),
+        )
+
+    def _outcome(self, piece: Work, hearing: Hearing, limits: Limits, ending: Ending) -> Outcome:
+        known = self._calibrations[piece.kind]
+        result = known.completed(hearing.result) if hearing.result is not None else None
+        found = in_force(hearing.machine or {})
+        about_all = self._connected()[1].tells_of_children and ending.oom_killed is not None
+        return Outcome(
+            work=piece,
+            machine={**hearing.machine, **known.caffe} if hearing.machine else None,
+            result=result,
+            died=None if result is not None else _told(ending),
+            confinement=Confinement(
+                enforced_by="cgroup",
+                memory_asked_bytes=limits.memory_bytes,
+                memory_bytes=found.memory_bytes,
+                swap_bytes=found.swap_bytes,
+                cores=found.cores,
+                emulator_bytes=known.emulator_bytes,
+                emulator_error_bytes=known.emulator_error_bytes,
+                probe_bytes=known.probe_bytes,
+                calibrated=known.measured,
+                container_exit_code=ending.exit_code,
+                # A false that is not about Caffe contradicts nothing.
+                container_oom_killed=ending.oom_killed or (False if about_all else None),
+            ),
+        )
+
+    def _limits(self, allowance_bytes: int) -> Limits:
+        cores = self._connected()[1].cores
+        return limits_for(self.device, allowance_bytes=allowance_bytes, host_cores=cores)
+
+    def _connected(self) -> tuple[DockerClient, EngineFacts]:
+        assert self._client is not None  # noqa: S101  (prepare() comes first)
+        assert self._facts is not None  # noqa: S101
+        return self._client, self._facts
+
+
+def _ran_out_of_memory(result: dict[str, Any] | None) -> bool:
+    return result is not None and bool(result["cgroup_oom_kills"])
+
+
+def _told(ending: Ending) -> str:
+    """How a container ended, in words."""
+    said = ending.died or "the probe ended without a result"
+    if ending.exit_code is not None:
+        said += f", exit code {ending.exit_code}"
+    return said + (", OOMKilled" if ending.oom_killed else "")

@@ -1,0 +1,71 @@
+"""As much of the ELF format as an emulator's registration takes.
+
+Sources: the System V gABI, chapters "ELF Header" and "Program Header"; "ELF
+for the Arm 64-bit Architecture" for e_machine 183; Linux's
+include/uapi/asm-generic/unistd.h for the number of exit.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+ET_EXEC, ET_DYN = 2, 3
+_EM_AARCH64 = 183
+_PT_LOAD, _PT_INTERP = 1, 3
+_HEADER = "16sHHIQQQIHHHHHH"
+_HEADER_BYTES = struct.calcsize("<" + _HEADER)
+_SEGMENT = "<IIQQQQQQ"
+_SEGMENT_BYTES = struct.calcsize(_SEGMENT)
+
+
+def aarch64_header(kind: int, *, entry: int = 0, segments: int = 0) -> bytes:
+    """The 64-byte header of an aarch64 Linux program of `kind` ET_EXEC or ET_DYN (a PIE)."""
+    ident = b"\x7fELF" + bytes([2, 1, 1])  # 64 bits, little-endian, version 1
+    return struct.pack(
+        "<" + _HEADER,
+        ident,
+        kind,
+        _EM_AARCH64,
+        1,
+        entry,
+        _HEADER_BYTES,
+        *(0, 0, _HEADER_BYTES, _SEGMENT_BYTES, segments, 0, 0, 0),
+    )
+
+
+def aarch64_program() -> bytes:
+    """A whole aarch64 program that needs no library and exits with 0."""
+    base = 0x400000
+    code = struct.pack(
+        "<3I",
+        0xD2800000,  # mov x0, #0
+        0xD2800BA8,  # mov x8, #93  (exit)
+        0xD4000001,  # svc #0
+    )
+    start = _HEADER_BYTES + _SEGMENT_BYTES
+    size = start + len(code)
+    segment = struct.pack(_SEGMENT, _PT_LOAD, 5, 0, base, base, size, size, 0x10000)
+    return aarch64_header(ET_EXEC, entry=base + start, segments=1) + segment + code
+
+
+def is_static(path: Path) -> bool:
+    """Whether `path` is a 64-bit ELF program that asks for no dynamic loader (no PT_INTERP).
+
+    Raises OSError when it cannot be read.
+    """
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+        if len(header) < _HEADER_BYTES or header[:5] != b"\x7fELF\x02":
+            return False
+        order = "<" if header[5] == 1 else ">"
+        fields = struct.unpack(order + _HEADER, header)
+        kind, table_offset, entry_bytes, entries = fields[1], fields[5], fields[9], fields[10]
+        file.seek(table_offset)
+        table = file.read(entry_bytes * entries)
+    if kind not in (ET_EXEC, ET_DYN) or entry_bytes < 4 or len(table) < entry_bytes * entries:
+        return False
+    types = {
+        struct.unpack_from(order + "I", table, entry_bytes * index)[0] for index in range(entries)
+    }
+    return _PT_LOAD in types and _PT_INTERP not in types

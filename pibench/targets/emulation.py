@@ -1,0 +1,40 @@
+"""How QEMU's user-mode emulator is told what to emulate, for targets that run its processes."""
+
+from __future__ import annotations
+
+import platform
+from typing import Final
+
+RESERVED_VA: Final = 1 << 39
+"""Bytes of address space kept for the guest.
+
+With it QEMU lays a program out as a kernel does, so that its heap can grow.
+Without it libraries follow the program at once, the heap ends after 16 MiB, and
+the C library falls back on mappings that waste up to 32 MiB of a large network
+(QEMU 7.2, linux-user/elfload.c). No memory is taken by it.
+"""
+
+_IMPLEMENTER_ARM: Final = 0x41
+_PARTS: Final = {"cortex-a53": 0xD03, "cortex-a72": 0xD08}
+"""Primary part numbers of MIDR_EL1, from the cores' technical reference manuals."""
+
+
+def needed() -> bool:
+    """Whether arm64 programs have to be emulated on this machine."""
+    return platform.machine() not in ("aarch64", "arm64")
+
+
+def environment(cpu: str) -> dict[str, str]:
+    """What an emulator that the kernel starts, without a command line of ours, reads of it.
+
+    `cpu` is the device's: QEMU's default offers what a Raspberry Pi 3 lacks.
+    """
+    return {"QEMU_CPU": cpu, "QEMU_RESERVED_VA": hex(RESERVED_VA)}
+
+
+def is_cpu(cpu: str, main_id_register: int | None) -> bool:
+    """Whether MIDR_EL1 is that CPU's, whatever its revision."""
+    if main_id_register is None:
+        return False
+    found = main_id_register >> 24, (main_id_register >> 4) & 0xFFF
+    return found == (_IMPLEMENTER_ARM, _PARTS.get(cpu))

@@ -1,0 +1,143 @@
+"""A memory cgroup of our own, where this user may make one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Final, Protocol
+
+import psutil
+
+from pibench.errors import EnvironmentFault
+from pibench.process import run
+
+_NAME: Final = re.compile(r"^pibench-(\d+)-\d+$")
+_numbers = count()
+_TRIAL_BYTES: Final = 64 << 20
+_DEADLINE_S: Final = 10.0
+_REMOVAL_S: Final = 3.0
+
+
+class Grouping(Protocol):
+    """A way to start a command in a memory cgroup of its own."""
+
+    def started(
+        self, argv: Sequence[str], memory_bytes: int
+    ) -> contextlib.AbstractContextManager[list[str]]:
+        """The command line that runs `argv` under the limit, without swap, within the block."""
+
+
+@dataclass(frozen=True)
+class OwnFolder:
+    """Folders below this process's own group, made by hand (cgroups(7))."""
+
+    parent: Path
+    version: int
+
+    @contextlib.contextmanager
+    def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
+        """A shell joins the group and becomes the command."""
+        folder = self.parent / f"pibench-{os.getpid()}-{next(_numbers)}"
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise EnvironmentFault(
+                f"the cgroup {folder} cannot be made any more: {error.strerror}"
+            ) from error
+        try:
+            self._limit(folder, memory_bytes)
+            yield ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(folder / "cgroup.procs"), *argv]
+        finally:
+            _remove(folder)
+
+    def _limit(self, folder: Path, memory_bytes: int) -> None:
+        if self.version == 2:
+            values = {"memory.swap.max": 0, "memory.max": memory_bytes}
+        else:
+            # Memory before memory and swap together, which may not be less.
+            values = {"memory.limit_in_bytes": memory_bytes}
+            if (folder / "memory.memsw.limit_in_bytes").exists():
+                values["memory.memsw.limit_in_bytes"] = memory_bytes
+            else:
+                values["memory.swappiness"] = 0
+        for name, value in values.items():
+            (folder / name).write_text(f"{value}\n")
+
+
+class UserScope:
+    """Scopes of the user's own systemd."""
+
+    @contextlib.contextmanager
+    def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
+        """systemd makes the group and takes it away with its last process."""
+        yield [
+            *("systemd-run", "--user", "--scope", "--quiet", "--collect"),
+            *("-p", f"MemoryMax={memory_bytes}", "-p", "MemorySwapMax=0", "--"),
+            *argv,
+        ]
+
+
+@cache
+def available() -> Grouping | None:
+    """The first way that works here, tried and not assumed; None if none does."""
+    own = _own_folder()
+    ways: list[Grouping] = [own] if own else []
+    if shutil.which("systemd-run") is not None:
+        ways.append(UserScope())
+    for way in ways:
+        try:
+            with way.started(["true"], _TRIAL_BYTES) as argv:
+                if run(argv, deadline_s=_DEADLINE_S, check=False).returncode == 0:
+                    return way
+        except (OSError, EnvironmentFault):
+            continue
+    return None
+
+
+def _own_folder() -> OwnFolder | None:
+    """Where this process could make groups: its own memory group's folder."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return OwnFolder(Path("/sys/fs/cgroup/memory") / path.lstrip("/"), 1)
+        if number == "0" and not controllers:
+            folder = Path("/sys/fs/cgroup") / path.lstrip("/")
+            with contextlib.suppress(OSError):
+                if "memory" in (folder / "cgroup.subtree_control").read_text().split():
+                    return OwnFolder(folder, 2)
+    return None
+
+
+def sweep() -> None:
+    """Remove the groups of processes that are gone; one that still holds a process stays."""
+    own = _own_folder()
+    for folder in own.parent.glob("pibench-*") if own else []:
+        named = _NAME.match(folder.name)
+        if named and not psutil.pid_exists(int(named[1])):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _remove(folder: Path) -> None:
+    """Take the group away; the kernel lets go of it shortly after its last process."""
+    deadline = time.monotonic() + _REMOVAL_S
+    while True:
+        try:
+            folder.rmdir()
+        except OSError:
+            if time.monotonic() < deadline:
+                time.sleep(0.02)
+                continue
+        return

@@ -1,0 +1,296 @@
+"""Networks in processes of qemu-user over the unpacked root, one probe each."""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+import psutil
+
+from pibench.devices import Device
+from pibench.errors import EnvironmentFault
+from pibench.images.build import Builder
+from pibench.images.loader import RootLoader
+from pibench.process import run, running
+from pibench.targets import calibration, emulation
+from pibench.targets.base import Confinement, Kind, Observer, Outcome, Watcher, Work
+from pibench.targets.calibration import Calibration
+from pibench.targets.containment import contained
+from pibench.targets.group_limits import in_force
+from pibench.targets.job import BLAS_NAME, PROBE, Measure, Programs, write_job
+from pibench.targets.listening import Hearing
+from pibench.targets.scratch import scratch
+from pibench.targets.sharing import pooled
+from pibench.targets.sysroot import cgroup, watcher
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Machine
+    from pibench.records.schema import Target as TargetName
+
+EMULATORS: Final = ("qemu-aarch64", "qemu-aarch64-static")
+SILENCE_DEADLINE_S: Final = 180.0
+ATTEMPTS: Final = 2
+_PAGE_BYTES: Final = 4096
+_VERSION: Final = re.compile(r"^qemu-aarch64\S* version [^\n]*")
+
+
+class SysrootTarget:
+    """Runs each piece of work under a probe of its own, limited by a cgroup or a watcher."""
+
+    name: TargetName = "sysroot"
+    machine: Machine | None = None
+
+    def __init__(
+        self,
+        device: Device,
+        builder: Builder,
+        *,
+        processes_at_once: int | None = None,
+        use_cgroup: bool = True,
+    ) -> None:
+        self.device = device
+        self.builder = builder
+        self._at_once = processes_at_once
+        self._grouping = cgroup.available() if use_cgroup else None
+        self._emulator: str | None = None
+        self._qemu_version: str | None = None
+        self._root: Path | None = None
+        self._blas: Path | None = None
+        self._calibrations: dict[Kind, Calibration] = {}
+
+    # ------------------------------------------------------------ before anything runs
+
+    def prepare(self, work: Sequence[Work]) -> None:
+        """Find the emulator, build the root and measure what the emulator holds, if not known.
+
+        Raises EnvironmentFault for what is missing.
+        """
+        cgroup.sweep()
+        if emulation.needed():
+            self._emulator = _find_emulator()
+            said = run([self._emulator, "--version"], deadline_s=30).stdout
+            named = _VERSION.match(said)
+            self._qemu_version = named[0] if named else said.partition("\n")[0]
+        image = self.builder.sysroot()
+        self._root = image.content / "root"
+        if any(piece.compute == "memory-only" for piece in work):
+            self._blas = self.builder.blas("arm64")
+        for kind in dict.fromkeys(piece.kind for piece in work):
+            parts = {
+                "image": image.key,
+                "qemu": [self._qemu_version, Path(self._emulator or "").name],
+                "blas": self.builder.key("blas-arm64") if self._blas else None,
+                "kind": [kind.protocol, kind.compute, min(kind.threads, self._cores)],
+                "device": self.device.usable_bytes,
+            }
+            self._calibrations[kind] = calibration.stored(
+                self.name, parts, partial(self._calibrate, kind)
+            )
+
+    def environment(self) -> dict[str, str | None]:
+        """QEMU's version and the lock that the root was built from."""
+        return {
+            "qemu_version": self._qemu_version,
+            "image_lock_digest": self.builder.lock.digest("arm64"),
+        }
+
+    @property
+    def _cores(self) -> int:
+        return len(os.sched_getaffinity(0))
+
+    def _calibrate(self, kind: Kind) -> Calibration:
+        self.builder.report(f"measuring what Caffe and the emulator hold ({kind.protocol})")
+        measure = Measure(
+            kinds=[kind],
+            repeats=calibration.REPEATS,
+            fill_bytes=self.device.usable_bytes if self._emulator else None,
+        )
+        hearing = Hearing(work=None, watch=lambda _: None)
+        with scratch(self.name) as folder:
+            job = self._write(folder, [], describe=True, measure=measure)
+            with running(_command(job), stdout=subprocess.PIPE) as probe:
+                _hear(probe, hearing, threading.Event())
+        return calibration.conclude(hearing, measure, self.builder)
+
+    # ------------------------------------------------------------ the work
+
+    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+        """Run each piece; several at once where only memory is measured."""
+        lock = threading.Lock()
+
+        def observe_alone(outcome: Outcome) -> None:
+            with lock:
+                observe(outcome)
+
+        def run_one(piece: Work, stopping: threading.Event) -> None:
+            self._run_piece(piece, observe_alone, watch, stopping)
+
+        # Times of two networks that run at once would say nothing of either.
+        real = any(piece.compute == "real" for piece in work)
+        room = int(psutil.virtual_memory().available // self.device.usable_bytes)
+        at_once = 1 if real else self._at_once or max(1, min(self._cores, room))
+        pooled(work, at_once, run_one)
+
+    def _run_piece(
+        self, piece: Work, observe: Observer, watch: Watcher, stopping: threading.Event
+    ) -> None:
+        known = self._calibrations[piece.kind]
+        for attempt in range(1, ATTEMPTS + 1):
+            hearing = Hearing(work=piece, watch=watch)
+            with scratch(self.name) as folder:
+                job = self._write(folder, [piece], describe=False)
+                held = self._hold(job, hearing, known, stopping)
+            if stopping.is_set():
+                return
+            if hearing.result is not None or attempt == ATTEMPTS:
+                observe(_outcome(piece, hearing, known, held))
+                return
+
+    def _hold(
+        self, job: Path, hearing: Hearing, known: Calibration, stopping: threading.Event
+    ) -> _Held:
+        """Run one probe, limited in whichever way this machine allows."""
+        usable_bytes = self.device.usable_bytes
+        if self._grouping is not None:
+            asked = usable_bytes + known.emulator_bytes + known.probe_bytes
+            asked = asked // _PAGE_BYTES * _PAGE_BYTES
+            with (
+                self._grouping.started(_command(job), asked) as argv,
+                running(argv, stdout=subprocess.PIPE) as probe,
+            ):
+                died = _hear(probe, hearing, stopping)
+            return _Held(died=died, asked_bytes=asked, saw_bytes=None, grouped=True)
+        with (
+            running(_command(job), stdout=subprocess.PIPE) as probe,
+            watcher.watched(
+                probe.pid,
+                limit_bytes=usable_bytes,
+                emulator_bytes=known.emulator_bytes,
+            ) as watch,
+        ):
+            died = _hear(probe, hearing, stopping)
+        return _Held(died=died, asked_bytes=usable_bytes, saw_bytes=watch.saw_bytes, grouped=False)
+
+    def _write(
+        self, folder: Path, work: Sequence[Work], *, describe: bool, measure: Measure | None = None
+    ) -> Path:
+        job = folder / "job"
+        programs = self._programs(job)
+        return write_job(job, work, programs, self._blas, describe=describe, measure=measure)
+
+    def _programs(self, job: Path) -> Programs:
+        assert self._root is not None, "prepare() comes first"  # noqa: S101
+        loader = RootLoader(self._root, "arm64")
+        env = {**loader.python_env(), "OPENBLAS_THREAD_TIMEOUT": "4"}
+        preload = str(job / BLAS_NAME)
+        if self._emulator is None:
+            return Programs(
+                caffe=loader.command("usr/bin/caffe"),
+                python=loader.python(),
+                preload=preload,
+                huge_pages_off=True,
+                env=env,
+            )
+        prefix = [self._emulator, "-L", str(self._root)]
+        return Programs(
+            caffe=[*prefix, str(self._root / "usr/bin/caffe")],
+            python=[*prefix, str(self._root / "usr/bin/python3.9")],
+            preload=preload,
+            huge_pages_off=True,
+            env_option="-E",
+            env={
+                **env,
+                **emulation.environment(self.device.qemu_cpu),
+                # Absolute links in the root lead out of it.
+                "LD_LIBRARY_PATH": loader.library_path,
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """How a probe was limited, and how it died if it did. Sizes in bytes."""
+
+    died: str | None
+    asked_bytes: int
+    saw_bytes: int | None
+    grouped: bool
+
+
+def _find_emulator() -> str:
+    for name in EMULATORS:
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    raise EnvironmentFault(
+        "target sysroot needs QEMU's user-mode emulator, and there is no qemu-aarch64",
+        hint="sudo apt-get install qemu-user",
+    )
+
+
+def _command(job: Path) -> list[str]:
+    return contained([sys.executable, "-I", str(job.parent / PROBE), str(job)])
+
+
+def _hear(
+    probe: subprocess.Popen[bytes], hearing: Hearing, stopping: threading.Event
+) -> str | None:
+    """Hear one probe out; how it died, None if it did not."""
+    assert probe.stdout is not None  # noqa: S101
+    for chunk in _chunks(probe.stdout):
+        if chunk is None:
+            return f"the probe said nothing for {SILENCE_DEADLINE_S:.0f} s"
+        hearing.feed(chunk)
+        if hearing.ended or stopping.is_set():
+            return None
+    return f"the probe ended early (status {probe.wait()}): {hearing.frames.last_words()}"
+
+
+def _chunks(pipe: IO[bytes]) -> Iterator[bytes | None]:
+    """What comes, empty chunks while nothing does, and None once that has lasted too long."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        heard = time.monotonic()
+        while True:
+            if selector.select(timeout=0.5):
+                chunk = os.read(pipe.fileno(), 65536)
+                if not chunk:
+                    return
+                heard = time.monotonic()
+                yield chunk
+            else:
+                yield None if time.monotonic() - heard > SILENCE_DEADLINE_S else b""
+
+
+def _outcome(piece: Work, hearing: Hearing, known: Calibration, held: _Held) -> Outcome:
+    machine, result = hearing.machine or {}, hearing.result
+    found = in_force(machine)
+    return Outcome(
+        work=piece,
+        machine={**machine, **known.caffe} if machine else None,
+        result=known.completed(result) if result is not None else None,
+        died=None if result is not None else held.died or "the probe ended without a result",
+        confinement=Confinement(
+            enforced_by="cgroup" if held.grouped else "watcher",
+            memory_asked_bytes=held.asked_bytes,
+            memory_bytes=found.memory_bytes if held.grouped else None,
+            swap_bytes=found.swap_bytes if held.grouped else None,
+            cores=machine.get("cores_usable"),
+            emulator_bytes=known.emulator_bytes if held.grouped else 0,
+            emulator_error_bytes=known.emulator_error_bytes,
+            probe_bytes=known.probe_bytes if held.grouped else 0,
+            calibrated=known.measured,
+            watcher_saw_bytes=held.saw_bytes,
+        ),
+    )

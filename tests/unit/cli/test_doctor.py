@@ -1,0 +1,115 @@
+"""`pibench doctor` as a program: JSON that parses, time that is bounded, and --fix."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pibench import diagnosis
+from pibench.diagnosis import emulation
+from pibench.targets import binfmt
+
+PIBENCH = (sys.executable, "-m", "pibench")
+
+
+def doctor(*arguments: str, **environment: str) -> tuple[dict[str, Any], str]:
+    """The diagnosis and what was said on standard error."""
+    done = subprocess.run(
+        [*PIBENCH, "doctor", "--json", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+    return json.loads(done.stdout), done.stderr
+
+
+def named(found: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [finding for finding in found["findings"] if finding["name"] == name]
+
+
+def test_no_engine_means_no_container(tmp_path: Path) -> None:
+    found, _ = doctor(DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    (engine,) = named(found, "docker engine")
+    assert engine["state"] == "missing"
+    assert engine["fix"] == "correct or unset DOCKER_HOST"
+    assert "container" not in found["targets"]
+
+
+def test_an_engine_that_hangs_does_not_hang_the_doctor(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "hung.sock"))
+        server.listen()
+        before = time.monotonic()
+        found, _ = doctor(DOCKER_HOST=f"unix://{tmp_path}/hung.sock")
+        # Two seconds on a machine with nothing else to do.
+        assert time.monotonic() - before < 10.0
+    (engine,) = named(found, "docker engine")
+    assert engine["found"].endswith("does not answer")
+
+
+def test_mending_takes_root() -> None:
+    user: list[str] = []
+    if os.geteuid() == 0:
+        user = [str(shutil.which("setpriv")), "--reuid", "65534", "--clear-groups"]
+        if subprocess.run([*user, *PIBENCH, "--version"], check=False).returncode:
+            pytest.skip("another user may not read this checkout")
+    done = subprocess.run(
+        [*user, *PIBENCH, "doctor", "--fix"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 3
+    assert line.startswith("pibench: registering QEMU with the kernel takes root; sudo ")
+    assert line.endswith(" -m pibench doctor --fix")
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+def test_mending_what_is_well_keeps_the_output_one_of_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pibench.cli.doctor import run_doctor
+
+    monkeypatch.setattr(binfmt, "emulation_needed", lambda: False)
+    run_doctor(as_json=True, fix=True)
+    said = capsys.readouterr()
+    assert said.err == "pibench: nothing to mend\n"
+    assert named(json.loads(said.out), "binfmt")[0]["state"] == "ok"
+
+
+def test_each_problem_of_the_registration_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = tuple(binfmt.Problem(text=text, fix="mend it") for text in ("one", "two"))
+    monkeypatch.setattr(binfmt, "emulation_needed", lambda: True)
+    monkeypatch.setattr(binfmt, "check", lambda: binfmt.Registration(problems=problems))
+    diagnosed = diagnosis.diagnose()
+    found = [finding for finding in diagnosed.findings if finding.name == "binfmt"]
+    assert [(finding.state, finding.found) for finding in found] == [
+        ("missing", "one"),
+        ("missing", "two"),
+    ]
+    assert "container" not in diagnosed.targets
+
+
+def test_either_emulator_serves_a_sysroot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert emulation.user_emulator().fix == "sudo apt-get install qemu-user"
+    assert "sysroot" not in diagnosis.diagnose().targets
+    static = tmp_path / "qemu-aarch64-static"
+    static.touch(mode=0o755)
+    assert emulation.user_emulator().found == str(static)
+    (tmp_path / "qemu-aarch64").touch(mode=0o755)
+    assert emulation.user_emulator().found == str(tmp_path / "qemu-aarch64")
