@@ -108,14 +108,15 @@ class Process:
             self.heap.pass_through(blas.job_table_bytes, blas.job_table_touched_bytes)
 
     def end(self, exit_bytes: int) -> None:
-        """The network is freed, then `exit_bytes` more are touched as the program ends."""
+        """The network is freed, then `exit_bytes` are touched as the program ends.
+
+        What malloc may keep of the freed heap is left out: it comes and goes with its
+        thresholds, by up to 1 MiB.
+        """
         for memory in self.memories:
-            if memory.died is None:
-                self.free(memory)
-        self.heap.peak_bytes = self.heap.resident_bytes
+            memory.died = len(self.steps) - 1 if memory.died is None else memory.died
         self.adopt(Memory(exit_bytes, "", "program's end"), Block(-1, exit_bytes, exit_bytes))
-        self.heap.resident_bytes += exit_bytes
-        self.heap.peak_bytes += exit_bytes
+        self.heap.resident_bytes = self.heap.peak_bytes = exit_bytes
         self.end_step("exit", "")
 
     def end_step(self, phase: str, layer: str) -> None:
