@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibench.plan.environment import Environment, of_device
+from pibench.plan.environment import Architecture, Environment, of_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,15 +33,20 @@ class Comparison:
 
 
 def environment_of(record: Record, device: Device) -> Environment:
-    """Where a record was made, in the plan's terms."""
+    """Where a record was made, in the plan's terms.
+
+    Emulated targets have the device's cores, whatever the host they name is made of.
+    """
     guest = record.environment.guest
     board = of_device(device)
     threads = record.limits.in_force.threads or guest.blas_threads or board.threads
-    if guest.architecture == "x86_64":
-        core = (guest.blas_core_type or "").lower()
-        return Environment(architecture="amd64", core=core, threads=threads)
     core = (guest.blas_core_type or board.core).lower()
-    return Environment(architecture="arm64", core=core, threads=threads)
+    if record.target == "twin":
+        return Environment(architecture="amd64", core=core, threads=threads)
+    if record.target in ("native", "ssh"):
+        architecture: Architecture = "amd64" if guest.architecture == "x86_64" else "arm64"
+        return Environment(architecture=architecture, core=core, threads=threads)
+    return Environment(architecture="arm64", core=board.core, threads=threads)
 
 
 def compare(record: Record, planned: Plan) -> Comparison:

@@ -20,7 +20,7 @@ from pibench.crosscheck import planned as comparing
 from pibench.devices import load as device
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
-from pibench.records.schema import Evidence, Record
+from pibench.records.schema import Evidence, GuestEnvironment, Record
 from tests.wild.networks import WILD
 
 PI = device("rpi3b")
@@ -165,6 +165,31 @@ def test_a_killed_run_has_nothing_to_compare_with(make_record: Callable[..., Rec
     assert f"| AlexNet | {mib} | {mib} | +0.00 |" in comparing.markdown([whole, cut])
 
 
-def test_a_run_on_the_twin_is_planned_with_its_cores(make_record: Callable[..., Record]) -> None:
+@pytest.mark.parametrize(
+    ("target", "machine", "architecture", "core"),
+    [
+        ("twin", None, "amd64", "haswell"),
+        ("vm", "virt", "arm64", "cortexa53"),
+        ("native", None, "amd64", "haswell"),
+    ],
+)
+def test_a_run_is_planned_for_where_it_was_made(
+    make_record: Callable[..., Record],
+    target: str,
+    machine: str | None,
+    architecture: str,
+    core: str,
+) -> None:
     record = make_record()
-    assert comparing.environment_of(record, PI).architecture == "arm64"
+    guest = GuestEnvironment(architecture="x86_64", blas_core_type="Haswell", blas_threads=2)
+    found = comparing.environment_of(
+        record.model_copy(
+            update={
+                "target": target,
+                "machine": machine,
+                "environment": record.environment.model_copy(update={"guest": guest}),
+            }
+        ),
+        PI,
+    )
+    assert (found.architecture, found.core, found.threads) == (architecture, core, 2)
