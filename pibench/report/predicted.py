@@ -12,6 +12,7 @@ from pibench.report.plain import visible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.crosscheck.claims import Claim
     from pibench.latency.calibration import Calibration
     from pibench.latency.model import Prediction
     from pibench.latency.validation import Row, Validation
@@ -58,6 +59,29 @@ def footnotes(predictions: Sequence[Prediction], calibration: Calibration) -> li
     if not all(one.fits for one in predictions):
         lines.append("does not fit: the time is for a board of the same speed with more memory")
     return lines
+
+
+def latency_table(claims: Sequence[Claim]) -> Table:
+    """The paper's latency column beside ours, in ms; what only a fit tells has no error."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("Network", overflow="fold", min_width=14)
+    for heading in ("Latency ms\npaper", "\nours", "\nlow", "\nhigh", "Err\n%"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Ours is", no_wrap=True)
+    for claim in claims:
+        if claim.column == "latency_ms" and isinstance(claim.ours, float):
+            table.add_row(
+                str(claim.row),
+                visible(claim.paper_network),
+                f"{claim.paper:g}",
+                f"{claim.ours:.0f}",
+                NOTHING if claim.low is None else f"{claim.low:.0f}",
+                NOTHING if claim.high is None else f"{claim.high:.0f}",
+                NOTHING if claim.error_pct is None else f"{claim.error_pct:+.1f}",
+                claim.provenance.kind,
+            )
+    return table
 
 
 def layer_table(prediction: Prediction) -> Table:

@@ -14,6 +14,7 @@ from pibench.latency import calibration as calibrations
 from pibench.latency import fit, pressure, validation
 from pibench.latency.calibration import Observation, Pressure, Rates
 from pibench.latency.model import layer_ms, predict
+from pibench.latency.unseen import predict_unseen
 from pibench.latency.work import LayerWork
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ def test_unseen_networks_are_predicted_within_the_published_error(
     assert validated.rank_correlation >= 0.98
     assert validated.within_10_pct == 100
     assert validated.macs_alone_mape_pct > 5 * validated.mape_pct
+
+
+def test_unseen_predictions_are_those_of_the_validation(
+    validated: validation.Validation,
+) -> None:
+    found = predict_unseen([networks.load(row.network) for row in validated.rows], SHIPPED)
+    assert [one.latency_ms for one in found] == pytest.approx(
+        [row.predicted_ms for row in validated.rows]
+    )
 
 
 def test_the_edge_of_memory_is_found_by_the_plan_alone(validated: validation.Validation) -> None:
