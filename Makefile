@@ -5,7 +5,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: help setup system-packages engine lint test unit reproduce benchmark planned-against-measured wheel clean
+.PHONY: help setup system-packages engine lint test unit reproduce benchmark \
+	planned-against-measured wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli import image, networks
+from pibench.cli import image, latency, networks
 from pibench.errors import EnvironmentFault, InterruptedByUserError
 
 
@@ -260,6 +260,10 @@ def plan(
     else:
         code = plan_networks(specs, wishes)
     raise typer.Exit(code)
+
+
+app.command()(latency.predict)
+app.command()(latency.calibrate)
 
 
 @app.command()
