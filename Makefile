@@ -5,7 +5,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: help setup system-packages engine lint test unit reproduce benchmark wheel clean
+.PHONY: help setup system-packages engine lint test unit reproduce benchmark \
+	planned-against-measured wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -41,6 +42,9 @@ reproduce: setup ## The paper's 26 networks in the emulated board, beside the pa
 benchmark: setup engine ## Memory-only against real compute, and pibench run against docker run
 	$(BIN)/python benchmarks/memory_only_speed.py
 	$(BIN)/python benchmarks/container_overhead.py
+
+planned-against-measured: setup ## Run the paper's networks, plan them, and write the table into docs/
+	$(BIN)/python scripts/planned_against_measured.py $(OUT)/planned > docs/planned-against-measured.md
 
 wheel: $(BIN)/.installed ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli import image, networks
+from pibench.cli import image, latency, networks
 from pibench.errors import EnvironmentFault, InterruptedByUserError
 
 
@@ -189,6 +189,81 @@ def run(
             as_json=as_json,
         )
     )
+
+
+@app.command()
+def plan(
+    specs: Annotated[
+        list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
+    ],
+    device: Annotated[str, typer.Option(help="The device to judge for.")] = "rpi3b",
+    protocol: Annotated[
+        ProtocolName,
+        typer.Option(help="caffe-time: the paper's, forward and backward. inference: forward."),
+    ] = ProtocolName.CAFFE_TIME,
+    batch: Annotated[int | None, typer.Option(help="Images per pass.", show_default=False)] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--input", metavar="HxW", help="Another image size.", show_default=False),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
+    ] = False,
+    max_batch: Annotated[
+        bool, typer.Option("--max-batch", help="Search the largest batch that fits.")
+    ] = False,
+    max_input: Annotated[
+        bool, typer.Option("--max-input", help="Search the largest image that fits.")
+    ] = False,
+    what_if: Annotated[
+        bool, typer.Option("--what-if", help="What changes would save; one network always says.")
+    ] = False,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="With --json: what is resident at every step.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write memory over layers to this SVG file.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run the networks too, and compare.")
+    ] = False,
+    target: Annotated[TargetName, typer.Option(help="Where --check runs.")] = TargetName.TWIN,
+    require_fit: Annotated[
+        bool, typer.Option("--require-fit", help="Exit with 1 unless every network fits.")
+    ] = False,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Plan the peak memory of networks from their prototxt; nothing is run.
+
+    Example: pibench plan my/deploy.prototxt --protocol inference --max-batch
+    """
+    from pibench.cli.planning import Wishes, check_plans, plan_networks
+
+    wishes = Wishes(
+        device=device,
+        protocol=protocol.value,
+        batch=batch,
+        size=size,
+        repair=repair,
+        max_batch=max_batch,
+        max_input=max_input,
+        timeline=timeline,
+        what_if=what_if,
+        plot=plot,
+        as_json=as_json,
+        require_fit=require_fit,
+    )
+    if check:
+        code = check_plans(specs, wishes, target=target.value, jobs=jobs, quiet=quiet)
+    else:
+        code = plan_networks(specs, wishes)
+    raise typer.Exit(code)
+
+
+app.command()(latency.predict)
+app.command()(latency.calibrate)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pibench import devices, networks
+from pibench.cli.predicting import predicted_times
 from pibench.cli.progress import Progress
 from pibench.cli.streams import reader_may_leave
 from pibench.crosscheck.claims import check_claims, exit_code
@@ -150,7 +151,9 @@ def reproduce_paper(only: str | None, options: Options, out: Path) -> ExitCode:
     finally:
         # What there is, is worth its files, also after an error half way.
         wanted = [network.name for network in loaded]
-        claims = check_claims(made, networks=wanted if only else None)
+        claims = check_claims(
+            made, networks=wanted if only else None, predicted=predicted_times(loaded)
+        )
         if made:
             write_claims_json(claims, folder)
             write_claims_csv(claims, folder)

@@ -17,7 +17,7 @@ from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.schema import ON_THE_METAL, Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pibench.records.schema import Record
 
@@ -30,11 +30,27 @@ BOARD_ARCHITECTURES: Final = ("aarch64", "armv7l")
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictedTime:
+    """The board's time of a network as predicted, with its 90 % interval, in ms.
+
+    `reason` says what it rests on. One that is not `independent` of the printed time is shown,
+    but proves nothing.
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    reason: str
+    independent: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One printed cell. `paper` and `ours` are in `unit`; verdicts have none.
 
     `agrees` is None where nothing can be compared, and `provenance` says why;
-    `error_pct` is ours less the paper's, in percent of the paper's.
+    `error_pct` is ours less the paper's, in percent of the paper's. `low` and `high` are the
+    interval of a figure that was predicted.
     """
 
     key: str
@@ -50,6 +66,8 @@ class Claim:
     explanation: str | None
     provenance: Provenance
     record_id: str | None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +98,13 @@ def check_claims(
     paper: Paper | None = None,
     *,
     networks: Collection[str] | None = None,
+    predicted: Mapping[str, PredictedTime] | None = None,
 ) -> list[Claim]:
     """A claim per printed cell, in the paper's order; `networks` limits them to those asked for.
 
     Only records of the paper's protocol, device and batch size count, and of
     each network the one that stands closest to the board, the latest of these.
+    `predicted` has times by our networks' names; one that a board measured goes before it.
     Raises InvalidInputError for a network that the paper does not have.
     """
     paper = paper or load_paper()
@@ -94,7 +114,7 @@ def check_claims(
     for entry in entries:
         record = _closest(entry, usable)
         claims += [
-            _claim(entry, column, paper, record)
+            _claim(entry, column, paper, record, (predicted or {}).get(entry.our_network))
             for column in COLUMNS
             if column == "verdict" or column in entry.figures
         ]
@@ -174,15 +194,26 @@ def _is_board(record: Record) -> bool:
     return record.target in ON_THE_METAL and architecture in BOARD_ARCHITECTURES
 
 
-def _claim(entry: PaperEntry, column: Column, paper: Paper, record: Record | None) -> Claim:
+def _claim(
+    entry: PaperEntry,
+    column: Column,
+    paper: Paper,
+    record: Record | None,
+    predicted: PredictedTime | None,
+) -> Claim:
     printed: str | float
     if column == "verdict":
         printed = "fit" if entry.ran else "no-fit"
     else:
         printed = entry.figures[column].value
     ours, provenance = _ours(column, record)
+    low = high = None
+    if column == "latency_ms" and ours is None and predicted is not None:
+        ours, low, high = predicted.latency_ms, predicted.low_ms, predicted.high_ms
+        provenance = Provenance(kind="predicted", reason=predicted.reason)
     agrees, error_pct = None, None
-    if isinstance(ours, float) and isinstance(printed, float):
+    circular = provenance.kind == "predicted" and predicted and not predicted.independent
+    if isinstance(ours, float) and isinstance(printed, float) and not circular:
         agrees, error_pct = _compare(ours, entry.figures[column], paper.columns[column].tolerance)
     elif ours in ("fit", "no-fit"):
         agrees = ours == printed
@@ -200,6 +231,8 @@ def _claim(entry: PaperEntry, column: Column, paper: Paper, record: Record | Non
         explanation=paper.explanations.get((entry.key, column)),
         provenance=provenance,
         record_id=record.record_id if record else None,
+        low=low,
+        high=high,
     )
 
 

@@ -18,7 +18,7 @@ from pibench.errors import EnvironmentFault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LEDGER_VERSION: Final = "1.0"
+LEDGER_VERSION: Final = "1.1"
 
 
 def write_claims_json(

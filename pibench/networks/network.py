@@ -15,6 +15,7 @@ from pibench.networks import repair as mending
 
 if TYPE_CHECKING:
     from pibench.networks import caffe_pb2 as caffe
+    from pibench.networks.shapes import Shapes
 
 MAX_BATCH = 65536
 LONGEST_NAME = 200
@@ -59,7 +60,7 @@ class Network:
         return hashlib.sha256(self.prototxt.encode()).hexdigest()
 
     @cached_property
-    def shapes(self) -> shapes.Shapes:
+    def shapes(self) -> Shapes:
         """Shapes of all blobs and parameters in the test phase."""
         return shapes.infer(self.net, path=self._place)
 
@@ -68,13 +69,19 @@ class Network:
         """What errors call it."""
         return self.source if self.entry is None else self.name
 
-    def check_training_phase(self) -> None:
-        """Make sure that `caffe time` can run it, which sets up the training phase.
+    @cached_property
+    def training_shapes(self) -> Shapes:
+        """Shapes of all blobs and parameters in the training phase, which `caffe time` sets up.
 
         Raises InvalidInputError as `load` does for the test phase.
         """
         if any(layer.include or layer.exclude for layer in self.net.layer):
-            shapes.infer(self.net, path=self._place, phase="TRAIN")
+            return shapes.infer(self.net, path=self._place, phase="TRAIN")
+        return self.shapes
+
+    def check_training_phase(self) -> None:
+        """Make sure that `caffe time` can run it. Raises InvalidInputError."""
+        _ = self.training_shapes
 
     @property
     def parameter_count(self) -> int:

@@ -228,7 +228,8 @@ def _single_batch(net: caffe.NetParameter) -> list[str]:
     return [f"set the batch to 1, from {before}"]
 
 
-def _input_shapes(net: caffe.NetParameter) -> list[caffe.BlobShape]:
+def input_shapes(net: caffe.NetParameter) -> list[caffe.BlobShape]:
+    """The shapes that inputs declare, to be changed in place; legacy `input_dim` has none."""
     shapes = list(net.input_shape)
     for layer in net.layer:
         if layer.type == "Input":
@@ -238,7 +239,7 @@ def _input_shapes(net: caffe.NetParameter) -> list[caffe.BlobShape]:
 
 def batch_size(net: caffe.NetParameter) -> int | None:
     """The first dimension of the first input, or None when no input says."""
-    shapes = [shape for shape in _input_shapes(net) if shape.dim]
+    shapes = [shape for shape in input_shapes(net) if shape.dim]
     if shapes:
         return shapes[0].dim[0]
     return net.input_dim[0] if net.input_dim else None
@@ -246,7 +247,7 @@ def batch_size(net: caffe.NetParameter) -> int | None:
 
 def set_batch(net: caffe.NetParameter, batch: int) -> None:
     """Give every input of `net` the batch size `batch`, in place."""
-    for shape in _input_shapes(net):
+    for shape in input_shapes(net):
         if shape.dim:
             shape.dim[0] = batch
     for index in range(0, len(net.input_dim), topology.INPUT_DIMS):

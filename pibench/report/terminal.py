@@ -17,6 +17,7 @@ from rich.text import Text
 from pibench import devices
 from pibench.crosscheck.claims import Claim, summary
 from pibench.report.plain import visible
+from pibench.report.predicted import latency_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,6 +58,8 @@ def print_reproduction(
     by_id = {record.record_id: record for record in records}
     used = [by_id[claim.record_id] for claim in claims if claim.record_id in by_id]
     to.print(reproduction_table(claims, by_id, wide=to.width >= WIDE))
+    if any(claim.column == "latency_ms" and claim.ours is not None for claim in claims):
+        to.print(latency_table(claims))
     for line in [*totals(claims), "", *how_it_ran(used)]:
         to.print(printable(line))
     _print_notes(claims, to)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from pibench.networks import topology
@@ -59,12 +59,16 @@ def check_in_place(layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]
             raise Refused(f"works in place on '{top}', but changes its shape", _RENAME)
 
 
-def overwriter(layers: Sequence[Layer]) -> tuple[Layer, Refused] | None:
+def overwriter(
+    layers: Sequence[Layer],
+    counts: Mapping[topology.Source, int],
+    sources: Sequence[Sequence[topology.Source]],
+) -> tuple[Layer, Refused] | None:
     """The first layer that writes over a blob which is read elsewhere too, and its fault.
 
     Caffe gives every reader a copy then, and takes the writing for a second source.
+    `counts` and `sources` are what `topology.readers` finds.
     """
-    counts, sources = topology.readers(layers)
     for layer, read in zip(layers, sources, strict=True):
         for top, bottom, source in zip(layer.top, layer.bottom, read, strict=False):
             if top == bottom and counts[source] > 1:

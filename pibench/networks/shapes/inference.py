@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -38,10 +38,16 @@ class Shapes:
     """Output shapes of each of `layers`."""
     blobs: Mapping[str, Shape]
     """Shape of every blob by name."""
+    weights: tuple[tuple[Shape, ...], ...]
+    """Parameter shapes of each of `layers`."""
     params: Mapping[str, tuple[Shape, ...]]
     """Shapes of the parameters of each layer that has any, by layer name."""
     parameter_count: int
     """Elements of all parameters; one shared under a name counts once."""
+    readers: Mapping[topology.Source, int]
+    """How often each blob is read (see `topology.readers`)."""
+    sources: Sequence[Sequence[topology.Source]]
+    """Which blob each bottom of each of `layers` is."""
 
 
 def infer(
@@ -59,15 +65,19 @@ def infer(
         raise InvalidInputError.at(
             str(path), None, f"no layer runs in phase {phase}", hint="check the include rules"
         )
-    if overwriter := conventions.overwriter(walk.layers):
+    counts, sources = topology.readers(walk.layers)
+    if overwriter := conventions.overwriter(walk.layers, counts, sources):
         raise walk.error(*overwriter)
     return Shapes(
         layers=tuple(walk.layers),
         bottoms=tuple(walk.bottoms),
         tops=tuple(walk.tops),
         blobs=MappingProxyType(walk.blobs),
+        weights=tuple(walk.weights),
         params=MappingProxyType(walk.params),
         parameter_count=walk.parameter_count,
+        readers=counts,
+        sources=sources,
     )
 
 
@@ -79,6 +89,7 @@ class _Walk:
         self.layers: list[Layer] = []
         self.bottoms: list[tuple[Shape, ...]] = []
         self.tops: list[tuple[Shape, ...]] = []
+        self.weights: list[tuple[Shape, ...]] = []
         self.blobs: dict[str, Shape] = {}
         self.params: dict[str, tuple[Shape, ...]] = {}
         self.shared: set[str] = set()
@@ -93,6 +104,7 @@ class _Walk:
         self.layers.append(layer)
         self.bottoms.append(tuple(bottoms))
         self.tops.append(tuple(tops))
+        self.weights.append(tuple(params))
         self.blobs.update(zip(layer.top, tops, strict=True))
         if params:
             self.params[layer.name] = tuple(params)

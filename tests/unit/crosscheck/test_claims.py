@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pibench.crosscheck.claims import Claim, check_claims, exit_code, summary
+from pibench.crosscheck.claims import Claim, PredictedTime, check_claims, exit_code, summary
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.paper import Figure, load_paper
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
@@ -259,3 +259,37 @@ def test_a_ledger_that_cannot_be_written_leaves_the_old_one(
         write_claims_json(claims[:1], tmp_path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def predicted(latency_ms: float, *, independent: bool = True) -> PredictedTime:
+    return PredictedTime(
+        latency_ms=latency_ms,
+        low_ms=0.9 * latency_ms,
+        high_ms=1.1 * latency_ms,
+        reason="counted work",
+        independent=independent,
+    )
+
+
+def test_a_predicted_time_is_compared_and_keeps_its_interval(paper_run: list[Record]) -> None:
+    claims = check_claims(paper_run, predicted={"AlexNet": predicted(1713 * 1.05)})
+    claim = cell(claims, "alexnet", "latency_ms")
+    assert claim.agrees is True
+    assert claim.error_pct == pytest.approx(5)
+    assert (claim.low, claim.high) == pytest.approx((1618.8, 1978.5), abs=0.1)
+    assert claim.provenance == Provenance(kind="predicted", reason="counted work")
+    assert summary(claims).latency_compared == 1
+
+
+def test_a_time_that_the_fit_has_seen_proves_nothing(paper_run: list[Record]) -> None:
+    seen = {"ResNet-101": predicted(16145.0, independent=False)}
+    claims = check_claims(paper_run, predicted=seen)
+    claim = cell(claims, "resnet-101", "latency_ms")
+    assert claim.ours == 16145.0
+    assert (claim.agrees, claim.error_pct) == (None, None)
+    assert summary(claims).latency_compared == 0
+
+
+def test_a_prediction_needs_no_record() -> None:
+    claims = check_claims([], predicted={"NIN": predicted(1485.0)})
+    assert cell(claims, "nin", "latency_ms").agrees is True

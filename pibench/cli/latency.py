@@ -1,0 +1,80 @@
+"""The commands about time: `predict`, `calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pibench.errors import InvalidInputError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def predict(
+    specs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.", show_default=False
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="The device to predict for.")] = "rpi3b",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Rates that `calibrate` wrote. Default: those of the paper's board.",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per pass.", show_default=False)] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
+    ] = False,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Each layer's time too.")] = False,
+    validate: Annotated[
+        bool,
+        typer.Option("--validate", help="Each known network, predicted by the others alone."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the time of a forward pass on the board; nothing is run.
+
+    Example: pibench predict MobileNet my/deploy.prototxt --per-layer
+    """
+    from pibench.cli.predicting import Wishes, predict_networks, validate_calibration
+
+    wishes = Wishes(
+        device=device,
+        calibration=calibration,
+        batch=batch,
+        repair=repair,
+        per_layer=per_layer,
+        as_json=as_json,
+    )
+    if not validate:
+        predict_networks(specs or [], wishes)
+    elif specs:
+        raise InvalidInputError(
+            f"--validate takes no networks, and {len(specs)} were given",
+            hint="it leaves out each network of the calibration in turn",
+        )
+    else:
+        validate_calibration(wishes)
+
+
+def calibrate(
+    records: Annotated[
+        Path, typer.Option("--from", metavar="RECORDS", help="Records that the board made.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file of rates to write.")] = Path(
+        "latency-calibration.json"
+    ),
+) -> None:
+    """Fit the rates of predictions anew on what a board measured of itself.
+
+    Example: pibench calibrate --from out/records.jsonl --out my-pi.json
+    """
+    from pibench.cli.predicting import calibrate_from
+
+    calibrate_from(records, out)

@@ -1,0 +1,202 @@
+"""`pibench plan`: networks are loaded, planned, and printed; `--check` runs them too."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pibench import devices, networks
+from pibench.cli.streams import reader_may_leave
+from pibench.errors import ExitCode, InvalidInputError
+from pibench.networks import input_size
+from pibench.plan import answers
+from pibench.plan.environment import of_device
+from pibench.plan.planner import Plan, plan
+from pibench.plan.verdict import judge
+from pibench.report.plain import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.crosscheck.planned import Comparison
+    from pibench.devices import Device
+    from pibench.networks.network import Network
+    from pibench.records.schema import Protocol, Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """The options of `pibench plan` as the command line gives them."""
+
+    device: str = "rpi3b"
+    protocol: str = "caffe-time"
+    batch: int | None = None
+    size: str | None = None
+    repair: bool = False
+    max_batch: bool = False
+    max_input: bool = False
+    timeline: bool = False
+    what_if: bool = False
+    plot: Path | None = None
+    as_json: bool = False
+    require_fit: bool = False
+
+
+def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
+    """Plan all networks; exit code 1 if one has to fit and does not."""
+    # Blobs and steps by the ten thousand, none in a cycle: collecting them is a third of the time.
+    gc.set_threshold(1_000_000)
+    device = devices.load(wishes.device)
+    loaded = _load(specs, wishes)
+    _check_plot(loaded, wishes)
+    protocol = cast("Protocol", wishes.protocol)
+    environment = of_device(device)
+    plans = [plan(network, protocol=protocol, environment=environment) for network in loaded]
+    # One network alone gets the whole answer.
+    alone = len(plans) == 1 and not wishes.as_json
+    wishes = replace(wishes, what_if=wishes.what_if or alone)
+    said = [_answer(planned, device, wishes) for planned in plans]
+    if wishes.plot is not None:
+        _write_plot(wishes.plot, plans[0], device)
+    with reader_may_leave():
+        if wishes.as_json:
+            print(json.dumps(said, indent=2))
+        else:
+            _print(said, plans, in_full=alone)
+    verdicts = {answer["verdict"] for answer in said}
+    return ExitCode.DISAGREEMENT if wishes.require_fit and verdicts != {"fit"} else ExitCode.OK
+
+
+def check_plans(
+    specs: Sequence[str], wishes: Wishes, *, target: str, jobs: int | None, quiet: bool
+) -> ExitCode:
+    """Run the networks too, and print what was planned beside what was measured.
+
+    Networks that are killed on the target have nothing to compare with. Raises
+    EnvironmentFault where the target cannot run.
+    """
+    from pibench.crosscheck import planned as comparing
+
+    device = devices.load(wishes.device)
+    loaded = _load(specs, wishes)
+    records = _run(loaded, wishes, target=target, jobs=jobs, quiet=quiet)
+    rows = []
+    for network, record in zip(loaded, records, strict=True):
+        environment = comparing.environment_of(record, device)
+        planned = plan(network, protocol=record.protocol, environment=environment)
+        rows.append(comparing.compare(record, planned))
+    with reader_may_leave():
+        _print_comparison(rows, as_json=wishes.as_json)
+    return ExitCode.OK if any(row.error is not None for row in rows) else ExitCode.INCONCLUSIVE
+
+
+def _load(specs: Sequence[str], wishes: Wishes) -> list[Network]:
+    loaded = [networks.load(spec, batch=wishes.batch, repair=wishes.repair) for spec in specs]
+    for network in loaded:
+        for sentence in network.repairs:
+            _say(f"{network.source}: repaired: {sentence}")
+    if wishes.size is not None:
+        height, width = input_size.parse(wishes.size)
+        loaded = [input_size.with_image_size(network, height, width) for network in loaded]
+    if wishes.protocol == "caffe-time":
+        for network in loaded:
+            network.check_training_phase()
+    return loaded
+
+
+def _answer(planned: Plan, device: Device, wishes: Wishes) -> dict[str, Any]:
+    answer = answers.summary(planned, device, judge(planned, device))
+    if wishes.timeline:
+        answer["timeline"] = answers.timeline(planned)
+    if wishes.what_if:
+        answer["changes"] = answers.changes(planned)
+    if wishes.max_batch:
+        answer["max_batch"] = answers.largest_batch(planned, device)
+    if wishes.max_input:
+        answer["max_input"] = list(answers.largest_image(planned, device))
+    return answer
+
+
+def _print(said: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bool) -> None:
+    from pibench.report.planned import plan_table, print_details
+    from pibench.report.terminal import console
+
+    out = console()
+    out.print(plan_table(said))
+    for answer, planned in zip(said, plans, strict=True):
+        if in_full or {"changes", "max_batch", "max_input"} & answer.keys():
+            print_details(answer, planned.steps, out)
+
+
+def _print_comparison(rows: Sequence[Comparison], *, as_json: bool) -> None:
+    from pibench.crosscheck import planned as comparing
+
+    if as_json:
+        print(json.dumps([vars(row) for row in rows], indent=2))
+        return
+    from pibench.report.planned import comparison_table
+    from pibench.report.terminal import console
+
+    out = console()
+    out.print(comparison_table(rows))
+    out.print(comparing.summary(rows))
+
+
+def _check_plot(loaded: Sequence[Network], wishes: Wishes) -> None:
+    if wishes.plot is None:
+        return
+    if len(loaded) != 1:
+        raise InvalidInputError(
+            f"--plot {wishes.plot} shows one network, and {len(loaded)} were given",
+            hint="plan them one at a time",
+        )
+    if wishes.plot.suffix.lower() != ".svg":
+        raise InvalidInputError(
+            f"--plot {wishes.plot}: pictures are written as SVG", hint="end the name in .svg"
+        )
+
+
+def _write_plot(path: Path, planned: Plan, device: Device) -> None:
+    from pibench.report.memory_plot import svg
+
+    title = f"{planned.network.name}, {planned.protocol}, batch {planned.network.batch}"
+    text = svg(title, planned.steps, usable_bytes=device.usable_bytes)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError.at(
+            path, None, f"cannot be written ({error.strerror})", hint="name another file"
+        ) from None
+
+
+def _run(
+    loaded: Sequence[Network], wishes: Wishes, *, target: str, jobs: int | None, quiet: bool
+) -> list[Record]:
+    from pibench.cli.progress import Progress
+    from pibench.cli.running import Options, chosen, make_target
+    from pibench.images.build import Builder
+    from pibench.sweep.run import Sweep
+
+    options = chosen(
+        Options(
+            device=wishes.device, target=target, protocol=wishes.protocol, jobs=jobs, quiet=quiet
+        )
+    )
+    request = options.request()
+    with Progress(len(loaded), quiet=quiet) as progress:
+        builder = Builder(progress.step)
+        sweep = Sweep(
+            target=make_target(options, request.device, builder),
+            request=request,
+            finished=progress.finished,
+            watched=progress.watched,
+        )
+        return sweep.run(loaded)
+
+
+def _say(line: str) -> None:
+    print(f"pibench: {one_line(line)}", file=sys.stderr)

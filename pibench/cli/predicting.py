@@ -1,0 +1,174 @@
+"""`pibench predict` and `pibench calibrate`: networks are loaded, predicted, and printed."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pibench import devices, networks
+from pibench.cli.streams import reader_may_leave
+from pibench.errors import InvalidInputError
+from pibench.latency import calibration as calibrations
+from pibench.latency.model import Prediction, predict
+from pibench.report.plain import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.crosscheck.claims import PredictedTime
+    from pibench.latency.calibration import Calibration
+    from pibench.networks.network import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """The options of `pibench predict` as the command line gives them."""
+
+    device: str = "rpi3b"
+    calibration: Path | None = None
+    batch: int | None = None
+    repair: bool = False
+    per_layer: bool = False
+    as_json: bool = False
+
+
+def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
+    """Predict all networks. Raises InvalidInputError if there is none, or one is no network."""
+    if not specs:
+        raise InvalidInputError(
+            "no network was given", hint="name some, or see the errors: pibench predict --validate"
+        )
+    # Blobs and steps by the ten thousand, none in a cycle: collecting them is a third of the time.
+    gc.set_threshold(1_000_000)
+    device = devices.load(wishes.device)
+    calibration = _calibration(wishes)
+    loaded = [networks.load(spec, batch=wishes.batch, repair=wishes.repair) for spec in specs]
+    for network in loaded:
+        for sentence in network.repairs:
+            _say(f"{network.source}: repaired: {sentence}")
+    predictions = [predict(network, device, calibration) for network in loaded]
+    with reader_may_leave():
+        if wishes.as_json:
+            answers = [_answer(one, calibration) for one in predictions]
+            print(json.dumps(answers, indent=2))
+        else:
+            _print(predictions, calibration, per_layer=wishes.per_layer)
+
+
+def validate_calibration(wishes: Wishes) -> None:
+    """Print the error of each network that the calibration knows, predicted without it."""
+    from pibench.latency.validation import validate
+
+    calibration = _calibration(wishes)
+    found = validate(calibration)
+    with reader_may_leave():
+        if wishes.as_json:
+            print(json.dumps(asdict(found), indent=2))
+            return
+        from pibench.report.predicted import validation_lines, validation_table
+        from pibench.report.terminal import console, printable
+
+        out = console()
+        out.print(validation_table(found))
+        for line in validation_lines(found, calibration):
+            out.print(printable(line))
+
+
+def calibrate_from(path: Path, out: Path) -> None:
+    """Fit rates on a board's own records and write them."""
+    from pibench.latency.records import calibrate
+    from pibench.records.store import RecordStore
+
+    calibrated, left_out = calibrate(RecordStore(path).read(), path)
+    for sentence in left_out:
+        _say(sentence)
+    calibrations.write(calibrated, out)
+    with reader_may_leave():
+        rates = calibrated.rates
+        print(
+            f"written: {out}: {calibrated.device}, {calibrated.protocol}, "
+            f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
+            f"multiply-accumulate, {rates.access_ns:.3f} ns per element access"
+        )
+
+
+def predicted_times(loaded: Sequence[Network]) -> dict[str, PredictedTime]:
+    """The board's times by name, each predicted from the other networks' printed ones."""
+    from pibench.crosscheck.claims import PredictedTime
+    from pibench.latency.unseen import predict_unseen
+
+    known = calibrations.shipped()
+    edge = {one.network for one in known.observations if one.at_the_edge}
+    return {
+        one.network: PredictedTime(
+            latency_ms=one.latency_ms,
+            low_ms=one.low_ms,
+            high_ms=one.high_ms,
+            reason=f"counted work, rates fitted on {known.source}, "
+            + (
+                "which alone tells what the edge of memory costs"
+                if one.network in edge
+                else "this network left out"
+            ),
+            independent=one.network not in edge,
+        )
+        for one in predict_unseen(loaded, known)
+    }
+
+
+def _calibration(wishes: Wishes) -> Calibration:
+    if wishes.calibration is None:
+        return calibrations.shipped()
+    return calibrations.read(wishes.calibration)
+
+
+def _answer(prediction: Prediction, calibration: Calibration) -> dict[str, Any]:
+    """A prediction as JSON: times in ms, sizes in bytes, and where the rates are from."""
+    return {
+        "network": prediction.network,
+        "device": prediction.device,
+        "protocol": calibration.protocol,
+        "latency_ms": prediction.latency_ms,
+        "low_ms": prediction.low_ms,
+        "high_ms": prediction.high_ms,
+        "pressure_ms": prediction.pressure_ms,
+        "headroom_bytes": prediction.headroom_bytes,
+        "fits": prediction.fits,
+        "layers": [
+            {
+                "name": layer.work.name,
+                "type": layer.work.type,
+                "latency_ms": layer.latency_ms,
+                "macs": layer.work.macs,
+                "moved_bytes": layer.work.moved_bytes,
+            }
+            for layer in prediction.layers
+        ],
+        "provenance": {
+            "kind": "predicted",
+            "reason": f"rates of {calibration.device} fitted on {calibration.source} "
+            f"({calibration.provenance}); nothing was run",
+        },
+    }
+
+
+def _print(predictions: Sequence[Prediction], calibration: Calibration, *, per_layer: bool) -> None:
+    from pibench.report.predicted import footnotes, layer_table, prediction_table
+    from pibench.report.terminal import console, printable
+
+    out = console()
+    out.print(prediction_table(predictions))
+    if per_layer:
+        for one in predictions:
+            out.print(printable(f"\n{one.network}"))
+            out.print(layer_table(one))
+    for line in footnotes(predictions, calibration):
+        out.print(printable(line))
+
+
+def _say(line: str) -> None:
+    print(f"pibench: {one_line(line)}", file=sys.stderr)

@@ -1,0 +1,87 @@
+"""Planned peaks against those of records: takes records only, needs no engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pibench.plan.environment import Architecture, Environment, of_device
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.devices import Device
+    from pibench.plan.planner import Plan
+    from pibench.records.schema import Record
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One network: sizes in bytes; `error` is a share of the measured peak.
+
+    `measured_bytes` and `error` are None where the run was cut short; `note` says why, or
+    that the program alone is not as large here as when the plan was calibrated.
+    """
+
+    network: str
+    planned_bytes: int
+    measured_bytes: int | None
+    error: float | None
+    note: str
+
+
+def environment_of(record: Record, device: Device) -> Environment:
+    """Where a record was made, in the plan's terms.
+
+    Emulated targets have the device's cores, whatever the host they name is made of.
+    """
+    guest = record.environment.guest
+    board = of_device(device)
+    threads = record.limits.in_force.threads or guest.blas_threads or board.threads
+    core = (guest.blas_core_type or board.core).lower()
+    if record.target == "twin":
+        return Environment(architecture="amd64", core=core, threads=threads)
+    if record.target in ("native", "ssh"):
+        architecture: Architecture = "amd64" if guest.architecture == "x86_64" else "arm64"
+        return Environment(architecture=architecture, core=core, threads=threads)
+    return Environment(architecture="arm64", core=board.core, threads=threads)
+
+
+def compare(record: Record, planned: Plan) -> Comparison:
+    """The planned peak beside the record's, where that is a whole one."""
+    peak = planned.peak_rss_bytes
+    if record.evidence.exit_status != 0 or not record.peak_rss_bytes:
+        return Comparison(record.network, peak, None, None, record.evidence.summary)
+    beyond = (record.baseline_rss_bytes or planned.baseline_rss_bytes) - planned.baseline_rss_bytes
+    note = f"program alone {beyond / MIB:+.1f} MiB" if abs(beyond) > MIB else ""
+    error = peak / record.peak_rss_bytes - 1
+    return Comparison(record.network, peak, record.peak_rss_bytes, error, note)
+
+
+def summary(rows: Sequence[Comparison]) -> str:
+    """The errors in one sentence."""
+    errors = [abs(row.error) for row in rows if row.error is not None]
+    if not errors:
+        return "Nothing to compare: no run came to its end."
+    within = sum(error <= 0.02 for error in errors)
+    return (
+        f"{len(errors)} of {len(rows)} compared: mean absolute error "
+        f"{100 * sum(errors) / len(errors):.2f} %, worst {100 * max(errors):.2f} %, "
+        f"{within} within 2 %."
+    )
+
+
+def markdown(rows: Sequence[Comparison]) -> str:
+    """A table for the documentation, in MiB."""
+    lines = [
+        "| network | planned MiB | measured MiB | error % |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        measured = f"{row.measured_bytes / MIB:.1f}" if row.measured_bytes else "killed"
+        error = f"{100 * row.error:+.2f}" if row.error is not None else ""
+        name = row.network.replace("|", "\\|")
+        lines.append(f"| {name} | {row.planned_bytes / MIB:.1f} | {measured} | {error} |")
+    return "\n".join([*lines, "", summary(rows), ""])

@@ -1,0 +1,158 @@
+"""Rates from a board's times: non-negative least squares on relative errors.
+
+Every network counts alike, whether it takes 0.7 s or 16: each row of the problem is divided
+by its time. Networks at the edge of memory are kept out; what they take longer than their
+work gives the price of that edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from statistics import mean
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pibench import networks
+from pibench.errors import InvalidInputError
+from pibench.latency import model, pressure, work
+from pibench.latency.calibration import Calibration, Observation, Pressure, Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pibench.devices import Device
+    from pibench.records.schema import Protocol
+
+LEAST_NETWORKS: Final = 4
+"""Two rates, one network left out, and one to tell an error by."""
+_COVERED: Final = 0.95
+"""Quantile of Student's t on either side of a 90 % interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """One observed network: its work in the model's two kinds, and the MiB it is short of."""
+
+    observation: Observation
+    tile_macs: int
+    accesses: float
+    macs: int
+    short_mib: float
+
+    def predicted_ms(self, rates: Rates) -> float:
+        """The time of the work alone."""
+        return (rates.tile_mac_ns * self.tile_macs + rates.access_ns * self.accesses) / 1e6
+
+
+def count_all(observed: Sequence[Observation], device: Device, protocol: Protocol) -> list[Counted]:
+    """The work of each observed network of the zoo. Raises UnknownNetworkError."""
+    counted = []
+    for observation in observed:
+        network = networks.load(observation.network)
+        done = work.count(network, protocol)
+        headroom = pressure.headroom_bytes(network, device, protocol)
+        counted.append(
+            Counted(
+                observation=observation,
+                tile_macs=sum(one.tile_macs for one in done),
+                accesses=sum(model.all_accesses(one) for one in done),
+                macs=sum(one.macs for one in done),
+                short_mib=pressure.short_mib(headroom, device),
+            )
+        )
+    return counted
+
+
+def fit_rates(counted: Sequence[Counted]) -> Rates:
+    """The two rates that the times of `counted` are explained best by, none below 0."""
+    features = np.array([[one.tile_macs, one.accesses] for one in counted])
+    tile_mac_ns, access_ns = _solve(features, counted)
+    return Rates(tile_mac_ns=tile_mac_ns, access_ns=access_ns)
+
+
+def fit_macs_alone(counted: Sequence[Counted]) -> float:
+    """Nanoseconds per multiply-accumulate where nothing else is looked at: the naive model."""
+    return _solve(np.array([[one.macs] for one in counted]), counted)[0]
+
+
+def _solve(features: NDArray[np.float64], counted: Sequence[Counted]) -> list[float]:
+    from scipy.optimize import nnls  # noqa: PLC0415  (predicting does without it)
+
+    times_ns = np.array([1e6 * one.observation.latency_ms for one in counted])
+    # Columns of one size: counts are of 10^9, and the solver's tolerance is absolute.
+    relative = features / times_ns[:, None]
+    sizes = relative.mean(axis=0)
+    rates, _ = nnls(relative / sizes, np.ones(len(counted)))
+    return [float(rate) for rate in rates / sizes]
+
+
+def left_out_ms(counted: Sequence[Counted]) -> list[float]:
+    """The time of each network by rates fitted on all the others."""
+    return [
+        one.predicted_ms(fit_rates([other for other in counted if other is not one]))
+        for one in counted
+    ]
+
+
+def calibrate(
+    observed: Sequence[Observation],
+    *,
+    device: Device,
+    protocol: Protocol,
+    provenance: str,
+    source: str,
+) -> Calibration:
+    """A calibration of `device` from times of one provenance.
+
+    Raises InvalidInputError for fewer than LEAST_NETWORKS networks away from the edge of memory.
+    """
+    counted = count_all(observed, device, protocol)
+    free = [one for one in counted if not one.short_mib]
+    if len(free) < LEAST_NETWORKS:
+        raise InvalidInputError(
+            f"{len(free)} networks with memory to spare were timed; a fit needs {LEAST_NETWORKS}",
+            hint="measure more of the zoo: pibench run --target native --compute real --out FILE",
+        )
+    rates = fit_rates(free)
+    return Calibration(
+        device=device.id,
+        provenance=provenance,
+        source=source,
+        protocol=protocol,
+        rates=rates,
+        pressure=_pressure([one for one in counted if one.short_mib], rates),
+        half_width_share=_half_width_share(free),
+        observations=tuple(
+            Observation(
+                network=one.observation.network,
+                latency_ms=one.observation.latency_ms,
+                at_the_edge=bool(one.short_mib),
+            )
+            for one in counted
+        ),
+    )
+
+
+def _pressure(short: Sequence[Counted], rates: Rates) -> Pressure:
+    """What networks at the edge took longer than their work, for each MiB they were short of."""
+    prices = [
+        max(0.0, one.observation.latency_ms - one.predicted_ms(rates)) / one.short_mib
+        for one in short
+    ]
+    return Pressure(onset_share=pressure.ONSET_SHARE, ms_per_mib=mean(prices) if prices else None)
+
+
+def _half_width_share(counted: Sequence[Counted]) -> float:
+    """Half a 90 % interval: Student's t times the root mean square of relative errors."""
+    from scipy.special import stdtrit  # noqa: PLC0415  (predicting does without it)
+
+    errors = [
+        predicted / one.observation.latency_ms - 1
+        for one, predicted in zip(counted, left_out_ms(counted), strict=True)
+    ]
+    degrees = len(errors) - 1
+    return float(stdtrit(degrees, _COVERED)) * sqrt(mean(error**2 for error in errors))

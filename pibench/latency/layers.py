@@ -1,0 +1,235 @@
+"""What each layer type's Forward_cpu does: matrix products, and passes over elements.
+
+Each function names what it follows by the layer type; the sources are Caffe 1.0's
+src/caffe/layers/. A pass that reads a blob and writes one is two accesses per element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Final
+
+from pibench.networks import caffe_pb2 as caffe
+from pibench.networks.shapes.windows import window
+
+if TYPE_CHECKING:
+    from pibench.networks.shapes import Shape
+
+FLOAT_BYTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """C of `rows` x `columns` from a product over `depth`, made `times` times."""
+
+    rows: int
+    columns: int
+    depth: int
+    times: int = 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return self.rows * self.columns * self.depth * self.times
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """The parts of a layer's work, in elements; `passes` are reads and writes of blobs."""
+
+    products: tuple[Product, ...] = ()
+    passes: int = 0
+    im2col: int = 0
+    windows: int = 0
+    exps: int = 0
+    pows: int = 0
+    randoms: int = 0
+    runs: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One layer where it stands: its shapes, and whether the phase is that of training."""
+
+    layer: caffe.LayerParameter
+    bottoms: tuple[Shape, ...]
+    tops: tuple[Shape, ...]
+    weights: tuple[Shape, ...]
+    training: bool
+    made: int = field(init=False)
+    """Elements of all tops."""
+    read: int = field(init=False)
+    """Elements of all bottoms."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "made", sum(prod(shape) for shape in self.tops))
+        object.__setattr__(self, "read", sum(prod(shape) for shape in self.bottoms))
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the first top is the first bottom."""
+        return list(self.layer.bottom[:1]) == list(self.layer.top[:1])
+
+
+def effort(site: Site) -> Effort:
+    """The work of one layer. A type not in the table reads its bottoms and writes its tops."""
+    return _EFFORTS.get(site.layer.type, _elementwise)(site)
+
+
+def _elementwise(site: Site) -> Effort:
+    return Effort(passes=site.read + site.made)
+
+
+def _nothing(_: Site) -> Effort:
+    """Blobs share memory, or nothing is done while the network runs."""
+    return Effort(runs=False)
+
+
+def _convolution(site: Site) -> Effort:
+    """forward_cpu_gemm: im2col and a product per group for each image, the bias a product."""
+    parameter = site.layer.convolution_param
+    images, top = _images(site.tops[0], parameter.axis)
+    outputs, area = top[0], prod(top[1:])
+    depth = prod(site.weights[0][1:])
+    group, count = parameter.group, images * len(site.tops)
+    products = [Product(outputs // group, area, depth, group * count)]
+    passes = 0
+    if len(site.weights) > 1:
+        passes = 2 * outputs * area * count
+    found = window(parameter, len(top) - 1)
+    as_it_is = set(found.kernel) == set(found.stride) == {1} and set(found.pad) == {0}
+    im2col = 0 if as_it_is else depth * group * area * count
+    return Effort(products=tuple(products), passes=passes, im2col=im2col)
+
+
+def _deconvolution(site: Site) -> Effort:
+    """A convolution backwards: a product per group into columns, and col2im adds them up."""
+    parameter = site.layer.convolution_param
+    images, bottom = _images(site.bottoms[0], parameter.axis)
+    inputs, area = bottom[0], prod(bottom[1:])
+    group, count = parameter.group, images * len(site.tops)
+    depth = prod(site.weights[0][1:])
+    passes = 2 * site.made if len(site.weights) > 1 else 0
+    return Effort(
+        products=(Product(depth, area, inputs // group, group * count),),
+        passes=passes + site.made,
+        im2col=depth * group * area * count,
+    )
+
+
+def _images(shape: Shape, axis: int) -> tuple[int, Shape]:
+    """How many images a blob holds, and the shape of one."""
+    at = axis % len(shape)
+    return prod(shape[:at]), shape[at:]
+
+
+def _inner_product(site: Site) -> Effort:
+    """One product over all images; the bias is one more, over a depth of 1."""
+    outputs = site.weights[0][0] if not site.layer.inner_product_param.transpose else None
+    outputs = outputs or site.weights[0][1]
+    images = site.made // outputs
+    bias = 2 * site.made if len(site.weights) > 1 else 0
+    depth = prod(site.weights[0]) // outputs
+    return Effort(products=(Product(images, outputs, depth),), passes=bias)
+
+
+def _pooling(site: Site) -> Effort:
+    """The top (and its mask) is filled first; then each window is gone over."""
+    parameter = site.layer.pooling_param
+    bottom = site.bottoms[0]
+    if parameter.global_pooling:
+        size = prod(bottom[2:])
+    elif parameter.HasField("kernel_size"):
+        size = parameter.kernel_size**2
+    else:
+        size = parameter.kernel_h * parameter.kernel_w
+    fills = 1 + (parameter.pool == caffe.PoolingParameter.MAX)
+    return Effort(passes=fills * site.made, windows=size * site.made)
+
+
+def _lrn(site: Site) -> Effort:
+    """Across channels: squares, a running sum per channel, a power, a product.
+
+    Within a channel the same is made of layers: a pooling in place of the running sum.
+    """
+    parameter = site.layer.lrn_param
+    within = parameter.norm_region == caffe.LRNParameter.WITHIN_CHANNEL
+    elements = site.made
+    windows = elements * parameter.local_size**2 if within else 0
+    return Effort(passes=13 * elements, windows=windows, pows=elements)
+
+
+def _batch_norm(site: Site) -> Effort:
+    """Mean taken off (a product of depth 1), deviations spread, divided by, and kept.
+
+    Where statistics are computed: the blob summed, squared and summed once more.
+    """
+    parameter = site.layer.batch_norm_param
+    stored = not site.training
+    if parameter.HasField("use_global_stats"):
+        stored = parameter.use_global_stats
+    accesses = 2 + 1 + 3 + 2
+    if not site.in_place:
+        accesses += 2
+    if not stored:
+        accesses += 1 + 2 + 1
+    return Effort(passes=accesses * site.made)
+
+
+def _scale(site: Site) -> Effort:
+    """In place, the bottom is kept for the backward pass first; the bias is one more pass."""
+    accesses = 2 + (2 if site.in_place else 0)
+    if site.layer.scale_param.bias_term:
+        accesses += 2
+    return Effort(passes=accesses * site.made)
+
+
+def _eltwise(site: Site) -> Effort:
+    """A sum fills its top with 0 and adds each bottom; product and maximum go pairwise."""
+    bottoms = len(site.bottoms)
+    if site.layer.eltwise_param.operation == caffe.EltwiseParameter.SUM:
+        return Effort(passes=(1 + 3 * bottoms) * site.made)
+    return Effort(passes=3 * (bottoms - 1) * site.made)
+
+
+def _dropout(site: Site) -> Effort:
+    """Training draws a number per element and multiplies; testing copies, if not in place."""
+    if site.training:
+        return Effort(passes=4 * site.made, randoms=site.made)
+    return Effort(runs=False) if site.in_place else _elementwise(site)
+
+
+def _exponential(site: Site) -> Effort:
+    """Sigmoid, TanH, ELU, Exp, Log and the like: a function of math.h per element."""
+    return Effort(passes=site.read + site.made, exps=site.made)
+
+
+def _power(site: Site) -> Effort:
+    return Effort(passes=2 * (site.read + site.made), pows=site.made)
+
+
+def _softmax(site: Site) -> Effort:
+    """Copied, the maximum found and taken off, exponents, their sum, a division."""
+    elements = prod(site.bottoms[0])
+    return Effort(passes=12 * elements, exps=elements)
+
+
+_EFFORTS: Final[dict[str, Callable[[Site], Effort]]] = {
+    **dict.fromkeys(
+        ("Input", "DummyData", "Data", "Split", "Flatten", "Reshape", "Silence"), _nothing
+    ),
+    **dict.fromkeys(("Sigmoid", "TanH", "ELU", "Exp", "Log", "BNLL", "Swish"), _exponential),
+    **dict.fromkeys(("Softmax", "SoftmaxWithLoss"), _softmax),
+    "Convolution": _convolution,
+    "Deconvolution": _deconvolution,
+    "InnerProduct": _inner_product,
+    "Pooling": _pooling,
+    "LRN": _lrn,
+    "BatchNorm": _batch_norm,
+    "Scale": _scale,
+    "Eltwise": _eltwise,
+    "Dropout": _dropout,
+    "Power": _power,
+}

@@ -1,0 +1,100 @@
+"""From counted work to milliseconds: two rates, a sum over layers, and an interval.
+
+A layer takes the time of its products' register tiles, at the multiply-accumulates per second
+that BLAS gets out of the cores, and the time of its element accesses, at the rate of Caffe's
+plain loops. Copying operands into panels and entering BLAS are accesses too, so that small and
+grouped products are slow without a term of their own. No layer is faster than its least
+traffic at the memory's full speed. `pibench.latency.pressure` adds what shortage costs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pibench.latency import pressure, work
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.devices import Device
+    from pibench.latency.calibration import Calibration, Rates
+    from pibench.latency.work import LayerWork
+    from pibench.networks.network import Network
+
+_NS_PER_MS: Final = 1e6
+MEMORY_BYTES_PER_S: Final = 3.6e9
+"""Peak of the Raspberry Pi 3's LPDDR2: 32 bits at 900 million transfers a second."""
+MACS_PER_CYCLE: Final = 2
+"""Of one Cortex-A53: a 64-bit NEON data path, two single-precision lanes a cycle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPrediction:
+    """One layer: its predicted time and the work that this comes from."""
+
+    work: LayerWork
+    latency_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A forward pass on a device, in ms: 90 % of networks are expected within low and high.
+
+    `pressure_ms`, part of the latency, is what the edge of memory costs, and no layer's.
+    `fits` says whether the plan has room for it; where not, the time is for a board with more.
+    """
+
+    network: str
+    device: str
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    pressure_ms: float
+    headroom_bytes: int
+    layers: Sequence[LayerPrediction]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the planned peak is within the device's memory."""
+        return self.headroom_bytes >= 0
+
+
+def predict(network: Network, device: Device, calibration: Calibration) -> Prediction:
+    """The latency of one forward pass of `network` on `device`.
+
+    Raises InvalidInputError for a CPU that the calibration says nothing about, or a network
+    that Caffe would refuse.
+    """
+    slower = calibration.clock_ratio(device)
+    layers = [
+        LayerPrediction(work=one, latency_ms=layer_ms(one, calibration.rates, slower))
+        for one in work.count(network, calibration.protocol)
+    ]
+    busy_ms = sum(layer.latency_ms for layer in layers)
+    headroom = pressure.headroom_bytes(network, device, calibration.protocol)
+    pressure_ms = pressure.extra_ms(headroom, device, calibration.pressure)
+    share = calibration.half_width_share
+    return Prediction(
+        network=network.name,
+        device=device.id,
+        latency_ms=busy_ms + pressure_ms,
+        # What pressure costs rests on a single network: none of it, or twice as much.
+        low_ms=busy_ms * max(0.0, 1 - share),
+        high_ms=busy_ms * (1 + share) + 2 * pressure_ms,
+        pressure_ms=pressure_ms,
+        headroom_bytes=headroom,
+        layers=layers,
+    )
+
+
+def layer_ms(done: LayerWork, rates: Rates, slower: float = 1.0) -> float:
+    """The time of one layer; `slower` is the ratio of clocks, 1.0 on the calibrated board."""
+    busy_ns = rates.tile_mac_ns * done.tile_macs + rates.access_ns * all_accesses(done)
+    least_ms = 1e3 * done.moved_bytes / MEMORY_BYTES_PER_S
+    return max(slower * busy_ns / _NS_PER_MS, least_ms)
+
+
+def all_accesses(done: LayerWork) -> float:
+    """Element accesses, with those that entering the layer and BLAS is worth."""
+    return done.accesses + work.steps().call * done.calls

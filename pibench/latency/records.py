@@ -1,0 +1,89 @@
+"""Times of a board from its own records, fit to be a calibration: one provenance, one protocol."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pibench import devices, networks
+from pibench.errors import InvalidInputError, UnknownNetworkError
+from pibench.latency import fit
+from pibench.latency.calibration import Calibration, Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from pibench.records.schema import Record
+
+_BOARDS = ("aarch64", "armv7l", "armv6l")
+
+
+def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[str]]:
+    """A calibration from records that a board made of itself, and a sentence per record left out.
+
+    Of a network that was timed more than once the median counts. Raises InvalidInputError
+    where records of several boards, protocols or provenances would be mixed, or too few are left.
+    """
+    usable, said = [], []
+    for record in records:
+        reason = _unusable(record)
+        if reason is None:
+            usable.append(record)
+        else:
+            said.append(f"{record.network} left out: {reason}")
+    if not usable:
+        raise InvalidInputError.at(
+            path, None, "no record has a time that a board measured",
+            hint="measure on the board: pibench run --target native --compute real --out FILE",
+        )  # fmt: skip
+    kind = "measured"
+    device = _one(path, "devices", (record.device for record in usable))
+    protocol = _one(path, "protocols", (record.protocol for record in usable))
+    calibrated = fit.calibrate(
+        _observations(usable),
+        device=devices.load(device),
+        protocol="inference" if protocol == "inference" else "caffe-time",
+        provenance=kind,
+        source=f"{len(usable)} records of {path.name}",
+    )
+    return calibrated, said
+
+
+def _unusable(record: Record) -> str | None:
+    """Why a record tells nothing of its board's rates; None if it does."""
+    environment = record.environment
+    architecture = environment.guest.architecture or environment.host.architecture
+    kind = record.provenance["latency_ms"].kind
+    if record.latency_ms is None:
+        return "it has no time"
+    if kind != "measured" or architecture not in _BOARDS:
+        return f"its time is {kind} on {architecture}, not measured on a board"
+    if record.batch != 1:
+        return f"it is of batch {record.batch}, and a calibration of batch 1"
+    try:
+        network = networks.load(record.network)
+    except UnknownNetworkError:
+        return "it is no network of the zoo, and its layers are not known"
+    if network.sha256 != record.network_sha256:
+        return "another network goes by that name in the zoo now"
+    return None
+
+
+def _one(path: Path, what: str, found: Iterable[str]) -> str:
+    """The only one of `found`. Raises InvalidInputError for several: they are not mixed."""
+    kinds = sorted(set(found))
+    if len(kinds) > 1:
+        raise InvalidInputError.at(
+            path, None, f"holds records of several {what}: {', '.join(kinds)}",
+            hint="give a file for each: a calibration mixes nothing",
+        )  # fmt: skip
+    return kinds[0]
+
+
+def _observations(records: Sequence[Record]) -> list[Observation]:
+    times: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        times[record.network].append(record.latency_ms or 0.0)
+    return [Observation(network=name, latency_ms=median(found)) for name, found in times.items()]

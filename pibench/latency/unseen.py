@@ -1,0 +1,34 @@
+"""Predictions of networks that the rates have seen, made as if they had not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pibench import devices
+from pibench.latency import fit
+from pibench.latency.model import Prediction, predict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.latency.calibration import Calibration
+    from pibench.networks.network import Network
+
+
+def predict_unseen(networks: Sequence[Network], calibration: Calibration) -> list[Prediction]:
+    """A prediction per network for the calibrated board, by rates fitted on the others alone.
+
+    Networks that the rates were not fitted on, those at the edge of memory among them, are
+    predicted by the rates as they are.
+    """
+    device = devices.load(calibration.device)
+    counted = fit.count_all(calibration.rated_on, device, calibration.protocol)
+    predictions = []
+    for network in networks:
+        others = [one for one in counted if one.observation.network != network.name]
+        known = calibration
+        if len(others) < len(counted):
+            known = replace(calibration, rates=fit.fit_rates(others))
+        predictions.append(predict(network, device, known))
+    return predictions

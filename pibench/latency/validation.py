@@ -1,0 +1,111 @@
+"""How far off the model is for networks that it has not seen: one left out at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from pibench import devices
+from pibench.latency import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.latency.calibration import Calibration
+    from pibench.latency.fit import Counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One network: its time on the board, and the one predicted without having seen it.
+
+    A network at the edge of memory is not `counted` among the errors: what the edge costs is
+    known from it alone, and its prediction has seen it. `work_ms` is the time without that.
+    """
+
+    network: str
+    measured_ms: float
+    predicted_ms: float
+    error_pct: float
+    counted: bool
+    work_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Errors in percent of the board's time, over the rows that are counted.
+
+    `macs_alone_mape_pct` and its worst are those of the naive model: multiply-accumulates
+    times one factor, left out alike.
+    """
+
+    mape_pct: float
+    worst_pct: float
+    rank_correlation: float
+    within_10_pct: float
+    rows: tuple[Row, ...]
+    macs_alone_mape_pct: float
+    macs_alone_worst_pct: float
+
+
+def validate(calibration: Calibration) -> Validation:
+    """Predict each network that the calibration has a time of by rates fitted on the others."""
+    device = devices.load(calibration.device)
+    counted = fit.count_all(calibration.observations, device, calibration.protocol)
+    free = [one for one in counted if not one.observation.at_the_edge]
+    predicted = dict(zip(map(id, free), fit.left_out_ms(free), strict=True))
+    rows = tuple(_row(one, predicted.get(id(one)), calibration) for one in counted)
+    errors = [abs(row.error_pct) for row in rows if row.counted]
+    naive = _naive_errors_pct(free)
+    return Validation(
+        mape_pct=mean(errors),
+        worst_pct=max(errors),
+        rank_correlation=rank_correlation(
+            [row.measured_ms for row in rows if row.counted],
+            [row.predicted_ms for row in rows if row.counted],
+        ),
+        within_10_pct=100 * mean(error <= 10 for error in errors),
+        rows=rows,
+        macs_alone_mape_pct=mean(naive),
+        macs_alone_worst_pct=max(naive),
+    )
+
+
+def _row(one: Counted, left_out_ms: float | None, calibration: Calibration) -> Row:
+    measured = one.observation.latency_ms
+    work_ms = one.predicted_ms(calibration.rates) if left_out_ms is None else left_out_ms
+    edge_ms = 0.0
+    if left_out_ms is None:
+        edge_ms = one.short_mib * (calibration.pressure.ms_per_mib or 0.0)
+    return Row(
+        network=one.observation.network,
+        measured_ms=measured,
+        predicted_ms=work_ms + edge_ms,
+        error_pct=100 * ((work_ms + edge_ms) / measured - 1),
+        counted=left_out_ms is not None,
+        work_ms=work_ms,
+    )
+
+
+def _naive_errors_pct(counted: Sequence[Counted]) -> list[float]:
+    errors = []
+    for one in counted:
+        mac_ns = fit.fit_macs_alone([other for other in counted if other is not one])
+        errors.append(100 * abs(mac_ns * one.macs / 1e6 / one.observation.latency_ms - 1))
+    return errors
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's: the correlation of ranks, ties sharing their mean rank."""
+    ranks = [_ranks(first), _ranks(second)]
+    middle = (len(first) + 1) / 2
+    ours, theirs = ([rank - middle for rank in one] for one in ranks)
+    product = sum(a * b for a, b in zip(ours, theirs, strict=True))
+    size = (sum(a * a for a in ours) * sum(b * b for b in theirs)) ** 0.5
+    return product / size if size else 0.0
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    ordered = sorted(values)
+    return [ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values]

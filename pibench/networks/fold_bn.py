@@ -1,0 +1,215 @@
+"""Folding BatchNorm and Scale into the convolution or inner product before them.
+
+In the test phase BatchNorm (with `use_global_stats`) and Scale multiply and shift each
+channel by constants: y = gamma x (x - mean) / sqrt(variance + eps) + beta. A convolution can
+do the same with other weights and another bias: one layer, none of BatchNorm's two copies of
+the blob. Sources: src/caffe/layers/batch_norm_layer.cpp, scale_layer.cpp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pibench.errors import InvalidInputError
+from pibench.networks import caffe_pb2 as caffe
+from pibench.networks import caffemodel, prototxt, topology
+from pibench.networks.network import Network, slug_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+_FOLDABLE = ("Convolution", "InnerProduct")
+_SCALE_DEFAULT_AXIS = 1
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A layer with weights, the BatchNorm behind it, and the Scale behind that, if any."""
+
+    layer: caffe.LayerParameter
+    norm: caffe.LayerParameter
+    scale: caffe.LayerParameter | None
+
+
+def find(layers: Sequence[caffe.LayerParameter]) -> list[Fold]:
+    """What can be folded: chains whose blobs are read by nothing else, outputs included."""
+    counts, sources = topology.readers(layers)
+    reader: dict[topology.Source, int] = {}
+    for position, read in enumerate(sources):
+        reader.update(dict.fromkeys(read, position))
+
+    def next_layer(position: int, kind: str) -> int | None:
+        behind = reader.get((position, 0))
+        alone = counts.get((position, 0)) == 1 and len(layers[position].top) == 1
+        return behind if behind is not None and alone and layers[behind].type == kind else None
+
+    folds = []
+    for position, layer in enumerate(layers):
+        if layer.type not in _FOLDABLE or _is_shared(layer) or not _over_channels(layer):
+            continue
+        norm = next_layer(position, "BatchNorm")
+        if norm is None or _is_shared(layers[norm]) or not _uses_statistics(layers[norm]):
+            continue
+        scale = next_layer(norm, "Scale")
+        if scale is not None and not _is_plain(layers[scale]):
+            scale = None
+        folds.append(Fold(layer, layers[norm], layers[scale] if scale is not None else None))
+    return folds
+
+
+def fold(net: caffe.NetParameter, *, path: object = "network") -> caffe.NetParameter:
+    """`net` for the test phase with every fold made; the layers before get a bias.
+
+    Weights are left to `fold_weights`. Raises InvalidInputError.
+    """
+    layers = topology.layers(net, path)
+    folded = caffe.NetParameter()
+    folded.CopyFrom(net)
+    folded.ClearField("layer")
+    gone = {id(part) for found in find(layers) for part in (found.norm, found.scale)}
+    ends = {id(found.layer): (found.scale or found.norm).top[0] for found in find(layers)}
+    for layer in layers:
+        if id(layer) in gone or (net.input and layer is layers[0]):
+            continue
+        kept = folded.layer.add()
+        kept.CopyFrom(layer)
+        if id(layer) in ends:
+            kept.top[0] = ends[id(layer)]
+            _give_bias(kept)
+    return folded
+
+
+def fold_weights(
+    net: caffe.NetParameter, weights: caffe.NetParameter, *, path: object = "network"
+) -> caffe.NetParameter:
+    """The weights of `fold(net)` from those of `net`; computed in double precision."""
+    folded = caffe.NetParameter()
+    folded.CopyFrom(weights)
+    folded.ClearField("layer")
+    stored = {layer.name: layer for layer in weights.layer}
+    folds = {found.layer.name: found for found in find(topology.layers(net, path))}
+    gone = {part.name for found in folds.values() for part in (found.norm, found.scale) if part}
+    for layer in weights.layer:
+        if layer.name in gone:
+            continue
+        kept = folded.layer.add()
+        kept.CopyFrom(layer)
+        if layer.name in folds:
+            _fold_blobs(kept, folds[layer.name], stored)
+    return folded
+
+
+def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
+    """Write the folded network, and its weights where it has some, into `folder`; the paths.
+
+    Raises InvalidInputError where there is nothing to fold, or a file is there already.
+    """
+    layers = topology.layers(network.net, network.source)
+    if not find(layers):
+        raise InvalidInputError.at(
+            network.source if network.entry is None else network.name,
+            None,
+            "no BatchNorm follows a convolution or inner product that nothing else reads",
+            hint="there is nothing to fold",
+        )
+    slug = slug_of(f"{network.slug}-folded")
+    text, values = folder / f"{slug}.prototxt", folder / f"{slug}.caffemodel"
+    written = [text, values] if network.weights else [text]
+    for path in written:
+        if path.exists() and not force:
+            raise InvalidInputError.at(
+                path, None, "is there already", hint="name another directory, or add --force"
+            )
+    folded = None
+    if network.weights:
+        folded = fold_weights(network.net, caffemodel.read(network.weights), path=network.source)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text.write_text(prototxt.write(fold(network.net, path=network.source)), encoding="utf-8")
+        if folded is not None:
+            caffemodel.write(folded, values)
+    except OSError as error:
+        raise InvalidInputError.at(
+            folder, None, f"cannot be written ({error.strerror})", hint="give another directory"
+        ) from None
+    return written
+
+
+def _is_shared(layer: caffe.LayerParameter) -> bool:
+    """Whether other layers use the same parameters."""
+    return any(spec.name for spec in layer.param)
+
+
+def _over_channels(layer: caffe.LayerParameter) -> bool:
+    """Whether outputs lie along axis 1, where BatchNorm has its channels."""
+    if layer.type == "InnerProduct":
+        return layer.inner_product_param.axis == 1
+    return layer.convolution_param.axis == 1 and len(layer.bottom) == 1
+
+
+def _uses_statistics(norm: caffe.LayerParameter) -> bool:
+    """Whether the test phase takes the stored mean and variance, as it does by default."""
+    param = norm.batch_norm_param
+    return param.use_global_stats if param.HasField("use_global_stats") else True
+
+
+def _is_plain(scale: caffe.LayerParameter) -> bool:
+    """Whether the factors are one per channel, and the layer's own."""
+    param = scale.scale_param
+    return (
+        len(scale.bottom) == 1
+        and not _is_shared(scale)
+        and param.axis == _SCALE_DEFAULT_AXIS
+        and param.num_axes == 1
+    )
+
+
+def _give_bias(layer: caffe.LayerParameter) -> None:
+    if layer.type == "InnerProduct":
+        layer.inner_product_param.bias_term = True
+    else:
+        layer.convolution_param.bias_term = True
+
+
+def _fold_blobs(
+    kept: caffe.LayerParameter, found: Fold, stored: dict[str, caffe.LayerParameter]
+) -> None:
+    import numpy as np  # noqa: PLC0415 (0.1 s that folding without weights does not need)
+
+    mean, variance, factor = (_values(blob) for blob in stored[found.norm.name].blobs)
+    share = 1 / factor[0] if factor[0] else 0.0
+    gain = 1 / np.sqrt(variance * share + found.norm.batch_norm_param.eps)
+    shift = -mean * share * gain
+    if found.scale is not None:
+        blobs = [_values(blob) for blob in stored[found.scale.name].blobs]
+        gain, shift = gain * blobs[0], shift * blobs[0]
+        if found.scale.scale_param.bias_term:
+            shift = shift + blobs[1]
+    weights = _values(kept.blobs[0])
+    if found.layer.type == "InnerProduct" and found.layer.inner_product_param.transpose:
+        weights = (weights.reshape(-1, gain.size) * gain).reshape(-1)
+    else:
+        weights = (weights.reshape(gain.size, -1) * gain[:, None]).reshape(-1)
+    bias = _values(kept.blobs[1]) * gain + shift if len(kept.blobs) > 1 else shift
+    _store(kept.blobs[0], weights)
+    if len(kept.blobs) == 1:
+        kept.blobs.add(shape=caffe.BlobShape(dim=[gain.size]))
+    _store(kept.blobs[1], bias)
+    _give_bias(kept)
+
+
+def _values(blob: caffe.BlobProto) -> NDArray[np.float64]:
+    import numpy as np  # noqa: PLC0415
+
+    return np.array(blob.data or blob.double_data, dtype=np.float64)
+
+
+def _store(blob: caffe.BlobProto, values: NDArray[np.float64]) -> None:
+    blob.ClearField("double_data")
+    blob.ClearField("data")
+    blob.data.extend(values.astype("f4"))

@@ -1,0 +1,103 @@
+"""A plan as it is printed in JSON: the keys of a record, and what only a plan has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pibench.plan.savings import savings
+from pibench.plan.search import max_batch, max_image
+
+if TYPE_CHECKING:
+    from pibench.devices import Device
+    from pibench.plan.planner import Plan
+    from pibench.plan.verdict import Judgement
+
+LARGEST = 10
+"""How many holders are named."""
+
+_PLANNED = ("peak_rss_bytes", "network_rss_bytes", "headroom_bytes")
+
+
+def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
+    """Sizes in bytes. Keys that a record has mean the same here."""
+    network = planned.network
+    planned_kind = {
+        "kind": "planned",
+        "reason": "from a static model of Caffe's allocations; nothing was run",
+    }
+    baseline = {
+        "kind": "planned",
+        "reason": f"measured for {planned.environment.architecture} when the plan was calibrated",
+    }
+    return {
+        "network": network.name,
+        "network_source": network.file_name,
+        "parameter_count": network.parameter_count,
+        "repairs": list(network.repairs),
+        "device": device.id,
+        "protocol": planned.protocol,
+        "batch": network.batch,
+        "verdict": judged.verdict,
+        "peak_rss_bytes": planned.peak_rss_bytes,
+        "baseline_rss_bytes": planned.baseline_rss_bytes,
+        "network_rss_bytes": planned.peak_rss_bytes - planned.baseline_rss_bytes,
+        "headroom_bytes": judged.headroom_bytes,
+        "band_bytes": planned.band_bytes,
+        "usable_bytes": device.usable_bytes,
+        "environment": {
+            "architecture": planned.environment.architecture,
+            "core": planned.environment.kernel.core,
+            "threads": planned.environment.threads,
+        },
+        "peak_at": {"phase": planned.peak_step.phase, "layer": planned.peak_step.layer},
+        "holders": [
+            {"layer": holder.layer, "kind": holder.kind, "bytes": holder.held_bytes}
+            for holder in planned.holders[:LARGEST]
+        ],
+        "provenance": dict.fromkeys(_PLANNED, planned_kind) | {"baseline_rss_bytes": baseline},
+    }
+
+
+def timeline(planned: Plan) -> list[dict[str, Any]]:
+    """Every step: its phase and layer, what is resident at its end and at most within it."""
+    return [
+        {
+            "phase": step.phase,
+            "layer": step.layer,
+            "resident_bytes": step.resident_bytes,
+            "peak_bytes": step.peak_bytes,
+        }
+        for step in planned.steps
+    ]
+
+
+def changes(planned: Plan) -> list[dict[str, Any]]:
+    """What would change the peak."""
+    return [
+        {
+            "change": saving.change,
+            "peak_rss_bytes": saving.peak_rss_bytes,
+            "saved_bytes": saving.saved_bytes,
+        }
+        for saving in savings(planned)
+    ]
+
+
+def largest_batch(planned: Plan, device: Device) -> int:
+    """The largest batch that fits; 0 if none does."""
+    return max_batch(
+        planned.network,
+        device=device,
+        protocol=planned.protocol,
+        environment=planned.environment,
+    )
+
+
+def largest_image(planned: Plan, device: Device) -> tuple[int, int]:
+    """Height and width of the largest image that fits; (0, 0) if none does."""
+    return max_image(
+        planned.network,
+        device=device,
+        protocol=planned.protocol,
+        environment=planned.environment,
+    )

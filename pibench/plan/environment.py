@@ -1,0 +1,92 @@
+"""Where a planned network would run: architecture, BLAS kernels and threads, measured figures."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal
+
+from pibench.errors import InvalidInputError
+from pibench.plan.openblas import Kernel
+
+if TYPE_CHECKING:
+    from pibench.devices import Device
+    from pibench.records.schema import Protocol
+
+Architecture = Literal["arm64", "amd64"]
+
+_CORE_OF_CPU = {"cortex-a53": "cortexa53", "cortex-a72": "cortexa72"}
+_DEFAULT_CORE: dict[Architecture, str] = {"arm64": "cortexa53", "amd64": "haswell"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """The program that runs the network, as calibration.toml explains the figures."""
+
+    baseline_bytes: int
+    program_bytes: int
+    exit_bytes: int
+    largest_unmapped_bytes: int
+    worst_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """An architecture, a CPU core type as OpenBLAS calls it, and the BLAS threads in force.
+
+    Real and memory-only compute reach the same peak, so that a plan is for both; only large
+    outputs are described in less memory where they are not computed, and so not finite.
+    """
+
+    architecture: Architecture
+    core: str
+    threads: int
+
+    def program(self, protocol: Protocol) -> Program:
+        """The figures of the program behind a protocol."""
+        return Program(**_calibration()[self.architecture][protocol])
+
+    @property
+    def kernel(self) -> Kernel:
+        """The figures of the core's BLAS kernels.
+
+        A core that is not in the table is taken for the architecture's usual one: kernels
+        differ by a few MiB of buffers.
+        """
+        kernels = _calibration()["kernels"]
+        core = self.core if self.core in kernels else _DEFAULT_CORE[self.architecture]
+        return Kernel(core=core, **kernels[core])
+
+    @property
+    def max_threads(self) -> int:
+        """Threads that this OpenBLAS was built for."""
+        return int(_calibration()["blas"]["max_threads"])
+
+
+def of_device(device: Device) -> Environment:
+    """The board itself: arm64, its own cores."""
+    core = _CORE_OF_CPU.get(device.cpu)
+    if core is None:
+        raise InvalidInputError(
+            f"no BLAS kernel is known for {device.id}'s CPU {device.cpu!r}",
+            hint=f"the known CPUs are: {', '.join(sorted(_CORE_OF_CPU))}",
+        )
+    return Environment(architecture="arm64", core=core, threads=device.cores)
+
+
+def layer_object_bytes() -> int:
+    """Small objects per layer of a Net."""
+    return int(_calibration()["layer_object_bytes"])
+
+
+def text_per_byte() -> float:
+    """Characters of a network's text per byte of its binary form."""
+    return float(_calibration()["text_per_byte"])
+
+
+@cache
+def _calibration() -> dict[str, Any]:
+    file = resources.files(__package__) / "calibration.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))

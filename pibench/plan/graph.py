@@ -1,0 +1,160 @@
+"""From layers and shapes to what Caffe's Net sets up: blobs, splits, who needs a gradient.
+
+Follows src/caffe/net.cpp (Net::Init, AppendTop, AppendBottom, AppendParam) and
+src/caffe/util/insert_splits.cpp.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from pibench.networks import caffe_pb2 as caffe
+from pibench.networks import topology
+from pibench.plan.process import Blob
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.networks.shapes import Shapes
+
+_SPLIT = caffe.LayerParameter(type="Split")
+_LOSSES = frozenset(
+    {"SoftmaxWithLoss", "InfogainLoss", "SigmoidCrossEntropyLoss", "ContrastiveLoss",
+     "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss"}
+)  # fmt: skip
+"""Layers that weigh their first top with 1 unless told otherwise (LossLayer::LayerSetUp)."""
+
+
+class Node:
+    """One layer of the Net: its blobs, and what of them the backward pass is to fill.
+
+    `losses` has the loss weight of each top, `propagate` a flag per bottom
+    (bottom_need_backward), `learns` one per parameter (param_propagate_down).
+    """
+
+    __slots__ = (
+        "bottoms", "learns", "losses", "name", "needs_backward", "params", "propagate", "proto",
+        "tops", "type",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        proto: caffe.LayerParameter,
+        name: str,
+        bottoms: list[Blob],
+        tops: list[Blob],
+        params: list[Blob],
+    ) -> None:
+        self.proto = proto
+        self.name = name
+        self.type: str = proto.type
+        self.bottoms = bottoms
+        self.tops = tops
+        self.params = params
+        self.losses = _losses(proto, len(tops))
+        specs = proto.param
+        self.learns = [
+            index >= len(specs) or specs[index].lr_mult > 0 for index in range(len(params))
+        ]
+        self.propagate = [False] * len(bottoms)
+        self.needs_backward = False
+
+
+def build(shapes: Shapes, *, force_backward: bool) -> list[Node]:
+    """The nodes of the Net in order, splits included, with their gradient flags set."""
+    counts, sources = shapes.readers, shapes.sources
+    waiting: dict[topology.Source, deque[Blob]] = {}
+    nodes: list[Node] = []
+    for position, layer in enumerate(shapes.layers):
+        bottoms = [_take(waiting[source]) for source in sources[position]]
+        read, made = list(layer.bottom), list(layer.top)
+        tops: list[Blob] = []
+        for index, (name, shape) in enumerate(zip(made, shapes.tops[position], strict=True)):
+            in_place = index < len(read) and name == read[index]
+            tops.append(bottoms[index] if in_place else Blob(name, shape, layer.name, "activation"))
+        params = [Blob("", shape, layer.name, "parameter") for shape in shapes.weights[position]]
+        node = Node(layer, layer.name, bottoms, tops, params)
+        nodes.append(node)
+        for index, top in enumerate(tops):
+            source = (position, index)
+            readers = counts.get(source, 0)
+            waiting[source] = deque([top])
+            if readers > 1:
+                split = _split(node, index, top, readers)
+                nodes.append(split)
+                waiting[source] = deque(split.tops[1:] if split.losses[0] else split.tops)
+    _flag(nodes, force_backward=force_backward)
+    return nodes
+
+
+def _take(blobs: deque[Blob]) -> Blob:
+    """The next of a split's blobs, or the only one."""
+    return blobs.popleft() if len(blobs) > 1 else blobs[0]
+
+
+def _split(node: Node, index: int, top: Blob, readers: int) -> Node:
+    """The Split behind a blob that is read more than once; the loss moves to its first top."""
+    name = f"{top.name}_{node.name}_{index}_split"
+    tops = [Blob(f"{name}_{number}", top.shape, name, "activation") for number in range(readers)]
+    split = Node(_SPLIT, name, [top], tops, [])
+    split.losses[0], node.losses[index] = node.losses[index], 0.0
+    return split
+
+
+def _losses(proto: caffe.LayerParameter, tops: int) -> list[float]:
+    weights = list(proto.loss_weight)
+    if not weights and proto.type in _LOSSES:
+        weights = [1.0]
+    return weights + [0.0] * (tops - len(weights))
+
+
+def _flag(nodes: Sequence[Node], *, force_backward: bool) -> None:
+    """Set `propagate`, `learns` and `needs_backward` as Net::Init does."""
+    flowing: set[Blob] = set()
+    for node in nodes:
+        asked = node.proto.propagate_down
+        node.propagate = [
+            blob in flowing and (asked[index] if asked else True)
+            for index, blob in enumerate(node.bottoms)
+        ]
+        node.needs_backward = any(node.learns) or any(blob in flowing for blob in node.bottoms)
+        if node.needs_backward:
+            flowing.update(node.tops)
+    _drop_what_no_loss_needs(nodes)
+    if force_backward:
+        for node in nodes:
+            node.needs_backward = True
+            node.learns = [True] * len(node.learns)
+            node.propagate = [
+                flag or _may_be_forced(node.type, index)
+                for index, flag in enumerate(node.propagate)
+            ]
+
+
+def _drop_what_no_loss_needs(nodes: Sequence[Node]) -> None:
+    """The pass from the losses back: a network without a loss has no gradient anywhere."""
+    under_loss: set[Blob] = set()
+    skipped: set[Blob] = set()
+    for node in reversed(nodes):
+        contributes = any(node.losses) or any(top in under_loss for top in node.tops)
+        if node.needs_backward and all(top in skipped for top in node.tops):
+            node.needs_backward = False
+            node.propagate = [False] * len(node.bottoms)
+        if contributes:
+            under_loss.update(node.bottoms)
+        else:
+            node.needs_backward = False
+            node.propagate = [False] * len(node.bottoms)
+        skipped.update(
+            blob for blob, flag in zip(node.bottoms, node.propagate, strict=True) if not flag
+        )
+
+
+def _may_be_forced(kind: str, bottom: int) -> bool:
+    """AllowForceBackward: no loss sends a gradient to its labels."""
+    if kind == "ContrastiveLoss":
+        return bottom != 2
+    if kind in _LOSSES - {"EuclideanLoss"}:
+        return bottom != 1
+    return True

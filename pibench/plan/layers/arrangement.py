@@ -1,0 +1,247 @@
+"""Layers that share, join, cut and reorder blobs, and pooling."""
+
+from __future__ import annotations
+
+import math
+
+from pibench.networks import caffe_pb2 as caffe
+from pibench.plan.layers.base import Layer
+
+
+class Source(Layer):
+    """Input: its data exists when somebody reads or fills it (input_layer.cpp)."""
+
+    def set_up(self) -> None:
+        """Nothing is allocated."""
+
+    def forward(self) -> None:
+        """Nothing is computed."""
+
+    def backward(self) -> None:
+        """Nothing flows back."""
+
+
+class DummyData(Source):
+    """src/caffe/layers/dummy_data_layer.cpp: constants are written at set-up."""
+
+    def set_up(self) -> None:
+        """Every top is filled."""
+        for blob in self.tops:
+            self.process.write(blob.data)
+
+
+class Parameter(Layer):
+    """include/caffe/layers/parameter_layer.hpp: its top is its parameter."""
+
+    def set_up(self) -> None:
+        """Nothing writes the parameter: its layer has no filler."""
+
+    def forward(self) -> None:
+        """The top's data and diff are the parameter's."""
+        self.tops[0].data, self.tops[0].diff = self.params[0].data, self.params[0].diff
+
+    def backward(self) -> None:
+        """Nothing to do."""
+
+
+class Split(Layer):
+    """src/caffe/layers/split_layer.cpp: the tops share the bottom's data, not its diff."""
+
+    def forward(self) -> None:
+        """ShareData."""
+        for top in self.tops:
+            top.data = self.bottoms[0].data
+
+    def backward(self) -> None:
+        """Adds the tops' gradients up."""
+        if not self.node.propagate[0]:
+            return
+        for top in self.tops:
+            self.process.read(top.diff)
+        self.process.write(self.bottoms[0].diff)
+
+
+class View(Layer):
+    """Reshape: the top is the bottom under another shape (reshape_layer.cpp)."""
+
+    def set_up(self) -> None:
+        """ShareData and ShareDiff."""
+        self.forward()
+
+    def forward(self) -> None:
+        """Reshape comes before every pass."""
+        self.tops[0].data, self.tops[0].diff = self.bottoms[0].data, self.bottoms[0].diff
+
+    def backward(self) -> None:
+        """Nothing to do."""
+
+
+class Flatten(Layer):
+    """src/caffe/layers/flatten_layer.cpp: forward it shares data, backward diff."""
+
+    def forward(self) -> None:
+        """ShareData."""
+        self.tops[0].data = self.bottoms[0].data
+
+    def backward(self) -> None:
+        """The bottom takes over the top's gradient."""
+        self.bottoms[0].diff = self.tops[0].diff
+
+
+class Concat(Layer):
+    """src/caffe/layers/concat_layer.cpp: a single bottom is shared, not copied."""
+
+    def forward(self) -> None:
+        """Copies."""
+        if len(self.bottoms) == 1:
+            self.tops[0].data, self.tops[0].diff = self.bottoms[0].data, self.bottoms[0].diff
+            return
+        self.process.read(self.tops[0].data)
+        super().forward()
+
+    def backward(self) -> None:
+        """Copies to the bottoms that ask."""
+        if len(self.bottoms) == 1:
+            return
+        self.process.read(self.tops[0].diff)
+        for blob, asked in zip(self.bottoms, self.node.propagate, strict=True):
+            if asked:
+                self.process.write(blob.diff)
+
+
+class Slice(Layer):
+    """src/caffe/layers/slice_layer.cpp: a single top is shared, not copied."""
+
+    def forward(self) -> None:
+        """Copies."""
+        if len(self.tops) == 1:
+            self.tops[0].data, self.tops[0].diff = self.bottoms[0].data, self.bottoms[0].diff
+            return
+        super().forward()
+
+    def backward(self) -> None:
+        """Copies the tops' gradients back where asked."""
+        if len(self.tops) > 1:
+            super().backward()
+
+
+class Crop(Layer):
+    """src/caffe/layers/crop_layer.cpp: only bottom 0 is read."""
+
+    def forward(self) -> None:
+        """Copies the part that is kept."""
+        self.process.read(self.bottoms[0].data)
+        self.process.write(self.tops[0].data)
+
+    def backward(self) -> None:
+        """Allocates the bottom's gradient, and fills it where asked."""
+        self.process.read(self.tops[0].diff)
+        self.process.read(self.bottoms[0].diff)
+        if self.node.propagate[0]:
+            self.process.write(self.bottoms[0].diff)
+
+
+class Eltwise(Layer):
+    """src/caffe/layers/eltwise_layer.cpp: MAX remembers which bottom won."""
+
+    def set_up(self) -> None:
+        """Winners as 4-byte integers."""
+        self.winners = self.own(self.tops[0].count)
+        self.is_max = self.node.proto.eltwise_param.operation == caffe.EltwiseParameter.MAX
+
+    def forward(self) -> None:
+        """Adds, multiplies or compares."""
+        self.process.read(self.tops[0].data)
+        if self.is_max:
+            self.process.write(self.winners)
+        super().forward()
+
+    def backward(self) -> None:
+        """To the bottoms that ask."""
+        self.process.read(self.tops[0].diff)
+        for blob, asked in zip(self.bottoms, self.node.propagate, strict=True):
+            if asked:
+                self.process.write(blob.diff)
+
+
+class Pooling(Layer):
+    """src/caffe/layers/pooling_layer.cpp: MAX keeps the winner of each window."""
+
+    def set_up(self) -> None:
+        """Winners as 4-byte integers, unless a second top takes them."""
+        pool = self.node.proto.pooling_param.pool
+        keeps = pool == caffe.PoolingParameter.MAX and len(self.tops) == 1
+        self.winners = self.own(self.tops[0].count) if keeps else None
+
+    def forward(self) -> None:
+        """Winners are written before the tops."""
+        self.process.read(self.bottoms[0].data)
+        self.process.read(self.tops[0].data)
+        if self.winners is not None:
+            self.process.write(self.winners)
+        for blob in self.tops:
+            self.process.write(blob.data)
+
+    def backward(self) -> None:
+        """Where asked, from the first top alone."""
+        if self.node.propagate[0]:
+            self.process.read(self.tops[0].diff)
+            self.process.write(self.bottoms[0].diff)
+
+
+class Spp(Layer):
+    """src/caffe/layers/spp_layer.cpp: a pooling per level of the pyramid, then a concat."""
+
+    def set_up(self) -> None:
+        """Each level has an output and, for MAX, its winners; a single level is the top."""
+        batch, channels = self.bottoms[0].shape[:2]
+        param = self.node.proto.spp_param
+        height = param.pyramid_height
+        levels = [batch * channels * 4**level for level in range(height)]
+        copies = 1 + (param.pool == caffe.SPPParameter.MAX)
+        if height == 1:
+            copies -= 1
+        self.inner = [self.own(count) for count in levels for _ in range(copies)]
+        self.inner_diffs = [self.own(count) for count in levels] if height > 1 else []
+        if height > 1:
+            self.inner_diffs += [self.own(self.bottoms[0].count) for _ in levels]
+
+    def forward(self) -> None:
+        """Pools every level, then joins them."""
+        self.process.read(self.bottoms[0].data)
+        for memory in self.inner:
+            self.process.write(memory)
+        super().forward()
+
+    def backward(self) -> None:
+        """Where asked, through every level."""
+        if self.node.propagate[0]:
+            self.process.read(self.tops[0].diff)
+            for memory in self.inner_diffs:
+                self.process.write(memory)
+            self.process.write(self.bottoms[0].diff)
+
+
+class Silence(Layer):
+    """src/caffe/layers/silence_layer.cpp: its bottoms are not even read."""
+
+    def forward(self) -> None:
+        """Nothing."""
+
+    def backward(self) -> None:
+        """Gradients of zeros where asked."""
+        for blob, asked in zip(self.bottoms, self.node.propagate, strict=True):
+            if asked:
+                self.process.write(blob.diff)
+
+
+class Reduction(Layer):
+    """src/caffe/layers/reduction_layer.cpp: sums and means multiply by ones."""
+
+    def set_up(self) -> None:
+        """The vector of ones."""
+        param = self.node.proto.reduction_param
+        kinds = (caffe.ReductionParameter.SUM, caffe.ReductionParameter.MEAN)
+        if param.operation in kinds:
+            shape = self.bottoms[0].shape
+            self.multiplier = self.ones(math.prod(shape[param.axis % len(shape) :]))

@@ -1,0 +1,120 @@
+"""One network planned: its peak, the way there, and who holds what at the peak."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pibench.errors import InvalidInputError
+from pibench.networks import caffemodel
+from pibench.plan import graph, layers, protocols
+from pibench.plan.malloc import Heap
+from pibench.plan.openblas import PackingBuffers
+from pibench.plan.process import Process, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.networks.network import Network
+    from pibench.plan.environment import Environment
+    from pibench.records.schema import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What one layer holds of one kind when the peak is reached, in bytes."""
+
+    layer: str
+    kind: str
+    held_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The planned run of one network. Sizes in bytes; the peak is the process's RSS.
+
+    `error_share` is the largest error of the model that has been seen, as a share of
+    the peak. `steps` are in order, `peak_step` among them. `holders` come largest first.
+    """
+
+    network: Network
+    protocol: Protocol
+    environment: Environment
+    peak_rss_bytes: int
+    baseline_rss_bytes: int
+    error_share: float
+    steps: Sequence[Step]
+    peak_step: Step
+    holders: Sequence[Holder]
+
+    @property
+    def band_bytes(self) -> int:
+        """Half the width of the band around the peak that the measured peak lies in."""
+        return int(self.error_share * self.peak_rss_bytes)
+
+
+def plan(network: Network, *, protocol: Protocol, environment: Environment) -> Plan:
+    """Replay `protocol` with `network` in `environment`.
+
+    Raises InvalidInputError for a network that Caffe would abort on.
+    """
+    program = environment.program(protocol)
+    process = Process(
+        program.program_bytes,
+        Heap(largest_unmapped_bytes=program.largest_unmapped_bytes),
+        PackingBuffers(environment.kernel, environment.threads, environment.max_threads),
+    )
+    net = network.net
+    definition_bytes = net.ByteSize()
+    if protocol == "caffe-time":
+        nodes = graph.build(network.training_shapes, force_backward=net.force_backward)
+        _check(network, nodes, backward=True)
+        protocols.caffe_time(process, nodes, definition_bytes)
+    else:
+        nodes = graph.build(network.shapes, force_backward=net.force_backward)
+        _check(network, nodes, backward=False)
+        protocols.inference(process, nodes, definition_bytes, _weights_name(network))
+    process.end(program.exit_bytes)
+    return Plan(
+        network=network,
+        protocol=protocol,
+        environment=environment,
+        peak_rss_bytes=process.peak_bytes,
+        baseline_rss_bytes=program.baseline_bytes,
+        error_share=program.worst_error,
+        steps=process.steps,
+        peak_step=process.steps[process.peak_step],
+        holders=_holders(process),
+    )
+
+
+def _weights_name(network: Network) -> str:
+    """The name in the weights file; without one of the user's, the seeded file's."""
+    return caffemodel.seeded_name(network.net.name, 0)
+
+
+def _check(network: Network, nodes: Sequence[graph.Node], *, backward: bool) -> None:
+    for node in nodes:
+        if reason := layers.refusal(node, backward=backward):
+            hint = (
+                "forward only: --protocol inference" if "backward" in reason else "use MAX or AVE"
+            )
+            place = network.source if network.entry is None else network.name
+            raise InvalidInputError.at(place, f"layer '{node.name}'", reason, hint=hint)
+
+
+def _holders(process: Process) -> list[Holder]:
+    """Resident bytes at the step of the peak by layer and kind; the program and BLAS too."""
+    held: dict[tuple[str, str], int] = defaultdict(int)
+    peak = process.peak_step
+    for memory in process.memories:
+        if memory.born <= peak and (memory.died is None or memory.died >= peak):
+            block = memory.block
+            if block is not None:
+                size = block.chunk_bytes if block.is_written else block.resident_bytes
+                held[memory.layer, memory.kind] += size
+    held["", "program"] += process.program_bytes
+    held["", "BLAS buffers"] += process.blas.resident_bytes
+    found = [Holder(layer, kind, size) for (layer, kind), size in held.items() if size]
+    return sorted(found, key=lambda holder: -holder.held_bytes)

@@ -1,0 +1,130 @@
+"""The process that Caffe runs in: what is resident, step by step, and who holds it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from pibench.plan.malloc import Block, Heap
+
+if TYPE_CHECKING:
+    from pibench.plan.openblas import PackingBuffers
+
+FLOAT_BYTES = 4
+
+
+class Memory:
+    """Caffe's SyncedMemory: a size, and a block from the first access on.
+
+    `layer` and `kind` say whose it is; `born` and `died` are positions in the process's
+    steps, `died` None as long as it lives.
+    """
+
+    __slots__ = ("block", "born", "died", "kind", "layer", "size_bytes")
+
+    def __init__(self, size_bytes: int, layer: str, kind: str) -> None:
+        self.size_bytes = size_bytes
+        self.layer = layer
+        self.kind = kind
+        self.block: Block | None = None
+        self.born = 0
+        self.died: int | None = None
+
+
+class Blob:
+    """Caffe's Blob: data and diff of one size, either of which may be another blob's.
+
+    `name` is the blob's own in the network; parameters have none.
+    """
+
+    __slots__ = ("count", "data", "diff", "name", "shape")
+
+    def __init__(self, name: str, shape: tuple[int, ...], layer: str, kind: str) -> None:
+        self.name = name
+        self.shape = shape
+        self.count = count = math.prod(shape)
+        self.data = Memory(FLOAT_BYTES * count, layer, kind)
+        self.diff = Memory(FLOAT_BYTES * count, layer, kind + " diff")
+
+
+class Step(NamedTuple):
+    """What was resident at the end of one step of the program, and at most within it."""
+
+    phase: str
+    layer: str
+    resident_bytes: int
+    peak_bytes: int
+
+
+class Process:
+    """Replays accesses to memory; `resident_bytes` has the program itself in it."""
+
+    def __init__(self, program_bytes: int, heap: Heap, blas: PackingBuffers) -> None:
+        self.program_bytes = program_bytes
+        self.heap = heap
+        self.blas = blas
+        self.steps: list[Step] = []
+        self.memories: list[Memory] = []
+        """Everything that ever had a block, in the order of allocation."""
+        self.peak_bytes = 0
+        self.peak_step = 0
+
+    def read(self, memory: Memory) -> None:
+        """cpu_data(): the first access allocates; fresh pages read are the kernel's zero page."""
+        if memory.block is None:
+            self.adopt(memory, self.heap.calloc(memory.size_bytes))
+
+    def write(self, memory: Memory) -> None:
+        """mutable_cpu_data(), and all of it is written."""
+        block = memory.block
+        if block is None:
+            block = self.heap.calloc(memory.size_bytes)
+            self.adopt(memory, block)
+        if not block.is_written:
+            self.heap.write(block)
+
+    def adopt(self, memory: Memory, block: Block) -> None:
+        """The memory lives in `block` from now on."""
+        memory.block = block
+        memory.born = len(self.steps)
+        self.memories.append(memory)
+
+    def free(self, memory: Memory) -> None:
+        """The last reference goes."""
+        if memory.block is not None:
+            self.heap.free(memory.block)
+            memory.died = len(self.steps)
+
+    def scratch(self, count: int, layer: str, kind: str) -> Memory:
+        """`count` floats for the time of one function, written; free it after."""
+        memory = Memory(FLOAT_BYTES * count, layer, kind)
+        self.write(memory)
+        return memory
+
+    def product(self, rows: int, columns: int, depth: int) -> None:
+        """One cblas_sgemm: packing buffers, and the job table of a threaded product."""
+        blas = self.blas
+        if blas.product(rows, columns, depth):
+            self.heap.pass_through(blas.job_table_bytes, blas.job_table_touched_bytes)
+
+    def end(self, exit_bytes: int) -> None:
+        """The network is freed, then `exit_bytes` are touched as the program ends.
+
+        What malloc may keep of the freed heap is left out: it comes and goes with its
+        thresholds, by up to 1 MiB.
+        """
+        for memory in self.memories:
+            memory.died = len(self.steps) - 1 if memory.died is None else memory.died
+        self.adopt(Memory(exit_bytes, "", "program's end"), Block(-1, exit_bytes, exit_bytes))
+        self.heap.resident_bytes = self.heap.peak_bytes = exit_bytes
+        self.end_step("exit", "")
+
+    def end_step(self, phase: str, layer: str) -> None:
+        """Note what is resident now; the heap's own peak lies within the step."""
+        heap = self.heap
+        rest = self.program_bytes + self.blas.resident_bytes
+        peak = rest + heap.peak_bytes
+        if peak > self.peak_bytes:
+            self.peak_bytes, self.peak_step = peak, len(self.steps)
+        self.steps.append(Step(phase, layer, rest + heap.resident_bytes, peak))
+        heap.peak_bytes = heap.resident_bytes

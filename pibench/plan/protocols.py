@@ -1,0 +1,130 @@
+"""The two programs that are measured, replayed: `caffe time` and forward passes in pycaffe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pibench.plan import environment, layers, weights
+from pibench.plan.process import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.plan.graph import Node
+    from pibench.plan.process import Blob, Process
+
+_FIRST_STRING_BYTES = 30
+"""What libstdc++'s string first grows to; every further step doubles it."""
+
+
+def caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) -> None:
+    """tools/caffe.cpp, time(): a pass of the Net, then one of each layer by itself.
+
+    The Net's own backward pass leaves out what no loss needs. The second one calls every
+    layer: this is what fills the gradients of all weights in a network without a loss.
+    """
+    net = _net(process, nodes, definition_bytes, training=True)
+    _forward(process, net)
+    flowing = [layer for layer in reversed(net) if layer.node.needs_backward]
+    for layer in flowing:
+        layer.backward()
+        process.end_step("backward", layer.node.name)
+    if flowing:
+        # Without gradients in between, a second pass finds all as the first one left it.
+        _forward(process, net)
+    for layer in reversed(net):
+        layer.backward()
+        process.end_step("backward", layer.node.name)
+
+
+def inference(
+    process: Process, nodes: Sequence[Node], definition_bytes: int, weights_name: str
+) -> None:
+    """run_inference of the probe: weights, random inputs, forward passes, outputs described.
+
+    `weights_name` is what the weights file calls its network.
+    """
+    net = _net(process, nodes, definition_bytes, training=False)
+    weights.load(process, nodes, weights_name)
+    for layer in net:
+        if layer.node.type == "Input":
+            _fill_inputs(process, layer)
+    _forward(process, net)
+    _describe_outputs(process, nodes)
+
+
+def _forward(process: Process, net: Sequence[layers.Layer]) -> None:
+    for layer in net:
+        layer.forward()
+        process.end_step("forward", layer.node.name)
+
+
+def _net(
+    process: Process, nodes: Sequence[Node], definition_bytes: int, *, training: bool
+) -> list[layers.Layer]:
+    """Net::Init: the definition is logged, layers are set up, shared parameters joined."""
+    _log_definition(process, definition_bytes)
+    objects_bytes = environment.layer_object_bytes()
+    net: list[layers.Layer] = []
+    for node in nodes:
+        process.write(Memory(objects_bytes, node.name, "small objects"))
+        net.append(layers.make(node, process, training=training))
+        for blob, loss in zip(node.tops, node.losses, strict=True):
+            if loss:
+                # Layer::SetLossWeights
+                process.write(blob.diff)
+        process.end_step("set-up", node.name)
+    _share_parameters(process, nodes)
+    return net
+
+
+def _log_definition(process: Process, definition_bytes: int) -> None:
+    """DebugString of the whole net: a string that grows, and is dropped."""
+    heap = process.heap
+    text_bytes = int(definition_bytes * environment.text_per_byte())
+    size = _FIRST_STRING_BYTES
+    string = heap.malloc(size + 1)
+    while size < text_bytes:
+        size *= 2
+        longer = heap.malloc(size + 1)
+        heap.write_start(longer, min(size, text_bytes))
+        heap.free(string)
+        string = longer
+    heap.free(string)
+
+
+def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
+    """Net::ShareWeights: parameters of one name are one, and the others' memory is freed."""
+    owners: dict[str, Blob] = {}
+    for node in nodes:
+        for blob, spec in zip(node.params, node.proto.param, strict=False):
+            owner = owners.setdefault(spec.name, blob) if spec.name else blob
+            if owner is not blob:
+                process.free(blob.data)
+                blob.data, blob.diff = owner.data, owner.diff
+
+
+def _fill_inputs(process: Process, layer: layers.Layer) -> None:
+    """numpy draws an input in double precision before it is copied."""
+    for top in layer.tops:
+        process.read(top.data)
+        doubles = process.scratch(2 * top.count, layer.node.name, "input in doubles")
+        process.write(top.data)
+        process.free(doubles)
+    process.end_step("inputs", layer.node.name)
+
+
+def _describe_outputs(process: Process, nodes: Sequence[Node]) -> None:
+    """describe_output: the finite values, once more in doubles; the bytes that are hashed."""
+    read = {blob for node in nodes for blob in node.bottoms}
+    for node in nodes:
+        for blob in node.tops:
+            if blob in read:
+                continue
+            values = process.scratch(blob.count, node.name, "output described")
+            doubles = process.scratch(2 * blob.count, node.name, "output described")
+            process.free(values)
+            hashed = process.scratch(blob.count, node.name, "output described")
+            process.free(hashed)
+            process.free(doubles)
+            process.end_step("outputs", node.name)

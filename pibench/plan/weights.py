@@ -1,0 +1,126 @@
+"""Reading a weights file: protobuf keeps a whole copy of it while Caffe copies the blobs.
+
+Net::CopyTrainedLayersFrom parses all of the file before it copies anything. Packed floats
+arrive in pieces, as the 8 KiB buffer of the file stream has them, and their array doubles
+whenever it is full (RepeatedField::Reserve): so where a blob starts in the file decides how
+large its array gets. Sources: protobuf 3.12, parse_context.h, repeated_field.h and
+zero_copy_stream_impl.cc; the file's layout is what `pibench.networks.caffemodel` writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pibench.plan.process import FLOAT_BYTES, Blob, Memory, Process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pibench.plan.graph import Node
+
+_STREAM_BYTES = 8192
+_SLOP_FLOATS = 4
+"""16 bytes around a buffer's end are parsed from a patch of their own (kSlopBytes)."""
+_ARRAY_HEADER_BYTES = 8
+_LEAST_FLOATS = 4
+_TEST_PHASE_BYTES = 2
+_UNLEARNED_BYTES = 7
+"""A `param { lr_mult: 0 }`, three of which Caffe adds to every BatchNorm."""
+
+
+def load(process: Process, nodes: Sequence[Node], file_name: str) -> None:
+    """Parse the file of a network called `file_name`, copy its blobs, drop the copy."""
+    arrays = []
+    for node, blob, start in places(nodes, file_name):
+        arrays.append(_array(process, start, blob, node.name))
+        process.end_step("weights", node.name)
+    for node in nodes:
+        for blob in node.params:
+            process.write(blob.data)
+    for memory in arrays:
+        process.free(memory)
+
+
+def places(nodes: Sequence[Node], file_name: str) -> Iterator[tuple[Node, Blob, int]]:
+    """Every parameter in the file's order, and at which byte its values start."""
+    at = _string_bytes(len(file_name.encode()))
+    for node in nodes:
+        blobs = [(blob, *_blob_bytes(blob)) for blob in node.params]
+        body = _head_bytes(node) + sum(1 + _varint_bytes(size) + size for _, _, size in blobs)
+        at += 2 + _varint_bytes(body)
+        start = at + _head_bytes(node)
+        for blob, head, size in blobs:
+            start += 1 + _varint_bytes(size)
+            yield node, blob, start + head
+            start += size
+        at += body
+
+
+def capacities(start: int, count: int) -> list[int]:
+    """Sizes in floats of the arrays that `count` floats from byte `start` on go through."""
+    piece, cut = divmod(_STREAM_BYTES - start % _STREAM_BYTES, FLOAT_BYTES)
+    # A float cut in two by the buffer's end is parsed, with a few more, from the patch.
+    steps = (0, _SLOP_FLOATS if cut else 0, _STREAM_BYTES // FLOAT_BYTES)
+    sizes: list[int] = []
+    capacity = 0
+    for needed in (piece + step for step in steps):
+        wanted = min(needed, count)
+        if wanted > capacity:
+            capacity = max(_LEAST_FLOATS, 2 * capacity, wanted)
+            sizes.append(capacity)
+    while capacity < count:
+        # Further pieces are smaller than the array by now.
+        capacity *= 2
+        sizes.append(capacity)
+    return sizes
+
+
+def _array(process: Process, start: int, blob: Blob, layer: str) -> Memory:
+    """The array of one blob, grown piece by piece, and full."""
+    heap = process.heap
+    memory = Memory(FLOAT_BYTES * blob.count, layer, "weights file copy")
+    first, *further = capacities(start, blob.count)
+    block = heap.malloc(_ARRAY_HEADER_BYTES + FLOAT_BYTES * first)
+    heap.write_start(block, FLOAT_BYTES * first)
+    for capacity in further:
+        larger = heap.malloc(_ARRAY_HEADER_BYTES + FLOAT_BYTES * capacity)
+        # All that the smaller array held is copied before it goes.
+        heap.write_start(larger, min(block.chunk_bytes, FLOAT_BYTES * blob.count))
+        heap.free(block)
+        block = larger
+        heap.write_start(block, FLOAT_BYTES * min(capacity, blob.count))
+    process.adopt(memory, block)
+    return memory
+
+
+def _head_bytes(node: Node) -> int:
+    """A layer without its blobs, as Caffe stores it."""
+    proto = node.proto
+    if node.type == "Split":
+        names = [node.name, "Split", *(blob.name for blob in (*node.bottoms, *node.tops))]
+        return _TEST_PHASE_BYTES + sum(_string_bytes(len(name.encode())) for name in names)
+    size = proto.ByteSize() + (0 if proto.HasField("phase") else _TEST_PHASE_BYTES)
+    for stored, blob in zip(proto.bottom, node.bottoms, strict=True):
+        if stored != blob.name:
+            size += _string_bytes(len(blob.name.encode())) - _string_bytes(len(stored.encode()))
+    if node.type == "BatchNorm":
+        size += _UNLEARNED_BYTES * max(0, 3 - len(proto.param))
+    return size
+
+
+def _blob_bytes(blob: Blob) -> tuple[int, int]:
+    """Bytes before the values, and in all."""
+    values = FLOAT_BYTES * blob.count
+    dims = sum(_varint_bytes(dim) for dim in blob.shape)
+    shape = _string_bytes(dims) if blob.shape else 0
+    head = _string_bytes(shape) + 1 + _varint_bytes(values)
+    return head, head + values
+
+
+def _string_bytes(length: int) -> int:
+    """A field with its tag, its length and as many bytes."""
+    return 1 + _varint_bytes(length) + length
+
+
+def _varint_bytes(number: int) -> int:
+    return max(1, (number.bit_length() + 6) // 7)

@@ -1,0 +1,89 @@
+"""Plans for the terminal: one table for all, and the whole answer for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from pibench.report.memory_plot import columns, phase_line
+from pibench.report.plain import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from pibench.crosscheck.planned import Comparison
+    from pibench.plan.process import Step
+
+MIB: Final = 2**20
+_PICTURE_ROWS: Final = 8
+
+
+def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
+    """A line per network, in MiB."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("Network", overflow="fold", min_width=14)
+    table.add_column("Verdict", no_wrap=True)
+    for heading in ("Peak\nMiB", "Band\n+-MiB", "Head\nMiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Peak reached at", overflow="fold")
+    for answer in answers:
+        at = answer["peak_at"]
+        table.add_row(
+            visible(answer["network"]),
+            answer["verdict"],
+            f"{answer['peak_rss_bytes'] / MIB:.0f}",
+            f"{answer['band_bytes'] / MIB:.0f}",
+            f"{answer['headroom_bytes'] / MIB:+.0f}",
+            visible(f"{at['phase']} {at['layer']}"),
+        )
+    return table
+
+
+def print_details(answer: dict[str, Any], steps: Sequence[Step], to: Console) -> None:
+    """The picture, the largest holders, and what would change the peak."""
+    width = max(20, to.width - 2)
+    to.print(f"\n{visible(answer['network'])}: memory over layers, up to "
+             f"{answer['peak_rss_bytes'] / MIB:.0f} MiB")  # fmt: skip
+    for line in columns(steps, width=width, rows=_PICTURE_ROWS):
+        to.print(line)
+    to.print(phase_line(steps, width=width))
+    to.print("s set-up, w weights, i inputs, f forward, b backward, o outputs, e exit\n")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("Largest holders at the peak: layer", overflow="fold")
+    table.add_column("kind", no_wrap=True)
+    table.add_column("MiB", justify="right", no_wrap=True)
+    for holder in answer["holders"]:
+        size = f"{holder['bytes'] / MIB:.1f}"
+        table.add_row(visible(holder["layer"]) or "-", holder["kind"], size)
+    to.print(table)
+    for change in answer.get("changes", ()):
+        saved = change["saved_bytes"] / MIB
+        effect = f"saves {saved:.0f}" if saved >= 0 else f"takes {-saved:.0f} more"
+        to.print(f"{change['change']}: {change['peak_rss_bytes'] / MIB:.0f} MiB, {effect}")
+    if "max_batch" in answer:
+        to.print(f"largest batch that fits: {answer['max_batch'] or 'none'}")
+    if "max_input" in answer:
+        height, width = answer["max_input"]
+        to.print(f"largest image that fits: {f'{height}x{width}' if height else 'none'}")
+
+
+def comparison_table(rows: Sequence[Comparison]) -> Table:
+    """Planned against measured peaks, a line per network, in MiB."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("Network", overflow="fold", min_width=14)
+    for heading in ("Planned\nMiB", "Measured\nMiB", "Error\n%"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Note", overflow="fold")
+    for row in rows:
+        table.add_row(
+            visible(row.network),
+            f"{row.planned_bytes / MIB:.1f}",
+            f"{row.measured_bytes / MIB:.1f}" if row.measured_bytes else "-",
+            f"{100 * row.error:+.2f}" if row.error is not None else "-",
+            row.note,
+        )
+    return table

@@ -1,0 +1,140 @@
+"""Plans against real Caffe in the twin: shapes, peaks, and networks with BatchNorm folded."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from pibench import networks
+from pibench.crosscheck.planned import compare, environment_of
+from pibench.images.build import Builder
+from pibench.images.loader import RootLoader
+from pibench.networks import caffemodel, fold_bn
+from pibench.plan import graph
+from pibench.plan.planner import plan
+from pibench.targets.local import TwinTarget
+from tests.emulation.conftest import DEVICE, run
+from tests.wild.networks import WILD
+from tests.wild.strategies import networks as random_networks
+
+pytestmark = pytest.mark.emulation
+
+# Run by the root's Python 3.9. Many networks in one process: importing Caffe takes longest.
+SHAPES = """
+import json, sys
+import caffe
+found = []
+for path in sys.argv[1:]:
+    net = caffe.Net(path, caffe.TEST)
+    found.append({name: list(blob.shape) for name, blob in net.blobs.items()})
+print(json.dumps(found))
+"""
+
+OUTPUTS = """
+import json, sys
+import caffe
+import numpy as np
+found = []
+for model, weights in zip(sys.argv[1::2], sys.argv[2::2]):
+    net = caffe.Net(model, caffe.TEST, weights=weights)
+    shape = net.blobs["data"].data.shape
+    net.blobs["data"].data[...] = np.random.RandomState(0).uniform(-1, 1, shape)
+    found.append([float(value) for value in net.forward()[net.outputs[-1]].flat])
+print(json.dumps(found))
+"""
+
+
+def in_root(builder: Builder, script: str, *arguments: object) -> list[object]:
+    twin = RootLoader(builder.twin().content / "root", "amd64")
+    environment = {**os.environ, **twin.python_env(), "GLOG_minloglevel": "2"}
+    done = subprocess.run(
+        [*twin.python(), "-c", script, *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=300, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: list[object] = json.loads(done.stdout)
+    return found
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    phases=(Phase.generate,),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(texts=st.lists(random_networks(), min_size=12, max_size=12))
+def test_random_networks_have_the_shapes_that_caffe_gives_them(
+    builder: Builder, tmp_path: Path, texts: list[str]
+) -> None:
+    paths = []
+    for number, text in enumerate(texts):
+        paths.append(tmp_path / f"{number}.prototxt")
+        paths[-1].write_text(text)
+    for path, found in zip(paths, in_root(builder, SHAPES, *paths), strict=True):
+        nodes = graph.build(networks.load(str(path)).shapes, force_backward=False)
+        # Splits and their blobs included.
+        planned = {blob.name: list(blob.shape) for node in nodes for blob in node.tops}
+        assert found == planned, path.read_text()
+
+
+@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
+@pytest.mark.parametrize("batch", [1, 2, 4, 8])
+def test_networks_in_the_wild_peak_where_planned(
+    twin: TwinTarget, tmp_path: Path, protocol: str, batch: int
+) -> None:
+    loaded = []
+    for name, text in WILD.items():
+        path = tmp_path / f"{name}.prototxt"
+        path.write_text(text())
+        loaded.append(networks.load(str(path), batch=batch))
+    # Without arithmetic a Softmax divides by nothing, and outputs that are not finite are
+    # described in less memory: inference is compared where it computes.
+    compute = "memory-only" if protocol == "caffe-time" else "real"
+    records = run(twin, loaded, protocol=protocol, compute=compute, repeats=1)
+    rows = []
+    for network, record in zip(loaded, records, strict=True):
+        planned = plan(
+            network, protocol=record.protocol, environment=environment_of(record, DEVICE)
+        )
+        rows.append(compare(record, planned))
+        print(f"{network.file_name:32} batch {batch} {protocol} {rows[-1].error:+.2%}")
+    errors = [abs(row.error) for row in rows if row.error is not None]
+    assert len(errors) == len(WILD)
+    assert max(errors) < 0.04
+    assert sum(error <= 0.02 for error in errors) >= len(errors) - 1
+
+
+@pytest.mark.parametrize("name", ["residual", "inception_tower", "attention"])
+def test_a_folded_network_has_the_same_outputs(builder: Builder, tmp_path: Path, name: str) -> None:
+    text, file = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    text.write_text(WILD[name]())
+    network = networks.load(str(text))
+    stored = caffemodel.seeded_weights(network.net, 0)
+    _make_norms_matter(stored)
+    caffemodel.write(stored, file)
+    network = networks.load(str(text), weights=file)
+    folded, values = fold_bn.write(network, tmp_path / "folded")
+    assert "BatchNorm" not in folded.read_text()
+    before, after = in_root(builder, OUTPUTS, text, file, folded, values)
+    assert np.ptp(before) > 0
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-5)
+
+
+def _make_norms_matter(net: object) -> None:
+    """Means, variances and factors as training leaves them, not 0 and 1."""
+    generator = np.random.default_rng(3)
+    for layer in net.layer:  # type: ignore[attr-defined]
+        if layer.type == "BatchNorm":
+            layer.blobs[0].data[:] = generator.normal(0, 0.3, len(layer.blobs[0].data))
+            layer.blobs[1].data[:] = generator.uniform(0.5, 2, len(layer.blobs[1].data))
+            layer.blobs[2].data[:] = [2.0]
+        elif layer.type == "Scale" and layer.blobs:
+            for blob in layer.blobs:
+                blob.data[:] = generator.uniform(0.5, 1.5, len(blob.data))

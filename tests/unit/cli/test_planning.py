@@ -1,0 +1,195 @@
+"""`pibench plan` as it is started: keys, exit codes, pictures, one line for every fault."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from pibench import cli, networks
+from pibench.crosscheck import planned as comparing
+from pibench.devices import load as device
+from pibench.plan.environment import of_device
+from pibench.plan.planner import plan
+from pibench.records.schema import Evidence, GuestEnvironment, Record
+from tests.wild.networks import WILD
+
+PI = device("rpi3b")
+RECORD_KEYS = ("network", "verdict", "peak_rss_bytes", "baseline_rss_bytes", "headroom_bytes")
+
+
+Said = Callable[..., "pytest.CaptureResult[str]"]
+Plans = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def pibench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+    """Runs the command line here; `code` is the exit code it must end with."""
+    monkeypatch.setattr(cli, "_end_alike", lambda: None)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    thresholds = gc.get_threshold()
+
+    def run(*arguments: str, code: int = 0) -> pytest.CaptureResult[str]:
+        monkeypatch.setattr(sys, "argv", ["pibench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        gc.set_threshold(*thresholds)
+        said = capsys.readouterr()
+        assert int(ended.value.code or 0) == code, said.err
+        return said
+
+    return run
+
+
+@pytest.fixture
+def plans(pibench: Said) -> Plans:
+    """What `pibench plan --json` prints."""
+
+    def run(*arguments: str) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = json.loads(pibench("plan", *arguments, "--json").out)
+        return answers
+
+    return run
+
+
+def test_all_verdicts_of_the_paper_in_one_call() -> None:
+    names = [entry.name for entry in networks.catalog_entries() if entry.in_paper]
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "pibench", "plan", *names, "--json"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    elapsed_s = time.perf_counter() - started
+    answers = json.loads(done.stdout)
+    assert [answer["network"] for answer in answers] == names
+    for answer in answers:
+        fits = networks.find(str(answer["network"])).paper_row is not None
+        assert answer["verdict"] == ("fit" if fits else "no-fit")
+    # 1.0 s on an idle host; a loaded one may take longer.
+    assert elapsed_s < 5
+
+
+def test_the_keys_are_those_of_a_record(plans: Plans) -> None:
+    (answer,) = plans("nin", "--timeline", "--what-if", "--max-batch", "--max-input")
+    assert set(RECORD_KEYS) < set(answer)
+    assert set(RECORD_KEYS) < set(Record.model_fields)
+    peak, usable = answer["peak_rss_bytes"], PI.usable_bytes
+    assert answer["headroom_bytes"] == usable - peak
+    assert answer["provenance"]["peak_rss_bytes"]["kind"] == "planned"
+    assert len(answer["holders"]) == 10
+    assert max(step["peak_bytes"] for step in answer["timeline"]) == peak
+    assert answer["max_batch"] > 1
+    assert answer["max_input"][0] > 224
+    assert [change["change"] for change in answer["changes"]] == ["--protocol inference"]
+
+
+def test_batch_size_and_protocol_change_the_plan(plans: Plans) -> None:
+    one, four = plans("nin")[0], plans("nin", "--batch", "4")[0]
+    assert one["peak_rss_bytes"] < four["peak_rss_bytes"]
+    other = plans("nin", "--input", "300x260", "--protocol", "inference")[0]
+    assert other["protocol"] == "inference"
+    assert other["peak_rss_bytes"] > one["peak_rss_bytes"]
+
+
+def test_a_smaller_board_does_not_fit_what_a_larger_one_does(pibench: Said, plans: Plans) -> None:
+    verdicts = {name: plans("alexnet", "--device", name)[0]["verdict"] for name in
+                ("rpi_zero2w", "rpi3b", "rpi3b_plus", "rpi4b_1gb", "rpi4b_4gb")}  # fmt: skip
+    assert verdicts.pop("rpi_zero2w") == "no-fit"
+    assert set(verdicts.values()) == {"fit"}
+    pibench("plan", "alexnet", "--device", "rpi_zero2w", "--require-fit", code=1)
+
+
+def test_one_network_is_answered_in_full(pibench: Said, tmp_path: Path) -> None:
+    picture = tmp_path / "memory.svg"
+    said = pibench("plan", "squeezenet-v1.1", "--max-batch", "--plot", str(picture)).out
+    for part in ("█", "Largest holders", "im2col buffer", "largest batch that fits", "more"):
+        assert part in said
+    assert all(len(line) <= 80 for line in said.splitlines())
+    root = ET.fromstring(picture.read_text())  # noqa: S314 (our own file)
+    assert root.tag.endswith("svg")
+    assert "usable 918 MiB" in "".join(root.itertext())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("no-such-network",), "no-such-network"),
+        (("nin", "alexnet", "--plot", "x.svg"), "shows one network"),
+        (("nin", "--plot", "x.jpeg"), "end the name in .svg"),
+        (("nin", "--input", "wide"), "give height x width"),
+        (("alexnet", "--input", "8x8"), "alexnet"),
+        (("nin", "--device", "rpi9"), "unknown device"),
+        (("nin", "--batch", "0"), "out of range"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(
+    pibench: Said, arguments: tuple[str, ...], words: str
+) -> None:
+    done = pibench("plan", *arguments, code=2)
+    assert words.lower() in done.err.lower()
+    assert done.err.count("\n") == 1
+
+
+def test_repairs_are_said(pibench: Said, tmp_path: Path) -> None:
+    path = tmp_path / "old.prototxt"
+    path.write_text(WILD["tiny"]().replace("stride: 2", "stride: 2 ceil_mode: false"))
+    assert "ceil_mode" in pibench("plan", str(path), code=2).err
+    done = pibench("plan", str(path), "--repair")
+    assert "repaired" in done.err
+
+
+def test_a_killed_run_has_nothing_to_compare_with(make_record: Callable[..., Record]) -> None:
+    planned = plan(networks.load("AlexNet"), protocol="caffe-time", environment=of_device(PI))
+    peak, baseline = planned.peak_rss_bytes, planned.baseline_rss_bytes
+    record = make_record(
+        peak_rss_bytes=peak,
+        baseline_rss_bytes=baseline + 3 * 2**20,
+        network_rss_bytes=peak - baseline - 3 * 2**20,
+    )
+    whole = comparing.compare(record, planned)
+    assert (whole.error, whole.note) == (0, "program alone +3.0 MiB")
+    killed = make_record(evidence=Evidence(summary="killed", exit_status=-9))
+    cut = comparing.compare(killed, planned)
+    assert (cut.measured_bytes, cut.error, cut.note) == (None, None, "killed")
+    assert comparing.summary([whole, cut]).startswith("1 of 2 compared")
+    mib = f"{peak / 2**20:.1f}"
+    assert f"| AlexNet | {mib} | {mib} | +0.00 |" in comparing.markdown([whole, cut])
+
+
+@pytest.mark.parametrize(
+    ("target", "machine", "architecture", "core"),
+    [
+        ("twin", None, "amd64", "haswell"),
+        ("vm", "virt", "arm64", "cortexa53"),
+        ("native", None, "amd64", "haswell"),
+    ],
+)
+def test_a_run_is_planned_for_where_it_was_made(
+    make_record: Callable[..., Record],
+    target: str,
+    machine: str | None,
+    architecture: str,
+    core: str,
+) -> None:
+    record = make_record()
+    guest = GuestEnvironment(architecture="x86_64", blas_core_type="Haswell", blas_threads=2)
+    found = comparing.environment_of(
+        record.model_copy(
+            update={
+                "target": target,
+                "machine": machine,
+                "environment": record.environment.model_copy(update={"guest": guest}),
+            }
+        ),
+        PI,
+    )
+    assert (found.architecture, found.core, found.threads) == (architecture, core, 2)

@@ -1,0 +1,110 @@
+"""`pibench predict` and `pibench calibrate` as they are started: keys, exit codes, speed."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pibench import cli, networks
+
+Said = Callable[..., "pytest.CaptureResult[str]"]
+
+
+@pytest.fixture
+def pibench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+    """Runs the command line here; `code` is the exit code it must end with."""
+    monkeypatch.setattr(cli, "_end_alike", lambda: None)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    thresholds = gc.get_threshold()
+
+    def run(*arguments: str, code: int = 0) -> pytest.CaptureResult[str]:
+        monkeypatch.setattr(sys, "argv", ["pibench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        gc.set_threshold(*thresholds)
+        said = capsys.readouterr()
+        assert int(ended.value.code or 0) == code, said.err
+        return said
+
+    return run
+
+
+def test_json_has_time_interval_and_layers(pibench: Said) -> None:
+    first, second = json.loads(pibench("predict", "AlexNet", "vgg16", "--json").out)
+    assert first["network"] == "AlexNet"
+    assert first["low_ms"] < first["latency_ms"] < first["high_ms"]
+    assert sum(layer["latency_ms"] for layer in first["layers"]) == pytest.approx(
+        first["latency_ms"] - first["pressure_ms"]
+    )
+    assert first["provenance"]["kind"] == "predicted"
+    assert (first["fits"], second["fits"]) == (True, False)
+
+
+def test_the_table_says_what_a_time_is(pibench: Said) -> None:
+    said = pibench("predict", "resnet-101", "vgg16", "--per-layer").out
+    assert "edge" in said
+    assert "does not fit" in said
+    assert "nothing was run" in said
+    assert "fc6" in said
+
+
+def test_a_file_is_predicted_as_the_zoo_is(pibench: Said, tmp_path: Path) -> None:
+    networks.export("SqueezeNet V1.1", tmp_path)
+    (path,) = tmp_path.glob("*.prototxt")
+    one, two = json.loads(pibench("predict", "squeezenet-v1.1", str(path), "--json").out)
+    assert one["latency_ms"] == two["latency_ms"]
+
+
+def test_validate_json_has_the_errors(pibench: Said) -> None:
+    found = json.loads(pibench("predict", "--validate", "--json").out)
+    assert {"mape_pct", "worst_pct", "rank_correlation", "within_10_pct", "rows"} <= set(found)
+    assert len(found["rows"]) == 15
+
+
+def test_validate_prints_every_network(pibench: Said) -> None:
+    said = pibench("predict", "--validate").out
+    assert "ResNext50_32x4d" in said
+    assert "rank correlation" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "no network was given"),
+        (("--validate", "AlexNet"), "--validate takes no networks"),
+        (("AlexNet", "--device", "rpi4b_2gb"), "no latency is known for rpi4b_2gb"),
+        (("AlexNet", "--calibration", "missing.json"), "missing.json: cannot be read"),
+        (("NoSuchNet",), "no network of the zoo"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_line(
+    pibench: Said, arguments: tuple[str, ...], message: str
+) -> None:
+    said = pibench("predict", *arguments, code=2)
+    assert message in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_calibrating_from_nothing_is_one_line(pibench: Said, tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text("")
+    assert "no record has a time" in pibench("calibrate", "--from", str(path), code=2).err
+
+
+def test_predicting_is_fast_and_needs_no_scipy() -> None:
+    code = (
+        "import sys\nfrom pibench.cli import main\nsys.argv[1:] = ['predict', 'AlexNet']\n"
+        "try:\n    main()\nfinally:\n    print('scipy' in sys.modules, file=sys.stderr)"
+    )
+    started = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.monotonic() - started < 3
+    assert ended.stderr == "False\n"

@@ -1,0 +1,103 @@
+"""Calibrations from a board's records: what counts, what is left out, what is never mixed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pibench import networks
+from pibench.errors import InvalidInputError
+from pibench.latency import records as from_records
+from pibench.records.schema import Environment, Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pibench.records.schema import Record
+
+NAMES = ("AlexNet", "NIN", "MobileNet", "SqueezeNet V1.1", "GoogleNet")
+
+
+@pytest.fixture
+def board_record(make_record: Callable[..., Record]) -> Callable[..., Record]:
+    def make(name: str, latency_ms: float = 1000.0, **changes: Any) -> Record:
+        emulated = make_record()
+        host = emulated.environment.host.model_copy(
+            update={"architecture": "aarch64", "qemu_version": None}
+        )
+        measured = Provenance(kind="measured")
+        provenance = {
+            key: measured if one.kind == "emulated" else one
+            for key, one in emulated.provenance.items()
+        }
+        fields = {
+            "network": name,
+            "network_sha256": networks.load(name).sha256,
+            "target": "native",
+            "machine": None,
+            "latency_ms": latency_ms,
+            "environment": Environment(host=host, guest=emulated.environment.guest),
+            "provenance": provenance,
+        }
+        return make_record(**(fields | changes))
+
+    return make
+
+
+def test_a_boards_records_make_a_calibration(
+    board_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    made = [board_record(name, 1000.0 + index) for index, name in enumerate(NAMES)]
+    found, said = from_records.calibrate(made, tmp_path / "records.jsonl")
+    assert said == []
+    assert (found.device, found.provenance, found.protocol) == ("rpi3b", "measured", "caffe-time")
+    assert [one.network for one in found.observations] == list(NAMES)
+
+
+def test_the_median_of_several_runs_counts(
+    board_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    made = [board_record(name) for name in NAMES]
+    made += [board_record("AlexNet", 5000.0), board_record("AlexNet", 2000.0)]
+    found, _ = from_records.calibrate(made, tmp_path / "records.jsonl")
+    assert found.observations[0].latency_ms == 2000.0
+
+
+def test_emulated_times_are_left_out_and_named(
+    board_record: Callable[..., Record], make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    made = [board_record(name) for name in NAMES]
+    found, said = from_records.calibrate([*made, make_record()], tmp_path / "records.jsonl")
+    assert len(found.observations) == len(NAMES)
+    assert len(said) == 1
+    assert "AlexNet left out: its time is emulated" in said[0]
+
+
+def test_a_network_that_has_changed_is_left_out(
+    board_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    made = [board_record(name) for name in NAMES]
+    changed = board_record("NIN", network_sha256="0" * 64)
+    _, said = from_records.calibrate([*made, changed], tmp_path / "records.jsonl")
+    assert said == ["NIN left out: another network goes by that name in the zoo now"]
+
+
+def test_boards_and_protocols_are_never_mixed(
+    board_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    made = [board_record(name) for name in NAMES]
+    other = board_record("NIN", device="rpi3b_plus")
+    with pytest.raises(InvalidInputError, match="several devices: rpi3b, rpi3b_plus"):
+        from_records.calibrate([*made, other], tmp_path / "records.jsonl")
+    other = board_record("NIN", protocol="inference")
+    with pytest.raises(InvalidInputError, match="several protocols: caffe-time, inference"):
+        from_records.calibrate([*made, other], tmp_path / "records.jsonl")
+
+
+def test_records_without_a_boards_time_are_refused(
+    make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match="no record has a time that a board measured"):
+        from_records.calibrate([make_record()], tmp_path / "records.jsonl")

@@ -1,0 +1,202 @@
+"""Predicted times: what must hold of the model, of its errors, and of a calibration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibench import devices, networks
+from pibench.errors import InvalidInputError
+from pibench.latency import calibration as calibrations
+from pibench.latency import fit, pressure, validation
+from pibench.latency.calibration import Observation, Pressure, Rates
+from pibench.latency.model import layer_ms, predict
+from pibench.latency.unseen import predict_unseen
+from pibench.latency.work import LayerWork
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 2**20
+DEVICE = devices.load("rpi3b")
+SHIPPED = calibrations.shipped()
+
+
+@pytest.fixture(scope="module")
+def validated() -> validation.Validation:
+    return validation.validate(SHIPPED)
+
+
+def test_unseen_networks_are_predicted_within_the_published_error(
+    validated: validation.Validation,
+) -> None:
+    assert sum(row.counted for row in validated.rows) == 14
+    assert validated.mape_pct <= 2.5
+    assert validated.worst_pct <= 6.0
+    assert validated.rank_correlation >= 0.98
+    assert validated.within_10_pct == 100
+    assert validated.macs_alone_mape_pct > 5 * validated.mape_pct
+
+
+def test_unseen_predictions_are_those_of_the_validation(
+    validated: validation.Validation,
+) -> None:
+    found = predict_unseen([networks.load(row.network) for row in validated.rows], SHIPPED)
+    assert [one.latency_ms for one in found] == pytest.approx(
+        [row.predicted_ms for row in validated.rows]
+    )
+
+
+def test_the_edge_of_memory_is_found_by_the_plan_alone(validated: validation.Validation) -> None:
+    (row,) = [row for row in validated.rows if not row.counted]
+    headroom = pressure.headroom_bytes(networks.load(row.network), DEVICE, "caffe-time")
+    assert 0 < headroom < pressure.ONSET_SHARE * DEVICE.usable_bytes
+    assert abs(row.error_pct) <= 15
+    assert row.work_ms < 0.8 * row.measured_ms
+
+
+def test_the_shipped_rates_are_what_their_times_give() -> None:
+    again = fit.calibrate(
+        SHIPPED.observations,
+        device=DEVICE,
+        protocol=SHIPPED.protocol,
+        provenance=SHIPPED.provenance,
+        source=SHIPPED.source,
+    )
+    assert again.rates.tile_mac_ns == pytest.approx(SHIPPED.rates.tile_mac_ns, rel=1e-4)
+    assert again.rates.access_ns == pytest.approx(SHIPPED.rates.access_ns, rel=1e-4)
+    assert again.half_width_share == pytest.approx(SHIPPED.half_width_share, rel=1e-3)
+    assert [one.at_the_edge for one in again.observations] == [
+        one.at_the_edge for one in SHIPPED.observations
+    ]
+
+
+def test_the_rates_are_possible_for_the_cores() -> None:
+    cycles_per_mac = SHIPPED.rates.tile_mac_ns * DEVICE.clock_hz / 1e9
+    # Two lanes a cycle on each of four cores is the most that there is.
+    assert cycles_per_mac >= 1 / 8
+    assert SHIPPED.rates.access_ns * DEVICE.clock_hz / 1e9 >= 1
+
+
+def test_layers_add_up_and_lie_within_the_interval() -> None:
+    for name in ("AlexNet", "ResNet-101"):
+        one = predict(networks.load(name), DEVICE, SHIPPED)
+        total = sum(layer.latency_ms for layer in one.layers) + one.pressure_ms
+        assert one.latency_ms == pytest.approx(total)
+        assert one.low_ms < one.latency_ms < one.high_ms
+
+
+def test_more_of_anything_takes_longer() -> None:
+    done = LayerWork(
+        name="a", type="b", macs=10**6, tile_macs=10**6, accesses=1e5, calls=3, moved_bytes=10**4
+    )
+    known = layer_ms(done, SHIPPED.rates)
+    for more in (
+        replace(done, tile_macs=2 * 10**6),
+        replace(done, accesses=2e5),
+        replace(done, calls=300),
+    ):
+        assert layer_ms(more, SHIPPED.rates) > known
+
+
+def test_no_layer_is_faster_than_memory() -> None:
+    done = LayerWork(
+        name="a", type="b", macs=0, tile_macs=0, accesses=0.0, calls=1, moved_bytes=36 * 10**8
+    )
+    assert layer_ms(done, SHIPPED.rates) == pytest.approx(1000)
+
+
+def test_larger_batches_take_longer() -> None:
+    one, two = (
+        predict(networks.load("SqueezeNet V1.1", batch=batch), DEVICE, SHIPPED) for batch in (1, 2)
+    )
+    assert 1.9 * one.latency_ms < two.latency_ms < 2.1 * one.latency_ms
+
+
+def test_pressure_sets_in_sharply_and_grows_with_what_is_missing() -> None:
+    price = Pressure(onset_share=0.05, ms_per_mib=100.0)
+    onset = int(0.05 * DEVICE.usable_bytes)
+    costs = [pressure.extra_ms(onset - step * MIB, DEVICE, price) for step in (-1, 0, 1, 10)]
+    assert costs == pytest.approx([0, 0, 100, 1000], abs=0.1)
+
+
+def test_what_does_not_fit_is_predicted_for_a_board_with_more_memory() -> None:
+    one = predict(networks.load("vgg16"), DEVICE, SHIPPED)
+    assert not one.fits
+    assert one.pressure_ms == 0
+
+
+def test_boards_of_the_same_core_go_by_their_clock() -> None:
+    network = networks.load("AlexNet")
+    plus = predict(network, devices.load("rpi3b_plus"), SHIPPED)
+    assert plus.latency_ms == pytest.approx(
+        predict(network, DEVICE, SHIPPED).latency_ms * 1.2 / 1.4, rel=0.001
+    )
+
+
+def test_another_core_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="no latency is known for rpi4b_2gb"):
+        predict(networks.load("AlexNet"), devices.load("rpi4b_2gb"), SHIPPED)
+
+
+def made_up(rates: Rates, names: list[str]) -> list[Observation]:
+    counted = fit.count_all(
+        [Observation(network=name, latency_ms=1.0) for name in names], DEVICE, "caffe-time"
+    )
+    return [
+        Observation(network=name, latency_ms=one.predicted_ms(rates))
+        for name, one in zip(names, counted, strict=True)
+    ]
+
+
+def test_known_rates_are_found_again() -> None:
+    true = Rates(tile_mac_ns=0.7, access_ns=3.0)
+    observed = made_up(true, ["AlexNet", "NIN", "MobileNet", "SqueezeNet V1.1", "GoogleNet"])
+    found = fit.calibrate(
+        observed, device=DEVICE, protocol="caffe-time", provenance="measured", source="made up"
+    )
+    assert found.rates.tile_mac_ns == pytest.approx(0.7)
+    assert found.rates.access_ns == pytest.approx(3.0)
+    assert found.half_width_share == pytest.approx(0, abs=1e-6)
+    assert found.pressure.ms_per_mib is None
+
+
+def test_rates_are_never_negative() -> None:
+    observed = made_up(Rates(tile_mac_ns=1.0, access_ns=0.0), ["AlexNet", "NIN", "VGG 16"])
+    faster = [replace(one, latency_ms=one.latency_ms * factor)
+              for one, factor in zip(observed, (0.5, 1.0, 1.0), strict=True)]  # fmt: skip
+    rates = fit.fit_rates(fit.count_all(faster, DEVICE, "caffe-time"))
+    assert min(rates.tile_mac_ns, rates.access_ns) >= 0
+
+
+def test_too_few_networks_are_refused() -> None:
+    observed = made_up(Rates(tile_mac_ns=1, access_ns=1), ["AlexNet", "NIN", "GoogleNet"])
+    with pytest.raises(InvalidInputError, match="3 networks with memory to spare"):
+        fit.calibrate(
+            observed, device=DEVICE, protocol="caffe-time", provenance="paper", source="few"
+        )
+
+
+def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "rates.json"
+    calibrations.write(SHIPPED, path)
+    assert calibrations.read(path) == SHIPPED
+    assert json.loads(path.read_text())["provenance"] == "paper"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "rates": 3}'])
+def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "rates.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match="no calibration of latency"):
+        calibrations.read(path)
+
+
+def test_ranks() -> None:
+    assert validation.rank_correlation([1, 2, 3], [10, 20, 30]) == pytest.approx(1)
+    assert validation.rank_correlation([1, 2, 3], [30, 20, 10]) == pytest.approx(-1)
+    assert validation.rank_correlation([1, 2, 2, 3], [1, 2, 2, 3]) == pytest.approx(1)
+    assert validation.rank_correlation([1, 1], [1, 2]) == 0

@@ -1,0 +1,172 @@
+"""Whole plans: against peaks measured before, and what must hold for any network."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pibench import devices, networks
+from pibench.errors import InvalidInputError
+from pibench.networks import input_size
+from pibench.networks.network import Network
+from pibench.networks.shapes.rules import RULES
+from pibench.plan.environment import Environment
+from pibench.plan.layers import LAYERS
+from pibench.plan.planner import plan
+from pibench.plan.verdict import judge
+from tests.wild.networks import WILD
+from tests.wild.strategies import networks as random_networks
+
+MEASURED = Path(__file__).parent / "measured.csv"
+PI = Environment(architecture="arm64", core="cortexa53", threads=4)
+
+
+def measured() -> list[dict[str, str]]:
+    """Peaks of real Caffe: the zoo on the twin and in the VM, and networks of tests/wild."""
+    with MEASURED.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def load(folder: Path, name: str, batch: int) -> Network:
+    if not name.startswith("wild:"):
+        return networks.load(name, batch=batch)
+    path = folder / "net.prototxt"
+    path.write_text(WILD[name.removeprefix("wild:")]())
+    return networks.load(str(path), batch=batch)
+
+
+def test_planned_peaks_are_within_two_per_cent_of_those_measured(tmp_path: Path) -> None:
+    errors = {}
+    for row in measured():
+        network = load(tmp_path, row["network"], int(row["batch"]))
+        environment = Environment(
+            architecture=row["architecture"],  # type: ignore[arg-type]
+            core=row["core"],
+            threads=int(row["threads"]),
+        )
+        planned = plan(network, protocol=row["protocol"], environment=environment)  # type: ignore[arg-type]
+        key = (row["network"], row["protocol"], row["architecture"], row["batch"])
+        errors[key] = planned.peak_rss_bytes / int(row["peak_rss_bytes"]) - 1
+    assert len(errors) > 150
+    assert max(abs(error) for error in errors.values()) < 0.02, errors
+    assert sum(abs(error) for error in errors.values()) / len(errors) < 0.004
+
+
+def test_the_verdicts_of_the_paper_follow_from_plans_alone() -> None:
+    device = devices.load("rpi3b")
+    for entry in networks.catalog_entries():
+        if entry.in_paper:
+            planned = plan(networks.load(entry.name), protocol="caffe-time", environment=PI)
+            wanted = "fit" if entry.paper_row else "no-fit"
+            assert judge(planned, device).verdict == wanted, entry.name
+
+
+def test_every_type_with_shapes_has_its_memory() -> None:
+    assert set(LAYERS) | {"LRN"} == set(RULES)
+
+
+def test_holders_add_up_to_the_peak(wild: Callable[..., Network]) -> None:
+    planned = plan(wild("caffenet"), protocol="caffe-time", environment=PI)
+    held = sum(holder.held_bytes for holder in planned.holders)
+    assert held == pytest.approx(planned.peak_rss_bytes, rel=0.01)
+    largest = planned.holders[0]
+    assert (largest.layer, largest.kind) == ("innerproduct17", "parameter")
+    # 256 x 6 x 6 inputs, 4096 outputs.
+    assert largest.held_bytes == pytest.approx(4 * 9216 * 4096, rel=0.001)
+
+
+def test_a_tiny_network_peaks_when_the_program_ends(wild: Callable[..., Network]) -> None:
+    planned = plan(wild("tiny"), protocol="caffe-time", environment=PI)
+    assert planned.peak_step == planned.steps[-1]
+    assert [holder.kind for holder in planned.holders[:2]] == ["program", "program's end"]
+
+
+def test_a_convolution_with_single_elements_needs_no_columns(wild: Callable[..., Network]) -> None:
+    planned = plan(wild("attention"), protocol="caffe-time", environment=PI)
+    with_columns = {holder.layer for holder in planned.holders if holder.kind == "im2col buffer"}
+    assert with_columns == {"convolution2", "convolution12"}
+
+
+def test_the_peak_lies_in_the_timeline(wild: Callable[..., Network]) -> None:
+    planned = plan(wild("fcn"), protocol="inference", environment=PI)
+    assert planned.peak_step in planned.steps
+    assert max(step.peak_bytes for step in planned.steps) == planned.peak_rss_bytes
+    phases = list(dict.fromkeys(step.phase for step in planned.steps))
+    assert phases == ["set-up", "weights", "inputs", "forward", "outputs", "exit"]
+
+
+def test_shared_weights_count_once(wild: Callable[..., Network]) -> None:
+    apart = WILD["siamese"]().replace('param { name: "w2" }', "param { }")
+    both = plan(wild(apart), protocol="caffe-time", environment=PI)
+    one = plan(wild("siamese"), protocol="caffe-time", environment=PI)
+    # 20 maps of 38 x 38 into 500 outputs, and its gradient.
+    assert both.peak_rss_bytes - one.peak_rss_bytes == pytest.approx(8 * 14_440_000, rel=0.02)
+
+
+def test_what_aborts_backward_is_refused_under_caffe_time_alone(
+    wild: Callable[..., Network],
+) -> None:
+    text = WILD["tiny"]() + 'layer { name: "best" type: "ArgMax" bottom: "softmax9" top: "best" }'
+    with pytest.raises(InvalidInputError, match=r"layer 'best'.*ArgMax aborts"):
+        plan(wild(text), protocol="caffe-time", environment=PI)
+    assert plan(wild(text), protocol="inference", environment=PI).peak_rss_bytes > 0
+
+
+def test_stochastic_pooling_is_refused(wild: Callable[..., Network]) -> None:
+    text = WILD["tiny"]().replace("pool: MAX", "pool: STOCHASTIC")
+    for protocol in ("caffe-time", "inference"):
+        with pytest.raises(InvalidInputError, match=r"layer 'pooling3'.*GPUs alone"):
+            plan(wild(text), protocol=protocol, environment=PI)  # type: ignore[arg-type]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(text=random_networks(), protocol=st.sampled_from(["caffe-time", "inference"]))
+def test_more_images_never_need_less(
+    tmp_path_factory: pytest.TempPathFactory, text: str, protocol: str
+) -> None:
+    path = tmp_path_factory.mktemp("net") / "net.prototxt"
+    path.write_text(text)
+    network = networks.load(str(path))
+    if protocol == "caffe-time" and "ArgMax" in text:
+        protocol = "inference"
+    peaks = [
+        plan(
+            input_size.with_batch(network, batch),
+            protocol=protocol,  # type: ignore[arg-type]
+            environment=PI,
+        ).peak_rss_bytes
+        for batch in (1, 2, 4, 16, 64)
+    ]
+    # Which freed chunk a block is cut from may move a few pages.
+    slack = 2**16
+    assert all(low <= high + slack for low, high in pairwise(peaks))
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_malformed_text_is_refused_and_never_crashes(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    text = WILD[data.draw(st.sampled_from(("tiny", "train_val", "attention", "siamese")))]()
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = min(len(text), start + data.draw(st.integers(0, 40)))
+        filler = data.draw(st.sampled_from(("", "0", "-1", "999999999", "{", "}", '"', "\0", "λ")))
+        text = text[:start] + filler + text[end:]
+    path = tmp_path_factory.mktemp("bad") / "net.prototxt"
+    path.write_text(text, encoding="utf-8")
+    refused = ""
+    try:
+        network = networks.load(str(path))
+        network.check_training_phase()
+        for protocol in ("caffe-time", "inference"):
+            plan(network, protocol=protocol, environment=PI)  # type: ignore[arg-type]
+    except InvalidInputError as error:
+        refused = error.line()
+    assert not refused or str(path) in refused
