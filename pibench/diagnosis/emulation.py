@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 
 from pibench.diagnosis.finding import Finding, program
-from pibench.targets import binfmt
+from pibench.targets import binfmt, emulation
 
 
 def registration() -> list[Finding]:
     """What keeps containers for arm64 from running, a finding for each problem."""
-    if not binfmt.emulation_needed():
+    if not emulation.needed():
         return [Finding(name="binfmt", state="ok", found="not needed: this processor is an arm64")]
     found = binfmt.check()
     if found.handler is not None and not found.problems:

@@ -6,7 +6,6 @@ fs/binfmt_misc.c; QEMU's documentation of user mode emulation.
 
 from __future__ import annotations
 
-import platform
 import re
 import sys
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from pibench.errors import EnvironmentFault
 from pibench.process import run
-from pibench.targets import elf
+from pibench.targets import elf, emulation
 from pibench.targets.scratch import scratch
 
 DIRECTORY = Path("/proc/sys/fs/binfmt_misc")
@@ -74,11 +73,6 @@ class Registration:
     handler: Handler | None = None
     qemu_version: str | None = None
     problems: tuple[Problem, ...] = ()
-
-
-def emulation_needed() -> bool:
-    """Whether this machine's processor does not run aarch64 programs by itself."""
-    return platform.machine() not in ("aarch64", "arm64")
 
 
 def mend_command() -> str:
@@ -173,7 +167,7 @@ def require(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> 
 
     Raises EnvironmentFault with the first problem and how to mend it.
     """
-    if not emulation_needed():
+    if not emulation.needed():
         return Registration()
     registration = check(directory, filesystems=filesystems)
     for problem in registration.problems:

@@ -28,7 +28,7 @@ from pibench.targets.frames import FrameReader
 from pibench.targets.job import BLAS_NAME, PROBE, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import share
+from pibench.targets.sharing import serialised, share
 
 if TYPE_CHECKING:
     from pibench.records.schema import Machine
@@ -56,12 +56,7 @@ class LocalTarget:
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
         """Run all work, on `at_once` probes at a time."""
-        lock = threading.Lock()
-
-        def observe_alone(outcome: Outcome) -> None:
-            with lock:
-                observe(outcome)
-
+        observe_alone = serialised(observe)
         # Times of two networks that run at once would say nothing of either.
         real = any(piece.compute == "real" for piece in work)
         shares = share(work, 1 if real else self.at_once)

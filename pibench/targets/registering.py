@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pibench.errors import EnvironmentFault
 from pibench.process import run
-from pibench.targets import binfmt, elf
+from pibench.targets import binfmt, elf, emulation
 
 NAME = "qemu-aarch64"
 DISTRIBUTIONS_OWN = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
@@ -37,7 +37,7 @@ def register(
         raise EnvironmentFault(
             "registering QEMU with the kernel takes root", hint=binfmt.mend_command()
         )
-    if not binfmt.emulation_needed():
+    if not emulation.needed():
         return []
     done = _mount(directory, filesystems)
     if (directory / "status").read_text().strip() != "enabled":

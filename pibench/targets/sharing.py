@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from pibench.targets.base import Work
+import psutil
+
+from pibench.targets.base import Observer, Outcome, Work
 
 
 def share(work: Sequence[Work], parts: int) -> list[list[Work]]:
@@ -19,6 +21,29 @@ def share(work: Sequence[Work], parts: int) -> list[list[Work]]:
     for piece in sorted(work, key=lambda piece: piece.cost_bytes, reverse=True):
         min(shares, key=lambda pieces: sum(p.cost_bytes for p in pieces)).insert(0, piece)
     return [pieces for pieces in shares if pieces]
+
+
+def serialised(observe: Observer) -> Observer:
+    """The observer for threads: it is called by one of them at a time."""
+    lock = threading.Lock()
+
+    def observe_alone(outcome: Outcome) -> None:
+        with lock:
+            observe(outcome)
+
+    return observe_alone
+
+
+def pieces_at_once(work: Sequence[Work], *, wanted: int | None, cores: int, each_bytes: int) -> int:
+    """How many pieces may run at once where each may take so many bytes of this machine.
+
+    One where arithmetic is done: times of two networks that run at once would
+    say nothing of either.
+    """
+    if any(piece.compute == "real" for piece in work):
+        return 1
+    room = int(psutil.virtual_memory().available // each_bytes)
+    return wanted or max(1, min(cores, room))
 
 
 def pooled(

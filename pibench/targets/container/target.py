@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import psutil
-
 from pibench.devices import Device
 from pibench.errors import EnvironmentFault
 from pibench.images import container as container_image
@@ -26,7 +24,7 @@ from pibench.targets.group_limits import in_force
 from pibench.targets.job import BLAS_NAME, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import pooled
+from pibench.targets.sharing import pieces_at_once, pooled, serialised
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -153,24 +151,18 @@ class ContainerTarget:
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
         """Run each piece in a container; several at once where only memory is measured."""
-        lock = threading.Lock()
-
-        def observe_alone(outcome: Outcome) -> None:
-            with lock:
-                observe(outcome)
+        observe_alone = serialised(observe)
 
         def run_one(piece: Work, stopping: threading.Event) -> None:
             self._run_piece(piece, observe_alone, watch, stopping)
 
-        pooled(work, self._pieces_at_once(work), run_one)
-
-    def _pieces_at_once(self, work: Sequence[Work]) -> int:
-        # Times of two networks that run at once would say nothing of either.
-        if any(piece.compute == "real" for piece in work):
-            return 1
-        _, facts = self._connected()
-        room = int(psutil.virtual_memory().available // self._limits(0).memory_bytes)
-        return self._at_once or max(1, min(facts.cores, room))
+        at_once = pieces_at_once(
+            work,
+            wanted=self._at_once,
+            cores=self._connected()[1].cores,
+            each_bytes=self._limits(0).memory_bytes,
+        )
+        pooled(work, at_once, run_one)
 
     def _run_piece(
         self, piece: Work, observe: Observer, watch: Watcher, stopping: threading.Event

@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-import psutil
-
 from pibench.devices import Device
 from pibench.errors import EnvironmentFault
 from pibench.images.build import Builder
@@ -31,7 +29,7 @@ from pibench.targets.group_limits import in_force
 from pibench.targets.job import BLAS_NAME, PROBE, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import pooled
+from pibench.targets.sharing import pieces_at_once, pooled, serialised
 from pibench.targets.sysroot import cgroup, watcher
 
 if TYPE_CHECKING:
@@ -127,19 +125,17 @@ class SysrootTarget:
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
         """Run each piece; several at once where only memory is measured."""
-        lock = threading.Lock()
-
-        def observe_alone(outcome: Outcome) -> None:
-            with lock:
-                observe(outcome)
+        observe_alone = serialised(observe)
 
         def run_one(piece: Work, stopping: threading.Event) -> None:
             self._run_piece(piece, observe_alone, watch, stopping)
 
-        # Times of two networks that run at once would say nothing of either.
-        real = any(piece.compute == "real" for piece in work)
-        room = int(psutil.virtual_memory().available // self.device.usable_bytes)
-        at_once = 1 if real else self._at_once or max(1, min(self._cores, room))
+        at_once = pieces_at_once(
+            work,
+            wanted=self._at_once,
+            cores=self._cores,
+            each_bytes=self.device.usable_bytes,
+        )
         pooled(work, at_once, run_one)
 
     def _run_piece(

@@ -17,6 +17,7 @@ import pytest
 from pibench import diagnosis
 from pibench.diagnosis import emulation
 from pibench.targets import binfmt
+from pibench.targets import emulation as emulation_of_targets
 
 PIBENCH = (sys.executable, "-m", "pibench")
 
@@ -84,7 +85,7 @@ def test_mending_what_is_well_keeps_the_output_one_of_json(
 ) -> None:
     from pibench.cli.doctor import run_doctor
 
-    monkeypatch.setattr(binfmt, "emulation_needed", lambda: False)
+    monkeypatch.setattr(emulation_of_targets, "needed", lambda: False)
     run_doctor(as_json=True, fix=True)
     said = capsys.readouterr()
     assert said.err == "pibench: nothing to mend\n"
@@ -93,7 +94,7 @@ def test_mending_what_is_well_keeps_the_output_one_of_json(
 
 def test_each_problem_of_the_registration_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     problems = tuple(binfmt.Problem(text=text, fix="mend it") for text in ("one", "two"))
-    monkeypatch.setattr(binfmt, "emulation_needed", lambda: True)
+    monkeypatch.setattr(emulation_of_targets, "needed", lambda: True)
     monkeypatch.setattr(binfmt, "check", lambda: binfmt.Registration(problems=problems))
     diagnosed = diagnosis.diagnose()
     found = [finding for finding in diagnosed.findings if finding.name == "binfmt"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pibench.errors import EnvironmentFault
-from pibench.targets import binfmt, elf, registering
+from pibench.targets import binfmt, elf, emulation, registering
 
 STATIC = shutil.which("qemu-aarch64-static")
 needs_static = pytest.mark.skipif(STATIC is None, reason="no qemu-aarch64-static here")
@@ -76,7 +76,7 @@ def static(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _x86(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binfmt.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(emulation.platform, "machine", lambda: "x86_64")
 
 
 def test_a_handler_is_read_as_the_kernel_writes_it() -> None:
@@ -238,8 +238,8 @@ def test_an_unreadable_handler(kernel: Path) -> None:
 
 
 def test_nothing_is_needed_on_arm64(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(binfmt.platform, "machine", lambda: "aarch64")
-    assert not binfmt.emulation_needed()
+    monkeypatch.setattr(emulation.platform, "machine", lambda: "aarch64")
+    assert not emulation.needed()
     assert binfmt.require(tmp_path / "nothing") == binfmt.Registration()
     monkeypatch.setattr(registering.os, "geteuid", lambda: 0)
     assert registering.register(tmp_path / "nothing") == []
