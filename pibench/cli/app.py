@@ -227,7 +227,13 @@ def plan(
     check: Annotated[
         bool, typer.Option("--check", help="Run the networks too, and compare.")
     ] = False,
-    target: Annotated[TargetName, typer.Option(help="Where --check runs.")] = TargetName.TWIN,
+    target: Annotated[
+        TargetName | None,
+        typer.Option(
+            help="Where --check runs (default: twin); twin alone plans for it, not the device.",
+            show_default=False,
+        ),
+    ] = None,
     require_fit: Annotated[
         bool, typer.Option("--require-fit", help="Exit with 1 unless every network fits.")
     ] = False,
@@ -243,6 +249,7 @@ def plan(
 
     wishes = Wishes(
         device=device,
+        target=target.value if target else None,
         protocol=protocol.value,
         batch=batch,
         size=size,
@@ -256,7 +263,7 @@ def plan(
         require_fit=require_fit,
     )
     if check:
-        code = check_plans(specs, wishes, target=target.value, jobs=jobs, quiet=quiet)
+        code = check_plans(specs, wishes, jobs=jobs, quiet=quiet)
     else:
         code = plan_networks(specs, wishes)
     raise typer.Exit(code)

@@ -14,7 +14,7 @@ from pibench.cli.streams import reader_may_leave
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.networks import input_size
 from pibench.plan import answers
-from pibench.plan.environment import of_device
+from pibench.plan.environment import Environment, of_device, of_twin
 from pibench.plan.planner import Plan, plan
 from pibench.plan.verdict import judge
 from pibench.report.plain import one_line
@@ -33,6 +33,7 @@ class Wishes:
     """The options of `pibench plan` as the command line gives them."""
 
     device: str = "rpi3b"
+    target: str | None = None
     protocol: str = "caffe-time"
     batch: int | None = None
     size: str | None = None
@@ -54,7 +55,7 @@ def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
     loaded = _load(specs, wishes)
     _check_plot(loaded, wishes)
     protocol = cast("Protocol", wishes.protocol)
-    environment = of_device(device)
+    environment = _of_twin_here(device) if wishes.target == "twin" else of_device(device)
     plans = [plan(network, protocol=protocol, environment=environment) for network in loaded]
     # One network alone gets the whole answer.
     alone = len(plans) == 1 and not wishes.as_json
@@ -71,18 +72,18 @@ def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
     return ExitCode.DISAGREEMENT if wishes.require_fit and verdicts != {"fit"} else ExitCode.OK
 
 
-def check_plans(
-    specs: Sequence[str], wishes: Wishes, *, target: str, jobs: int | None, quiet: bool
-) -> ExitCode:
-    """Run the networks too, and print what was planned beside what was measured.
+def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet: bool) -> ExitCode:
+    """Run the networks too and print what was planned beside what was measured.
 
-    Networks that are killed on the target have nothing to compare with. Raises
+    They run on the twin unless another target is wished. Networks that are
+    killed there have nothing to compare with. Raises
     EnvironmentFault where the target cannot run.
     """
     from pibench.crosscheck import planned as comparing
 
     device = devices.load(wishes.device)
     loaded = _load(specs, wishes)
+    target = wishes.target or "twin"
     records = _run(loaded, wishes, target=target, jobs=jobs, quiet=quiet)
     rows = []
     for network, record in zip(loaded, records, strict=True):
@@ -92,6 +93,18 @@ def check_plans(
     with reader_may_leave():
         _print_comparison(rows, as_json=wishes.as_json)
     return ExitCode.OK if any(row.error is not None for row in rows) else ExitCode.INCONCLUSIVE
+
+
+def _of_twin_here(device: Device) -> Environment:
+    """The twin on this machine; its OpenBLAS says which kernels it takes for the CPU.
+
+    Raises EnvironmentFault where no twin can run.
+    """
+    from pibench.images.build import Builder
+    from pibench.targets.local import TwinTarget
+
+    twin = TwinTarget(Builder(_say))
+    return of_twin(device, twin.blas_core(), twin.at_once)
 
 
 def _load(specs: Sequence[str], wishes: Wishes) -> list[Network]:

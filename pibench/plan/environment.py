@@ -76,6 +76,13 @@ def of_device(device: Device) -> Environment:
     return Environment(architecture="arm64", core=core, threads=device.cores)
 
 
+def of_twin(device: Device, core: str, cores_usable: int) -> Environment:
+    """The amd64 twin on a machine of so many cores; `core` as OpenBLAS there calls it."""
+    return Environment(
+        architecture="amd64", core=core.lower(), threads=min(device.cores, cores_usable)
+    )
+
+
 def layer_object_bytes() -> int:
     """Small objects per layer of a Net."""
     return int(_calibration()["layer_object_bytes"])

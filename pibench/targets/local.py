@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import shutil
@@ -172,6 +173,19 @@ class TwinTarget(LocalTarget):
         self._root = self.builder.twin().content / "root"
         if any(piece.compute == "memory-only" for piece in work):
             self._blas = self.builder.blas("amd64")
+
+    def blas_core(self) -> str:
+        """The core type that the twin's OpenBLAS takes this machine's CPU for.
+
+        Raises EnvironmentFault where it cannot be asked.
+        """
+        self._root = self.builder.twin().content / "root"
+        with scratch(self.name) as folder:
+            programs = self._twin_programs(folder / "job")
+            job = write_job(folder / "job", [], programs, None)
+            asked = [*programs.python, str(job.parent / PROBE), "--describe"]
+            said = run(contained(asked), env=programs.env, deadline_s=60).stdout
+        return str(json.loads(said)["blas_core"])
 
     def measure(self, wanted: Measure) -> dict[str, Any]:
         """The same as for any machine, built before it is asked."""

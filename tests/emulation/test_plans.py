@@ -18,6 +18,7 @@ from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.networks import caffemodel, fold_bn
 from pibench.plan import graph
+from pibench.plan.environment import of_twin
 from pibench.plan.planner import plan
 from pibench.targets.local import TwinTarget
 from tests.emulation.conftest import DEVICE, run
@@ -138,3 +139,11 @@ def _make_norms_matter(net: object) -> None:
         elif layer.type == "Scale" and layer.blobs:
             for blob in layer.blobs:
                 blob.data[:] = generator.uniform(0.5, 1.5, len(blob.data))
+
+
+def test_the_twin_is_planned_for_with_the_kernels_that_it_takes_here(twin) -> None:
+    (record,) = run(twin, [networks.load("SqueezeNet V1.1")])
+    environment = of_twin(DEVICE, twin.blas_core(), twin.at_once)
+    assert environment.core == (record.environment.guest.blas_core_type or "").lower()
+    planned = plan(networks.load("SqueezeNet V1.1"), protocol="caffe-time", environment=environment)
+    assert planned.peak_rss_bytes == pytest.approx(record.peak_rss_bytes, rel=0.02)
