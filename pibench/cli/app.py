@@ -261,6 +261,7 @@ def plan(
 
 app.command()(latency.predict)
 app.command()(latency.calibrate)
+app.command()(latency.count)
 
 
 @app.command()
