@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pibench.counting.emulator import CountingEmulator
     from pibench.devices import Device
     from pibench.images.build import Builder
-    from pibench.images.store import Image
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
 
@@ -64,50 +63,54 @@ class Counter:
         return store.stored(parts, lambda: self._run(network, protocol))
 
     def _run(self, network: Network, protocol: Protocol) -> NetworkCounts:
-        image = self.builder.sysroot()
-        if self._emulator is None:
-            self._emulator = emulator.find(
-                self.builder, image.content / "root", self.device.qemu_cpu
-            )
         self.builder.report(f"counting {network.name}")
-        with scratch("count") as folder:
-            command, env = self._command(folder / "job", image, network, protocol)
-            said = run(contained(command), env=env, deadline_s=DEADLINE_S).stdout
+        said = self.execute(network, protocol)
+        assert self._emulator is not None  # noqa: S101
         return NetworkCounts(
             network=network.name,
             network_sha256=network.sha256,
-            image_key=image.key,
+            image_key=self.builder.key("sysroot"),
             qemu_version=self._emulator.version,
             layers=parse(said),
         )
 
-    def _command(
-        self, folder: Path, image: Image, network: Network, protocol: Protocol
-    ) -> tuple[list[str], dict[str, str]]:
-        """The emulator's command line and environment, for a probe in `folder`."""
-        assert self._emulator is not None  # noqa: S101
-        root = image.content / "root"
-        loader = RootLoader(root, "arm64")
-        write_job(folder, [], Programs(caffe=[], python=[]), None, describe=False)
-        model = folder / "models/counted.prototxt"
-        model.write_text(network.prototxt, encoding="utf-8")
-        spec = {"model": str(model), "seed": SEED, "training": protocol == "caffe-time"}
+    def execute(
+        self, network: Network, protocol: Protocol = "caffe-time", *, counting: bool = True
+    ) -> str:
+        """Run the network under QEMU, with the counter or without; what both printed.
+
+        Raises EnvironmentFault as `count` does.
+        """
+        root = self.builder.sysroot().content / "root"
+        if self._emulator is None:
+            self._emulator = emulator.find(self.builder, root, self.device.qemu_cpu)
         plugin = str(self._emulator.plugin) + (",cache=on" if self.cache_model else "")
-        command = [
-            *(self._emulator.program, "-plugin", plugin, "-L", str(root)),
-            # Absolute links in the root lead out of it.
-            *("-E", f"LD_LIBRARY_PATH={loader.library_path}"),
-            *(str(root / "usr/bin/python3.9"), "-B", str(folder / PROBE)),
-            *("--counted", json.dumps(spec)),
-        ]
-        env = {
-            **loader.python_env(),
+        loader = RootLoader(root, "arm64")
+        with scratch("count") as scratch_folder:
+            folder = scratch_folder / "job"
+            write_job(folder, [], Programs(caffe=[], python=[]), None, describe=False)
+            model = folder / "models/counted.prototxt"
+            model.write_text(network.prototxt, encoding="utf-8")
+            spec = {"model": str(model), "seed": SEED, "training": protocol == "caffe-time"}
+            command = [
+                *(self._emulator.program, "-L", str(root)),
+                *(("-plugin", plugin) if counting else ()),
+                # Absolute links in the root lead out of it.
+                *("-E", f"LD_LIBRARY_PATH={loader.library_path}"),
+                *(str(root / "usr/bin/python3.9"), "-B", str(folder / PROBE)),
+                *("--counted", json.dumps(spec)),
+            ]
+            env = {**loader.python_env(), **self._env()}
+            return run(contained(command), env=env, deadline_s=DEADLINE_S).stdout
+
+    def _env(self) -> dict[str, str]:
+        """What makes the run the board's, and the same every time."""
+        return {
             **emulation.environment(self.device.qemu_cpu),
             "OPENBLAS_NUM_THREADS": "1",
             "OPENBLAS_CORETYPE": _CORES.get(self.device.cpu, "ARMV8"),
             "PYTHONHASHSEED": "0",
         }
-        return command, env
 
 
 def parse(said: str) -> tuple[LayerCounts, ...]:

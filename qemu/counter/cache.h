@@ -15,7 +15,7 @@ enum { LINE_SHIFT = 6, L1_SETS = 128, L1_WAYS = 4, L2_SETS = 512, L2_WAYS = 16 }
 
 /* Tags of each set, the one used last first. A tag is the line's number plus 1: 0 is empty. */
 static uint64_t l1_tags[L1_SETS][L1_WAYS], l2_tags[L2_SETS][L2_WAYS];
-static uint64_t l1_misses, l2_misses, line_used_last;
+static uint64_t l1_misses, l2_misses;
 
 /* Whether the line was there; it is now, and first. */
 static inline bool touched(uint64_t *ways, int count, uint64_t tag)
@@ -29,22 +29,15 @@ static inline bool touched(uint64_t *ways, int count, uint64_t tag)
     return there;
 }
 
-static inline void access_line(uint64_t line)
+/* An access that straddles two lines counts for its first: QEMU splits most of them anyway. */
+static inline void access_memory(uint64_t address)
 {
-    if (touched(l1_tags[line % L1_SETS], L1_WAYS, line + 1))
+    uint64_t line = address >> LINE_SHIFT;
+    uint64_t *ways = l1_tags[line % L1_SETS];
+    if (ways[0] == line + 1 || touched(ways, L1_WAYS, line + 1))
         return;
     l1_misses++;
     l2_misses += !touched(l2_tags[line % L2_SETS], L2_WAYS, line + 1);
-}
-
-static inline void access_memory(uint64_t address, unsigned size)
-{
-    uint64_t line = address >> LINE_SHIFT, last = (address + size - 1) >> LINE_SHIFT;
-    if (line != line_used_last)
-        access_line(line);
-    if (last != line)
-        access_line(last);
-    line_used_last = last;
 }
 
 #endif

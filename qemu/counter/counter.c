@@ -81,9 +81,8 @@ static uint32_t word_of(const struct qemu_plugin_insn *instruction)
 static void memory_accessed(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address,
                             void *userdata)
 {
-    (void)vcpu;
-    (void)userdata;
-    access_memory(address, 1u << qemu_plugin_mem_size_shift(info));
+    (void)vcpu, (void)info, (void)userdata;
+    access_memory(address);
 }
 
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
