@@ -32,10 +32,21 @@ def predict(
         bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
     ] = False,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Each layer's time too.")] = False,
+    counted: Annotated[
+        bool,
+        typer.Option("--counted", help="From counts (pibench count), not from layer shapes."),
+    ] = False,
     validate: Annotated[
         bool,
         typer.Option("--validate", help="Each known network, predicted by the others alone."),
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write an SVG: a roofline, or predicted against measured with --validate.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict the time of a forward pass on the board; nothing is run.
@@ -50,6 +61,8 @@ def predict(
         batch=batch,
         repair=repair,
         per_layer=per_layer,
+        counted=counted,
+        plot=plot,
         as_json=as_json,
     )
     if not validate:

@@ -12,6 +12,8 @@ from pibench import devices, networks
 from pibench.counting import store
 from pibench.counting.run import Counter
 from pibench.latency import work
+from pibench.latency.calibration import shipped
+from pibench.latency.model import predict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,3 +87,11 @@ def test_a_cached_count_is_read_not_run(
     monkeypatch.setenv("PATH", str(tmp_path))
     again = Counter(devices.load("rpi3b"), builder).count(networks.load(NAME))
     assert again == counted
+
+
+def test_a_prediction_from_counts_is_that_from_shapes(counted: NetworkCounts) -> None:
+    network, device, rates = networks.load(NAME), devices.load("rpi3b"), shipped()
+    shaped = predict(network, device, rates)
+    assert predict(network, device, rates, counted).latency_ms == pytest.approx(
+        shaped.latency_ms, rel=0.05
+    )
