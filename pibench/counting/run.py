@@ -50,7 +50,11 @@ class Counter:
 
         Raises EnvironmentFault where this machine cannot count, or the run failed.
         """
-        parts = {
+        return store.stored(self.parts(network, protocol), lambda: self._run(network, protocol))
+
+    def parts(self, network: Network, protocol: Protocol = "caffe-time") -> dict[str, Any]:
+        """What decides the counts, and so under what they are kept."""
+        return {
             "image": self.builder.key("sysroot"),
             "probe": file_sha256(_MARKING),
             "counter": self.builder.key("counter-1"),
@@ -60,7 +64,6 @@ class Counter:
             "cache_model": self.cache_model,
             "seed": SEED,
         }
-        return store.stored(parts, lambda: self._run(network, protocol))
 
     def _run(self, network: Network, protocol: Protocol) -> NetworkCounts:
         self.builder.report(f"counting {network.name}")

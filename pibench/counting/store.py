@@ -22,12 +22,10 @@ def stored(parts: Mapping[str, Any], count: Callable[[], NetworkCounts]) -> Netw
 
     Raises EnvironmentFault where they cannot be kept.
     """
-    key = fingerprint({"format": FORMAT, **parts})
-    path = settings.cache_dir() / "counts" / f"{key[:16]}.json"
-    found = _read(path)
+    found = known(parts)
     if found is not None:
         return found
-    counts = count()
+    counts, path = count(), _path(parts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -39,6 +37,16 @@ def stored(parts: Mapping[str, Any], count: Callable[[], NetworkCounts]) -> Netw
             hint="make room there, or set PIBENCH_CACHE_DIR",
         ) from error
     return counts
+
+
+def known(parts: Mapping[str, Any]) -> NetworkCounts | None:
+    """The counts of what `parts` name; None where the cache has none that can be read."""
+    return _read(_path(parts))
+
+
+def _path(parts: Mapping[str, Any]) -> Path:
+    key = fingerprint({"format": FORMAT, **parts})
+    return settings.cache_dir() / "counts" / f"{key[:16]}.json"
 
 
 def _read(path: Path) -> NetworkCounts | None:
