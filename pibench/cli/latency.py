@@ -67,6 +67,10 @@ def predict(
     )
     if not validate:
         predict_networks(specs or [], wishes)
+    elif counted:
+        raise InvalidInputError(
+            "--validate goes by layer shapes, not by counts", hint="leave --counted out"
+        )
     elif specs:
         raise InvalidInputError(
             f"--validate takes no networks, and {len(specs)} were given",

@@ -89,6 +89,7 @@ def test_pictures_have_a_point_per_network(pibench: Said, tmp_path: Path) -> Non
     [
         ((), "no network was given"),
         (("--validate", "AlexNet"), "--validate takes no networks"),
+        (("--validate", "--counted"), "--validate goes by layer shapes"),
         (("AlexNet", "--device", "rpi4b_2gb"), "no latency is known for rpi4b_2gb"),
         (("AlexNet", "--calibration", "missing.json"), "missing.json: cannot be read"),
         (("NoSuchNet",), "no network of the zoo"),
