@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 
 .PHONY: help setup system-packages engine lint test unit reproduce benchmark \
-	planned-against-measured wheel clean
+	planned-against-measured latency-document wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -39,12 +39,16 @@ test: setup engine ## All tests, real Caffe in the emulated board and in contain
 reproduce: setup ## The paper's 26 networks in the emulated board, beside the paper's table
 	$(BIN)/pibench reproduce --out $(OUT)
 
-benchmark: setup engine ## Memory-only against real compute, and pibench run against docker run
+benchmark: setup engine ## Memory-only against real compute, pibench run against docker run, counting
 	$(BIN)/python benchmarks/memory_only_speed.py
 	$(BIN)/python benchmarks/container_overhead.py
+	$(BIN)/python benchmarks/counting_cost.py
 
 planned-against-measured: setup ## Run the paper's networks, plan them, and write the table into docs/
 	$(BIN)/python scripts/planned_against_measured.py $(OUT)/planned > docs/planned-against-measured.md
+
+latency-document: setup ## Write docs/latency.md and its pictures; count networks first for their rows
+	$(BIN)/python scripts/latency_document.py docs > docs/.latency.md && mv docs/.latency.md docs/latency.md
 
 wheel: $(BIN)/.installed ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

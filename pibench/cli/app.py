@@ -271,6 +271,7 @@ def plan(
 
 app.command()(latency.predict)
 app.command()(latency.calibrate)
+app.command()(latency.count)
 
 
 @app.command()

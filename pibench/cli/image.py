@@ -95,9 +95,11 @@ def prune(
     """
     from pibench.images import store
     from pibench.images.build import Builder
+    from pibench.images.counter import API_VERSIONS
 
     builder = Builder()
-    kinds = ("twin", "sysroot", "vm", "blas-arm64", "blas-amd64")
+    counters = (f"counter-{api}" for api in API_VERSIONS)
+    kinds = ("twin", "sysroot", "vm", "blas-arm64", "blas-amd64", *counters)
     keep = set() if everything else {(kind, builder.key(kind)) for kind in kinds}
     removed = store.prune(keep)
     for path in removed:

@@ -1,4 +1,4 @@
-"""The commands about time: `predict`, `calibrate`."""
+"""The commands about time and work: `predict`, `calibrate`, `count`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,21 @@ def predict(
         bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
     ] = False,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Each layer's time too.")] = False,
+    counted: Annotated[
+        bool,
+        typer.Option("--counted", help="From counts (pibench count), not from layer shapes."),
+    ] = False,
     validate: Annotated[
         bool,
         typer.Option("--validate", help="Each known network, predicted by the others alone."),
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write an SVG: a roofline, or predicted against measured with --validate.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict the time of a forward pass on the board; nothing is run.
@@ -50,10 +61,16 @@ def predict(
         batch=batch,
         repair=repair,
         per_layer=per_layer,
+        counted=counted,
+        plot=plot,
         as_json=as_json,
     )
     if not validate:
         predict_networks(specs or [], wishes)
+    elif counted:
+        raise InvalidInputError(
+            "--validate goes by layer shapes, not by counts", hint="leave --counted out"
+        )
     elif specs:
         raise InvalidInputError(
             f"--validate takes no networks, and {len(specs)} were given",
@@ -78,3 +95,41 @@ def calibrate(
     from pibench.cli.predicting import calibrate_from
 
     calibrate_from(records, out)
+
+
+def count(
+    specs: Annotated[
+        list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
+    ],
+    device: Annotated[str, typer.Option(help="The device whose CPU executes.")] = "rpi3b",
+    batch: Annotated[int | None, typer.Option(help="Images per pass.", show_default=False)] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
+    ] = False,
+    cache_model: Annotated[
+        bool, typer.Option(help="Model the core's data caches too, which takes longer.")
+    ] = True,
+    per_layer: Annotated[
+        bool, typer.Option("--per-layer", help="Each layer's counts too.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count the instructions of a forward pass, executed by real Caffe in QEMU.
+
+    Takes seconds to minutes a network, once: counts never change, and are kept.
+
+    Example: pibench count "SqueezeNet V1.1" --per-layer
+    """
+    from pibench.cli.counting import Wishes, count_networks
+
+    wishes = Wishes(
+        device=device,
+        batch=batch,
+        repair=repair,
+        cache_model=cache_model,
+        per_layer=per_layer,
+        quiet=quiet,
+        as_json=as_json,
+    )
+    count_networks(specs, wishes)

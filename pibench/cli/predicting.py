@@ -19,7 +19,9 @@ from pibench.report.plain import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.counting.counts import NetworkCounts
     from pibench.crosscheck.claims import PredictedTime
+    from pibench.devices import Device
     from pibench.latency.calibration import Calibration
     from pibench.networks.network import Network
 
@@ -33,6 +35,8 @@ class Wishes:
     batch: int | None = None
     repair: bool = False
     per_layer: bool = False
+    counted: bool = False
+    plot: Path | None = None
     as_json: bool = False
 
 
@@ -50,7 +54,15 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
     for network in loaded:
         for sentence in network.repairs:
             _say(f"{network.source}: repaired: {sentence}")
-    predictions = [predict(network, device, calibration) for network in loaded]
+    counts = _counts(loaded, device, calibration) if wishes.counted else [None] * len(loaded)
+    predictions = [
+        predict(network, device, calibration, found)
+        for network, found in zip(loaded, counts, strict=True)
+    ]
+    if wishes.plot is not None:
+        from pibench.report.latency_plot import roofline
+
+        _write_plot(wishes.plot, roofline(predictions, device, calibration))
     with reader_may_leave():
         if wishes.as_json:
             answers = [_answer(one, calibration) for one in predictions]
@@ -65,6 +77,10 @@ def validate_calibration(wishes: Wishes) -> None:
 
     calibration = _calibration(wishes)
     found = validate(calibration)
+    if wishes.plot is not None:
+        from pibench.report.latency_plot import predicted_against_board
+
+        _write_plot(wishes.plot, predicted_against_board(found))
     with reader_may_leave():
         if wishes.as_json:
             print(json.dumps(asdict(found), indent=2))
@@ -124,6 +140,30 @@ def _calibration(wishes: Wishes) -> Calibration:
     if wishes.calibration is None:
         return calibrations.shipped()
     return calibrations.read(wishes.calibration)
+
+
+def _counts(
+    loaded: Sequence[Network], device: Device, calibration: Calibration
+) -> Sequence[NetworkCounts | None]:
+    """What real Caffe executes for each network: minutes in QEMU, unless it is in the cache."""
+    from pibench.counting.run import Counter
+    from pibench.images.build import Builder
+
+    counter = Counter(device, Builder(_say))
+    return [counter.count(network, calibration.protocol) for network in loaded]
+
+
+def _write_plot(path: Path, picture: str) -> None:
+    if path.suffix.lower() != ".svg":
+        raise InvalidInputError(
+            f"--plot {path}: pictures are written as SVG", hint="end the name in .svg"
+        )
+    try:
+        path.write_text(picture, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError.at(
+            path, None, f"cannot be written ({error.strerror})", hint="name another file"
+        ) from None
 
 
 def _answer(prediction: Prediction, calibration: Calibration) -> dict[str, Any]:

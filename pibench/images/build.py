@@ -2,7 +2,8 @@
 
 Three kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
 initial RAM disk, device trees and the disk made of the arm64 root. Beside
-them the memory-only BLAS of each architecture, built from source.
+them, built from source, the memory-only BLAS of each architecture and the
+instruction counter for each version of QEMU's plugin interface.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pibench.assets import asset
 from pibench.errors import EnvironmentFault
 from pibench.images import store
 from pibench.images.blas import build_blas
+from pibench.images.counter import LIBRARY as COUNTER
+from pibench.images.counter import build_counter, counter_key
 from pibench.images.initrd import module_files, write_initrd
 from pibench.images.loader import RootLoader
 from pibench.images.recipe import (
@@ -64,6 +67,8 @@ class Builder:
         if kind.startswith("blas-"):
             source = asset("qemu/blas/memory_only_blas.c")
             return fingerprint([kind, recipe, file_sha256(source)])
+        if kind.startswith("counter-"):
+            return counter_key(kind)
         raise EnvironmentFault(f"there is no image of the kind {kind}")
 
     def twin(self) -> Image:
@@ -98,6 +103,13 @@ class Builder:
             lambda content, _: build_blas(architecture, root.content / "root", content),
         )
         return image.content / "libpibench_blas.so"
+
+    def counter(self, api: int) -> Path:
+        """The instruction counter, a plugin for a QEMU of that version of the interface."""
+        image = self._ensure(
+            f"counter-{api}", "arm64", lambda content, _: build_counter(api, content)
+        )
+        return image.content / COUNTER
 
     def _ensure(
         self, kind: str, architecture: Architecture, build: Callable[[Path, Path], None]

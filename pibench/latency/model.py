@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pibench.latency import pressure, work
+from pibench.latency.counted import counted_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.counting.counts import NetworkCounts
     from pibench.devices import Device
     from pibench.latency.calibration import Calibration, Rates
     from pibench.latency.work import LayerWork
@@ -60,16 +62,25 @@ class Prediction:
         return self.headroom_bytes >= 0
 
 
-def predict(network: Network, device: Device, calibration: Calibration) -> Prediction:
+def predict(
+    network: Network,
+    device: Device,
+    calibration: Calibration,
+    counted: NetworkCounts | None = None,
+) -> Prediction:
     """The latency of one forward pass of `network` on `device`.
 
-    Raises InvalidInputError for a CPU that the calibration says nothing about, or a network
-    that Caffe would refuse.
+    From layer shapes alone, or from what was `counted` where that is given. Raises
+    InvalidInputError for a CPU that the calibration says nothing about, or a network that
+    Caffe would refuse.
     """
     slower = calibration.clock_ratio(device)
+    done = work.count(network, calibration.protocol)
+    if counted is not None:
+        done = counted_work(done, counted)
     layers = [
         LayerPrediction(work=one, latency_ms=layer_ms(one, calibration.rates, slower))
-        for one in work.count(network, calibration.protocol)
+        for one in done
     ]
     busy_ms = sum(layer.latency_ms for layer in layers)
     headroom = pressure.headroom_bytes(network, device, calibration.protocol)

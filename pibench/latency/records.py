@@ -63,7 +63,7 @@ def _unusable(record: Record) -> str | None:
     if record.batch != 1:
         return f"it is of batch {record.batch}, and a calibration of batch 1"
     try:
-        network = networks.load(record.network)
+        network = networks.load(networks.find(record.network).name)
     except UnknownNetworkError:
         return "it is no network of the zoo, and its layers are not known"
     if network.sha256 != record.network_sha256:

@@ -29,8 +29,8 @@ class LayerWork:
 
     `macs` are the multiply-accumulates that the layer is defined by, `tile_macs` those that
     whole register tiles take, `accesses` element accesses outside the products' inner loop,
-    `calls` entries of the layer and of BLAS. `moved_bytes` is the least traffic with memory:
-    bottoms, parameters and tops, once each.
+    `calls` entries of the layer and of BLAS, `pows` calls of powf. `moved_bytes` is the least
+    traffic with memory: bottoms, parameters and tops, once each.
     """
 
     name: str
@@ -40,6 +40,7 @@ class LayerWork:
     accesses: float
     calls: int
     moved_bytes: int
+    pows: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ class Steps:
     exp: float
     pow: float
     random: float
+    instructions_per_access: float
 
 
 def count(network: Network, protocol: Protocol = "caffe-time") -> list[LayerWork]:
@@ -106,6 +108,7 @@ def _work(
         accesses=accesses,
         calls=calls + 1,
         moved_bytes=FLOAT_BYTES * sum(prod(shape) for shape in blobs),
+        pows=effort.pows,
     )
 
 

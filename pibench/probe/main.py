@@ -5,6 +5,7 @@ import json
 import sys
 
 from .child import keep_out, process_control
+from .counted import run_counted
 from .frames import Frames
 from .inference import run_inference
 from .job import run_job
@@ -25,12 +26,15 @@ def main():
     parser.add_argument("job", nargs="?", help="the job file")
     parser.add_argument("--guest", action="store_true", help="this machine runs nothing else")
     parser.add_argument("--inference", metavar="SPEC", help=argparse.SUPPRESS)
+    parser.add_argument("--counted", metavar="SPEC", help=argparse.SUPPRESS)
     parser.add_argument("--describe", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.describe:
         describe_libraries()
     elif options.inference:
         run_inference(json.loads(options.inference))
+    elif options.counted:
+        run_counted(json.loads(options.counted))
     else:
         if options.guest:
             protect()

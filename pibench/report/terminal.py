@@ -162,12 +162,18 @@ def totals(claims: Sequence[Claim]) -> list[str]:
         )
     if total.latency_mean_absolute_error_pct is not None:
         lines.append(
-            f"Latency: mean absolute error {total.latency_mean_absolute_error_pct:.1f} % over "
+            f"Latency{_if_predicted(claims)}: mean absolute error "
+            f"{total.latency_mean_absolute_error_pct:.1f} % over "
             f"{total.latency_compared} of {total.latency_total} rows."
         )
     elif total.latency_total:
         lines.append("Latency: not compared, an emulated time is never a Pi time.")
     return lines
+
+
+def _if_predicted(claims: Iterable[Claim]) -> str:
+    compared = [one for one in claims if one.column == "latency_ms" and one.error_pct is not None]
+    return ", predicted" if {one.provenance.kind for one in compared} == {"predicted"} else ""
 
 
 def how_it_ran(records: Iterable[Record]) -> list[str]:

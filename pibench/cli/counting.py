@@ -1,0 +1,71 @@
+"""`pibench count`: networks are loaded, counted, and printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pibench import devices, networks
+from pibench.cli.streams import reader_may_leave
+from pibench.counting.run import Counter
+from pibench.images.build import Builder
+from pibench.report.plain import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.counting.counts import NetworkCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """The options of `pibench count` as the command line gives them."""
+
+    device: str = "rpi3b"
+    batch: int | None = None
+    repair: bool = False
+    cache_model: bool = True
+    per_layer: bool = False
+    quiet: bool = False
+    as_json: bool = False
+
+
+def count_networks(specs: Sequence[str], wishes: Wishes) -> None:
+    """Count all networks. Raises EnvironmentFault where this machine cannot."""
+    loaded = [networks.load(spec, batch=wishes.batch, repair=wishes.repair) for spec in specs]
+    for network in loaded:
+        network.check_training_phase()
+        for sentence in network.repairs:
+            _say(f"{network.source}: repaired: {sentence}")
+    builder = Builder((lambda _: None) if wishes.quiet else _say)
+    counter = Counter(devices.load(wishes.device), builder, cache_model=wishes.cache_model)
+    counted = [counter.count(network) for network in loaded]
+    with reader_may_leave():
+        if wishes.as_json:
+            print(json.dumps([one.as_dict() for one in counted], indent=2))
+        else:
+            _print(counted, per_layer=wishes.per_layer)
+
+
+def _print(counted: Sequence[NetworkCounts], *, per_layer: bool) -> None:
+    from pibench.report.counted import counts_table
+    from pibench.report.terminal import console, printable
+
+    out = console()
+    out.print(counts_table([(one.network, one.total) for one in counted]))
+    if per_layer:
+        for one in counted:
+            out.print(printable(f"\n{one.network}"))
+            out.print(counts_table([(layer.name, layer.counts) for layer in one.layers]))
+    out.print(
+        printable(
+            "counted: one forward pass of real Caffe, one thread; in millions. Misses are of "
+            "lines of 64 bytes in a model of the core's data caches."
+        )
+    )
+
+
+def _say(line: str) -> None:
+    print(f"pibench: {one_line(line)}", file=sys.stderr)

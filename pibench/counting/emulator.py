@@ -1,0 +1,65 @@
+"""A QEMU on this machine that counts: one that loads plugins, and which it loads."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pibench.errors import EnvironmentFault
+from pibench.images.counter import API_VERSIONS
+from pibench.process import run
+from pibench.targets import emulation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pibench.images.build import Builder
+
+PROGRAM: Final = "qemu-aarch64"
+_DEADLINE_S: Final = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountingEmulator:
+    """The emulator's path, what it calls its version, and the plugin built for it."""
+
+    program: str
+    version: str
+    plugin: Path
+
+
+def find(builder: Builder, root: Path, cpu: str) -> CountingEmulator:
+    """The machine's qemu-aarch64 with the newest plugin that it loads, tried on `root`'s Python.
+
+    Raises EnvironmentFault where there is no such program, or it loads none: a static one, as
+    Debian 13's qemu-user and any qemu-user-static are, cannot.
+    """
+    program = shutil.which(PROGRAM)
+    if program is None:
+        raise EnvironmentFault(
+            f"counting needs QEMU's user-mode emulator, and there is no {PROGRAM}",
+            hint="sudo apt-get install qemu-user",
+        )
+    version = run([program, "--version"], deadline_s=_DEADLINE_S).stdout.partition("\n")[0]
+    if "-plugin" not in run([program, "-h"], deadline_s=_DEADLINE_S).stdout:
+        raise EnvironmentFault(
+            f"{version} at {program} loads no plugins: it is static",
+            hint="count on Debian 12, or put a dynamic qemu-aarch64 first in the PATH",
+        )
+    said = ""
+    for api in API_VERSIONS:
+        plugin = builder.counter(api)
+        python = [str(root / "usr/bin/python3.9"), "--version"]
+        tried = run(
+            [program, "-plugin", str(plugin), "-L", str(root), *python],
+            env=emulation.environment(cpu),
+            deadline_s=_DEADLINE_S,
+            check=False,
+        )
+        if tried.returncode == 0:
+            return CountingEmulator(program=program, version=version, plugin=plugin)
+        said = tried.last_lines()
+    raise EnvironmentFault(
+        f"{version} does not load the counter: {said}", hint="count with Debian 12's QEMU 7.2"
+    )

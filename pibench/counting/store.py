@@ -1,0 +1,56 @@
+"""Counts in the cache: the same network in the same image executes the same."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench import settings
+from pibench.counting.counts import NetworkCounts
+from pibench.errors import EnvironmentFault
+from pibench.images.recipe import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+FORMAT: Final = 1
+
+
+def stored(parts: Mapping[str, Any], count: Callable[[], NetworkCounts]) -> NetworkCounts:
+    """The counts of what `parts` name, counted if they are not in the cache yet.
+
+    Raises EnvironmentFault where they cannot be kept.
+    """
+    found = known(parts)
+    if found is not None:
+        return found
+    counts, path = count(), _path(parts)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(counts.as_dict()) + "\n", encoding="utf-8")
+        partial.rename(path)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"the counts cannot be written to {path.parent}: {error.strerror}",
+            hint="make room there, or set PIBENCH_CACHE_DIR",
+        ) from error
+    return counts
+
+
+def known(parts: Mapping[str, Any]) -> NetworkCounts | None:
+    """The counts of what `parts` name; None where the cache has none that can be read."""
+    return _read(_path(parts))
+
+
+def _path(parts: Mapping[str, Any]) -> Path:
+    key = fingerprint({"format": FORMAT, **parts})
+    return settings.cache_dir() / "counts" / f"{key[:16]}.json"
+
+
+def _read(path: Path) -> NetworkCounts | None:
+    try:
+        return NetworkCounts.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

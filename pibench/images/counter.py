@@ -1,0 +1,40 @@
+"""Building the instruction counter of `qemu/counter`, a plugin for this machine's QEMU."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from pibench.assets import asset
+from pibench.images.recipe import file_sha256, fingerprint
+from pibench.process import require_program, run
+
+LIBRARY = "libpibench_counter.so"
+COMPILE_DEADLINE_S = 120.0
+API_VERSIONS = (3, 2, 1)
+"""Of QEMU's plugin interface, the latest first: 3 also loads where 4 and 5 are spoken."""
+_FOLDER = "qemu/counter"
+
+
+def counter_key(kind: str) -> str:
+    """What the plugin is made of: the source, this machine's processor, the kind's version."""
+    sources = sorted(asset(_FOLDER).glob("*.[ch]"))
+    return fingerprint(
+        [kind, platform.machine(), [(path.name, file_sha256(path)) for path in sources]]
+    )
+
+
+def build_counter(api: int, content: Path) -> None:
+    """Compile the plugin into `content`; raises EnvironmentFault without a compiler.
+
+    It runs in QEMU, so that it is for this machine and not for the guest's.
+    """
+    run(
+        [
+            require_program("gcc", package="gcc"),
+            *("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", f"-DAPI={api}"),
+            *("-fvisibility=hidden", "-fPIC", "-shared", f"-Wl,-soname,{LIBRARY}"),
+            *("-o", str(content / LIBRARY), str(asset(f"{_FOLDER}/counter.c"))),
+        ],
+        deadline_s=COMPILE_DEADLINE_S,
+    )

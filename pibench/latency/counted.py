@@ -1,0 +1,58 @@
+"""Work as it was counted on real Caffe, in the place of what layer shapes tell.
+
+The board's time is made of the same two kinds. Multiply-accumulates are the counted ones, and
+those that fill up tiles of registers, which are the BLAS of the board's years and not the
+counted one. For accesses the model of the caches stands in: outside products every line that
+L1 missed is 16 numbers moved, and plain instructions take their time; in products, which work
+out of L2, it is the lines that L2 missed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pibench.errors import EnvironmentFault
+from pibench.latency import work
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.counting.counts import Counts, NetworkCounts
+    from pibench.latency.work import LayerWork
+
+NUMBERS_PER_LINE: Final = 16
+"""Single-precision numbers in a cache line of 64 bytes."""
+
+
+def counted_work(shaped: Sequence[LayerWork], counted: NetworkCounts) -> list[LayerWork]:
+    """`shaped` with the counts in; layers keep what is no work of theirs, such as names.
+
+    Raises EnvironmentFault for counts without misses, or of another network.
+    """
+    known = {layer.name: layer.counts for layer in counted.layers if layer.type != "Split"}
+    if not all(one.name in known for one in shaped):
+        raise EnvironmentFault(
+            f"the counts of {counted.network} are of other layers than the network has",
+            hint="remove the folder counts of the cache, and count anew",
+        )
+    return [_with_counts(one, known[one.name]) if one.calls else one for one in shaped]
+
+
+def _with_counts(shaped: LayerWork, counts: Counts) -> LayerWork:
+    if counts.l1_misses is None or counts.l2_misses is None:
+        raise EnvironmentFault(
+            "these counts were made without the model of the caches",
+            hint="count with it: pibench count --cache-model",
+        )
+    steps = work.steps()
+    if shaped.macs:
+        return replace(
+            shaped,
+            tile_macs=counts.macs + shaped.tile_macs - shaped.macs,
+            accesses=float(NUMBERS_PER_LINE * counts.l2_misses),
+        )
+    moved = NUMBERS_PER_LINE * counts.l1_misses
+    executed = counts.instructions / steps.instructions_per_access
+    # The board's library is older than the counted one, its powf slower.
+    return replace(shaped, accesses=moved + executed + steps.pow * shaped.pows)

@@ -1,0 +1,105 @@
+"""What probe and counter print, and counts as they are kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pibench.counting import store
+from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
+from pibench.counting.run import parse
+from pibench.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ONE = Counts(
+    mac_instructions=1,
+    simd_instructions=2,
+    load_instructions=3,
+    store_instructions=4,
+    branch_instructions=5,
+    other_instructions=6,
+    macs=4,
+    bytes_loaded=48,
+    bytes_stored=64,
+    l1_misses=2,
+    l2_misses=1,
+)
+NETWORK = NetworkCounts(
+    network="small",
+    network_sha256="a" * 64,
+    image_key="b" * 64,
+    qemu_version="7.2",
+    layers=(
+        LayerCounts(name="conv", type="Convolution", counts=ONE),
+        LayerCounts(name="relu", type="ReLU", counts=replace(ONE, macs=0)),
+    ),
+)
+
+
+def said(*, marks: tuple[int, ...] = (-1, 0, 1), threads: int = 1) -> str:
+    layers = [{"name": layer.name, "type": layer.type} for layer in NETWORK.layers]
+    counted = vars(ONE)
+    lines = ["Caffe says something", "PIBENCH-RESULT " + json.dumps({"layers": layers})]
+    lines += ["PIBENCH-COUNT " + json.dumps({"mark": mark, **counted}) for mark in marks]
+    summary: dict[str, Any] = {"threads": threads, "blocks": 7, "full": False}
+    return "\n".join([*lines, "PIBENCH-COUNT " + json.dumps(summary)])
+
+
+def test_layers_get_the_stretch_of_their_mark() -> None:
+    first, second = parse(said())
+    assert (first.name, second.name) == ("conv", "relu")
+    assert first.counts == second.counts == ONE
+
+
+def test_counts_add_up() -> None:
+    assert ONE.instructions == 21
+    assert NETWORK.total.instructions == 42
+    assert NETWORK.total.macs == 4
+    assert NETWORK.total.l2_misses == 2
+
+
+def test_without_the_cache_model_there_are_no_misses() -> None:
+    bare = replace(ONE, l1_misses=None, l2_misses=None)
+    assert (bare + ONE).l1_misses is None
+
+
+def test_a_run_that_is_not_whole_is_refused() -> None:
+    with pytest.raises(EnvironmentFault, match="without all of its counts"):
+        parse(said(marks=(-1, 0)))
+    with pytest.raises(EnvironmentFault, match="without all of its counts"):
+        parse("")
+
+
+def test_counts_of_several_threads_are_refused() -> None:
+    with pytest.raises(EnvironmentFault, match="2 threads ran"):
+        parse(said(threads=2))
+
+
+def test_counts_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
+    made = []
+
+    def count() -> NetworkCounts:
+        made.append(1)
+        return NETWORK
+
+    assert store.stored({"network": "a"}, count) == NETWORK
+    assert store.stored({"network": "a"}, count) == NETWORK
+    assert store.stored({"network": "b"}, count) == NETWORK
+    assert len(made) == 2
+
+
+def test_counts_that_are_spoilt_are_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
+    store.stored({}, lambda: NETWORK)
+    (path,) = (tmp_path / "counts").iterdir()
+    for text in ("", "[]", '{"layers": []}'):
+        path.write_text(text)
+        assert store.stored({}, lambda: NETWORK) == NETWORK
