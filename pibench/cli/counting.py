@@ -57,7 +57,8 @@ def _print(counted: Sequence[NetworkCounts], *, per_layer: bool) -> None:
     out.print(counts_table([(one.network, one.total) for one in counted]))
     if per_layer:
         for one in counted:
-            out.print(printable(f"\n{one.network}"))
+            out.print()
+            out.print(printable(one.network))
             out.print(counts_table([(layer.name, layer.counts) for layer in one.layers]))
     out.print(
         printable(

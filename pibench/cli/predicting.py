@@ -204,7 +204,8 @@ def _print(predictions: Sequence[Prediction], calibration: Calibration, *, per_l
     out.print(prediction_table(predictions))
     if per_layer:
         for one in predictions:
-            out.print(printable(f"\n{one.network}"))
+            out.print()
+            out.print(printable(one.network))
             out.print(layer_table(one))
     for line in footnotes(predictions, calibration):
         out.print(printable(line))
