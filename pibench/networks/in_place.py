@@ -28,9 +28,8 @@ def share(net: caffe.NetParameter, *, path: object = "network") -> int:
     renamed: dict[str, str] = {}
     changed = 0
     for layer, read in zip(layers, sources, strict=True):
-        bottoms = [renamed.get(name, name) for name in layer.bottom]
-        layer.bottom[:] = bottoms
         makes_new = bool(layer.bottom) and layer.top[:1] != layer.bottom[:1]
+        _rename(layer, renamed)
         if layer.type not in _WRITES_OVER or not makes_new or counts[read[0]] != 1:
             continue
         maker = layers[read[0][0]]
@@ -39,3 +38,15 @@ def share(net: caffe.NetParameter, *, path: object = "network") -> int:
             layer.top[0] = layer.bottom[0]
             changed += 1
     return changed
+
+
+def _rename(layer: caffe.LayerParameter, renamed: dict[str, str]) -> None:
+    """Have the layer read what blobs are called now, and write over those that it wrote over."""
+    written_over = set(layer.bottom)
+    for index, name in enumerate(layer.top):
+        if name in written_over:
+            layer.top[index] = renamed.get(name, name)
+        else:
+            # A blob of its own, whatever another was called before.
+            renamed.pop(name, None)
+    layer.bottom[:] = [renamed.get(name, name) for name in layer.bottom]

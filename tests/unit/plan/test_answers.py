@@ -11,6 +11,7 @@ from pibench import devices, networks
 from pibench.errors import InvalidInputError
 from pibench.networks import in_place, input_size
 from pibench.networks.network import Network
+from pibench.networks.shapes import infer
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
 from pibench.plan.savings import savings
@@ -114,3 +115,19 @@ def test_a_network_without_images_has_no_size(wild: Callable[..., Network]) -> N
             inner_product_param { num_output: 2 } }"""
     with pytest.raises(InvalidInputError, match="no input of four axes"):
         input_size.image_size(wild(text))
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in networks.catalog_entries()])
+def test_every_network_of_the_zoo_stays_itself_in_place(name: str) -> None:
+    network = networks.load(name)
+    changed = input_size.copy(network)
+    in_place.share(changed.net)
+    before, after = network.shapes, infer(changed.net)
+    assert after.blobs[changed.net.layer[-1].top[0]] == before.blobs[network.net.layer[-1].top[0]]
+    assert changed.parameter_count == network.parameter_count
+    assert set(after.blobs) <= set(before.blobs)
+
+
+def test_what_would_change_is_said_of_a_network_with_scale_in_place(pi: Environment) -> None:
+    planned = plan(networks.load("DenseNet-121"), protocol="caffe-time", environment=pi)
+    assert {saving.change for saving in savings(planned)} >= {"in place", "fold-bn"}
