@@ -81,6 +81,7 @@ def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet
     """
     from pibench.crosscheck import planned as comparing
 
+    _refuse_with_check(wishes)
     device = devices.load(wishes.device)
     loaded = _load(specs, wishes)
     target = wishes.target or "twin"
@@ -92,7 +93,25 @@ def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet
         rows.append(comparing.compare(record, planned))
     with reader_may_leave():
         _print_comparison(rows, as_json=wishes.as_json)
-    return ExitCode.OK if any(row.error is not None for row in rows) else ExitCode.INCONCLUSIVE
+    told = any(row.error is not None for row in rows) or all(row.agrees for row in rows)
+    return ExitCode.OK if told else ExitCode.INCONCLUSIVE
+
+
+def _refuse_with_check(wishes: Wishes) -> None:
+    asked = {
+        "--max-batch": wishes.max_batch,
+        "--max-input": wishes.max_input,
+        "--what-if": wishes.what_if,
+        "--timeline": wishes.timeline,
+        "--plot": wishes.plot is not None,
+        "--require-fit": wishes.require_fit,
+    }
+    for option, given in asked.items():
+        if given:
+            raise InvalidInputError(
+                f"{option} belongs to a plan, and --check compares one with a run",
+                hint="ask for them one after the other",
+            )
 
 
 def _of_twin_here(device: Device) -> Environment:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pibench import devices
 from pibench.plan.environment import Architecture, Environment, of_device
+from pibench.plan.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.devices import Device
     from pibench.plan.planner import Plan
-    from pibench.records.schema import Record
+    from pibench.records.schema import Record, Verdict
 
 MIB = 2**20
 
@@ -29,7 +31,14 @@ class Comparison:
     planned_bytes: int
     measured_bytes: int | None
     error: float | None
+    planned_verdict: Verdict
+    verdict: Verdict
     note: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the run says what the plan said: that it fits, or that it does not."""
+        return self.verdict == self.planned_verdict
 
 
 def environment_of(record: Record, device: Device) -> Environment:
@@ -50,21 +59,30 @@ def environment_of(record: Record, device: Device) -> Environment:
 
 
 def compare(record: Record, planned: Plan) -> Comparison:
-    """The planned peak beside the record's, where that is a whole one."""
+    """The planned peak beside the record's, where that is a whole one, and both verdicts."""
     peak = planned.peak_rss_bytes
+    verdict = judge(planned, devices.load(record.device)).verdict
     if record.evidence.exit_status != 0 or not record.peak_rss_bytes:
-        return Comparison(record.network, peak, None, None, record.evidence.summary)
+        return Comparison(
+            record.network, peak, None, None, verdict, record.verdict, record.evidence.summary
+        )
     beyond = (record.baseline_rss_bytes or planned.baseline_rss_bytes) - planned.baseline_rss_bytes
     note = f"program alone {beyond / MIB:+.1f} MiB" if abs(beyond) > MIB else ""
     error = peak / record.peak_rss_bytes - 1
-    return Comparison(record.network, peak, record.peak_rss_bytes, error, note)
+    return Comparison(
+        record.network, peak, record.peak_rss_bytes, error, verdict, record.verdict, note
+    )
 
 
 def summary(rows: Sequence[Comparison]) -> str:
     """The errors in one sentence."""
     errors = [abs(row.error) for row in rows if row.error is not None]
     if not errors:
-        return "Nothing to compare: no run came to its end."
+        agreeing = sum(row.agrees for row in rows)
+        return (
+            "No peaks to compare: no run came to its end. "
+            f"{agreeing} of {len(rows)} verdicts are as planned."
+        )
     within = sum(error <= 0.02 for error in errors)
     return (
         f"{len(errors)} of {len(rows)} compared: mean absolute error "

@@ -283,7 +283,9 @@ def _from_peak(
         return "fit", said
     if enforced:
         under = "a limit that was not read" if limit is None else f"a limit of {_mib(limit)}"
-        return "inconclusive", f"{said}: it ran under {under}"
+        return "inconclusive", (
+            f"{said}: it ran under {under}; --target vm --machine raspi3b decides"
+        )
     return "no-fit", said
 
 

@@ -133,7 +133,7 @@ class ContainerTarget:
         return calibration.stored(self.name, parts, partial(self._calibrate, kind))
 
     def _calibrate(self, kind: Kind) -> Calibration:
-        self.builder.report(f"measuring what Caffe and the emulator hold ({kind.protocol})")
+        self.builder.report(f"measuring, once, what Caffe and the emulator hold ({kind.protocol})")
         emulated = not self._connected()[1].is_arm64
         measure = Measure(
             kinds=[kind],

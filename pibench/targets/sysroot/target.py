@@ -108,7 +108,7 @@ class SysrootTarget:
         return len(os.sched_getaffinity(0))
 
     def _calibrate(self, kind: Kind) -> Calibration:
-        self.builder.report(f"measuring what Caffe and the emulator hold ({kind.protocol})")
+        self.builder.report(f"measuring, once, what Caffe and the emulator hold ({kind.protocol})")
         measure = Measure(
             kinds=[kind],
             repeats=calibration.REPEATS,
