@@ -31,10 +31,11 @@ lint: $(BIN)/.installed ## Style and types
 	$(BIN)/mypy
 
 unit: $(BIN)/.installed ## Tests that need no engine (under a minute)
-	$(BIN)/python -m pytest -m 'not emulation'
+	$(BIN)/python -m pytest -m 'not emulation' -n auto
 
 test: setup engine ## All tests, real Caffe in the emulated board and in containers included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not emulation' -n auto
+	$(BIN)/python -m pytest -m emulation
 
 reproduce: setup ## The paper's 26 networks in the emulated board, beside the paper's table
 	$(BIN)/pibench reproduce --out $(OUT)
