@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -67,7 +68,7 @@ def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibratio
     calibration = measure()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".partial-{os.getpid()}")
         partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n")
         partial.rename(path)
     except OSError as error:

@@ -84,9 +84,8 @@ class LocalTarget:
         with scratch(self.name) as folder:
             programs = self._programs(folder / "job")
             job = write_job(folder / "job", [], programs, self._blas, measure=wanted)
-            with running(self._command(job), stdout=subprocess.PIPE) as probe:
-                out = probe.communicate(timeout=SILENCE_DEADLINE_S)[0]
-        hearing.feed(out)
+            said = run(self._command(job), deadline_s=SILENCE_DEADLINE_S, check=False).stdout
+        hearing.feed(said.encode())
         if hearing.calibration is None:
             raise EnvironmentFault(f"the probe could not run: {hearing.frames.last_words()}")
         return hearing.calibration
