@@ -254,7 +254,7 @@ def test_inference_gives_outputs_and_layers(
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
     blob = {
         "name": "prob", "shape": [1, 1000], "sha256": "e" * 64, "minimum": 0.0, "maximum": 0.5,
-        "l2_norm": 0.6, "non_finite_count": 2,
+        "l2_norm": 0.6, "non_finite_count": 2, "projection": [], "values": None,
     }  # fmt: skip
     inference = {
         "latency_ms": 42.0,
