@@ -129,6 +129,8 @@ def test_one_network_is_answered_in_full(pibench: Said, tmp_path: Path) -> None:
         (("alexnet", "--input", "8x8"), "alexnet"),
         (("nin", "--device", "rpi9"), "unknown device"),
         (("nin", "--batch", "0"), "out of range"),
+        (("nin", "--target", "container"), "add --check"),
+        (("nin", "--timeline"), "add --json"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(
