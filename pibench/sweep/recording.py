@@ -203,11 +203,13 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
             device_tree_model=machine.get("board"),
             main_id_register=f"{midr:#x}" if midr is not None else None,
             caffe_version=machine.get("caffe_version"),
+            caffe_origin=machine.get("caffe_origin"),
             blas_name=machine.get("blas"),
             blas_core_type=machine.get("blas_core"),
             blas_threads=_threads(outcome),
             python_version=machine.get("python"),
-            image_lock_digest=host["image_lock_digest"],
+            # A board's Caffe may be its own: the probe says which it took.
+            image_lock_digest=machine.get("caffe_lock") or host["image_lock_digest"],
             container_image_id=host.get("container_image_id"),
         ),
     )
