@@ -23,7 +23,7 @@ LEAST_MEMORY_KIB = 160 * 1024
 SPARE_BYTES = 32 * 1024 * 1024
 CAFFE_DEADLINE_S = 120
 ROOTS = "roots"
-SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+SYSTEM_PATH = "/usr/bin:/bin"
 
 
 def facts(needs):

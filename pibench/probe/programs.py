@@ -2,12 +2,13 @@
 
 import os
 
-from .check import complaint_of
+from .check import complaint_of, system_python
 from .commands import place_environment
 
 # Emulated, or on a board with a slow card, pycaffe takes its time to import.
 TRIAL_DEADLINE_S = 300
 FOLDER = "{folder}"
+PYTHON = "{python}"
 MODELS = "models"
 
 
@@ -25,7 +26,8 @@ def settle(job, folder):
     `programs` lists candidates in order, each with `origin`, `lock`, `caffe`,
     `python`, `env`, `env_option`, `preload`, `address_space_bytes` and
     `huge_pages_off`; the chosen one's become the job's own. Any `{folder}` in
-    them is the job's folder. The last candidate has nothing to fall back to,
+    them is the job's folder, `{python}` the Python that pycaffe would be
+    installed for. The last candidate has nothing to fall back to,
     so that it is tried where there are others, and taken as it is where it is
     alone. Raises NoProgramsError.
     """
@@ -48,7 +50,9 @@ def placed(value, folder):
         return {key: placed(inner, folder) for key, inner in value.items()}
     if isinstance(value, list):
         return [placed(inner, folder) for inner in value]
-    return value.replace(FOLDER, folder) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return value.replace(FOLDER, folder).replace(PYTHON, system_python())
 
 
 def trial(candidate, protocols):
