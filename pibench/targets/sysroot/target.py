@@ -125,21 +125,17 @@ class SysrootTarget:
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
         """Run each piece; several at once where only memory is measured."""
-        observe_alone = serialised(observe)
-
-        def run_one(piece: Work, stopping: threading.Event) -> None:
-            self._run_piece(piece, observe_alone, watch, stopping)
-
         at_once = pieces_at_once(
             work,
             wanted=self._at_once,
             cores=self._cores,
             each_bytes=self.device.usable_bytes,
         )
-        pooled(work, at_once, run_one)
+        run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
+        pooled(work, at_once, run_piece)
 
     def _run_piece(
-        self, piece: Work, observe: Observer, watch: Watcher, stopping: threading.Event
+        self, piece: Work, stopping: threading.Event, *, observe: Observer, watch: Watcher
     ) -> None:
         known = self._calibrations[piece.kind]
         for attempt in range(1, ATTEMPTS + 1):
