@@ -7,6 +7,7 @@ not run again.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ import time
 
 from . import check
 from .frames import event_in
-from .results import Busy, Damaged, OtherKit, ResultsFile
+from .results import INTERRUPTING, Busy, Damaged, OtherKit, ResultsFile
 from .unpack import UnpackError, unpack
 
 MANIFEST = "manifest.json"
@@ -61,7 +62,7 @@ def main(top):
         "--end", action="store_true", help="run nothing more: close the results with what is there"
     )
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in INTERRUPTING:
         signal.signal(number, interrupt)
     try:
         return Kit(top).run(options.check, options.end)
@@ -77,7 +78,10 @@ def main(top):
         return ENVIRONMENT
 
 
-def interrupt(number, frame):
+def interrupt(_number, _frame):
+    for number in INTERRUPTING:
+        # Once is enough: what follows ends in order.
+        signal.signal(number, signal.SIG_IGN)
     raise Interrupted()
 
 
@@ -88,8 +92,18 @@ def say(text):
     try:
         sys.stdout.buffer.write(line.encode(encoding, "backslashreplace") + b"\n")
         sys.stdout.buffer.flush()
-    except (IOError, OSError, ValueError):
+    except (AttributeError, IOError, OSError, ValueError):
         pass
+
+
+def file_sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        chunk = handle.read(CHUNK_BYTES)
+        while chunk:
+            digest.update(chunk)
+            chunk = handle.read(CHUNK_BYTES)
+    return digest.hexdigest()
 
 
 class Kit(object):
@@ -100,10 +114,13 @@ class Kit(object):
         text = self._bytes(MANIFEST)
         self.digest = hashlib.sha256(text).hexdigest()
         try:
-            self.manifest = json.loads(text.decode("utf-8"))
-            self.networks = self.manifest["networks"]
-            self.root = self.manifest["caffe"]
-            self.files = self.manifest["files"]
+            manifest = json.loads(text.decode("utf-8"))
+            self.protocol = manifest["protocol"]
+            self.networks = [(one["id"], one["name"]) for one in manifest["networks"]]
+            self.root = manifest["caffe"]
+            self.files = [
+                (one["path"], one["sha256"], one["size_bytes"]) for one in manifest["files"]
+            ]
         except (ValueError, KeyError, TypeError):
             raise self._damaged(MANIFEST) from None
 
@@ -131,9 +148,8 @@ class Kit(object):
 
     def name_of(self, network):
         """`[2/3] NIN`, by id."""
-        ids = [one["id"] for one in self.networks]
-        place = ids.index(network)
-        return "[{}/{}] {}".format(place + 1, len(ids), self.networks[place]["name"])
+        place = [one for one, _ in self.networks].index(network)
+        return "[{}/{}] {}".format(place + 1, len(self.networks), self.networks[place][1])
 
     def _bytes(self, name):
         try:
@@ -155,24 +171,21 @@ class Kit(object):
 
     def _check_files(self):
         """Make sure that all files are those of the manifest. Raises Failed."""
-        total_bytes = sum(one["size_bytes"] for one in self.files)
+        total_bytes = sum(size_bytes for _, _, size_bytes in self.files)
         if total_bytes > 100 << 20:
             say("checking {} MB of files".format(total_bytes // 1000000))
-        for one in self.files:
-            digest = hashlib.sha256()
+        for path, sha256, _ in self.files:
             try:
-                with open(self.path(one["path"]), "rb") as handle:
-                    for chunk in iter(lambda: handle.read(CHUNK_BYTES), b""):
-                        digest.update(chunk)
+                found = file_sha256(self.path(path))
             except (IOError, OSError):
-                raise self._damaged(one["path"]) from None
-            if digest.hexdigest() != one["sha256"]:
-                raise self._damaged(one["path"])
+                raise self._damaged(path) from None
+            if found != sha256:
+                raise self._damaged(path)
 
     def _check_machine(self):
         """Make sure that this machine can run it; whether it needs our Caffe. Raises Failed."""
         needs = {
-            "protocols": [self.manifest["protocol"]],
+            "protocols": [self.protocol],
             "folder": self.top,
             "job_bytes": 0,
             "root_bytes": self.root["unpacked_bytes"] if self.root else None,
@@ -226,16 +239,16 @@ class Kit(object):
     def _waiting(self, results):
         """The ids that have no result yet; one that took the machine down twice gets its own."""
         waiting = []
-        for one in self.networks:
-            if one["id"] in results.finished:
+        for network, _ in self.networks:
+            if network in results.finished:
                 continue
-            attempts = results.unended.get(one["id"], 0)
+            attempts = results.unended.get(network, 0)
             if attempts >= ATTEMPTS:
                 why = "the machine went down each of {} times that it ran".format(attempts)
-                results.append("died", id=one["id"], why=why)
-                say("{}: given up, {}".format(self.name_of(one["id"]), why))
+                results.append("died", id=network, why=why)
+                say("{}: given up, {}".format(self.name_of(network), why))
                 continue
-            waiting.append(one["id"])
+            waiting.append(network)
         done = len(self.networks) - len(waiting)
         if done:
             say("{} of {} networks are done already".format(done, len(self.networks)))
@@ -384,10 +397,8 @@ class Session(object):
 def stop(process):
     """End a process and what it started: TERM, then KILL."""
     for number, grace_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
-        try:
+        with contextlib.suppress(OSError):
             os.killpg(process.pid, number)
-        except (OSError, IOError):
-            pass
         try:
             process.wait(timeout=grace_s)
         except subprocess.TimeoutExpired:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 
 FORMAT = "pibench-results"
 VERSION = 1
@@ -20,6 +21,7 @@ VERSION = 1
 LONGEST_LINE_BYTES = 8 << 20
 LINE = re.compile(rb'\{"digest":"([0-9a-f]{64})","entry":(\{.*\})\}\n\Z', re.S)
 FINAL = ("result", "died")
+INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Damaged(Exception):
@@ -137,7 +139,7 @@ class ResultsFile(object):
             raise Busy() from None
 
     def _read(self):
-        """Take in what is there; a line that was cut off when the machine went down is taken out."""
+        """Take in what is there; take out a line that was cut off when the machine went down."""
         whole_bytes = 0
         with open(self.path, "rb") as stream:
             try:
@@ -168,16 +170,20 @@ class ResultsFile(object):
         entry = dict(fields, event=event)
         digest, line = line_of(self.digest, entry)
         size_bytes = os.fstat(self.descriptor).st_size
+        # Whoever interrupts this program does so before or after a line.
+        waiting = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTING)
         try:
             rest = line
             while rest:
                 rest = rest[os.write(self.descriptor, rest) :]
             os.fsync(self.descriptor)
+            self.digest = digest
+            self._note(entry)
         except (OSError, IOError):
             os.ftruncate(self.descriptor, size_bytes)
             raise
-        self.digest = digest
-        self._note(entry)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
     def end(self):
         """Say that nothing is missing, once."""

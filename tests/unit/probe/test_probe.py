@@ -41,7 +41,18 @@ def test_the_probe_imports_nothing_that_a_board_lacks(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             imported.add((node.module or ".").partition(".")[0])
     standard = {
-        *("argparse", "ctypes", "errno", "fcntl", "glob", "hashlib", "json", "mmap", "os"),
+        *(
+            "argparse",
+            "contextlib",
+            "ctypes",
+            "errno",
+            "fcntl",
+            "glob",
+            "hashlib",
+            "json",
+            "mmap",
+            "os",
+        ),
         *("platform", "re", "resource", "select", "shutil", "signal", "struct", "subprocess"),
         *("sys", "tarfile", "tempfile", "time", "zlib"),
     }
