@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pibench.sweep.facts import facts_of
 from pibench.sweep.observing import Context, observation_of
 from pibench.sweep.recording import record_of
 from pibench.sweep.work import Request, work_of
@@ -49,7 +50,8 @@ class Sweep:
 
         def observe(outcome: Outcome) -> None:
             network = networks[int(outcome.work.id)]
-            record = record_of(network, outcome, context, self._reference_peak(outcome, context))
+            facts = facts_of(network, outcome.work)
+            record = record_of(facts, outcome, context, self._reference_peak(outcome, context))
             records[outcome.work.id] = record
             try:
                 if self.store is not None:

@@ -30,7 +30,7 @@ def test_what_fits_passes_and_what_does_not_names_the_layer(suite: pytest.Pytest
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*VGG_ILSVRC_16_layers does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable*",
+            "*VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable*",
         ]
     )
     result.stdout.fnmatch_lines(["*where fc6 holds 392 MiB (parameter)*"])
