@@ -191,7 +191,7 @@ def _keep_kernel(unpacked: Path, target: Path) -> None:
 
 
 def make_disk(source: Path, disk: Path, *, free_bytes: int = DISK_SLACK_BYTES) -> None:
-    """Write an ext4 file system holding `source`, by default as small as it comes; no root needed."""
+    """Write an ext4 file system holding `source`, with that much room left; no root needed."""
     mke2fs = require_program("mke2fs", package="e2fsprogs")
     used_bytes = sum(
         # Each file and folder takes whole blocks of 4 KiB, and an inode.

@@ -37,10 +37,34 @@ SUITE = "bookworm"
 PACKAGES = ("openssh-server", "python3", "busybox-static")
 # Dependencies in the packaging sense that sshd and Python never open.
 LEAVE_OUT = frozenset(
-    """libperl5.36 perl-modules-5.36 perl perl-base dpkg passwd tar procps libdb5.3 adduser
-    libpam-runtime debconf ucf init-system-helpers sysvinit-utils usrmerge sensible-utils lsb-base
-    libfile-find-rule-perl libtext-glob-perl libnumber-compare-perl media-types gcc-12-base
-    libaudit-common libsemanage-common runit-helper""".split()
+    {
+        "libperl5.36",
+        "perl-modules-5.36",
+        "perl",
+        "perl-base",
+        "dpkg",
+        "passwd",
+        "tar",
+        "procps",
+        "libdb5.3",
+        "adduser",
+        "libpam-runtime",
+        "debconf",
+        "ucf",
+        "init-system-helpers",
+        "sysvinit-utils",
+        "usrmerge",
+        "sensible-utils",
+        "lsb-base",
+        "libfile-find-rule-perl",
+        "libtext-glob-perl",
+        "libnumber-compare-perl",
+        "media-types",
+        "gcc-12-base",
+        "libaudit-common",
+        "libsemanage-common",
+        "runit-helper",
+    }
 )
 NETWORK_MODULES = ("virtio_net", "virtio_rng", "dwc2", "cdc_ether", "rndis_host", "bcm2835_rng")
 FREE_BYTES = 768 << 20
@@ -55,7 +79,7 @@ UsePAM no
 UseDNS no
 Subsystem sftp /usr/lib/openssh/sftp-server
 """
-PASSWD = """\
+USERS = """\
 root:x:0:0:root:/root:/bin/sh
 sshd:x:100:65534::/run/sshd:/bin/false
 pi:x:1000:1000::/home/pi:/bin/sh
@@ -130,7 +154,7 @@ def _settle(root: Path, content: Path) -> None:
     (root / "tmp").chmod(0o1777)
     (root / "run/sshd").chmod(0o755)
     (root / "home/pi/.ssh").chmod(0o700)
-    (root / "etc/passwd").write_text(PASSWD)
+    (root / "etc/passwd").write_text(USERS)
     (root / "etc/group").write_text("root:x:0:\npi:x:1000:\nnogroup:x:65534:\n")
     (root / "etc/shadow").write_text("root:*:1::::::\nsshd:*:1::::::\npi:*:1::::::\n")
     (root / "etc/ssh/sshd_config").write_text(SSHD_CONFIG)
