@@ -56,9 +56,14 @@ def list_images(
         return
     if not images:
         typer.echo("no images yet; build them: pibench image build", err=True)
+        return
+    current = _current_keys()
+    typer.echo(f"{'kind':16} {'key':16} {'MB':>6}  {'built':25}  recipe")
     for image in images:
+        state = "current" if (image.kind, image.key) in current else "outdated"
         typer.echo(
-            f"{image.kind:12} {image.key[:16]} {image.size_bytes / 1e6:6.0f} MB  {image.created}"
+            f"{image.kind:16} {image.key[:16]} {image.size_bytes / 1e6:6.0f}  "
+            f"{image.created}  {state}"
         )
 
 
@@ -94,18 +99,23 @@ def prune(
     Example: pibench image prune
     """
     from pibench.images import store
-    from pibench.images.build import Builder
-    from pibench.images.counter import API_VERSIONS
 
-    builder = Builder()
-    counters = (f"counter-{api}" for api in API_VERSIONS)
-    kinds = ("twin", "sysroot", "vm", "blas-arm64", "blas-amd64", *counters)
-    keep = set() if everything else {(kind, builder.key(kind)) for kind in kinds}
-    removed = store.prune(keep)
+    removed = store.prune(set() if everything else _current_keys())
     for path in removed:
         typer.echo(f"removed {path}")
     if not removed:
         typer.echo("nothing to remove", err=True)
+
+
+def _current_keys() -> set[tuple[str, str]]:
+    """Kind and key of every image that today's recipes make."""
+    from pibench.images.build import KINDS, Builder
+    from pibench.images.counter import API_VERSIONS
+
+    builder = Builder()
+    counters = (f"counter-{api}" for api in API_VERSIONS)
+    kinds = (*KINDS, "blas-arm64", "blas-amd64", *counters)
+    return {(kind, builder.key(kind)) for kind in kinds}
 
 
 @app.command()

@@ -286,7 +286,8 @@ def _from_peak(
         return "inconclusive", (
             f"{said}: it ran under {under}; --target vm --machine raspi3b decides"
         )
-    return "no-fit", said
+    over = f"peak {_mib(peak)}, over the {_mib(usable)} usable on the device"
+    return "no-fit", f"{over}; it ended with 0 where nothing stops it there"
 
 
 def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:

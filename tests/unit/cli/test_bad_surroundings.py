@@ -12,6 +12,7 @@ import pytest
 from pibench import cli, diagnosis, networks
 from pibench.cli import running
 from pibench.cli.streams import reader_may_leave
+from pibench.cli.sweeping import Options
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
@@ -203,10 +204,10 @@ def test_what_was_made_is_shown_where_it_cannot_be_written(
         made.append(a_record())
         raise EnvironmentFault("the disk is full")
 
-    monkeypatch.setattr(running, "_sweep", full)
+    monkeypatch.setattr(running, "sweep", full)
     with pytest.raises(EnvironmentFault, match="the disk is full"):
         running.run_networks(
-            ["NIN"], running.Options(target="twin"), weights=None, batch=None, repair=False,
+            ["NIN"], Options(target="twin"), weights=None, batch=None, size=None, repair=False,
             out=tmp_path / "r.jsonl", require_fit=False, as_json=True,
         )  # fmt: skip
     assert a_record().record_id in capsys.readouterr().out
