@@ -3,7 +3,8 @@
 Three kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
 initial RAM disk, device trees and the disk made of the arm64 root. Beside
 them, built from source, the memory-only BLAS of each architecture and the
-instruction counter for each version of QEMU's plugin interface.
+instruction counter for each version of QEMU's plugin interface, and as Debian
+has them the BLAS libraries that can stand in for OpenBLAS.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 
 from pibench.assets import asset
 from pibench.errors import EnvironmentFault
-from pibench.images import store
+from pibench.images import other_blas, store
 from pibench.images.blas import build_blas
 from pibench.images.counter import LIBRARY as COUNTER
 from pibench.images.counter import build_counter, counter_key
 from pibench.images.initrd import module_files, write_initrd
 from pibench.images.loader import RootLoader
+from pibench.images.other_blas import Blas
 from pibench.images.recipe import (
     Architecture,
     Lock,
@@ -69,6 +71,10 @@ class Builder:
             return fingerprint([kind, recipe, file_sha256(source)])
         if kind.startswith("counter-"):
             return counter_key(kind)
+        for name in other_blas.OTHERS:
+            if kind.startswith(f"{name}-blas-"):
+                architecture: Architecture = "arm64" if kind.endswith("arm64") else "amd64"
+                return other_blas.load(name).key(architecture)
         raise EnvironmentFault(f"there is no image of the kind {kind}")
 
     def twin(self) -> Image:
@@ -103,6 +109,18 @@ class Builder:
             lambda content, _: build_blas(architecture, root.content / "root", content),
         )
         return image.content / "libpibench_blas.so"
+
+    def other_blas(self, architecture: Architecture, name: Blas) -> list[Path]:
+        """The libraries of another BLAS, to preload in this order; none for OpenBLAS."""
+        if name == "openblas":
+            return []
+        wanted = other_blas.load(name)
+        image = self._ensure(
+            wanted.kind(architecture),
+            architecture,
+            lambda content, work: wanted.build(self.recipe, architecture, content, work),
+        )
+        return wanted.files(image.content)
 
     def counter(self, api: int) -> Path:
         """The instruction counter, a plugin for a QEMU of that version of the interface."""

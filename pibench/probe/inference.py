@@ -5,6 +5,7 @@ import json
 import os
 import time
 
+from .marks import RESULT
 from .procfs import read_fields, read_int
 from .values import print_values
 
@@ -40,7 +41,7 @@ def run_inference(spec):
         result["input_sha256"] = input_sha256
         result["outputs"] = print_values(net, spec["keep"])
     result["high_water_kib"] = read_int(read_fields("/proc/self/status"), "VmHWM")
-    print("PIBENCH-RESULT " + json.dumps(result))
+    print(RESULT + json.dumps(result))
 
 
 def fill_inputs(net, spec):

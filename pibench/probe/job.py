@@ -142,7 +142,7 @@ def run_job(path, frames, guest):
     folder = os.path.dirname(os.path.abspath(path))
     machine = describe_machine(job)
     if job["describe"]:
-        machine.update(describe_caffe(job))
+        machine.update(describe_caffe(job, folder))
     frames.send("hello", machine=machine)
     watched = Watched(job, folder, frames, guest)
     if job.get("calibrate"):

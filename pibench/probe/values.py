@@ -4,13 +4,12 @@ All is printed as soon as it is there, a line each, so that the process that is
 measured holds none of it. The probe hears these lines (see caffe_log.py).
 """
 
-import base64
+import binascii
 import json
 
+from .marks import BLOB, SIGNATURE
 from .signature import Projector
 
-SIGNATURE = "PIBENCH-SIGNATURE "
-BLOB = "PIBENCH-BLOB "
 # An output's values are told as long as they are no more than this, in all:
 LARGEST_OUTPUT = 65536
 ALL_OUTPUTS = 4 * LARGEST_OUTPUT
@@ -72,4 +71,5 @@ def little_endian(data):
 
 
 def encoded(content):
-    return base64.b64encode(content).decode("ascii")
+    # As the module base64 does, which would have to be imported.
+    return binascii.b2a_base64(content).decode("ascii").rstrip("\n")

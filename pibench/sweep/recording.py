@@ -12,6 +12,7 @@ from pibench.records.schema import (
     Allowance,
     Environment,
     GuestEnvironment,
+    KeptBlobs,
     Limits,
     LimitSet,
     Provenance,
@@ -26,12 +27,17 @@ if TYPE_CHECKING:
 
 
 def record_of(
-    network: Network, outcome: Outcome, context: Context, reference_peak_bytes: int | None
+    network: Network,
+    outcome: Outcome,
+    context: Context,
+    reference_peak_bytes: int | None,
+    kept: KeptBlobs | None = None,
 ) -> Record:
     """The record of one outcome.
 
     `reference_peak_bytes` is the amd64 twin's peak RSS of the same network,
-    where the outcome's own was cut short and the twin was asked.
+    where the outcome's own was cut short and the twin was asked. `kept` is where
+    its whole blobs were written.
     """
     work = outcome.work
     decision = decide(
@@ -65,7 +71,11 @@ def record_of(
         latency_ms=times.latency_ms,
         layers=times.layers,
         repeats=work.repeats if work.protocol == "inference" else work.iterations,
+        seed=None if times.input_sha256 is None else work.seed,
+        input_sha256=times.input_sha256,
         outputs=times.outputs,
+        signatures=times.signatures,
+        kept_blobs=kept,
         limits=_limits(outcome, context),
         environment=_environment(outcome, context),
         provenance={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibench.records.schema import LayerTime, OutputBlob, Provenance
+from pibench.records.schema import LayerSignature, LayerTime, OutputBlob, Provenance
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -20,6 +20,8 @@ class Times:
     latency_ms: float | None = None
     layers: tuple[LayerTime, ...] = ()
     outputs: tuple[OutputBlob, ...] = ()
+    signatures: tuple[LayerSignature, ...] = ()
+    input_sha256: str | None = None
     provenance: dict[str, Provenance]
 
 
@@ -69,30 +71,29 @@ def _inference_times(
         if drawn_seed is None
         else f"with seeded random weights (seed {drawn_seed}): the values classify nothing"
     )
-    outputs = tuple(
-        OutputBlob(
-            name=blob["name"],
-            shape=tuple(blob["shape"]),
-            sha256=blob["sha256"],
-            minimum=blob["minimum"],
-            maximum=blob["maximum"],
-            l2_norm=blob["l2_norm"],
-            non_finite_count=blob["non_finite_count"],
-        )
-        for blob in inference["outputs"]
-    )
+    outputs = tuple(OutputBlob(**blob) for blob in inference["outputs"])
+    untimed = Provenance(kind="unavailable", reason="no pass was timed, the values alone computed")
+    was_timed = inference["latency_ms"] is not None
     return Times(
         latency_ms=inference["latency_ms"],
         layers=tuple(LayerTime(**layer) for layer in inference["layers"]),
         outputs=outputs,
+        # What belongs to outputs is nothing without them.
+        signatures=_signatures(inference["signatures"]) if outputs else (),
+        input_sha256=inference["input_sha256"],
         provenance={
-            "latency_ms": timed,
-            "layers": timed,
+            "latency_ms": timed if was_timed else untimed,
+            "layers": timed if was_timed else untimed,
             "outputs": Provenance(kind=kind, reason=of_weights)
             if outputs
             else Provenance(kind="unavailable", reason="the network has no output blob"),
         },
     )
+
+
+def _signatures(said: list[Any]) -> tuple[LayerSignature, ...]:
+    """What the probe said of each blob that a layer wrote."""
+    return tuple(LayerSignature(**signature) for signature in said)
 
 
 def _caffe_time_layers(network: Network, lines: list[list[Any]]) -> tuple[LayerTime, ...]:
