@@ -10,15 +10,15 @@ rows of WIDTH values, and value c of row r has the sign rows[r] * columns[c]. Em
 random number for each value would take longer than the network.
 
 The signs come out of SHA-256, so that they are the same with every numpy, and everything is
-done in pieces of some 256 KiB: it must not raise the peak of the process that is measured.
+done in pieces of some 128 KiB: it must not raise the peak of the process that is measured.
 """
 
 import hashlib
 
 SIGNS = 16
 # A prime, so that a pattern in the blob (a channel's size, say) does not meet the same signs.
-WIDTH = 4099
-ROWS_AT_ONCE = 8
+WIDTH = 1021
+ROWS_AT_ONCE = 16
 # Digits of a projection, of which float32 values fix seven.
 DIGITS = 9
 ROWS_PER_HASH = 16
@@ -28,7 +28,7 @@ class Projector(object):
     """Projects blobs; holds the columns' signs, which all blobs share."""
 
     def __init__(self):
-        self.columns = sign_table(b"columns", 0, WIDTH)
+        self.columns = sign_table(b"columns", 0, WIDTH).T.copy()
 
     def describe(self, data):
         """A blob as a dictionary: the fields of BlobSummary in pibench/records/schema.py."""
@@ -60,7 +60,7 @@ class Projector(object):
         if count != values.size:
             folded[: values.size][~finite] = 0.0
         found.squares += float(numpy.einsum("i,i->", folded, folded))
-        by_row = numpy.dot(folded.reshape(rows, WIDTH), self.columns)
+        by_row = numpy.einsum("rc,kc->rk", folded.reshape(rows, WIDTH), self.columns)
         found.projection += (by_row * sign_table(b"rows", first_row, rows)).sum(axis=0)
 
 
