@@ -12,7 +12,9 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 Kinds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KIND...]", help="twin, sysroot, vm. Default: all this host can run."),
+    typer.Argument(
+        metavar="[KIND...]", help="twin, sysroot, vm, carried. Default: all but carried."
+    ),
 ]
 
 
@@ -25,14 +27,19 @@ def build(kinds: Kinds = None) -> None:
     from pibench.images.build import KINDS, Builder
     from pibench.images.store import Image
 
-    wanted = kinds or list(KINDS)
+    wanted = kinds or [kind for kind in KINDS if kind != "carried"]
     for kind in wanted:
         if kind not in KINDS:
             raise InvalidInputError(
                 f"there is no image called {kind}", hint=f"choose from {', '.join(KINDS)}"
             )
     builder = Builder(lambda step: typer.echo(step, err=True))
-    makers = {"twin": builder.twin, "sysroot": builder.sysroot, "vm": builder.vm}
+    makers = {
+        "twin": builder.twin,
+        "sysroot": builder.sysroot,
+        "vm": builder.vm,
+        "carried": builder.carried_image,
+    }
     for kind in wanted:
         image: Image = makers[kind]()
         typer.echo(f"{kind} {image.key[:16]} {image.size_bytes / 1e6:.0f} MB {image.path}")
@@ -112,16 +119,10 @@ def _current_keys() -> set[tuple[str, str]]:
     from pibench.images import other_blas
     from pibench.images.build import KINDS, Builder
     from pibench.images.counter import API_VERSIONS
-    from pibench.images.recipe import ARCHITECTURES
 
     builder = Builder()
     counters = (f"counter-{api}" for api in API_VERSIONS)
-    others = (
-        other_blas.load(name).kind(architecture)
-        for name in other_blas.OTHERS
-        for architecture in ARCHITECTURES
-    )
-    kinds = (*KINDS, "blas-arm64", "blas-amd64", *others, *counters)
+    kinds = (*KINDS, "blas-arm64", "blas-amd64", *other_blas.kinds(), *counters)
     return {(kind, builder.key(kind)) for kind in kinds}
 
 

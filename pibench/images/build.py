@@ -1,7 +1,8 @@
 """From recipe and lock to the images that targets run.
 
-Three kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
-initial RAM disk, device trees and the disk made of the arm64 root. Beside
+Four kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
+initial RAM disk, device trees and the disk made of the arm64 root; `carried`,
+what of the arm64 root goes to a board that has no Caffe of its own. Beside
 them, built from source, the memory-only BLAS of each architecture and the
 instruction counter for each version of QEMU's plugin interface, and as Debian
 has them the BLAS libraries that can stand in for OpenBLAS.
@@ -19,6 +20,8 @@ from pibench.assets import asset
 from pibench.errors import EnvironmentFault
 from pibench.images import other_blas, store
 from pibench.images.blas import build_blas
+from pibench.images.carried import CarriedRoot, carried, write_carried
+from pibench.images.carried import key_of as carried_key
 from pibench.images.counter import LIBRARY as COUNTER
 from pibench.images.counter import build_counter, counter_key
 from pibench.images.initrd import module_files, write_initrd
@@ -37,7 +40,7 @@ from pibench.images.rootfs import byte_compile, download, settle, unpack
 from pibench.images.store import Image
 from pibench.process import require_program, run, stopped_together
 
-KINDS = ("twin", "sysroot", "vm")
+KINDS = ("twin", "sysroot", "vm", "carried")
 _MIB = 1 << 20
 DISK_SLACK_BYTES = 64 * _MIB
 MKE2FS_DEADLINE_S = 300.0
@@ -66,15 +69,15 @@ class Builder:
             return fingerprint([recipe, self.lock.digest("arm64")])
         if kind == "vm":
             return fingerprint([self.key("sysroot"), file_sha256(asset("qemu/init"))])
+        if kind == "carried":
+            return carried_key(self.key("sysroot"))
         if kind.startswith("blas-"):
             source = asset("qemu/blas/memory_only_blas.c")
             return fingerprint([kind, recipe, file_sha256(source)])
         if kind.startswith("counter-"):
             return counter_key(kind)
-        for name in other_blas.OTHERS:
-            if kind.startswith(f"{name}-blas-"):
-                architecture: Architecture = "arm64" if kind.endswith("arm64") else "amd64"
-                return other_blas.load(name).key(architecture)
+        if kind in other_blas.kinds():
+            return other_blas.key_of(kind)
         raise EnvironmentFault(f"there is no image of the kind {kind}")
 
     def twin(self) -> Image:
@@ -99,6 +102,18 @@ class Builder:
                 twin.result()
         return self._ensure("vm", "arm64", lambda content, _: self._build_vm(root, content))
 
+    def carried_image(self) -> Image:
+        """What runs Caffe on a board that has none, as an image of its own."""
+        found = store.find("carried", self.key("carried"))
+        if found is not None:
+            return found
+        root = self.sysroot().content / "root"
+        return self._ensure("carried", "arm64", lambda content, _: write_carried(root, content))
+
+    def carried(self) -> CarriedRoot:
+        """The archive in that image."""
+        return carried(self.carried_image())
+
     def blas(self, architecture: Architecture) -> Path:
         """The memory-only BLAS, a library to preload."""
         kind = f"blas-{architecture}"
@@ -116,7 +131,7 @@ class Builder:
             return []
         wanted = other_blas.load(name)
         image = self._ensure(
-            wanted.kind(architecture),
+            f"{name}-blas-{architecture}",
             architecture,
             lambda content, work: wanted.build(self.recipe, architecture, content, work),
         )

@@ -14,6 +14,7 @@ from typing import Final, Literal, get_args
 
 from pibench.assets import asset
 from pibench.images.recipe import (
+    ARCHITECTURES,
     GNU_TRIPLET,
     Architecture,
     LockedPackage,
@@ -38,10 +39,6 @@ class OtherBlas:
     name: Blas
     libraries: tuple[str, ...]
     packages: dict[Architecture, LockedPackage]
-
-    def kind(self, architecture: Architecture) -> str:
-        """What its image is called."""
-        return f"{self.name}-blas-{architecture}"
 
     def key(self, architecture: Architecture) -> str:
         """What its image is made of, as one hash."""
@@ -82,3 +79,14 @@ def packages() -> tuple[str, ...]:
     """The Debian packages of all."""
     described = tomllib.loads(asset(_RECIPE).read_text())
     return tuple(one["package"] for one in described.values())
+
+
+def kinds() -> dict[str, tuple[Blas, Architecture]]:
+    """The kinds of images that there are, with the BLAS and the architecture of each."""
+    return {f"{name}-blas-{arch}": (name, arch) for name in OTHERS for arch in ARCHITECTURES}
+
+
+def key_of(kind: str) -> str:
+    """What an image of a kind is made of, as one hash."""
+    name, architecture = kinds()[kind]
+    return load(name).key(architecture)

@@ -5,6 +5,7 @@ import json
 import os
 import time
 
+from .machine_state import MachineState
 from .marks import RESULT
 from .procfs import read_fields, read_int
 from .values import print_values
@@ -16,6 +17,8 @@ PIECE = 16384
 
 def run_inference(spec):
     """Load weights, run forward only, and print times per layer and the outputs."""
+    # Before anything is loaded: see machine_state.
+    state = MachineState()
     os.environ.setdefault("GLOG_minloglevel", "2")
     import caffe
 
@@ -28,13 +31,17 @@ def run_inference(spec):
     for _ in range(spec["warmup"]):
         net.forward()
     result = {"layers": [], "totals_ms": []}
+    # Around each pass, and a last one: see machine_state.
+    readings = [state.read()]
     for _ in range(spec["repeats"]):
         started = time.perf_counter()
         net.forward()
         result["totals_ms"].append((time.perf_counter() - started) * 1000.0)
+        readings.append(state.read())
     if spec["repeats"]:
         result["layers"] = time_layers(net, spec["repeats"])
-    result["latency_ms"] = median(result["totals_ms"]) if spec["repeats"] else None
+    readings.append(state.settled())
+    result.update({"readings": readings, "state": state.describe()})
     if spec["values"]:
         # Layers in place, run more than once, spoil what later ones read, and the
         # inputs where they are what is changed in place: one undisturbed pass.

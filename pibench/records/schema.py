@@ -120,12 +120,15 @@ class LayerTime(Frozen):
 class Sample(Frozen):
     """One timed forward pass, and the state of the machine around it.
 
-    `throttled_bits` are the Pi firmware's (0: never), the worse of before and
-    after; `clock_hz` is the slowest core's, the lower of the two readings,
-    `temperature_c` the higher; `swapped_bytes` is what the kernel moved to and
-    from swap meanwhile. None where the machine does not tell: `unavailable` of
-    the guest's environment says why. `set_aside` is the reason why the sample
-    does not count, `outlier` only a mark.
+    `throttled_bits` are the Pi firmware's, all that were set from right before
+    the pass until the kernel had to know of what was in it (0: never); bits from
+    16 on may be of an earlier time. `clock_hz` is the slowest core's, the lower of
+    the readings before and after, `temperature_c` the higher; `swapped_bytes` is
+    what the kernel moved to and from swap meanwhile. None where the machine does
+    not tell: `unavailable` of the guest's environment says why. `set_aside` is
+    the reason why the sample does not count, `outlier` only a mark. Under
+    `caffe-time` there is one sample, the mean of its iterations, and the state
+    is around the whole run.
     """
 
     latency_ms: Milliseconds

@@ -20,6 +20,7 @@ class Hearing:
     result: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
     ended: bool = False
+    unusable: tuple[str, ...] = ()
     frames: FrameReader = field(default_factory=FrameReader)
     kept: BlobCollector = field(default_factory=BlobCollector)
 
@@ -39,6 +40,8 @@ class Hearing:
             self.result = event["result"]
         elif kind == "blob":
             self.kept.add(event["blob"])
+        elif kind == "unusable":
+            self.unusable = tuple(event["reasons"])
         elif kind == "end":
             self.ended = True
         return kind
