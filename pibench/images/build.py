@@ -41,6 +41,7 @@ from pibench.images.store import Image
 from pibench.process import require_program, run, stopped_together
 
 KINDS = ("twin", "sysroot", "vm", "carried")
+ROOTS: dict[str, Architecture] = {"twin": "amd64", "sysroot": "arm64"}
 _MIB = 1 << 20
 DISK_SLACK_BYTES = 64 * _MIB
 MKE2FS_DEADLINE_S = 300.0
@@ -63,10 +64,8 @@ class Builder:
     def key(self, kind: str) -> str:
         """What an image is made of, as one hash: recipe, package list, our own sources."""
         recipe = file_sha256(asset("docker/rootfs.toml"))
-        if kind == "twin":
-            return fingerprint([recipe, self.lock.digest("amd64")])
-        if kind == "sysroot":
-            return fingerprint([recipe, self.lock.digest("arm64")])
+        if kind in ROOTS:
+            return fingerprint([recipe, self.lock.digest(ROOTS[kind])])
         if kind == "vm":
             return fingerprint([self.key("sysroot"), file_sha256(asset("qemu/init"))])
         if kind == "carried":
