@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pibench.sweep.facts import facts_of
 from pibench.sweep.keeping import write_kept
 from pibench.sweep.observing import Context, observation_of
 from pibench.sweep.recording import record_of
@@ -53,13 +54,10 @@ class Sweep:
 
         def observe(outcome: Outcome) -> None:
             network = networks[int(outcome.work.id)]
-            record = record_of(
-                network,
-                outcome,
-                context,
-                self._reference_peak(outcome, context),
-                write_kept(outcome, network.slug, self.blobs) if self.blobs else None,
-            )
+            facts = facts_of(network, outcome.work)
+            kept = write_kept(outcome, network.slug, self.blobs) if self.blobs else None
+            peak = self._reference_peak(outcome, context)
+            record = record_of(facts, outcome, context, peak, kept)
             records[outcome.work.id] = record
             try:
                 if self.store is not None:

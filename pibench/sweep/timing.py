@@ -17,7 +17,7 @@ from pibench.records.statistics import interval_of, median_ms, set_aside
 from pibench.sweep.samples import Reading, Throttle, samples_of, why_disturbed
 
 if TYPE_CHECKING:
-    from pibench.networks.network import Network
+    from pibench.sweep.facts import NetworkFacts
     from pibench.sweep.observing import Context
     from pibench.targets.base import Outcome
 
@@ -37,7 +37,7 @@ class Times:
     provenance: dict[str, Provenance]
 
 
-def times_of(network: Network, outcome: Outcome, context: Context) -> Times:
+def times_of(network: NetworkFacts, outcome: Outcome, context: Context) -> Times:
     """Latency, layer times and outputs, where the run can tell them."""
     missing = _why_no_times(outcome)
     if missing is not None:
@@ -47,7 +47,7 @@ def times_of(network: Network, outcome: Outcome, context: Context) -> Times:
     kind = context.kind
     timed = Provenance(kind=kind, reason=EMULATED_TIME if kind == "emulated" else "")
     if "inference" in result:
-        drawn = outcome.work.seed if network.weights is None else None
+        drawn = outcome.work.seed if network.weights_drawn else None
         return _inference_times(outcome, context, timed, drawn_seed=drawn)
     return _caffe_times(network, outcome, context, timed)
 
@@ -61,7 +61,9 @@ def _why_no_times(outcome: Outcome) -> str | None:
     return None
 
 
-def _caffe_times(network: Network, outcome: Outcome, context: Context, timed: Provenance) -> Times:
+def _caffe_times(
+    network: NetworkFacts, outcome: Outcome, context: Context, timed: Provenance
+) -> Times:
     """The mean of caffe time's iterations: one sample, of the whole run."""
     result = outcome.result or {}
     forward_ms = result["caffe_time"]["totals"].get("forward")
@@ -149,9 +151,8 @@ def _signatures(said: list[Any]) -> tuple[LayerSignature, ...]:
     return tuple(LayerSignature(**signature) for signature in said)
 
 
-def _caffe_time_layers(network: Network, lines: list[list[Any]]) -> tuple[LayerTime, ...]:
+def _caffe_time_layers(network: NetworkFacts, lines: list[list[Any]]) -> tuple[LayerTime, ...]:
     """The lines of `caffe time`, forward and backward of a layer brought together."""
-    types = {layer.name: layer.type for layer in network.net.layer}
     forward: dict[str, float] = {}
     backward: dict[str, float] = {}
     for name, direction, milliseconds in lines:
@@ -160,7 +161,7 @@ def _caffe_time_layers(network: Network, lines: list[list[Any]]) -> tuple[LayerT
         # What is not in the network Caffe has put there itself, to copy a blob.
         LayerTime(
             name=name,
-            type=types.get(name, "Split"),
+            type=network.layer_types.get(name, "Split"),
             forward_ms=milliseconds,
             backward_ms=backward.get(name),
         )

@@ -10,6 +10,7 @@ import pytest
 from pibench import devices, networks
 from pibench.errors import EnvironmentFault
 from pibench.records.store import RecordStore
+from pibench.sweep.facts import facts_of
 from pibench.sweep.observing import Context
 from pibench.sweep.recording import record_of
 from pibench.sweep.run import Sweep
@@ -143,7 +144,8 @@ def record(network: Network) -> Callable[..., Record]:
         work = work_of(0, network, Request(device=PI, **fields))
         context = Context(device=PI, target=cast("Any", FakeTarget(target)))
         outcome.setdefault("machine", MACHINE)
-        return record_of(network, Outcome(work=work, result=seen, **outcome), context, reference)
+        facts = facts_of(network, work)
+        return record_of(facts, Outcome(work=work, result=seen, **outcome), context, reference)
 
     return make
 
