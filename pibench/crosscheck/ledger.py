@@ -30,7 +30,7 @@ def write_claims_json(
     or, after a crash, the one that was there before.
     """
     text = json.dumps(as_dict(claims, paper or load_paper()), indent=2, allow_nan=False)
-    return _write_whole(Path(folder) / "claims.json", text + "\n")
+    return write_whole(Path(folder) / "claims.json", text + "\n")
 
 
 def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
@@ -49,7 +49,7 @@ def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
                 "provenance_reason": claim.provenance.reason,
             }
         )
-    return _write_whole(Path(folder) / "claims.csv", buffer.getvalue())
+    return write_whole(Path(folder) / "claims.csv", buffer.getvalue())
 
 
 def as_dict(claims: Sequence[Claim], paper: Paper) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _plain_claim(claim: Claim) -> dict[str, Any]:
     return fields | {"provenance": claim.provenance.model_dump(mode="json")}
 
 
-def _write_whole(path: Path, text: str) -> Path:
+def write_whole(path: Path, text: str) -> Path:
     """Write beside the file and rename over it: a reader sees the old file or the new one."""
     temporary: Path | None = None
     try:
