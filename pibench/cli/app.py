@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli import image, latency, networks, reconciling
+from pibench.cli import bisecting, image, latency, networks, reconciling
 from pibench.cli.options import (
     AsJson,
     Batch,
@@ -224,6 +224,7 @@ app.command()(latency.predict)
 app.command()(latency.calibrate)
 app.command()(latency.count)
 app.command()(reconciling.reconcile)
+app.command()(bisecting.bisect)
 
 
 @app.command()

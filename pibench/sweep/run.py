@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Finished = Callable[["Record"], None]
 Watched = Callable[["Progress"], None]
+Heard = Callable[["Outcome"], None]
 
 
 @dataclass(kw_only=True)
@@ -30,7 +31,8 @@ class Sweep:
 
     With a `store` each record is on disk before the next network's is made;
     `reference` is asked for the peak of networks that were killed or refused memory.
-    `blobs` is the folder for the whole blobs that the request keeps.
+    `blobs` is the folder for the whole blobs that the request keeps, `heard` is given
+    each outcome before its record.
     """
 
     target: Target
@@ -40,6 +42,7 @@ class Sweep:
     blobs: Path | None = None
     finished: Finished = field(default=lambda _: None)
     watched: Watched = field(default=lambda _: None)
+    heard: Heard = field(default=lambda _: None)
 
     def run(self, networks: Sequence[Network]) -> list[Record]:
         """Run all networks and return their records in the order given.
@@ -53,6 +56,7 @@ class Sweep:
         records: dict[str, Record] = {}
 
         def observe(outcome: Outcome) -> None:
+            self.heard(outcome)
             network = networks[int(outcome.work.id)]
             facts = facts_of(network, outcome.work)
             kept = write_kept(outcome, network.slug, self.blobs) if self.blobs else None
