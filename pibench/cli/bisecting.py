@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import AsJson, Batch, DeviceName, ImageSize, Quiet, Repair
+from pibench.cli.options import AsJson, Batch, DeviceName, ImageSize, Quiet, Repair, Seed
 
 if TYPE_CHECKING:
     from pibench.errors import ExitCode
@@ -39,7 +39,7 @@ def bisect(
         float | None,
         typer.Option(metavar="X", min=0, help="Relative tolerance.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the input.")] = 0,
+    seed: Seed = 0,
     device: DeviceName = "rpi3b",
     batch: Batch = None,
     size: ImageSize = None,

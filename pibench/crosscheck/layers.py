@@ -2,7 +2,7 @@
 
 The distance of two blobs is told by their projections (see pibench/probe/signature.py): the
 mean of the squared differences is an unbiased estimate of the squared distance. With 16 of
-them the distance is told to within a factor of two, as a test holds. What the norms and the
+them the distance is told to within a factor of 2.5, as a test holds. What the norms and the
 extremes differ by is never more than the distance.
 """
 

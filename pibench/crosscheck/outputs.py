@@ -55,12 +55,12 @@ class OutputsComparison(Comparison):
     @property
     def top1(self) -> bool | None:
         """Whether the best class is the same in each blob of scores; None where there is none."""
-        return _each(blob.values.top1 for blob in self.blobs if blob.values)
+        return _each(blob.values.top1 for blob in self.blobs if blob.values is not None)
 
     @property
     def top5(self) -> bool | None:
         """The same for the best five, in their order."""
-        return _each(blob.values.top5 for blob in self.blobs if blob.values)
+        return _each(blob.values.top5 for blob in self.blobs if blob.values is not None)
 
 
 def compare_outputs(
@@ -152,7 +152,7 @@ def _required(blobs: list[BlobComparison]) -> float | None:
     """The rtol that alone would have done for all; None where none would."""
     needed = []
     for blob in blobs:
-        own = blob.values.required_rtol if blob.values else blob.relative
+        own = blob.relative if blob.values is None else blob.values.required_rtol
         if own is None:
             return None
         needed.append(own)

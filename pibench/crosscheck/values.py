@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -100,7 +101,8 @@ def compare_values(first: np.ndarray, second: np.ndarray, tolerance: Tolerance) 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
     """The Euclidean distance of two arrays of one shape; infinite where one has no number."""
-    difference = first.astype(np.float64) - second.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = first.astype(np.float64) - second.astype(np.float64)
     # Infinities of one sign on both sides are equal, as are values that are both no number.
     same = (first == second) | (np.isnan(first) & np.isnan(second))
     found = float(np.linalg.norm(np.where(same, 0.0, difference).reshape(-1)))
@@ -117,7 +119,7 @@ def _required_rtol(error: np.ndarray, size: np.ndarray) -> float | None:
     with np.errstate(over="ignore"):
         rtol = float((error[apart] / size[apart]).max())
     # What was rounded down in the division would just not do.
-    rtol *= 1 + 4 * np.finfo(np.float64).eps
+    rtol *= 1 + 4 * sys.float_info.epsilon
     return rtol if math.isfinite(rtol) else None
 
 

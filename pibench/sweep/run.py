@@ -11,7 +11,7 @@ from pibench.sweep.facts import facts_of
 from pibench.sweep.keeping import write_kept
 from pibench.sweep.observing import Context, observation_of
 from pibench.sweep.recording import record_of
-from pibench.sweep.work import Request, work_of
+from pibench.sweep.work import Request, check, work_of
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -47,9 +47,12 @@ class Sweep:
     def run(self, networks: Sequence[Network]) -> list[Record]:
         """Run all networks and return their records in the order given.
 
-        Raises EnvironmentFault when the target cannot run anything. Records
+        Raises InvalidInputError for a request that cannot be met for one of them, and
+        EnvironmentFault when the target cannot run anything. Records
         that were made before any error are in the store.
         """
+        for network in networks:
+            check(network, self.request)
         works = [work_of(i, network, self.request) for i, network in enumerate(networks)]
         self.target.prepare(works)
         context = Context(device=self.request.device, target=self.target)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench import settings
-from pibench.errors import EnvironmentFault
+from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.targets.base import Work
 
 if TYPE_CHECKING:
@@ -65,6 +66,30 @@ def work_of(index: int, network: Network, request: Request) -> Work:
         inputs=request.inputs,
         keep=request.keep,
     )
+
+
+def check(network: Network, request: Request) -> None:
+    """Make sure that the request means something for this network. Raises InvalidInputError."""
+    computes = request.protocol == "inference" and request.compute == "real"
+    if request.keep and not computes:
+        raise InvalidInputError(
+            f"blobs cannot be kept of {request.protocol} with {request.compute} compute: "
+            "it tells no values",
+            hint="run with --protocol inference --compute real",
+        )
+    if request.blas != "openblas" and request.compute == "memory-only":
+        raise InvalidInputError(
+            f"--blas {request.blas} computes, and memory-only compute stands in for OpenBLAS",
+            hint="add --compute real",
+        )
+    names = [layer.name for layer in network.shapes.layers]
+    for layer in request.keep:
+        if layer not in names:
+            near = difflib.get_close_matches(layer, names, n=3)
+            raise InvalidInputError(
+                f"{network.name} has no layer {layer!r}",
+                hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
+            )
 
 
 def cost_bytes(network: Network) -> int:
