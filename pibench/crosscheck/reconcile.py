@@ -62,6 +62,7 @@ class NetworkComparison:
 class PairComparison:
     """Two sides: the networks of both, what differs in their environments, what one side lacks.
 
+    `not_run` says of a side without an environment what its figures are instead.
     `unlike` has a sentence for each network that goes by one name on both sides and is
     another network there, or was run in another way.
     """
@@ -70,6 +71,7 @@ class PairComparison:
     second: str
     networks: tuple[NetworkComparison, ...]
     surroundings: tuple[tuple[str, str, str], ...]
+    not_run: tuple[str, ...]
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
     unlike: tuple[str, ...]
@@ -144,6 +146,7 @@ def _compare(first: Side, second: Side, tolerances: Tolerances) -> PairCompariso
         second=second.name,
         networks=tuple(_network(a, b, tolerances) for a, b in matched),
         surroundings=tuple(differing_facts(matched)),
+        not_run=tuple(_not_run(first, second)),
         only_first=_names(alone[0]),
         only_second=_names(alone[1]),
         unlike=tuple(_unlike(first, second, alone)),
@@ -201,6 +204,15 @@ def _unlike(
                     f"{entry.network} is another network in {second.name}: the prototxts differ "
                     f"({_short(entry)} and {_short(other)})"
                 )
+
+
+def _not_run(*sides: Side) -> Iterable[str]:
+    """What the figures of sides are that were not run."""
+    for side in sides:
+        entry = side.entries[0]
+        if not entry.facts:
+            told = [one for one in (entry.ram, entry.latency) if one.kind != "unavailable"]
+            yield f"{side.name}: {entry.kind}: {told[0].reason if told else 'figures alone'}"
 
 
 def _short(entry: Entry) -> str:

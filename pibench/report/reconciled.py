@@ -104,6 +104,7 @@ def _pair(pair: PairComparison) -> dict[str, Any]:
             }
             for one in pair.networks
         ],
+        "not_run": list(pair.not_run),
         "only_first": list(pair.only_first),
         "only_second": list(pair.only_second),
         "unlike": list(pair.unlike),
@@ -117,9 +118,9 @@ def _figures(entry: Entry) -> dict[str, Any]:
 
 def _surroundings(pair: PairComparison) -> list[str]:
     """What differs around the runs, said before any number is."""
-    if not pair.surroundings:
-        return ["nothing that is known of their environments differs"]
-    return [f"{what}: {ours} | {theirs}" for what, ours, theirs in pair.surroundings]
+    said = [f"{what}: {ours} | {theirs}" for what, ours, theirs in pair.surroundings]
+    said += pair.not_run
+    return said or ["nothing that is known of their environments differs"]
 
 
 def _differences(pair: PairComparison) -> list[str]:

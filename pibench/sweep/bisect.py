@@ -108,7 +108,9 @@ class Runnable:
 
     def keep(self, layers: Sequence[str]) -> dict[Wanted, np.ndarray]:
         """The whole blobs of these layers."""
-        _, kept = self._run(self.network, replace(self.request, keep=tuple(layers)))
+        _, kept = self._run(
+            self.network, replace(self.request, keep=tuple(layers), values_only=True)
+        )
         return _by_name(kept)
 
     def alone(self, position: int, inputs: Mapping[str, np.ndarray]) -> dict[Wanted, np.ndarray]:
@@ -121,7 +123,7 @@ class Runnable:
         with tempfile.TemporaryDirectory(prefix="pibench-inputs-") as folder:
             path = Path(folder) / "inputs.npz"
             write_npz(path, inputs)
-            request = replace(self.request, inputs=path, keep=(layer.name,))
+            request = replace(self.request, inputs=path, keep=(layer.name,), values_only=True)
             _, kept = self._run(network, request)
         return _by_name(kept)
 

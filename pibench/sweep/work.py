@@ -27,8 +27,8 @@ TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
 class Request:
     """How to run networks: the same for all of one sweep.
 
-    Under `inference`, 0 `repeats` time nothing and compute the values alone; `inputs` and
-    `keep` are as in `Work`.
+    Under `inference`, 0 `repeats` time nothing and compute the values alone; `inputs`,
+    `keep` and `values_only` are as in `Work`.
     """
 
     device: Device
@@ -41,6 +41,7 @@ class Request:
     blas: Blas = "openblas"
     inputs: Path | None = None
     keep: tuple[str, ...] = ()
+    values_only: bool = False
 
 
 def work_of(index: int, network: Network, request: Request) -> Work:
@@ -65,6 +66,7 @@ def work_of(index: int, network: Network, request: Request) -> Work:
         blas=request.blas,
         inputs=request.inputs,
         keep=request.keep,
+        values_only=request.values_only,
     )
 
 
