@@ -190,15 +190,15 @@ def _keep_kernel(unpacked: Path, target: Path) -> None:
         tree.rename(target / tree.name)
 
 
-def make_disk(source: Path, disk: Path) -> None:
-    """Write an ext4 file system holding `source`, as small as it comes; no root needed."""
+def make_disk(source: Path, disk: Path, *, free_bytes: int = DISK_SLACK_BYTES) -> None:
+    """Write an ext4 file system holding `source`, with that much room left; no root needed."""
     mke2fs = require_program("mke2fs", package="e2fsprogs")
     used_bytes = sum(
         # Each file and folder takes whole blocks of 4 KiB, and an inode.
         -(-path.lstat().st_size // 4096) * 4096 + 512
         for path in source.rglob("*")
     )
-    size_kib = (used_bytes + used_bytes // 16 + DISK_SLACK_BYTES) // 1024
+    size_kib = (used_bytes + used_bytes // 16 + free_bytes) // 1024
     run(
         # No journal: the guest mounts it read-only. No reserved blocks.
         [
