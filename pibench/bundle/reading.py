@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +37,7 @@ Entry = TypeVar("Entry", bound=Seen)
 
 @dataclass(frozen=True, kw_only=True)
 class BoardRun:
-    """One network of a kit, as the board saw it; `digest` is that of its line, `line` its number."""
+    """One network of a kit, as the board saw it, and the digest and number of its line."""
 
     network: KitNetwork
     outcome: Outcome
@@ -137,7 +138,7 @@ def _manifest_in(kit: Path) -> bytes:
             content = archive.extractfile(member)
             assert content is not None  # noqa: S101
             text = content.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InvalidInputError.at(kit, None, f"cannot be read: {said}", hint=hint) from None
     return text
@@ -181,9 +182,10 @@ class _Reader:
     def whole(self) -> BoardResults:
         """What was read, if it is whole. Raises InvalidInputError."""
         if not self.ended:
-            raise self._refused("the results end here without an end: cut off, or interrupted")
+            problem = "the results end here without an end: cut off, or interrupted"
+            raise self._refused(problem, hint=f"{COPY}; if it is so there too, {GO_ON}")
         if not self.runs:
-            raise self._refused("no network has a result")
+            raise self._refused("no network has a result", hint="python3 run.py goes on")
         return BoardResults(path=self.path, manifest=self.manifest, runs=tuple(self.runs.values()))
 
     def _result(self, entry: ResultEntry, digest: str) -> None:
@@ -252,13 +254,8 @@ class _Reader:
         except ValidationError as error:
             raise self._refused(f"not as a kit writes it: {_first(error)}") from None
 
-    def _refused(self, problem: str) -> InvalidInputError:
-        return InvalidInputError.at(
-            self.path,
-            f"line {self.lines}",
-            problem,
-            hint=GO_ON if "end" in problem and not self.ended else COPY,
-        )
+    def _refused(self, problem: str, *, hint: str = COPY) -> InvalidInputError:
+        return InvalidInputError.at(self.path, f"line {self.lines}", problem, hint=hint)
 
 
 def _when(started: StartEntry) -> str:

@@ -102,7 +102,8 @@ class SeenInference(Seen):
 class SeenCaffeTime(Seen):
     """What is in caffe time's log."""
 
-    layers: list[tuple[Text, Text, NonNegativeFloat]]
+    # JSON has no tuples.
+    layers: list[Annotated[tuple[Text, Text, NonNegativeFloat], Field(strict=False)]]
     totals: dict[Text, NonNegativeFloat]
 
 

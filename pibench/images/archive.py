@@ -7,7 +7,7 @@ import gzip
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 
 @contextlib.contextmanager
@@ -21,14 +21,20 @@ def compressed_tar(path: Path, *, level: int) -> Iterator[tarfile.TarFile]:
         yield tar
 
 
+DATE: Final = 315532800
+"""The first of January 1980: GNU tar complains of 0, and of what a board without a battery
+takes for the future."""
+
+
 def member(name: str, *, size_bytes: int = 0, executable: bool = False) -> tarfile.TarInfo:
-    """A file as a member: root's, of no date, and with a mode of two kinds.
+    """A file as a member: root's, always of the same date, and with a mode of two kinds.
 
     Not tarfile's own gettarinfo: it makes hard links of what happens to be linked here.
     """
     info = tarfile.TarInfo(name)
     info.uname = info.gname = "root"
     info.size = size_bytes
+    info.mtime = DATE
     info.mode = 0o755 if executable else 0o644
     return info
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pibench.records.schema import Compute, Enforcer, Machine
+    from pibench.records.schema import Compute, Enforcer, HostEnvironment, Machine
     from pibench.records.schema import Protocol as ProfilingProtocol
     from pibench.records.schema import Target as TargetName
 
@@ -84,7 +84,8 @@ class Outcome:
     `machine` and `result` are the probe's `hello` and `result` events (see
     pibench/probe for their fields), None where none came; `died` says
     why then. `console_oom_lines` are the kernel's words about killed processes
-    that reached the host by another way than the probe.
+    that reached the host by another way than the probe. `host` is the machine
+    that ran it where that is not this one, `notes` what else it has to say.
     """
 
     work: Work
@@ -93,6 +94,8 @@ class Outcome:
     died: str | None = None
     console_oom_lines: tuple[str, ...] = ()
     confinement: Confinement | None = None
+    host: HostEnvironment | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
