@@ -24,7 +24,7 @@ from pibench.images.archive import add, compressed_tar, member
 from pibench.images.recipe import file_sha256
 from pibench.sweep.facts import facts_of
 from pibench.sweep.work import work_of
-from pibench.targets.job import write_job
+from pibench.targets.job import Libraries, write_job
 from pibench.targets.kit import ROOTS, SYSTEM, root_programs
 from pibench.targets.scratch import scratch
 
@@ -69,7 +69,7 @@ def write_kit(
     with scratch("bundle") as folder:
         job = folder / TOP
         otherwise = [root_programs(f"{{folder}}/{ROOTS}/{root.key}", root.lock)] if root else []
-        write_job(job, work, SYSTEM, None, otherwise=otherwise)
+        write_job(job, work, SYSTEM, Libraries(), otherwise=otherwise)
         (job / _START).rename(job / _RUN)
         (job / _RUN).chmod(0o755)
         (job / _README).write_text(_readme(networks, request, root), encoding="ascii")

@@ -97,6 +97,8 @@ class SeenInference(Seen):
     state: SeenState
     layers: list[SeenLayer]
     outputs: list[dict[str, Any]]
+    signatures: list[dict[str, Any]]
+    input_sha256: Text | None
 
 
 class SeenCaffeTime(Seen):
