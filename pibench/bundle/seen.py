@@ -39,6 +39,7 @@ class SeenMachine(Seen):
     architecture: Text
     python: Text
     board: Text | None
+    no_board: Text | None = None
     cpu: Text | None
     main_id_register: Annotated[int, Field(ge=0, lt=1 << 64)] | None
     cores: Annotated[int, Field(ge=1, le=4096)] | None
