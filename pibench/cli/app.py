@@ -126,7 +126,7 @@ def run(
     Example: pibench run MobileNet my/model.prototxt --json
     """
     from pibench.cli.running import run_networks
-    from pibench.cli.sweeping import Options
+    from pibench.sweep.options import Options
 
     raise typer.Exit(
         run_networks(
@@ -141,7 +141,6 @@ def run(
                 threads=threads,
                 timeout_s=timeout,
                 jobs=jobs,
-                quiet=quiet,
             ),
             weights=weights,
             batch=batch,
@@ -150,6 +149,7 @@ def run(
             out=out,
             require_fit=require_fit,
             as_json=as_json,
+            quiet=quiet,
         )
     )
 
@@ -248,16 +248,15 @@ def reproduce(
     Example: pibench reproduce --networks "AlexNet,VGG 16"
     """
     from pibench.cli.running import reproduce_paper
-    from pibench.cli.sweeping import Options
+    from pibench.sweep.options import Options
 
     options = Options(
         target=target,
         machine=machine,
         compute=compute,
         jobs=jobs,
-        quiet=quiet,
     )
-    raise typer.Exit(reproduce_paper(only, options, out))
+    raise typer.Exit(reproduce_paper(only, options, out, quiet=quiet))
 
 
 @app.command()

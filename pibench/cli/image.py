@@ -12,7 +12,9 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 Kinds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KIND...]", help="twin, sysroot, vm. Default: all this host can run."),
+    typer.Argument(
+        metavar="[KIND...]", help="twin, sysroot, vm, carried. Default: all but carried."
+    ),
 ]
 
 
@@ -25,14 +27,19 @@ def build(kinds: Kinds = None) -> None:
     from pibench.images.build import KINDS, Builder
     from pibench.images.store import Image
 
-    wanted = kinds or list(KINDS)
+    wanted = kinds or [kind for kind in KINDS if kind != "carried"]
     for kind in wanted:
         if kind not in KINDS:
             raise InvalidInputError(
                 f"there is no image called {kind}", hint=f"choose from {', '.join(KINDS)}"
             )
     builder = Builder(lambda step: typer.echo(step, err=True))
-    makers = {"twin": builder.twin, "sysroot": builder.sysroot, "vm": builder.vm}
+    makers = {
+        "twin": builder.twin,
+        "sysroot": builder.sysroot,
+        "vm": builder.vm,
+        "carried": builder.carried_image,
+    }
     for kind in wanted:
         image: Image = makers[kind]()
         typer.echo(f"{kind} {image.key[:16]} {image.size_bytes / 1e6:.0f} MB {image.path}")
@@ -109,12 +116,13 @@ def prune(
 
 def _current_keys() -> set[tuple[str, str]]:
     """Kind and key of every image that today's recipes make."""
+    from pibench.images import other_blas
     from pibench.images.build import KINDS, Builder
     from pibench.images.counter import API_VERSIONS
 
     builder = Builder()
     counters = (f"counter-{api}" for api in API_VERSIONS)
-    kinds = (*KINDS, "blas-arm64", "blas-amd64", *counters)
+    kinds = (*KINDS, "blas-arm64", "blas-amd64", *other_blas.kinds(), *counters)
     return {(kind, builder.key(kind)) for kind in kinds}
 
 
@@ -122,20 +130,22 @@ def _current_keys() -> set[tuple[str, str]]:
 def lock() -> None:
     """Pin the package versions that the mirror holds now (for maintainers).
 
-    Writes docker/rootfs.lock.json of a checkout.
+    Writes docker/rootfs.lock.json and docker/blas.lock.json of a checkout.
 
     Example: pibench image lock
     """
     import tempfile
     from pathlib import Path
 
-    from pibench.images.recipe import ARCHITECTURES, load_recipe, write_lock
+    from pibench.images import other_blas
+    from pibench.images.recipe import ARCHITECTURES, ROOTFS_LOCK, load_recipe, write_lock
     from pibench.images.rootfs import resolve
 
     recipe = load_recipe()
-    packages = {}
-    for architecture in ARCHITECTURES:
-        typer.echo(f"fetching the packages for {architecture}", err=True)
-        with tempfile.TemporaryDirectory(prefix="pibench-lock-") as work:
-            packages[architecture] = resolve(recipe, architecture, Path(work))
-    typer.echo(f"wrote {write_lock(packages)}")
+    for name, alone in ((ROOTFS_LOCK, ()), (other_blas.LOCK, other_blas.packages())):
+        packages = {}
+        for architecture in ARCHITECTURES:
+            typer.echo(f"fetching the packages of {name} for {architecture}", err=True)
+            with tempfile.TemporaryDirectory(prefix="pibench-lock-") as work:
+                packages[architecture] = resolve(recipe, architecture, Path(work), alone=alone)
+        typer.echo(f"wrote {write_lock(packages, name)}")

@@ -78,8 +78,9 @@ def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet
     killed there have nothing to compare with. Raises
     EnvironmentFault where the target cannot run.
     """
-    from pibench.cli.sweeping import Options, sweep
+    from pibench.cli.sweeping import sweep
     from pibench.crosscheck import planned as comparing
+    from pibench.sweep.options import Options
 
     _refuse_with_check(wishes)
     device = devices.load(wishes.device)
@@ -89,10 +90,10 @@ def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet
         Options(
             device=wishes.device,
             target=wishes.target or "twin",
-            protocol=wishes.protocol,
+            protocol=cast("Protocol", wishes.protocol),
             jobs=jobs,
-            quiet=quiet,
         ),
+        quiet=quiet,
     )
     rows = []
     for network, record in zip(loaded, records, strict=True):

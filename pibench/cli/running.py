@@ -10,7 +10,7 @@ from pibench import networks
 from pibench.cli.loading import load_all
 from pibench.cli.predicting import predicted_times
 from pibench.cli.streams import reader_may_leave, say
-from pibench.cli.sweeping import Options, sweep
+from pibench.cli.sweeping import sweep
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.verdict import is_refused_allocation
@@ -21,6 +21,7 @@ from pibench.report.terminal import print_records, print_reproduction
 if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.records.schema import Record
+    from pibench.sweep.options import Options
 
 
 def run_networks(
@@ -34,6 +35,7 @@ def run_networks(
     out: Path | None,
     require_fit: bool,
     as_json: bool,
+    quiet: bool = False,
 ) -> ExitCode:
     """`pibench run`: all networks are read and checked before the first one runs."""
     if weights is not None and len(specs) != 1:
@@ -53,7 +55,7 @@ def run_networks(
         say("the weights fit the network; caffe-time loads none (--protocol inference does)")
     made: list[Record] = []
     try:
-        records = sweep(loaded, options, _store(out), made)
+        records = sweep(loaded, options, _store(out), made, quiet=quiet)
     except EnvironmentFault:
         # What there is, is worth its lines: the disk may be full after hours.
         if made:
@@ -96,7 +98,9 @@ def _way_out(record: Record, said: str) -> str | None:
     return None
 
 
-def reproduce_paper(only: str | None, options: Options, out: Path) -> ExitCode:
+def reproduce_paper(
+    only: str | None, options: Options, out: Path, *, quiet: bool = False
+) -> ExitCode:
     """`pibench reproduce`: the paper's networks, its table beside ours, the claims' files."""
     loaded = [networks.load(name) for name in _paper_networks(only)]
     folder = _make_folder(out)
@@ -104,7 +108,7 @@ def reproduce_paper(only: str | None, options: Options, out: Path) -> ExitCode:
     store.prepare()
     made: list[Record] = []
     try:
-        sweep(loaded, options, store, made)
+        sweep(loaded, options, store, made, quiet=quiet)
     except KeyboardInterrupt:
         say(f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}")
         raise

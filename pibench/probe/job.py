@@ -13,6 +13,7 @@ from .kernel_log import KernelLog, oom_counter
 from .machine import describe_caffe, describe_machine, memory_kib
 from .machine_state import MachineState
 from .procfs import read_fields, read_int
+from .programs import NoProgramsError, make_empty_model, settle
 from .warm import warm_up
 
 # A program with no network ends within a second: its emulator is looked at often.
@@ -98,6 +99,7 @@ class Watched(object):
         if ended["exit_status"] == 0:
             if log.payload is not None:
                 ended["inference"] = json.loads(log.payload)
+                ended["inference"]["signatures"] = log.signatures
             elif item["compute"] == "real":
                 ended["caffe_time"] = {"layers": log.layers, "totals": log.totals}
         return ended
@@ -145,9 +147,16 @@ def run_job(path, frames, guest):
     with open(path) as handle:
         job = json.load(handle)
     folder = os.path.dirname(os.path.abspath(path))
+    try:
+        job = settle(job, folder)
+    except NoProgramsError as error:
+        frames.send("unusable", reasons=error.reasons)
+        return
+    make_empty_model(folder)
     machine = describe_machine(job)
+    machine.update(caffe_origin=job["origin"], caffe_lock=job["lock"])
     if job["describe"]:
-        machine.update(describe_caffe(job))
+        machine.update(describe_caffe(job, folder))
     frames.send("hello", machine=machine)
     watched = Watched(job, folder, frames, guest)
     if job.get("calibrate"):

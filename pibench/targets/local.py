@@ -19,14 +19,23 @@ from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.process import run, running
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
+from pibench.targets.blobs import BlobCollector
 from pibench.targets.containment import contained
 from pibench.targets.frames import FrameReader
-from pibench.targets.job import BLAS_NAME, PROBE, Measure, Programs, write_job
+from pibench.targets.job import (
+    PRELOAD,
+    PROBE,
+    Libraries,
+    Measure,
+    Programs,
+    libraries_for,
+    write_job,
+)
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import serialised, share
@@ -41,11 +50,11 @@ SILENCE_DEADLINE_S = 180.0
 class LocalTarget:
     """A probe of this machine's own Python, and a Caffe that `programs` finds."""
 
-    def __init__(self, name: TargetName, programs: Callable[[Path], Programs]) -> None:
+    def __init__(self, name: TargetName, programs: Callable[[], Sequence[Programs]]) -> None:
         self.name: TargetName = name
         self.machine: Machine | None = None
         self._programs = programs
-        self._blas: Path | None = None
+        self._blas = Libraries()
         self.at_once = 1
 
     def prepare(self, work: Sequence[Work]) -> None:
@@ -82,8 +91,7 @@ class LocalTarget:
         """
         hearing = Hearing(work=None, watch=lambda _: None)
         with scratch(self.name) as folder:
-            programs = self._programs(folder / "job")
-            job = write_job(folder / "job", [], programs, self._blas, measure=wanted)
+            job = self._write(folder, [], measure=wanted)
             said = run(self._command(job), deadline_s=SILENCE_DEADLINE_S, check=False).stdout
         hearing.feed(said.encode())
         if hearing.calibration is None:
@@ -96,14 +104,19 @@ class LocalTarget:
         waiting = deque(work)
         while waiting and not stopping.is_set():
             with scratch(self.name) as folder:
-                programs = self._programs(folder / "job")
-                job = write_job(folder / "job", list(waiting), programs, self._blas)
+                job = self._write(folder, list(waiting))
                 session = _Session(waiting, observe, watch, stopping)
                 died = self._probe(job, session)
             if died is not None and waiting:
                 observe(
                     Outcome(work=waiting.popleft(), machine=session.machine, result=None, died=died)
                 )
+
+    def _write(self, folder: Path, work: Sequence[Work], measure: Measure | None = None) -> Path:
+        first, *otherwise = self._programs()
+        return write_job(
+            folder / "job", work, first, self._blas, otherwise=otherwise, measure=measure
+        )
 
     def _command(self, job: Path) -> list[str]:
         return contained([sys.executable, "-I", str(job.parent / PROBE), str(job)])
@@ -125,6 +138,7 @@ class _Session:
     stopping: threading.Event
     machine: dict[str, Any] | None = None
     ended: bool = field(default=False)
+    kept: BlobCollector = field(default_factory=BlobCollector)
 
     def take(self, event: dict[str, Any]) -> None:
         """Take one event of the probe."""
@@ -134,9 +148,23 @@ class _Session:
             self.watch(Progress(work=self.waiting[0], said="started"))
         elif event["event"] == "result":
             work = self.waiting.popleft()
-            self.observe(Outcome(work=work, machine=self.machine, result=event["result"]))
+            self.observe(
+                Outcome(
+                    work=work,
+                    machine=self.machine,
+                    result=event["result"],
+                    kept=self.kept.take_all(),
+                )
+            )
+        elif event["event"] == "blob":
+            self.kept.add(event["blob"])
         elif event["event"] == "end":
             self.ended = True
+        elif event["event"] == "unusable":
+            raise EnvironmentFault(
+                f"no Caffe here can run this: {'; '.join(event['reasons'])}",
+                hint="see what this machine lacks: pibench doctor",
+            )
 
 
 def _listen(probe: subprocess.Popen[bytes], pipe: IO[bytes], session: _Session) -> str | None:
@@ -170,8 +198,7 @@ class TwinTarget(LocalTarget):
     def prepare(self, work: Sequence[Work]) -> None:
         """Build the amd64 root and, for memory-only compute, the BLAS."""
         self._root = self.builder.twin().content / "root"
-        if any(piece.compute == "memory-only" for piece in work):
-            self._blas = self.builder.blas("amd64")
+        self._blas = libraries_for(self.builder, "amd64", work)
 
     def blas_core(self) -> str:
         """The core type that the twin's OpenBLAS takes this machine's CPU for.
@@ -180,8 +207,8 @@ class TwinTarget(LocalTarget):
         """
         self._root = self.builder.twin().content / "root"
         with scratch(self.name) as folder:
-            programs = self._twin_programs(folder / "job")
-            job = write_job(folder / "job", [], programs, None)
+            (programs,) = self._twin_programs()
+            job = self._write(folder, [])
             asked = [*programs.python, str(job.parent / PROBE), "--describe"]
             said = run(contained(asked), env=programs.env, deadline_s=60).stdout
         return str(json.loads(said)["blas_core"])
@@ -189,25 +216,30 @@ class TwinTarget(LocalTarget):
     def measure(self, wanted: Measure) -> dict[str, Any]:
         """The same as for any machine, built before it is asked."""
         self._root = self.builder.twin().content / "root"
-        self._blas = self.builder.blas("amd64")
+        self._blas = Libraries(
+            memory_only=self.builder.blas("amd64"),
+            name=wanted.kinds[0].blas,
+            other=self.builder.other_blas("amd64", wanted.kinds[0].blas),
+        )
         return super().measure(wanted)
 
     def environment(self) -> dict[str, str | None]:
         """The lock that the root was built from."""
         return {"qemu_version": None, "image_lock_digest": self.builder.lock.digest("amd64")}
 
-    def _twin_programs(self, job: Path) -> Programs:
+    def _twin_programs(self) -> Sequence[Programs]:
         assert self._root is not None, "prepare() comes first"  # noqa: S101
         loader = RootLoader(self._root, "amd64")
-        return Programs(
+        programs = Programs(
             caffe=loader.command("usr/bin/caffe"),
             python=loader.python(),
-            preload=str(job / BLAS_NAME),
+            preload=PRELOAD,
             huge_pages_off=True,
             env=loader.python_env(),
             # A network that is far too large must not take this machine down.
             address_space_bytes=psutil.virtual_memory().available // self.at_once,
         )
+        return [programs]
 
 
 class NativeTarget(LocalTarget):
@@ -231,11 +263,24 @@ class NativeTarget(LocalTarget):
                 "for what takes long emulated",
                 hint="leave --compute out, or say --compute real",
             )
+        refuse_other_blas(work)
         if any(piece.protocol == "inference" for piece in work):
             run([_system_python(), "-c", "import caffe"], deadline_s=120)
 
-    def _native_programs(self, _: Path) -> Programs:
-        return Programs(caffe=[shutil.which("caffe") or "caffe"], python=[_system_python()])
+    def _native_programs(self) -> Sequence[Programs]:
+        caffe = [shutil.which("caffe") or "caffe"]
+        return [Programs(caffe=caffe, python=[_system_python()], origin="system")]
+
+
+def refuse_other_blas(work: Sequence[Work]) -> None:
+    """Raise InvalidInputError where the work asks for a BLAS that only pibench's roots have."""
+    for piece in work:
+        if piece.blas != "openblas":
+            raise InvalidInputError(
+                f"--blas {piece.blas} is for the Caffe that pibench brings; this machine's own "
+                "has the BLAS that it is linked with",
+                hint="leave --blas out, or change libblas.so.3 with update-alternatives",
+            )
 
 
 def _system_python() -> str:

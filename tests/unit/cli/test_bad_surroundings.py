@@ -12,11 +12,11 @@ import pytest
 from pibench import cli, diagnosis, networks
 from pibench.cli import running
 from pibench.cli.streams import reader_may_leave
-from pibench.cli.sweeping import Options
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.report.plain import LONGEST, one_line
+from pibench.sweep.options import Options
 
 RELU = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" } '
 NET = 'input: "data" input_dim: [1, 3, 8, 8] ' + RELU
@@ -200,7 +200,7 @@ def a_record() -> Record:
 def test_what_was_made_is_shown_where_it_cannot_be_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def full(_: object, __: object, ___: object, made: list[Record]) -> None:
+    def full(_: object, __: object, ___: object, made: list[Record], **____: object) -> None:
         made.append(a_record())
         raise EnvironmentFault("the disk is full")
 
@@ -243,7 +243,8 @@ def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> 
         "import sys; from pathlib import Path; from pibench.targets import job, base; "
         "work = base.Work(id='0', name='n', prototxt='name: \"\\u00e9\"', weights=None, "
         "protocol='caffe-time', compute='real', threads=1, timeout_s=1.0); "
-        "job.write_job(Path(sys.argv[1]), [work], job.Programs(caffe=[], python=[]), None)"
+        "job.write_job(Path(sys.argv[1]), [work], job.Programs(caffe=[], python=[]), "
+        "job.Libraries())"
     )
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "job")], env=env, check=True)
