@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pibench import devices
 from pibench.crosscheck import predicted
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pibench.plan.planner import Plan
     from pibench.records.schema import Record
     from pibench.report.merging import Merged
-
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +134,20 @@ class Report:
         """The whole in one sentence."""
         total = self.summary
         if total.verdicts_total:
-            return f"{total.verdicts_agreed} of {total.verdicts_total} verdicts agree with the paper"
+            return (
+                f"{total.verdicts_agreed} of {total.verdicts_total} verdicts agree with the paper"
+            )
         fitting = sum(network.record.verdict == "fit" for network in self.networks)
         return f"{fitting} of {len(self.networks)} networks fit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Behind:
+    """What is known of the networks behind records, by the records' ids; why, if it is not."""
+
+    networks: Mapping[str, Network]
+    predictions: Mapping[str, Prediction]
+    reasons: Mapping[str, str]
 
 
 def build(
@@ -145,27 +155,29 @@ def build(
     known: Networks | None = None,
     *,
     only: Sequence[str] | None = None,
+    predictions: Mapping[str, Prediction] | None = None,
 ) -> Report:
     """The report of these records.
 
     `known` gives the networks behind them, `only` the paper's networks that were asked for,
-    those of the records if None.
+    those of the records if None. `predictions` are those that `predicted.predict` made already,
+    by their networks' hashes.
     """
     paper = load_paper()
     records = merged.records
     rebuilt, reasons = _rebuild(records, known or Networks())
-    predictions, unpredicted = _predict(records, rebuilt)
+    by_record, unpredicted = _predict(records, rebuilt, predictions or {})
     if only is None:
         only = _of_the_paper(records, paper)
     claims = check_claims(
         records,
         paper,
         networks=only,
-        predicted=predicted.predicted_times(_comparable(records, predictions, paper)),
+        predicted=predicted.predicted_times(_comparable(records, by_record, paper)),
     )
+    behind = _Behind(networks=rebuilt, predictions=by_record, reasons={**unpredicted, **reasons})
     networks = [
-        _network_report(name, records, claims, rebuilt, predictions, {**unpredicted, **reasons})
-        for name in _in_order(records, claims)
+        _network_report(name, records, claims, behind) for name in _in_order(records, claims)
     ]
     return Report(
         paper=paper,
@@ -192,11 +204,13 @@ def _rebuild(
 
 
 def _predict(
-    records: Sequence[Record], rebuilt: Mapping[str, Network]
+    records: Sequence[Record],
+    rebuilt: Mapping[str, Network],
+    known: Mapping[str, Prediction],
 ) -> tuple[dict[str, Prediction], dict[str, str]]:
-    """Predictions by the records' ids, each network of one batch predicted once per device."""
+    """Predictions by the records' ids, each network predicted once per device."""
     calibration = calibrations.shipped()
-    found: dict[tuple[str, str], Prediction] = {}
+    found = {(sha256, calibration.device): one for sha256, one in known.items()}
     reasons: dict[str, str] = {}
     of_the_zoo = {
         (record.network_sha256, record.device): rebuilt[record.record_id]
@@ -204,6 +218,7 @@ def _predict(
         if record.record_id in rebuilt
         and record.network_source == "zoo"
         and record.device == calibration.device
+        and (record.network_sha256, record.device) not in found
     }
     found.update(zip(of_the_zoo, predicted.predict([*of_the_zoo.values()]), strict=True))
     predictions: dict[str, Prediction] = {}
@@ -233,9 +248,7 @@ def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
     """Keys of the paper's networks that were run as the paper did."""
     run = {plain(one.network) for one in records if _is_the_papers_run(one, paper)}
     return [
-        entry.key
-        for entry in paper.entries
-        if run & {plain(entry.key), plain(entry.our_network)}
+        entry.key for entry in paper.entries if run & {plain(entry.key), plain(entry.our_network)}
     ]
 
 
@@ -263,9 +276,7 @@ def _network_report(
     name: str,
     records: Sequence[Record],
     claims: Sequence[Claim],
-    rebuilt: Mapping[str, Network],
-    predictions: Mapping[str, Prediction],
-    reasons: Mapping[str, str],
+    behind: _Behind,
 ) -> NetworkReport:
     own = [record for record in records if record.network == name]
     of_network = {claim.column: claim for claim in claims if claim.network == name}
@@ -274,11 +285,11 @@ def _network_report(
     own.sort(key=lambda record: (record.record_id in speaking, record.created), reverse=True)
     first = own[0]
     device = devices.load(first.device)
-    planned, not_planned = _plan(first, device, rebuilt.get(first.record_id))
-    prediction = predictions.get(first.record_id)
+    planned, not_planned = _plan(first, device, behind.networks.get(first.record_id))
+    prediction = behind.predictions.get(first.record_id)
     times = [_predicted_layers(prediction, device)] if prediction is not None else []
     times += [_layers_of(record) for record in own if record.layers]
-    missing = reasons.get(first.record_id, "")
+    missing = behind.reasons.get(first.record_id, "")
     return NetworkReport(
         name=name,
         records=tuple(own),
@@ -292,9 +303,7 @@ def _network_report(
     )
 
 
-def _plan(
-    record: Record, device: Device, network: Network | None
-) -> tuple[Plan | None, str]:
+def _plan(record: Record, device: Device, network: Network | None) -> tuple[Plan | None, str]:
     """The plan for where the record was made; None with the reason if there is none."""
     if network is None:
         return None, ""

@@ -58,8 +58,10 @@ def limits(record: Record) -> list[Fact]:
         facts.append(
             (
                 "Of which not the network's",
-                f"{mib(extra.emulator_bytes, 1)} MiB for the emulator, "
-                f"{mib(extra.probe_bytes, 1)} MiB for the probe, measured {extra.measured}",
+                (
+                    f"{mib(extra.emulator_bytes, 1)} MiB for the emulator, "
+                    f"{mib(extra.probe_bytes, 1)} MiB for the probe, measured {extra.measured}"
+                ),
             )
         )
     return _said(facts)

@@ -20,10 +20,10 @@ MARKS: Final = {True: "=", False: "≠", None: "?"}
 WORDS: Final = {True: "agrees", False: "differs", None: "not compared"}
 DECIMALS: Final[dict[Column, int]] = {"ram_mb": 0, "model_size_mb": 1, "latency_ms": 0}
 TITLES: Final[dict[Column, str]] = {
-    "verdict": "Verdict",
+    "verdict": "verdict",
     "ram_mb": "RAM",
-    "model_size_mb": "Model size",
-    "latency_ms": "Latency",
+    "model_size_mb": "model size",
+    "latency_ms": "latency",
 }
 
 
@@ -103,7 +103,7 @@ def notes(report: Report) -> list[Note]:
     for claim in report.claims:
         if claim.explanation:
             cells = about.setdefault(claim.explanation, {})
-            cells.setdefault(claim.paper_network, []).append(TITLES[claim.column].lower())
+            cells.setdefault(claim.paper_network, []).append(TITLES[claim.column])
     return [
         Note(
             number=index,
@@ -124,9 +124,7 @@ def shared_kind(of: Sequence[Row], column: Column) -> ProvenanceKind | None:
     return next(iter(kinds)) if len(kinds) == 1 else None
 
 
-def _row(
-    claims: Sequence[Claim], by_id: Mapping[str, Record], numbered: Mapping[str, int]
-) -> Row:
+def _row(claims: Sequence[Claim], by_id: Mapping[str, Record], numbered: Mapping[str, int]) -> Row:
     first = claims[0]
     record = by_id.get(first.record_id) if first.record_id else None
     return Row(

@@ -6,9 +6,9 @@ from typing import Final
 
 MIB: Final = 2**20
 MB: Final = 10**6
-NOTHING: Final = "–"
+NOTHING: Final = "\N{EN DASH}"
 _TOO_LONG: Final = 1e9
-_MINUS: Final = "−"
+_MINUS: Final = "\N{MINUS SIGN}"
 
 
 def mib(size_bytes: int | None, decimals: int = 0) -> str:

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class Networks:
-    """The zoo, and prototxt files that the user gives.
+    """The zoo, prototxt files that the user gives, and what is at hand already.
 
     No file that a record names is ever opened: records are not trusted.
     """
 
-    def __init__(self, given: Sequence[Path] = ()) -> None:
+    def __init__(self, given: Sequence[Path] = (), at_hand: Sequence[Network] = ()) -> None:
         """Raises InvalidInputError for a given file that is no network, mended or not."""
         self._given = tuple(str(path) for path in given)
         for path in self._given:
             networks.load(path, repair=True)
-        self._known: dict[tuple[str, int], Network] = {}
+        self._known = {(network.sha256, network.batch): network for network in at_hand}
 
     def of(self, record: Record) -> Network:
         """The very network that the record is of, by its hash.
@@ -56,7 +56,7 @@ class Networks:
                 yield networks.load(networks.find(record.network).name, batch=record.batch)
 
     def _of_files(self, record: Record) -> Iterator[Network]:
-        """Each given file as a run may have read it: mended or not, in the record's batch or not."""
+        """Each given file as a run may have read it: in the record's batch, mended."""
         for path in self._given:
             for repair in (False, True):
                 for batch in (None, record.batch):

@@ -446,5 +446,4 @@ def _marks(low: float, high: float) -> list[float]:
 
 def _log_range(low: float, high: float) -> list[float]:
 
-
     return [log10(low), log10(high)]

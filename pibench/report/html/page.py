@@ -35,9 +35,9 @@ KINDS: Final = {
     "measured": "on the board itself, or natively on the machine that the record names",
     "emulated": "real Caffe for arm64, run by QEMU; memory and verdict only, never a time",
     "twin": "the same Caffe packages for amd64, run natively: the same allocations, other times",
-    "planned": "from a static model of Caffe’s allocations; nothing was run",
-    "predicted": "counted work and rates fitted on a board’s times; nothing was run",
-    "computed": "from the network’s shapes or a file; nothing was run",
+    "planned": "from a static model of Caffe's allocations; nothing was run",
+    "predicted": "counted work and rates fitted on a board's times; nothing was run",
+    "computed": "from the network's shapes or a file; nothing was run",
     "paper": "as printed in the paper",
 }
 """What each provenance means, in the order from the board away."""
@@ -54,27 +54,31 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
     ]
     rows = ledger_table.rows(report)
     columns: tuple[Column, ...] = ("verdict", "ram_mb", "model_size_mb", "latency_ms")
-    return _environment().get_template("page.html.j2").render(
-        report=report,
-        title=report.headline,
-        policy=_policy(script, plotly),
-        style=Markup(style),
-        script=Markup(script),
-        plotly=Markup(plotly),
-        data=_as_json(_overview(report)),
-        rows=rows,
-        notes=ledger_table.notes(report),
-        shared={column: ledger_table.shared_kind(rows, column) for column in columns},
-        sections=sections,
-        anchors={one.network.name: one.anchor for one in sections},
-        boards=_boards(report),
-        paper_device=devices.load(report.paper.device),
-        charts=_overview(report),
-        kinds=_kinds(report, sections),
-        ways=how_it_ran(report.records),
-        newest=max(record.created for record in report.records),
-        sources=sources,
-        version=__version__,
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            title=report.headline,
+            policy=_policy(script, plotly),
+            style=style,
+            script=script,
+            plotly=plotly,
+            data=_as_json(_overview(report)),
+            rows=rows,
+            notes=ledger_table.notes(report),
+            shared={column: ledger_table.shared_kind(rows, column) for column in columns},
+            sections=sections,
+            anchors={one.network.name: one.anchor for one in sections},
+            boards=_boards(report),
+            paper_device=devices.load(report.paper.device),
+            charts=_overview(report),
+            kinds=_kinds(report, sections),
+            ways=how_it_ran(report.records),
+            newest=max(record.created for record in report.records),
+            sources=sources,
+            version=__version__,
+        )
     )
 
 
