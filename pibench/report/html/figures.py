@@ -33,6 +33,7 @@ _SYMBOLS: Final = {
 _LABELLED: Final = 3
 """So many of the points farthest off bear their names."""
 _ROUND: Final = (1, 2, 5)
+_LONGEST_TEXT: Final = 48
 
 GROUPS: Final = {
     "convolution": ("Convolution", "Deconvolution"),
@@ -66,8 +67,12 @@ class Figure:
 
 
 def text(name: str) -> str:
-    """A text of unknown origin as plotly shows it letter by letter."""
-    return escape(visible(name))
+    """A text of unknown origin as plotly shows it letter by letter, of bearable length."""
+    shown = visible(name)
+    if len(shown) > _LONGEST_TEXT:
+        shown = f"{shown[: _LONGEST_TEXT - 3]}..."
+    # It looks for formulas between dollars before it reads entities.
+    return escape(shown, {"$": "&#36;"})
 
 
 def group_of(layer_type: str) -> str:
