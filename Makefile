@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: help setup system-packages engine lint docs test unit reproduce benchmark \
+.PHONY: help setup system-packages engine browser lint docs test unit reproduce benchmark \
 	planned-against-measured latency-document wheel clean
 
 help: ## Show this help
@@ -34,11 +34,15 @@ lint: $(BIN)/.installed ## Style, types, and the documentation's links and refer
 docs: $(BIN)/.installed ## The documentation as a site, into site/; no warning is let pass
 	$(BIN)/mkdocs build --strict
 
-unit: $(BIN)/.installed ## Tests that need no engine (under a minute)
-	$(BIN)/python -m pytest -m 'not emulation' -n auto
+browser: setup ## Have Chromium, in which the HTML report is tested and pictured
+	@scripts/install-system-packages.sh browser
 
-test: setup engine ## All tests, real Caffe in the emulated board and in containers included
-	$(BIN)/python -m pytest -m 'not emulation' -n auto
+unit: $(BIN)/.installed ## Tests that need neither engine nor browser (under a minute)
+	$(BIN)/python -m pytest -m 'not emulation and not browser' -n auto
+
+test: setup engine browser ## All tests, real Caffe in the emulated board and in containers included
+	$(BIN)/python -m pytest -m 'not emulation and not browser' -n auto
+	$(BIN)/python -m pytest -m browser
 	$(BIN)/python -m pytest -m emulation
 
 reproduce: setup ## The paper's 26 networks in the emulated board, beside the paper's table
