@@ -186,8 +186,8 @@ def test_nothing_is_wider_than_a_phone(width: int, opened: Open, report: Path) -
 def test_it_prints_with_all_sections(opened: Open, small_report: Path, tmp_path: Path) -> None:
     page = opened(small_report)
     page.evaluate(
-        "addEventListener('beforeprint', () => {"
-        " window.onPaper = document.querySelectorAll('details.network[open] svg.main-svg').length })"
+        "addEventListener('beforeprint', () => { window.onPaper ="
+        " document.querySelectorAll('details.network[open] svg.main-svg').length })"
     )
     page.pdf(path=tmp_path / "report.pdf", format="A4")
     pages = re.findall(rb"/Type /Page\b", (tmp_path / "report.pdf").read_bytes())
