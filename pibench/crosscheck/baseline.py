@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from pibench.crosscheck.ledger import write_whole
 from pibench.crosscheck.sides import Entry, Side
 from pibench.errors import InvalidInputError
+from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
