@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pibench.errors import InvalidInputError
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def predict(
@@ -19,7 +18,13 @@ def predict(
             metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.", show_default=False
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="The device to predict for.")] = "rpi3b",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="The device to predict for. Default: the calibration's, rpi3b.",
+            show_default=False,
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -28,6 +33,10 @@ def predict(
         ),
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Images per pass.", show_default=False)] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--input", metavar="HxW", help="Another image size.", show_default=False),
+    ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
     ] = False,
@@ -47,6 +56,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict the time of a forward pass on the board; nothing is run.
@@ -59,25 +69,18 @@ def predict(
         device=device,
         calibration=calibration,
         batch=batch,
+        size=size,
         repair=repair,
         per_layer=per_layer,
         counted=counted,
         plot=plot,
+        quiet=quiet,
         as_json=as_json,
     )
-    if not validate:
-        predict_networks(specs or [], wishes)
-    elif counted:
-        raise InvalidInputError(
-            "--validate goes by layer shapes, not by counts", hint="leave --counted out"
-        )
-    elif specs:
-        raise InvalidInputError(
-            f"--validate takes no networks, and {len(specs)} were given",
-            hint="it leaves out each network of the calibration in turn",
-        )
+    if validate:
+        validate_calibration(specs or [], wishes)
     else:
-        validate_calibration(wishes)
+        predict_networks(specs or [], wishes)
 
 
 def calibrate(
@@ -112,7 +115,7 @@ def count(
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="Each layer's counts too.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Count the instructions of a forward pass, executed by real Caffe in QEMU.
