@@ -53,7 +53,9 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
     calibration = _calibration(wishes)
     device = devices.load(wishes.device or calibration.device)
     loaded = _load(specs, wishes)
-    counts = _counts(loaded, device, calibration, wishes) if wishes.counted else [None] * len(loaded)
+    counts = (
+        _counts(loaded, device, calibration, wishes) if wishes.counted else [None] * len(loaded)
+    )
     predictions = [
         predict(network, device, calibration, found)
         for network, found in zip(loaded, counts, strict=True)

@@ -85,7 +85,7 @@ def predict(
     busy_ms = sum(layer.latency_ms for layer in layers)
     headroom = pressure.headroom_bytes(network, device, calibration.protocol)
     timed = device.id == calibration.device and calibration.has_timed(network)
-    edge = pressure.extra(headroom, device, calibration.pressure, timed=timed)
+    edge = pressure.cost(headroom, device, calibration.pressure, timed=timed)
     share = calibration.half_width_share
     return Prediction(
         network=network.name,

@@ -6,11 +6,10 @@ that sets in sharply and grows with what is missing. What has to stay is of the 
 not of the board, so that the onset is in MiB and alike on boards of any size.
 
 Little is known of it: one time of one board, and that a network with a little more left pays
-nothing. `extra` gives what follows from that and no more. Who has no more left than the network
-that was timed pays what it paid at least, less would have to come from a shorter board being the
-faster one. The onset may be as late as the headroom of the network that paid nothing, and
-below the one that paid a MiB may cost twice what a line from the onset gives: a card that takes
-twice as long to read a page.
+nothing. `cost` gives what follows from that and no more. A network that leaves as little as the
+one that paid, or less, pays as much at least, wherever the onset is. One that leaves more pays
+nothing, or what a line from there to the headroom of the network that paid nothing gives.
+Below, a MiB costs up to DEARER times the fitted price, which nobody has measured.
 """
 
 from __future__ import annotations
@@ -36,10 +35,14 @@ time is as any other's, and 36 MiB, whose time is not.
 PLAN_ERROR_SHARE: Final = 0.0032
 """By how much a planned peak was off at most (docs/planned-against-measured.md, `vm`)."""
 DEARER: Final = 2.0
-"""How many times the fitted price a MiB may cost at most."""
+"""How many times the fitted price a MiB may cost at most: an assumption.
+
+The fitted price is about 2 ms for each page of 4 KiB; twice that is 1 MB/s, less than the slowest
+speed class of SD cards (2 MB/s, SD Physical Layer Specification) keeps up in writing.
+"""
 
 
-class Extra(NamedTuple):
+class Cost(NamedTuple):
     """Milliseconds on top of the time that the work takes, and the least and most of them."""
 
     ms: float
@@ -64,7 +67,7 @@ def short_mib(headroom_mib: float, onset_mib: float = ONSET_MIB) -> float:
     return max(0.0, onset_mib - headroom_mib) if headroom_mib >= 0 else 0.0
 
 
-def extra(headroom: int, device: Device, pressure: Pressure, *, timed: bool = False) -> Extra:
+def cost(headroom: int, device: Device, pressure: Pressure, *, timed: bool = False) -> Cost:
     """What a network that leaves `headroom` bytes of the device's memory pays, in ms.
 
     `timed` says that the calibration has a time of this very network on this device: its
@@ -72,9 +75,9 @@ def extra(headroom: int, device: Device, pressure: Pressure, *, timed: bool = Fa
     """
     here_mib = headroom / MIB
     if pressure.ms_per_mib is None or headroom < 0:
-        return Extra(0.0, 0.0, 0.0)
+        return Cost(0.0, 0.0, 0.0)
     error_mib = 0.0 if timed else PLAN_ERROR_SHARE * (device.usable_bytes - headroom) / MIB
-    return Extra(
+    return Cost(
         pressure.ms_per_mib * short_mib(here_mib, pressure.onset_mib),
         _least_ms(here_mib + error_mib, pressure),
         _most_ms(here_mib - error_mib, pressure),
