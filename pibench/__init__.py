@@ -1,3 +1,23 @@
-"""Run, measure and cross-check Caffe networks for a Raspberry Pi 3."""
+"""Run, measure and cross-check Caffe networks for a Raspberry Pi 3.
+
+`pibench.api` has the functions; `fits` and `run` are at hand here too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pibench.api import Fit, fits, run
 
 __version__ = "0.1.0"
+__all__ = ["Fit", "__version__", "fits", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """What is imported with its first use, so that `import pibench` costs nothing."""
+    if name in ("Fit", "fits", "run"):
+        from pibench import api  # noqa: PLC0415  (see above)
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'pibench' has no attribute {name!r}")

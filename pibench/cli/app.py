@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,23 @@ import typer
 from typer.core import TyperGroup
 
 from pibench.cli import image, latency, networks
+from pibench.cli.options import (
+    AsJson,
+    Batch,
+    ComputeName,
+    DeviceName,
+    ImageSize,
+    Jobs,
+    MachineName,
+    ProtocolName,
+    Quiet,
+    Repair,
+    RequireFit,
+    Specs,
+    TargetSpec,
+    flag,
+    target_spec,
+)
 from pibench.errors import EnvironmentFault, InterruptedByUserError
 
 
@@ -50,59 +66,6 @@ app.add_typer(networks.app, name="networks", help="The networks of the paper, an
 app.add_typer(image.app, name="image", help="The images that emulated targets run.")
 
 
-class TargetName(StrEnum):
-    """Where networks run."""
-
-    AUTO = "auto"
-    VM = "vm"
-    CONTAINER = "container"
-    SYSROOT = "sysroot"
-    TWIN = "twin"
-    NATIVE = "native"
-
-
-class MachineName(StrEnum):
-    """The emulated machine of target vm."""
-
-    VIRT = "virt"
-    RASPI3B = "raspi3b"
-
-
-class ComputeName(StrEnum):
-    """Whether the arithmetic is done, or only the memory touched."""
-
-    REAL = "real"
-    MEMORY_ONLY = "memory-only"
-
-
-class ProtocolName(StrEnum):
-    """What is run of a network."""
-
-    CAFFE_TIME = "caffe-time"
-    INFERENCE = "inference"
-
-
-Target = Annotated[TargetName, typer.Option(help="Where to run. auto: the best that works here.")]
-Machine = Annotated[
-    MachineName | None,
-    typer.Option(help="The emulated machine of target vm. Default: virt.", show_default=False),
-]
-Compute = Annotated[
-    ComputeName | None,
-    typer.Option(
-        help="Default: memory-only where that serves, real elsewhere.", show_default=False
-    ),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        min=1, max=64, help="Networks at once. Default: one per core.", show_default=False
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         from pibench import __version__
@@ -122,37 +85,35 @@ def _top(
 
 @app.command()
 def run(
-    specs: Annotated[
-        list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
-    ],
+    specs: Specs,
     weights: Annotated[
-        Path | None, typer.Option(help="The network's .caffemodel (one network only).")
+        Path | None,
+        typer.Option(metavar="FILE", help="The network's .caffemodel (one network only)."),
     ] = None,
-    device: Annotated[str, typer.Option(help="The device to judge for.")] = "rpi3b",
-    target: Target = TargetName.VM,
-    machine: Machine = None,
-    protocol: Annotated[
-        ProtocolName,
-        typer.Option(help="caffe-time: the paper's, forward and backward. inference: forward."),
-    ] = ProtocolName.CAFFE_TIME,
-    batch: Annotated[int | None, typer.Option(help="Images per pass.", show_default=False)] = None,
-    compute: Compute = None,
-    repeats: Annotated[int, typer.Option(min=1, max=10000, help="Timed inference passes.")] = 5,
+    device: DeviceName = "rpi3b",
+    target: TargetSpec = "vm",
+    machine: MachineName = None,
+    protocol: ProtocolName = "caffe-time",
+    batch: Batch = None,
+    size: ImageSize = None,
+    compute: ComputeName = None,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10000, help="Timed inference passes.")
+    ] = 5,
     threads: Annotated[
-        int | None, typer.Option(min=1, max=64, help="BLAS threads. Default: the device's cores.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=64, help="BLAS threads. Default: the device's cores."),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=1, help="Seconds that one network may take.")
+        float | None,
+        typer.Option(metavar="SECONDS", min=1, help="Seconds that one network may take."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Append the records to this file (JSON lines).")
+        Path | None,
+        typer.Option(metavar="FILE", help="Append the records to this file (JSON lines)."),
     ] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
-    ] = False,
-    require_fit: Annotated[
-        bool, typer.Option("--require-fit", help="Exit with 1 unless every network fits.")
-    ] = False,
+    repair: Repair = False,
+    require_fit: RequireFit = False,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -164,79 +125,69 @@ def run(
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
-    from pibench.cli.running import Options, run_networks
+    from pibench.cli.running import run_networks
+    from pibench.sweep.options import Options
 
     raise typer.Exit(
         run_networks(
             specs,
             Options(
                 device=device,
-                target=target.value,
-                machine=machine.value if machine else None,
-                protocol=protocol.value,
-                compute=compute.value if compute else None,
+                target=target,
+                machine=machine,
+                protocol=protocol,
+                compute=compute,
                 repeats=repeats,
                 threads=threads,
                 timeout_s=timeout,
                 jobs=jobs,
-                quiet=quiet,
             ),
             weights=weights,
             batch=batch,
+            size=size,
             repair=repair,
             out=out,
             require_fit=require_fit,
             as_json=as_json,
+            quiet=quiet,
         )
     )
 
 
 @app.command()
 def plan(
-    specs: Annotated[
-        list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
-    ],
-    device: Annotated[str, typer.Option(help="The device to judge for.")] = "rpi3b",
-    protocol: Annotated[
-        ProtocolName,
-        typer.Option(help="caffe-time: the paper's, forward and backward. inference: forward."),
-    ] = ProtocolName.CAFFE_TIME,
-    batch: Annotated[int | None, typer.Option(help="Images per pass.", show_default=False)] = None,
-    size: Annotated[
-        str | None,
-        typer.Option("--input", metavar="HxW", help="Another image size.", show_default=False),
-    ] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
-    ] = False,
+    specs: Specs,
+    device: DeviceName = "rpi3b",
+    protocol: ProtocolName = "caffe-time",
+    batch: Batch = None,
+    size: ImageSize = None,
+    repair: Repair = False,
     max_batch: Annotated[
-        bool, typer.Option("--max-batch", help="Search the largest batch that fits.")
+        bool, flag("--max-batch", help="Search the largest batch that fits.")
     ] = False,
     max_input: Annotated[
-        bool, typer.Option("--max-input", help="Search the largest image that fits.")
+        bool, flag("--max-input", help="Search the largest image that fits.")
     ] = False,
     what_if: Annotated[
-        bool, typer.Option("--what-if", help="What changes would save; one network always says.")
+        bool, flag("--what-if", help="What changes would save; one network always says.")
     ] = False,
     timeline: Annotated[
-        bool, typer.Option("--timeline", help="With --json: what is resident at every step.")
+        bool, flag("--timeline", help="With --json: what is resident at every step.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Write memory over layers to this SVG file.")
+        Path | None, typer.Option(metavar="FILE", help="Write memory over layers to this SVG file.")
     ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Run the networks too, and compare.")
-    ] = False,
+    check: Annotated[bool, flag("--check", help="Run the networks too, and compare.")] = False,
     target: Annotated[
-        TargetName | None,
+        str | None,
         typer.Option(
+            metavar="TARGET",
+            parser=target_spec,
             help="Where --check runs (default: twin); twin alone plans for it, not the device.",
             show_default=False,
         ),
     ] = None,
-    require_fit: Annotated[
-        bool, typer.Option("--require-fit", help="Exit with 1 unless every network fits.")
-    ] = False,
+    require_fit: RequireFit = False,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -249,8 +200,8 @@ def plan(
 
     wishes = Wishes(
         device=device,
-        target=target.value if target else None,
-        protocol=protocol.value,
+        target=target,
+        protocol=protocol,
         batch=batch,
         size=size,
         repair=repair,
@@ -276,16 +227,16 @@ app.command()(latency.count)
 
 @app.command()
 def reproduce(
-    target: Target = TargetName.VM,
-    machine: Machine = None,
+    target: TargetSpec = "vm",
+    machine: MachineName = None,
     only: Annotated[
         str | None,
         typer.Option(
             "--networks", help="Some of the paper's networks: A,B,...", show_default=False
         ),
     ] = None,
-    compute: Compute = None,
-    out: Annotated[Path, typer.Option(help="Where the files go.")] = Path("out"),
+    compute: ComputeName = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")] = Path("out"),
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
@@ -296,22 +247,22 @@ def reproduce(
 
     Example: pibench reproduce --networks "AlexNet,VGG 16"
     """
-    from pibench.cli.running import Options, reproduce_paper
+    from pibench.cli.running import reproduce_paper
+    from pibench.sweep.options import Options
 
     options = Options(
-        target=target.value,
-        machine=machine.value if machine else None,
-        compute=compute.value if compute else None,
+        target=target,
+        machine=machine,
+        compute=compute,
         jobs=jobs,
-        quiet=quiet,
     )
-    raise typer.Exit(reproduce_paper(only, options, out))
+    raise typer.Exit(reproduce_paper(only, options, out, quiet=quiet))
 
 
 @app.command()
 def doctor(
     fix: Annotated[
-        bool, typer.Option("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
+        bool, flag("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibench import devices, networks
-from pibench.cli.streams import reader_may_leave
+from pibench import devices
+from pibench.cli.loading import load_all
+from pibench.cli.streams import reader_may_leave, say
 from pibench.counting.run import Counter
 from pibench.images.build import Builder
-from pibench.report.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +33,8 @@ class Wishes:
 
 def count_networks(specs: Sequence[str], wishes: Wishes) -> None:
     """Count all networks. Raises EnvironmentFault where this machine cannot."""
-    loaded = [networks.load(spec, batch=wishes.batch, repair=wishes.repair) for spec in specs]
-    for network in loaded:
-        network.check_training_phase()
-        for sentence in network.repairs:
-            _say(f"{network.source}: repaired: {sentence}")
-    builder = Builder((lambda _: None) if wishes.quiet else _say)
+    loaded = load_all(specs, batch=wishes.batch, repair=wishes.repair, backward=True)
+    builder = Builder((lambda _: None) if wishes.quiet else say)
     counter = Counter(devices.load(wishes.device), builder, cache_model=wishes.cache_model)
     counted = [counter.count(network) for network in loaded]
     with reader_may_leave():
@@ -66,7 +61,3 @@ def _print(counted: Sequence[NetworkCounts], *, per_layer: bool) -> None:
             "lines of 64 bytes in a model of the core's data caches."
         )
     )
-
-
-def _say(line: str) -> None:
-    print(f"pibench: {one_line(line)}", file=sys.stderr)

@@ -27,7 +27,8 @@ def run_doctor(*, as_json: bool, fix: bool) -> ExitCode:
     if as_json:
         print(json.dumps(asdict(diagnosis), indent=2))
     else:
-        table = Table("check", "state", "found, and how to mend it", box=None)
+        table = Table("check", "state", box=None)
+        table.add_column("found, and how to mend it", overflow="fold")
         for finding in diagnosis.findings:
             table.add_row(
                 finding.name,

@@ -12,7 +12,9 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 Kinds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KIND...]", help="twin, sysroot, vm. Default: all this host can run."),
+    typer.Argument(
+        metavar="[KIND...]", help="twin, sysroot, vm, carried. Default: all but carried."
+    ),
 ]
 
 
@@ -25,14 +27,19 @@ def build(kinds: Kinds = None) -> None:
     from pibench.images.build import KINDS, Builder
     from pibench.images.store import Image
 
-    wanted = kinds or list(KINDS)
+    wanted = kinds or [kind for kind in KINDS if kind != "carried"]
     for kind in wanted:
         if kind not in KINDS:
             raise InvalidInputError(
                 f"there is no image called {kind}", hint=f"choose from {', '.join(KINDS)}"
             )
     builder = Builder(lambda step: typer.echo(step, err=True))
-    makers = {"twin": builder.twin, "sysroot": builder.sysroot, "vm": builder.vm}
+    makers = {
+        "twin": builder.twin,
+        "sysroot": builder.sysroot,
+        "vm": builder.vm,
+        "carried": builder.carried_image,
+    }
     for kind in wanted:
         image: Image = makers[kind]()
         typer.echo(f"{kind} {image.key[:16]} {image.size_bytes / 1e6:.0f} MB {image.path}")
@@ -56,9 +63,14 @@ def list_images(
         return
     if not images:
         typer.echo("no images yet; build them: pibench image build", err=True)
+        return
+    current = _current_keys()
+    typer.echo(f"{'kind':16} {'key':16} {'MB':>6}  {'built':25}  recipe")
     for image in images:
+        state = "current" if (image.kind, image.key) in current else "outdated"
         typer.echo(
-            f"{image.kind:12} {image.key[:16]} {image.size_bytes / 1e6:6.0f} MB  {image.created}"
+            f"{image.kind:16} {image.key[:16]} {image.size_bytes / 1e6:6.0f}  "
+            f"{image.created}  {state}"
         )
 
 
@@ -94,18 +106,23 @@ def prune(
     Example: pibench image prune
     """
     from pibench.images import store
-    from pibench.images.build import Builder
-    from pibench.images.counter import API_VERSIONS
 
-    builder = Builder()
-    counters = (f"counter-{api}" for api in API_VERSIONS)
-    kinds = ("twin", "sysroot", "vm", "blas-arm64", "blas-amd64", *counters)
-    keep = set() if everything else {(kind, builder.key(kind)) for kind in kinds}
-    removed = store.prune(keep)
+    removed = store.prune(set() if everything else _current_keys())
     for path in removed:
         typer.echo(f"removed {path}")
     if not removed:
         typer.echo("nothing to remove", err=True)
+
+
+def _current_keys() -> set[tuple[str, str]]:
+    """Kind and key of every image that today's recipes make."""
+    from pibench.images.build import KINDS, Builder
+    from pibench.images.counter import API_VERSIONS
+
+    builder = Builder()
+    counters = (f"counter-{api}" for api in API_VERSIONS)
+    kinds = (*KINDS, "blas-arm64", "blas-amd64", *counters)
+    return {(kind, builder.key(kind)) for kind in kinds}
 
 
 @app.command()

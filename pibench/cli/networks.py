@@ -136,8 +136,13 @@ def fold_bn(
     Example: pibench networks fold-bn deploy.prototxt --weights my.caffemodel -o folded
     """
     from pibench import networks
+    from pibench.cli.streams import say
     from pibench.networks import fold_bn as folding
+    from pibench.networks import topology
 
     network = networks.load(name, weights=weights)
-    for path in folding.write(network, out, force=force):
+    paths = folding.write(network, out, force=force)
+    count = len(folding.find(topology.layers(network.net, network.source)))
+    say(f"{network.name}: {count} BatchNorms folded; written as {network.name} folded")
+    for path in paths:
         typer.echo(str(path))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pibench import devices, networks
-from pibench.cli.streams import reader_may_leave
+from pibench import devices
+from pibench.cli.loading import load_all
+from pibench.cli.streams import reader_may_leave, say
 from pibench.errors import ExitCode, InvalidInputError
-from pibench.networks import input_size
 from pibench.plan import answers
 from pibench.plan.environment import Environment, of_device, of_twin
 from pibench.plan.planner import Plan, plan
 from pibench.plan.verdict import judge
-from pibench.report.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from pibench.crosscheck.planned import Comparison
     from pibench.devices import Device
     from pibench.networks.network import Network
-    from pibench.records.schema import Protocol, Record
+    from pibench.records.schema import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +49,7 @@ def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
     """Plan all networks; exit code 1 if one has to fit and does not."""
     # Blobs and steps by the ten thousand, none in a cycle: collecting them is a third of the time.
     gc.set_threshold(1_000_000)
+    _refuse_without_check(wishes)
     device = devices.load(wishes.device)
     loaded = _load(specs, wishes)
     _check_plot(loaded, wishes)
@@ -79,13 +78,23 @@ def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet
     killed there have nothing to compare with. Raises
     EnvironmentFault where the target cannot run.
     """
+    from pibench.cli.sweeping import sweep
     from pibench.crosscheck import planned as comparing
+    from pibench.sweep.options import Options
 
     _refuse_with_check(wishes)
     device = devices.load(wishes.device)
     loaded = _load(specs, wishes)
-    target = wishes.target or "twin"
-    records = _run(loaded, wishes, target=target, jobs=jobs, quiet=quiet)
+    records = sweep(
+        loaded,
+        Options(
+            device=wishes.device,
+            target=wishes.target or "twin",
+            protocol=cast("Protocol", wishes.protocol),
+            jobs=jobs,
+        ),
+        quiet=quiet,
+    )
     rows = []
     for network, record in zip(loaded, records, strict=True):
         environment = comparing.environment_of(record, device)
@@ -114,6 +123,19 @@ def _refuse_with_check(wishes: Wishes) -> None:
             )
 
 
+def _refuse_without_check(wishes: Wishes) -> None:
+    """Options that would be passed over in silence."""
+    if wishes.target not in (None, "twin"):
+        raise InvalidInputError(
+            f"--target {wishes.target} says where --check runs, and a plan runs nothing",
+            hint="add --check, or leave --target out: plans are for the device (or the twin)",
+        )
+    if wishes.timeline and not wishes.as_json:
+        raise InvalidInputError(
+            "--timeline is printed as JSON alone", hint="add --json, or take --plot FILE.svg"
+        )
+
+
 def _of_twin_here(device: Device) -> Environment:
     """The twin on this machine; its OpenBLAS says which kernels it takes for the CPU.
 
@@ -122,22 +144,18 @@ def _of_twin_here(device: Device) -> Environment:
     from pibench.images.build import Builder
     from pibench.targets.local import TwinTarget
 
-    twin = TwinTarget(Builder(_say))
+    twin = TwinTarget(Builder(say))
     return of_twin(device, twin.blas_core(), twin.at_once)
 
 
 def _load(specs: Sequence[str], wishes: Wishes) -> list[Network]:
-    loaded = [networks.load(spec, batch=wishes.batch, repair=wishes.repair) for spec in specs]
-    for network in loaded:
-        for sentence in network.repairs:
-            _say(f"{network.source}: repaired: {sentence}")
-    if wishes.size is not None:
-        height, width = input_size.parse(wishes.size)
-        loaded = [input_size.with_image_size(network, height, width) for network in loaded]
-    if wishes.protocol == "caffe-time":
-        for network in loaded:
-            network.check_training_phase()
-    return loaded
+    return load_all(
+        specs,
+        batch=wishes.batch,
+        size=wishes.size,
+        repair=wishes.repair,
+        backward=wishes.protocol == "caffe-time",
+    )
 
 
 def _answer(planned: Plan, device: Device, wishes: Wishes) -> dict[str, Any]:
@@ -203,32 +221,3 @@ def _write_plot(path: Path, planned: Plan, device: Device) -> None:
         raise InvalidInputError.at(
             path, None, f"cannot be written ({error.strerror})", hint="name another file"
         ) from None
-
-
-def _run(
-    loaded: Sequence[Network], wishes: Wishes, *, target: str, jobs: int | None, quiet: bool
-) -> list[Record]:
-    from pibench.cli.progress import Progress
-    from pibench.cli.running import Options, chosen, make_target
-    from pibench.images.build import Builder
-    from pibench.sweep.run import Sweep
-
-    options = chosen(
-        Options(
-            device=wishes.device, target=target, protocol=wishes.protocol, jobs=jobs, quiet=quiet
-        )
-    )
-    request = options.request()
-    with Progress(len(loaded), quiet=quiet) as progress:
-        builder = Builder(progress.step)
-        sweep = Sweep(
-            target=make_target(options, request.device, builder),
-            request=request,
-            finished=progress.finished,
-            watched=progress.watched,
-        )
-        return sweep.run(loaded)
-
-
-def _say(line: str) -> None:
-    print(f"pibench: {one_line(line)}", file=sys.stderr)

@@ -1,68 +1,27 @@
-"""What `run` and `reproduce` share: targets by name, progress, records, exit codes."""
+"""`pibench run` and `pibench reproduce`: records, exit codes, the paper's table."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from pibench import devices, networks
+from pibench import networks
+from pibench.cli.loading import load_all
 from pibench.cli.predicting import predicted_times
-from pibench.cli.progress import Progress
-from pibench.cli.streams import reader_may_leave
+from pibench.cli.streams import reader_may_leave, say
+from pibench.cli.sweeping import sweep
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.verdict import is_refused_allocation
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
-from pibench.images.build import Builder
 from pibench.records.store import RecordStore, to_json
-from pibench.report.plain import one_line
 from pibench.report.terminal import print_records, print_reproduction
-from pibench.sweep.reference import Reference
-from pibench.sweep.run import Sweep
-from pibench.sweep.work import Request
-from pibench.targets.container import ContainerTarget
-from pibench.targets.local import NativeTarget, TwinTarget
-from pibench.targets.sysroot import SysrootTarget
-from pibench.targets.vm import VmTarget
 
 if TYPE_CHECKING:
-    from pibench.devices import Device
     from pibench.networks.network import Network
-    from pibench.records.schema import Compute, Machine, Protocol, Record
-    from pibench.targets.base import Target
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The options that say where and how to run, as the command line gives them."""
-
-    device: str = "rpi3b"
-    target: str = "vm"
-    machine: str | None = None
-    protocol: str = "caffe-time"
-    compute: str | None = None
-    repeats: int = 5
-    threads: int | None = None
-    timeout_s: float | None = None
-    jobs: int | None = None
-    quiet: bool = False
-
-    def request(self) -> Request:
-        """The same as a request, defaults filled in."""
-        # Memory-only serves where only memory is asked for and computing takes long.
-        memory_only = self.target != "native" and self.protocol == "caffe-time"
-        compute = self.compute or ("memory-only" if memory_only else "real")
-        return Request(
-            device=devices.load(self.device),
-            protocol=cast("Protocol", self.protocol),
-            compute=cast("Compute", compute),
-            threads=self.threads,
-            repeats=self.repeats,
-            timeout_s=self.timeout_s,
-        )
+    from pibench.records.schema import Record
+    from pibench.sweep.options import Options
 
 
 def run_networks(
@@ -71,10 +30,12 @@ def run_networks(
     *,
     weights: Path | None,
     batch: int | None,
+    size: str | None,
     repair: bool,
     out: Path | None,
     require_fit: bool,
     as_json: bool,
+    quiet: bool = False,
 ) -> ExitCode:
     """`pibench run`: all networks are read and checked before the first one runs."""
     if weights is not None and len(specs) != 1:
@@ -82,18 +43,19 @@ def run_networks(
             f"--weights {weights} goes with one network, and {len(specs)} were given",
             hint="run them one at a time",
         )
-    loaded = [networks.load(spec, weights=weights, batch=batch, repair=repair) for spec in specs]
-    for network in loaded:
-        for sentence in network.repairs:
-            _say(f"{network.source}: repaired: {sentence}")
+    loaded = load_all(
+        specs,
+        weights=weights,
+        batch=batch,
+        size=size,
+        repair=repair,
+        backward=options.protocol == "caffe-time",
+    )
     if weights is not None and options.protocol == "caffe-time":
-        _say("the weights fit the network; caffe-time loads none (--protocol inference does)")
-    if options.protocol == "caffe-time":
-        for network in loaded:
-            network.check_training_phase()
+        say("the weights fit the network; caffe-time loads none (--protocol inference does)")
     made: list[Record] = []
     try:
-        records = _sweep(loaded, options, _store(out), made)
+        records = sweep(loaded, options, _store(out), made, quiet=quiet)
     except EnvironmentFault:
         # What there is, is worth its lines: the disk may be full after hours.
         if made:
@@ -136,7 +98,9 @@ def _way_out(record: Record, said: str) -> str | None:
     return None
 
 
-def reproduce_paper(only: str | None, options: Options, out: Path) -> ExitCode:
+def reproduce_paper(
+    only: str | None, options: Options, out: Path, *, quiet: bool = False
+) -> ExitCode:
     """`pibench reproduce`: the paper's networks, its table beside ours, the claims' files."""
     loaded = [networks.load(name) for name in _paper_networks(only)]
     folder = _make_folder(out)
@@ -144,9 +108,9 @@ def reproduce_paper(only: str | None, options: Options, out: Path) -> ExitCode:
     store.prepare()
     made: list[Record] = []
     try:
-        _sweep(loaded, options, store, made)
+        sweep(loaded, options, store, made, quiet=quiet)
     except KeyboardInterrupt:
-        _say(f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}")
+        say(f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}")
         raise
     finally:
         # What there is, is worth its files, also after an error half way.
@@ -186,67 +150,6 @@ def _paper_networks(only: str | None) -> list[str]:
     return names
 
 
-def _sweep(
-    loaded: Sequence[Network],
-    options: Options,
-    store: RecordStore | None,
-    made: list[Record] | None = None,
-) -> list[Record]:
-    options = chosen(options)
-    request = options.request()
-    made = made if made is not None else []
-    with Progress(len(loaded), quiet=options.quiet) as progress:
-        builder = Builder(progress.step)
-        target = make_target(options, request.device, builder)
-
-        def finished(record: Record) -> None:
-            made.append(record)
-            progress.finished(record)
-
-        # Only where a kernel cuts peaks short is there something to look up.
-        cuts = options.target in ("vm", "container", "sysroot")
-        reference = Reference(builder) if cuts else None
-        sweep = Sweep(
-            target=target,
-            request=request,
-            store=store,
-            reference=reference,
-            finished=finished,
-            watched=progress.watched,
-        )
-        return sweep.run(loaded)
-
-
-def chosen(options: Options) -> Options:
-    """The options with a target that works here for `auto`, and why it was taken."""
-    if options.target != "auto":
-        return options
-    from pibench.diagnosis.choice import choose
-
-    choice = choose(devices.load(options.device), options.compute)
-    _say(f"target {choice.target}: {choice.reason}")
-    return replace(options, target=choice.target)
-
-
-def make_target(options: Options, device: Device, builder: Builder) -> Target:
-    """The target of that name."""
-    if options.machine is not None and options.target != "vm":
-        raise InvalidInputError(
-            f"--machine {options.machine} belongs to target vm, not to {options.target}",
-            hint="leave one of the two out",
-        )
-    if options.target == "twin":
-        return TwinTarget(builder)
-    if options.target == "native":
-        return NativeTarget()
-    if options.target == "container":
-        return ContainerTarget(device, builder, containers_at_once=options.jobs)
-    if options.target == "sysroot":
-        return SysrootTarget(device, builder, processes_at_once=options.jobs)
-    machine = cast("Machine", options.machine or "virt")
-    return VmTarget(device, builder, machine=machine, machines_at_once=options.jobs)
-
-
 def _store(out: Path | None) -> RecordStore | None:
     if out is None:
         return None
@@ -267,7 +170,3 @@ def _make_folder(folder: Path) -> Path:
             hint="give another --out",
         ) from error
     return folder
-
-
-def _say(line: str) -> None:
-    print(f"pibench: {one_line(line)}", file=sys.stderr)

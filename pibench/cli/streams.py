@@ -29,6 +29,13 @@ def open_missing() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def say(line: str) -> None:
+    """Tell the user one line on standard error: standard output is for the answer."""
+    from pibench.report.plain import one_line
+
+    print(f"pibench: {one_line(line)}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def reader_may_leave() -> Iterator[None]:
     """Around printing: what a reader that has gone does not take (`| head`) is dropped."""

@@ -186,6 +186,7 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
     # On the board's machine the guest can stall right after its OOM killer has
     # done its work, so a death whose cause was seen before still counts.
     died_unexplained = seen.guest_died and not (seen.killed and seen.out_of_memory)
+    lost = f"the {'guest' if seen.target == 'vm' else 'probe'} was lost"
     faults = (
         (bool(_disagreement(seen)), _disagreement(seen)),
         (seen.timed_out, "the deadline passed before the process ended"),
@@ -193,7 +194,7 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
             seen.fatal_message is not None and not seen.allocation_refused,
             f"Caffe aborted: {seen.fatal_message}",
         ),
-        (died_unexplained, f"the guest died{_oom_said(seen)}"),
+        (died_unexplained, f"{lost}{_oom_said(seen)}"),
         (unseen, f"nobody saw the process end{_oom_said(seen)}"),
         (
             seen.exit_status == 0 and seen.out_of_memory,
@@ -286,7 +287,8 @@ def _from_peak(
         return "inconclusive", (
             f"{said}: it ran under {under}; --target vm --machine raspi3b decides"
         )
-    return "no-fit", said
+    over = f"peak {_mib(peak)}, over the {_mib(usable)} usable on the device"
+    return "no-fit", f"{over}; it ended with 0 where nothing stops it there"
 
 
 def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:

@@ -1,7 +1,8 @@
 """From recipe and lock to the images that targets run.
 
-Three kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
-initial RAM disk, device trees and the disk made of the arm64 root. Beside
+Four kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
+initial RAM disk, device trees and the disk made of the arm64 root; `carried`,
+what of the arm64 root goes to a board that has no Caffe of its own. Beside
 them, built from source, the memory-only BLAS of each architecture and the
 instruction counter for each version of QEMU's plugin interface.
 """
@@ -18,6 +19,8 @@ from pibench.assets import asset
 from pibench.errors import EnvironmentFault
 from pibench.images import store
 from pibench.images.blas import build_blas
+from pibench.images.carried import CarriedRoot, carried, write_carried
+from pibench.images.carried import key_of as carried_key
 from pibench.images.counter import LIBRARY as COUNTER
 from pibench.images.counter import build_counter, counter_key
 from pibench.images.initrd import module_files, write_initrd
@@ -35,7 +38,7 @@ from pibench.images.rootfs import byte_compile, download, settle, unpack
 from pibench.images.store import Image
 from pibench.process import require_program, run, stopped_together
 
-KINDS = ("twin", "sysroot", "vm")
+KINDS = ("twin", "sysroot", "vm", "carried")
 _MIB = 1 << 20
 DISK_SLACK_BYTES = 64 * _MIB
 MKE2FS_DEADLINE_S = 300.0
@@ -64,6 +67,8 @@ class Builder:
             return fingerprint([recipe, self.lock.digest("arm64")])
         if kind == "vm":
             return fingerprint([self.key("sysroot"), file_sha256(asset("qemu/init"))])
+        if kind == "carried":
+            return carried_key(self.key("sysroot"))
         if kind.startswith("blas-"):
             source = asset("qemu/blas/memory_only_blas.c")
             return fingerprint([kind, recipe, file_sha256(source)])
@@ -92,6 +97,18 @@ class Builder:
             if twin is not None:
                 twin.result()
         return self._ensure("vm", "arm64", lambda content, _: self._build_vm(root, content))
+
+    def carried_image(self) -> Image:
+        """What runs Caffe on a board that has none, as an image of its own."""
+        found = store.find("carried", self.key("carried"))
+        if found is not None:
+            return found
+        root = self.sysroot().content / "root"
+        return self._ensure("carried", "arm64", lambda content, _: write_carried(root, content))
+
+    def carried(self) -> CarriedRoot:
+        """The archive in that image."""
+        return carried(self.carried_image())
 
     def blas(self, architecture: Architecture) -> Path:
         """The memory-only BLAS, a library to preload."""

@@ -20,7 +20,12 @@ __all__ = ["catalog_entries", "export", "find", "load", "names"]
 
 
 def load(
-    spec: str, *, weights: Path | None = None, batch: int | None = None, repair: bool = False
+    spec: str,
+    *,
+    weights: Path | None = None,
+    batch: int | None = None,
+    image: tuple[int, int] | None = None,
+    repair: bool = False,
 ) -> Network:
     """The network that `spec` names, of the zoo or a prototxt file, checked.
 
@@ -28,7 +33,7 @@ def load(
     """
     from pibench.networks import network
 
-    return network.load(spec, weights=weights, batch=batch, repair=repair)
+    return network.load(spec, weights=weights, batch=batch, image=image, repair=repair)
 
 
 def names() -> list[str]:

@@ -126,11 +126,14 @@ def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
                 path, None, "is there already", hint="name another directory, or add --force"
             )
     folded = None
+    net = fold(network.net, path=network.source)
+    # Records go by this name, and this is not the network that it came from.
+    net.name = f"{network.name} folded"
     if network.weights:
         folded = fold_weights(network.net, caffemodel.read(network.weights), path=network.source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        text.write_text(prototxt.write(fold(network.net, path=network.source)), encoding="utf-8")
+        text.write_text(prototxt.write(net), encoding="utf-8")
         if folded is not None:
             caffemodel.write(folded, values)
     except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench.errors import InvalidInputError
-from pibench.networks import caffemodel, catalog, prototxt, shapes
+from pibench.networks import caffemodel, catalog, input_size, prototxt, shapes
 from pibench.networks import repair as mending
 
 if TYPE_CHECKING:
@@ -102,20 +102,27 @@ class Network:
 
 
 def load(
-    spec: str, *, weights: Path | None = None, batch: int | None = None, repair: bool = False
+    spec: str,
+    *,
+    weights: Path | None = None,
+    batch: int | None = None,
+    image: tuple[int, int] | None = None,
+    repair: bool = False,
 ) -> Network:
     """The network that `spec` names: one of the zoo, or a prototxt file.
 
     `spec` is a path when such a file exists, when it holds a separator, or when it ends
-    in .prototxt. `batch` replaces the batch size, `repair` mends files made for other
-    Caffes. Raises UnknownNetworkError, and InvalidInputError for anything that stock
-    Caffe could not set up.
+    in .prototxt. `batch` replaces the batch size, `image` the images' height and width,
+    `repair` mends files made for other Caffes. Raises UnknownNetworkError, and
+    InvalidInputError for anything that stock Caffe could not set up.
     """
     loaded = _from_file(spec, repair=repair) if is_path(spec) else _from_zoo(spec)
     if batch is not None:
         if not 1 <= batch <= MAX_BATCH:
             raise InvalidInputError(f"batch {batch} is out of range", hint=f"give 1 to {MAX_BATCH}")
         mending.set_batch(loaded.net, batch)
+    if image is not None:
+        loaded = input_size.with_image_size(loaded, *image)
     _ = loaded.shapes  # refuses here what Caffe would abort on
     if weights is not None:
         caffemodel.check_weights(loaded.net, weights)

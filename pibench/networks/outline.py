@@ -8,6 +8,7 @@ repair can take all of them out.
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from pibench.networks import caffe_pb2 as caffe
 
+LIKENESS = 0.8
+"""How alike two names are, of 1, for one to be taken for a slip of the other."""
+LIKENESS = 0.8
+"""How alike two names are, of 1, for one to be taken for a slip of the other."""
 MAX_DEPTH = 32
 """Stock messages nest five deep. Deeper text is no network, and would exhaust the parser."""
 
@@ -46,6 +51,8 @@ class UnknownField:
     """The field it stands in, such as pooling_param; empty at the top level."""
     known_name: bool
     """True when the field exists and only its value does not."""
+    near: str
+    """What the schema has there that is spelt most alike; empty where nothing is."""
     line: int
     start: int
     end: int
@@ -164,6 +171,7 @@ class _Walk:
             UnknownField(
                 name=first.text,
                 value=" ".join(token.text for token in value),
+                near=_nearest(schema, known, first.text, value),
                 parent=parent,
                 known_name=known is not None,
                 line=self.line(first.start),
@@ -227,3 +235,17 @@ class _Walk:
             token.kind == "word" and (token.text in names or not token.text[0].isalpha())
             for token in value
         )
+
+
+def _nearest(
+    schema: Descriptor, known: FieldDescriptor | None, name: str, value: list[_Token]
+) -> str:
+    """The field, or the value of a known enum field, that was probably meant."""
+    if known is None:
+        meant, there = name, list(schema.fields_by_name)
+    else:
+        meant = value[0].text if value else ""
+        there = list(known.enum_type.values_by_name) if known.enum_type else []
+    by_lower = {candidate.lower(): candidate for candidate in there}
+    close = difflib.get_close_matches(meant.lower(), list(by_lower), n=1, cutoff=LIKENESS)
+    return by_lower[close[0]] if close else ""

@@ -120,6 +120,8 @@ def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
         hint = f"{REPAIR_HINT} to take it out"
         if field.name == "ceil_mode":
             hint += ", which pools by rounding up, or write round_mode: FLOOR"
+    elif field.near:
+        hint = f"did you mean {field.near!r}?"
     else:
         hint = f"correct the name, or {REPAIR_HINT} to take it out"
     return InvalidInputError.at(path, f"line {field.line}", problem, hint=hint)

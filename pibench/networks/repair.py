@@ -52,7 +52,10 @@ def _taken_out(unknown: list[outline.UnknownField]) -> list[str]:
         what = f"'{name}: {value}'" if value else f"'{name}'"
         inside = f" of {parent}" if parent else ""
         where = f"line {first.line}" if count == 1 else f"{count} times, first on line {first.line}"
-        sentences.append(f"took out {what}{inside} ({where}): {_consequence(name, value)}")
+        consequence = _consequence(name, value)
+        if first.near and not forks.describe_field(name, value):
+            consequence += f"; did the file mean {first.near!r}?"
+        sentences.append(f"took out {what}{inside} ({where}): {consequence}")
     return sentences
 
 

@@ -5,11 +5,14 @@ import json
 import os
 import time
 
+from .machine_state import MachineState
 from .procfs import read_fields, read_int
 
 
 def run_inference(spec):
     """Load weights, run forward only, and print times per layer and the outputs."""
+    # Before anything is loaded: see machine_state.
+    state = MachineState()
     import numpy
 
     os.environ.setdefault("GLOG_minloglevel", "2")
@@ -27,10 +30,12 @@ def run_inference(spec):
     for _ in range(spec["warmup"]):
         net.forward()
     totals_ms = []
+    readings = [state.read()]
     for _ in range(spec["repeats"]):
         started = time.perf_counter()
         net.forward()
         totals_ms.append((time.perf_counter() - started) * 1000.0)
+        readings.append(state.read())
     names = list(net._layer_names)
     layers = []
     for index, name in enumerate(names):
@@ -45,9 +50,12 @@ def run_inference(spec):
     # In-place layers run more than once spoil what later ones read: outputs
     # are taken from one undisturbed pass.
     net.forward()
+    readings.append(state.settled())
     result = {
-        "latency_ms": median(totals_ms),
         "totals_ms": totals_ms,
+        # Around each of these, and a last one: see machine_state.
+        "readings": readings,
+        "state": state.describe(),
         "layers": layers,
         "outputs": [describe_output(name, net.blobs[name].data) for name in net.outputs],
         "high_water_kib": read_int(read_fields("/proc/self/status"), "VmHWM"),

@@ -10,8 +10,10 @@ from .cgroup import cgroup_memory, cgroup_oom_kills
 from .child import POLL_S, prepare_child, watch_child
 from .commands import bare_item, command_of, place_environment
 from .kernel_log import KernelLog, oom_counter
-from .machine import describe_caffe, describe_machine, memory_kib, throttled_bits
+from .machine import describe_caffe, describe_machine, memory_kib
+from .machine_state import MachineState
 from .procfs import read_fields, read_int
+from .programs import NoProgramsError, make_empty_model, settle
 from .warm import warm_up
 
 # A program with no network ends within a second: its emulator is looked at often.
@@ -28,6 +30,7 @@ class Watched(object):
         self.frames = frames
         self.guest = guest
         self.kernel_log = KernelLog()
+        self.state = MachineState()
         # Kinds of work whose programs' files have been read.
         self.warm = set()
 
@@ -73,6 +76,7 @@ class Watched(object):
         self.kernel_log.oom_lines()
         oom_before, group_before = oom_counter(), cgroup_oom_kills()
         prepare = prepare_child(self.guest, self.job.get("address_space_bytes"))
+        before = self.state.read()
         ended = watch_child(
             command, env, item["timeout_s"], self.frames, item["id"], prepare, poll_s, arrived
         )
@@ -88,7 +92,10 @@ class Watched(object):
         ended["log_tail"] = log.tail if (ended["exit_status"] != 0) else []
         ended["memory"] = memory_kib()
         ended["cgroup_memory"] = cgroup_memory()
-        ended["throttled"] = throttled_bits()
+        # Times count only where the machine was well all the while; a baseline has none.
+        timed = item["id"] is not None and item["compute"] == "real"
+        after = self.state.read()
+        ended["readings"] = [before, after] + ([self.state.settled()] if timed else [])
         if ended["exit_status"] == 0:
             if log.payload is not None:
                 ended["inference"] = json.loads(log.payload)
@@ -139,7 +146,14 @@ def run_job(path, frames, guest):
     with open(path) as handle:
         job = json.load(handle)
     folder = os.path.dirname(os.path.abspath(path))
+    try:
+        job = settle(job, folder)
+    except NoProgramsError as error:
+        frames.send("unusable", reasons=error.reasons)
+        return
+    make_empty_model(folder)
     machine = describe_machine(job)
+    machine.update(caffe_origin=job["origin"], caffe_lock=job["lock"])
     if job["describe"]:
         machine.update(describe_caffe(job))
     frames.send("hello", machine=machine)

@@ -11,7 +11,10 @@ from .commands import RUN, place_environment
 from .containment import containment
 from .emulator import main_id_register
 from .huge_pages import huge_pages_in_use
+from .machine_state import MachineState
 from .procfs import read_fields, read_int, read_text
+
+BOARD = "/proc/device-tree/model"
 
 
 def memory_kib():
@@ -36,24 +39,32 @@ def cpu_model():
 def describe_machine(job):
     """What this machine is, and what holds for processes in it."""
     release = os.uname()
-    machine = {
-        "kernel": release.release,
-        "architecture": release.machine,
-        "python": sys.version.split()[0],
-        "board": read_text("/proc/device-tree/model"),
-        "cpu": cpu_model(),
-        "main_id_register": main_id_register(),
-        "cores": os.cpu_count(),
-        "cores_usable": len(os.sched_getaffinity(0)),
-        "cgroup_memory": cgroup_memory(),
-        "cgroup_cpu": cgroup_cpu(),
-        "cgroup_pids": cgroup_pids(),
-        "containment": containment(),
-        "huge_pages": huge_pages_in_use(job["huge_pages_off"]),
-        "overcommit": read_text("/proc/sys/vm/overcommit_memory"),
-        "throttled": throttled_bits(),
-    }
+    state = MachineState()
+    state.read()
+    machine = state.describe()
+    state.close()
     machine.update(memory_kib())
+    board = read_text(BOARD)
+    if not board:
+        machine["unavailable"]["device_tree_model"] = "no {}".format(BOARD)
+    machine.update(
+        {
+            "kernel": release.release,
+            "architecture": release.machine,
+            "python": sys.version.split()[0],
+            "board": board,
+            "cpu": cpu_model(),
+            "main_id_register": main_id_register(),
+            "cores": os.cpu_count(),
+            "cores_usable": len(os.sched_getaffinity(0)),
+            "cgroup_memory": cgroup_memory(),
+            "cgroup_cpu": cgroup_cpu(),
+            "cgroup_pids": cgroup_pids(),
+            "containment": containment(),
+            "huge_pages": huge_pages_in_use(job["huge_pages_off"]),
+            "overcommit": read_text("/proc/sys/vm/overcommit_memory"),
+        }
+    )
     return machine
 
 
@@ -70,12 +81,6 @@ def describe_caffe(job):
     except (TypeError, ValueError):
         found.update({"blas": None, "blas_core": None})
     return found
-
-
-def throttled_bits():
-    """The Pi firmware's throttle bits (0x0: never throttled), None elsewhere."""
-    base = "/sys/devices/platform/soc/soc:firmware/get_throttled"
-    return read_text(base)
 
 
 def first_line(command, env):

@@ -1,4 +1,4 @@
-"""The record of one run, version 1.1: every number with its unit and where it comes from.
+"""The record of one run, version 1.2: every number with its unit and where it comes from.
 
 Units stand in the field names (`_bytes`, `_ms`, `_seconds`) and, for machines,
 under the key `unit` of the JSON Schema and in `UNITS`. Bytes are bytes: nothing
@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Verdict = Literal["fit", "no-fit", "borderline", "inconclusive"]
@@ -117,12 +117,45 @@ class LayerTime(Frozen):
     backward_ms: Milliseconds | None = None
 
 
-class OutputBlob(Frozen):
-    """The values of one output blob, condensed.
+class Sample(Frozen):
+    """One timed forward pass, and the state of the machine around it.
+
+    `throttled_bits` are the Pi firmware's, all that were set from right before
+    the pass until the kernel had to know of what was in it (0: never); bits from
+    16 on may be of an earlier time. `clock_hz` is the slowest core's, the lower of
+    the readings before and after, `temperature_c` the higher; `swapped_bytes` is
+    what the kernel moved to and from swap meanwhile. None where the machine does
+    not tell: `unavailable` of the guest's environment says why. `set_aside` is
+    the reason why the sample does not count, `outlier` only a mark. Under
+    `caffe-time` there is one sample, the mean of its iterations, and the state
+    is around the whole run.
+    """
+
+    latency_ms: Milliseconds
+    throttled_bits: NonNegativeInt | None = None
+    clock_hz: Annotated[NonNegativeInt, _unit("Hz")] | None = None
+    temperature_c: Annotated[float, _unit("degC")] | None = None
+    swapped_bytes: Bytes | None = None
+    set_aside: str | None = None
+    outlier: bool = False
+
+
+class LatencyInterval(Frozen):
+    """A bootstrap interval of the median of the samples that count."""
+
+    low_ms: Milliseconds
+    high_ms: Milliseconds
+    confidence: Annotated[PositiveFloat, Field(lt=1), _unit("1")]
+
+
+class BlobSummary(Frozen):
+    """The values of one blob, condensed so that two runs can be compared.
 
     `sha256` is over the blob's float32 values, little-endian, in C order.
-    `minimum`, `maximum` and `l2_norm` are over the finite values only and None
-    where there is none; `non_finite_count` says how many were left out.
+    `minimum`, `maximum`, `l2_norm` and `projection` are over the finite values
+    only and None (empty) where there is none; `non_finite_count` says how many
+    were left out. `projection` are dot products with fixed random signs: see
+    `project` in pibench/probe/signature.py.
     """
 
     name: Name
@@ -132,6 +165,28 @@ class OutputBlob(Frozen):
     maximum: float | None = None
     l2_norm: NonNegativeFloat | None = None
     non_finite_count: Count = 0
+    projection: tuple[float, ...] = ()
+
+
+class OutputBlob(BlobSummary):
+    """One output blob; `values` are its float32 values as base64, None where they are too many.
+
+    They are little-endian and in C order, as `sha256` takes them.
+    """
+
+    values: str | None = None
+
+
+class LayerSignature(BlobSummary):
+    """A blob that a layer wrote, as it was when the layer had run.
+
+    A layer with several tops has several; a blob that layers change in place
+    has one of each. `index` is the layer's place in the net that ran.
+    """
+
+    index: NonNegativeInt
+    layer: str
+    type: Name
 
 
 class Evidence(Frozen):
@@ -220,7 +275,9 @@ class GuestEnvironment(Frozen):
     """Where Caffe itself ran: inside the machine, the container or the image.
 
     `main_id_register` is the CPU's MIDR_EL1 as a program there reads it: 0x410fd034
-    is a Cortex-A53 r0p4.
+    is a Cortex-A53 r0p4. `caffe_origin` says whose Caffe ran: the system's own
+    or that of pibench's root. `governor` is that of the CPU's clock.
+    `unavailable` gives a reason for each figure that this machine does not tell.
     """
 
     kernel: str | None = None
@@ -229,12 +286,15 @@ class GuestEnvironment(Frozen):
     device_tree_model: str | None = None
     main_id_register: str | None = None
     caffe_version: str | None = None
+    caffe_origin: Literal["system", "root"] | None = None
     blas_name: str | None = None
     blas_core_type: str | None = None
     blas_threads: PositiveInt | None = None
     python_version: str | None = None
     image_lock_digest: str | None = None
     container_image_id: str | None = None
+    governor: str | None = None
+    unavailable: dict[str, str] = {}
 
 
 class Environment(Frozen):
@@ -251,12 +311,15 @@ class Record(Frozen):
     a process of the host, QEMU's own memory is taken out and stands in
     `emulator_rss_bytes`. `network_rss_bytes` is the peak less the baseline (the
     same program waiting for a network), which is what the paper prints as RAM.
-    `latency_ms` is the median of the forward passes. `weights_file_bytes` is the
-    caffemodel's size, where none was written the size it would have. An empty
-    `layers` or `outputs` counts as unavailable.
+    `latency_ms` is the median of the forward passes that count; `samples` are all
+    of them. `weights_file_bytes` is the caffemodel's size, where none was written
+    the size it would have. An empty `layers` or `outputs` counts as unavailable.
+    `seed` and `input_sha256` are of the input that the outputs belong to (float32,
+    little-endian, all input blobs one after another); `signatures` are of the same
+    forward pass as `outputs`, and share their provenance.
     """
 
-    schema_version: Literal["1.1"] = SCHEMA_VERSION
+    schema_version: Literal["1.2"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -287,7 +350,12 @@ class Record(Frozen):
     latency_ms: Milliseconds | None
     layers: tuple[LayerTime, ...] = ()
     repeats: Count = 1
+    samples: tuple[Sample, ...] = ()
+    latency_interval: LatencyInterval | None = None
+    seed: NonNegativeInt | None = None
+    input_sha256: Sha256 | None = None
     outputs: tuple[OutputBlob, ...] = ()
+    signatures: tuple[LayerSignature, ...] = ()
 
     limits: Limits = Limits()
     environment: Environment
@@ -318,6 +386,12 @@ class Record(Frozen):
                 raise ValueError(f"{name} is missing but its provenance is {provenance.kind!r}")
             if not missing and provenance.kind == "unavailable":
                 raise ValueError(f"{name} has a value but its provenance is 'unavailable'")
+        return self
+
+    @model_validator(mode="after")
+    def _signatures_come_with_outputs(self) -> Self:
+        if self.signatures and not self.outputs:
+            raise ValueError("signatures belong to outputs, and there are none")
         return self
 
     @property

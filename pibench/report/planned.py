@@ -51,10 +51,10 @@ def print_details(answer: dict[str, Any], steps: Sequence[Step], to: Console) ->
     for line in columns(steps, width=width, rows=_PICTURE_ROWS):
         to.print(line)
     to.print(phase_line(steps, width=width))
-    to.print("s set-up, w weights, i inputs, f forward, b backward, o outputs, e exit\n")
+    to.print(f"{_legend(steps)}\n\nLargest holders at the peak\n")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Largest holders at the peak: layer", overflow="fold")
-    table.add_column("kind", no_wrap=True)
+    table.add_column("Layer", overflow="fold")
+    table.add_column("Kind", no_wrap=True)
     table.add_column("MiB", justify="right", no_wrap=True)
     for holder in answer["holders"]:
         size = f"{holder['bytes'] / MIB:.1f}"
@@ -69,6 +69,11 @@ def print_details(answer: dict[str, Any], steps: Sequence[Step], to: Console) ->
     if "max_input" in answer:
         height, width = answer["max_input"]
         to.print(f"largest image that fits: {f'{height}x{width}' if height else 'none'}")
+
+
+def _legend(steps: Sequence[Step]) -> str:
+    """The letters of `phase_line`, those that occur."""
+    return ", ".join(f"{phase[0]} {phase}" for phase in dict.fromkeys(step.phase for step in steps))
 
 
 def comparison_table(rows: Sequence[Comparison]) -> Table:

@@ -18,6 +18,7 @@ from pibench import devices
 from pibench.crosscheck.claims import Claim, summary
 from pibench.report.plain import visible
 from pibench.report.predicted import latency_table
+from pibench.report.timing import not_told, timing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -107,7 +108,9 @@ def print_records(records: Sequence[Record], *, to: Console | None = None) -> No
     to.print(records_table(records))
     for record in records:
         to.print(printable(f"{record.network}: {record.verdict}, {record.evidence.summary}"))
-    for line in how_it_ran(records):
+        for line in timing(record):
+            to.print(printable(f"  {line}"))
+    for line in [*how_it_ran(records), *not_told(records)]:
         to.print(printable(line))
     if any(_is_lower_bound(record) for record in records):
         to.print("> lower bound: the process did not come to its end")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pibench.crosscheck.verdict import Observation, provenance_kind
+from pibench.records.schema import EMULATED_ELSEWHERE
+from pibench.sweep.samples import Throttle, why_disturbed
 
 if TYPE_CHECKING:
     from pibench.devices import Device
@@ -29,6 +31,11 @@ class Context:
     def emulated(self) -> bool:
         """Whether an emulator is in use; asked for once the target is prepared."""
         return self.target.environment()["qemu_version"] is not None
+
+    @property
+    def on_another_machine(self) -> bool:
+        """Whether a program of this host emulates the network's, on a core that is not here."""
+        return self.emulated and self.target.name in EMULATED_ELSEWHERE
 
     @property
     def kind(self) -> ProvenanceKind:
@@ -130,8 +137,10 @@ def _notes(result: dict[str, Any], machine: dict[str, Any]) -> tuple[str, ...]:
         notes.append("the kernel's log may not be read here; its OOM counter was")
     if result["exit_status"] not in (0, None) and result["log_tail"]:
         notes.append(f"last words: {result['log_tail'][-1]}")
-    if result.get("throttled") not in (None, "0", "0x0"):
-        notes.append(f"the board was throttled: {result['throttled']}")
+    readings = result["readings"]
+    why = why_disturbed(readings, 0, len(readings) - 1, Throttle.of(machine.get("throttle")))
+    if why is not None:
+        notes.append(f"while it ran, {why}")
     if machine.get("huge_pages"):
         notes.append(
             "the kernel gives transparent huge pages to all programs: peaks may be some MiB high"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pibench.crosscheck.verdict import Decision, decide
 from pibench.records.environment import host_environment
@@ -18,7 +18,7 @@ from pibench.records.schema import (
     Record,
 )
 from pibench.sweep.observing import KIB, Context, observation_of, own_rss_bytes
-from pibench.sweep.timing import times_of
+from pibench.sweep.timing import HOST_FIGURES, times_of
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -65,6 +65,8 @@ def record_of(
         latency_ms=times.latency_ms,
         layers=times.layers,
         repeats=work.repeats if work.protocol == "inference" else work.iterations,
+        samples=times.samples,
+        latency_interval=times.interval,
         outputs=times.outputs,
         limits=_limits(outcome, context),
         environment=_environment(outcome, context),
@@ -203,14 +205,30 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
             device_tree_model=machine.get("board"),
             main_id_register=f"{midr:#x}" if midr is not None else None,
             caffe_version=machine.get("caffe_version"),
+            caffe_origin=machine.get("caffe_origin"),
             blas_name=machine.get("blas"),
             blas_core_type=machine.get("blas_core"),
             blas_threads=_threads(outcome),
             python_version=machine.get("python"),
-            image_lock_digest=host["image_lock_digest"],
+            # A board's Caffe may be its own: the probe says which it took.
+            image_lock_digest=machine.get("caffe_lock") or host["image_lock_digest"],
             container_image_id=host.get("container_image_id"),
+            **_state(outcome, context),
         ),
     )
+
+
+def _state(outcome: Outcome, context: Context) -> dict[str, Any]:
+    """The clock's governor, and why the machine does not tell what it does not tell."""
+    machine = outcome.machine or {}
+    told = (outcome.result or {}).get("inference", {}).get("state", {})
+    unavailable = {**machine.get("unavailable", {}), **told.get("unavailable", {})}
+    governor = machine.get("governor")
+    if context.on_another_machine:
+        reason = "emulated by a program of this host, whose own figures are not the core's"
+        unavailable |= dict.fromkeys((*HOST_FIGURES, "governor"), reason)
+        governor = None
+    return {"governor": governor, "unavailable": unavailable}
 
 
 def _weights_sha256(weights: Path | None) -> str | None:

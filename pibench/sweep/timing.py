@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibench.records.schema import LayerTime, OutputBlob, Provenance
+from pibench.records.schema import LatencyInterval, LayerTime, OutputBlob, Provenance, Sample
+from pibench.records.statistics import interval_of, median_ms, set_aside
+from pibench.sweep.samples import Reading, Throttle, samples_of, why_disturbed
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.sweep.observing import Context
     from pibench.targets.base import Outcome
 
+HOST_FIGURES = ("throttled_bits", "clock_hz", "temperature_c")
 EMULATED_TIME = "emulated: says nothing about the time on the board"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
     latency_ms: float | None = None
+    samples: tuple[Sample, ...] = ()
+    interval: LatencyInterval | None = None
     layers: tuple[LayerTime, ...] = ()
     outputs: tuple[OutputBlob, ...] = ()
     provenance: dict[str, Provenance]
@@ -33,22 +38,9 @@ def times_of(network: Network, outcome: Outcome, context: Context) -> Times:
     kind = context.kind
     timed = Provenance(kind=kind, reason=EMULATED_TIME if kind == "emulated" else "")
     if "inference" in result:
-        drawn = network.weights is None
-        return _inference_times(
-            result["inference"], kind, timed, drawn_seed=outcome.work.seed if drawn else None
-        )
-    totals = result["caffe_time"]["totals"]
-    layers = _caffe_time_layers(network, result["caffe_time"]["layers"])
-    unread = Provenance(kind="unavailable", reason="caffe time's log held no such line")
-    return Times(
-        latency_ms=totals.get("forward"),
-        layers=layers,
-        provenance={
-            "latency_ms": timed if "forward" in totals else unread,
-            "layers": timed if layers else unread,
-            "outputs": Provenance(kind="unavailable", reason="caffe time gives no outputs"),
-        },
-    )
+        drawn = outcome.work.seed if network.weights is None else None
+        return _inference_times(outcome, context, timed, drawn_seed=drawn)
+    return _caffe_times(network, outcome, context, timed)
 
 
 def _why_no_times(outcome: Outcome) -> str | None:
@@ -60,16 +52,84 @@ def _why_no_times(outcome: Outcome) -> str | None:
     return None
 
 
+def _caffe_times(network: Network, outcome: Outcome, context: Context, timed: Provenance) -> Times:
+    """The mean of caffe time's iterations: one sample, of the whole run."""
+    result = outcome.result or {}
+    forward_ms = result["caffe_time"]["totals"].get("forward")
+    readings, throttle = around(result["readings"], outcome, context)
+    times_ms = [] if forward_ms is None else [forward_ms]
+    samples = samples_of(times_ms, readings, throttle)
+    lines = result["caffe_time"]["layers"]
+    layers = () if set_aside(samples) else _caffe_time_layers(network, lines)
+    unread = "caffe time's log held no such line"
+    return Times(
+        latency_ms=median_ms(samples),
+        samples=samples,
+        layers=layers,
+        provenance={
+            "latency_ms": _counted(samples, timed, unread),
+            "layers": timed if layers else _counted(samples, None, unread),
+            "outputs": Provenance(kind="unavailable", reason="caffe time gives no outputs"),
+        },
+    )
+
+
+def _counted(samples: tuple[Sample, ...], timed: Provenance | None, unread: str) -> Provenance:
+    """Where a time comes from, or why there is none: no sample, or none that counts."""
+    if timed is not None and median_ms(samples) is not None:
+        return timed
+    return Provenance(kind="unavailable", reason=set_aside(samples) or unread)
+
+
+def around(
+    readings: list[Reading], outcome: Outcome, context: Context
+) -> tuple[list[Reading], Throttle]:
+    """The readings that are of the machine on which the network was timed.
+
+    Where an emulator of this host runs it, the host's clock and temperature are not
+    the emulated core's; what the host swaps takes time all the same.
+    """
+    if not context.on_another_machine:
+        return readings, Throttle.of((outcome.machine or {}).get("throttle"))
+    nothing = dict.fromkeys(HOST_FIGURES)
+    return [{**one, **nothing} for one in readings], Throttle()
+
+
 def _inference_times(
-    inference: dict[str, Any], kind: Any, timed: Provenance, *, drawn_seed: int | None
+    outcome: Outcome, context: Context, timed: Provenance, *, drawn_seed: int | None
 ) -> Times:
     """Times and outputs; `drawn_seed` is the seed of weights that are nobody's."""
+    inference = (outcome.result or {})["inference"]
     of_weights = (
         "with the weights given"
         if drawn_seed is None
         else f"with seeded random weights (seed {drawn_seed}): the values classify nothing"
     )
-    outputs = tuple(
+    readings, throttle = around(inference["readings"], outcome, context)
+    samples = samples_of(inference["totals_ms"], readings, throttle)
+    # Layers are timed after the passes, and before the last reading.
+    spoilt = why_disturbed(readings, len(samples), len(readings) - 1, throttle)
+    outputs = _outputs(inference["outputs"])
+    return Times(
+        latency_ms=median_ms(samples),
+        samples=samples,
+        interval=interval_of(samples),
+        layers=() if spoilt else tuple(LayerTime(**layer) for layer in inference["layers"]),
+        outputs=outputs,
+        provenance={
+            "latency_ms": _counted(samples, timed, "no pass was timed"),
+            "layers": timed
+            if not spoilt
+            else Provenance(kind="unavailable", reason=f"set aside: {spoilt}"),
+            "outputs": Provenance(kind=context.kind, reason=of_weights)
+            if outputs
+            else Provenance(kind="unavailable", reason="the network has no output blob"),
+        },
+    )
+
+
+def _outputs(blobs: list[dict[str, Any]]) -> tuple[OutputBlob, ...]:
+    return tuple(
         OutputBlob(
             name=blob["name"],
             shape=tuple(blob["shape"]),
@@ -79,19 +139,7 @@ def _inference_times(
             l2_norm=blob["l2_norm"],
             non_finite_count=blob["non_finite_count"],
         )
-        for blob in inference["outputs"]
-    )
-    return Times(
-        latency_ms=inference["latency_ms"],
-        layers=tuple(LayerTime(**layer) for layer in inference["layers"]),
-        outputs=outputs,
-        provenance={
-            "latency_ms": timed,
-            "layers": timed,
-            "outputs": Provenance(kind=kind, reason=of_weights)
-            if outputs
-            else Provenance(kind="unavailable", reason="the network has no output blob"),
-        },
+        for blob in blobs
     )
 
 

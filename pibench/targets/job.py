@@ -8,20 +8,26 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.targets.base import Kind, Work
 
 PROBE = "probe/run.py"
+FOLDER: Final = "{folder}"
+"""What stands for the job's own folder in a job."""
 _PROBE = Path(__file__).resolve().parent.parent / "probe"
 BLAS_NAME = "libpibench_blas.so"
+PRELOAD: Final = f"{FOLDER}/{BLAS_NAME}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Programs:
     """Command line prefixes of Caffe in the target; `preload` is for memory-only compute.
 
+    Any `{folder}` in them (FOLDER) is the job's own folder, wherever that lies
+    when the probe starts. `origin` says whose Caffe it is, the system's or that
+    of our root, which `lock` is the digest of.
     `address_space_bytes` limits a child's address space, for targets that run
     on a machine with other things to do. `env_option` is the option by which
     an emulator of the host sets a variable for its guest's dynamic loader.
@@ -30,11 +36,27 @@ class Programs:
 
     caffe: Sequence[str]
     python: Sequence[str]
+    origin: Literal["system", "root"] = "root"
+    lock: str | None = None
     preload: str | None = None
     address_space_bytes: int | None = None
     env_option: str | None = None
     huge_pages_off: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """As the probe reads them."""
+        return {
+            "origin": self.origin,
+            "lock": self.lock,
+            "caffe": list(self.caffe),
+            "python": list(self.python),
+            "preload": self.preload,
+            "address_space_bytes": self.address_space_bytes,
+            "env_option": self.env_option,
+            "huge_pages_off": self.huge_pages_off,
+            "env": dict(self.env),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +80,15 @@ def write_job(
     programs: Programs,
     blas: Path | None,
     *,
+    otherwise: Sequence[Programs] = (),
     describe: bool = True,
     measure: Measure | None = None,
 ) -> Path:
     """Fill `folder` and return the job file in it.
 
+    The folder can be copied elsewhere and run there. `otherwise` are further
+    programs, in order: the probe takes the first that works where it runs, and
+    tells which.
     With `describe` the probe also tells which Caffe it runs and measures the
     programs with no network; without it, the target knows both from before.
     """
@@ -79,13 +105,7 @@ def write_job(
         (folder / model).write_text(piece.prototxt, encoding="utf-8")
         items.append(_item(piece, model, _place_weights(folder, piece)))
     job = {
-        "caffe": list(programs.caffe),
-        "python": list(programs.python),
-        "preload": programs.preload,
-        "address_space_bytes": programs.address_space_bytes,
-        "env_option": programs.env_option,
-        "huge_pages_off": programs.huge_pages_off,
-        "env": dict(programs.env),
+        "programs": [candidate.as_json() for candidate in (programs, *otherwise)],
         "describe": describe,
         "baselines": describe,
         "calibrate": _calibrate(measure) if measure else None,

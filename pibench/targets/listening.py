@@ -19,6 +19,7 @@ class Hearing:
     result: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
     ended: bool = False
+    unusable: tuple[str, ...] = ()
     frames: FrameReader = field(default_factory=FrameReader)
 
     def feed(self, chunk: bytes) -> list[str]:
@@ -35,6 +36,8 @@ class Hearing:
             self.calibration = event["calibration"]
         elif kind == "result":
             self.result = event["result"]
+        elif kind == "unusable":
+            self.unusable = tuple(event["reasons"])
         elif kind == "end":
             self.ended = True
         return kind

@@ -26,7 +26,7 @@ from pibench.process import run, running
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.containment import contained
 from pibench.targets.frames import FrameReader
-from pibench.targets.job import BLAS_NAME, PROBE, Measure, Programs, write_job
+from pibench.targets.job import PRELOAD, PROBE, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import serialised, share
@@ -41,7 +41,7 @@ SILENCE_DEADLINE_S = 180.0
 class LocalTarget:
     """A probe of this machine's own Python, and a Caffe that `programs` finds."""
 
-    def __init__(self, name: TargetName, programs: Callable[[Path], Programs]) -> None:
+    def __init__(self, name: TargetName, programs: Callable[[], Sequence[Programs]]) -> None:
         self.name: TargetName = name
         self.machine: Machine | None = None
         self._programs = programs
@@ -82,8 +82,7 @@ class LocalTarget:
         """
         hearing = Hearing(work=None, watch=lambda _: None)
         with scratch(self.name) as folder:
-            programs = self._programs(folder / "job")
-            job = write_job(folder / "job", [], programs, self._blas, measure=wanted)
+            job = self._write(folder, [], measure=wanted)
             said = run(self._command(job), deadline_s=SILENCE_DEADLINE_S, check=False).stdout
         hearing.feed(said.encode())
         if hearing.calibration is None:
@@ -96,14 +95,19 @@ class LocalTarget:
         waiting = deque(work)
         while waiting and not stopping.is_set():
             with scratch(self.name) as folder:
-                programs = self._programs(folder / "job")
-                job = write_job(folder / "job", list(waiting), programs, self._blas)
+                job = self._write(folder, list(waiting))
                 session = _Session(waiting, observe, watch, stopping)
                 died = self._probe(job, session)
             if died is not None and waiting:
                 observe(
                     Outcome(work=waiting.popleft(), machine=session.machine, result=None, died=died)
                 )
+
+    def _write(self, folder: Path, work: Sequence[Work], measure: Measure | None = None) -> Path:
+        first, *otherwise = self._programs()
+        return write_job(
+            folder / "job", work, first, self._blas, otherwise=otherwise, measure=measure
+        )
 
     def _command(self, job: Path) -> list[str]:
         return contained([sys.executable, "-I", str(job.parent / PROBE), str(job)])
@@ -137,6 +141,11 @@ class _Session:
             self.observe(Outcome(work=work, machine=self.machine, result=event["result"]))
         elif event["event"] == "end":
             self.ended = True
+        elif event["event"] == "unusable":
+            raise EnvironmentFault(
+                f"no Caffe here can run this: {'; '.join(event['reasons'])}",
+                hint="see what this machine lacks: pibench doctor",
+            )
 
 
 def _listen(probe: subprocess.Popen[bytes], pipe: IO[bytes], session: _Session) -> str | None:
@@ -180,8 +189,8 @@ class TwinTarget(LocalTarget):
         """
         self._root = self.builder.twin().content / "root"
         with scratch(self.name) as folder:
-            programs = self._twin_programs(folder / "job")
-            job = write_job(folder / "job", [], programs, None)
+            (programs,) = self._twin_programs()
+            job = self._write(folder, [])
             asked = [*programs.python, str(job.parent / PROBE), "--describe"]
             said = run(contained(asked), env=programs.env, deadline_s=60).stdout
         return str(json.loads(said)["blas_core"])
@@ -196,18 +205,19 @@ class TwinTarget(LocalTarget):
         """The lock that the root was built from."""
         return {"qemu_version": None, "image_lock_digest": self.builder.lock.digest("amd64")}
 
-    def _twin_programs(self, job: Path) -> Programs:
+    def _twin_programs(self) -> Sequence[Programs]:
         assert self._root is not None, "prepare() comes first"  # noqa: S101
         loader = RootLoader(self._root, "amd64")
-        return Programs(
+        programs = Programs(
             caffe=loader.command("usr/bin/caffe"),
             python=loader.python(),
-            preload=str(job / BLAS_NAME),
+            preload=PRELOAD,
             huge_pages_off=True,
             env=loader.python_env(),
             # A network that is far too large must not take this machine down.
             address_space_bytes=psutil.virtual_memory().available // self.at_once,
         )
+        return [programs]
 
 
 class NativeTarget(LocalTarget):
@@ -234,8 +244,9 @@ class NativeTarget(LocalTarget):
         if any(piece.protocol == "inference" for piece in work):
             run([_system_python(), "-c", "import caffe"], deadline_s=120)
 
-    def _native_programs(self, _: Path) -> Programs:
-        return Programs(caffe=[shutil.which("caffe") or "caffe"], python=[_system_python()])
+    def _native_programs(self) -> Sequence[Programs]:
+        caffe = [shutil.which("caffe") or "caffe"]
+        return [Programs(caffe=caffe, python=[_system_python()], origin="system")]
 
 
 def _system_python() -> str:

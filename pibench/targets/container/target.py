@@ -16,12 +16,12 @@ from pibench.images.store import Image
 from pibench.targets import binfmt, calibration
 from pibench.targets.base import Confinement, Kind, Observer, Outcome, Watcher, Work
 from pibench.targets.calibration import Calibration
-from pibench.targets.container.cell import JOB, PYTHON, Ending, Order, run_container
+from pibench.targets.container.cell import PYTHON, Ending, Order, run_container
 from pibench.targets.container.engine import EngineFacts, connect, engine_faults
 from pibench.targets.container.leftovers import sweep
 from pibench.targets.container.limits import CapNotInForceError, Limits, attest, limits_for
 from pibench.targets.group_limits import in_force
-from pibench.targets.job import BLAS_NAME, Measure, Programs, write_job
+from pibench.targets.job import PRELOAD, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import pieces_at_once, pooled, serialised
@@ -39,7 +39,7 @@ ATTEMPTS: Final = 2
 PROGRAMS: Final = Programs(
     caffe=["/usr/bin/caffe"],
     python=[PYTHON],
-    preload=f"{JOB}/{BLAS_NAME}",
+    preload=PRELOAD,
     huge_pages_off=True,
     # As in the virtual machine: idle BLAS threads are not to take the cores.
     env={"OPENBLAS_THREAD_TIMEOUT": "4"},
@@ -151,21 +151,17 @@ class ContainerTarget:
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
         """Run each piece in a container; several at once where only memory is measured."""
-        observe_alone = serialised(observe)
-
-        def run_one(piece: Work, stopping: threading.Event) -> None:
-            self._run_piece(piece, observe_alone, watch, stopping)
-
         at_once = pieces_at_once(
             work,
             wanted=self._at_once,
             cores=self._connected()[1].cores,
             each_bytes=self._limits(0).memory_bytes,
         )
-        pooled(work, at_once, run_one)
+        run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
+        pooled(work, at_once, run_piece)
 
     def _run_piece(
-        self, piece: Work, observe: Observer, watch: Watcher, stopping: threading.Event
+        self, piece: Work, stopping: threading.Event, *, observe: Observer, watch: Watcher
     ) -> None:
         """Run one piece; where the Engine fails it has its outcome before that is raised."""
         known = self._calibrations[piece.kind]

@@ -26,7 +26,7 @@ from pibench.targets.base import Confinement, Kind, Observer, Outcome, Watcher, 
 from pibench.targets.calibration import Calibration
 from pibench.targets.containment import contained
 from pibench.targets.group_limits import in_force
-from pibench.targets.job import BLAS_NAME, PROBE, Measure, Programs, write_job
+from pibench.targets.job import PRELOAD, PROBE, Measure, Programs, write_job
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import pieces_at_once, pooled, serialised
@@ -125,21 +125,17 @@ class SysrootTarget:
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
         """Run each piece; several at once where only memory is measured."""
-        observe_alone = serialised(observe)
-
-        def run_one(piece: Work, stopping: threading.Event) -> None:
-            self._run_piece(piece, observe_alone, watch, stopping)
-
         at_once = pieces_at_once(
             work,
             wanted=self._at_once,
             cores=self._cores,
             each_bytes=self.device.usable_bytes,
         )
-        pooled(work, at_once, run_one)
+        run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
+        pooled(work, at_once, run_piece)
 
     def _run_piece(
-        self, piece: Work, observe: Observer, watch: Watcher, stopping: threading.Event
+        self, piece: Work, stopping: threading.Event, *, observe: Observer, watch: Watcher
     ) -> None:
         known = self._calibrations[piece.kind]
         for attempt in range(1, ATTEMPTS + 1):
@@ -182,19 +178,19 @@ class SysrootTarget:
         self, folder: Path, work: Sequence[Work], *, describe: bool, measure: Measure | None = None
     ) -> Path:
         job = folder / "job"
-        programs = self._programs(job)
-        return write_job(job, work, programs, self._blas, describe=describe, measure=measure)
+        return write_job(
+            job, work, self._programs(), self._blas, describe=describe, measure=measure
+        )
 
-    def _programs(self, job: Path) -> Programs:
+    def _programs(self) -> Programs:
         assert self._root is not None, "prepare() comes first"  # noqa: S101
         loader = RootLoader(self._root, "arm64")
         env = {**loader.python_env(), "OPENBLAS_THREAD_TIMEOUT": "4"}
-        preload = str(job / BLAS_NAME)
         if self._emulator is None:
             return Programs(
                 caffe=loader.command("usr/bin/caffe"),
                 python=loader.python(),
-                preload=preload,
+                preload=PRELOAD,
                 huge_pages_off=True,
                 env=env,
             )
@@ -202,7 +198,7 @@ class SysrootTarget:
         return Programs(
             caffe=[*prefix, str(self._root / "usr/bin/caffe")],
             python=[*prefix, str(self._root / "usr/bin/python3.9")],
-            preload=preload,
+            preload=PRELOAD,
             huge_pages_off=True,
             env_option="-E",
             env={

@@ -15,7 +15,7 @@ from pibench.devices import Device
 from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
-from pibench.targets.job import BLAS_NAME, Programs, write_job
+from pibench.targets.job import PRELOAD, Programs, write_job
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import share
 from pibench.targets.vm.card import write_card
@@ -25,7 +25,7 @@ from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_lin
 GUEST_PROGRAMS = Programs(
     caffe=["/usr/bin/caffe"],
     python=["/usr/bin/python3.9"],
-    preload=f"/job/{BLAS_NAME}",
+    preload=PRELOAD,
     # Idle BLAS threads wait in a busy loop of 2^26 cycles; with more vCPUs than
     # the host has cores they take them from the thread that works. 4 is the
     # least that OpenBLAS takes (driver/others/blas_server.c).

@@ -16,6 +16,7 @@ from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.report.plain import LONGEST, one_line
+from pibench.sweep.options import Options
 
 RELU = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" } '
 NET = 'input: "data" input_dim: [1, 3, 8, 8] ' + RELU
@@ -192,21 +193,21 @@ def test_what_only_training_has_is_checked_for_caffe_time(tmp_path: Path) -> Non
 
 
 def a_record() -> Record:
-    text = Path(__file__).parent.parent / "records" / "record-1.1.json"
+    text = Path(__file__).parent.parent / "records" / "record-1.2.json"
     return Record.model_validate_json(text.read_text())
 
 
 def test_what_was_made_is_shown_where_it_cannot_be_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def full(_: object, __: object, ___: object, made: list[Record]) -> None:
+    def full(_: object, __: object, ___: object, made: list[Record], **____: object) -> None:
         made.append(a_record())
         raise EnvironmentFault("the disk is full")
 
-    monkeypatch.setattr(running, "_sweep", full)
+    monkeypatch.setattr(running, "sweep", full)
     with pytest.raises(EnvironmentFault, match="the disk is full"):
         running.run_networks(
-            ["NIN"], running.Options(target="twin"), weights=None, batch=None, repair=False,
+            ["NIN"], Options(target="twin"), weights=None, batch=None, size=None, repair=False,
             out=tmp_path / "r.jsonl", require_fit=False, as_json=True,
         )  # fmt: skip
     assert a_record().record_id in capsys.readouterr().out

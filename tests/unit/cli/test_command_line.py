@@ -102,6 +102,8 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str:
         (["run", "NIN", "--device", "toaster"], "toaster"),
         (["run", "missing.prototxt"], "missing.prototxt"),
         (["run", "NIN", "--batch", "0"], "batch 0"),
+        (["run", "NIN", "--input", "300"], "'300' is no input size"),
+        (["run", "NIN", "--target", "toaster"], "'toaster' is none of auto, vm"),
         (["reproduce", "--networks", "Nonsense"], "Nonsense"),
         (["reproduce", "--networks", ",  ,"], "names no network"),
         (["image", "build", "floppy"], "there is no image called floppy; choose from"),

@@ -6,7 +6,6 @@ import gc
 import json
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -63,19 +62,15 @@ def plans(pibench: Said) -> Plans:
 
 def test_all_verdicts_of_the_paper_in_one_call() -> None:
     names = [entry.name for entry in networks.catalog_entries() if entry.in_paper]
-    started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "pibench", "plan", *names, "--json"],
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
-    elapsed_s = time.perf_counter() - started
     answers = json.loads(done.stdout)
     assert [answer["network"] for answer in answers] == names
     for answer in answers:
         fits = networks.find(str(answer["network"])).paper_row is not None
         assert answer["verdict"] == ("fit" if fits else "no-fit")
-    # 1.0 s on an idle host; a loaded one may take longer.
-    assert elapsed_s < 5
 
 
 def test_the_keys_are_those_of_a_record(plans: Plans) -> None:
@@ -129,6 +124,8 @@ def test_one_network_is_answered_in_full(pibench: Said, tmp_path: Path) -> None:
         (("alexnet", "--input", "8x8"), "alexnet"),
         (("nin", "--device", "rpi9"), "unknown device"),
         (("nin", "--batch", "0"), "out of range"),
+        (("nin", "--target", "container"), "add --check"),
+        (("nin", "--timeline"), "add --json"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(

@@ -78,7 +78,7 @@ def test_the_engine_s_word_alone_is_no_verdict_on_a_probe_that_died() -> None:
         container_oom_killed=True,
     )
     assert died.verdict == "inconclusive"
-    assert "died" in died.evidence.summary
+    assert died.evidence.summary == "the probe was lost"
     assert (died.evidence.container_exit_code, died.evidence.container_oom_killed) == (137, True)
 
 

@@ -50,12 +50,12 @@ ENFORCED_ROWS = [
     ("0 and oom", ENDED | {"oom_kills": OOM}, "inconclusive", "yet the kernel's log has it killed"),
     ("timeout", ENDED | {"timed_out": True}, "inconclusive", "the deadline passed"),
     ("late kill", OOM_KILLED | {"timed_out": True}, "inconclusive", "the deadline passed"),
-    ("died", ENDED | {"guest_died": True}, "inconclusive", "the guest died"),
+    ("died", ENDED | {"guest_died": True}, "inconclusive", "was lost"),
     (
         "died of memory, end unseen",
         {"exit_status": None, "peak_rss_bytes": None, "guest_died": True, "oom_kills": OOM},
         "inconclusive",
-        "the guest died after the kernel ran out of memory",
+        "was lost after the kernel ran out of memory",
     ),
     ("unseen", ENDED | {"exit_status": None}, "inconclusive", "nobody saw the process end"),
     (
@@ -73,7 +73,7 @@ ENFORCED_ROWS = [
     ("bad_alloc", REFUSED | {"fatal_message": "'std::bad_alloc'"}, "no-fit", "refused a block"),
     ("refused low", REFUSED | {"memory_limit_bytes": 512 * MIB}, "inconclusive", "refused a block"),
     ("refused late", REFUSED | {"timed_out": True}, "inconclusive", "the deadline passed"),
-    ("refused, died", REFUSED | {"guest_died": True}, "inconclusive", "the guest died"),
+    ("refused, died", REFUSED | {"guest_died": True}, "inconclusive", "was lost"),
     (
         "a size that failed a check of its own",
         REFUSED | {"fatal_message": "blob.cpp:33] Check failed: size 1726272432 overflows"},

@@ -15,7 +15,7 @@ import pytest
 from pibench import settings
 from pibench.assets import asset
 from pibench.errors import EnvironmentFault
-from pibench.images import build, initrd, recipe
+from pibench.images import build, carried, initrd, recipe
 from pibench.images.apt import Apt, Package, _package
 from pibench.images.build import Builder, make_disk
 from pibench.process import Completed, run
@@ -104,7 +104,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The assets as a copy that a test may change."""
     for folder in ("docker", "qemu"):
         shutil.copytree(asset(folder), tmp_path / folder)
-    for module in (recipe, build):
+    for module in (recipe, build, carried):
         monkeypatch.setattr(module, "asset", lambda relative: tmp_path / relative)
     return tmp_path
 
@@ -127,7 +127,7 @@ def test_a_lock_that_is_written_is_the_one_that_is_read(copied: Path) -> None:
     assert (copied / "docker/rootfs.lock.json").read_bytes() == before
 
 
-KINDS = ("twin", "sysroot", "vm", "blas-arm64", "blas-amd64")
+KINDS = ("twin", "sysroot", "vm", "carried", "blas-arm64", "blas-amd64")
 
 
 def append(relative: str) -> Callable[[Path], None]:
@@ -152,12 +152,13 @@ def relock(architecture: str) -> Callable[[Path], None]:
     ("change", "kinds"),
     [
         (append("docker/rootfs.toml"), set(KINDS)),
-        (relock("arm64"), {"sysroot", "vm"}),
+        (relock("arm64"), {"sysroot", "vm", "carried"}),
+        (append("docker/carried.toml"), {"carried"}),
         (relock("amd64"), {"twin"}),
         (append("qemu/init"), {"vm"}),
         (append("qemu/blas/memory_only_blas.c"), {"blas-arm64", "blas-amd64"}),
     ],
-    ids=["recipe", "lock arm64", "lock amd64", "init", "blas"],
+    ids=["recipe", "lock arm64", "carried", "lock amd64", "init", "blas"],
 )
 def test_what_an_image_is_made_of_is_in_its_key(
     change: Callable[[Path], None], kinds: set[str], copied: Path

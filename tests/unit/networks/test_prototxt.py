@@ -86,6 +86,20 @@ def line_of(text: str) -> str:
             ),
         ),
         (
+            "layer { convolution_param { kernel_sise: 3 } }",
+            (
+                "net.prototxt: line 1: stock Caffe has no field 'kernel_sise: 3' in "
+                "convolution_param; did you mean 'kernel_size'?"
+            ),
+        ),
+        (
+            "layer { pooling_param { pool: STOCHASTICS } }",
+            (
+                "net.prototxt: line 1: stock Caffe has no value 'pool: STOCHASTICS' in "
+                "pooling_param; did you mean 'STOCHASTIC'?"
+            ),
+        ),
+        (
             GOOD + "layer { name: 3 }",
             "net.prototxt: line 2: Expected string but found: '3'; correct the line",
         ),

@@ -105,7 +105,7 @@ def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: Ma
         (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "no valid JSON"),
         (b"[1, 2]", "schema_version is missing"),
         (b"{}", "schema_version is missing"),
-        (b'{"schema_version": "2.0"}', "a record of version '2.0', this program reads 1.1"),
+        (b'{"schema_version": "2.0"}', "a record of version '2.0', this program reads 1.2"),
         (b'{"schema_version": "1.0"}', "no record: network: Field required (and "),
         (b'{"schema_version": "1.7", "later": 1}', "no record: network: Field required (and "),
     ],
@@ -147,15 +147,18 @@ def test_a_later_minor_version_is_read_less_its_new_fields(
     assert read(path) == [record]
 
 
-def test_a_record_of_version_1_0_is_upgraded(tmp_path: Path) -> None:
-    old = json.loads((Path(__file__).parent / "record-1.0.json").read_text())
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_record_of_an_earlier_version_is_upgraded(tmp_path: Path, version: str) -> None:
+    old = json.loads((Path(__file__).parent / f"record-{version}.json").read_text())
     path = tmp_path / "records.jsonl"
     path.write_text(json.dumps(old) + "\n")
     (record,) = read(path)
-    assert record.schema_version == "1.1"
+    assert record.schema_version == "1.2"
     assert record.peak_rss_bytes == old["peak_rss_bytes"]
-    assert record.emulator_rss_bytes is None
-    assert "version 1.0" in record.provenance["emulator_rss_bytes"].reason
+    assert record.emulator_rss_bytes == old.get("emulator_rss_bytes")
+    if version == "1.0":
+        assert "version 1.0" in record.provenance["emulator_rss_bytes"].reason
+    assert (record.samples, record.signatures, record.seed) == ((), (), None)
 
 
 def test_a_missing_file_is_invalid_input(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pibench.crosscheck.claims import check_claims
-from pibench.records.schema import Evidence, Provenance
+from pibench.records.schema import Environment, Evidence, GuestEnvironment, Provenance, Sample
+from pibench.records.statistics import interval_of, median_ms
 from pibench.report.terminal import (
     console,
     evidence_in_a_word,
@@ -156,3 +157,64 @@ def test_evidence_in_a_word(
 ) -> None:
     record = make_record(evidence=Evidence(summary="said", **evidence))
     assert evidence_in_a_word(record) == word
+
+
+# ---------------------------------------------------------------- how sure a latency is
+
+
+@pytest.fixture
+def timed(make_record: Callable[..., Record]) -> Callable[..., Record]:
+    """A record of inference on a board."""
+
+    def make(samples: list[Sample], **changes: Any) -> Record:
+        emulated = make_record()
+        measured = Provenance(kind="measured")
+        provenance = {
+            key: measured if one.kind == "emulated" else one
+            for key, one in emulated.provenance.items()
+        }
+        latency = median_ms(samples)
+        if latency is None:
+            provenance["latency_ms"] = Provenance(kind="unavailable", reason="none counts")
+        guest = GuestEnvironment(
+            governor="ondemand", unavailable={"throttled_bits": "no get_throttled"}
+        )
+        fields = {
+            "target": "native",
+            "machine": None,
+            "protocol": "inference",
+            "samples": tuple(samples),
+            "latency_ms": latency,
+            "latency_interval": interval_of(samples),
+            "provenance": provenance,
+            "environment": Environment(host=emulated.environment.host, guest=guest),
+        }
+        return make_record(**(fields | changes))
+
+    return make
+
+
+def test_an_interval_and_what_was_set_aside_are_shown(timed: Callable[..., Record]) -> None:
+    good = [
+        Sample(latency_ms=ms, clock_hz=hz, temperature_c=61.2)
+        for ms, hz in ((674.0, 1_200_000_000), (681.0, 1_200_000_000), (670.0, 600_000_000))
+    ]
+    aside = Sample(latency_ms=2000.0, set_aside="the firmware reports throttled (0x4)")
+    text = shown([timed([*good, aside, Sample(latency_ms=900.0, outlier=True)])])
+    assert "678 ms measured, median of 4 passes, 95 % interval 670 to 900 ms" in text
+    assert "1 of 5 set aside: the firmware reports throttled; outlier, counted: 900 ms" in text
+    assert "clock 600 to 1200 MHz (governor ondemand); up to 61.2 degrees C" in text
+    assert "unavailable: throttled_bits: no get_throttled" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_no_interval_and_no_latency_say_why(timed: Callable[..., Record]) -> None:
+    text = shown([timed([Sample(latency_ms=674.0), Sample(latency_ms=675.0)])])
+    assert "median of 2 passes; no interval of fewer than 3 passes" in text
+    text = shown([timed([Sample(latency_ms=674.0, set_aside="the kernel swapped (1.0 MiB)")] * 2)])
+    assert "2 of 2 set aside: the kernel swapped" in text
+    assert "median of" not in text
+
+
+def test_a_record_without_samples_says_nothing_of_passes(paper_run: list[Record]) -> None:
+    assert "passes" not in shown(paper_run)

@@ -72,6 +72,15 @@ def network() -> Network:
     return networks.load("NIN")
 
 
+def reading(time_s: float, **changes: Any) -> dict[str, Any]:
+    """What a machine without a Raspberry Pi's files tells of its state."""
+    fields = {
+        "time_s": time_s, "throttled_bits": None, "clock_hz": None, "temperature_c": None,
+        "swapped_bytes": 0,
+    }  # fmt: skip
+    return fields | changes
+
+
 def result(**changes: Any) -> dict[str, Any]:
     """A `result` of the probe: `caffe time` that ended well."""
     fields = {
@@ -90,7 +99,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "fatal_message": None,
         "complaint": None,
         "log_tail": [],
-        "throttled": None,
+        "readings": [reading(10.0), reading(12.0), reading(15.0)],
         "cgroup_oom_kills": None,
         "baseline": {"exit_status": 0, "peak_rss_bytes": 57 * MIB, "emulator_rss_bytes": None},
         "caffe_time": {
@@ -254,11 +263,12 @@ def test_inference_gives_outputs_and_layers(
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
     blob = {
         "name": "prob", "shape": [1, 1000], "sha256": "e" * 64, "minimum": 0.0, "maximum": 0.5,
-        "l2_norm": 0.6, "non_finite_count": 2,
+        "l2_norm": 0.6, "non_finite_count": 2, "projection": [], "values": None,
     }  # fmt: skip
     inference = {
-        "latency_ms": 42.0,
         "totals_ms": [41.0, 42.0, 43.0],
+        "readings": [reading(float(second)) for second in range(5)],
+        "state": {"governor": None, "throttle": None, "unavailable": {"clock_hz": "no cpufreq"}},
         "layers": [{"name": "conv1", "type": "Convolution", "forward_ms": 4.5}],
         "outputs": [blob],
         "high_water_kib": 5,
@@ -267,10 +277,120 @@ def test_inference_gives_outputs_and_layers(
     del seen["caffe_time"]
     made = record(seen, target=target, request={"protocol": "inference", "repeats": 3})
     assert (made.latency_ms, made.repeats) == (42.0, 3)
+    assert [one.latency_ms for one in made.samples] == [41.0, 42.0, 43.0]
+    assert made.latency_interval is not None
+    assert made.environment.guest.unavailable == {"clock_hz": "no cpufreq"}
     assert made.outputs[0].model_dump(mode="json") == blob
     assert made.layers[0].forward_ms == 4.5
     assert {made.provenance[name].kind for name in ("latency_ms", "layers", "outputs")} == {kind}
     assert made.weights_sha256 is not None
+
+
+# ---------------------------------------------------------------- the machine's state
+
+POLLED = {"source": "get_throttled", "lag_s": 2.5, "occurred_since": "last look"}
+
+
+def inferred(times_ms: list[float], readings: list[dict[str, Any]]) -> dict[str, Any]:
+    seen = result(
+        inference={
+            "totals_ms": times_ms,
+            "readings": readings,
+            "state": {"governor": "ondemand", "throttle": POLLED, "unavailable": {}},
+            "layers": [{"name": "conv1", "type": "Convolution", "forward_ms": 4.5}],
+            "outputs": [],
+            "high_water_kib": 5,
+        }
+    )
+    del seen["caffe_time"]
+    return seen
+
+
+@pytest.fixture
+def on_board(
+    record: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Record]:
+    """The record of inference on a board that tells its state."""
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
+
+    def make(times_ms: list[float], readings: list[dict[str, Any]], **options: Any) -> Record:
+        machine = MACHINE | {"throttle": POLLED, "governor": "ondemand"}
+        options = {"target": "native", "machine": machine} | options
+        return record(inferred(times_ms, readings), request={"protocol": "inference"}, **options)
+
+    return make
+
+
+def well(time_s: float, **changes: Any) -> dict[str, Any]:
+    return reading(
+        time_s,
+        **({"throttled_bits": 0, "clock_hz": 1_200_000_000, "temperature_c": 50.0} | changes),
+    )
+
+
+def test_a_throttled_pass_is_set_aside_and_said(on_board: Callable[..., Record]) -> None:
+    seconds = [well(0), well(10), well(20), well(30), well(40), well(50)]
+    seconds[2]["throttled_bits"] = 0x40004
+    made = on_board([10_000.0, 14_000.0, 10_200.0, 10_100.0], seconds)
+    aside = [one.set_aside for one in made.samples]
+    # The kernel looks every two seconds, we after each pass: what it has seen by then may
+    # have been right at the end of the first pass, and it is there before the third.
+    said = "the firmware reports throttled (0x40004)"
+    assert aside == [said, said, said, None]
+    assert [one.throttled_bits for one in made.samples] == [0x40004] * 3 + [0]
+    assert made.latency_ms == 10_100.0
+    assert made.latency_interval is None
+    assert made.layers
+    assert made.environment.guest.governor == "ondemand"
+
+
+def test_what_the_kernel_learns_late_is_of_the_pass_before(
+    on_board: Callable[..., Record],
+) -> None:
+    readings = [well(0), well(0.7), well(1.4, throttled_bits=0x10000), well(4)]
+    made = on_board([700.0, 700.0], readings)
+    assert [bool(one.set_aside) for one in made.samples] == [True, True]
+
+
+def test_a_pass_while_the_kernel_swapped_is_set_aside(on_board: Callable[..., Record]) -> None:
+    swapped = [well(t, swapped_bytes=bytes_) for t, bytes_ in ((0, 5), (1, 5), (2, 3 * MIB + 5))]
+    made = on_board([1000.0, 1900.0], [*swapped, swapped[-1] | {"time_s": 9.0}])
+    assert made.samples[1].set_aside == "the kernel swapped (3.0 MiB)"
+    assert (made.latency_ms, made.samples[1].swapped_bytes) == (1000.0, 3 * MIB)
+
+
+def test_where_no_pass_counts_there_is_no_latency(on_board: Callable[..., Record]) -> None:
+    made = on_board([700.0] * 3, [well(t, throttled_bits=5) for t in range(5)])
+    assert (made.latency_ms, made.layers, len(made.samples)) == (None, (), 3)
+    assert made.provenance["latency_ms"].reason == (
+        "3 of 3 set aside: the firmware reports under-voltage, throttled"
+    )
+    assert "set aside: the firmware" in made.provenance["layers"].reason
+    assert made.verdict == "fit"
+
+
+def test_caffe_time_has_one_sample_of_the_whole_run(record: Callable[..., Record]) -> None:
+    machine = MACHINE | {"throttle": POLLED}
+    made = record(result(), target="native", machine=machine)
+    (sample,) = made.samples
+    assert (sample.latency_ms, made.latency_ms, sample.set_aside) == (812.75, 812.75, None)
+    late = [well(10), well(12), well(15, throttled_bits=0x10000)]
+    made = record(result(readings=late), target="native", machine=machine)
+    assert (made.latency_ms, made.layers) == (None, ())
+    assert "under-voltage" in made.provenance["latency_ms"].reason
+    assert "under-voltage" in made.provenance["layers"].reason
+    assert any(note.startswith("while it ran, the firmware") for note in made.evidence.notes)
+
+
+def test_an_emulators_host_is_not_the_emulated_core(on_board: Callable[..., Record]) -> None:
+    readings = [well(t, throttled_bits=5, swapped_bytes=t * MIB) for t in range(4)]
+    made = on_board([700.0] * 2, readings, target="sysroot")
+    assert (made.samples[0].clock_hz, made.samples[0].throttled_bits) == (None, None)
+    # What the host swaps takes time all the same.
+    assert "swapped" in (made.samples[0].set_aside or "")
+    guest = made.environment.guest
+    assert guest.governor is None
+    assert "emulated by a program of this host" in guest.unavailable["clock_hz"]
 
 
 # ---------------------------------------------------------------- work

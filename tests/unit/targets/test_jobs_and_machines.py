@@ -59,8 +59,10 @@ def test_the_job_says_all_that_the_probe_reads(tmp_path: Path) -> None:
     work = [piece("0", compute="memory-only"), piece("1", protocol="inference", seed=7, repeats=3)]
     path = write_job(tmp_path / "job", work, PROGRAMS, None)
     job = json.loads(path.read_text())
-    assert job["caffe"] == ["/usr/bin/caffe"]
-    assert (job["preload"], job["address_space_bytes"], job["env"]) == ("/job/blas.so", None, {})
+    (programs,) = job["programs"]
+    assert programs["caffe"] == ["/usr/bin/caffe"]
+    assert programs["preload"] == "/job/blas.so"
+    assert (programs["address_space_bytes"], programs["env"]) == (None, {})
     first, second = job["items"]
     assert first["compute"] == "memory-only"
     assert (path.parent / first["model"]).read_text() == 'name: "0"\n'

@@ -77,16 +77,17 @@ def _uncontained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def programs(tmp_path: Path) -> Callable[[Path], Programs]:
+def programs(tmp_path: Path) -> Callable[[], list[Programs]]:
     caffe = tmp_path / "caffe"
     caffe.write_text(CAFFE)
     caffe.chmod(0o755)
-    return lambda _: Programs(caffe=[str(caffe)], python=["true"], preload="", env={"MINE": "set"})
+    found = Programs(caffe=[str(caffe)], python=["true"], preload="", env={"MINE": "set"})
+    return lambda: [found]
 
 
 @pytest.fixture
 def run(
-    programs: Callable[[Path], Programs],
+    programs: Callable[[], list[Programs]],
 ) -> Callable[..., tuple[dict[str, Outcome], list[Progress]]]:
     """Runs networks; what came of each by its name, and what was said on the way."""
 
@@ -200,7 +201,7 @@ def test_a_model_that_says_it_is_a_frame_is_not_believed(
 
 
 def test_an_error_of_the_observer_ends_all_probes_at_once(
-    programs: Callable[[Path], Programs], tmp_path: Path
+    programs: Callable[[], list[Programs]], tmp_path: Path
 ) -> None:
     target = LocalTarget("twin", programs)
     target.at_once = 2
@@ -248,7 +249,7 @@ def test_nothing_lives_on_when_pibench_is_ended(number: signal.Signals, tmp_path
             id="0", name="A", prototxt="echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60",
             weights=None, protocol="caffe-time", compute="real", threads=1, timeout_s=60,
         )
-        target = LocalTarget("native", lambda _: Programs(caffe=["{caffe}"], python=["true"]))
+        target = LocalTarget("native", lambda: [Programs(caffe=["{caffe}"], python=["true"])])
         target.run([work], print, print)
     """)
     pibench = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)

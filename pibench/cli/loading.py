@@ -1,0 +1,40 @@
+"""Networks as the command line names them, read and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pibench import networks
+from pibench.cli.streams import say
+from pibench.networks import input_size
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+
+
+def load_all(
+    specs: Sequence[str],
+    *,
+    weights: Path | None = None,
+    batch: int | None = None,
+    size: str | None = None,
+    repair: bool = False,
+    backward: bool = False,
+) -> list[Network]:
+    """All networks; what was repaired in them is told.
+
+    With `backward` they have to stand in the training phase too, as `caffe time`
+    sets it up. Raises InvalidInputError for the first that cannot be used.
+    """
+    image = input_size.parse(size) if size is not None else None
+    loaded = []
+    for spec in specs:
+        network = networks.load(spec, weights=weights, batch=batch, image=image, repair=repair)
+        for sentence in network.repairs:
+            say(f"{network.source}: repaired: {sentence}")
+        loaded.append(network)
+    for network in loaded if backward else ():
+        network.check_training_phase()
+    return loaded

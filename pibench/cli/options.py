@@ -1,0 +1,105 @@
+"""Options that several commands share, each said once: its name, its values, its help."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from pibench import devices
+
+TARGETS: Final = ("auto", "vm", "container", "sysroot", "twin", "native")
+REMOTE: Final = "ssh://"
+
+Machine = Literal["virt", "raspi3b"]
+Compute = Literal["real", "memory-only"]
+Protocol = Literal["caffe-time", "inference"]
+
+
+def flag(*names: str, help: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
+    """An option without a value, whose help line has no `<bool>` in the place of one."""
+    return typer.Option(*names, help=help, metavar="", **more)
+
+
+def target_spec(text: str) -> str:
+    """A target as the command line names it.
+
+    Raises typer.BadParameter for anything else.
+    """
+    if text in TARGETS or text.startswith(REMOTE):
+        return text
+    raise typer.BadParameter(f"{text!r} is none of {', '.join(TARGETS)}, {REMOTE}USER@HOST")
+
+
+def _completions(incomplete: str) -> list[str]:
+    return [name for name in (*TARGETS, REMOTE) if name.startswith(incomplete)]
+
+
+Specs = Annotated[
+    list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
+]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", help=f"The device to judge for: {', '.join(devices.names())}."
+    ),
+]
+TargetSpec = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="TARGET",
+        parser=target_spec,
+        autocompletion=_completions,
+        help=f"Where to run: {', '.join(TARGETS)} (the best that works here: auto).",
+    ),
+]
+MachineName = Annotated[
+    Machine | None,
+    typer.Option(
+        "--machine",
+        help="The emulated machine of target vm. Default: virt.",
+        metavar="virt|raspi3b",
+        show_default=False,
+    ),
+]
+ComputeName = Annotated[
+    Compute | None,
+    typer.Option(
+        "--compute",
+        metavar="real|memory-only",
+        help="Default: memory-only where that serves, real elsewhere.",
+        show_default=False,
+    ),
+]
+ProtocolName = Annotated[
+    Protocol,
+    typer.Option(
+        "--protocol",
+        metavar="NAME",
+        help="caffe-time: the paper's, forward and backward. inference: forward.",
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch", metavar="N", help="Images per pass.", show_default=False),
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option("--input", metavar="HxW", help="Another image size.", show_default=False),
+]
+Repair = Annotated[bool, flag("--repair", help="Mend what stock Caffe would refuse, and say so.")]
+RequireFit = Annotated[bool, flag("--require-fit", help="Exit with 1 unless every network fits.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        min=1,
+        max=64,
+        help="Networks at once. Default: one per core.",
+        show_default=False,
+    ),
+]
+Quiet = Annotated[bool, flag("--quiet", "-q", help="No progress.")]
+AsJson = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]

@@ -1,0 +1,46 @@
+"""A sweep as the command line shows it: the choice of a target told, progress drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pibench import api
+from pibench.cli.progress import Progress
+from pibench.cli.streams import say
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.records.store import RecordStore
+    from pibench.sweep.options import Options
+
+
+def sweep(
+    loaded: Sequence[Network],
+    options: Options,
+    store: RecordStore | None = None,
+    made: list[Record] | None = None,
+    *,
+    quiet: bool = False,
+) -> list[Record]:
+    """Run all networks; each record is in `store` and in `made` as soon as it is there.
+
+    Raises EnvironmentFault where the target cannot run.
+    """
+    options = api.choose(options, say)
+    made = made if made is not None else []
+    with Progress(len(loaded), quiet=quiet) as progress:
+
+        def finished(record: Record) -> None:
+            made.append(record)
+            progress.finished(record)
+
+        return api.run_all(
+            loaded,
+            options,
+            store=store,
+            finished=finished,
+            watched=progress.watched,
+            step=progress.step,
+        )

@@ -1,0 +1,122 @@
+"""Our Caffe for a board that has none: what of the arm64 root runs it there, as one archive.
+
+A board unpacks it into a folder of its user's and runs it by the root's own
+dynamic loader: no container, no root rights, nothing installed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tarfile
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from pibench.assets import asset
+from pibench.images.loader import RootLoader
+from pibench.images.recipe import file_sha256, fingerprint
+
+if TYPE_CHECKING:
+    from pibench.images.store import Image
+
+ARCHIVE: Final = "root.tar.gz"
+_FACTS: Final = "facts.json"
+# gzip, though xz packs to two thirds: a board unpacks it four times as fast, and
+# every Python has it. Level 6 is zlib's own default.
+_LEVEL: Final = 6
+BLOCK_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedRoot:
+    """The archive, and what a board is told of it.
+
+    `key` names it where it is kept on a board, `sha256` is the archive's,
+    `unpacked_bytes` what its files take on a disk in whole blocks.
+    """
+
+    archive: Path
+    key: str
+    sha256: str
+    packed_bytes: int
+    unpacked_bytes: int
+    lock: str
+
+
+def key_of(sysroot_key: str) -> str:
+    """What the archive is made of, as one hash."""
+    return fingerprint([sysroot_key, file_sha256(asset("docker/carried.toml"))])
+
+
+def loader_at(root: PurePosixPath | str) -> RootLoader:
+    """The command lines that run it from wherever it lies on the board."""
+    return RootLoader(Path(str(root)), "arm64")
+
+
+def write_carried(root: Path, content: Path) -> None:
+    """Pack what is needed of `root`; the same root gives the same archive, byte for byte."""
+    size_bytes = 0
+    archive = content / ARCHIVE
+    with (
+        archive.open("wb") as file,
+        # Neither a time nor a name in the header of gzip.
+        gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
+    ):
+        for path in _taken(root):
+            # Not tar.gettarinfo: it makes hard links of what happens to be linked here.
+            member = _member(path, path.relative_to(root).as_posix())
+            if member.isreg():
+                size_bytes += -(-member.size // BLOCK_BYTES) * BLOCK_BYTES
+                with path.open("rb") as source:
+                    tar.addfile(member, source)
+            else:
+                size_bytes += BLOCK_BYTES
+                tar.addfile(member)
+    facts = {"sha256": file_sha256(archive), "unpacked_bytes": size_bytes}
+    (content / _FACTS).write_text(json.dumps(facts) + "\n")
+
+
+def carried(image: Image) -> CarriedRoot:
+    """The archive of an image and its facts."""
+    archive = image.content / ARCHIVE
+    facts = json.loads((image.content / _FACTS).read_text())
+    return CarriedRoot(
+        archive=archive,
+        key=image.key[:16],
+        packed_bytes=archive.stat().st_size,
+        lock=image.lock_sha256,
+        **facts,
+    )
+
+
+def _taken(root: Path) -> Iterator[Path]:
+    """The files and links to pack, in the order of their names."""
+    recipe = tomllib.loads(asset("docker/carried.toml").read_text())
+    found = {path for pattern in recipe["take"] for path in root.glob(pattern)}
+    for path in sorted(found):
+        name = path.relative_to(root).as_posix()
+        if any(fnmatchcase(name, pattern) for pattern in recipe["leave"]):
+            continue
+        if path.is_symlink():
+            # An absolute link leads out of the root, to whatever the board has there.
+            if not path.readlink().is_absolute():
+                yield path
+        elif path.is_file():
+            yield path
+
+
+def _member(path: Path, name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.uname = member.gname = "root"
+    if path.is_symlink():
+        member.type, member.linkname, member.mode = tarfile.SYMTYPE, str(path.readlink()), 0o777
+    else:
+        status = path.stat()
+        member.size = status.st_size
+        member.mode = 0o755 if status.st_mode & 0o100 else 0o644
+    return member

@@ -1,0 +1,223 @@
+"""Whether a board can run a job, found out before anything large is copied to it.
+
+Needs nothing but a Python, old ones included, and no other file: it can be sent
+over a connection and run from standard input.
+
+    python3 check.py NEEDS      NEEDS is JSON; prints facts and problems as JSON
+
+NEEDS: `protocols` of the job; `folder`, where its files shall go (`~` is the
+user's home); `job_bytes` they take; `root_bytes` that our own root takes
+unpacked, `root_key` by which it may be there already, None where there is none
+to be had. A problem is a line of what is wrong and one of what to do.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+OLDEST_PYTHON = (3, 5)
+# The probe and Caffe with no network hold about 70 MiB, pycaffe about 100.
+LEAST_MEMORY_KIB = 160 * 1024
+# For records, logs, and what the system itself writes meanwhile.
+SPARE_BYTES = 32 * 1024 * 1024
+CAFFE_DEADLINE_S = 120
+ROOTS = "roots"
+SYSTEM_PATH = "/usr/bin:/bin"
+
+
+def facts(needs):
+    """What this machine is and has, as far as a job asks for it."""
+    folder = os.path.expanduser(needs["folder"])
+    memory = memory_kib()
+    return {
+        "architecture": os.uname()[4],
+        "python": list(sys.version_info[:3]),
+        "python_bits": 64 if sys.maxsize > 2**32 else 32,
+        "board": device_tree_model(),
+        "memory_total_kib": memory.get("MemTotal"),
+        "memory_available_kib": memory.get("MemAvailable"),
+        "folder": folder,
+        "folder_complaint": folder_complaint(folder),
+        "free_bytes": free_bytes(folder),
+        "caffe_complaint": caffe_complaint(needs["protocols"]),
+        "root_is_there": root_is_there(folder, needs.get("root_key")),
+    }
+
+
+def problems(found, needs):
+    """What keeps the job from running here, as (what, what to do) in the order of importance."""
+    python = ".".join(str(number) for number in found["python"])
+    if tuple(found["python"][:2]) < OLDEST_PYTHON:
+        return [("its Python is {}, and 3.5 is needed".format(python), "install a newer python3")]
+    said = []
+    if found["folder_complaint"]:
+        what = "{} cannot be used: {}".format(found["folder"], found["folder_complaint"])
+        said.append((what, "name another folder that you may write to"))
+    needs_root = found["caffe_complaint"] is not None
+    if needs_root:
+        said += root_problems(found, needs)
+    wanted = needs["job_bytes"] + SPARE_BYTES
+    if needs_root and not found["root_is_there"]:
+        wanted += needs.get("root_bytes") or 0
+    if found["free_bytes"] is not None and found["free_bytes"] < wanted:
+        what = "{} has {} MiB free, and {} MiB are needed".format(
+            found["folder"], found["free_bytes"] >> 20, (wanted >> 20) + 1
+        )
+        said.append((what, "make room there, or name a folder on another file system"))
+    available_kib = found["memory_available_kib"]
+    if available_kib is not None and available_kib < LEAST_MEMORY_KIB:
+        what = "{} MiB of memory are available, and Caffe alone takes {} MiB".format(
+            available_kib >> 10, LEAST_MEMORY_KIB >> 10
+        )
+        said.append((what, "end what else runs there: a desktop, a browser, a server"))
+    return said
+
+
+def root_problems(found, needs):
+    """Why our own root cannot stand in for a Caffe that this machine does not have."""
+    missing = "it has no usable Caffe of its own ({})".format(found["caffe_complaint"])
+    machine = found["architecture"]
+    if machine in ("armv6l", "armv7l", "armv8l"):
+        what = "its kernel is 32-bit ({}), and {}: ours is for arm64".format(machine, missing)
+        # The firmware's setting is heeded by boards with a 64-bit processor, the Pi 3 and later.
+        return [
+            (what, "on a Pi 3 or later, say arm_64bit=1 in config.txt and reboot; or 64-bit Pi OS")
+        ]
+    if machine not in ("aarch64", "arm64"):
+        return [("it is no arm64 machine ({}), and {}".format(machine, missing), "name the Pi")]
+    if needs.get("root_bytes") is None:
+        return [(missing, "install Caffe there, or make the kit with Caffe in it")]
+    return []
+
+
+def caffe_complaint(protocols):
+    """Why the system's own Caffe cannot serve these protocols; None if it can."""
+    complaint = complaint_of(["caffe", "--version"], None, CAFFE_DEADLINE_S)
+    if complaint is None and "inference" in protocols:
+        complaint = complaint_of([system_python(), "-c", "import caffe"], None, CAFFE_DEADLINE_S)
+    return complaint
+
+
+def system_python():
+    """Whatever Python runs this, pycaffe is installed for the system's."""
+    for folder in SYSTEM_PATH.split(":"):
+        path = os.path.join(folder, "python3")
+        if os.access(path, os.X_OK):
+            return path
+    return sys.executable
+
+
+def complaint_of(command, env, deadline_s):
+    """Why a short command does not work, in its own last words; None if it does."""
+    full_env = dict(os.environ)
+    full_env.update(env or {})
+    name = os.path.basename(command[0])
+    try:
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=full_env
+        )
+    except (IOError, OSError) as error:
+        absent = error.errno == 2
+        return "no {}".format(name) if absent else "{}: {}".format(name, error.strerror)
+    try:
+        said = child.communicate(timeout=deadline_s)[0]
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return "{} did not answer within {} s".format(" ".join(command), deadline_s)
+    if child.returncode == 0:
+        return None
+    lines = said.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:300] if lines else "{} ended with {}".format(name, child.returncode)
+
+
+def root_is_there(folder, key):
+    """Whether our root lies in the folder from an earlier run, whole."""
+    if key is None:
+        return False
+    return os.path.exists(os.path.join(folder, ROOTS, key, "complete"))
+
+
+def folder_complaint(folder):
+    """Why files cannot be kept there; None if they can."""
+    existing = nearest_existing(folder)
+    if not os.path.isdir(existing):
+        return "{} is no folder".format(existing)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return "{} may not be written to".format(existing)
+    if ":" in folder or ";" in folder:
+        return "the dynamic loader takes no path with a colon or semicolon"
+    if file_system(existing) in ("tmpfs", "ramfs"):
+        return "it lies in memory, which is what is measured"
+    return None
+
+
+def free_bytes(folder):
+    try:
+        status = os.statvfs(nearest_existing(folder))
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize
+
+
+def nearest_existing(path):
+    """The path, or the nearest folder above it that is there."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path) and path != "/":
+        path = os.path.dirname(path)
+    return path
+
+
+def file_system(path):
+    """The type of the file system that holds a path, `ext4` for one; None where untold."""
+    best, kind = "", None
+    path = os.path.realpath(path)
+    try:
+        with open("/proc/self/mounts") as handle:
+            lines = handle.read().splitlines()
+    except (IOError, OSError):
+        return None
+    for line in lines:
+        mounted = line.split()[1].replace("\\040", " ")
+        inside = path == mounted or path.startswith(mounted.rstrip("/") + "/")
+        if inside and len(mounted) >= len(best):
+            best, kind = mounted, line.split()[2]
+    return kind
+
+
+def memory_kib():
+    """The fields of /proc/meminfo."""
+    found = {}
+    try:
+        with open("/proc/meminfo") as handle:
+            for line in handle:
+                name, _, value = line.partition(":")
+                if value.strip().endswith("kB"):
+                    found[name] = int(value.split()[0])
+    except (IOError, OSError, ValueError):
+        pass
+    return found
+
+
+def device_tree_model():
+    """What the board calls itself; None where it does not."""
+    try:
+        with open("/proc/device-tree/model") as handle:
+            return handle.read().strip("\0 \n") or None
+    except (IOError, OSError):
+        return None
+
+
+def main():
+    needs = json.loads(sys.argv[1])
+    found = facts(needs) if sys.version_info >= OLDEST_PYTHON else old_facts()
+    print(json.dumps({"facts": found, "problems": problems(found, needs)}, sort_keys=True))
+
+
+def old_facts():
+    return {"python": list(sys.version_info[:3])}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""The machine around a timed pass: throttling, clock, temperature and swap, as the kernel tells.
+
+What a machine does not tell is None, and `untold` says why: no such file, no
+right to read it, or something in it that can be no such figure. Reading takes
+well under a millisecond and starts no process in the one that is measured.
+
+Throttle bits are those of the Raspberry Pi's firmware (documentation of
+`vcgencmd get_throttled`): 0 under-voltage, 1 clock capped, 2 throttled, 3 soft
+temperature limit, each *now*, and 16 to 19 the same *has occurred*.
+"""
+
+import glob
+import os
+import re
+import select
+import subprocess
+import time
+
+NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
+HEXADECIMAL = re.compile(r"(?:throttled=)?(?:0x)?([0-9a-fA-F]{1,8})\Z")
+LONGEST_BYTES = 4096
+# Beyond these a file holds something else than what its name says.
+CLOCK_KHZ = (1000, 10000000)
+TEMPERATURE_MC = (-60000, 200000)
+UNDER_VOLTAGE_OCCURRED = 1 << 16
+# The firmware's bits are up to 0.1 s late, and drivers/hwmon/raspberrypi-hwmon.c asks
+# for them every 2 s, and has the firmware forget then what has occurred.
+FIRMWARE_LAG_S = 0.15
+KERNEL_LAG_S = 2.5
+ANSWER_TIMEOUT_S = 2.0
+# A shell, started while this process is small: to fork one with a network in it
+# would take time and have its pages copied in the next pass.
+ASK_ALWAYS = 'while read -r _; do echo $("$0" get_throttled 2>&1); done'
+
+
+class Untold(Exception):
+    """A figure that is not told, and why."""
+
+
+def text_of(path):
+    """The text of a small file. Raises Untold."""
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(LONGEST_BYTES).decode("ascii", "replace").strip()
+    except (OSError, IOError) as error:
+        raise Untold("{}: {}".format(path, error.strerror or error)) from None
+
+
+def number_in(path, low, high):
+    """The whole number in a file. Raises Untold for anything else, or one out of bounds."""
+    text = text_of(path)
+    if not NUMBER.match(text) or not low <= int(text) <= high:
+        raise Untold("{} says {!r}".format(path, text[:40]))
+    return int(text)
+
+
+def bits_in(text, place):
+    """Throttle bits as the kernel or vcgencmd writes them. Raises Untold."""
+    found = HEXADECIMAL.match(text)
+    if not found:
+        raise Untold("{} says {!r}".format(place, text[:80]))
+    return int(found.group(1), 16)
+
+
+class FirmwareFile(object):
+    """The file of the Raspberry Pi's own kernels, 4.14 and later.
+
+    The kernel asks the firmware every two seconds and clears what has occurred:
+    a bit that is set is of the last few seconds, and not of some day since boot.
+    """
+
+    lag_s = KERNEL_LAG_S
+    occurred_since = "last look"
+
+    def __init__(self, path):
+        self.place = path
+
+    def bits(self):
+        return bits_in(text_of(self.place), self.place)
+
+
+class UnderVoltageAlarm(FirmwareFile):
+    """What mainline kernels tell: under-voltage alone (drivers/hwmon/raspberrypi-hwmon.c)."""
+
+    def bits(self):
+        return UNDER_VOLTAGE_OCCURRED if number_in(self.place, 0, 1) else 0
+
+
+class Vcgencmd(object):
+    """The firmware's own tool, for kernels that have no such file (before 4.14)."""
+
+    lag_s = FIRMWARE_LAG_S
+
+    def __init__(self, path, occurred_since):
+        self.place = path
+        self.occurred_since = occurred_since
+        try:
+            self.shell = subprocess.Popen(
+                ["/bin/sh", "-c", ASK_ALWAYS, path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError:
+            self.shell = None
+
+    def bits(self):
+        return bits_in(self.answer(), self.place)
+
+    def answer(self):
+        if self.shell is None:
+            raise Untold("{} cannot be asked".format(self.place))
+        end = time.monotonic() + ANSWER_TIMEOUT_S
+        said = b""
+        try:
+            os.write(self.shell.stdin.fileno(), b"\n")
+            while not said.endswith(b"\n"):
+                pipe = self.shell.stdout.fileno()
+                if not select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
+                    break
+                chunk = os.read(pipe, LONGEST_BYTES)
+                if not chunk:
+                    break
+                said += chunk
+        except OSError:
+            pass
+        if not said.endswith(b"\n"):
+            self.close()
+            raise Untold("{} does not answer".format(self.place))
+        return said.decode("ascii", "replace").strip()
+
+    def close(self):
+        if self.shell is not None:
+            self.shell.kill()
+            self.shell.wait()
+            self.shell.stdin.close()
+            self.shell.stdout.close()
+            self.shell = None
+
+
+class MachineState(object):
+    """Reads the machine's state again and again; `base` is the root of /sys, /proc and /usr."""
+
+    def __init__(self, base="/"):
+        self.base = base
+        self.untold = {}
+        self.clocks = self._clocks()
+        self.zones = sorted(glob.glob(self._path("sys/class/thermal/thermal_zone*/temp")))
+        self.throttle = self._throttle()
+        self.page_bytes = os.sysconf("SC_PAGE_SIZE")
+        self.last_s = None
+
+    def read(self):
+        """The state now; the time is this machine's monotonic one, in seconds."""
+        state = {
+            "throttled_bits": self._told("throttled_bits", self._bits),
+            "clock_hz": self._told("clock_hz", self._clock_hz),
+            "temperature_c": self._told("temperature_c", self._temperature_c),
+            "swapped_bytes": self._told("swapped_bytes", self._swapped_bytes),
+        }
+        self.last_s = time.monotonic()
+        state["time_s"] = round(self.last_s, 4)
+        return state
+
+    def settled(self):
+        """The state once the kernel has had time to learn of what was before the last reading."""
+        if self.throttle is not None and self.last_s is not None:
+            time.sleep(max(0.0, self.throttle.lag_s - (time.monotonic() - self.last_s)))
+        return self.read()
+
+    def describe(self):
+        """What is known of this machine's way to tell; `unavailable` names what it does not."""
+        governor = self._told("governor", self._governor)
+        throttle = None
+        if self.throttle is not None:
+            throttle = {
+                "source": self.throttle.place,
+                "lag_s": self.throttle.lag_s,
+                "occurred_since": self.throttle.occurred_since,
+            }
+        return {"governor": governor, "throttle": throttle, "unavailable": dict(self.untold)}
+
+    def close(self):
+        if isinstance(self.throttle, Vcgencmd):
+            self.throttle.close()
+
+    def _path(self, path):
+        return os.path.join(self.base, path)
+
+    def _told(self, figure, read):
+        try:
+            return read()
+        except Untold as reason:
+            # The first reason is the one that is not a consequence of another.
+            self.untold.setdefault(figure, str(reason))
+            return None
+
+    def _throttle(self):
+        for path in sorted(
+            glob.glob(self._path("sys/devices/platform/soc*/soc*:firmware/get_throttled"))
+        ):
+            return FirmwareFile(path)
+        alarm = self._alarm()
+        for path in (self._path("usr/bin/vcgencmd"), self._path("opt/vc/bin/vcgencmd")):
+            if os.access(path, os.X_OK):
+                return Vcgencmd(path, alarm.occurred_since if alarm else "boot")
+        if alarm:
+            self.untold["throttled_bits"] = (
+                "this kernel tells of under-voltage alone, and of throttling nothing: "
+                + alarm.place
+            )
+        return alarm
+
+    def _alarm(self):
+        for name in sorted(glob.glob(self._path("sys/class/hwmon/hwmon*/name"))):
+            alarm = os.path.join(os.path.dirname(name), "in0_lcrit_alarm")
+            try:
+                if text_of(name) == "rpi_volt" and os.path.exists(alarm):
+                    return UnderVoltageAlarm(alarm)
+            except Untold:
+                continue
+        return None
+
+    def _bits(self):
+        if self.throttle is None:
+            raise Untold("no get_throttled of a Raspberry Pi's kernel, and no vcgencmd")
+        return self.throttle.bits()
+
+    def _clocks(self):
+        """A folder for each clock; several cores may share one."""
+        pattern = self._path("sys/devices/system/cpu/cpu[0-9]*/cpufreq")
+        return sorted({os.path.realpath(path) for path in glob.glob(pattern)})
+
+    def _clock_hz(self):
+        """The slowest core's clock."""
+        if not self.clocks:
+            raise Untold("no cpufreq in {}".format(self._path("sys/devices/system/cpu")))
+        return 1000 * min(self._clock_khz(folder) for folder in self.clocks)
+
+    def _clock_khz(self, folder):
+        # What the firmware gives, which only root may read, rather than what was asked of it.
+        for name in ("cpuinfo_cur_freq", "scaling_cur_freq"):
+            path = os.path.join(folder, name)
+            if os.access(path, os.R_OK):
+                break
+        return number_in(path, *CLOCK_KHZ)
+
+    def _temperature_c(self):
+        """The highest of all zones that tell one."""
+        if not self.zones:
+            raise Untold("no thermal zone in {}".format(self._path("sys/class/thermal")))
+        told = []
+        reason = None
+        for path in self.zones:
+            try:
+                told.append(number_in(path, *TEMPERATURE_MC) / 1000.0)
+            except Untold as untold:
+                reason = reason or untold
+        if not told:
+            raise reason
+        return max(told)
+
+    def _swapped_bytes(self):
+        """What has been moved to and from swap since the machine started."""
+        path = self._path("proc/vmstat")
+        try:
+            with open(path, "r", errors="replace") as handle:
+                fields = dict(line.split()[:2] for line in handle if line.startswith("pswp"))
+            return self.page_bytes * (int(fields["pswpin"]) + int(fields["pswpout"]))
+        except (OSError, IOError) as error:
+            raise Untold("{}: {}".format(path, error.strerror or error)) from None
+        except (KeyError, ValueError):
+            raise Untold("{} tells no pswpin and pswpout".format(path)) from None
+
+    def _governor(self):
+        """The governor of all clocks, several by comma."""
+        if not self.clocks:
+            raise Untold("no cpufreq in {}".format(self._path("sys/devices/system/cpu")))
+        found = [text_of(os.path.join(folder, "scaling_governor")) for folder in self.clocks]
+        if not all(re.match(r"[a-z_]{1,15}\Z", one) for one in found):
+            raise Untold("{}/scaling_governor says {!r}".format(self.clocks[0], found[0][:40]))
+        return ", ".join(sorted(set(found)))

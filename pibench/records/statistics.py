@@ -1,0 +1,103 @@
+"""What a record's samples say together: their median, how sure it is, and what stands out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Final
+
+from pibench.records.schema import LatencyInterval, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONFIDENCE: Final = 0.95
+RESAMPLES: Final = 9999
+BOOTSTRAP_SEED: Final = 0
+"""Fixed: the same samples have the same interval."""
+_NUMBERS_AT_ONCE: Final = 4_000_000
+"""How many resampled times are in memory at once: 32 MB."""
+FEWEST_FOR_INTERVAL: Final = 3
+"""Of fewer samples the resampled medians are hardly more than the samples themselves."""
+
+OUTLIER_SCORE: Final = 3.5
+"""Modified z-scores above this are outliers: Iglewicz and Hoaglin, How to Detect and Handle
+Outliers, ASQC 1993, section 3.3."""
+_MAD_SCALE: Final = 0.6745
+"""The 0.75 quantile of the standard normal distribution: a MAD in standard deviations."""
+_MEAN_DEVIATION_SCALE: Final = 1.253314
+"""The square root of pi / 2: a standard deviation in mean absolute deviations, for a MAD of 0."""
+
+
+def counting_ms(samples: Sequence[Sample]) -> list[float]:
+    """The times of the samples that count, in ms and in their order; outliers count."""
+    return [one.latency_ms for one in samples if one.set_aside is None]
+
+
+def median_ms(samples: Sequence[Sample]) -> float | None:
+    """The median of the samples that count, in ms; None where none does."""
+    counting = counting_ms(samples)
+    return median(counting) if counting else None
+
+
+def is_outlier(value_ms: float, among_ms: Sequence[float]) -> bool:
+    """Whether a time's modified z-score among others, itself included, is above 3.5 either way."""
+    middle = median(among_ms)
+    distances = [abs(one - middle) for one in among_ms]
+    mad, mean = median(distances), fmean(distances)
+    if mean == 0.0:
+        return False
+    score = _MAD_SCALE / mad if mad else 1.0 / (_MEAN_DEVIATION_SCALE * mean)
+    return abs(value_ms - middle) * score > OUTLIER_SCORE
+
+
+def interval_of(samples: Sequence[Sample]) -> LatencyInterval | None:
+    """The percentile bootstrap interval of the median of the samples that count.
+
+    After Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
+    None where `why_no_interval` says why.
+    """
+    if why_no_interval(samples):
+        return None
+    import numpy as np  # noqa: PLC0415  (start-up time)
+    from scipy.stats import bootstrap  # noqa: PLC0415  (start-up time)
+
+    counting = np.asarray(counting_ms(samples))
+    found = bootstrap(
+        (counting,),
+        np.median,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        batch=max(1, _NUMBERS_AT_ONCE // len(counting)),
+        random_state=np.random.default_rng(BOOTSTRAP_SEED),
+    ).confidence_interval
+    return LatencyInterval(
+        low_ms=float(found.low), high_ms=float(found.high), confidence=CONFIDENCE
+    )
+
+
+def why_no_interval(samples: Sequence[Sample]) -> str | None:
+    """Why an interval would claim what so few samples, or equal ones, cannot know; or None."""
+    counting = counting_ms(samples)
+    if len(counting) < FEWEST_FOR_INTERVAL:
+        return f"no interval of fewer than {FEWEST_FOR_INTERVAL} passes"
+    if len(set(counting)) == 1:
+        return "no interval: all passes took the same time"
+    return None
+
+
+def set_aside(samples: Sequence[Sample]) -> str | None:
+    """How many samples do not count, and why; None where all do.
+
+    Reasons that differ in their figures alone, which stand in brackets, are one.
+    """
+    reasons = [one.set_aside for one in samples if one.set_aside is not None]
+    if not reasons:
+        return None
+    kinds = Counter(re.sub(r" \([^)]*\)", "", reason) for reason in reasons)
+    listed = "; ".join(
+        f"{kind} ({count})" if len(kinds) > 1 else kind for kind, count in kinds.items()
+    )
+    return f"{len(reasons)} of {len(samples)} set aside: {listed}"

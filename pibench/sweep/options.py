@@ -1,0 +1,45 @@
+"""Where and how networks are to run, with the defaults that a user expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pibench import devices
+from pibench.sweep.work import Request
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Compute, Machine, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where and how to run; None takes the default of the target, the device or the protocol.
+
+    `repeats` and `threads` are numbers, `timeout_s` is in seconds for each network,
+    `jobs` how many networks may run side by side.
+    """
+
+    device: str = "rpi3b"
+    target: str = "vm"
+    machine: Machine | None = None
+    protocol: Protocol = "caffe-time"
+    compute: Compute | None = None
+    repeats: int = 5
+    threads: int | None = None
+    timeout_s: float | None = None
+    jobs: int | None = None
+
+    def request(self) -> Request:
+        """The same as a request, defaults filled in. Raises InvalidInputError for the device."""
+        # Memory-only serves where only memory is asked for and computing takes long.
+        memory_only = self.target != "native" and self.protocol == "caffe-time"
+        usual: Compute = "memory-only" if memory_only else "real"
+        return Request(
+            device=devices.load(self.device),
+            protocol=self.protocol,
+            compute=self.compute or usual,
+            threads=self.threads,
+            repeats=self.repeats,
+            timeout_s=self.timeout_s,
+        )

@@ -1,0 +1,74 @@
+"""The functions of `pibench.api`, where nothing has to be run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pibench
+from pibench import api
+from pibench.errors import InvalidInputError
+from pibench.sweep.options import Options
+
+
+def test_fits_is_true_for_what_fits() -> None:
+    assert pibench.fits("NIN")
+    assert not pibench.fits("VGG 16")
+    assert pibench.fits("VGG 16", device="rpi4b_2gb")
+
+
+def test_what_does_not_fit_names_the_layer_at_the_peak() -> None:
+    said = repr(pibench.fits("VGG 16"))
+    assert "VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable" in said
+    assert "the planned peak is at backward conv1_1, where fc6 holds 392 MiB" in said
+
+
+def test_a_plan_is_for_the_network_as_given(tmp_path: Path) -> None:
+    path = tmp_path / "nin.prototxt"
+    path.write_text(api.network("NIN").prototxt)
+    one, four = api.plan(path), api.plan(api.network(path, batch=4))
+    assert one.peak_rss_bytes == api.plan("NIN").peak_rss_bytes < four.peak_rss_bytes
+    assert api.plan("NIN", protocol="inference").protocol == "inference"
+
+
+def test_errors_are_those_of_the_package(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"none\.prototxt"):
+        api.network(tmp_path / "none.prototxt")
+    with pytest.raises(InvalidInputError, match="unknown device"):
+        api.fits("NIN", device="rpi9")
+    with pytest.raises(InvalidInputError, match="there is no target toaster"):
+        api.run(["NIN"], target="toaster")
+
+
+def test_options_take_the_defaults_of_target_and_protocol() -> None:
+    assert Options().request().compute == "memory-only"
+    assert Options(target="native").request().compute == "real"
+    assert Options(protocol="inference").request().compute == "real"
+    assert Options(compute="real").request().compute == "real"
+
+
+def test_a_target_that_is_named_is_taken() -> None:
+    told: list[str] = []
+    options = Options(target="twin")
+    assert api.choose(options, told.append) is options
+    assert told == []
+
+
+def test_importing_costs_nothing() -> None:
+    heavy = "numpy, docker, pydantic, google.protobuf, rich, scipy"
+    program = (
+        "import sys, pibench, pibench.api; "
+        f"print([name for name in '{heavy}'.split(', ') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_there_is_no_other_name() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = pibench.nothing

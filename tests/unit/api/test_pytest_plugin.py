@@ -1,0 +1,83 @@
+"""The pytest plugin, in suites of their own. Found by its entry point, as users get it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pibench import api
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+    model = api.network("VGG 16").prototxt
+    pytester.makefile(".prototxt", model=model)
+    return pytester
+
+
+def test_what_fits_passes_and_what_does_not_names_the_layer(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        def test_small(pibench):
+            assert pibench.fits("NIN")
+
+        def test_large(pibench):
+            assert pibench.fits("model.prototxt", device="rpi3b")
+        """
+    )
+    result = suite.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable*",
+        ]
+    )
+    result.stdout.fnmatch_lines(["*where fc6 holds 392 MiB (parameter)*"])
+
+
+def test_the_marker_and_the_ini_file_give_defaults(suite: pytest.Pytester) -> None:
+    suite.makeini("[pytest]\naddopts = --strict-markers\npibench_device = rpi4b_4gb\n")
+    suite.makepyfile(
+        """
+        import pytest
+
+        def test_by_ini(pibench):
+            assert pibench.fits("model.prototxt").device.id == "rpi4b_4gb"
+
+        @pytest.mark.pibench(device="rpi4b_2gb", protocol="inference")
+        class TestMarked:
+            def test_by_class(self, pibench):
+                fit = pibench.fits("model.prototxt")
+                assert (fit.device.id, fit.planned.protocol) == ("rpi4b_2gb", "inference")
+
+            @pytest.mark.pibench(device="rpi_zero2w")
+            def test_by_function(self, pibench):
+                fit = pibench.fits("model.prototxt")
+                assert (fit.device.id, fit.planned.protocol) == ("rpi_zero2w", "inference")
+
+            def test_by_argument(self, pibench):
+                assert pibench.fits("model.prototxt", device="rpi3b").device.id == "rpi3b"
+        """
+    )
+    suite.runpytest_subprocess().assert_outcomes(passed=4)
+
+
+def test_a_model_that_cannot_be_used_is_named(suite: pytest.Pytester) -> None:
+    suite.makepyfile('def test_it(pibench):\n    assert pibench.fits("none.prototxt")\n')
+    result = suite.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*none.prototxt*"])
+
+
+def test_suites_without_networks_pay_nothing(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import sys
+
+        def test_it():
+            assert "pibench.api" not in sys.modules
+            assert "numpy" not in sys.modules
+        """
+    )
+    suite.runpytest_subprocess().assert_outcomes(passed=1)
