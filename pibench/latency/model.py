@@ -43,7 +43,8 @@ class LayerPrediction:
 class Prediction:
     """A forward pass on a device, in ms: 90 % of networks are expected within low and high.
 
-    `pressure_ms`, part of the latency, is what the edge of memory costs, and no layer's.
+    `pressure_ms`, part of the latency, is what the edge of memory costs, and no layer's; where
+    there is any, low and high hold its bounds too (`pibench.latency.pressure`).
     `fits` says whether the plan has room for it; where not, the time is for a board with more.
     """
 

@@ -59,7 +59,7 @@ def footnotes(predictions: Sequence[Prediction], calibration: Calibration) -> li
     if any(one.pressure_ms for one in predictions):
         lines.append(
             f"edge of memory: below a headroom of {calibration.pressure.onset_mib:.0f} MiB; what "
-            "it costs is known from few times, so that the interval is wide: docs/latency.md"
+            "it costs is known from few times: low and high are bounds there (docs/latency.md)"
         )
     if not all(one.fits for one in predictions):
         lines.append("does not fit: the time is for a board of the same speed with more memory")
