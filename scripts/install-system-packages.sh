@@ -17,6 +17,7 @@ dpkg-deb:dpkg
 qemu-aarch64:qemu-user
 qemu-aarch64-static:qemu-user-static
 bwrap:bubblewrap
+ssh-keygen:openssh-client
 "
 if [ "${1:-}" = engine ]; then
     # Its package pulls containerd, runc and iptables.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pibench.errors import EnvironmentFault
@@ -24,8 +24,8 @@ MODULES = (
 """Kernel modules by name; what they depend on comes along."""
 
 
-def module_files(kernel_root: Path, release: str) -> list[Path]:
-    """The files of MODULES and their dependencies, in an order in which they load.
+def module_files(kernel_root: Path, release: str, modules: Sequence[str] = MODULES) -> list[Path]:
+    """The files of the modules and their dependencies, in an order in which they load.
 
     `modules.dep` is made by depmod, which no script has run; the modules name
     what they depend on in their own `.modinfo` section, as `depends=a,b`.
@@ -44,7 +44,7 @@ def module_files(kernel_root: Path, release: str) -> list[Path]:
             add(dependency)
         ordered.append(path)
 
-    for name in MODULES:
+    for name in modules:
         add(name)
     return ordered
 

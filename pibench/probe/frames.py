@@ -1,7 +1,10 @@
 """What the probe says: one event a line, with a checksum over its JSON."""
 
 import json
+import re
 import zlib
+
+FRAME = re.compile(rb"PIBENCH ([0-9a-f]{8}) (\{.*\})\r?\Z")
 
 
 class Frames(object):
@@ -17,3 +20,12 @@ class Frames(object):
         # The leading newline ends whatever somebody else left unfinished.
         self.stream.write("\nPIBENCH {:08x} {}\n".format(crc, text).encode("ascii"))
         self.stream.flush()
+
+
+def event_in(line):
+    """The event on a line (bytes without their end); None for any other line, or a damaged one."""
+    found = FRAME.search(line)
+    if not found or zlib.crc32(found.group(2)) & 0xFFFFFFFF != int(found.group(1), 16):
+        return None
+    event = json.loads(found.group(2).decode("ascii", "replace"))
+    return event if "event" in event else None

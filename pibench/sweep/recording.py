@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pibench.crosscheck.verdict import Decision, decide
@@ -12,6 +11,7 @@ from pibench.records.schema import (
     Allowance,
     Environment,
     GuestEnvironment,
+    KeptBlobs,
     Limits,
     LimitSet,
     Provenance,
@@ -21,17 +21,22 @@ from pibench.sweep.observing import KIB, Context, observation_of, own_rss_bytes
 from pibench.sweep.timing import HOST_FIGURES, times_of
 
 if TYPE_CHECKING:
-    from pibench.networks.network import Network
+    from pibench.sweep.facts import NetworkFacts
     from pibench.targets.base import Outcome
 
 
 def record_of(
-    network: Network, outcome: Outcome, context: Context, reference_peak_bytes: int | None
+    network: NetworkFacts,
+    outcome: Outcome,
+    context: Context,
+    reference_peak_bytes: int | None,
+    kept: KeptBlobs | None = None,
 ) -> Record:
     """The record of one outcome.
 
     `reference_peak_bytes` is the amd64 twin's peak RSS of the same network,
-    where the outcome's own was cut short and the twin was asked.
+    where the outcome's own was cut short and the twin was asked. `kept` is where
+    its whole blobs were written.
     """
     work = outcome.work
     decision = decide(
@@ -47,8 +52,8 @@ def record_of(
         network_source=network.file_name,
         parameter_count=network.parameter_count,
         weights_file_bytes=network.weights_file_bytes,
-        weights_sha256=_weights_sha256(work.weights),
-        repairs=tuple(network.repairs),
+        weights_sha256=network.weights_sha256,
+        repairs=network.repairs,
         device=context.device.id,
         target=context.target.name,
         machine=context.target.machine,
@@ -67,7 +72,11 @@ def record_of(
         repeats=work.repeats if work.protocol == "inference" else work.iterations,
         samples=times.samples,
         latency_interval=times.interval,
+        seed=None if times.input_sha256 is None else work.seed,
+        input_sha256=times.input_sha256,
         outputs=times.outputs,
+        signatures=times.signatures,
+        kept_blobs=kept,
         limits=_limits(outcome, context),
         environment=_environment(outcome, context),
         provenance={
@@ -229,9 +238,3 @@ def _state(outcome: Outcome, context: Context) -> dict[str, Any]:
         unavailable |= dict.fromkeys((*HOST_FIGURES, "governor"), reason)
         governor = None
     return {"governor": governor, "unavailable": unavailable}
-
-
-def _weights_sha256(weights: Path | None) -> str | None:
-    from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
-
-    return file_sha256(weights) if weights is not None else None

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibench.records.schema import LatencyInterval, LayerTime, OutputBlob, Provenance, Sample
+from pibench.records.schema import (
+    LatencyInterval,
+    LayerSignature,
+    LayerTime,
+    OutputBlob,
+    Provenance,
+    Sample,
+)
 from pibench.records.statistics import interval_of, median_ms, set_aside
 from pibench.sweep.samples import Reading, Throttle, samples_of, why_disturbed
 
 if TYPE_CHECKING:
-    from pibench.networks.network import Network
+    from pibench.sweep.facts import NetworkFacts
     from pibench.sweep.observing import Context
     from pibench.targets.base import Outcome
 
@@ -25,10 +32,12 @@ class Times:
     interval: LatencyInterval | None = None
     layers: tuple[LayerTime, ...] = ()
     outputs: tuple[OutputBlob, ...] = ()
+    signatures: tuple[LayerSignature, ...] = ()
+    input_sha256: str | None = None
     provenance: dict[str, Provenance]
 
 
-def times_of(network: Network, outcome: Outcome, context: Context) -> Times:
+def times_of(network: NetworkFacts, outcome: Outcome, context: Context) -> Times:
     """Latency, layer times and outputs, where the run can tell them."""
     missing = _why_no_times(outcome)
     if missing is not None:
@@ -38,7 +47,7 @@ def times_of(network: Network, outcome: Outcome, context: Context) -> Times:
     kind = context.kind
     timed = Provenance(kind=kind, reason=EMULATED_TIME if kind == "emulated" else "")
     if "inference" in result:
-        drawn = outcome.work.seed if network.weights is None else None
+        drawn = outcome.work.seed if network.weights_drawn else None
         return _inference_times(outcome, context, timed, drawn_seed=drawn)
     return _caffe_times(network, outcome, context, timed)
 
@@ -52,7 +61,9 @@ def _why_no_times(outcome: Outcome) -> str | None:
     return None
 
 
-def _caffe_times(network: Network, outcome: Outcome, context: Context, timed: Provenance) -> Times:
+def _caffe_times(
+    network: NetworkFacts, outcome: Outcome, context: Context, timed: Provenance
+) -> Times:
     """The mean of caffe time's iterations: one sample, of the whole run."""
     result = outcome.result or {}
     forward_ms = result["caffe_time"]["totals"].get("forward")
@@ -109,18 +120,25 @@ def _inference_times(
     samples = samples_of(inference["totals_ms"], readings, throttle)
     # Layers are timed after the passes, and before the last reading.
     spoilt = why_disturbed(readings, len(samples), len(readings) - 1, throttle)
-    outputs = _outputs(inference["outputs"])
+    untimed = "no pass was timed, the values alone computed"
+    outputs = tuple(OutputBlob(**blob) for blob in inference["outputs"])
+    layers = () if spoilt else tuple(LayerTime(**layer) for layer in inference["layers"])
     return Times(
         latency_ms=median_ms(samples),
         samples=samples,
         interval=interval_of(samples),
-        layers=() if spoilt else tuple(LayerTime(**layer) for layer in inference["layers"]),
+        layers=layers,
         outputs=outputs,
+        # What belongs to outputs is nothing without them.
+        signatures=_signatures(inference["signatures"]) if outputs else (),
+        input_sha256=inference["input_sha256"],
         provenance={
-            "latency_ms": _counted(samples, timed, "no pass was timed"),
+            "latency_ms": _counted(samples, timed, untimed),
             "layers": timed
-            if not spoilt
-            else Provenance(kind="unavailable", reason=f"set aside: {spoilt}"),
+            if layers
+            else Provenance(
+                kind="unavailable", reason=f"set aside: {spoilt}" if spoilt else untimed
+            ),
             "outputs": Provenance(kind=context.kind, reason=of_weights)
             if outputs
             else Provenance(kind="unavailable", reason="the network has no output blob"),
@@ -128,24 +146,13 @@ def _inference_times(
     )
 
 
-def _outputs(blobs: list[dict[str, Any]]) -> tuple[OutputBlob, ...]:
-    return tuple(
-        OutputBlob(
-            name=blob["name"],
-            shape=tuple(blob["shape"]),
-            sha256=blob["sha256"],
-            minimum=blob["minimum"],
-            maximum=blob["maximum"],
-            l2_norm=blob["l2_norm"],
-            non_finite_count=blob["non_finite_count"],
-        )
-        for blob in blobs
-    )
+def _signatures(said: list[Any]) -> tuple[LayerSignature, ...]:
+    """What the probe said of each blob that a layer wrote."""
+    return tuple(LayerSignature(**signature) for signature in said)
 
 
-def _caffe_time_layers(network: Network, lines: list[list[Any]]) -> tuple[LayerTime, ...]:
+def _caffe_time_layers(network: NetworkFacts, lines: list[list[Any]]) -> tuple[LayerTime, ...]:
     """The lines of `caffe time`, forward and backward of a layer brought together."""
-    types = {layer.name: layer.type for layer in network.net.layer}
     forward: dict[str, float] = {}
     backward: dict[str, float] = {}
     for name, direction, milliseconds in lines:
@@ -154,7 +161,7 @@ def _caffe_time_layers(network: Network, lines: list[list[Any]]) -> tuple[LayerT
         # What is not in the network Caffe has put there itself, to copy a blob.
         LayerTime(
             name=name,
-            type=types.get(name, "Split"),
+            type=network.layer_types.get(name, "Split"),
             forward_ms=milliseconds,
             backward_ms=backward.get(name),
         )

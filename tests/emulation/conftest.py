@@ -20,6 +20,7 @@ from pibench.targets.container import ContainerTarget
 from pibench.targets.local import TwinTarget
 from pibench.targets.vm import VmTarget
 from tests.emulation.engines import OwnEngine, require_means
+from tests.emulation.guests import Guest, booted
 
 DEVICE = devices.load("rpi3b")
 
@@ -109,3 +110,10 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "  pooling_param { pool: MAX kernel_size: 101 stride: 1 } }\n"
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def guest(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """A plain Debian for arm64 with sshd and no Caffe, as a Pi's owner has it; shared by tests."""
+    with booted(builder, tmp_path_factory.mktemp("guest")) as running:
+        yield running

@@ -1,9 +1,8 @@
-"""The probe's reading of logs and limits, and that it runs where no newer Python is."""
+"""The probe's reading of logs and limits, and that it needs nothing which a board lacks."""
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import io
 import json
 import os
@@ -32,44 +31,6 @@ FOLDER = Path(pibench.__file__).parent / "probe"
 SOURCES = sorted(FOLDER.glob("*.py"))
 
 
-# ---------------------------------------------------------------- Python 3.5
-
-
-def newer_than_3_5(source: str) -> list[str]:
-    """What of the source Python 3.5 cannot read, beyond what `feature_version` refuses."""
-    tree = ast.parse(source, feature_version=(3, 5))
-    found = [type(node).__name__ for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
-    for node in ast.walk(tree):
-        # A comma after *args or **kwargs: Python 3.5 takes it in calls alone.
-        if isinstance(node, ast.FunctionDef) and (node.args.vararg or node.args.kwarg):
-            segment = ast.get_source_segment(source, node) or ""
-            if ",)" in segment.partition(":")[0].replace(" ", "").replace("\n", ""):
-                found.append("trailing comma")
-    return found
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_python_3_5_can_read_the_probe(path: Path) -> None:
-    assert newer_than_3_5(path.read_text(encoding="utf-8")) == []
-
-
-@pytest.mark.parametrize(
-    "newer",
-    [
-        "f'{1}'",
-        "x: int = 1",
-        "1_000",
-        "(y := 1)",
-        "def f(a, /): pass",
-        "def f(*a,): pass",
-        "async def f(): [x async for x in y]",
-    ],
-)
-def test_the_check_itself_sees_what_is_newer(newer: str) -> None:
-    with contextlib.suppress(SyntaxError):
-        assert newer_than_3_5(newer)
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_the_probe_imports_nothing_that_a_board_lacks(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -80,9 +41,9 @@ def test_the_probe_imports_nothing_that_a_board_lacks(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             imported.add((node.module or ".").partition(".")[0])
     standard = {
-        *("argparse", "ctypes", "errno", "fcntl", "glob", "hashlib", "json", "mmap", "os"),
-        *("platform", "re", "resource", "select", "shutil", "signal", "struct", "subprocess"),
-        *("sys", "tarfile", "tempfile", "time", "zlib"),
+        *("argparse", "binascii", "contextlib", "ctypes", "errno", "fcntl", "glob", "hashlib"),
+        *("json", "mmap", "os", "platform", "re", "resource", "select", "shutil", "signal"),
+        *("struct", "subprocess", "sys", "tarfile", "tempfile", "time", "zlib"),
     }
     assert imported <= standard | {"numpy", "caffe", "probe"}
     at_the_top = {
@@ -221,12 +182,13 @@ def test_bytes_that_are_no_text_do_no_harm() -> None:
 ITEM = {
     "id": "1", "model": "models/1.prototxt", "weights": None, "protocol": "caffe-time",
     "compute": "real", "threads": 4, "timeout_s": 1, "iterations": 2, "warmup": 0, "repeats": 3,
-    "seed": 5,
+    "seed": 5, "inputs": None, "keep": [],
 }  # fmt: skip
 JOB = {
     "caffe": ["ld.so", "caffe"],
     "python": ["python3"],
     "preload": "/job/b.so",
+    "other_blas": [],
     "env": {"A": "b"},
 }
 
@@ -274,8 +236,17 @@ def test_inference_is_told_its_weights_and_seed() -> None:
     assert [command[0], command[2]] == ["python3", "--inference"]
     assert json.loads(command[3]) == {
         "model": "/job/models/1.prototxt", "weights": "/job/models/1.caffemodel", "warmup": 0,
-        "repeats": 3, "seed": 5,
+        "repeats": 3, "seed": 5, "inputs": None, "values": True, "keep": [],
     }  # fmt: skip
+    item |= {"inputs": "models/1.npz", "keep": ["conv1"], "compute": "memory-only"}
+    spec = json.loads(commands.command_of(JOB, item, "/job")[0][3])
+    assert (spec["inputs"], spec["keep"], spec["values"]) == ("/job/models/1.npz", ["conv1"], False)
+
+
+def test_another_blas_is_loaded_before_all_others() -> None:
+    libraries = ["atlas/libatlas.so.3", "atlas/libblas.so.3"]
+    _, env = commands.command_of(JOB | {"other_blas": libraries}, ITEM, "/job")
+    assert env["LD_PRELOAD"] == "/job/atlas/libatlas.so.3:/job/atlas/libblas.so.3"
 
 
 def test_an_emulator_of_the_host_is_told_what_is_for_the_guests_loader() -> None:

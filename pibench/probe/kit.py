@@ -1,0 +1,428 @@
+"""Running a kit on a board: checks first, then one network after the other, and on after a break.
+
+The kit is a folder: `manifest.json` names its files with their SHA-256 and its
+networks, `job.json` is the job with all of them. What comes out is
+`pi-results.jsonl` beside them (results.py). A network that has a result there is
+not run again.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+from . import check
+from .frames import event_in
+from .results import INTERRUPTING, Busy, Damaged, OtherKit, ResultsFile
+from .unpack import UnpackError, unpack
+
+MANIFEST = "manifest.json"
+JOB = "job.json"
+RUNNING_JOB = "job-running.json"
+RESULTS = "pi-results.jsonl"
+INVALID, ENVIRONMENT, INTERRUPTED = 2, 3, 130
+CHUNK_BYTES = 1 << 20
+# The probe says something every five seconds; a board that swaps may take longer.
+SILENCE_S = 600.0
+GRACE_S = 3.0
+STILL_RUNNING_S = 60.0
+# A network that took the machine down twice would do so again.
+ATTEMPTS = 2
+LAST_WORDS = 3
+LONGEST_WORDS = 400
+
+
+class Failed(Exception):
+    """Why it does not go on, in a line, what to do, and the exit code."""
+
+    def __init__(self, code, what, todo):
+        Exception.__init__(self, what)
+        self.code = code
+        self.what = what
+        self.todo = todo
+
+
+class Interrupted(Exception):
+    """Ctrl-C, TERM, or the terminal has gone."""
+
+
+def main(top):
+    """Run the kit in the folder `top`; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="run.py", description="Run this kit's networks in Caffe, and write " + RESULTS
+    )
+    parser.add_argument("--check", action="store_true", help="see whether it can run; run nothing")
+    parser.add_argument(
+        "--end", action="store_true", help="run nothing more: close the results with what is there"
+    )
+    options = parser.parse_args()
+    for number in INTERRUPTING:
+        signal.signal(number, interrupt)
+    try:
+        return Kit(top).run(options.check, options.end)
+    except Failed as failure:
+        say("{}; {}".format(failure.what, failure.todo))
+        return failure.code
+    except Interrupted:
+        say("interrupted; python3 run.py goes on where this stopped")
+        return INTERRUPTED
+    except (IOError, OSError) as error:
+        place = getattr(error, "filename", None) or top
+        say("{}: {}; see to the space and the rights there".format(place, error.strerror or error))
+        return ENVIRONMENT
+
+
+def interrupt(_number, _frame):
+    for number in INTERRUPTING:
+        # Once is enough: what follows ends in order.
+        signal.signal(number, signal.SIG_IGN)
+    raise Interrupted()
+
+
+def say(text):
+    """A line for whoever watches, in whatever characters the terminal has; it may have gone."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    line = "".join(char if char.isprintable() else "?" for char in text)
+    try:
+        sys.stdout.buffer.write(line.encode(encoding, "backslashreplace") + b"\n")
+        sys.stdout.buffer.flush()
+    except (AttributeError, IOError, OSError, ValueError):
+        pass
+
+
+def file_sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        chunk = handle.read(CHUNK_BYTES)
+        while chunk:
+            digest.update(chunk)
+            chunk = handle.read(CHUNK_BYTES)
+    return digest.hexdigest()
+
+
+class Kit(object):
+    """A kit's folder, read and checked."""
+
+    def __init__(self, top):
+        self.top = top
+        text = self._bytes(MANIFEST)
+        self.digest = hashlib.sha256(text).hexdigest()
+        try:
+            manifest = json.loads(text.decode("utf-8"))
+            self.protocol = manifest["protocol"]
+            self.networks = [(one["id"], one["name"]) for one in manifest["networks"]]
+            self.root = manifest["caffe"]
+            self.files = [
+                (one["path"], one["sha256"], one["size_bytes"]) for one in manifest["files"]
+            ]
+        except (ValueError, KeyError, TypeError):
+            raise self._damaged(MANIFEST) from None
+
+    def run(self, only_check, only_end):
+        self._check_files()
+        if only_end:
+            return self._close()
+        needs_root = self._check_machine()
+        if only_check:
+            say("it can run here")
+            return 0
+        results = self._results()
+        try:
+            waiting = self._waiting(results)
+            if waiting:
+                if needs_root:
+                    self._unpack_root()
+                Session(self, results).run(waiting)
+            return self._ended(results)
+        finally:
+            results.close()
+
+    def path(self, name):
+        return os.path.join(self.top, name)
+
+    def name_of(self, network):
+        """`[2/3] NIN`, by id."""
+        place = [one for one, _ in self.networks].index(network)
+        return "[{}/{}] {}".format(place + 1, len(self.networks), self.networks[place][1])
+
+    def _bytes(self, name):
+        try:
+            with open(self.path(name), "rb") as handle:
+                return handle.read()
+        except (IOError, OSError) as error:
+            raise Failed(
+                INVALID,
+                "{}: {}".format(self.path(name), error.strerror),
+                "unpack the kit anew and run it from there",
+            ) from None
+
+    def _damaged(self, name):
+        return Failed(
+            INVALID,
+            "the kit is damaged: {} is not as it was packed".format(name),
+            "copy and unpack it anew; {} can stay".format(RESULTS),
+        )
+
+    def _check_files(self):
+        """Make sure that all files are those of the manifest. Raises Failed."""
+        total_bytes = sum(size_bytes for _, _, size_bytes in self.files)
+        if total_bytes > 100 << 20:
+            say("checking {} MB of files".format(total_bytes // 1000000))
+        for path, sha256, _ in self.files:
+            try:
+                found = file_sha256(self.path(path))
+            except (IOError, OSError):
+                raise self._damaged(path) from None
+            if found != sha256:
+                raise self._damaged(path)
+
+    def _check_machine(self):
+        """Make sure that this machine can run it; whether it needs our Caffe. Raises Failed."""
+        needs = {
+            "protocols": [self.protocol],
+            "folder": self.top,
+            "job_bytes": 0,
+            "root_bytes": self.root["unpacked_bytes"] if self.root else None,
+            "root_key": self.root["key"] if self.root else None,
+        }
+        found = check.facts(needs)
+        problems = check.problems(found, needs)
+        for what, todo in problems[1:]:
+            say("this machine: {}; {}".format(what, todo))
+        if problems:
+            raise Failed(ENVIRONMENT, "this machine: " + problems[0][0], problems[0][1])
+        say(
+            "this machine: {}, {}, {} MiB of memory, Python {}".format(
+                found["board"] or "of no name that it tells",
+                found["architecture"],
+                (found["memory_total_kib"] or 0) >> 10,
+                ".".join(str(part) for part in found["python"]),
+            )
+        )
+        ours = found["caffe_complaint"] is not None
+        say("Caffe: {}".format("the kit's own" if ours else "this machine's"))
+        return ours and not found["root_is_there"]
+
+    def _unpack_root(self):
+        say("unpacking Caffe, {} MB".format(self.root["unpacked_bytes"] // 1000000))
+        try:
+            with open(self.path(self.root["archive"]), "rb") as stream:
+                unpack(stream, self.path(check.ROOTS), self.root["key"], self.root["sha256"])
+        except UnpackError as error:
+            raise Failed(ENVIRONMENT, str(error), "run it again") from None
+
+    def _results(self):
+        path = self.path(RESULTS)
+        try:
+            return ResultsFile(path, self.digest)
+        except Busy:
+            raise Failed(
+                ENVIRONMENT, "this kit is running already", "wait for it, or end it"
+            ) from None
+        except OtherKit:
+            raise Failed(
+                INVALID, "{} is of another kit".format(path), "move it away, and run again"
+            ) from None
+        except Damaged as damage:
+            raise Failed(
+                INVALID,
+                "{}: line {}: {}".format(path, damage.number, damage.problem),
+                "move the file away, and run again from the start",
+            ) from None
+
+    def _waiting(self, results):
+        """The ids that have no result yet; one that took the machine down twice gets its own."""
+        waiting = []
+        for network, _ in self.networks:
+            if network in results.finished:
+                continue
+            attempts = results.unended.get(network, 0)
+            if attempts >= ATTEMPTS:
+                why = "the machine went down each of {} times that it ran".format(attempts)
+                results.append("died", id=network, why=why)
+                say("{}: given up, {}".format(self.name_of(network), why))
+                continue
+            waiting.append(network)
+        done = len(self.networks) - len(waiting)
+        if done:
+            say("{} of {} networks are done already".format(done, len(self.networks)))
+        return waiting
+
+    def _close(self):
+        if not os.path.exists(self.path(RESULTS)):
+            raise Failed(INVALID, "there are no results yet", "run it first: python3 run.py")
+        results = self._results()
+        try:
+            return self._ended(results)
+        finally:
+            results.close()
+
+    def _ended(self, results):
+        results.end()
+        say(
+            "{} of {} networks are in {}".format(
+                len(results.finished), len(self.networks), self.path(RESULTS)
+            )
+        )
+        say("its last digest begins with {}".format(results.digest[:16]))
+        say("copy it to where pibench is, then: pibench import {} -o records.jsonl".format(RESULTS))
+        return 0
+
+
+class Session(object):
+    """Runs what waits, in one probe; in another where the first one died."""
+
+    def __init__(self, kit, results):
+        self.kit = kit
+        self.results = results
+        self.current = None
+        self.started = None
+        self.told = None
+        self.words = []
+        self.ended = False
+
+    def run(self, waiting):
+        """Run all; Failed where none can run. What has a result keeps it, whatever comes."""
+        while waiting:
+            before = len(self.results.finished)
+            try:
+                self._probe(waiting)
+            except Interrupted:
+                self.results.append("interrupted", id=self.current)
+                raise
+            if self.current is not None:
+                why = "the probe ended before it: {}".format(self._last_words())
+                self.results.append("died", id=self.current, why=why[:LONGEST_WORDS])
+                say("{}: {}".format(self.kit.name_of(self.current), why))
+                self.current = None
+            if len(self.results.finished) == before:
+                raise Failed(
+                    ENVIRONMENT,
+                    "the probe could not run: {}".format(self._last_words()),
+                    "run it again; what is done is kept",
+                )
+            waiting = [one for one in waiting if one not in self.results.finished]
+
+    def _last_words(self):
+        return " | ".join(self.words) or "it said nothing"
+
+    def _probe(self, waiting):
+        """One probe, from its start to its end."""
+        with open(self.kit.path(JOB)) as handle:
+            job = json.load(handle)
+        job["items"] = [item for item in job["items"] if item["id"] in waiting]
+        path = self.kit.path(RUNNING_JOB)
+        with open(path, "w") as handle:
+            json.dump(job, handle)
+        self.words = []
+        self.ended = False
+        probe = subprocess.Popen(
+            [sys.executable, "-I", self.kit.path("probe/run.py"), path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C comes to this program alone, which then ends the other in order.
+            start_new_session=True,
+        )
+        try:
+            self._listen(probe.stdout.fileno())
+        finally:
+            stop(probe)
+            os.unlink(path)
+
+    def _listen(self, pipe):
+        rest = b""
+        heard = time.monotonic()
+        while not self.ended:
+            if not select.select([pipe], [], [], 1.0)[0]:
+                if time.monotonic() - heard > SILENCE_S:
+                    self.words.append("it said nothing for {:.0f} s".format(SILENCE_S))
+                    return
+                continue
+            chunk = os.read(pipe, CHUNK_BYTES)
+            if not chunk:
+                return
+            heard = time.monotonic()
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                self._line(line)
+
+    def _line(self, line):
+        event = event_in(line)
+        if event is None:
+            text = line.decode("utf-8", "replace").strip()
+            if text:
+                self.words = (self.words + [text[:LONGEST_WORDS]])[-LAST_WORDS:]
+            return
+        kind = event["event"]
+        if kind == "hello":
+            self.results.append("machine", machine=event["machine"], unix_s=time.time())
+        elif kind == "unusable":
+            raise Failed(
+                ENVIRONMENT,
+                "no Caffe here can run this: {}".format("; ".join(event["reasons"])),
+                "see what it says",
+            )
+        elif kind == "start":
+            self.current = event["id"]
+            self.started = self.told = time.monotonic()
+            load = os.getloadavg()[0]
+            self.results.append("start", id=self.current, unix_s=time.time(), load_1_minute=load)
+            say("{}: started".format(self.kit.name_of(self.current)))
+        elif kind == "alive" and self.current is not None:
+            self._still_running(event)
+        elif kind == "result":
+            self.results.append("result", id=event["id"], result=event["result"])
+            say("{}: {}".format(self.kit.name_of(event["id"]), summary(event["result"])))
+            self.current = None
+        elif kind == "end":
+            self.ended = True
+
+    def _still_running(self, event):
+        now = time.monotonic()
+        if now - self.told < STILL_RUNNING_S:
+            return
+        self.told = now
+        took = "{:.0f} s, {} MiB".format(now - self.started, event["rss_kib"] >> 10)
+        say("{}: still running, {}".format(self.kit.name_of(self.current), took))
+
+
+def stop(process):
+    """End a process and what it started: TERM, then KILL."""
+    for number, grace_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, number)
+        try:
+            process.wait(timeout=grace_s)
+        except subprocess.TimeoutExpired:
+            continue
+    process.stdout.close()
+
+
+def summary(result):
+    """How one network went, in a few words."""
+    peak = "peak {} MiB".format(result["peak_rss_bytes"] >> 20)
+    if result["timed_out"]:
+        return "not done by its deadline; " + peak
+    if result["oom_lines"] or result["oom_kills"]:
+        return "killed, out of memory; " + peak
+    if result["fatal_message"]:
+        return "Caffe gave up: " + result["fatal_message"][:200]
+    if result["signal"]:
+        return "ended by signal {}; {}".format(result["signal"], peak)
+    if result["exit_status"] != 0:
+        return "ended with {}; {}".format(result["exit_status"], peak)
+    times = result.get("inference", {}).get("totals_ms") or [
+        result.get("caffe_time", {}).get("totals", {}).get("forward")
+    ]
+    forward = (
+        "" if times[0] is None else ", forward {:.0f} ms".format(sorted(times)[len(times) // 2])
+    )
+    return peak + forward

@@ -1,0 +1,194 @@
+"""The file of results that a kit writes on a board: lines that hang together by their digests.
+
+A line is `{"digest":"<64 hex digits>","entry":{...}}`. Its digest is the SHA-256
+of the digest before it and the entry's own bytes; before the first is the
+kit's. So a line that was changed, lost, doubled or moved is noticed, and the
+last entry, `end`, says that nothing is missing behind it. Whoever changes
+a file on purpose can make its digests anew: they are no signature.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import signal
+
+FORMAT = "pibench-results"
+VERSION = 1
+# The longest line that the probe gives (caffe_log.MAX_LINE_BYTES) and what is around it.
+LONGEST_LINE_BYTES = 8 << 20
+LINE = re.compile(rb'\{"digest":"([0-9a-f]{64})","entry":(\{.*\})\}\n\Z', re.S)
+FINAL = ("result", "died")
+INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Damaged(Exception):
+    """A line that is not as it was written; `torn` if the file ends within it."""
+
+    def __init__(self, number, problem, torn=False):
+        Exception.__init__(self, "line {}: {}".format(number, problem))
+        self.number = number
+        self.problem = problem
+        self.torn = torn
+
+
+class Busy(Exception):
+    """Another process writes to the file."""
+
+
+class OtherKit(Exception):
+    """The file holds results of another kit."""
+
+
+def line_of(previous, entry):
+    """An entry's digest and its line, after the digest of the line before it."""
+    text = json.dumps(entry, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = text.encode("ascii")
+    digest = digest_of(previous, text)
+    return digest, b'{"digest":"' + digest.encode("ascii") + b'","entry":' + text + b"}\n"
+
+
+def digest_of(previous, text):
+    return hashlib.sha256(previous.encode("ascii") + text).hexdigest()
+
+
+def entries(stream):
+    """The lines of a binary stream as (number, digest, entry). Raises Damaged at the first bad one.
+
+    The first entry is always a `begin`, of any version.
+    """
+    previous = None
+    number = 0
+    while True:
+        line = stream.readline(LONGEST_LINE_BYTES + 1)
+        if not line:
+            return
+        number += 1
+        if len(line) > LONGEST_LINE_BYTES:
+            raise Damaged(number, "longer than any line that a kit writes")
+        digest, entry, text = read_line(number, line)
+        if number == 1:
+            previous = kit_of(entry)
+        if digest != digest_of(previous, text):
+            raise Damaged(number, "its digest does not match")
+        previous = digest
+        yield number, digest, entry
+
+
+def read_line(number, line):
+    """The digest, the entry and the entry's bytes of one line, the digest not yet checked."""
+    found = LINE.match(line)
+    if not found:
+        torn = not line.endswith(b"\n")
+        raise Damaged(number, "cut off" if torn else "no line of results", torn)
+    text = found.group(2)
+    try:
+        entry = json.loads(text.decode("ascii"), parse_constant=no_number)
+    except (ValueError, RecursionError):
+        raise Damaged(number, "no line of results") from None
+    return found.group(1).decode("ascii"), entry, text
+
+
+def no_number(name):
+    raise ValueError(name)
+
+
+def kit_of(entry):
+    """The digest of the kit that a file is of, from its first entry. Raises Damaged."""
+    kit = entry.get("kit")
+    well = entry.get("event") == "begin" and entry.get("format") == FORMAT
+    if not well or not isinstance(kit, str) or not re.match(r"[0-9a-f]{64}\Z", kit):
+        raise Damaged(1, "no beginning of results")
+    return kit
+
+
+class ResultsFile(object):
+    """Appends to a file of results, after what an earlier run left in it.
+
+    `finished` has the ids that have a result, `unended` how often one was
+    started by a run that never said how it ended: the machine went down.
+    Raises Busy, OtherKit, or Damaged for a file that was changed.
+    """
+
+    def __init__(self, path, kit):
+        self.path = path
+        self.kit = kit
+        self.finished = []
+        self.unended = {}
+        self.last_event = None
+        self.digest = kit
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        self.descriptor = os.open(path, flags, 0o644)
+        try:
+            self._lock()
+            self._read()
+            if self.last_event is None:
+                self.append("begin", format=FORMAT, version=VERSION, kit=kit)
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self):
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (OSError, IOError) as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise Busy() from None
+
+    def _read(self):
+        """Take in what is there; take out a line that was cut off when the machine went down."""
+        whole_bytes = 0
+        with open(self.path, "rb") as stream:
+            try:
+                for number, digest, entry in entries(stream):
+                    if number == 1 and entry["kit"] != self.kit:
+                        raise OtherKit()
+                    self.digest = digest
+                    self._note(entry)
+                    whole_bytes = stream.tell()
+            except Damaged as damage:
+                if not damage.torn:
+                    raise
+                os.ftruncate(self.descriptor, whole_bytes)
+
+    def _note(self, entry):
+        event, network = entry.get("event"), entry.get("id")
+        self.last_event = event
+        if event == "start":
+            self.unended[network] = self.unended.get(network, 0) + 1
+        elif event in FINAL:
+            self.unended.pop(network, None)
+            self.finished.append(network)
+        elif event == "interrupted":
+            self.unended.pop(network, None)
+
+    def append(self, event, **fields):
+        """Write one entry and wait until the card has it; a part that was written is taken back."""
+        entry = dict(fields, event=event)
+        digest, line = line_of(self.digest, entry)
+        size_bytes = os.fstat(self.descriptor).st_size
+        # Whoever interrupts this program does so before or after a line.
+        waiting = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTING)
+        try:
+            rest = line
+            while rest:
+                rest = rest[os.write(self.descriptor, rest) :]
+            os.fsync(self.descriptor)
+            self.digest = digest
+            self._note(entry)
+        except (OSError, IOError):
+            os.ftruncate(self.descriptor, size_bytes)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
+
+    def end(self):
+        """Say that nothing is missing, once."""
+        if self.last_event != "end":
+            self.append("end", finished=self.finished)
+
+    def close(self):
+        os.close(self.descriptor)

@@ -1,0 +1,51 @@
+"""What a record says of a network, apart from what a run saw of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pibench.networks.network import Network
+    from pibench.targets.base import Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFacts:
+    """A network as its record names it, whether it is at hand or was sent to a board.
+
+    `weights_sha256` is of the weights that ran, None where none were loaded;
+    `weights_drawn` says that they were drawn at random, with the work's seed.
+    `layer_types` is by the name of the layer.
+    """
+
+    name: str
+    sha256: str
+    file_name: str
+    parameter_count: int
+    weights_file_bytes: int
+    weights_sha256: str | None
+    weights_drawn: bool
+    repairs: tuple[str, ...]
+    batch: int
+    layer_types: Mapping[str, str]
+
+
+def facts_of(network: Network, work: Work) -> NetworkFacts:
+    """The facts of a network and the work that was made of it; reads its weights through."""
+    from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
+
+    return NetworkFacts(
+        name=network.name,
+        sha256=network.sha256,
+        file_name=network.file_name,
+        parameter_count=network.parameter_count,
+        weights_file_bytes=network.weights_file_bytes,
+        weights_sha256=None if work.weights is None else file_sha256(work.weights),
+        weights_drawn=network.weights is None,
+        repairs=tuple(network.repairs),
+        batch=network.batch,
+        layer_types={layer.name: layer.type for layer in network.net.layer},
+    )
