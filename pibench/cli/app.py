@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli import image, latency, networks
+from pibench.cli import bundle, image, latency, networks
 from pibench.cli.options import (
     AsJson,
     Batch,
@@ -220,6 +220,8 @@ def plan(
     raise typer.Exit(code)
 
 
+app.command()(bundle.bundle)
+app.command("import")(bundle.import_)
 app.command()(latency.predict)
 app.command()(latency.calibrate)
 app.command()(latency.count)

@@ -59,7 +59,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
             oom_kills=console,
             guest_died=True,
             **held,
-            notes=(outcome.died or "the target was lost",),
+            notes=(outcome.died or "the target was lost", *outcome.notes),
         )
     return Observation(
         target=context.target.name,
@@ -76,7 +76,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         swap_used_bytes=result["swap_used_bytes"],
         **held,
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
-        notes=_notes(result, outcome.machine or {}),
+        notes=(*_notes(result, outcome.machine or {}), *outcome.notes),
     )
 
 
