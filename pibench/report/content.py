@@ -137,6 +137,9 @@ class Report:
             return (
                 f"{total.verdicts_agreed} of {total.verdicts_total} verdicts agree with the paper"
             )
+        if len(self.networks) == 1:
+            (one,) = self.networks
+            return f"{one.name}: {one.record.verdict}"
         fitting = sum(network.record.verdict == "fit" for network in self.networks)
         return f"{fitting} of {len(self.networks)} networks fit"
 
