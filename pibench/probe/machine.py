@@ -13,6 +13,7 @@ from .emulator import main_id_register
 from .huge_pages import huge_pages_in_use
 from .machine_state import MachineState
 from .procfs import read_fields, read_int, read_text
+from .stand_in import why_no_board
 
 # What Caffe may be linked with: Debian's is with the first, whichever BLAS that is a link to.
 BLAS_LIBRARIES = ("libblas.so.3", "libopenblas.so.0", "libcblas.so.3", "libatlas.so.3")
@@ -55,6 +56,7 @@ def describe_machine(job):
             "architecture": release.machine,
             "python": sys.version.split()[0],
             "board": board,
+            "no_board": why_no_board(),
             "cpu": cpu_model(),
             "main_id_register": main_id_register(),
             "cores": os.cpu_count(),

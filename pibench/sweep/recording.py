@@ -39,6 +39,7 @@ def record_of(
     its whole blobs were written.
     """
     work = outcome.work
+    context = context.of(outcome)
     decision = decide(
         observation_of(outcome, context),
         context.device,

@@ -90,6 +90,8 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
     assert (found.caffe_origin, found.architecture) == ("root", "aarch64")
     assert found.image_lock_digest == builder.lock.digest("arm64")
     assert "throttled_bits" in found.unavailable
+    # It ran natively, and yet on no board.
+    assert squeeze.provenance["latency_ms"].kind == "emulated"
     assert {layer.name for layer in squeeze.layers} > {"conv1", "fire2/squeeze1x1"}
 
 

@@ -21,6 +21,7 @@ from pibench.bundle.importing import import_results
 from pibench.bundle.packing import Kit
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.records.store import RecordStore
+from pibench.report.terminal import how_it_ran
 from tests.unit.bundle.conftest import MACHINE, MIB, lines_of, reading, result, started, whole_run
 
 Entries = list[dict[str, Any]]
@@ -61,6 +62,21 @@ def test_whole_results_are_records_like_any_other(results: Callable[..., Path]) 
     assert (environment.host.architecture, environment.host.python_version) == ("aarch64", "3.5.2")
     assert environment.host.load_1_minute == 0.2
     assert nin.evidence.notes == ("ran on 2023-11-14 22:13 UTC by the board's own clock",)
+
+
+def test_a_machine_that_is_no_board_measures_nothing(
+    kit: Kit, results: Callable[..., Path]
+) -> None:
+    virtual = MACHINE | {"no_board": "its device tree is a virtual machine's"}
+    nin, _ = import_results(results(changed(kit, 1, machine=virtual))).records
+    assert {nin.provenance[name].kind for name in ("peak_rss_bytes", "latency_ms", "layers")} == {
+        "emulated"
+    }
+    assert nin.is_emulated_or_twin
+    assert how_it_ran([nin])[0].startswith("emulated: native, on a machine that is no board")
+    assert nin.evidence.notes[0] == (
+        "not measured on a board: its device tree is a virtual machine's"
+    )
 
 
 def test_a_network_of_which_nobody_saw_the_end(kit: Kit, results: Callable[..., Path]) -> None:
