@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli import bundle, image, latency, networks, reporting
+from pibench.cli import bisecting, bundle, image, latency, networks, reconciling, reporting
 from pibench.cli.options import (
     AsJson,
     Batch,
+    BlasName,
     ComputeName,
     DeviceName,
     ImageSize,
@@ -23,6 +24,7 @@ from pibench.cli.options import (
     Quiet,
     Repair,
     RequireFit,
+    Seed,
     Specs,
     TargetSpec,
     flag,
@@ -98,7 +100,10 @@ def run(
     size: ImageSize = None,
     compute: ComputeName = None,
     repeats: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10000, help="Timed inference passes.")
+        int,
+        typer.Option(
+            metavar="N", min=0, max=10000, help="Timed inference passes; 0: values alone."
+        ),
     ] = 5,
     threads: Annotated[
         int | None,
@@ -112,6 +117,20 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Append the records to this file (JSON lines)."),
     ] = None,
+    seed: Seed = 0,
+    blas: BlasName = "openblas",
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-blobs",
+            metavar="LAYERS",
+            help="Write the blobs of these layers whole: A,B,... (inference).",
+            show_default=False,
+        ),
+    ] = None,
+    blobs: Annotated[
+        Path, typer.Option("--blobs-dir", metavar="FOLDER", help="Where kept blobs go, as npz.")
+    ] = Path("blobs"),
     repair: Repair = False,
     require_fit: RequireFit = False,
     jobs: Jobs = None,
@@ -141,6 +160,10 @@ def run(
                 threads=threads,
                 timeout_s=timeout,
                 jobs=jobs,
+                seed=seed,
+                blas=blas,
+                keep=tuple(part.strip() for part in (keep or "").split(",") if part.strip()),
+                blobs=blobs,
             ),
             weights=weights,
             batch=batch,
@@ -226,6 +249,8 @@ app.command()(reporting.report)
 app.command()(latency.predict)
 app.command()(latency.calibrate)
 app.command()(latency.count)
+app.command()(reconciling.reconcile)
+app.command()(bisecting.bisect)
 
 
 @app.command()

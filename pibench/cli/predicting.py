@@ -64,7 +64,10 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
         _write_plot(wishes.plot, roofline(predictions, device, calibration))
     with reader_may_leave():
         if wishes.as_json:
-            answers = [_answer(one, calibration) for one in predictions]
+            answers = [
+                _answer(one, network, calibration)
+                for one, network in zip(predictions, loaded, strict=True)
+            ]
             print(json.dumps(answers, indent=2))
         else:
             _print(predictions, calibration, per_layer=wishes.per_layer)
@@ -168,10 +171,12 @@ def _write_plot(path: Path, picture: str) -> None:
         ) from None
 
 
-def _answer(prediction: Prediction, calibration: Calibration) -> dict[str, Any]:
+def _answer(prediction: Prediction, network: Network, calibration: Calibration) -> dict[str, Any]:
     """A prediction as JSON: times in ms, sizes in bytes, and where the rates are from."""
     return {
         "network": prediction.network,
+        "network_sha256": network.sha256,
+        "batch": network.batch,
         "device": prediction.device,
         "protocol": calibration.protocol,
         "latency_ms": prediction.latency_ms,

@@ -185,10 +185,10 @@ def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
 
 def _distance(record: Record) -> int:
     """The smaller, the better it stands for the board; a board itself is negative."""
-    return -1 if _is_board(record) else TARGET_ORDER.index(record.target)
+    return -1 if is_board(record) else TARGET_ORDER.index(record.target)
 
 
-def _is_board(record: Record) -> bool:
+def is_board(record: Record) -> bool:
     """Whether Caffe ran natively on the board's architecture."""
     environment = record.environment
     architecture = environment.guest.architecture or environment.host.architecture
@@ -265,12 +265,12 @@ def _ram_mib(record: Record) -> tuple[float | None, Provenance]:
 def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
     """A time of the board, measured there or predicted for it; no other is compared."""
     provenance = record.provenance["latency_ms"]
-    on_board = provenance.kind == "measured" and _is_board(record)
+    on_board = provenance.kind == "measured" and is_board(record)
     if record.latency_ms is not None and (on_board or provenance.kind == "predicted"):
         return record.latency_ms, provenance
     if provenance_kind(record.target, emulated=record.is_emulated_or_twin) == "emulated":
         return _none("emulated time is never a Pi time")
-    if _is_board(record):
+    if is_board(record):
         return _none(provenance.reason or "the record holds no time")
     return _none("time on another processor is never a Pi time")
 

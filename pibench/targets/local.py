@@ -33,6 +33,7 @@ from pibench.targets.job import (
     Libraries,
     Measure,
     Programs,
+    is_described,
     libraries_for,
     write_job,
 )
@@ -115,7 +116,13 @@ class LocalTarget:
     def _write(self, folder: Path, work: Sequence[Work], measure: Measure | None = None) -> Path:
         first, *otherwise = self._programs()
         return write_job(
-            folder / "job", work, first, self._blas, otherwise=otherwise, measure=measure
+            folder / "job",
+            work,
+            first,
+            self._blas,
+            otherwise=otherwise,
+            describe=is_described(work),
+            measure=measure,
         )
 
     def _command(self, job: Path) -> list[str]:
