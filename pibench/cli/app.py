@@ -62,6 +62,8 @@ app = typer.Typer(
     "with or without the board.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Lines of a paragraph are joined; the default breaks help where the source does.
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(networks.app, name="networks", help="The networks of the paper, and their files.")

@@ -109,7 +109,7 @@ def check_claims(
     """
     paper = paper or load_paper()
     entries = paper.entries if networks is None else _asked_for(paper, networks)
-    usable = [record for record in records if _is_the_papers_run(record, paper)]
+    usable = [record for record in records if is_the_papers_run(record, paper)]
     claims: list[Claim] = []
     for entry in entries:
         record = _closest(entry, usable)
@@ -167,7 +167,8 @@ def _asked_for(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
     return [entry for entry in paper.entries if any(entry.answers_to(name) for name in networks)]
 
 
-def _is_the_papers_run(record: Record, paper: Paper) -> bool:
+def is_the_papers_run(record: Record, paper: Paper) -> bool:
+    """Whether a record is of the paper's protocol, device and batch size."""
     return (record.protocol, record.device, record.batch) == (
         paper.protocol,
         paper.device,
