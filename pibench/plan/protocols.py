@@ -40,7 +40,7 @@ def caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) -
 def inference(
     process: Process, nodes: Sequence[Node], definition_bytes: int, weights_name: str
 ) -> None:
-    """run_inference of the probe: weights, random inputs, forward passes, outputs described.
+    """run_inference of the probe: weights, random inputs, forward passes.
 
     `weights_name` is what the weights file calls its network.
     """
@@ -49,8 +49,8 @@ def inference(
     for layer in net:
         if layer.node.type == "Input":
             _fill_inputs(process, layer)
+    # Values are described in pieces of no size to speak of (pibench/probe/values.py).
     _forward(process, net)
-    _describe_outputs(process, nodes)
 
 
 def _forward(process: Process, net: Sequence[layers.Layer]) -> None:
@@ -105,26 +105,8 @@ def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
 
 
 def _fill_inputs(process: Process, layer: layers.Layer) -> None:
-    """numpy draws an input in double precision before it is copied."""
+    """Inputs are drawn in pieces of no size to speak of."""
     for top in layer.tops:
         process.read(top.data)
-        doubles = process.scratch(2 * top.count, layer.node.name, "input in doubles")
         process.write(top.data)
-        process.free(doubles)
     process.end_step("inputs", layer.node.name)
-
-
-def _describe_outputs(process: Process, nodes: Sequence[Node]) -> None:
-    """describe_output: the finite values, once more in doubles; the bytes that are hashed."""
-    read = {blob for node in nodes for blob in node.bottoms}
-    for node in nodes:
-        for blob in node.tops:
-            if blob in read:
-                continue
-            values = process.scratch(blob.count, node.name, "output described")
-            doubles = process.scratch(2 * blob.count, node.name, "output described")
-            process.free(values)
-            hashed = process.scratch(blob.count, node.name, "output described")
-            process.free(hashed)
-            process.free(doubles)
-            process.end_step("outputs", node.name)

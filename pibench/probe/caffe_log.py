@@ -3,13 +3,13 @@
 import json
 import re
 
-from .marks import BLOB, RESULT, SIGNATURE
+from .marks import BLOB, OUTPUT, RESULT, SIGNATURE, VALUES
 
 LOG_LINES = 12
 # The longest line that counts is a result of ours. A longer one is no line, and its rest neither.
 MAX_LINE_BYTES = 4 << 20
 # What a child may say of its blobs, all in all: deep networks say some 300 KB.
-MAX_SIGNATURES_BYTES = 16 << 20
+MAX_TOLD_BYTES = 16 << 20
 # "I1122 07:43:53.8 8470 caffe.cpp:397]      conv1<tab>forward: 1.2 ms."
 LAYER_LINE = re.compile(r"\]\s+(\S.*?)\s+(forward|backward): ([0-9.einf+-]+) ms\.")
 TOTAL_LINE = re.compile(r"\] Average (Forward|Backward) pass: ([0-9.einf+-]+) ms\.")
@@ -27,8 +27,8 @@ class LogReader(object):
 
     def __init__(self, on_blob=None):
         self.on_blob = on_blob
-        self.signatures = []
-        self.signatures_left = MAX_SIGNATURES_BYTES
+        self.told = {"signatures": [], "outputs": []}
+        self.told_left = MAX_TOLD_BYTES
         self.rest = b""
         self.tail = []
         self.fatal = None
@@ -50,14 +50,9 @@ class LogReader(object):
         if text.startswith(RESULT):
             self.payload = text[len(RESULT) :]
             return
-        if text.startswith(SIGNATURE):
-            self.signatures_left -= len(text)
-            if self.signatures_left >= 0:
-                self.signatures.append(read_json(text[len(SIGNATURE) :]))
-            return
-        if text.startswith(BLOB):
-            if self.on_blob is not None:
-                self.on_blob(read_json(text[len(BLOB) :]))
+        if text.startswith((SIGNATURE, OUTPUT, VALUES, BLOB)):
+            mark, _, said = text.partition(" ")
+            self.take(mark + " ", read_json(said), len(text))
             return
         layer = LAYER_LINE.search(text)
         total = TOTAL_LINE.search(text)
@@ -73,6 +68,24 @@ class LogReader(object):
             self.fatal = fatal.group(1)[:1000]
         if complaint and self.complaint is None:
             self.complaint = complaint.group(1)[:1000]
+
+    def take(self, mark, said, size):
+        """Take what a child says of its values; it is not trusted to say it well, or briefly."""
+        if mark == BLOB:
+            if self.on_blob is not None:
+                self.on_blob(said)
+            return
+        self.told_left -= size
+        outputs = self.told["outputs"]
+        if self.told_left < 0:
+            return
+        if mark == VALUES and isinstance(said, str) and outputs:
+            if outputs[-1].get("values") is not None:
+                outputs[-1]["values"] += said
+        elif mark == OUTPUT and isinstance(said, dict):
+            outputs.append(said)
+        elif mark == SIGNATURE and isinstance(said, dict):
+            self.told["signatures"].append(said)
 
 
 def read_json(text):

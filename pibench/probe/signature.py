@@ -28,7 +28,7 @@ class Projector(object):
     """Projects blobs; holds the columns' signs, which all blobs share."""
 
     def __init__(self):
-        self.columns = sign_table(b"columns", 0, WIDTH).T.copy()
+        self.columns = sign_table(b"columns", 0, WIDTH)
 
     def describe(self, data):
         """A blob as a dictionary: the fields of BlobSummary in pibench/records/schema.py."""
@@ -60,8 +60,8 @@ class Projector(object):
         if count != values.size:
             folded[: values.size][~finite] = 0.0
         found.squares += float(numpy.einsum("i,i->", folded, folded))
-        by_row = numpy.einsum("rc,kc->rk", folded.reshape(rows, WIDTH), self.columns)
-        found.projection += (by_row * sign_table(b"rows", first_row, rows)).sum(axis=0)
+        by_row = numpy.einsum("rc,kc->kr", folded.reshape(rows, WIDTH), self.columns)
+        found.projection += (by_row * sign_table(b"rows", first_row, rows)).sum(axis=1)
 
 
 class Figures(object):
@@ -87,7 +87,7 @@ class Figures(object):
 
 
 def sign_table(label, first, count):
-    """Signs for `count` positions from `first` on, SIGNS each: float64, shape (count, SIGNS).
+    """Signs for `count` positions from `first` on, SIGNS each: float64, shape (SIGNS, count).
 
     Of position p they are the bits of two bytes at 2 p in the stream of
     SHA-256(label, "/", n) over n = 0, 1, 2 and so on: 1 stands for +1, 0 for -1.
@@ -100,7 +100,10 @@ def sign_table(label, first, count):
         stream += hashlib.sha256(label + b"/" + str(block).encode("ascii")).digest()
         block += 1
     taken = numpy.frombuffer(stream, dtype="u1")[2 * skipped : 2 * (skipped + count)]
-    return numpy.unpackbits(taken).reshape(count, SIGNS) * 2.0 - 1.0
+    table = numpy.unpackbits(taken).reshape(count, SIGNS).T.astype("f8", order="C")
+    table *= 2.0
+    table -= 1.0
+    return table
 
 
 def rounded(value):

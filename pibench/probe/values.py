@@ -7,23 +7,32 @@ measured holds none of it. The probe hears these lines (see caffe_log.py).
 import binascii
 import json
 
-from .marks import BLOB, SIGNATURE
-from .signature import Projector
+from .marks import BLOB, OUTPUT, SIGNATURE, VALUES
+from .signature import ROWS_AT_ONCE, WIDTH, Projector
 
 # An output's values are told as long as they are no more than this, in all:
 LARGEST_OUTPUT = 65536
 ALL_OUTPUTS = 4 * LARGEST_OUTPUT
-# Of a kept blob; in base64 a third more, which the serial console takes in one piece.
-CHUNK_BYTES = 192 * 1024
+# Of values that are told. Small, so that they do not add to the peak that is measured;
+# a multiple of 3 and of 4: what is told in base64 can be put together as it is.
+CHUNK_BYTES = 48 * 1024
 
 
-def print_values(net, keep):
-    """Run one pass layer by layer and tell what each computed; returns the outputs.
+def practised():
+    """A projector that has described a blob, and so has all the memory that it takes."""
+    import numpy
+
+    projector = Projector()
+    json.dumps(projector.describe(numpy.ones(ROWS_AT_ONCE * WIDTH, dtype="f4")))
+    return projector
+
+
+def print_values(net, projector, keep):
+    """Run one pass layer by layer and tell what each computed, and what comes out.
 
     A layer's tops are looked at right after it ran, since layers in place
     overwrite them. Splits, which Caffe inserts, copy nothing and are passed over.
     """
-    projector = Projector()
     names = list(net._blob_names)
     for index, layer in enumerate(net._layer_names):
         net._forward(index, index)
@@ -36,22 +45,23 @@ def print_values(net, keep):
             print(SIGNATURE + json.dumps(described))
             if layer in keep:
                 print_blob(described, net._blobs[top].data)
-    return describe_outputs(net, projector)
+    print_outputs(net, projector)
 
 
-def describe_outputs(net, projector):
-    """The output blobs, condensed, with their values where these are not too many."""
-    outputs = []
+def print_outputs(net, projector):
+    """The output blobs, condensed; after each its values, where these are not too many."""
     left = ALL_OUTPUTS
     for name in net.outputs:
         data = net.blobs[name].data
         described = projector.describe(data)
-        described.update({"name": name, "values": None})
-        if data.size <= min(left, LARGEST_OUTPUT):
+        told = data.size <= min(left, LARGEST_OUTPUT)
+        described.update({"name": name, "values": "" if told else None})
+        print(OUTPUT + json.dumps(described))
+        if told:
             left -= data.size
-            described["values"] = encoded(little_endian(data))
-        outputs.append(described)
-    return outputs
+            content = little_endian(data)
+            for start in range(0, len(content), CHUNK_BYTES):
+                print(VALUES + json.dumps(encoded(content[start : start + CHUNK_BYTES])))
 
 
 def print_blob(described, data):

@@ -95,8 +95,7 @@ def test_networks_in_the_wild_peak_where_planned(
         path = tmp_path / f"{name}.prototxt"
         path.write_text(text())
         loaded.append(networks.load(str(path), batch=batch))
-    # Without arithmetic a Softmax divides by nothing, and outputs that are not finite are
-    # described in less memory: inference is compared where it computes.
+    # Inference is compared where it computes, since values are described there too.
     compute = "memory-only" if protocol == "caffe-time" else "real"
     records = run(twin, loaded, protocol=protocol, compute=compute, repeats=1)
     rows = []

@@ -98,7 +98,7 @@ def test_the_peak_lies_in_the_timeline(wild: Callable[..., Network]) -> None:
     assert planned.peak_step in planned.steps
     assert max(step.peak_bytes for step in planned.steps) == planned.peak_rss_bytes
     phases = list(dict.fromkeys(step.phase for step in planned.steps))
-    assert phases == ["set-up", "weights", "inputs", "forward", "outputs", "exit"]
+    assert phases == ["set-up", "weights", "inputs", "forward", "exit"]
 
 
 def test_shared_weights_count_once(wild: Callable[..., Network]) -> None:

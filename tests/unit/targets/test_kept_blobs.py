@@ -99,13 +99,23 @@ def test_signatures_are_kept_and_a_flood_of_them_is_not(monkeypatch: pytest.Monk
     log = caffe_log.LogReader()
     log.feed(b'PIBENCH-SIGNATURE {"a": 1}\nPIBENCH-SIGNATURE {"b": \n')
     # A child is not trusted to write JSON.
-    assert log.signatures == [{"a": 1}, None]
-    monkeypatch.setattr(caffe_log, "MAX_SIGNATURES_BYTES", 100)
+    assert log.told["signatures"] == [{"a": 1}]
+    monkeypatch.setattr(caffe_log, "MAX_TOLD_BYTES", 100)
     log = caffe_log.LogReader()
     for _ in range(50):
         log.feed(b'PIBENCH-SIGNATURE {"a": 1}\n')
-    assert len(log.signatures) == 3
+    assert len(log.told["signatures"]) == 3
     assert log.tail == []
+
+
+def test_values_are_put_together_behind_their_output() -> None:
+    log = caffe_log.LogReader()
+    log.feed(b'PIBENCH-VALUES "lost"\nPIBENCH-OUTPUT {"name": "a", "values": ""}\n')
+    log.feed(b'PIBENCH-VALUES "AAAA"\nPIBENCH-VALUES "BBBB"\nPIBENCH-VALUES 3\n')
+    log.feed(b'PIBENCH-OUTPUT {"name": "b", "values": null}\nPIBENCH-VALUES "CCCC"\n')
+    assert log.told["outputs"] == [
+        {"name": "a", "values": "AAAABBBB"}, {"name": "b", "values": None},
+    ]  # fmt: skip
 
 
 def test_a_piece_fits_a_line() -> None:
