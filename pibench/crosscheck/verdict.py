@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pibench.records.schema import EMULATED_ELSEWHERE, Evidence, Provenance
+from pibench.records.schema import EMULATED_ELSEWHERE, ON_THE_METAL, Evidence, Provenance
 
 if TYPE_CHECKING:
     from pibench.devices import Device
@@ -40,9 +40,15 @@ KIND_BY_TARGET: Final[dict[Target, ProvenanceKind]] = {
 
 
 def provenance_kind(target: Target, *, emulated: bool) -> ProvenanceKind:
-    """Where a run's numbers come from; on an arm64 host some targets need no emulator."""
+    """Where a run's numbers come from.
+
+    On an arm64 host some targets need no emulator, and what is reached as a
+    board may be an emulated one.
+    """
     if target in EMULATED_ELSEWHERE and not emulated:
         return "measured"
+    if target in ON_THE_METAL and emulated:
+        return "emulated"
     return KIND_BY_TARGET[target]
 
 
@@ -63,7 +69,8 @@ def is_refused_allocation(fatal_message: str) -> bool:
 class Observation:
     """What was seen of one run. Sizes in bytes, None where nothing was read.
 
-    `oom_kills` are the kernel's lines about the measured process only.
+    `emulated` is None where the target says it all. `oom_kills` are the
+    kernel's lines about the measured process only.
     `peak_rss_bytes` is without the emulator's share. `memory_limit_bytes` is
     what was in force, not what was asked for; `allowance_bytes` of it are for
     what the device would not have to hold (an emulator). `enforced_by` says who
@@ -74,7 +81,7 @@ class Observation:
     target: Target
     peak_rss_bytes: int | None
     exit_status: int | None
-    emulated: bool = True
+    emulated: bool | None = None
     signal: int | None = None
     oom_kills: tuple[str, ...] = ()
     oom_counter: int | None = None
@@ -95,7 +102,10 @@ class Observation:
     @property
     def kind(self) -> ProvenanceKind:
         """Where the numbers of this run come from."""
-        return provenance_kind(self.target, emulated=self.emulated)
+        usual = self.target not in ON_THE_METAL
+        return provenance_kind(
+            self.target, emulated=usual if self.emulated is None else self.emulated
+        )
 
     @property
     def device_limit_bytes(self) -> int | None:

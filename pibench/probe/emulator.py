@@ -9,6 +9,7 @@ Linux puts those of any position-independent program, far above.
 
 import os
 import re
+import sys
 
 GUEST_END = 1 << 40
 HEADER = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ ", re.M)
@@ -72,16 +73,22 @@ def before_emulator(text):
 
 def main_id_register():
     """The CPU's MIDR_EL1, 0x410fd034 for a Cortex-A53; None on another architecture."""
-    if os.uname().machine != "aarch64":
+    # A 32-bit Python under a 64-bit kernel cannot run these instructions.
+    if os.uname().machine != "aarch64" or sys.maxsize < 2**32:
         return None
+    return run_code(READ_MAIN_ID)
+
+
+def run_code(instructions):
+    """What a few machine instructions leave in x0; None where memory may not be run."""
     import ctypes
     import mmap
 
     everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
     try:
-        code = mmap.mmap(-1, len(READ_MAIN_ID), prot=everything)
+        code = mmap.mmap(-1, len(instructions), prot=everything)
     except (OSError, ValueError):
         return None
-    code.write(READ_MAIN_ID)
+    code.write(instructions)
     start = ctypes.addressof(ctypes.c_char.from_buffer(code))
     return ctypes.CFUNCTYPE(ctypes.c_uint64)(start)()

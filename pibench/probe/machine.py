@@ -13,6 +13,7 @@ from .emulator import main_id_register
 from .huge_pages import huge_pages_in_use
 from .machine_state import MachineState
 from .procfs import read_fields, read_int, read_text
+from .stand_in import why_no_board
 
 BOARD = "/proc/device-tree/model"
 
@@ -53,6 +54,7 @@ def describe_machine(job):
             "architecture": release.machine,
             "python": sys.version.split()[0],
             "board": board,
+            "no_board": why_no_board(),
             "cpu": cpu_model(),
             "main_id_register": main_id_register(),
             "cores": os.cpu_count(),

@@ -397,10 +397,12 @@ class Record(Frozen):
     @property
     def is_emulated_or_twin(self) -> bool:
         """Whether nothing in it was run as a Raspberry Pi would run it."""
+        if self.target in ON_THE_METAL:
+            # A board may have shown itself to be an emulated one.
+            kinds = {self.provenance[name].kind for name in RUN_FIELDS}
+            return "emulated" in kinds and "measured" not in kinds
         native = self.environment.host.qemu_version is None
-        return self.target not in ON_THE_METAL and not (
-            self.target in EMULATED_ELSEWHERE and native
-        )
+        return not (self.target in EMULATED_ELSEWHERE and native)
 
     @model_validator(mode="after")
     def _provenance_is_possible(self) -> Self:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pibench.crosscheck.verdict import Observation, provenance_kind
-from pibench.records.schema import EMULATED_ELSEWHERE
+from pibench.records.schema import EMULATED_ELSEWHERE, ON_THE_METAL
 from pibench.sweep.samples import Throttle, why_disturbed
 
 if TYPE_CHECKING:
@@ -22,14 +22,29 @@ _CAFFE_PROCESS = re.compile(r"Killed process \d+ \((caffe|python3)")
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What all records of one sweep share."""
+    """What all records of one sweep share.
+
+    `no_board` is set for one outcome (`of`): why what was reached as a board is none.
+    """
 
     device: Device
     target: Target
+    no_board: str | None = None
+
+    def of(self, outcome: Outcome) -> Context:
+        """The same for one outcome: a board may show itself to be an emulated one."""
+        if self.target.name not in ON_THE_METAL:
+            return self
+        reason = (outcome.machine or {}).get("no_board")
+        if (outcome.result or {}).get("emulator_rss_bytes") is not None:
+            reason = "its programs are run by QEMU"
+        return replace(self, no_board=reason)
 
     @property
     def emulated(self) -> bool:
         """Whether an emulator is in use; asked for once the target is prepared."""
+        if self.target.name in ON_THE_METAL:
+            return self.no_board is not None
         return self.target.environment()["qemu_version"] is not None
 
     @property
@@ -46,7 +61,9 @@ class Context:
 def observation_of(outcome: Outcome, context: Context) -> Observation:
     """What was seen, in the terms in which verdicts are decided."""
     result = outcome.result
+    context = context.of(outcome)
     held = _held(outcome, context)
+    stand_in = (f"not measured on a board: {context.no_board}",) if context.no_board else ()
     if result is None:
         console = tuple(line for line in outcome.console_oom_lines if _CAFFE_PROCESS.search(line))
         return Observation(
@@ -59,7 +76,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
             oom_kills=console,
             guest_died=True,
             **held,
-            notes=(outcome.died or "the target was lost",),
+            notes=(outcome.died or "the target was lost", *stand_in),
         )
     return Observation(
         target=context.target.name,
@@ -76,7 +93,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         swap_used_bytes=result["swap_used_bytes"],
         **held,
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
-        notes=_notes(result, outcome.machine or {}),
+        notes=(*stand_in, *_notes(result, outcome.machine or {})),
     )
 
 

@@ -33,6 +33,7 @@ def record_of(
     where the outcome's own was cut short and the twin was asked.
     """
     work = outcome.work
+    context = context.of(outcome)
     decision = decide(
         observation_of(outcome, context),
         context.device,
