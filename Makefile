@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: help setup system-packages engine lint test unit reproduce benchmark \
+.PHONY: help setup system-packages engine lint docs test unit reproduce benchmark \
 	planned-against-measured latency-document wheel clean
 
 help: ## Show this help
@@ -25,10 +25,14 @@ $(BIN)/.installed: pyproject.toml | system-packages
 engine: setup ## Have a Docker Engine that runs arm64 containers (as root, or with sudo)
 	@scripts/start-docker-engine.sh $(BIN)/python
 
-lint: $(BIN)/.installed ## Style and types
+lint: $(BIN)/.installed ## Style, types, and the documentation's links and references
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mkdocs build --quiet --strict
+
+docs: $(BIN)/.installed ## The documentation as a site, into site/; no warning is let pass
+	$(BIN)/mkdocs build --strict
 
 unit: $(BIN)/.installed ## Tests that need no engine (under a minute)
 	$(BIN)/python -m pytest -m 'not emulation' -n auto
@@ -55,4 +59,4 @@ wheel: $(BIN)/.installed ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## Remove the environment and what tools left; images stay (pibench image prune)
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis

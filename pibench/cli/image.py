@@ -116,12 +116,13 @@ def prune(
 
 def _current_keys() -> set[tuple[str, str]]:
     """Kind and key of every image that today's recipes make."""
+    from pibench.images import other_blas
     from pibench.images.build import KINDS, Builder
     from pibench.images.counter import API_VERSIONS
 
     builder = Builder()
     counters = (f"counter-{api}" for api in API_VERSIONS)
-    kinds = (*KINDS, "blas-arm64", "blas-amd64", *counters)
+    kinds = (*KINDS, "blas-arm64", "blas-amd64", *other_blas.kinds(), *counters)
     return {(kind, builder.key(kind)) for kind in kinds}
 
 
@@ -129,20 +130,22 @@ def _current_keys() -> set[tuple[str, str]]:
 def lock() -> None:
     """Pin the package versions that the mirror holds now (for maintainers).
 
-    Writes docker/rootfs.lock.json of a checkout.
+    Writes docker/rootfs.lock.json and docker/blas.lock.json of a checkout.
 
     Example: pibench image lock
     """
     import tempfile
     from pathlib import Path
 
-    from pibench.images.recipe import ARCHITECTURES, load_recipe, write_lock
+    from pibench.images import other_blas
+    from pibench.images.recipe import ARCHITECTURES, ROOTFS_LOCK, load_recipe, write_lock
     from pibench.images.rootfs import resolve
 
     recipe = load_recipe()
-    packages = {}
-    for architecture in ARCHITECTURES:
-        typer.echo(f"fetching the packages for {architecture}", err=True)
-        with tempfile.TemporaryDirectory(prefix="pibench-lock-") as work:
-            packages[architecture] = resolve(recipe, architecture, Path(work))
-    typer.echo(f"wrote {write_lock(packages)}")
+    for name, alone in ((ROOTFS_LOCK, ()), (other_blas.LOCK, other_blas.packages())):
+        packages = {}
+        for architecture in ARCHITECTURES:
+            typer.echo(f"fetching the packages of {name} for {architecture}", err=True)
+            with tempfile.TemporaryDirectory(prefix="pibench-lock-") as work:
+                packages[architecture] = resolve(recipe, architecture, Path(work), alone=alone)
+        typer.echo(f"wrote {write_lock(packages, name)}")

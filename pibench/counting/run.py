@@ -18,7 +18,7 @@ from pibench.images.recipe import file_sha256
 from pibench.process import run
 from pibench.targets import emulation
 from pibench.targets.containment import contained
-from pibench.targets.job import PROBE, Programs, write_job
+from pibench.targets.job import PROBE, Libraries, Programs, write_job
 from pibench.targets.scratch import scratch
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Counter:
         loader = RootLoader(root, "arm64")
         with scratch("count") as scratch_folder:
             folder = scratch_folder / "job"
-            write_job(folder, [], Programs(caffe=[], python=[]), None, describe=False)
+            write_job(folder, [], Programs(caffe=[], python=[]), Libraries(), describe=False)
             model = folder / "models/counted.prototxt"
             model.write_text(network.prototxt, encoding="utf-8")
             spec = {"model": str(model), "seed": SEED, "training": protocol == "caffe-time"}

@@ -4,7 +4,8 @@ Four kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
 initial RAM disk, device trees and the disk made of the arm64 root; `carried`,
 what of the arm64 root goes to a board that has no Caffe of its own. Beside
 them, built from source, the memory-only BLAS of each architecture and the
-instruction counter for each version of QEMU's plugin interface.
+instruction counter for each version of QEMU's plugin interface, and as Debian
+has them the BLAS libraries that can stand in for OpenBLAS.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from pibench.assets import asset
 from pibench.errors import EnvironmentFault
-from pibench.images import store
+from pibench.images import other_blas, store
 from pibench.images.blas import build_blas
 from pibench.images.carried import CarriedRoot, carried, write_carried
 from pibench.images.carried import key_of as carried_key
@@ -25,6 +26,7 @@ from pibench.images.counter import LIBRARY as COUNTER
 from pibench.images.counter import build_counter, counter_key
 from pibench.images.initrd import module_files, write_initrd
 from pibench.images.loader import RootLoader
+from pibench.images.other_blas import Blas
 from pibench.images.recipe import (
     Architecture,
     Lock,
@@ -39,6 +41,7 @@ from pibench.images.store import Image
 from pibench.process import require_program, run, stopped_together
 
 KINDS = ("twin", "sysroot", "vm", "carried")
+ROOTS: dict[str, Architecture] = {"twin": "amd64", "sysroot": "arm64"}
 _MIB = 1 << 20
 DISK_SLACK_BYTES = 64 * _MIB
 MKE2FS_DEADLINE_S = 300.0
@@ -61,10 +64,8 @@ class Builder:
     def key(self, kind: str) -> str:
         """What an image is made of, as one hash: recipe, package list, our own sources."""
         recipe = file_sha256(asset("docker/rootfs.toml"))
-        if kind == "twin":
-            return fingerprint([recipe, self.lock.digest("amd64")])
-        if kind == "sysroot":
-            return fingerprint([recipe, self.lock.digest("arm64")])
+        if kind in ROOTS:
+            return fingerprint([recipe, self.lock.digest(ROOTS[kind])])
         if kind == "vm":
             return fingerprint([self.key("sysroot"), file_sha256(asset("qemu/init"))])
         if kind == "carried":
@@ -74,6 +75,8 @@ class Builder:
             return fingerprint([kind, recipe, file_sha256(source)])
         if kind.startswith("counter-"):
             return counter_key(kind)
+        if kind in other_blas.kinds():
+            return other_blas.key_of(kind)
         raise EnvironmentFault(f"there is no image of the kind {kind}")
 
     def twin(self) -> Image:
@@ -120,6 +123,18 @@ class Builder:
             lambda content, _: build_blas(architecture, root.content / "root", content),
         )
         return image.content / "libpibench_blas.so"
+
+    def other_blas(self, architecture: Architecture, name: Blas) -> list[Path]:
+        """The libraries of another BLAS, to preload in this order; none for OpenBLAS."""
+        if name == "openblas":
+            return []
+        wanted = other_blas.load(name)
+        image = self._ensure(
+            f"{name}-blas-{architecture}",
+            architecture,
+            lambda content, work: wanted.build(self.recipe, architecture, content, work),
+        )
+        return wanted.files(image.content)
 
     def counter(self, api: int) -> Path:
         """The instruction counter, a plugin for a QEMU of that version of the interface."""

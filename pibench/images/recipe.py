@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from pibench.assets import asset
 from pibench.errors import EnvironmentFault
@@ -21,6 +21,8 @@ GNU_TRIPLET: dict[Architecture, str] = {
     "amd64": "x86_64-linux-gnu",
 }
 """Debian's architecture name to the folder and compiler name of its libraries."""
+
+ROOTFS_LOCK: Final = "docker/rootfs.lock.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class LockedPackage:
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """`docker/rootfs.lock.json`, read: per architecture what an image is made of."""
+    """A lock in `docker/`, read: per architecture what an image is made of."""
 
     packages: dict[Architecture, tuple[LockedPackage, ...]]
 
@@ -91,12 +93,12 @@ def load_recipe() -> Recipe:
     )
 
 
-def load_lock() -> Lock:
-    """Read `docker/rootfs.lock.json`.
+def load_lock(name: str = ROOTFS_LOCK) -> Lock:
+    """Read a lock, that of the root file systems unless told otherwise.
 
     Raises EnvironmentFault when it is not what `write_lock` writes.
     """
-    path = asset("docker/rootfs.lock.json")
+    path = asset(name)
     try:
         content = json.loads(path.read_text())["packages"]
         return Lock(
@@ -111,15 +113,17 @@ def load_lock() -> Lock:
         ) from error
 
 
-def write_lock(packages: Mapping[Architecture, Sequence[LockedPackage]]) -> Path:
-    """Write the lock beside the recipe, sorted, and return its path."""
+def write_lock(
+    packages: Mapping[Architecture, Sequence[LockedPackage]], name: str = ROOTFS_LOCK
+) -> Path:
+    """Write a lock beside the recipe, sorted, and return its path."""
     recipe = asset("docker/rootfs.toml")
     if "_assets" in recipe.parts:
         raise EnvironmentFault(
             "a lock is written into a checkout, and this pibench is installed from a wheel",
             hint="clone the repository and run make setup there",
         )
-    path = recipe.with_name("rootfs.lock.json")
+    path = recipe.with_name(Path(name).name)
     content = {
         arch: [{"name": p.name, "version": p.version, "sha256": p.sha256} for p in sorted(entries)]
         for arch, entries in packages.items()

@@ -28,14 +28,18 @@ UNPACK_DEADLINE_S = 300.0
 COMPILE_DEADLINE_S = 300.0
 
 
-def resolve(recipe: Recipe, architecture: Architecture, work: Path) -> list[LockedPackage]:
+def resolve(
+    recipe: Recipe, architecture: Architecture, work: Path, *, alone: Sequence[str] = ()
+) -> list[LockedPackage]:
     """What the suite holds now for the recipe: the list that a lock pins.
 
-    Downloads every package, since only a file's own SHA-256 is worth locking.
+    With `alone` it is these packages without what they depend on. Downloads
+    every package, since only a file's own SHA-256 is worth locking.
     """
     apt = Apt(work / "apt", recipe, architecture)
     apt.update()
-    wanted = [p for p in apt.resolve(recipe.roots(architecture)) if p.name not in recipe.leave_out]
+    found = apt.resolve(alone or recipe.roots(architecture))
+    wanted = [p for p in found if (p.name in alone if alone else p.name not in recipe.leave_out)]
     debs = work / "debs"
     apt.download([(p.name, p.version) for p in wanted], debs)
     return [_locked(package, debs) for package in wanted]

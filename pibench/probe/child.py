@@ -112,7 +112,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
     Where `arrived` is given the child is ended as soon as that is true of it,
     which then is no failure, and what it had mapped is told.
     """
-    log = LogReader()
+    log = LogReader(lambda piece: frames.send("blob", id=item_id, blob=piece))
     started = time.monotonic()
     child = subprocess.Popen(
         command,

@@ -14,6 +14,8 @@ def command_of(job, item, folder):
     env["OPENBLAS_NUM_THREADS"] = str(item["threads"])
     env["OMP_NUM_THREADS"] = str(item["threads"])
     env["GLOG_logtostderr"] = "1"
+    if job["other_blas"]:
+        env["LD_PRELOAD"] = other_blas(job, folder)
     if item["compute"] == "memory-only":
         env["LD_PRELOAD"] = job["preload"]
         # The times are of no use then, and writing the log takes its time.
@@ -26,12 +28,21 @@ def command_of(job, item, folder):
             "warmup": item["warmup"],
             "repeats": item["repeats"],
             "seed": item["seed"],
+            "inputs": os.path.join(folder, item["inputs"]) if item.get("inputs") else None,
+            # Without arithmetic there are no values.
+            "values": item["compute"] == "real",
+            "keep": item["keep"],
         }
         command = job["python"] + [RUN, "--inference", json.dumps(spec)]
     else:
         iterations = str(item["iterations"])
         command = job["caffe"] + ["time", "-model", model, "-iterations", iterations]
     return command, env
+
+
+def other_blas(job, folder):
+    """The libraries of a BLAS that stands in for the one that Caffe finds, for the loader."""
+    return ":".join(os.path.join(folder, name) for name in job["other_blas"])
 
 
 def place_environment(job, command, env):
@@ -52,4 +63,5 @@ def place_environment(job, command, env):
 
 def bare_item(item):
     """The same program with no network: it opens a pipe for one, and nobody ever writes there."""
-    return dict(item, id=None, model=NO_MODEL, weights=None, timeout_s=BARE_TIMEOUT_S)
+    nothing = {"weights": None, "inputs": None, "keep": []}
+    return dict(item, id=None, model=NO_MODEL, timeout_s=BARE_TIMEOUT_S, **nothing)

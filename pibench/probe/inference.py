@@ -6,15 +6,19 @@ import os
 import time
 
 from .machine_state import MachineState
+from .marks import RESULT
 from .procfs import read_fields, read_int
+from .values import print_values
+
+# Inputs are drawn from here: where pixels lie, less a mean of theirs.
+PIXELS = 128.0
+PIECE = 16384
 
 
 def run_inference(spec):
     """Load weights, run forward only, and print times per layer and the outputs."""
     # Before anything is loaded: see machine_state.
     state = MachineState()
-    import numpy
-
     os.environ.setdefault("GLOG_minloglevel", "2")
     import caffe
 
@@ -23,61 +27,65 @@ def run_inference(spec):
         net = caffe.Net(spec["model"], caffe.TEST, weights=spec["weights"])
     else:
         net = caffe.Net(spec["model"], caffe.TEST)
-    random = numpy.random.RandomState(spec["seed"])
-    for name in net.inputs:
-        blob = net.blobs[name]
-        blob.data[...] = random.uniform(-1.0, 1.0, size=blob.data.shape)
+    input_sha256 = fill_inputs(net, spec)
     for _ in range(spec["warmup"]):
         net.forward()
-    totals_ms = []
+    result = {"layers": [], "totals_ms": []}
+    # Around each pass, and a last one: see machine_state.
     readings = [state.read()]
     for _ in range(spec["repeats"]):
         started = time.perf_counter()
         net.forward()
-        totals_ms.append((time.perf_counter() - started) * 1000.0)
+        result["totals_ms"].append((time.perf_counter() - started) * 1000.0)
         readings.append(state.read())
-    names = list(net._layer_names)
+    if spec["repeats"]:
+        result["layers"] = time_layers(net, spec["repeats"])
+    readings.append(state.settled())
+    result.update({"readings": readings, "state": state.describe()})
+    if spec["values"]:
+        # Layers in place, run more than once, spoil what later ones read, and the
+        # inputs where they are what is changed in place: one undisturbed pass.
+        fill_inputs(net, spec)
+        result["input_sha256"] = input_sha256
+        result["outputs"] = print_values(net, spec["keep"])
+    result["high_water_kib"] = read_int(read_fields("/proc/self/status"), "VmHWM")
+    print(RESULT + json.dumps(result))
+
+
+def fill_inputs(net, spec):
+    """Fill the input blobs: with what is given, or seeded numbers; the SHA-256 of all of them."""
+    import numpy
+
+    given = numpy.load(spec["inputs"], allow_pickle=False) if spec["inputs"] else None
+    random = numpy.random.RandomState(spec["seed"])
+    digest = hashlib.sha256()
+    for name in net.inputs:
+        data = net.blobs[name].data
+        if given is not None:
+            data[...] = given[name]
+        else:
+            # In pieces, which are the same numbers and take no memory to speak of.
+            flat = data.reshape(-1)
+            for start in range(0, flat.size, PIECE):
+                piece = flat[start : start + PIECE]
+                piece[...] = random.uniform(-PIXELS, PIXELS, size=piece.size)
+        digest.update(numpy.ascontiguousarray(data, dtype="<f4").reshape(-1))
+    return digest.hexdigest()
+
+
+def time_layers(net, repeats):
+    """Name, type and median time of each layer."""
     layers = []
-    for index, name in enumerate(names):
+    for index, name in enumerate(net._layer_names):
         times_ms = []
-        for _ in range(spec["repeats"]):
+        for _ in range(repeats):
             started = time.perf_counter()
             net._forward(index, index)
             times_ms.append((time.perf_counter() - started) * 1000.0)
         layers.append(
             {"name": name, "type": net.layers[index].type, "forward_ms": median(times_ms)}
         )
-    # In-place layers run more than once spoil what later ones read: outputs
-    # are taken from one undisturbed pass.
-    net.forward()
-    readings.append(state.settled())
-    result = {
-        "totals_ms": totals_ms,
-        # Around each of these, and a last one: see machine_state.
-        "readings": readings,
-        "state": state.describe(),
-        "layers": layers,
-        "outputs": [describe_output(name, net.blobs[name].data) for name in net.outputs],
-        "high_water_kib": read_int(read_fields("/proc/self/status"), "VmHWM"),
-    }
-    print("PIBENCH-RESULT " + json.dumps(result))
-
-
-def describe_output(name, data):
-    """One output blob, condensed: the hash of its float32 values and their range."""
-    import numpy
-
-    flat = numpy.ascontiguousarray(data, dtype="<f4").reshape(-1)
-    finite = flat[numpy.isfinite(flat)].astype("f8")
-    return {
-        "name": name,
-        "shape": list(data.shape),
-        "sha256": hashlib.sha256(flat.tobytes()).hexdigest(),
-        "minimum": float(finite.min()) if finite.size else None,
-        "maximum": float(finite.max()) if finite.size else None,
-        "l2_norm": float(numpy.linalg.norm(finite)) if finite.size else None,
-        "non_finite_count": int(flat.size - finite.size),
-    }
+    return layers
 
 
 def median(values):

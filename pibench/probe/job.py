@@ -99,6 +99,7 @@ class Watched(object):
         if ended["exit_status"] == 0:
             if log.payload is not None:
                 ended["inference"] = json.loads(log.payload)
+                ended["inference"]["signatures"] = log.signatures
             elif item["compute"] == "real":
                 ended["caffe_time"] = {"layers": log.layers, "totals": log.totals}
         return ended
@@ -155,7 +156,7 @@ def run_job(path, frames, guest):
     machine = describe_machine(job)
     machine.update(caffe_origin=job["origin"], caffe_lock=job["lock"])
     if job["describe"]:
-        machine.update(describe_caffe(job))
+        machine.update(describe_caffe(job, folder))
     frames.send("hello", machine=machine)
     watched = Watched(job, folder, frames, guest)
     if job.get("calibrate"):

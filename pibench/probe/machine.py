@@ -7,7 +7,7 @@ import sys
 
 from .cgroup import cgroup_cpu, cgroup_memory, cgroup_pids
 from .child import child_env
-from .commands import RUN, place_environment
+from .commands import RUN, other_blas, place_environment
 from .containment import containment
 from .emulator import main_id_register
 from .huge_pages import huge_pages_in_use
@@ -15,6 +15,8 @@ from .machine_state import MachineState
 from .procfs import read_fields, read_int, read_text
 from .stand_in import why_no_board
 
+# What Caffe may be linked with: Debian's is with the first, whichever BLAS that is a link to.
+BLAS_LIBRARIES = ("libblas.so.3", "libopenblas.so.0", "libcblas.so.3", "libatlas.so.3")
 BOARD = "/proc/device-tree/model"
 
 
@@ -70,11 +72,14 @@ def describe_machine(job):
     return machine
 
 
-def describe_caffe(job):
+def describe_caffe(job, folder):
     """Which Caffe and which BLAS it runs; starts both, which takes its time emulated."""
+    env = dict(job["env"])
+    if job["other_blas"]:
+        env["LD_PRELOAD"] = other_blas(job, folder)
 
     def ask(command):
-        return first_line(*place_environment(job, command, job["env"]))
+        return first_line(*place_environment(job, command, env))
 
     found = {"caffe_version": ask(job["caffe"] + ["--version"])}
     described = ask(job["python"] + [RUN, "--describe"])
@@ -98,22 +103,48 @@ def first_line(command, env):
 
 
 def describe_libraries():
-    """Print the BLAS that Caffe will use, its CPU core type and threads, as JSON."""
+    """Print the BLAS that Caffe will use, its CPU core type and threads, as JSON.
+
+    Whatever library it is that `cblas_sgemm` comes from: one that was loaded before goes
+    before the one that lies in the library path.
+    """
     import ctypes
 
     found = {"blas": None, "blas_core": None}
-    try:
-        blas = ctypes.CDLL("libopenblas.so.0")
-        blas.openblas_get_config.restype = ctypes.c_char_p
-        blas.openblas_get_corename.restype = ctypes.c_char_p
-        found["blas"] = blas.openblas_get_config().decode("ascii", "replace").strip()
-        found["blas_core"] = blas.openblas_get_corename().decode("ascii", "replace").strip()
-    except (OSError, AttributeError):
-        for name in ("libatlas.so.3", "libblas.so.3"):
-            try:
-                ctypes.CDLL(name)
-                found["blas"] = name
-                break
-            except OSError:
-                continue
+    for name in BLAS_LIBRARIES:
+        try:
+            found["blas"] = origin(ctypes.CDLL(name).cblas_sgemm)
+            break
+        except (OSError, AttributeError):
+            continue
+    if "openblas" in (found["blas"] or ""):
+        try:
+            blas = ctypes.CDLL("libopenblas.so.0")
+            blas.openblas_get_config.restype = ctypes.c_char_p
+            blas.openblas_get_corename.restype = ctypes.c_char_p
+            found["blas"] = blas.openblas_get_config().decode("ascii", "replace").strip()
+            found["blas_core"] = blas.openblas_get_corename().decode("ascii", "replace").strip()
+        except (OSError, AttributeError):
+            pass
     print(json.dumps(found))
+
+
+def origin(function):
+    """The file that a library's function lies in, with the last of its folders."""
+    import ctypes
+
+    class Found(ctypes.Structure):
+        # Dl_info of dlfcn.h
+        _fields_ = [
+            ("file", ctypes.c_char_p),
+            ("base", ctypes.c_void_p),
+            ("symbol", ctypes.c_char_p),
+            ("address", ctypes.c_void_p),
+        ]
+
+    found = Found()
+    address = ctypes.cast(function, ctypes.c_void_p)
+    if not ctypes.CDLL(None).dladdr(address, ctypes.byref(found)) or not found.file:
+        raise OSError("no library")
+    path = os.path.realpath(found.file.decode("utf-8", "replace"))
+    return os.path.join(os.path.basename(os.path.dirname(path)), os.path.basename(path))

@@ -189,6 +189,20 @@ class LayerSignature(BlobSummary):
     type: Name
 
 
+class KeptBlobs(Frozen):
+    """A file of whole blobs (npz), kept on request: the values behind some signatures.
+
+    `file` is its name without a folder, `blobs` are its arrays: a layer's name, and
+    after a colon the blob's where the layer wrote several. Of layers in `missing`
+    not all that was asked for arrived.
+    """
+
+    file: Name
+    sha256: Sha256
+    blobs: tuple[Name, ...]
+    missing: tuple[Name, ...] = ()
+
+
 class Evidence(Frozen):
     """What the verdict rests on.
 
@@ -356,6 +370,7 @@ class Record(Frozen):
     input_sha256: Sha256 | None = None
     outputs: tuple[OutputBlob, ...] = ()
     signatures: tuple[LayerSignature, ...] = ()
+    kept_blobs: KeptBlobs | None = None
 
     limits: Limits = Limits()
     environment: Environment

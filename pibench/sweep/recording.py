@@ -11,6 +11,7 @@ from pibench.records.schema import (
     Allowance,
     Environment,
     GuestEnvironment,
+    KeptBlobs,
     Limits,
     LimitSet,
     Provenance,
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
 
 
 def record_of(
-    network: NetworkFacts, outcome: Outcome, context: Context, reference_peak_bytes: int | None
+    network: NetworkFacts,
+    outcome: Outcome,
+    context: Context,
+    reference_peak_bytes: int | None,
+    kept: KeptBlobs | None = None,
 ) -> Record:
     """The record of one outcome.
 
     `reference_peak_bytes` is the amd64 twin's peak RSS of the same network,
-    where the outcome's own was cut short and the twin was asked.
+    where the outcome's own was cut short and the twin was asked. `kept` is where
+    its whole blobs were written.
     """
     work = outcome.work
     context = context.of(outcome)
@@ -67,7 +73,11 @@ def record_of(
         repeats=work.repeats if work.protocol == "inference" else work.iterations,
         samples=times.samples,
         latency_interval=times.interval,
+        seed=None if times.input_sha256 is None else work.seed,
+        input_sha256=times.input_sha256,
         outputs=times.outputs,
+        signatures=times.signatures,
+        kept_blobs=kept,
         limits=_limits(outcome, context),
         environment=_environment(outcome, context),
         provenance={

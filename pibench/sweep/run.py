@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench.sweep.facts import facts_of
+from pibench.sweep.keeping import write_kept
 from pibench.sweep.observing import Context, observation_of
 from pibench.sweep.recording import record_of
 from pibench.sweep.work import Request, work_of
@@ -28,12 +30,14 @@ class Sweep:
 
     With a `store` each record is on disk before the next network's is made;
     `reference` is asked for the peak of networks that were killed or refused memory.
+    `blobs` is the folder for the whole blobs that the request keeps.
     """
 
     target: Target
     request: Request
     store: RecordStore | None = None
     reference: Reference | None = None
+    blobs: Path | None = None
     finished: Finished = field(default=lambda _: None)
     watched: Watched = field(default=lambda _: None)
 
@@ -51,7 +55,9 @@ class Sweep:
         def observe(outcome: Outcome) -> None:
             network = networks[int(outcome.work.id)]
             facts = facts_of(network, outcome.work)
-            record = record_of(facts, outcome, context, self._reference_peak(outcome, context))
+            kept = write_kept(outcome, network.slug, self.blobs) if self.blobs else None
+            peak = self._reference_peak(outcome, context)
+            record = record_of(facts, outcome, context, peak, kept)
             records[outcome.work.id] = record
             try:
                 if self.store is not None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibench.records.schema import LatencyInterval, LayerTime, OutputBlob, Provenance, Sample
+from pibench.records.schema import (
+    LatencyInterval,
+    LayerSignature,
+    LayerTime,
+    OutputBlob,
+    Provenance,
+    Sample,
+)
 from pibench.records.statistics import interval_of, median_ms, set_aside
 from pibench.sweep.samples import Reading, Throttle, samples_of, why_disturbed
 
@@ -25,6 +32,8 @@ class Times:
     interval: LatencyInterval | None = None
     layers: tuple[LayerTime, ...] = ()
     outputs: tuple[OutputBlob, ...] = ()
+    signatures: tuple[LayerSignature, ...] = ()
+    input_sha256: str | None = None
     provenance: dict[str, Provenance]
 
 
@@ -111,18 +120,25 @@ def _inference_times(
     samples = samples_of(inference["totals_ms"], readings, throttle)
     # Layers are timed after the passes, and before the last reading.
     spoilt = why_disturbed(readings, len(samples), len(readings) - 1, throttle)
-    outputs = _outputs(inference["outputs"])
+    untimed = "no pass was timed, the values alone computed"
+    outputs = tuple(OutputBlob(**blob) for blob in inference["outputs"])
+    layers = () if spoilt else tuple(LayerTime(**layer) for layer in inference["layers"])
     return Times(
         latency_ms=median_ms(samples),
         samples=samples,
         interval=interval_of(samples),
-        layers=() if spoilt else tuple(LayerTime(**layer) for layer in inference["layers"]),
+        layers=layers,
         outputs=outputs,
+        # What belongs to outputs is nothing without them.
+        signatures=_signatures(inference["signatures"]) if outputs else (),
+        input_sha256=inference["input_sha256"],
         provenance={
-            "latency_ms": _counted(samples, timed, "no pass was timed"),
+            "latency_ms": _counted(samples, timed, untimed),
             "layers": timed
-            if not spoilt
-            else Provenance(kind="unavailable", reason=f"set aside: {spoilt}"),
+            if layers
+            else Provenance(
+                kind="unavailable", reason=f"set aside: {spoilt}" if spoilt else untimed
+            ),
             "outputs": Provenance(kind=context.kind, reason=of_weights)
             if outputs
             else Provenance(kind="unavailable", reason="the network has no output blob"),
@@ -130,19 +146,9 @@ def _inference_times(
     )
 
 
-def _outputs(blobs: list[dict[str, Any]]) -> tuple[OutputBlob, ...]:
-    return tuple(
-        OutputBlob(
-            name=blob["name"],
-            shape=tuple(blob["shape"]),
-            sha256=blob["sha256"],
-            minimum=blob["minimum"],
-            maximum=blob["maximum"],
-            l2_norm=blob["l2_norm"],
-            non_finite_count=blob["non_finite_count"],
-        )
-        for blob in blobs
-    )
+def _signatures(said: list[Any]) -> tuple[LayerSignature, ...]:
+    """What the probe said of each blob that a layer wrote."""
+    return tuple(LayerSignature(**signature) for signature in said)
 
 
 def _caffe_time_layers(network: NetworkFacts, lines: list[list[Any]]) -> tuple[LayerTime, ...]:

@@ -13,6 +13,7 @@ from pibench.targets.base import Work
 
 if TYPE_CHECKING:
     from pibench.devices import Device
+    from pibench.images.other_blas import Blas
     from pibench.networks.network import Network
     from pibench.records.schema import Compute, Protocol
 
@@ -23,7 +24,11 @@ TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """How to run networks: the same for all of one sweep."""
+    """How to run networks: the same for all of one sweep.
+
+    Under `inference`, 0 `repeats` time nothing and compute the values alone; `inputs` and
+    `keep` are as in `Work`.
+    """
 
     device: Device
     protocol: Protocol = "caffe-time"
@@ -32,6 +37,9 @@ class Request:
     repeats: int = 5
     seed: int = 0
     timeout_s: float | None = None
+    blas: Blas = "openblas"
+    inputs: Path | None = None
+    keep: tuple[str, ...] = ()
 
 
 def work_of(index: int, network: Network, request: Request) -> Work:
@@ -51,8 +59,11 @@ def work_of(index: int, network: Network, request: Request) -> Work:
         cost_bytes=cost_bytes(network),
         # Values are not computed: repeats would show nothing new.
         repeats=1 if request.compute == "memory-only" else request.repeats,
-        warmup=0 if request.compute == "memory-only" else 1,
+        warmup=0 if request.compute == "memory-only" or not request.repeats else 1,
         seed=request.seed,
+        blas=request.blas,
+        inputs=request.inputs,
+        keep=request.keep,
     )
 
 

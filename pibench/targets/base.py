@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pibench.images.other_blas import Blas
     from pibench.records.schema import Compute, Enforcer, Machine
     from pibench.records.schema import Protocol as ProfilingProtocol
     from pibench.records.schema import Target as TargetName
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One network to run. `cost_bytes` orders and shares the work, and measures nothing."""
+    """One network to run. `cost_bytes` orders and shares the work, and measures nothing.
+
+    Under `inference` with real compute, `inputs` is an npz file of what to feed each input
+    blob (None: seeded numbers), and `keep` names the layers whose blobs are handed over
+    whole. All work of one run has the same `blas`.
+    """
 
     id: str
     name: str
@@ -31,11 +37,16 @@ class Work:
     warmup: int = 1
     repeats: int = 5
     seed: int = 0
+    blas: Blas = "openblas"
+    inputs: Path | None = None
+    keep: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Kind:
         """What its baseline depends on."""
-        return Kind(protocol=self.protocol, compute=self.compute, threads=self.threads)
+        return Kind(
+            protocol=self.protocol, compute=self.compute, threads=self.threads, blas=self.blas
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +56,22 @@ class Kind:
     protocol: ProfilingProtocol
     compute: Compute
     threads: int
+    blas: Blas = "openblas"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptBlob:
+    """A whole blob as a layer wrote it: float32, little-endian, in C order.
+
+    `index` is the layer's place in the net that ran. `content` has the SHA-256
+    that the layer's signature says.
+    """
+
+    index: int
+    layer: str
+    name: str
+    shape: tuple[int, ...]
+    content: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +111,8 @@ class Outcome:
     `machine` and `result` are the probe's `hello` and `result` events (see
     pibench/probe for their fields), None where none came; `died` says
     why then. `console_oom_lines` are the kernel's words about killed processes
-    that reached the host by another way than the probe.
+    that reached the host by another way than the probe. `kept` are the blobs of
+    the layers that the work names, those that came whole.
     """
 
     work: Work
@@ -93,6 +121,7 @@ class Outcome:
     died: str | None = None
     console_oom_lines: tuple[str, ...] = ()
     confinement: Confinement | None = None
+    kept: tuple[KeptBlob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

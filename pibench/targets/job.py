@@ -8,10 +8,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.targets.base import Kind, Work
+
+if TYPE_CHECKING:
+    from pibench.images.build import Builder
+    from pibench.images.other_blas import Blas
+    from pibench.images.recipe import Architecture
 
 PROBE = "probe/run.py"
 FOLDER: Final = "{folder}"
@@ -60,6 +65,20 @@ class Programs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Libraries:
+    """BLAS libraries on this machine that go along with a job, to be preloaded there.
+
+    `memory_only` is for items of that compute; `other` stands in for OpenBLAS
+    in all, loaded in this order. In the job they lie in a folder called `name`,
+    by which the probe tells them (`origin` in pibench/probe/machine.py).
+    """
+
+    memory_only: Path | None = None
+    name: Blas = "openblas"
+    other: Sequence[Path] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measure:
     """What a probe is to measure of the programs themselves: see `calibrate` in probe/job.py."""
 
@@ -78,7 +97,7 @@ def write_job(
     folder: Path,
     work: Sequence[Work],
     programs: Programs,
-    blas: Path | None,
+    blas: Libraries,
     *,
     otherwise: Sequence[Programs] = (),
     describe: bool = True,
@@ -97,15 +116,19 @@ def write_job(
     os.mkfifo(folder / "models/none")
     (folder / "models/none").chmod(0o666)
     shutil.copytree(_PROBE, folder / "probe", ignore=shutil.ignore_patterns("__pycache__"))
-    if blas is not None:
-        shutil.copy2(blas, folder / BLAS_NAME)
+    other_blas = _place_blas(folder, blas)
     items = []
     for piece in work:
         model = f"models/{piece.id}.prototxt"
         (folder / model).write_text(piece.prototxt, encoding="utf-8")
-        items.append(_item(piece, model, _place_weights(folder, piece)))
+        item = _item(piece, model, _place_weights(folder, piece))
+        if piece.inputs is not None:
+            item["inputs"] = f"models/{piece.id}.npz"
+            shutil.copyfile(piece.inputs, folder / item["inputs"])
+        items.append(item)
     job = {
         "programs": [candidate.as_json() for candidate in (programs, *otherwise)],
+        "other_blas": other_blas,
         "describe": describe,
         "baselines": describe,
         "calibrate": _calibrate(measure) if measure else None,
@@ -118,6 +141,31 @@ def write_job(
         if not _is_readable_by_all(entry):
             entry.chmod(0o755 if entry.is_dir() else 0o644)
     return path
+
+
+def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Work]) -> Libraries:
+    """What the work has to have preloaded, built or fetched if need be.
+
+    Raises EnvironmentFault where that cannot be.
+    """
+    (blas,) = {piece.blas for piece in work} or {"openblas"}
+    memory_only = any(piece.compute == "memory-only" for piece in work)
+    return Libraries(
+        memory_only=builder.blas(architecture) if memory_only else None,
+        name=blas,
+        other=builder.other_blas(architecture, blas),
+    )
+
+
+def _place_blas(folder: Path, blas: Libraries) -> list[str]:
+    """Copy the libraries; of those that stand in for OpenBLAS the names, in their order."""
+    if blas.memory_only is not None:
+        shutil.copy2(blas.memory_only, folder / BLAS_NAME)
+    names = [f"{blas.name}/{library.name}" for library in blas.other]
+    for name, library in zip(names, blas.other, strict=True):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy2(library, folder / name)
+    return names
 
 
 def _item(piece: Work, model: str, weights: str | None) -> dict[str, Any]:
@@ -133,11 +181,13 @@ def _item(piece: Work, model: str, weights: str | None) -> dict[str, Any]:
         "warmup": piece.warmup,
         "repeats": piece.repeats,
         "seed": piece.seed,
+        "inputs": None,
+        "keep": list(piece.keep),
     }
 
 
 def _calibrate(wanted: Measure) -> dict[str, Any]:
-    unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0}
+    unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": []}
     return {
         "kinds": [{**asdict(kind), **unused} for kind in wanted.kinds],
         "repeats": wanted.repeats,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pibench.targets.base import Progress, Watcher, Work
+from pibench.targets.blobs import BlobCollector
 from pibench.targets.frames import FrameReader
 
 
@@ -21,6 +22,7 @@ class Hearing:
     ended: bool = False
     unusable: tuple[str, ...] = ()
     frames: FrameReader = field(default_factory=FrameReader)
+    kept: BlobCollector = field(default_factory=BlobCollector)
 
     def feed(self, chunk: bytes) -> list[str]:
         """Take what came; the names of the events in it."""
@@ -36,6 +38,8 @@ class Hearing:
             self.calibration = event["calibration"]
         elif kind == "result":
             self.result = event["result"]
+        elif kind == "blob":
+            self.kept.add(event["blob"])
         elif kind == "unusable":
             self.unusable = tuple(event["reasons"])
         elif kind == "end":

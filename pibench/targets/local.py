@@ -19,14 +19,23 @@ from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.process import run, running
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
+from pibench.targets.blobs import BlobCollector
 from pibench.targets.containment import contained
 from pibench.targets.frames import FrameReader
-from pibench.targets.job import PRELOAD, PROBE, Measure, Programs, write_job
+from pibench.targets.job import (
+    PRELOAD,
+    PROBE,
+    Libraries,
+    Measure,
+    Programs,
+    libraries_for,
+    write_job,
+)
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import serialised, share
@@ -45,7 +54,7 @@ class LocalTarget:
         self.name: TargetName = name
         self.machine: Machine | None = None
         self._programs = programs
-        self._blas: Path | None = None
+        self._blas = Libraries()
         self.at_once = 1
 
     def prepare(self, work: Sequence[Work]) -> None:
@@ -129,6 +138,7 @@ class _Session:
     stopping: threading.Event
     machine: dict[str, Any] | None = None
     ended: bool = field(default=False)
+    kept: BlobCollector = field(default_factory=BlobCollector)
 
     def take(self, event: dict[str, Any]) -> None:
         """Take one event of the probe."""
@@ -138,7 +148,16 @@ class _Session:
             self.watch(Progress(work=self.waiting[0], said="started"))
         elif event["event"] == "result":
             work = self.waiting.popleft()
-            self.observe(Outcome(work=work, machine=self.machine, result=event["result"]))
+            self.observe(
+                Outcome(
+                    work=work,
+                    machine=self.machine,
+                    result=event["result"],
+                    kept=self.kept.take_all(),
+                )
+            )
+        elif event["event"] == "blob":
+            self.kept.add(event["blob"])
         elif event["event"] == "end":
             self.ended = True
         elif event["event"] == "unusable":
@@ -179,8 +198,7 @@ class TwinTarget(LocalTarget):
     def prepare(self, work: Sequence[Work]) -> None:
         """Build the amd64 root and, for memory-only compute, the BLAS."""
         self._root = self.builder.twin().content / "root"
-        if any(piece.compute == "memory-only" for piece in work):
-            self._blas = self.builder.blas("amd64")
+        self._blas = libraries_for(self.builder, "amd64", work)
 
     def blas_core(self) -> str:
         """The core type that the twin's OpenBLAS takes this machine's CPU for.
@@ -198,7 +216,11 @@ class TwinTarget(LocalTarget):
     def measure(self, wanted: Measure) -> dict[str, Any]:
         """The same as for any machine, built before it is asked."""
         self._root = self.builder.twin().content / "root"
-        self._blas = self.builder.blas("amd64")
+        self._blas = Libraries(
+            memory_only=self.builder.blas("amd64"),
+            name=wanted.kinds[0].blas,
+            other=self.builder.other_blas("amd64", wanted.kinds[0].blas),
+        )
         return super().measure(wanted)
 
     def environment(self) -> dict[str, str | None]:
@@ -241,12 +263,24 @@ class NativeTarget(LocalTarget):
                 "for what takes long emulated",
                 hint="leave --compute out, or say --compute real",
             )
+        refuse_other_blas(work)
         if any(piece.protocol == "inference" for piece in work):
             run([_system_python(), "-c", "import caffe"], deadline_s=120)
 
     def _native_programs(self) -> Sequence[Programs]:
         caffe = [shutil.which("caffe") or "caffe"]
         return [Programs(caffe=caffe, python=[_system_python()], origin="system")]
+
+
+def refuse_other_blas(work: Sequence[Work]) -> None:
+    """Raise InvalidInputError where the work asks for a BLAS that only pibench's roots have."""
+    for piece in work:
+        if piece.blas != "openblas":
+            raise InvalidInputError(
+                f"--blas {piece.blas} is for the Caffe that pibench brings; this machine's own "
+                "has the BLAS that it is linked with",
+                hint="leave --blas out, or change libblas.so.3 with update-alternatives",
+            )
 
 
 def _system_python() -> str:

@@ -21,7 +21,7 @@ from pibench.targets.container.engine import EngineFacts, connect, engine_faults
 from pibench.targets.container.leftovers import sweep
 from pibench.targets.container.limits import CapNotInForceError, Limits, attest, limits_for
 from pibench.targets.group_limits import in_force
-from pibench.targets.job import PRELOAD, Measure, Programs, write_job
+from pibench.targets.job import PRELOAD, Libraries, Measure, Programs, libraries_for, write_job
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import pieces_at_once, pooled, serialised
@@ -62,7 +62,7 @@ class ContainerTarget:
         self._facts: EngineFacts | None = None
         self._qemu_version: str | None = None
         self._image: str = ""
-        self._blas: Path | None = None
+        self._blas = Libraries()
         self._calibrations: dict[Kind, Calibration] = {}
 
     # ------------------------------------------------------------ before anything runs
@@ -79,8 +79,7 @@ class ContainerTarget:
             self._qemu_version = binfmt.require().qemu_version
         root = self.builder.sysroot()
         self._image = self._load(root)
-        if any(piece.compute == "memory-only" for piece in work):
-            self._blas = self.builder.blas("arm64")
+        self._blas = libraries_for(self.builder, "arm64", work)
         for kind in dict.fromkeys(piece.kind for piece in work):
             self._calibrations[kind] = self._calibration(kind)
 
@@ -125,8 +124,8 @@ class ContainerTarget:
         parts = {
             "image": self._image,
             "qemu": self._qemu_version,
-            "blas": self.builder.key("blas-arm64") if self._blas else None,
-            "kind": [kind.protocol, kind.compute, min(kind.threads, cores)],
+            "blas": self.builder.key("blas-arm64") if self._blas.memory_only else None,
+            "kind": [kind.protocol, kind.compute, min(kind.threads, cores), kind.blas],
             "device": self.device.usable_bytes,
             "cores": cores,
         }
@@ -213,6 +212,7 @@ class ContainerTarget:
             machine={**hearing.machine, **known.caffe} if hearing.machine else None,
             result=result,
             died=None if result is not None else _told(ending),
+            kept=hearing.kept.take_all(),
             confinement=Confinement(
                 enforced_by="cgroup",
                 memory_asked_bytes=limits.memory_bytes,

@@ -26,7 +26,15 @@ from pibench.targets.base import Confinement, Kind, Observer, Outcome, Watcher, 
 from pibench.targets.calibration import Calibration
 from pibench.targets.containment import contained
 from pibench.targets.group_limits import in_force
-from pibench.targets.job import PRELOAD, PROBE, Measure, Programs, write_job
+from pibench.targets.job import (
+    PRELOAD,
+    PROBE,
+    Libraries,
+    Measure,
+    Programs,
+    libraries_for,
+    write_job,
+)
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import pieces_at_once, pooled, serialised
@@ -64,7 +72,7 @@ class SysrootTarget:
         self._emulator: str | None = None
         self._qemu_version: str | None = None
         self._root: Path | None = None
-        self._blas: Path | None = None
+        self._blas = Libraries()
         self._calibrations: dict[Kind, Calibration] = {}
 
     # ------------------------------------------------------------ before anything runs
@@ -82,14 +90,13 @@ class SysrootTarget:
             self._qemu_version = named[0] if named else said.partition("\n")[0]
         image = self.builder.sysroot()
         self._root = image.content / "root"
-        if any(piece.compute == "memory-only" for piece in work):
-            self._blas = self.builder.blas("arm64")
+        self._blas = libraries_for(self.builder, "arm64", work)
         for kind in dict.fromkeys(piece.kind for piece in work):
             parts = {
                 "image": image.key,
                 "qemu": [self._qemu_version, Path(self._emulator or "").name],
-                "blas": self.builder.key("blas-arm64") if self._blas else None,
-                "kind": [kind.protocol, kind.compute, min(kind.threads, self._cores)],
+                "blas": self.builder.key("blas-arm64") if self._blas.memory_only else None,
+                "kind": [kind.protocol, kind.compute, min(kind.threads, self._cores), kind.blas],
                 "device": self.device.usable_bytes,
             }
             self._calibrations[kind] = calibration.stored(
@@ -273,6 +280,7 @@ def _outcome(piece: Work, hearing: Hearing, known: Calibration, held: _Held) -> 
         machine={**machine, **known.caffe} if machine else None,
         result=known.completed(result) if result is not None else None,
         died=None if result is not None else held.died or "the probe ended without a result",
+        kept=hearing.kept.take_all(),
         confinement=Confinement(
             enforced_by="cgroup" if held.grouped else "watcher",
             memory_asked_bytes=held.asked_bytes,

@@ -15,7 +15,8 @@ from pibench.devices import Device
 from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
-from pibench.targets.job import PRELOAD, Programs, write_job
+from pibench.targets.blobs import BlobCollector
+from pibench.targets.job import PRELOAD, Libraries, Programs, libraries_for, write_job
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import share
 from pibench.targets.vm.card import write_card
@@ -59,7 +60,7 @@ class VmTarget:
         self._kind = MACHINES[machine]
         self.machines_at_once = machines_at_once or max(1, len(os.sched_getaffinity(0)))
         self._image: Path | None = None
-        self._blas: Path | None = None
+        self._blas = Libraries()
         self._qemu_version: str | None = None
 
     def prepare(self, work: Sequence[Work]) -> None:
@@ -68,8 +69,7 @@ class VmTarget:
         said = run([qemu, "--version"], deadline_s=30).stdout.splitlines()
         self._qemu_version = said[0] if said else None
         self._image = self.builder.vm().content
-        if any(piece.compute == "memory-only" for piece in work):
-            self._blas = self.builder.blas("arm64")
+        self._blas = libraries_for(self.builder, "arm64", work)
 
     def environment(self) -> dict[str, str | None]:
         """QEMU's version and the lock that the image was built from."""
@@ -158,6 +158,7 @@ class _Session:
     in_flight: Work | None = None
     reported_pids: set[int] = field(default_factory=set)
     results: int = 0
+    kept: BlobCollector = field(default_factory=BlobCollector)
 
     def on_event(self, event: dict[str, Any]) -> bool:
         """Take one event of the probe; False when this boot is to end."""
@@ -169,6 +170,8 @@ class _Session:
             self.in_flight = self._find(event)
             if self.in_flight is not None:
                 self.watch(Progress(work=self.in_flight, said="started"))
+        elif kind == "blob":
+            self.kept.add(event["blob"])
         elif kind == "result":
             work, result = self._find(event), event["result"]
             self.in_flight = None
@@ -176,7 +179,14 @@ class _Session:
             if work is not None:
                 self.waiting.remove(work)
                 self.results += 1
-                self.observe(Outcome(work=work, machine=self.machine, result=result))
+                self.observe(
+                    Outcome(
+                        work=work,
+                        machine=self.machine,
+                        result=result,
+                        kept=self.kept.take_all(),
+                    )
+                )
             return not self.ends_boot(result)
         return True
 

@@ -243,7 +243,8 @@ def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> 
         "import sys; from pathlib import Path; from pibench.targets import job, base; "
         "work = base.Work(id='0', name='n', prototxt='name: \"\\u00e9\"', weights=None, "
         "protocol='caffe-time', compute='real', threads=1, timeout_s=1.0); "
-        "job.write_job(Path(sys.argv[1]), [work], job.Programs(caffe=[], python=[]), None)"
+        "job.write_job(Path(sys.argv[1]), [work], job.Programs(caffe=[], python=[]), "
+        "job.Libraries())"
     )
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "job")], env=env, check=True)

@@ -83,12 +83,12 @@ def test_candidates_run_in_their_own_environment(script) -> None:
 
 
 def test_a_probe_without_any_caffe_says_why_of_each(tmp_path: Path, script) -> None:
-    from pibench.targets.job import write_job
+    from pibench.targets.job import Libraries, write_job
 
     broken = Programs(
         caffe=[script("caffe", "echo libcaffe is missing; exit 127")], python=["true"]
     )
-    job = write_job(tmp_path / "job", [], SYSTEM, None, otherwise=[broken])
+    job = write_job(tmp_path / "job", [], SYSTEM, Libraries(), otherwise=[broken])
     done = subprocess.run(
         [sys.executable, "-I", str(job.parent / "probe/run.py"), str(job)],
         capture_output=True,

@@ -41,20 +41,9 @@ def test_the_probe_imports_nothing_that_a_board_lacks(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             imported.add((node.module or ".").partition(".")[0])
     standard = {
-        *(
-            "argparse",
-            "contextlib",
-            "ctypes",
-            "errno",
-            "fcntl",
-            "glob",
-            "hashlib",
-            "json",
-            "mmap",
-            "os",
-        ),
-        *("platform", "re", "resource", "select", "shutil", "signal", "struct", "subprocess"),
-        *("sys", "tarfile", "tempfile", "time", "zlib"),
+        *("argparse", "binascii", "contextlib", "ctypes", "errno", "fcntl", "glob", "hashlib"),
+        *("json", "mmap", "os", "platform", "re", "resource", "select", "shutil", "signal"),
+        *("struct", "subprocess", "sys", "tarfile", "tempfile", "time", "zlib"),
     }
     assert imported <= standard | {"numpy", "caffe", "probe"}
     at_the_top = {
@@ -193,12 +182,13 @@ def test_bytes_that_are_no_text_do_no_harm() -> None:
 ITEM = {
     "id": "1", "model": "models/1.prototxt", "weights": None, "protocol": "caffe-time",
     "compute": "real", "threads": 4, "timeout_s": 1, "iterations": 2, "warmup": 0, "repeats": 3,
-    "seed": 5,
+    "seed": 5, "inputs": None, "keep": [],
 }  # fmt: skip
 JOB = {
     "caffe": ["ld.so", "caffe"],
     "python": ["python3"],
     "preload": "/job/b.so",
+    "other_blas": [],
     "env": {"A": "b"},
 }
 
@@ -246,8 +236,17 @@ def test_inference_is_told_its_weights_and_seed() -> None:
     assert [command[0], command[2]] == ["python3", "--inference"]
     assert json.loads(command[3]) == {
         "model": "/job/models/1.prototxt", "weights": "/job/models/1.caffemodel", "warmup": 0,
-        "repeats": 3, "seed": 5,
+        "repeats": 3, "seed": 5, "inputs": None, "values": True, "keep": [],
     }  # fmt: skip
+    item |= {"inputs": "models/1.npz", "keep": ["conv1"], "compute": "memory-only"}
+    spec = json.loads(commands.command_of(JOB, item, "/job")[0][3])
+    assert (spec["inputs"], spec["keep"], spec["values"]) == ("/job/models/1.npz", ["conv1"], False)
+
+
+def test_another_blas_is_loaded_before_all_others() -> None:
+    libraries = ["atlas/libatlas.so.3", "atlas/libblas.so.3"]
+    _, env = commands.command_of(JOB | {"other_blas": libraries}, ITEM, "/job")
+    assert env["LD_PRELOAD"] == "/job/atlas/libatlas.so.3:/job/atlas/libblas.so.3"
 
 
 def test_an_emulator_of_the_host_is_told_what_is_for_the_guests_loader() -> None:

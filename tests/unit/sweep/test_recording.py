@@ -267,12 +267,17 @@ def test_inference_gives_outputs_and_layers(
         "name": "prob", "shape": [1, 1000], "sha256": "e" * 64, "minimum": 0.0, "maximum": 0.5,
         "l2_norm": 0.6, "non_finite_count": 2, "projection": [], "values": None,
     }  # fmt: skip
+    signature = {name: value for name, value in blob.items() if name != "values"} | {
+        "index": 7, "layer": "loss", "type": "Softmax",
+    }  # fmt: skip
     inference = {
         "totals_ms": [41.0, 42.0, 43.0],
         "readings": [reading(float(second)) for second in range(5)],
         "state": {"governor": None, "throttle": None, "unavailable": {"clock_hz": "no cpufreq"}},
         "layers": [{"name": "conv1", "type": "Convolution", "forward_ms": 4.5}],
         "outputs": [blob],
+        "signatures": [signature],
+        "input_sha256": "f" * 64,
         "high_water_kib": 5,
     }
     seen = result(inference=inference)
@@ -284,6 +289,8 @@ def test_inference_gives_outputs_and_layers(
     assert made.environment.guest.unavailable == {"clock_hz": "no cpufreq"}
     assert made.outputs[0].model_dump(mode="json") == blob
     assert made.layers[0].forward_ms == 4.5
+    assert [one.model_dump(mode="json") for one in made.signatures] == [signature]
+    assert (made.seed, made.input_sha256) == (0, "f" * 64)
     assert {made.provenance[name].kind for name in ("latency_ms", "layers", "outputs")} == {kind}
     assert made.weights_sha256 is not None
 
@@ -301,6 +308,8 @@ def inferred(times_ms: list[float], readings: list[dict[str, Any]]) -> dict[str,
             "state": {"governor": "ondemand", "throttle": POLLED, "unavailable": {}},
             "layers": [{"name": "conv1", "type": "Convolution", "forward_ms": 4.5}],
             "outputs": [],
+            "signatures": [],
+            "input_sha256": "f" * 64,
             "high_water_kib": 5,
         }
     )

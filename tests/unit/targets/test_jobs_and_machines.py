@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pibench import devices
 from pibench.targets import containment
 from pibench.targets.base import Work
-from pibench.targets.job import Programs, write_job
+from pibench.targets.job import Libraries, Programs, write_job
 from pibench.targets.sharing import share
 from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line
 
@@ -57,7 +57,7 @@ PROGRAMS = Programs(caffe=["/usr/bin/caffe"], python=["/usr/bin/python3"], prelo
 
 def test_the_job_says_all_that_the_probe_reads(tmp_path: Path) -> None:
     work = [piece("0", compute="memory-only"), piece("1", protocol="inference", seed=7, repeats=3)]
-    path = write_job(tmp_path / "job", work, PROGRAMS, None)
+    path = write_job(tmp_path / "job", work, PROGRAMS, Libraries())
     job = json.loads(path.read_text())
     (programs,) = job["programs"]
     assert programs["caffe"] == ["/usr/bin/caffe"]
@@ -78,6 +78,8 @@ def test_the_job_says_all_that_the_probe_reads(tmp_path: Path) -> None:
         "warmup": 1,
         "repeats": 3,
         "seed": 7,
+        "inputs": None,
+        "keep": [],
     }
     assert (path.parent / "probe/run.py").read_text().startswith("#!/usr/bin/env python3")
 
@@ -85,7 +87,7 @@ def test_the_job_says_all_that_the_probe_reads(tmp_path: Path) -> None:
 def test_the_memory_only_blas_comes_along(tmp_path: Path) -> None:
     blas = tmp_path / "built.so"
     blas.write_bytes(b"ELF")
-    job = write_job(tmp_path / "job", [piece("0")], PROGRAMS, blas)
+    job = write_job(tmp_path / "job", [piece("0")], PROGRAMS, Libraries(memory_only=blas))
     assert (job.parent / "libpibench_blas.so").read_bytes() == b"ELF"
 
 
@@ -93,7 +95,7 @@ def test_everybody_may_read_the_job_whatever_the_umask(tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     weights.write_bytes(b"w" * 10)
     weights.chmod(0o600)
-    job = write_job(tmp_path / "job", [piece("0", weights=weights)], PROGRAMS, None)
+    job = write_job(tmp_path / "job", [piece("0", weights=weights)], PROGRAMS, Libraries())
     for path in [job.parent, *job.parent.rglob("*")]:
         wanted = 0o555 if path.is_dir() else 0o444
         assert path.stat().st_mode & wanted == wanted, path
@@ -104,7 +106,7 @@ def test_the_users_weights_keep_their_rights(mode: int, tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     weights.write_bytes(b"w" * 10)
     weights.chmod(mode)
-    write_job(tmp_path / "job", [piece("0", weights=weights)], PROGRAMS, None)
+    write_job(tmp_path / "job", [piece("0", weights=weights)], PROGRAMS, Libraries())
     assert weights.stat().st_mode & 0o777 == mode
 
 
@@ -114,7 +116,7 @@ def test_readable_weights_get_a_second_name_rather_than_a_copy(tmp_path: Path) -
     weights.chmod(0o644)
     link = tmp_path / "link"
     link.symlink_to(weights)
-    job = write_job(tmp_path / "job", [piece("0", weights=link)], PROGRAMS, None)
+    job = write_job(tmp_path / "job", [piece("0", weights=link)], PROGRAMS, Libraries())
     (item,) = json.loads(job.read_text())["items"]
     assert (job.parent / item["weights"]).samefile(weights)
     assert not (job.parent / item["weights"]).is_symlink()
@@ -129,7 +131,7 @@ def test_weights_of_another_file_system_are_copied(
     monkeypatch.setattr("os.link", refuse)
     weights = tmp_path / "weights"
     weights.write_bytes(b"w" * 10)
-    job = write_job(tmp_path / "job", [piece("0", weights=weights)], PROGRAMS, None)
+    job = write_job(tmp_path / "job", [piece("0", weights=weights)], PROGRAMS, Libraries())
     (item,) = json.loads(job.read_text())["items"]
     assert item["weights"] == "models/0.caffemodel"
     assert (job.parent / item["weights"]).read_bytes() == b"w" * 10

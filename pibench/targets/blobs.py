@@ -1,0 +1,75 @@
+"""Putting whole blobs together from the pieces in which a probe hands them over."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pibench.targets.base import KeptBlob
+
+LARGEST_BYTES: Final = 1 << 30
+"""What all kept blobs of one run may take of this machine's memory."""
+
+
+@dataclass
+class BlobCollector:
+    """Takes the pieces as they come; only a blob that is whole and right is handed out.
+
+    The frames that carry the pieces have a checksum each, and a blob its SHA-256,
+    so that one of which a piece was lost is none at all.
+    """
+
+    _parts: dict[tuple[int, str], _Part] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def add(self, piece: object) -> None:
+        """Take one piece: what `print_blob` in pibench/probe/values.py says."""
+        if not isinstance(piece, dict):
+            return
+        try:
+            content = base64.b64decode(piece["data"], validate=True)
+            key = int(piece["index"]), str(piece["name"])
+            offset = int(piece["offset"])
+        except (KeyError, TypeError, ValueError, binascii.Error):
+            return
+        self._bytes += len(content)
+        if self._bytes > LARGEST_BYTES:
+            return
+        if offset == 0:
+            # Also where a run is tried again: the pieces of the first time do not count.
+            self._parts[key] = _Part(piece)
+        part = self._parts.get(key)
+        if part is not None and offset == len(part.content):
+            part.content += content
+
+    def take_all(self) -> tuple[KeptBlob, ...]:
+        """The whole ones in the order of their layers; afterwards there are none."""
+        whole = [part.blob() for _, part in sorted(self._parts.items())]
+        self._parts.clear()
+        self._bytes = 0
+        return tuple(blob for blob in whole if blob is not None)
+
+
+@dataclass
+class _Part:
+    """A blob of which some has come."""
+
+    said: dict[str, Any]
+    content: bytearray = field(default_factory=bytearray)
+
+    def blob(self) -> KeptBlob | None:
+        if hashlib.sha256(self.content).hexdigest() != self.said.get("sha256"):
+            return None
+        try:
+            return KeptBlob(
+                index=int(self.said["index"]),
+                layer=str(self.said["layer"]),
+                name=str(self.said["name"]),
+                shape=tuple(int(size) for size in self.said["shape"]),
+                content=bytes(self.content),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
