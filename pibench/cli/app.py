@@ -10,17 +10,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli import image, latency, networks
+from pibench.cli import board, image, latency, networks
 from pibench.cli.options import (
     AsJson,
     Batch,
     ComputeName,
     DeviceName,
+    Identity,
     ImageSize,
     Jobs,
     MachineName,
     ProtocolName,
     Quiet,
+    RemoteDir,
     Repair,
     RequireFit,
     Specs,
@@ -63,6 +65,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(networks.app, name="networks", help="The networks of the paper, and their files.")
+app.add_typer(
+    board.app, name="board", help="A board over SSH: what it has, and what is kept there."
+)
 app.add_typer(image.app, name="image", help="The images that emulated targets run.")
 
 
@@ -93,6 +98,8 @@ def run(
     device: DeviceName = "rpi3b",
     target: TargetSpec = "vm",
     machine: MachineName = None,
+    identity: Identity = None,
+    remote_dir: RemoteDir = None,
     protocol: ProtocolName = "caffe-time",
     batch: Batch = None,
     size: ImageSize = None,
@@ -135,6 +142,8 @@ def run(
                 device=device,
                 target=target,
                 machine=machine,
+                identity=identity,
+                remote_dir=remote_dir,
                 protocol=protocol,
                 compute=compute,
                 repeats=repeats,
@@ -229,6 +238,8 @@ app.command()(latency.count)
 def reproduce(
     target: TargetSpec = "vm",
     machine: MachineName = None,
+    identity: Identity = None,
+    remote_dir: RemoteDir = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -253,6 +264,8 @@ def reproduce(
     options = Options(
         target=target,
         machine=machine,
+        identity=identity,
+        remote_dir=remote_dir,
         compute=compute,
         jobs=jobs,
     )

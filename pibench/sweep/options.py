@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench import devices
@@ -17,7 +18,8 @@ class Options:
     """Where and how to run; None takes the default of the target, the device or the protocol.
 
     `repeats` and `threads` are numbers, `timeout_s` is in seconds for each network,
-    `jobs` how many networks may run side by side.
+    `jobs` how many networks may run side by side. `identity` and `remote_dir`
+    are the key and the folder on the board of a target `ssh://USER@HOST`.
     """
 
     device: str = "rpi3b"
@@ -29,11 +31,14 @@ class Options:
     threads: int | None = None
     timeout_s: float | None = None
     jobs: int | None = None
+    identity: Path | None = None
+    remote_dir: str | None = None
 
     def request(self) -> Request:
         """The same as a request, defaults filled in. Raises InvalidInputError for the device."""
         # Memory-only serves where only memory is asked for and computing takes long.
-        memory_only = self.target != "native" and self.protocol == "caffe-time"
+        on_board = self.target == "native" or self.target.startswith("ssh://")
+        memory_only = not on_board and self.protocol == "caffe-time"
         usual: Compute = "memory-only" if memory_only else "real"
         return Request(
             device=devices.load(self.device),

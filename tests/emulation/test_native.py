@@ -21,7 +21,7 @@ def test_this_machine_s_own_caffe(builder, tmp_path: Path, monkeypatch) -> None:
     caffe.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     small, large = run(
-        NativeTarget(),
+        NativeTarget(builder),
         [networks.load("SqueezeNet V1.1"), networks.load("ResNet-152")],
         compute="real",
     )

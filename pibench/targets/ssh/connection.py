@@ -66,11 +66,11 @@ async def connect(login: Login) -> asyncssh.SSHClientConnection:
         return await asyncssh.connect(options.host, options.port, options=options)
     except asyncssh.HostKeyNotVerifiable as error:
         raise await _untrusted(login, options, str(error)) from None
-    except asyncssh.KeyExchangeFailed as error:
-        # Known by a key of another kind than any that the host offers now.
-        if options is not None and _trusted(login, options):
+    except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost) as error:
+        # So it ends too where known_hosts has a key of another kind than any that is offered now.
+        if options is not None and await _offers_no_known_key(login, options):
             raise await _untrusted(login, options, str(error)) from None
-        raise _fault(login, f"no common way to talk was found: {error}") from None
+        raise _translated(login, error) from None
     except (asyncssh.Error, OSError, ValueError) as error:
         raise _translated(login, error) from None
 
@@ -115,19 +115,30 @@ def _trusted(login: Login, options: Any) -> list[Any]:
     return list(asyncssh.match_known_hosts(options.known_hosts, name, "", port)[0])
 
 
-async def _untrusted(login: Login, options: Any, said: str) -> EnvironmentFault:
-    """Why the host is not believed: never seen, or another than it was."""
+async def _offered(login: Login, options: Any) -> Any:
+    """The key that the host shows to whoever asks; None where it does not."""
     import asyncssh
 
+    try:
+        return await asyncssh.get_server_host_key(login.address.host, options.port)
+    except (asyncssh.Error, OSError):
+        return None
+
+
+async def _offers_no_known_key(login: Login, options: Any) -> bool:
+    trusted = _trusted(login, options)
+    key = await _offered(login, options) if trusted else None
+    return key is not None and key not in trusted
+
+
+async def _untrusted(login: Login, options: Any, said: str) -> EnvironmentFault:
+    """Why the host is not believed: never seen, or another than it was."""
     address = login.address
     shown = Address(
         host=options.host_key_alias or options.host or address.host,
         port=options.port if options.port != 22 else None,
     )
-    try:
-        key = await asyncssh.get_server_host_key(address.host, options.port)
-    except (asyncssh.Error, OSError):
-        key = None
+    key = await _offered(login, options)
     fingerprint = f"{_kind(key)} {key.get_fingerprint()}" if key is not None else "not told"
     if "revoked" in said:
         return _fault(login, f"its host key ({fingerprint}) is marked as revoked in known_hosts")

@@ -7,14 +7,13 @@ import posixpath
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pibench.errors import EnvironmentFault
 from pibench.images.build import Builder
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
-from pibench.targets.job import Programs, write_job
-from pibench.targets.kit import ROOTS, SYSTEM, needs, root_programs
+from pibench.targets.job import Libraries, Programs, write_job
+from pibench.targets.kit import ROOTS, SYSTEM, job_bytes, needs, root_programs
 from pibench.targets.scratch import scratch
 from pibench.targets.ssh.board import FOLDER, Board
 from pibench.targets.ssh.connection import Login, connected
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from pibench.records.schema import Machine
     from pibench.records.schema import Target as TargetName
 
-PROBE_BYTES = 1 << 20
-"""The probe's own files, generously."""
 ATTEMPTS = 2
 """A probe that dies may do so once: the network in flight is tried again."""
 
@@ -84,42 +81,37 @@ class SshTarget:
             ) from None
 
     async def _prepare(self, work: Sequence[Work]) -> None:
-        job_bytes = PROBE_BYTES + sum(map(_size_bytes, work))
         async with connected(self.login) as connection:
             board = Board(connection, str(self.login.address))
-            asked = needs(work, self._wanted_folder, job_bytes=job_bytes, root=None)
-            # Our root may not be built yet, and need not be for a board with a Caffe.
-            found = await self._facts(board, asked, without_root=True)
-            self._folder = str(found["folder"])
-            if found["caffe_complaint"] is None:
+            asked = needs(
+                (piece.protocol for piece in work),
+                self._wanted_folder,
+                job_bytes=job_bytes(work),
+                root_key=self.builder.key("carried"),
+            )
+            facts, problems = await board.check(asked)
+            if problems:
+                what, todo = problems[0]
+                raise EnvironmentFault(f"{self.login.address}: {what}", hint=todo)
+            self._folder = str(facts["folder"])
+            if facts["caffe_complaint"] is None:
                 self._programs = SYSTEM
-                return
-            root = await asyncio.to_thread(self.builder.carried)
-            asked = needs(work, self._wanted_folder, job_bytes=job_bytes, root=root)
-            found = await self._facts(board, asked)
-            place = posixpath.join(self._folder, ROOTS, root.key)
-            if not found["root_is_there"]:
-                self.builder.report(
-                    f"{self.login.address} has no Caffe of its own: ours goes to {place} "
-                    f"({root.packed_bytes / 1e6:.0f} MB to copy, {root.unpacked_bytes / 1e6:.0f} "
-                    "MB there) and stays for the next run; to remove it: "
-                    f"pibench board clean {self.login.address.url}"
-                )
-                await board.put_root(root, self._folder, self.builder.report)
-            self._programs = root_programs(place, root.lock)
+            else:
+                self._programs = await self._bring(board, is_there=facts["root_is_there"])
 
-    async def _facts(
-        self, board: Board, asked: dict[str, Any], *, without_root: bool = False
-    ) -> dict[str, Any]:
-        """What the board is; raises EnvironmentFault for the first thing that it lacks."""
-        if without_root:
-            # Of a root that is not built yet, at least this much is known: it takes room.
-            asked = {**asked, "root_bytes": 0}
-        facts, problems = await board.check(asked)
-        if problems:
-            what, todo = problems[0]
-            raise EnvironmentFault(f"{self.login.address}: {what}", hint=todo)
-        return facts
+    async def _bring(self, board: Board, *, is_there: bool) -> Programs:
+        """The programs of our root, which is copied to the board unless it is there."""
+        root = await asyncio.to_thread(self.builder.carried)
+        place = posixpath.join(self._folder, ROOTS, root.key)
+        if not is_there:
+            self.builder.report(
+                f"{self.login.address} has no Caffe of its own: ours goes to {place} "
+                f"({root.packed_bytes / 1e6:.0f} MB to copy, {root.unpacked_bytes / 1e6:.0f} "
+                "MB there) and stays for the next run; to remove it: "
+                f"pibench board clean {self.login.address.url}"
+            )
+            await board.put_root(root, self._folder, self.builder.report)
+        return root_programs(place, root.lock)
 
     async def _run(self, waiting: deque[Work], observe: Observer, watch: Watcher) -> None:
         attempts: dict[str, int] = {}
@@ -144,7 +136,7 @@ class SshTarget:
         assert self._programs is not None, "prepare() comes first"  # noqa: S101
         session = Session(self.login, self._folder, self.patience, self.builder.report)
         with scratch(self.name) as folder:
-            job = write_job(folder / "job", work, self._programs, None)
+            job = write_job(folder / "job", work, self._programs, Libraries())
             try:
                 await session.open()
                 await session.put_job(job.parent)
@@ -181,8 +173,3 @@ class _Heard:
                 f"no Caffe there can run this: {'; '.join(event['reasons'])}",
                 hint="pibench board check says what the board has",
             )
-
-
-def _size_bytes(piece: Work) -> int:
-    weights: Path | None = piece.weights
-    return len(piece.prototxt) + (weights.stat().st_size if weights is not None else 0)
