@@ -1,6 +1,7 @@
 """What looks after a run on a board, so that a lost connection neither ends it nor leaves it.
 
-    python3 supervise.py start FOLDER LEASE_S    look after FOLDER, in the background
+    python3 supervise.py start BASE LEASE_S      make a folder below BASE, print it, and look
+                                                 after it in the background
     python3 supervise.py alive FOLDER            exit status 0 if somebody does
     python3 supervise.py clean BASE              remove our root and dead runs below BASE
 
@@ -21,6 +22,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 POLL_S = 0.5
@@ -29,21 +31,22 @@ BUSY = ".busy"
 BUSY_STATUS = 75
 RUNS = "runs"
 ROOTS = "roots"
-# A folder whose supervisor is about to be started has no lock yet.
-UNCLAIMED_S = 3600
 SET_DEATH_SIGNAL = 1
 
 
-def start(folder, lease_s):
-    """Leave this process to its caller, and look after the folder in another."""
-    runs = os.path.dirname(folder)
+def start(base, lease_s):
+    """Make a folder and leave this process to its caller; another looks after the folder."""
+    runs = os.path.join(base, RUNS)
+    os.makedirs(runs, exist_ok=True)
     # Both are held for as long as the supervisor lives, and no longer.
     if not locked(os.path.join(runs, BUSY)):
         # Two runs at once would measure each other.
         sys.exit(BUSY_STATUS)
-    locked(os.path.join(folder, LOCK))
     sweep(runs)
+    folder = tempfile.mkdtemp(dir=runs)
+    locked(os.path.join(folder, LOCK))
     if os.fork():
+        print(folder)
         return
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
@@ -159,12 +162,6 @@ def sweep(runs):
         path = os.path.join(runs, name)
         if not os.path.isdir(path):
             continue
-        claimed = os.path.exists(os.path.join(path, LOCK))
-        try:
-            if not claimed and time.time() - os.stat(path).st_mtime < UNCLAIMED_S:
-                continue
-        except OSError:
-            continue
         if not is_alive(path):
             shutil.rmtree(path, ignore_errors=True)
             removed += 1
@@ -204,7 +201,10 @@ def listed(folder):
 def main():
     what, folder = sys.argv[1:3]
     if what == "start":
-        start(folder, float(sys.argv[3]))
+        try:
+            start(folder, float(sys.argv[3]))
+        except (IOError, OSError) as error:
+            sys.exit("{}: {}".format(error.filename or folder, error.strerror))
     elif what == "alive":
         sys.exit(0 if is_alive(folder) else 1)
     else:

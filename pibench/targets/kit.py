@@ -6,6 +6,7 @@ programs here are what its job names for a board.
 
 from __future__ import annotations
 
+import tarfile
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.images.carried import loader_at, short, unpacked_bytes
@@ -13,6 +14,7 @@ from pibench.targets.job import Programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from pibench.records.schema import Protocol
     from pibench.targets.base import Work
@@ -54,6 +56,17 @@ def needs(
         "root_bytes": unpacked_bytes(root_key) if root_key else None,
         "root_key": short(root_key) if root_key else None,
     }
+
+
+def pack(job: Path, archive: Path) -> None:
+    """Pack a job's folder as a plain tar: weights do not get smaller.
+
+    The pipe among its models, which no archive carries well, the probe makes anew.
+    """
+    with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as tar:
+        for path in sorted(job.rglob("*")):
+            if path.is_file():
+                tar.add(path, arcname=path.relative_to(job).as_posix())
 
 
 def job_bytes(work: Sequence[Work]) -> int:

@@ -186,16 +186,13 @@ def booted(
     identity.chmod(0o600)
     arguments = _virt(files, cores) if machine == "virt" else _board(files, folder)
     console = "ttyAMA0" if machine == "virt" else "ttyS1"
+    forwards = f",hostfwd=tcp:127.0.0.1:{port}-:22,hostfwd=tcp:127.0.0.1:{port_32_bit}-:32"
     argv = [
         *("qemu-system-aarch64", "-machine", machine, "-nodefaults", "-no-user-config"),
         *("-nographic", "-no-reboot", "-accel", "tcg,thread=multi,tb-size=256"),
         *("-kernel", str(files / "vmlinuz"), "-initrd", str(files / "initrd.gz")),
         *("-append", " ".join([f"console={console},115200", *KERNEL_ARGUMENTS])),
-        *(
-            "-netdev",
-            "user,id=net,restrict=on"
-             f",hostfwd=tcp:127.0.0.1:{port}-:22,hostfwd=tcp:127.0.0.1:{port_32_bit}-:32",
-        ),
+        *("-netdev", f"user,id=net,restrict=on{forwards}"),
         *arguments,
     ]
     with (

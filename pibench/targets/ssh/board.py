@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import posixpath
-import secrets
 import shlex
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "~/.cache/pibench"
 """Where everything of ours lies on a board, unless the user names another folder."""
-RUNS: Final = "runs"
 SCRIPT_DEADLINE_S: Final = 300.0
 UNPACK_DEADLINE_S: Final = 1800.0
 CHUNK_BYTES: Final = 256 << 10
@@ -32,6 +30,7 @@ _PROBE: Final = Path(__file__).resolve().parents[2] / "probe"
 # on the board, and no shell there has to take a quoted program.
 _LOADER: Final = "import sys;exec(compile(sys.stdin.buffer.read({size}),{name!r},'exec'))"
 _NOT_FOUND: Final = 127
+_UNCHECKED: Final = "-"
 
 Report = Callable[[str], None]
 
@@ -125,73 +124,28 @@ class Board:
 
     async def put_root(self, root: CarriedRoot, base: str, report: Report) -> None:
         """Unpack our root on the board as its archive arrives; whole or not at all."""
-        mb = root.packed_bytes / 1e6
+        place = (posixpath.join(base, ROOTS), root.key, root.sha256)
+        await self._unpack(place, root.archive, "our Caffe", report)
 
-        async def chunks() -> AsyncIterator[bytes]:
-            sent, told = 0, 0
-            with root.archive.open("rb") as archive:
-                while chunk := archive.read(CHUNK_BYTES):
-                    yield chunk
-                    sent += len(chunk)
-                    tenth = 10 * sent // root.packed_bytes
-                    if tenth > told:
-                        told = tenth
-                        report(f"copying our Caffe to {self.name}: {told * 10} % of {mb:.0f} MB")
+    async def put_job(self, archive: Path, folder: str, report: Report) -> None:
+        """Unpack a job as `job` in the folder of a run."""
+        # SSH itself checks what it carries.
+        await self._unpack((folder, "job", _UNCHECKED), archive, "the job", report)
 
+    async def _unpack(
+        self, place: tuple[str, str, str], archive: Path, what: str, report: Report
+    ) -> None:
         answer = await self.script(
             "unpack.py",
-            *(posixpath.join(base, ROOTS), root.key, root.sha256),
-            feed=chunks(),
+            *place,
+            feed=_chunks(archive, lambda part: report(f"copying {what} to {self.name}: {part}")),
             deadline_s=UNPACK_DEADLINE_S,
         )
         if answer.status != 0:
             raise EnvironmentFault(
-                f"{self.name}: our Caffe could not be unpacked there: {answer.last_words}",
+                f"{self.name}: {what} could not be unpacked there: {answer.last_words}",
                 hint="make room there, or name a folder on another file system: --remote-dir",
             )
-
-    async def make_run_folder(self, base: str) -> str:
-        """A folder of one run, closed to others; its path."""
-        sftp = await self.sftp()
-        import asyncssh
-
-        runs = posixpath.join(base, RUNS)
-        folder = posixpath.join(runs, secrets.token_hex(8))
-        try:
-            await sftp.makedirs(runs, exist_ok=True)
-            await sftp.mkdir(folder, asyncssh.SFTPAttrs(permissions=0o700))
-        except asyncssh.SFTPError as error:
-            raise self._disk_fault(folder, error) from None
-        return folder
-
-    async def put_tree(self, source: Path, target: str, report: Report) -> None:
-        """Copy a folder's files; raises EnvironmentFault where the disk is full, say."""
-        import asyncssh
-
-        sftp = await self.sftp()
-        total = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-        if total > 10 * CHUNK_BYTES:
-            report(f"copying the job to {self.name} ({total / 1e6:.0f} MB)")
-        place = target
-        try:
-            await sftp.makedirs(target, exist_ok=True)
-            for path in sorted(source.rglob("*")):
-                place = posixpath.join(target, path.relative_to(source).as_posix())
-                if path.is_dir():
-                    await sftp.mkdir(place)
-                elif path.is_file():
-                    await sftp.put(str(path), place)
-        except asyncssh.SFTPError as error:
-            if isinstance(error, asyncssh.SFTPConnectionLost | asyncssh.SFTPNoConnection):
-                raise
-            raise self._disk_fault(place, error) from None
-
-    def _disk_fault(self, place: str, error: Exception) -> EnvironmentFault:
-        # OpenSSH's server says of a full disk just "Failure" (SFTP version 3 has no word for it).
-        return EnvironmentFault(
-            f"{self.name}: {place} could not be written: {error}; its disk may be full",
-            hint="make room there, or name a folder on another file system: --remote-dir",
-        )
 
     async def write(self, path: str, text: str) -> None:
         """Write a small file."""
@@ -214,6 +168,18 @@ class Board:
     async def exists(self, path: str) -> bool:
         """Whether there is something of that name."""
         return await (await self.sftp()).exists(path)
+
+
+async def _chunks(archive: Path, tell: Report) -> AsyncIterator[bytes]:
+    """A file in pieces; every tenth of a large one is told."""
+    size, sent, told = archive.stat().st_size, 0, 0
+    with archive.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+            sent += len(chunk)
+            if size > 10 * CHUNK_BYTES and 10 * sent // size > told:
+                told = 10 * sent // size
+                tell(f"{10 * told} % of {size / 1e6:.0f} MB")
 
 
 async def _feed(

@@ -65,29 +65,28 @@ class Session:
         Raises EnvironmentFault where another run is under way there.
         """
         self.board = await self._connected()
-        self.folder = await self.board.make_run_folder(self.base)
-        await self._sign_of_life()
         answer = await self.board.script(
-            "supervise.py", "start", self.folder, str(self.patience.lease_s)
+            "supervise.py", "start", self.base, str(self.patience.lease_s)
         )
-        if answer.status != 0:
-            await (await self.board.sftp()).rmtree(self.folder, ignore_errors=True)
-            if answer.status == BUSY_STATUS:
-                raise EnvironmentFault(
-                    f"{self.login.address}: another run of pibench is under way there",
-                    hint="wait for its end; one that was cut off ends by itself within "
-                    f"{self.patience.lease_s / 60:.0f} min",
-                )
+        if answer.status == BUSY_STATUS:
             raise EnvironmentFault(
-                f"{self.login.address}: the run could not be started: {answer.last_words}"
+                f"{self.login.address}: another run of pibench is under way there",
+                hint="wait for its end; one that was cut off ends by itself within "
+                f"{self.patience.lease_s / 60:.0f} min",
             )
+        if answer.status != 0:
+            raise EnvironmentFault(
+                f"{self.login.address}: the run could not be started: {answer.last_words}",
+                hint="make room there, or name a folder on another file system: --remote-dir",
+            )
+        self.folder = answer.out.split()[-1]
 
-    async def put_job(self, job: Path) -> None:
-        """Copy the job and have it started."""
+    async def put_job(self, archive: Path) -> None:
+        """Copy the job, a tar of its folder, and have it started."""
         board = self._there()
         signs = asyncio.create_task(self._keep_signing())
         try:
-            await board.put_tree(job, posixpath.join(self.folder, "job"), self.report)
+            await board.put_job(archive, self.folder, self.report)
         finally:
             signs.cancel()
         await board.write(posixpath.join(self.folder, "go"), "")
@@ -121,28 +120,31 @@ class Session:
 
     async def close(self) -> bool:
         """End the run and wait until nothing of it is left; False if that was not seen."""
-        try:
-            async with asyncio.timeout(CLEAN_UP_DEADLINE_S):
-                return await self._remove()
-        except Exception:
-            # The lease ends it.
-            return False
-        finally:
-            if self.board is not None:
-                self.board.connection.abort()
+        # Ctrl-C ends asyncssh's own tasks too, so that what is connected may not answer any more.
+        for _ in range(2):
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLEAN_UP_DEADLINE_S):
+                    await self._remove()
+                self._hang_up()
+                return True
+            self._hang_up()
+        # The lease ends it.
+        return False
 
-    async def _remove(self) -> bool:
+    def _hang_up(self) -> None:
+        if self.board is not None:
+            self.board.connection.abort()
+            self.board = None
+
+    async def _remove(self) -> None:
         if not self.folder:
-            return True
-        if self.board is None or self.board.connection.is_closed():
-            self.board = await self._connected()
-        board = self._there()
+            return
+        board = self.board = self.board or await self._connected()
         if await board.exists(self.folder):
             with contextlib.suppress(Exception):
                 await board.write(posixpath.join(self.folder, "stop"), "")
         while await board.exists(self.folder):
             await asyncio.sleep(0.2)
-        return True
 
     # ------------------------------------------------------------ what is asked of the board
 

@@ -13,7 +13,7 @@ from pibench.errors import EnvironmentFault
 from pibench.images.build import Builder
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.job import Libraries, Programs, write_job
-from pibench.targets.kit import ROOTS, SYSTEM, job_bytes, needs, root_programs
+from pibench.targets.kit import ROOTS, SYSTEM, job_bytes, needs, pack, root_programs
 from pibench.targets.scratch import scratch
 from pibench.targets.ssh.board import FOLDER, Board
 from pibench.targets.ssh.connection import Login, connected
@@ -136,10 +136,11 @@ class SshTarget:
         assert self._programs is not None, "prepare() comes first"  # noqa: S101
         session = Session(self.login, self._folder, self.patience, self.builder.report)
         with scratch(self.name) as folder:
-            job = write_job(folder / "job", work, self._programs, Libraries())
+            write_job(folder / "job", work, self._programs, Libraries())
+            pack(folder / "job", folder / "job.tar")
             try:
                 await session.open()
-                await session.put_job(job.parent)
+                await session.put_job(folder / "job.tar")
                 return await session.follow(take)
             finally:
                 if not await session.close():
