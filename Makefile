@@ -5,8 +5,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: help setup system-packages engine lint docs test unit reproduce benchmark \
-	planned-against-measured latency-document wheel clean
+.PHONY: help setup system-packages engine browser lint docs test unit reproduce benchmark \
+	planned-against-measured latency-document report-picture wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -34,26 +34,35 @@ lint: $(BIN)/.installed ## Style, types, and the documentation's links and refer
 docs: $(BIN)/.installed ## The documentation as a site, into site/; no warning is let pass
 	$(BIN)/mkdocs build --strict
 
-unit: $(BIN)/.installed ## Tests that need no engine (under a minute)
-	$(BIN)/python -m pytest -m 'not emulation' -n auto
+browser: setup ## Have Chromium, in which the HTML report is tested and pictured
+	@scripts/install-system-packages.sh browser
 
-test: setup engine ## All tests, real Caffe in the emulated board and in containers included
-	$(BIN)/python -m pytest -m 'not emulation' -n auto
+unit: $(BIN)/.installed ## Tests that need neither engine nor browser (under a minute)
+	$(BIN)/python -m pytest -m 'not emulation and not browser' -n auto
+
+test: setup engine browser ## All tests, real Caffe in the emulated board and in containers included
+	$(BIN)/python -m pytest -m 'not emulation and not browser' -n auto
+	$(BIN)/python -m pytest -m browser
 	$(BIN)/python -m pytest -m emulation
 
 reproduce: setup ## The paper's 26 networks in the emulated board, beside the paper's table
 	$(BIN)/pibench reproduce --out $(OUT)
 
-benchmark: setup engine ## Memory-only against real compute, pibench run against docker run, counting
+benchmark: setup engine browser ## Memory-only against real compute, pibench run against docker run, counting, report
 	$(BIN)/python benchmarks/memory_only_speed.py
 	$(BIN)/python benchmarks/container_overhead.py
 	$(BIN)/python benchmarks/counting_cost.py
+	test -f $(OUT)/benchmark/records.jsonl || $(BIN)/pibench reproduce --target container --out $(OUT)/benchmark
+	$(BIN)/python benchmarks/report_speed.py $(OUT)/benchmark/records.jsonl
 
 planned-against-measured: setup ## Run the paper's networks, plan them, and write the table into docs/
 	$(BIN)/python scripts/planned_against_measured.py $(OUT)/planned > docs/planned-against-measured.md
 
 latency-document: setup ## Write docs/latency.md and its pictures; count networks first for their rows
 	$(BIN)/python scripts/latency_document.py docs > docs/.latency.md && mv docs/.latency.md docs/latency.md
+
+report-picture: setup browser ## Write docs/report.png, the head of the HTML report of OUT/records.jsonl
+	$(BIN)/python scripts/report_picture.py $(OUT)/records.jsonl docs/report.png
 
 wheel: $(BIN)/.installed ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,6 +1,7 @@
 """Run, measure and cross-check Caffe networks for a Raspberry Pi 3.
 
-`pibench.api` has the functions; `fits` and `run` are at hand here too.
+`pibench.api` has the functions; `fits` and `run` are at hand here too, and
+`load` reads record files as a DataFrame.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pibench.api import Fit, fits, run
+    from pibench.report.table import load
 
 __version__ = "0.1.0"
-__all__ = ["Fit", "__version__", "fits", "run"]
+__all__ = ["Fit", "__version__", "fits", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from pibench import api  # noqa: PLC0415  (see above)
 
         return getattr(api, name)
+    if name == "load":
+        from pibench.report.table import load  # noqa: PLC0415  (see above)
+
+        return load
     raise AttributeError(f"module 'pibench' has no attribute {name!r}")

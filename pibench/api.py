@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pibench.bundle.packing import Kit
     from pibench.devices import Device
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
@@ -30,7 +31,17 @@ if TYPE_CHECKING:
     from pibench.sweep.options import Options
     from pibench.targets.base import Progress
 
-__all__ = ["Fit", "choose", "fits", "network", "plan", "run", "run_all"]
+__all__ = [
+    "Fit",
+    "bundle",
+    "choose",
+    "fits",
+    "import_results",
+    "network",
+    "plan",
+    "run",
+    "run_all",
+]
 
 MIB = 2**20
 CUT_SHORT_ON = ("vm", "container", "sysroot", "ssh")
@@ -135,6 +146,45 @@ def run_all(
         watched=watched,
     )
     return sweep.run(loaded)
+
+
+def bundle(
+    these: Sequence[Network | str | Path],
+    out: Path | str,
+    *,
+    with_caffe: bool = False,
+    step: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> Kit:
+    """Pack networks into the .tar.gz `out`, for a board that runs them with `python3 run.py`.
+
+    `options` are those of `run` that have a part on a board: device, protocol, repeats,
+    threads, timeout_s.
+    """
+    from pibench.bundle.packing import write_kit
+    from pibench.sweep.options import Options
+
+    root = None
+    if with_caffe:
+        from pibench.images.build import Builder
+
+        root = Builder(step).carried()
+    request = Options(**{"target": "native", **options}).request()
+    return write_kit([_network(one) for one in these], request, Path(out), root=root)
+
+
+def import_results(
+    path: Path | str, *, kit: Path | str | None = None, out: Path | str | None = None
+) -> list[Record]:
+    """The records of a board's results; those that the file `out` does not have are appended.
+
+    `kit` is wanted where this machine did not make it.
+    """
+    from pibench.bundle.importing import import_results as imported
+    from pibench.records.store import RecordStore
+
+    store = RecordStore(out) if out is not None else None
+    return list(imported(Path(path), kit=Path(kit) if kit else None, store=store).records)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,9 @@
 # Install by apt what is missing of the system packages that pibench uses; with
 # sudo when not root. Says nothing and changes nothing when all is there.
 #
-# usage: install-system-packages.sh [engine]
+# usage: install-system-packages.sh [engine] [browser]
 # engine: a Docker Engine too, which target container alone needs.
+# browser: Chromium too, in which the HTML report is tested and pictured.
 set -eu
 
 # program or file that shows that a package is there : the package
@@ -19,10 +20,14 @@ qemu-aarch64-static:qemu-user-static
 bwrap:bubblewrap
 ssh-keygen:openssh-client
 "
-if [ "${1:-}" = engine ]; then
-    # Its package pulls containerd, runc and iptables.
-    needed="$needed dockerd:docker.io"
-fi
+for more in "$@"; do
+    case $more in
+        # Its package pulls containerd, runc and iptables.
+        engine) needed="$needed dockerd:docker.io" ;;
+        browser) needed="$needed chromium:chromium" ;;
+        *) echo "pibench: $0 knows engine and browser, not $more" >&2; exit 2 ;;
+    esac
+done
 
 missing=""
 for entry in $needed; do

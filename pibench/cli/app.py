@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli import board, image, latency, networks
+from pibench.cli import board, bundle, image, latency, networks, reporting
 from pibench.cli.options import (
     AsJson,
     Batch,
@@ -229,6 +229,9 @@ def plan(
     raise typer.Exit(code)
 
 
+app.command()(bundle.bundle)
+app.command("import")(bundle.import_)
+app.command()(reporting.report)
 app.command()(latency.predict)
 app.command()(latency.calibrate)
 app.command()(latency.count)
@@ -253,7 +256,7 @@ def reproduce(
 ) -> None:
     """Run the paper's 26 networks and hold every printed cell against ours.
 
-    Writes records.jsonl, claims.json and claims.csv. Exit code: 0 all verdicts
+    Writes records.jsonl, claims.json, claims.csv and report.html. Exit code: 0 all verdicts
     agree, 1 one does not, 4 one is inconclusive.
 
     Example: pibench reproduce --networks "AlexNet,VGG 16"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.counting.counts import NetworkCounts
-    from pibench.crosscheck.claims import PredictedTime
     from pibench.devices import Device
     from pibench.latency.calibration import Calibration
     from pibench.networks.network import Network
@@ -110,30 +109,6 @@ def calibrate_from(path: Path, out: Path) -> None:
             f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
             f"multiply-accumulate, {rates.access_ns:.3f} ns per element access"
         )
-
-
-def predicted_times(loaded: Sequence[Network]) -> dict[str, PredictedTime]:
-    """The board's times by name, each predicted from the other networks' printed ones."""
-    from pibench.crosscheck.claims import PredictedTime
-    from pibench.latency.unseen import predict_unseen
-
-    known = calibrations.shipped()
-    edge = {one.network for one in known.observations if one.at_the_edge}
-    return {
-        one.network: PredictedTime(
-            latency_ms=one.latency_ms,
-            low_ms=one.low_ms,
-            high_ms=one.high_ms,
-            reason=f"counted work, rates fitted on {known.source}, "
-            + (
-                "which alone tells what the edge of memory costs"
-                if one.network in edge
-                else "this network left out"
-            ),
-            independent=one.network not in edge,
-        )
-        for one in predict_unseen(loaded, known)
-    }
 
 
 def _calibration(wishes: Wishes) -> Calibration:

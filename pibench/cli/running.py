@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from pibench import networks
 from pibench.cli.loading import load_all
-from pibench.cli.predicting import predicted_times
+from pibench.cli.reporting import write_page
 from pibench.cli.streams import reader_may_leave, say
 from pibench.cli.sweeping import sweep
+from pibench.crosscheck import predicted
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.verdict import is_refused_allocation
@@ -101,7 +102,7 @@ def _way_out(record: Record, said: str) -> str | None:
 def reproduce_paper(
     only: str | None, options: Options, out: Path, *, quiet: bool = False
 ) -> ExitCode:
-    """`pibench reproduce`: the paper's networks, its table beside ours, the claims' files."""
+    """`pibench reproduce`: the paper's networks, its table beside ours, claims and page."""
     loaded = [networks.load(name) for name in _paper_networks(only)]
     folder = _make_folder(out)
     store = RecordStore(folder / "records.jsonl")
@@ -115,8 +116,11 @@ def reproduce_paper(
     finally:
         # What there is, is worth its files, also after an error half way.
         wanted = [network.name for network in loaded]
+        predictions = predicted.predict(loaded)
         claims = check_claims(
-            made, networks=wanted if only else None, predicted=predicted_times(loaded)
+            made,
+            networks=wanted if only else None,
+            predicted=predicted.predicted_times(predictions),
         )
         if made:
             write_claims_json(claims, folder)
@@ -124,6 +128,14 @@ def reproduce_paper(
     with reader_may_leave():
         print_reproduction(claims, made)
         print(f"\nwritten: {folder}/records.jsonl, claims.json, claims.csv")
+    try:
+        write_page(folder / "report.html", made, loaded, only=wanted, predictions=predictions)
+    except Exception as error:
+        # All else is written and said: whatever befalls the page changes nothing of it.
+        say(f"{folder}/report.html was not written: {type(error).__name__}: {error}")
+    else:
+        with reader_may_leave():
+            print(f"written: {folder}/report.html")
     return exit_code(claims)
 
 

@@ -6,14 +6,12 @@ import csv
 import dataclasses
 import io
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.crosscheck.claims import Claim, exit_code, summary
 from pibench.crosscheck.paper import Paper, load_paper
-from pibench.errors import EnvironmentFault
+from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +28,7 @@ def write_claims_json(
     or, after a crash, the one that was there before.
     """
     text = json.dumps(as_dict(claims, paper or load_paper()), indent=2, allow_nan=False)
-    return _write_whole(Path(folder) / "claims.json", text + "\n")
+    return write_whole(Path(folder) / "claims.json", text + "\n")
 
 
 def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
@@ -49,7 +47,7 @@ def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
                 "provenance_reason": claim.provenance.reason,
             }
         )
-    return _write_whole(Path(folder) / "claims.csv", buffer.getvalue())
+    return write_whole(Path(folder) / "claims.csv", buffer.getvalue())
 
 
 def as_dict(claims: Sequence[Claim], paper: Paper) -> dict[str, Any]:
@@ -70,40 +68,3 @@ def as_dict(claims: Sequence[Claim], paper: Paper) -> dict[str, Any]:
 def _plain_claim(claim: Claim) -> dict[str, Any]:
     fields = {field.name: getattr(claim, field.name) for field in dataclasses.fields(claim)}
     return fields | {"provenance": claim.provenance.model_dump(mode="json")}
-
-
-def _write_whole(path: Path, text: str) -> Path:
-    """Write beside the file and rename over it: a reader sees the old file or the new one."""
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w",
-            dir=path.parent,
-            prefix=f".{path.name}.",
-            delete=False,
-            encoding="utf-8",
-            newline="",
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # Temporary files are private to their owner; a result is as readable as any new file.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise EnvironmentFault(
-            f"{path}: not written: {error.strerror or error}",
-            hint="give a folder that can be written, on a disk with room",
-        ) from error
-    return path
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

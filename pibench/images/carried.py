@@ -6,9 +6,7 @@ dynamic loader: no container, no root rights, nothing installed.
 
 from __future__ import annotations
 
-import gzip
 import json
-import tarfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from pibench.assets import asset
+from pibench.images.archive import add, compressed_tar, link
 from pibench.images.loader import RootLoader
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.images.store import find
@@ -68,22 +67,15 @@ def write_carried(root: Path, content: Path) -> None:
     """Pack what is needed of `root`; the same root gives the same archive, byte for byte."""
     size_bytes = 0
     archive = content / ARCHIVE
-    with (
-        archive.open("wb") as file,
-        # Neither a time nor a name in the header of gzip.
-        gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
-    ):
+    with compressed_tar(archive, level=_LEVEL) as tar:
         for path in _taken(root):
-            # Not tar.gettarinfo: it makes hard links of what happens to be linked here.
-            member = _member(path, path.relative_to(root).as_posix())
-            if member.isreg():
-                size_bytes += -(-member.size // BLOCK_BYTES) * BLOCK_BYTES
-                with path.open("rb") as source:
-                    tar.addfile(member, source)
-            else:
+            name = path.relative_to(root).as_posix()
+            if path.is_symlink():
                 size_bytes += BLOCK_BYTES
-                tar.addfile(member)
+                tar.addfile(link(name, str(path.readlink())))
+            else:
+                size = add(tar, path, name).size
+                size_bytes += -(-size // BLOCK_BYTES) * BLOCK_BYTES
     facts = {"sha256": file_sha256(archive), "unpacked_bytes": size_bytes}
     (content / _FACTS).write_text(json.dumps(facts) + "\n")
 
@@ -121,15 +113,3 @@ def _taken(root: Path) -> Iterator[Path]:
                 yield path
         elif path.is_file():
             yield path
-
-
-def _member(path: Path, name: str) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.uname = member.gname = "root"
-    if path.is_symlink():
-        member.type, member.linkname, member.mode = tarfile.SYMTYPE, str(path.readlink()), 0o777
-    else:
-        status = path.stat()
-        member.size = status.st_size
-        member.mode = 0o755 if status.st_mode & 0o100 else 0o644
-    return member

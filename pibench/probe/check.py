@@ -85,7 +85,8 @@ def root_problems(found, needs):
             (what, "on a Pi 3 or later, say arm_64bit=1 in config.txt and reboot; or 64-bit Pi OS")
         ]
     if machine not in ("aarch64", "arm64"):
-        return [("it is no arm64 machine ({}), and {}".format(machine, missing), "name the Pi")]
+        what = "it is no arm64 machine ({}), and {}".format(machine, missing)
+        return [(what, "use a board with a 64-bit processor, a Pi 3 or later")]
     if needs.get("root_bytes") is None:
         return [(missing, "install Caffe there, or make the kit with Caffe in it")]
     return []

@@ -179,7 +179,7 @@ class ResultsFile(object):
             os.fsync(self.descriptor)
             self.digest = digest
             self._note(entry)
-        except (OSError, IOError):
+        except BaseException:
             os.ftruncate(self.descriptor, size_bytes)
             raise
         finally:

@@ -18,8 +18,6 @@ def start():
         )
         return 3
     sys.path.insert(0, TOP)
-    # Nothing is to be left in the kit's folder that its manifest does not know.
-    sys.dont_write_bytecode = True
     from probe.kit import main
 
     return main(TOP)

@@ -306,4 +306,6 @@ def _where(record: Record) -> str:
         return _where_confined(record)
     if record.target == "twin":
         return "twin: the same Caffe packages for amd64, run natively"
+    if record.is_emulated_or_twin:
+        return f"emulated: {record.target}, on a machine that is no board"
     return f"measured: {record.target}"

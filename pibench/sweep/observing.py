@@ -76,7 +76,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
             oom_kills=console,
             guest_died=True,
             **held,
-            notes=(outcome.died or "the target was lost", *stand_in),
+            notes=(outcome.died or "the target was lost", *stand_in, *outcome.notes),
         )
     return Observation(
         target=context.target.name,
@@ -93,7 +93,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         swap_used_bytes=result["swap_used_bytes"],
         **held,
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
-        notes=(*stand_in, *_notes(result, outcome.machine or {})),
+        notes=(*stand_in, *_notes(result, outcome.machine or {}), *outcome.notes),
     )
 
 

@@ -207,7 +207,8 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
     total_kib = None if outcome.confinement else machine.get("mem_total_kib")
     midr = machine.get("main_id_register")
     return Environment(
-        host=host_environment(qemu_version=host["qemu_version"], engine=host.get("engine")),
+        host=outcome.host
+        or host_environment(qemu_version=host["qemu_version"], engine=host.get("engine")),
         guest=GuestEnvironment(
             kernel=machine.get("kernel"),
             architecture=machine.get("architecture"),

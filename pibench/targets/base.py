@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pibench.images.other_blas import Blas
-    from pibench.records.schema import Compute, Enforcer, Machine
+    from pibench.records.schema import Compute, Enforcer, HostEnvironment, Machine
     from pibench.records.schema import Protocol as ProfilingProtocol
     from pibench.records.schema import Target as TargetName
 
@@ -112,7 +112,8 @@ class Outcome:
     pibench/probe for their fields), None where none came; `died` says
     why then. `console_oom_lines` are the kernel's words about killed processes
     that reached the host by another way than the probe. `kept` are the blobs of
-    the layers that the work names, those that came whole.
+    the layers that the work names, those that came whole. `host` is the machine
+    that ran it where that is not this one, `notes` what else it has to say.
     """
 
     work: Work
@@ -122,6 +123,8 @@ class Outcome:
     console_oom_lines: tuple[str, ...] = ()
     confinement: Confinement | None = None
     kept: tuple[KeptBlob, ...] = ()
+    host: HostEnvironment | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

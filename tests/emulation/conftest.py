@@ -58,6 +58,13 @@ def run(target: Target, loaded: list[Network], **changes: object) -> list[Record
 
 
 @pytest.fixture(scope="session")
+def computed_in_vm(virt: VmTarget) -> dict[str, Record]:
+    """SqueezeNet V1.1 and NIN in the virtual machine, their arithmetic done."""
+    loaded = [networks.load(name) for name in ("SqueezeNet V1.1", "NIN")]
+    return {record.network: record for record in run(virt, loaded, compute="real")}
+
+
+@pytest.fixture(scope="session")
 def vgg_with(tmp_path_factory: pytest.TempPathFactory):
     """VGG 16 with that many units in its two large inner products, a prototxt of our own."""
     folder: Path = tmp_path_factory.mktemp("vgg")

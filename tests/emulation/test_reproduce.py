@@ -35,6 +35,9 @@ def test_some_of_the_paper_in_the_emulated_board(tmp_path: Path) -> None:
     assert ("SqueezeNet V1.1", "ram_mb") in columns
     assert ("Xception Net", "model_size_mb") in columns
     assert json.loads((tmp_path / "claims.json").read_text())
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>2 of 2 verdicts agree with the paper</h1>" in page
+    assert "Memory over layers" in page
 
 
 def test_run_prints_what_a_gate_needs(tmp_path: Path) -> None:

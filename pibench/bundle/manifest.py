@@ -1,0 +1,186 @@
+"""What a kit says of itself: its files, and all of its networks that a record needs.
+
+The manifest's SHA-256 is the kit's name: the results of a board carry it, and
+its own text stays in the cache of whoever made the kit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from pibench import __version__, settings
+from pibench.errors import EnvironmentFault
+from pibench.images.carried import CarriedRoot
+from pibench.records.schema import Frozen, Protocol, Sha256
+from pibench.sweep.facts import NetworkFacts
+from pibench.targets.base import Work
+
+NAME: Final = "manifest.json"
+TOP: Final = "pi-kit"
+"""The folder that an archive unpacks to."""
+ROOT_ARCHIVE: Final = "root.tar.gz"
+
+
+class KitFile(Frozen):
+    """A file of the kit, by its path below the kit's folder."""
+
+    path: str
+    sha256: Sha256
+    size_bytes: NonNegativeInt
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+            raise ValueError("is no path inside the kit")
+        return path
+
+
+class KitCaffe(Frozen):
+    """Our Caffe in the kit: see CarriedRoot in pibench/images/carried.py."""
+
+    archive: str = ROOT_ARCHIVE
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    sha256: Sha256
+    unpacked_bytes: NonNegativeInt
+    lock: Sha256
+
+    @classmethod
+    def of(cls, root: CarriedRoot) -> Self:
+        """The same of a root at hand."""
+        return cls(
+            key=root.key, sha256=root.sha256, unpacked_bytes=root.unpacked_bytes, lock=root.lock
+        )
+
+
+class KitNetwork(Frozen):
+    """A network of the kit: what its record says of it, and how it is run."""
+
+    id: str
+    name: str
+    sha256: Sha256
+    file_name: str
+    parameter_count: NonNegativeInt
+    weights_file_bytes: NonNegativeInt
+    weights_sha256: Sha256 | None
+    weights_drawn: bool
+    repairs: tuple[str, ...]
+    batch: PositiveInt
+    layer_types: dict[str, str]
+
+    threads: PositiveInt
+    timeout_s: PositiveFloat
+    iterations: PositiveInt
+    warmup: NonNegativeInt
+    repeats: NonNegativeInt
+    seed: NonNegativeInt
+
+    @classmethod
+    def of(cls, facts: NetworkFacts, work: Work) -> Self:
+        """The same of a network and its work at hand."""
+        return cls(
+            id=work.id,
+            name=facts.name,
+            sha256=facts.sha256,
+            file_name=facts.file_name,
+            parameter_count=facts.parameter_count,
+            weights_file_bytes=facts.weights_file_bytes,
+            weights_sha256=facts.weights_sha256,
+            weights_drawn=facts.weights_drawn,
+            repairs=facts.repairs,
+            batch=facts.batch,
+            layer_types=dict(facts.layer_types),
+            threads=work.threads,
+            timeout_s=work.timeout_s,
+            iterations=work.iterations,
+            warmup=work.warmup,
+            repeats=work.repeats,
+            seed=work.seed,
+        )
+
+    def facts(self) -> NetworkFacts:
+        """What its record says of it."""
+        return NetworkFacts(
+            name=self.name,
+            sha256=self.sha256,
+            file_name=self.file_name,
+            parameter_count=self.parameter_count,
+            weights_file_bytes=self.weights_file_bytes,
+            weights_sha256=self.weights_sha256,
+            weights_drawn=self.weights_drawn,
+            repairs=self.repairs,
+            batch=self.batch,
+            layer_types=self.layer_types,
+        )
+
+
+class Manifest(Frozen):
+    """A kit: the same networks, options and version of pibench make the same one."""
+
+    format: Literal["pibench-kit"] = "pibench-kit"
+    version: Literal[1] = 1
+    pibench_version: str = __version__
+    device: str
+    protocol: Protocol
+    networks: tuple[KitNetwork, ...]
+    caffe: KitCaffe | None
+    files: tuple[KitFile, ...]
+
+    def text(self) -> bytes:
+        """As it lies in the kit, ASCII alone: a board may have no other characters."""
+        import json  # noqa: PLC0415  (start-up time)
+
+        return json.dumps(self.model_dump(mode="json"), indent=1).encode("ascii") + b"\n"
+
+    def work_of(self, network: KitNetwork) -> Work:
+        """The work that the network was on the board; its files are not here."""
+        known: dict[str, Any] = {
+            name: getattr(network, name)
+            for name in ("id", "name", "threads", "timeout_s", "iterations", "warmup", "repeats")
+        }
+        return Work(
+            **known,
+            prototxt="",
+            weights=None,
+            protocol=self.protocol,
+            compute="real",
+            seed=network.seed,
+        )
+
+
+def digest_of(text: bytes) -> str:
+    """The kit's name."""
+    return hashlib.sha256(text).hexdigest()
+
+
+def remember(text: bytes) -> None:
+    """Keep a manifest, for the results that will come. Raises EnvironmentFault."""
+    path = _kept(digest_of(text))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(text)
+        partial.rename(path)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path}: the kit's manifest cannot be kept: {error.strerror}",
+            hint="make room there, or set PIBENCH_CACHE_DIR",
+        ) from error
+
+
+def remembered(digest: str) -> bytes | None:
+    """The text of a manifest that was kept; None where none was, or it was changed."""
+    try:
+        text = _kept(digest).read_bytes()
+    except OSError:
+        return None
+    return text if digest_of(text) == digest else None
+
+
+def _kept(digest: str) -> Path:
+    return settings.cache_dir() / "kits" / f"{digest}.json"

@@ -1,0 +1,141 @@
+"""Making a kit: a job's folder, the program that runs it on a board, and a manifest of all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pibench.bundle.manifest import (
+    NAME,
+    ROOT_ARCHIVE,
+    TOP,
+    KitCaffe,
+    KitFile,
+    KitNetwork,
+    Manifest,
+    digest_of,
+    remember,
+)
+from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.images.archive import add, compressed_tar, member
+from pibench.images.recipe import file_sha256
+from pibench.sweep.facts import facts_of
+from pibench.sweep.work import work_of
+from pibench.targets.job import Libraries, write_job
+from pibench.targets.kit import ROOTS, SYSTEM, root_programs
+from pibench.targets.scratch import scratch
+
+if TYPE_CHECKING:
+    from pibench.images.carried import CarriedRoot
+    from pibench.networks.network import Network
+    from pibench.sweep.work import Request
+
+# Weights hardly compress, and Caffe is compressed already: more effort gains nothing.
+_LEVEL: Final = 1
+_START: Final = "probe/start_kit.py"
+_RUN: Final = "run.py"
+_README: Final = "README.txt"
+_MIB: Final = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kit:
+    """A kit that was written; `sha256` is the archive's, `digest` the manifest's."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+    sha256: str
+    size_bytes: int
+
+
+def write_kit(
+    loaded: Sequence[Network], request: Request, out: Path, *, root: CarriedRoot | None
+) -> Kit:
+    """Pack networks, and Caffe where there is a `root`, into the .tar.gz `out`.
+
+    The same networks, request, root and version of pibench give the same bytes. Raises
+    InvalidInputError for an `out` that is no place for a file, EnvironmentFault if it
+    cannot be written.
+    """
+    if out.is_dir():
+        raise InvalidInputError.at(out, None, "is a directory", hint="name a file: -o kit.tar.gz")
+    work = [work_of(index, network, request) for index, network in enumerate(loaded)]
+    facts = [facts_of(network, one) for network, one in zip(loaded, work, strict=True)]
+    networks = tuple(KitNetwork.of(fact, one) for fact, one in zip(facts, work, strict=True))
+    with scratch("bundle") as folder:
+        job = folder / TOP
+        otherwise = [root_programs(f"{{folder}}/{ROOTS}/{root.key}", root.lock)] if root else []
+        write_job(job, work, SYSTEM, Libraries(), otherwise=otherwise)
+        (job / _START).rename(job / _RUN)
+        (job / _RUN).chmod(0o755)
+        (job / _README).write_text(_readme(networks, request, root), encoding="ascii")
+        files = {path.relative_to(job).as_posix(): path for path in _files(job)}
+        if root is not None:
+            files[ROOT_ARCHIVE] = root.archive
+        manifest = Manifest(
+            device=request.device.id,
+            protocol=request.protocol,
+            networks=networks,
+            caffe=KitCaffe.of(root) if root else None,
+            files=tuple(_described(name, path) for name, path in sorted(files.items())),
+        )
+        _write(out, manifest, files)
+    remember(manifest.text())
+    return Kit(
+        path=out,
+        manifest=manifest,
+        digest=digest_of(manifest.text()),
+        sha256=file_sha256(out),
+        size_bytes=out.stat().st_size,
+    )
+
+
+def _files(job: Path) -> list[Path]:
+    """Regular files: the pipe among the models is made where the job runs."""
+    return [path for path in job.rglob("*") if path.is_file()]
+
+
+def _described(name: str, path: Path) -> KitFile:
+    return KitFile(path=name, sha256=file_sha256(path), size_bytes=path.stat().st_size)
+
+
+def _write(out: Path, manifest: Manifest, files: dict[str, Path]) -> None:
+    """Write the archive under another name first, so that none is ever half there."""
+    partial = out.with_name(f".{out.name}.partial")
+    text = manifest.text()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with compressed_tar(partial, level=_LEVEL) as tar:
+                # First, so that whoever wants it alone need not read through the weights.
+                tar.addfile(member(f"{TOP}/{NAME}", size_bytes=len(text)), io.BytesIO(text))
+                for name, path in sorted(files.items()):
+                    add(tar, path, f"{TOP}/{name}")
+            partial.rename(out)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{out}: the kit was not written: {error.strerror or error}",
+            hint="give a file that can be written, on a disk with room",
+        ) from error
+
+
+def _readme(networks: Sequence[KitNetwork], request: Request, root: CarriedRoot | None) -> str:
+    template = (Path(__file__).parent / "for_the_board.txt").read_text(encoding="ascii")
+    listed = "\n".join(
+        f"  {one.name.encode('ascii', 'backslashreplace').decode()}" for one in networks
+    )
+    caffe = (
+        f"Caffe is in it: {root.unpacked_bytes // _MIB} MiB\nare unpacked here, unless the "
+        "board has a Caffe of its own. It needs a 64-bit kernel."
+        if root
+        else "The board's own\nCaffe is used: sudo apt-get install caffe python3-caffe (Debian 11)."
+    )
+    return template.format(
+        caffe=caffe, networks=listed, protocol=request.protocol, device=request.device.name
+    )

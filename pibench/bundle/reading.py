@@ -1,0 +1,273 @@
+"""A board's file of results, checked line by line, as outcomes like those of any target."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from pibench.bundle.manifest import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
+from pibench.bundle.seen import (
+    DiedEntry,
+    EndEntry,
+    MachineEntry,
+    ResultEntry,
+    Seen,
+    SeenMachine,
+    StartEntry,
+)
+from pibench.errors import InvalidInputError
+from pibench.probe.results import VERSION, Damaged, entries
+from pibench.records.schema import HostEnvironment
+from pibench.targets.base import Outcome
+
+LONGEST_MANIFEST_BYTES: Final = 64 << 20
+MOST_LINES: Final = 100_000
+GO_ON: Final = "on the board, python3 run.py goes on, or python3 run.py --end closes what is done"
+COPY: Final = "copy the file from the board once more"
+KIB: Final = 1024
+
+Entry = TypeVar("Entry", bound=Seen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardRun:
+    """One network of a kit, as the board saw it, and the digest and number of its line."""
+
+    network: KitNetwork
+    outcome: Outcome
+    digest: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardResults:
+    """A file of results, whole, and the kit that it is of."""
+
+    path: Path
+    manifest: Manifest
+    runs: tuple[BoardRun, ...]
+
+
+def read_results(path: Path, kit: Path | None = None) -> BoardResults:
+    """Read a file of results through; `kit` is its kit, where this machine did not make it.
+
+    Raises InvalidInputError, naming the line, for anything that a kit did not write there,
+    that was changed, or that ends too early.
+    """
+    if not path.is_file():
+        problem = "no regular file" if path.exists() else "no such file"
+        raise InvalidInputError.at(path, None, problem, hint="give the board's pi-results.jsonl")
+    reader: _Reader | None = None
+    try:
+        with path.open("rb") as stream:
+            for number, digest, entry in entries(stream):
+                if reader is None:
+                    _check_version(path, entry)
+                    reader = _Reader(path=path, manifest=_manifest(path, entry["kit"], kit))
+                else:
+                    reader.take(number, digest, entry)
+    except Damaged as damage:
+        raise _damaged(path, damage) from None
+    except OSError as error:
+        raise InvalidInputError.at(path, None, f"cannot be read: {error.strerror}") from None
+    if reader is None:
+        raise InvalidInputError.at(path, None, "is empty", hint=COPY)
+    return reader.whole()
+
+
+def _damaged(path: Path, damage: Damaged) -> InvalidInputError:
+    hint = f"{COPY}; if it is so there too, {GO_ON}" if damage.torn else COPY
+    return InvalidInputError.at(path, f"line {damage.number}", damage.problem, hint=hint)
+
+
+def _check_version(path: Path, entry: dict[str, Any]) -> None:
+    if entry.get("version") != VERSION:
+        raise InvalidInputError.at(
+            path,
+            "line 1",
+            f"results of version {entry.get('version')!r}, this program reads {VERSION}",
+            hint="use the version of pibench that made the kit",
+        )
+
+
+def _manifest(path: Path, digest: str, kit: Path | None) -> Manifest:
+    """The manifest of the kit with that digest, from the kit's archive or from the cache."""
+    text = _manifest_in(kit) if kit is not None else remembered(digest)
+    if text is None:
+        raise InvalidInputError.at(
+            path,
+            "line 1",
+            f"of a kit that was not made here ({digest[:16]})",
+            hint="give the kit too: --kit pi-kit.tar.gz",
+        )
+    if digest_of(text) != digest:
+        raise InvalidInputError.at(
+            path,
+            "line 1",
+            f"of another kit ({digest[:16]}) than {kit} ({digest_of(text)[:16]})",
+            hint="give the kit that ran on the board",
+        )
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidInputError.at(
+            kit or path,
+            NAME,
+            f"is not a manifest that this version of pibench reads: {_first(error)}",
+            hint="use the version of pibench that made the kit",
+        ) from None
+
+
+def _manifest_in(kit: Path) -> bytes:
+    """The manifest out of a kit's archive; nothing is unpacked."""
+    hint = "give the kit as pibench bundle wrote it"
+    try:
+        with tarfile.open(kit, "r:gz") as archive:
+            # It is the first; another file's archive is not read to its end.
+            member = archive.next()
+            if member is None or member.name != f"{TOP}/{NAME}" or not member.isreg():
+                raise InvalidInputError.at(kit, None, "is no kit", hint=hint)
+            if member.size > LONGEST_MANIFEST_BYTES:
+                raise InvalidInputError.at(kit, NAME, "is too long", hint=hint)
+            content = archive.extractfile(member)
+            assert content is not None  # noqa: S101
+            text = content.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InvalidInputError.at(kit, None, f"cannot be read: {said}", hint=hint) from None
+    return text
+
+
+@dataclass(kw_only=True)
+class _Reader:
+    """Takes the entries in their order, and refuses one that cannot follow."""
+
+    path: Path
+    manifest: Manifest
+    runs: dict[str, BoardRun] = field(default_factory=dict)
+    machine: MachineEntry | None = None
+    started: StartEntry | None = None
+    ended: bool = False
+    lines: int = 1
+
+    def take(self, number: int, digest: str, entry: dict[str, Any]) -> None:
+        """One entry after the first."""
+        self.lines = number
+        event = entry.get("event")
+        if number > MOST_LINES:
+            raise self._refused("more lines than a kit writes")
+        self.ended = event == "end"
+        if event == "machine":
+            self.machine, self.started = self._checked(MachineEntry, entry), None
+        elif event == "start":
+            self.started = self._checked(StartEntry, entry)
+            self._waiting(self.started.id)
+        elif event == "result":
+            self._result(self._checked(ResultEntry, entry), digest)
+        elif event == "died":
+            self._died(self._checked(DiedEntry, entry), digest)
+        elif event == "interrupted":
+            self.started = None
+        elif event == "end":
+            self._end(self._checked(EndEntry, entry))
+        else:
+            raise self._refused(f"an entry that no kit writes: {str(event)[:40]!r}")
+
+    def whole(self) -> BoardResults:
+        """What was read, if it is whole. Raises InvalidInputError."""
+        if not self.ended:
+            problem = "the results end here without an end: cut off, or interrupted"
+            raise self._refused(problem, hint=f"{COPY}; if it is so there too, {GO_ON}")
+        if not self.runs:
+            raise self._refused("no network has a result", hint="python3 run.py goes on")
+        return BoardResults(path=self.path, manifest=self.manifest, runs=tuple(self.runs.values()))
+
+    def _result(self, entry: ResultEntry, digest: str) -> None:
+        network = self._waiting(entry.id)
+        if self.machine is None or self.started is None or self.started.id != entry.id:
+            raise self._refused(f"a result of {network.name}, which was not started")
+        result = entry.result.as_event()
+        outcome = Outcome(
+            work=self.manifest.work_of(network),
+            machine=self.machine.machine.as_event(),
+            result=result,
+            host=self._host(self.machine.machine),
+            notes=(_when(self.started),),
+        )
+        self._keep(network, outcome, digest)
+
+    def _died(self, entry: DiedEntry, digest: str) -> None:
+        network = self._waiting(entry.id)
+        machine = self.machine.machine if self.machine else None
+        outcome = Outcome(
+            work=self.manifest.work_of(network),
+            machine=machine.as_event() if machine else None,
+            result=None,
+            died=entry.why,
+            host=self._host(machine) if machine else None,
+        )
+        self._keep(network, outcome, digest)
+
+    def _keep(self, network: KitNetwork, outcome: Outcome, digest: str) -> None:
+        self.runs[network.id] = BoardRun(
+            network=network, outcome=outcome, digest=digest, line=self.lines
+        )
+        self.started = None
+
+    def _end(self, entry: EndEntry) -> None:
+        if entry.finished != list(self.runs):
+            raise self._refused("the end names other networks than those before it")
+
+    def _waiting(self, network_id: str) -> KitNetwork:
+        """The network, which must be of the kit and have no result yet."""
+        known = {network.id: network for network in self.manifest.networks}
+        if network_id not in known:
+            raise self._refused(f"a network that the kit does not have: {network_id[:40]!r}")
+        if network_id in self.runs:
+            raise self._refused(f"{known[network_id].name} a second time")
+        return known[network_id]
+
+    def _host(self, machine: SeenMachine) -> HostEnvironment:
+        """The board, which pibench's kit ran on."""
+        load = self.started.load_1_minute if self.started else None
+        memory_kib = machine.mem_total_kib
+        return HostEnvironment(
+            pibench_version=self.manifest.pibench_version,
+            python_version=machine.python,
+            kernel=f"Linux {machine.kernel}",
+            architecture=machine.architecture,
+            cpu_model=machine.cpu or machine.board,
+            logical_cores=machine.cores,
+            memory_bytes=memory_kib * KIB if memory_kib else None,
+            load_1_minute=load,
+        )
+
+    def _checked(self, model: type[Entry], entry: dict[str, Any]) -> Entry:
+        try:
+            return model.model_validate(entry)
+        except ValidationError as error:
+            raise self._refused(f"not as a kit writes it: {_first(error)}") from None
+
+    def _refused(self, problem: str, *, hint: str = COPY) -> InvalidInputError:
+        return InvalidInputError.at(self.path, f"line {self.lines}", problem, hint=hint)
+
+
+def _when(started: StartEntry) -> str:
+    """When it ran by the board's clock, which may be wrong: it has no battery."""
+    try:
+        at = datetime.fromtimestamp(started.unix_s, UTC)
+    except (OverflowError, OSError, ValueError):
+        return "the board's clock told no date"
+    return f"ran on {at:%Y-%m-%d %H:%M} UTC by the board's own clock"
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in detail["loc"])
+    return f"{place}: {detail['msg']}"[:300]

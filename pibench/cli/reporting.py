@@ -1,0 +1,179 @@
+"""`pibench report`: records are read, merged, and written as a report in one form or several."""
+
+from __future__ import annotations
+
+import gc
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pibench.cli.options import AsJson
+from pibench.cli.streams import reader_may_leave, say
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pibench.latency.model import Prediction
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.report.content import Report
+    from pibench.report.files import Form
+
+
+def report(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RECORDS...", help="Files that --out wrote.")
+    ],
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            show_default=False,
+            help="Write to it: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
+            "Default: Markdown on standard output.",
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORM",
+            show_default=False,
+            help="html, markdown, csv, junit, png or svg, where the name does not say.",
+        ),
+    ] = None,
+    network: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--network",
+            metavar="PROTOTXT",
+            show_default=False,
+            help="A network of your own among the records, to plan it; may be repeated.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show records as a page, a table, a picture or test cases; of each run the latest.
+
+    Example: pibench report out/records.jsonl -o report.html
+    """  # fmt: skip
+    from pibench.report import files
+
+    asked = files.named(form) if form is not None else None
+    if asked is not None and out is not None and len(out) > 1:
+        raise InvalidInputError(
+            f"--format {asked} would go for {len(out)} files",
+            hint="leave it out: the files' names say their forms",
+        )
+    if as_json and asked is not None and not out:
+        raise InvalidInputError(
+            f"both --json and --format {asked} are for standard output", hint="give -o FILE too"
+        )
+    if asked in ("png", "svg") and not out:
+        raise InvalidInputError(
+            f"a picture is not for standard output: --format {asked}", hint=f"-o overview.{asked}"
+        )
+    forms = [(path, asked or files.form_of(path)) for path in out or ()]
+    _make(paths, network or (), forms, asked or "markdown", as_json=as_json)
+
+
+def _make(
+    paths: Sequence[Path],
+    given: Sequence[Path],
+    forms: Sequence[tuple[Path, Form]],
+    shown: Form,
+    *,
+    as_json: bool,
+) -> None:
+    from pibench.report.content import build
+    from pibench.report.files import rendered
+    from pibench.report.merging import read_all
+    from pibench.report.rebuilding import Networks
+    from pibench.whole_file import write_whole
+
+    with _without_collecting():
+        merged = read_all(paths)
+        made = build(merged, Networks(given))
+    sources = [path.name for path in paths]
+    written = [
+        str(write_whole(path, rendered(made, form, sources=sources))) for path, form in forms
+    ]
+    if merged.superseded:
+        say(f"{merged.superseded} records were superseded by later ones of the same runs")
+    with reader_may_leave():
+        if as_json:
+            print(json.dumps(_answer(made, written), indent=2))
+        elif not forms:
+            print(str(rendered(made, shown, sources=sources)).rstrip("\n"))
+        else:
+            print("\n".join([made.headline, *(f"written: {path}" for path in written)]))
+
+
+def write_page(
+    path: Path,
+    records: Sequence[Record],
+    loaded: Sequence[Network],
+    *,
+    only: Sequence[str] | None,
+    predictions: Sequence[Prediction],
+) -> None:
+    """The HTML report of one call's records, of the paper's networks that were asked for.
+
+    `loaded` are the networks that ran, `predictions` theirs.
+    """
+    from pibench.report.content import build
+    from pibench.report.files import rendered
+    from pibench.report.merging import merge
+    from pibench.report.rebuilding import Networks
+    from pibench.whole_file import write_whole
+
+    by_hash = {network.sha256: one for network, one in zip(loaded, predictions, strict=True)}
+    with _without_collecting():
+        made = build(merge(records), Networks(at_hand=loaded), only=only, predictions=by_hash)
+        write_whole(path, rendered(made, "html", sources=["records.jsonl"]))
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Blobs and steps by the ten thousand, none in a cycle: collecting is a third of the time."""
+    before = gc.get_threshold()
+    gc.set_threshold(1_000_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _answer(made: Report, written: Sequence[str]) -> dict[str, Any]:
+    """What the report says as JSON: the ledger as claims.json has it, and each network."""
+    from pibench.crosscheck.ledger import as_dict
+
+    return {
+        "headline": made.headline,
+        "records": len(made.records),
+        "superseded": made.superseded,
+        "written": list(written),
+        "ledger": as_dict(made.claims, made.paper) if made.claims else None,
+        "networks": [
+            {
+                "network": one.name,
+                "device": one.device.id,
+                "verdict": one.record.verdict,
+                "peak_rss_bytes": one.peak.size_bytes if one.peak else None,
+                "peak_is_lower_bound": one.peak.is_lower_bound if one.peak else None,
+                "peak_provenance": one.peak.provenance.model_dump() if one.peak else None,
+                "headroom_bytes": one.record.headroom_bytes,
+                "planned_peak_rss_bytes": one.planned.peak_rss_bytes if one.planned else None,
+                "not_planned": one.not_planned or None,
+                "predicted_latency_ms": one.prediction.latency_ms if one.prediction else None,
+                "records": [record.record_id for record in one.records],
+            }
+            for one in made.networks
+        ],
+    }

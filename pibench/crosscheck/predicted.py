@@ -1,0 +1,42 @@
+"""The board's times of the paper's networks, predicted as if the printed ones were not known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pibench.crosscheck.claims import PredictedTime
+from pibench.latency import calibration as calibrations
+from pibench.latency.unseen import predict_unseen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.latency.model import Prediction
+    from pibench.networks.network import Network
+
+
+def predict(networks: Sequence[Network]) -> list[Prediction]:
+    """A forward pass of each, by rates fitted on the paper's other networks."""
+    # To fit rates takes a second, whoever they are for.
+    return predict_unseen(networks, calibrations.shipped()) if networks else []
+
+
+def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTime]:
+    """What `predict` gave as the ledger takes it, by our networks' names."""
+    known = calibrations.shipped()
+    edge = {one.network for one in known.observations if one.at_the_edge}
+    return {
+        one.network: PredictedTime(
+            latency_ms=one.latency_ms,
+            low_ms=one.low_ms,
+            high_ms=one.high_ms,
+            reason=f"counted work, rates fitted on {known.source}, "
+            + (
+                "which alone tells what the edge of memory costs"
+                if one.network in edge
+                else "this network left out"
+            ),
+            independent=one.network not in edge,
+        )
+        for one in predictions
+    }

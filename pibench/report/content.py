@@ -1,0 +1,346 @@
+"""What a report says, before it takes a form: claims, and per network its runs, plan and times.
+
+Takes records, and networks to plan and predict; runs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pibench import devices
+from pibench.crosscheck import predicted
+from pibench.crosscheck.claims import check_claims, summary
+from pibench.crosscheck.paper import Paper, load_paper, plain
+from pibench.crosscheck.planned import environment_of
+from pibench.errors import InvalidInputError
+from pibench.latency import calibration as calibrations
+from pibench.latency.model import predict
+from pibench.plan.planner import plan
+from pibench.records.schema import Provenance
+from pibench.report.rebuilding import Networks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pibench.crosscheck.claims import Claim, Summary
+    from pibench.crosscheck.paper import Column
+    from pibench.devices import Device
+    from pibench.latency.model import Prediction
+    from pibench.networks.network import Network
+    from pibench.plan.planner import Plan
+    from pibench.records.schema import Record
+    from pibench.report.merging import Merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTime:
+    """The forward pass of one layer, in ms."""
+
+    name: str
+    type: str
+    forward_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTimes:
+    """The layers of one forward pass, in order: predicted, or of one record.
+
+    `note` says what the times must not be taken for; empty if nothing.
+    """
+
+    provenance: Provenance
+    title: str
+    layers: Sequence[LayerTime]
+    note: str = ""
+
+    @cached_property
+    def total_ms(self) -> float:
+        """All layers together."""
+        return sum(layer.forward_ms for layer in self.layers)
+
+    def share(self, layer: LayerTime) -> float:
+        """Of the whole, from 0 to 1."""
+        return layer.forward_ms / self.total_ms if self.total_ms else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peak:
+    """How much a network needs: its whole peak RSS in bytes, or a lower bound of it."""
+
+    size_bytes: int
+    provenance: Provenance
+    is_lower_bound: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkReport:
+    """One network: its records, the one that speaks for it first; its claims, none for others'.
+
+    `planned` is for where that record was made, `prediction` for the device it was judged for;
+    where one is None, `not_planned` or `not_predicted` says why.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    device: Device
+    claims: Mapping[Column, Claim]
+    planned: Plan | None
+    not_planned: str
+    prediction: Prediction | None
+    not_predicted: str
+    times: tuple[LayerTimes, ...]
+
+    @property
+    def record(self) -> Record:
+        """The record that speaks for the network."""
+        return self.records[0]
+
+    @property
+    def peak(self) -> Peak | None:
+        """The network's peak; for one that was cut short the twin's, where it is known."""
+        record = self.record
+        headroom, provenance = record.headroom_bytes, record.provenance["headroom_bytes"]
+        if record.evidence.exit_status != 0 and headroom is not None and provenance.kind == "twin":
+            return Peak(size_bytes=self.device.usable_bytes - headroom, provenance=provenance)
+        if record.peak_rss_bytes is None:
+            return None
+        return Peak(
+            size_bytes=record.peak_rss_bytes,
+            provenance=record.provenance["peak_rss_bytes"],
+            is_lower_bound=record.evidence.exit_status != 0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that a report shows. `claims` are of the paper's networks that were run."""
+
+    paper: Paper
+    claims: Sequence[Claim]
+    summary: Summary
+    networks: Sequence[NetworkReport]
+    records: Sequence[Record]
+    superseded: int
+
+    @property
+    def missing_from_the_paper(self) -> int:
+        """Networks of the paper without a record by its protocol."""
+        return len(self.paper.entries) - self.summary.verdicts_total
+
+    @property
+    def headline(self) -> str:
+        """The whole in one sentence."""
+        total = self.summary
+        if total.verdicts_total:
+            return (
+                f"{total.verdicts_agreed} of {total.verdicts_total} verdicts agree with the paper"
+            )
+        fitting = sum(network.record.verdict == "fit" for network in self.networks)
+        return f"{fitting} of {len(self.networks)} networks fit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Behind:
+    """What is known of the networks behind records, by the records' ids; why, if it is not."""
+
+    networks: Mapping[str, Network]
+    predictions: Mapping[str, Prediction]
+    reasons: Mapping[str, str]
+
+
+def build(
+    merged: Merged,
+    known: Networks | None = None,
+    *,
+    only: Sequence[str] | None = None,
+    predictions: Mapping[str, Prediction] | None = None,
+) -> Report:
+    """The report of these records.
+
+    `known` gives the networks behind them, `only` the paper's networks that were asked for,
+    those of the records if None. `predictions` are those that `predicted.predict` made already,
+    by their networks' hashes.
+    """
+    paper = load_paper()
+    records = merged.records
+    rebuilt, reasons = _rebuild(records, known or Networks())
+    by_record, unpredicted = _predict(records, rebuilt, predictions or {})
+    if only is None:
+        only = _of_the_paper(records, paper)
+    claims = check_claims(
+        records,
+        paper,
+        networks=only,
+        predicted=predicted.predicted_times(_comparable(records, by_record, paper)),
+    )
+    behind = _Behind(networks=rebuilt, predictions=by_record, reasons={**unpredicted, **reasons})
+    networks = [
+        _network_report(name, records, claims, behind) for name in _in_order(records, claims)
+    ]
+    return Report(
+        paper=paper,
+        claims=claims,
+        summary=summary(claims),
+        networks=networks,
+        records=records,
+        superseded=merged.superseded,
+    )
+
+
+def _rebuild(
+    records: Sequence[Record], known: Networks
+) -> tuple[dict[str, Network], dict[str, str]]:
+    """The networks of records, by the records' ids; of those not to be had the reason."""
+    rebuilt: dict[str, Network] = {}
+    reasons: dict[str, str] = {}
+    for record in records:
+        try:
+            rebuilt[record.record_id] = known.of(record)
+        except InvalidInputError as error:
+            reasons[record.record_id] = error.line()
+    return rebuilt, reasons
+
+
+def _predict(
+    records: Sequence[Record],
+    rebuilt: Mapping[str, Network],
+    known: Mapping[str, Prediction],
+) -> tuple[dict[str, Prediction], dict[str, str]]:
+    """Predictions by the records' ids, each network predicted once per device."""
+    calibration = calibrations.shipped()
+    found = {(sha256, calibration.device): one for sha256, one in known.items()}
+    reasons: dict[str, str] = {}
+    of_the_zoo = {
+        (record.network_sha256, record.device): rebuilt[record.record_id]
+        for record in records
+        if record.record_id in rebuilt
+        and record.network_source == "zoo"
+        and record.device == calibration.device
+        and (record.network_sha256, record.device) not in found
+    }
+    found.update(zip(of_the_zoo, predicted.predict([*of_the_zoo.values()]), strict=True))
+    predictions: dict[str, Prediction] = {}
+    for record in records:
+        network = rebuilt.get(record.record_id)
+        if network is None:
+            continue
+        key = (record.network_sha256, record.device)
+        try:
+            if key not in found:
+                found[key] = predict(network, devices.load(record.device), calibration)
+            predictions[record.record_id] = found[key]
+        except InvalidInputError as error:
+            reasons[record.record_id] = error.line()
+    return predictions, reasons
+
+
+def _is_the_papers_run(record: Record, paper: Paper) -> bool:
+    return (record.protocol, record.device, record.batch) == (
+        paper.protocol,
+        paper.device,
+        paper.batch,
+    )
+
+
+def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
+    """Keys of the paper's networks that were run as the paper did."""
+    run = {plain(one.network) for one in records if _is_the_papers_run(one, paper)}
+    return [
+        entry.key for entry in paper.entries if run & {plain(entry.key), plain(entry.our_network)}
+    ]
+
+
+def _comparable(
+    records: Sequence[Record], predictions: Mapping[str, Prediction], paper: Paper
+) -> list[Prediction]:
+    """Predictions of the networks of the zoo as they stand there."""
+    return [
+        predictions[record.record_id]
+        for record in records
+        if record.record_id in predictions
+        and record.network_source == "zoo"
+        and _is_the_papers_run(record, paper)
+    ]
+
+
+def _in_order(records: Sequence[Record], claims: Sequence[Claim]) -> list[str]:
+    """Names of networks with records: those of the paper in its order, then the others."""
+    recorded = dict.fromkeys(record.network for record in records)
+    of_claims = [claim.network for claim in claims if claim.network is not None]
+    return [*dict.fromkeys(of_claims), *(name for name in recorded if name not in of_claims)]
+
+
+def _network_report(
+    name: str,
+    records: Sequence[Record],
+    claims: Sequence[Claim],
+    behind: _Behind,
+) -> NetworkReport:
+    own = [record for record in records if record.network == name]
+    of_network = {claim.column: claim for claim in claims if claim.network == name}
+    speaking = {claim.record_id for claim in of_network.values()}
+    # The latest first, and before it the one that the ledger took.
+    own.sort(key=lambda record: (record.record_id in speaking, record.created), reverse=True)
+    first = own[0]
+    device = devices.load(first.device)
+    planned, not_planned = _plan(first, device, behind.networks.get(first.record_id))
+    prediction = behind.predictions.get(first.record_id)
+    times = [_predicted_layers(prediction, device)] if prediction is not None else []
+    times += [_layers_of(record) for record in own if record.layers]
+    missing = behind.reasons.get(first.record_id, "")
+    return NetworkReport(
+        name=name,
+        records=tuple(own),
+        device=device,
+        claims=of_network,
+        planned=planned,
+        not_planned=not_planned or missing,
+        prediction=prediction,
+        not_predicted="" if prediction else missing,
+        times=tuple(times),
+    )
+
+
+def _plan(record: Record, device: Device, network: Network | None) -> tuple[Plan | None, str]:
+    """The plan for where the record was made; None with the reason if there is none."""
+    if network is None:
+        return None, ""
+    try:
+        environment = environment_of(record, device)
+        return plan(network, protocol=record.protocol, environment=environment), ""
+    except InvalidInputError as error:
+        return None, error.line()
+
+
+def _predicted_layers(prediction: Prediction, device: Device) -> LayerTimes:
+    notes = []
+    if not prediction.fits:
+        notes.append("the network does not fit: the time is for a board with more memory")
+    if prediction.pressure_ms:
+        notes.append(
+            f"another {prediction.pressure_ms:.0f} ms are for the edge of memory, and no layer's"
+        )
+    return LayerTimes(
+        provenance=Provenance(kind="predicted", reason="counted work; nothing was run"),
+        title=f"one forward pass on the {device.name}",
+        layers=[
+            LayerTime(name=one.work.name, type=one.work.type, forward_ms=one.latency_ms)
+            for one in prediction.layers
+        ],
+        note="; ".join(notes),
+    )
+
+
+def _layers_of(record: Record) -> LayerTimes:
+    provenance = record.provenance["layers"]
+    return LayerTimes(
+        provenance=provenance,
+        title=f"forward pass of {record.protocol} on target {record.target}",
+        layers=[
+            LayerTime(name=one.name, type=one.type, forward_ms=one.forward_ms)
+            for one in record.layers
+        ],
+        note="" if provenance.kind == "measured" else "shares only: no time of the board",
+    )

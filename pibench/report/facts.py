@@ -1,0 +1,155 @@
+"""What a record says besides its numbers, as terms and sentences: evidence, limits, environment."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Final
+
+from pibench import devices
+from pibench.report.numbers import mib
+from pibench.report.plain import visible
+from pibench.report.timing import timing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pibench.records.schema import LimitSet, Record
+
+Fact = tuple[str, str]
+"""A term, and what is to be said of it."""
+
+_DEFAULT_REPEATS: Final = 5
+
+
+def evidence(record: Record) -> list[Fact]:
+    """What the verdict rests on, in the order in which it convinces."""
+    seen = record.evidence
+    return _said(
+        [
+            ("Verdict", f"{record.verdict}: {seen.summary}"),
+            ("Exit status", _shown(seen.exit_status)),
+            ("Signal", _shown(seen.signal)),
+            *(("Kernel's log", line) for line in seen.oom_kills),
+            ("OOM kills counted", _shown(seen.oom_counter)),
+            ("Engine's exit code", _shown(seen.container_exit_code)),
+            ("Engine's OOMKilled", _yes(seen.container_oom_killed)),
+            ("Caffe's last words", seen.fatal_message),
+            ("Deadline", "passed" if seen.timed_out else None),
+            ("Guest", "died" if seen.guest_died else None),
+            ("Memory limit in force", _mib(seen.memory_limit_bytes)),
+            ("Swap used", _mib(seen.swap_used_bytes)),
+            ("Took", None if seen.elapsed_seconds is None else f"{seen.elapsed_seconds:.1f} s"),
+            *(("Note", note) for note in seen.notes),
+            *(("Repaired", sentence) for sentence in record.repairs),
+            *(("Time", line) for line in timing(record)),
+        ]
+    )
+
+
+def limits(record: Record) -> list[Fact]:
+    """What was asked for and what was in force."""
+    asked, held, extra = record.limits.asked, record.limits.in_force, record.limits.allowance
+    facts: list[tuple[str, str | None]] = [
+        ("Limits asked for", _limit_set(asked)),
+        ("Limits in force", _limit_set(held)),
+        ("Held by", record.limits.enforced_by or "nobody"),
+    ]
+    if extra is not None:
+        facts.append(
+            (
+                "Of which not the network's",
+                (
+                    f"{mib(extra.emulator_bytes, 1)} MiB for the emulator, "
+                    f"{mib(extra.probe_bytes, 1)} MiB for the probe, measured {extra.measured}"
+                ),
+            )
+        )
+    return _said(facts)
+
+
+def environment(record: Record) -> list[Fact]:
+    """Where it ran: Caffe's own surroundings first, then the host."""
+    guest, host = record.environment.guest, record.environment.host
+    return _said(
+        [
+            ("Caffe", _joined(guest.caffe_version, guest.caffe_origin)),
+            ("BLAS", guest.blas_name),
+            ("BLAS core, threads", _joined(guest.blas_core_type, _shown(guest.blas_threads))),
+            ("Guest", _joined(guest.architecture, guest.kernel, guest.device_tree_model)),
+            ("Guest's memory", _mib(guest.memory_total_bytes)),
+            ("MIDR_EL1", guest.main_id_register),
+            ("Python there", guest.python_version),
+            ("Root's lock", guest.image_lock_digest),
+            ("Container image", guest.container_image_id),
+            ("Governor", guest.governor),
+            *((f"No {figure}", reason) for figure, reason in sorted(guest.unavailable.items())),
+            ("Emulator", host.qemu_version),
+            ("Engine", host.engine),
+            ("Host", _joined(host.architecture, host.kernel, host.cpu_model)),
+            ("Host's cores, memory", _joined(_shown(host.logical_cores), _mib(host.memory_bytes))),
+            ("Load before", None if host.load_1_minute is None else f"{host.load_1_minute:.2f}"),
+            ("pibench, Python", _joined(host.pibench_version, host.python_version)),
+            ("Recorded", record.created.strftime("%Y-%m-%d %H:%M:%S UTC")),
+            ("Record", record.record_id),
+            ("Prototxt's SHA-256", record.network_sha256),
+            ("Weights' SHA-256", record.weights_sha256),
+        ]
+    )
+
+
+def command(record: Record) -> str:
+    """The command that repeats the run; empty where its name is fit for no command line."""
+    name = record.network if record.network_source == "zoo" else record.network_source
+    if visible(name) != name:
+        return ""
+    words = ["pibench", "run", name, "--target", record.target]
+    if record.target == "ssh":
+        words[-1] = "ssh://USER@HOST"
+    if name.startswith("-"):
+        words[2] = f"./{name}"
+    if record.machine not in (None, "virt"):
+        words += ["--machine", str(record.machine)]
+    if record.device != "rpi3b":
+        words += ["--device", record.device]
+    words += ["--protocol", record.protocol, "--compute", record.compute]
+    if record.batch != 1:
+        words += ["--batch", str(record.batch)]
+    threads = record.limits.asked.threads
+    if threads not in (None, devices.load(record.device).cores):
+        words += ["--threads", str(threads)]
+    timed = record.protocol == "inference" and record.compute == "real"
+    if timed and record.repeats not in (0, _DEFAULT_REPEATS):
+        words += ["--repeats", str(record.repeats)]
+    if record.repairs:
+        words.append("--repair")
+    return shlex.join(words)
+
+
+def _limit_set(limits: LimitSet) -> str | None:
+    return _joined(
+        _mib(limits.memory_bytes),
+        None if limits.swap_bytes is None else f"{mib(limits.swap_bytes)} MiB of swap",
+        None if limits.cores is None else f"{limits.cores:g} cores",
+        None if limits.threads is None else f"{limits.threads} BLAS threads",
+    )
+
+
+def _mib(size_bytes: int | None) -> str | None:
+    return None if size_bytes is None else f"{mib(size_bytes, 1)} MiB"
+
+
+def _shown(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _yes(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()
+
+
+def _joined(*parts: str | None) -> str | None:
+    return ", ".join(part for part in parts if part) or None
+
+
+def _said(facts: Iterable[tuple[str, str | None]]) -> list[Fact]:
+    """Without those of which nothing is known."""
+    return [(term, text) for term, text in facts if text]

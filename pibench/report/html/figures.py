@@ -1,0 +1,454 @@
+"""The report's plots as plain data for plotly.js, with the words for who cannot see them.
+
+Colours are names of the page's style sheet (`$emulated` is its variable `--emulated`), put in
+by the page, so that plots follow its light and dark. Texts are escaped for plotly, which takes
+markup in them; long lists of layer names stand once per network, traces refer to them by index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from math import log10
+from typing import TYPE_CHECKING, Any, Final
+from xml.sax.saxutils import escape
+
+from pibench.report.numbers import MIB, mib, milliseconds, number, signed, signed_mib
+from pibench.report.plain import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pibench.crosscheck.claims import Claim
+    from pibench.devices import Device
+    from pibench.plan.process import Step
+    from pibench.report.content import LayerTimes, NetworkReport
+
+Trace = dict[str, Any]
+
+ROW_PX: Final = 21
+_SYMBOLS: Final = {
+    "fit": "circle", "no-fit": "square", "borderline": "diamond", "inconclusive": "x",
+}  # fmt: skip
+_LABELLED: Final = 3
+"""So many of the points farthest off bear their names."""
+_ROUND: Final = (1, 2, 5)
+_LONGEST_TEXT: Final = 48
+
+GROUPS: Final = {
+    "convolution": ("Convolution", "Deconvolution"),
+    "inner product": ("InnerProduct",),
+    "normalisation": ("BatchNorm", "Scale", "Bias", "LRN", "MVN"),
+    "activation": ("ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "Power", "AbsVal", "BNLL", "Exp"),
+    "pooling": ("Pooling", "SPP"),
+    "joining": ("Concat", "Eltwise", "Slice", "Split", "Crop", "Reshape", "Flatten", "Tile"),
+}
+"""Layer types that are told apart by colour; the rest is `other`."""
+OTHER: Final = "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One plot. `alt` says in words what it shows, `names` is what traces refer to."""
+
+    data: list[Trace]
+    layout: dict[str, Any]
+    height_px: int
+    alt: str
+    names: Sequence[str] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {
+            "data": self.data,
+            "layout": {**self.layout, "height": self.height_px},
+            "names": [text(name) for name in self.names],
+        }
+
+
+def text(name: str) -> str:
+    """A text of unknown origin as plotly shows it letter by letter, of bearable length."""
+    shown = visible(name)
+    if len(shown) > _LONGEST_TEXT:
+        shown = f"{shown[: _LONGEST_TEXT - 3]}..."
+    # It looks for formulas between dollars before it reads entities.
+    return escape(shown, {"$": "&#36;"})
+
+
+def group_of(layer_type: str) -> str:
+    """The kind of work that layers of this type are."""
+    return next((group for group, types in GROUPS.items() if layer_type in types), OTHER)
+
+
+def peaks(networks: Sequence[NetworkReport], device: Device) -> Figure:
+    """The peak of each network and the device's line: what fits lies left of it."""
+    shown = [one for one in networks if one.peak is not None]
+    shown.sort(key=lambda one: -_peak_bytes(one))
+    # Two runs' networks may share a name: a place each.
+    places = [f"{index}" for index in range(len(shown))]
+    stems_x: list[float | None] = []
+    stems_y: list[str | None] = []
+    for place, one in zip(places, shown, strict=True):
+        stems_x += [0, _mib(_peak_bytes(one)), None]
+        stems_y += [place, place, None]
+    data: list[Trace] = [
+        {
+            "type": "scatter", "mode": "lines", "x": stems_x, "y": stems_y,
+            "line": {"color": "$line", "width": 1}, "hoverinfo": "skip", "showlegend": False,
+        },
+    ]  # fmt: skip
+    placed = list(zip(places, shown, strict=True))
+    for (verdict, kind), group in _grouped(placed):
+        data.append(_peak_points(verdict, kind, group))
+    with_plan = [(place, one) for place, one in placed if one.planned is not None]
+    data.append(_planned_ticks(with_plan))
+    usable = device.usable_bytes / MIB
+    fits = sum(one.record.verdict == "fit" for one in shown)
+    return Figure(
+        data=data,
+        layout={
+            "xaxis": {
+                "title": {"text": "peak resident memory, MiB"}, "rangemode": "tozero",
+                "tickformat": ",",
+            },
+            "yaxis": {
+                "tickvals": places, "ticktext": [text(one.name) for one in shown],
+                "type": "category", "categoryarray": places, "categoryorder": "array",
+                "showgrid": False, "automargin": True, "range": [-0.7, len(shown) - 0.3],
+            },
+            "shapes": [_vertical(usable)],
+            "annotations": [
+                _above(usable, f"fits in {usable:,.1f} MiB ", "right"),
+                _above(usable, " does not fit", "left"),
+            ],
+            "margin": {"t": 62, "b": 48},
+            "legend": _LEGEND_ABOVE,
+        },
+        height_px=130 + ROW_PX * len(shown),
+        alt=(
+            f"Peak memory of {len(shown)} networks against the {usable:,.1f} MiB that a "
+            f"{device.name} leaves to programs: {fits} fit and lie left of the line. "
+            "The table below has the figures."
+        ),
+    )  # fmt: skip
+
+
+_LEGEND_ABOVE: Final = {
+    "orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0, "xanchor": "left",
+}  # fmt: skip
+
+
+def _grouped(
+    placed: Iterable[tuple[str, NetworkReport]],
+) -> list[tuple[tuple[str, str], list[tuple[str, NetworkReport]]]]:
+    def key(item: tuple[str, NetworkReport]) -> tuple[str, str]:
+        peak = item[1].peak
+        return item[1].record.verdict, peak.provenance.kind if peak else "unavailable"
+
+    return [(found, list(group)) for found, group in groupby(sorted(placed, key=key), key=key)]
+
+
+def _peak_points(verdict: str, kind: str, group: Sequence[tuple[str, NetworkReport]]) -> Trace:
+    return {
+        "type": "scatter", "mode": "markers", "name": f"{verdict}, {kind}",
+        "x": [_mib(_peak_bytes(one)) for _, one in group], "y": [place for place, _ in group],
+        "marker": {"color": f"${kind}", "size": 10, "symbol": _SYMBOLS[verdict]},
+        "customdata": [_peak_hover(one) for _, one in group],
+        "hovertemplate": "<b>%{customdata[0]}</b>: %{customdata[1]}<br>peak %{customdata[2]}<br>"
+        "headroom %{customdata[3]} MiB<extra></extra>",
+    }  # fmt: skip
+
+
+def _peak_hover(one: NetworkReport) -> list[str]:
+    peak = one.peak
+    bound = "at least " if peak and peak.is_lower_bound else ""
+    kind = peak.provenance.kind if peak else ""
+    return [
+        text(one.name),
+        one.record.verdict,
+        f"{bound}{mib(_peak_bytes(one))} MiB, {kind}",
+        signed_mib(one.record.headroom_bytes),
+    ]
+
+
+def _planned_ticks(placed: Sequence[tuple[str, NetworkReport]]) -> Trace:
+    return {
+        "type": "scatter", "mode": "markers", "name": "planned",
+        "x": [_mib(one.planned.peak_rss_bytes) for _, one in placed if one.planned],
+        "y": [place for place, _ in placed],
+        "marker": {
+            "symbol": "line-ns-open", "size": 15, "color": "$planned", "line": {"width": 2},
+        },
+        "customdata": [[text(one.name)] for _, one in placed],
+        "hovertemplate": "<b>%{customdata[0]}</b><br>planned %{x:,.0f} MiB<extra></extra>",
+    }  # fmt: skip
+
+
+def _peak_bytes(one: NetworkReport) -> int:
+    return one.peak.size_bytes if one.peak else 0
+
+
+def printed_against_ours(
+    claims: Sequence[Claim], *, unit: str, quantity: str, tolerance: float
+) -> Figure:
+    """A point per compared cell, both axes logarithmic; intervals where ours has one.
+
+    Cells that prove nothing (see `PredictedTime`) are hollow.
+    """
+    shown = [claim for claim in claims if isinstance(claim.ours, float)]
+    values = [
+        value
+        for claim in shown
+        for value in (claim.paper, claim.ours, claim.low, claim.high)
+        if isinstance(value, float) and value > 0
+    ]
+    low, high = min(values, default=1.0) / 1.15, max(values, default=10.0) * 1.15
+    band = (1 + tolerance, 1 - tolerance)
+    data: list[Trace] = [
+        {
+            "type": "scatter", "mode": "lines", "x": [low, high, high, low],
+            "y": [low * band[0], high * band[0], high * band[1], low * band[1]],
+            "fill": "toself", "fillcolor": "$band", "line": {"width": 0},
+            "hoverinfo": "skip", "name": f"within {tolerance:.0%}".replace("%", " %"),
+        },
+        {
+            "type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high],
+            "line": {"color": "$muted", "width": 1, "dash": "dot"}, "hoverinfo": "skip",
+            "name": "as printed",
+        },
+    ]  # fmt: skip
+    kinds = dict.fromkeys(claim.provenance.kind for claim in shown)
+    labelled = _farthest(shown)
+    for kind in kinds:
+        of_kind = [claim for claim in shown if claim.provenance.kind == kind]
+        data.append(_pair_points(of_kind, kind, labelled))
+    ticks = _marks(low, high)
+    axis = {
+        "type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks],
+        "range": _log_range(low, high),
+    }  # fmt: skip
+    compared = sum(claim.error_pct is not None for claim in shown)
+    return Figure(
+        data=data,
+        layout={
+            "xaxis": {**axis, "title": {"text": f"printed, {unit}"}},
+            "yaxis": {**axis, "title": {"text": f"ours, {unit}"}, "automargin": True},
+            "margin": {"t": 36, "b": 48},
+            "legend": _LEGEND_ABOVE,
+        },
+        height_px=440,
+        alt=(
+            f"{quantity}: ours against the printed figure for {len(shown)} networks, of which "
+            f"{compared} are compared. The ledger has the figures."
+        ),
+    )
+
+
+def _pair_points(claims: Sequence[Claim], kind: str, labelled: Sequence[str]) -> Trace:
+    trace: Trace = {
+        "type": "scatter", "mode": "markers+text", "name": kind,
+        "x": [claim.paper for claim in claims], "y": [claim.ours for claim in claims],
+        "text": [text(one.paper_network) if one.key in labelled else "" for one in claims],
+        "textposition": [
+            "top left" if (one.error_pct or 0) > 0 else "bottom right" for one in claims
+        ],
+        "textfont": {"size": 11, "color": "$muted"}, "cliponaxis": False,
+        "marker": {
+            "color": f"${kind}", "size": 9,
+            "symbol": ["circle" if one.error_pct is not None else "circle-open" for one in claims],
+        },
+        "customdata": [_pair_hover(claim) for claim in claims],
+        "hovertemplate": "<b>%{customdata[0]}</b><br>printed %{customdata[1]}, "
+        f"{kind} %{{customdata[2]}}<br>%{{customdata[3]}}<extra></extra>",
+    }  # fmt: skip
+    if any(claim.high is not None for claim in claims):
+        trace["error_y"] = {
+            "type": "data", "symmetric": False, "thickness": 1.2, "width": 3,
+            "array": [_beyond(claim.high, claim.ours) for claim in claims],
+            "arrayminus": [_beyond(claim.ours, claim.low) for claim in claims],
+            "color": f"${kind}",
+        }  # fmt: skip
+    return trace
+
+
+def _pair_hover(claim: Claim) -> list[str]:
+    decimals = 0 if isinstance(claim.ours, float) and claim.ours >= 10 else 1
+    ours = claim.ours if isinstance(claim.ours, float) else None
+    said = "proves nothing: it rests on the printed figure itself"
+    if claim.error_pct is not None:
+        said = f"error {signed(claim.error_pct)} %"
+    if claim.low is not None and claim.high is not None:
+        said += f", 90 % interval {number(claim.low)} to {number(claim.high)}"
+    return [
+        text(claim.paper_network),
+        f"{claim.paper:,g} {claim.unit}",
+        f"{number(ours, decimals)} {claim.unit}",
+        said,
+    ]
+
+
+def _farthest(claims: Iterable[Claim]) -> list[str]:
+    """Keys of those that are farthest off, less those whose label another's would cover."""
+    found: list[Claim] = []
+    for claim in sorted(claims, key=lambda claim: -abs(claim.error_pct or 0.0)):
+        if len(found) < _LABELLED and not any(_close(claim, other) for other in found):
+            found.append(claim)
+    return [claim.key for claim in found]
+
+
+def _close(claim: Claim, other: Claim) -> bool:
+    """Whether two printed figures are within a quarter of each other: a label's height."""
+    pair = [float(one.paper) for one in (claim, other)]
+    return max(pair) < 1.25 * min(pair)
+
+
+def memory_over_layers(one: NetworkReport) -> Figure | None:
+    """What is resident, step by step of the measured program, as planned; None without a plan."""
+    planned = one.planned
+    if planned is None:
+        return None
+    names = list(dict.fromkeys(step.layer for step in planned.steps))
+    index_of = {name: index for index, name in enumerate(names)}
+    usable = one.device.usable_bytes / MIB
+    data: list[Trace] = []
+    annotations: list[dict[str, Any]] = []
+    start = 0
+    for phase, group in groupby(planned.steps, key=lambda step: step.phase):
+        steps = list(group)
+        data.append(_phase(phase, steps, start, index_of))
+        if len(steps) * 16 >= len(planned.steps):
+            middle = start + len(steps) / 2
+            annotations.append(
+                {
+                    "x": middle, "y": 1, "yref": "paper", "yanchor": "bottom", "text": phase,
+                    "showarrow": False, "font": {"color": "$muted", "size": 11},
+                }
+            )  # fmt: skip
+        start += len(steps)
+    top = max(usable, planned.peak_rss_bytes / MIB)
+    annotations.append(
+        {
+            "x": 0, "xref": "paper", "xanchor": "left", "y": usable, "yanchor": "bottom",
+            "text": f"usable: {usable:,.1f} MiB", "showarrow": False, "bgcolor": "$surface",
+            "font": {"color": "$ink", "size": 11},
+        }
+    )  # fmt: skip
+    return Figure(
+        data=data,
+        layout={
+            "xaxis": {
+                "title": {"text": "steps of the program, layer by layer"},
+                "showticklabels": False, "showgrid": False, "zeroline": False,
+                "range": [0, len(planned.steps)],
+            },
+            "yaxis": {
+                "title": {"text": "resident, MiB"}, "range": [0, 1.08 * top], "automargin": True,
+            },
+            "shapes": [
+                {
+                    "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": usable, "y1": usable,
+                    "line": {"color": "$ink", "width": 1.2, "dash": "dash"},
+                },
+            ],
+            "annotations": annotations,
+            "showlegend": False,
+            "margin": {"t": 24, "b": 32},
+        },
+        height_px=360,
+        alt=(
+            f"Planned memory over layers: it reaches {mib(planned.peak_rss_bytes)} MiB in "
+            f"{planned.peak_step.phase} of {visible(planned.peak_step.layer)}; "
+            f"{usable:,.1f} MiB are usable."
+        ),
+        names=names,
+    )  # fmt: skip
+
+
+def _phase(phase: str, steps: Sequence[Step], start: int, index_of: dict[str, int]) -> Trace:
+    """A step of the program is one wide; the line is closed at its end."""
+    levels = [round(step.peak_bytes / MIB, 1) for step in steps]
+    return {
+        "type": "scatter", "mode": "lines", "name": phase,
+        "x0": start, "dx": 1, "y": [*levels, levels[-1]],
+        "layers": [*(index_of[step.layer] for step in steps), index_of[steps[-1].layer]],
+        "line": {"shape": "hv", "width": 1, "color": f"$phase-{phase}"},
+        "fill": "tozeroy", "fillcolor": f"$phase-{phase}-fill",
+        "hovertemplate": f"{phase}, <b>%{{customdata}}</b><br>%{{y:,.1f}} MiB<extra></extra>",
+    }  # fmt: skip
+
+
+def time_per_layer(times: LayerTimes) -> Figure:
+    """The share of each layer, in the order in which they run, by kind of work."""
+    data: list[Trace] = []
+    layers = times.layers
+    for group in (*GROUPS, OTHER):
+        places = [index for index, layer in enumerate(layers) if group_of(layer.type) == group]
+        if not any(layers[index].forward_ms for index in places):
+            continue
+        data.append(
+            {
+                "type": "bar", "name": group, "x": places,
+                "y": [round(100 * times.share(layers[index]), 4) for index in places],
+                "layers": places,
+                "text": [milliseconds(layers[index].forward_ms) for index in places],
+                "textposition": "none",
+                "marker": {"color": f"$group-{group.replace(' ', '-')}", "line": {"width": 0}},
+                "hovertemplate": f"<b>%{{customdata}}</b>, {group}<br>%{{y:.2f}} %, %{{text}} ms "
+                f"{times.provenance.kind}<extra></extra>",
+            }
+        )  # fmt: skip
+    return Figure(
+        data=data,
+        layout={
+            "barmode": "stack", "bargap": 0.15 if len(layers) < 120 else 0,
+            "xaxis": {
+                "title": {"text": "layers in the order in which they run"},
+                "showticklabels": False, "showgrid": False, "zeroline": False,
+                "range": [-0.7, len(layers) - 0.3],
+            },
+            "yaxis": {"title": {"text": "share of time, %"}, "automargin": True},
+            "legend": {**_LEGEND_ABOVE, "traceorder": "normal"},
+            "margin": {"t": 40, "b": 32},
+        },
+        height_px=280,
+        alt=(
+            f"Time share of {len(layers)} layers, {times.provenance.kind}. "
+            "The table beside it has the largest."
+        ),
+        names=[layer.name for layer in layers],
+    )  # fmt: skip
+
+
+def _vertical(x: float) -> dict[str, Any]:
+    return {
+        "type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": x, "x1": x,
+        "line": {"color": "$ink", "width": 1.5, "dash": "dash"},
+    }  # fmt: skip
+
+
+def _above(x: float, said: str, anchor: str) -> dict[str, Any]:
+    return {
+        "x": x, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": anchor, "text": said,
+        "showarrow": False, "font": {"color": "$ink", "size": 12},
+    }  # fmt: skip
+
+
+def _mib(size_bytes: int) -> float:
+    return round(size_bytes / MIB, 1)
+
+
+def _beyond(larger: object, smaller: object) -> float:
+    if isinstance(larger, float) and isinstance(smaller, float):
+        return max(0.0, larger - smaller)
+    return 0.0
+
+
+def _marks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of each decade between the two."""
+    marks = [step * 10.0**decade for decade in range(-3, 10) for step in _ROUND]
+    return [mark for mark in marks if low <= mark <= high]
+
+
+def _log_range(low: float, high: float) -> list[float]:
+
+    return [log10(low), log10(high)]

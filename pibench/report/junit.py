@@ -1,0 +1,106 @@
+"""The report as JUnit XML: a test case per claim of the paper, and per network of others.
+
+A claim that agrees passes. One that differs fails, unless the ledger explains why: then it is
+skipped and says both. What could not be compared is skipped with its reason; a verdict that
+could not be reached is an error. A network that the paper does not have passes if it fits.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+from pibench.report import facts, ledger_table
+from pibench.report.numbers import signed_mib
+from pibench.report.plain import visible
+
+if TYPE_CHECKING:
+    from junitparser.junitparser import FinalResult
+
+    from pibench.records.schema import Record
+    from pibench.report.content import Report
+    from pibench.report.ledger_table import Cell, Row
+
+
+def junit(report: Report) -> str:
+    """The XML text; times are those of the runs, in seconds, as each record has them."""
+    xml = JUnitXml("pibench")
+    rows = ledger_table.rows(report)
+    if rows:
+        xml.add_testsuite(_paper(report, rows))
+    in_ledger = {row.record.record_id for row in rows if row.record}
+    others = [record for record in report.records if record.record_id not in in_ledger]
+    if others:
+        xml.add_testsuite(_others(others))
+    xml.update_statistics()  # type: ignore[no-untyped-call]
+    buffer = BytesIO()
+    xml.write(buffer, pretty=True)
+    return buffer.getvalue().decode("utf-8")
+
+
+def _paper(report: Report, rows: list[Row]) -> TestSuite:
+    suite = TestSuite(visible(report.paper.title))
+    for row in rows:
+        for column, cell in row.cells.items():
+            title = ledger_table.TITLES[column]
+            case = TestCase(visible(f"{row.name}: {title}"), f"paper.{column}")
+            if column == "verdict":
+                # One run is behind all cells of a row: its time counts once.
+                case.time = _seconds(row)
+            case.result = _claim(cell)
+            case.system_out = _said(cell)
+            suite.add_testcase(case)
+    return suite
+
+
+def _seconds(row: Row) -> float:
+    elapsed = row.record.evidence.elapsed_seconds if row.record else None
+    return elapsed or 0.0
+
+
+def _claim(cell: Cell) -> list[FinalResult]:
+    claim = cell.claim
+    said = f"printed {cell.paper}, ours {cell.ours} {claim.unit}".rstrip()
+    reason = visible(claim.provenance.reason)
+    if claim.agrees:
+        return []
+    if claim.agrees is None:
+        if claim.column == "verdict":
+            return [Error(visible(f"{said}: {reason}"), "undecided")]
+        return [Skipped(visible(f"not compared: {reason}"))]
+    if claim.explanation:
+        return [Skipped(visible(f"differs, as explained: {said}. {claim.explanation}"))]
+    return [Failure(visible(f"{said} ({cell.error} %)"), "differs")]
+
+
+def _said(cell: Cell) -> str:
+    claim = cell.claim
+    error = "" if claim.error_pct is None else f", error {cell.error} %"
+    interval = f", 90 % interval {cell.interval}" if cell.interval else ""
+    figures = f"printed {cell.paper}, ours {cell.ours} {claim.unit}".rstrip()
+    return visible(
+        f"{figures}{error}{interval}; {claim.provenance.kind}: {claim.provenance.reason}"
+    )
+
+
+def _others(records: list[Record]) -> TestSuite:
+    suite = TestSuite("networks")
+    for record in records:
+        where = f"{record.device}, {record.target}, {record.protocol}, batch {record.batch}"
+        case = TestCase(
+            visible(f"{record.network} fits ({where})"),
+            "fits",
+            record.evidence.elapsed_seconds or 0.0,
+        )
+        said = visible(f"{record.verdict}: {record.evidence.summary}")
+        if record.headroom_bytes is not None:
+            said += f"; headroom {signed_mib(record.headroom_bytes)} MiB"
+        if record.verdict == "inconclusive":
+            case.result = [Error(said, record.verdict)]
+        elif record.verdict != "fit":
+            case.result = [Failure(said, record.verdict)]
+        case.system_out = visible(f"{said}\n{facts.command(record)}")
+        suite.add_testcase(case)
+    return suite

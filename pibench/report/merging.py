@@ -1,0 +1,88 @@
+"""Records of several files as one set: of what was run more than once, the latest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench import devices
+from pibench.errors import InvalidInputError
+from pibench.records.store import read
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+    from pathlib import Path
+
+    from pibench.records.schema import Record
+
+LARGEST: Final = 2**63 - 1
+"""Of a whole number that tables and pictures can hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """The records that count, in the order in which each run was first seen.
+
+    `superseded` says how many others were left out for a later one of the same run.
+    """
+
+    records: tuple[Record, ...]
+    superseded: int
+
+
+def read_all(paths: Sequence[Path]) -> Merged:
+    """The records of all files, merged.
+
+    Raises InvalidInputError for a file that holds none, or one that no report can show: of a
+    device that is not known, or with a number beyond 64 bits.
+    """
+    records: list[Record] = []
+    for path in paths:
+        found = read(path)
+        if not found:
+            raise InvalidInputError.at(
+                path, None, "holds no record", hint="give a file that run --out wrote"
+            )
+        for record in found:
+            _check(path, record)
+        records += found
+    return merge(records)
+
+
+def merge(records: Iterable[Record]) -> Merged:
+    """The latest record of each run; the same record read twice is one."""
+    distinct = {record.record_id: record for record in records}
+    latest: dict[Hashable, Record] = {}
+    for record in distinct.values():
+        before = latest.get(_run(record))
+        if before is None or record.created >= before.created:
+            latest[_run(record)] = record
+    return Merged(records=tuple(latest.values()), superseded=len(distinct) - len(latest))
+
+
+def _run(record: Record) -> Hashable:
+    """What two records share of which the later one replaces the other."""
+    return (
+        record.network, record.device, record.target, record.machine, record.protocol,
+        record.compute, record.batch,
+    )  # fmt: skip
+
+
+def _check(path: Path, record: Record) -> None:
+    place = f"record {record.record_id}"
+    try:
+        devices.load(record.device)
+    except InvalidInputError as error:
+        raise InvalidInputError.at(path, place, error.message, hint=error.hint) from None
+    if _too_large(record.model_dump()):
+        raise InvalidInputError.at(
+            path, place, "holds a number beyond 64 bits", hint="remove this line"
+        )
+
+
+def _too_large(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_too_large, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_too_large, value))
+    return isinstance(value, int) and abs(value) > LARGEST

@@ -1,0 +1,64 @@
+"""The networks behind records: a record has a network's name and hash, and no prototxt."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pibench import networks
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+
+
+class Networks:
+    """The zoo, prototxt files that the user gives, and what is at hand already.
+
+    No file that a record names is ever opened: records are not trusted.
+    """
+
+    def __init__(self, given: Sequence[Path] = (), at_hand: Sequence[Network] = ()) -> None:
+        """Raises InvalidInputError for a given file that is no network, mended or not."""
+        self._given = tuple(str(path) for path in given)
+        for path in self._given:
+            networks.load(path, repair=True)
+        self._known = {(network.sha256, network.batch): network for network in at_hand}
+
+    def of(self, record: Record) -> Network:
+        """The very network that the record is of, by its hash.
+
+        Raises InvalidInputError with the reason, and what would help, where it is not to be had.
+        """
+        key = (record.network_sha256, record.batch)
+        if key not in self._known:
+            self._known[key] = self._find(record)
+        return self._known[key]
+
+    def _find(self, record: Record) -> Network:
+        for candidate in (*self._of_the_zoo(record), *self._of_files(record)):
+            if candidate.sha256 == record.network_sha256:
+                return candidate
+        if record.network_source == "zoo":
+            reason = "the zoo's network of this name is another one (of another image size, say)"
+        else:
+            reason = "the record does not hold its prototxt"
+        raise InvalidInputError(reason, hint="give it: --network FILE.prototxt")
+
+    def _of_the_zoo(self, record: Record) -> Iterator[Network]:
+        if record.network_source == "zoo":
+            with suppress(InvalidInputError):
+                # The entry's own name: what a record calls its network may be a file's path.
+                yield networks.load(networks.find(record.network).name, batch=record.batch)
+
+    def _of_files(self, record: Record) -> Iterator[Network]:
+        """Each given file as a run may have read it: in the record's batch, mended."""
+        for path in self._given:
+            for repair in (False, True):
+                for batch in (None, record.batch):
+                    with suppress(InvalidInputError):
+                        yield networks.load(path, batch=batch, repair=repair)

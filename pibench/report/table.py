@@ -1,0 +1,134 @@
+"""Records as flat rows: a line of CSV each, or a row of a DataFrame (`pibench.load`)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from pibench.errors import InvalidInputError
+from pibench.records.schema import UNITS, Record
+from pibench.report.merging import read_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+Rows = Literal["records", "layers", "samples"]
+
+_LISTS: Final = ("layers", "samples", "outputs", "signatures")
+"""Fields with many values of one record: the first two have rows of their own."""
+_KEYS: Final = (
+    "record_id", "network", "device", "target", "machine", "protocol", "compute", "batch",
+)  # fmt: skip
+_FORMULA: Final = tuple("=+-@\t\r")
+"""What a spreadsheet takes a cell for a formula by."""
+
+
+def flat(record: Record) -> dict[str, Any]:
+    """A record with dotted names ("evidence.exit_status"), and numbers of its lists for them.
+
+    Sizes in bytes and times as the fields' names say. A result's provenance goes by
+    "provenance.peak_rss_bytes.kind" and ".reason".
+    """
+    data = record.model_dump(mode="json")
+    for name in _LISTS:
+        data[f"{name}_count"] = len(data.pop(name, ()))
+    unavailable = data["environment"]["guest"].pop("unavailable", {})
+    row = dict(_flattened(data))
+    for figure, reason in sorted(unavailable.items()):
+        row[f"environment.guest.unavailable.{figure}"] = reason
+    return row
+
+
+def csv_text(records: Iterable[Record]) -> str:
+    """A line per record, lists of text joined by " | ".
+
+    What a spreadsheet would take for a formula gets an apostrophe in front: names are not
+    trusted. Numbers stay as they are.
+    """
+    rows = [flat(record) for record in records]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+    return buffer.getvalue()
+
+
+def load(*paths: Path | str, rows: Rows = "records") -> pd.DataFrame:
+    """Record files as a DataFrame: the latest record of each run, older versions upgraded.
+
+    `rows` says what a row is: a record (`flat`), a layer's time or a timed sample, both with
+    what tells the records apart. Units are in the columns' names and in `attrs["units"]`,
+    the number of superseded records in `attrs["superseded"]`. Whole numbers that may be missing
+    are Int64, `created` is a UTC timestamp. Raises InvalidInputError, naming the file.
+    """
+    if not paths:
+        raise InvalidInputError(
+            "no file of records was given", hint='pibench.load("records.jsonl")'
+        )
+    if rows not in get_args(Rows):
+        raise InvalidInputError(
+            f"rows {rows!r} is none of {', '.join(get_args(Rows))}", hint='rows="records"'
+        )
+    from pathlib import Path  # noqa: PLC0415  (start-up time)
+
+    merged = read_all([Path(path) for path in paths])
+    found = _rows(merged.records, rows)
+    frame = _frame(found)
+    prefix = "" if rows == "records" else f"{rows}."
+    frame.attrs["units"] = {
+        name: UNITS[prefix + name] for name in frame.columns if prefix + name in UNITS
+    }
+    frame.attrs["superseded"] = merged.superseded
+    return frame
+
+
+def _rows(records: Sequence[Record], rows: Rows) -> list[dict[str, Any]]:
+    if rows == "records":
+        return [flat(record) for record in records]
+    found = []
+    for record in records:
+        key = {name: getattr(record, name) for name in _KEYS}
+        kind = record.provenance["latency_ms" if rows == "samples" else "layers"].kind
+        for index, one in enumerate(getattr(record, rows)):
+            found.append({**key, "provenance": kind, "index": index, **one.model_dump(mode="json")})
+    return found
+
+
+def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415  (start-up time)
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns: dict[str, Any] = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        present = {type(value) for value in values if value is not None}
+        if name == "created":
+            columns[name] = pd.to_datetime(values, utc=True, format="ISO8601")
+        elif present == {int}:
+            # Beside a missing value pandas would make them floats, and bytes lose digits.
+            columns[name] = pd.array(values, dtype="Int64")
+        else:
+            columns[name] = values
+    return pd.DataFrame(columns)
+
+
+def _flattened(data: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in data.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        value = " | ".join(map(str, value))
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value

@@ -1,0 +1,132 @@
+"""Kits on machines that have nothing of ours: a plain Debian for arm64, and Debian 11's Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pibench import networks
+from pibench.bundle.importing import import_results
+from pibench.bundle.packing import write_kit
+from pibench.images.loader import RootLoader
+from pibench.records.store import RecordStore
+from pibench.sweep.work import Request
+from pibench.targets.containment import available
+from tests.emulation.conftest import DEVICE
+from tests.emulation.guests import Guest
+
+pytestmark = pytest.mark.emulation
+
+# Two layers whose weights are written at once, together more than the guest has; one
+# larger than all of it would be refused and not killed.
+TOO_LARGE = """\
+name: "too-large"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4096 } } }
+layer { name: "a" type: "InnerProduct" bottom: "data" top: "a"
+  inner_product_param { num_output: 37000 bias_term: false weight_filler { type: "constant" } } }
+layer { name: "b" type: "InnerProduct" bottom: "data" top: "b"
+  inner_product_param { num_output: 37000 bias_term: false weight_filler { type: "constant" } } }
+"""
+
+
+def ssh(guest: Guest, command: str, *, stdin: Path | None = None) -> subprocess.CompletedProcess:
+    """Run a command there by the system's own ssh, which a kit needs just as little."""
+    options = (f"UserKnownHostsFile={guest.known_hosts}", "BatchMode=yes", "LogLevel=ERROR")
+    argv = [
+        *("ssh", "-F", "none", "-p", str(guest.port), "-i", str(guest.identity)),
+        *(word for option in options for word in ("-o", option)),
+        *("pi@127.0.0.1", command),
+    ]
+    with (stdin or Path(os.devnull)).open("rb") as content:
+        return subprocess.run(argv, stdin=content, capture_output=True, timeout=600, check=False)
+
+
+def test_a_kit_with_caffe_runs_on_a_plain_debian(
+    builder, guest: Guest, computed_in_vm, tmp_path: Path
+) -> None:
+    too_large = tmp_path / "too-large.prototxt"
+    too_large.write_text(TOO_LARGE)
+    loaded = [networks.load(str(too_large)), networks.load("SqueezeNet V1.1")]
+    kit = write_kit(
+        loaded,
+        Request(device=DEVICE, compute="real"),
+        tmp_path / "pi-kit.tar.gz",
+        root=builder.carried(),
+    )
+    assert ssh(guest, "command -v caffe").returncode != 0
+    assert ssh(guest, "tar xzf -", stdin=kit.path).returncode == 0
+    try:
+        ran = ssh(guest, "cd pi-kit && python3 run.py")
+        said = ran.stdout.decode()
+        assert ran.returncode == 0, said
+        assert "Caffe: the kit's own" in said
+        assert "[1/2] too-large: killed, out of memory" in said
+        assert "[2/2] SqueezeNet V1.1: peak" in said
+        # What is done is done.
+        again = ssh(guest, "cd pi-kit && python3 run.py")
+        assert again.returncode == 0
+        assert "2 of 2 networks are done already" in again.stdout.decode()
+        results = tmp_path / "pi-results.jsonl"
+        results.write_bytes(ssh(guest, "cat pi-kit/pi-results.jsonl").stdout)
+    finally:
+        ssh(guest, "rm -rf pi-kit")
+    store = RecordStore(tmp_path / "records.jsonl")
+    imported = import_results(results, store=store)
+    assert [record.network for record in store.read()] == ["too-large", "SqueezeNet V1.1"]
+    killed, squeeze = imported.records
+    # The guest has more than the board, so that it is not the one to say what fits there.
+    assert (killed.verdict, killed.evidence.signal) == ("inconclusive", 9)
+    assert killed.evidence.oom_counter == 1
+    in_vm = computed_in_vm["SqueezeNet V1.1"]
+    assert squeeze.verdict == in_vm.verdict == "fit"
+    assert squeeze.network_sha256 == in_vm.network_sha256
+    assert squeeze.network_rss_bytes == pytest.approx(in_vm.network_rss_bytes, rel=0.03)
+    assert squeeze.peak_rss_bytes == pytest.approx(in_vm.peak_rss_bytes, rel=0.03)
+    found = squeeze.environment.guest
+    assert (found.caffe_origin, found.architecture) == ("root", "aarch64")
+    assert found.image_lock_digest == builder.lock.digest("arm64")
+    assert "throttled_bits" in found.unavailable
+    # It ran natively, and yet on no board.
+    assert squeeze.provenance["latency_ms"].kind == "emulated"
+    assert {layer.name for layer in squeeze.layers} > {"conv1", "fire2/squeeze1x1"}
+
+
+@pytest.mark.skipif(not available(), reason="needs bwrap, which makes a root of a folder")
+@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
+def test_a_kit_runs_on_debian_11_and_its_python(builder, tmp_path: Path, protocol: str) -> None:
+    root = builder.twin().content / "root"
+    kit = write_kit(
+        [networks.load("SqueezeNet V1.1")],
+        Request(device=DEVICE, protocol=protocol, compute="real", repeats=3),
+        tmp_path / "pi-kit.tar.gz",
+        root=None,
+    )
+    with tarfile.open(kit.path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    # Debian 11 as it is, with its own Caffe: nothing of this machine is seen from there.
+    ran = subprocess.run(
+        [
+            *("bwrap", "--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"),
+            *("--ro-bind", "/sys", "/sys", "--bind", str(tmp_path), "/job", "--unshare-net"),
+            *("--chdir", "/job/pi-kit", "--clearenv", "--setenv", "PATH", "/usr/bin:/bin"),
+            # What ldconfig would have told the loader, had any script of a package run.
+            *("--setenv", "LD_LIBRARY_PATH", RootLoader(Path("/"), "amd64").library_path),
+            *("/usr/bin/python3", "run.py"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (record,) = import_results(tmp_path / "pi-kit/pi-results.jsonl").records
+    assert record.environment.host.python_version.startswith("3.9.")
+    assert record.environment.guest.caffe_origin == "system"
+    assert (record.verdict, record.protocol) == ("fit", protocol)
+    assert record.latency_ms is not None
+    assert len(record.samples) == (3 if protocol == "inference" else 1)
+    assert bool(record.outputs) is bool(record.signatures) is (protocol == "inference")

@@ -1,0 +1,119 @@
+"""The file of results as a board writes and reads it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from pibench.probe.results import Busy, Damaged, OtherKit, ResultsFile, entries
+
+KIT = "a" * 64
+
+
+def lines(path: Path) -> list[str]:
+    with path.open("rb") as stream:
+        return [entry["event"] for _, _, entry in entries(stream)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "pi-results.jsonl"
+
+
+def test_it_goes_on_where_an_earlier_run_stopped(path: Path) -> None:
+    first = ResultsFile(str(path), KIT)
+    first.append("start", id="0")
+    first.append("result", id="0", result={})
+    first.append("start", id="1")
+    first.close()
+    second = ResultsFile(str(path), KIT)
+    assert (second.finished, second.unended) == (["0"], {"1": 1})
+    second.append("start", id="1")
+    second.append("interrupted", id="1")
+    assert second.unended == {}
+    second.end()
+    second.end()
+    second.close()
+    assert lines(path) == ["begin", "start", "result", "start", "start", "interrupted", "end"]
+
+
+@pytest.mark.parametrize("cut", [1, 30, 100])
+def test_a_line_that_a_fall_of_power_cut_is_taken_out(path: Path, cut: int) -> None:
+    first = ResultsFile(str(path), KIT)
+    first.append("start", id="0")
+    size = path.stat().st_size
+    first.append("result", id="0", result={"a": "b" * 100})
+    first.close()
+    os.truncate(path, path.stat().st_size - cut)
+    second = ResultsFile(str(path), KIT)
+    assert (path.stat().st_size, second.finished, second.unended) == (size, [], {"0": 1})
+    second.append("died", id="0", why="x")
+    second.close()
+    assert lines(path) == ["begin", "start", "died"]
+
+
+def test_an_empty_or_half_begun_file_is_begun_anew(path: Path) -> None:
+    path.write_bytes(b'{"digest":"')
+    ResultsFile(str(path), KIT).close()
+    assert lines(path) == ["begin"]
+
+
+def test_a_changed_file_is_not_gone_on_with(path: Path) -> None:
+    first = ResultsFile(str(path), KIT)
+    first.append("result", id="0", result={"peak": 1})
+    first.append("end", finished=["0"])
+    first.close()
+    path.write_bytes(path.read_bytes().replace(b'"peak":1', b'"peak":2'))
+    with pytest.raises(Damaged) as caught:
+        ResultsFile(str(path), KIT)
+    assert (caught.value.number, caught.value.torn) == (2, False)
+
+
+def test_another_kits_file_and_a_running_one_are_refused(path: Path) -> None:
+    first = ResultsFile(str(path), KIT)
+    with pytest.raises(Busy):
+        ResultsFile(str(path), KIT)
+    first.close()
+    with pytest.raises(OtherKit):
+        ResultsFile(str(path), "b" * 64)
+
+
+def test_a_full_disk_leaves_what_was_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ResultsFile(str(path), KIT)
+    before = path.read_bytes()
+    write = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        if len(data) < 20:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[: len(data) // 2])
+
+    monkeypatch.setattr("pibench.probe.results.os.write", half)
+    with pytest.raises(OSError, match="No space"):
+        file.append("start", id="0")
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    file.append("start", id="0")
+    file.close()
+    assert lines(path) == ["begin", "start"]
+
+
+def test_ctrl_c_leaves_whole_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ResultsFile(str(path), KIT)
+    write = os.write
+
+    def interrupted(descriptor: int, data: bytes) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return write(descriptor, data[:10])
+
+    monkeypatch.setattr("pibench.probe.results.os.write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        file.append("start", id="0")
+    monkeypatch.undo()
+    file.append("interrupted", id="0")
+    file.close()
+    # Where another thread takes the signal, the line is taken back.
+    assert lines(path) in (["begin", "start", "interrupted"], ["begin", "interrupted"])

@@ -1,0 +1,145 @@
+"""`pibench report` from the command line: forms by endings, refusals on one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibench.cli import running
+from pibench.errors import EnvironmentFault
+from pibench.records.store import RecordStore
+from pibench.sweep.options import Options
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+
+
+def pibench(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pibench", *map(str, arguments)],
+        capture_output=True, text=True, check=False, input=stdin,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def records(tmp_path: Path, make_record: Callable[..., Record]) -> Path:
+    store = RecordStore(tmp_path / "records.jsonl")
+    store.append(make_record())
+    store.append(make_record(verdict="no-fit"))
+    return store.path
+
+
+def test_forms_by_their_endings(records: Path, tmp_path: Path) -> None:
+    starts = {
+        "r.html": "<!DOCTYPE html>",
+        "r.md": "# ",
+        "r.csv": "schema_version,",
+        "r.xml": "<?xml",
+    }
+    wanted = [argument for name in starts for argument in ("-o", tmp_path / "new" / name)]
+    done = pibench("report", records, *wanted)
+    assert done.returncode == 0, done.stderr
+    assert "1 records were superseded" in done.stderr
+    for name, start in starts.items():
+        assert (tmp_path / "new" / name).read_text().startswith(start)
+        assert f"written: {tmp_path / 'new' / name}" in done.stdout
+
+
+def test_markdown_and_json_on_standard_output(records: Path) -> None:
+    assert pibench("report", records).stdout.startswith("# 0 of 1 verdicts agree with the paper\n")
+    answer = json.loads(pibench("report", records, "--json").stdout)
+    assert (answer["records"], answer["superseded"]) == (1, 1)
+    assert answer["ledger"]["summary"]["verdicts_differing"] == ["AlexNet"]
+    assert answer["networks"][0]["verdict"] == "no-fit"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-o", "r.pdf"], "r.pdf: no form of a report goes by this ending"),
+        (["--format", "pdf"], "--format 'pdf' is no form of a report"),
+        (["--format", "png"], "a picture is not for standard output"),
+        (["--json", "--format", "csv"], "both --json and --format csv are for standard output"),
+        (["--format", "csv", "-o", "a.csv", "-o", "b.md"], "--format csv would go for 2 files"),
+        (["--network", "none.prototxt"], "none.prototxt"),
+    ],
+)
+def test_what_cannot_be_meant(arguments: Sequence[str], said: str, records: Path) -> None:
+    done = pibench("report", records, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary\n")
+    done = pibench("report", path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"pibench: {path}: line 1: no valid JSON")
+
+
+def test_a_folder_that_cannot_be_written(records: Path) -> None:
+    done = pibench("report", records, "-o", "/proc/nowhere/r.html")
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("pibench: /proc/nowhere/r.html: not written")
+
+
+def test_what_is_no_file_is_written_to_as_it_is(records: Path) -> None:
+    done = pibench("report", records, "--format", "csv", "-o", "/dev/stdout")
+    assert done.stdout.startswith("schema_version,")
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Record]) -> None:
+    """A sweep whose records are there at once: what is tested comes after it."""
+
+    def sweep(
+        loaded: Sequence[Network], _options: Options, store: RecordStore, made: list[Record],
+        **_more: object,
+    ) -> list[Record]:  # fmt: skip
+        for network in loaded:
+            made.append(make_record(network=network.name, network_sha256=network.sha256))
+            store.append(made[-1])
+        return made
+
+    monkeypatch.setattr(running, "sweep", sweep)
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_reproduce_writes_the_page_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = running.reproduce_paper("AlexNet,NIN", Options(), tmp_path)
+    assert code == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"written: {tmp_path}/report.html"
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>2 of 2 verdicts agree with the paper</h1>" in page
+    assert "Memory over layers" in page
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize("fault", [EnvironmentFault("disk full"), KeyError("surprise")])
+def test_a_page_that_fails_loses_nothing_else(
+    fault: Exception,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(running, "write_page", fail)
+    assert running.reproduce_paper("AlexNet", Options(), tmp_path) == 0
+    said = capsys.readouterr()
+    assert "1 of 1 agree" in said.out
+    assert f"{tmp_path}/report.html was not written: {type(fault).__name__}" in said.err
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "records.jsonl", "claims.json", "claims.csv",
+    }  # fmt: skip

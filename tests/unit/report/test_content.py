@@ -1,0 +1,195 @@
+"""What a report says: claims, the networks behind records, their peaks, plans and times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibench import devices, networks
+from pibench.errors import InvalidInputError
+from pibench.records.schema import LayerTime, Provenance
+from pibench.report.content import Report, build
+from pibench.report.facts import command
+from pibench.report.merging import merge
+from pibench.report.rebuilding import Networks
+from tests.whole_records import of_the_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pibench.records.schema import Record
+
+RPI3B = devices.load("rpi3b")
+
+
+def report_of(records: Sequence[Record], known: Networks | None = None) -> Report:
+    return build(merge(records), known)
+
+
+def named(records: Sequence[Record], name: str) -> Record:
+    return next(record for record in records if record.network == name)
+
+
+def test_the_whole_paper(paper_run: list[Record]) -> None:
+    report = report_of(paper_run)
+    assert report.headline == "26 of 26 verdicts agree with the paper"
+    assert report.missing_from_the_paper == 0
+    assert [one.name for one in report.networks][:2] == ["AlexNet", "GoogleNet"]
+    assert len(report.networks) == 26
+
+
+def test_a_part_of_the_paper_is_held_against_that_part(paper_run: list[Record]) -> None:
+    report = report_of(paper_run[:3])
+    assert report.headline == "3 of 3 verdicts agree with the paper"
+    assert report.missing_from_the_paper == 23
+
+
+def test_other_networks_have_no_ledger(make_record: Callable[..., Record]) -> None:
+    own = make_record(network="mine", network_source="mine.prototxt")
+    killed = make_record(network="yours", network_source="yours.prototxt", verdict="no-fit")
+    report = report_of([own, killed])
+    assert report.headline == "1 of 2 networks fit"
+    assert not report.claims
+    assert "--network FILE.prototxt" in report.networks[0].not_planned
+
+
+def test_a_network_of_the_zoo_is_planned_and_predicted(paper_run: list[Record]) -> None:
+    (one,) = report_of([of_the_zoo(named(paper_run, "SqueezeNet V1.1"))]).networks
+    assert one.planned is not None
+    assert one.planned.environment.threads == 4
+    assert one.prediction is not None
+    assert 600 < one.prediction.latency_ms < 760
+    (times,) = one.times
+    assert times.provenance.kind == "predicted"
+    assert sum(map(times.share, times.layers)) == pytest.approx(1)
+
+
+def test_the_zoo_does_not_stand_for_another_network_of_its_name(paper_run: list[Record]) -> None:
+    record = named(paper_run, "NIN")
+    assert record.network_sha256 == "a" * 64
+    (one,) = report_of([record]).networks
+    assert one.planned is None
+    assert "another one" in one.not_planned
+    assert one.claims["latency_ms"].ours is None
+
+
+def test_times_of_runs_come_with_their_kind(make_record: Callable[..., Record]) -> None:
+    layers = tuple(LayerTime(name=n, type="ReLU", forward_ms=ms) for n, ms in (("a", 3), ("b", 1)))
+    record = of_the_zoo(make_record(network="NIN", layers=layers, protocol="inference"))
+    (one,) = report_of([record]).networks
+    predicted, emulated = one.times
+    assert predicted.provenance.kind == "predicted"
+    assert emulated.provenance.kind == "emulated"
+    assert "no time of the board" in emulated.note
+    assert emulated.share(emulated.layers[0]) == 0.75
+
+
+def test_the_peak_of_a_killed_network_is_the_twins(paper_run: list[Record]) -> None:
+    by_name = {one.name: one.peak for one in report_of(paper_run).networks}
+    vgg, alexnet = by_name["VGG 16"], by_name["AlexNet"]
+    assert vgg is not None
+    assert (vgg.size_bytes, vgg.provenance.kind) == (1486 * 2**20, "twin")
+    assert alexnet is not None
+    assert (alexnet.size_bytes, alexnet.provenance.kind) == (554 * 2**20, "emulated")
+
+
+def test_without_the_twin_it_is_a_lower_bound(
+    paper_run: list[Record],
+) -> None:
+    record = named(paper_run, "VGG 16")
+    unknown = Provenance(kind="unavailable", reason="nobody asked the twin")
+    record = record.model_copy(
+        update={
+            "headroom_bytes": None,
+            "provenance": {**record.provenance, "headroom_bytes": unknown},
+        }
+    )
+    (one,) = report_of([record]).networks
+    assert one.peak is not None
+    assert one.peak.is_lower_bound
+    assert one.peak.size_bytes == record.peak_rss_bytes
+
+
+def own_prototxt(folder: Path) -> Path:
+    path = folder / "own.prototxt"
+    path.write_text(networks.load("SqueezeNet V1.1").prototxt.replace("SqueezeNet", "Own"))
+    return path
+
+
+def test_a_given_prototxt_is_known_by_its_hash(
+    tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    path = own_prototxt(tmp_path)
+    network = networks.load(str(path))
+    record = make_record(
+        network=network.name, network_source="own.prototxt", network_sha256=network.sha256
+    )
+    (without,) = report_of([record]).networks
+    assert without.planned is None
+    (one,) = report_of([record], Networks([path])).networks
+    assert one.planned is not None
+    assert one.prediction is not None
+
+
+def test_a_given_prototxt_is_taken_in_the_records_batch(
+    tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    path = own_prototxt(tmp_path)
+    network = networks.load(str(path), batch=4)
+    record = make_record(
+        network=network.name,
+        network_source="own.prototxt",
+        network_sha256=network.sha256,
+        batch=4,
+    )
+    assert Networks([path]).of(record).batch == 4
+
+
+def test_a_given_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.prototxt").write_text("layer { type: 'Mish' ")
+    with pytest.raises(InvalidInputError, match=r"x\.prototxt"):
+        Networks([tmp_path / "x.prototxt"])
+
+
+def test_no_file_that_a_record_names_is_opened(
+    tmp_path: Path, make_record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = own_prototxt(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    sha256 = networks.load(str(path)).sha256
+    for source in ("zoo", "own.prototxt", str(path)):
+        record = make_record(network=str(path), network_source=source, network_sha256=sha256)
+        with pytest.raises(InvalidInputError):
+            Networks().of(record)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "pibench run AlexNet --target vm --protocol caffe-time --compute real"),
+        (
+            {"network": "VGG 16", "machine": "raspi3b", "batch": 2},
+            (
+                "pibench run 'VGG 16' --target vm --machine raspi3b "
+                "--protocol caffe-time --compute real --batch 2"
+            ),
+        ),
+        (
+            {"network_source": "my net;rm.prototxt", "target": "ssh", "machine": None,
+             "repairs": ("cut a layer",)},
+            (
+                "pibench run 'my net;rm.prototxt' --target ssh://USER@HOST "
+                "--protocol caffe-time --compute real --repair"
+            ),
+        ),
+        ({"network_source": "-rf.prototxt"},
+         "pibench run ./-rf.prototxt --target vm --protocol caffe-time --compute real"),
+        ({"network_source": "a\x1b[2Jb.prototxt"}, ""),
+    ],
+)  # fmt: skip
+def test_the_command_that_repeats_a_run(
+    changes: dict[str, object], words: str, make_record: Callable[..., Record]
+) -> None:
+    assert command(make_record(**changes)) == words

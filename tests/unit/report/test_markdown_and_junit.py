@@ -1,0 +1,128 @@
+"""The report for CI: a summary in Markdown, test cases as JUnit XML, and a picture."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+from junitparser import JUnitXml
+
+from pibench.errors import InvalidInputError
+from pibench.records.schema import Provenance
+from pibench.report.content import build
+from pibench.report.junit import junit
+from pibench.report.markdown import markdown, text
+from pibench.report.merging import merge
+from pibench.report.overview_plot import overview
+from tests.whole_records import of_the_zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pibench.records.schema import Record
+
+PNG = b"\x89PNG\r\n"
+
+
+def cases(records: Sequence[Record]) -> dict[str, str]:
+    """The outcome of each test case: "", or the element that says otherwise."""
+    xml = JUnitXml.fromstring(junit(build(merge(records))).encode())
+    return {
+        case.name: "".join(type(result).__name__ for result in case.result)
+        for suite in xml
+        for case in suite
+    }
+
+
+def test_the_ledger_is_a_markdown_table(paper_run: list[Record]) -> None:
+    shown = markdown(build(merge(paper_run)))
+    assert shown.startswith("# 26 of 26 verdicts agree with the paper\n")
+    table = [line for line in shown.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 26
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    (row,) = [line for line in table if "ResNext50" in line]
+    assert "ResNext50\\_32x4d<sup>" in row
+    assert "| 191 / 100.4 | **\N{MINUS SIGN}47.4 ≠** |" in row
+    assert "- RAM: mean absolute error 2.4 % over 15 of 15 rows" in shown
+
+
+def test_runs_that_the_ledger_does_not_hold_follow_it(make_record: Callable[..., Record]) -> None:
+    twin = make_record(target="twin", machine=None, protocol="inference")
+    shown = markdown(build(merge([make_record(), twin])))
+    assert "## Other runs" in shown
+    assert "| AlexNet | rpi3b | twin | inference | **fit** |" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "escaped"),
+    [
+        ("a|b", "a\\|b"),
+        ("<img src=x>&amp;", "&lt;img src=x&gt;&amp;amp;"),
+        ("*b* _i_ `c` [l](u)", "\\*b\\* \\_i\\_ \\`c\\` \\[l\\](u)"),
+        ("see https://x.test www.x.test", "see https\\://x.test www\\.x.test"),
+        ("two\nlines\x1b[31m", "two\\\\nlines\\\\x1b\\[31m"),
+    ],
+)
+def test_names_are_text_in_markdown(name: str, escaped: str) -> None:
+    assert text(name) == escaped
+
+
+def test_a_case_per_claim(paper_run: list[Record]) -> None:
+    found = cases([of_the_zoo(record) for record in paper_run[:2]] + paper_run[2:])
+    assert len(found) == 26 + 15 + 15 + 16
+    assert found["AlexNet: verdict"] == ""
+    assert found["AlexNet: RAM"] == ""
+    assert found["AlexNet: latency"] == ""
+    assert found["NIN: latency"] == "Skipped"
+    assert found["ResNext50_32x4d: model size"] == "Skipped"
+    assert "Failure" not in found.values()
+
+
+def test_what_differs_fails_and_what_is_undecided_is_an_error(paper_run: list[Record]) -> None:
+    changed = [
+        paper_run[0].model_copy(update={"verdict": "no-fit"}),
+        paper_run[9].model_copy(update={"verdict": "inconclusive", "network_rss_bytes": 200 << 20}),
+    ]
+    found = cases(changed)
+    assert found["AlexNet: verdict"] == "Failure"
+    assert found["NIN: verdict"] == "Error"
+    assert found["NIN: RAM"] == "Failure"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome"),
+    [("fit", ""), ("no-fit", "Failure"), ("borderline", "Failure"), ("inconclusive", "Error")],
+)
+def test_a_network_of_ones_own_passes_if_it_fits(
+    verdict: str, outcome: str, make_record: Callable[..., Record]
+) -> None:
+    found = cases([make_record(network="mine", network_source="mine.prototxt", verdict=verdict)])
+    assert list(found.values()) == [outcome]
+
+
+def test_what_xml_cannot_hold_is_written_out(make_record: Callable[..., Record]) -> None:
+    name = "\x1b]0;x\x07\x00<&\ud7ff"
+    record = make_record(network=name, network_source="x.prototxt")
+    tree = ET.fromstring(junit(build(merge([record]))))  # noqa: S314  (our own)
+    (case,) = tree.iter("testcase")
+    assert case.attrib["name"].startswith("\\x1b]0;x\\x07\\x00<&")
+
+
+@pytest.mark.parametrize(("form", "start"), [("png", PNG), ("svg", b"<?xml")])
+def test_the_picture(form: str, start: bytes, paper_run: list[Record]) -> None:
+    records = [paper_run[0].model_copy(update={"network": "$\\frac{$<b>"}), *paper_run[1:]]
+    first, again = (overview(build(merge(records)), form) for _ in range(2))  # type: ignore[arg-type]
+    assert first.startswith(start)
+    assert first == again
+
+
+def test_no_picture_without_a_peak(make_record: Callable[..., Record]) -> None:
+    missing = Provenance(kind="unavailable", reason="not read")
+    names = ("peak_rss_bytes", "network_rss_bytes", "headroom_bytes")
+    record = make_record(
+        **dict.fromkeys(names),
+        provenance=make_record().provenance | dict.fromkeys(names, missing),
+    )
+    with pytest.raises(InvalidInputError, match="no record has a peak"):
+        overview(build(merge([record])), "png")
