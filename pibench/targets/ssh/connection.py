@@ -63,7 +63,7 @@ async def connect(login: Login) -> asyncssh.SSHClientConnection:
     options = None
     try:
         options = await _options(login)
-        return await asyncssh.connect(options.host, options.port, options=options)
+        return await asyncssh.connect(login.address.host, options.port, options=options)
     except asyncssh.HostKeyNotVerifiable as error:
         raise await _untrusted(login, options, str(error)) from None
     except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost) as error:
@@ -80,7 +80,8 @@ async def _options(login: Login) -> Any:
     import asyncssh
 
     address = login.address
-    named: dict[str, Any] = {"host": address.host}
+    # An empty tuple is asyncssh's word for the user's own ~/.ssh/config.
+    named: dict[str, Any] = {"host": address.host, "config": ()}
     if address.port is not None:
         named["port"] = address.port
     if address.user is not None:
