@@ -94,8 +94,8 @@ def run(
     """Run networks on a target; their records in the order given.
 
     `options` are those of `pibench.sweep.options.Options`: device, target, protocol,
-    compute, repeats, threads, timeout_s, jobs, machine. Records go to the file `out` too,
-    each as soon as it is made, and to `finished`.
+    compute, repeats, threads, timeout_s, jobs, machine, seed, blas, keep, blobs. Records go
+    to the file `out` too, each as soon as it is made, and to `finished`.
     """
     from pibench.records.store import RecordStore
     from pibench.sweep.options import Options
@@ -142,6 +142,7 @@ def run_all(
         request=request,
         store=store,
         reference=Reference(builder) if target.name in CUT_SHORT_ON else None,
+        blobs=options.blobs,
         finished=finished,
         watched=watched,
     )

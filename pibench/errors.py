@@ -66,6 +66,12 @@ class EnvironmentFault(PibenchError):
     exit_code = ExitCode.ENVIRONMENT
 
 
+class InconclusiveError(PibenchError):
+    """What was run does not decide the question."""
+
+    exit_code = ExitCode.INCONCLUSIVE
+
+
 class InterruptedByUserError(PibenchError):
     """Ctrl-C, or TERM."""
 

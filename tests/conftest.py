@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import settings
+
 # A shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, and
 # children inherit that: tests of interruptions would then fail for where they
 # were started from.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# How long an example takes says how busy the host is.
+settings.register_profile("pibench", deadline=None)
+settings.load_profile("pibench")

@@ -10,10 +10,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli import board, bundle, image, latency, networks, reporting
+from pibench.cli import (
+    bisecting,
+    board,
+    bundle,
+    image,
+    latency,
+    networks,
+    reconciling,
+    reporting,
+)
 from pibench.cli.options import (
     AsJson,
     Batch,
+    BlasName,
     ComputeName,
     DeviceName,
     Identity,
@@ -25,6 +35,7 @@ from pibench.cli.options import (
     RemoteDir,
     Repair,
     RequireFit,
+    Seed,
     Specs,
     TargetSpec,
     flag,
@@ -62,6 +73,8 @@ app = typer.Typer(
     "with or without the board.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Lines of a paragraph are joined; the default breaks help where the source does.
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(networks.app, name="networks", help="The networks of the paper, and their files.")
@@ -105,7 +118,10 @@ def run(
     size: ImageSize = None,
     compute: ComputeName = None,
     repeats: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10000, help="Timed inference passes.")
+        int,
+        typer.Option(
+            metavar="N", min=0, max=10000, help="Timed inference passes; 0: values alone."
+        ),
     ] = 5,
     threads: Annotated[
         int | None,
@@ -119,6 +135,20 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Append the records to this file (JSON lines)."),
     ] = None,
+    seed: Seed = 0,
+    blas: BlasName = "openblas",
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-blobs",
+            metavar="LAYERS",
+            help="Write the blobs of these layers whole: A,B,... (inference).",
+            show_default=False,
+        ),
+    ] = None,
+    blobs: Annotated[
+        Path, typer.Option("--blobs-dir", metavar="FOLDER", help="Where kept blobs go, as npz.")
+    ] = Path("blobs"),
     repair: Repair = False,
     require_fit: RequireFit = False,
     jobs: Jobs = None,
@@ -150,6 +180,10 @@ def run(
                 threads=threads,
                 timeout_s=timeout,
                 jobs=jobs,
+                seed=seed,
+                blas=blas,
+                keep=tuple(part.strip() for part in (keep or "").split(",") if part.strip()),
+                blobs=blobs,
             ),
             weights=weights,
             batch=batch,
@@ -235,6 +269,8 @@ app.command()(reporting.report)
 app.command()(latency.predict)
 app.command()(latency.calibrate)
 app.command()(latency.count)
+app.command()(reconciling.reconcile)
+app.command()(bisecting.bisect)
 
 
 @app.command()

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pibench.errors import InvalidInputError
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+from pibench import devices
+from pibench.cli.options import AsJson, Batch, ImageSize, Quiet, Repair, Specs, flag
 
 
 def predict(
@@ -19,34 +18,44 @@ def predict(
             metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.", show_default=False
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="The device to predict for.")] = "rpi3b",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"The device to predict for: {', '.join(devices.names())}. "
+            "Default: the calibration's, rpi3b.",
+            show_default=False,
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Rates that `calibrate` wrote. Default: those of the paper's board.",
             show_default=False,
         ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Images per pass.", show_default=False)] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
-    ] = False,
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="Each layer's time too.")] = False,
+    batch: Batch = None,
+    size: ImageSize = None,
+    repair: Repair = False,
+    per_layer: Annotated[bool, flag("--per-layer", help="Each layer's time too.")] = False,
     counted: Annotated[
         bool,
-        typer.Option("--counted", help="From counts (pibench count), not from layer shapes."),
+        flag("--counted", help="From counts (pibench count), not from layer shapes."),
     ] = False,
     validate: Annotated[
         bool,
-        typer.Option("--validate", help="Each known network, predicted by the others alone."),
+        flag("--validate", help="Each known network, predicted by the others alone."),
     ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Write an SVG: a roofline, or predicted against measured with --validate.",
             show_default=False,
         ),
     ] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict the time of a forward pass on the board; nothing is run.
@@ -59,32 +68,25 @@ def predict(
         device=device,
         calibration=calibration,
         batch=batch,
+        size=size,
         repair=repair,
         per_layer=per_layer,
         counted=counted,
         plot=plot,
+        quiet=quiet,
         as_json=as_json,
     )
-    if not validate:
-        predict_networks(specs or [], wishes)
-    elif counted:
-        raise InvalidInputError(
-            "--validate goes by layer shapes, not by counts", hint="leave --counted out"
-        )
-    elif specs:
-        raise InvalidInputError(
-            f"--validate takes no networks, and {len(specs)} were given",
-            hint="it leaves out each network of the calibration in turn",
-        )
+    if validate:
+        validate_calibration(specs or [], wishes)
     else:
-        validate_calibration(wishes)
+        predict_networks(specs or [], wishes)
 
 
 def calibrate(
     records: Annotated[
         Path, typer.Option("--from", metavar="RECORDS", help="Records that the board made.")
     ],
-    out: Annotated[Path, typer.Option(help="The file of rates to write.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file of rates to write.")] = Path(
         "latency-calibration.json"
     ),
 ) -> None:
@@ -98,21 +100,21 @@ def calibrate(
 
 
 def count(
-    specs: Annotated[
-        list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
-    ],
-    device: Annotated[str, typer.Option(help="The device whose CPU executes.")] = "rpi3b",
-    batch: Annotated[int | None, typer.Option(help="Images per pass.", show_default=False)] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what stock Caffe would refuse, and say so.")
-    ] = False,
+    specs: Specs,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="The device whose CPU executes.")
+    ] = "rpi3b",
+    batch: Batch = None,
+    repair: Repair = False,
     cache_model: Annotated[
-        bool, typer.Option(help="Model the core's data caches too, which takes longer.")
+        bool,
+        flag(
+            "--cache-model/--no-cache-model",
+            help="Model the core's data caches too, which takes longer.",
+        ),
     ] = True,
-    per_layer: Annotated[
-        bool, typer.Option("--per-layer", help="Each layer's counts too.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    per_layer: Annotated[bool, flag("--per-layer", help="Each layer's counts too.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Count the instructions of a forward pass, executed by real Caffe in QEMU.

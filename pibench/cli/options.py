@@ -15,6 +15,8 @@ REMOTE: Final = "ssh://"
 Machine = Literal["virt", "raspi3b"]
 Compute = Literal["real", "memory-only"]
 Protocol = Literal["caffe-time", "inference"]
+Blas = Literal["openblas", "reference", "atlas"]
+BLAS_NAMES: Final = ("openblas", "reference", "atlas")
 
 
 def flag(*names: str, help: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
@@ -97,6 +99,20 @@ ProtocolName = Annotated[
         "--protocol",
         metavar="NAME",
         help="caffe-time: the paper's, forward and backward. inference: forward.",
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", metavar="N", min=0, max=2**32 - 1, help="Of the input, and of weights not given."
+    ),
+]
+BlasName = Annotated[
+    Blas,
+    typer.Option(
+        "--blas",
+        metavar="|".join(BLAS_NAMES),
+        help="What Caffe computes with.",
     ),
 ]
 Batch = Annotated[

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pibench import devices, networks
-from pibench.cli.streams import reader_may_leave
+from pibench import devices
+from pibench.cli.loading import load_all
+from pibench.cli.streams import reader_may_leave, say
 from pibench.errors import InvalidInputError
 from pibench.latency import calibration as calibrations
 from pibench.latency.model import Prediction, predict
-from pibench.report.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +28,15 @@ if TYPE_CHECKING:
 class Wishes:
     """The options of `pibench predict` as the command line gives them."""
 
-    device: str = "rpi3b"
+    device: str | None = None
     calibration: Path | None = None
     batch: int | None = None
+    size: str | None = None
     repair: bool = False
     per_layer: bool = False
     counted: bool = False
     plot: Path | None = None
+    quiet: bool = False
     as_json: bool = False
 
 
@@ -47,13 +48,12 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
         )
     # Blobs and steps by the ten thousand, none in a cycle: collecting them is a third of the time.
     gc.set_threshold(1_000_000)
-    device = devices.load(wishes.device)
     calibration = _calibration(wishes)
-    loaded = [networks.load(spec, batch=wishes.batch, repair=wishes.repair) for spec in specs]
-    for network in loaded:
-        for sentence in network.repairs:
-            _say(f"{network.source}: repaired: {sentence}")
-    counts = _counts(loaded, device, calibration) if wishes.counted else [None] * len(loaded)
+    device = devices.load(wishes.device or calibration.device)
+    loaded = load_all(specs, batch=wishes.batch, size=wishes.size, repair=wishes.repair)
+    counts = (
+        _counts(loaded, device, calibration, wishes) if wishes.counted else [None] * len(loaded)
+    )
     predictions = [
         predict(network, device, calibration, found)
         for network, found in zip(loaded, counts, strict=True)
@@ -64,17 +64,29 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
         _write_plot(wishes.plot, roofline(predictions, device, calibration))
     with reader_may_leave():
         if wishes.as_json:
-            answers = [_answer(one, calibration) for one in predictions]
+            answers = [
+                _answer(one, network, calibration)
+                for one, network in zip(predictions, loaded, strict=True)
+            ]
             print(json.dumps(answers, indent=2))
         else:
             _print(predictions, calibration, per_layer=wishes.per_layer)
 
 
-def validate_calibration(wishes: Wishes) -> None:
-    """Print the error of each network that the calibration knows, predicted without it."""
+def validate_calibration(specs: Sequence[str], wishes: Wishes) -> None:
+    """Print the error of each network that the calibration knows, predicted without it.
+
+    Raises InvalidInputError for anything that asks for more than that.
+    """
     from pibench.latency.validation import validate
 
+    _refuse_with_validate(specs, wishes)
     calibration = _calibration(wishes)
+    if wishes.device is not None and devices.load(wishes.device).id != calibration.device:
+        raise InvalidInputError(
+            f"--validate compares with times of {calibration.device}, none of {wishes.device}",
+            hint="leave --device out, or give that board's --calibration",
+        )
     found = validate(calibration)
     if wishes.plot is not None:
         from pibench.report.latency_plot import predicted_against_board
@@ -93,6 +105,24 @@ def validate_calibration(wishes: Wishes) -> None:
             out.print(printable(line))
 
 
+def _refuse_with_validate(specs: Sequence[str], wishes: Wishes) -> None:
+    if specs:
+        raise InvalidInputError(
+            f"--validate takes no networks, and {len(specs)} were given",
+            hint="it leaves out each network of the calibration in turn",
+        )
+    asked = {
+        "--counted": (wishes.counted, "goes by layer shapes, not by counts"),
+        "--per-layer": (wishes.per_layer, "compares whole networks: no layer's time is known"),
+        "--batch": (wishes.batch is not None, "has times of one batch alone"),
+        "--input": (wishes.size is not None, "has times of one image size alone"),
+        "--repair": (wishes.repair, "takes the networks of the zoo as they are"),
+    }
+    for option, (given, reason) in asked.items():
+        if given:
+            raise InvalidInputError(f"--validate {reason}", hint=f"leave {option} out")
+
+
 def calibrate_from(path: Path, out: Path) -> None:
     """Fit rates on a board's own records and write them."""
     from pibench.latency.records import calibrate
@@ -100,7 +130,7 @@ def calibrate_from(path: Path, out: Path) -> None:
 
     calibrated, left_out = calibrate(RecordStore(path).read(), path)
     for sentence in left_out:
-        _say(sentence)
+        say(sentence)
     calibrations.write(calibrated, out)
     with reader_may_leave():
         rates = calibrated.rates
@@ -118,13 +148,13 @@ def _calibration(wishes: Wishes) -> Calibration:
 
 
 def _counts(
-    loaded: Sequence[Network], device: Device, calibration: Calibration
+    loaded: Sequence[Network], device: Device, calibration: Calibration, wishes: Wishes
 ) -> Sequence[NetworkCounts | None]:
     """What real Caffe executes for each network: minutes in QEMU, unless it is in the cache."""
     from pibench.counting.run import Counter
     from pibench.images.build import Builder
 
-    counter = Counter(device, Builder(_say))
+    counter = Counter(device, Builder((lambda _: None) if wishes.quiet else say))
     return [counter.count(network, calibration.protocol) for network in loaded]
 
 
@@ -141,10 +171,12 @@ def _write_plot(path: Path, picture: str) -> None:
         ) from None
 
 
-def _answer(prediction: Prediction, calibration: Calibration) -> dict[str, Any]:
+def _answer(prediction: Prediction, network: Network, calibration: Calibration) -> dict[str, Any]:
     """A prediction as JSON: times in ms, sizes in bytes, and where the rates are from."""
     return {
         "network": prediction.network,
+        "network_sha256": network.sha256,
+        "batch": network.batch,
         "device": prediction.device,
         "protocol": calibration.protocol,
         "latency_ms": prediction.latency_ms,
@@ -184,7 +216,3 @@ def _print(predictions: Sequence[Prediction], calibration: Calibration, *, per_l
             out.print(layer_table(one))
     for line in footnotes(predictions, calibration):
         out.print(printable(line))
-
-
-def _say(line: str) -> None:
-    print(f"pibench: {one_line(line)}", file=sys.stderr)

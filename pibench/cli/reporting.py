@@ -13,6 +13,7 @@ import typer
 from pibench.cli.options import AsJson
 from pibench.cli.streams import reader_may_leave, say
 from pibench.errors import InvalidInputError
+from pibench.report.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,7 +113,7 @@ def _make(
         elif not forms:
             print(str(rendered(made, shown, sources=sources)).rstrip("\n"))
         else:
-            print("\n".join([made.headline, *(f"written: {path}" for path in written)]))
+            print("\n".join([one_line(made.headline), *(f"written: {path}" for path in written)]))
 
 
 def write_page(

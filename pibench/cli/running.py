@@ -11,7 +11,6 @@ from pibench.cli.loading import load_all
 from pibench.cli.reporting import write_page
 from pibench.cli.streams import reader_may_leave, say
 from pibench.cli.sweeping import sweep
-from pibench.crosscheck import predicted
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.verdict import is_refused_allocation
@@ -103,6 +102,8 @@ def reproduce_paper(
     only: str | None, options: Options, out: Path, *, quiet: bool = False
 ) -> ExitCode:
     """`pibench reproduce`: the paper's networks, its table beside ours, claims and page."""
+    from pibench.crosscheck import predicted
+
     loaded = [networks.load(name) for name in _paper_networks(only)]
     folder = _make_folder(out)
     store = RecordStore(folder / "records.jsonl")

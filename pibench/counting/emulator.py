@@ -45,7 +45,8 @@ def find(builder: Builder, root: Path, cpu: str) -> CountingEmulator:
     if "-plugin" not in run([program, "-h"], deadline_s=_DEADLINE_S).stdout:
         raise EnvironmentFault(
             f"{version} at {program} loads no plugins: it is static",
-            hint="count on Debian 12, or put a dynamic qemu-aarch64 first in the PATH",
+            hint="put a dynamic qemu-aarch64 first in the PATH: that of Debian 12's packages "
+            "qemu-user and libcapstone4, say, which runs on Debian 13 too",
         )
     said = ""
     for api in API_VERSIONS:

@@ -109,7 +109,7 @@ def check_claims(
     """
     paper = paper or load_paper()
     entries = paper.entries if networks is None else _asked_for(paper, networks)
-    usable = [record for record in records if _is_the_papers_run(record, paper)]
+    usable = [record for record in records if is_the_papers_run(record, paper)]
     claims: list[Claim] = []
     for entry in entries:
         record = _closest(entry, usable)
@@ -167,7 +167,8 @@ def _asked_for(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
     return [entry for entry in paper.entries if any(entry.answers_to(name) for name in networks)]
 
 
-def _is_the_papers_run(record: Record, paper: Paper) -> bool:
+def is_the_papers_run(record: Record, paper: Paper) -> bool:
+    """Whether a record is of the paper's protocol, device and batch size."""
     return (record.protocol, record.device, record.batch) == (
         paper.protocol,
         paper.device,
@@ -184,10 +185,10 @@ def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
 
 def _distance(record: Record) -> int:
     """The smaller, the better it stands for the board; a board itself is negative."""
-    return -1 if _is_board(record) else TARGET_ORDER.index(record.target)
+    return -1 if is_board(record) else TARGET_ORDER.index(record.target)
 
 
-def _is_board(record: Record) -> bool:
+def is_board(record: Record) -> bool:
     """Whether Caffe ran natively on the board's architecture."""
     environment = record.environment
     architecture = environment.guest.architecture or environment.host.architecture
@@ -264,12 +265,12 @@ def _ram_mib(record: Record) -> tuple[float | None, Provenance]:
 def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
     """A time of the board, measured there or predicted for it; no other is compared."""
     provenance = record.provenance["latency_ms"]
-    on_board = provenance.kind == "measured" and _is_board(record)
+    on_board = provenance.kind == "measured" and is_board(record)
     if record.latency_ms is not None and (on_board or provenance.kind == "predicted"):
         return record.latency_ms, provenance
     if provenance_kind(record.target, emulated=record.is_emulated_or_twin) == "emulated":
         return _none("emulated time is never a Pi time")
-    if _is_board(record):
+    if is_board(record):
         return _none(provenance.reason or "the record holds no time")
     return _none("time on another processor is never a Pi time")
 

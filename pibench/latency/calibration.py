@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib import resources
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pibench import devices
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pibench.devices import Device
+    from pibench.networks.network import Network
     from pibench.records.schema import Protocol
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _DEFAULT: Final = "rpi3b.json"
 
 
@@ -41,13 +45,22 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True)
 class Pressure:
-    """What a network pays where less than `onset_share` of the board's memory is left over.
+    """What a network pays that leaves less than `onset_mib` of the board's memory.
 
-    `ms_per_mib` for each MiB that is missing up to there; None where no time tells it.
+    `ms_per_mib` for each MiB that is missing up to there; None where no time tells it. Of the
+    networks that were timed the one with the least headroom, `edge_mib`, paid; the one with the
+    least headroom above the onset, `clear_mib`, did not.
     """
 
-    onset_share: float
+    onset_mib: float
     ms_per_mib: float | None
+    edge_mib: float
+    clear_mib: float
+
+    @property
+    def paid_ms(self) -> float:
+        """What the network with the least headroom paid; 0 where no time tells it."""
+        return (self.ms_per_mib or 0.0) * (self.onset_mib - self.edge_mib)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +84,12 @@ class Calibration:
     def rated_on(self) -> tuple[Observation, ...]:
         """The times that the rates were fitted on."""
         return tuple(one for one in self.observations if not one.at_the_edge)
+
+    def has_timed(self, network: Network) -> bool:
+        """Whether a time of this network of the zoo is among the observations."""
+        return network.entry is not None and any(
+            one.network == network.name for one in self.observations
+        )
 
     def clock_ratio(self, device: Device) -> float:
         """By how much a device of the same CPU takes longer; 1.0 for the board itself.
@@ -98,9 +117,11 @@ def read(path: Path) -> Calibration:
     try:
         return _parse(path.read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InvalidInputError.at(
-            path, None, f"cannot be read ({error})", hint="write one: pibench calibrate"
-        ) from None
+            path, None, f"cannot be read ({reason})",
+            hint="name a file that pibench calibrate wrote",
+        ) from None  # fmt: skip
 
 
 def write(calibration: Calibration, path: Path) -> None:
@@ -120,18 +141,93 @@ def dumps(calibration: Calibration) -> str:
 
 def _parse(text: str, path: Path | str) -> Calibration:
     try:
-        data: dict[str, Any] = json.loads(text)
-        if data.pop("format") != FORMAT:
-            raise ValueError("another format")
-        return Calibration(
+        data = json.loads(text)
+    except ValueError as error:
+        raise _wrong(path, None, f"is no JSON ({error})") from None
+    whole = _Place(path, None, data)
+    if whole.member("format").value != FORMAT:
+        raise _wrong(path, "format", f"is not {FORMAT}, the only one that is known")
+    rates, pressure = whole.member("rates"), whole.member("pressure")
+    price = pressure.member("ms_per_mib")
+    return Calibration(
+        device=whole.member("device").one_of(devices.names()),
+        provenance=whole.member("provenance").one_of(("paper", "measured")),
+        source=whole.member("source").text(),
+        protocol=cast("Protocol", whole.member("protocol").one_of(("caffe-time", "inference"))),
+        rates=Rates(**{name: rates.member(name).number() for name in _names(Rates)}),
+        pressure=Pressure(
+            ms_per_mib=None if price.value is None else price.number(),
             **{
-                **data,
-                "rates": Rates(**data["rates"]),
-                "pressure": Pressure(**data["pressure"]),
-                "observations": tuple(Observation(**one) for one in data["observations"]),
-            }
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidInputError.at(
-            path, None, f"no calibration of latency ({error})", hint="write one: pibench calibrate"
-        ) from None
+                name: pressure.member(name).number()
+                for name in _names(Pressure)
+                if name != "ms_per_mib"
+            },
+        ),
+        half_width_share=whole.member("half_width_share").number(),
+        observations=tuple(
+            Observation(
+                network=one.member("network").text(),
+                latency_ms=one.member("latency_ms").number(above_zero=True),
+                at_the_edge=one.member("at_the_edge").truth(),
+            )
+            for one in whole.member("observations").items()
+        ),
+    )
+
+
+def _names(kind: type[Rates | Pressure]) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _wrong(path: Path | str, place: str | None, problem: str) -> InvalidInputError:
+    return InvalidInputError.at(
+        path, place, f"{problem}: no calibration of latency",
+        hint="write one anew: pibench calibrate --from RECORDS",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A value in a calibration's file and where it stands: what is wrong is told by that."""
+
+    path: Path | str
+    name: str | None
+    value: Any
+
+    def member(self, name: str) -> _Place:
+        place = name if self.name is None else f"{self.name}.{name}"
+        if not isinstance(self.value, dict):
+            raise _wrong(self.path, self.name, "is no object")
+        if name not in self.value:
+            raise _wrong(self.path, place, "is missing")
+        return _Place(self.path, place, self.value[name])
+
+    def items(self) -> list[_Place]:
+        if not isinstance(self.value, list):
+            raise _wrong(self.path, self.name, "is no list")
+        return [
+            _Place(self.path, f"{self.name}[{index}]", one) for index, one in enumerate(self.value)
+        ]
+
+    def number(self, *, above_zero: bool = False) -> float:
+        known = isinstance(self.value, int | float) and not isinstance(self.value, bool)
+        if not known or not isfinite(self.value) or self.value < 0:
+            raise _wrong(self.path, self.name, "is no number of 0 or above")
+        if above_zero and not self.value:
+            raise _wrong(self.path, self.name, "is no number above 0")
+        return float(self.value)
+
+    def text(self) -> str:
+        if not isinstance(self.value, str):
+            raise _wrong(self.path, self.name, "is no text")
+        return self.value
+
+    def one_of(self, known: Sequence[str]) -> str:
+        if self.text() not in known:
+            raise _wrong(self.path, self.name, f"is none of {', '.join(known)}")
+        return self.text()
+
+    def truth(self) -> bool:
+        if not isinstance(self.value, bool):
+            raise _wrong(self.path, self.name, "is neither true nor false")
+        return self.value

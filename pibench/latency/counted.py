@@ -53,6 +53,7 @@ def _with_counts(shaped: LayerWork, counts: Counts) -> LayerWork:
             accesses=float(NUMBERS_PER_LINE * counts.l2_misses),
         )
     moved = NUMBERS_PER_LINE * counts.l1_misses
-    executed = counts.instructions / steps.instructions_per_access
-    # The board's library is older than the counted one, its powf slower.
-    return replace(shaped, accesses=moved + executed + steps.pow * shaped.pows)
+    # The board's library is older than the counted one, its powf slower: it takes that one's place.
+    others = max(0.0, counts.instructions - steps.pow_instructions * shaped.pows)
+    executed = others / steps.instructions_per_access + steps.pow * shaped.pows
+    return replace(shaped, accesses=moved + executed)

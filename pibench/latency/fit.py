@@ -35,13 +35,18 @@ _COVERED: Final = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """One observed network: its work in the model's two kinds, and the MiB it is short of."""
+    """One observed network: its work in the model's two kinds, and the MiB it leaves."""
 
     observation: Observation
     tile_macs: int
     accesses: float
     macs: int
-    short_mib: float
+    headroom_mib: float
+
+    @property
+    def short_mib(self) -> float:
+        """The MiB that it is short of where memory has an edge."""
+        return pressure.short_mib(self.headroom_mib)
 
     def predicted_ms(self, rates: Rates) -> float:
         """The time of the work alone."""
@@ -61,7 +66,7 @@ def count_all(observed: Sequence[Observation], device: Device, protocol: Protoco
                 tile_macs=sum(one.tile_macs for one in done),
                 accesses=sum(model.all_accesses(one) for one in done),
                 macs=sum(one.macs for one in done),
-                short_mib=pressure.short_mib(headroom, device),
+                headroom_mib=headroom / pressure.MIB,
             )
         )
     return counted
@@ -124,7 +129,7 @@ def calibrate(
         source=source,
         protocol=protocol,
         rates=rates,
-        pressure=_pressure([one for one in counted if one.short_mib], rates),
+        pressure=_pressure(counted, rates),
         half_width_share=_half_width_share(free),
         observations=tuple(
             Observation(
@@ -137,13 +142,21 @@ def calibrate(
     )
 
 
-def _pressure(short: Sequence[Counted], rates: Rates) -> Pressure:
+def _pressure(counted: Sequence[Counted], rates: Rates) -> Pressure:
     """What networks at the edge took longer than their work, for each MiB they were short of."""
+    onset = pressure.ONSET_MIB
+    short = [one for one in counted if one.short_mib]
     prices = [
         max(0.0, one.observation.latency_ms - one.predicted_ms(rates)) / one.short_mib
         for one in short
     ]
-    return Pressure(onset_share=pressure.ONSET_SHARE, ms_per_mib=mean(prices) if prices else None)
+    clear = [one.headroom_mib for one in counted if one.headroom_mib >= onset]
+    return Pressure(
+        onset_mib=onset,
+        ms_per_mib=mean(prices) if prices else None,
+        edge_mib=min((one.headroom_mib for one in short), default=onset),
+        clear_mib=min(clear, default=onset),
+    )
 
 
 def _half_width_share(counted: Sequence[Counted]) -> float:

@@ -43,7 +43,8 @@ class LayerPrediction:
 class Prediction:
     """A forward pass on a device, in ms: 90 % of networks are expected within low and high.
 
-    `pressure_ms`, part of the latency, is what the edge of memory costs, and no layer's.
+    `pressure_ms`, part of the latency, is what the edge of memory costs, and no layer's; where
+    there is any, low and high hold its bounds too (`pibench.latency.pressure`).
     `fits` says whether the plan has room for it; where not, the time is for a board with more.
     """
 
@@ -84,16 +85,16 @@ def predict(
     ]
     busy_ms = sum(layer.latency_ms for layer in layers)
     headroom = pressure.headroom_bytes(network, device, calibration.protocol)
-    pressure_ms = pressure.extra_ms(headroom, device, calibration.pressure)
+    timed = device.id == calibration.device and calibration.has_timed(network)
+    edge = pressure.cost(headroom, device, calibration.pressure, timed=timed)
     share = calibration.half_width_share
     return Prediction(
         network=network.name,
         device=device.id,
-        latency_ms=busy_ms + pressure_ms,
-        # What pressure costs rests on a single network: none of it, or twice as much.
-        low_ms=busy_ms * max(0.0, 1 - share),
-        high_ms=busy_ms * (1 + share) + 2 * pressure_ms,
-        pressure_ms=pressure_ms,
+        latency_ms=busy_ms + edge.ms,
+        low_ms=busy_ms * max(0.0, 1 - share) + edge.low_ms,
+        high_ms=busy_ms * (1 + share) + edge.high_ms,
+        pressure_ms=edge.ms,
         headroom_bytes=headroom,
         layers=layers,
     )

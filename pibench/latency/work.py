@@ -45,7 +45,10 @@ class LayerWork:
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The constants of steps.toml, in element accesses unless they say otherwise."""
+    """The constants of steps.toml, in element accesses unless they say otherwise.
+
+    `pow_instructions` are instructions of one powf, `instructions_per_access` of one access.
+    """
 
     tile_rows: int
     tile_columns: int
@@ -57,6 +60,7 @@ class Steps:
     pow: float
     random: float
     instructions_per_access: float
+    pow_instructions: float
 
 
 def count(network: Network, protocol: Protocol = "caffe-time") -> list[LayerWork]:

@@ -31,6 +31,7 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
     }
     return {
         "network": network.name,
+        "network_sha256": network.sha256,
         "network_source": network.file_name,
         "parameter_count": network.parameter_count,
         "repairs": list(network.repairs),

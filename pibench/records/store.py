@@ -168,6 +168,11 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
         raise InvalidInputError.at(
             path, place, f"no valid JSON ({error})", hint="mend or remove this line"
         ) from error
+    return record_from(data, path, place)
+
+
+def record_from(data: Any, path: Path, place: str) -> Record:
+    """The record that JSON data is; raises InvalidInputError, naming file and place."""
     _check_version(path, place, data)
     try:
         return Record.model_validate(_converted(data))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pibench import devices
 from pibench.crosscheck import predicted
-from pibench.crosscheck.claims import check_claims, summary
+from pibench.crosscheck.claims import check_claims, is_the_papers_run, summary
 from pibench.crosscheck.paper import Paper, load_paper, plain
 from pibench.crosscheck.planned import environment_of
 from pibench.errors import InvalidInputError
@@ -137,6 +137,9 @@ class Report:
             return (
                 f"{total.verdicts_agreed} of {total.verdicts_total} verdicts agree with the paper"
             )
+        if len(self.networks) == 1:
+            (one,) = self.networks
+            return f"{one.name}: {one.record.verdict}"
         fitting = sum(network.record.verdict == "fit" for network in self.networks)
         return f"{fitting} of {len(self.networks)} networks fit"
 
@@ -236,17 +239,9 @@ def _predict(
     return predictions, reasons
 
 
-def _is_the_papers_run(record: Record, paper: Paper) -> bool:
-    return (record.protocol, record.device, record.batch) == (
-        paper.protocol,
-        paper.device,
-        paper.batch,
-    )
-
-
 def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
     """Keys of the paper's networks that were run as the paper did."""
-    run = {plain(one.network) for one in records if _is_the_papers_run(one, paper)}
+    run = {plain(one.network) for one in records if is_the_papers_run(one, paper)}
     return [
         entry.key for entry in paper.entries if run & {plain(entry.key), plain(entry.our_network)}
     ]
@@ -261,7 +256,7 @@ def _comparable(
         for record in records
         if record.record_id in predictions
         and record.network_source == "zoo"
-        and _is_the_papers_run(record, paper)
+        and is_the_papers_run(record, paper)
     ]
 
 

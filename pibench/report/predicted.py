@@ -56,6 +56,11 @@ def footnotes(predictions: Sequence[Prediction], calibration: Calibration) -> li
             f"on {calibration.source}; low to high is a 90 % interval"
         )
     ]
+    if any(one.pressure_ms for one in predictions):
+        lines.append(
+            f"edge of memory: below a headroom of {calibration.pressure.onset_mib:.0f} MiB; what "
+            "it costs is known from few times: low and high are bounds there (docs/latency.md)"
+        )
     if not all(one.fits for one in predictions):
         lines.append("does not fit: the time is for a board of the same speed with more memory")
     return lines

@@ -10,6 +10,9 @@ from pibench import devices
 from pibench.sweep.work import Request
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pibench.images.other_blas import Blas
     from pibench.records.schema import Compute, Machine, Protocol
 
 
@@ -18,8 +21,10 @@ class Options:
     """Where and how to run; None takes the default of the target, the device or the protocol.
 
     `repeats` and `threads` are numbers, `timeout_s` is in seconds for each network,
-    `jobs` how many networks may run side by side. `identity` and `remote_dir`
-    are the key and the folder on the board of a target `ssh://USER@HOST`.
+    `jobs` how many networks may run side by side. `seed` is of the input, and of weights
+    where none are given. `blas` is what Caffe computes with; `keep` names layers whose
+    blobs are written whole into the folder `blobs`. `identity` and `remote_dir` are the
+    key and the folder on the board of a target `ssh://USER@HOST`.
     """
 
     device: str = "rpi3b"
@@ -31,6 +36,10 @@ class Options:
     threads: int | None = None
     timeout_s: float | None = None
     jobs: int | None = None
+    seed: int = 0
+    blas: Blas = "openblas"
+    keep: tuple[str, ...] = ()
+    blobs: Path | None = None
     identity: Path | None = None
     remote_dir: str | None = None
 
@@ -47,4 +56,7 @@ class Options:
             threads=self.threads,
             repeats=self.repeats,
             timeout_s=self.timeout_s,
+            seed=self.seed,
+            blas=self.blas,
+            keep=self.keep,
         )

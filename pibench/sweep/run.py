@@ -11,7 +11,7 @@ from pibench.sweep.facts import facts_of
 from pibench.sweep.keeping import write_kept
 from pibench.sweep.observing import Context, observation_of
 from pibench.sweep.recording import record_of
-from pibench.sweep.work import Request, work_of
+from pibench.sweep.work import Request, check, work_of
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Finished = Callable[["Record"], None]
 Watched = Callable[["Progress"], None]
+Heard = Callable[["Outcome"], None]
 
 
 @dataclass(kw_only=True)
@@ -30,7 +31,8 @@ class Sweep:
 
     With a `store` each record is on disk before the next network's is made;
     `reference` is asked for the peak of networks that were killed or refused memory.
-    `blobs` is the folder for the whole blobs that the request keeps.
+    `blobs` is the folder for the whole blobs that the request keeps, `heard` is given
+    each outcome before its record.
     """
 
     target: Target
@@ -40,19 +42,24 @@ class Sweep:
     blobs: Path | None = None
     finished: Finished = field(default=lambda _: None)
     watched: Watched = field(default=lambda _: None)
+    heard: Heard = field(default=lambda _: None)
 
     def run(self, networks: Sequence[Network]) -> list[Record]:
         """Run all networks and return their records in the order given.
 
-        Raises EnvironmentFault when the target cannot run anything. Records
+        Raises InvalidInputError for a request that cannot be met for one of them, and
+        EnvironmentFault when the target cannot run anything. Records
         that were made before any error are in the store.
         """
+        for network in networks:
+            check(network, self.request)
         works = [work_of(i, network, self.request) for i, network in enumerate(networks)]
         self.target.prepare(works)
         context = Context(device=self.request.device, target=self.target)
         records: dict[str, Record] = {}
 
         def observe(outcome: Outcome) -> None:
+            self.heard(outcome)
             network = networks[int(outcome.work.id)]
             facts = facts_of(network, outcome.work)
             kept = write_kept(outcome, network.slug, self.blobs) if self.blobs else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench import settings
-from pibench.errors import EnvironmentFault
+from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.targets.base import Work
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
 class Request:
     """How to run networks: the same for all of one sweep.
 
-    Under `inference`, 0 `repeats` time nothing and compute the values alone; `inputs` and
-    `keep` are as in `Work`.
+    Under `inference`, 0 `repeats` time nothing and compute the values alone; `inputs`,
+    `keep` and `values_only` are as in `Work`.
     """
 
     device: Device
@@ -40,6 +41,7 @@ class Request:
     blas: Blas = "openblas"
     inputs: Path | None = None
     keep: tuple[str, ...] = ()
+    values_only: bool = False
 
 
 def work_of(index: int, network: Network, request: Request) -> Work:
@@ -64,7 +66,32 @@ def work_of(index: int, network: Network, request: Request) -> Work:
         blas=request.blas,
         inputs=request.inputs,
         keep=request.keep,
+        values_only=request.values_only,
     )
+
+
+def check(network: Network, request: Request) -> None:
+    """Make sure that the request means something for this network. Raises InvalidInputError."""
+    computes = request.protocol == "inference" and request.compute == "real"
+    if request.keep and not computes:
+        raise InvalidInputError(
+            f"blobs cannot be kept of {request.protocol} with {request.compute} compute: "
+            "it tells no values",
+            hint="run with --protocol inference --compute real",
+        )
+    if request.blas != "openblas" and request.compute == "memory-only":
+        raise InvalidInputError(
+            f"--blas {request.blas} computes, and memory-only compute stands in for OpenBLAS",
+            hint="add --compute real",
+        )
+    names = [layer.name for layer in network.shapes.layers]
+    for layer in request.keep:
+        if layer not in names:
+            near = difflib.get_close_matches(layer, names, n=3)
+            raise InvalidInputError(
+                f"{network.name} has no layer {layer!r}",
+                hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
+            )
 
 
 def cost_bytes(network: Network) -> int:

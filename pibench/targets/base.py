@@ -20,7 +20,8 @@ class Work:
 
     Under `inference` with real compute, `inputs` is an npz file of what to feed each input
     blob (None: seeded numbers), and `keep` names the layers whose blobs are handed over
-    whole. All work of one run has the same `blas`.
+    whole. All work of one run has the same `blas`. `values_only` leaves out what is known
+    from a run before: which Caffe it is, and the program's own memory.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Work:
     blas: Blas = "openblas"
     inputs: Path | None = None
     keep: tuple[str, ...] = ()
+    values_only: bool = False
 
     @property
     def kind(self) -> Kind:

@@ -143,6 +143,11 @@ def write_job(
     return path
 
 
+def is_described(work: Sequence[Work]) -> bool:
+    """Whether a probe has to tell which Caffe it runs, and measure the bare program."""
+    return not work or not all(piece.values_only for piece in work)
+
+
 def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Work]) -> Libraries:
     """What the work has to have preloaded, built or fetched if need be.
 

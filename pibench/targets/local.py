@@ -34,6 +34,7 @@ from pibench.targets.job import (
     Libraries,
     Measure,
     Programs,
+    is_described,
     libraries_for,
     write_job,
 )
@@ -117,7 +118,13 @@ class LocalTarget:
     def _write(self, folder: Path, work: Sequence[Work], measure: Measure | None = None) -> Path:
         first, *otherwise = self._programs()
         return write_job(
-            folder / "job", work, first, self._blas, otherwise=otherwise, measure=measure
+            folder / "job",
+            work,
+            first,
+            self._blas,
+            otherwise=otherwise,
+            describe=is_described(work),
+            measure=measure,
         )
 
     def _command(self, job: Path) -> list[str]:
@@ -300,7 +307,7 @@ def refuse_other_blas(work: Sequence[Work]) -> None:
     for piece in work:
         if piece.blas != "openblas":
             raise InvalidInputError(
-                f"--blas {piece.blas} is for the Caffe that pibench brings; this machine's own "
+                f"--blas {piece.blas} is for emulated targets and the twin; a machine's own Caffe "
                 "has the BLAS that it is linked with",
                 hint="leave --blas out, or change libblas.so.3 with update-alternatives",
             )

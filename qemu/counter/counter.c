@@ -78,11 +78,16 @@ static uint32_t word_of(const struct qemu_plugin_insn *instruction)
     return word;
 }
 
-static void memory_accessed(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address,
-                            void *userdata)
+static void loaded(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *userdata)
 {
     (void)vcpu, (void)info, (void)userdata;
-    access_memory(address);
+    load_from(address);
+}
+
+static void stored(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *userdata)
+{
+    (void)vcpu, (void)userdata;
+    store_to(address, 1u << qemu_plugin_mem_size_shift(info));
 }
 
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
@@ -100,8 +105,8 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
         once->macs += found.lanes;
         *(found.class == LOAD ? &once->bytes_loaded : &once->bytes_stored) += found.bytes;
         if (with_cache && (found.class == LOAD || found.class == STORE))
-            qemu_plugin_register_vcpu_mem_cb(instruction, memory_accessed, QEMU_PLUGIN_CB_NO_REGS,
-                                             QEMU_PLUGIN_MEM_RW, NULL);
+            qemu_plugin_register_vcpu_mem_cb(instruction, found.class == LOAD ? loaded : stored,
+                                             QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
     }
     count_runs(tb, block_count++);
 }

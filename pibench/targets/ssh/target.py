@@ -6,14 +6,16 @@ import asyncio
 import posixpath
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibench.errors import EnvironmentFault
 from pibench.images.build import Builder
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
+from pibench.targets.blobs import BlobCollector
 from pibench.targets.job import Libraries, Programs, write_job
 from pibench.targets.kit import ROOTS, SYSTEM, job_bytes, needs, pack, root_programs
+from pibench.targets.local import refuse_other_blas
 from pibench.targets.scratch import scratch
 from pibench.targets.ssh.board import FOLDER, Board
 from pibench.targets.ssh.connection import Login, connected
@@ -59,6 +61,7 @@ class SshTarget:
                 "long emulated",
                 hint="leave --compute out, or say --compute real",
             )
+        refuse_other_blas(work)
         asyncio.run(self._unless_lost(self._prepare(work)))
 
     def environment(self) -> dict[str, str | None]:
@@ -158,6 +161,7 @@ class _Heard:
     observe: Observer
     watch: Watcher
     machine: dict[str, Any] | None = None
+    kept: BlobCollector = field(default_factory=BlobCollector)
 
     def take(self, event: dict[str, Any]) -> None:
         """Take one event."""
@@ -168,7 +172,16 @@ class _Heard:
             self.watch(Progress(work=self.waiting[0], said="started"))
         elif kind == "result":
             work = self.waiting.popleft()
-            self.observe(Outcome(work=work, machine=self.machine, result=event["result"]))
+            self.observe(
+                Outcome(
+                    work=work,
+                    machine=self.machine,
+                    result=event["result"],
+                    kept=self.kept.take_all(),
+                )
+            )
+        elif kind == "blob":
+            self.kept.add(event["blob"])
         elif kind == "unusable":
             raise EnvironmentFault(
                 f"no Caffe there can run this: {'; '.join(event['reasons'])}",

@@ -16,7 +16,7 @@ from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.blobs import BlobCollector
-from pibench.targets.job import PRELOAD, Libraries, Programs, libraries_for, write_job
+from pibench.targets.job import PRELOAD, Libraries, Programs, is_described, libraries_for, write_job
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import share
 from pibench.targets.vm.card import write_card
@@ -124,7 +124,8 @@ class VmTarget:
 
     def _write_files(self, folder: Path, work: Sequence[Work]) -> Files:
         assert self._image is not None, "prepare() comes first"  # noqa: S101
-        write_job(folder / "job", work, GUEST_PROGRAMS, self._blas)
+        described = is_described(work)
+        write_job(folder / "job", work, GUEST_PROGRAMS, self._blas, describe=described)
         machine = self._kind
         if machine.one_card:
             root_disk, job_disk = folder / "card.img", None

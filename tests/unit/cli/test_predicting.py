@@ -9,12 +9,14 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from pibench import cli, networks
+from pibench.latency import calibration
 
 Said = Callable[..., "pytest.CaptureResult[str]"]
 
@@ -64,6 +66,24 @@ def test_a_file_is_predicted_as_the_zoo_is(pibench: Said, tmp_path: Path) -> Non
     assert one["latency_ms"] == two["latency_ms"]
 
 
+def test_another_image_size_takes_its_time(pibench: Said) -> None:
+    (usual,) = json.loads(pibench("predict", "squeezenet-v1.1", "--json").out)
+    (large,) = json.loads(
+        pibench("predict", "squeezenet-v1.1", "--input", "454x454", "--json", "-q").out
+    )
+    assert 3.5 * usual["latency_ms"] < large["latency_ms"] < 4.5 * usual["latency_ms"]
+
+
+def test_a_calibrations_board_is_predicted_unless_another_is_asked_for(
+    pibench: Said, tmp_path: Path
+) -> None:
+    path = tmp_path / "plus.json"
+    text = calibration.dumps(replace(calibration.shipped(), device="rpi3b_plus"))
+    path.write_text(text)
+    (one,) = json.loads(pibench("predict", "NIN", "--calibration", str(path), "--json").out)
+    assert one["device"] == "rpi3b_plus"
+
+
 def test_validate_json_has_the_errors(pibench: Said) -> None:
     found = json.loads(pibench("predict", "--validate", "--json").out)
     assert {"mape_pct", "worst_pct", "rank_correlation", "within_10_pct", "rows"} <= set(found)
@@ -90,8 +110,16 @@ def test_pictures_have_a_point_per_network(pibench: Said, tmp_path: Path) -> Non
         ((), "no network was given"),
         (("--validate", "AlexNet"), "--validate takes no networks"),
         (("--validate", "--counted"), "--validate goes by layer shapes"),
+        (("--validate", "--per-layer"), "leave --per-layer out"),
+        (("--validate", "--batch", "2"), "leave --batch out"),
+        (("--validate", "--input", "64x64"), "leave --input out"),
+        (("--validate", "--device", "rpi3b_plus"), "times of rpi3b, none of rpi3b_plus"),
+        (("AlexNet", "--input", "big"), "'big' is no input size"),
         (("AlexNet", "--device", "rpi4b_2gb"), "no latency is known for rpi4b_2gb"),
-        (("AlexNet", "--calibration", "missing.json"), "missing.json: cannot be read"),
+        (
+            ("AlexNet", "--calibration", "missing.json"),
+            "cannot be read (No such file or directory); name",
+        ),
         (("NoSuchNet",), "no network of the zoo"),
         (("AlexNet", "--plot", "roof.png"), "pictures are written as SVG"),
     ],

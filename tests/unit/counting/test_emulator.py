@@ -60,8 +60,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_static_emulator_is_refused(install) -> None:
     root = install(STATIC)
-    with pytest.raises(EnvironmentFault, match="loads no plugins: it is static"):
+    with pytest.raises(EnvironmentFault, match="loads no plugins: it is static") as refused:
         emulator.find(Plugins(), root, "cortex-a53")
+    assert "put a dynamic qemu-aarch64 first in the PATH" in refused.value.line()
+    assert "\n" not in refused.value.line()
 
 
 def test_an_emulator_that_loads_no_version_is_refused_with_its_words(install) -> None:

@@ -44,6 +44,20 @@ def test_other_layers_move_what_l1_missed_and_take_their_instructions() -> None:
     assert one.accesses == pytest.approx(16 * 5 + 90 / work.steps().instructions_per_access)
 
 
+def test_the_boards_powf_takes_the_place_of_the_counted_one() -> None:
+    steps = work.steps()
+    powers = replace(RELU, pows=10)
+    executed = int(90 + 10 * steps.pow_instructions)
+    counts = replace(COUNTS, other_instructions=executed - COUNTS.mac_instructions)
+    (one,) = counted_work([powers], counts_of("relu", counts=counts))
+    assert one.accesses == pytest.approx(
+        16 * 5 + 90 / steps.instructions_per_access + 10 * steps.pow
+    )
+    # Counts of fewer instructions than that are no reason for a negative time.
+    (few,) = counted_work([powers], counts_of("relu"))
+    assert few.accesses == pytest.approx(16 * 5 + 10 * steps.pow)
+
+
 def test_layers_without_work_stay_without() -> None:
     idle = replace(RELU, calls=0, accesses=0.0)
     assert counted_work([idle], counts_of("relu")) == [idle]

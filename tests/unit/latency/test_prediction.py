@@ -53,7 +53,7 @@ def test_unseen_predictions_are_those_of_the_validation(
 def test_the_edge_of_memory_is_found_by_the_plan_alone(validated: validation.Validation) -> None:
     (row,) = [row for row in validated.rows if not row.counted]
     headroom = pressure.headroom_bytes(networks.load(row.network), DEVICE, "caffe-time")
-    assert 0 < headroom < pressure.ONSET_SHARE * DEVICE.usable_bytes
+    assert 0 < headroom < pressure.ONSET_MIB * MIB
     assert abs(row.error_pct) <= 15
     assert row.work_ms < 0.8 * row.measured_ms
 
@@ -69,6 +69,9 @@ def test_the_shipped_rates_are_what_their_times_give() -> None:
     assert again.rates.tile_mac_ns == pytest.approx(SHIPPED.rates.tile_mac_ns, rel=1e-4)
     assert again.rates.access_ns == pytest.approx(SHIPPED.rates.access_ns, rel=1e-4)
     assert again.half_width_share == pytest.approx(SHIPPED.half_width_share, rel=1e-3)
+    assert again.pressure.ms_per_mib == pytest.approx(SHIPPED.pressure.ms_per_mib, rel=1e-3)
+    assert again.pressure.edge_mib == pytest.approx(SHIPPED.pressure.edge_mib, abs=0.1)
+    assert again.pressure.clear_mib == pytest.approx(SHIPPED.pressure.clear_mib, abs=0.1)
     assert [one.at_the_edge for one in again.observations] == [
         one.at_the_edge for one in SHIPPED.observations
     ]
@@ -116,11 +119,50 @@ def test_larger_batches_take_longer() -> None:
     assert 1.9 * one.latency_ms < two.latency_ms < 2.1 * one.latency_ms
 
 
+EDGE = Pressure(onset_mib=46.0, ms_per_mib=100.0, edge_mib=36.0, clear_mib=50.0)
+
+
+def cost(headroom_mib: float, *, timed: bool = True) -> pressure.Cost:
+    return pressure.cost(int(headroom_mib * MIB), DEVICE, EDGE, timed=timed)
+
+
 def test_pressure_sets_in_sharply_and_grows_with_what_is_missing() -> None:
-    price = Pressure(onset_share=0.05, ms_per_mib=100.0)
-    onset = int(0.05 * DEVICE.usable_bytes)
-    costs = [pressure.extra_ms(onset - step * MIB, DEVICE, price) for step in (-1, 0, 1, 10)]
+    costs = [cost(46 - step).ms for step in (-1, 0, 1, 10)]
     assert costs == pytest.approx([0, 0, 100, 1000], abs=0.1)
+
+
+def test_less_memory_than_the_board_that_paid_is_never_cheaper() -> None:
+    assert cost(36) == pytest.approx((1000, 1000, 1000))
+    assert cost(26) == pytest.approx((2000, 1000, 3000))
+    assert cost(37).low_ms == 0
+
+
+def test_pressure_may_set_in_as_late_as_where_nothing_was_paid() -> None:
+    assert cost(50) == (0, 0, 0)
+    assert cost(43) == pytest.approx((300, 0, 500))
+
+
+def test_a_plan_of_a_network_that_was_not_timed_may_be_off() -> None:
+    # 0.32 % of 880 MiB is 2.8.
+    assert cost(36, timed=False).low_ms == 0
+    assert cost(32, timed=False).low_ms == pytest.approx(1000)
+    assert cost(50, timed=False).high_ms > 0
+    for headroom_mib in range(0, 60, 2):
+        low, high = (cost(headroom_mib, timed=False)[at] for at in (1, 2))
+        assert low <= cost(headroom_mib, timed=False).ms <= high
+        timed = cost(headroom_mib)
+        assert low <= timed.low_ms <= timed.ms <= timed.high_ms <= high
+
+
+def test_a_board_with_less_memory_pays_what_the_shorter_one_is_known_to_cost() -> None:
+    network = networks.load("ResNet-101")
+    here = predict(network, DEVICE, SHIPPED)
+    there = predict(network, devices.load("rpi3b_plus"), SHIPPED)
+    work_ms = there.latency_ms - there.pressure_ms
+    assert there.pressure_ms > here.pressure_ms
+    assert there.low_ms >= (1 - SHIPPED.half_width_share) * work_ms + SHIPPED.pressure.paid_ms
+    # Where its very time is known, no more than the fit's own error is left.
+    assert here.high_ms - here.low_ms < 0.1 * here.latency_ms
 
 
 def test_what_does_not_fit_is_predicted_for_a_board_with_more_memory() -> None:
@@ -187,12 +229,57 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["provenance"] == "paper"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "rates": 3}'])
-def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no JSON"),
+        ("[]", "is no object"),
+        ("{}", "format: is missing"),
+        ('{"format": 1}', "format: is not 2"),
+        ('{"format": 2}', "rates: is missing"),
+    ],
+)
+def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "rates.json"
     path.write_text(text)
-    with pytest.raises(InvalidInputError, match="no calibration of latency"):
+    with pytest.raises(InvalidInputError, match=said) as refused:
         calibrations.read(path)
+    assert refused.value.line().startswith(f"{path}: ")
+    assert "write one anew: pibench calibrate" in refused.value.line()
+
+
+PLACES = (
+    ("device",), ("provenance",), ("source",), ("protocol",), ("half_width_share",),
+    ("rates", "tile_mac_ns"), ("rates", "access_ns"), ("pressure", "onset_mib"),
+    ("pressure", "ms_per_mib"), ("pressure", "edge_mib"), ("observations", 0, "network"),
+    ("observations", 0, "latency_ms"), ("observations", 0, "at_the_edge"), ("rates",),
+    ("pressure",), ("observations",), ("observations", 0),
+)  # fmt: skip
+
+
+TEXTS = {("source",), ("observations", 0, "network")}
+WRONG = [
+    pytest.param(place, value, id=f"{'.'.join(map(str, place))}={value!r}")
+    for place in PLACES
+    for value in ({}, [[]], "x", -1, float("nan"))
+    if not (isinstance(value, str) and place in TEXTS)
+]
+
+
+@pytest.mark.parametrize(("place", "value"), WRONG)
+def test_a_wrong_value_is_named_by_its_place(
+    tmp_path: Path, place: tuple[str | int, ...], value: object
+) -> None:
+    data = json.loads(calibrations.dumps(SHIPPED))
+    holder = data
+    for step in place[:-1]:
+        holder = holder[step]
+    holder[place[-1]] = value
+    path = tmp_path / "rates.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InvalidInputError) as refused:
+        calibrations.read(path)
+    assert f"{path}: {place[0]}" in refused.value.line()
 
 
 def test_ranks() -> None:

@@ -55,6 +55,11 @@ def test_other_networks_have_no_ledger(make_record: Callable[..., Record]) -> No
     assert "--network FILE.prototxt" in report.networks[0].not_planned
 
 
+def test_one_network_alone_is_its_verdict(make_record: Callable[..., Record]) -> None:
+    own = make_record(network="mine", network_source="mine.prototxt", verdict="borderline")
+    assert report_of([own]).headline == "mine: borderline"
+
+
 def test_a_network_of_the_zoo_is_planned_and_predicted(paper_run: list[Record]) -> None:
     (one,) = report_of([of_the_zoo(named(paper_run, "SqueezeNet V1.1"))]).networks
     assert one.planned is not None

@@ -1,0 +1,125 @@
+"""`pibench reconcile`: sides are read, compared, printed; what they come to is the exit code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pibench.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.errors import ExitCode
+
+
+def reconcile(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|paper...",
+            help="Records, or the JSON of plan, predict or run; paper: the printed table.",
+        ),
+    ],
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ASPECTS",
+            help="Decide by these alone, each to be compared: verdict,ram=5%,latency=15%,outputs",
+            show_default=False,
+        ),
+    ] = None,
+    atol: Annotated[
+        float | None,
+        typer.Option(metavar="X", min=0, help="Absolute tolerance of outputs.", show_default=False),
+    ] = None,
+    rtol: Annotated[
+        float | None,
+        typer.Option(metavar="X", min=0, help="Relative tolerance of outputs.", show_default=False),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="One more side, before the others: accepted figures."),
+    ] = None,
+    write_baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Accept the last side's figures: write them here."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold runs, plans, predictions and the paper against each other, every two of them.
+
+    Networks meet by the hash of their prototxt, batch and protocol. What differs in the
+    environments is said first. Times are compared on one clock only: the board's, measured,
+    predicted or printed. Outputs are compared where input and weights are the same.
+
+    Exit codes: 0 all that was compared agrees; 1 something differs; 2 no network in common,
+    or nothing that could be compared; 4 a verdict is undecided. With --fail-on the aspects
+    named decide alone: 1 where one differs, 4 where one was not compared for a network or a
+    network of the baseline was not run, 2 where one was compared for none.
+
+    Example: pibench reconcile twin.jsonl pi.jsonl --fail-on verdict,ram=5%,outputs
+    """
+    wishes = Wishes(
+        fail_on=fail_on,
+        atol=atol,
+        rtol=rtol,
+        baseline=baseline,
+        write_baseline=write_baseline,
+        as_json=as_json,
+    )
+    raise typer.Exit(reconcile_files(sources, wishes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """The options of `pibench reconcile` as the command line gives them."""
+
+    fail_on: str | None = None
+    atol: float | None = None
+    rtol: float | None = None
+    baseline: Path | None = None
+    write_baseline: Path | None = None
+    as_json: bool = False
+
+
+def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
+    """Read all sides, compare them, print, and write the baseline if that is wished.
+
+    Raises InvalidInputError as `read_sides`, `reconcile` and `passage` do.
+    """
+    from pibench.cli.streams import reader_may_leave, say
+    from pibench.crosscheck import baseline, gate
+    from pibench.crosscheck.outputs import OUTPUT_TOLERANCE
+    from pibench.crosscheck.reading import read_side, read_sides
+    from pibench.crosscheck.reconcile import Tolerances
+    from pibench.crosscheck.reconcile import reconcile as compare
+    from pibench.crosscheck.values import Tolerance
+    from pibench.errors import ExitCode
+    from pibench.report.reconciled import as_json, print_reconciliation
+
+    outputs = Tolerance(
+        atol=OUTPUT_TOLERANCE.atol if wishes.atol is None else wishes.atol,
+        rtol=OUTPUT_TOLERANCE.rtol if wishes.rtol is None else wishes.rtol,
+    )
+    gated, tolerances = gate.parse(wishes.fail_on, Tolerances(outputs=outputs))
+    sides = read_sides(sources)
+    if wishes.baseline is not None:
+        sides.insert(0, read_side(str(wishes.baseline)))
+    if wishes.write_baseline is not None:
+        written = baseline.write(sides[-1], wishes.write_baseline)
+        say(f"written: {written}: {len(sides[-1].entries)} networks of {sides[-1].name}")
+        if len(sides) == 1:
+            return ExitCode.OK
+    found = compare(sides, tolerances)
+    passed = gate.passage(found, gated)
+    with reader_may_leave():
+        if wishes.as_json:
+            print(json.dumps(as_json(found, passed), indent=2))
+        else:
+            print_reconciliation(found, passed)
+    return passed.code

@@ -1,0 +1,152 @@
+"""Verdict, RAM and latency of one network on two sides."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+if TYPE_CHECKING:
+    from pibench.crosscheck.sides import Entry
+
+Aspect = Literal["verdict", "ram", "latency", "outputs"]
+ASPECTS: Final[tuple[Aspect, ...]] = get_args(Aspect)
+RAM_TOLERANCE: Final = 0.05
+LATENCY_TOLERANCE: Final = 0.15
+FEWEST_LAYERS: Final = 3
+"""Below so many a correlation of ranks says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One aspect of one network on two sides; true only if it was compared and agrees.
+
+    `agrees` is None where it was not compared, and `why` says why. `moot` means that there
+    was nothing to compare: the network came to its end on neither side. `error` is the
+    second less the first, as a share of the first, and `required` the tolerance that would
+    have been needed.
+    """
+
+    aspect: Aspect
+    agrees: bool | None
+    why: str = ""
+    moot: bool = False
+    error: float | None = None
+    required: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.agrees is True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """How two runs share their time out among layers, where absolute times cannot be compared.
+
+    `rank_correlation` is Spearman's over the layers' times; `largest` is the layer whose share
+    of the whole differs most, by `first` and `second` (shares of 1).
+    """
+
+    layers: int
+    rank_correlation: float
+    largest: str
+    first: float
+    second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyComparison(Comparison):
+    """Latencies; `shares` in the place of an error where they are not of one clock."""
+
+    shares: Shares | None = None
+
+
+def compare_verdicts(first: Entry, second: Entry) -> Comparison:
+    """Fit against fit; a verdict that decides nothing agrees with none."""
+    verdicts = first.verdict, second.verdict
+    for entry in (first, second):
+        if entry.verdict is None:
+            return Comparison(aspect="verdict", agrees=None, why=f"{entry.source} gives none")
+        if entry.verdict not in ("fit", "no-fit"):
+            said = f"{verdicts[0]} and {verdicts[1]}"
+            return Comparison(aspect="verdict", agrees=None, why=f"undecided: {said}")
+    same = verdicts[0] == verdicts[1]
+    why = "" if same else f"{verdicts[0]} and {verdicts[1]}"
+    return Comparison(aspect="verdict", agrees=same, why=why)
+
+
+def compare_ram(first: Entry, second: Entry, tolerance: float = RAM_TOLERANCE) -> Comparison:
+    """Peaks less baselines, of runs that came to their end."""
+    for entry in (first, second):
+        if entry.ram_bytes is None:
+            moot = neither_ended(first, second)
+            why = f"{entry.source}: {entry.ram.reason}"
+            return Comparison(aspect="ram", agrees=None, why=why, moot=moot)
+    return _relative("ram", float(first.ram_bytes or 0), float(second.ram_bytes or 0), tolerance)
+
+
+def compare_latencies(
+    first: Entry, second: Entry, tolerance: float = LATENCY_TOLERANCE
+) -> LatencyComparison:
+    """Times of one clock absolutely; otherwise how each shares its time out among layers.
+
+    An emulated time, or the twin's, is no time of anything else: such are never compared.
+    """
+    for entry in (first, second):
+        if entry.latency_ms is None:
+            moot = neither_ended(first, second)
+            why = f"{entry.source}: {entry.latency.reason}"
+            return LatencyComparison(aspect="latency", agrees=None, why=why, moot=moot)
+    if first.clock is None or second.clock is None or first.clock != second.clock:
+        kinds = [f"{entry.latency.kind} ({entry.clock or 'its own'})" for entry in (first, second)]
+        why = f"times of two clocks: {kinds[0]}, {kinds[1]}"
+        return LatencyComparison(
+            aspect="latency", agrees=None, why=why, shares=_shares(first, second)
+        )
+    found = _relative("latency", first.latency_ms or 0.0, second.latency_ms or 0.0, tolerance)
+    return LatencyComparison(**vars(found))
+
+
+def neither_ended(first: Entry, second: Entry) -> bool:
+    """Whether both ran, or were planned not to fit, and none came to its end."""
+    return all(
+        entry.came_to_its_end is False or (entry.came_to_its_end is None and not_fitting(entry))
+        for entry in (first, second)
+    )
+
+
+def not_fitting(entry: Entry) -> bool:
+    """Whether it says that the network does not fit."""
+    return entry.verdict == "no-fit"
+
+
+def _relative(aspect: Aspect, first: float, second: float, tolerance: float) -> Comparison:
+    if not first:
+        agrees = second == first
+        why = "" if agrees else "the first is 0"
+        return Comparison(aspect=aspect, agrees=agrees, why=why, error=0.0 if agrees else None)
+    error = second / first - 1
+    return Comparison(
+        aspect=aspect, agrees=abs(error) <= tolerance, error=error, required=abs(error)
+    )
+
+
+def _shares(first: Entry, second: Entry) -> Shares | None:
+    """The layers that both have, by name; None where there are too few."""
+    from scipy.stats import spearmanr  # noqa: PLC0415  (start-up time)
+
+    ours = {layer.name: layer.forward_ms for layer in first.layers}
+    theirs = {layer.name: layer.forward_ms for layer in second.layers}
+    names = [name for name in ours if name in theirs]
+    totals = sum(ours[name] for name in names), sum(theirs[name] for name in names)
+    if len(names) < FEWEST_LAYERS or not all(totals):
+        return None
+    shares = {name: (ours[name] / totals[0], theirs[name] / totals[1]) for name in names}
+    correlation = float(spearmanr(list(shares.values())).statistic)
+    largest = max(shares, key=lambda name: abs(shares[name][0] - shares[name][1]))
+    return Shares(
+        layers=len(names),
+        rank_correlation=correlation if math.isfinite(correlation) else 0.0,
+        largest=largest,
+        first=shares[largest][0],
+        second=shares[largest][1],
+    )

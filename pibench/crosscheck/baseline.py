@@ -1,0 +1,68 @@
+"""A baseline: figures that were accepted, in a file to be committed, for later runs to meet."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from pibench.crosscheck.sides import Entry, Side
+from pibench.errors import InvalidInputError
+from pibench.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MARK: Final = "pibench_baseline"
+VERSION: Final = "1.0"
+
+
+def write(side: Side, path: Path) -> Path:
+    """Write what a side says, layers' times left out, sorted so that changes show as such.
+
+    Raises EnvironmentFault if the file cannot be written; it is whole or as it was.
+    """
+    entries = sorted(side.entries, key=lambda one: (one.network, one.protocol, one.batch))
+    content = {
+        MARK: VERSION,
+        "from": side.name,
+        "networks": [
+            one.model_copy(update={"layers": ()}).model_dump(mode="json", exclude_defaults=True)
+            for one in entries
+        ],
+    }
+    return write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read(path: Path, name: str) -> Side:
+    """The side that a baseline is. Raises InvalidInputError, naming file and place."""
+    hint = "write it anew: pibench reconcile RECORDS --write-baseline FILE"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError.at(
+            path, None, f"cannot be read: {error.strerror}", hint=hint
+        ) from error
+    except ValueError as error:
+        raise InvalidInputError.at(path, None, f"no valid JSON ({error})", hint=hint) from error
+    if not isinstance(content, dict) or MARK not in content:
+        raise InvalidInputError.at(path, None, "is no baseline", hint=hint)
+    if str(content[MARK]).split(".", maxsplit=1)[0] != VERSION.split(".", maxsplit=1)[0]:
+        raise InvalidInputError.at(
+            path, None, f"is a baseline of version {content[MARK]}, this reads {VERSION}", hint=hint
+        )
+    entries = []
+    networks = content.get("networks")
+    for number, item in enumerate(networks if isinstance(networks, list) else [], start=1):
+        try:
+            entries.append(Entry.model_validate(item))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InvalidInputError.at(
+                path, f"network {number}", f"{field}: {first['msg']}", hint=hint
+            ) from error
+    if not entries:
+        raise InvalidInputError.at(path, None, "holds no network", hint=hint)
+    return Side.of(name, "baseline", entries)

@@ -1,0 +1,157 @@
+"""Two runs layer by layer, by their signatures: takes records only, needs no values.
+
+The distance of two blobs is told by their projections (see pibench/probe/signature.py): the
+mean of the squared differences is an unbiased estimate of the squared distance. With 16 of
+them the distance is told to within a factor of 2.5, as a test holds. What the norms and the
+extremes differ by is never more than the distance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pibench.crosscheck.values import Tolerance
+    from pibench.records.schema import BlobSummary, LayerSignature
+
+Key = tuple[str, str, int]
+"""A blob that a layer wrote: the layer, the blob, and which of several of that name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerComparison:
+    """One blob that a layer wrote, in two runs; true if it is within the tolerance.
+
+    `distance` is Euclidean and estimated, None where it cannot be told, `relative` the same
+    as a share of the first one's norm. `why` says what differs where it is no distance.
+    """
+
+    layer: str
+    name: str
+    type: str
+    index: int
+    shape: tuple[int, ...]
+    agrees: bool
+    identical: bool
+    distance: float | None
+    relative: float | None
+    why: str = ""
+
+    def __bool__(self) -> bool:
+        return self.agrees
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayersComparison:
+    """All blobs that both runs have, in the order of the first; true if all agree.
+
+    `only_first` and `only_second` are the layers of which the other has no blob.
+    """
+
+    layers: tuple[LayerComparison, ...]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return all(self.layers) and not self.only_first and not self.only_second
+
+    @property
+    def parting(self) -> LayerComparison | None:
+        """The first blob beyond the tolerance."""
+        return next((layer for layer in self.layers if not layer), None)
+
+    @property
+    def worst(self) -> LayerComparison | None:
+        """The blob that is furthest off for its size."""
+        told = [layer for layer in self.layers if layer.relative is not None]
+        return max(told, key=lambda layer: layer.relative or 0.0, default=None)
+
+
+def compare_layers(
+    first: Sequence[LayerSignature], second: Sequence[LayerSignature], tolerance: Tolerance
+) -> LayersComparison:
+    """Compare the blobs that both runs have, by layer and blob name."""
+    ours, theirs = _by_key(first), _by_key(second)
+    common = [key for key in ours if key in theirs]
+    return LayersComparison(
+        layers=tuple(_compare(ours[key], theirs[key], tolerance) for key in common),
+        only_first=_names(key for key in ours if key not in theirs),
+        only_second=_names(key for key in theirs if key not in ours),
+    )
+
+
+def estimated_distance(first: BlobSummary, second: BlobSummary) -> float | None:
+    """The Euclidean distance of the finite values of two blobs, as their summaries tell it.
+
+    0 for equal blobs; None where one of them has no projection.
+    """
+    if first.sha256 == second.sha256:
+        return 0.0
+    if not first.projection or len(first.projection) != len(second.projection):
+        return None
+    squares = [(a - b) ** 2 for a, b in zip(first.projection, second.projection, strict=True)]
+    pairs = (
+        (first.l2_norm, second.l2_norm),
+        (first.minimum, second.minimum),
+        (first.maximum, second.maximum),
+    )
+    bounds = [abs(a - b) for a, b in pairs if a is not None and b is not None]
+    return max(math.sqrt(sum(squares) / len(squares)), *bounds)
+
+
+def unlike(first: BlobSummary, second: BlobSummary) -> str:
+    """What differs that no tolerance is for: the shape, or how many values are no numbers."""
+    if first.shape != second.shape:
+        return f"shape {_times(first.shape)} and {_times(second.shape)}"
+    if first.non_finite_count != second.non_finite_count:
+        return (
+            f"{first.non_finite_count} and {second.non_finite_count} values are "
+            "infinite or no number"
+        )
+    return ""
+
+
+def _compare(a: LayerSignature, b: LayerSignature, tolerance: Tolerance) -> LayerComparison:
+    why = unlike(a, b)
+    apart = None if why else estimated_distance(a, b)
+    norm = a.l2_norm or 0.0
+    identical = a.sha256 == b.sha256 and not why
+    agrees = identical or (
+        apart is not None and 0 < apart <= tolerance.distance(math.prod(a.shape), norm)
+    )
+    if not why and apart is None:
+        why = "no value is a finite number, or the projections are missing"
+    return LayerComparison(
+        layer=a.layer,
+        name=a.name,
+        type=a.type,
+        index=a.index,
+        shape=a.shape,
+        agrees=agrees,
+        identical=identical,
+        distance=apart,
+        relative=None if apart is None or not norm else apart / norm,
+        why=why,
+    )
+
+
+def _by_key(signatures: Sequence[LayerSignature]) -> dict[Key, LayerSignature]:
+    seen: Counter[tuple[str, str]] = Counter()
+    found = {}
+    for one in signatures:
+        found[one.layer, one.name, seen[one.layer, one.name]] = one
+        seen[one.layer, one.name] += 1
+    return found
+
+
+def _names(keys: Iterable[Key]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(layer for layer, _, _ in keys))
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape)) or "a scalar"

@@ -1,0 +1,171 @@
+"""The outputs of one network on two sides, of the same input through the same weights."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+from pibench.crosscheck.aspects import Comparison, neither_ended
+from pibench.crosscheck.layers import estimated_distance, unlike
+from pibench.crosscheck.values import Tolerance, ValueComparison, compare_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pibench.crosscheck.sides import Entry
+    from pibench.records.schema import OutputBlob
+
+OUTPUT_TOLERANCE: Final = Tolerance(atol=1e-6, rtol=1e-4)
+"""Ten times what the same Caffe differed by between arm64 and amd64: see docs/outputs.md."""
+
+Way = Literal["equal", "values", "projection", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlobComparison:
+    """One output blob on two sides; true only if it was compared and agrees.
+
+    `way` says how: by SHA-256, by values, or by projections, from which `distance` (Euclidean,
+    estimated) and `relative` (as a share of the first one's norm) come.
+    """
+
+    name: str
+    way: Way
+    agrees: bool | None
+    why: str = ""
+    values: ValueComparison | None = None
+    distance: float | None = None
+    relative: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.agrees is True
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputsComparison(Comparison):
+    """All output blobs; the tolerance is the same for each."""
+
+    blobs: tuple[BlobComparison, ...] = ()
+
+    @property
+    def top1(self) -> bool | None:
+        """Whether the best class is the same in each blob of scores; None where there is none."""
+        return _each(blob.values.top1 for blob in self.blobs if blob.values is not None)
+
+    @property
+    def top5(self) -> bool | None:
+        """The same for the best five, in their order."""
+        return _each(blob.values.top5 for blob in self.blobs if blob.values is not None)
+
+
+def compare_outputs(
+    first: Entry, second: Entry, tolerance: Tolerance = OUTPUT_TOLERANCE
+) -> OutputsComparison:
+    """Compare blobs by name, where both sides were fed the same."""
+    why = incomparable(first, second)
+    if why:
+        return OutputsComparison(
+            aspect="outputs", agrees=None, why=why, moot=neither_ended(first, second)
+        )
+    theirs = {blob.name: blob for blob in second.outputs}
+    blobs = [
+        _compare(blob, theirs[blob.name], tolerance)
+        if blob.name in theirs
+        else BlobComparison(
+            name=blob.name, way="none", agrees=False, why=f"{second.source} has no such output"
+        )
+        for blob in first.outputs
+    ]
+    names = {blob.name for blob in first.outputs}
+    blobs += [
+        BlobComparison(name=name, way="none", agrees=False, why=f"{first.source} has none")
+        for name in theirs
+        if name not in names
+    ]
+    return OutputsComparison(
+        aspect="outputs",
+        agrees=None if _undecided(blobs) else all(blobs),
+        why="; ".join(f"{blob.name}: {blob.why}" for blob in blobs if blob.why),
+        required=_required(blobs),
+        blobs=tuple(blobs),
+    )
+
+
+def incomparable(first: Entry, second: Entry) -> str:
+    """Why the outputs of two sides are not of the same computation; nothing if they are."""
+    for entry in (first, second):
+        if not entry.outputs:
+            return f"{entry.source}: {entry.values.reason}"
+        if entry.input_sha256 is None:
+            return f"{entry.source} does not tell its input (a record before version 1.2)"
+    if first.input_sha256 != second.input_sha256:
+        return f"the inputs differ (seeds {first.seed} and {second.seed})"
+    if first.weights_sha256 != second.weights_sha256:
+        return "the weights differ; pibench bisect says from which layer on"
+    return ""
+
+
+def decoded(blob: OutputBlob) -> np.ndarray | None:
+    """The values that a record holds of a blob: float32, in its shape; None where it has none."""
+    if blob.values is None:
+        return None
+    try:
+        content = base64.b64decode(blob.values, validate=True)
+        return np.frombuffer(content, dtype="<f4").reshape(blob.shape)
+    except (ValueError, binascii.Error):
+        return None
+
+
+def _compare(a: OutputBlob, b: OutputBlob, tolerance: Tolerance) -> BlobComparison:
+    why = unlike(a, b)
+    if why:
+        return BlobComparison(name=a.name, way="none", agrees=False, why=why)
+    ours, theirs = decoded(a), decoded(b)
+    if ours is not None and theirs is not None:
+        found = compare_values(ours, theirs, tolerance)
+        equal = a.sha256 == b.sha256
+        return BlobComparison(
+            name=a.name, way="equal" if equal else "values", agrees=found.agrees, values=found
+        )
+    if a.sha256 == b.sha256:
+        return BlobComparison(name=a.name, way="equal", agrees=True, distance=0.0, relative=0.0)
+    apart = estimated_distance(a, b)
+    if apart is None:
+        why = "neither the values nor projections of both are at hand"
+        return BlobComparison(name=a.name, way="none", agrees=None, why=why)
+    norm = a.l2_norm or 0.0
+    return BlobComparison(
+        name=a.name,
+        way="projection",
+        agrees=apart <= tolerance.distance(math.prod(a.shape), norm),
+        distance=apart,
+        relative=apart / norm if norm else None,
+    )
+
+
+def _required(blobs: list[BlobComparison]) -> float | None:
+    """The rtol that alone would have done for all; None where none would."""
+    needed = []
+    for blob in blobs:
+        own = blob.relative if blob.values is None else blob.values.required_rtol
+        if own is None:
+            return None
+        needed.append(own)
+    return max(needed, default=None)
+
+
+def _undecided(blobs: list[BlobComparison]) -> bool:
+    """Whether some blob could not be compared, and none differs."""
+    answers = [blob.agrees for blob in blobs]
+    return None in answers and False not in answers
+
+
+def _each(answers: Iterable[bool | None]) -> bool | None:
+    """Whether all that say something say yes; None where none does."""
+    told = [answer for answer in answers if answer is not None]
+    return all(told) if told else None

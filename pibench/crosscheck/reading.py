@@ -1,0 +1,182 @@
+"""Sides of a comparison out of files: records, plans, predictions, a baseline, the paper."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from pibench.crosscheck import baseline
+from pibench.crosscheck.paper import load_paper
+from pibench.crosscheck.sides import Entry, Side, entry_of
+from pibench.errors import InvalidInputError
+from pibench.records.schema import LayerTime, Provenance
+from pibench.records.store import read, record_from
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PAPER: Final = "paper"
+MIB: Final = 2**20
+_HINT: Final = "give records (JSON lines), or what plan, predict or run print with --json"
+_BASELINE: Final = re.compile(rf'\s*\{{\s*"{baseline.MARK}"')
+
+
+def read_sides(sources: Sequence[str]) -> list[Side]:
+    """A side for each source: a file, or the word "paper" for the printed table.
+
+    Sides of one name are told apart by their whole paths. Raises InvalidInputError for a
+    file that cannot be read, or holds nothing that can be compared.
+    """
+    names = [_name(source) for source in sources]
+    return [
+        read_side(source, name if names.count(name) == 1 else source)
+        for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def read_side(source: str, name: str | None = None) -> Side:
+    """One side; see `read_sides`."""
+    if source == PAPER and not Path(source).exists():
+        return paper_side()
+    path, name = Path(source), name or _name(source)
+    text = _text(path)
+    if text.lstrip().startswith("["):
+        return _array(path, name, text)
+    if _BASELINE.match(text):
+        return baseline.read(path, name)
+    records = read(path)
+    _refuse_nothing(path, records)
+    return Side.of(name, "records", map(entry_of, records))
+
+
+def paper_side() -> Side:
+    """The paper's printed table: verdicts, RAM in MiB though headed MB, and the board's times."""
+    paper = load_paper()
+    printed = Provenance(kind="paper", reason="as printed")
+    entries = []
+    for one in paper.entries:
+        ram, latency = one.figures.get("ram_mb"), one.figures.get("latency_ms")
+        entries.append(
+            Entry(
+                network=one.our_network,
+                network_sha256=None,
+                batch=paper.batch,
+                protocol=paper.protocol,
+                device=paper.device,
+                source=PAPER,
+                kind="paper",
+                verdict="fit" if one.ran else "no-fit",
+                came_to_its_end=one.ran,
+                ram_bytes=None if ram is None else round(ram.value * MIB),
+                ram=printed if ram else _not_printed("RAM"),
+                latency_ms=latency.value if latency else None,
+                latency=printed if latency else _not_printed("latency"),
+                clock=f"board {paper.device}",
+                values=_not_printed("outputs"),
+            )
+        )
+    return Side.of(PAPER, "paper", entries)
+
+
+def _not_printed(what: str) -> Provenance:
+    return Provenance(kind="unavailable", reason=f"the paper prints no {what} of it")
+
+
+def _name(source: str) -> str:
+    return source if source == PAPER else Path(source).stem
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InvalidInputError.at(
+            path, None, f"cannot be read: {error.strerror}", hint=_HINT
+        ) from error
+
+
+def _refuse_nothing(path: Path, found: Sequence[object]) -> None:
+    if not found:
+        raise InvalidInputError.at(path, None, "holds nothing to compare", hint=_HINT)
+
+
+def _array(path: Path, name: str, text: str) -> Side:
+    """What `run`, `plan` and `predict` print with --json."""
+    try:
+        items = json.loads(text)
+    except ValueError as error:
+        raise InvalidInputError.at(path, None, f"no valid JSON ({error})", hint=_HINT) from error
+    _refuse_nothing(path, items)
+    entries = []
+    for number, item in enumerate(items, start=1):
+        place = f"item {number}"
+        if not isinstance(item, dict):
+            raise InvalidInputError.at(path, place, "is no object", hint=_HINT)
+        try:
+            entries.append(_entry(path, place, item))
+        except (KeyError, TypeError, ValidationError) as error:
+            raise InvalidInputError.at(
+                path, place, f"is none of ours ({type(error).__name__})", hint=_HINT
+            ) from error
+    kinds = {entry.kind for entry in entries}
+    origin = {"planned": "plan", "predicted": "predictions"}
+    found = origin.get(next(iter(kinds)), "records") if len(kinds) == 1 else "records"
+    return Side.of(name, found, entries)  # type: ignore[arg-type]
+
+
+def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
+    if "schema_version" in item:
+        return entry_of(record_from(item, path, place))
+    if "peak_at" in item:
+        return _planned(item)
+    if "pressure_ms" in item:
+        return _predicted(item)
+    raise InvalidInputError.at(path, place, "is no record, plan or prediction", hint=_HINT)
+
+
+def _planned(item: dict[str, Any]) -> Entry:
+    """One network of `plan --json`."""
+    nothing = Provenance(kind="unavailable", reason="a plan runs nothing")
+    return Entry(
+        network=item["network"],
+        network_sha256=item.get("network_sha256"),
+        batch=item["batch"],
+        protocol=item["protocol"],
+        device=item["device"],
+        source="planned",
+        kind="planned",
+        verdict=item["verdict"],
+        ram_bytes=item["network_rss_bytes"],
+        ram=Provenance.model_validate(item["provenance"]["network_rss_bytes"]),
+        headroom_bytes=item["headroom_bytes"],
+        latency=nothing,
+        values=nothing,
+    )
+
+
+def _predicted(item: dict[str, Any]) -> Entry:
+    """One network of `predict --json`."""
+    nothing = Provenance(kind="unavailable", reason="a prediction is of the time alone")
+    return Entry(
+        network=item["network"],
+        network_sha256=item.get("network_sha256"),
+        batch=item.get("batch", 1),
+        protocol=item["protocol"],
+        device=item["device"],
+        source="predicted",
+        kind="predicted",
+        ram=nothing,
+        headroom_bytes=item["headroom_bytes"],
+        latency_ms=item["latency_ms"],
+        latency=Provenance.model_validate(item["provenance"]),
+        clock=f"board {item['device']}",
+        layers=tuple(
+            LayerTime(name=one["name"], type=one["type"], forward_ms=one["latency_ms"])
+            for one in item["layers"]
+        ),
+        values=nothing,
+    )

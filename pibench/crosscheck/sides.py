@@ -1,0 +1,173 @@
+"""What one side of a comparison says of its networks, wherever it is from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from pibench import devices
+from pibench.crosscheck.claims import is_board
+from pibench.crosscheck.paper import plain
+from pibench.crosscheck.verdict import provenance_kind
+from pibench.records.schema import (
+    Frozen,
+    LayerTime,
+    OutputBlob,
+    Protocol,
+    Provenance,
+    ProvenanceKind,
+    Record,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NOTHING = Provenance(kind="unavailable", reason="this side does not tell")
+
+
+class Entry(Frozen):
+    """One network on one side: figures, each with its provenance, or without and why.
+
+    `network_sha256` is None where the side knows names alone. `ram_bytes` is the peak less
+    that of the same program without a network. `came_to_its_end` is False for a run that
+    was cut short, None where nothing was run. `clock` says what the time is a time of: "board
+    rpi3b", or a processor; None for times that are of nothing but the run itself (emulated, or
+    on the twin). `facts` are what of the environment can account for a difference.
+    """
+
+    network: str
+    network_sha256: str | None
+    batch: int
+    protocol: Protocol
+    device: str
+    source: str
+    kind: ProvenanceKind
+    verdict: Verdict | None = None
+    came_to_its_end: bool | None = None
+    ram_bytes: int | None = None
+    ram: Provenance = NOTHING
+    headroom_bytes: int | None = None
+    latency_ms: float | None = None
+    latency: Provenance = NOTHING
+    clock: str | None = None
+    layers: tuple[LayerTime, ...] = ()
+    seed: int | None = None
+    input_sha256: str | None = None
+    weights_sha256: str | None = None
+    outputs: tuple[OutputBlob, ...] = ()
+    values: Provenance = NOTHING
+    facts: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def like(self) -> tuple[str, int, Protocol]:
+        """What it goes by on a side that knows names alone."""
+        return plain(self.network), self.batch, self.protocol
+
+
+Origin = Literal["records", "plan", "predictions", "baseline", "paper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A named list of entries, of each network the last."""
+
+    name: str
+    origin: Origin
+    entries: tuple[Entry, ...]
+    left_out: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, name: str, origin: Origin, entries: Iterable[Entry]) -> Side:
+        """A side of which the last entry counts for each network, batch and protocol."""
+        latest = {(*one.like, one.network_sha256): one for one in entries}
+        return cls(name=name, origin=origin, entries=tuple(latest.values()))
+
+
+def entry_of(record: Record) -> Entry:
+    """What a record says."""
+    ended = record.evidence.exit_status == 0
+    cut = Provenance(
+        kind="unavailable", reason="the process did not come to its end, its peak is a lower bound"
+    )
+    return Entry(
+        network=record.network,
+        network_sha256=record.network_sha256,
+        batch=record.batch,
+        protocol=record.protocol,
+        device=record.device,
+        source=record.target if record.machine is None else f"{record.target} {record.machine}",
+        kind=provenance_kind(record.target, emulated=record.is_emulated_or_twin),
+        verdict=record.verdict,
+        came_to_its_end=ended,
+        ram_bytes=record.network_rss_bytes if ended else None,
+        ram=record.provenance["network_rss_bytes"] if ended else cut,
+        headroom_bytes=record.headroom_bytes,
+        latency_ms=record.latency_ms,
+        latency=record.provenance["latency_ms"],
+        clock=_clock(record),
+        layers=record.layers,
+        seed=record.seed,
+        input_sha256=record.input_sha256,
+        weights_sha256=record.weights_sha256,
+        outputs=record.outputs,
+        values=record.provenance["outputs"],
+        facts=_facts(record),
+    )
+
+
+def _clock(record: Record) -> str | None:
+    """What the record's time is a time of."""
+    kind = record.provenance["latency_ms"].kind
+    if kind == "predicted" or (kind == "measured" and is_board(record)):
+        return f"board {record.device}"
+    if kind == "measured":
+        return f"processor {record.environment.host.cpu_model or 'unknown'}"
+    return None
+
+
+def _facts(record: Record) -> dict[str, str]:
+    """What of the environment can account for a difference; what is not known is left out."""
+    host, guest = record.environment.host, record.environment.guest
+    threads = record.limits.in_force.threads or guest.blas_threads
+    emulated = record.is_emulated_or_twin and record.target != "twin"
+    # Where QEMU runs a program of another architecture, the kernel and the probe are the host's.
+    processor = f"{devices.load(record.device).qemu_cpu}, emulated" if emulated else host.cpu_model
+    blas = guest.blas_name
+    found = {
+        "target": record.target if record.machine is None else f"{record.target} {record.machine}",
+        "compute": record.compute,
+        "Caffe": guest.caffe_version,
+        "Caffe's origin": guest.caffe_origin,
+        # Its version: behind that come the options it was built with, and the core.
+        "BLAS": " ".join(blas.split()[:2]) if blas else None,
+        "BLAS core": guest.blas_core_type,
+        "BLAS threads": str(threads) if threads else None,
+        "packages": guest.image_lock_digest and guest.image_lock_digest[:12],
+        "kernel": guest.kernel or host.kernel,
+        "architecture": "aarch64" if emulated else guest.architecture or host.architecture,
+        "CPU": processor,
+        "QEMU": host.qemu_version,
+        "Python": guest.python_version,
+        "pibench": host.pibench_version,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def differing_facts(
+    pairs: Sequence[tuple[Entry, Entry]],
+) -> list[tuple[str, str, str]]:
+    """What differs in the environments of some pair: its name and both sides' words, each once.
+
+    Where one side alone tells a thing, the other's word is "not told".
+    """
+    found: dict[tuple[str, str, str], None] = {}
+    for first, second in pairs:
+        for name in dict.fromkeys([*first.facts, *second.facts]):
+            said = tuple(side.facts.get(name, "not told") for side in (first, second))
+            # A side that tells nothing of an environment has none: nothing was run.
+            if first.facts and second.facts and said[0] != said[1]:
+                found[name, said[0], said[1]] = None
+    return list(found)

@@ -1,0 +1,77 @@
+"""One side of a bisection as the command line names it: `TARGET:key=value,...` or a file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pibench.errors import InvalidInputError
+from pibench.images.other_blas import BLAS_NAMES, Blas
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Machine
+
+KEYS: Final = ("weights", "prototxt", "blas", "threads", "machine")
+_CHANGES: Final = re.compile(rf":(?=(?:{'|'.join(KEYS)})=)")
+_HINT: Final = f"write TARGET:key=value,...: keys are {', '.join(KEYS)}"
+_MOST_THREADS: Final = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A target, and in what a run there is to be different. `said` is the whole as given."""
+
+    said: str
+    target: str
+    weights: Path | None = None
+    prototxt: Path | None = None
+    blas: Blas = "openblas"
+    threads: int | None = None
+    machine: Machine | None = None
+
+
+def parse(text: str) -> Variant:
+    """The side that `text` names. Raises InvalidInputError for what it cannot mean.
+
+    A value may hold no comma, since that parts one from the next.
+    """
+    target, *rest = _CHANGES.split(text, maxsplit=1)
+    found = Variant(said=text, target=target)
+    for part in rest[0].split(",") if rest else ():
+        key, separator, value = part.partition("=")
+        if not separator or key not in KEYS or not value:
+            raise InvalidInputError(f"{text}: {part!r} is no change", hint=_HINT)
+        found = _changed(found, key, value)
+    return found
+
+
+def _changed(found: Variant, key: str, value: str) -> Variant:
+    if key == "weights":
+        return replace(found, weights=Path(value))
+    if key == "prototxt":
+        return replace(found, prototxt=Path(value))
+    if key == "blas":
+        blas = next((name for name in BLAS_NAMES if name == value), None)
+        if blas is None:
+            raise InvalidInputError(
+                f"{found.said}: there is no BLAS {value}", hint=f"choose from {_or(BLAS_NAMES)}"
+            )
+        return replace(found, blas=blas)
+    if key == "machine":
+        machine = {"virt": "virt", "raspi3b": "raspi3b"}.get(value)
+        if machine is None:
+            raise InvalidInputError(
+                f"{found.said}: there is no machine {value}", hint="choose virt or raspi3b"
+            )
+        return replace(found, machine=machine)  # type: ignore[arg-type]
+    if not value.isdecimal() or not 1 <= int(value) <= _MOST_THREADS:
+        raise InvalidInputError(
+            f"{found.said}: {value} is no number of threads", hint=f"give 1 to {_MOST_THREADS}"
+        )
+    return replace(found, threads=int(value))
+
+
+def _or(names: tuple[str, ...]) -> str:
+    return ", ".join(names)

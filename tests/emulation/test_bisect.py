@@ -1,0 +1,174 @@
+"""What differs is found at the very layer: in real Caffe, on the twin and emulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pibench import networks
+from pibench.crosscheck.outputs import compare_outputs
+from pibench.crosscheck.sides import entry_of
+from pibench.crosscheck.values import Tolerance
+from pibench.networks import caffemodel
+from pibench.networks.network import Network
+from pibench.sweep.bisect import Bisection, Runnable, bisect
+from pibench.sweep.run import Sweep
+from pibench.sweep.work import Request, seeded_weights
+from pibench.targets.sysroot import SysrootTarget
+from tests.emulation.conftest import DEVICE
+
+pytestmark = pytest.mark.emulation
+
+EXACT = Tolerance(0.0, 0.0)
+# Convolutions, layers in place, two ways that meet, pooling, a classifier: a second emulated.
+TEXT = """
+name: "small"
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 16 dim: 24 dim: 24 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+  convolution_param { num_output: 16 kernel_size: 3 pad: 1 } }
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1"
+  relu_param { negative_slope: 0.1 } }
+layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1"
+  pooling_param { pool: MAX kernel_size: 3 stride: 2 pad: 1 } }
+layer { name: "left" type: "Convolution" bottom: "pool1" top: "left"
+  convolution_param { num_output: 8 kernel_size: 3 pad: 1 } }
+layer { name: "right" type: "Convolution" bottom: "pool1" top: "right"
+  convolution_param { num_output: 8 kernel_size: 1 } }
+layer { name: "both" type: "Concat" bottom: "left" bottom: "right" top: "both" }
+layer { name: "norm" type: "LRN" bottom: "both" top: "norm" }
+layer { name: "fc" type: "InnerProduct" bottom: "norm" top: "fc"
+  inner_product_param { num_output: 50 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bisect")
+
+
+@pytest.fixture(scope="module")
+def network(folder: Path) -> Network:
+    """The small network, with weights of its own."""
+    return loaded(folder, "small", TEXT)
+
+
+def loaded(folder: Path, name: str, text: str) -> Network:
+    (folder / f"{name}.prototxt").write_text(text)
+    network = networks.load(str(folder / f"{name}.prototxt"))
+    weights = folder / "small.caffemodel"
+    if not weights.exists():
+        caffemodel.write_seeded(network.net, weights)
+    return networks.load(str(folder / f"{name}.prototxt"), weights=weights)
+
+
+def side(target, network: Network, **changes: object) -> Runnable:
+    request = Request(device=DEVICE, protocol="inference", compute="real", repeats=0, **changes)  # type: ignore[arg-type]
+    return Runnable(name=target.name, network=network, target=target, request=request)
+
+
+@pytest.fixture(scope="module")
+def intact(twin, network) -> Runnable:
+    """The network as it is, on the twin."""
+    return side(twin, network)
+
+
+def at_fault(found: Bisection) -> tuple[str, bool, bool]:
+    """The layer that parts, and whether its inputs agree and it parts by itself too."""
+    assert not found
+    assert found.parting is not None
+    assert found.alone is not None
+    return found.parting.layer, all(found.inputs), not found.alone
+
+
+def test_equal_runs_part_at_no_layer_even_exactly(twin, network, intact) -> None:
+    found = bisect(intact, side(twin, network), EXACT)
+    assert found
+    assert found.parting is None
+    assert len(found.layers.layers) == 10
+    assert all(layer.identical for layer in found.layers.layers)
+
+
+def test_one_perturbed_weight_is_found_at_its_layer(twin, network, intact, folder) -> None:
+    net = caffemodel.read(network.weights)
+    (left,) = [layer for layer in net.layer if layer.name == "left"]
+    left.blobs[0].data[3] *= 1.01
+    caffemodel.write(net, folder / "perturbed.caffemodel")
+    weights = folder / "perturbed.caffemodel"
+    changed = networks.load(str(folder / "small.prototxt"), weights=weights)
+    found = bisect(intact, side(twin, changed))
+    assert at_fault(found) == ("left", True, True)
+    assert found.cause.endswith("the weights differ")
+    # One weight is one channel's: what differs lies there.
+    assert found.blob is not None
+    assert found.blob.place[1] == 0
+
+
+def test_a_broken_layer_is_found(twin, intact, folder) -> None:
+    assert TEXT.count("negative_slope: 0.1 ") == 1
+    broken = TEXT.replace("negative_slope: 0.1 ", "negative_slope: 0.11 ")
+    found = bisect(intact, side(twin, loaded(folder, "broken", broken)))
+    assert at_fault(found) == ("relu1", True, True)
+    assert len(found.definition) == 2
+    assert found.cause.endswith("its definition differs")
+
+
+def test_another_blas_is_found_at_the_first_layer_that_computes(twin, network, intact) -> None:
+    other = side(twin, network, blas="reference")
+    found = bisect(intact, other, EXACT)
+    assert found.surroundings[0] == ("BLAS", "OpenBLAS 0.3.13", "reference/libblas.so.3")
+    assert at_fault(found) == ("conv1", True, True)
+    assert found.cause.endswith("computed in another way")
+    # The same to within what rounding does.
+    assert bisect(intact, other)
+    assert compare_outputs(entry_of(intact.record), entry_of(other.record)).top5
+    third = side(twin, network, blas="atlas")
+    assert third.record.environment.guest.blas_name == "atlas/libblas.so.3"
+    assert bisect(intact, third)
+
+
+def test_emulated_it_is_the_same_network_and_its_faults_are_found(
+    builder, twin, network, intact, folder
+) -> None:
+    sysroot = SysrootTarget(DEVICE, builder)
+    emulated = side(sysroot, network)
+    assert bisect(intact, emulated)
+    outputs = compare_outputs(entry_of(intact.record), entry_of(emulated.record))
+    assert outputs
+    assert outputs.top5
+    broken = loaded(folder, "emulated", TEXT.replace("pool: MAX", "pool: AVE"))
+    found = bisect(side(twin, broken), emulated)
+    assert at_fault(found) == ("pool1", True, True)
+    assert ("architecture", "x86_64", "aarch64") in found.surroundings
+
+
+def test_kept_blobs_are_what_the_signatures_say(twin, network, tmp_path) -> None:
+    request = Request(
+        device=DEVICE,
+        protocol="inference",
+        compute="real",
+        repeats=0,
+        keep=("relu1", "prob"),
+    )
+    (record,) = Sweep(target=twin, request=request, blobs=tmp_path).run([network])
+    assert record.kept_blobs is not None
+    with np.load(tmp_path / record.kept_blobs.file) as arrays:
+        kept = dict(arrays)
+    assert list(kept) == ["relu1", "prob"]
+    signed = {one.layer: one for one in record.signatures}
+    for layer, array in kept.items():
+        assert float(np.linalg.norm(array.astype(float))) == pytest.approx(signed[layer].l2_norm)
+        assert array.shape == signed[layer].shape
+    # Behind the layer in place, and not as the convolution left it.
+    assert kept["relu1"].min() > signed["conv1"].minimum  # type: ignore[operator]
+
+
+def test_without_weights_both_sides_have_the_same_seeded_ones(twin, folder) -> None:
+    network = networks.load(str(folder / "small.prototxt"))
+    first, second = side(twin, network), side(twin, network)
+    assert first.record.weights_sha256 == second.record.weights_sha256
+    assert seeded_weights(network, 0).exists()
+    assert bisect(first, second, EXACT)

@@ -1,0 +1,437 @@
+"""Sides against each other: each aspect, only like with like, never a pass for want of anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from pibench.crosscheck import baseline
+from pibench.crosscheck.aspects import compare_latencies, compare_ram, compare_verdicts
+from pibench.crosscheck.gate import parse, passage
+from pibench.crosscheck.outputs import compare_outputs
+from pibench.crosscheck.reading import paper_side, read_side, read_sides
+from pibench.crosscheck.reconcile import Tolerances, reconcile
+from pibench.crosscheck.sides import Entry, Side, entry_of
+from pibench.crosscheck.values import Tolerance
+from pibench.errors import ExitCode, InvalidInputError
+from pibench.records.schema import Evidence, Provenance
+from pibench.records.store import RecordStore
+from pibench.report.reconciled import as_json, print_reconciliation
+from pibench.report.terminal import console
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Record
+
+MakeRun = Callable[..., "Record"]
+MIB = 2**20
+KILLED = Evidence(summary="killed", exit_status=-9, signal=9)
+CUT = Provenance(kind="unavailable", reason="the run did not come to its end")
+
+
+@pytest.fixture
+def entry(make_run: MakeRun) -> Callable[..., Entry]:
+    return lambda **changes: entry_of(make_run(**changes))
+
+
+@pytest.fixture
+def side(make_run: MakeRun) -> Callable[..., Side]:
+    """A side of records, one for each dictionary of changes."""
+
+    def make(name: str, *changes: dict[str, Any]) -> Side:
+        return Side.of(name, "records", [entry_of(make_run(**one)) for one in changes or ({},)])
+
+    return make
+
+
+def killed(make_run: MakeRun, **changes: Any) -> Entry:
+    """A network that the kernel ended."""
+    whole = make_run(**changes)
+    record = whole.model_copy(
+        update={
+            "verdict": "no-fit",
+            "evidence": KILLED,
+            "latency_ms": None,
+            "layers": (),
+            "outputs": (),
+            "provenance": whole.provenance | dict.fromkeys(("latency_ms", "outputs"), CUT),
+        }
+    )
+    return entry_of(record)
+
+
+# ---------------------------------------------------------------- verdicts and RAM
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "agrees"),
+    [
+        ("fit", "fit", True),
+        ("no-fit", "no-fit", True),
+        ("fit", "no-fit", False),
+        ("fit", "borderline", None),
+        ("borderline", "borderline", None),
+        ("inconclusive", "no-fit", None),
+    ],
+)
+def test_verdicts_agree_where_both_decide(
+    first: str, second: str, agrees: bool | None, entry: Callable[..., Entry]
+) -> None:
+    found = compare_verdicts(entry(verdict=first), entry(verdict=second))
+    assert found.agrees is agrees
+    assert bool(found) is (agrees is True)
+    assert bool(found.why) is (agrees is not True)
+
+
+def ram(entry: Callable[..., Entry], mib: int) -> Entry:
+    return entry(peak_rss_bytes=(57 + mib) * MIB, network_rss_bytes=mib * MIB)
+
+
+def test_ram_is_held_to_a_share_of_the_first(entry: Callable[..., Entry]) -> None:
+    found = compare_ram(ram(entry, 100), ram(entry, 104), 0.05)
+    assert found
+    assert found.error == pytest.approx(0.04)
+    worse = compare_ram(ram(entry, 100), ram(entry, 106), 0.05)
+    assert worse.agrees is False
+    assert worse.required == pytest.approx(0.06)
+    assert compare_ram(ram(entry, 100), ram(entry, 106), (worse.required or 0) + 1e-12)
+
+
+def test_a_peak_that_was_cut_short_is_no_ram(
+    make_run: MakeRun, entry: Callable[..., Entry]
+) -> None:
+    found = compare_ram(entry(), killed(make_run))
+    assert (found.agrees, found.moot) == (None, False)
+    assert "lower bound" in found.why
+    assert compare_ram(killed(make_run), killed(make_run)).moot
+
+
+# ---------------------------------------------------------------- latency
+
+
+def test_times_of_the_board_are_compared_whoever_measured_them(
+    entry: Callable[..., Entry],
+) -> None:
+    board = entry(target="native", times_ms=(100.0, 20.0, 10.0))
+    other = entry(target="ssh", times_ms=(110.0, 20.0, 10.0))
+    found = compare_latencies(board, other, 0.15)
+    assert found
+    assert found.error == pytest.approx(10 / 130)
+    assert compare_latencies(board, other, 0.05).agrees is False
+
+
+@pytest.mark.parametrize("target", ["twin", "vm", "sysroot", "container"])
+@pytest.mark.parametrize("against", ["native", "twin", "vm"])
+def test_emulated_times_and_the_twins_are_compared_with_none(
+    target: str, against: str, entry: Callable[..., Entry]
+) -> None:
+    found = compare_latencies(entry(target=target), entry(target=against))
+    assert (found.agrees, found.error) == (None, None)
+    assert "two clocks" in found.why
+    assert found.shares is not None
+    assert found.shares.rank_correlation == pytest.approx(1.0)
+
+
+def test_shares_and_ranks_say_which_layer_takes_another_part_of_the_time(
+    entry: Callable[..., Entry],
+) -> None:
+    found = compare_latencies(
+        entry(target="twin", times_ms=(6.0, 3.0, 1.0)),
+        entry(target="native", times_ms=(60.0, 10.0, 30.0)),
+    )
+    assert found.shares is not None
+    assert found.shares.rank_correlation == pytest.approx(0.5)
+    assert found.shares.largest in ("layer1", "layer2")
+    assert abs(found.shares.first - found.shares.second) == pytest.approx(0.2)
+
+
+# ---------------------------------------------------------------- outputs
+
+SCORES = np.linspace(0.1, 0.9, 8).reshape(1, 8)
+
+
+def test_outputs_within_the_tolerance_agree_and_say_what_would_have_done(
+    entry: Callable[..., Entry],
+) -> None:
+    found = compare_outputs(entry(scores=SCORES), entry(target="vm", scores=SCORES * (1 + 1e-6)))
+    assert found
+    assert (found.top1, found.top5) == (True, True)
+    assert found.required == pytest.approx(1e-6, rel=0.2)
+    assert found.blobs[0].way == "values"
+
+
+def test_outputs_beyond_it_differ(entry: Callable[..., Entry]) -> None:
+    found = compare_outputs(entry(scores=SCORES), entry(scores=SCORES[:, ::-1].copy()))
+    assert found.agrees is False
+    assert found.top1 is False
+    assert compare_outputs(
+        entry(scores=SCORES),
+        entry(scores=SCORES * 1.01),
+        Tolerance(atol=0.0, rtol=found.required or 0.0),
+    )
+
+
+def test_without_values_the_projections_tell(entry: Callable[..., Entry]) -> None:
+    large = np.random.default_rng(0).standard_normal((1, 70_000))
+    first = entry(scores=large, values=False)
+    near = compare_outputs(first, entry(scores=large * (1 + 1e-5), values=False))
+    assert near
+    assert near.blobs[0].way == "projection"
+    assert near.blobs[0].relative == pytest.approx(1e-5, rel=1.5)
+    assert compare_outputs(first, entry(scores=large * 1.01, values=False)).agrees is False
+    assert compare_outputs(first, entry(scores=large, values=False)).blobs[0].way == "equal"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"input_sha256": "3" * 64, "seed": 1}, "inputs differ (seeds 0 and 1)"),
+        ({"weights_sha256": "3" * 64}, "the weights differ"),
+        ({"input_sha256": None}, "does not tell its input"),
+    ],
+)
+def test_outputs_of_another_computation_are_not_compared(
+    changes: dict[str, Any], why: str, entry: Callable[..., Entry]
+) -> None:
+    found = compare_outputs(entry(), entry(**changes))
+    assert (found.agrees, found.moot) == (None, False)
+    assert why in found.why
+
+
+def test_an_output_that_one_side_lacks_differs(make_run: MakeRun) -> None:
+    whole = make_run()
+    renamed = whole.outputs[0].model_copy(update={"name": "other"})
+    two = whole.model_copy(update={"outputs": (*whole.outputs, renamed)})
+    for pair in ((whole, two), (two, whole)):
+        found = compare_outputs(*map(entry_of, pair))
+        assert found.agrees is False
+        assert "other" in found.why
+
+
+# ---------------------------------------------------------------- sides
+
+
+def test_every_two_sides_are_compared_and_environments_said(side: Callable[..., Side]) -> None:
+    found = reconcile(
+        [side("a"), side("b", {"blas": "reference/libblas.so.3"}), side("c", {"target": "vm"})]
+    )
+    assert [(pair.first, pair.second) for pair in found.pairs] == [
+        ("a", "b"), ("a", "c"), ("b", "c"),
+    ]  # fmt: skip
+    assert found.pairs[0].surroundings == (("BLAS", "OpenBLAS 0.3.13", "reference/libblas.so.3"),)
+    assert ("QEMU", "not told", "qemu 7.2") in found.pairs[1].surroundings
+    assert found
+
+
+def test_no_network_in_common_is_an_error_and_says_why(side: Callable[..., Side]) -> None:
+    other = {"network_sha256": "b" * 64}
+    with pytest.raises(InvalidInputError, match="the prototxts differ") as raised:
+        reconcile([side("a"), side("b", other)])
+    assert raised.value.exit_code == ExitCode.INVALID_INPUT
+    with pytest.raises(InvalidInputError, match="of inference, batch 1 in a and of inference"):
+        reconcile([side("a"), side("b", {"batch": 4})])
+    with pytest.raises(InvalidInputError, match="one side alone"):
+        reconcile([side("a")])
+
+
+def test_where_nothing_could_be_compared_it_is_an_error(
+    make_run: MakeRun, side: Callable[..., Side]
+) -> None:
+    lost = killed(make_run).model_copy(update={"verdict": "inconclusive"})
+    with pytest.raises(InvalidInputError, match="nothing could be compared"):
+        reconcile([side("a"), Side.of("b", "records", [lost])])
+
+
+def test_of_a_network_the_last_record_counts(make_run: MakeRun) -> None:
+    records = [make_run(verdict="no-fit"), make_run(verdict="fit")]
+    (entry,) = Side.of("a", "records", map(entry_of, records)).entries
+    assert entry.verdict == "fit"
+
+
+def test_networks_that_one_side_has_alone_are_named(side: Callable[..., Side]) -> None:
+    more = {"network": "large", "network_sha256": "c" * 64}
+    (pair,) = reconcile([side("a", {}, more), side("b")]).pairs
+    assert (pair.only_first, pair.only_second) == (("large",), ())
+
+
+# ---------------------------------------------------------------- the gate
+
+
+def judged(text: str | None, *sides: Side) -> tuple[ExitCode, Any]:
+    gate, tolerances = parse(text, Tolerances())
+    found = passage(reconcile(sides, tolerances), gate)
+    return found.code, found
+
+
+def test_what_agrees_passes(side: Callable[..., Side]) -> None:
+    assert judged(None, side("a"), side("b"))[0] == ExitCode.OK
+    assert judged("verdict,ram=1%,outputs", side("a"), side("b"))[0] == ExitCode.OK
+
+
+def test_the_aspects_that_were_named_decide_alone(side: Callable[..., Side]) -> None:
+    fatter = {"peak_rss_bytes": 654 * MIB, "network_rss_bytes": 597 * MIB}
+    sides = side("a"), side("b", fatter)
+    assert judged(None, *sides)[0] == ExitCode.DISAGREEMENT
+    assert judged("verdict,outputs", *sides)[0] == ExitCode.OK
+    assert judged("ram=25%", *sides)[0] == ExitCode.OK
+    code, found = judged("ram=5%", *sides)
+    assert code == ExitCode.DISAGREEMENT
+    assert found.failed == ("small (inference, batch 1): ram",)
+
+
+def test_a_gate_that_compares_nothing_is_an_error(side: Callable[..., Side]) -> None:
+    with pytest.raises(InvalidInputError, match="latency: it could be compared for no network"):
+        judged("latency=15%", side("a"), side("b"))
+
+
+def test_a_network_left_uncompared_is_undecided(side: Callable[..., Side]) -> None:
+    other = {"network": "other", "network_sha256": "d" * 64}
+    changed = other | {"weights_sha256": "9" * 64}
+    code, found = judged("outputs", side("a", {}, other), side("b", {}, changed))
+    assert code == ExitCode.INCONCLUSIVE
+    assert found.undecided == ("other (inference, batch 1): outputs",)
+    # Without a gate of that kind it is told, and decides nothing.
+    assert judged(None, side("a", {}, other), side("b", {}, changed))[0] == ExitCode.OK
+
+
+def test_what_fits_on_neither_side_leaves_nothing_open(
+    make_run: MakeRun, side: Callable[..., Side]
+) -> None:
+    large = {"network": "large", "network_sha256": "e" * 64}
+    both = [
+        Side.of(name, "records", [*side(name).entries, killed(make_run, **large)])
+        for name in ("a", "b")
+    ]
+    assert judged("verdict,ram=5%,outputs", *both)[0] == ExitCode.OK
+
+
+def test_an_undecided_verdict_is_told_by_the_exit_code(side: Callable[..., Side]) -> None:
+    assert judged(None, side("a"), side("b", {"verdict": "borderline"}))[0] == (
+        ExitCode.INCONCLUSIVE
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "speed", "ram=", "ram=5", "ram=x%", "verdict=5%", "outputs=1%", "ram=5%;outputs", "ram,,"],
+)
+def test_a_gate_that_cannot_be_meant_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="--fail-on"):
+        parse(text, Tolerances())
+
+
+def test_a_gates_shares_are_taken() -> None:
+    gate, held = parse("ram=2.5%, latency = 30 %,verdict".replace(" = ", "="), Tolerances())
+    assert gate.aspects == ("ram", "latency", "verdict")
+    assert (held.ram, held.latency) == (0.025, 0.3)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_a_baseline_is_met_by_what_it_was_written_from(
+    side: Callable[..., Side], tmp_path: Path
+) -> None:
+    path = baseline.write(
+        side("a", {}, {"network": "b", "network_sha256": "b" * 64}), tmp_path / "f"
+    )
+    accepted = read_side(str(path))
+    assert accepted.origin == "baseline"
+    assert judged("verdict,ram=0%,outputs", accepted, side("a", {}, {"network": "b", "network_sha256": "b" * 64}))[0] == ExitCode.OK  # fmt: skip  # noqa: E501
+    # Written again from what was read, it is the same file.
+    again = baseline.write(Side.of("a", "baseline", accepted.entries), tmp_path / "g")
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_network_of_the_baseline_that_was_not_run_is_undecided(
+    side: Callable[..., Side], tmp_path: Path
+) -> None:
+    both = side("a", {}, {"network": "gone", "network_sha256": "b" * 64})
+    accepted = read_side(str(baseline.write(both, tmp_path / "f.json")))
+    code, found = judged("verdict", accepted, side("run"))
+    assert code == ExitCode.INCONCLUSIVE
+    assert found.undecided == ("gone: of the baseline, not run",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds nothing"),
+        ("[]", "holds nothing"),
+        ("[{", "no valid JSON"),
+        ("[3]", "item 1: is no object"),
+        ('[{"a": 1}]', "item 1: is no record, plan or prediction"),
+        ('[{"peak_at": 1}]', "item 1: is none of ours"),
+        ('{"pibench_baseline": "1.0"', "no valid JSON"),
+        ('{"pibench_baseline": "1.0"}', "holds no network"),
+        ('{"pibench_baseline": "2.0", "networks": []}', "version 2.0"),
+        ('{"pibench_baseline": "1.0", "networks": [{"network": 3}]}', "network 1: network:"),
+        ('{"a": 1}', "line 1: no record"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_the_place(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "side.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError) as raised:
+        read_side(str(path))
+    assert raised.value.line().startswith(f"{path}: ")
+    assert said in raised.value.line()
+
+
+def test_files_of_one_name_are_told_apart(make_run: MakeRun, tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        RecordStore(tmp_path / folder / "records.jsonl").append(make_run())
+    paths = [str(tmp_path / folder / "records.jsonl") for folder in ("x", "y")]
+    assert [side.name for side in read_sides(paths)] == paths
+
+
+def test_records_printed_as_json_are_a_side_too(make_run: MakeRun, tmp_path: Path) -> None:
+    from pibench.records.store import to_json
+
+    path = tmp_path / "printed.json"
+    path.write_text(to_json([make_run()]))
+    side = read_side(str(path))
+    assert (side.origin, len(side.entries)) == ("records", 1)
+
+
+def test_the_paper_is_a_side(paper_run: list[Record]) -> None:
+    ours = Side.of("vm", "records", map(entry_of, paper_run))
+    found = reconcile([paper_side(), ours], Tolerances(ram=0.10))
+    assert len(found.networks) == 26
+    assert all(one.aspects["verdict"] for one in found.networks)
+    assert sum(one.aspects["ram"].agrees is True for one in found.networks) == 15
+
+
+# ---------------------------------------------------------------- what is printed
+
+
+def test_it_is_printed_whole_and_in_eighty_columns(
+    side: Callable[..., Side], capsys: pytest.CaptureFixture[str]
+) -> None:
+    worse = {"scores": SCORES * 1.01, "target": "vm", "verdict": "no-fit"}
+    other = {"network": "\x1b[31mred", "network_sha256": "f" * 64}
+    found = reconcile([side("a", {}, other), side("b", worse)])
+    print_reconciliation(found, passage(found, parse(None, Tolerances())[0]), to=console())
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    flat = " ".join(said.split())
+    assert "! small: verdict: fit and no-fit" in flat
+    assert "! small: outputs: prob differs by up to 0.009, rtol alone of 0.01 would do" in flat
+    assert "only in a: \\x1b[31mred" in flat
+    assert "\x1b" not in said
+
+
+def test_the_json_holds_what_the_table_does(side: Callable[..., Side]) -> None:
+    found = reconcile([side("a"), side("b", {"target": "vm"})])
+    passed = passage(found, parse(None, Tolerances())[0])
+    said = json.loads(json.dumps(as_json(found, passed), allow_nan=False))
+    assert (said["schema_version"], said["exit_code"], said["agrees"]) == ("1.0", 0, True)
+    (network,) = said["pairs"][0]["networks"]
+    assert network["aspects"]["outputs"]["blobs"][0]["values"]["top5"] is True
+    assert network["second"]["kind"] == "emulated"
