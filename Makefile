@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 
 .PHONY: help setup system-packages engine browser lint docs test unit reproduce benchmark \
-	planned-against-measured latency-document report-picture wheel clean
+	planned-against-measured outputs-document latency-document report-picture wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -57,6 +57,9 @@ benchmark: setup engine browser ## Memory-only against real compute, pibench run
 
 planned-against-measured: setup ## Run the paper's networks, plan them, and write the table into docs/
 	$(BIN)/python scripts/planned_against_measured.py $(OUT)/planned > docs/planned-against-measured.md
+
+outputs-document: setup ## Run the paper's networks on two architectures and write docs/outputs.md
+	$(BIN)/python scripts/outputs_document.py $(OUT)/outputs > docs/.outputs.md && mv docs/.outputs.md docs/outputs.md
 
 latency-document: setup ## Write docs/latency.md and its pictures; count networks first for their rows
 	$(BIN)/python scripts/latency_document.py docs > docs/.latency.md && mv docs/.latency.md docs/latency.md

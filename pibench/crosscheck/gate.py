@@ -31,9 +31,13 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True)
 class Passage:
-    """What the gate says: the exit code, what failed it, and what it could not decide."""
+    """What the gate says: the exit code, what failed it, and what it could not decide.
+
+    `asked` are the aspects that alone decide, none where no gate was asked for.
+    """
 
     code: ExitCode
+    asked: tuple[Aspect, ...]
     failed: tuple[str, ...]
     undecided: tuple[str, ...]
 
@@ -110,7 +114,8 @@ def passage(found: Reconciliation, gate: Gate) -> Passage:
         code = ExitCode.DISAGREEMENT
     elif undecided:
         code = ExitCode.INCONCLUSIVE
-    return Passage(code=code, failed=tuple(failed), undecided=tuple(undecided))
+    asked = gate.aspects if gate.asked else ()
+    return Passage(code=code, asked=asked, failed=tuple(failed), undecided=tuple(undecided))
 
 
 def _by_network(found: Reconciliation) -> dict[str, list[NetworkComparison]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pibench.records.schema import OutputBlob
 
 OUTPUT_TOLERANCE: Final = Tolerance(atol=1e-6, rtol=1e-4)
-"""Ten times what the same Caffe differed by between arm64 and amd64: see docs/outputs.md."""
+"""More than ten times what Caffe's outputs differ by between arm64 and amd64: docs/outputs.md."""
 
 Way = Literal["equal", "values", "projection", "none"]
 

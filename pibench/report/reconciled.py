@@ -78,6 +78,7 @@ def as_json(found: Reconciliation, passage: Passage) -> dict[str, Any]:
         "tolerances": asdict(found.tolerances),
         "agrees": bool(found),
         "exit_code": int(passage.code),
+        "gate": list(passage.asked),
         "failed": list(passage.failed),
         "undecided": list(passage.undecided),
         "pairs": [_pair(pair) for pair in found.pairs],
@@ -175,9 +176,17 @@ def _closing(found: Reconciliation, passage: Passage) -> list[str]:
         lines.append(f"Differs: {'; '.join(passage.failed)}.")
     if passage.undecided:
         lines.append(f"Undecided: {'; '.join(passage.undecided)}.")
-    if passage:
+    if passage.asked:
+        lines.append(f"The gate ({', '.join(passage.asked)}) {_passes(passage)}.")
+    elif passage:
         lines.append("All that was compared agrees.")
     return lines
+
+
+def _passes(passage: Passage) -> str:
+    if passage.failed:
+        return "fails"
+    return "is undecided" if passage.undecided else "passes"
 
 
 def _marked(found: Comparison, text: str) -> Text:

@@ -38,7 +38,7 @@ layer { name: "left" type: "Convolution" bottom: "pool1" top: "left"
 layer { name: "right" type: "Convolution" bottom: "pool1" top: "right"
   convolution_param { num_output: 8 kernel_size: 1 } }
 layer { name: "both" type: "Concat" bottom: "left" bottom: "right" top: "both" }
-layer { name: "norm" type: "LRN" bottom: "both" top: "norm" }
+layer { name: "norm" type: "LRN" bottom: "both" top: "norm" lrn_param { alpha: 0.0001 } }
 layer { name: "fc" type: "InnerProduct" bottom: "norm" top: "fc"
   inner_product_param { num_output: 50 } }
 layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }

@@ -78,7 +78,7 @@ def test_a_plan_is_a_side(pibench: Said, tmp_path: Path) -> None:
     (tmp_path / "planned.json").write_text(pibench("plan", "AlexNet", "vgg16", "--json").out)
     said = pibench("reconcile", "paper", "planned.json", "--fail-on", "verdict,ram=5%").out
     assert "planned: from a static model" in said
-    assert "All that was compared agrees." in said
+    assert "The gate (verdict, ram) passes." in said
 
 
 def test_a_baseline_is_written_and_met_and_missed(

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Outputs of two architectures side by side, as the Markdown of docs/outputs.md.
+
+    outputs_document.py FOLDER
+
+Runs the paper's 15 networks that fit under `inference` with real compute, on the twin and
+in the sysroot, and keeps the records in FOLDER: what is there already is not run again. The
+sysroot takes one to ten minutes for a network.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+from pibench import networks
+from pibench.crosscheck.aspects import LatencyComparison
+from pibench.crosscheck.layers import LayersComparison, compare_layers
+from pibench.crosscheck.outputs import OUTPUT_TOLERANCE, OutputsComparison
+from pibench.crosscheck.reconcile import NetworkComparison, reconcile
+from pibench.crosscheck.sides import Side, entry_of
+from pibench.records.schema import Record
+from pibench.records.store import RecordStore
+from pibench.sweep.bisect import LAYER_TOLERANCE
+
+TARGETS = ("twin", "sysroot")
+
+HEAD = """# Outputs on two architectures
+
+The paper's 15 networks that fit, the same input (seed 0, -128 to 128) through the same seeded
+weights: once on the amd64 twin and once as arm64 programs under QEMU's user-mode emulator, both
+with OpenBLAS, each with the kernels of its CPU. Written by `make outputs-document`. By hand it
+is
+
+```console
+$ pibench run NETWORK --target twin --protocol inference --repeats 1 --out twin.jsonl
+$ pibench run NETWORK --target sysroot --protocol inference --repeats 1 --out sysroot.jsonl
+$ pibench reconcile twin.jsonl sysroot.jsonl --fail-on verdict,outputs
+```
+"""
+
+EXPLANATION = """
+*Furthest layer*: the largest Euclidean distance of a layer's blob on the two sides, as a share
+of its norm, estimated from signatures. *Largest error* and *rtol*: of the output's values; a
+relative tolerance of so much alone would do. *Top 5*: the same classes in the same order.
+*Ranks*: Spearman's correlation of the layers' times, the only thing about these times that can
+be compared.
+"""
+
+TAIL = """
+## What the tolerances are
+
+`reconcile` holds outputs to {outputs}, value by value; `bisect` holds layers to {layers}, by
+Euclidean distance. The furthest of all layers above is {furthest:.1e} of its norm away, so that
+`bisect`'s default is {margin:.0f} times what rounding did in {blobs:,} blobs; the output that
+needs most needs an rtol of {needed:.1e}.
+
+Seeded weights are drawn by He's rule and classify nothing, but the values neither vanish nor
+saturate: the largest score of a network is {low:.4f} to {high:.4f}, where a uniform one would
+be 0.001, and no value of any layer is infinite or no number.
+
+## How a layer is told by its signature
+
+For every blob that a layer writes, right after the layer ran, a record holds its shape, the
+SHA-256 of its values, their minimum, maximum and norm, and 16 dot products with fixed random
+signs. The mean of the squared differences of the latter is an unbiased estimate of the squared
+distance of two blobs (Alon, Matias and Szegedy 1996). A whole network is {smallest:.0f} to
+{largest:.0f} KiB of JSON, where its blobs are {least:.0f} to {most:.0f} MiB.
+
+A changed weight, another BLAS (`--rtol 0`), or a broken layer are found by
+
+```console
+$ pibench bisect "SqueezeNet V1.1" twin twin:weights=changed.caffemodel
+$ pibench bisect "SqueezeNet V1.1" twin sysroot:blas=reference --rtol 0
+$ pibench bisect "SqueezeNet V1.1" twin container:prototxt=changed.prototxt
+```
+
+Whole blobs are handed over for the layer that parts and what it reads, and for no other; then
+the layer alone is run on both sides with the first one's input. `run --keep-blobs conv1,fc7`
+writes whole blobs as npz. From target `vm` they come over the guest's serial console: half a
+minute for 8 MB on a machine with two cores. What does not come whole is left out and named.
+
+## Which exit code a pipeline gets
+
+`reconcile` works as `diff` does: 0 where all that was compared agrees, 1 where something
+differs by more than the defaults, 2 where there was nothing to compare, 4 where a verdict is
+undecided. With `--fail-on` the aspects named decide alone, and each has to be compared for
+every network: 4 where one was not, 2 where it was for none.
+
+```console
+$ pibench reconcile records.jsonl --write-baseline accepted.json     # commit this file
+$ pibench reconcile records.jsonl --baseline accepted.json --fail-on verdict,ram=5%,outputs
+```
+
+A network of the baseline that was not run is undecided too (4). Emulated times and the twin's
+are compared with no other time, the baseline's included: `latency=15%` needs a board's on both
+sides, measured, predicted or printed.
+"""
+
+
+def main() -> None:
+    """Run what is missing, compare, and print the document."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [entry.name for entry in networks.catalog_entries() if entry.paper_row is not None]
+    found = {target: records(folder / f"{target}.jsonl", target, names) for target in TARGETS}
+    sides = [
+        Side.of(target, "records", [entry_of(found[target][name]) for name in names])
+        for target in TARGETS
+    ]
+    compared = {one.network: one for one in reconcile(sides).networks}
+    layers = {
+        name: compare_layers(
+            *(found[target][name].signatures for target in TARGETS), LAYER_TOLERANCE
+        )
+        for name in names
+    }
+    print(HEAD)
+    print("| network | blobs | equal | furthest layer | | largest error | rtol | top 5 | ranks |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name in names:
+        print(row(compared[name], layers[name]))
+    print(EXPLANATION)
+    print(TAIL.format(**totals(compared, layers, found["sysroot"])).strip())
+
+
+def records(path: Path, target: str, names: list[str]) -> dict[str, Record]:
+    """The records of all networks on one target, made where they are missing."""
+    store = RecordStore(path)
+    known = {record.network for record in store.read()} if path.exists() else set()
+    for name in names:
+        if name not in known:
+            command = [sys.executable, "-m", "pibench", "run", name, "--target", target]
+            command += ["--protocol", "inference", "--repeats", "1", "--out", str(path)]
+            subprocess.run(command, check=True, stdout=sys.stderr)
+    return {record.network: record for record in store.read()}
+
+
+def row(compared: NetworkComparison, layers: LayersComparison) -> str:
+    """One line of the table."""
+    outputs, latency, worst = (
+        compared.aspects["outputs"],
+        compared.aspects["latency"],
+        layers.worst,
+    )
+    if (
+        not isinstance(outputs, OutputsComparison)
+        or not outputs
+        or not layers
+        or worst is None
+        or not isinstance(latency, LatencyComparison)
+    ):
+        raise SystemExit(f"{compared.network} does not agree: {outputs.why}")
+    values = [blob.values for blob in outputs.blobs if blob.values is not None]
+    equal = sum(layer.identical for layer in layers.layers)
+    ranks = f"{latency.shares.rank_correlation:.2f}" if latency.shares else ""
+    return (
+        f"| {compared.network} | {len(layers.layers)} | {equal} | {worst.layer} | "
+        f"{worst.relative:.1e} | {max(one.largest for one in values):.1e} | "
+        f"{outputs.required:.1e} | {'same' if outputs.top5 else 'differ'} | {ranks} |"
+    )
+
+
+def totals(
+    compared: dict[str, NetworkComparison],
+    layers: dict[str, LayersComparison],
+    records: dict[str, Record],
+) -> dict[str, object]:
+    """The figures of the text."""
+    furthest = max(one.worst.relative or 0.0 for one in layers.values() if one.worst is not None)
+    scores = [record.outputs[0].maximum or 0.0 for record in records.values()]
+    signed = [
+        len("".join(one.model_dump_json() for one in record.signatures)) / 2**10
+        for record in records.values()
+    ]
+    whole = [
+        sum(4 * math.prod(one.shape) for one in record.signatures) / 2**20
+        for record in records.values()
+    ]
+    if any(one.non_finite_count for record in records.values() for one in record.signatures):
+        raise SystemExit("some values are infinite or no number: the text says that none is")
+    return {
+        "outputs": OUTPUT_TOLERANCE,
+        "layers": LAYER_TOLERANCE,
+        "furthest": furthest,
+        "margin": math.floor(LAYER_TOLERANCE.rtol / furthest),
+        "blobs": sum(len(one.layers) for one in layers.values()),
+        "needed": max(one.aspects["outputs"].required or 0.0 for one in compared.values()),
+        "low": min(scores),
+        "high": max(scores),
+        "smallest": min(signed),
+        "largest": max(signed),
+        "least": min(whole),
+        "most": max(whole),
+    }
+
+
+if __name__ == "__main__":
+    main()

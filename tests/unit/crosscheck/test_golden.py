@@ -1,0 +1,67 @@
+"""Records of real runs against each other: what is said of them must stay the same.
+
+The network is that of tests/emulation/test_bisect.py, the records are those of `pibench run
+--protocol inference --repeats 2` on the twin, in the sysroot, and on the twin with a weight
+of the layer `left` changed by 1 %.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pibench.crosscheck.gate import parse, passage
+from pibench.crosscheck.reading import read_sides
+from pibench.crosscheck.reconcile import Tolerances, reconcile
+from pibench.crosscheck.values import Tolerance
+from pibench.records.store import read
+from pibench.report import bisected, reconciled
+from pibench.sweep.bisect import LAYER_TOLERANCE, Recorded, bisect
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def said_by_reconcile(*names: str) -> dict[str, Any]:
+    found = reconcile(read_sides([str(GOLDEN / f"{name}.jsonl") for name in names]))
+    passed = passage(found, parse(None, Tolerances())[0])
+    return json.loads(json.dumps(reconciled.as_json(found, passed)))
+
+
+def said_by_bisect(first: str, second: str, tolerance: Tolerance) -> dict[str, Any]:
+    sides = [
+        Recorded(name=name, record=read(GOLDEN / f"{name}.jsonl")[0]) for name in (first, second)
+    ]
+    return json.loads(json.dumps(bisected.as_json(bisect(*sides, tolerance))))
+
+
+def close(found: Any, expected: Any) -> bool:
+    """Equal, floats to within what another numpy may round otherwise."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(
+            close(found[key], expected[key]) for key in expected
+        )
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(close, found, expected))
+    if isinstance(expected, float):
+        return bool(found == pytest.approx(expected, rel=1e-9, abs=1e-15))
+    return bool(found == expected)
+
+
+def test_reconcile_says_of_real_records_what_it_said() -> None:
+    expected = json.loads((GOLDEN / "reconciled.json").read_text())
+    assert close(said_by_reconcile("twin", "sysroot", "perturbed"), expected)
+
+
+def test_bisect_says_of_real_records_what_it_said() -> None:
+    expected = json.loads((GOLDEN / "bisected.json").read_text())
+    assert close(said_by_bisect("sysroot", "perturbed", LAYER_TOLERANCE), expected)
+    assert (expected["parting"]["layer"], expected["agrees"]) == ("left", False)
+
+
+def test_rounding_is_no_parting_and_no_equality() -> None:
+    assert said_by_bisect("twin", "sysroot", LAYER_TOLERANCE)["agrees"] is True
+    exact = said_by_bisect("twin", "sysroot", Tolerance(0.0, 0.0))
+    assert exact["parting"]["layer"] == "conv1"
