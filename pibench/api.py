@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 MIB = 2**20
-CUT_SHORT_ON = ("vm", "container", "sysroot")
+CUT_SHORT_ON = ("vm", "container", "sysroot", "ssh")
 """Targets on which a network is killed at its limit: the twin then tells its peak."""
 
 
@@ -134,12 +134,14 @@ def run_all(
         builder,
         machine=options.machine,
         at_once=options.jobs,
+        identity=options.identity,
+        remote_dir=options.remote_dir,
     )
     sweep = Sweep(
         target=target,
         request=request,
         store=store,
-        reference=Reference(builder) if options.target in CUT_SHORT_ON else None,
+        reference=Reference(builder) if target.name in CUT_SHORT_ON else None,
         blobs=options.blobs,
         finished=finished,
         watched=watched,

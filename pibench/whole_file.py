@@ -12,12 +12,13 @@ from pibench.errors import EnvironmentFault
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write `content` (text as UTF-8) beside the file and rename over it; the path.
 
-    Folders are made. What is no regular file, such as /dev/stdout, is written to as it is.
+    Folders are made. What is no regular file is written to as it is, and so is what a link
+    leads to: /dev/stdout is a link, and as root a rename would put a file in its place.
     Raises EnvironmentFault if that cannot be.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
-        if path.exists() and not path.is_file():
+        if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_bytes(data)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,18 +10,29 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli import bisecting, bundle, image, latency, networks, reconciling, reporting
+from pibench.cli import (
+    bisecting,
+    board,
+    bundle,
+    image,
+    latency,
+    networks,
+    reconciling,
+    reporting,
+)
 from pibench.cli.options import (
     AsJson,
     Batch,
     BlasName,
     ComputeName,
     DeviceName,
+    Identity,
     ImageSize,
     Jobs,
     MachineName,
     ProtocolName,
     Quiet,
+    RemoteDir,
     Repair,
     RequireFit,
     Seed,
@@ -67,6 +78,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(networks.app, name="networks", help="The networks of the paper, and their files.")
+app.add_typer(
+    board.app, name="board", help="A board over SSH: what it has, and what is kept there."
+)
 app.add_typer(image.app, name="image", help="The images that emulated targets run.")
 
 
@@ -97,6 +111,8 @@ def run(
     device: DeviceName = "rpi3b",
     target: TargetSpec = "vm",
     machine: MachineName = None,
+    identity: Identity = None,
+    remote_dir: RemoteDir = None,
     protocol: ProtocolName = "caffe-time",
     batch: Batch = None,
     size: ImageSize = None,
@@ -156,6 +172,8 @@ def run(
                 device=device,
                 target=target,
                 machine=machine,
+                identity=identity,
+                remote_dir=remote_dir,
                 protocol=protocol,
                 compute=compute,
                 repeats=repeats,
@@ -259,6 +277,8 @@ app.command()(bisecting.bisect)
 def reproduce(
     target: TargetSpec = "vm",
     machine: MachineName = None,
+    identity: Identity = None,
+    remote_dir: RemoteDir = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -283,6 +303,8 @@ def reproduce(
     options = Options(
         target=target,
         machine=machine,
+        identity=identity,
+        remote_dir=remote_dir,
         compute=compute,
         jobs=jobs,
     )

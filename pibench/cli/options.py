@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -62,6 +63,24 @@ MachineName = Annotated[
         "--machine",
         help="The emulated machine of target vm. Default: virt.",
         metavar="virt|raspi3b",
+        show_default=False,
+    ),
+]
+Identity = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity",
+        metavar="FILE",
+        help="The private key for an ssh:// target. Default: ssh's own choice.",
+        show_default=False,
+    ),
+]
+RemoteDir = Annotated[
+    str | None,
+    typer.Option(
+        "--remote-dir",
+        metavar="FOLDER",
+        help="Where files lie on an ssh:// target. Default: ~/.cache/pibench there.",
         show_default=False,
     ),
 ]

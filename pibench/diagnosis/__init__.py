@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from pibench.diagnosis import emulation, engine, images
 from pibench.diagnosis.finding import Finding, program
@@ -26,7 +27,7 @@ def diagnose() -> Diagnosis:
     cross = program("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", optional=True)
     user, binfmt = emulation.user_emulator(), emulation.registration()
     twin = _architecture()
-    native = program("caffe", "caffe", optional=True)
+    native, ssh = program("caffe", "caffe", optional=True), _ssh()
     others = [_containment(), *images.built_images()]
     docker = question.findings()
     needed = {
@@ -34,17 +35,20 @@ def diagnose() -> Diagnosis:
         "container": [*docker, *binfmt, *build],
         "sysroot": [user, *build],
         "twin": [twin, *build],
+        # What a board lacks of Caffe is built here.
+        "ssh": [ssh, *build],
     }
     targets = [
         name
         for name, findings in needed.items()
         if all(finding.state != "missing" for finding in findings)
     ]
-    if native.state == "ok":
+    can_build = all(finding.state != "missing" for finding in build)
+    if native.state == "ok" or (platform.machine() == "aarch64" and can_build):
         targets.append("native")
     return Diagnosis(
         targets=tuple(targets),
-        findings=(qemu, *build, cross, *docker, *binfmt, user, twin, native, *others),
+        findings=(qemu, *build, cross, *docker, *binfmt, user, twin, native, ssh, *others),
     )
 
 
@@ -53,6 +57,19 @@ def _architecture() -> Finding:
     if machine in ("x86_64", "AMD64"):
         return Finding(name="x86-64", state="ok", found=f"{machine}: the twin runs here")
     return Finding(name="x86-64", state="missing", found=machine, fix="use target native or vm")
+
+
+def _ssh() -> Finding:
+    try:
+        found = f"asyncssh {version('asyncssh')}; what a board has: pibench board check ssh://..."
+        return Finding(name="ssh", state="ok", found=found)
+    except PackageNotFoundError:
+        return Finding(
+            name="ssh",
+            state="missing",
+            found="the Python package asyncssh is missing",
+            fix="pip install --upgrade pibench",
+        )
 
 
 def _containment() -> Finding:

@@ -18,6 +18,7 @@ from pibench.assets import asset
 from pibench.images.archive import add, compressed_tar, link
 from pibench.images.loader import RootLoader
 from pibench.images.recipe import file_sha256, fingerprint
+from pibench.images.store import find
 
 if TYPE_CHECKING:
     from pibench.images.store import Image
@@ -28,6 +29,7 @@ _FACTS: Final = "facts.json"
 # every Python has it. Level 6 is zlib's own default.
 _LEVEL: Final = 6
 BLOCK_BYTES: Final = 4096
+_ABOUT_BYTES: Final = 320 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,11 @@ class CarriedRoot:
 def key_of(sysroot_key: str) -> str:
     """What the archive is made of, as one hash."""
     return fingerprint([sysroot_key, file_sha256(asset("docker/carried.toml"))])
+
+
+def short(key: str) -> str:
+    """What the root of a key is called on a board."""
+    return key[:16]
 
 
 def loader_at(root: PurePosixPath | str) -> RootLoader:
@@ -79,11 +86,17 @@ def carried(image: Image) -> CarriedRoot:
     facts = json.loads((image.content / _FACTS).read_text())
     return CarriedRoot(
         archive=archive,
-        key=image.key[:16],
+        key=short(image.key),
         packed_bytes=archive.stat().st_size,
         lock=image.lock_sha256,
         **facts,
     )
+
+
+def unpacked_bytes(key: str) -> int:
+    """What the root of a key takes on a board; roughly, where it is not built here yet."""
+    found = find("carried", key)
+    return carried(found).unpacked_bytes if found is not None else _ABOUT_BYTES
 
 
 def _taken(root: Path) -> Iterator[Path]:

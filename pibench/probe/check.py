@@ -28,7 +28,7 @@ SYSTEM_PATH = "/usr/bin:/bin"
 
 def facts(needs):
     """What this machine is and has, as far as a job asks for it."""
-    folder = os.path.expanduser(needs["folder"])
+    folder = os.path.abspath(os.path.expanduser(needs["folder"]))
     memory = memory_kib()
     return {
         "architecture": os.uname()[4],

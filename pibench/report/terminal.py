@@ -306,6 +306,10 @@ def _where(record: Record) -> str:
         return _where_confined(record)
     if record.target == "twin":
         return "twin: the same Caffe packages for amd64, run natively"
+    guest = record.environment.guest
+    whose = {"system": "its own Caffe", "root": "our Caffe"}.get(guest.caffe_origin or "")
     if record.is_emulated_or_twin:
-        return f"emulated: {record.target}, on a machine that is no board"
-    return f"measured: {record.target}"
+        parts = [f"emulated: {record.target}, on a machine that is no board", whose]
+    else:
+        parts = [f"measured: {record.target}", guest.device_tree_model, whose]
+    return ", ".join(part for part in parts if part)

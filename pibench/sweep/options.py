@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench import devices
@@ -22,7 +23,8 @@ class Options:
     `repeats` and `threads` are numbers, `timeout_s` is in seconds for each network,
     `jobs` how many networks may run side by side. `seed` is of the input, and of weights
     where none are given. `blas` is what Caffe computes with; `keep` names layers whose
-    blobs are written whole into the folder `blobs`.
+    blobs are written whole into the folder `blobs`. `identity` and `remote_dir` are the
+    key and the folder on the board of a target `ssh://USER@HOST`.
     """
 
     device: str = "rpi3b"
@@ -38,11 +40,14 @@ class Options:
     blas: Blas = "openblas"
     keep: tuple[str, ...] = ()
     blobs: Path | None = None
+    identity: Path | None = None
+    remote_dir: str | None = None
 
     def request(self) -> Request:
         """The same as a request, defaults filled in. Raises InvalidInputError for the device."""
         # Memory-only serves where only memory is asked for and computing takes long.
-        memory_only = self.target != "native" and self.protocol == "caffe-time"
+        on_board = self.target == "native" or self.target.startswith("ssh://")
+        memory_only = not on_board and self.protocol == "caffe-time"
         usual: Compute = "memory-only" if memory_only else "real"
         return Request(
             device=devices.load(self.device),

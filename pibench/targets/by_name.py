@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench.errors import InvalidInputError
@@ -22,18 +23,29 @@ def make_target(
     *,
     machine: Machine | None = None,
     at_once: int | None = None,
+    identity: Path | None = None,
+    remote_dir: str | None = None,
 ) -> Target:
     """The target called `name`, for verdicts about `device`.
 
     `machine` is that of target vm, `at_once` how many networks it may run side
-    by side; None takes the default of each. Raises InvalidInputError for a
-    target that there is not, or one that has no machine.
+    by side; None takes the default of each. `identity` and `remote_dir` are the
+    key and the folder of a target `ssh://USER@HOST`. Raises InvalidInputError
+    for a target that there is not, or one that an option does not belong to.
     """
     if machine is not None and name != "vm":
         raise InvalidInputError(
             f"--machine {machine} belongs to target vm, not to {name}",
             hint="leave one of the two out",
         )
+    if name.startswith("ssh://"):
+        return _over_ssh(name, builder, at_once, identity, remote_dir)
+    for option, value in (("--identity", identity), ("--remote-dir", remote_dir)):
+        if value is not None:
+            raise InvalidInputError(
+                f"{option} {value} belongs to a target ssh://USER@HOST, not to {name}",
+                hint="leave one of the two out",
+            )
     if name == "twin":
         from pibench.targets.local import TwinTarget
 
@@ -41,7 +53,7 @@ def make_target(
     if name == "native":
         from pibench.targets.local import NativeTarget
 
-        return NativeTarget()
+        return NativeTarget(builder)
     if name == "container":
         from pibench.targets.container import ContainerTarget
 
@@ -55,3 +67,18 @@ def make_target(
 
         return VmTarget(device, builder, machine=machine or "virt", machines_at_once=at_once)
     raise InvalidInputError(f"there is no target {name}", hint="pibench doctor lists them")
+
+
+def _over_ssh(
+    url: str, builder: Builder, at_once: int | None, identity: Path | None, remote_dir: str | None
+) -> Target:
+    from pibench.targets.ssh import SshTarget
+    from pibench.targets.ssh.address import parse
+    from pibench.targets.ssh.connection import Login
+
+    if at_once not in (None, 1):
+        raise InvalidInputError(
+            f"--jobs {at_once}: a board runs one network at a time, or it would measure two",
+            hint="leave --jobs out",
+        )
+    return SshTarget(Login(address=parse(url), identity=identity), builder, folder=remote_dir)

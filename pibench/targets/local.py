@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import selectors
 import shutil
 import subprocess
@@ -37,6 +38,7 @@ from pibench.targets.job import (
     libraries_for,
     write_job,
 )
+from pibench.targets.kit import root_programs
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import serialised, share
@@ -250,20 +252,15 @@ class TwinTarget(LocalTarget):
 
 
 class NativeTarget(LocalTarget):
-    """This machine's own Caffe: a Raspberry Pi, say."""
+    """This machine's own Caffe: a Raspberry Pi, say. On an arm64 one without, that of our root."""
 
-    def __init__(self) -> None:
+    def __init__(self, builder: Builder) -> None:
         super().__init__("native", self._native_programs)
+        self.builder = builder
+        self._root: Path | None = None
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Check that Caffe is there; raises EnvironmentFault when not, or for memory-only."""
-        caffe = shutil.which("caffe")
-        if caffe is None:
-            raise EnvironmentFault(
-                "this machine has no Caffe of its own",
-                hint="install it (Debian 11: sudo apt-get install caffe python3-caffe), "
-                "or use another target: pibench doctor lists them",
-            )
+        """Find Caffe or build our root; raises EnvironmentFault without, and for memory-only."""
         if any(piece.compute == "memory-only" for piece in work):
             raise EnvironmentFault(
                 "the native target computes for real: memory-only compute stands in "
@@ -271,12 +268,38 @@ class NativeTarget(LocalTarget):
                 hint="leave --compute out, or say --compute real",
             )
         refuse_other_blas(work)
-        if any(piece.protocol == "inference" for piece in work):
-            run([_system_python(), "-c", "import caffe"], deadline_s=120)
+        lacking = _lacking_of_caffe(pycaffe=any(p.protocol == "inference" for p in work))
+        if lacking is None:
+            return
+        if platform.machine() != "aarch64":
+            raise EnvironmentFault(
+                f"this machine has no Caffe of its own that works ({lacking})",
+                hint="install it (Debian 11: sudo apt-get install caffe python3-caffe), "
+                "or use another target: pibench doctor lists them",
+            )
+        self.builder.report(f"no Caffe of this machine's own works ({lacking}): ours is taken")
+        self._root = self.builder.sysroot().content / "root"
 
     def _native_programs(self) -> Sequence[Programs]:
+        if self._root is not None:
+            return [root_programs(str(self._root), self.builder.lock.digest("arm64"))]
         caffe = [shutil.which("caffe") or "caffe"]
         return [Programs(caffe=caffe, python=[_system_python()], origin="system")]
+
+
+def _lacking_of_caffe(*, pycaffe: bool) -> str | None:
+    """What is missing of the system's own Caffe; None if nothing is."""
+    caffe = shutil.which("caffe")
+    if caffe is None:
+        return "there is no program caffe"
+    commands = [[caffe, "--version"]]
+    if pycaffe:
+        commands.append([_system_python(), "-c", "import caffe"])
+    for command in commands:
+        done = run(command, deadline_s=120, check=False)
+        if done.returncode != 0:
+            return done.last_lines(1) or f"{' '.join(command)}: {done.ending}"
+    return None
 
 
 def refuse_other_blas(work: Sequence[Work]) -> None:
@@ -284,7 +307,7 @@ def refuse_other_blas(work: Sequence[Work]) -> None:
     for piece in work:
         if piece.blas != "openblas":
             raise InvalidInputError(
-                f"--blas {piece.blas} is for the Caffe that pibench brings; this machine's own "
+                f"--blas {piece.blas} is for emulated targets and the twin; a machine's own Caffe "
                 "has the BLAS that it is linked with",
                 hint="leave --blas out, or change libblas.so.3 with update-alternatives",
             )

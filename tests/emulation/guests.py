@@ -5,6 +5,8 @@
 
 The image is built once (about 20 s and 20 MB to fetch) and kept in pibench's
 cache; a boot takes about 10 s. What is written in a guest is gone when it ends.
+Programs in /home/pi/bin are on its user's PATH, /mnt is a disk of 24 MiB, and on
+`port_32_bit` answers the same sshd as under a 32-bit kernel (`uname -m`: armv8l).
 Its root file system is Debian's own packages unpacked; the kernel is the one
 of pibench's VM. `virt` by default; with machine="raspi3b" QEMU's model of the
 board, whose device tree says "Raspberry Pi 3 Model B".
@@ -16,6 +18,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,7 +34,7 @@ from pibench.images.rootfs import unpack
 from pibench.process import run, running
 from pibench.targets.vm.machine import KERNEL_ARGUMENTS
 
-FORMAT = 4
+FORMAT = 6
 INIT = Path(__file__).with_name("guest-init")
 SUITE = "bookworm"
 PACKAGES = ("openssh-server", "python3", "busybox-static")
@@ -71,7 +74,8 @@ FREE_BYTES = 768 << 20
 SMALL_BYTES = 24 << 20
 BOOT_DEADLINE_S = 120.0
 SSHD_CONFIG = """\
-Port 22
+PidFile none
+SetEnv PATH=/home/pi/bin:/usr/local/bin:/usr/bin:/bin
 HostKey /etc/ssh/host_key
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -93,6 +97,7 @@ class Guest:
 
     process: subprocess.Popen[bytes]
     port: int
+    port_32_bit: int
     identity: Path
     known_hosts: Path
     log: Path
@@ -126,6 +131,11 @@ def image(builder: Builder) -> Path:
         root = work / "root"
         unpack(sorted((work / "debs").glob("*.deb")), root)
         _settle(root, content)
+        if sys.version_info[:2] == (3, 11):
+            # As the package's script would; a Python of another version writes other byte code.
+            compiling = [sys.executable, "-m", "compileall", "-q", "-j", "0", "-s", str(root)]
+            unchecked = ["--invalidation-mode", "unchecked-hash", str(root / "usr/lib/python3.11")]
+            run([*compiling, *unchecked], deadline_s=120, check=False)
         make_disk(root, content / "root.ext4", free_bytes=FREE_BYTES)
         (work / "small").mkdir()
         make_disk(work / "small", content / "small.ext4", free_bytes=SMALL_BYTES)
@@ -158,7 +168,6 @@ def _settle(root: Path, content: Path) -> None:
     (root / "etc/group").write_text("root:x:0:\npi:x:1000:\nnogroup:x:65534:\n")
     (root / "etc/shadow").write_text("root:*:1::::::\nsshd:*:1::::::\npi:*:1::::::\n")
     (root / "etc/ssh/sshd_config").write_text(SSHD_CONFIG)
-    (root / "etc/sshd-under").write_text("")
     shutil.copy2(content / "host_key", root / "etc/ssh/host_key")
     (root / "etc/ssh/host_key").chmod(0o600)
     shutil.copy2(content / "identity.pub", root / "home/pi/.ssh/authorized_keys")
@@ -170,22 +179,26 @@ def booted(
 ) -> Iterator[Guest]:
     """A guest that answers on a port of this machine, ended with the block."""
     files = image(builder)
-    port = free_port()
+    port, port_32_bit = free_port(), free_port()
     log = folder / "console"
     known_hosts = folder / "known_hosts"
-    known_hosts.write_text(f"[127.0.0.1]:{port} {(files / 'host_key.pub').read_text()}")
+    host_key = (files / "host_key.pub").read_text()
+    known_hosts.write_text(
+        "".join(f"[127.0.0.1]:{number} {host_key}" for number in (port, port_32_bit))
+    )
     # In the cache the key may be readable by others, which ssh refuses.
     identity = folder / "identity"
     shutil.copy2(files / "identity", identity)
     identity.chmod(0o600)
     arguments = _virt(files, cores) if machine == "virt" else _board(files, folder)
     console = "ttyAMA0" if machine == "virt" else "ttyS1"
+    forwards = f",hostfwd=tcp:127.0.0.1:{port}-:22,hostfwd=tcp:127.0.0.1:{port_32_bit}-:32"
     argv = [
         *("qemu-system-aarch64", "-machine", machine, "-nodefaults", "-no-user-config"),
         *("-nographic", "-no-reboot", "-accel", "tcg,thread=multi,tb-size=256"),
         *("-kernel", str(files / "vmlinuz"), "-initrd", str(files / "initrd.gz")),
         *("-append", " ".join([f"console={console},115200", *KERNEL_ARGUMENTS])),
-        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
+        *("-netdev", f"user,id=net,restrict=on{forwards}"),
         *arguments,
     ]
     with (
@@ -193,7 +206,14 @@ def booted(
         running(argv, stdout=console_file, stderr=console_file) as qemu,
     ):
         _wait_for_sshd(qemu, port, log)
-        yield Guest(process=qemu, port=port, identity=identity, known_hosts=known_hosts, log=log)
+        yield Guest(
+            process=qemu,
+            port=port,
+            port_32_bit=port_32_bit,
+            identity=identity,
+            known_hosts=known_hosts,
+            log=log,
+        )
 
 
 def _virt(files: Path, cores: int) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pibench import networks
 from pibench.images.loader import RootLoader
+from pibench.targets import binfmt, emulation, local
 from pibench.targets.local import NativeTarget
-from tests.emulation.conftest import run
+from tests.emulation.conftest import DEVICE, run
 
 pytestmark = pytest.mark.emulation
 
@@ -21,7 +23,7 @@ def test_this_machine_s_own_caffe(builder, tmp_path: Path, monkeypatch) -> None:
     caffe.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     small, large = run(
-        NativeTarget(),
+        NativeTarget(builder),
         [networks.load("SqueezeNet V1.1"), networks.load("ResNet-152")],
         compute="real",
     )
@@ -31,3 +33,22 @@ def test_this_machine_s_own_caffe(builder, tmp_path: Path, monkeypatch) -> None:
     # This machine enforces nothing: the peak is held against the board's memory.
     assert large.verdict == "no-fit"
     assert large.evidence.exit_status == 0
+
+
+def test_an_arm64_machine_without_caffe_takes_our_root(builder, monkeypatch) -> None:
+    """As far as it can be seen here: this machine says it is arm64, the kernel starts QEMU."""
+    binfmt.require()
+    monkeypatch.setattr(local, "platform", SimpleNamespace(machine=lambda: "aarch64"))
+    for name, value in emulation.environment(DEVICE.qemu_cpu).items():
+        monkeypatch.setenv(name, value)
+    (record,) = run(
+        NativeTarget(builder), [networks.load("SqueezeNet V1.1")], compute="real", threads=2
+    )
+    assert record.verdict == "fit"
+    guest = record.environment.guest
+    assert guest.caffe_origin == "root"
+    assert guest.image_lock_digest == builder.lock.digest("arm64")
+    assert guest.blas_core_type == "cortexa53"
+    # What QEMU runs is not measured on a board, on whatever target.
+    assert record.provenance["latency_ms"].kind == "emulated"
+    assert "its programs are run by QEMU" in record.evidence.notes[0]

@@ -97,6 +97,16 @@ def test_what_is_no_file_is_written_to_as_it_is(records: Path) -> None:
     assert done.stdout.startswith("schema_version,")
 
 
+def test_a_link_stays_and_what_it_leads_to_is_written(records: Path, tmp_path: Path) -> None:
+    """As /dev/stdout does to a file: a rename onto the link would break it for everybody."""
+    there, link = tmp_path / "there.csv", tmp_path / "link.csv"
+    there.touch()
+    link.symlink_to(there)
+    pibench("report", records, "-o", link)
+    assert link.is_symlink()
+    assert there.read_text().startswith("schema_version,")
+
+
 @pytest.fixture
 def nothing_runs(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Record]) -> None:
     """A sweep whose records are there at once: what is tested comes after it."""

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from pibench.errors import EnvironmentFault
+from pibench.images.build import Builder
 from pibench.targets import containment
 from pibench.targets.base import Outcome, Progress, Work
 from pibench.targets.job import Programs
@@ -284,5 +285,5 @@ def test_the_native_target_says_what_it_lacks(
         (tmp_path / "caffe").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentFault, match=said) as caught:
-        NativeTarget().prepare([work])
+        NativeTarget(Builder()).prepare([work])
     assert caught.value.hint

@@ -1,0 +1,215 @@
+"""What looks after a run on a board, so that a lost connection neither ends it nor leaves it.
+
+    python3 supervise.py start BASE LEASE_S      make a folder below BASE, print it, and look
+                                                 after it in the background
+    python3 supervise.py alive FOLDER            exit status 0 if somebody does
+    python3 supervise.py clean BASE              remove our root and dead runs below BASE
+
+The host writes small files into FOLDER, the supervisor answers by others:
+`lease`, a new content of which is a sign of life of the host; `go`, the job in
+`job/` is to be started; `stop`, end it and remove FOLDER. `frames` and `errors`
+are what the probe writes, `ended` its exit status. A lease without a new sign
+of life ends as `stop` does: nothing stays, whatever became of the host. Time is
+counted by the clock since boot; a board's own may jump.
+
+One file of its own and Python 3.5, as check.py.
+"""
+
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+POLL_S = 0.5
+LOCK = "lock"
+BUSY = ".busy"
+BUSY_STATUS = 75
+RUNS = "runs"
+ROOTS = "roots"
+SET_DEATH_SIGNAL = 1
+
+
+def start(base, lease_s):
+    """Make a folder and leave this process to its caller; another looks after the folder."""
+    runs = os.path.join(base, RUNS)
+    os.makedirs(runs, exist_ok=True)
+    # Both are held for as long as the supervisor lives, and no longer.
+    if not locked(os.path.join(runs, BUSY)):
+        # Two runs at once would measure each other.
+        sys.exit(BUSY_STATUS)
+    sweep(runs)
+    folder = tempfile.mkdtemp(dir=runs)
+    locked(os.path.join(folder, LOCK))
+    if os.fork():
+        print(folder)
+        return
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    # A connection's end is told by a hangup, which is not to end the run.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.chdir("/")
+    try:
+        Supervisor(folder, lease_s).watch()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+
+def locked(path):
+    """Take a lock for the rest of this process; False where another holds it."""
+    lock = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        os.close(lock)
+        return False
+
+
+class Supervisor(object):
+    """Waits for `go`, runs the probe, and ends it by `stop` or with the lease."""
+
+    def __init__(self, folder, lease_s):
+        self.folder = folder
+        self.lease_s = lease_s
+        self.probe = None
+        self.sign_of_life = None
+        self.renewed = time.monotonic()
+
+    def watch(self):
+        """Return when the folder is to go."""
+        while True:
+            time.sleep(POLL_S)
+            if self.is_there("stop") or not os.path.isdir(self.folder) or self.lease_is_over():
+                break
+            if self.probe is None and self.is_there("go"):
+                self.probe = self.start_probe()
+            if self.probe is not None and not self.is_there("ended"):
+                status = self.probe.poll()
+                if status is not None:
+                    self.write("ended", str(status))
+        if self.probe is not None and self.probe.poll() is None:
+            # What it has started dies with it (PR_SET_PDEATHSIG in child.py).
+            self.probe.kill()
+            self.probe.wait()
+
+    def start_probe(self):
+        job = os.path.join(self.folder, "job")
+        command = [sys.executable, "-I", os.path.join(job, "probe", "run.py")]
+        with open(self.path("frames"), "wb") as frames, open(self.path("errors"), "wb") as errors:
+            return subprocess.Popen(
+                command + [os.path.join(job, "job.json")],
+                stdin=subprocess.DEVNULL,
+                stdout=frames,
+                stderr=errors,
+                cwd=self.folder,
+                preexec_fn=die_with_parent,
+            )
+
+    def lease_is_over(self):
+        try:
+            with open(self.path("lease")) as handle:
+                said = handle.read()
+        except (IOError, OSError):
+            said = self.sign_of_life
+        if said != self.sign_of_life:
+            self.sign_of_life = said
+            self.renewed = time.monotonic()
+        return time.monotonic() - self.renewed > self.lease_s
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def is_there(self, name):
+        return os.path.exists(self.path(name))
+
+    def write(self, name, text):
+        with open(self.path(name + ".new"), "w") as handle:
+            handle.write(text)
+        os.rename(self.path(name + ".new"), self.path(name))
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
+
+
+def is_alive(folder):
+    """Whether a supervisor looks after the folder."""
+    try:
+        lock = os.open(os.path.join(folder, LOCK), os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+
+
+def sweep(runs):
+    """Remove runs that nobody looks after: the board was switched off, say. How many."""
+    removed = 0
+    for name in os.listdir(runs) if os.path.isdir(runs) else []:
+        path = os.path.join(runs, name)
+        if not os.path.isdir(path):
+            continue
+        if not is_alive(path):
+            shutil.rmtree(path, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def clean(base):
+    """Remove what is kept below `base`, but not a run that is under way."""
+    base = os.path.expanduser(base)
+    runs = sweep(os.path.join(base, RUNS))
+    roots = os.path.join(base, ROOTS)
+    count = len([name for name in listed(roots) if not name.startswith(".")])
+    shutil.rmtree(roots, ignore_errors=True)
+    busy = os.path.join(base, RUNS, BUSY)
+    if not os.path.exists(busy) or locked(busy):
+        remove(busy)
+    for folder in (os.path.join(base, RUNS), base):
+        remove(folder)
+    print("{} {}".format(count, runs))
+
+
+def remove(path):
+    """Remove a file or an empty folder, where that is possible."""
+    try:
+        if os.path.isdir(path):
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+    except OSError:
+        return
+
+
+def listed(folder):
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
+def main():
+    what, folder = sys.argv[1:3]
+    if what == "start":
+        try:
+            start(folder, float(sys.argv[3]))
+        except (IOError, OSError) as error:
+            sys.exit("{}: {}".format(error.filename or folder, error.strerror))
+    elif what == "alive":
+        sys.exit(0 if is_alive(folder) else 1)
+    else:
+        clean(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""A board at the other end of a connection: small programs run there, files put and read."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shlex
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench.errors import EnvironmentFault
+from pibench.targets.kit import ROOTS
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from pibench.images.carried import CarriedRoot
+
+# ruff: noqa: PLC0415  (asyncssh takes 0.3 s to import: only who connects pays for it)
+
+FOLDER: Final = "~/.cache/pibench"
+"""Where everything of ours lies on a board, unless the user names another folder."""
+SCRIPT_DEADLINE_S: Final = 300.0
+UNPACK_DEADLINE_S: Final = 1800.0
+CHUNK_BYTES: Final = 256 << 10
+_PROBE: Final = Path(__file__).resolve().parents[2] / "probe"
+# Reads its own source from standard input, whose rest is the program's: nothing has to lie
+# on the board, and no shell there has to take a quoted program.
+_LOADER: Final = "import sys;exec(compile(sys.stdin.buffer.read({size}),{name!r},'exec'))"
+_NOT_FOUND: Final = 127
+_UNCHECKED: Final = "-"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a program said and how it ended; the status is None after a signal."""
+
+    status: int | None
+    out: str
+    err: str
+
+    @property
+    def last_words(self) -> str:
+        """The last line that it wrote."""
+        lines = (self.err or self.out).strip().splitlines()
+        return lines[-1].strip() if lines else "it said nothing"
+
+
+class Board:
+    """One connection to a board and what is done over it."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, name: str) -> None:
+        self.connection = connection
+        self.name = name
+        self._sftp: asyncssh.SFTPClient | None = None
+
+    async def sftp(self) -> asyncssh.SFTPClient:
+        """The board's files; raises EnvironmentFault where its server has no SFTP."""
+        import asyncssh
+
+        if self._sftp is None:
+            try:
+                self._sftp = await self.connection.start_sftp_client()
+            except (asyncssh.ChannelOpenError, asyncssh.SFTPError) as error:
+                raise EnvironmentFault(
+                    f"{self.name}: its SSH server offers no file transfer (SFTP): {error}",
+                    hint="there: sudo apt-get install openssh-sftp-server",
+                ) from None
+        return self._sftp
+
+    async def script(
+        self,
+        name: str,
+        *arguments: str,
+        feed: AsyncIterator[bytes] | None = None,
+        deadline_s: float = SCRIPT_DEADLINE_S,
+    ) -> Answer:
+        """Run a program of pibench/probe that stands by itself; `feed` is its standard input."""
+        import asyncio
+
+        import asyncssh
+
+        source = (_PROBE / name).read_bytes()
+        loader = _LOADER.format(size=len(source), name=name)
+        command = " ".join(map(shlex.quote, ["python3", "-I", "-c", loader, *arguments]))
+        process = await self.connection.create_process(command, encoding=None)
+        try:
+            async with asyncio.timeout(deadline_s):
+                await _feed(process, source, feed)
+                done = await process.wait()
+        except TimeoutError:
+            raise EnvironmentFault(
+                f"{self.name}: {name} did not end there within {deadline_s:.0f} s"
+            ) from None
+        except asyncssh.ProcessError as error:
+            raise EnvironmentFault(f"{self.name}: {name} failed there: {error}") from None
+        finally:
+            process.close()
+        if done.exit_status is None and done.exit_signal is None:
+            raise asyncssh.ConnectionLost(f"{name} was cut off there")
+        answer = Answer(status=done.exit_status, out=_text(done.stdout), err=_text(done.stderr))
+        if answer.status == _NOT_FOUND:
+            raise EnvironmentFault(
+                f"{self.name}: it has no python3",
+                hint="there: sudo apt-get install python3",
+            )
+        return answer
+
+    async def check(self, needs: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """What the board is, and what keeps it from the work: see probe/check.py."""
+        answer = await self.script("check.py", json.dumps(needs))
+        # A shell's own start-up files may have spoken before.
+        said = next((line for line in answer.out.splitlines() if line.startswith("{")), None)
+        if said is None:
+            raise EnvironmentFault(
+                f"{self.name}: its Python could not look at it: {answer.last_words}"
+            )
+        found = json.loads(said)
+        return found["facts"], [(what, todo) for what, todo in found["problems"]]
+
+    async def put_root(self, root: CarriedRoot, base: str, report: Report) -> None:
+        """Unpack our root on the board as its archive arrives; whole or not at all."""
+        place = (posixpath.join(base, ROOTS), root.key, root.sha256)
+        await self._unpack(place, root.archive, "our Caffe", report)
+
+    async def put_job(self, archive: Path, folder: str, report: Report) -> None:
+        """Unpack a job as `job` in the folder of a run."""
+        # SSH itself checks what it carries.
+        await self._unpack((folder, "job", _UNCHECKED), archive, "the job", report)
+
+    async def _unpack(
+        self, place: tuple[str, str, str], archive: Path, what: str, report: Report
+    ) -> None:
+        answer = await self.script(
+            "unpack.py",
+            *place,
+            feed=_chunks(archive, lambda part: report(f"copying {what} to {self.name}: {part}")),
+            deadline_s=UNPACK_DEADLINE_S,
+        )
+        if answer.status != 0:
+            raise EnvironmentFault(
+                f"{self.name}: {what} could not be unpacked there: {answer.last_words}",
+                hint="make room there, or name a folder on another file system: --remote-dir",
+            )
+
+    async def write(self, path: str, text: str) -> None:
+        """Write a small file."""
+        sftp = await self.sftp()
+        async with sftp.open(path, "w") as file:
+            await file.write(text)
+
+    async def read(self, path: str, offset: int = 0, size: int = CHUNK_BYTES) -> bytes:
+        """Bytes of a file from an offset on; none where it has no more, or is not there."""
+        import asyncssh
+
+        sftp = await self.sftp()
+        try:
+            async with sftp.open(path, "rb") as file:
+                found = await file.read(size, offset)
+        except asyncssh.SFTPNoSuchFile:
+            return b""
+        return found if isinstance(found, bytes) else found.encode()
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is something of that name."""
+        return await (await self.sftp()).exists(path)
+
+
+async def _chunks(archive: Path, tell: Report) -> AsyncIterator[bytes]:
+    """A file in pieces; every tenth of a large one is told."""
+    size, sent, told = archive.stat().st_size, 0, 0
+    with archive.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+            sent += len(chunk)
+            if size > 10 * CHUNK_BYTES and 10 * sent // size > told:
+                told = 10 * sent // size
+                tell(f"{10 * told} % of {size / 1e6:.0f} MB")
+
+
+async def _feed(
+    process: asyncssh.SSHClientProcess[bytes], source: bytes, feed: AsyncIterator[bytes] | None
+) -> None:
+    """Write to a program's input, at the pace at which it reads; it may end early."""
+    try:
+        process.stdin.write(source)
+        if feed is not None:
+            async for chunk in feed:
+                process.stdin.write(chunk)
+                await process.stdin.drain()
+        process.stdin.write_eof()
+    except (BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _text(said: Any) -> str:
+    return (said or b"").decode("utf-8", "replace")

@@ -1,0 +1,198 @@
+"""Connecting to a board as the user's own `ssh` would, and never by asking or by trusting blindly.
+
+The user's ~/.ssh/config, agent and known_hosts are heeded; options there that
+would have an unknown host accepted are not. Nothing asks for a password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.targets.ssh.address import Address
+
+if TYPE_CHECKING:
+    import asyncssh
+
+# ruff: noqa: PLC0415  (asyncssh takes 0.3 s to import: only who connects pays for it)
+
+CONNECT_DEADLINE_S: Final = 20.0
+KEEPALIVE_S: Final = 10.0
+"""A connection that is silent for three times as long counts as lost."""
+_KNOWN_HOSTS: Final = (
+    *("~/.ssh/known_hosts", "~/.ssh/known_hosts2"),
+    *("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """Where to go and as whom: the key is the user's own choice of SSH where none is named."""
+
+    address: Address
+    identity: Path | None = None
+
+
+@contextlib.asynccontextmanager
+async def connected(login: Login) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """A connection; raises EnvironmentFault with one line for whatever stands in its way."""
+    connection = await connect(login)
+    try:
+        yield connection
+    finally:
+        connection.abort()
+        with contextlib.suppress(Exception):
+            await connection.wait_closed()
+
+
+async def connect(login: Login) -> asyncssh.SSHClientConnection:
+    """The same, for the caller to close."""
+    import asyncssh
+
+    # Its messages about what we say ourselves would come on top.
+    logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
+    if login.identity is not None and not login.identity.expanduser().is_file():
+        raise InvalidInputError(
+            f"there is no key {login.identity}", hint="name a private key's file: --identity FILE"
+        )
+    options = None
+    try:
+        options = await _options(login)
+        return await asyncssh.connect(login.address.host, options.port, options=options)
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise await _untrusted(login, options, str(error)) from None
+    except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost) as error:
+        # So it ends too where known_hosts has a key of another kind than any that is offered now.
+        if options is not None and await _offers_no_known_key(login, options):
+            raise await _untrusted(login, options, str(error)) from None
+        raise _translated(login, error) from None
+    except (asyncssh.Error, OSError, ValueError) as error:
+        raise _translated(login, error) from None
+
+
+async def _options(login: Login) -> Any:
+    """The user's configuration for this host, with the trust in hosts kept strict."""
+    import asyncssh
+
+    address = login.address
+    # An empty tuple is asyncssh's word for the user's own ~/.ssh/config.
+    named: dict[str, Any] = {"host": address.host, "config": ()}
+    if address.port is not None:
+        named["port"] = address.port
+    if address.user is not None:
+        named["username"] = address.user
+    if login.identity is not None:
+        named["client_keys"] = [str(login.identity.expanduser())]
+    strict: dict[str, Any] = {
+        "connect_timeout": CONNECT_DEADLINE_S,
+        "login_timeout": CONNECT_DEADLINE_S,
+        "keepalive_interval": KEEPALIVE_S,
+        "password_auth": False,
+        "kbdint_auth": False,
+    }
+    found = await asyncssh.SSHClientConnectionOptions.construct(**named, **strict)
+    # None would mean any host, as a `UserKnownHostsFile none` has it.
+    files = [
+        str(path)
+        for path in (Path(name).expanduser() for name in found.known_hosts or _KNOWN_HOSTS)
+        if path.is_file()
+    ]
+    return await asyncssh.SSHClientConnectionOptions.construct(
+        **named, **strict, known_hosts=files or b""
+    )
+
+
+def _trusted(login: Login, options: Any) -> list[Any]:
+    """The keys by which known_hosts knows the host."""
+    import asyncssh
+
+    port = options.port if options.port != 22 else None
+    name = options.host_key_alias or options.host or login.address.host
+    return list(asyncssh.match_known_hosts(options.known_hosts, name, "", port)[0])
+
+
+async def _offered(login: Login, options: Any) -> Any:
+    """The key that the host shows to whoever asks; None where it does not."""
+    import asyncssh
+
+    try:
+        return await asyncssh.get_server_host_key(login.address.host, options.port)
+    except (asyncssh.Error, OSError):
+        return None
+
+
+async def _offers_no_known_key(login: Login, options: Any) -> bool:
+    trusted = _trusted(login, options)
+    key = await _offered(login, options) if trusted else None
+    return key is not None and key not in trusted
+
+
+async def _untrusted(login: Login, options: Any, said: str) -> EnvironmentFault:
+    """Why the host is not believed: never seen, or another than it was."""
+    address = login.address
+    shown = Address(
+        host=options.host_key_alias or options.host or address.host,
+        port=options.port if options.port != 22 else None,
+    )
+    key = await _offered(login, options)
+    fingerprint = f"{_kind(key)} {key.get_fingerprint()}" if key is not None else "not told"
+    if "revoked" in said:
+        return _fault(login, f"its host key ({fingerprint}) is marked as revoked in known_hosts")
+    if _trusted(login, options):
+        return _fault(
+            login,
+            f"its host key has CHANGED (now {fingerprint}): another machine answers, "
+            "or its system was installed anew",
+            hint=f"if it was, forget the old key (ssh-keygen -R '{shown.known_as()}') "
+            f"and accept the new one ({address.ssh()})",
+        )
+    return _fault(
+        login,
+        f"its host key is not known here ({fingerprint})",
+        hint="compare that with what the board says of itself (ssh-keygen -lf "
+        f"/etc/ssh/ssh_host_{_kind(key).lower()}_key.pub), then accept it: {address.ssh()}",
+    )
+
+
+def _kind(key: Any) -> str:
+    """What ssh calls the key's algorithm: ED25519, ECDSA or RSA."""
+    algorithm = key.get_algorithm() if key is not None else "ssh-ed25519"
+    return next((kind for kind in ("ED25519", "ECDSA") if kind.lower() in algorithm), "RSA")
+
+
+def _translated(login: Login, error: Exception) -> EnvironmentFault:
+    import asyncssh
+
+    address = login.address
+    if isinstance(error, asyncssh.PermissionDenied):
+        user = f"the user {address.user}" if address.user else "that user"
+        return _fault(
+            login,
+            f"it lets {user} not in by any key at hand",
+            hint=f"check the name; try {address.ssh()}, and if that asks for a password: "
+            "ssh-copy-id, ssh-add for a key with a passphrase, or --identity FILE",
+        )
+    if isinstance(error, asyncssh.KeyImportError):
+        which = f"the key {login.identity}" if login.identity else "a key"
+        return _fault(
+            login,
+            f"{which} cannot be read: {error}",
+            hint="a key with a passphrase is used through the agent: ssh-add FILE",
+        )
+    if isinstance(error, TimeoutError):
+        return _fault(login, f"no answer within {CONNECT_DEADLINE_S:.0f} s", hint=_UNREACHED)
+    if isinstance(error, OSError):
+        return _fault(login, error.strerror or str(error), hint=_UNREACHED)
+    return _fault(login, str(error), hint=f"see what {address.ssh()} says")
+
+
+_UNREACHED: Final = "check that it is on, its address and port, and that its SSH server is enabled"
+
+
+def _fault(login: Login, said: str, *, hint: str | None = None) -> EnvironmentFault:
+    return EnvironmentFault(f"{login.address}: {said}", hint=hint)

@@ -1,0 +1,189 @@
+"""Networks on a board over SSH: what it lacks is brought along, and what was brought is removed."""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pibench.errors import EnvironmentFault
+from pibench.images.build import Builder
+from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
+from pibench.targets.blobs import BlobCollector
+from pibench.targets.job import Libraries, Programs, write_job
+from pibench.targets.kit import ROOTS, SYSTEM, job_bytes, needs, pack, root_programs
+from pibench.targets.local import refuse_other_blas
+from pibench.targets.scratch import scratch
+from pibench.targets.ssh.board import FOLDER, Board
+from pibench.targets.ssh.connection import Login, connected
+from pibench.targets.ssh.session import Patience, Session, is_lost
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Machine
+    from pibench.records.schema import Target as TargetName
+
+ATTEMPTS = 2
+"""A probe that dies may do so once: the network in flight is tried again."""
+
+
+class SshTarget:
+    """Runs work on a board, one network after another, by the board's own Caffe or ours."""
+
+    name: TargetName = "ssh"
+    machine: Machine | None = None
+
+    def __init__(
+        self,
+        login: Login,
+        builder: Builder,
+        *,
+        folder: str | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.login = login
+        self.builder = builder
+        self.patience = patience or Patience()
+        self._wanted_folder = folder or FOLDER
+        self._folder = ""
+        self._programs: Programs | None = None
+
+    def prepare(self, work: Sequence[Work]) -> None:
+        """Check the board, and bring our Caffe where it has none.
+
+        Raises EnvironmentFault with what the board lacks, before anything is copied.
+        """
+        if any(piece.compute == "memory-only" for piece in work):
+            raise EnvironmentFault(
+                "target ssh computes for real: memory-only compute stands in for what takes "
+                "long emulated",
+                hint="leave --compute out, or say --compute real",
+            )
+        refuse_other_blas(work)
+        asyncio.run(self._unless_lost(self._prepare(work)))
+
+    def environment(self) -> dict[str, str | None]:
+        """No emulator of this host's; which Caffe it is, the probe says."""
+        return {"qemu_version": None, "image_lock_digest": None}
+
+    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+        """Run each piece; after a lost connection the run is found again where it is."""
+        asyncio.run(self._unless_lost(self._run(deque(work), observe, watch)))
+
+    async def _unless_lost(self, doing: Coroutine[Any, Any, None]) -> None:
+        """A connection lost in the midst of copying is no fault of ours: one line."""
+        try:
+            await doing
+        except Exception as error:
+            if not is_lost(error):
+                raise
+            raise EnvironmentFault(
+                f"the connection to {self.login.address} was lost: {error}", hint="run it again"
+            ) from None
+
+    async def _prepare(self, work: Sequence[Work]) -> None:
+        async with connected(self.login) as connection:
+            board = Board(connection, str(self.login.address))
+            asked = needs(
+                (piece.protocol for piece in work),
+                self._wanted_folder,
+                job_bytes=job_bytes(work),
+                root_key=self.builder.key("carried"),
+            )
+            facts, problems = await board.check(asked)
+            if problems:
+                what, todo = problems[0]
+                raise EnvironmentFault(f"{self.login.address}: {what}", hint=todo)
+            self._folder = str(facts["folder"])
+            if facts["caffe_complaint"] is None:
+                self._programs = SYSTEM
+            else:
+                self._programs = await self._bring(board, is_there=facts["root_is_there"])
+
+    async def _bring(self, board: Board, *, is_there: bool) -> Programs:
+        """The programs of our root, which is copied to the board unless it is there."""
+        root = await asyncio.to_thread(self.builder.carried)
+        place = posixpath.join(self._folder, ROOTS, root.key)
+        if not is_there:
+            self.builder.report(
+                f"{self.login.address} has no Caffe of its own: ours goes to {place} "
+                f"({root.packed_bytes / 1e6:.0f} MB to copy, {root.unpacked_bytes / 1e6:.0f} "
+                "MB there) and stays for the next run; to remove it: "
+                f"pibench board clean {self.login.address.url}"
+            )
+            await board.put_root(root, self._folder, self.builder.report)
+        return root_programs(place, root.lock)
+
+    async def _run(self, waiting: deque[Work], observe: Observer, watch: Watcher) -> None:
+        attempts: dict[str, int] = {}
+        while waiting:
+            heard = _Heard(waiting, observe, watch)
+            died = await self._once(list(waiting), heard.take)
+            if not waiting:
+                return
+            died = died or "the probe ended without a result"
+            piece = waiting[0]
+            attempts[piece.id] = attempts.get(piece.id, 0) + 1
+            if attempts[piece.id] >= ATTEMPTS:
+                waiting.popleft()
+                observe(Outcome(work=piece, machine=heard.machine, result=None, died=died))
+            else:
+                watch(Progress(work=piece, said=f"{died}; once more"))
+
+    async def _once(
+        self, work: Sequence[Work], take: Callable[[dict[str, Any]], None]
+    ) -> str | None:
+        """One probe from its start to its end; how it died, or None if it did not."""
+        assert self._programs is not None, "prepare() comes first"  # noqa: S101
+        session = Session(self.login, self._folder, self.patience, self.builder.report)
+        with scratch(self.name) as folder:
+            write_job(folder / "job", work, self._programs, Libraries())
+            pack(folder / "job", folder / "job.tar")
+            try:
+                await session.open()
+                await session.put_job(folder / "job.tar")
+                return await session.follow(take)
+            finally:
+                if not await session.close():
+                    self.builder.report(
+                        f"{self.login.address} could not be cleaned up from here: it removes the "
+                        f"run by itself within {self.patience.lease_s:.0f} s"
+                    )
+
+
+@dataclass
+class _Heard:
+    """What the probe said; a piece leaves `waiting` with its outcome."""
+
+    waiting: deque[Work]
+    observe: Observer
+    watch: Watcher
+    machine: dict[str, Any] | None = None
+    kept: BlobCollector = field(default_factory=BlobCollector)
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take one event."""
+        kind = event["event"]
+        if kind == "hello":
+            self.machine = event["machine"]
+        elif kind == "start":
+            self.watch(Progress(work=self.waiting[0], said="started"))
+        elif kind == "result":
+            work = self.waiting.popleft()
+            self.observe(
+                Outcome(
+                    work=work,
+                    machine=self.machine,
+                    result=event["result"],
+                    kept=self.kept.take_all(),
+                )
+            )
+        elif kind == "blob":
+            self.kept.add(event["blob"])
+        elif kind == "unusable":
+            raise EnvironmentFault(
+                f"no Caffe there can run this: {'; '.join(event['reasons'])}",
+                hint="pibench board check says what the board has",
+            )

@@ -1,0 +1,161 @@
+"""Target ssh against a real OpenSSH server in an arm64 guest, beside the container's records."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pibench import networks
+from pibench.images.build import Builder
+from pibench.records.schema import Record
+from pibench.records.store import RecordStore
+from pibench.sweep.facts import facts_of
+from pibench.sweep.observing import Context
+from pibench.sweep.recording import record_of
+from pibench.sweep.work import Request, work_of
+from pibench.targets.base import Outcome, Target
+from pibench.targets.container import ContainerTarget
+from pibench.targets.ssh import SshTarget
+from pibench.targets.ssh.address import parse
+from pibench.targets.ssh.connection import Login
+from pibench.targets.ssh.upkeep import clean, look
+from tests.emulation.conftest import DEVICE
+from tests.emulation.guests import Guest
+
+pytestmark = pytest.mark.emulation
+# Four BLAS threads of an emulated board wait for each other on a host with fewer cores.
+THREADS = 2
+PROTOCOLS = ("caffe-time", "inference")
+
+
+@pytest.fixture(scope="module")
+def login(guest: Guest, tmp_path_factory: pytest.TempPathFactory):
+    """The guest's key and host key in a home of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        from pibench import settings
+
+        home: Path = tmp_path_factory.mktemp("home")
+        patch.setenv("PIBENCH_CACHE_DIR", str(settings.cache_dir()))
+        patch.setenv("HOME", str(home))
+        (home / ".ssh").mkdir(mode=0o700)
+        (home / ".ssh/known_hosts").write_text(guest.known_hosts.read_text())
+        # The user's own configuration counts: the board goes by a name here.
+        (home / ".ssh/config").write_text(
+            f"Host board\n  HostName 127.0.0.1\n  Port {guest.port}\n  User pi\n"
+            f"  IdentityFile {guest.identity}\n"
+        )
+        yield Login(address=parse("ssh://board"))
+
+
+def run_both(target: Target) -> dict[str, Record]:
+    """SqueezeNet by both protocols in one go, as emulated every start takes its time."""
+    network = networks.load("SqueezeNet V1.1")
+    works = [
+        work_of(
+            index,
+            network,
+            Request(device=DEVICE, protocol=name, compute="real", threads=THREADS, repeats=1),
+        )
+        for index, name in enumerate(PROTOCOLS)
+    ]
+    outcomes: list[Outcome] = []
+    target.prepare(works)
+    target.run(works, outcomes.append, lambda _: None)
+    context = Context(device=DEVICE, target=target)
+    return {
+        one.work.protocol: record_of(facts_of(network, one.work), one, context, None)
+        for one in outcomes
+    }
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[str]:
+    """What the user is told on the way."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def over_ssh(login: Login, steps: list[str]) -> dict[str, Record]:
+    return run_both(SshTarget(login, Builder(steps.append)))
+
+
+@pytest.fixture(scope="module")
+def contained(container: ContainerTarget) -> dict[str, Record]:
+    return run_both(container)
+
+
+def reconciled(tmp_path: Path, aspects: str, *records: Record) -> str:
+    """What `pibench reconcile` says of two records that are to agree in some aspects."""
+    files = []
+    for record in records:
+        files.append(tmp_path / f"{record.target}.jsonl")
+        RecordStore(files[-1]).append(record)
+    done = subprocess.run(
+        [sys.executable, "-m", "pibench", "reconcile", *files, "--fail-on", aspects],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_both_have_the_same_verdict_and_ram(over_ssh, contained, tmp_path: Path) -> None:
+    ours, theirs = over_ssh["caffe-time"], contained["caffe-time"]
+    assert ours.verdict == theirs.verdict == "fit"
+    assert ours.network_rss_bytes == pytest.approx(theirs.network_rss_bytes, rel=0.03)
+    reconciled(tmp_path, "verdict,ram=3%", ours, theirs)
+
+
+def test_both_compute_the_same(over_ssh, contained, tmp_path: Path) -> None:
+    ours, theirs = over_ssh["inference"], contained["inference"]
+    assert ours.verdict == theirs.verdict == "fit"
+    assert ours.outputs
+    # With Python in the process, QEMU's share of a container's is known less well: it says so.
+    known_to = contained["inference"].limits.allowance.emulator_error_bytes
+    allowed = 0.03 * theirs.peak_rss_bytes + known_to
+    assert ours.peak_rss_bytes == pytest.approx(theirs.peak_rss_bytes, abs=allowed)
+    reconciled(tmp_path, "verdict,outputs", ours, theirs)
+
+
+def test_a_record_says_whose_caffe_ran_and_that_qemu_is_no_board(over_ssh, builder) -> None:
+    for record in over_ssh.values():
+        guest = record.environment.guest
+        assert guest.caffe_origin == "root"
+        assert guest.image_lock_digest == builder.lock.digest("arm64")
+        assert guest.architecture == "aarch64"
+        assert guest.main_id_register.startswith("0x410fd03")
+        assert {record.provenance[name].kind for name in ("peak_rss_bytes", "latency_ms")} == {
+            "emulated"
+        }
+        assert "not measured on a board" in record.evidence.notes[0]
+        assert record.environment.host.qemu_version is None
+
+
+@pytest.mark.usefixtures("over_ssh")
+def test_that_our_caffe_is_copied_and_stays_is_told(steps: list[str]) -> None:
+    told = [step for step in steps if "has no Caffe of its own" in step]
+    assert len(told) == 1
+    assert "pibench board clean ssh://board" in told[0]
+
+
+async def found_and_cleaned(login: Login, builder):
+    found = await look(login, builder, "inference", None)
+    return found, await clean(login, None)
+
+
+@pytest.mark.usefixtures("over_ssh")
+def test_what_is_kept_is_seen_and_removed(login: Login, builder, guest: Guest) -> None:
+    assert guest.sh("ls .cache/pibench/roots").split() == [builder.carried().key]
+    assert guest.sh("ls .cache/pibench/runs") == ""
+    found, removed = asyncio.run(found_and_cleaned(login, builder))
+    assert found.problems == []
+    assert found.facts["root_is_there"]
+    assert removed == (1, 0)
+    assert guest.sh("ls -A .cache") == ""
