@@ -40,10 +40,12 @@ def test_a_machine_that_is_killed_costs_one_boot(builder, tmp_path) -> None:
     loaded = [networks.load(name) for name in ("SqueezeNet V1.1", "SqueezeNet V1.0", "NIN")]
     store = RecordStore(tmp_path / "records.jsonl")
     killed = []
+    # The guest that other tests share is none of ours.
+    others = set(children_of(os.getpid()))
 
     def kill_once(progress) -> None:
         if progress.said == "started" and progress.work.name == "SqueezeNet V1.0" and not killed:
-            killed.extend(children_of(os.getpid()))
+            killed.extend(set(children_of(os.getpid())) - others)
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
@@ -52,7 +54,7 @@ def test_a_machine_that_is_killed_costs_one_boot(builder, tmp_path) -> None:
     assert killed
     assert [record.verdict for record in records] == ["fit", "fit", "fit"]
     assert len(store.read()) == 3
-    assert children_of(os.getpid()) == []
+    assert set(children_of(os.getpid())) <= others
 
 
 def test_a_network_over_its_time_is_inconclusive_and_the_next_one_runs(builder) -> None:
