@@ -39,6 +39,7 @@ _START: Final = "probe/start_kit.py"
 _RUN: Final = "run.py"
 _README: Final = "README.txt"
 _MIB: Final = 2**20
+_GZIP: Final = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,10 @@ def write_kit(
     """
     if out.is_dir():
         raise InvalidInputError.at(out, None, "is a directory", hint="name a file: -o kit.tar.gz")
+    if not _may_be_replaced(out):
+        raise InvalidInputError.at(
+            out, None, "is there already, and is no kit", hint="name another file: -o kit.tar.gz"
+        )
     work = [work_of(index, network, request) for index, network in enumerate(loaded)]
     facts = [facts_of(network, one) for network, one in zip(loaded, work, strict=True)]
     networks = tuple(KitNetwork.of(fact, one) for fact, one in zip(facts, work, strict=True))
@@ -92,6 +97,24 @@ def write_kit(
         sha256=file_sha256(out),
         size_bytes=out.stat().st_size,
     )
+
+
+def _may_be_replaced(out: Path) -> bool:
+    """Whether nothing is there but an earlier archive: not a device, a link, or somebody's records.
+
+    A rename onto /dev/stdout, which is a link, would as root take it from everybody.
+    """
+    if out.is_symlink():
+        return False
+    if not out.exists():
+        return True
+    try:
+        if not out.is_file():
+            return False
+        with out.open("rb") as file:
+            return file.read(len(_GZIP)) in (_GZIP, b"")
+    except OSError:
+        return False
 
 
 def _files(job: Path) -> list[Path]:

@@ -16,13 +16,23 @@ if TYPE_CHECKING:
 
 MARK: Final = "pibench_baseline"
 VERSION: Final = "1.0"
+# The mark is the first key.
+_HEAD_BYTES: Final = 200
 
 
 def write(side: Side, path: Path) -> Path:
     """Write what a side says, layers' times left out, sorted so that changes show as such.
 
-    Raises EnvironmentFault if the file cannot be written; it is whole or as it was.
+    Raises InvalidInputError where another file is there already, and EnvironmentFault if it
+    cannot be written; it is whole or as it was.
     """
+    if path.is_file() and path.stat().st_size:
+        # What is there may be the measured records themselves.
+        with path.open("rb") as file:
+            if MARK.encode() not in file.read(_HEAD_BYTES):
+                raise InvalidInputError.at(
+                    path, None, "is there already, and is no baseline", hint="name another file"
+                )
     entries = sorted(side.entries, key=lambda one: (one.network, one.protocol, one.batch))
     content = {
         MARK: VERSION,

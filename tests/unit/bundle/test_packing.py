@@ -129,6 +129,18 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_is_no_kit_is_not_written_over(tmp_path: Path) -> None:
+    loaded, request = [networks.load("NIN")], Request(device=PI, compute="real")
+    records, link = tmp_path / "records.jsonl", tmp_path / "link.tar.gz"
+    records.write_text("{}")
+    link.symlink_to("/dev/null")
+    for there in (records, link):
+        with pytest.raises(InvalidInputError, match="is no kit"):
+            write_kit(loaded, request, there, root=None)
+    assert records.read_text() == "{}"
+    assert link.is_symlink()
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "", "a\0b"])
 def test_a_path_that_leads_out_is_no_file_of_a_kit(path: str) -> None:
     with pytest.raises(ValidationError):
