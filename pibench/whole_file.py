@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import EnvironmentFault, InvalidInputError
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
@@ -29,6 +30,16 @@ def write_whole(path: Path, content: str | bytes) -> Path:
             hint="give a folder that can be written, on a disk with room",
         ) from error
     return path
+
+
+def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raise InvalidInputError where an output is one of the files that were read for it."""
+    read = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in read:
+            raise InvalidInputError.at(
+                path, None, "is what is read here, and would be lost", hint="name another file"
+            )
 
 
 def _replace(path: Path, data: bytes) -> None:

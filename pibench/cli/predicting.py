@@ -127,7 +127,9 @@ def calibrate_from(path: Path, out: Path) -> None:
     """Fit rates on a board's own records and write them."""
     from pibench.latency.records import calibrate
     from pibench.records.store import RecordStore
+    from pibench.whole_file import keep_inputs
 
+    keep_inputs([out], [path])
     calibrated, left_out = calibrate(RecordStore(path).read(), path)
     for sentence in left_out:
         say(sentence)

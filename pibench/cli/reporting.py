@@ -96,8 +96,9 @@ def _make(
     from pibench.report.files import rendered
     from pibench.report.merging import read_all
     from pibench.report.rebuilding import Networks
-    from pibench.whole_file import write_whole
+    from pibench.whole_file import keep_inputs, write_whole
 
+    keep_inputs([path for path, _ in forms], [*paths, *given])
     with _without_collecting():
         merged = read_all(paths)
         made = build(merged, Networks(given))

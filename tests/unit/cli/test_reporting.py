@@ -97,6 +97,13 @@ def test_what_is_no_file_is_written_to_as_it_is(records: Path) -> None:
     assert done.stdout.startswith("schema_version,")
 
 
+def test_the_records_that_are_read_are_not_written_over(records: Path) -> None:
+    before = records.read_bytes()
+    done = pibench("report", records, "-o", records, "--format", "html")
+    assert (done.returncode, "would be lost" in done.stderr) == (2, True)
+    assert records.read_bytes() == before
+
+
 def test_a_link_stays_and_what_it_leads_to_is_written(records: Path, tmp_path: Path) -> None:
     """As /dev/stdout does to a file: a rename onto the link would break it for everybody."""
     there, link = tmp_path / "there.csv", tmp_path / "link.csv"
