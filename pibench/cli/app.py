@@ -24,6 +24,7 @@ from pibench.cli.options import (
     AsJson,
     Batch,
     BlasName,
+    CasesOut,
     ComputeName,
     DeviceName,
     Identity,
@@ -231,6 +232,7 @@ def plan(
         ),
     ] = None,
     require_fit: RequireFit = False,
+    out: CasesOut = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -255,6 +257,7 @@ def plan(
         plot=plot,
         as_json=as_json,
         require_fit=require_fit,
+        out=tuple(out or ()),
     )
     if check:
         code = check_plans(specs, wishes, jobs=jobs, quiet=quiet)
