@@ -25,10 +25,14 @@ $(BIN)/.installed: pyproject.toml | system-packages
 engine: setup ## Have a Docker Engine that runs arm64 containers (as root, or with sudo)
 	@scripts/start-docker-engine.sh $(BIN)/python
 
-lint: $(BIN)/.installed ## Style, types, and the documentation's links and references
+lint: $(BIN)/.installed ## Style, types, workflows, and the documentation's links and references
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows examples/ci/github-workflow.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci examples/ci/gitlab-ci.yml
+	$(BIN)/zizmor --offline --quiet --no-progress --config .ci/zizmor.yml action.yml examples/ci/github-workflow.yml
 	$(BIN)/mkdocs build --quiet --strict
 
 docs: $(BIN)/.installed ## The documentation as a site, into site/; no warning is let pass

@@ -292,6 +292,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")] = Path("out"),
     jobs: Jobs = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the paper's 26 networks and hold every printed cell against ours.
 
@@ -311,7 +312,7 @@ def reproduce(
         compute=compute,
         jobs=jobs,
     )
-    raise typer.Exit(reproduce_paper(only, options, out, quiet=quiet))
+    raise typer.Exit(reproduce_paper(only, options, out, quiet=quiet, as_json=as_json))
 
 
 @app.command()

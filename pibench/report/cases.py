@@ -106,7 +106,7 @@ def of_plans(answers: Sequence[dict[str, Any]]) -> Cases:
         heads=("Network", "Verdict", "Peak MiB", "Band ±MiB", "Headroom MiB", "At the peak"),
         rows=tuple(
             (
-                text(answer["network"]),
+                text(_subject(answer)),
                 f"**{answer['verdict']}**",
                 mib(answer["peak_rss_bytes"]),
                 mib(answer["band_bytes"]),
@@ -124,12 +124,18 @@ def _planned(answer: dict[str, Any]) -> Case:
     why = (
         f"{answer['verdict']} (planned, {answer['protocol']}, batch {answer['batch']}): "
         f"peak {mib(answer['peak_rss_bytes'])} MiB of {mib(answer['usable_bytes'])} MiB usable, "
-        f"at {_at_the_peak(answer)} [{answer['network_source']}]"
+        f"at {_at_the_peak(answer)}"
     )
     outcome: Outcome = "passes" if answer["verdict"] == "fit" else "fails"
     return Case(
-        subject=answer["network"], claim=f"fits {answer['device']}", outcome=outcome, why=why
+        subject=_subject(answer), claim=f"fits {answer['device']}", outcome=outcome, why=why
     )
+
+
+def _subject(answer: dict[str, Any]) -> str:
+    """The network's name, and its file's: two files may hold networks of one name."""
+    source = answer["network_source"]
+    return f"{answer['network']}" + ("" if source == "zoo" else f" ({source})")
 
 
 def _at_the_peak(answer: dict[str, Any]) -> str:
