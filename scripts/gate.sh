@@ -90,7 +90,11 @@ gate() {
         pibench reconcile "$side" --baseline "$baseline" --fail-on "$fail_on" \
             -o "$out/baseline.md" -o "$out/baseline.xml" || code=$((code ? code : $?))
     fi
-    summarise "$code" >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"
+    if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then
+        summarise "$code" >>"$GITHUB_STEP_SUMMARY"
+    else
+        summarise "$code"
+    fi
     exit "$code"
 }
 
