@@ -23,7 +23,7 @@ protocol=${PIBENCH_PROTOCOL:-caffe-time}
 baseline=${PIBENCH_BASELINE:-}
 fail_on=${PIBENCH_FAIL_ON:-verdict}
 out=${PIBENCH_OUT:-pibench-out}
-venv=${PIBENCH_VENV:-${RUNNER_TEMP:-/tmp}/pibench-venv}
+venv=${PIBENCH_VENV:-${RUNNER_TEMP:-${CI_PROJECT_DIR:-$HOME}}/.pibench-venv}
 export PIBENCH_CACHE_DIR=${PIBENCH_CACHE_DIR:-$HOME/.cache/pibench}
 
 refuse() {
