@@ -4,8 +4,8 @@
     fidelity_table.py FOLDER DOCUMENT...
 
 Runs the paper's 26 networks on each target and keeps what comes out in FOLDER/TARGET: what is
-there already is not run again. About six minutes on two cores, half of them in the VM. The table
-is written between the two marks that a document has for it. Outputs take hours: their line is
+there already is not run again. Ten minutes on two cores that did other work too. The table is
+written between the two marks that a document has for it. Outputs take hours: their line is
 read from the table of docs/outputs.md, which `make outputs-document` writes.
 """
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import fmean
+from textwrap import wrap
 from typing import Any
 
 from pibench import devices, networks
@@ -53,7 +54,7 @@ def lines(folder: Path) -> list[str]:
         "|---|---|---|---|",
         *(row(target, reproduced(folder / target, target)) for target in TARGETS),
         "",
-        "Errors are means of absolute values, then the worst. " + latency() + " " + outputs(),
+        *wrap(f"Errors are means of absolute values, then the worst. {latency()} {outputs()}", 118),
     ]
 
 
