@@ -39,6 +39,8 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
             hint="measure on the board: pibench run --target native --compute real --out FILE",
         )  # fmt: skip
     kind = "measured"
+    # Bytes of a file's name that are no text would make the calibration's JSON invalid.
+    name = path.name.encode("utf-8", "replace").decode()
     device = _one(path, "devices", (record.device for record in usable))
     protocol = _one(path, "protocols", (record.protocol for record in usable))
     calibrated = fit.calibrate(
@@ -46,7 +48,7 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
         device=devices.load(device),
         protocol="inference" if protocol == "inference" else "caffe-time",
         provenance=kind,
-        source=f"{len(usable)} records of {path.name}",
+        source=f"{len(usable)} records of {name}",
     )
     return calibrated, said
 

@@ -232,7 +232,7 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no JSON"),
+        ("", "no valid JSON"),
         ("[]", "is no object"),
         ("{}", "format: is missing"),
         ('{"format": 1}', "format: is not 2"),

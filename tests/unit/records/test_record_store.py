@@ -45,8 +45,8 @@ texts_and_numbers = st.fixed_dictionaries(
     {
         "network": st.text(min_size=1),
         "repairs": st.lists(st.text(), max_size=3).map(tuple),
-        "headroom_bytes": st.integers(min_value=-(2**63), max_value=2**63),
-        "latency_ms": st.floats(min_value=0, allow_infinity=False, allow_nan=False),
+        "headroom_bytes": st.integers(min_value=1 - 2**63, max_value=2**63 - 1),
+        "latency_ms": st.floats(min_value=0, max_value=1e12),
     }
 )
 
