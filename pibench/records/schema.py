@@ -70,7 +70,8 @@ MOST_VALUES: Final = 2**31 - 1
 """Of a blob: Caffe counts them in an int, and refuses more (Blob::Reshape, src/caffe/blob.cpp)."""
 MOST_AXES: Final = 32
 """Of a blob: kMaxBlobAxes in include/caffe/blob.hpp."""
-LARGEST_FLOAT32: Final = 3.4028234663852886e38
+LARGEST_FLOAT32: Final = 3.4028235e38
+"""As float32 itself is printed, rounded up."""
 LARGEST_INTEGER: Final = 2**63 - 1
 """What a table's column, and most readers of JSON, can hold."""
 LONGEST_MS: Final = 1e12
