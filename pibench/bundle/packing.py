@@ -88,8 +88,9 @@ def write_kit(
             caffe=KitCaffe.of(root) if root else None,
             files=tuple(_described(name, path) for name, path in sorted(files.items())),
         )
+        # First: results of a kit that is not remembered could not be taken in here.
+        remember(manifest.text())
         _write(out, manifest, files)
-    remember(manifest.text())
     return Kit(
         path=out,
         manifest=manifest,

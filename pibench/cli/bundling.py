@@ -13,9 +13,11 @@ from pibench.cli.loading import load_all
 from pibench.cli.streams import reader_may_leave, say
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.store import RecordStore, to_json
+from pibench.report.plain import visible
 from pibench.report.terminal import print_records
 
 if TYPE_CHECKING:
+    from pibench.networks.network import Network
     from pibench.sweep.options import Options
 
 MB = 10**6
@@ -50,6 +52,7 @@ def write_bundle(
     )
     if weights is not None and options.protocol == "caffe-time":
         say("the weights fit the network; caffe-time loads none (--protocol inference does)")
+    _refuse_twice(loaded)
     root = None
     if with_caffe:
         from pibench.images.build import Builder
@@ -61,6 +64,16 @@ def write_bundle(
             print(json.dumps(_as_json(kit), indent=2))
         else:
             _print_kit(kit)
+
+
+def _refuse_twice(loaded: Sequence[Network]) -> None:
+    seen = set()
+    for network in loaded:
+        if network.sha256 in seen:
+            raise InvalidInputError(
+                f"{network.name} is given twice", hint="name each network once: it runs once"
+            )
+        seen.add(network.sha256)
 
 
 def _as_json(kit: Kit) -> dict[str, object]:
@@ -82,11 +95,12 @@ def _as_json(kit: Kit) -> dict[str, object]:
 def _print_kit(kit: Kit) -> None:
     count = len(kit.manifest.networks)
     caffe = "with Caffe" if kit.manifest.caffe else "for a board that has Caffe"
+    path, name = visible(str(kit.path)), visible(kit.path.name)
     print(
-        f"{kit.path}: {count} network{'s' if count > 1 else ''}, {kit.manifest.protocol}, {caffe}, "
+        f"{path}: {count} network{'s' if count > 1 else ''}, {kit.manifest.protocol}, {caffe}, "
         f"{max(kit.size_bytes / MB, 0.1):.1f} MB, SHA-256 {kit.sha256[:16]}..."
     )
-    print(f"On the board: tar xf {kit.path.name} && cd pi-kit && python3 run.py")
+    print(f"On the board: tar xf {name} && cd pi-kit && python3 run.py")
     print("Back here:    pibench import pi-results.jsonl -o records.jsonl")
 
 

@@ -16,6 +16,7 @@ from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.verdict import is_refused_allocation
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
 from pibench.records.store import RecordStore, to_json
+from pibench.report.plain import one_line
 from pibench.report.terminal import print_records, print_reproduction
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def reproduce_paper(
             write_claims_csv(claims, folder)
     with reader_may_leave():
         print_reproduction(claims, made)
-        print(f"\nwritten: {folder}/records.jsonl, claims.json, claims.csv")
+        print("\n" + one_line(f"written: {folder}/records.jsonl, claims.json, claims.csv"))
     try:
         write_page(folder / "report.html", made, loaded, only=wanted, predictions=predictions)
     except Exception as error:
@@ -136,7 +137,7 @@ def reproduce_paper(
         say(f"{folder}/report.html was not written: {type(error).__name__}: {error}")
     else:
         with reader_may_leave():
-            print(f"written: {folder}/report.html")
+            print(one_line(f"written: {folder}/report.html"))
     return exit_code(claims)
 
 

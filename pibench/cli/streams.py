@@ -43,5 +43,19 @@ def reader_may_leave() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_the_rest()
+
+
+def cannot_be_printed() -> bool:
+    """Whether standard output takes no more: its disk is full, say. What is left is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_the_rest()
+        return True
+    return False
+
+
+def drop_the_rest() -> None:
+    """Python would complain once more at its end of what could not be printed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pibench import devices, outside_file
 from pibench.errors import InvalidInputError
+from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,13 +123,8 @@ def read(path: Path) -> Calibration:
 
 
 def write(calibration: Calibration, path: Path) -> None:
-    """Write it as JSON. Raises InvalidInputError where that cannot be."""
-    try:
-        path.write_text(dumps(calibration), encoding="utf-8")
-    except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be written ({error.strerror})", hint="name another file"
-        ) from None
+    """Write it as JSON, whole or not at all; raises as `write_whole` does."""
+    write_whole(path, dumps(calibration))
 
 
 def dumps(calibration: Calibration) -> str:
