@@ -17,7 +17,6 @@ from pibench.report.plain import visible
 from pibench.report.terminal import print_records
 
 if TYPE_CHECKING:
-    from pibench.networks.network import Network
     from pibench.sweep.options import Options
 
 MB = 10**6
@@ -52,7 +51,6 @@ def write_bundle(
     )
     if weights is not None and options.protocol == "caffe-time":
         say("the weights fit the network; caffe-time loads none (--protocol inference does)")
-    _refuse_twice(loaded)
     root = None
     if with_caffe:
         from pibench.images.build import Builder
@@ -64,16 +62,6 @@ def write_bundle(
             print(json.dumps(_as_json(kit), indent=2))
         else:
             _print_kit(kit)
-
-
-def _refuse_twice(loaded: Sequence[Network]) -> None:
-    seen = set()
-    for network in loaded:
-        if network.sha256 in seen:
-            raise InvalidInputError(
-                f"{network.name} is given twice", hint="name each network once: it runs once"
-            )
-        seen.add(network.sha256)
 
 
 def _as_json(kit: Kit) -> dict[str, object]:

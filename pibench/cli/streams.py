@@ -38,22 +38,25 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Around printing: what a reader that has gone does not take (`| head`) is dropped."""
+    """Around printing: what a reader that has gone does not take (`| head`) is dropped.
+
+    Raises EnvironmentFault where it goes to a disk that is full.
+    """
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
         drop_the_rest()
-
-
-def cannot_be_printed() -> bool:
-    """Whether standard output takes no more: its disk is full, say. What is left is dropped."""
-    try:
-        sys.stdout.flush()
-    except OSError:
+    except OSError as error:
+        if error.filename is not None:
+            raise
         drop_the_rest()
-        return True
-    return False
+        from pibench.errors import EnvironmentFault
+
+        raise EnvironmentFault(
+            f"standard output: {error.strerror or error}",
+            hint="what was printed is not all there: lead it to where there is room",
+        ) from error
 
 
 def drop_the_rest() -> None:

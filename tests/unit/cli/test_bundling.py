@@ -84,7 +84,8 @@ def test_an_inconclusive_verdict_is_told_by_the_exit_code(made: str, tmp_path: P
         (("bundle", "NIN", "AlexNet", "--weights", "x.caffemodel"), "one network"),
         (("bundle", "NIN", "--device", "toaster"), "toaster"),
         (("bundle", "NIN", "-o", "/"), "is a directory"),
-        (("import", "/dev/zero"), "no regular file"),
+        (("bundle", "NIN", "nin"), "NIN is given twice"),
+        (("import", "/dev/zero"), "is no regular file"),
         (("import", "absent.jsonl"), "No such file"),
     ],
 )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from pibench.records.schema import Record
 
 
-def pibench(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def pibench(
+    *arguments: str | Path, stdin: str = "", stdout: IO[str] | int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pibench", *map(str, arguments)],
-        capture_output=True, text=True, check=False, input=stdin,
+        stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, input=stdin,
     )  # fmt: skip
 
 
@@ -95,6 +97,46 @@ def test_a_folder_that_cannot_be_written(records: Path) -> None:
 def test_what_is_no_file_is_written_to_as_it_is(records: Path) -> None:
     done = pibench("report", records, "--format", "csv", "-o", "/dev/stdout")
     assert done.stdout.startswith("schema_version,")
+    assert "written: /dev/stdout" in done.stderr
+
+
+def test_standard_output_that_is_a_file_is_written_on_behind_what_is_there(
+    records: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.write_text("before\n")
+    with out.open("a") as file:
+        pibench("report", records, "--format", "csv", "-o", "/dev/stdout", stdout=file)
+    lines = out.read_text().splitlines()
+    assert lines[0] == "before"
+    assert lines[1].startswith("schema_version,")
+    with out.open("w") as file:
+        pibench("report", records, "--format", "csv", "-o", "/dev/stdout", stdout=file)
+    assert out.read_text().splitlines() == lines[1:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--format", "csv", "-o", "{folder}"), 2, "Is a directory; name a file"),
+        (("--format", "csv", "-o", "{folder}/r.jsonl/f.csv"), 2, "not written"),
+        (("-o", "{folder}/" + "x" * 300 + ".csv"), 2, "File name too long"),
+        (("--format", "csv", "-o", "/dev/full"), 3, "No space left on device; name a regular"),
+        (("--json", "--format", "csv", "-o", "/dev/stdout"), 2, "are for standard output"),
+    ],
+)
+def test_places_where_no_report_can_be(
+    arguments: tuple[str, ...], code: int, said: str, records: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "r.jsonl").touch()
+    done = pibench("report", records, *(one.format(folder=tmp_path) for one in arguments))
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_a_name_cannot_steer_the_terminal(records: Path, tmp_path: Path) -> None:
+    done = pibench("report", records, "-o", tmp_path / "a\x1b[31m.csv")
+    assert "a\\x1b[31m.csv" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 def test_the_records_that_are_read_are_not_written_over(records: Path) -> None:
