@@ -94,49 +94,17 @@ def test_a_folder_that_cannot_be_written(records: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("pibench: /proc/nowhere/r.html: not written")
 
 
-def test_what_is_no_file_is_written_to_as_it_is(records: Path) -> None:
-    done = pibench("report", records, "--format", "csv", "-o", "/dev/stdout")
-    assert done.stdout.startswith("schema_version,")
-    assert "written: /dev/stdout" in done.stderr
-
-
 def test_standard_output_that_is_a_file_is_written_on_behind_what_is_there(
     records: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     out.write_text("before\n")
     with out.open("a") as file:
-        pibench("report", records, "--format", "csv", "-o", "/dev/stdout", stdout=file)
+        done = pibench("report", records, "--format", "csv", "-o", "/dev/stdout", stdout=file)
     lines = out.read_text().splitlines()
     assert lines[0] == "before"
     assert lines[1].startswith("schema_version,")
-    with out.open("w") as file:
-        pibench("report", records, "--format", "csv", "-o", "/dev/stdout", stdout=file)
-    assert out.read_text().splitlines() == lines[1:]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("--format", "csv", "-o", "{folder}"), 2, "Is a directory; name a file"),
-        (("--format", "csv", "-o", "{folder}/r.jsonl/f.csv"), 2, "not written"),
-        (("-o", "{folder}/" + "x" * 300 + ".csv"), 2, "File name too long"),
-        (("--format", "csv", "-o", "/dev/full"), 3, "No space left on device; name a regular"),
-        (("--json", "--format", "csv", "-o", "/dev/stdout"), 2, "are for standard output"),
-    ],
-)
-def test_places_where_no_report_can_be(
-    arguments: tuple[str, ...], code: int, said: str, records: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "r.jsonl").touch()
-    done = pibench("report", records, *(one.format(folder=tmp_path) for one in arguments))
-    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
-
-
-def test_a_name_cannot_steer_the_terminal(records: Path, tmp_path: Path) -> None:
-    done = pibench("report", records, "-o", tmp_path / "a\x1b[31m.csv")
-    assert "a\\x1b[31m.csv" in done.stdout
-    assert "\x1b" not in done.stdout + done.stderr
+    assert "written: /dev/stdout" in done.stderr
 
 
 def test_the_records_that_are_read_are_not_written_over(records: Path) -> None:
@@ -148,10 +116,11 @@ def test_the_records_that_are_read_are_not_written_over(records: Path) -> None:
 
 def test_a_link_stays_and_what_it_leads_to_is_written(records: Path, tmp_path: Path) -> None:
     """As /dev/stdout does to a file: a rename onto the link would break it for everybody."""
-    there, link = tmp_path / "there.csv", tmp_path / "link.csv"
+    there, link = tmp_path / "there.csv", tmp_path / "a\x1b[31m.csv"
     there.touch()
     link.symlink_to(there)
-    pibench("report", records, "-o", link)
+    done = pibench("report", records, "-o", link)
+    assert "a\\x1b[31m.csv" in done.stdout
     assert link.is_symlink()
     assert there.read_text().startswith("schema_version,")
 
