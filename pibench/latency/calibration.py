@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FORMAT: Final = 2
 POSSIBLE_NS: Final = (1e-6, 1e6)
 """Of a multiply-accumulate or an access: 10^15 and 10^3 a second, a Pi 3 does 10^9."""
+SHORTEST_MS: Final = 1e-6
+MOST_WIDTHS: Final = 1e3
+"""Of half an interval, in predicted times: such a prediction says nothing."""
 LARGEST: Final = 1e12
 """Of any other number, in whatever unit: 10^12 ms are 31 years."""
 _DEFAULT: Final = "rpi3b.json"
@@ -152,11 +155,11 @@ def _parse(text: bytes, path: Path | str) -> Calibration:
                 if name != "ms_per_mib"
             },
         ),
-        half_width_share=whole.member("half_width_share").number(),
+        half_width_share=whole.member("half_width_share").number(most=MOST_WIDTHS),
         observations=tuple(
             Observation(
                 network=one.member("network").text(),
-                latency_ms=one.member("latency_ms").number(above_zero=True),
+                latency_ms=one.member("latency_ms").time_ms(),
                 at_the_edge=one.member("at_the_edge").truth(),
             )
             for one in whole.member("observations").items()
@@ -195,15 +198,19 @@ class _Place:
             _Place(self.path, f"{self.name}[{index}]", one) for index, one in enumerate(self.value)
         ]
 
-    def number(self, *, above_zero: bool = False) -> float:
+    def number(self, *, most: float = LARGEST) -> float:
         known = isinstance(self.value, int | float) and not isinstance(self.value, bool)
         if not known or self.value < 0:
             raise _wrong(self.path, self.name, "is no number of 0 or above")
-        if above_zero and not self.value:
-            raise _wrong(self.path, self.name, "is no number above 0")
-        if self.value > LARGEST:
-            raise _wrong(self.path, self.name, f"is above {LARGEST:g}")
+        if self.value > most:
+            raise _wrong(self.path, self.name, f"is above {most:g}")
         return float(self.value)
+
+    def time_ms(self) -> float:
+        found = self.number()
+        if found < SHORTEST_MS:
+            raise _wrong(self.path, self.name, f"is no time of a network: below {SHORTEST_MS:g} ms")
+        return found
 
     def rate(self) -> float:
         rate = self.number()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pibench import devices, networks
 from pibench.errors import InvalidInputError, UnknownNetworkError
 from pibench.latency import fit
-from pibench.latency.calibration import Calibration, Observation
+from pibench.latency.calibration import SHORTEST_MS, Calibration, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,7 +58,7 @@ def _unusable(record: Record) -> str | None:
     environment = record.environment
     architecture = environment.guest.architecture or environment.host.architecture
     kind = record.provenance["latency_ms"].kind
-    if record.latency_ms is None:
+    if record.latency_ms is None or record.latency_ms < SHORTEST_MS:
         return "it has no time"
     if kind != "measured" or architecture not in _BOARDS:
         return f"its time is {kind} on {architecture}, not measured on a board"

@@ -293,6 +293,16 @@ def test_a_rate_that_no_board_has_is_refused(tmp_path: Path, name: str, rate: fl
         calibrations.read(path)
 
 
+@pytest.mark.parametrize("time_ms", [0, 5e-324, 1e13])
+def test_a_time_that_no_network_takes_is_refused(tmp_path: Path, time_ms: float) -> None:
+    data = json.loads(calibrations.dumps(SHIPPED))
+    data["observations"][0]["latency_ms"] = time_ms
+    path = tmp_path / "rates.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InvalidInputError, match=r"observations\[0\].latency_ms: is "):
+        calibrations.read(path)
+
+
 def test_times_that_tell_no_rate_are_no_calibration() -> None:
     names = ["AlexNet", "NIN", "MobileNet", "SqueezeNet V1.1", "GoogleNet"]
     observed = made_up(Rates(tile_mac_ns=1, access_ns=0), names)
