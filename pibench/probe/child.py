@@ -84,26 +84,37 @@ def prepare_child(guest, address_space_bytes):
 
 
 class EmulatorShare(object):
-    """Samples what the emulator of a child holds; the sample nearest to the peak counts."""
+    """What an emulator of a child held when what it emulates was largest, by samples.
+
+    The share only grows, as code is translated: the peak so far less the share
+    now is at most what the emulated program had then, and is just that where
+    the sample is close to the peak.
+    """
 
     def __init__(self, pid):
         self.pid = pid
-        self.bytes = None
-        self.rss_kib = 0
+        self.share_kib = None
+        self.guest_kib = 0
         self.not_before = 0.0
 
-    def sample(self, rss_kib, at_once=False):
+    def sample(self, high_water_kib, at_once=False):
         if time.monotonic() < self.not_before and not at_once:
             return
         # What it costs, and not what it takes: on a busy machine that is more.
         begun = time.process_time()
         share = emulator_rss_bytes(self.pid)
         cost = time.process_time() - begun
-        # While it ends a process has no memory any more, and below its peak QEMU's
-        # translated code may be moved to larger pages.
-        if share is not None and rss_kib >= self.rss_kib:
-            self.bytes, self.rss_kib = share, rss_kib
+        # Of a process that ends the mappings are read in part.
+        if share is not None and read_fields("/proc/{}/status".format(self.pid)).get("VmRSS"):
+            self.share_kib = max(self.share_kib or 0, share // 1024)
+            self.guest_kib = max(self.guest_kib, high_water_kib - self.share_kib)
         self.not_before = time.monotonic() + min(cost / SAMPLING_SHARE, SAMPLING_PAUSE_S)
+
+    def of_peak_bytes(self, peak_kib):
+        """The emulator's share of the peak of both; None where there was no telling."""
+        if self.share_kib is None:
+            return None
+        return min(self.share_kib, max(peak_kib - self.guest_kib, 0)) * 1024
 
 
 def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S, arrived=None):
@@ -138,14 +149,20 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
         swap_kib = max(swap_kib, read_int(status, "VmSwap") or 0)
         rss_kib = read_int(status, "VmRSS") or 0
-        emulator.sample(rss_kib)
+        emulator.sample(high_water_kib)
         if arrived is not None and mapped is None and arrived():
-            emulator.sample(rss_kib, at_once=True)
+            emulator.sample(high_water_kib, at_once=True)
             mapped = mapped_files(child.pid)
             os.killpg(child.pid, signal.SIGKILL)
-        pid, wait_status, usage = os.wait4(child.pid, os.WNOHANG)
-        if pid:
+        pid, wait_status, usage = os.wait4(child.pid, os.WNOHANG | os.WUNTRACED)
+        if pid and not os.WIFSTOPPED(wait_status):
             break
+        if pid:
+            # It has done its work, and lets us look before it ends: see inference.
+            status = read_fields("/proc/{}/status".format(child.pid))
+            high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
+            emulator.sample(high_water_kib, at_once=True)
+            os.kill(child.pid, signal.SIGCONT)
         now = time.monotonic()
         if now - last_alive >= ALIVE_S:
             frames.send("alive", id=item_id, rss_kib=rss_kib)
@@ -168,7 +185,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         # The kernel's kB are KiB.
         "peak_rss_bytes": usage.ru_maxrss * 1024,
         # Of the peak, where the child was emulated by a process of this machine.
-        "emulator_rss_bytes": emulator.bytes,
+        "emulator_rss_bytes": emulator.of_peak_bytes(usage.ru_maxrss),
         "high_water_bytes": high_water_kib * 1024 or None,
         "swap_used_bytes": swap_kib * 1024,
         "elapsed_ms": (time.monotonic() - started) * 1000.0,

@@ -1,0 +1,56 @@
+"""Watching a child: its emulator's share of the peak, and one that stops to be looked at."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+
+import pytest
+
+from pibench.probe import child
+from pibench.probe.frames import Frames
+
+MIB_KIB = 1024
+
+
+def test_a_child_that_stops_itself_is_looked_at_and_let_go() -> None:
+    before = time.monotonic()
+    ended = child.watch_child(
+        ["sh", "-c", "kill -STOP $$; kill -STOP $$; exit 3"],
+        os.environ,
+        timeout_s=20,
+        frames=Frames(io.BytesIO()),
+        item_id="1",
+        prepare=lambda: None,
+    )
+    assert (ended["exit_status"], ended["signal"], ended["timed_out"]) == (3, None, False)
+    assert ended["emulator_rss_bytes"] is None
+    assert time.monotonic() - before < 10
+
+
+@pytest.mark.parametrize(
+    ("samples", "peak_mib", "expected_mib"),
+    [
+        pytest.param([(240, 80)], 240, 80, id="looked at where the peak is"),
+        # 160 of the program's were seen: what came after is translated code.
+        pytest.param([(240, 80), (246, 86)], 246, 86, id="grown with the emulator"),
+        pytest.param([(240, 80), (240, 86)], 240, 80, id="grown below an earlier peak"),
+        # Grown and ended between two looks: the program's, as far as is known.
+        pytest.param([(240, 80)], 300, 80, id="grown after the last look"),
+        pytest.param([(240, 80), (241, 79)], 241, 80, id="pages of the emulator taken back"),
+        pytest.param([], 240, None, id="not emulated"),
+    ],
+)
+def test_the_emulators_share_of_the_peak(
+    monkeypatch: pytest.MonkeyPatch,
+    samples: list[tuple[int, int]],
+    peak_mib: int,
+    expected_mib: int | None,
+) -> None:
+    share = child.EmulatorShare(os.getpid())
+    for high_water_mib, emulator_mib in samples:
+        monkeypatch.setattr(child, "emulator_rss_bytes", lambda _, mib=emulator_mib: mib << 20)
+        share.sample(high_water_mib * MIB_KIB, at_once=True)
+    found = share.of_peak_bytes(peak_mib * MIB_KIB)
+    assert found == (None if expected_mib is None else expected_mib << 20)
