@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_BYTES: Final = 256 << 20
-"""Of a file that is read whole: 30 sweeps of the paper's networks with all signatures are less."""
+"""Of a file that is read whole: a record with all signatures is 11 to 355 KiB (docs/outputs.md)."""
 LARGEST: Final = 2**63 - 1
 """Of a whole number that tables, pictures and other programs can hold."""
 _CHUNK_BYTES: Final = 1 << 20
