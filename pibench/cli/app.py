@@ -26,6 +26,7 @@ from pibench.cli.options import (
     AsJson,
     Batch,
     BlasName,
+    CasesOut,
     ComputeName,
     DeviceName,
     Identity,
@@ -250,6 +251,7 @@ def plan(
         ),
     ] = None,
     require_fit: RequireFit = False,
+    out: CasesOut = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -274,6 +276,7 @@ def plan(
         plot=plot,
         as_json=as_json,
         require_fit=require_fit,
+        out=tuple(out or ()),
     )
     if check:
         code = check_plans(specs, wishes, jobs=jobs, quiet=quiet)
@@ -308,6 +311,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")] = Path("out"),
     jobs: Jobs = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the paper's 26 networks and hold every printed cell against ours.
 
@@ -327,7 +331,7 @@ def reproduce(
         compute=compute,
         jobs=jobs,
     )
-    raise typer.Exit(reproduce_paper(only, options, out, quiet=quiet))
+    raise typer.Exit(reproduce_paper(only, options, out, quiet=quiet, as_json=as_json))
 
 
 @app.command()

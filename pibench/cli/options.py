@@ -146,5 +146,15 @@ Jobs = Annotated[
         show_default=False,
     ),
 ]
+CasesOut = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        show_default=False,
+        help="For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated.",
+    ),
+]
 Quiet = Annotated[bool, flag("--quiet", "-q", help="No progress.")]
 AsJson = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]

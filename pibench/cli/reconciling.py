@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import AsJson, finite
+from pibench.cli.options import AsJson, CasesOut, finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +61,7 @@ def reconcile(
         Path | None,
         typer.Option(metavar="FILE", help="Accept the last side's figures: write them here."),
     ] = None,
+    out: CasesOut = None,
     as_json: AsJson = False,
 ) -> None:
     """Hold runs, plans, predictions and the paper against each other, every two of them.
@@ -82,6 +83,7 @@ def reconcile(
         rtol=rtol,
         baseline=baseline,
         write_baseline=write_baseline,
+        out=tuple(out or ()),
         as_json=as_json,
     )
     raise typer.Exit(reconcile_files(sources, wishes))
@@ -96,6 +98,7 @@ class Wishes:
     rtol: float | None = None
     baseline: Path | None = None
     write_baseline: Path | None = None
+    out: tuple[Path, ...] = ()
     as_json: bool = False
 
 
@@ -112,6 +115,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     from pibench.crosscheck.reconcile import reconcile as compare
     from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode
+    from pibench.report import cases
     from pibench.report.reconciled import as_json, print_reconciliation
 
     outputs = Tolerance(
@@ -119,6 +123,8 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
         rtol=OUTPUT_TOLERANCE.rtol if wishes.rtol is None else wishes.rtol,
     )
     gated, tolerances = gate.parse(wishes.fail_on, Tolerances(outputs=outputs))
+    read = [Path(source) for source in sources]
+    cases.writable(wishes.out, [*read, *([wishes.baseline] if wishes.baseline else [])])
     sides = read_sides(sources)
     if wishes.baseline is not None:
         sides.insert(0, read_side(str(wishes.baseline)))
@@ -134,6 +140,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     found = compare(sides, tolerances)
     passed = gate.passage(found, gated)
     accept()
+    cases.write(cases.of_passage(found, passed), wishes.out)
     with reader_may_leave():
         if wishes.as_json:
             print(json.dumps(as_json(found, passed), indent=2))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from junitparser import JUnitXml
 
 from pibench import cli, networks
 from pibench.networks import caffemodel
@@ -207,3 +208,36 @@ def test_sides_that_cannot_be_run_are_refused_before_anything_runs(
     found = pibench("bisect", "SqueezeNet V1.1", *sides, "-q", code=2)
     assert said in found.err
     assert len(found.err.splitlines()) == 1
+
+
+def test_a_gate_is_test_cases_and_a_summary(pibench: Said, records: Path, tmp_path: Path) -> None:
+    (tmp_path / "planned.json").write_text(pibench("plan", "AlexNet", "vgg16", "--json").out)
+    sides = ("paper", str(records), "planned.json", "--fail-on", "verdict,ram=2%")
+    pibench("reconcile", *sides, "-o", "gate.xml", "-o", "summary.md", code=1)
+    suite = next(iter(JUnitXml.fromfile("gate.xml")))
+    found = {case.name: [type(result).__name__ for result in case.result] for case in suite}
+    assert len(found) == 2 * 26
+    assert found["AlexNet: verdict"] == []
+    assert found["GoogleNet: ram"] == ["Failure"]
+    # It came to its end on no side: there was nothing to compare.
+    assert found["VGG 16: ram"] == ["Skipped"]
+    assert (suite.failures, suite.errors) == (
+        sum(outcome == ["Failure"] for outcome in found.values()),
+        0,
+    )
+    summary = Path("summary.md").read_text()
+    assert "| GoogleNet | ram | **fails** | paper against vm virt: +" in summary
+    assert "- The gate (verdict, ram) fails." in summary
+
+
+def test_what_a_gate_could_not_decide_is_an_error(
+    pibench: Said, records: Path, tmp_path: Path
+) -> None:
+    pibench("reconcile", str(records), "--write-baseline", "accepted.json")
+    (kept, *_) = records.read_text().splitlines(keepends=True)
+    (tmp_path / "fewer.jsonl").write_text(kept)
+    gate = ("--baseline", "accepted.json", "--fail-on", "verdict", "-o", "gate.xml")
+    pibench("reconcile", "fewer.jsonl", *gate, code=4)
+    cases = list(next(iter(JUnitXml.fromfile("gate.xml"))))
+    assert [type(result).__name__ for case in cases for result in case.result] == ["Error"] * 25
+    assert cases[1].name.endswith(": was run")

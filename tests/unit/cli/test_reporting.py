@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import pytest
+from junitparser import JUnitXml
 
 from pibench.cli import running
 from pibench.errors import EnvironmentFault
@@ -60,6 +61,23 @@ def test_markdown_and_json_on_standard_output(records: Path) -> None:
     assert (answer["records"], answer["superseded"]) == (1, 1)
     assert answer["ledger"]["summary"]["verdicts_differing"] == ["AlexNet"]
     assert answer["networks"][0]["verdict"] == "no-fit"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"), [("fit", 0), ("no-fit", 1), ("borderline", 1), ("inconclusive", 4)]
+)
+def test_a_gate_asks_whether_networks_fit_and_nothing_of_the_paper(
+    verdict: str, code: int, tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    store = RecordStore(tmp_path / "records.jsonl")
+    store.append(make_record(verdict=verdict))
+    forms = ("-o", tmp_path / "gate.xml", "-o", tmp_path / "r.html", "-o", tmp_path / "r.md")
+    done = pibench("report", store.path, "--require-fit", *forms)
+    assert done.returncode == code, done.stderr
+    assert "paper" not in (tmp_path / "r.md").read_text()
+    (case,) = next(iter(JUnitXml.fromfile(str(tmp_path / "gate.xml"))))
+    assert case.name == "AlexNet fits (rpi3b, vm, caffe-time, batch 1)"
+    assert case.is_passed == (code == 0)
 
 
 @pytest.mark.parametrize(
