@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import errno
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +19,10 @@ from pibench.cli import (
     networks,
     reconciling,
     reporting,
+    streams,
 )
 from pibench.cli.options import (
+    LONGEST_S,
     AsJson,
     Batch,
     BlasName,
@@ -39,10 +41,11 @@ from pibench.cli.options import (
     Seed,
     Specs,
     TargetSpec,
+    finite,
     flag,
     target_spec,
 )
-from pibench.errors import EnvironmentFault, InterruptedByUserError
+from pibench.errors import EnvironmentFault, InterruptedByUserError, InvalidInputError
 
 
 class Commands(TyperGroup):
@@ -55,16 +58,26 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             raise InterruptedByUserError("interrupted", hint="what was recorded is kept") from None
         except BrokenPipeError:
-            # `| head` has read enough. Python would complain once more at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # `| head` has read enough.
+            streams.drop_the_rest()
             return None
         except OSError as error:
             # A full disk, say, in whatever file it hit.
             place = f"{error.filename}: " if error.filename else ""
+            if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+                raise InvalidInputError(f"{place}{error.strerror}", hint="give a file") from error
             raise EnvironmentFault(
-                f"{place}{error.strerror or error}",
+                f"{place}{error.strerror or _first(error)}",
                 hint="check the space and rights there; TMPDIR names another temporary folder",
             ) from error
+
+
+def _first(error: OSError) -> str:
+    """What is wrong; of the list that copying a folder raises, with the first file alone."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        _, place, why = error.args[0][0]
+        return f"{place}: {why}"
+    return str(error)
 
 
 app = typer.Typer(
@@ -130,7 +143,13 @@ def run(
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=1, help="Seconds that one network may take."),
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            max=LONGEST_S,
+            callback=finite,
+            help="Seconds that one network may take.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -341,4 +360,5 @@ def schema() -> None:
 
     from pibench.records.schema import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    with streams.reader_may_leave():
+        print(json.dumps(json_schema(), indent=2))

@@ -220,12 +220,8 @@ def _check_plot(loaded: Sequence[Network], wishes: Wishes) -> None:
 
 def _write_plot(path: Path, planned: Plan, device: Device) -> None:
     from pibench.report.memory_plot import svg
+    from pibench.whole_file import write_whole
 
     title = f"{planned.network.name}, {planned.protocol}, batch {planned.network.batch}"
     text = svg(title, planned.steps, usable_bytes=device.usable_bytes)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be written ({error.strerror})", hint="name another file"
-        ) from None
+    write_whole(path, text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import AsJson, CasesOut
+from pibench.cli.options import AsJson, CasesOut, finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,11 +35,23 @@ def reconcile(
     ] = None,
     atol: Annotated[
         float | None,
-        typer.Option(metavar="X", min=0, help="Absolute tolerance of outputs.", show_default=False),
+        typer.Option(
+            metavar="X",
+            min=0,
+            callback=finite,
+            help="Absolute tolerance of outputs.",
+            show_default=False,
+        ),
     ] = None,
     rtol: Annotated[
         float | None,
-        typer.Option(metavar="X", min=0, help="Relative tolerance of outputs.", show_default=False),
+        typer.Option(
+            metavar="X",
+            min=0,
+            callback=finite,
+            help="Relative tolerance of outputs.",
+            show_default=False,
+        ),
     ] = None,
     baseline: Annotated[
         Path | None,
@@ -116,13 +128,18 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     sides = read_sides(sources)
     if wishes.baseline is not None:
         sides.insert(0, read_side(str(wishes.baseline)))
-    if wishes.write_baseline is not None:
-        written = baseline.write(sides[-1], wishes.write_baseline)
-        say(f"written: {written}: {len(sides[-1].entries)} networks of {sides[-1].name}")
-        if len(sides) == 1:
-            return ExitCode.OK
+
+    def accept() -> None:
+        if wishes.write_baseline is not None:
+            written = baseline.write(sides[-1], wishes.write_baseline)
+            say(f"written: {written}: {len(sides[-1].entries)} networks of {sides[-1].name}")
+
+    if wishes.write_baseline is not None and len(sides) == 1:
+        accept()
+        return ExitCode.OK
     found = compare(sides, tolerances)
     passed = gate.passage(found, gated)
+    accept()
     cases.write(cases.of_passage(found, passed), wishes.out)
     with reader_may_leave():
         if wishes.as_json:

@@ -73,6 +73,7 @@ def report(
     Example: pibench report out/records.jsonl -o report.html
     """  # fmt: skip
     from pibench.report import files
+    from pibench.whole_file import is_standard_output
 
     asked = files.named(form) if form is not None else None
     if asked is not None and out is not None and len(out) > 1:
@@ -83,6 +84,10 @@ def report(
     if as_json and asked is not None and not out:
         raise InvalidInputError(
             f"both --json and --format {asked} are for standard output", hint="give -o FILE too"
+        )
+    if as_json and any(map(is_standard_output, out or ())):
+        raise InvalidInputError(
+            "both --json and -o are for standard output", hint="name a file: -o FILE"
         )
     if asked in ("png", "svg") and not out:
         raise InvalidInputError(
@@ -114,7 +119,7 @@ def _make(
     from pibench.report.files import rendered
     from pibench.report.merging import read_all
     from pibench.report.rebuilding import Networks
-    from pibench.whole_file import keep_inputs, write_whole
+    from pibench.whole_file import is_standard_output, keep_inputs, write_whole
 
     keep_inputs([path for path, _ in forms], [*paths, *given])
     with _without_collecting():
@@ -132,7 +137,12 @@ def _make(
         elif not forms:
             print(str(rendered(made, shown, sources=sources)).rstrip("\n"))
         else:
-            print("\n".join([one_line(made.headline), *(f"written: {path}" for path in written)]))
+            taken = any(is_standard_output(path) for path, _ in forms)
+            for line in (made.headline, *(f"written: {path}" for path in written)):
+                if taken:
+                    say(line)
+                else:
+                    print(one_line(line))
     return made
 
 

@@ -16,6 +16,7 @@ from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.verdict import is_refused_allocation
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
 from pibench.records.store import RecordStore, to_json
+from pibench.report.plain import one_line
 from pibench.report.terminal import print_records, print_reproduction
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def reproduce_paper(
         if made:
             write_claims_json(claims, folder)
             write_claims_csv(claims, folder)
-    tell = say if as_json else print
+    tell = say if as_json else _print_line
     with reader_may_leave():
         if as_json:
             print((folder / "claims.json").read_text(encoding="utf-8"), end="")
@@ -146,6 +147,10 @@ def reproduce_paper(
         with reader_may_leave():
             tell(f"written: {folder}/report.html")
     return exit_code(claims)
+
+
+def _print_line(line: str) -> None:
+    print(one_line(line))
 
 
 def _paper_networks(only: str | None) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pibench.crosscheck.reconcile import NetworkComparison, Reconciliation, Tolerances
 
 WITH_SHARE: Final[tuple[Aspect, ...]] = ("ram", "latency")
-_PART: Final = re.compile(r"^(?P<aspect>\w+)(?:=(?P<percent>\d+(?:\.\d+)?) ?%)?$")
+_PART: Final = re.compile(r"^(?P<aspect>\w+)(?:=(?P<percent>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?%)?$")
 _HINT: Final = "for example: --fail-on verdict,ram=5%,latency=15%,outputs"
 
 
@@ -104,8 +104,9 @@ def parse(text: str | None, tolerances: Tolerances) -> tuple[Gate, Tolerances]:
                 if aspect == "ram"
                 else replace(tolerances, latency=share)
             )
-        if aspect not in aspects:
-            aspects.append(aspect)
+        if aspect in aspects:
+            raise InvalidInputError(f"--fail-on {text}: {aspect} twice", hint=_HINT)
+        aspects.append(aspect)
     return Gate(aspects=tuple(aspects), asked=True), tolerances
 
 

@@ -58,7 +58,7 @@ def pibench(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    before = {number: signal.getsignal(number) for number in cli._ENDING}
+    before = {name: signal.getsignal(getattr(signal, name)) for name in cli._ENDING}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.setattr(sys, "argv", ["pibench", *arguments])
@@ -70,8 +70,8 @@ def pibench(
         )
 
     yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    for name, handler in before.items():
+        signal.signal(getattr(signal, name), handler)
 
 
 Run = Any
