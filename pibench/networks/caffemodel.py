@@ -55,7 +55,11 @@ def index(path: Path | str) -> list[StoredLayer]:
     Both generations are read: `layer` and the older `layers`. Raises InvalidInputError
     for a file that is missing, empty, cut short, or no caffemodel.
     """
-    path = Path(path)
+    return [layer for layer in _layers(Path(path)) if layer.blobs]
+
+
+def _layers(path: Path) -> list[StoredLayer]:
+    """All layers, those without blobs too."""
     files.size_bytes(path, "caffemodel")
     try:
         with path.open("rb") as file:
@@ -89,11 +93,14 @@ def _refuse_other_kinds(path: Path, file: BinaryIO) -> None:
 
 def _index(data: mmap.mmap) -> list[StoredLayer]:
     found = []
+    generation = None
     for field in wire.fields(data, 0, len(data)):
         if field.number in _NAME_AND_BLOBS and field.kind == wire.LENGTH:
-            layer = _stored_layer(data, field)
-            if layer.blobs:
-                found.append(layer)
+            generation = generation or field.number
+            if field.number != generation:
+                # UpgradeV1Net aborts on a file with layers of both generations.
+                raise wire.CorruptError(field.start, "'layer' and the older 'layers' in one")
+            found.append(_stored_layer(data, field))
     return found
 
 
@@ -117,7 +124,7 @@ def _stored_shape(data: mmap.mmap, blob: wire.Field) -> tuple[Shape, bool]:
     """Shape of a blob and whether it is a legacy one; checked against the number of values."""
     shape: list[int] | None = None
     legacy = dict.fromkeys(_BLOB_LEGACY, 0)
-    values = 0
+    values = doubles = 0
     for field in wire.fields(data, blob.start, blob.end):
         if field.number in legacy and field.kind == wire.VARINT:
             legacy[field.number] = field.value
@@ -126,8 +133,10 @@ def _stored_shape(data: mmap.mmap, blob: wire.Field) -> tuple[Shape, bool]:
         elif field.number == _BLOB_DATA:
             values += (field.end - field.start) // _FLOAT_BYTES
         elif field.number == _BLOB_DOUBLES:
-            values += (field.end - field.start) // (2 * _FLOAT_BYTES)
+            doubles += (field.end - field.start) // (2 * _FLOAT_BYTES)
     found = tuple(legacy.values()) if shape is None else tuple(shape)
+    # Blob::FromProto takes doubles where there are any.
+    values = doubles or values
     if values != elements(found):
         raise wire.CorruptError(blob.start, f"{values} values for a blob of {shapes.times(found)}")
     return found, shape is None
@@ -173,10 +182,11 @@ def check_weights(net: caffe.NetParameter, path: Path | str) -> None:
     weights in the file (where Caffe would silently keep its initial values). Layers
     that only the file has are fine: training heads, for one.
     """
-    stored = {layer.name: layer for layer in index(path)}
-    wanted = shapes.infer(net).params
-    common = [name for name in wanted if name in stored]
-    if wanted and not common:
+    layers = _layers(Path(path))
+    stored = {layer.name for layer in layers if layer.blobs}
+    inferred = shapes.infer(net)
+    wanted = inferred.params
+    if wanted and stored.isdisjoint(wanted):
         raise InvalidInputError.at(
             path,
             None,
@@ -184,8 +194,11 @@ def check_weights(net: caffe.NetParameter, path: Path | str) -> None:
             f"{net.name or 'this network'}'s",
             hint=_OTHER_NETWORK,
         )
-    for name in common:
-        _compare(path, stored[name], wanted[name])
+    # Caffe copies by name, one that is there twice twice, to layers without parameters too.
+    names = {layer.name for layer in inferred.layers}
+    for layer in layers:
+        if layer.name in names:
+            _compare(path, layer, wanted.get(layer.name, ()))
     missing = [name for name in wanted if name not in stored]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -87,7 +87,17 @@ def fold(net: caffe.NetParameter, *, path: object = "network") -> caffe.NetParam
 def fold_weights(
     net: caffe.NetParameter, weights: caffe.NetParameter, *, path: object = "network"
 ) -> caffe.NetParameter:
-    """The weights of `fold(net)` from those of `net`; computed in double precision."""
+    """The weights of `fold(net)` from those of `net`; computed in double precision.
+
+    Raises InvalidInputError for weights of the first generation.
+    """
+    if weights.layers:
+        raise InvalidInputError.at(
+            str(path),
+            None,
+            "its weights are first-generation 'layers', which cannot be folded",
+            hint="rewrite them with Caffe's own upgrade_net_proto_binary",
+        )
     folded = caffe.NetParameter()
     folded.CopyFrom(weights)
     folded.ClearField("layer")
@@ -209,7 +219,8 @@ def _fold_blobs(
 def _values(blob: caffe.BlobProto) -> NDArray[np.float64]:
     import numpy as np  # noqa: PLC0415
 
-    return np.array(blob.data or blob.double_data, dtype=np.float64)
+    # As Caffe does (Blob::FromProto): doubles where there are any.
+    return np.array(blob.double_data or blob.data, dtype=np.float64)
 
 
 def _store(blob: caffe.BlobProto, values: NDArray[np.float64]) -> None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 LIKENESS = 0.8
 """How alike two names are, of 1, for one to be taken for a slip of the other."""
-LIKENESS = 0.8
-"""How alike two names are, of 1, for one to be taken for a slip of the other."""
 MAX_DEPTH = 32
 """Stock messages nest five deep. Deeper text is no network, and would exhaust the parser."""
 
@@ -60,17 +58,19 @@ class UnknownField:
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """A word, string or mark, or whatever else ("other"), and its span in the text."""
+
     kind: str
     text: str
     start: int
     end: int
 
 
-def tokens(text: str) -> list[_Token]:
+def tokens(text: str) -> list[Token]:
     """The tokens of `text` without blanks and comments; what fits nowhere has kind "other"."""
     return [
-        _Token(match.lastgroup or "other", match.group(), match.start(), match.end())
+        Token(match.lastgroup or "other", match.group(), match.start(), match.end())
         for match in _TOKEN.finditer(text)
         if match.lastgroup != "skip"
     ]
@@ -120,11 +120,11 @@ class _Walk:
     def fail(self, offset: int, problem: str, hint: str) -> InvalidInputError:
         return InvalidInputError.at(self.path, f"line {self.line(offset)}", problem, hint=hint)
 
-    def peek(self) -> _Token | None:
+    def peek(self) -> Token | None:
         return self.tokens[self.position] if self.position < len(self.tokens) else None
 
     def message(
-        self, schema: Descriptor | None, *, parent: str, opener: _Token | None, depth: int
+        self, schema: Descriptor | None, *, parent: str, opener: Token | None, depth: int
     ) -> None:
         """Fields up to the brace that closes `opener`, or to the end at the top level."""
         if depth > MAX_DEPTH:
@@ -180,7 +180,7 @@ class _Walk:
             )
         )
 
-    def value(self, known: FieldDescriptor | None, name: str, depth: int) -> list[_Token]:
+    def value(self, known: FieldDescriptor | None, name: str, depth: int) -> list[Token]:
         """The tokens of a scalar value or list; a message is walked and gives none."""
         token = self.peek()
         if token is not None and token.text == ":" and token.kind == "mark":
@@ -197,7 +197,7 @@ class _Walk:
             return self.bracketed(known, name, depth)
         return self.scalar()
 
-    def scalar(self) -> list[_Token]:
+    def scalar(self) -> list[Token]:
         """One word, or adjacent strings, which text format joins."""
         token = self.peek()
         if token is None or token.kind not in ("word", "string"):
@@ -209,11 +209,11 @@ class _Walk:
             self.position += 1
         return taken
 
-    def bracketed(self, known: FieldDescriptor | None, name: str, depth: int) -> list[_Token]:
+    def bracketed(self, known: FieldDescriptor | None, name: str, depth: int) -> list[Token]:
         """A short list: `[1, 2]` or `[{...}, {...}]`."""
         opener = self.tokens[self.position]
         self.position += 1
-        taken: list[_Token] = []
+        taken: list[Token] = []
         while (token := self.peek()) is not None:
             if token.kind == "mark" and token.text in "]}>":
                 self.position += token.text == "]"
@@ -226,7 +226,7 @@ class _Walk:
         raise self.fail(opener.start, "the '[' opened here is never closed", "add the missing ']'")
 
     @staticmethod
-    def value_exists(known: FieldDescriptor, value: list[_Token]) -> bool:
+    def value_exists(known: FieldDescriptor, value: list[Token]) -> bool:
         """False for a name (or a quoted string) that is none of an enum field's values."""
         if known.enum_type is None:
             return True
@@ -238,7 +238,7 @@ class _Walk:
 
 
 def _nearest(
-    schema: Descriptor, known: FieldDescriptor | None, name: str, value: list[_Token]
+    schema: Descriptor, known: FieldDescriptor | None, name: str, value: list[Token]
 ) -> str:
     """The field, or the value of a known enum field, that was probably meant."""
     if known is None:

@@ -18,6 +18,11 @@ MAX_FILE_BYTES = 32 << 20
 REPAIR_HINT = "use --repair"
 
 _NET_FIELDS = ("layer", "layers", "input")
+_LIKE_A_NUMBER = re.compile(r"[+-]?\.?[0-9]|\+")
+_NUMBER = re.compile(
+    r"-?(0[xX][0-9a-fA-F]+|0[0-7]+|((?!0[0-9])[0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fF]?)"
+)
+"""As Caffe's parser has them (google/protobuf/io/tokenizer.cc); Python's takes 1_0, 0b1 and +1."""
 
 
 def read(path: Path | str) -> caffe.NetParameter:
@@ -103,9 +108,25 @@ def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
         raise InvalidInputError.at(
             path, f"line {line}", "holds a NUL character", hint="copy the file again, as text"
         )
-    if not outline.tokens(text):
+    found = outline.tokens(text)
+    for token in found:
+        if problem := _not_for_caffe(token):
+            line = text.count("\n", 0, token.start) + 1
+            raise InvalidInputError.at(path, f"line {line}", problem, hint="correct the line")
+    if not found:
         raise InvalidInputError.at(path, None, "empty: no network in it", hint="check the file")
     return outline.unknown_fields(text, path, caffe.NetParameter)
+
+
+def _not_for_caffe(token: outline.Token) -> str | None:
+    """Why Caffe's own parser refuses a token that Python's takes; None if it does not."""
+    if token.kind == "string":
+        return None
+    if not token.text.isascii():
+        return f"stray character {token.text!r}"
+    if _LIKE_A_NUMBER.match(token.text) and not _NUMBER.fullmatch(token.text):
+        return f"{token.text!r} is no number"
+    return None
 
 
 def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:

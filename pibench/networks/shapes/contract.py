@@ -11,6 +11,9 @@ from pibench.networks import caffe_pb2 as caffe
 Shape = tuple[int, ...]
 Layer = caffe.LayerParameter
 
+MAX_ELEMENTS = 2**31 - 1
+"""Caffe counts the elements of a blob in an int and aborts beyond (Blob::Reshape)."""
+
 
 def elements(shape: Shape) -> int:
     """How many numbers a blob of this shape holds."""

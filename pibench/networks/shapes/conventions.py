@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from typing import NamedTuple
 
+from pibench.networks import caffe_pb2 as caffe
 from pibench.networks import topology
-from pibench.networks.shapes.contract import Layer, Refused, Shape
+from pibench.networks.shapes.contract import Layer, Refused, Shape, elements, times
 
 MAX_AXES = 32
 """Axes that a blob may have (kMaxBlobAxes)."""
@@ -26,6 +28,8 @@ def check_counts(layer: Layer, params: int) -> None:
     ):
         if given not in (0, count):
             raise Refused(f"{given} {field} for {count} {what}(s)", f"give one per {what}, or none")
+    if layer.blobs:
+        raise Refused("holds blobs, as a caffemodel does", "take them out; weights have a file")
     if len(layer.param) > params:
         raise Refused(
             f"{len(layer.param)} param for {params} parameter(s)",
@@ -46,6 +50,33 @@ def cudnn_engines(layer: Layer) -> list[str]:
         for field, value in layer.ListFields()
         if field.name.endswith("_param") and getattr(value, "engine", None) == _CUDNN
     ]
+
+
+class Owner(NamedTuple):
+    """The first parameter of a name: its shape, and the rates that any layer gave it."""
+
+    shape: Shape
+    rates: dict[str, float]
+
+
+def check_shared(spec: caffe.ParamSpec, shape: Shape, owner: Owner) -> None:
+    """A parameter that takes another's memory must be like it (Net::AppendParam)."""
+    permissive = spec.share_mode == caffe.ParamSpec.PERMISSIVE
+    if elements(shape) != elements(owner.shape) if permissive else shape != owner.shape:
+        raise Refused(
+            f"shares parameter '{spec.name}' of {times(owner.shape)} as {times(shape)}",
+            "give one of them another name",
+        )
+    for name, rate in rates(spec).items():
+        # Whoever says it first says it for all.
+        if owner.rates.setdefault(name, rate) != rate:
+            raise Refused(f"shares parameter '{spec.name}' with another {name}", "give one value")
+
+
+def rates(spec: caffe.ParamSpec) -> dict[str, float]:
+    """The multipliers that the file gives."""
+    names = ("lr_mult", "decay_mult")
+    return {name: getattr(spec, name) for name in names if spec.HasField(name)}
 
 
 def check_in_place(layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:

@@ -9,6 +9,14 @@ def same(layer: Layer, bottoms: list[Shape]) -> Made:
     return [bottoms[0]] * len(layer.top), []
 
 
+def dropout(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Where it trains, it draws numbers with that probability (caffe_rng_bernoulli)."""
+    ratio = layer.dropout_param.dropout_ratio
+    if not 0 <= ratio <= 1:
+        raise Refused(f"dropout_ratio is {ratio:g}", "a share is from 0 to 1")
+    return same(layer, bottoms)
+
+
 def lrn(layer: Layer, bottoms: list[Shape]) -> Made:
     if len(bottoms[0]) != 4:
         raise Refused(f"LRN needs four axes, not {times(bottoms[0])}", "reshape its bottom")

@@ -9,8 +9,9 @@ from types import MappingProxyType
 from pibench.errors import InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
 from pibench.networks import forks, topology
-from pibench.networks.shapes import conventions
+from pibench.networks.shapes import conventions, fillers
 from pibench.networks.shapes.contract import (
+    MAX_ELEMENTS,
     Layer,
     Made,
     Refused,
@@ -21,9 +22,6 @@ from pibench.networks.shapes.contract import (
     times,
 )
 from pibench.networks.shapes.rules import DATA_TYPES, RULES, UNSUPPORTED
-
-MAX_ELEMENTS = 2**31 - 1
-"""Caffe counts the elements of a blob in an int and aborts beyond (Blob::Reshape)."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +90,14 @@ class _Walk:
         self.weights: list[tuple[Shape, ...]] = []
         self.blobs: dict[str, Shape] = {}
         self.params: dict[str, tuple[Shape, ...]] = {}
-        self.shared: set[str] = set()
+        self.shared: dict[str, conventions.Owner] = {}
         self.parameter_count = 0
 
     def add(self, layer: Layer) -> None:
         try:
             bottoms = self._look_up(layer)
             tops, params = self._apply(layer, bottoms)
+            self._count(layer, params)
         except Refused as refused:
             raise self.error(layer, refused) from None
         self.layers.append(layer)
@@ -108,7 +107,6 @@ class _Walk:
         self.blobs.update(zip(layer.top, tops, strict=True))
         if params:
             self.params[layer.name] = tuple(params)
-        self._count(layer, params)
 
     def error(self, layer: Layer, refused: Refused) -> InvalidInputError:
         """What was refused, with file and layer."""
@@ -140,15 +138,18 @@ class _Walk:
             _check_size(name, shape)
         conventions.check_counts(layer, len(params))
         conventions.check_engines(layer)
+        fillers.check_fillers(layer, params, tops)
         conventions.check_in_place(layer, bottoms, tops)
         return tops, params
 
     def _count(self, layer: Layer, params: list[Shape]) -> None:
         for index, shape in enumerate(params):
-            name = layer.param[index].name if index < len(layer.param) else ""
-            if name and name in self.shared:
-                continue
-            self.shared.add(name)
+            spec = layer.param[index] if index < len(layer.param) else None
+            if spec is not None and spec.name:
+                if spec.name in self.shared:
+                    conventions.check_shared(spec, shape, self.shared[spec.name])
+                    continue
+                self.shared[spec.name] = conventions.Owner(shape, conventions.rates(spec))
             self.parameter_count += elements(shape)
 
 

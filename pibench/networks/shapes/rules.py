@@ -16,7 +16,7 @@ from pibench.networks.shapes.arrangement import (
 )
 from pibench.networks.shapes.contract import MANY, Rule
 from pibench.networks.shapes.dense import embed, inner_product
-from pibench.networks.shapes.elementwise import batch_norm, bias, lrn, prelu, same, scale
+from pibench.networks.shapes.elementwise import batch_norm, bias, dropout, lrn, prelu, same, scale
 from pibench.networks.shapes.results import accuracy, arg_max, loss, softmax
 from pibench.networks.shapes.sources import dummy_data, input_shapes, parameter
 from pibench.networks.shapes.windows import convolution, deconvolution, im2col, pooling, spp
@@ -28,10 +28,11 @@ RULES: dict[str, Rule] = {
     "DummyData": Rule(dummy_data, (0, 0), _ANY_TOPS),
     "Parameter": Rule(parameter, (0, 0)),
     **dict.fromkeys(
-        ("AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "MVN", "Power", "ReLU",
+        ("AbsVal", "BNLL", "Clip", "ELU", "Exp", "Log", "MVN", "Power", "ReLU",
          "Sigmoid", "Swish", "TanH", "Threshold"),
         Rule(same),
     ),
+    "Dropout": Rule(dropout),
     "LRN": Rule(lrn),
     "BatchNorm": Rule(batch_norm),
     "PReLU": Rule(prelu),

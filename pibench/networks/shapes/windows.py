@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pibench.networks import caffe_pb2 as caffe
 from pibench.networks.shapes.contract import (
+    MAX_ELEMENTS,
     Layer,
     Made,
     Refused,
@@ -104,11 +105,23 @@ def _convolved(layer: Layer, bottoms: list[Shape]) -> tuple[Window, int, int]:
     return window(conv, len(bottoms[0]) - axis - 1), axis, channels
 
 
+def _check_columns(channels: int, found: Window, places: Shape) -> None:
+    """The blob that im2col writes, which is made even where it is not used."""
+    columns = (channels, *found.kernel, *places)
+    if elements(columns) > MAX_ELEMENTS:
+        raise Refused(
+            f"its im2col buffer would measure {times(columns)}: more than 2^31 - 1 elements",
+            "Caffe cannot count that many; make it smaller",
+        )
+
+
 def convolution(layer: Layer, bottoms: list[Shape]) -> Made:
     """Weights: outputs x input channels of a group x kernel."""
     conv = layer.convolution_param
     found, axis, channels = _convolved(layer, bottoms)
-    top = (*bottoms[0][:axis], conv.num_output, *_slide(bottoms[0][axis + 1 :], found))
+    spatial = _slide(bottoms[0][axis + 1 :], found)
+    top = (*bottoms[0][:axis], conv.num_output, *spatial)
+    _check_columns(channels, found, spatial)
     params: list[Shape] = [(conv.num_output, channels // conv.group, *found.kernel)]
     if conv.bias_term:
         params.append((conv.num_output,))
@@ -125,6 +138,7 @@ def deconvolution(layer: Layer, bottoms: list[Shape]) -> Made:
             bottoms[0][axis + 1 :], found.extent, found.pad, found.stride, strict=True
         )
     )
+    _check_columns(conv.num_output, found, bottoms[0][axis + 1 :])
     params: list[Shape] = [(channels, conv.num_output // conv.group, *found.kernel)]
     if conv.bias_term:
         params.append((conv.num_output,))
@@ -173,9 +187,11 @@ def pooling_window(pool: caffe.PoolingParameter, bottom: Shape) -> tuple[Shape, 
     """Kernel, stride and pad of a pooling as (height, width) each."""
 
     def pair(name: str, single: int) -> Shape:
-        if pool.HasField(f"{name}_h") or pool.HasField(f"{name}_w"):
-            return getattr(pool, f"{name}_h"), getattr(pool, f"{name}_w")
-        return single, single
+        fields = f"{name}_h", f"{name}_w"
+        given = [field for field in fields if pool.HasField(field)]
+        if given and (len(given) < 2 or pool.HasField(name)):
+            raise Refused(f"{' and '.join(given)} without the other, or with {name}", "keep one")
+        return (getattr(pool, fields[0]), getattr(pool, fields[1])) if given else (single, single)
 
     stride, pad = pair("stride", pool.stride), pair("pad", pool.pad)
     if pool.global_pooling:
@@ -184,7 +200,12 @@ def pooling_window(pool: caffe.PoolingParameter, bottom: Shape) -> tuple[Shape, 
         if any(pad) or stride != (1, 1):
             raise Refused("global_pooling with pad or stride", "take pad and stride out")
         return bottom[2:], stride, pad
-    kernel = pair("kernel", pool.kernel_size)
+    if pool.HasField("kernel_size"):
+        if pool.HasField("kernel_h") and pool.HasField("kernel_w"):
+            raise Refused("kernel_size and kernel_h, kernel_w are given", "keep one of them")
+        kernel: Shape = (pool.kernel_size, pool.kernel_size)
+    else:
+        kernel = (pool.kernel_h, pool.kernel_w)
     if min(kernel) < 1 or min(stride) < 1:
         raise Refused("kernel or stride is missing or 0", "set kernel_size and stride")
     if any(p >= k for p, k in zip(pad, kernel, strict=True)):
@@ -200,6 +221,16 @@ def spp(layer: Layer, bottoms: list[Shape]) -> Made:
     height = layer.spp_param.pyramid_height
     if not 1 <= height <= 16:
         raise Refused(f"pyramid_height is {height}", "set it to a small positive number")
+    for level in range(height):
+        _check_pyramid(bottoms[0][2:], 2**level)
     if height == 1:
         return [(batch, channels, 1, 1)], []
     return [(batch, channels * sum(4**level for level in range(height)))], []
+
+
+def _check_pyramid(data: Shape, bins: int) -> None:
+    """The pooling of one level: SPPLayer::GetPoolingParam, and what Pooling asks of its pad."""
+    kernel = tuple(-(-size // bins) for size in data)
+    pad = tuple((k * bins - size + 1) // 2 for k, size in zip(kernel, data, strict=True))
+    if any(pad) and any(p >= k for p, k in zip(pad, kernel, strict=True)):
+        raise Refused(f"{times(data)} is too small for {bins} x {bins} bins", "lower the pyramid")

@@ -218,3 +218,30 @@ def test_damaged_files_only_raise_invalid_input(
         caffemodel.read(path)
     except InvalidInputError as error:
         one_line(error)
+
+
+def test_layers_of_both_generations_are_refused(weights: Path) -> None:
+    net = caffe.NetParameter.FromString(weights.read_bytes())
+    net.layers.add(name="conv")
+    weights.write_bytes(net.SerializeToString())
+    assert "'layer' and the older 'layers' in one" in refused(weights)
+
+
+def test_every_layer_of_a_name_is_held_against_the_network(weights: Path) -> None:
+    whole = weights.read_bytes()
+    for name, problem in (
+        ("conv", "layer 'conv': holds 1 blob(s) where the network has 2"),
+        ("data", "layer 'data': holds 1 blob(s) where the network has 0"),
+    ):
+        net = caffe.NetParameter.FromString(whole)
+        net.layer.insert(0, caffe.LayerParameter(name=name, blobs=[caffe.BlobProto(num=0)]))
+        weights.write_bytes(net.SerializeToString())
+        assert problem in refused(weights)
+
+
+def test_doubles_come_before_floats(weights: Path) -> None:
+    net = caffe.NetParameter.FromString(weights.read_bytes())
+    (blob,) = (layer.blobs[0] for layer in net.layer if layer.name == "fc")
+    blob.double_data.extend(blob.data)
+    weights.write_bytes(net.SerializeToString())
+    caffemodel.check_weights(SMALL, weights)

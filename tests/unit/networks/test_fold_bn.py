@@ -96,3 +96,30 @@ def test_files_are_written_and_belong_together(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="there already"):
         fold_bn.write(network, tmp_path / "out")
     assert fold_bn.write(network, tmp_path / "out", force=True) == [text, values]
+
+
+def test_weights_of_the_first_generation_are_refused(tmp_path: Path) -> None:
+    network = load(tmp_path, DENSE)
+    old = caffe.NetParameter()
+    for layer in caffemodel.seeded_weights(network.net).layer:
+        old.layers.add(name=layer.name, blobs=layer.blobs)
+    caffemodel.write(old, tmp_path / "old.caffemodel")
+    network = load(tmp_path, DENSE, tmp_path / "old.caffemodel")
+    with pytest.raises(InvalidInputError, match="first-generation 'layers', which cannot be"):
+        fold_bn.write(network, tmp_path / "out")
+
+
+def test_doubles_come_before_floats(tmp_path: Path) -> None:
+    network = load(tmp_path, DENSE)
+    net = caffemodel.seeded_weights(network.net, 1)
+    expected = fold_bn.fold_weights(network.net, net)
+    for layer in net.layer:
+        for blob in layer.blobs:
+            blob.double_data.extend(blob.data)
+            blob.data[:] = [7.0] * (len(blob.data) - 1)
+    folded = fold_bn.fold_weights(network.net, net)
+    for layer, other in zip(folded.layer, expected.layer, strict=True):
+        if layer.type == "InnerProduct":
+            assert [list(blob.data) for blob in layer.blobs] == [
+                list(blob.data) for blob in other.blobs
+            ]

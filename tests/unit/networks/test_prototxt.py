@@ -292,3 +292,16 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.Mo
     for read in (prototxt.read, caffemodel.index):
         with pytest.raises(InvalidInputError, match="Permission denied"):
             read(tmp_path / "net.prototxt")
+
+
+@pytest.mark.parametrize("number", ["1_0", "0b1", "+1", "0o7", "09", "\u0661", "\xa01"])
+def test_numbers_are_those_of_caffes_own_parser(number: str) -> None:
+    text = f'layer {{ name: "d_1" type: "Input"\n input_param {{ shape {{ dim: {number} }} }} }}'
+    with pytest.raises(InvalidInputError, match="net: line 2: "):
+        prototxt.parse(text, "net")
+
+
+@pytest.mark.parametrize("number", ["0x10", "020", "16"])
+def test_numbers_in_other_bases(number: str) -> None:
+    net = prototxt.parse(f"layer {{ input_param {{ shape {{ dim: {number} }} }} }} # \xe9", "net")
+    assert list(net.layer[0].input_param.shape[0].dim) == [16]

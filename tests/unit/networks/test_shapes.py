@@ -124,7 +124,7 @@ def test_scalars_and_lists_where_images_belong() -> None:
 
 def test_losses_are_scalars() -> None:
     found = infer(
-        'type: "Input" top: "label" input_param { shape { dim: 2 } }',
+        'type: "Input" top: "label" input_param { shape { dim: [2, 8, 8] } }',
         'type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "loss"',
         'type: "Accuracy" bottom: "data" bottom: "label" top: "acc" top: "each"',
     )
@@ -182,6 +182,77 @@ def test_refusals_name_file_and_layer(layer: str, problem: str) -> None:
         infer(layer)
     assert caught.value.line().startswith("net.prototxt: layer 'l1': ")
     assert problem in caught.value.line()
+
+
+LABELS = 'type: "Input" top: "labels" input_param { shape { dim: [%s] } }'
+WEIGHTS = 'type: "InnerProduct" bottom: "data" top: "x" inner_product_param { num_output: 4 %s }'
+BIG = 'type: "Convolution" bottom: "%s" top: "%s" convolution_param { %s }'
+POOL = 'type: "Pooling" bottom: "data" top: "x" pooling_param { %s }'
+
+
+@pytest.mark.parametrize(
+    ("layers", "problem"),
+    [
+        ([LABELS % 2, 'type: "SoftmaxWithLoss" bottom: "data" bottom: "labels" top: "x"'],
+         "2 labels for 128 predictions"),
+        ([LABELS % 2, 'type: "Accuracy" bottom: "data" bottom: "labels" top: "x"'],
+         "2 labels for 128 predictions"),
+        ([LABELS % "2, 8, 8", ('type: "Accuracy" bottom: "data" bottom: "labels" top: "x" '
+          "accuracy_param { top_k: 4 }")], "top_k is 4"),
+        ([LABELS % 3, 'type: "HingeLoss" bottom: "data" bottom: "labels" top: "x"'],
+         "bottom 0 is 2 x 3 x 8 x 8 but bottom 1 is 3"),
+        ([LABELS % 2, 'type: "EuclideanLoss" bottom: "data" bottom: "labels" top: "x"'],
+         "both need as many numbers"),
+        ([LABELS % 2, 'type: "SigmoidCrossEntropyLoss" bottom: "data" bottom: "labels" top: "x"'],
+         "both need as many numbers"),
+        ([LABELS % "2, 2", ('type: "MultinomialLogisticLoss" bottom: "data" bottom: "labels" '
+          'top: "x"')], "labels measure 2 x 2, more than one each"),
+        ([LABELS % 2, ('type: "ContrastiveLoss" bottom: "data" bottom: "data" bottom: "labels" '
+          'top: "x"')], "are no two lists of vectors"),
+        ([LABELS % "2, 8, 8", 'type: "InfogainLoss" bottom: "data" bottom: "labels" top: "x"'],
+         "its matrix is in a file"),
+        (['type: "Dropout" bottom: "data" top: "x" dropout_param { dropout_ratio: 4 }'],
+         "dropout_ratio is 4"),
+        ([WEIGHTS % 'weight_filler { type: "gausian" }'],
+         "weight_filler has no type 'gausian' in stock Caffe; take one of constant"),
+        ([WEIGHTS % 'weight_filler { type: "xavier" sparse: 16 }'], "xavier cannot be sparse"),
+        ([WEIGHTS % 'weight_filler { type: "gaussian" std: 0 }'], "std is 0"),
+        ([WEIGHTS % 'bias_filler { type: "gaussian" sparse: 5 }'], "sparse is 5 for 4"),
+        ([WEIGHTS % 'bias_filler { type: "uniform" min: 2 }'], "min 2 is above max 1"),
+        ([WEIGHTS % 'weight_filler { type: "bilinear" }'], "needs a square kernel, not 4 x 192"),
+        ([WEIGHTS % "" + " blobs { data: 32 }"], "holds blobs, as a caffemodel does"),
+        ([POOL % "kernel_size: 2 pad_h: 1"], "pad_h without the other, or with pad"),
+        ([POOL % "kernel_size: 2 kernel_h: 2 kernel_w: 2"], "kernel_size and kernel_h, kernel_w"),
+        (['type: "Pooling" bottom: "data" top: "small" pooling_param { kernel_size: 8 }',
+          'type: "SPP" bottom: "small" top: "x" spp_param { pyramid_height: 2 }'],
+         "1 x 1 is too small for 2 x 2 bins"),
+        ([BIG % ("data", "big", "num_output: 2000000 kernel_size: 1"),
+          BIG % ("big", "x", "num_output: 1 kernel_size: 5 pad: 2")],
+         "its im2col buffer would measure"),
+    ],
+)  # fmt: skip
+def test_what_real_caffe_was_seen_to_abort_on(layers: list[str], problem: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        infer(*layers)
+    assert problem in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [
+        ('num_output: 5 } param { name: "w" }', "shares parameter 'w' of 4 x 192 as 5 x 192"),
+        ('num_output: 4 } param { name: "w" lr_mult: 2 }', "shares parameter 'w' with another lr"),
+    ],
+)
+def test_parameters_of_one_name_are_alike(second: str, problem: str) -> None:
+    layer = 'type: "InnerProduct" bottom: "data" top: "%s" inner_product_param { bias_term: false '
+    first = layer % "a" + 'num_output: 4 } param { name: "w" lr_mult: 1 }'
+    with pytest.raises(InvalidInputError, match=problem):
+        infer(first, layer % "b" + second)
+
+
+def test_one_of_two_kernel_fields_gives_way_to_kernel_size() -> None:
+    assert infer(POOL % "kernel_size: 2 kernel_h: 0 stride: 2").blobs["x"] == (2, 3, 4, 4)
 
 
 def test_mismatch_names_both_shapes() -> None:

@@ -1,0 +1,79 @@
+"""What this machine does with a model file that it does not trust: read, plan, predict."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from pibench import devices, networks
+from pibench.errors import InvalidInputError
+from pibench.latency import calibration
+from pibench.latency.model import predict
+from pibench.networks import fold_bn
+from pibench.networks.network import Network
+from pibench.plan import answers, environment
+from pibench.plan.planner import plan
+from pibench.plan.verdict import judge
+from pibench.records.schema import Protocol
+from pibench.sweep.work import Request, check, cost_bytes
+
+_PROTOCOLS: tuple[Protocol, ...] = ("caffe-time", "inference")
+
+
+@cache
+def _device() -> devices.Device:
+    return devices.load("rpi3b")
+
+
+def take(model: Path, weights: Path | None = None) -> bool:
+    """Do all with a file that is done without Caffe; False where it is refused.
+
+    A prototxt is read as it is and, where that is refused, mended; a caffemodel is held
+    against the network and folded. Whatever is raised here is a fault of ours.
+    """
+    try:
+        loaded = networks.load(str(model), weights=weights)
+    except InvalidInputError:
+        if weights is None:
+            _mend(model)
+        return False
+    if weights is not None:
+        _fold(loaded, model.parent / "folded")
+    _describe(loaded)
+    return True
+
+
+def _mend(model: Path) -> None:
+    try:
+        loaded = networks.load(str(model), repair=True)
+    except InvalidInputError:
+        return
+    _describe(loaded)
+
+
+def _describe(network: Network) -> None:
+    """What `pibench run`, `plan` and `predict` say of a network before it is run."""
+    check(network, Request(device=_device()))
+    cost_bytes(network)
+    _ = network.sha256, network.weights_file_bytes
+    for protocol in _PROTOCOLS:
+        try:
+            planned = plan(network, protocol=protocol, environment=environment.of_device(_device()))
+            json.dumps(answers.summary(planned, _device(), judge(planned, _device())))
+            json.dumps(answers.timeline(planned))
+            answers.changes(planned)
+        except InvalidInputError:
+            # Caffe sets it up, and aborts on the way back, say.
+            continue
+    try:
+        predict(network, _device(), calibration.shipped())
+    except InvalidInputError:
+        return
+
+
+def _fold(network: Network, folder: Path) -> None:
+    try:
+        fold_bn.write(network, folder, force=True)
+    except InvalidInputError:
+        return

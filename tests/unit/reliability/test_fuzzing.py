@@ -1,0 +1,76 @@
+"""A seeded part of scripts/reliability/fuzz.py: mutated files end in a network or one error."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from scripts.reliability import batch as batches
+from scripts.reliability.batch import Batch
+from tests.wild import mutations
+from tests.wild.networks import WILD
+
+SHORT = [mutations.SMALL, mutations.LEGACY, WILD["tiny"](), WILD["cifar_within_channel"]()]
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Batch:
+    return Batch(tmp_path)
+
+
+def test_prototxts(batch: Batch) -> None:
+    random = Random(20)  # noqa: S311
+    for _ in range(1600):
+        batch.feed(mutations.mutated_text(random.choice(SHORT), random)[:2048])
+    tally = batch.tally
+    assert tally.findings == {}
+    assert min(tally.accepted, tally.refused) > 100
+
+
+def test_caffemodels(batch: Batch) -> None:
+    random = Random(21)  # noqa: S311
+    good = mutations.seeded(mutations.SMALL)
+    for _ in range(400):
+        batch.feed(mutations.SMALL.encode(), mutations.mutated_weights(good, random))
+    tally = batch.tally
+    assert tally.findings == {}
+    assert min(tally.accepted, tally.refused) > 30
+
+
+def _raises(*_: object) -> bool:
+    return bool(1 // 0)
+
+
+def _hangs(*_: object) -> bool:
+    while True:
+        try:
+            time.process_time()
+        except Exception:  # noqa: S112
+            continue
+
+
+def _grows(*_: object) -> bool:
+    return len(b"x" * (100 << 20)) > 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (_raises, "ZeroDivisionError in test_fuzzing.py:_raises"),
+        (_hangs, "Hang in batch.py > test_fuzzing.py"),
+        (_grows, "grew by 64 MiB or more"),
+    ],
+)
+def test_faults_are_found_and_kept(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch, fault: object, said: str
+) -> None:
+    monkeypatch.setattr(batches, "CPU_LIMIT_S", 0.2)
+    monkeypatch.setattr(batch, "take", fault)
+    batch.feed(b"layer { }")
+    batch.feed(b"layer { x }")
+    assert batch.tally.findings == {said: 2}
+    (kept,) = (batch.folder / "findings").iterdir()
+    assert (kept / "input.prototxt").read_bytes() == b"layer { }"
