@@ -95,6 +95,7 @@ gate() {
     else
         summarise "$code"
     fi
+    [ "$code" -gt 1 ] || echo "decided=true" >>"${GITHUB_OUTPUT:-/dev/null}"
     exit "$code"
 }
 

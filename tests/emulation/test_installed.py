@@ -160,7 +160,9 @@ def test_the_steps_of_the_action(installed: Installed) -> None:
     done = installed.run("bash", "-c", steps, code=1, **runner)
     # Names in a prototxt are anyone's: none gets into a log whose lines can be commands.
     assert "VGG 16" not in done.stdout + done.stderr
-    assert output.read_text().startswith(f"key=pibench-{os.uname().machine}-twin-")
+    key, decided = output.read_text().splitlines()
+    assert key.startswith(f"key=pibench-{os.uname().machine}-twin-")
+    assert decided == "decided=true"
     assert "| VGG 16 (large.prototxt) | **no-fit** |" in summary.read_text()
     assert outcomes(installed) == (2, 1, 0)
 
