@@ -154,9 +154,11 @@ class ResultsFile(object):
                     self._note(entry)
                     whole_bytes = stream.tell()
             except Damaged as damage:
-                stream.seek(whole_bytes)
-                if not damage.torn or not self._began(stream.read(LONGEST_LINE_BYTES)):
+                if not damage.torn:
                     raise
+                stream.seek(whole_bytes)
+                if not self._began(stream.read(LONGEST_LINE_BYTES)):
+                    raise Damaged(damage.number, "not written by a kit") from None
                 os.ftruncate(self.descriptor, whole_bytes)
 
     def _began(self, rest):

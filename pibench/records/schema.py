@@ -154,7 +154,7 @@ class Sample(Frozen):
     latency_ms: Milliseconds
     throttled_bits: Whole | None = None
     clock_hz: Annotated[Whole, _unit("Hz")] | None = None
-    temperature_c: Annotated[float, Field(ge=-273.15, le=10_000), _unit("degC")] | None = None
+    temperature_c: Annotated[float, Field(ge=-1e6, le=1e6), _unit("degC")] | None = None
     swapped_bytes: Bytes | None = None
     set_aside: str | None = None
     outlier: bool = False
