@@ -12,6 +12,8 @@ _FRAME = re.compile(rb"PIBENCH ([0-9a-f]{8}) (\{.*\})\r?$")
 _OOM = re.compile(rb"Out of memory: Killed process \d+ .*")
 # A line longer than this is no frame of ours, and not worth the memory.
 MAX_LINE_BYTES = 64 << 20
+# What is kept of another line: fifty are, whatever a model makes Caffe say.
+_KEPT_CHARACTERS = 2000
 
 
 class FrameReader:
@@ -41,9 +43,13 @@ class FrameReader:
     def _event(self, line: bytes) -> dict[str, Any] | None:
         frame = _FRAME.search(line)
         if frame is not None and zlib.crc32(frame[2]) == int(frame[1], 16):
-            event = json.loads(frame[2])
+            try:
+                event = json.loads(frame[2])
+            except (ValueError, RecursionError):
+                # A checksum is no proof of who wrote it.
+                return None
             return event if isinstance(event, dict) and "event" in event else None
-        text = line.decode("utf-8", "replace").strip()
+        text = line[: 4 * _KEPT_CHARACTERS].decode("utf-8", "replace").strip()[:_KEPT_CHARACTERS]
         if text:
             self.other_lines = [*self.other_lines[-50:], text]
         oom = _OOM.search(line)

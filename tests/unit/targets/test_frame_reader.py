@@ -114,7 +114,8 @@ def test_garbage_is_no_event(garbage: bytes) -> None:
 
 
 def test_json_that_is_no_event_is_passed_over() -> None:
-    for text in (b"[1, 2]", b'{"id": "1"}', b'"event"'):
+    nested = b'{"event": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for text in (b"[1, 2]", b'{"id": "1"}', b'"event"', b"{}}", b'{"event": \xff}', nested):
         crc = probe_frames.zlib.crc32(text)
         assert read(b"PIBENCH %08x %s\n" % (crc, text)) == []
 
@@ -134,6 +135,8 @@ def test_last_words_are_few_however_much_was_said() -> None:
     list(reader.feed(b"".join(b"line %d\n" % number for number in range(1000))))
     assert reader.last_words() == "line 997 | line 998 | line 999"
     assert len(reader.other_lines) < 100
+    list(reader.feed(b"y" * 100_000 + b"\n"))
+    assert len(reader.last_words(1)) < 5000
 
 
 def test_a_line_without_an_end_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
