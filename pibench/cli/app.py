@@ -19,6 +19,7 @@ from pibench.cli import (
     networks,
     reconciling,
     reporting,
+    study,
 )
 from pibench.cli.options import (
     AsJson,
@@ -81,6 +82,7 @@ app.add_typer(networks.app, name="networks", help="The networks of the paper, an
 app.add_typer(
     board.app, name="board", help="A board over SSH: what it has, and what is kept there."
 )
+app.add_typer(study.app, name="sweep", help="A study: many networks, in many ways.")
 app.add_typer(image.app, name="image", help="The images that emulated targets run.")
 
 
