@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 
 .PHONY: help setup system-packages engine browser lint docs test unit reproduce benchmark \
-	planned-against-measured outputs-document latency-document report-picture wheel clean
+	planned-against-measured outputs-document fidelity latency-document report-picture wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -25,10 +25,15 @@ $(BIN)/.installed: pyproject.toml | system-packages
 engine: setup ## Have a Docker Engine that runs arm64 containers (as root, or with sudo)
 	@scripts/start-docker-engine.sh $(BIN)/python
 
-lint: $(BIN)/.installed ## Style, types, and the documentation's links and references
+lint: $(BIN)/.installed ## Style, types, workflows, and the documentation's links and references
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck scripts/*.sh .ci/run
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows examples/ci/github-workflow.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci examples/ci/gitlab-ci.yml
+	$(BIN)/zizmor --offline --quiet --no-progress --config .ci/zizmor.yml action.yml examples/ci/github-workflow.yml
 	$(BIN)/mkdocs build --quiet --strict
 
 docs: $(BIN)/.installed ## The documentation as a site, into site/; no warning is let pass
@@ -60,6 +65,9 @@ planned-against-measured: setup ## Run the paper's networks, plan them, and writ
 
 outputs-document: setup ## Run the paper's networks on two architectures and write docs/outputs.md
 	$(BIN)/python scripts/outputs_document.py $(OUT)/outputs > docs/.outputs.md && mv docs/.outputs.md docs/outputs.md
+
+fidelity: setup engine ## Run the paper's networks on every target; write the table of errors
+	$(BIN)/python scripts/fidelity_table.py $(OUT)/fidelity README.md docs/trust.md
 
 latency-document: setup ## Write docs/latency.md and its pictures; count networks first for their rows
 	$(BIN)/python scripts/latency_document.py docs > docs/.latency.md && mv docs/.latency.md docs/latency.md

@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+# Importing typing takes longer than all else before the command line can take a Ctrl-C.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from pibench.api import Fit, fits, run
     from pibench.report.table import load
 

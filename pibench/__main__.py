@@ -1,5 +1,10 @@
 """`python -m pibench`."""
 
-from pibench.cli import main
+import sys
+
+try:
+    from pibench.cli import main
+except KeyboardInterrupt:
+    sys.exit(130)
 
 main()

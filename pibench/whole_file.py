@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from pibench.errors import EnvironmentFault, InvalidInputError
+
+NO_PLACE = frozenset(
+    {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+)
+"""Errors of a name under which no file can be, whatever the rights and the room."""
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
@@ -15,31 +22,57 @@ def write_whole(path: Path, content: str | bytes) -> Path:
 
     Folders are made. What is no regular file is written to as it is, and so is what a link
     leads to: /dev/stdout is a link, and as root a rename would put a file in its place.
-    Raises EnvironmentFault if that cannot be.
+    Raises InvalidInputError for a name that no file can have, EnvironmentFault if it cannot
+    be written, BrokenPipeError where the reader of standard output has gone.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
+    hint = "give a folder that can be written, on a disk with room"
     try:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
+        if is_standard_output(path):
+            _print(data)
+        elif path.is_symlink() or (path.exists() and not path.is_file()):
+            hint = "name a regular file"
             path.write_bytes(data)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             _replace(path, data)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise EnvironmentFault(
-            f"{path}: not written: {error.strerror or error}",
-            hint="give a folder that can be written, on a disk with room",
-        ) from error
+        problem = f"not written: {error.strerror or error}"
+        if error.errno in NO_PLACE:
+            raise InvalidInputError.at(path, None, problem, hint="name a file") from error
+        raise EnvironmentFault(f"{path}: {problem}", hint=hint) from error
     return path
+
+
+def is_standard_output(path: Path) -> bool:
+    """Whether the path leads to where standard output goes: /dev/stdout, /dev/fd/1."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        # Nothing is there, or has such a name.
+        return False
+    return False
 
 
 def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Raise InvalidInputError where an output is one of the files that were read for it."""
-    read = {path.resolve() for path in inputs}
+    read = set(map(os.path.realpath, inputs))
     for path in outputs:
-        if path.resolve() in read:
+        if os.path.realpath(path) in read:
             raise InvalidInputError.at(
                 path, None, "is what is read here, and would be lost", hint="name another file"
             )
+
+
+def _print(data: bytes) -> None:
+    """Behind what was printed so far: a file opened anew would be written from its beginning."""
+    sys.stdout.flush()
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(1, rest) :]
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -2,7 +2,8 @@
 # Install by apt what is missing of the system packages that pibench uses; with
 # sudo when not root. Says nothing and changes nothing when all is there.
 #
-# usage: install-system-packages.sh [engine] [browser]
+# usage: install-system-packages.sh [python | [engine] [browser]]
+# python: nothing but what makes an environment, which is all that plans need.
 # engine: a Docker Engine too, which target container alone needs.
 # browser: Chromium too, in which the HTML report is tested and pictured.
 set -eu
@@ -22,10 +23,11 @@ ssh-keygen:openssh-client
 "
 for more in "$@"; do
     case $more in
+        python) needed="" ;;
         # Its package pulls containerd, runc and iptables.
         engine) needed="$needed dockerd:docker.io" ;;
         browser) needed="$needed chromium:chromium" ;;
-        *) echo "pibench: $0 knows engine and browser, not $more" >&2; exit 2 ;;
+        *) echo "pibench: $0 knows python, engine and browser, not $more" >&2; exit 2 ;;
     esac
 done
 

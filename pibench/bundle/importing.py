@@ -63,11 +63,7 @@ def import_results(
     if store is None:
         return Imported(records=records, known=0)
     store.prepare()
-    known = {record.record_id for record in store.read()}
-    fresh = [record for record in records if record.record_id not in known]
-    for record in fresh:
-        store.append(record)
-    return Imported(records=records, known=len(records) - len(fresh))
+    return Imported(records=records, known=len(records) - store.append_new(records))
 
 
 def _record(results: BoardResults, run: BoardRun) -> Record:

@@ -59,8 +59,8 @@ def write_kit(
     """Pack networks, and Caffe where there is a `root`, into the .tar.gz `out`.
 
     The same networks, request, root and version of pibench give the same bytes. Raises
-    InvalidInputError for an `out` that is no place for a file, EnvironmentFault if it
-    cannot be written.
+    InvalidInputError for an `out` that is no place for a file and a network that is given
+    twice, EnvironmentFault if it cannot be written.
     """
     if out.is_dir():
         raise InvalidInputError.at(out, None, "is a directory", hint="name a file: -o kit.tar.gz")
@@ -68,6 +68,7 @@ def write_kit(
         raise InvalidInputError.at(
             out, None, "is there already, and is no kit", hint="name another file: -o kit.tar.gz"
         )
+    _refuse_twice(loaded)
     work = [work_of(index, network, request) for index, network in enumerate(loaded)]
     facts = [facts_of(network, one) for network, one in zip(loaded, work, strict=True)]
     networks = tuple(KitNetwork.of(fact, one) for fact, one in zip(facts, work, strict=True))
@@ -88,8 +89,9 @@ def write_kit(
             caffe=KitCaffe.of(root) if root else None,
             files=tuple(_described(name, path) for name, path in sorted(files.items())),
         )
+        # First: results of a kit that is not remembered could not be taken in here.
+        remember(manifest.text())
         _write(out, manifest, files)
-    remember(manifest.text())
     return Kit(
         path=out,
         manifest=manifest,
@@ -97,6 +99,16 @@ def write_kit(
         sha256=file_sha256(out),
         size_bytes=out.stat().st_size,
     )
+
+
+def _refuse_twice(loaded: Sequence[Network]) -> None:
+    seen = set()
+    for network in loaded:
+        if network.sha256 in seen:
+            raise InvalidInputError(
+                f"{network.name} is given twice", hint="name each network once: it runs once"
+            )
+        seen.add(network.sha256)
 
 
 def _may_be_replaced(out: Path) -> bool:

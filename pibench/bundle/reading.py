@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import tarfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from gzip import GzipFile
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from pibench import outside_file
 from pibench.bundle.manifest import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
 from pibench.bundle.seen import (
     DiedEntry,
     EndEntry,
     MachineEntry,
     ResultEntry,
-    Seen,
     SeenMachine,
     StartEntry,
 )
@@ -32,7 +35,7 @@ GO_ON: Final = "on the board, python3 run.py goes on, or python3 run.py --end cl
 COPY: Final = "copy the file from the board once more"
 KIB: Final = 1024
 
-Entry = TypeVar("Entry", bound=Seen)
+Entry = TypeVar("Entry", bound=BaseModel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,22 +63,17 @@ def read_results(path: Path, kit: Path | None = None) -> BoardResults:
     Raises InvalidInputError, naming the line, for anything that a kit did not write there,
     that was changed, or that ends too early.
     """
-    if not path.is_file():
-        problem = "no regular file" if path.exists() else "no such file"
-        raise InvalidInputError.at(path, None, problem, hint="give the board's pi-results.jsonl")
     reader: _Reader | None = None
+    content = outside_file.read(path, hint="give the board's pi-results.jsonl")
     try:
-        with path.open("rb") as stream:
-            for number, digest, entry in entries(stream):
-                if reader is None:
-                    _check_version(path, entry)
-                    reader = _Reader(path=path, manifest=_manifest(path, entry["kit"], kit))
-                else:
-                    reader.take(number, digest, entry)
+        for number, digest, entry in entries(BytesIO(content)):
+            if reader is None:
+                _check_version(path, entry)
+                reader = _Reader(path=path, manifest=_manifest(path, entry["kit"], kit))
+            else:
+                reader.take(number, digest, entry)
     except Damaged as damage:
         raise _damaged(path, damage) from None
-    except OSError as error:
-        raise InvalidInputError.at(path, None, f"cannot be read: {error.strerror}") from None
     if reader is None:
         raise InvalidInputError.at(path, None, "is empty", hint=COPY)
     return reader.whole()
@@ -128,8 +126,9 @@ def _manifest_in(kit: Path) -> bytes:
     """The manifest out of a kit's archive; nothing is unpacked."""
     hint = "give the kit as pibench bundle wrote it"
     try:
-        with tarfile.open(kit, "r:gz") as archive:
-            # It is the first; another file's archive is not read to its end.
+        with outside_file.opened(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
+            head = _head(packed)
+        with tarfile.open(fileobj=head, mode="r:") as archive:
             member = archive.next()
             if member is None or member.name != f"{TOP}/{NAME}" or not member.isreg():
                 raise InvalidInputError.at(kit, None, "is no kit", hint=hint)
@@ -138,10 +137,18 @@ def _manifest_in(kit: Path) -> bytes:
             content = archive.extractfile(member)
             assert content is not None  # noqa: S101
             text = content.read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InvalidInputError.at(kit, None, f"cannot be read: {said}", hint=hint) from None
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise InvalidInputError.at(kit, None, f"cannot be read: {error}", hint=hint) from None
     return text
+
+
+def _head(packed: GzipFile) -> BytesIO:
+    """What the manifest, which is the first, can be in; whatever headers claim beyond it."""
+    head = bytearray()
+    with suppress(EOFError):
+        while len(head) <= LONGEST_MANIFEST_BYTES and (chunk := packed.read1(1 << 16)):
+            head += chunk
+    return BytesIO(head)
 
 
 @dataclass(kw_only=True)
@@ -237,15 +244,18 @@ class _Reader:
         """The board, which pibench's kit ran on."""
         load = self.started.load_1_minute if self.started else None
         memory_kib = machine.mem_total_kib
-        return HostEnvironment(
-            pibench_version=self.manifest.pibench_version,
-            python_version=machine.python,
-            kernel=f"Linux {machine.kernel}",
-            architecture=machine.architecture,
-            cpu_model=machine.cpu or machine.board,
-            logical_cores=machine.cores,
-            memory_bytes=memory_kib * KIB if memory_kib else None,
-            load_1_minute=load,
+        return self._checked(
+            HostEnvironment,
+            {
+                "pibench_version": self.manifest.pibench_version,
+                "python_version": machine.python,
+                "kernel": f"Linux {machine.kernel}",
+                "architecture": machine.architecture,
+                "cpu_model": machine.cpu or machine.board,
+                "logical_cores": machine.cores,
+                "memory_bytes": memory_kib * KIB if memory_kib else None,
+                "load_1_minute": load,
+            },
         )
 
     def _checked(self, model: type[Entry], entry: dict[str, Any]) -> Entry:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import warnings
-from typing import TYPE_CHECKING, NoReturn
+
+# See pibench/__init__.py; so does importing signal.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import NoReturn
 
 INTERRUPTED = 130
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def main() -> NoReturn:
     """Run `pibench`; every failure is one line on standard error and an exit code."""
-    from pibench.cli import streams
-
-    streams.open_missing()
-    warnings.showwarning = _show_warning
     try:
+        from pibench.cli import streams
+
+        streams.open_missing()
+        warnings.showwarning = _show_warning
         _end_alike()
         from pibench.cli.app import app
 
@@ -70,15 +72,19 @@ def _complain(line: str) -> None:
 
 def _end_alike() -> None:
     """TERM, and a terminal that is closed, end a run as Ctrl-C does; nohup still holds."""
-    for number in _ENDING:
+    import signal
+
+    for number in (getattr(signal, name) for name in _ENDING):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     """Children are stopped and records kept; a second Ctrl-C does not cut that short."""
-    for number in _ENDING:
-        signal.signal(number, signal.SIG_IGN)
+    import signal
+
+    for name in _ENDING:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

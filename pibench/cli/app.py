@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import errno
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,11 +20,14 @@ from pibench.cli import (
     reconciling,
     reporting,
     study,
+    streams,
 )
 from pibench.cli.options import (
+    LONGEST_S,
     AsJson,
     Batch,
     BlasName,
+    CasesOut,
     ComputeName,
     DeviceName,
     Identity,
@@ -39,10 +42,11 @@ from pibench.cli.options import (
     Seed,
     Specs,
     TargetSpec,
+    finite,
     flag,
     target_spec,
 )
-from pibench.errors import EnvironmentFault, InterruptedByUserError
+from pibench.errors import EnvironmentFault, InterruptedByUserError, InvalidInputError
 
 
 class Commands(TyperGroup):
@@ -55,16 +59,26 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             raise InterruptedByUserError("interrupted", hint="what was recorded is kept") from None
         except BrokenPipeError:
-            # `| head` has read enough. Python would complain once more at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # `| head` has read enough.
+            streams.drop_the_rest()
             return None
         except OSError as error:
             # A full disk, say, in whatever file it hit.
             place = f"{error.filename}: " if error.filename else ""
+            if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+                raise InvalidInputError(f"{place}{error.strerror}", hint="give a file") from error
             raise EnvironmentFault(
-                f"{place}{error.strerror or error}",
+                f"{place}{error.strerror or _first(error)}",
                 hint="check the space and rights there; TMPDIR names another temporary folder",
             ) from error
+
+
+def _first(error: OSError) -> str:
+    """What is wrong; of the list that copying a folder raises, with the first file alone."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        _, place, why = error.args[0][0]
+        return f"{place}: {why}"
+    return str(error)
 
 
 app = typer.Typer(
@@ -131,7 +145,13 @@ def run(
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=1, help="Seconds that one network may take."),
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            max=LONGEST_S,
+            callback=finite,
+            help="Seconds that one network may take.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -233,6 +253,7 @@ def plan(
         ),
     ] = None,
     require_fit: RequireFit = False,
+    out: CasesOut = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -257,6 +278,7 @@ def plan(
         plot=plot,
         as_json=as_json,
         require_fit=require_fit,
+        out=tuple(out or ()),
     )
     if check:
         code = check_plans(specs, wishes, jobs=jobs, quiet=quiet)
@@ -291,6 +313,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")] = Path("out"),
     jobs: Jobs = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the paper's 26 networks and hold every printed cell against ours.
 
@@ -310,7 +333,7 @@ def reproduce(
         compute=compute,
         jobs=jobs,
     )
-    raise typer.Exit(reproduce_paper(only, options, out, quiet=quiet))
+    raise typer.Exit(reproduce_paper(only, options, out, quiet=quiet, as_json=as_json))
 
 
 @app.command()
@@ -339,4 +362,5 @@ def schema() -> None:
 
     from pibench.records.schema import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    with streams.reader_may_leave():
+        print(json.dumps(json_schema(), indent=2))

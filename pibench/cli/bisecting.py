@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import AsJson, Batch, DeviceName, ImageSize, Quiet, Repair, Seed
+from pibench.cli.options import (
+    LONGEST_S,
+    AsJson,
+    Batch,
+    DeviceName,
+    ImageSize,
+    Quiet,
+    Repair,
+    finite,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
     from pibench.networks.network import Network
@@ -33,19 +45,39 @@ def bisect(
     ] = None,
     atol: Annotated[
         float | None,
-        typer.Option(metavar="X", min=0, help="Absolute tolerance.", show_default=False),
+        typer.Option(
+            metavar="X", min=0, callback=finite, help="Absolute tolerance.", show_default=False
+        ),
     ] = None,
     rtol: Annotated[
         float | None,
-        typer.Option(metavar="X", min=0, help="Relative tolerance.", show_default=False),
+        typer.Option(
+            metavar="X", min=0, callback=finite, help="Relative tolerance.", show_default=False
+        ),
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=2**32 - 1,
+            help="Of the input, and of weights not given. Default: 0.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceName = "rpi3b",
     batch: Batch = None,
     size: ImageSize = None,
     repair: Repair = False,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=1, help="Seconds that one run may take.")
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            max=LONGEST_S,
+            callback=finite,
+            help="Seconds that one run may take.",
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -84,7 +116,7 @@ class Wishes:
     weights: Path | None = None
     atol: float | None = None
     rtol: float | None = None
-    seed: int = 0
+    seed: int | None = None
     device: str = "rpi3b"
     batch: int | None = None
     size: str | None = None
@@ -102,7 +134,7 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
     from pibench.report.bisected import as_json, print_bisection
-    from pibench.sweep.bisect import LAYER_TOLERANCE
+    from pibench.sweep.bisect import LAYER_TOLERANCE, Recorded
     from pibench.sweep.bisect import bisect as find
 
     def step(text: str) -> None:
@@ -118,11 +150,21 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
     )
     builder = Builder(step)
     names = (first, second) if first != second else (f"{first} (A)", f"{second} (B)")
-    preparing = [_prepared(text, network, wishes) for text in (first, second)]
+    records = [_recorded(text, network) for text in (first, second)]
+    for text, record in zip((first, second), records, strict=True):
+        if record is not None:
+            _check_record(text, record, network, wishes, other_runs=None in records)
+    # All is checked before anything runs, and that takes minutes.
+    prepared = [
+        _prepared(name, text, network, wishes, builder)
+        if record is None
+        else partial(Recorded, name=name, record=record)
+        for name, text, record in zip(names, (first, second), records, strict=True)
+    ]
     sides: list[Side] = []
-    for name, prepared in zip(names, preparing, strict=True):
+    for name, side in zip(names, prepared, strict=True):
         step(f"{name}: {network.name}")
-        sides.append(prepared.side(name, builder))
+        sides.append(side())
     found = find(sides[0], sides[1], tolerance, step)
     with reader_may_leave():
         if wishes.as_json:
@@ -132,56 +174,21 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
     return ExitCode.OK if found else ExitCode.DISAGREEMENT
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Prepared:
-    """A side that has been checked, and is run only once the other has been too."""
-
-    text: str
-    network: Network
-    wishes: Wishes
-
-    def side(self, name: str, builder: Builder) -> Side:
-        """Read the record, or run the network."""
-        from pibench import devices
-        from pibench.sweep.bisect import Recorded, Runnable
-        from pibench.sweep.variants import parse
-        from pibench.sweep.work import Request
-        from pibench.targets.by_name import make_target
-
-        if _is_record(self.text):
-            return Recorded(name=name, record=_record(Path(self.text), self.network))
-        variant = parse(self.text)
-        device = devices.load(self.wishes.device)
-        return Runnable(
-            name=name,
-            network=self.network,
-            target=make_target(variant.target, device, builder, machine=variant.machine),
-            request=Request(
-                device=device,
-                protocol="inference",
-                compute="real",
-                threads=variant.threads,
-                repeats=0,
-                seed=self.wishes.seed,
-                timeout_s=self.wishes.timeout_s,
-                blas=variant.blas,
-            ),
-        )
-
-
-def _prepared(text: str, network: Network, wishes: Wishes) -> _Prepared:
-    """The network as that side has it, its files checked before anything runs."""
+def _prepared(
+    name: str, text: str, network: Network, wishes: Wishes, builder: Builder
+) -> Callable[[], Side]:
+    """A side that is to run, its target and its files checked; called, it runs."""
     from pibench import devices
     from pibench.cli.loading import load_all
     from pibench.cli.options import target_spec
     from pibench.errors import InvalidInputError
     from pibench.networks.caffemodel import check_weights
+    from pibench.sweep.bisect import Runnable
     from pibench.sweep.variants import parse
-    from pibench.sweep.work import seeded_weights
+    from pibench.sweep.work import Request, seeded_weights
+    from pibench.targets.by_name import make_target
 
-    devices.load(wishes.device)
-    if _is_record(text):
-        return _Prepared(text=text, network=network, wishes=wishes)
+    device = devices.load(wishes.device)
     variant = parse(text)
     try:
         target_spec(variant.target)
@@ -189,7 +196,9 @@ def _prepared(text: str, network: Network, wishes: Wishes) -> _Prepared:
         raise InvalidInputError(
             f"{text}: {error}", hint="give a target, or a file of records that is there"
         ) from None
-    weights = variant.weights or network.weights or seeded_weights(network, wishes.seed)
+    target = make_target(variant.target, device, builder, machine=variant.machine)
+    seed = wishes.seed or 0
+    weights = variant.weights or network.weights or seeded_weights(network, seed)
     own = network
     if variant.prototxt is not None:
         (own,) = load_all(
@@ -200,18 +209,35 @@ def _prepared(text: str, network: Network, wishes: Wishes) -> _Prepared:
         )
     if variant.weights is not None or variant.prototxt is not None:
         check_weights(own.net, weights)
-    return _Prepared(text=text, network=replace(own, weights=weights), wishes=wishes)
+    return partial(
+        Runnable,
+        name=name,
+        network=replace(own, weights=weights),
+        target=target,
+        request=Request(
+            device=device,
+            protocol="inference",
+            compute="real",
+            threads=variant.threads,
+            repeats=0,
+            seed=seed,
+            timeout_s=wishes.timeout_s,
+            blas=variant.blas,
+        ),
+    )
 
 
-def _is_record(text: str) -> bool:
-    return Path(text).is_file()
+def _recorded(text: str, network: Network) -> Record | None:
+    """The last record of the network in a file; None for a side that is no file.
 
-
-def _record(path: Path, network: Network) -> Record:
-    """The last record of the network in a file. Raises InvalidInputError if there is none."""
+    Raises InvalidInputError if there is none in it.
+    """
     from pibench.errors import InvalidInputError
     from pibench.records.store import read
 
+    path = Path(text)
+    if not (path.is_file() or path.is_fifo()):
+        return None
     found = [
         record
         for record in read(path)
@@ -225,3 +251,33 @@ def _record(path: Path, network: Network) -> Record:
             hint="make one: pibench run --protocol inference --out FILE",
         )
     return found[-1]
+
+
+def _check_record(
+    text: str, record: Record, network: Network, wishes: Wishes, *, other_runs: bool
+) -> None:
+    """Make sure that a record is what the options ask for, since nothing can change it.
+
+    Raises InvalidInputError, before the other side runs.
+    """
+    from pibench.errors import InvalidInputError
+    from pibench.images.recipe import file_sha256
+    from pibench.sweep.bisect import no_values
+
+    hint = "give what it was made with, or another record"
+    problem = no_values(record)
+    if problem:
+        hint = "make another: pibench run --protocol inference --compute real --out FILE"
+    elif (wishes.seed is not None or other_runs) and record.seed not in (None, wishes.seed or 0):
+        problem = f"its input is of seed {record.seed}, not {wishes.seed or 0}"
+        hint = f"--seed {record.seed}"
+    elif (wishes.batch is not None or other_runs) and record.batch != network.batch:
+        problem = f"it is of batch {record.batch}, not {network.batch}"
+        hint = f"--batch {record.batch}"
+    elif wishes.size is not None and record.network_sha256 != network.sha256:
+        problem = f"it is of another network than {network.name} at {wishes.size}"
+    elif wishes.weights is not None and record.weights_sha256 != file_sha256(wishes.weights):
+        problem = f"its weights are not {wishes.weights}"
+        hint = "give them to the other side alone: TARGET:weights=FILE"
+    if problem:
+        raise InvalidInputError.at(Path(text), None, problem, hint=hint)

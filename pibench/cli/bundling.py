@@ -13,6 +13,7 @@ from pibench.cli.loading import load_all
 from pibench.cli.streams import reader_may_leave, say
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.store import RecordStore, to_json
+from pibench.report.plain import visible
 from pibench.report.terminal import print_records
 
 if TYPE_CHECKING:
@@ -82,11 +83,12 @@ def _as_json(kit: Kit) -> dict[str, object]:
 def _print_kit(kit: Kit) -> None:
     count = len(kit.manifest.networks)
     caffe = "with Caffe" if kit.manifest.caffe else "for a board that has Caffe"
+    path, name = visible(str(kit.path)), visible(kit.path.name)
     print(
-        f"{kit.path}: {count} network{'s' if count > 1 else ''}, {kit.manifest.protocol}, {caffe}, "
+        f"{path}: {count} network{'s' if count > 1 else ''}, {kit.manifest.protocol}, {caffe}, "
         f"{max(kit.size_bytes / MB, 0.1):.1f} MB, SHA-256 {kit.sha256[:16]}..."
     )
-    print(f"On the board: tar xf {kit.path.name} && cd pi-kit && python3 run.py")
+    print(f"On the board: tar xf {name} && cd pi-kit && python3 run.py")
     print("Back here:    pibench import pi-results.jsonl -o records.jsonl")
 
 

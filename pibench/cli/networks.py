@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pibench.report.plain import one_line, visible
+
 app = typer.Typer(
     help="The networks of the paper: list them, print one, write files.", no_args_is_help=True
 )
@@ -92,7 +94,7 @@ def show(
 
     network = networks.load(name, batch=batch, repair=repair)
     for sentence in network.repairs:
-        typer.echo(f"# repaired: {sentence}")
+        typer.echo(f"# repaired: {one_line(sentence)}")
     typer.echo(network.prototxt, nl=False)
 
 
@@ -119,7 +121,7 @@ def export(
     for path in networks.export(
         name, directory, weights=weights, seed=seed, batch=batch, repair=repair, force=force
     ):
-        typer.echo(str(path))
+        typer.echo(visible(str(path)))
 
 
 @app.command("fold-bn")
@@ -145,4 +147,4 @@ def fold_bn(
     count = len(folding.find(topology.layers(network.net, network.source)))
     say(f"{network.name}: {count} BatchNorms folded; written as {network.name} folded")
     for path in paths:
-        typer.echo(str(path))
+        typer.echo(visible(str(path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -10,6 +11,8 @@ import typer
 from pibench import devices
 
 TARGETS: Final = ("auto", "vm", "container", "sysroot", "twin", "native")
+LONGEST_S: Final = 10**7
+"""That a run may be given: four months, and within what a system's clocks take."""
 REMOTE: Final = "ssh://"
 
 Machine = Literal["virt", "raspi3b"]
@@ -22,6 +25,13 @@ BLAS_NAMES: Final = ("openblas", "reference", "atlas")
 def flag(*names: str, help: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
     """An option without a value, whose help line has no `<bool>` in the place of one."""
     return typer.Option(*names, help=help, metavar="", **more)
+
+
+def finite(number: float | None) -> float | None:
+    """A number that JSON has. Raises typer.BadParameter for infinity and NaN."""
+    if number is not None and not isfinite(number):
+        raise typer.BadParameter(f"{number} is no finite number")
+    return number
 
 
 def target_spec(text: str) -> str:
@@ -134,6 +144,16 @@ Jobs = Annotated[
         max=64,
         help="Networks at once. Default: one per core.",
         show_default=False,
+    ),
+]
+CasesOut = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        show_default=False,
+        help="For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated.",
     ),
 ]
 Quiet = Annotated[bool, flag("--quiet", "-q", help="No progress.")]

@@ -43,6 +43,7 @@ class Wishes:
     plot: Path | None = None
     as_json: bool = False
     require_fit: bool = False
+    out: tuple[Path, ...] = ()
 
 
 def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
@@ -53,6 +54,10 @@ def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
     device = devices.load(wishes.device)
     loaded = _load(specs, wishes)
     _check_plot(loaded, wishes)
+    if wishes.out:
+        from pibench.report import cases
+
+        cases.writable(wishes.out, [Path(spec) for spec in specs])
     protocol = cast("Protocol", wishes.protocol)
     environment = _of_twin_here(device) if wishes.target == "twin" else of_device(device)
     plans = [plan(network, protocol=protocol, environment=environment) for network in loaded]
@@ -62,6 +67,8 @@ def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
     said = [_answer(planned, device, wishes) for planned in plans]
     if wishes.plot is not None:
         _write_plot(wishes.plot, plans[0], device)
+    if wishes.out:
+        cases.write(cases.of_plans(said), wishes.out)
     with reader_may_leave():
         if wishes.as_json:
             print(json.dumps(said, indent=2))
@@ -114,6 +121,7 @@ def _refuse_with_check(wishes: Wishes) -> None:
         "--timeline": wishes.timeline,
         "--plot": wishes.plot is not None,
         "--require-fit": wishes.require_fit,
+        "--out": bool(wishes.out),
     }
     for option, given in asked.items():
         if given:
@@ -212,12 +220,8 @@ def _check_plot(loaded: Sequence[Network], wishes: Wishes) -> None:
 
 def _write_plot(path: Path, planned: Plan, device: Device) -> None:
     from pibench.report.memory_plot import svg
+    from pibench.whole_file import write_whole
 
     title = f"{planned.network.name}, {planned.protocol}, batch {planned.network.batch}"
     text = svg(title, planned.steps, usable_bytes=device.usable_bytes)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be written ({error.strerror})", hint="name another file"
-        ) from None
+    write_whole(path, text)

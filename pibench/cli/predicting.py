@@ -14,6 +14,7 @@ from pibench.cli.streams import reader_may_leave, say
 from pibench.errors import InvalidInputError
 from pibench.latency import calibration as calibrations
 from pibench.latency.model import Prediction, predict
+from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,20 +128,25 @@ def calibrate_from(path: Path, out: Path) -> None:
     """Fit rates on a board's own records and write them."""
     from pibench.latency.records import calibrate
     from pibench.records.store import RecordStore
-    from pibench.whole_file import keep_inputs
+    from pibench.report.plain import one_line
+    from pibench.whole_file import is_standard_output, keep_inputs
 
     keep_inputs([out], [path])
     calibrated, left_out = calibrate(RecordStore(path).read(), path)
     for sentence in left_out:
         say(sentence)
     calibrations.write(calibrated, out)
+    rates = calibrated.rates
+    line = (
+        f"written: {out}: {calibrated.device}, {calibrated.protocol}, "
+        f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
+        f"multiply-accumulate, {rates.access_ns:.3f} ns per element access"
+    )
+    if is_standard_output(out):
+        say(line)
+        return
     with reader_may_leave():
-        rates = calibrated.rates
-        print(
-            f"written: {out}: {calibrated.device}, {calibrated.protocol}, "
-            f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
-            f"multiply-accumulate, {rates.access_ns:.3f} ns per element access"
-        )
+        print(one_line(line))
 
 
 def _calibration(wishes: Wishes) -> Calibration:
@@ -165,12 +171,7 @@ def _write_plot(path: Path, picture: str) -> None:
         raise InvalidInputError(
             f"--plot {path}: pictures are written as SVG", hint="end the name in .svg"
         )
-    try:
-        path.write_text(picture, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be written ({error.strerror})", hint="name another file"
-        ) from None
+    write_whole(path, picture)
 
 
 def _answer(prediction: Prediction, network: Network, calibration: Calibration) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import AsJson
+from pibench.cli.options import AsJson, CasesOut, finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,11 +35,23 @@ def reconcile(
     ] = None,
     atol: Annotated[
         float | None,
-        typer.Option(metavar="X", min=0, help="Absolute tolerance of outputs.", show_default=False),
+        typer.Option(
+            metavar="X",
+            min=0,
+            callback=finite,
+            help="Absolute tolerance of outputs.",
+            show_default=False,
+        ),
     ] = None,
     rtol: Annotated[
         float | None,
-        typer.Option(metavar="X", min=0, help="Relative tolerance of outputs.", show_default=False),
+        typer.Option(
+            metavar="X",
+            min=0,
+            callback=finite,
+            help="Relative tolerance of outputs.",
+            show_default=False,
+        ),
     ] = None,
     baseline: Annotated[
         Path | None,
@@ -49,6 +61,7 @@ def reconcile(
         Path | None,
         typer.Option(metavar="FILE", help="Accept the last side's figures: write them here."),
     ] = None,
+    out: CasesOut = None,
     as_json: AsJson = False,
 ) -> None:
     """Hold runs, plans, predictions and the paper against each other, every two of them.
@@ -70,6 +83,7 @@ def reconcile(
         rtol=rtol,
         baseline=baseline,
         write_baseline=write_baseline,
+        out=tuple(out or ()),
         as_json=as_json,
     )
     raise typer.Exit(reconcile_files(sources, wishes))
@@ -84,6 +98,7 @@ class Wishes:
     rtol: float | None = None
     baseline: Path | None = None
     write_baseline: Path | None = None
+    out: tuple[Path, ...] = ()
     as_json: bool = False
 
 
@@ -100,6 +115,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     from pibench.crosscheck.reconcile import reconcile as compare
     from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode
+    from pibench.report import cases
     from pibench.report.reconciled import as_json, print_reconciliation
 
     outputs = Tolerance(
@@ -107,16 +123,24 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
         rtol=OUTPUT_TOLERANCE.rtol if wishes.rtol is None else wishes.rtol,
     )
     gated, tolerances = gate.parse(wishes.fail_on, Tolerances(outputs=outputs))
+    read = [Path(source) for source in sources]
+    cases.writable(wishes.out, [*read, *([wishes.baseline] if wishes.baseline else [])])
     sides = read_sides(sources)
     if wishes.baseline is not None:
         sides.insert(0, read_side(str(wishes.baseline)))
-    if wishes.write_baseline is not None:
-        written = baseline.write(sides[-1], wishes.write_baseline)
-        say(f"written: {written}: {len(sides[-1].entries)} networks of {sides[-1].name}")
-        if len(sides) == 1:
-            return ExitCode.OK
+
+    def accept() -> None:
+        if wishes.write_baseline is not None:
+            written = baseline.write(sides[-1], wishes.write_baseline)
+            say(f"written: {written}: {len(sides[-1].entries)} networks of {sides[-1].name}")
+
+    if wishes.write_baseline is not None and len(sides) == 1:
+        accept()
+        return ExitCode.OK
     found = compare(sides, tolerances)
     passed = gate.passage(found, gated)
+    accept()
+    cases.write(cases.of_passage(found, passed), wishes.out)
     with reader_may_leave():
         if wishes.as_json:
             print(json.dumps(as_json(found, passed), indent=2))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pibench.cli.options import AsJson
+from pibench.cli.options import AsJson, flag
 from pibench.cli.streams import reader_may_leave, say
-from pibench.errors import InvalidInputError
+from pibench.errors import ExitCode, InvalidInputError
 from pibench.report.plain import one_line
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pibench.latency.model import Prediction
     from pibench.networks.network import Network
-    from pibench.records.schema import Record
+    from pibench.records.schema import Record, Verdict
     from pibench.report.content import Report
     from pibench.report.files import Form
 
@@ -58,6 +58,14 @@ def report(
             help="A network of your own among the records, to plan it; may be repeated.",
         ),
     ] = None,
+    require_fit: Annotated[
+        bool,
+        flag(
+            "--require-fit",
+            help="Ask of every network whether it fits, and nothing of the paper; "
+            "exit with 1 unless all do.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show records as a page, a table, a picture or test cases; of each run the latest.
@@ -65,6 +73,7 @@ def report(
     Example: pibench report out/records.jsonl -o report.html
     """  # fmt: skip
     from pibench.report import files
+    from pibench.whole_file import is_standard_output
 
     asked = files.named(form) if form is not None else None
     if asked is not None and out is not None and len(out) > 1:
@@ -76,12 +85,25 @@ def report(
         raise InvalidInputError(
             f"both --json and --format {asked} are for standard output", hint="give -o FILE too"
         )
+    if as_json and any(map(is_standard_output, out or ())):
+        raise InvalidInputError(
+            "both --json and -o are for standard output", hint="name a file: -o FILE"
+        )
     if asked in ("png", "svg") and not out:
         raise InvalidInputError(
             f"a picture is not for standard output: --format {asked}", hint=f"-o overview.{asked}"
         )
     forms = [(path, asked or files.form_of(path)) for path in out or ()]
-    _make(paths, network or (), forms, asked or "markdown", as_json=as_json)
+    made = _make(
+        paths,
+        network or (),
+        forms,
+        asked or "markdown",
+        only=() if require_fit else None,
+        as_json=as_json,
+    )
+    if require_fit:
+        raise typer.Exit(_gate({record.verdict for record in made.records}))
 
 
 def _make(
@@ -90,18 +112,19 @@ def _make(
     forms: Sequence[tuple[Path, Form]],
     shown: Form,
     *,
+    only: Sequence[str] | None,
     as_json: bool,
-) -> None:
+) -> Report:
     from pibench.report.content import build
     from pibench.report.files import rendered
     from pibench.report.merging import read_all
     from pibench.report.rebuilding import Networks
-    from pibench.whole_file import keep_inputs, write_whole
+    from pibench.whole_file import is_standard_output, keep_inputs, write_whole
 
     keep_inputs([path for path, _ in forms], [*paths, *given])
     with _without_collecting():
         merged = read_all(paths)
-        made = build(merged, Networks(given))
+        made = build(merged, Networks(given), only=only)
     sources = [path.name for path in paths]
     written = [
         str(write_whole(path, rendered(made, form, sources=sources))) for path, form in forms
@@ -114,7 +137,20 @@ def _make(
         elif not forms:
             print(str(rendered(made, shown, sources=sources)).rstrip("\n"))
         else:
-            print("\n".join([one_line(made.headline), *(f"written: {path}" for path in written)]))
+            taken = any(is_standard_output(path) for path, _ in forms)
+            for line in (made.headline, *(f"written: {path}" for path in written)):
+                if taken:
+                    say(line)
+                else:
+                    print(one_line(line))
+    return made
+
+
+def _gate(verdicts: set[Verdict]) -> ExitCode:
+    """As `run --require-fit` ends."""
+    if "inconclusive" in verdicts:
+        return ExitCode.INCONCLUSIVE
+    return ExitCode.OK if verdicts == {"fit"} else ExitCode.DISAGREEMENT
 
 
 def write_page(

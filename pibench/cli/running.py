@@ -16,6 +16,7 @@ from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.verdict import is_refused_allocation
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
 from pibench.records.store import RecordStore, to_json
+from pibench.report.plain import one_line
 from pibench.report.terminal import print_records, print_reproduction
 
 if TYPE_CHECKING:
@@ -99,9 +100,12 @@ def _way_out(record: Record, said: str) -> str | None:
 
 
 def reproduce_paper(
-    only: str | None, options: Options, out: Path, *, quiet: bool = False
+    only: str | None, options: Options, out: Path, *, quiet: bool = False, as_json: bool = False
 ) -> ExitCode:
-    """`pibench reproduce`: the paper's networks, its table beside ours, claims and page."""
+    """`pibench reproduce`: the paper's networks, its table beside ours, claims and page.
+
+    With `as_json` what claims.json holds is printed in the table's place.
+    """
     from pibench.crosscheck import predicted
 
     loaded = [networks.load(name) for name in _paper_networks(only)]
@@ -126,9 +130,14 @@ def reproduce_paper(
         if made:
             write_claims_json(claims, folder)
             write_claims_csv(claims, folder)
+    tell = say if as_json else _print_line
     with reader_may_leave():
-        print_reproduction(claims, made)
-        print(f"\nwritten: {folder}/records.jsonl, claims.json, claims.csv")
+        if as_json:
+            print((folder / "claims.json").read_text(encoding="utf-8"), end="")
+        else:
+            print_reproduction(claims, made)
+            print()
+        tell(f"written: {folder}/records.jsonl, claims.json, claims.csv")
     try:
         write_page(folder / "report.html", made, loaded, only=wanted, predictions=predictions)
     except Exception as error:
@@ -136,8 +145,12 @@ def reproduce_paper(
         say(f"{folder}/report.html was not written: {type(error).__name__}: {error}")
     else:
         with reader_may_leave():
-            print(f"written: {folder}/report.html")
+            tell(f"written: {folder}/report.html")
     return exit_code(claims)
+
+
+def _print_line(line: str) -> None:
+    print(one_line(line))
 
 
 def _paper_networks(only: str | None) -> list[str]:

@@ -38,10 +38,27 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Around printing: what a reader that has gone does not take (`| head`) is dropped."""
+    """Around printing: what a reader that has gone does not take (`| head`) is dropped.
+
+    Raises EnvironmentFault where it goes to a disk that is full.
+    """
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_the_rest()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        drop_the_rest()
+        from pibench.errors import EnvironmentFault
+
+        raise EnvironmentFault(
+            f"standard output: {error.strerror or error}",
+            hint="what was printed is not all there: lead it to where there is room",
+        ) from error
+
+
+def drop_the_rest() -> None:
+    """Python would complain once more at its end of what could not be printed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -245,10 +245,12 @@ def export(
 
     Example: pibench sweep export study -o study.parquet
     """
-    import pibench
+    import pandas as pd
+
+    from pibench.report.table import flat
     from pibench.study.journal import Journal
 
-    frame = pibench.load(Journal(folder).store.path)
+    frame = pd.DataFrame.from_records([flat(record) for record in Journal(folder).records()])
     try:
         if out.suffix == ".parquet":
             frame.to_parquet(out, index=False)

@@ -120,9 +120,9 @@ def not_fitting(entry: Entry) -> bool:
 
 
 def _relative(aspect: Aspect, first: float, second: float, tolerance: float) -> Comparison:
-    if not first:
+    if not first or not math.isfinite(second / first):
         agrees = second == first
-        why = "" if agrees else "the first is 0"
+        why = "" if agrees else "the first is 0, or next to it"
         return Comparison(aspect=aspect, agrees=agrees, why=why, error=0.0 if agrees else None)
     error = second / first - 1
     return Comparison(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
+from pibench import outside_file
 from pibench.crosscheck.sides import Entry, Side
 from pibench.errors import InvalidInputError
+from pibench.records.store import first_of
 from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ def write(side: Side, path: Path) -> Path:
     entries = sorted(side.entries, key=lambda one: (one.network, one.protocol, one.batch))
     content = {
         MARK: VERSION,
-        "from": side.name,
+        # Bytes of a file's name that are no text would make the JSON invalid.
+        "from": side.name.encode("utf-8", "replace").decode(),
         "networks": [
             one.model_copy(update={"layers": ()}).model_dump(mode="json", exclude_defaults=True)
             for one in entries
@@ -45,17 +48,10 @@ def write(side: Side, path: Path) -> Path:
     return write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def read(path: Path, name: str) -> Side:
-    """The side that a baseline is. Raises InvalidInputError, naming file and place."""
+def parse(text: bytes, path: Path, name: str) -> Side:
+    """The side that a baseline's text is. Raises InvalidInputError, naming file and place."""
     hint = "write it anew: pibench reconcile RECORDS --write-baseline FILE"
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be read: {error.strerror}", hint=hint
-        ) from error
-    except ValueError as error:
-        raise InvalidInputError.at(path, None, f"no valid JSON ({error})", hint=hint) from error
+    content = outside_file.json_of(text, path, None, hint=hint)
     if not isinstance(content, dict) or MARK not in content:
         raise InvalidInputError.at(path, None, "is no baseline", hint=hint)
     if str(content[MARK]).split(".", maxsplit=1)[0] != VERSION.split(".", maxsplit=1)[0]:
@@ -68,10 +64,8 @@ def read(path: Path, name: str) -> Side:
         try:
             entries.append(Entry.model_validate(item))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
             raise InvalidInputError.at(
-                path, f"network {number}", f"{field}: {first['msg']}", hint=hint
+                path, f"network {number}", first_of(error), hint=hint
             ) from error
     if not entries:
         raise InvalidInputError.at(path, None, "holds no network", hint=hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from pibench.crosscheck.aspects import ASPECTS, Aspect
 from pibench.crosscheck.reconcile import reasons
@@ -13,11 +13,10 @@ from pibench.errors import ExitCode, InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.crosscheck.aspects import Comparison
     from pibench.crosscheck.reconcile import NetworkComparison, Reconciliation, Tolerances
 
 WITH_SHARE: Final[tuple[Aspect, ...]] = ("ram", "latency")
-_PART: Final = re.compile(r"^(?P<aspect>\w+)(?:=(?P<percent>\d+(?:\.\d+)?) ?%)?$")
+_PART: Final = re.compile(r"^(?P<aspect>\w+)(?:=(?P<percent>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?%)?$")
 _HINT: Final = "for example: --fail-on verdict,ram=5%,latency=15%,outputs"
 
 
@@ -30,16 +29,48 @@ class Gate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Check:
+    """One aspect of one network over every two sides that have it.
+
+    `left out` is what could not be compared and need not be. Without an aspect it is a
+    network of a baseline that was not run.
+    """
+
+    network: str
+    aspect: Aspect | None
+    state: Literal["agrees", "differs", "undecided", "left out"]
+    networks: tuple[NetworkComparison, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.network}: {self.aspect or 'of the baseline, not run'}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Passage:
-    """What the gate says: the exit code, what failed it, and what it could not decide.
+    """What the gate says: every check, what failed it, and what it could not decide.
 
     `asked` are the aspects that alone decide, none where no gate was asked for.
     """
 
-    code: ExitCode
     asked: tuple[Aspect, ...]
-    failed: tuple[str, ...]
-    undecided: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The checks that differ, each in a few words."""
+        return tuple(str(check) for check in self.checks if check.state == "differs")
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The checks that had to be decided and could not be."""
+        return tuple(str(check) for check in self.checks if check.state == "undecided")
+
+    @property
+    def code(self) -> ExitCode:
+        """1 where something differs, else 4 where something is undecided."""
+        if self.failed:
+            return ExitCode.DISAGREEMENT
+        return ExitCode.INCONCLUSIVE if self.undecided else ExitCode.OK
 
     def __bool__(self) -> bool:
         return self.code == ExitCode.OK
@@ -73,8 +104,9 @@ def parse(text: str | None, tolerances: Tolerances) -> tuple[Gate, Tolerances]:
                 if aspect == "ram"
                 else replace(tolerances, latency=share)
             )
-        if aspect not in aspects:
-            aspects.append(aspect)
+        if aspect in aspects:
+            raise InvalidInputError(f"--fail-on {text}: {aspect} twice", hint=_HINT)
+        aspects.append(aspect)
     return Gate(aspects=tuple(aspects), asked=True), tolerances
 
 
@@ -88,34 +120,27 @@ def passage(found: Reconciliation, gate: Gate) -> Passage:
     that was asked for could be compared for no network at all.
     """
     by_network = _by_network(found)
-    failed, undecided = [], []
+    checks = []
     for aspect in gate.aspects:
-        answers = {
-            name: _answer([network.aspects[aspect] for network in networks])
+        of_aspect = [
+            Check(
+                network=name,
+                aspect=aspect,
+                state=_state(networks, aspect, gate),
+                networks=tuple(networks),
+            )
             for name, networks in by_network.items()
-        }
-        if gate.asked and all(answer is None for answer in answers.values()):
+        ]
+        if gate.asked and all(check.state in ("undecided", "left out") for check in of_aspect):
             why = reasons(found.networks, [aspect])
             raise InvalidInputError(
                 f"--fail-on {aspect}: it could be compared for no network"
                 + (f"; {why[0]}" if why else ""),
                 hint="gate on what both sides tell",
             )
-        failed += [f"{name}: {aspect}" for name, answer in answers.items() if answer is False]
-        if gate.asked or aspect == "verdict":
-            undecided += [
-                f"{name}: {aspect}"
-                for name, networks in by_network.items()
-                if answers[name] is None and _is_open(networks, aspect, asked=gate.asked)
-            ]
-    undecided += _not_run(found)
-    code = ExitCode.OK
-    if failed:
-        code = ExitCode.DISAGREEMENT
-    elif undecided:
-        code = ExitCode.INCONCLUSIVE
-    asked = gate.aspects if gate.asked else ()
-    return Passage(code=code, asked=asked, failed=tuple(failed), undecided=tuple(undecided))
+        checks += of_aspect
+    checks += [Check(network=name, aspect=None, state="undecided") for name in _not_run(found)]
+    return Passage(asked=gate.aspects if gate.asked else (), checks=tuple(checks))
 
 
 def _by_network(found: Reconciliation) -> dict[str, list[NetworkComparison]]:
@@ -128,10 +153,18 @@ def _by_network(found: Reconciliation) -> dict[str, list[NetworkComparison]]:
     return networks
 
 
-def _answer(comparisons: Sequence[Comparison]) -> bool | None:
-    """False if any two sides differ, true if any two were compared, else None."""
-    answers = {one.agrees for one in comparisons}
-    return False if False in answers else True if True in answers else None
+def _state(
+    networks: Sequence[NetworkComparison], aspect: Aspect, gate: Gate
+) -> Literal["agrees", "differs", "undecided", "left out"]:
+    """Whether any two sides differ, else whether any two agree, else what that means."""
+    answers = {one.aspects[aspect].agrees for one in networks}
+    if False in answers:
+        return "differs"
+    if True in answers:
+        return "agrees"
+    wanted = gate.asked or aspect == "verdict"
+    open_ = wanted and _is_open(networks, aspect, asked=gate.asked)
+    return "undecided" if open_ else "left out"
 
 
 def _is_open(networks: Sequence[NetworkComparison], aspect: Aspect, *, asked: bool) -> bool:
@@ -150,5 +183,5 @@ def _not_run(found: Reconciliation) -> list[str]:
             for pair in found.pairs:
                 alone = pair.only_first if pair.first == side.name else pair.only_second
                 if side.name in (pair.first, pair.second):
-                    missing |= dict.fromkeys(f"{name}: of the baseline, not run" for name in alone)
+                    missing |= dict.fromkeys(alone)
     return list(missing)

@@ -104,6 +104,12 @@ def estimated_distance(first: BlobSummary, second: BlobSummary) -> float | None:
     return max(math.sqrt(sum(squares) / len(squares)), *bounds)
 
 
+def share(distance: float, norm: float) -> float | None:
+    """The distance as a share of a norm; None of one that is 0 or next to it."""
+    found = distance / norm if norm else math.inf
+    return found if math.isfinite(found) else None
+
+
 def unlike(first: BlobSummary, second: BlobSummary) -> str:
     """What differs that no tolerance is for: the shape, or how many values are no numbers."""
     if first.shape != second.shape:
@@ -135,7 +141,7 @@ def _compare(a: LayerSignature, b: LayerSignature, tolerance: Tolerance) -> Laye
         agrees=agrees,
         identical=identical,
         distance=apart,
-        relative=None if apart is None or not norm else apart / norm,
+        relative=None if apart is None else share(apart, norm),
         why=why,
     )
 

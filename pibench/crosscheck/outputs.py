@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from pibench.crosscheck.aspects import Comparison, neither_ended
-from pibench.crosscheck.layers import estimated_distance, unlike
+from pibench.crosscheck.layers import estimated_distance, share, unlike
 from pibench.crosscheck.values import Tolerance, ValueComparison, compare_values
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _compare(a: OutputBlob, b: OutputBlob, tolerance: Tolerance) -> BlobComparis
         way="projection",
         agrees=apart <= tolerance.distance(math.prod(a.shape), norm),
         distance=apart,
-        relative=apart / norm if norm else None,
+        relative=share(apart, norm),
     )
 
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from pibench import outside_file
 from pibench.crosscheck import baseline
 from pibench.crosscheck.paper import load_paper
 from pibench.crosscheck.sides import Entry, Side, entry_of
 from pibench.errors import InvalidInputError
 from pibench.records.schema import LayerTime, Provenance
-from pibench.records.store import read, record_from
+from pibench.records.store import first_of, parse, record_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PAPER: Final = "paper"
 MIB: Final = 2**20
+_HEAD_BYTES: Final = 1000
 _HINT: Final = "give records (JSON lines), or what plan, predict or run print with --json"
-_BASELINE: Final = re.compile(rf'\s*\{{\s*"{baseline.MARK}"')
+_BASELINE: Final = re.compile(rf'\s*\{{\s*"{baseline.MARK}"'.encode())
 
 
 def read_sides(sources: Sequence[str]) -> list[Side]:
@@ -43,12 +44,12 @@ def read_side(source: str, name: str | None = None) -> Side:
     if source == PAPER and not Path(source).exists():
         return paper_side()
     path, name = Path(source), name or _name(source)
-    text = _text(path)
-    if text.lstrip().startswith("["):
-        return _array(path, name, text)
-    if _BASELINE.match(text):
-        return baseline.read(path, name)
-    records = read(path)
+    content = outside_file.read(path, hint=_HINT)
+    if content[:_HEAD_BYTES].lstrip().startswith(b"["):
+        return _array(path, name, content)
+    if _BASELINE.match(content):
+        return baseline.parse(content, path, name)
+    records = parse(content, path)
     _refuse_nothing(path, records)
     return Side.of(name, "records", map(entry_of, records))
 
@@ -90,26 +91,14 @@ def _name(source: str) -> str:
     return source if source == PAPER else Path(source).stem
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be read: {error.strerror}", hint=_HINT
-        ) from error
-
-
 def _refuse_nothing(path: Path, found: Sequence[object]) -> None:
     if not found:
         raise InvalidInputError.at(path, None, "holds nothing to compare", hint=_HINT)
 
 
-def _array(path: Path, name: str, text: str) -> Side:
+def _array(path: Path, name: str, content: bytes) -> Side:
     """What `run`, `plan` and `predict` print with --json."""
-    try:
-        items = json.loads(text)
-    except ValueError as error:
-        raise InvalidInputError.at(path, None, f"no valid JSON ({error})", hint=_HINT) from error
+    items = outside_file.json_of(content, path, None, hint=_HINT)
     _refuse_nothing(path, items)
     entries = []
     for number, item in enumerate(items, start=1):
@@ -118,10 +107,13 @@ def _array(path: Path, name: str, text: str) -> Side:
             raise InvalidInputError.at(path, place, "is no object", hint=_HINT)
         try:
             entries.append(_entry(path, place, item))
-        except (KeyError, TypeError, ValidationError) as error:
+        except ValidationError as error:
             raise InvalidInputError.at(
-                path, place, f"is none of ours ({type(error).__name__})", hint=_HINT
+                path, place, f"is none of ours: {first_of(error)}", hint=_HINT
             ) from error
+        except (KeyError, TypeError) as error:
+            problem = f"is none of ours ({type(error).__name__}: {error})"
+            raise InvalidInputError.at(path, place, problem, hint=_HINT) from error
     kinds = {entry.kind for entry in entries}
     origin = {"planned": "plan", "predicted": "predictions"}
     found = origin.get(next(iter(kinds)), "records") if len(kinds) == 1 else "records"

@@ -12,14 +12,21 @@ from pibench.crosscheck.claims import is_board
 from pibench.crosscheck.paper import plain
 from pibench.crosscheck.verdict import provenance_kind
 from pibench.records.schema import (
+    Batch,
+    Bytes,
     Frozen,
     LayerTime,
+    Milliseconds,
+    Name,
     OutputBlob,
     Protocol,
     Provenance,
     ProvenanceKind,
     Record,
+    Sha256,
+    SignedBytes,
     Verdict,
+    Whole,
 )
 
 if TYPE_CHECKING:
@@ -38,25 +45,25 @@ class Entry(Frozen):
     on the twin). `facts` are what of the environment can account for a difference.
     """
 
-    network: str
-    network_sha256: str | None
-    batch: int
+    network: Name
+    network_sha256: Sha256 | None
+    batch: Batch
     protocol: Protocol
     device: str
     source: str
     kind: ProvenanceKind
     verdict: Verdict | None = None
     came_to_its_end: bool | None = None
-    ram_bytes: int | None = None
+    ram_bytes: Bytes | None = None
     ram: Provenance = NOTHING
-    headroom_bytes: int | None = None
-    latency_ms: float | None = None
+    headroom_bytes: SignedBytes | None = None
+    latency_ms: Milliseconds | None = None
     latency: Provenance = NOTHING
     clock: str | None = None
     layers: tuple[LayerTime, ...] = ()
-    seed: int | None = None
-    input_sha256: str | None = None
-    weights_sha256: str | None = None
+    seed: Whole | None = None
+    input_sha256: Sha256 | None = None
+    weights_sha256: Sha256 | None = None
     outputs: tuple[OutputBlob, ...] = ()
     values: Provenance = NOTHING
     facts: dict[str, str] = Field(default_factory=dict)
@@ -89,9 +96,12 @@ class Side:
 def entry_of(record: Record) -> Entry:
     """What a record says."""
     ended = record.evidence.exit_status == 0
-    cut = Provenance(
-        kind="unavailable", reason="the process did not come to its end, its peak is a lower bound"
-    )
+    ram_bytes, ram = record.network_rss_bytes, record.provenance["network_rss_bytes"]
+    no_ram = "the process did not come to its end, its peak is a lower bound" if not ended else ""
+    if ended and ram_bytes is not None and ram_bytes < 0:
+        no_ram = "the peak is below that of the same program without a network"
+    if no_ram:
+        ram_bytes, ram = None, Provenance(kind="unavailable", reason=no_ram)
     return Entry(
         network=record.network,
         network_sha256=record.network_sha256,
@@ -102,8 +112,8 @@ def entry_of(record: Record) -> Entry:
         kind=provenance_kind(record.target, emulated=record.is_emulated_or_twin),
         verdict=record.verdict,
         came_to_its_end=ended,
-        ram_bytes=record.network_rss_bytes if ended else None,
-        ram=record.provenance["network_rss_bytes"] if ended else cut,
+        ram_bytes=ram_bytes,
+        ram=ram,
         headroom_bytes=record.headroom_bytes,
         latency_ms=record.latency_ms,
         latency=record.provenance["latency_ms"],

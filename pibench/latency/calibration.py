@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pibench import devices
+from pibench import devices, outside_file
 from pibench.errors import InvalidInputError
+from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from pibench.records.schema import Protocol
 
 FORMAT: Final = 2
+POSSIBLE_NS: Final = (1e-6, 1e6)
+"""Of a multiply-accumulate or an access: 10^15 and 10^3 a second, a Pi 3 does 10^9."""
+SHORTEST_MS: Final = 1e-6
+MOST_WIDTHS: Final = 1e3
+"""Of half an interval, in predicted times: such a prediction says nothing."""
+LARGEST: Final = 1e12
+"""Of any other number, in whatever unit: 10^12 ms are 31 years."""
 _DEFAULT: Final = "rpi3b.json"
+_HINT: Final = "write one anew: pibench calibrate --from RECORDS"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,29 +117,17 @@ class Calibration:
 def shipped() -> Calibration:
     """The calibration that comes with pibench: the Raspberry Pi 3 Model B's, from the paper."""
     file = resources.files(__package__) / _DEFAULT
-    return _parse(file.read_text(encoding="utf-8"), _DEFAULT)
+    return _parse(file.read_bytes(), _DEFAULT)
 
 
 def read(path: Path) -> Calibration:
     """A calibration that `write` wrote. Raises InvalidInputError for anything else."""
-    try:
-        return _parse(path.read_text(encoding="utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise InvalidInputError.at(
-            path, None, f"cannot be read ({reason})",
-            hint="name a file that pibench calibrate wrote",
-        ) from None  # fmt: skip
+    return _parse(outside_file.read(path, hint=_HINT), path)
 
 
 def write(calibration: Calibration, path: Path) -> None:
-    """Write it as JSON. Raises InvalidInputError where that cannot be."""
-    try:
-        path.write_text(dumps(calibration), encoding="utf-8")
-    except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be written ({error.strerror})", hint="name another file"
-        ) from None
+    """Write it as JSON, whole or not at all; raises as `write_whole` does."""
+    write_whole(path, dumps(calibration))
 
 
 def dumps(calibration: Calibration) -> str:
@@ -139,12 +135,8 @@ def dumps(calibration: Calibration) -> str:
     return json.dumps({"format": FORMAT, **asdict(calibration)}, indent=2) + "\n"
 
 
-def _parse(text: str, path: Path | str) -> Calibration:
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise _wrong(path, None, f"is no JSON ({error})") from None
-    whole = _Place(path, None, data)
+def _parse(text: bytes, path: Path | str) -> Calibration:
+    whole = _Place(path, None, outside_file.json_of(text, path, None, hint=_HINT))
     if whole.member("format").value != FORMAT:
         raise _wrong(path, "format", f"is not {FORMAT}, the only one that is known")
     rates, pressure = whole.member("rates"), whole.member("pressure")
@@ -154,7 +146,7 @@ def _parse(text: str, path: Path | str) -> Calibration:
         provenance=whole.member("provenance").one_of(("paper", "measured")),
         source=whole.member("source").text(),
         protocol=cast("Protocol", whole.member("protocol").one_of(("caffe-time", "inference"))),
-        rates=Rates(**{name: rates.member(name).number() for name in _names(Rates)}),
+        rates=Rates(**{name: rates.member(name).rate() for name in _names(Rates)}),
         pressure=Pressure(
             ms_per_mib=None if price.value is None else price.number(),
             **{
@@ -163,11 +155,11 @@ def _parse(text: str, path: Path | str) -> Calibration:
                 if name != "ms_per_mib"
             },
         ),
-        half_width_share=whole.member("half_width_share").number(),
+        half_width_share=whole.member("half_width_share").number(most=MOST_WIDTHS),
         observations=tuple(
             Observation(
                 network=one.member("network").text(),
-                latency_ms=one.member("latency_ms").number(above_zero=True),
+                latency_ms=one.member("latency_ms").time_ms(),
                 at_the_edge=one.member("at_the_edge").truth(),
             )
             for one in whole.member("observations").items()
@@ -180,10 +172,7 @@ def _names(kind: type[Rates | Pressure]) -> list[str]:
 
 
 def _wrong(path: Path | str, place: str | None, problem: str) -> InvalidInputError:
-    return InvalidInputError.at(
-        path, place, f"{problem}: no calibration of latency",
-        hint="write one anew: pibench calibrate --from RECORDS",
-    )  # fmt: skip
+    return InvalidInputError.at(path, place, f"{problem}: no calibration of latency", hint=_HINT)
 
 
 @dataclass(frozen=True)
@@ -209,13 +198,26 @@ class _Place:
             _Place(self.path, f"{self.name}[{index}]", one) for index, one in enumerate(self.value)
         ]
 
-    def number(self, *, above_zero: bool = False) -> float:
+    def number(self, *, most: float = LARGEST) -> float:
         known = isinstance(self.value, int | float) and not isinstance(self.value, bool)
-        if not known or not isfinite(self.value) or self.value < 0:
+        if not known or self.value < 0:
             raise _wrong(self.path, self.name, "is no number of 0 or above")
-        if above_zero and not self.value:
-            raise _wrong(self.path, self.name, "is no number above 0")
+        if self.value > most:
+            raise _wrong(self.path, self.name, f"is above {most:g}")
         return float(self.value)
+
+    def time_ms(self) -> float:
+        found = self.number()
+        if found < SHORTEST_MS:
+            raise _wrong(self.path, self.name, f"is no time of a network: below {SHORTEST_MS:g} ms")
+        return found
+
+    def rate(self) -> float:
+        rate = self.number()
+        if not POSSIBLE_NS[0] <= rate <= POSSIBLE_NS[1]:
+            least, most = POSSIBLE_NS
+            raise _wrong(self.path, self.name, f"is no rate from {least:g} to {most:g} ns")
+        return rate
 
     def text(self) -> str:
         if not isinstance(self.value, str):

@@ -17,7 +17,7 @@ import numpy as np
 from pibench import networks
 from pibench.errors import InvalidInputError
 from pibench.latency import model, pressure, work
-from pibench.latency.calibration import Calibration, Observation, Pressure, Rates
+from pibench.latency.calibration import POSSIBLE_NS, Calibration, Observation, Pressure, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +113,8 @@ def calibrate(
 ) -> Calibration:
     """A calibration of `device` from times of one provenance.
 
-    Raises InvalidInputError for fewer than LEAST_NETWORKS networks away from the edge of memory.
+    Raises InvalidInputError for fewer than LEAST_NETWORKS networks away from the edge of memory,
+    and for times that tell no rate.
     """
     counted = count_all(observed, device, protocol)
     free = [one for one in counted if not one.short_mib]
@@ -123,6 +124,13 @@ def calibrate(
             hint="measure more of the zoo: pibench run --target native --compute real --out FILE",
         )
     rates = fit_rates(free)
+    least, most = POSSIBLE_NS
+    for what, rate in (("multiply-accumulates", rates.tile_mac_ns), ("accesses", rates.access_ns)):
+        if not least <= rate <= most:
+            raise InvalidInputError(
+                f"the times tell no rate of {what}: {rate:g} ns each would fit them best",
+                hint="measure more networks, of other kinds too",
+            )
     return Calibration(
         device=device.id,
         provenance=provenance,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pibench import devices, networks
 from pibench.errors import InvalidInputError, UnknownNetworkError
 from pibench.latency import fit
-from pibench.latency.calibration import Calibration, Observation
+from pibench.latency.calibration import SHORTEST_MS, Calibration, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,6 +39,8 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
             hint="measure on the board: pibench run --target native --compute real --out FILE",
         )  # fmt: skip
     kind = "measured"
+    # Bytes of a file's name that are no text would make the calibration's JSON invalid.
+    name = path.name.encode("utf-8", "replace").decode()
     device = _one(path, "devices", (record.device for record in usable))
     protocol = _one(path, "protocols", (record.protocol for record in usable))
     calibrated = fit.calibrate(
@@ -46,7 +48,7 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
         device=devices.load(device),
         protocol="inference" if protocol == "inference" else "caffe-time",
         provenance=kind,
-        source=f"{len(usable)} records of {path.name}",
+        source=f"{len(usable)} records of {name}",
     )
     return calibrated, said
 
@@ -56,7 +58,7 @@ def _unusable(record: Record) -> str | None:
     environment = record.environment
     architecture = environment.guest.architecture or environment.host.architecture
     kind = record.provenance["latency_ms"].kind
-    if record.latency_ms is None:
+    if record.latency_ms is None or record.latency_ms < SHORTEST_MS:
         return "it has no time"
     if kind != "measured" or architecture not in _BOARDS:
         return f"its time is {kind} on {architecture}, not measured on a board"

@@ -7,6 +7,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from pibench import devices
+from pibench.errors import InvalidInputError
 from pibench.latency import fit
 
 if TYPE_CHECKING:
@@ -50,7 +51,16 @@ class Validation:
 
 
 def validate(calibration: Calibration) -> Validation:
-    """Predict each network that the calibration has a time of by rates fitted on the others."""
+    """Predict each network that the calibration has a time of by rates fitted on the others.
+
+    Raises InvalidInputError for a calibration of too few networks away from the edge of memory.
+    """
+    if len(calibration.rated_on) < fit.LEAST_NETWORKS:
+        raise InvalidInputError(
+            f"--validate leaves one network out and fits the others: it takes "
+            f"{fit.LEAST_NETWORKS} times, and the calibration has {len(calibration.rated_on)}",
+            hint="measure more networks, then: pibench calibrate --from RECORDS",
+        )
     device = devices.load(calibration.device)
     counted = fit.count_all(calibration.observations, device, calibration.protocol)
     free = [one for one in counted if not one.observation.at_the_edge]

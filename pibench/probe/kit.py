@@ -97,6 +97,13 @@ def say(text):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def of_type(kind, value):
+    """The value, if it is of that type; a manifest may have been edited."""
+    if not isinstance(value, kind) or (kind is str and "\0" in value):
+        raise TypeError(value)
+    return value
+
+
 def file_sha256(path):
     digest = hashlib.sha256()
     with open(path, "rb") as handle:
@@ -116,13 +123,24 @@ class Kit(object):
         self.digest = hashlib.sha256(text).hexdigest()
         try:
             manifest = json.loads(text.decode("utf-8"))
-            self.protocol = manifest["protocol"]
-            self.networks = [(one["id"], one["name"]) for one in manifest["networks"]]
-            self.root = manifest["caffe"]
-            self.files = [
-                (one["path"], one["sha256"], one["size_bytes"]) for one in manifest["files"]
+            self.protocol = of_type(str, manifest["protocol"])
+            self.networks = [
+                (of_type(str, one["id"]), of_type(str, one["name"])) for one in manifest["networks"]
             ]
-        except (ValueError, KeyError, TypeError):
+            self.root = manifest["caffe"]
+            if self.root is not None:
+                for name in ("archive", "key", "sha256"):
+                    of_type(str, self.root[name])
+                of_type(int, self.root["unpacked_bytes"])
+            self.files = [
+                (
+                    of_type(str, one["path"]),
+                    of_type(str, one["sha256"]),
+                    of_type(int, one["size_bytes"]),
+                )
+                for one in manifest["files"]
+            ]
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise self._damaged(MANIFEST) from None
 
     def run(self, only_check, only_end):

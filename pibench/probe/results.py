@@ -14,11 +14,13 @@ import json
 import os
 import re
 import signal
+import stat
 
 FORMAT = "pibench-results"
 VERSION = 1
 # The longest line that the probe gives (caffe_log.MAX_LINE_BYTES) and what is around it.
 LONGEST_LINE_BYTES = 8 << 20
+LINE_HEAD = b'{"digest":"'
 LINE = re.compile(rb'\{"digest":"([0-9a-f]{64})","entry":(\{.*\})\}\n\Z', re.S)
 FINAL = ("result", "died")
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -109,7 +111,7 @@ class ResultsFile(object):
 
     `finished` has the ids that have a result, `unended` how often one was
     started by a run that never said how it ended: the machine went down.
-    Raises Busy, OtherKit, or Damaged for a file that was changed.
+    Raises Busy, OtherKit, or Damaged for a file that was changed or is another's.
     """
 
     def __init__(self, path, kit):
@@ -122,6 +124,8 @@ class ResultsFile(object):
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         self.descriptor = os.open(path, flags, 0o644)
         try:
+            if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+                raise Damaged(1, "no regular file")
             self._lock()
             self._read()
             if self.last_event is None:
@@ -152,7 +156,25 @@ class ResultsFile(object):
             except Damaged as damage:
                 if not damage.torn:
                     raise
+                stream.seek(whole_bytes)
+                if not self._began(stream.read(LONGEST_LINE_BYTES)):
+                    raise Damaged(damage.number, "not written by a kit") from None
                 os.ftruncate(self.descriptor, whole_bytes)
+
+    def _began(self, rest):
+        """Whether this is what is left of a line of ours: nothing else is ever taken out.
+
+        Some file systems leave NUL bytes where data was allocated and never written.
+        """
+        size_bytes, rest = len(rest), rest.rstrip(b"\0")
+        if self.last_event is None:
+            first = self._first()[1]
+            return size_bytes <= len(first) and first.startswith(rest)
+        return rest.startswith(LINE_HEAD) or LINE_HEAD.startswith(rest)
+
+    def _first(self):
+        entry = {"event": "begin", "format": FORMAT, "version": VERSION, "kit": self.kit}
+        return line_of(self.kit, entry)
 
     def _note(self, entry):
         event, network = entry.get("event"), entry.get("id")

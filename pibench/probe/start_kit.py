@@ -18,8 +18,11 @@ def start():
         )
         return 3
     sys.path.insert(0, TOP)
-    from probe.kit import main
-
+    try:
+        from probe.kit import main
+    except ImportError as error:
+        sys.stdout.write("the kit is damaged: %s; copy and unpack it anew\n" % error)
+        return 2
     return main(TOP)
 
 

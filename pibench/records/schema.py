@@ -8,6 +8,7 @@ here is in MB (10^6 bytes) or MiB (2^20 bytes), those belong to a report.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import prod
 from typing import Annotated, Any, Final, Literal, Self, get_args
 from uuid import uuid4
 
@@ -65,6 +66,17 @@ ON_THE_METAL: Final = ("native", "ssh")
 # Targets that need no emulator on a machine with the board's architecture.
 EMULATED_ELSEWHERE: Final = ("container", "sysroot")
 
+MOST_VALUES: Final = 2**31 - 1
+"""Of a blob: Caffe counts them in an int, and refuses more (Blob::Reshape, src/caffe/blob.cpp)."""
+MOST_AXES: Final = 32
+"""Of a blob: kMaxBlobAxes in include/caffe/blob.hpp."""
+LARGEST_FLOAT32: Final = 3.4028235e38
+"""As float32 itself is printed, rounded up."""
+LARGEST_INTEGER: Final = 2**63 - 1
+"""What a table's column, and most readers of JSON, can hold."""
+LONGEST_MS: Final = 1e12
+"""31 years."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -74,12 +86,20 @@ def _unit(unit: str) -> Any:
     return Field(json_schema_extra={"unit": unit})
 
 
-Bytes = Annotated[NonNegativeInt, _unit("byte")]
-SignedBytes = Annotated[int, _unit("byte")]
-Milliseconds = Annotated[NonNegativeFloat, _unit("ms")]
-Seconds = Annotated[NonNegativeFloat, _unit("s")]
-Count = Annotated[NonNegativeInt, _unit("1")]
-Cores = Annotated[PositiveFloat, _unit("core")]
+Whole = Annotated[NonNegativeInt, Field(le=LARGEST_INTEGER)]
+Positive = Annotated[PositiveInt, Field(le=LARGEST_INTEGER)]
+Bytes = Annotated[Whole, _unit("byte")]
+SignedBytes = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER), _unit("byte")]
+Milliseconds = Annotated[NonNegativeFloat, Field(le=LONGEST_MS), _unit("ms")]
+Seconds = Annotated[NonNegativeFloat, Field(le=LONGEST_MS / 1000), _unit("s")]
+Count = Annotated[Whole, _unit("1")]
+Cores = Annotated[PositiveFloat, Field(le=MOST_VALUES), _unit("core")]
+Batch = Annotated[PositiveInt, Field(le=MOST_VALUES)]
+Extreme = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32)]
+# A sum over a blob's float32 values, each with whatever sign, is no larger.
+_MOST: Final = MOST_VALUES * LARGEST_FLOAT32
+Projection = Annotated[float, Field(ge=-_MOST, le=_MOST)]
+Norm = Annotated[NonNegativeFloat, Field(le=_MOST)]
 
 
 class Frozen(BaseModel):
@@ -132,9 +152,9 @@ class Sample(Frozen):
     """
 
     latency_ms: Milliseconds
-    throttled_bits: NonNegativeInt | None = None
-    clock_hz: Annotated[NonNegativeInt, _unit("Hz")] | None = None
-    temperature_c: Annotated[float, _unit("degC")] | None = None
+    throttled_bits: Whole | None = None
+    clock_hz: Annotated[Whole, _unit("Hz")] | None = None
+    temperature_c: Annotated[float, Field(ge=-1e6, le=1e6), _unit("degC")] | None = None
     swapped_bytes: Bytes | None = None
     set_aside: str | None = None
     outlier: bool = False
@@ -159,13 +179,20 @@ class BlobSummary(Frozen):
     """
 
     name: Name
-    shape: tuple[NonNegativeInt, ...]
+    shape: Annotated[tuple[Whole, ...], Field(max_length=MOST_AXES)]
     sha256: Sha256
-    minimum: float | None = None
-    maximum: float | None = None
-    l2_norm: NonNegativeFloat | None = None
+    minimum: Extreme | None = None
+    maximum: Extreme | None = None
+    l2_norm: Norm | None = None
     non_finite_count: Count = 0
-    projection: tuple[float, ...] = ()
+    projection: tuple[Projection, ...] = ()
+
+    @field_validator("shape")
+    @classmethod
+    def _caffe_can_hold_it(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if prod(shape) > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES} values")
+        return shape
 
 
 class OutputBlob(BlobSummary):
@@ -184,7 +211,7 @@ class LayerSignature(BlobSummary):
     has one of each. `index` is the layer's place in the net that ran.
     """
 
-    index: NonNegativeInt
+    index: Whole
     layer: str
     type: Name
 
@@ -218,7 +245,7 @@ class Evidence(Frozen):
 
     summary: Name
     exit_status: int | None = None
-    signal: PositiveInt | None = None
+    signal: Positive | None = None
     oom_kills: tuple[str, ...] = ()
     oom_counter: Count | None = None
     container_exit_code: int | None = None
@@ -238,7 +265,7 @@ class LimitSet(Frozen):
     memory_bytes: Bytes | None = None
     swap_bytes: Bytes | None = None
     cores: Cores | None = None
-    threads: PositiveInt | None = None
+    threads: Positive | None = None
 
 
 class Allowance(Frozen):
@@ -278,9 +305,9 @@ class HostEnvironment(Frozen):
     kernel: Name
     architecture: Name
     cpu_model: str | None = None
-    logical_cores: PositiveInt | None = None
+    logical_cores: Positive | None = None
     memory_bytes: Bytes | None = None
-    load_1_minute: Annotated[NonNegativeFloat, _unit("1")] | None = None
+    load_1_minute: Annotated[NonNegativeFloat, Field(le=MOST_VALUES), _unit("1")] | None = None
     qemu_version: str | None = None
     engine: str | None = None
 
@@ -303,7 +330,7 @@ class GuestEnvironment(Frozen):
     caffe_origin: Literal["system", "root"] | None = None
     blas_name: str | None = None
     blas_core_type: str | None = None
-    blas_threads: PositiveInt | None = None
+    blas_threads: Positive | None = None
     python_version: str | None = None
     image_lock_digest: str | None = None
     container_image_id: str | None = None
@@ -364,7 +391,7 @@ class Record(Frozen):
     machine: Machine | None = None
     protocol: Protocol
     compute: Compute
-    batch: PositiveInt = 1
+    batch: Batch = 1
 
     verdict: Verdict
     evidence: Evidence
@@ -378,7 +405,7 @@ class Record(Frozen):
     repeats: Count = 1
     samples: tuple[Sample, ...] = ()
     latency_interval: LatencyInterval | None = None
-    seed: NonNegativeInt | None = None
+    seed: Whole | None = None
     input_sha256: Sha256 | None = None
     outputs: tuple[OutputBlob, ...] = ()
     signatures: tuple[LayerSignature, ...] = ()

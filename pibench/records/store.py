@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from pibench import outside_file
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.records.schema import RESULT_FIELDS, SCHEMA_VERSION, Record
 
@@ -66,12 +67,32 @@ class RecordStore:
         Raises EnvironmentFault if the file cannot be written; what it held
         before is then as it was.
         """
-        line = (_line(record) + "\n").encode("ascii")
+        with self._appending() as descriptor:
+            _write_whole(descriptor, _lines([record]))
+
+    def append_new(self, records: Sequence[Record]) -> int:
+        """Append those that the file does not have, by their ids, all or none; how many are new.
+
+        Raises as `append` and `read` do. Of several processes each sees what the ones before
+        it have written.
+        """
+        with self._appending() as descriptor:
+            with os.fdopen(os.dup(descriptor), "rb") as stream:
+                content = outside_file.read_stream(stream, self.path, hint="name another file")
+            known = {record.record_id for record in parse(content, self.path)}
+            fresh = [record for record in records if record.record_id not in known]
+            if fresh:
+                _write_whole(descriptor, _lines(fresh))
+        return len(fresh)
+
+    @contextmanager
+    def _appending(self) -> Iterator[int]:
+        """The file, made where it was not there, held against other writers."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             created = not self.path.exists()
             with _locked(self.path) as descriptor:
-                _write_whole(descriptor, line)
+                yield descriptor
             if created:
                 _sync_folder(self.path.parent)
         except OSError as error:
@@ -92,12 +113,11 @@ def read(path: Path | str) -> list[Record]:
     naming file and line, for anything else that is not a record.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError.at(
-            path, None, f"cannot be read: {error.strerror}", hint="give a file of records (JSONL)"
-        ) from error
+    return parse(outside_file.read(path, hint="give a file of records (JSONL)"), path)
+
+
+def parse(content: bytes, path: Path) -> list[Record]:
+    """The same of what was read from a file."""
     # Split at line feeds only: str.splitlines would also split at U+2028 inside a name.
     lines = enumerate(content.split(b"\n"), start=1)
     found = (_parse(path, number, line) for number, line in lines if line.strip())
@@ -114,9 +134,11 @@ def latest(records: Sequence[Record]) -> dict[str, Record]:
     return {record.network: record for record in records}
 
 
-def _line(record: Record) -> str:
+def _lines(records: Sequence[Record]) -> bytes:
     """ASCII only, so that a cut can never fall inside a character."""
-    return json.dumps(record.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
+    dumped = (record.model_dump(mode="json") for record in records)
+    lines = (json.dumps(one, separators=(",", ":"), allow_nan=False) for one in dumped)
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
 @contextmanager
@@ -131,13 +153,13 @@ def _locked(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write_whole(descriptor: int, line: bytes) -> None:
-    """Append the line and sync; after a failed write (disk full) take back the part written."""
+def _write_whole(descriptor: int, lines: bytes) -> None:
+    """Append the lines and sync; after a failed write (disk full) take back the part written."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
-        line = b"\n" + line
+        lines = b"\n" + lines
     try:
-        rest = memoryview(line)
+        rest = memoryview(lines)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
@@ -159,15 +181,13 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
     """The record on a line, None for a torn one."""
     place = f"line {number}"
     try:
-        data = from_json(line)
-    except ValueError as error:
-        if _is_torn(line):
-            message = f"{path}: {place}: cut off while it was written, left out"
-            warnings.warn(message, TornLineWarning, stacklevel=3)
-            return None
-        raise InvalidInputError.at(
-            path, place, f"no valid JSON ({error})", hint="mend or remove this line"
-        ) from error
+        data = outside_file.json_of(line, path, place, hint="mend or remove this line")
+    except InvalidInputError:
+        if not _is_torn(line):
+            raise
+        message = f"{path}: {place}: cut off while it was written, left out"
+        warnings.warn(message, TornLineWarning, stacklevel=3)
+        return None
     return record_from(data, path, place)
 
 
@@ -178,7 +198,7 @@ def record_from(data: Any, path: Path, place: str) -> Record:
         return Record.model_validate(_converted(data))
     except ValidationError as error:
         raise InvalidInputError.at(
-            path, place, f"no record: {_first(error)}", hint="mend or remove this line"
+            path, place, f"no record: {first_of(error)}", hint="mend or remove this line"
         ) from error
 
 
@@ -206,7 +226,7 @@ def _holds_a_whole_value(line: bytes) -> bool:
     """
     try:
         json.JSONDecoder().raw_decode(line.decode("utf-8", errors="replace").lstrip())
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -262,7 +282,7 @@ def _remove(data: Any, location: tuple[int | str, ...]) -> None:
     del data[last]
 
 
-def _first(error: ValidationError) -> str:
+def first_of(error: ValidationError) -> str:
     """The first of the errors on one line, with the number of the others."""
     details = error.errors(include_url=False, include_context=False)
     first = _described(details[0])

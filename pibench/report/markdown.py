@@ -42,7 +42,7 @@ def markdown(report: Report) -> str:
                 f"{report.paper.protocol}, batch {report.paper.batch}), printed / ours."
             ),
             "",
-            *_table(_LEDGER, [_ledger_row(row) for row in rows], right=(0, 4, 5, 6, 7, 8, 9, 10)),
+            *table(_LEDGER, [_ledger_row(row) for row in rows], right=(0, 4, 5, 6, 7, 8, 9, 10)),
             "",
             *(f"- {text(line.strip())}" for line in totals(report.claims)),
             "",
@@ -51,7 +51,7 @@ def markdown(report: Report) -> str:
     others = [record for record in report.records if record.record_id not in in_ledger]
     if others:
         lines += ["## Other runs" if rows else "## Runs", ""]
-        lines += _table(_RUNS, [_run(record) for record in others], right=(5, 6, 7, 8))
+        lines += table(_RUNS, [_run(record) for record in others], right=(5, 6, 7, 8))
         lines.append("")
     lines += _notes(report)
     lines += [*(f"- {text(way)}" for way in how_it_ran(report.records)), ""]
@@ -65,9 +65,10 @@ def text(value: str) -> str:
     return _SPECIAL.sub(r"\\\1", escape(visible(value)))
 
 
-def _table(
+def table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int]
 ) -> list[str]:
+    """The lines of a table; `right` are the columns of numbers. Cells are Markdown."""
     rules = ["---:" if index in right else "---" for index in range(len(heads))]
     return [f"| {' | '.join(cells)} |" for cells in (heads, rules, *rows)]
 

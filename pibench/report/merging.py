@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from pibench import devices
 from pibench.errors import InvalidInputError
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibench.records.schema import Record
-
-LARGEST: Final = 2**63 - 1
-"""Of a whole number that tables and pictures can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +30,7 @@ class Merged:
 def read_all(paths: Sequence[Path]) -> Merged:
     """The records of all files, merged.
 
-    Raises InvalidInputError for a file that holds none, or one that no report can show: of a
-    device that is not known, or with a number beyond 64 bits.
+    Raises InvalidInputError for a file that holds none, or one of a device that is not known.
     """
     records: list[Record] = []
     for path in paths:
@@ -74,15 +70,3 @@ def _check(path: Path, record: Record) -> None:
         devices.load(record.device)
     except InvalidInputError as error:
         raise InvalidInputError.at(path, place, error.message, hint=error.hint) from None
-    if _too_large(record.model_dump()):
-        raise InvalidInputError.at(
-            path, place, "holds a number beyond 64 bits", hint="remove this line"
-        )
-
-
-def _too_large(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_too_large, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(_too_large, value))
-    return isinstance(value, int) and abs(value) > LARGEST

@@ -39,7 +39,7 @@ def print_reconciliation(
         for line in [*_differences(pair), *_left_out(pair)]:
             to.print(printable(line))
         to.print()
-    for line in _closing(found, passage):
+    for line in closing(found, passage):
         to.print(printable(line))
 
 
@@ -135,6 +135,15 @@ def _differences(pair: PairComparison) -> list[str]:
     return lines
 
 
+def told(found: Comparison) -> str:
+    """What came of one comparison, in a few words; never empty."""
+    if found.agrees is None:
+        return f"not compared: {found.why}"
+    if not found:
+        return _difference(found)
+    return "agrees" if found.error is None else f"{100 * found.error:+.1f} %"
+
+
 def _difference(found: Comparison) -> str:
     if isinstance(found, OutputsComparison):
         parts = [found.why] if found.why else []
@@ -165,7 +174,8 @@ def _left_out(pair: PairComparison) -> list[str]:
     return lines
 
 
-def _closing(found: Reconciliation, passage: Passage) -> list[str]:
+def closing(found: Reconciliation, passage: Passage) -> list[str]:
+    """The tolerances that were held to, and what the gate says."""
     held = found.tolerances
     latency = f"latency {100 * held.latency:g} % (times of one clock only)"
     lines = [

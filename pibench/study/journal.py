@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.images.recipe import fingerprint
 from pibench.records.schema import CellMark, Record, Verdict
-from pibench.records.store import RecordStore
+from pibench.records.store import RecordStore, record_from
 from pibench.whole_file import write_whole
 
 _UNSEALED = "0" * 64
@@ -127,6 +127,18 @@ class Journal:
             else:
                 verdicts[mark[0]] = mark[1]
         return Kept(verdicts=verdicts, damaged=tuple(damaged))
+
+    def records(self) -> Iterator[Record]:
+        """The latest record of each cell, one at a time: a large study is never read whole."""
+        lines = {
+            mark[0]: number
+            for number, line in _lines(self.store.path)
+            if (mark := mark_of(line)) is not None
+        }
+        wanted = set(lines.values())
+        for number, line in _lines(self.store.path):
+            if number in wanted:
+                yield record_from(from_json(line), self.store.path, f"line {number}")
 
     def set_aside(self, damaged: tuple[int, ...]) -> Path:
         """Move damaged lines into a file of their own, so that the journal can be read whole."""

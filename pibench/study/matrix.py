@@ -21,7 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
-from pibench import devices, networks
+from pibench import devices, networks, outside_file
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
 from pibench.networks import input_size
@@ -126,11 +126,9 @@ def read(path: Path) -> Study:
 
     Raises InvalidInputError, naming the file and the key.
     """
+    content = outside_file.read(path, hint="give a TOML file: docs/sweeps.md")
     try:
-        with path.open("rb") as file:
-            data = tomllib.load(file)
-    except OSError as error:
-        raise InvalidInputError.at(path, None, f"cannot be read ({error.strerror})") from None
+        data = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError.at(path, None, f"is no TOML: {error}") from None
     return _beside(of(data, path), path.parent)

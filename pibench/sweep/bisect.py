@@ -189,12 +189,23 @@ def bisect(
     return _look_closer(first, second, known, said)
 
 
+def no_values(record: Record) -> str:
+    """Why a record tells no layer's values; nothing if it does."""
+    if record.signatures:
+        return ""
+    reason = record.provenance["outputs"].reason
+    if record.outputs:
+        reason = "it has outputs alone, and no signatures (a record before version 1.2)"
+    return f"no layer's values: {reason}"
+
+
 def _check(first: Record, second: Record) -> None:
     """Make sure that there is something to bisect."""
     for record in (first, second):
-        if not record.signatures:
+        problem = no_values(record)
+        if problem:
             raise InvalidInputError(
-                f"{record.target}: no layer's values: {record.provenance['outputs'].reason}",
+                f"{record.target}: {problem}",
                 hint="run it with --protocol inference --compute real",
             )
     if first.input_sha256 != second.input_sha256:
@@ -265,6 +276,9 @@ def _run_alone(
     known = replace(known, definition=differing)
     if list(layers[0].bottom) != list(layers[1].bottom):
         return replace(known, cause=f"{layer} reads other blobs on the two sides")
+    written = _written_otherwise(first, ours, second, theirs)
+    if written:
+        return replace(known, cause=f"{layer} parts: {written}")
     if len(inputs) < len(set(layers[0].bottom)) or not inputs:
         why = f"{layer} reads nothing" if not layers[0].bottom else "its input did not come whole"
         return replace(known, cause=f"{layer} parts", unsaid=(why,))
@@ -272,6 +286,17 @@ def _run_alone(
         (layer, blob), first.alone(ours, inputs), second.alone(theirs, inputs), known.tolerance
     )
     return replace(known, alone=found, cause=_cause(known, found, first, second))
+
+
+def _written_otherwise(first: Runnable, ours: int, second: Runnable, theirs: int) -> str:
+    """What the layer reads that another layer wrote on each side: one in place is added, say."""
+    ours_read = cut.readings(first.network.shapes, ours)
+    theirs_read = cut.readings(second.network.shapes, theirs)
+    for one, other in zip(ours_read, theirs_read, strict=True):
+        if one.layer != other.layer:
+            said = f"it reads {one.blob} as {one.layer} wrote it in {first.name}, and as "
+            return f"{said}{other.layer} did in {second.name}"
+    return ""
 
 
 def _cause(known: Bisection, alone: BlobDifference, first: Runnable, second: Runnable) -> str:

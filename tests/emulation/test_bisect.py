@@ -116,6 +116,19 @@ def test_a_broken_layer_is_found(twin, intact, folder) -> None:
     assert found.cause.endswith("its definition differs")
 
 
+def test_a_layer_in_place_that_one_side_adds_is_named(twin, intact, folder) -> None:
+    added = """layer { name: "half" type: "Power" bottom: "conv1" top: "conv1"
+      power_param { scale: 0.5 } }
+    layer { name: "pool1" """
+    assert TEXT.count('layer { name: "pool1" ') == 1
+    text = TEXT.replace('layer { name: "pool1" ', added)
+    found = bisect(intact, side(twin, loaded(folder, "added", text)))
+    assert found.layers.only_second == ("half",)
+    assert found.parting is not None
+    assert found.parting.layer == "pool1"
+    assert "as relu1 wrote it in twin, and as half did" in found.cause
+
+
 def test_another_blas_is_found_at_the_first_layer_that_computes(twin, network, intact) -> None:
     other = side(twin, network, blas="reference")
     found = bisect(intact, other, EXACT)

@@ -208,8 +208,8 @@ def test_a_line_that_is_too_long_is_not_read(results: Callable[..., Path]) -> No
 
 
 def test_places_that_hold_no_results(tmp_path: Path) -> None:
-    assert "no such file" in refusal(tmp_path / "none")
-    assert "no regular file" in refusal(tmp_path)
+    assert "No such file" in refusal(tmp_path / "none")
+    assert "is a directory" in refusal(tmp_path)
     assert "no regular file" in refusal(Path("/dev/null"))
     (tmp_path / "other").write_bytes(b"\x1f\x8b\x00 no text \xff\n")
     assert "line 1: no line of results" in refusal(tmp_path / "other")
@@ -293,7 +293,7 @@ def test_files_that_are_no_kit(results: Callable[..., Path], tmp_path: Path) -> 
     no_tar.write_text("text")
     assert "cannot be read" in refusal(path, no_tar)
     assert "cannot be read" in refusal(path, tmp_path / "absent")
-    assert "cannot be read" in refusal(path, tmp_path)
+    assert "is a directory" in refusal(path, tmp_path)
     assert "is no kit" in refusal(path, tar_with(tmp_path / "a", "../../manifest.json"))
     assert "is no kit" in refusal(path, tar_with(tmp_path / "b", "/pi-kit/manifest.json"))
     link = tar_with(

@@ -129,6 +129,16 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_kit_that_cannot_be_remembered_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(device=PI, compute="real")
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", "/dev/null")
+    with pytest.raises(EnvironmentFault, match="manifest cannot be kept"):
+        write_kit([networks.load("NIN")], request, tmp_path / "k.tar.gz", root=None)
+    assert not list(tmp_path.glob("*k.tar.gz*"))
+
+
 def test_what_is_no_kit_is_not_written_over(tmp_path: Path) -> None:
     loaded, request = [networks.load("NIN")], Request(device=PI, compute="real")
     records, link = tmp_path / "records.jsonl", tmp_path / "link.tar.gz"

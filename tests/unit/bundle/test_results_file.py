@@ -61,6 +61,31 @@ def test_an_empty_or_half_begun_file_is_begun_anew(path: Path) -> None:
     assert lines(path) == ["begin"]
 
 
+@pytest.mark.parametrize("content", [b"notes", b'{"digest":"1', b"{}", b"\xff" * 50, b"\0" * 5000])
+def test_what_another_wrote_stays_as_it_is(path: Path, content: bytes) -> None:
+    foreign = path.with_name("diary.txt")
+    path.symlink_to(foreign)
+    foreign.write_bytes(content)
+    with pytest.raises(Damaged, match="line 1: not written by a kit"):
+        ResultsFile(str(path), KIT)
+    assert foreign.read_bytes() == content
+
+
+def test_what_another_wrote_behind_results_stays_as_it_is(path: Path) -> None:
+    ResultsFile(str(path), KIT).close()
+    content = path.read_bytes() + b"notes"
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match="line 2: not written by a kit"):
+        ResultsFile(str(path), KIT)
+    assert path.read_bytes() == content
+
+
+def test_what_is_no_file_is_no_place_for_results(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(Damaged, match="no regular file"):
+        ResultsFile(str(path), KIT)
+
+
 def test_a_changed_file_is_not_gone_on_with(path: Path) -> None:
     first = ResultsFile(str(path), KIT)
     first.append("result", id="0", result={"peak": 1})

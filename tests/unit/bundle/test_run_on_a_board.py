@@ -249,12 +249,45 @@ def test_a_file_that_is_not_as_packed_is_named(board: Board) -> None:
     assert board.run()[0] == 2
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"networks": 5}', '{"files": [1]}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"networks": 5}', '{"files": [1]}', "\xff", "[" * 100_000]
+)
 def test_a_damaged_manifest_is_said(board: Board, text: str) -> None:
     (board.top / "manifest.json").write_bytes(text.encode("latin-1"))
     code, said = board.run()
     assert code == 2
     assert "the kit is damaged: manifest.json" in said
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("networks", 0, "id"), ["0"]),
+        (("networks", 0, "name"), 5),
+        (("files", 0, "size_bytes"), "many"),
+        (("files", 0, "path"), "a\0b"),
+        (("caffe",), "yes"),
+        (("caffe",), {"archive": 1, "key": "k", "sha256": "s", "unpacked_bytes": 1}),
+        (("protocol",), None),
+    ],
+)
+def test_a_manifest_that_was_edited_is_said(board: Board, place: tuple[Any], value: Any) -> None:
+    path = board.top / "manifest.json"
+    holder = manifest = json.loads(path.read_text())
+    for step in place[:-1]:
+        holder = holder[step]
+    holder[place[-1]] = value
+    path.write_text(json.dumps(manifest))
+    code, said = board.run()
+    assert (code, said.count("\n")) == (2, 1)
+    assert "the kit is damaged: manifest.json" in said
+
+
+def test_without_its_program_it_says_so(board: Board) -> None:
+    (board.top / "probe").rename(board.top / "elsewhere")
+    code, said = board.run()
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("the kit is damaged: No module named 'probe'")
 
 
 def test_results_that_were_altered_are_not_gone_on_with(board: Board) -> None:

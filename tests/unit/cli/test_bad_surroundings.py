@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,55 @@ def test_a_reader_that_leaves_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     with reader_may_leave():
         print("and more")
     sys.stdout.close()
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["predict", "NIN", "--json"]])
+def test_a_full_disk_behind_standard_output_is_said(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = pibench(*arguments, stdout=full)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("pibench: standard output: No space left on device")
+    assert "TMPDIR" not in line
+    assert done.returncode == 3
+
+
+def test_a_temporary_folder_without_room_is_one_line(tmp_path: Path) -> None:
+    def no_file_of_more_than_100_bytes() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    done = pibench(
+        "bundle", "NIN", "-o", str(tmp_path / "k.tar.gz"), stdout=subprocess.DEVNULL,
+        env=os.environ | {"PIBENCH_CACHE_DIR": str(tmp_path)},
+        preexec_fn=no_file_of_more_than_100_bytes,
+    )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    assert "File too large" in line
+    assert len(line) < 500
+    assert done.returncode == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_before_there_is_a_command_is_said_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pibench.cli.streams.open_missing", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "pibench: interrupted\n"
+
+
+def test_until_an_interruption_is_taken_little_is_imported() -> None:
+    """What of it is left cannot be caught: the interpreter's own start."""
+    code = "import sys; before = set(sys.modules); import pibench.cli; "
+    code += "print(*sorted(set(sys.modules) - before - {'warnings', '__future__'}))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["pibench", "pibench.cli"]
 
 
 def test_records_that_could_not_be_written_are_refused_before_the_run(tmp_path: Path) -> None:

@@ -84,8 +84,9 @@ def test_an_inconclusive_verdict_is_told_by_the_exit_code(made: str, tmp_path: P
         (("bundle", "NIN", "AlexNet", "--weights", "x.caffemodel"), "one network"),
         (("bundle", "NIN", "--device", "toaster"), "toaster"),
         (("bundle", "NIN", "-o", "/"), "is a directory"),
-        (("import", "/dev/zero"), "no regular file"),
-        (("import", "absent.jsonl"), "no such file"),
+        (("bundle", "NIN", "nin"), "NIN is given twice"),
+        (("import", "/dev/zero"), "is no regular file"),
+        (("import", "absent.jsonl"), "No such file"),
     ],
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.main import get_command
 
 from pibench import cli, networks
 from pibench.cli import running
+from pibench.cli.app import app
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.images import store
 from pibench.records.schema import Evidence
@@ -54,7 +58,7 @@ def pibench(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    before = {number: signal.getsignal(number) for number in cli._ENDING}
+    before = {name: signal.getsignal(getattr(signal, name)) for name in cli._ENDING}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.setattr(sys, "argv", ["pibench", *arguments])
@@ -66,8 +70,8 @@ def pibench(
         )
 
     yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    for name, handler in before.items():
+        signal.signal(getattr(signal, name), handler)
 
 
 Run = Any
@@ -189,6 +193,47 @@ def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
     command = f"{sys.executable} -m pibench schema | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+# ---------------------------------------------------------------- every command
+
+NO_DATA = {
+    "board clean", "calibrate", "image build", "image lock", "image prune", "image verify",
+    "networks export", "networks fold-bn", "networks show", "schema",
+}  # fmt: skip
+"""What prints no data of its own, or nothing but a file or JSON."""
+
+
+def commands(group: Any, *names: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield " ".join([*names, name]), command
+
+
+COMMANDS = dict(commands(get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_that_it_would_take(name: str) -> None:
+    command = COMMANDS[name]
+    (example,) = [line for line in command.help.splitlines() if line.startswith("Example: ")]
+    said = shlex.split(example.removeprefix("Example: pibench "), comments=True)
+    said = said[: said.index(">")] if ">" in said else said
+    assert said[: len(name.split())] == name.split()
+    # Parsed, and not run: an option that was renamed is refused here.
+    command.make_context(name, said[len(name.split()) :])
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert ("--json" in options) == (name not in NO_DATA)
+
+
+def test_no_color_wins_over_a_terminal_that_is_forced(in_process: Run) -> None:
+    code = 'import os; os.environ.update(FORCE_COLOR="1", NO_COLOR="1")'
+    for arguments in (["plan", "nin"], ["--help"]):
+        done = in_process(*arguments, code=code)
+        assert done.returncode == 0, done.stderr
+        assert not re.findall(r"\x1b\[(?:\d+;)*[349]\d(?:;\d+)*m", done.stdout)
 
 
 # ---------------------------------------------------------------- exit codes of run

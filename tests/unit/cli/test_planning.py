@@ -193,3 +193,29 @@ def test_a_run_is_planned_for_where_it_was_made(
         PI,
     )
     assert (found.architecture, found.core, found.threads) == (architecture, core, 2)
+
+
+def test_a_gate_writes_test_cases_and_a_summary(pibench: Said, tmp_path: Path) -> None:
+    out = ("-o", str(tmp_path / "gate.xml"), "-o", str(tmp_path / "summary.md"))
+    pibench("plan", "AlexNet", "vgg16", "--require-fit", *out, code=1)
+    alexnet, vgg = ET.parse(tmp_path / "gate.xml").iter("testcase")  # noqa: S314  (our own)
+    assert alexnet.attrib["name"] == "AlexNet: fits rpi3b"
+    assert alexnet.find("failure") is None
+    failure = vgg.find("failure")
+    assert failure is not None
+    # The layer at the peak, and what holds most then: what its owner would have to change.
+    assert "at backward conv1_1, where fc6 holds 392 MiB" in failure.attrib["message"]
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.startswith("# 1 of 2 networks fit rpi3b\n")
+    assert "| VGG 16 | **no-fit** | 1,485 |" in summary
+
+
+@pytest.mark.parametrize(("name", "said"), [("gate.html", ".md or .xml"), ("mine", "is what is")])
+def test_a_gate_writes_no_other_form_and_over_no_input(
+    name: str, said: str, pibench: Said, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.xml"
+    mine.write_text(networks.load("nin").prototxt)
+    out = mine if name == "mine" else tmp_path / name
+    assert said in pibench("plan", str(mine), "-o", str(out), code=2).err
+    assert mine.read_text() == networks.load("nin").prototxt

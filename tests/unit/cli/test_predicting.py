@@ -118,7 +118,7 @@ def test_pictures_have_a_point_per_network(pibench: Said, tmp_path: Path) -> Non
         (("AlexNet", "--device", "rpi4b_2gb"), "no latency is known for rpi4b_2gb"),
         (
             ("AlexNet", "--calibration", "missing.json"),
-            "cannot be read (No such file or directory); name",
+            "missing.json: cannot be read: No such file or directory; write one",
         ),
         (("NoSuchNet",), "no network of the zoo"),
         (("AlexNet", "--plot", "roof.png"), "pictures are written as SVG"),

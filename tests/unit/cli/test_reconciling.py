@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -11,13 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from junitparser import JUnitXml
 
-from pibench import cli
+from pibench import cli, networks
+from pibench.networks import caffemodel
 from pibench.records.store import RecordStore
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record
 
+GOLDEN = Path(__file__).parents[1] / "crosscheck/golden"
+SMALL = """
+name: "small"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 16, 24, 24] } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+  inner_product_param { num_output: 4 } }
+"""
 Said = Callable[..., "pytest.CaptureResult[str]"]
 
 
@@ -110,6 +120,10 @@ def test_a_baseline_is_written_and_met_and_missed(
         (("paper", "paper", "--fail-on", "outputs"), "outputs: it could be compared for no"),
         (("paper", "paper", "--fail-on", "speed"), "'speed' is none of verdict"),
         (("paper", "paper", "--rtol", "-1"), "--rtol"),
+        (("paper", "paper", "--rtol", "inf"), "inf is no finite number"),
+        (("paper", "paper", "--atol", "nan"), "--atol"),
+        (("paper", "paper", "--fail-on", "ram=\u0665%"), "is none of verdict"),
+        (("paper", "paper", "--fail-on", "ram,ram=5%"), "ram twice"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(
@@ -122,6 +136,56 @@ def test_what_cannot_be_compared_is_one_line(
 
 
 @pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--seed", "5"), "its input is of seed 0, not 5; --seed 0"),
+        (("--batch", "4"), "it is of batch 1, not 4; --batch 1"),
+        (("--input", "64x64"), "it is of another network than small at 64x64"),
+        (("--weights", "other.caffemodel"), "its weights are not other.caffemodel"),
+    ],
+)
+def test_a_record_is_what_the_options_ask_for_or_no_side(
+    options: tuple[str, ...], said: str, pibench: Said, tmp_path: Path
+) -> None:
+    (tmp_path / "small.prototxt").write_text(SMALL)
+    caffemodel.write_seeded(networks.load("small.prototxt").net, tmp_path / "other.caffemodel")
+    sides = [str(GOLDEN / f"{name}.jsonl") for name in ("twin", "sysroot")]
+    assert "no layer parts" in pibench("bisect", "small.prototxt", *sides, "-q").out
+    for pair in (sides, [sides[0], "twin"]):
+        found = pibench("bisect", "small.prototxt", *pair, *options, "-q", code=2)
+        assert said in found.err
+        assert len(found.err.splitlines()) == 1
+
+
+def test_outputs_without_signatures_say_so(pibench: Said, tmp_path: Path) -> None:
+    (tmp_path / "small.prototxt").write_text(SMALL)
+    old = json.loads((GOLDEN / "twin.jsonl").read_text().splitlines()[0])
+    (tmp_path / "old.jsonl").write_text(json.dumps(old | {"signatures": []}))
+    found = pibench("bisect", "small.prototxt", "twin", "old.jsonl", "-q", code=2)
+    assert "old.jsonl: no layer's values: it has outputs alone, and no signatures" in found.err
+
+
+def test_a_side_may_come_by_a_pipe(records: Path) -> None:
+    """Read twice, there would be nothing the second time."""
+    code = f"{sys.executable} -m pibench reconcile <(cat {records}) paper --fail-on verdict"
+    ended = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_no_baseline_is_written_where_nothing_could_be_compared(
+    pibench: Said, records: Path
+) -> None:
+    golden = str(GOLDEN / "twin.jsonl")
+    pibench("reconcile", str(records), golden, "--write-baseline", "b.json", code=2)
+    assert not Path("b.json").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "x" * 300])
+def test_a_baseline_needs_a_name(name: str, pibench: Said, records: Path) -> None:
+    pibench("reconcile", str(records), "--write-baseline", name, code=2)
+
+
+@pytest.mark.parametrize(
     ("sides", "said"),
     [
         (("twin", "nowhere"), "nowhere"),
@@ -129,6 +193,10 @@ def test_what_cannot_be_compared_is_one_line(
         (("twin", "twin:prototxt=missing.prototxt"), "missing.prototxt"),
         (("twin", "twin:blas=mkl"), "no BLAS mkl"),
         (("empty.jsonl", "empty.jsonl"), "no record of SqueezeNet V1.1"),
+        (("twin", "empty.jsonl"), "no record of SqueezeNet V1.1"),
+        (("twin", "native:machine=raspi3b"), "belongs to target vm"),
+        (("twin", "x" * 300), "File name too long"),
+        (("twin", "twin", "--rtol", "inf"), "inf is no finite number"),
     ],
 )
 def test_sides_that_cannot_be_run_are_refused_before_anything_runs(
@@ -140,3 +208,36 @@ def test_sides_that_cannot_be_run_are_refused_before_anything_runs(
     found = pibench("bisect", "SqueezeNet V1.1", *sides, "-q", code=2)
     assert said in found.err
     assert len(found.err.splitlines()) == 1
+
+
+def test_a_gate_is_test_cases_and_a_summary(pibench: Said, records: Path, tmp_path: Path) -> None:
+    (tmp_path / "planned.json").write_text(pibench("plan", "AlexNet", "vgg16", "--json").out)
+    sides = ("paper", str(records), "planned.json", "--fail-on", "verdict,ram=2%")
+    pibench("reconcile", *sides, "-o", "gate.xml", "-o", "summary.md", code=1)
+    suite = next(iter(JUnitXml.fromfile("gate.xml")))
+    found = {case.name: [type(result).__name__ for result in case.result] for case in suite}
+    assert len(found) == 2 * 26
+    assert found["AlexNet: verdict"] == []
+    assert found["GoogleNet: ram"] == ["Failure"]
+    # It came to its end on no side: there was nothing to compare.
+    assert found["VGG 16: ram"] == ["Skipped"]
+    assert (suite.failures, suite.errors) == (
+        sum(outcome == ["Failure"] for outcome in found.values()),
+        0,
+    )
+    summary = Path("summary.md").read_text()
+    assert "| GoogleNet | ram | **fails** | paper against vm virt: +" in summary
+    assert "- The gate (verdict, ram) fails." in summary
+
+
+def test_what_a_gate_could_not_decide_is_an_error(
+    pibench: Said, records: Path, tmp_path: Path
+) -> None:
+    pibench("reconcile", str(records), "--write-baseline", "accepted.json")
+    (kept, *_) = records.read_text().splitlines(keepends=True)
+    (tmp_path / "fewer.jsonl").write_text(kept)
+    gate = ("--baseline", "accepted.json", "--fail-on", "verdict", "-o", "gate.xml")
+    pibench("reconcile", "fewer.jsonl", *gate, code=4)
+    cases = list(next(iter(JUnitXml.fromfile("gate.xml"))))
+    assert [type(result).__name__ for case in cases for result in case.result] == ["Error"] * 25
+    assert cases[1].name.endswith(": was run")

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
+from junitparser import JUnitXml
 
 from pibench.cli import running
 from pibench.errors import EnvironmentFault
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from pibench.records.schema import Record
 
 
-def pibench(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def pibench(
+    *arguments: str | Path, stdin: str = "", stdout: IO[str] | int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pibench", *map(str, arguments)],
-        capture_output=True, text=True, check=False, input=stdin,
+        stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, input=stdin,
     )  # fmt: skip
 
 
@@ -61,6 +64,23 @@ def test_markdown_and_json_on_standard_output(records: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("verdict", "code"), [("fit", 0), ("no-fit", 1), ("borderline", 1), ("inconclusive", 4)]
+)
+def test_a_gate_asks_whether_networks_fit_and_nothing_of_the_paper(
+    verdict: str, code: int, tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    store = RecordStore(tmp_path / "records.jsonl")
+    store.append(make_record(verdict=verdict))
+    forms = ("-o", tmp_path / "gate.xml", "-o", tmp_path / "r.html", "-o", tmp_path / "r.md")
+    done = pibench("report", store.path, "--require-fit", *forms)
+    assert done.returncode == code, done.stderr
+    assert "paper" not in (tmp_path / "r.md").read_text()
+    (case,) = next(iter(JUnitXml.fromfile(str(tmp_path / "gate.xml"))))
+    assert case.name == "AlexNet fits (rpi3b, vm, caffe-time, batch 1)"
+    assert case.is_passed == (code == 0)
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["-o", "r.pdf"], "r.pdf: no form of a report goes by this ending"),
@@ -92,9 +112,17 @@ def test_a_folder_that_cannot_be_written(records: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("pibench: /proc/nowhere/r.html: not written")
 
 
-def test_what_is_no_file_is_written_to_as_it_is(records: Path) -> None:
-    done = pibench("report", records, "--format", "csv", "-o", "/dev/stdout")
-    assert done.stdout.startswith("schema_version,")
+def test_standard_output_that_is_a_file_is_written_on_behind_what_is_there(
+    records: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.write_text("before\n")
+    with out.open("a") as file:
+        done = pibench("report", records, "--format", "csv", "-o", "/dev/stdout", stdout=file)
+    lines = out.read_text().splitlines()
+    assert lines[0] == "before"
+    assert lines[1].startswith("schema_version,")
+    assert "written: /dev/stdout" in done.stderr
 
 
 def test_the_records_that_are_read_are_not_written_over(records: Path) -> None:
@@ -106,10 +134,11 @@ def test_the_records_that_are_read_are_not_written_over(records: Path) -> None:
 
 def test_a_link_stays_and_what_it_leads_to_is_written(records: Path, tmp_path: Path) -> None:
     """As /dev/stdout does to a file: a rename onto the link would break it for everybody."""
-    there, link = tmp_path / "there.csv", tmp_path / "link.csv"
+    there, link = tmp_path / "there.csv", tmp_path / "a\x1b[31m.csv"
     there.touch()
     link.symlink_to(there)
-    pibench("report", records, "-o", link)
+    done = pibench("report", records, "-o", link)
+    assert "a\\x1b[31m.csv" in done.stdout
     assert link.is_symlink()
     assert there.read_text().startswith("schema_version,")
 

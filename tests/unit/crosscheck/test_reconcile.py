@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pibench.crosscheck import baseline
+from pibench.crosscheck import baseline, layers
 from pibench.crosscheck.aspects import compare_latencies, compare_ram, compare_verdicts
 from pibench.crosscheck.gate import parse, passage
 from pibench.crosscheck.outputs import compare_outputs
@@ -366,6 +366,9 @@ def test_a_network_of_the_baseline_that_was_not_run_is_undecided(
         ("[3]", "item 1: is no object"),
         ('[{"a": 1}]', "item 1: is no record, plan or prediction"),
         ('[{"peak_at": 1}]', "item 1: is none of ours"),
+        ('[{"pressure_ms": Infinity}]', "0.pressure_ms: "),
+        ("[" * 100_000, "no valid JSON (recursion limit"),
+        ('{"a": 1' + "0" * 400 + "}", "line 1: a: "),
         ('{"pibench_baseline": "1.0"', "no valid JSON"),
         ('{"pibench_baseline": "1.0"}', "holds no network"),
         ('{"pibench_baseline": "2.0", "networks": []}', "version 2.0"),
@@ -382,6 +385,44 @@ def test_a_file_that_cannot_be_used_is_named_with_the_place(
         read_side(str(path))
     assert raised.value.line().startswith(f"{path}: ")
     assert said in raised.value.line()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("batch", -1, "greater than 0"),
+        ("ram_bytes", -5, "greater than or equal to 0"),
+        ("latency_ms", -1.0, "greater than or equal to 0"),
+        ("latency_ms", 1e300, "less than or equal"),
+        ("network", "", "at least 1 character"),
+        ("network_sha256", "x", "match pattern"),
+        ("seed", -1, "greater than or equal to 0"),
+    ],
+)
+def test_a_figure_of_a_baseline_is_within_bounds(
+    side: Callable[..., Side], tmp_path: Path, field: str, value: Any, said: str
+) -> None:
+    path = baseline.write(side("a", {}), tmp_path / "f.json")
+    content = json.loads(path.read_text())
+    content["networks"][0][field] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(InvalidInputError, match=f"network 1: {field}: .*{said}"):
+        read_side(str(path))
+
+
+def test_a_peak_below_that_of_no_network_is_no_ram(make_run: MakeRun) -> None:
+    entry = entry_of(make_run(peak_rss_bytes=10, baseline_rss_bytes=12, network_rss_bytes=-2))
+    assert entry.ram_bytes is None
+    assert "below that of the same program without a network" in entry.ram.reason
+
+
+def test_next_to_nothing_is_no_share_of_anything(side: Callable[..., Side]) -> None:
+    """A share of it would be infinite, which JSON does not have."""
+    found = compare_latencies(
+        *(side("a", {"latency_ms": one, "target": "native"}).entries[0] for one in (5e-324, 1e12))
+    )
+    assert (found.agrees, found.error) == (False, None)
+    assert layers.share(1e40, 5e-324) is None
 
 
 def test_files_of_one_name_are_told_apart(make_run: MakeRun, tmp_path: Path) -> None:

@@ -101,3 +101,12 @@ def test_records_without_a_boards_time_are_refused(
 ) -> None:
     with pytest.raises(InvalidInputError, match="no record has a time that a board measured"):
         from_records.calibrate([make_record()], tmp_path / "records.jsonl")
+
+
+def test_a_time_that_no_network_takes_is_none(
+    board_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    made = [board_record(name) for name in NAMES]
+    found, said = from_records.calibrate([*made, board_record("VGG 16", 0.0)], tmp_path / "r")
+    assert len(found.observations) == len(NAMES)
+    assert said == ["VGG 16 left out: it has no time"]

@@ -232,7 +232,7 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no JSON"),
+        ("", "no valid JSON"),
         ("[]", "is no object"),
         ("{}", "format: is missing"),
         ('{"format": 1}', "format: is not 2"),
@@ -280,6 +280,43 @@ def test_a_wrong_value_is_named_by_its_place(
     with pytest.raises(InvalidInputError) as refused:
         calibrations.read(path)
     assert f"{path}: {place[0]}" in refused.value.line()
+
+
+@pytest.mark.parametrize("rate", [0, 1e-300, 1e308])
+@pytest.mark.parametrize("name", ["tile_mac_ns", "access_ns"])
+def test_a_rate_that_no_board_has_is_refused(tmp_path: Path, name: str, rate: float) -> None:
+    data = json.loads(calibrations.dumps(SHIPPED))
+    data["rates"][name] = rate
+    path = tmp_path / "rates.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InvalidInputError, match=f"rates.{name}: is (no rate from 1e-06|above)"):
+        calibrations.read(path)
+
+
+@pytest.mark.parametrize("time_ms", [0, 5e-324, 1e13])
+def test_a_time_that_no_network_takes_is_refused(tmp_path: Path, time_ms: float) -> None:
+    data = json.loads(calibrations.dumps(SHIPPED))
+    data["observations"][0]["latency_ms"] = time_ms
+    path = tmp_path / "rates.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InvalidInputError, match=r"observations\[0\].latency_ms: is "):
+        calibrations.read(path)
+
+
+def test_times_that_tell_no_rate_are_no_calibration() -> None:
+    names = ["AlexNet", "NIN", "MobileNet", "SqueezeNet V1.1", "GoogleNet"]
+    observed = made_up(Rates(tile_mac_ns=1, access_ns=0), names)
+    with pytest.raises(InvalidInputError, match="the times tell no rate of accesses"):
+        fit.calibrate(
+            observed, device=DEVICE, protocol="caffe-time", provenance="measured", source="x"
+        )
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_times_are_not_validated(count: int) -> None:
+    few = replace(SHIPPED, observations=SHIPPED.rated_on[:count])
+    with pytest.raises(InvalidInputError, match=f"takes 4 times, and the calibration has {count}"):
+        validation.validate(few)
 
 
 def test_ranks() -> None:

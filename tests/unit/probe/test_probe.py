@@ -43,7 +43,7 @@ def test_the_probe_imports_nothing_that_a_board_lacks(path: Path) -> None:
     standard = {
         *("argparse", "binascii", "contextlib", "ctypes", "errno", "fcntl", "glob", "hashlib"),
         *("json", "mmap", "os", "platform", "re", "resource", "select", "shutil", "signal"),
-        *("struct", "subprocess", "sys", "tarfile", "tempfile", "time", "zlib"),
+        *("stat", "struct", "subprocess", "sys", "tarfile", "tempfile", "time", "zlib"),
     }
     assert imported <= standard | {"numpy", "caffe", "probe"}
     at_the_top = {

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from pibench.records.schema import RESULT_FIELDS, UNITS, Provenance, Record, json_schema
+from pibench.records.schema import (
+    RESULT_FIELDS,
+    UNITS,
+    BlobSummary,
+    Provenance,
+    Record,
+    json_schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +53,44 @@ def test_created_is_kept_in_utc(make_record: MakeRecord) -> None:
 def test_a_record_does_not_change(make_record: MakeRecord) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         make_record().verdict = "no-fit"
+
+
+BLOB = {"name": "prob", "shape": (1, 8), "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"shape": (10**18, 200)}, "more than 2147483647 values"),
+        ({"shape": (2**31, 0)}, ""),
+        ({"shape": (1,) * 33}, "at most 32 items"),
+        ({"projection": (1e200,)}, "less than or equal"),
+        ({"l2_norm": 1e200}, "less than or equal"),
+        ({"minimum": -1e39}, "greater than or equal"),
+        ({"maximum": 3.4028235e38, "l2_norm": 1e40, "projection": (-1e40,)}, ""),
+    ],
+)
+def test_a_blob_is_one_that_caffe_can_hold(changes: dict[str, Any], said: str) -> None:
+    if not said:
+        assert BlobSummary.model_validate(BLOB | changes).name == "prob"
+        return
+    with pytest.raises(ValidationError, match=said):
+        BlobSummary.model_validate(BLOB | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parameter_count": 2**63},
+        {"headroom_bytes": -(2**63)},
+        {"latency_ms": 1e13},
+        {"batch": 2**31},
+        {"seed": 10**400},
+    ],
+)
+def test_a_figure_is_within_bounds(make_record: MakeRecord, changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="equal to"):
+        make_record(**changes)
 
 
 @pytest.mark.parametrize("name", RESULT_FIELDS)

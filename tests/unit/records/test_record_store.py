@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -45,8 +45,8 @@ texts_and_numbers = st.fixed_dictionaries(
     {
         "network": st.text(min_size=1),
         "repairs": st.lists(st.text(), max_size=3).map(tuple),
-        "headroom_bytes": st.integers(min_value=-(2**63), max_value=2**63),
-        "latency_ms": st.floats(min_value=0, allow_infinity=False, allow_nan=False),
+        "headroom_bytes": st.integers(min_value=1 - 2**63, max_value=2**63 - 1),
+        "latency_ms": st.floats(min_value=0, max_value=1e12),
     }
 )
 
@@ -209,6 +209,27 @@ def test_two_writers_do_not_mix_their_lines(tmp_path: Path, make_record: MakeRec
     for writer in writers:
         writer.join()
     assert sorted(record.network for record in read(path)) == ["a"] * 25 + ["b"] * 25
+
+
+def _append_new(path: Path, records: list[Record], go: Any) -> None:
+    go.wait()
+    RecordStore(path).append_new(records)
+
+
+def test_of_several_that_append_the_same_one_does(tmp_path: Path, make_record: MakeRecord) -> None:
+    path = tmp_path / "records.jsonl"
+    records = [make_record() for _ in range(20)]
+    RecordStore(path).append(records[0])
+    fork = multiprocessing.get_context("fork")
+    go = fork.Event()
+    writers = [fork.Process(target=_append_new, args=(path, records, go)) for _ in range(6)]
+    for writer in writers:
+        writer.start()
+    go.set()
+    for writer in writers:
+        writer.join()
+    assert [one.record_id for one in read(path)] == [one.record_id for one in records]
+    assert RecordStore(path).append_new(records) == 0
 
 
 def test_json_is_an_array_and_latest_takes_the_last(make_record: MakeRecord) -> None:

@@ -55,8 +55,8 @@ def test_an_older_version_is_read_beside_a_newer_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"device": "commodore64"}, "unknown device 'commodore64'"),
-        ({"parameter_count": 10**400}, "beyond 64 bits"),
+        ({"device": "commodore64"}, "record [0-9a-f]{32}: unknown device 'commodore64'"),
+        ({"parameter_count": 10**400}, "line 1: parameter_count: .*beyond 64 bits"),
     ],
 )
 def test_what_no_report_can_show_is_refused(
@@ -67,7 +67,7 @@ def test_what_no_report_can_show_is_refused(
     path.write_text(json.dumps(one.model_dump(mode="json") | changes))
     with pytest.raises(InvalidInputError, match=said) as refused:
         read_all([path])
-    assert refused.value.line().startswith(f"{path}: record {one.record_id}: ")
+    assert refused.value.line().startswith(f"{path}: ")
 
 
 def test_an_empty_file_is_no_report(tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""Files that users hand in: opened without waiting, read once and within a bound, JSON strictly."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from pydantic_core import from_json
+
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_BYTES: Final = 256 << 20
+"""Of a file that is read whole: a record with all signatures is 11 to 355 KiB (docs/outputs.md)."""
+LARGEST: Final = 2**63 - 1
+"""Of a whole number that tables, pictures and other programs can hold."""
+_CHUNK_BYTES: Final = 1 << 20
+_PIPE: Final = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
+
+
+def read(path: Path, *, hint: str | None = None, most_bytes: int = MOST_BYTES) -> bytes:
+    """The bytes of a file, or of a pipe that the shell has connected: `<(...)`, /dev/stdin.
+
+    Raises InvalidInputError for what cannot be read, is neither, or has more than `most_bytes`.
+    """
+    with opened(path, hint=hint) as stream:
+        return read_stream(stream, path, hint=hint, most_bytes=most_bytes)
+
+
+@contextmanager
+def opened(path: Path, *, hint: str | None = None) -> Iterator[IO[bytes]]:
+    """The same open, to be read from its beginning; for files that are too long to be held whole.
+
+    Raises InvalidInputError as `read` does, for a failure while the block reads too.
+    """
+    try:
+        with os.fdopen(_open(path, hint), "rb") as stream:
+            yield stream
+    except OSError as error:
+        raise InvalidInputError.at(
+            path, None, f"cannot be read: {error.strerror or error}", hint=hint
+        ) from error
+
+
+def read_stream(
+    stream: IO[bytes], path: Path, *, hint: str | None = None, most_bytes: int = MOST_BYTES
+) -> bytes:
+    """All that is left in a stream. Raises InvalidInputError for more than `most_bytes`."""
+    content = bytearray()
+    while chunk := stream.read(_CHUNK_BYTES):
+        content += chunk
+        if len(content) > most_bytes:
+            raise InvalidInputError.at(
+                path, None, f"is longer than the {most_bytes >> 20} MiB that are read", hint=hint
+            )
+    return bytes(content)
+
+
+def json_of(text: bytes | str, path: Path | str, place: str | None, *, hint: str) -> Any:
+    """JSON by the standard, its whole numbers within 64 bits and all others finite.
+
+    Raises InvalidInputError, naming the file and the place, for anything else.
+    """
+    try:
+        value = from_json(text)
+    except ValueError as error:
+        raise InvalidInputError.at(path, place, f"no valid JSON ({error})", hint=hint) from error
+    beyond = _beyond(value)
+    if beyond is not None:
+        where = ".".join(map(str, beyond)) or None
+        raise InvalidInputError.at(
+            path,
+            ": ".join(part for part in (place, where) if part) or None,
+            "no number, or an infinite one, or one beyond 64 bits",
+            hint=hint,
+        )
+    return value
+
+
+def _open(path: Path, hint: str | None) -> int:
+    # A pipe that nobody writes to would hold an open() up for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    problem = _no_input(path, os.fstat(descriptor).st_mode)
+    if problem:
+        os.close(descriptor)
+        raise InvalidInputError.at(path, None, problem, hint=hint)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _no_input(path: Path, mode: int) -> str:
+    """Why what was opened is not read; nothing if it is."""
+    if stat.S_ISREG(mode):
+        return ""
+    if stat.S_ISDIR(mode):
+        return "is a directory"
+    if stat.S_ISFIFO(mode):
+        # One that the shell has connected has somebody at its other end, others may not.
+        return "" if _PIPE.fullmatch(str(path)) else "is a named pipe, which nobody may write to"
+    return "is no regular file"
+
+
+def _beyond(value: Any) -> tuple[str | int, ...] | None:
+    """The keys that lead to a number that is not to be had; None if there is none."""
+    if isinstance(value, dict):
+        pairs = value.items()
+    elif isinstance(value, list):
+        pairs = enumerate(value)  # type: ignore[assignment]
+    elif isinstance(value, float):
+        return None if math.isfinite(value) else ()
+    elif isinstance(value, int):
+        return None if -LARGEST <= value <= LARGEST else ()
+    else:
+        return None
+    for key, inner in pairs:
+        found = _beyond(inner)
+        if found is not None:
+            return (key, *found)
+    return None

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""How far each way can be trusted, as a table in README.md and docs/trust.md.
+
+    fidelity_table.py FOLDER DOCUMENT...
+
+Runs the paper's 26 networks on each target and keeps what comes out in FOLDER/TARGET: what is
+there already is not run again. Ten minutes on two cores that did other work too. The table is
+written between the two marks that a document has for it. Outputs take hours: their line is
+read from the table of docs/outputs.md, which `make outputs-document` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean
+from textwrap import wrap
+from typing import Any
+
+from pibench import devices, networks
+from pibench.crosscheck.outputs import OUTPUT_TOLERANCE
+from pibench.crosscheck.planned import compare, environment_of
+from pibench.errors import ExitCode
+from pibench.plan.planner import plan
+from pibench.records.store import RecordStore
+
+TARGETS = ("vm", "container", "sysroot", "twin")
+OUTPUTS = Path(__file__).resolve().parent.parent / "docs/outputs.md"
+OUTPUTS_ROW = re.compile(r"^\|[^|]+\| (\d+) \|(?:[^|]*\|){4} ([\d.e+-]+) \| (\w+) \|", re.MULTILINE)
+BEGIN, END = "<!-- fidelity: written by make fidelity -->", "<!-- /fidelity -->"
+
+
+def main() -> None:
+    """Run what was not run, and write the table into each document."""
+    folder, *documents = map(Path, sys.argv[1:])
+    table = "\n".join(lines(folder))
+    for document in documents:
+        before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not begin or not end:
+            raise SystemExit(f"{document} has no place for the table: {BEGIN} ... {END}")
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+        document.write_text(text, encoding="utf-8")
+    print(table)
+
+
+def lines(folder: Path) -> list[str]:
+    """The table, and what it does not hold."""
+    return [
+        "| 26 networks | verdicts as printed | RAM against the paper | plan against its peaks |",
+        "|---|---|---|---|",
+        *(row(target, reproduced(folder / target, target)) for target in TARGETS),
+        "",
+        *wrap(f"Errors are means of absolute values, then the worst. {latency()} {outputs()}", 118),
+    ]
+
+
+def reproduced(folder: Path, target: str) -> Path:
+    """The folder with what `pibench reproduce` wrote."""
+    if not (folder / "report.html").exists():
+        command = [*pibench("reproduce"), "--target", target, "--out", str(folder)]
+        code = subprocess.run(command, stdout=sys.stderr, check=False).returncode
+        # A verdict that differs is what the table is to say.
+        if code not in (ExitCode.OK, ExitCode.DISAGREEMENT, ExitCode.INCONCLUSIVE):
+            raise SystemExit(code)
+    return folder
+
+
+def row(target: str, folder: Path) -> str:
+    """One target: its ledger's totals, and the plans for it against its own peaks."""
+    total = json.loads((folder / "claims.json").read_text(encoding="utf-8"))["summary"]
+    ram = error(total["ram_mean_absolute_error_pct"], total["ram_worst_error_pct"], 1)
+    errors = planned_errors(folder / "records.jsonl")
+    worst = max(errors, key=lambda name: abs(errors[name]))
+    plans = error(fmean(map(abs, errors.values())), errors[worst], 2)
+    cells = (
+        f"`{target}`",
+        f"{total['verdicts_agreed']} of {total['verdicts_total']}",
+        f"{ram} ({total['ram_worst_network']}), {total['ram_compared']} networks",
+        f"{plans} ({worst}), {len(errors)} networks",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def planned_errors(records: Path) -> dict[str, float]:
+    """By network, the planned peak less the measured one in per cent; of those that ended."""
+    errors = {}
+    for record in RecordStore(records).read():
+        environment = environment_of(record, devices.load(record.device))
+        network = networks.load(record.network, batch=record.batch)
+        planned = plan(network, protocol=record.protocol, environment=environment)
+        found = compare(record, planned).error
+        if found is not None:
+            errors[record.network] = 100 * found
+    return errors
+
+
+def latency() -> str:
+    """What `pibench predict --validate` says."""
+    said = subprocess.run(
+        [*pibench("predict"), "--validate", "--json"], stdout=subprocess.PIPE, check=True
+    )
+    found: dict[str, Any] = json.loads(said.stdout)
+    counted = [one for one in found["rows"] if one["counted"]]
+    figures = error(found["mape_pct"], max((one["error_pct"] for one in counted), key=abs), 1)
+    return (
+        f"Predicted latency of a network left out: {figures}, "
+        f"{len(counted)} networks (`pibench predict --validate`)."
+    )
+
+
+def outputs() -> str:
+    """The last line, from the table of docs/outputs.md."""
+    found = OUTPUTS_ROW.findall(OUTPUTS.read_text(encoding="utf-8"))
+    needed = max(float(rtol) for _, rtol, _ in found)
+    same = sum(top5 == "same" for _, _, top5 in found)
+    return (
+        f"Outputs on amd64 and on emulated arm64: an rtol of {needed:.1e} alone would do, "
+        f"{OUTPUT_TOLERANCE.rtol:g} is held to; the same first five classes for {same} of "
+        f"{len(found)} networks (docs/outputs.md)."
+    )
+
+
+def error(mean: float, worst: float, decimals: int) -> str:
+    """A mean absolute error and the worst one, in per cent."""
+    return f"{mean:.{decimals}f} %, {worst:+.{decimals}f} %"
+
+
+def pibench(command: str) -> list[str]:
+    """The command line of this environment."""
+    return [sys.executable, "-m", "pibench", command]
+
+
+if __name__ == "__main__":
+    main()

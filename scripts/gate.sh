@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# A gate for CI: do these networks fit the board? What action.yml and examples/ci/ run.
+#
+#   gate.sh install   pibench into an environment of its own, and by apt what the mode needs
+#   gate.sh key       a line "key=…" for a cache of images: another where they would be others
+#   gate.sh           the gate; its exit code is pibench's (docs/ci.md)
+#
+# Settings are environment variables, and nothing of them is read as code:
+#   PIBENCH_PROTOTXT   files or patterns (*, **), one a line
+#   PIBENCH_MODE       plan (default): nothing is run. run: real Caffe, on PIBENCH_TARGET
+#   PIBENCH_TARGET     vm (default), container, sysroot, twin
+#   PIBENCH_DEVICE, PIBENCH_PROTOCOL   rpi3b, caffe-time
+#   PIBENCH_BASELINE   accepted figures to be held to as well, decided by PIBENCH_FAIL_ON (verdict)
+#   PIBENCH_OUT        the folder of summary.md, gate.xml and the rest: pibench-out
+#   PIBENCH_VENV       the environment; pibench is taken from there, or else from PATH
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+mode=${PIBENCH_MODE:-plan}
+target=${PIBENCH_TARGET:-vm}
+device=${PIBENCH_DEVICE:-rpi3b}
+protocol=${PIBENCH_PROTOCOL:-caffe-time}
+baseline=${PIBENCH_BASELINE:-}
+fail_on=${PIBENCH_FAIL_ON:-verdict}
+out=${PIBENCH_OUT:-pibench-out}
+venv=${PIBENCH_VENV:-${RUNNER_TEMP:-${CI_PROJECT_DIR:-$HOME}}/.pibench-venv}
+export PIBENCH_CACHE_DIR=${PIBENCH_CACHE_DIR:-$HOME/.cache/pibench}
+
+refuse() {
+    echo "pibench: $1" >&2
+    exit 2
+}
+
+install() {
+    case $mode in
+        plan) "$here/scripts/install-system-packages.sh" python ;;
+        *) "$here/scripts/install-system-packages.sh" ;;
+    esac
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$here"
+    "$venv/bin/pibench" --version
+}
+
+key() {
+    local digest
+    digest=$(cd "$here" && find docker qemu -type f | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum)
+    echo "key=pibench-$(uname -m)-${target//[!a-z]/}-${digest:0:16}"
+}
+
+# Standard output goes to a file: names in a prototxt are anyone's, and a line of a job's log
+# can be a command to the CI (GitHub's ::...::). Errors are pibench's own lines.
+said=log.txt
+pibench() {
+    { command pibench "$@" 2>&1 >>"$out/$said" | tee -a "$out/errors.txt" >&2; }
+}
+
+gate() {
+    [ -x "$venv/bin/pibench" ] && PATH=$venv/bin:$PATH
+    local files=() found=() pattern code=0 options
+    while IFS= read -r pattern; do
+        [ -n "${pattern//[[:space:]]/}" ] || continue
+        mapfile -t found < <(shopt -s globstar; compgen -G "$pattern")
+        [ "${#found[@]}" -gt 0 ] || refuse "PIBENCH_PROTOTXT: no file is named $pattern"
+        files+=("${found[@]}")
+    done <<<"${PIBENCH_PROTOTXT:-}"
+    [ "${#files[@]}" -gt 0 ] || refuse "PIBENCH_PROTOTXT names no file; one a line, or a pattern"
+
+    mkdir -p "$out"
+    for name in summary.md gate.xml report.html records.jsonl plan.json baseline.md baseline.xml log.txt errors.txt; do
+        rm -f "$out/$name"
+    done
+    options=(--device "$device" --protocol "$protocol" --require-fit)
+    case $mode in
+        plan)
+            said=plan.json pibench plan "${options[@]}" --json \
+                -o "$out/summary.md" -o "$out/gate.xml" -- "${files[@]}" || code=$?
+            ;;
+        run)
+            pibench run "${options[@]}" --target "$target" --quiet --out "$out/records.jsonl" -- "${files[@]}" || code=$?
+            [ ! -s "$out/records.jsonl" ] ||
+                pibench report "$out/records.jsonl" --require-fit \
+                    -o "$out/summary.md" -o "$out/gate.xml" -o "$out/report.html" ||
+                code=$((code ? code : $?))
+            ;;
+        *) refuse "PIBENCH_MODE=$mode is neither plan nor run" ;;
+    esac
+    if [ -n "$baseline" ] && { [ -s "$out/plan.json" ] || [ -s "$out/records.jsonl" ]; }; then
+        local side=$out/records.jsonl
+        [ "$mode" = run ] || side=$out/plan.json
+        pibench reconcile "$side" --baseline "$baseline" --fail-on "$fail_on" \
+            -o "$out/baseline.md" -o "$out/baseline.xml" || code=$((code ? code : $?))
+    fi
+    if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then
+        summarise "$code" >>"$GITHUB_STEP_SUMMARY"
+    else
+        summarise "$code"
+    fi
+    [ "$code" -gt 1 ] || echo "decided=true" >>"${GITHUB_OUTPUT:-/dev/null}"
+    exit "$code"
+}
+
+# What was decided, and what pibench complained of; indented, that is text and no markup.
+summarise() {
+    cat "$out/summary.md" "$out/baseline.md" 2>/dev/null || true
+    if [ -s "$out/errors.txt" ]; then
+        printf '\npibench ended with exit code %s and said:\n\n' "$1"
+        sed 's/^/    /' "$out/errors.txt"
+    fi
+}
+
+case ${1:-gate} in
+    install | key | gate) "${1:-gate}" ;;
+    *) refuse "$0 knows install, key and gate, not $1" ;;
+esac

@@ -1,0 +1,49 @@
+"""action.yml, its script, its examples and its page: what one names, the others know."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.action_steps import script
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def read(name: str) -> Any:
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+def test_every_input_reaches_the_script_and_is_documented() -> None:
+    inputs = read("action.yml")["inputs"]
+    steps = script({name: f"<{name}>" for name in inputs})
+    known = set(re.findall(r"PIBENCH_[A-Z_]+", (ROOT / "scripts/gate.sh").read_text()))
+    page = (ROOT / "docs/ci.md").read_text()
+    for name in inputs.keys() - {"artifact"}:
+        variable = f"PIBENCH_{name.upper().replace('-', '_')}"
+        assert f"{variable}=<{name}>" in steps
+        assert variable in known
+        assert f"| `{name}` | `{variable}` |" in page
+    # Anyone's text gets in as a variable, never into the lines that a shell reads.
+    runs = [step["run"] for step in read("action.yml")["runs"]["steps"] if "run" in step]
+    assert not [line for line in runs if "${{" in line]
+
+
+def test_the_examples_give_what_the_action_and_the_script_take() -> None:
+    jobs = read("examples/ci/github-workflow.yml")["jobs"].values()
+    given = [s["with"] for job in jobs for s in job["steps"] if s.get("uses") == "./vendor/pibench"]
+    assert {one.get("mode", "plan") for one in given} == {"plan", "run"}
+    assert all(script(one) for one in given)
+    with pytest.raises(SystemExit, match="no such input: modus"):
+        script({"modus": "run"})
+    job = read("examples/ci/gitlab-ci.yml")["fits the board"]
+    known = set(re.findall(r"PIBENCH_[A-Z_]+", (ROOT / "scripts/gate.sh").read_text()))
+    assert {name for name in job["variables"] if name.startswith("PIBENCH")} <= known
+    assert all(
+        (ROOT / line.split()[0].removeprefix("vendor/pibench/")).exists() for line in job["script"]
+    )
+    assert job["artifacts"]["reports"]["junit"].startswith(f"{job['artifacts']['paths'][0]}/")
