@@ -19,8 +19,8 @@ from pibench.cli import (
     networks,
     reconciling,
     reporting,
-    study,
     streams,
+    study,
 )
 from pibench.cli.options import (
     LONGEST_S,

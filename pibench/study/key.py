@@ -49,8 +49,9 @@ def cell_key(cell: Cell, network: Network) -> str:
             "protocol": options.protocol,
             "compute": request.compute,
             "threads": request.threads,
+            # `caffe time` reads no weights, and its input decides no memory.
             "repeats": options.repeats if options.protocol == "inference" else None,
-            "seed": options.seed,
+            "seed": options.seed if options.protocol == "inference" else None,
             "blas": options.blas,
             "device": _device(options.device),
             "image": _image(options.target),
