@@ -43,12 +43,11 @@ def cell_key(cell: Cell, network: Network) -> str:
             "network": network.sha256,
             "name": network.name,
             "weights": _weights_sha256(cell.weights) if cell.weights else None,
-            "batch": cell.batch,
             "target": options.target,
             "machine": options.machine,
             "protocol": options.protocol,
             "compute": request.compute,
-            "threads": request.threads,
+            "threads": request.threads or request.device.cores,
             # `caffe time` reads no weights, and its input decides no memory.
             "repeats": options.repeats if options.protocol == "inference" else None,
             "seed": options.seed if options.protocol == "inference" else None,
