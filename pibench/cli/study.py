@@ -176,10 +176,14 @@ def _conduct(
     quiet: bool,
 ) -> Tally:
     from pibench.cli.progress import CellProgress
+    from pibench.cli.streams import say
     from pibench.study.conduct import Conduct
+    from pibench.study.images import mend
     from pibench.study.schedule import of_this_machine
 
     room = of_this_machine(jobs)
+    if dask is None:
+        mend(study.target, say)
     with CellProgress(quiet=quiet) as progress, _cells_run(dask, room, progress.tell) as submit:
         conduct = Conduct(
             study=study,
