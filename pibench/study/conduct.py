@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -105,7 +106,7 @@ class Conduct:
                 f"{self.journal.store.path}: {len(kept.damaged)} damaged lines were moved "
                 f"to {aside}; their cells run again"
             )
-        return dict(kept.verdicts)
+        return {key: sys.intern(verdict) for key, verdict in kept.verdicts.items()}
 
     def _each(self) -> Iterator[tuple[str, Cell, Network, str | None]]:
         """Every cell once: two ways of saying the same have the same key."""
@@ -169,7 +170,7 @@ class Conduct:
         before = self._verdicts.get(key)
         if before is not None:
             self.tally.verdicts[before] -= 1
-        self._verdicts[key] = record.verdict
+        self._verdicts[key] = sys.intern(record.verdict)
         self.tally.verdicts[record.verdict] += 1
         self.watch(self.tally, record)
 
