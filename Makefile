@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 
 .PHONY: help setup system-packages engine browser lint docs test unit reproduce benchmark \
-	planned-against-measured outputs-document fidelity latency-document report-picture wheel clean
+	planned-against-measured outputs-document fidelity reliability latency-document report-picture wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18

@@ -97,7 +97,7 @@ def run(
     Cells run at once as far as memory and cores allow. Exit codes: 0 every cell has its
     verdict, 2 a cell is invalid, 3 the environment, 4 a cell is inconclusive.
 
-    Example: pibench sweep --networks AlexNet,NIN --batch 1,2,4 --target container --out study
+    Example: pibench sweep run --networks AlexNet,NIN --batch 1,2,4 --target twin --out study
     """
     axes = {
         "networks": _words(networks),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -25,12 +25,15 @@ from pibench import devices, networks, outside_file
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
 from pibench.networks import input_size
-from pibench.records.schema import Compute, Machine, Protocol
+from pibench.records.schema import Compute, Machine, Protocol, Target
 from pibench.sweep.options import Options
 from pibench.sweep.work import check, cost_bytes
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
+
+HERE = tuple(name for name in get_args(Target) if name != "ssh")
+"""Targets without an address."""
 
 LARGEST = 1_000_000
 """Cells of one study: more are a slip of the pen, and would fill the disk with their list."""
@@ -150,6 +153,12 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
         )
     for name in study.device:
         devices.load(name)
+    for name in study.target:
+        if name not in HERE and not name.startswith("ssh://"):
+            raise InvalidInputError.at(
+                place, "target", f"there is no target {name!r}",
+                hint=f"choose from {', '.join(HERE)}, or ssh://USER@HOST",
+            )  # fmt: skip
     unknown = sorted(set(study.weights) - set(study.networks))
     if unknown:
         raise InvalidInputError.at(

@@ -47,7 +47,7 @@ def main() -> None:
         {
             "networks": NETWORKS,
             "batch": BATCHES,
-            "seed": range(seeds),
+            "seed": list(range(seeds)),
             "protocol": "inference",
         },
         "the study",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from docker import from_env
 from pibench import api, settings
 from pibench.targets.container.leftovers import OWNER_LABEL
 
@@ -38,12 +40,11 @@ def bytes_below(folder: Path) -> int:
 
 
 def containers() -> int:
-    """Containers of ours, running or not."""
-    from docker import from_env
-
+    """Containers of this process, running or not."""
     with contextlib.closing(from_env()) as client:
         found = client.api.containers(all=True, filters={"label": OWNER_LABEL})
-    return len(found)
+    mark = f'"pid": {os.getpid()},'
+    return sum(mark in container["Labels"][OWNER_LABEL] for container in found)
 
 
 def state(target: str) -> list[str]:
