@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 
 .PHONY: help setup system-packages engine browser lint docs test unit reproduce benchmark \
-	planned-against-measured outputs-document fidelity latency-document report-picture wheel clean
+	planned-against-measured outputs-document fidelity reliability latency-document report-picture wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -68,6 +68,10 @@ outputs-document: setup ## Run the paper's networks on two architectures and wri
 
 fidelity: setup engine ## Run the paper's networks on every target; write the table of errors
 	$(BIN)/python scripts/fidelity_table.py $(OUT)/fidelity README.md docs/trust.md
+
+reliability: setup engine ## Kill, fuzz and soak for an hour or two, and write docs/reliability.md
+	$(BIN)/python -m pip install --quiet -e '.[dev,fuzz]'
+	$(BIN)/python scripts/reliability/document.py
 
 latency-document: setup ## Write docs/latency.md and its pictures; count networks first for their rows
 	$(BIN)/python scripts/latency_document.py docs > docs/.latency.md && mv docs/.latency.md docs/latency.md

@@ -20,6 +20,7 @@ from pibench.cli import (
     reconciling,
     reporting,
     streams,
+    study,
 )
 from pibench.cli.options import (
     LONGEST_S,
@@ -95,6 +96,7 @@ app.add_typer(networks.app, name="networks", help="The networks of the paper, an
 app.add_typer(
     board.app, name="board", help="A board over SSH: what it has, and what is kept there."
 )
+app.add_typer(study.app, name="sweep", help="A study: many networks, in many ways.")
 app.add_typer(image.app, name="image", help="The images that emulated targets run.")
 
 

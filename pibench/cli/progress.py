@@ -8,20 +8,30 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
 from pibench.report.plain import one_line
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record
+    from pibench.study.conduct import Tally
     from pibench.targets.base import Progress as Said
 
 
 class Progress:
     """Tells on standard error what is being done; standard output is for results."""
 
-    def __init__(self, total: int, *, quiet: bool) -> None:
+    def __init__(
+        self, total: int, *, quiet: bool, columns: tuple[ProgressColumn, ...] = ()
+    ) -> None:
         self._total = total
         self._done = 0
         self._quiet = quiet
@@ -33,6 +43,7 @@ class Progress:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            *columns,
             console=Console(stderr=True),
             transient=True,
             disable=not self._drawn,
@@ -45,6 +56,11 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def stands(self, done: int, total: int) -> None:
+        """So many of so many have their record."""
+        self._done, self._total = done, total
+        self._bar.update(self._task, completed=done, total=total)
 
     def step(self, said: str) -> None:
         """Something that is done once, such as building an image."""
@@ -84,3 +100,28 @@ class Progress:
             self._bar.console.print(escape(one_line(text)), highlight=False)
         else:
             print(one_line(text), file=sys.stderr, flush=True)
+
+
+class CellProgress:
+    """The same for the cells of a study, with the time that is left."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._lines = Progress(0, quiet=quiet, columns=(TimeRemainingColumn(),))
+
+    def __enter__(self) -> Self:
+        self._lines.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._lines.__exit__(*exception)
+
+    def tell(self, said: str) -> None:
+        """Something that is worth a line."""
+        self._lines.step(said)
+
+    def watch(self, tally: Tally, record: Record | None) -> None:
+        """The tally has changed, by this record if there is one."""
+        total = tally.cells - tally.left_out
+        self._lines.stands(total - tally.left - (record is not None), total)
+        if record is not None:
+            self._lines.finished(record)

@@ -119,6 +119,11 @@ def verify(image: Image) -> bool:
     return tree_sha256(image.content)[0] == image.content_sha256
 
 
+def discard(image: Image) -> None:
+    """Have an image built anew by whoever needs it next; those who use it keep its files."""
+    (image.path / _MANIFEST).unlink(missing_ok=True)
+
+
 def prune(keep: set[tuple[str, str]]) -> list[Path]:
     """Remove all images but those (kind, key), and what interrupted builds left.
 

@@ -1,4 +1,4 @@
-"""The record of one run, version 1.2: every number with its unit and where it comes from.
+"""The record of one run, version 1.3: every number with its unit and where it comes from.
 
 Units stand in the field names (`_bytes`, `_ms`, `_seconds`) and, for machines,
 under the key `unit` of the JSON Schema and in `UNITS`. Bytes are bytes: nothing
@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Final = "1.2"
+SCHEMA_VERSION: Final = "1.3"
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Verdict = Literal["fit", "no-fit", "borderline", "inconclusive"]
@@ -345,6 +345,18 @@ class Environment(Frozen):
     guest: GuestEnvironment = GuestEnvironment()
 
 
+class CellMark(Frozen):
+    """The cell of a study that a record answers; see `pibench.study`.
+
+    `key` is the SHA-256 of all that decides the result, `attempt` which try this was, and
+    `seal` the SHA-256 of the rest of the record, by which a flipped bit on the disk is seen.
+    """
+
+    key: Sha256
+    attempt: PositiveInt
+    seal: Sha256
+
+
 class Record(Frozen):
     """One network on one target, as it happened.
 
@@ -360,7 +372,7 @@ class Record(Frozen):
     forward pass as `outputs`, and share their provenance.
     """
 
-    schema_version: Literal["1.2"] = SCHEMA_VERSION
+    schema_version: Literal["1.3"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -398,6 +410,7 @@ class Record(Frozen):
     outputs: tuple[OutputBlob, ...] = ()
     signatures: tuple[LayerSignature, ...] = ()
     kept_blobs: KeptBlobs | None = None
+    cell: CellMark | None = None
 
     limits: Limits = Limits()
     environment: Environment

@@ -197,7 +197,7 @@ def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- every command
 
-NO_DATA = {
+NO_DATA = {"sweep export",
     "board clean", "calibrate", "image build", "image lock", "image prune", "image verify",
     "networks export", "networks fold-bn", "networks show", "schema",
 }  # fmt: skip

@@ -1,0 +1,311 @@
+"""`pibench sweep`: run a study, see how it stands, take its records elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pibench.cli.options import AsJson, Jobs, Quiet, Repair, flag
+from pibench.errors import EnvironmentFault, InterruptedByUserError, InvalidInputError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from pibench.study.conduct import Tally
+    from pibench.study.execute import Ran
+    from pibench.study.journal import Journal
+    from pibench.study.matrix import Cell, Study
+    from pibench.study.schedule import Room
+
+
+class Sweeps(TyperGroup):
+    """`sweep STUDY` is `sweep run STUDY`: to run is what one sweeps for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` where no command stands."""
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=Sweeps,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _axis(name: str, metavar: str, said: str) -> Any:
+    return typer.Option(name, metavar=metavar, help=said, show_default=False)
+
+
+@app.command()
+def run(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[STUDY.toml]", help="The study; or its axes by options."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The study's folder.")
+    ] = None,
+    resume: Annotated[bool, flag("--resume", help="Go on with the study in --out.")] = False,
+    networks: Annotated[str | None, _axis("--networks", "A,B", "Names or prototxt files.")] = None,
+    batch: Annotated[str | None, _axis("--batch", "1,2", "Images per pass.")] = None,
+    image: Annotated[str | None, _axis("--input", "HxW,HxW", "Image sizes.")] = None,
+    devices: Annotated[str | None, _axis("--devices", "A,B", "Devices. Default: rpi3b.")] = None,
+    target: Annotated[str | None, _axis("--target", "A,B", "Targets. Default: vm.")] = None,
+    protocol: Annotated[str | None, _axis("--protocol", "A,B", "Default: caffe-time.")] = None,
+    compute: Annotated[
+        str | None, _axis("--compute", "A,B", "real, memory-only. Default: the target's usual.")
+    ] = None,
+    blas: Annotated[str | None, _axis("--blas", "A,B", "Default: openblas.")] = None,
+    threads: Annotated[
+        str | None, _axis("--threads", "1,4", "Default: the device's cores.")
+    ] = None,
+    seed: Annotated[str | None, _axis("--seed", "0,1", "Default: 0.")] = None,
+    timeout: Annotated[
+        float | None, _axis("--timeout", "SECONDS", "Seconds that one network may take.")
+    ] = None,
+    budget: Annotated[
+        float | None, _axis("--budget", "SECONDS", "Seconds for a cell with all around it.")
+    ] = None,
+    prune: Annotated[
+        float | None,
+        _axis("--prune", "PERCENT", "Leave out what is planned to be that far beyond the device."),
+    ] = None,
+    dask: Annotated[
+        str | None, _axis("--dask", "ADDRESS|local", "Run cells on the workers of a scheduler.")
+    ] = None,
+    cells: Annotated[
+        Path | None, _axis("--cells", "DIR", "Cells known from other studies, to be shared.")
+    ] = None,
+    fresh: Annotated[bool, flag("--fresh", help="Take nothing from other studies.")] = False,
+    repair: Repair = False,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run every cell of a study; what is recorded is not run again.
+
+    Cells run at once as far as memory and cores allow. Exit codes: 0 every cell has its
+    verdict, 2 a cell is invalid, 3 the environment, 4 a cell is inconclusive.
+
+    Example: pibench sweep run --networks AlexNet,NIN --batch 1,2,4 --target twin --out study
+    """
+    axes = {
+        "networks": _words(networks),
+        "batch": _numbers("--batch", batch),
+        "input": _words(image),
+        "device": _words(devices),
+        "target": _words(target),
+        "protocol": _words(protocol),
+        "compute": _words(compute),
+        "blas": _words(blas),
+        "threads": _numbers("--threads", threads),
+        "seed": _numbers("--seed", seed),
+        "timeout_s": timeout,
+        "budget_s": budget,
+        "repair": repair or None,
+    }
+    from pibench.study.journal import Journal
+    from pibench.study.known import KnownCells
+
+    if out is None:
+        raise InvalidInputError("a study needs a folder", hint="add --out DIR")
+    journal = Journal(out)
+    study = _study(file, {name: value for name, value in axes.items() if value}, journal, resume)
+    known = None if fresh else KnownCells(cells)
+    tally = _conduct(study, journal, known, prune, dask, jobs, quiet=quiet)
+    _show(out, as_json=as_json)
+    raise typer.Exit(int(tally.exit_code))
+
+
+def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bool) -> Study:
+    """The study of the file, of the options, or where neither is given of the folder."""
+    from pibench.study import matrix
+
+    there = journal.study_file.exists()
+    if there and not resume:
+        raise InvalidInputError.at(
+            journal.folder, None, "holds a study already",
+            hint="add --resume to go on with it, or give another --out",
+        )  # fmt: skip
+    if resume and not there:
+        raise InvalidInputError.at(journal.folder, None, "holds no study to go on with")
+    if file is not None:
+        if axes:
+            raise InvalidInputError(
+                f"the axes are said twice: by {file} and by options",
+                hint="write them into the file",
+            )
+        return matrix.read(file)
+    if axes:
+        if "networks" not in axes:
+            raise InvalidInputError("a study needs networks", hint="add --networks A,B")
+        return matrix.of(axes, "the options")
+    if not resume:
+        raise InvalidInputError(
+            "no study is given", hint="give a STUDY.toml, or --networks A,B and other axes"
+        )
+    import json
+
+    try:
+        data = json.loads(journal.study_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError.at(
+            journal.study_file, None, f"cannot be read: {error}", hint="give the study once more"
+        ) from None
+    return matrix.of(data, journal.study_file)
+
+
+def _conduct(
+    study: Study,
+    journal: Journal,
+    known: Any,
+    prune: float | None,
+    dask: str | None,
+    jobs: int | None,
+    *,
+    quiet: bool,
+) -> Tally:
+    from pibench.cli.progress import CellProgress
+    from pibench.cli.streams import say
+    from pibench.study.conduct import Conduct
+    from pibench.study.images import mend
+    from pibench.study.schedule import of_this_machine
+
+    room = of_this_machine(jobs)
+    if dask is None:
+        mend(study.target, say)
+    with CellProgress(quiet=quiet) as progress, _cells_run(dask, room, progress.tell) as submit:
+        conduct = Conduct(
+            study=study,
+            journal=journal,
+            submit=submit,
+            room=None if dask else room,
+            known=known,
+            prune=None if prune is None else prune / 100.0,
+            tell=progress.tell,
+            watch=progress.watch,
+        )
+        try:
+            return conduct.run()
+        except KeyboardInterrupt:
+            tally = conduct.tally
+            raise InterruptedByUserError(
+                f"interrupted: {tally.ran + tally.taken_over} cells were recorded, "
+                f"{tally.left} are left",
+                hint=f"go on: pibench sweep --resume --out {journal.folder}",
+            ) from None
+
+
+@contextmanager
+def _cells_run(
+    dask: str | None, room: Room, tell: Callable[[str], None]
+) -> Iterator[Callable[[Cell], Future[Ran]]]:
+    """How a cell is begun: in threads here, each of which waits for a process, or by Dask."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from pibench import process
+    from pibench.study.execute import run_cell
+
+    if dask is not None:
+        from pibench.study.on_dask import workers
+
+        with workers(dask, room.cores, tell) as submit:
+            yield submit
+        return
+    with ThreadPoolExecutor(max_workers=room.cores) as pool, process.stopped_together():
+        yield lambda cell: pool.submit(run_cell, cell)
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say how a study stands, while it runs or afterwards.
+
+    Example: pibench sweep status study
+    """
+    _show(folder, as_json=as_json)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="A .parquet or .csv file.")
+    ],
+) -> None:
+    """Write a study's records as one table, a row for each.
+
+    Example: pibench sweep export study -o study.parquet
+    """
+    import pandas as pd
+
+    from pibench.report.table import flat
+    from pibench.study.journal import Journal
+
+    frame = pd.DataFrame.from_records([flat(record) for record in Journal(folder).records()])
+    try:
+        if out.suffix == ".parquet":
+            frame.to_parquet(out, index=False)
+        elif out.suffix == ".csv":
+            frame.to_csv(out, index=False)
+        else:
+            raise InvalidInputError.at(
+                out, None, "is neither .parquet nor .csv", hint="name it study.parquet"
+            )
+    except ImportError:
+        raise EnvironmentFault(
+            "Parquet needs pyarrow", hint="pip install 'pibench[dask]', or write a .csv"
+        ) from None
+    print(f"written: {out}, {len(frame)} records")
+
+
+def _show(folder: Path, *, as_json: bool) -> None:
+    import dataclasses
+    import json
+
+    from pibench.cli.streams import reader_may_leave
+    from pibench.report.plain import one_line
+    from pibench.study.status import status as of
+
+    now = of(folder)
+    with reader_may_leave():
+        if as_json:
+            print(json.dumps(dataclasses.asdict(now), indent=2))
+            return
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
+        state = "a sweep is at work" if now.at_work else "no sweep is at work"
+        print(f"{folder}: {now.cells} cells: {verdicts or 'none recorded'}; {state}")
+        if now.left_out:
+            print(f"left out: {len(now.left_out)}")
+        for label, reason in list(now.left_out.items())[:10]:
+            print(f"  {one_line(label)}: {one_line(reason)}")
+        if now.missing:
+            print(f"missing: {len(now.missing)}, next {one_line(now.missing[0])}")
+        if now.damaged_lines:
+            print(f"damaged lines in the journal: {now.damaged_lines}; the next sweep mends it")
+        print(f"records: {folder}/journal.jsonl (pibench report, reconcile and load read it)")
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def _numbers(option: str, text: str | None) -> list[int]:
+    try:
+        return [int(word) for word in _words(text)]
+    except ValueError:
+        raise InvalidInputError(
+            f"{option} {text} is no list of whole numbers", hint=f"write {option} 1,2,4"
+        ) from None

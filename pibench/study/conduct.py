@@ -1,0 +1,205 @@
+"""Conducting a study: what is left of its cells is run, and each record kept as it comes."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench import devices
+from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.study import matrix
+from pibench.study.journal import sealed
+from pibench.study.key import cell_key
+from pibench.study.known import ON_BOARDS, KnownCells
+from pibench.study.schedule import Room, run_cells
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.study.execute import Ran
+    from pibench.study.journal import Journal
+    from pibench.study.matrix import Cell, Study
+
+IN_A_ROW: Final = 3
+"""Cells that fail for the machine's sake, one after another, before a study is given up."""
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """How a study stands: cells in all, by verdict, taken over, left out and failed.
+
+    `failed` holds exit code and words of each cell that has no record, by its label.
+    """
+
+    cells: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    ran: int = 0
+    taken_over: int = 0
+    left_out: int = 0
+    failed: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        """Cells without a conclusive record."""
+        conclusive = sum(self.verdicts.values()) - self.verdicts["inconclusive"]
+        return self.cells - self.left_out - conclusive
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The gravest of what befell a cell."""
+        codes = {code for code, _ in self.failed.values()}
+        if ExitCode.ENVIRONMENT in codes:
+            return ExitCode.ENVIRONMENT
+        if codes:
+            return ExitCode.INVALID_INPUT
+        return ExitCode.INCONCLUSIVE if self.verdicts["inconclusive"] else ExitCode.OK
+
+
+@dataclass(kw_only=True)
+class Conduct:
+    """One call of `pibench sweep`.
+
+    `submit` starts a cell, `room` is what it starts them in (None: elsewhere), `known` the
+    cells of other studies. With `prune`, a share of the device's memory, cells planned to
+    need more than the memory and that share are left out. `tell` hears what is worth a line,
+    `watch` the tally whenever it has changed, with the cell's record if it has one.
+    """
+
+    study: Study
+    journal: Journal
+    submit: Callable[[Cell], Future[Ran]]
+    room: Room | None
+    known: KnownCells | None
+    prune: float | None = None
+    tell: Callable[[str], None] = lambda _: None
+    watch: Callable[[Tally, Record | None], None] = lambda *_: None
+    tally: Tally = field(default_factory=Tally)
+
+    def run(self) -> Tally:
+        """Run what is missing or inconclusive; every record is on the disk before the next.
+
+        Raises InvalidInputError for a network that cannot be used, and EnvironmentFault when
+        this machine fails cell after cell, or the journal cannot be written. What was
+        recorded stays.
+        """
+        with self.journal.alone():
+            self._verdicts = self._read()
+            self._left_out: set[str] = set()
+            self.journal.study_file.write_text(self.study.model_dump_json(indent=2) + "\n")
+            self.tally.cells = self.journal.write_cells(self._listed())
+            self.tally.left_out = len(self._left_out)
+            self.watch(self.tally, None)
+            self._failed_in_a_row = 0
+            run_cells(self._waiting(), self.submit, self.room, self._taken)
+        return self.tally
+
+    def _read(self) -> dict[str, str]:
+        kept = self.journal.read()
+        if kept.damaged:
+            aside = self.journal.set_aside(kept.damaged)
+            self.tell(
+                f"{self.journal.store.path}: {len(kept.damaged)} damaged lines were moved "
+                f"to {aside}; their cells run again"
+            )
+        return {key: sys.intern(verdict) for key, verdict in kept.verdicts.items()}
+
+    def _each(self) -> Iterator[tuple[str, Cell, Network, str | None]]:
+        """Every cell once: two ways of saying the same have the same key."""
+        seen: set[bytes] = set()
+        for cell, network, why_not in matrix.cells(self.study):
+            key = cell_key(cell, network)
+            if (digest := bytes.fromhex(key)) not in seen:
+                seen.add(digest)
+                yield key, cell, network, why_not
+
+    def _listed(self) -> Iterator[dict[str, Any]]:
+        for key, cell, network, why_not in self._each():
+            reason = why_not or self._beyond(cell, network)
+            said = {"key": key, "label": cell.label}
+            if reason:
+                self._left_out.add(key)
+                said["left_out"] = reason
+            elif key in self._verdicts:
+                self.tally.verdicts[self._verdicts[key]] += 1
+            yield said
+
+    def _beyond(self, cell: Cell, network: Network) -> str | None:
+        """Why a cell is left out as planned, far beyond the device."""
+        if self.prune is None:
+            return None
+        peak = _planned_bytes(network, cell.options.protocol, cell.options.device)
+        usable = devices.load(cell.options.device).usable_bytes
+        if peak is None or peak <= usable * (1 + self.prune):
+            return None
+        return f"planned: peak {peak / 2**20:.0f} MiB of {usable / 2**20:.0f} MiB usable"
+
+    def _waiting(self) -> Iterator[tuple[str, Cell]]:
+        """The cells to be run, one at a time; those known elsewhere are recorded on the way."""
+        for key, cell, _, _ in self._each():
+            if key in self._left_out or self._verdicts.get(key, "inconclusive") != "inconclusive":
+                continue
+            record = self.known.get(key) if self.known and _may_be_known(cell) else None
+            if record is None:
+                yield key, cell
+                continue
+            self.tally.taken_over += 1
+            self._keep(key, record)
+
+    def _taken(self, key: str, cell: Cell, ran: Ran) -> None:
+        if ran.record is None:
+            self._failed(cell, ran)
+            return
+        self._failed_in_a_row = 0
+        record = sealed(ran.record, key, ran.attempt)
+        self.tally.ran += 1
+        self._keep(key, record)
+        if self.known and _may_be_known(cell):
+            try:
+                self.known.put(record)
+            except EnvironmentFault as error:
+                self.known = None
+                self.tell(f"cells are not kept for other studies any more: {error}")
+
+    def _keep(self, key: str, record: Record) -> None:
+        self.journal.append(record)
+        before = self._verdicts.get(key)
+        if before is not None:
+            self.tally.verdicts[before] -= 1
+        self._verdicts[key] = sys.intern(record.verdict)
+        self.tally.verdicts[record.verdict] += 1
+        self.watch(self.tally, record)
+
+    def _failed(self, cell: Cell, ran: Ran) -> None:
+        self.tally.failed[cell.label] = (ran.exit_code, ran.said)
+        self.tell(f"{cell.label}: no record: {ran.said}")
+        self.watch(self.tally, None)
+        if ran.exit_code != ExitCode.ENVIRONMENT:
+            return
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row == IN_A_ROW:
+            raise EnvironmentFault(
+                f"{IN_A_ROW} cells failed one after another: {ran.said}",
+                hint=f"mend that, then: pibench sweep --resume --out {self.journal.folder}",
+            )
+
+
+def _may_be_known(cell: Cell) -> bool:
+    return not cell.options.target.startswith(ON_BOARDS)
+
+
+@lru_cache(maxsize=256)
+def _planned_bytes(network: Network, protocol: Any, device: str) -> int | None:
+    from pibench.plan.environment import of_device  # noqa: PLC0415  (start-up time)
+    from pibench.plan.planner import plan  # noqa: PLC0415  (start-up time)
+
+    try:
+        environment = of_device(devices.load(device))
+        return plan(network, protocol=protocol, environment=environment).peak_rss_bytes
+    except InvalidInputError:
+        # Some networks run and cannot be planned.
+        return None

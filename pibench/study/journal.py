@@ -1,0 +1,203 @@
+"""The journal of a study: a record per cell, sealed, in a file that only grows.
+
+A folder holds `journal.jsonl`, which is a file of records as any other, `cells.jsonl`, the
+cells asked for last with their keys, and `study.json`. One sweep at a time writes there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic_core import from_json
+
+from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.images.recipe import fingerprint
+from pibench.records.schema import CellMark, Record, Verdict
+from pibench.records.store import RecordStore, record_from
+from pibench.whole_file import write_whole
+
+_UNSEALED = "0" * 64
+_LONGEST_LINE_BYTES = 64 << 20
+"""Of a record: with the signatures and outputs of a large network it takes about a megabyte."""
+
+
+def sealed(record: Record, key: str, attempt: int) -> Record:
+    """The record as the answer for a cell."""
+    marked = record.model_copy(update={"cell": CellMark(key=key, attempt=attempt, seal=_UNSEALED)})
+    seal = _seal(marked.model_dump(mode="json"))
+    return record.model_copy(update={"cell": CellMark(key=key, attempt=attempt, seal=seal)})
+
+
+def mark_of(line: bytes) -> tuple[str, Verdict] | None:
+    """The cell's key and the verdict that a line of the journal tells; None if it is damaged."""
+    try:
+        data = from_json(line)
+        seal, key, verdict = data["cell"]["seal"], data["cell"]["key"], data["verdict"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    data["cell"]["seal"] = _UNSEALED
+    return (key, verdict) if _seal(data) == seal else None
+
+
+def _seal(data: Any) -> str:
+    return fingerprint(data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a journal holds: the verdict of each cell by its key, and the damaged lines."""
+
+    verdicts: dict[str, Verdict]
+    damaged: tuple[int, ...]
+
+
+class Journal:
+    """The files of a study in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = RecordStore(folder / "journal.jsonl")
+        self.study_file = folder / "study.json"
+        self.cells_file = folder / "cells.jsonl"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """The folder, made if need be, against other sweeps.
+
+        Raises EnvironmentFault while one is at work there.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise InvalidInputError.at(
+                self.folder, None, f"cannot be written ({error.strerror})", hint="another --out"
+            ) from None
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise EnvironmentFault(
+                    f"{self.folder}: another sweep is at work there",
+                    hint=f"watch it: pibench sweep status {self.folder}",
+                ) from None
+            self.store.prepare()
+            yield
+        finally:
+            os.close(descriptor)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a sweep is at work there; its end, however it came, ends that."""
+        try:
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / ".lock"
+
+    def append(self, record: Record) -> None:
+        """Write a sealed record, and wait until the disk has it. Raises EnvironmentFault."""
+        self.store.append(record)
+
+    def read(self) -> Kept:
+        """What there is. A later record of a cell stands for an earlier one."""
+        verdicts: dict[str, Verdict] = {}
+        damaged = []
+        for number, line in _lines(self.store.path):
+            mark = mark_of(line)
+            if mark is None:
+                damaged.append(number)
+            else:
+                verdicts[mark[0]] = mark[1]
+        return Kept(verdicts=verdicts, damaged=tuple(damaged))
+
+    def records(self) -> Iterator[Record]:
+        """The latest record of each cell, one at a time: a large study is never read whole."""
+        lines = {
+            mark[0]: number
+            for number, line in _lines(self.store.path)
+            if (mark := mark_of(line)) is not None
+        }
+        wanted = set(lines.values())
+        for number, line in _lines(self.store.path):
+            if number in wanted:
+                yield record_from(from_json(line), self.store.path, f"line {number}")
+
+    def set_aside(self, damaged: tuple[int, ...]) -> Path:
+        """Move damaged lines into a file of their own, so that the journal can be read whole."""
+        good: list[bytes] = []
+        bad: list[bytes] = []
+        for number, line in _lines(self.store.path):
+            (bad if number in damaged else good).append(line + b"\n")
+        aside = self.folder / "damaged.jsonl"
+        with aside.open("ab") as file:
+            file.write(b"".join(bad))
+            file.flush()
+            os.fsync(file.fileno())
+        write_whole(self.store.path, b"".join(good))
+        return aside
+
+    def write_cells(self, cells: Iterator[dict[str, Any]]) -> int:
+        """Write the list of cells, whole or not at all; how many there are."""
+        count = 0
+        partial = self.cells_file.with_suffix(".partial")
+        try:
+            with partial.open("w", encoding="ascii") as file:
+                for cell in cells:
+                    file.write(json.dumps(cell, separators=(",", ":")) + "\n")
+                    count += 1
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.cells_file)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"{self.cells_file}: not written: {error.strerror}", hint="make room there"
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True)
+        return count
+
+    def cells(self) -> Iterator[dict[str, Any]]:
+        """The list of cells: `key`, `label`, and `left_out` with the reason where it was."""
+        for number, line in _lines(self.cells_file):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise InvalidInputError.at(
+                    self.cells_file, f"line {number}", "is damaged",
+                    hint=f"write it anew: pibench sweep --resume --out {self.folder}",
+                ) from None  # fmt: skip
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not empty, with their numbers."""
+    try:
+        with path.open("rb") as file:
+            yield from _bounded_lines(file)
+    except FileNotFoundError:
+        return
+
+
+def _bounded_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    while line := file.readline(_LONGEST_LINE_BYTES):
+        number += 1
+        if line.strip():
+            yield number, line.rstrip(b"\n")

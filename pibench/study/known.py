@@ -1,0 +1,47 @@
+"""Cells that were run before, in whatever study: a folder that several people may share."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from pibench import settings
+from pibench.errors import PibenchError
+from pibench.records.schema import Record
+from pibench.records.store import RecordStore
+from pibench.study.journal import mark_of
+from pibench.whole_file import write_whole
+
+ON_BOARDS = ("native", "ssh://")
+"""Targets whose results say how a machine was at that time: they are not taken from elsewhere."""
+
+
+class KnownCells:
+    """Records by their cells' keys, one file each, written whole and checked when read."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or settings.cache_dir() / "cells"
+
+    def get(self, key: str) -> Record | None:
+        """The record of a cell; a file that is damaged is removed, and counts as none."""
+        path = self._path(key)
+        try:
+            line = path.read_bytes()
+        except OSError:
+            return None
+        with contextlib.suppress(PibenchError):
+            mark = mark_of(line.rstrip(b"\n"))
+            if mark and mark[0] == key and mark[1] != "inconclusive":
+                (record,) = RecordStore(path).read()
+                return record
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+
+    def put(self, record: Record) -> None:
+        """Keep a sealed record that is conclusive. Raises EnvironmentFault."""
+        if record.cell is not None and record.verdict != "inconclusive":
+            write_whole(self._path(record.cell.key), record.model_dump_json() + "\n")
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.jsonl"

@@ -1,0 +1,232 @@
+"""Studies against what befalls them: kill -9, a lost Engine, worker, machine, disk and image."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from docker import from_env
+from pibench.process import run
+from pibench.study.journal import Journal
+from pibench.targets.container.leftovers import OWNER_LABEL
+from tests.emulation.engines import OwnEngine, require_means
+
+pytestmark = pytest.mark.emulation
+
+KILLS = 30
+NETWORK = "SqueezeNet V1.1"
+
+
+def wait_until(holds, deadline_s: float = 120) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def sweep(*words: object, **env: str) -> subprocess.Popen[str]:
+    """`pibench sweep`, with nothing taken from other studies."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pibench", "sweep", *map(str, words), "--fresh"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **env},
+    )
+
+
+def finished(*words: object, **env: str) -> str:
+    """The same to its end, which has to be a good one."""
+    with sweep(*words, **env) as pibench:
+        out, said = pibench.communicate(timeout=400)
+    assert pibench.returncode == 0, said
+    return out
+
+
+def axes(folder: Path, targets: str, batches: int) -> list[object]:
+    numbers = ",".join(map(str, range(1, batches + 1)))
+    return ["--networks", NETWORK, "--batch", numbers, "--target", targets, "--out", folder]
+
+
+def keys(folder: Path) -> Counter[str]:
+    """How many records each cell has; every line of the journal has to be whole."""
+    lines = Journal(folder).store.path.read_bytes().splitlines()
+    assert not Journal(folder).read().damaged
+    return Counter(json.loads(line)["cell"]["key"] for line in lines)
+
+
+def mounted() -> set[str]:
+    return set(Path("/proc/mounts").read_text().splitlines())
+
+
+def orphans() -> list[str]:
+    """Containers whose pibench has ended."""
+    with contextlib.closing(from_env()) as client:
+        found = client.api.containers(all=True, filters={"label": OWNER_LABEL})
+    labels = [json.loads(container["Labels"][OWNER_LABEL]) for container in found]
+    return [label for label in labels if not psutil.pid_exists(label["pid"])]
+
+
+def emulators() -> set[int]:
+    return {one.pid for one in psutil.process_iter(["name"]) if "qemu" in one.info["name"]}
+
+
+@pytest.mark.usefixtures("container")
+def test_thirty_kills_lose_no_cell_and_leave_nothing(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    env = {"TMPDIR": str(temporary)}
+    chance = random.Random(0)  # noqa: S311
+    mounts, machines = mounted(), emulators()
+    kills = studies = 0
+    while kills < KILLS:
+        folder = tmp_path / f"study-{studies}"
+        studies += 1
+        targets = "twin,container,sysroot" + (",vm" if studies == 1 else "")
+        asked: list[object] = axes(folder, targets, 3)
+        ended = False
+        while kills < KILLS and not ended:
+            with sweep(*asked, **env) as pibench:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    pibench.communicate(timeout=chance.uniform(0.2, 4.0))
+                ended = pibench.returncode is not None
+                pibench.kill()
+            kills += not ended
+            if (folder / "study.json").exists():
+                asked = ["--resume", "--out", folder]
+        finished(*asked, **env)
+        count = keys(folder)
+        assert len(count) == (12 if studies == 1 else 9)
+        assert set(count.values()) == {1}
+    print(f"{kills} kills in {studies} studies: every cell has one record")
+    assert orphans() == []
+    wait_until(lambda: emulators() <= machines)
+    wait_until(lambda: mounted() <= mounts)
+    assert [path.name for path in temporary.iterdir() if path.name.startswith("pibench-")] == []
+
+
+def test_a_machine_that_is_killed_is_booted_again(tmp_path: Path) -> None:
+    with sweep(*axes(tmp_path / "s", "vm", 1)) as pibench:
+
+        def machine() -> list[psutil.Process]:
+            children = psutil.Process(pibench.pid).children(recursive=True)
+            return [child for child in children if child.name().startswith("qemu-system")]
+
+        wait_until(machine)
+        time.sleep(1)
+        machine()[0].kill()
+        _, said = pibench.communicate(timeout=300)
+    assert pibench.returncode == 0, said
+    (record,) = Journal(tmp_path / "s").records()
+    assert record.verdict == "fit"
+    print("1 QEMU killed: booted again, 1 of 1 cells fit")
+
+
+def test_an_engine_that_is_killed_costs_no_record(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    require_means()
+    engine = OwnEngine(Path(shutil.copytree(tmp_path, f"{tmp_path_factory.getbasetemp()}/e")))
+    env = {"DOCKER_HOST": engine.host}
+    folder = tmp_path / "s"
+    try:
+        engine.start()
+        with sweep(*axes(folder, "container", 5), "--jobs", 1, **env) as pibench:
+            wait_until(lambda: Journal(folder).read().verdicts)
+            engine.signal(signal.SIGKILL)
+            _, said = pibench.communicate(timeout=200)
+        assert pibench.returncode == 3, said
+        assert "cells failed one after another" in said.splitlines()[-1]
+        assert "pibench sweep --resume --out" in said.splitlines()[-1]
+        assert "Traceback" not in said
+        engine.start()
+        finished("--resume", "--out", folder, **env)
+    finally:
+        engine.stop()
+    assert {record.verdict for record in Journal(folder).records()} == {"fit"}
+    assert len(Journal(folder).read().verdicts) == 5
+    print("1 Docker Engine killed: exit 3, resumed once it ran again, 5 of 5 cells fit")
+
+
+def test_a_worker_that_is_killed_costs_no_cell(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    dask = [sys.executable, "-m", "dask"]
+    where = tmp_path / "scheduler.json"
+
+    def started(*words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*dask, *words, "--scheduler-file", str(where), "--no-dashboard"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env,
+        )  # fmt: skip
+
+    def worker() -> subprocess.Popen[bytes]:
+        return started("worker", "--no-nanny", "--nthreads", "1", "--resources", "twin=1")
+
+    with contextlib.ExitStack() as running:
+        processes = [started("scheduler", "--port", "0", "--host", "127.0.0.1")]
+        running.callback(lambda: [one.kill() or one.wait() for one in processes])
+        wait_until(where.exists)
+        processes += [worker(), worker()]
+        address = json.loads(where.read_text())["address"]
+        with sweep(*axes(tmp_path / "s", "twin", 12), "--dask", address) as pibench:
+            wait_until(lambda: len(Journal(tmp_path / "s").read().verdicts) >= 2)
+            processes[1].kill()
+            _, said = pibench.communicate(timeout=200)
+        assert pibench.returncode == 0, said
+    count = keys(tmp_path / "s")
+    assert (len(count), set(count.values())) == (12, {1})
+    print("1 of 2 Dask workers killed: 12 of 12 cells have one record")
+
+
+def test_a_full_disk_ends_a_study_that_then_goes_on(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting takes root")
+    small = tmp_path / "small"
+    small.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", small], deadline_s=10)
+    try:
+        with sweep(*axes(small / "s", "twin", 8)) as pibench:
+            _, said = pibench.communicate(timeout=200)
+        assert pibench.returncode == 3, said
+        assert "No space left on device" in said.splitlines()[-1]
+        before = keys(small / "s")
+        assert 0 < len(before) < 8
+        run(["mount", "-o", "remount,size=1m", small], deadline_s=10)
+        finished("--resume", "--out", small / "s")
+        count = keys(small / "s")
+        assert (len(count), set(count.values())) == (8, {1})
+        assert set(before) <= set(count)
+        print(f"1 disk full: exit 3 with {len(before)} of 8 records, resumed, 8 have one record")
+    finally:
+        run(["umount", small], deadline_s=10)
+
+
+def test_a_flipped_byte_in_an_image_is_seen_and_mended(builder, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    original = builder.twin().path
+    shutil.copytree(original, cache / "images" / original.name, symlinks=True)
+    library = next((cache / "images" / original.name).rglob("libcaffe.so.1.0.0"))
+    content = bytearray(library.read_bytes())
+    content[len(content) // 2] ^= 1
+    library.write_bytes(content)
+    with sweep(*axes(tmp_path / "s", "twin", 1), PIBENCH_CACHE_DIR=str(cache)) as pibench:
+        _, said = pibench.communicate(timeout=300)
+    assert pibench.returncode == 0, said
+    assert "the image twin was damaged on the disk: it is built anew" in said
+    (record,) = Journal(tmp_path / "s").records()
+    assert record.verdict == "fit"
+    print("1 byte of an image flipped: seen, built anew, 1 of 1 cells fit")

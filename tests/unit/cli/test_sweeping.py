@@ -1,0 +1,87 @@
+"""`pibench sweep` where nothing runs: what is refused, and a study that is over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pibench.cli.app import app
+from pibench.errors import InvalidInputError
+from pibench.study.journal import Journal, sealed
+from tests import whole_records
+
+KEY = "cd" * 32
+
+
+def pibench(*words: object) -> object:
+    return app(list(map(str, words)), standalone_mode=False)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A study of three cells: one recorded, one missing, one left out."""
+    journal = Journal(tmp_path / "study")
+    journal.append(sealed(whole_records.record(), KEY, 1))
+    cells = [{"key": KEY, "label": "a"}, {"key": "0" * 64, "label": "b\x1b[2J"}]
+    journal.write_cells(iter([*cells, {"key": "1" * 64, "label": "c", "left_out": "too large"}]))
+    journal.study_file.write_text('{"networks": ["NIN"], "target": "twin"}')
+    return journal.folder
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--networks", "NIN"], "add --out DIR"),
+        (["--out", "new"], "no study is given"),
+        (["--batch", "1", "--out", "new"], "needs networks"),
+        (["--networks", "NIN", "--batch", "1,x", "--out", "new"], "--batch 1,x"),
+        (["--networks", "NIN", "--devices", "pdp11", "--out", "new"], "pdp11"),
+        (["--networks", "NIN", "--target", "moon", "--out", "new"], "moon"),
+        (["--networks", "NIN", "--compute", "fast", "--out", "new"], "compute"),
+        (["--resume", "--out", "new"], "holds no study to go on with"),
+        (["nowhere.toml", "--out", "new"], "nowhere.toml"),
+        (["status", "nowhere"], "holds no study"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError) as caught:
+        pibench("sweep", *words)
+    assert said in caught.value.line()
+    assert "\n" not in caught.value.line()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_is_not_begun_twice(study: Path) -> None:
+    with pytest.raises(InvalidInputError, match="holds a study already"):
+        pibench("sweep", "--networks", "NIN", "--out", study)
+
+
+def test_status_says_how_it_stands(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pibench("sweep", "status", study)
+    said = capsys.readouterr().out
+    assert "3 cells: 1 fit; no sweep is at work" in said
+    assert "left out: 1\n  c: too large" in said
+    assert "missing: 1, next b" in said
+    assert "\x1b" not in said
+    pibench("sweep", "status", study, "--json")
+    assert json.loads(capsys.readouterr().out)["verdicts"] == {"fit": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("out.parquet", pd.read_parquet), ("out.csv", pd.read_csv)]
+)
+def test_records_leave_as_one_table(study: Path, tmp_path: Path, name: str, read) -> None:
+    pibench("sweep", "export", study, "-o", tmp_path / name)
+    frame = read(tmp_path / name)
+    assert list(frame["cell.key"]) == [KEY]
+
+
+def test_a_table_of_another_kind_is_refused(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"neither \.parquet nor \.csv"):
+        pibench("sweep", "export", study, "-o", tmp_path / "out.xlsx")

@@ -1,0 +1,56 @@
+"""Studies whose cells are answered at once: what is tested is all around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from pibench.records.schema import Record
+from pibench.study import matrix
+from pibench.study.conduct import Conduct
+from pibench.study.execute import Ran
+from pibench.study.journal import Journal
+from pibench.study.schedule import Room
+from tests import whole_records
+
+ROOM = Room(memory_bytes=64 << 30, cores=4)
+
+
+def answered(record: Record | None = None, *, code: int = 0, said: str = "") -> Ran:
+    return Ran(record=record, exit_code=code, said=said, attempt=1, elapsed_s=0.1)
+
+
+class Cells:
+    """Stands for a target: notes what it was asked, and answers by `answer`."""
+
+    def __init__(self, answer: Callable[[Any], Ran] | None = None) -> None:
+        self.asked: list[str] = []
+        self.answer = answer or (lambda _: answered(whole_records.record(record_id=uuid4().hex)))
+
+    def submit(self, cell: Any) -> Future[Ran]:
+        self.asked.append(cell.label)
+        future: Future[Ran] = Future()
+        future.set_result(self.answer(cell))
+        return future
+
+
+@pytest.fixture
+def conduct(tmp_path: Path) -> Callable[..., Conduct]:
+    """Makes one call of a sweep in a folder that stays the same."""
+
+    def make(cells: Cells, axes: dict[str, Any] | None = None, **more: Any) -> Conduct:
+        axes = axes or {"networks": ["NIN", "AlexNet"], "batch": [1, 2, 4], "target": "twin"}
+        settings = {"known": None, "room": ROOM, **more}
+        return Conduct(
+            study=matrix.of(axes, "here"),
+            journal=Journal(tmp_path / "study"),
+            submit=cells.submit,
+            **settings,
+        )
+
+    return make

@@ -1,0 +1,66 @@
+"""The journal: what is written is there, and what is damaged is seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pibench.errors import EnvironmentFault
+from pibench.records.store import read
+from pibench.study.journal import Journal, mark_of, sealed
+from tests import whole_records
+
+KEY = "ab" * 32
+LINE = json.dumps(sealed(whole_records.record(), KEY, 1).model_dump(mode="json")).encode()
+
+
+def test_a_sealed_record_is_a_record_and_tells_its_cell(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append(sealed(whole_records.record(), KEY, 2))
+    assert journal.read().verdicts == {KEY: whole_records.record().verdict}
+    (record,) = read(journal.store.path)
+    assert record.cell is not None
+    assert record.cell.attempt == 2
+
+
+@given(st.integers(0, len(LINE) - 1), st.integers(0, 7))
+def test_no_flipped_bit_goes_unseen(place: int, bit: int) -> None:
+    flipped = bytearray(LINE)
+    flipped[place] ^= 1 << bit
+    assert mark_of(LINE) is not None
+    mark = mark_of(bytes(flipped))
+    # A bit of the seal's own spelling (`a` or `A`) and blanks between words tell the same.
+    assert mark is None or json.loads(flipped) == json.loads(LINE)
+
+
+def test_a_cut_line_is_set_aside_and_the_rest_stays(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    first = sealed(whole_records.record(), KEY, 1)
+    journal.append(first)
+    whole = journal.store.path.read_bytes()
+    journal.store.path.write_bytes(whole + b"\xff\xfe\n" + whole[:200])
+    kept = journal.read()
+    assert (kept.verdicts, kept.damaged) == ({KEY: first.verdict}, (2, 3))
+    aside = journal.set_aside(kept.damaged)
+    assert aside.read_bytes() == b"\xff\xfe\n" + whole[:200] + b"\n"
+    assert journal.store.path.read_bytes() == whole
+
+
+def test_a_later_record_of_a_cell_stands(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for verdict in ("inconclusive", "fit"):
+        journal.append(sealed(whole_records.record(verdict=verdict), KEY, 1))
+    assert journal.read().verdicts == {KEY: "fit"}
+    assert [record.verdict for record in journal.records()] == ["fit"]
+
+
+def test_one_sweep_at_a_time(tmp_path: Path) -> None:
+    with Journal(tmp_path).alone():
+        assert Journal(tmp_path).at_work
+        with pytest.raises(EnvironmentFault, match="another sweep"), Journal(tmp_path).alone():
+            pass
+    assert not Journal(tmp_path).at_work
