@@ -49,7 +49,7 @@ def test_an_older_version_is_read_beside_a_newer_one(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("\n".join(lines))
     merged = read_all([path])
-    assert {record.schema_version for record in merged.records} == {"1.2"}
+    assert {record.schema_version for record in merged.records} == {"1.3"}
 
 
 @pytest.mark.parametrize(

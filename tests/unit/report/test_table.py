@@ -79,7 +79,7 @@ def test_an_older_version_is_upgraded(tmp_path: Path) -> None:
     path = tmp_path / "old.jsonl"
     path.write_text(" ".join(OLDER.read_text().split("\n")))
     frame = pibench.load(path)
-    assert frame["schema_version"].tolist() == ["1.2"]
+    assert frame["schema_version"].tolist() == ["1.3"]
     assert frame["provenance.emulator_rss_bytes.kind"].tolist() == ["unavailable"]
 
 
