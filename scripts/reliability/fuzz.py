@@ -42,10 +42,10 @@ SHARES = {
 }
 """What each engine and kind of file gets of all inputs."""
 
-HEAD = """Mutated prototxts and caffemodels of up to {longest:,} bytes, read, checked, repaired, planned,
-folded and predicted as `pibench run`, `plan` and `predict` do before anything runs. Nothing but
-the one error base may be raised; an input may take {cpu:.0f} s of the CPU and make the process
-grow by {growth} MiB, under a limit of {limit} MiB. Written by
+HEAD = """Mutated prototxts and caffemodels of up to {longest:,} bytes, read, checked, repaired,
+planned, folded and predicted as `pibench run`, `plan` and `predict` do before anything runs.
+Nothing but the one error base may be raised; an input may take {cpu:.0f} s of the CPU and make
+the process grow by {growth} MiB, under a limit of {limit} MiB. Written by
 
 ```console
 $ scripts/reliability/fuzz.py --count {count} --seed {seed}
