@@ -87,7 +87,8 @@ minute for 8 MB on a machine with two cores. What does not come whole is left ou
 `reconcile` works as `diff` does: 0 where all that was compared agrees, 1 where something
 differs by more than the defaults, 2 where there was nothing to compare, 4 where a verdict is
 undecided. With `--fail-on` the aspects named decide alone, and each has to be compared for
-every network: 4 where one was not, 2 where it was for none.
+every network: 1 where one differs, else 2 where one was compared for no network (an error in
+every test case of it, the others told all the same), else 4 where one was not for some.
 
 ```console
 $ pibench reconcile records.jsonl --write-baseline accepted.json     # commit this file

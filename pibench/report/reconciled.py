@@ -81,6 +81,7 @@ def as_json(found: Reconciliation, passage: Passage) -> dict[str, Any]:
         "gate": list(passage.asked),
         "failed": list(passage.failed),
         "undecided": list(passage.undecided),
+        "incomparable": list(passage.incomparable),
         "pairs": [_pair(pair) for pair in found.pairs],
     }
 
@@ -186,6 +187,7 @@ def closing(found: Reconciliation, passage: Passage) -> list[str]:
         lines.append(f"Differs: {'; '.join(passage.failed)}.")
     if passage.undecided:
         lines.append(f"Undecided: {'; '.join(passage.undecided)}.")
+    lines += [f"{sentence}." for sentence in passage.incomparable]
     if passage.asked:
         lines.append(f"The gate ({', '.join(passage.asked)}) {_passes(passage)}.")
     elif passage:
@@ -196,6 +198,8 @@ def closing(found: Reconciliation, passage: Passage) -> list[str]:
 def _passes(passage: Passage) -> str:
     if passage.failed:
         return "fails"
+    if passage.incomparable:
+        return "cannot be decided"
     return "is undecided" if passage.undecided else "passes"
 
 

@@ -117,7 +117,6 @@ def test_a_baseline_is_written_and_met_and_missed(
     [
         (("paper",), "one side alone cannot be compared"),
         (("paper", "nothing.jsonl"), "nothing.jsonl: cannot be read"),
-        (("paper", "paper", "--fail-on", "outputs"), "outputs: it could be compared for no"),
         (("paper", "paper", "--fail-on", "speed"), "'speed' is none of verdict"),
         (("paper", "paper", "--rtol", "-1"), "--rtol"),
         (("paper", "paper", "--rtol", "inf"), "inf is no finite number"),
@@ -228,6 +227,28 @@ def test_a_gate_is_test_cases_and_a_summary(pibench: Said, records: Path, tmp_pa
     summary = Path("summary.md").read_text()
     assert "| GoogleNet | ram | **fails** | paper against vm virt: +" in summary
     assert "- The gate (verdict, ram) fails." in summary
+
+
+def test_an_aspect_that_cannot_be_compared_hides_no_other(
+    pibench: Said, records: Path, paper_run: list[Record]
+) -> None:
+    pibench("reconcile", str(records), "--write-baseline", "accepted.json")
+    accepted = Path("accepted.json").read_bytes()
+    gate = ("--baseline", "accepted.json", "--fail-on", "ram=0.1%,outputs", "-o", "gate.xml")
+    line = "--fail-on outputs: it could be compared for no network; outputs: "
+    said = pibench("reconcile", str(records), *gate, "--write-baseline", "accepted.json", code=2)
+    assert line in said.err.splitlines()[-1]
+    assert "The gate (ram, outputs) cannot be decided." in said.out
+    suite = next(iter(JUnitXml.fromfile("gate.xml")))
+    assert (suite.tests, suite.failures, suite.errors) == (52, 0, 26)
+    worse = {"peak_rss_bytes": 700 * 2**20, "network_rss_bytes": 643 * 2**20}
+    RecordStore(records).append(hashed(paper_run[0]).model_copy(update=worse))
+    said = pibench("reconcile", str(records), *gate, code=1)
+    assert f"Differs: {paper_run[0].network}: ram." in said.out
+    assert line in " ".join(said.out.split())
+    suite = next(iter(JUnitXml.fromfile("gate.xml")))
+    assert (suite.failures, suite.errors) == (1, 26)
+    assert Path("accepted.json").read_bytes() == accepted
 
 
 def test_what_a_gate_could_not_decide_is_an_error(
