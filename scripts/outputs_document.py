@@ -90,6 +90,11 @@ undecided. With `--fail-on` the aspects named decide alone, and each has to be c
 every network: 1 where one differs, else 2 where one was compared for no network (an error in
 every test case of it, the others told all the same), else 4 where one was not for some.
 
+RAM agrees within its percentage or within a floor of 2 MiB, and where the floor alone let it
+agree the line says so. Which pages of the libraries' files are resident, and what the allocator
+holds, is never twice the same: eight runs of a LeNet (`pibench run lenet.prototxt --target twin
+--protocol inference`) had 7.5 to 8.3 MiB. For another floor: `ram=5%+0MiB`. Two plans have none.
+
 ```console
 $ pibench reconcile records.jsonl --write-baseline accepted.json     # commit this file
 $ pibench reconcile records.jsonl --baseline accepted.json --fail-on verdict,ram=5%,outputs

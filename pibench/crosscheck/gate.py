@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from pibench.crosscheck.aspects import ASPECTS, Aspect
+from pibench.crosscheck.aspects import ASPECTS, MIB, Aspect
 from pibench.crosscheck.reconcile import reasons
 from pibench.errors import ExitCode, InvalidInputError
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pibench.crosscheck.reconcile import NetworkComparison, Reconciliation, Tolerances
 
 WITH_SHARE: Final[tuple[Aspect, ...]] = ("ram", "latency")
-_PART: Final = re.compile(r"^(?P<aspect>\w+)(?:=(?P<percent>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?%)?$")
+_NUMBER: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_SHARE: Final = re.compile(rf"(?P<percent>{_NUMBER}) ?%(?:\+(?P<floor>{_NUMBER}) ?MiB)?")
 _HINT: Final = "for example: --fail-on verdict,ram=5%,latency=15%,outputs"
 
 
@@ -90,29 +91,38 @@ def parse(text: str | None, tolerances: Tolerances) -> tuple[Gate, Tolerances]:
         return Gate(), tolerances
     aspects: list[Aspect] = []
     for part in (part.strip() for part in text.split(",")):
-        named = _PART.match(part)
-        aspect = next((one for one in ASPECTS if named and one == named["aspect"]), None)
-        if named is None or aspect is None:
+        name, sign, share = part.partition("=")
+        aspect = next((one for one in ASPECTS if one == name), None)
+        if aspect is None:
             raise InvalidInputError(
                 f"--fail-on {text}: {part!r} is none of {', '.join(ASPECTS)}", hint=_HINT
             )
-        if named["percent"] is not None and aspect not in WITH_SHARE:
+        if sign and aspect not in WITH_SHARE:
             raise InvalidInputError(
                 f"--fail-on {text}: {aspect} takes no percentage"
                 + (": outputs go by --atol and --rtol" if aspect == "outputs" else ""),
                 hint=_HINT,
             )
-        if named["percent"] is not None:
-            share = float(named["percent"]) / 100
-            tolerances = (
-                replace(tolerances, ram=share)
-                if aspect == "ram"
-                else replace(tolerances, latency=share)
-            )
+        if sign:
+            tolerances = _held(f"--fail-on {text}", aspect, share, tolerances)
         if aspect in aspects:
             raise InvalidInputError(f"--fail-on {text}: {aspect} twice", hint=_HINT)
         aspects.append(aspect)
     return Gate(aspects=tuple(aspects), asked=True), tolerances
+
+
+def _held(said: str, aspect: Aspect, share: str, tolerances: Tolerances) -> Tolerances:
+    """The tolerances with a share, and for RAM perhaps a floor, as `5%` or `5%+0MiB`."""
+    given = _SHARE.fullmatch(share)
+    if given is None or (given["floor"] and aspect != "ram"):
+        raise InvalidInputError(f"{said}: {share!r} is no percentage of {aspect}", hint=_HINT)
+    part = float(given["percent"]) / 100
+    if aspect == "latency":
+        return replace(tolerances, latency=part)
+    tolerances = replace(tolerances, ram=part)
+    if given["floor"] is None:
+        return tolerances
+    return replace(tolerances, ram_floor_bytes=round(float(given["floor"]) * MIB))
 
 
 def passage(found: Reconciliation, gate: Gate) -> Passage:

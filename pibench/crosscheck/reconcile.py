@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from pibench.crosscheck.aspects import (
     ASPECTS,
     LATENCY_TOLERANCE,
+    RAM_FLOOR_BYTES,
     RAM_TOLERANCE,
     Aspect,
     Comparison,
@@ -35,9 +36,13 @@ FEWEST: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerances:
-    """What still agrees: shares of the first side's figure, and for outputs per value."""
+    """What still agrees: shares of the first side's figure, and for outputs per value.
+
+    RAM agrees within `ram_floor_bytes` too, whatever share that is.
+    """
 
     ram: float = RAM_TOLERANCE
+    ram_floor_bytes: int = RAM_FLOOR_BYTES
     latency: float = LATENCY_TOLERANCE
     outputs: Tolerance = OUTPUT_TOLERANCE
 
@@ -160,7 +165,7 @@ def _network(first: Entry, second: Entry, tolerances: Tolerances) -> NetworkComp
         second=second,
         aspects={
             "verdict": compare_verdicts(first, second),
-            "ram": compare_ram(first, second, tolerances.ram),
+            "ram": compare_ram(first, second, tolerances.ram, tolerances.ram_floor_bytes),
             "latency": compare_latencies(first, second, tolerances.latency),
             "outputs": compare_outputs(first, second, tolerances.outputs),
         },

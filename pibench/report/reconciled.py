@@ -126,13 +126,18 @@ def _surroundings(pair: PairComparison) -> list[str]:
 
 
 def _differences(pair: PairComparison) -> list[str]:
-    """A sentence for each aspect that differs, with the tolerance that would have done."""
+    """A sentence for each aspect that differs, with the tolerance that would have done.
+
+    And for each that agrees with a remark: by the floor alone, say.
+    """
     lines = []
     for one in pair.networks:
         for aspect in ASPECTS:
             found = one.aspects[aspect]
             if found.agrees is False:
                 lines.append(f"! {one.network}: {aspect}: {_difference(found)}")
+            elif found.agrees and found.why:
+                lines.append(f"= {one.network}: {aspect}: {told(found)}")
     return lines
 
 
@@ -142,7 +147,8 @@ def told(found: Comparison) -> str:
         return f"not compared: {found.why}"
     if not found:
         return _difference(found)
-    return "agrees" if found.error is None else f"{100 * found.error:+.1f} %"
+    error = "agrees" if found.error is None else f"{100 * found.error:+.1f} %"
+    return f"{error}: {found.why}" if found.why else error
 
 
 def _difference(found: Comparison) -> str:
@@ -180,7 +186,10 @@ def closing(found: Reconciliation, passage: Passage) -> list[str]:
     held = found.tolerances
     latency = f"latency {100 * held.latency:g} % (times of one clock only)"
     lines = [
-        f"Held to: RAM {100 * held.ram:g} %, {latency}, outputs {held.outputs}.",
+        (
+            f"Held to: RAM {100 * held.ram:g} % or {held.ram_floor_bytes / MIB:g} MiB, {latency}, "
+            f"outputs {held.outputs}."
+        ),
         "Outputs: the rtol that alone would do. Ranks: Spearman's, of the layers' times.",
     ]
     if passage.failed:

@@ -21,7 +21,7 @@ from pibench.crosscheck.values import Tolerance
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.schema import Evidence, Provenance
 from pibench.records.store import RecordStore
-from pibench.report.reconciled import as_json, print_reconciliation
+from pibench.report.reconciled import as_json, print_reconciliation, told
 from pibench.report.terminal import console
 
 if TYPE_CHECKING:
@@ -99,6 +99,25 @@ def test_ram_is_held_to_a_share_of_the_first(entry: Callable[..., Entry]) -> Non
     assert worse.agrees is False
     assert worse.required == pytest.approx(0.06)
     assert compare_ram(ram(entry, 100), ram(entry, 106), (worse.required or 0) + 1e-12)
+
+
+def test_the_noise_of_runs_is_no_difference_of_ram_and_says_so(
+    entry: Callable[..., Entry], side: Callable[..., Side]
+) -> None:
+    found = compare_ram(ram(entry, 8), ram(entry, 10), 0.05)
+    assert found
+    assert told(found) == "+25.0 %: 2.0 MiB apart, within the floor of 2 MiB"
+    assert compare_ram(ram(entry, 8), ram(entry, 11), 0.05).agrees is False
+    assert compare_ram(ram(entry, 8), ram(entry, 9), 0.05, 0).agrees is False
+    # Two plans have no noise.
+    plans = [one.model_copy(update={"kind": "planned"}) for one in (ram(entry, 8), ram(entry, 9))]
+    assert compare_ram(*plans, 0.05).agrees is False
+    sides = [
+        side(name, {"peak_rss_bytes": (57 + mib) * MIB, "network_rss_bytes": mib * MIB})
+        for name, mib in (("a", 8), ("b", 9))
+    ]
+    assert judged("ram=5%", *sides)[0] == ExitCode.OK
+    assert judged("ram=5%+0.5MiB", *sides)[0] == ExitCode.DISAGREEMENT
 
 
 def test_a_peak_that_was_cut_short_is_no_ram(
