@@ -232,15 +232,15 @@ def _recorded(text: str, network: Network) -> Record | None:
 
     Raises InvalidInputError if there is none in it.
     """
+    from pibench.crosscheck.reading import read_records
     from pibench.errors import InvalidInputError
-    from pibench.records.store import read
 
     path = Path(text)
     if not (path.is_file() or path.is_fifo()):
         return None
     found = [
         record
-        for record in read(path)
+        for record in read_records(path)
         if record.network == network.name and record.protocol == "inference"
     ]
     if not found:
