@@ -24,7 +24,7 @@ from pibench.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pibench.errors import ExitCode
+    from pibench.errors import ExitCode, InvalidInputError
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.records.schema import Record
@@ -208,7 +208,12 @@ def _prepared(
             repair=wishes.repair,
         )
     if variant.weights is not None or variant.prototxt is not None:
-        check_weights(own.net, weights)
+        try:
+            check_weights(own.net, weights)
+        except InvalidInputError:
+            if weights in (variant.weights, network.weights):
+                raise
+            raise _unshared(text, network, own, variant.prototxt) from None
     return partial(
         Runnable,
         name=name,
@@ -224,6 +229,21 @@ def _prepared(
             timeout_s=wishes.timeout_s,
             blas=variant.blas,
         ),
+    )
+
+
+def _unshared(
+    text: str, network: Network, own: Network, prototxt: Path | None
+) -> InvalidInputError:
+    """That weights which were drawn for the one network do not fit the other."""
+    from pibench.errors import InvalidInputError
+
+    ours, theirs = network.shapes.params, own.shapes.params
+    layer = next((name for name in theirs | ours if theirs.get(name) != ours.get(name)), "")
+    return InvalidInputError(
+        f"{text}: layer {layer!r} has other parameters in {prototxt} than in {network.name}, "
+        "and both sides share seeded weights",
+        hint="give each side its own: TARGET:weights=FILE",
     )
 
 

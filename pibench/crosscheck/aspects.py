@@ -121,6 +121,8 @@ def compare_latencies(
     if first.clock is None or second.clock is None or first.clock != second.clock:
         kinds = [f"{entry.latency.kind} ({entry.clock or 'its own'})" for entry in (first, second)]
         why = f"times of two clocks: {kinds[0]}, {kinds[1]}"
+        if first.clock is second.clock is None and kinds[0] == kinds[1]:
+            why = f"{first.latency.kind} times are of their own run, and compared with no other"
         return LatencyComparison(
             aspect="latency", agrees=None, why=why, shares=_shares(first, second)
         )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pibench.crosscheck.values import Tolerance
 
 FEWEST: Final = 2
+_MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
     if not found.networks:
         unlike = next((said for pair in pairs for said in pair.unlike), None)
         raise InvalidInputError(
-            "no network is on two sides" + (f": {unlike}" if unlike else ""),
+            f"no network is on two sides: {unlike or _listed(sides)}",
             hint="give records of the same networks, batch and protocol",
         )
     told = [one for network in found.networks for one in network.aspects.values()]
@@ -125,6 +126,16 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
             hint="give sides that tell the same things",
         )
     return found
+
+
+def _listed(sides: Sequence[Side]) -> str:
+    """Each side and its first networks."""
+    names = [(side.name, _names(side.entries)) for side in sides]
+    return "; ".join(
+        f"{side} has {', '.join(found[:_MOST_NAMED])}"
+        + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
+        for side, found in names
+    )
 
 
 def reasons(networks: Iterable[NetworkComparison], aspects: Sequence[Aspect]) -> list[str]:

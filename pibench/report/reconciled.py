@@ -200,7 +200,10 @@ def closing(found: Reconciliation, passage: Passage) -> list[str]:
     if passage.asked:
         lines.append(f"The gate ({', '.join(passage.asked)}) {_passes(passage)}.")
     elif passage:
-        lines.append("All that was compared agrees.")
+        left_out = [reasons(found.networks, [aspect]) for aspect in ASPECTS]
+        said = [why[0] + (" and others" if why[1:] else "") for why in left_out if why]
+        rest = f" Not compared: {'; '.join(said)}." if said else ""
+        lines.append(f"All that was compared agrees.{rest}")
     return lines
 
 

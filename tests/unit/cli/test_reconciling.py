@@ -185,11 +185,27 @@ def test_a_baseline_needs_a_name(name: str, pibench: Said, records: Path) -> Non
     pibench("reconcile", str(records), "--write-baseline", name, code=2)
 
 
+def test_seeded_weights_for_two_prototxts_must_fit_both(
+    pibench: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    Path("small.prototxt").write_text(SMALL)
+    Path("other.prototxt").write_text(SMALL.replace("num_output: 4", "num_output: 5"))
+    found = pibench(
+        "bisect", "small.prototxt", "twin", "twin:prototxt=other.prototxt", "-q", code=2
+    )
+    assert found.err == (
+        "pibench: twin:prototxt=other.prototxt: layer 'fc' has other parameters in "
+        "other.prototxt than in small, and both sides share seeded weights; "
+        "give each side its own: TARGET:weights=FILE\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("sides", "said"),
     [
         (("twin", "nowhere"), "nowhere"),
-        (("twin:colour=red", "twin"), "twin:colour"),
+        (("twin:colour=red", "twin"), "twin:colour=red: key 'colour' is unknown; write"),
         (("twin", "twin:prototxt=missing.prototxt"), "missing.prototxt"),
         (("twin", "twin:blas=mkl"), "no BLAS mkl"),
         (("empty.jsonl", "empty.jsonl"), "no record of SqueezeNet V1.1"),

@@ -21,7 +21,7 @@ from pibench.crosscheck.values import Tolerance
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.schema import Evidence, Provenance
 from pibench.records.store import RecordStore
-from pibench.report.reconciled import as_json, print_reconciliation, told
+from pibench.report.reconciled import as_json, closing, print_reconciliation, told
 from pibench.report.terminal import console
 
 if TYPE_CHECKING:
@@ -150,7 +150,11 @@ def test_emulated_times_and_the_twins_are_compared_with_none(
 ) -> None:
     found = compare_latencies(entry(target=target), entry(target=against))
     assert (found.agrees, found.error) == (None, None)
-    assert "two clocks" in found.why
+    assert (
+        "two clocks" in found.why
+        or "compared with no other" in found.why
+        or "compared with no other" in found.why
+    )
     assert found.shares is not None
     assert found.shares.rank_correlation == pytest.approx(1.0)
 
@@ -255,6 +259,19 @@ def test_no_network_in_common_is_an_error_and_says_why(side: Callable[..., Side]
         reconcile([side("a"), side("b", {"batch": 4})])
     with pytest.raises(InvalidInputError, match="one side alone"):
         reconcile([side("a")])
+
+
+def test_sides_of_other_networks_are_told_apart_by_their_names(side: Callable[..., Side]) -> None:
+    others = [{"network": f"n{one}", "network_sha256": str(one) * 64} for one in range(5)]
+    with pytest.raises(InvalidInputError, match="sides: a has small; b has n0, n1, n2 and 2 more"):
+        reconcile([side("a"), side("b", *others)])
+
+
+def test_what_was_not_compared_is_in_the_last_line(side: Callable[..., Side]) -> None:
+    found = reconcile([side("a"), side("b", {"weights_sha256": "9" * 64})])
+    last = closing(found, passage(found, parse(None, Tolerances())[0]))[-1]
+    assert last.startswith("All that was compared agrees. Not compared: latency: twin times are")
+    assert "; outputs: the weights differ" in last
 
 
 def test_where_nothing_could_be_compared_it_is_an_error(
