@@ -239,7 +239,7 @@ def _unshared(
     from pibench.errors import InvalidInputError
 
     ours, theirs = network.shapes.params, own.shapes.params
-    layer = next((name for name in theirs | ours if theirs.get(name) != ours.get(name)), "")
+    layer = next((name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)), "")
     return InvalidInputError(
         f"{text}: layer {layer!r} has other parameters in {prototxt} than in {network.name}, "
         "and both sides share seeded weights",
