@@ -23,12 +23,18 @@ if TYPE_CHECKING:
     from pibench.crosscheck.gate import Check, Passage
     from pibench.crosscheck.reconcile import Reconciliation
 
-Outcome = Literal["passes", "fails", "is undecided", "was not compared"]
-_ELEMENTS: Final = {"fails": Failure, "is undecided": Error, "was not compared": Skipped}
+Outcome = Literal["passes", "fails", "is undecided", "could not be compared", "was not compared"]
+_ELEMENTS: Final = {
+    "fails": Failure,
+    "is undecided": Error,
+    "could not be compared": Error,
+    "was not compared": Skipped,
+}
 _STATES: Final[dict[str, Outcome]] = {
     "agrees": "passes",
     "differs": "fails",
     "undecided": "is undecided",
+    "incomparable": "could not be compared",
     "left out": "was not compared",
 }
 
