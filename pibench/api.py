@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pibench.bundle.packing import Kit
+    from pibench.crosscheck.gate import Passage
+    from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
@@ -41,6 +43,7 @@ __all__ = [
     "import_results",
     "network",
     "plan",
+    "reconcile",
     "report",
     "run",
     "run_all",
@@ -189,6 +192,40 @@ def import_results(
 
     store = RecordStore(out) if out is not None else None
     return list(imported(Path(path), kit=Path(kit) if kit else None, store=store).records)
+
+
+def reconcile(
+    sides: Sequence[Path | str],
+    *,
+    fail_on: str | None = None,
+    baseline: Path | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+) -> tuple[Reconciliation, Passage]:
+    """Two or more sides of the same networks against each other, and what the gate makes of it.
+
+    A side is a file of records, plans or predictions, or the word "paper". `fail_on` is a
+    gate such as "verdict,ram=5%,outputs"; `baseline` is the side that others are held
+    against. `atol` and `rtol` are of outputs. `Passage.code` is the exit code that the
+    command would have.
+    """
+    from pibench.crosscheck import gate
+    from pibench.crosscheck.outputs import OUTPUT_TOLERANCE
+    from pibench.crosscheck.reading import read_side, read_sides
+    from pibench.crosscheck.reconcile import Tolerances
+    from pibench.crosscheck.reconcile import reconcile as compared
+    from pibench.crosscheck.values import Tolerance
+
+    outputs = Tolerance(
+        atol=OUTPUT_TOLERANCE.atol if atol is None else atol,
+        rtol=OUTPUT_TOLERANCE.rtol if rtol is None else rtol,
+    )
+    gated, tolerances = gate.parse(fail_on, Tolerances(outputs=outputs))
+    read = read_sides([str(side) for side in sides])
+    if baseline is not None:
+        read.insert(0, read_side(str(baseline)))
+    found = compared(read, tolerances)
+    return found, gate.passage(found, gated)
 
 
 def report(

@@ -1,4 +1,4 @@
-"""Reports from Python, as the command writes them."""
+"""Reports and reconciliations from Python, as the commands make them."""
 
 from __future__ import annotations
 
@@ -30,3 +30,9 @@ def test_a_report_goes_into_every_file_by_its_ending(records: Path, tmp_path: Pa
 def test_what_is_read_is_not_written_over(records: Path) -> None:
     with pytest.raises(InvalidInputError, match="is what is read here"):
         api.report([records], {records: "markdown"})
+
+
+def test_sides_are_reconciled_and_gated(records: Path) -> None:
+    found, passage = api.reconcile(["paper", records], fail_on="verdict")
+    assert len(found.networks) == 3
+    assert passage.code == 0
