@@ -86,7 +86,7 @@ def root_problems(found, needs):
         ]
     if machine not in ("aarch64", "arm64"):
         what = "it is no arm64 machine ({}), and {}".format(machine, missing)
-        return [(what, "use a board with a 64-bit processor, a Pi 3 or later")]
+        return [(what, "install Caffe there (Debian 11), or use a 64-bit Pi")]
     if needs.get("root_bytes") is None:
         return [(missing, "install Caffe there, or make the kit with Caffe in it")]
     return []
