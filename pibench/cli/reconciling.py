@@ -132,7 +132,9 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     def accept() -> None:
         if wishes.write_baseline is not None:
             written = baseline.write(sides[-1], wishes.write_baseline)
-            say(f"written: {written}: {len(sides[-1].entries)} networks of {sides[-1].name}")
+            count = len(sides[-1].entries)
+            what = f"{count} network{'' if count == 1 else 's'} of {sides[-1].name}"
+            say(f"written: {written}: {what}")
 
     if wishes.write_baseline is not None and len(sides) == 1:
         accept()

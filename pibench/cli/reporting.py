@@ -124,7 +124,10 @@ def _make(
     keep_inputs([path for path, _ in forms], [*paths, *given])
     with _without_collecting():
         merged = read_all(paths)
-        made = build(merged, Networks(given), only=only)
+        known = Networks(given)
+        made = build(merged, known, only=only)
+        for path in known.without_record(made.records):
+            say(f"--network {path}: no record is of it")
     sources = [path.name for path in paths]
     written = [
         str(write_whole(path, rendered(made, form, sources=sources))) for path, form in forms
