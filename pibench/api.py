@@ -157,7 +157,7 @@ def bundle(
     step: Callable[[str], None] = lambda _: None,
     **options: Any,
 ) -> Kit:
-    """Pack networks, or a single one, into the .tar.gz `out`, for a board that runs them with `python3 run.py`.
+    """Pack networks, or one, into the .tar.gz `out`: a board runs them with `python3 run.py`.
 
     `options` are those of `run` that have a part on a board: device, protocol, repeats,
     threads, timeout_s.
@@ -279,8 +279,8 @@ def _networks(these: Network | str | Path | Sequence[Network | str | Path]) -> l
     from pibench.networks.network import Network
 
     # A text is a sequence too, of letters.
-    alone = isinstance(these, (str, Path, Network))
-    return [_network(one) for one in ([these] if alone else these)]
+    several = [these] if isinstance(these, (str, Path, Network)) else these
+    return [_network(one) for one in several]
 
 
 def _plan_if_possible(net: Network, device: str, protocol: Protocol) -> Plan | None:

@@ -21,7 +21,7 @@ def damaged():
     try:
         with open(os.path.join(TOP, "manifest.json"), "rb") as handle:
             files = json.loads(handle.read().decode("utf-8"))["files"]
-        packed = dict((str(one["path"]), one["sha256"]) for one in files)
+        packed = {str(one["path"]): one["sha256"] for one in files}
     except (EnvironmentError, KeyError, TypeError, ValueError, RuntimeError):
         return "manifest.json"
     program = sorted(name for name in packed if name.startswith(PROGRAM))
