@@ -87,7 +87,13 @@ minute for 8 MB on a machine with two cores. What does not come whole is left ou
 `reconcile` works as `diff` does: 0 where all that was compared agrees, 1 where something
 differs by more than the defaults, 2 where there was nothing to compare, 4 where a verdict is
 undecided. With `--fail-on` the aspects named decide alone, and each has to be compared for
-every network: 4 where one was not, 2 where it was for none.
+every network: 1 where one differs, else 2 where one was compared for no network (an error in
+every test case of it, the others told all the same), else 4 where one was not for some.
+
+RAM agrees within its percentage or within a floor of 2 MiB, and where the floor alone let it
+agree the line says so. Which pages of the libraries' files are resident, and what the allocator
+holds, is never twice the same: eight runs of a LeNet (`pibench run lenet.prototxt --target twin
+--protocol inference`) had 7.5 to 8.3 MiB. For another floor: `ram=5%+0MiB`. Two plans have none.
 
 ```console
 $ pibench reconcile records.jsonl --write-baseline accepted.json     # commit this file

@@ -24,7 +24,7 @@ from pibench.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pibench.errors import ExitCode
+    from pibench.errors import ExitCode, InvalidInputError
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.records.schema import Record
@@ -208,7 +208,12 @@ def _prepared(
             repair=wishes.repair,
         )
     if variant.weights is not None or variant.prototxt is not None:
-        check_weights(own.net, weights)
+        try:
+            check_weights(own.net, weights)
+        except InvalidInputError:
+            if weights in (variant.weights, network.weights):
+                raise
+            raise _unshared(text, network, own, variant.prototxt) from None
     return partial(
         Runnable,
         name=name,
@@ -227,20 +232,35 @@ def _prepared(
     )
 
 
+def _unshared(
+    text: str, network: Network, own: Network, prototxt: Path | None
+) -> InvalidInputError:
+    """That weights which were drawn for the one network do not fit the other."""
+    from pibench.errors import InvalidInputError
+
+    ours, theirs = network.shapes.params, own.shapes.params
+    layer = next((name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)), "")
+    return InvalidInputError(
+        f"{text}: layer {layer!r} has other parameters in {prototxt} than in {network.name}, "
+        "and both sides share seeded weights",
+        hint="give each side its own: TARGET:weights=FILE",
+    )
+
+
 def _recorded(text: str, network: Network) -> Record | None:
     """The last record of the network in a file; None for a side that is no file.
 
     Raises InvalidInputError if there is none in it.
     """
+    from pibench.crosscheck.reading import read_records
     from pibench.errors import InvalidInputError
-    from pibench.records.store import read
 
     path = Path(text)
     if not (path.is_file() or path.is_fifo()):
         return None
     found = [
         record
-        for record in read(path)
+        for record in read_records(path)
         if record.network == network.name and record.protocol == "inference"
     ]
     if not found:

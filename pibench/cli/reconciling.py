@@ -72,8 +72,8 @@ def reconcile(
 
     Exit codes: 0 all that was compared agrees; 1 something differs; 2 no network in common,
     or nothing that could be compared; 4 a verdict is undecided. With --fail-on the aspects
-    named decide alone: 1 where one differs, 4 where one was not compared for a network or a
-    network of the baseline was not run, 2 where one was compared for none.
+    named decide alone: 1 where one differs, else 2 where one was compared for no network, else
+    4 where one was not compared for some network or a network of the baseline was not run.
 
     Example: pibench reconcile twin.jsonl pi.jsonl --fail-on verdict,ram=5%,outputs
     """
@@ -105,7 +105,8 @@ class Wishes:
 def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     """Read all sides, compare them, print, and write the baseline if that is wished.
 
-    Raises InvalidInputError as `read_sides`, `reconcile` and `passage` do.
+    Raises InvalidInputError as `read_sides` and `reconcile` do, and, when all is printed and
+    written but the baseline, for a gate on what could not be compared where nothing differs.
     """
     from pibench.cli.streams import reader_may_leave, say
     from pibench.crosscheck import baseline, gate
@@ -114,7 +115,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     from pibench.crosscheck.reconcile import Tolerances
     from pibench.crosscheck.reconcile import reconcile as compare
     from pibench.crosscheck.values import Tolerance
-    from pibench.errors import ExitCode
+    from pibench.errors import ExitCode, InvalidInputError
     from pibench.report import cases
     from pibench.report.reconciled import as_json, print_reconciliation
 
@@ -141,11 +142,17 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
         return ExitCode.OK
     found = compare(sides, tolerances)
     passed = gate.passage(found, gated)
-    accept()
+    if passed.incomparable and wishes.write_baseline is not None:
+        # It could replace a baseline that has what these records lack.
+        say(f"not written: {wishes.write_baseline}: an aspect of --fail-on could not be compared")
+    else:
+        accept()
     cases.write(cases.of_passage(found, passed), wishes.out)
     with reader_may_leave():
         if wishes.as_json:
             print(json.dumps(as_json(found, passed), indent=2))
         else:
             print_reconciliation(found, passed)
+    if passed.code == ExitCode.INVALID_INPUT:
+        raise InvalidInputError(passed.incomparable[0], hint="gate on what both sides tell")
     return passed.code

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def report(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RECORDS...", help="Files that --out wrote.")
+        list[Path], typer.Argument(metavar="RECORDS...", help="What run wrote or printed.")
     ],
     out: Annotated[
         list[Path] | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli.options import AsJson, Jobs, Quiet, Repair, flag
+from pibench.cli.options import AsJson, Jobs, Quiet, Repair, finite, flag
 from pibench.errors import EnvironmentFault, InterruptedByUserError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -42,8 +42,12 @@ app = typer.Typer(
 )
 
 
-def _axis(name: str, metavar: str, said: str) -> Any:
-    return typer.Option(name, metavar=metavar, help=said, show_default=False)
+def _axis(name: str, metavar: str, said: str, **more: Any) -> Any:
+    return typer.Option(name, metavar=metavar, help=said, show_default=False, **more)
+
+
+def _amount(name: str, metavar: str, said: str) -> Any:
+    return _axis(name, metavar, said, min=0, callback=finite)
 
 
 @app.command()
@@ -71,14 +75,16 @@ def run(
     ] = None,
     seed: Annotated[str | None, _axis("--seed", "0,1", "Default: 0.")] = None,
     timeout: Annotated[
-        float | None, _axis("--timeout", "SECONDS", "Seconds that one network may take.")
+        float | None, _amount("--timeout", "SECONDS", "Seconds that one network may take.")
     ] = None,
     budget: Annotated[
-        float | None, _axis("--budget", "SECONDS", "Seconds for a cell with all around it.")
+        float | None, _amount("--budget", "SECONDS", "Seconds for a cell with all around it.")
     ] = None,
     prune: Annotated[
         float | None,
-        _axis("--prune", "PERCENT", "Leave out what is planned to be that far beyond the device."),
+        _amount(
+            "--prune", "PERCENT", "Leave out what is planned to be that far beyond the device."
+        ),
     ] = None,
     dask: Annotated[
         str | None, _axis("--dask", "ADDRESS|local", "Run cells on the workers of a scheduler.")
@@ -253,7 +259,9 @@ def export(
 
     from pibench.report.table import flat
     from pibench.study.journal import Journal
+    from pibench.study.status import status as of
 
+    of(folder)
     frame = pd.DataFrame.from_records([flat(record) for record in Journal(folder).records()])
     try:
         if out.suffix == ".parquet":

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from pibench.crosscheck.aspects import ASPECTS, Aspect
+from pibench.crosscheck.aspects import ASPECTS, MIB, Aspect
 from pibench.crosscheck.reconcile import reasons
 from pibench.errors import ExitCode, InvalidInputError
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pibench.crosscheck.reconcile import NetworkComparison, Reconciliation, Tolerances
 
 WITH_SHARE: Final[tuple[Aspect, ...]] = ("ram", "latency")
-_PART: Final = re.compile(r"^(?P<aspect>\w+)(?:=(?P<percent>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?%)?$")
+_NUMBER: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_SHARE: Final = re.compile(rf"(?P<percent>{_NUMBER}) ?%(?:\+(?P<floor>{_NUMBER}) ?MiB)?")
 _HINT: Final = "for example: --fail-on verdict,ram=5%,latency=15%,outputs"
 
 
@@ -32,13 +33,14 @@ class Gate:
 class Check:
     """One aspect of one network over every two sides that have it.
 
-    `left out` is what could not be compared and need not be. Without an aspect it is a
-    network of a baseline that was not run.
+    `left out` is what could not be compared and need not be; `incomparable` is of an aspect
+    that was asked for and could be compared for no network. Without an aspect it is a network
+    of a baseline that was not run.
     """
 
     network: str
     aspect: Aspect | None
-    state: Literal["agrees", "differs", "undecided", "left out"]
+    state: Literal["agrees", "differs", "undecided", "incomparable", "left out"]
     networks: tuple[NetworkComparison, ...] = ()
 
     def __str__(self) -> str:
@@ -50,10 +52,12 @@ class Passage:
     """What the gate says: every check, what failed it, and what it could not decide.
 
     `asked` are the aspects that alone decide, none where no gate was asked for.
+    `incomparable` has a sentence for each of them that could be compared for no network.
     """
 
     asked: tuple[Aspect, ...]
     checks: tuple[Check, ...]
+    incomparable: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -67,9 +71,11 @@ class Passage:
 
     @property
     def code(self) -> ExitCode:
-        """1 where something differs, else 4 where something is undecided."""
+        """1 where something differs, else 2 for an incomparable aspect, else 4 for a doubt."""
         if self.failed:
             return ExitCode.DISAGREEMENT
+        if self.incomparable:
+            return ExitCode.INVALID_INPUT
         return ExitCode.INCONCLUSIVE if self.undecided else ExitCode.OK
 
     def __bool__(self) -> bool:
@@ -85,42 +91,52 @@ def parse(text: str | None, tolerances: Tolerances) -> tuple[Gate, Tolerances]:
         return Gate(), tolerances
     aspects: list[Aspect] = []
     for part in (part.strip() for part in text.split(",")):
-        named = _PART.match(part)
-        aspect = next((one for one in ASPECTS if named and one == named["aspect"]), None)
-        if named is None or aspect is None:
+        name, sign, share = part.partition("=")
+        aspect = next((one for one in ASPECTS if one == name), None)
+        if aspect is None:
             raise InvalidInputError(
                 f"--fail-on {text}: {part!r} is none of {', '.join(ASPECTS)}", hint=_HINT
             )
-        if named["percent"] is not None and aspect not in WITH_SHARE:
+        if sign and aspect not in WITH_SHARE:
             raise InvalidInputError(
                 f"--fail-on {text}: {aspect} takes no percentage"
                 + (": outputs go by --atol and --rtol" if aspect == "outputs" else ""),
                 hint=_HINT,
             )
-        if named["percent"] is not None:
-            share = float(named["percent"]) / 100
-            tolerances = (
-                replace(tolerances, ram=share)
-                if aspect == "ram"
-                else replace(tolerances, latency=share)
-            )
+        if sign:
+            tolerances = _held(f"--fail-on {text}", aspect, share, tolerances)
         if aspect in aspects:
             raise InvalidInputError(f"--fail-on {text}: {aspect} twice", hint=_HINT)
         aspects.append(aspect)
     return Gate(aspects=tuple(aspects), asked=True), tolerances
 
 
+def _held(said: str, aspect: Aspect, share: str, tolerances: Tolerances) -> Tolerances:
+    """The tolerances with a share, and for RAM perhaps a floor, as `5%` or `5%+0MiB`."""
+    given = _SHARE.fullmatch(share)
+    if given is None or (given["floor"] and aspect != "ram"):
+        raise InvalidInputError(f"{said}: {share!r} is no percentage of {aspect}", hint=_HINT)
+    part = float(given["percent"]) / 100
+    if aspect == "latency":
+        return replace(tolerances, latency=part)
+    tolerances = replace(tolerances, ram=part)
+    if given["floor"] is None:
+        return tolerances
+    return replace(tolerances, ram_floor_bytes=round(float(given["floor"]) * MIB))
+
+
 def passage(found: Reconciliation, gate: Gate) -> Passage:
     """Whether what was found passes.
 
-    1 where a gated aspect of a network differs on any two sides, else 4 where something
-    is undecided. What that is depends: a gate that was asked for wants each of its aspects
-    compared for every network (on some two sides), and of a baseline every network run;
-    without one, verdicts alone are to be decided. Raises InvalidInputError where an aspect
-    that was asked for could be compared for no network at all.
+    1 where a gated aspect of a network differs on any two sides, else 2 where one that was
+    asked for could be compared for no network at all, else 4 where something is undecided.
+    What that is depends: a gate that was asked for wants each of its aspects compared for
+    every network (on some two sides), and of a baseline every network run; without one,
+    verdicts alone are to be decided.
     """
     by_network = _by_network(found)
-    checks = []
+    checks: list[Check] = []
+    incomparable = []
     for aspect in gate.aspects:
         of_aspect = [
             Check(
@@ -132,15 +148,18 @@ def passage(found: Reconciliation, gate: Gate) -> Passage:
             for name, networks in by_network.items()
         ]
         if gate.asked and all(check.state in ("undecided", "left out") for check in of_aspect):
+            # The other aspects are told all the same: they may be what broke.
+            of_aspect = [replace(check, state="incomparable") for check in of_aspect]
             why = reasons(found.networks, [aspect])
-            raise InvalidInputError(
-                f"--fail-on {aspect}: it could be compared for no network"
-                + (f"; {why[0]}" if why else ""),
-                hint="gate on what both sides tell",
-            )
+            said = f"--fail-on {aspect}: it could be compared for no network"
+            incomparable.append(said + (f"; {why[0]}" if why else ""))
         checks += of_aspect
     checks += [Check(network=name, aspect=None, state="undecided") for name in _not_run(found)]
-    return Passage(asked=gate.aspects if gate.asked else (), checks=tuple(checks))
+    return Passage(
+        asked=gate.aspects if gate.asked else (),
+        checks=tuple(checks),
+        incomparable=tuple(incomparable),
+    )
 
 
 def _by_network(found: Reconciliation) -> dict[str, list[NetworkComparison]]:

@@ -17,12 +17,15 @@ from pibench.records.schema import LayerTime, Provenance
 from pibench.records.store import first_of, parse, record_from
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from pibench.records.schema import Record
 
 PAPER: Final = "paper"
 MIB: Final = 2**20
 _HEAD_BYTES: Final = 1000
 _HINT: Final = "give records (JSON lines), or what plan, predict or run print with --json"
+_RECORDS_HINT: Final = "give records: what run wrote with --out, or printed with --json"
 _BASELINE: Final = re.compile(rf'\s*\{{\s*"{baseline.MARK}"'.encode())
 
 
@@ -45,13 +48,38 @@ def read_side(source: str, name: str | None = None) -> Side:
         return paper_side()
     path, name = Path(source), name or _name(source)
     content = outside_file.read(path, hint=_HINT)
-    if content[:_HEAD_BYTES].lstrip().startswith(b"["):
+    if _is_array(content):
         return _array(path, name, content)
     if _BASELINE.match(content):
         return baseline.parse(content, path, name)
     records = parse(content, path)
     _refuse_nothing(path, records)
     return Side.of(name, "records", map(entry_of, records))
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a file: JSON lines, or the array that `run` prints with --json.
+
+    Raises InvalidInputError as `records.store.read` does, and for a plan, a prediction or a
+    baseline, which it names.
+    """
+    content = outside_file.read(path, hint=_RECORDS_HINT)
+    if _BASELINE.match(content):
+        raise InvalidInputError.at(
+            path, None, "is a baseline, which holds no whole records", hint=_RECORDS_HINT
+        )
+    if not _is_array(content):
+        return parse(content, path)
+    return [_record(path, place, item) for place, item in _items(path, content)]
+
+
+def _record(path: Path, place: str, item: dict[str, Any]) -> Record:
+    if "schema_version" in item:
+        return record_from(item, path, place)
+    known = {"peak_at": "a plan, and nothing was run", "pressure_ms": "a prediction"}
+    what = next((said for key, said in known.items() if key in item), "no record")
+    hint = "pibench reconcile compares it with records" if what != "no record" else None
+    raise InvalidInputError.at(path, place, f"is {what}", hint=hint or _RECORDS_HINT)
 
 
 def paper_side() -> Side:
@@ -96,15 +124,25 @@ def _refuse_nothing(path: Path, found: Sequence[object]) -> None:
         raise InvalidInputError.at(path, None, "holds nothing to compare", hint=_HINT)
 
 
-def _array(path: Path, name: str, content: bytes) -> Side:
-    """What `run`, `plan` and `predict` print with --json."""
+def _is_array(content: bytes) -> bool:
+    return content[:_HEAD_BYTES].lstrip().startswith(b"[")
+
+
+def _items(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of an array, each with its place."""
     items = outside_file.json_of(content, path, None, hint=_HINT)
     _refuse_nothing(path, items)
-    entries = []
     for number, item in enumerate(items, start=1):
         place = f"item {number}"
         if not isinstance(item, dict):
             raise InvalidInputError.at(path, place, "is no object", hint=_HINT)
+        yield place, item
+
+
+def _array(path: Path, name: str, content: bytes) -> Side:
+    """What `run`, `plan` and `predict` print with --json."""
+    entries = []
+    for place, item in _items(path, content):
         try:
             entries.append(_entry(path, place, item))
         except ValidationError as error:

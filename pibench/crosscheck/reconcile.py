@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from pibench.crosscheck.aspects import (
     ASPECTS,
     LATENCY_TOLERANCE,
+    RAM_FLOOR_BYTES,
     RAM_TOLERANCE,
     Aspect,
     Comparison,
@@ -31,13 +32,18 @@ if TYPE_CHECKING:
     from pibench.crosscheck.values import Tolerance
 
 FEWEST: Final = 2
+_MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerances:
-    """What still agrees: shares of the first side's figure, and for outputs per value."""
+    """What still agrees: shares of the first side's figure, and for outputs per value.
+
+    RAM agrees within `ram_floor_bytes` too, whatever share that is.
+    """
 
     ram: float = RAM_TOLERANCE
+    ram_floor_bytes: int = RAM_FLOOR_BYTES
     latency: float = LATENCY_TOLERANCE
     outputs: Tolerance = OUTPUT_TOLERANCE
 
@@ -110,7 +116,7 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
     if not found.networks:
         unlike = next((said for pair in pairs for said in pair.unlike), None)
         raise InvalidInputError(
-            "no network is on two sides" + (f": {unlike}" if unlike else ""),
+            f"no network is on two sides: {unlike or _listed(sides)}",
             hint="give records of the same networks, batch and protocol",
         )
     told = [one for network in found.networks for one in network.aspects.values()]
@@ -120,6 +126,16 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
             hint="give sides that tell the same things",
         )
     return found
+
+
+def _listed(sides: Sequence[Side]) -> str:
+    """Each side and its first networks."""
+    names = [(side.name, _names(side.entries)) for side in sides]
+    return "; ".join(
+        f"{side} has {', '.join(found[:_MOST_NAMED])}"
+        + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
+        for side, found in names
+    )
 
 
 def reasons(networks: Iterable[NetworkComparison], aspects: Sequence[Aspect]) -> list[str]:
@@ -160,7 +176,7 @@ def _network(first: Entry, second: Entry, tolerances: Tolerances) -> NetworkComp
         second=second,
         aspects={
             "verdict": compare_verdicts(first, second),
-            "ram": compare_ram(first, second, tolerances.ram),
+            "ram": compare_ram(first, second, tolerances.ram, tolerances.ram_floor_bytes),
             "latency": compare_latencies(first, second, tolerances.latency),
             "outputs": compare_outputs(first, second, tolerances.outputs),
         },

@@ -88,7 +88,8 @@ def meets(rule: caffe.NetStateRule, state: caffe.NetState, phase: Phase) -> bool
         return False
     if rule.HasField("max_level") and rule.max_level < 0:
         return False
-    stages = set(state.stage)
+    # `caffe time` splits its empty --stage into one stage without a name (tools/caffe.cpp).
+    stages = {*state.stage, ""} if phase == "TRAIN" else set(state.stage)
     return stages.issuperset(rule.stage) and stages.isdisjoint(rule.not_stage)
 
 

@@ -26,6 +26,8 @@ from pydantic import (
 )
 
 SCHEMA_VERSION: Final = "1.3"
+WEIGHTS_GIVEN: Final = "with the weights given"
+"""Why outputs are what they are, where the weights were not drawn for want of any."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Verdict = Literal["fit", "no-fit", "borderline", "inconclusive"]

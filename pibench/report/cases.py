@@ -24,10 +24,18 @@ if TYPE_CHECKING:
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
 
-Outcome = Literal["passes", "fails", "is undecided", "was not compared", "was not planned"]
+Outcome = Literal[
+    "passes",
+    "fails",
+    "is undecided",
+    "could not be compared",
+    "was not compared",
+    "was not planned",
+]
 _ELEMENTS: Final = {
     "fails": Failure,
     "is undecided": Error,
+    "could not be compared": Error,
     "was not compared": Skipped,
     "was not planned": Error,
 }
@@ -35,6 +43,7 @@ _STATES: Final[dict[str, Outcome]] = {
     "agrees": "passes",
     "differs": "fails",
     "undecided": "is undecided",
+    "incomparable": "could not be compared",
     "left out": "was not compared",
 }
 

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from pibench import devices
+from pibench.records.schema import WEIGHTS_GIVEN
 from pibench.report.numbers import mib
 from pibench.report.plain import visible
 from pibench.report.timing import timing
@@ -122,6 +123,11 @@ def command(record: Record) -> str:
         words += ["--repeats", str(record.repeats)]
     if record.repairs:
         words.append("--repair")
+    if record.seed:
+        words += ["--seed", str(record.seed)]
+    if record.weights_sha256 and record.provenance["outputs"].reason == WEIGHTS_GIVEN:
+        # Where they lay is in no record.
+        words += ["--weights", f"<the caffemodel with SHA-256 {record.weights_sha256}>"]
     return shlex.join(words)
 
 

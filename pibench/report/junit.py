@@ -48,16 +48,17 @@ def _paper(report: Report, rows: list[Row]) -> TestSuite:
             case = TestCase(visible(f"{row.name}: {title}"), f"paper.{column}")
             if column == "verdict":
                 # One run is behind all cells of a row: its time counts once.
-                case.time = _seconds(row)
+                case.time = _seconds(row.record)
             case.result = _claim(cell)
             case.system_out = _said(cell)
             suite.add_testcase(case)
     return suite
 
 
-def _seconds(row: Row) -> float:
-    elapsed = row.record.evidence.elapsed_seconds if row.record else None
-    return elapsed or 0.0
+def _seconds(record: Record | None) -> float:
+    """To the millisecond."""
+    elapsed = record.evidence.elapsed_seconds if record else None
+    return round(elapsed or 0.0, 3)
 
 
 def _claim(cell: Cell) -> list[FinalResult]:
@@ -92,7 +93,7 @@ def _others(records: list[Record]) -> TestSuite:
         case = TestCase(
             visible(f"{record.network} fits ({where})"),
             "fits",
-            record.evidence.elapsed_seconds or 0.0,
+            _seconds(record),
         )
         said = visible(f"{record.verdict}: {record.evidence.summary}")
         if record.headroom_bytes is not None:
@@ -101,6 +102,7 @@ def _others(records: list[Record]) -> TestSuite:
             case.result = [Error(said, record.verdict)]
         elif record.verdict != "fit":
             case.result = [Failure(said, record.verdict)]
-        case.system_out = visible(f"{said}\n{facts.command(record)}")
+        # Both are visible text already; the line feed between them is ours.
+        case.system_out = f"{said}\n{facts.command(record)}".rstrip()
         suite.add_testcase(case)
     return suite

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibench import devices
+from pibench.crosscheck.reading import read_records
 from pibench.errors import InvalidInputError
-from pibench.records.store import read
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -34,7 +34,7 @@ def read_all(paths: Sequence[Path]) -> Merged:
     """
     records: list[Record] = []
     for path in paths:
-        found = read(path)
+        found = read_records(path)
         if not found:
             raise InvalidInputError.at(
                 path, None, "holds no record", hint="give a file that run --out wrote"

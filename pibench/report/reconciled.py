@@ -81,6 +81,7 @@ def as_json(found: Reconciliation, passage: Passage) -> dict[str, Any]:
         "gate": list(passage.asked),
         "failed": list(passage.failed),
         "undecided": list(passage.undecided),
+        "incomparable": list(passage.incomparable),
         "pairs": [_pair(pair) for pair in found.pairs],
     }
 
@@ -125,13 +126,18 @@ def _surroundings(pair: PairComparison) -> list[str]:
 
 
 def _differences(pair: PairComparison) -> list[str]:
-    """A sentence for each aspect that differs, with the tolerance that would have done."""
+    """A sentence for each aspect that differs, with the tolerance that would have done.
+
+    And for each that agrees with a remark: by the floor alone, say.
+    """
     lines = []
     for one in pair.networks:
         for aspect in ASPECTS:
             found = one.aspects[aspect]
             if found.agrees is False:
                 lines.append(f"! {one.network}: {aspect}: {_difference(found)}")
+            elif found.agrees and found.why:
+                lines.append(f"= {one.network}: {aspect}: {told(found)}")
     return lines
 
 
@@ -141,7 +147,8 @@ def told(found: Comparison) -> str:
         return f"not compared: {found.why}"
     if not found:
         return _difference(found)
-    return "agrees" if found.error is None else f"{100 * found.error:+.1f} %"
+    error = "agrees" if found.error is None else f"{100 * found.error:+.1f} %"
+    return f"{error}: {found.why}" if found.why else error
 
 
 def _difference(found: Comparison) -> str:
@@ -179,23 +186,32 @@ def closing(found: Reconciliation, passage: Passage) -> list[str]:
     held = found.tolerances
     latency = f"latency {100 * held.latency:g} % (times of one clock only)"
     lines = [
-        f"Held to: RAM {100 * held.ram:g} %, {latency}, outputs {held.outputs}.",
+        (
+            f"Held to: RAM {100 * held.ram:g} % or {held.ram_floor_bytes / MIB:g} MiB, {latency}, "
+            f"outputs {held.outputs}."
+        ),
         "Outputs: the rtol that alone would do. Ranks: Spearman's, of the layers' times.",
     ]
     if passage.failed:
         lines.append(f"Differs: {'; '.join(passage.failed)}.")
     if passage.undecided:
         lines.append(f"Undecided: {'; '.join(passage.undecided)}.")
+    lines += [f"{sentence}." for sentence in passage.incomparable]
     if passage.asked:
         lines.append(f"The gate ({', '.join(passage.asked)}) {_passes(passage)}.")
     elif passage:
-        lines.append("All that was compared agrees.")
+        left_out = [reasons(found.networks, [aspect]) for aspect in ASPECTS]
+        said = [why[0] + (" and others" if why[1:] else "") for why in left_out if why]
+        rest = f" Not compared: {'; '.join(said)}." if said else ""
+        lines.append(f"All that was compared agrees.{rest}")
     return lines
 
 
 def _passes(passage: Passage) -> str:
     if passage.failed:
         return "fails"
+    if passage.incomparable:
+        return "cannot be decided"
     return "is undecided" if passage.undecided else "passes"
 
 

@@ -55,9 +55,9 @@ class Tally:
         codes = {code for code, _ in self.failed.values()}
         if ExitCode.ENVIRONMENT in codes:
             return ExitCode.ENVIRONMENT
-        if codes:
+        if codes - {ExitCode.INCONCLUSIVE}:
             return ExitCode.INVALID_INPUT
-        return ExitCode.INCONCLUSIVE if self.verdicts["inconclusive"] else ExitCode.OK
+        return ExitCode.INCONCLUSIVE if codes or self.verdicts["inconclusive"] else ExitCode.OK
 
 
 @dataclass(kw_only=True)
@@ -87,6 +87,7 @@ class Conduct:
         this machine fails cell after cell, or the journal cannot be written. What was
         recorded stays.
         """
+        matrix.check_networks(self.study)
         with self.journal.alone():
             self._verdicts = self._read()
             self._left_out: set[str] = set()

@@ -178,8 +178,9 @@ class Journal:
         """The list of cells: `key`, `label`, and `left_out` with the reason where it was."""
         for number, line in _lines(self.cells_file):
             try:
-                yield json.loads(line)
-            except ValueError:
+                cell = from_json(line)
+                yield {"key": str(cell["key"]), "label": str(cell["label"]), **cell}
+            except (ValueError, TypeError, KeyError):
                 raise InvalidInputError.at(
                     self.cells_file, f"line {number}", "is damaged",
                     hint=f"write it anew: pibench sweep --resume --out {self.folder}",

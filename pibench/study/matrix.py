@@ -196,6 +196,12 @@ def load(
     )
 
 
+def check_networks(study: Study) -> None:
+    """Read every network before anything is written. Raises InvalidInputError."""
+    for spec, batch, size in itertools.product(study.networks, study.batch, study.input):
+        load(spec, batch, size, study.weights.get(spec), study.repair)
+
+
 def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
     """Every cell with its network, and why it means nothing where it does not.
 

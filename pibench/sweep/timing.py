@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pibench.records.schema import (
+    WEIGHTS_GIVEN,
     LatencyInterval,
     LayerSignature,
     LayerTime,
@@ -112,7 +113,7 @@ def _inference_times(
     """Times and outputs; `drawn_seed` is the seed of weights that are nobody's."""
     inference = (outcome.result or {})["inference"]
     of_weights = (
-        "with the weights given"
+        WEIGHTS_GIVEN
         if drawn_seed is None
         else f"with seeded random weights (seed {drawn_seed}): the values classify nothing"
     )

@@ -38,6 +38,10 @@ def parse(text: str) -> Variant:
     A value may hold no comma, since that parts one from the next.
     """
     target, *rest = _CHANGES.split(text, maxsplit=1)
+    for part in (target.rpartition(":")[2], *(rest[0].split(",") if rest else ())):
+        key, separator, _ = part.partition("=")
+        if separator and key.isidentifier() and key not in KEYS:
+            raise InvalidInputError(f"{text}: key {key!r} is unknown", hint=_HINT)
     found = Variant(said=text, target=target)
     for part in rest[0].split(",") if rest else ():
         key, separator, value = part.partition("=")

@@ -20,7 +20,7 @@ import pytest
 from docker import from_env
 from pibench.process import run
 from pibench.study.journal import Journal
-from pibench.targets.container.leftovers import OWNER_LABEL
+from pibench.targets.container.leftovers import OWNER_LABEL, is_orphan
 from tests.emulation.engines import OwnEngine, require_means
 
 pytestmark = pytest.mark.emulation
@@ -76,8 +76,7 @@ def orphans() -> list[str]:
     """Containers whose pibench has ended."""
     with contextlib.closing(from_env()) as client:
         found = client.api.containers(all=True, filters={"label": OWNER_LABEL})
-    labels = [json.loads(container["Labels"][OWNER_LABEL]) for container in found]
-    return [label for label in labels if not psutil.pid_exists(label["pid"])]
+    return [one["Id"] for one in found if is_orphan(one["Labels"][OWNER_LABEL])]
 
 
 def emulators() -> set[int]:
@@ -230,3 +229,14 @@ def test_a_flipped_byte_in_an_image_is_seen_and_mended(builder, tmp_path: Path) 
     (record,) = Journal(tmp_path / "s").records()
     assert record.verdict == "fit"
     print("1 byte of an image flipped: seen, built anew, 1 of 1 cells fit")
+
+
+def test_an_inconclusive_cell_is_tried_twice_and_left_for_the_next_sweep(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    asked = ["--networks", "ResNet-101", "--target", "twin", "--compute", "real", "--out", folder]
+    with sweep(*asked, "--timeout", 1) as pibench:
+        _, said = pibench.communicate(timeout=200)
+    assert pibench.returncode == 4, said
+    (record,) = Journal(folder).records()
+    assert record.verdict == "inconclusive"
+    assert record.cell.attempt == 2

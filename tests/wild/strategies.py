@@ -98,7 +98,8 @@ def _branches(draw: st.DrawFn, net: Text, width: int) -> int:
 
 def _crop(_: st.DrawFn, net: Text, width: int) -> int:
     source = net.top
-    smaller = net.conv(width, 3, "pad: 1 stride: 2", bottom=source)
+    # Never down to one place, which no pyramid of SPP can be pooled from.
+    smaller = net.conv(width, 3, "pad: 2 stride: 2", bottom=source)
     net.add("Crop", [source, smaller], "crop_param { axis: 2 }")
     return width
 

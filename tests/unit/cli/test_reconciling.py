@@ -117,12 +117,12 @@ def test_a_baseline_is_written_and_met_and_missed(
     [
         (("paper",), "one side alone cannot be compared"),
         (("paper", "nothing.jsonl"), "nothing.jsonl: cannot be read"),
-        (("paper", "paper", "--fail-on", "outputs"), "outputs: it could be compared for no"),
         (("paper", "paper", "--fail-on", "speed"), "'speed' is none of verdict"),
         (("paper", "paper", "--rtol", "-1"), "--rtol"),
         (("paper", "paper", "--rtol", "inf"), "inf is no finite number"),
         (("paper", "paper", "--atol", "nan"), "--atol"),
-        (("paper", "paper", "--fail-on", "ram=\u0665%"), "is none of verdict"),
+        (("paper", "paper", "--fail-on", "ram=\u0665%"), "'\u0665%' is no percentage of ram"),
+        (("paper", "paper", "--fail-on", "latency=5%+1MiB"), "is no percentage of latency"),
         (("paper", "paper", "--fail-on", "ram,ram=5%"), "ram twice"),
     ],
 )
@@ -185,11 +185,27 @@ def test_a_baseline_needs_a_name(name: str, pibench: Said, records: Path) -> Non
     pibench("reconcile", str(records), "--write-baseline", name, code=2)
 
 
+def test_seeded_weights_for_two_prototxts_must_fit_both(
+    pibench: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    Path("small.prototxt").write_text(SMALL)
+    Path("other.prototxt").write_text(SMALL.replace("num_output: 4", "num_output: 5"))
+    found = pibench(
+        "bisect", "small.prototxt", "twin", "twin:prototxt=other.prototxt", "-q", code=2
+    )
+    assert found.err == (
+        "pibench: twin:prototxt=other.prototxt: layer 'fc' has other parameters in "
+        "other.prototxt than in small, and both sides share seeded weights; "
+        "give each side its own: TARGET:weights=FILE\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("sides", "said"),
     [
         (("twin", "nowhere"), "nowhere"),
-        (("twin:colour=red", "twin"), "twin:colour"),
+        (("twin:colour=red", "twin"), "twin:colour=red: key 'colour' is unknown; write"),
         (("twin", "twin:prototxt=missing.prototxt"), "missing.prototxt"),
         (("twin", "twin:blas=mkl"), "no BLAS mkl"),
         (("empty.jsonl", "empty.jsonl"), "no record of SqueezeNet V1.1"),
@@ -228,6 +244,28 @@ def test_a_gate_is_test_cases_and_a_summary(pibench: Said, records: Path, tmp_pa
     summary = Path("summary.md").read_text()
     assert "| GoogleNet | ram | **fails** | paper against vm virt: +" in summary
     assert "- The gate (verdict, ram) fails." in summary
+
+
+def test_an_aspect_that_cannot_be_compared_hides_no_other(
+    pibench: Said, records: Path, paper_run: list[Record]
+) -> None:
+    pibench("reconcile", str(records), "--write-baseline", "accepted.json")
+    accepted = Path("accepted.json").read_bytes()
+    gate = ("--baseline", "accepted.json", "--fail-on", "ram=0.1%,outputs", "-o", "gate.xml")
+    line = "--fail-on outputs: it could be compared for no network; outputs: "
+    said = pibench("reconcile", str(records), *gate, "--write-baseline", "accepted.json", code=2)
+    assert line in said.err.splitlines()[-1]
+    assert "The gate (ram, outputs) cannot be decided." in said.out
+    suite = next(iter(JUnitXml.fromfile("gate.xml")))
+    assert (suite.tests, suite.failures, suite.errors) == (52, 0, 26)
+    worse = {"peak_rss_bytes": 700 * 2**20, "network_rss_bytes": 643 * 2**20}
+    RecordStore(records).append(hashed(paper_run[0]).model_copy(update=worse))
+    said = pibench("reconcile", str(records), *gate, code=1)
+    assert f"Differs: {paper_run[0].network}: ram." in said.out
+    assert line in " ".join(said.out.split())
+    suite = next(iter(JUnitXml.fromfile("gate.xml")))
+    assert (suite.failures, suite.errors) == (1, 26)
+    assert Path("accepted.json").read_bytes() == accepted
 
 
 def test_what_a_gate_could_not_decide_is_an_error(

@@ -14,7 +14,7 @@ from junitparser import JUnitXml
 
 from pibench.cli import running
 from pibench.errors import EnvironmentFault
-from pibench.records.store import RecordStore
+from pibench.records.store import RecordStore, read, to_json
 from pibench.sweep.options import Options
 
 if TYPE_CHECKING:
@@ -110,6 +110,19 @@ def test_a_file_of_something_else(tmp_path: Path) -> None:
     done = pibench("report", path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"pibench: {path}: line 1: no valid JSON")
+
+
+def test_what_run_printed_is_read_and_a_plan_is_named(records: Path, tmp_path: Path) -> None:
+    printed, planned = tmp_path / "printed.json", tmp_path / "planned.json"
+    printed.write_text(to_json(read(records)))
+    assert pibench("report", printed).stdout == pibench("report", records).stdout
+    planned.write_text(pibench("plan", "AlexNet", "--json").stdout)
+    done = pibench("report", planned)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"pibench: {planned}: item 1: is a plan, and nothing was run; "
+        "pibench reconcile compares it with records\n"
+    )
 
 
 def test_a_folder_that_cannot_be_written(records: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 
 from pibench.cli.app import app
 from pibench.errors import InvalidInputError
@@ -43,7 +44,10 @@ def study(tmp_path: Path) -> Path:
         (["--networks", "NIN", "--compute", "fast", "--out", "new"], "compute"),
         (["--resume", "--out", "new"], "holds no study to go on with"),
         (["nowhere.toml", "--out", "new"], "nowhere.toml"),
+        (["--networks", "NIN", "--input", "0x0", "--out", "new"], "0x0"),
+        (["--networks", "NIN", "--batch", "999999999", "--out", "new"], "out of range"),
         (["status", "nowhere"], "holds no study"),
+        (["export", "nowhere", "-o", "x.csv"], "holds no study"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(
@@ -85,3 +89,16 @@ def test_records_leave_as_one_table(study: Path, tmp_path: Path, name: str, read
 def test_a_table_of_another_kind_is_refused(study: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"neither \.parquet nor \.csv"):
         pibench("sweep", "export", study, "-o", tmp_path / "out.xlsx")
+
+
+@pytest.mark.parametrize("words", [["--prune", "-5"], ["--prune", "nan"], ["--budget", "inf"]])
+def test_amounts_are_finite_and_not_negative(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter):
+        pibench("sweep", "--networks", "NIN", "--out", tmp_path / "new", *words)
+
+
+@pytest.mark.parametrize("line", ["{", "{}", "[]", '{"key": 1}'])
+def test_a_damaged_list_of_cells_is_told(study: Path, line: str) -> None:
+    Journal(study).cells_file.write_text(line + "\n")
+    with pytest.raises(InvalidInputError, match="line 1: is damaged"):
+        pibench("sweep", "status", study)

@@ -21,7 +21,7 @@ from pibench.crosscheck.values import Tolerance
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.schema import Evidence, Provenance
 from pibench.records.store import RecordStore
-from pibench.report.reconciled import as_json, print_reconciliation
+from pibench.report.reconciled import as_json, closing, print_reconciliation, told
 from pibench.report.terminal import console
 
 if TYPE_CHECKING:
@@ -101,6 +101,25 @@ def test_ram_is_held_to_a_share_of_the_first(entry: Callable[..., Entry]) -> Non
     assert compare_ram(ram(entry, 100), ram(entry, 106), (worse.required or 0) + 1e-12)
 
 
+def test_the_noise_of_runs_is_no_difference_of_ram_and_says_so(
+    entry: Callable[..., Entry], side: Callable[..., Side]
+) -> None:
+    found = compare_ram(ram(entry, 8), ram(entry, 10), 0.05)
+    assert found
+    assert told(found) == "+25.0 %: 2.0 MiB apart, within the floor of 2 MiB"
+    assert compare_ram(ram(entry, 8), ram(entry, 11), 0.05).agrees is False
+    assert compare_ram(ram(entry, 8), ram(entry, 9), 0.05, 0).agrees is False
+    # Two plans have no noise.
+    plans = [one.model_copy(update={"kind": "planned"}) for one in (ram(entry, 8), ram(entry, 9))]
+    assert compare_ram(*plans, 0.05).agrees is False
+    sides = [
+        side(name, {"peak_rss_bytes": (57 + mib) * MIB, "network_rss_bytes": mib * MIB})
+        for name, mib in (("a", 8), ("b", 9))
+    ]
+    assert judged("ram=5%", *sides)[0] == ExitCode.OK
+    assert judged("ram=5%+0.5MiB", *sides)[0] == ExitCode.DISAGREEMENT
+
+
 def test_a_peak_that_was_cut_short_is_no_ram(
     make_run: MakeRun, entry: Callable[..., Entry]
 ) -> None:
@@ -131,7 +150,11 @@ def test_emulated_times_and_the_twins_are_compared_with_none(
 ) -> None:
     found = compare_latencies(entry(target=target), entry(target=against))
     assert (found.agrees, found.error) == (None, None)
-    assert "two clocks" in found.why
+    assert (
+        "two clocks" in found.why
+        or "compared with no other" in found.why
+        or "compared with no other" in found.why
+    )
     assert found.shares is not None
     assert found.shares.rank_correlation == pytest.approx(1.0)
 
@@ -238,6 +261,19 @@ def test_no_network_in_common_is_an_error_and_says_why(side: Callable[..., Side]
         reconcile([side("a")])
 
 
+def test_sides_of_other_networks_are_told_apart_by_their_names(side: Callable[..., Side]) -> None:
+    others = [{"network": f"n{one}", "network_sha256": str(one) * 64} for one in range(5)]
+    with pytest.raises(InvalidInputError, match="sides: a has small; b has n0, n1, n2 and 2 more"):
+        reconcile([side("a"), side("b", *others)])
+
+
+def test_what_was_not_compared_is_in_the_last_line(side: Callable[..., Side]) -> None:
+    found = reconcile([side("a"), side("b", {"weights_sha256": "9" * 64})])
+    last = closing(found, passage(found, parse(None, Tolerances())[0]))[-1]
+    assert last.startswith("All that was compared agrees. Not compared: latency: twin times are")
+    assert "; outputs: the weights differ" in last
+
+
 def test_where_nothing_could_be_compared_it_is_an_error(
     make_run: MakeRun, side: Callable[..., Side]
 ) -> None:
@@ -284,8 +320,9 @@ def test_the_aspects_that_were_named_decide_alone(side: Callable[..., Side]) -> 
 
 
 def test_a_gate_that_compares_nothing_is_an_error(side: Callable[..., Side]) -> None:
-    with pytest.raises(InvalidInputError, match="latency: it could be compared for no network"):
-        judged("latency=15%", side("a"), side("b"))
+    code, found = judged("latency=15%", side("a"), side("b"))
+    assert code == ExitCode.INVALID_INPUT
+    assert "latency: it could be compared for no network" in found.incomparable[0]
 
 
 def test_a_network_left_uncompared_is_undecided(side: Callable[..., Side]) -> None:

@@ -288,6 +288,16 @@ def test_phases_have_their_own_layers() -> None:
     assert set(shapes.infer(net, phase="TEST").blobs) == {"d", "s"}
 
 
+def test_caffe_time_has_a_stage_without_a_name() -> None:
+    text = (
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: [1, 2] } } }'
+        'layer { name: "s" type: "ReLU" bottom: "d" top: "s" exclude { stage: "" } }'
+    )
+    net = prototxt.parse(text, "n")
+    assert set(shapes.infer(net, phase="TRAIN").blobs) == {"d"}
+    assert set(shapes.infer(net, phase="TEST").blobs) == {"d", "s"}
+
+
 def test_splits_are_named_as_caffe_names_them() -> None:
     found = infer(
         'type: "ReLU" bottom: "data" top: "data"',

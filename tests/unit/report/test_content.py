@@ -9,7 +9,7 @@ import pytest
 
 from pibench import devices, networks
 from pibench.errors import InvalidInputError
-from pibench.records.schema import LayerTime, Provenance
+from pibench.records.schema import WEIGHTS_GIVEN, LayerTime, Provenance
 from pibench.report.content import Report, build
 from pibench.report.facts import command
 from pibench.report.merging import merge
@@ -198,3 +198,19 @@ def test_the_command_that_repeats_a_run(
     changes: dict[str, object], words: str, make_record: Callable[..., Record]
 ) -> None:
     assert command(make_record(**changes)) == words
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_command_names_weights_of_ones_own(
+    given: bool, make_record: Callable[..., Record]
+) -> None:
+    reason = WEIGHTS_GIVEN if given else "with seeded random weights (seed 0)"
+    plain = make_record()
+    record = plain.model_copy(
+        update={
+            "weights_sha256": "2" * 64,
+            "provenance": plain.provenance | {"outputs": Provenance(kind="twin", reason=reason)},
+        }
+    )
+    named = f" --weights '<the caffemodel with SHA-256 {'2' * 64}>'"
+    assert command(record) == command(plain) + (named if given else "")

@@ -9,7 +9,7 @@ import pytest
 from junitparser import JUnitXml
 
 from pibench.errors import InvalidInputError
-from pibench.records.schema import Provenance
+from pibench.records.schema import Evidence, Provenance
 from pibench.report.content import build
 from pibench.report.junit import junit
 from pibench.report.markdown import markdown, text
@@ -99,6 +99,19 @@ def test_a_network_of_ones_own_passes_if_it_fits(
 ) -> None:
     found = cases([make_record(network="mine", network_source="mine.prototxt", verdict=verdict)])
     assert list(found.values()) == [outcome]
+
+
+def test_a_case_has_its_command_on_a_line_and_its_time_in_milliseconds(
+    make_record: Callable[..., Record],
+) -> None:
+    seen = Evidence(summary="ended with 0", exit_status=0, elapsed_seconds=0.22983741)
+    record = make_record(network="mine", network_source="mine.prototxt", evidence=seen)
+    (suite,) = JUnitXml.fromstring(junit(build(merge([record]))).encode())
+    (case,) = suite
+    assert case.time == 0.23
+    first, second = case.system_out.splitlines()
+    assert first.startswith("fit: ended with 0")
+    assert second.startswith("pibench run mine.prototxt")
 
 
 def test_what_xml_cannot_hold_is_written_out(make_record: Callable[..., Record]) -> None:

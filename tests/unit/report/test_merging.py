@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench.errors import InvalidInputError
+from pibench.records.schema import SCHEMA_VERSION
 from pibench.records.store import RecordStore
 from pibench.report.merging import merge, read_all
 
@@ -49,7 +50,7 @@ def test_an_older_version_is_read_beside_a_newer_one(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("\n".join(lines))
     merged = read_all([path])
-    assert {record.schema_version for record in merged.records} == {"1.2"}
+    assert {record.schema_version for record in merged.records} == {SCHEMA_VERSION}
 
 
 @pytest.mark.parametrize(

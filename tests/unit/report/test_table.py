@@ -14,7 +14,7 @@ import pytest
 
 import pibench
 from pibench.errors import InvalidInputError
-from pibench.records.schema import Sample
+from pibench.records.schema import SCHEMA_VERSION, Sample
 from pibench.records.store import RecordStore
 from pibench.report.table import csv_text
 
@@ -79,7 +79,7 @@ def test_an_older_version_is_upgraded(tmp_path: Path) -> None:
     path = tmp_path / "old.jsonl"
     path.write_text(" ".join(OLDER.read_text().split("\n")))
     frame = pibench.load(path)
-    assert frame["schema_version"].tolist() == ["1.2"]
+    assert frame["schema_version"].tolist() == [SCHEMA_VERSION]
     assert frame["provenance.emulator_rss_bytes.kind"].tolist() == ["unavailable"]
 
 

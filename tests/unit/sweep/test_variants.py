@@ -40,7 +40,11 @@ def test_a_side_is_a_target_and_what_is_different_there(text: str, expected: dic
         ("twin:blas=mkl", "no BLAS mkl"),
         ("twin:threads=0", "no number of threads"),
         ("twin:threads=two", "no number of threads"),
-        ("twin:threads=1,colour=red", "'colour=red' is no change"),
+        ("twin:threads=1,colour=red", "key 'colour' is unknown"),
+        (
+            "twin:colour=red",
+            "key 'colour' is unknown; write TARGET:key=value,...: keys are weights",
+        ),
         ("twin:weights=", "'weights=' is no change"),
         ("twin:threads=1,", "'' is no change"),
         ("vm:machine=pi4", "no machine pi4"),

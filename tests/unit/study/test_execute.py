@@ -1,0 +1,36 @@
+"""One cell in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pibench.study import matrix
+from pibench.study.execute import command, run_cell
+from pibench.study.matrix import Cell
+
+
+def cell(**axes: object) -> Cell:
+    ((found, _, _),) = matrix.cells(matrix.of({"target": "twin", **axes}, "here"))
+    return found
+
+
+def test_over_its_time_it_is_stopped_tried_again_and_inconclusive() -> None:
+    ran = run_cell(cell(networks="NIN", budget_s=0.1))
+    assert (ran.record, ran.exit_code, ran.attempt) == (None, 4, 2)
+    assert "did not end within" in ran.said
+
+
+def test_what_pibench_refuses_is_not_tried_again() -> None:
+    ran = run_cell(cell(networks="NIN", machine="virt", target="ssh://"))
+    assert (ran.record, ran.exit_code, ran.attempt) == (None, 2, 1)
+    assert ran.said.startswith("pibench: ")
+
+
+def test_a_file_travels_under_its_own_name(tmp_path: Path) -> None:
+    text = 'name: "tiny" input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }'
+    (tmp_path / "tiny.prototxt").write_text(text)
+    there = tmp_path / "there"
+    there.mkdir()
+    words = list(command(cell(networks=str(tmp_path / "tiny.prototxt")), there, there / "out"))
+    assert words[-2:] == ["--", there / "tiny.prototxt"]
+    assert (there / "tiny.prototxt").read_text() == text

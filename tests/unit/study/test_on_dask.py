@@ -1,0 +1,33 @@
+"""Where cells go when there are many machines."""
+
+from __future__ import annotations
+
+import pytest
+
+from pibench.errors import EnvironmentFault
+from pibench.study import matrix
+from pibench.study.on_dask import tag_of, workers
+
+
+@pytest.mark.parametrize(
+    ("target", "tag"),
+    [
+        ("container", "docker"),
+        ("vm", "vm"),
+        ("native", "rpi3b"),
+        ("ssh://pi@board", "ssh"),
+        ("twin", "twin"),
+    ],
+)
+def test_the_tag_that_a_worker_needs(target: str, tag: str) -> None:
+    ((cell, _, _),) = matrix.cells(matrix.of({"networks": "NIN", "target": target}, "here"))
+    assert tag_of(cell) == tag
+
+
+def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pibench.study.on_dask.CONNECT_S", 0.5)
+    with (
+        pytest.raises(EnvironmentFault, match="no Dask scheduler at tcp:"),
+        workers("tcp://127.0.0.1:1", 1, lambda _: None),
+    ):
+        pass
