@@ -16,18 +16,22 @@ or a value that cannot be used, EnvironmentFault for what this machine lacks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pibench.bundle.packing import Kit
+    from pibench.crosscheck.gate import Passage
+    from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
     from pibench.records.schema import Protocol, Record, Verdict
     from pibench.records.store import RecordStore
+    from pibench.report.content import Report
+    from pibench.report.files import Form
     from pibench.sweep.options import Options
     from pibench.targets.base import Progress
 
@@ -39,6 +43,8 @@ __all__ = [
     "import_results",
     "network",
     "plan",
+    "reconcile",
+    "report",
     "run",
     "run_all",
 ]
@@ -186,6 +192,71 @@ def import_results(
 
     store = RecordStore(out) if out is not None else None
     return list(imported(Path(path), kit=Path(kit) if kit else None, store=store).records)
+
+
+def reconcile(
+    sides: Sequence[Path | str],
+    *,
+    fail_on: str | None = None,
+    baseline: Path | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+) -> tuple[Reconciliation, Passage]:
+    """Two or more sides of the same networks against each other, and what the gate makes of it.
+
+    A side is a file of records, plans or predictions, or the word "paper". `fail_on` is a
+    gate such as "verdict,ram=5%,outputs"; `baseline` is the side that others are held
+    against. `atol` and `rtol` are of outputs. `Passage.code` is the exit code that the
+    command would have.
+    """
+    from pibench.crosscheck import gate
+    from pibench.crosscheck.outputs import OUTPUT_TOLERANCE
+    from pibench.crosscheck.reading import read_side, read_sides
+    from pibench.crosscheck.reconcile import Tolerances
+    from pibench.crosscheck.reconcile import reconcile as compared
+    from pibench.crosscheck.values import Tolerance
+
+    outputs = Tolerance(
+        atol=OUTPUT_TOLERANCE.atol if atol is None else atol,
+        rtol=OUTPUT_TOLERANCE.rtol if rtol is None else rtol,
+    )
+    gated, tolerances = gate.parse(fail_on, Tolerances(outputs=outputs))
+    read = read_sides([str(side) for side in sides])
+    if baseline is not None:
+        read.insert(0, read_side(str(baseline)))
+    found = compared(read, tolerances)
+    return found, gate.passage(found, gated)
+
+
+def report(
+    records: Sequence[Path | str],
+    out: Mapping[Path, Form] | Sequence[Path | str] = (),
+    *,
+    networks: Sequence[Path] = (),
+    only: Sequence[str] | None = None,
+) -> Report:
+    """The report of record files, written to `out`: in the form that each name's ending says.
+
+    Forms are html, markdown, csv, junit, png and svg; a mapping gives one to each file.
+    `networks` are prototxts of your own that records speak of, to be planned and predicted.
+    `only` names the paper's networks that its ledger is to hold (None: all, if the records
+    are of the paper's; empty: no ledger). Of each run the latest record counts.
+    """
+    from pibench.report import files
+    from pibench.report.content import build, without_collecting
+    from pibench.report.merging import read_all
+    from pibench.report.rebuilding import Networks
+    from pibench.whole_file import keep_inputs, write_whole
+
+    paths = [Path(path) for path in records]
+    if not isinstance(out, Mapping):
+        out = {Path(path): files.form_of(Path(path)) for path in out}
+    keep_inputs(out, [*paths, *networks])
+    with without_collecting():
+        made = build(read_all(paths), Networks(networks), only=only)
+    for path, form in out.items():
+        write_whole(path, files.rendered(made, form, sources=[path.name for path in paths]))
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from pibench.cli.options import AsJson, CasesOut, finite
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.crosscheck.sides import Side
     from pibench.errors import ExitCode
 
 
@@ -108,45 +109,41 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     Raises InvalidInputError as `read_sides` and `reconcile` do, and, when all is printed and
     written but the baseline, for a gate on what could not be compared where nothing differs.
     """
+    from pibench import api
     from pibench.cli.streams import reader_may_leave, say
     from pibench.crosscheck import baseline, gate
-    from pibench.crosscheck.outputs import OUTPUT_TOLERANCE
-    from pibench.crosscheck.reading import read_side, read_sides
+    from pibench.crosscheck.reading import read_sides
     from pibench.crosscheck.reconcile import Tolerances
-    from pibench.crosscheck.reconcile import reconcile as compare
-    from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode, InvalidInputError
     from pibench.report import cases
     from pibench.report.reconciled import as_json, print_reconciliation
 
-    outputs = Tolerance(
-        atol=OUTPUT_TOLERANCE.atol if wishes.atol is None else wishes.atol,
-        rtol=OUTPUT_TOLERANCE.rtol if wishes.rtol is None else wishes.rtol,
-    )
-    gated, tolerances = gate.parse(wishes.fail_on, Tolerances(outputs=outputs))
+    gate.parse(wishes.fail_on, Tolerances())
     read = [Path(source) for source in sources]
     cases.writable(wishes.out, [*read, *([wishes.baseline] if wishes.baseline else [])])
-    sides = read_sides(sources)
-    if wishes.baseline is not None:
-        sides.insert(0, read_side(str(wishes.baseline)))
 
-    def accept() -> None:
+    def accept(side: Side) -> None:
         if wishes.write_baseline is not None:
-            written = baseline.write(sides[-1], wishes.write_baseline)
-            count = len(sides[-1].entries)
-            what = f"{count} network{'' if count == 1 else 's'} of {sides[-1].name}"
+            written = baseline.write(side, wishes.write_baseline)
+            count = len(side.entries)
+            what = f"{count} network{'' if count == 1 else 's'} of {side.name}"
             say(f"written: {written}: {what}")
 
-    if wishes.write_baseline is not None and len(sides) == 1:
-        accept()
+    if wishes.write_baseline is not None and wishes.baseline is None and len(sources) == 1:
+        accept(read_sides(sources)[0])
         return ExitCode.OK
-    found = compare(sides, tolerances)
-    passed = gate.passage(found, gated)
+    found, passed = api.reconcile(
+        sources,
+        fail_on=wishes.fail_on,
+        baseline=wishes.baseline,
+        atol=wishes.atol,
+        rtol=wishes.rtol,
+    )
     if passed.incomparable and wishes.write_baseline is not None:
         # It could replace a baseline that has what these records lack.
         say(f"not written: {wishes.write_baseline}: an aspect of --fail-on could not be compared")
     else:
-        accept()
+        accept(found.sides[-1])
     cases.write(cases.of_passage(found, passed), wishes.out)
     with reader_may_leave():
         if wishes.as_json:

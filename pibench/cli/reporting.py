@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +14,7 @@ from pibench.errors import ExitCode, InvalidInputError
 from pibench.report.plain import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pibench.latency.model import Prediction
     from pibench.networks.network import Network
@@ -115,25 +113,18 @@ def _make(
     only: Sequence[str] | None,
     as_json: bool,
 ) -> Report:
-    from pibench.report.content import build
+    from pibench import api
     from pibench.report.files import rendered
-    from pibench.report.merging import read_all
     from pibench.report.rebuilding import Networks
-    from pibench.whole_file import is_standard_output, keep_inputs, write_whole
+    from pibench.whole_file import is_standard_output
 
-    keep_inputs([path for path, _ in forms], [*paths, *given])
-    with _without_collecting():
-        merged = read_all(paths)
-        known = Networks(given)
-        made = build(merged, known, only=only)
-        for path in known.without_record(made.records):
-            say(f"--network {path}: no record is of it")
+    made = api.report(paths, dict(forms), networks=given, only=only)
+    for path in Networks(given).without_record(made.records):
+        say(f"--network {path}: no record is of it")
     sources = [path.name for path in paths]
-    written = [
-        str(write_whole(path, rendered(made, form, sources=sources))) for path, form in forms
-    ]
-    if merged.superseded:
-        say(f"{merged.superseded} records were superseded by later ones of the same runs")
+    written = [str(path) for path, _ in forms]
+    if made.superseded:
+        say(f"{made.superseded} records were superseded by later ones of the same runs")
     with reader_may_leave():
         if as_json:
             print(json.dumps(_answer(made, written), indent=2))
@@ -168,27 +159,16 @@ def write_page(
 
     `loaded` are the networks that ran, `predictions` theirs.
     """
-    from pibench.report.content import build
+    from pibench.report.content import build, without_collecting
     from pibench.report.files import rendered
     from pibench.report.merging import merge
     from pibench.report.rebuilding import Networks
     from pibench.whole_file import write_whole
 
     by_hash = {network.sha256: one for network, one in zip(loaded, predictions, strict=True)}
-    with _without_collecting():
+    with without_collecting():
         made = build(merge(records), Networks(at_hand=loaded), only=only, predictions=by_hash)
         write_whole(path, rendered(made, "html", sources=["records.jsonl"]))
-
-
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Blobs and steps by the ten thousand, none in a cycle: collecting is a third of the time."""
-    before = gc.get_threshold()
-    gc.set_threshold(1_000_000)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _answer(made: Report, written: Sequence[str]) -> dict[str, Any]:

@@ -36,9 +36,9 @@ BATCH = 5000
 BATCH_DEADLINE_S = 3600
 SHARES = {
     ("hypothesis", "prototxt"): 0.3,
-    ("hypothesis", "caffemodel"): 0.05,
-    ("atheris", "prototxt"): 0.05,
-    ("atheris", "caffemodel"): 0.6,
+    ("hypothesis", "caffemodel"): 0.2,
+    ("atheris", "prototxt"): 0.25,
+    ("atheris", "caffemodel"): 0.25,
 }
 """What each engine and kind of file gets of all inputs."""
 

@@ -23,21 +23,21 @@ def batch(tmp_path: Path) -> Batch:
 
 def test_prototxts(batch: Batch) -> None:
     random = Random(20)  # noqa: S311
-    for _ in range(1600):
+    for _ in range(500):
         batch.feed(mutations.mutated_text(random.choice(SHORT), random)[:2048])
     tally = batch.tally
     assert tally.findings == {}
-    assert min(tally.accepted, tally.refused) > 100
+    assert min(tally.accepted, tally.refused) > 30
 
 
 def test_caffemodels(batch: Batch) -> None:
     random = Random(21)  # noqa: S311
     good = mutations.seeded(mutations.SMALL)
-    for _ in range(400):
+    for _ in range(150):
         batch.feed(mutations.SMALL.encode(), mutations.mutated_weights(good, random))
     tally = batch.tally
     assert tally.findings == {}
-    assert min(tally.accepted, tally.refused) > 30
+    assert min(tally.accepted, tally.refused) > 10
 
 
 def _raises(*_: object) -> bool:
