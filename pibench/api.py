@@ -91,13 +91,13 @@ def plan(
 
 
 def run(
-    these: Sequence[Network | str | Path],
+    these: Network | str | Path | Sequence[Network | str | Path],
     *,
     out: Path | str | None = None,
     finished: Callable[[Record], None] = lambda _: None,
     **options: Any,
 ) -> list[Record]:
-    """Run networks on a target; their records in the order given.
+    """Run networks, or a single one, on a target; their records in the order given.
 
     `options` are those of `pibench.sweep.options.Options`: device, target, protocol,
     compute, repeats, threads, timeout_s, jobs, machine, seed, blas, keep, blobs. Records go
@@ -109,7 +109,7 @@ def run(
     store = RecordStore(out) if out is not None else None
     if store is not None:
         store.prepare()
-    loaded = [_network(one) for one in these]
+    loaded = _networks(these)
     return run_all(loaded, choose(Options(**options)), store=store, finished=finished)
 
 
@@ -156,14 +156,14 @@ def run_all(
 
 
 def bundle(
-    these: Sequence[Network | str | Path],
+    these: Network | str | Path | Sequence[Network | str | Path],
     out: Path | str,
     *,
     with_caffe: bool = False,
     step: Callable[[str], None] = lambda _: None,
     **options: Any,
 ) -> Kit:
-    """Pack networks into the .tar.gz `out`, for a board that runs them with `python3 run.py`.
+    """Pack networks, or one, into the .tar.gz `out`: a board runs them with `python3 run.py`.
 
     `options` are those of `run` that have a part on a board: device, protocol, repeats,
     threads, timeout_s.
@@ -177,7 +177,7 @@ def bundle(
 
         root = Builder(step).carried()
     request = Options(**{"target": "native", **options}).request()
-    return write_kit([_network(one) for one in these], request, Path(out), root=root)
+    return write_kit(_networks(these), request, Path(out), root=root)
 
 
 def import_results(
@@ -344,6 +344,14 @@ def choose(options: Options, tell: Callable[[str], None] = lambda _: None) -> Op
 
 def _network(of: Network | str | Path) -> Network:
     return network(of) if isinstance(of, (str, Path)) else of
+
+
+def _networks(these: Network | str | Path | Sequence[Network | str | Path]) -> list[Network]:
+    from pibench.networks.network import Network
+
+    # A text is a sequence too, of letters.
+    several = [these] if isinstance(these, (str, Path, Network)) else these
+    return [_network(one) for one in several]
 
 
 def _plan_if_possible(net: Network, device: str, protocol: Protocol) -> Plan | None:

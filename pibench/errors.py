@@ -41,6 +41,10 @@ class PibenchError(Exception):
         """The message and the hint as the single line that is printed."""
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
+    def __str__(self) -> str:
+        # A traceback, and so pytest, shows nothing else.
+        return self.line()
+
 
 class InvalidInputError(PibenchError):
     """A file or a value given by the user cannot be used as it is."""

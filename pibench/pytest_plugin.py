@@ -39,11 +39,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, for suites with --strict-markers."""
+    """Declare the marker, for suites with --strict-markers.
+
+    Raises pytest.UsageError for a target that there is not: once, and not with every test.
+    """
     config.addinivalue_line(
         "markers",
         f"{MARKER}(device=..., protocol=..., target=...): what `pibench.fits` takes by default",
     )
+    target = _target(config)
+    if target:
+        import typer
+
+        from pibench.cli.options import target_spec
+
+        try:
+            target_spec(target)
+        except typer.BadParameter as error:
+            raise pytest.UsageError(f"pibench's target: {error}") from None
+
+
+def _target(config: pytest.Config) -> str | None:
+    given: str | None = config.getoption("--pibench-target") or config.getini("pibench_target")
+    return given
 
 
 @dataclass(frozen=True)
@@ -60,8 +78,14 @@ class Pibench:
     def fits(self, of: Network | str | Path, **options: Any) -> Fit:
         """`pibench.api.fits`; true if the network fits, else its text names the layer."""
         from pibench import api
+        from pibench.errors import PibenchError
 
-        return api.fits(self._found(of), **{**self.defaults, **options})
+        # What a test did wrong stands in the test and in the error's line, not in our frames.
+        __tracebackhide__ = True
+        try:
+            return api.fits(self._found(of), **{**self.defaults, **options})
+        except PibenchError as error:
+            raise error.with_traceback(None) from None
 
     def _found(self, of: Network | str | Path) -> Network | str | Path:
         if isinstance(of, (str, Path)) and (self.folder / of).is_file():
@@ -75,7 +99,7 @@ def pibench(request: pytest.FixtureRequest) -> Pibench:
     config = request.config
     defaults: dict[str, Any] = {
         "device": config.getini("pibench_device"),
-        "target": config.getoption("--pibench-target") or config.getini("pibench_target"),
+        "target": _target(config),
     }
     for marker in reversed(list(request.node.iter_markers(MARKER))):
         defaults.update(marker.kwargs)

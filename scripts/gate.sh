@@ -56,6 +56,10 @@ pibench() {
 
 gate() {
     [ -x "$venv/bin/pibench" ] && PATH=$venv/bin:$PATH
+    if ! type -P pibench >/dev/null; then
+        echo "pibench: it is not installed, neither in $venv nor on PATH; first: $0 install" >&2
+        exit 3
+    fi
     local files=() found=() pattern code=0 options
     while IFS= read -r pattern; do
         [ -n "${pattern//[[:space:]]/}" ] || continue

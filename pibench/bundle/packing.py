@@ -68,6 +68,11 @@ def write_kit(
         raise InvalidInputError.at(
             out, None, "is there already, and is no kit", hint="name another file: -o kit.tar.gz"
         )
+    if not out.name.endswith((".tar.gz", ".tgz")):
+        # Whoever gets kit.zip would unzip it.
+        raise InvalidInputError.at(
+            out, None, "a kit is a compressed tar", hint="end the name in .tar.gz or .tgz"
+        )
     _refuse_twice(loaded)
     work = [work_of(index, network, request) for index, network in enumerate(loaded)]
     facts = [facts_of(network, one) for network, one in zip(loaded, work, strict=True)]

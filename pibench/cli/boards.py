@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pibench.errors import EnvironmentFault, ExitCode
 from pibench.images.build import Builder
+from pibench.probe.check import ARM64
 from pibench.report.terminal import console
 from pibench.targets.ssh.address import parse
 from pibench.targets.ssh.connection import Login
@@ -52,11 +53,15 @@ def _print(found: Findings) -> None:
         raise EnvironmentFault(found.problems[0][0], hint=found.problems[0][1])
     table = Table("what", "found", box=None)
     own = facts["caffe_complaint"]
-    kept = "ours is kept there from before" if facts["root_is_there"] else "ours would be copied"
+    kept = (
+        "; ours is kept there from before" if facts["root_is_there"] else "; ours would be copied"
+    )
+    if facts["architecture"] not in ARM64:
+        kept = ""
     table.add_row("board", f"{facts['board'] or 'unknown'}, kernel {facts['architecture']}")
     python = ".".join(map(str, facts["python"]))
     table.add_row("python", f"{python}, {facts['python_bits']} bit")
-    table.add_row("Caffe", "its own" if own is None else f"none of its own ({own}); {kept}")
+    table.add_row("Caffe", "its own" if own is None else f"none of its own ({own}){kept}")
     memory_mib = (facts["memory_available_kib"] or 0) >> 10
     table.add_row("memory", f"{memory_mib} of {(facts['memory_total_kib'] or 0) >> 10} MiB free")
     table.add_row("disk", f"{(facts['free_bytes'] or 0) >> 20} MiB free in {facts['folder']}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pibench.cli.options import flag
 from pibench.report.plain import one_line, visible
 
 app = typer.Typer(
@@ -48,7 +49,7 @@ def _remark(row: dict[str, object]) -> str:
 
 @app.command("list")
 def list_networks(
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, one array.")] = False,
+    json: Annotated[bool, flag("--json", help="Print JSON, one array.")] = False,
 ) -> None:
     """List the networks with parameters, weights file and input size.
 
@@ -80,11 +81,14 @@ def list_networks(
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="A network of the zoo, or a prototxt file.")],
-    batch: Annotated[int | None, typer.Option(help="Batch size to put in.")] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Mend a file made for another Caffe.")
-    ] = False,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
+        ),
+    ],
+    batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
+    repair: Annotated[bool, flag("--repair", help="Mend a file made for another Caffe.")] = False,
 ) -> None:
     """Print the prototxt of a network.
 
@@ -100,17 +104,20 @@ def show(
 
 @app.command("export")
 def export(
-    name: Annotated[str, typer.Argument(help="A network of the zoo, or a prototxt file.")],
-    directory: Annotated[Path, typer.Argument(help="Where the files go; made if missing.")],
-    weights: Annotated[
-        bool, typer.Option("--weights", help="Write seeded random weights too.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
-    batch: Annotated[int | None, typer.Option(help="Batch size to put in.")] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Mend a file made for another Caffe.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write over files of that name.")] = False,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
+        ),
+    ],
+    directory: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where the files go; made if missing.")
+    ],
+    weights: Annotated[bool, flag("--weights", help="Write seeded random weights too.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random weights.")] = 0,
+    batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
+    repair: Annotated[bool, flag("--repair", help="Mend a file made for another Caffe.")] = False,
+    force: Annotated[bool, flag("--force", help="Write over files of that name.")] = False,
 ) -> None:
     """Write a network's prototxt, and on request weights of the published size.
 
@@ -126,12 +133,18 @@ def export(
 
 @app.command("fold-bn")
 def fold_bn(
-    name: Annotated[str, typer.Argument(help="A network of the zoo, or a prototxt file.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where the files go.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the files go.")],
     weights: Annotated[
-        Path | None, typer.Option(help="The network's .caffemodel, to be folded too.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The network's .caffemodel, to be folded too."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over files of that name.")] = False,
+    force: Annotated[bool, flag("--force", help="Write over files of that name.")] = False,
 ) -> None:
     """Fold BatchNorm and Scale into the layers before them: the same outputs, less memory.
 

@@ -47,35 +47,67 @@ class Wishes:
 
 
 def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
-    """Plan all networks; exit code 1 if one has to fit and does not."""
+    """Plan all networks; exit code 1 if one has to fit and does not.
+
+    The first that cannot be planned ends it, but where files are to be written: these have
+    the others as well, and name it. Exit code 2 then.
+    """
     # Blobs and steps by the ten thousand, none in a cycle: collecting them is a third of the time.
     gc.set_threshold(1_000_000)
     _refuse_without_check(wishes)
     device = devices.load(wishes.device)
-    loaded = _load(specs, wishes)
-    _check_plot(loaded, wishes)
+    _check_plot(specs, wishes)
     if wishes.out:
         from pibench.report import cases
 
         cases.writable(wishes.out, [Path(spec) for spec in specs])
-    protocol = cast("Protocol", wishes.protocol)
-    environment = _of_twin_here(device) if wishes.target == "twin" else of_device(device)
-    plans = [plan(network, protocol=protocol, environment=environment) for network in loaded]
+    plans, refused = _plan_each(specs, device, wishes)
     # One network alone gets the whole answer.
-    alone = len(plans) == 1 and not wishes.as_json
+    alone = len(specs) == 1 and not wishes.as_json
     wishes = replace(wishes, what_if=wishes.what_if or alone)
     said = [_answer(planned, device, wishes) for planned in plans]
-    if wishes.plot is not None:
+    if wishes.plot is not None and plans:
         _write_plot(wishes.plot, plans[0], device)
     if wishes.out:
-        cases.write(cases.of_plans(said), wishes.out)
+        why = {spec: error.line() for spec, error in refused.items()}
+        cases.write(cases.of_plans(said, device, wishes.protocol, why), wishes.out)
     with reader_may_leave():
         if wishes.as_json:
             print(json.dumps(said, indent=2))
-        else:
+        elif plans:
             _print(said, plans, in_full=alone)
+    for error in refused.values():
+        say(error.line())
+    if refused:
+        return ExitCode.INVALID_INPUT
     verdicts = {answer["verdict"] for answer in said}
     return ExitCode.DISAGREEMENT if wishes.require_fit and verdicts != {"fit"} else ExitCode.OK
+
+
+def _plan_each(
+    specs: Sequence[str], device: Device, wishes: Wishes
+) -> tuple[list[Plan], dict[str, InvalidInputError]]:
+    """The plans, and why there is none of some; an error at once if no file is to name it."""
+    protocol = cast("Protocol", wishes.protocol)
+    loaded: list[tuple[str, Network]] = []
+    refused: dict[str, InvalidInputError] = {}
+    for spec in specs:
+        try:
+            loaded += [(spec, network) for network in _load([spec], wishes)]
+        except InvalidInputError as error:
+            if not wishes.out:
+                raise
+            refused[spec] = error
+    environment = _of_twin_here(device) if wishes.target == "twin" else of_device(device)
+    plans = []
+    for spec, network in loaded:
+        try:
+            plans.append(plan(network, protocol=protocol, environment=environment))
+        except InvalidInputError as error:
+            if not wishes.out:
+                raise
+            refused[spec] = error
+    return plans, refused
 
 
 def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet: bool) -> ExitCode:
@@ -204,12 +236,12 @@ def _print_comparison(rows: Sequence[Comparison], *, as_json: bool) -> None:
     out.print(comparing.summary(rows))
 
 
-def _check_plot(loaded: Sequence[Network], wishes: Wishes) -> None:
+def _check_plot(specs: Sequence[str], wishes: Wishes) -> None:
     if wishes.plot is None:
         return
-    if len(loaded) != 1:
+    if len(specs) != 1:
         raise InvalidInputError(
-            f"--plot {wishes.plot} shows one network, and {len(loaded)} were given",
+            f"--plot {wishes.plot} shows one network, and {len(specs)} were given",
             hint="plan them one at a time",
         )
     if wishes.plot.suffix.lower() != ".svg":

@@ -66,12 +66,12 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
     with reader_may_leave():
         if wishes.as_json:
             answers = [
-                _answer(one, network, calibration)
+                _answer(one, network, calibration, counted=wishes.counted)
                 for one, network in zip(predictions, loaded, strict=True)
             ]
             print(json.dumps(answers, indent=2))
         else:
-            _print(predictions, calibration, per_layer=wishes.per_layer)
+            _print(predictions, calibration, per_layer=wishes.per_layer, counted=wishes.counted)
 
 
 def validate_calibration(specs: Sequence[str], wishes: Wishes) -> None:
@@ -174,8 +174,12 @@ def _write_plot(path: Path, picture: str) -> None:
     write_whole(path, picture)
 
 
-def _answer(prediction: Prediction, network: Network, calibration: Calibration) -> dict[str, Any]:
+def _answer(
+    prediction: Prediction, network: Network, calibration: Calibration, *, counted: bool
+) -> dict[str, Any]:
     """A prediction as JSON: times in ms, sizes in bytes, and where the rates are from."""
+    from pibench.report.predicted import how_known
+
     return {
         "network": prediction.network,
         "network_sha256": network.sha256,
@@ -201,12 +205,18 @@ def _answer(prediction: Prediction, network: Network, calibration: Calibration) 
         "provenance": {
             "kind": "predicted",
             "reason": f"rates of {calibration.device} fitted on {calibration.source} "
-            f"({calibration.provenance}); nothing was run",
+            f"({calibration.provenance}); {how_known(counted=counted)}",
         },
     }
 
 
-def _print(predictions: Sequence[Prediction], calibration: Calibration, *, per_layer: bool) -> None:
+def _print(
+    predictions: Sequence[Prediction],
+    calibration: Calibration,
+    *,
+    per_layer: bool,
+    counted: bool,
+) -> None:
     from pibench.report.predicted import footnotes, layer_table, prediction_table
     from pibench.report.terminal import console, printable
 
@@ -217,5 +227,5 @@ def _print(predictions: Sequence[Prediction], calibration: Calibration, *, per_l
             out.print()
             out.print(printable(one.network))
             out.print(layer_table(one))
-    for line in footnotes(predictions, calibration):
+    for line in footnotes(predictions, calibration, counted=counted):
         out.print(printable(line))

@@ -125,7 +125,9 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     def accept(side: Side) -> None:
         if wishes.write_baseline is not None:
             written = baseline.write(side, wishes.write_baseline)
-            say(f"written: {written}: {len(side.entries)} networks of {side.name}")
+            count = len(side.entries)
+            what = f"{count} network{'' if count == 1 else 's'} of {side.name}"
+            say(f"written: {written}: {what}")
 
     if wishes.write_baseline is not None and wishes.baseline is None and len(sources) == 1:
         accept(read_sides(sources)[0])

@@ -115,9 +115,12 @@ def _make(
 ) -> Report:
     from pibench import api
     from pibench.report.files import rendered
+    from pibench.report.rebuilding import Networks
     from pibench.whole_file import is_standard_output
 
     made = api.report(paths, dict(forms), networks=given, only=only)
+    for path in Networks(given).without_record(made.records):
+        say(f"--network {path}: no record is of it")
     sources = [path.name for path in paths]
     written = [str(path) for path, _ in forms]
     if made.superseded:

@@ -63,6 +63,7 @@ def run_networks(
             _show(made, as_json=as_json)
         raise
     _show(records, as_json=as_json)
+    _tell_kept(records, options)
     return _judge(records, loaded, require_fit=require_fit)
 
 
@@ -72,6 +73,19 @@ def _show(records: Sequence[Record], *, as_json: bool) -> None:
             print(to_json(records))
         else:
             print_records(records)
+
+
+def _tell_kept(records: Sequence[Record], options: Options) -> None:
+    """Where kept blobs are: the names of their files hold a hash, nobody would guess them."""
+    if not options.keep or options.blobs is None:
+        return
+    for record in records:
+        kept = record.kept_blobs
+        if kept is None:
+            say(f"{record.network}: no blobs were kept, it did not come so far")
+            continue
+        lacks = f"; not of {', '.join(kept.missing)}" if kept.missing else ""
+        say(f"written: {options.blobs / kept.file}: blobs {', '.join(kept.blobs)}{lacks}")
 
 
 def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit: bool) -> ExitCode:

@@ -260,9 +260,13 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
         return "inconclusive", (
             f"{what} under {_mib(limit)}, less than the {_mib(device.usable_bytes)} of the device"
         )
+    under = f"under {_mib(limit)}"
+    if seen.allowance_bytes:
+        # The peak of what was killed may well be above the device's share of its cap.
+        under += f" (the cap holds {_mib(seen.allowance_bytes)} more for emulator and probe)"
     if seen.allocation_refused:
-        return "no-fit", f"the kernel refused a block of memory under {_mib(limit)}"
-    return "no-fit", f"killed by the kernel, out of memory under {_mib(limit)}"
+        return "no-fit", f"the kernel refused a block of memory {under}"
+    return "no-fit", f"killed by the kernel, out of memory {under}"
 
 
 def _from_watcher(seen: Observation, device: Device) -> tuple[Verdict, str] | None:

@@ -23,6 +23,8 @@ LEAST_MEMORY_KIB = 160 * 1024
 SPARE_BYTES = 32 * 1024 * 1024
 CAFFE_DEADLINE_S = 120
 ROOTS = "roots"
+# The machines that our own root runs on.
+ARM64 = ("aarch64", "arm64")
 SYSTEM_PATH = "/usr/bin:/bin"
 
 
@@ -84,9 +86,9 @@ def root_problems(found, needs):
         return [
             (what, "on a Pi 3 or later, say arm_64bit=1 in config.txt and reboot; or 64-bit Pi OS")
         ]
-    if machine not in ("aarch64", "arm64"):
+    if machine not in ARM64:
         what = "it is no arm64 machine ({}), and {}".format(machine, missing)
-        return [(what, "use a board with a 64-bit processor, a Pi 3 or later")]
+        return [(what, "install Caffe there (Debian 11), or use a 64-bit Pi")]
     if needs.get("root_bytes") is None:
         return [(missing, "install Caffe there, or make the kit with Caffe in it")]
     return []

@@ -294,6 +294,9 @@ class Kit(object):
                 len(results.finished), len(self.networks), self.path(RESULTS)
             )
         )
+        if not results.finished:
+            say("there is nothing to import yet: python3 run.py runs them")
+            return 0
         say("its last digest begins with {}".format(results.digest[:16]))
         say("copy it to where pibench is, then: pibench import {} -o records.jsonl".format(RESULTS))
         return 0

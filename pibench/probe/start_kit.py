@@ -4,10 +4,37 @@
 This file is read by old Pythons too, so that they can say what is missing.
 """
 
+import hashlib
+import json
 import os
 import sys
 
 TOP = os.path.dirname(os.path.abspath(__file__))
+PROGRAM = "probe/"
+
+
+def damaged():
+    """The first file of the program that is not as it was packed; None if all are.
+
+    Looked at before any of it is imported: half a file may be a program too.
+    """
+    try:
+        with open(os.path.join(TOP, "manifest.json"), "rb") as handle:
+            files = json.loads(handle.read().decode("utf-8"))["files"]
+        packed = {str(one["path"]): one["sha256"] for one in files}
+    except (EnvironmentError, KeyError, TypeError, ValueError, RuntimeError):
+        return "manifest.json"
+    program = sorted(name for name in packed if name.startswith(PROGRAM))
+    for name in program:
+        try:
+            with open(os.path.join(TOP, name), "rb") as handle:
+                found = hashlib.sha256(handle.read()).hexdigest()
+        except (EnvironmentError, ValueError):
+            found = None
+        if found != packed[name]:
+            # A damaged manifest may hold any name: only what can be printed is.
+            return ascii(name)[1:-1]
+    return None if program else "manifest.json"
 
 
 def start():
@@ -17,12 +44,16 @@ def start():
             "this is Python %s, and 3.5 or later is needed; run it with python3\n" % version
         )
         return 3
-    sys.path.insert(0, TOP)
-    try:
-        from probe.kit import main
-    except ImportError as error:
-        sys.stdout.write("the kit is damaged: %s; copy and unpack it anew\n" % error)
+    name = damaged()
+    if name is not None:
+        sys.stdout.write(
+            "the kit is damaged: %s is not as it was packed; "
+            "copy and unpack it anew; pi-results.jsonl can stay\n" % name
+        )
         return 2
+    sys.path.insert(0, TOP)
+    from probe.kit import main
+
     return main(TOP)
 
 

@@ -11,24 +11,33 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from pibench.errors import InvalidInputError
 from pibench.report.files import form_of
 from pibench.report.markdown import table, text
-from pibench.report.numbers import mib, signed_mib
+from pibench.report.numbers import NOTHING, mib, signed_mib
 from pibench.report.plain import visible
 from pibench.report.reconciled import closing, told
 from pibench.whole_file import keep_inputs, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pibench.crosscheck.gate import Check, Passage
     from pibench.crosscheck.reconcile import Reconciliation
+    from pibench.devices import Device
 
-Outcome = Literal["passes", "fails", "is undecided", "could not be compared", "was not compared"]
+Outcome = Literal[
+    "passes",
+    "fails",
+    "is undecided",
+    "could not be compared",
+    "was not compared",
+    "was not planned",
+]
 _ELEMENTS: Final = {
     "fails": Failure,
     "is undecided": Error,
     "could not be compared": Error,
     "was not compared": Skipped,
+    "was not planned": Error,
 }
 _STATES: Final[dict[str, Outcome]] = {
     "agrees": "passes",
@@ -100,29 +109,46 @@ def write(cases: Cases, paths: Sequence[Path]) -> None:
         write_whole(path, cases.junit() if form_of(path) == "junit" else cases.markdown())
 
 
-def of_plans(answers: Sequence[dict[str, Any]]) -> Cases:
-    """A case per network, passed if the plan is `fit`: what `plan --require-fit` gates on."""
-    first = answers[0]
+def of_plans(
+    answers: Sequence[dict[str, Any]], device: Device, protocol: str, refused: Mapping[str, str]
+) -> Cases:
+    """A case per network, passed if the plan is `fit`: what `plan --require-fit` gates on.
+
+    `refused` says of networks that could not be planned why; these are errors.
+    """
     fitting = sum(answer["verdict"] == "fit" for answer in answers)
-    how = f"Planned for {first['device']}, {first['protocol']}; nothing was run"
+    how = f"Planned for {device.id}, {protocol}; nothing was run"
     return Cases(
         command="plan",
-        headline=f"{fitting} of {len(answers)} networks fit {first['device']}",
-        cases=tuple(_planned(answer) for answer in answers),
+        headline=f"{fitting} of {len(answers) + len(refused)} networks fit {device.id}",
+        cases=(
+            *(_planned(answer) for answer in answers),
+            *(
+                Case(subject=spec, claim=f"fits {device.id}", outcome="was not planned", why=why)
+                for spec, why in refused.items()
+            ),
+        ),
         heads=("Network", "Verdict", "Peak MiB", "Band ±MiB", "Headroom MiB", "At the peak"),
-        rows=tuple(
-            (
-                text(_subject(answer)),
-                f"**{answer['verdict']}**",
-                mib(answer["peak_rss_bytes"]),
-                mib(answer["band_bytes"]),
-                signed_mib(answer["headroom_bytes"]),
-                text(_at_the_peak(answer)),
-            )
-            for answer in answers
+        rows=(
+            *(_row(answer) for answer in answers),
+            *(
+                (text(spec), "**error**", NOTHING, NOTHING, NOTHING, text(why))
+                for spec, why in refused.items()
+            ),
         ),
         right=(2, 3, 4),
-        notes=(f"{how}. Usable there: {mib(first['usable_bytes'])} MiB.",),
+        notes=(f"{how}. Usable there: {mib(device.usable_bytes)} MiB.",),
+    )
+
+
+def _row(answer: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        text(_subject(answer)),
+        f"**{answer['verdict']}**",
+        mib(answer["peak_rss_bytes"]),
+        mib(answer["band_bytes"]),
+        signed_mib(answer["headroom_bytes"]),
+        text(_at_the_peak(answer)),
     )
 
 

@@ -48,11 +48,21 @@ def note(prediction: Prediction) -> str:
     return ""
 
 
-def footnotes(predictions: Sequence[Prediction], calibration: Calibration) -> list[str]:
+def how_known(*, counted: bool) -> str:
+    """What was run for a prediction: nothing, or Caffe where its instructions are counted."""
+    return (
+        "Caffe's instructions were counted in QEMU, no time was" if counted else "nothing was run"
+    )
+
+
+def footnotes(
+    predictions: Sequence[Prediction], calibration: Calibration, *, counted: bool = False
+) -> list[str]:
     """What the times are, and what "does not fit" means where it is said."""
+    how = how_known(counted=counted)
     lines = [
         (
-            f"predicted, nothing was run: one forward pass, {calibration.protocol}; rates fitted "
+            f"predicted, {how}: one forward pass, {calibration.protocol}; rates fitted "
             f"on {calibration.source}; low to high is a 90 % interval"
         )
     ]

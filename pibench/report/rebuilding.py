@@ -9,7 +9,7 @@ from pibench import networks
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pibench.networks.network import Network
@@ -28,6 +28,16 @@ class Networks:
         for path in self._given:
             networks.load(path, repair=True)
         self._known = {(network.sha256, network.batch): network for network in at_hand}
+
+    def without_record(self, records: Sequence[Record]) -> list[str]:
+        """The given files that no record is of."""
+        hashes = {record.network_sha256 for record in records}
+        batches = {None, *(record.batch for record in records)}
+        return [
+            path
+            for path in self._given
+            if hashes.isdisjoint(one.sha256 for one in _readings(path, batches))
+        ]
 
     def of(self, record: Record) -> Network:
         """The very network that the record is of, by its hash.
@@ -58,7 +68,11 @@ class Networks:
     def _of_files(self, record: Record) -> Iterator[Network]:
         """Each given file as a run may have read it: in the record's batch, mended."""
         for path in self._given:
-            for repair in (False, True):
-                for batch in (None, record.batch):
-                    with suppress(InvalidInputError):
-                        yield networks.load(path, batch=batch, repair=repair)
+            yield from _readings(path, (None, record.batch))
+
+
+def _readings(path: str, batches: Iterable[int | None]) -> Iterator[Network]:
+    for repair in (False, True):
+        for batch in batches:
+            with suppress(InvalidInputError):
+                yield networks.load(path, batch=batch, repair=repair)

@@ -31,6 +31,11 @@ WITHOUT_MEMORY_CGROUP = (
 )
 
 
+# With --bridge=none dockerd deletes whatever docker0 it sees, and that is the machine's Engine's.
+# unshare becomes dockerd: the process is the same.
+OWN_NETWORK = ("unshare", "--net")
+
+
 class OwnEngine:
     """A second dockerd with folders of its own and no network, next to the machine's."""
 
@@ -47,6 +52,7 @@ class OwnEngine:
         argv = [
             *within,
             *([] if not within else ["sh"]),
+            *OWN_NETWORK,
             *("dockerd", "--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/x"),
             *("--pidfile", f"{self.folder}/pid", "--host", self.host),
             *("--bridge=none", "--iptables=false", "--ip6tables=false"),

@@ -37,10 +37,21 @@ def test_a_plan_is_for_the_network_as_given(tmp_path: Path) -> None:
 def test_errors_are_those_of_the_package(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"none\.prototxt"):
         api.network(tmp_path / "none.prototxt")
-    with pytest.raises(InvalidInputError, match="unknown device"):
+    with pytest.raises(InvalidInputError, match="unknown device 'rpi9'; the known ones are: rpi"):
         api.fits("NIN", device="rpi9")
     with pytest.raises(InvalidInputError, match="there is no target toaster"):
         api.run(["NIN"], target="toaster")
+
+
+def test_one_network_needs_no_list(tmp_path: Path) -> None:
+    path = tmp_path / "nin.prototxt"
+    path.write_text(api.network("NIN").prototxt)
+    for one in ("NIN", str(path), path, api.network("NIN")):
+        # All networks are read before the target is looked for.
+        with pytest.raises(InvalidInputError, match="there is no target toaster"):
+            api.run(one, target="toaster")
+    with pytest.raises(InvalidInputError, match="is a directory"):
+        api.bundle("NIN", tmp_path)
 
 
 def test_options_take_the_defaults_of_target_and_protocol() -> None:

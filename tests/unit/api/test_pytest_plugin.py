@@ -70,6 +70,22 @@ def test_a_model_that_cannot_be_used_is_named(suite: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*none.prototxt*"])
 
 
+def test_an_error_comes_with_its_hint_and_without_our_frames(suite: pytest.Pytester) -> None:
+    suite.makepyfile('def test_it(pibench):\n    assert pibench.fits("NIN", device="rpi9")\n')
+    result = suite.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*unknown device 'rpi9'; the known ones are: *rpi3b*"])
+    result.stdout.no_fnmatch_line("*api.py*")
+    result.stdout.no_fnmatch_line("*pytest_plugin.py*")
+
+
+def test_an_unknown_target_is_one_usage_error(suite: pytest.Pytester) -> None:
+    suite.makepyfile('def test_it(pibench):\n    assert pibench.fits("NIN")\n')
+    result = suite.runpytest_subprocess("--pibench-target", "moon")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *'moon' is none of auto, vm, *"])
+
+
 def test_suites_without_networks_pay_nothing(suite: pytest.Pytester) -> None:
     suite.makepyfile(
         """

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,16 @@ def test_one_that_takes_the_machine_down_is_tried_twice(board: Board, kit: Kit) 
 def test_the_end_may_be_said_early(board: Board) -> None:
     code, said = board.run("--end")
     assert (code, "there are no results yet" in said) == (2, True)
+    board.plan("0", "sleep")
+    process = board.start()
+    board.wait_for("start", "0")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    code, said = board.run("--end")
+    assert (code, "0 of 2 networks are in" in said) == (0, True)
+    assert "there is nothing to import yet" in said
+    assert "copy it" not in said
+    board.plan("0", "well")
     board.plan("1", "sleep")
     process = board.start()
     board.wait_for("start", "1")
@@ -283,11 +294,22 @@ def test_a_manifest_that_was_edited_is_said(board: Board, place: tuple[Any], val
     assert "the kit is damaged: manifest.json" in said
 
 
-def test_without_its_program_it_says_so(board: Board) -> None:
-    (board.top / "probe").rename(board.top / "elsewhere")
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("probe/__init__.py", lambda path: path.unlink()),
+        ("probe/__init__.py", lambda path: path.write_text("no_such_name\n")),
+        ("probe/kit.py", lambda path: path.write_bytes(path.read_bytes()[:-40])),
+        ("manifest.json", lambda path: path.unlink()),
+    ],
+)
+def test_without_its_whole_program_it_says_so(
+    board: Board, name: str, damage: Callable[[Path], Any]
+) -> None:
+    damage(board.top / name)
     code, said = board.run()
     assert (code, said.count("\n")) == (2, 1)
-    assert said.startswith("the kit is damaged: No module named 'probe'")
+    assert said.startswith(f"the kit is damaged: {name} is not as it was packed; copy and unpack")
 
 
 def test_results_that_were_altered_are_not_gone_on_with(board: Board) -> None:

@@ -108,3 +108,10 @@ def test_the_same_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     results.write_bytes(b"".join(lines))
     records = api.import_results(results, out=tmp_path / "records.jsonl")
     assert [record.verdict for record in records] == ["fit", "fit"]
+
+
+def test_a_kit_has_the_name_of_what_it_is(tmp_path: Path) -> None:
+    ended = pibench("bundle", "NIN", "-o", str(tmp_path / "kit.zip"), cache=tmp_path / "cache")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "kit.zip: a kit is a compressed tar; end the name in .tar.gz or .tgz" in ended.stderr
+    assert not (tmp_path / "kit.zip").exists()

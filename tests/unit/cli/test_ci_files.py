@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,21 @@ def test_the_examples_give_what_the_action_and_the_script_take() -> None:
         (ROOT / line.split()[0].removeprefix("vendor/pibench/")).exists() for line in job["script"]
     )
     assert job["artifacts"]["reports"]["junit"].startswith(f"{job['artifacts']['paths'][0]}/")
+
+
+def test_a_gate_that_is_not_installed_says_so(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [ROOT / "scripts/gate.sh"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PIBENCH_PROTOTXT": "*.prototxt"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
+    assert ended.stderr.endswith("scripts/gate.sh install\n")
+    # Both steps are where somebody would look for them.
+    for page in ("README.md", "docs/ci.md"):
+        said = (ROOT / page).read_text()
+        assert "scripts/gate.sh install" in said
+        assert "scripts/gate.sh gate" in said

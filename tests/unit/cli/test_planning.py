@@ -210,6 +210,28 @@ def test_a_gate_writes_test_cases_and_a_summary(pibench: Said, tmp_path: Path) -
     assert "| VGG 16 | **no-fit** | 1,485 |" in summary
 
 
+def test_a_gate_names_what_cannot_be_planned_and_plans_the_rest(
+    pibench: Said, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.prototxt"
+    broken.write_text("layer {\n  nme: 5\n")
+    out = ("-o", str(tmp_path / "gate.xml"), "-o", str(tmp_path / "summary.md"))
+    said = pibench("plan", str(broken), "NIN", "--json", "--require-fit", *out, code=2)
+    assert [one["network"] for one in json.loads(said.out)] == ["NIN"]
+    assert "broken.prototxt: line 1: " in said.err
+    nin, other = ET.parse(tmp_path / "gate.xml").iter("testcase")  # noqa: S314  (our own)
+    assert (nin.attrib["name"], len(nin.findall("error"))) == ("NIN: fits rpi3b", 0)
+    (error,) = other.findall("error")
+    assert "broken.prototxt: line 1: " in error.attrib["message"]
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.startswith("# 1 of 2 networks fit rpi3b\n")
+    assert "broken.prototxt | **error** |" in summary
+    # With nothing to write it ends at the first, as before, and so does one that is alone.
+    assert pibench("plan", str(broken), "NIN", code=2).out == ""
+    assert pibench("plan", str(broken), *out, code=2).out == ""
+    assert (tmp_path / "summary.md").read_text().startswith("# 0 of 1 networks fit")
+
+
 @pytest.mark.parametrize(("name", "said"), [("gate.html", ".md or .xml"), ("mine", "is what is")])
 def test_a_gate_writes_no_other_form_and_over_no_input(
     name: str, said: str, pibench: Said, tmp_path: Path

@@ -17,6 +17,7 @@ import pytest
 
 from pibench import cli, networks
 from pibench.latency import calibration
+from pibench.report.predicted import footnotes
 
 Said = Callable[..., "pytest.CaptureResult[str]"]
 
@@ -57,6 +58,12 @@ def test_the_table_says_what_a_time_is(pibench: Said) -> None:
     assert "does not fit" in said
     assert "nothing was run" in said
     assert "fc6" in said
+
+
+def test_what_was_counted_is_not_said_to_be_nothing() -> None:
+    shipped = calibration.shipped()
+    said = footnotes([], shipped, counted=True)[0]
+    assert said.startswith("predicted, Caffe's instructions were counted in QEMU, no time was: one")
 
 
 def test_a_file_is_predicted_as_the_zoo_is(pibench: Said, tmp_path: Path) -> None:

@@ -55,6 +55,12 @@ def test_forms_by_their_endings(records: Path, tmp_path: Path) -> None:
         assert f"written: {tmp_path / 'new' / name}" in done.stdout
 
 
+def test_a_network_that_no_record_is_of_is_told(records: Path) -> None:
+    done = pibench("report", records, "--network", "nin")
+    assert done.returncode == 0
+    assert "--network nin: no record is of it" in done.stderr
+
+
 def test_markdown_and_json_on_standard_output(records: Path) -> None:
     assert pibench("report", records).stdout.startswith("# 0 of 1 verdicts agree with the paper\n")
     answer = json.loads(pibench("report", records, "--json").stdout)

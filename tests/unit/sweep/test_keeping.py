@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pibench.cli.running import _tell_kept
 from pibench.errors import EnvironmentFault
 from pibench.images.recipe import file_sha256
+from pibench.records.schema import KeptBlobs, Record
 from pibench.sweep.keeping import write_kept
+from pibench.sweep.options import Options
 from pibench.targets.base import KeptBlob
 
 
@@ -59,3 +63,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(EnvironmentFault, match="taken"):
         write_kept(outcome(blob("a", "a", np.ones(1))), "net", tmp_path / "taken")
+
+
+def test_where_kept_blobs_are_is_told(
+    make_record: Callable[..., Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = KeptBlobs(file="nin-0123.npz", sha256="0" * 64, blobs=("conv1",), missing=("prob",))
+    records = [make_record(network="NIN", kept_blobs=kept), make_record(network="AlexNet")]
+    _tell_kept(records, Options(keep=("conv1", "prob"), blobs=tmp_path))
+    said = capsys.readouterr().err
+    assert f"written: {tmp_path}/nin-0123.npz: blobs conv1; not of prob" in said
+    assert "AlexNet: no blobs were kept" in said
+    _tell_kept(records, Options(blobs=tmp_path))
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,28 @@
+"""What `pibench board check` says of a board."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pibench.cli.boards import _print
+from pibench.probe import check
+from pibench.targets.ssh.upkeep import Findings
+
+
+@pytest.mark.parametrize(("architecture", "promised"), [("aarch64", True), ("x86_64", False)])
+def test_ours_is_promised_where_it_runs(
+    architecture: str, promised: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs: dict[str, Any] = {
+        "protocols": [], "folder": "/", "job_bytes": 0, "root_bytes": 1, "root_key": None,
+    }  # fmt: skip
+    facts = check.facts(needs) | {
+        "architecture": architecture, "caffe_complaint": "no caffe", "folder_complaint": None,
+    }  # fmt: skip
+    problems = check.problems(facts, needs)
+    _print(Findings(facts=facts, problems=problems))
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("ours would be copied" in said) is promised
+    assert ("install Caffe there (Debian 11), or use a 64-bit Pi" in said) is not promised
