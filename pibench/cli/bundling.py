@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from pibench.bundle.importing import Imported, import_results
 from pibench.bundle.packing import Kit, write_kit
-from pibench.cli.loading import load_all
+from pibench.cli.loading import load_to_run
 from pibench.cli.streams import reader_may_leave, say
-from pibench.errors import ExitCode, InvalidInputError
+from pibench.errors import ExitCode
 from pibench.records.store import RecordStore, to_json
 from pibench.report.plain import visible
 from pibench.report.terminal import print_records
@@ -36,21 +36,15 @@ def write_bundle(
     as_json: bool,
 ) -> None:
     """`pibench bundle`: all networks are read and checked before anything is packed."""
-    if weights is not None and len(specs) != 1:
-        raise InvalidInputError(
-            f"--weights {weights} goes with one network, and {len(specs)} were given",
-            hint="make a kit for each",
-        )
-    loaded = load_all(
+    loaded = load_to_run(
         specs,
+        options.protocol,
         weights=weights,
         batch=batch,
         size=size,
         repair=repair,
-        backward=options.protocol == "caffe-time",
+        otherwise="make a kit for each",
     )
-    if weights is not None and options.protocol == "caffe-time":
-        say("the weights fit the network; caffe-time loads none (--protocol inference does)")
     root = None
     if with_caffe:
         from pibench.images.build import Builder

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from pibench import networks
 from pibench.cli.streams import say
+from pibench.errors import InvalidInputError
 from pibench.networks import input_size
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
+    from pibench.records.schema import Protocol
 
 
 def load_all(
@@ -37,4 +39,37 @@ def load_all(
         loaded.append(network)
     for network in loaded if backward else ():
         network.check_training_phase()
+    return loaded
+
+
+def load_to_run(
+    specs: Sequence[str],
+    protocol: Protocol,
+    *,
+    weights: Path | None,
+    batch: int | None,
+    size: str | None,
+    repair: bool,
+    otherwise: str,
+) -> list[Network]:
+    """The same for networks that are to run, under a protocol and perhaps with weights.
+
+    `otherwise` is what to do about weights for several networks. Raises InvalidInputError
+    for these too.
+    """
+    if weights is not None and len(specs) != 1:
+        raise InvalidInputError(
+            f"--weights {weights} goes with one network, and {len(specs)} were given",
+            hint=otherwise,
+        )
+    loaded = load_all(
+        specs,
+        weights=weights,
+        batch=batch,
+        size=size,
+        repair=repair,
+        backward=protocol == "caffe-time",
+    )
+    if weights is not None and protocol == "caffe-time":
+        say("the weights fit the network; caffe-time loads none (--protocol inference does)")
     return loaded

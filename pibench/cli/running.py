@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench import networks
-from pibench.cli.loading import load_all
+from pibench.cli.loading import load_to_run
 from pibench.cli.reporting import write_page
 from pibench.cli.streams import reader_may_leave, say
 from pibench.cli.sweeping import sweep
@@ -39,21 +39,15 @@ def run_networks(
     quiet: bool = False,
 ) -> ExitCode:
     """`pibench run`: all networks are read and checked before the first one runs."""
-    if weights is not None and len(specs) != 1:
-        raise InvalidInputError(
-            f"--weights {weights} goes with one network, and {len(specs)} were given",
-            hint="run them one at a time",
-        )
-    loaded = load_all(
+    loaded = load_to_run(
         specs,
+        options.protocol,
         weights=weights,
         batch=batch,
         size=size,
         repair=repair,
-        backward=options.protocol == "caffe-time",
+        otherwise="run them one at a time",
     )
-    if weights is not None and options.protocol == "caffe-time":
-        say("the weights fit the network; caffe-time loads none (--protocol inference does)")
     made: list[Record] = []
     try:
         records = sweep(loaded, options, _store(out), made, quiet=quiet)
