@@ -91,6 +91,7 @@ class Conduct:
         with self.journal.alone():
             self._verdicts = self._read()
             self._left_out: set[str] = set()
+            self._begun: set[str] = set()
             self.journal.study_file.write_text(self.study.model_dump_json(indent=2) + "\n")
             self.tally.cells = self.journal.write_cells(self._listed())
             self.tally.left_out = len(self._left_out)
@@ -110,16 +111,16 @@ class Conduct:
         return {key: sys.intern(verdict) for key, verdict in kept.verdicts.items()}
 
     def _each(self) -> Iterator[tuple[str, Cell, Network, str | None]]:
-        """Every cell once: two ways of saying the same have the same key."""
-        seen: set[bytes] = set()
         for cell, network, why_not in matrix.cells(self.study):
-            key = cell_key(cell, network)
-            if (digest := bytes.fromhex(key)) not in seen:
-                seen.add(digest)
-                yield key, cell, network, why_not
+            yield cell_key(cell, network), cell, network, why_not
 
     def _listed(self) -> Iterator[dict[str, Any]]:
+        """Every cell once: two ways of saying the same have the same key."""
+        seen: set[bytes] = set()
         for key, cell, network, why_not in self._each():
+            if (digest := bytes.fromhex(key)) in seen:
+                continue
+            seen.add(digest)
             reason = why_not or self._beyond(cell, network)
             said = {"key": key, "label": cell.label}
             if reason:
@@ -142,16 +143,23 @@ class Conduct:
     def _waiting(self) -> Iterator[tuple[str, Cell]]:
         """The cells to be run, one at a time; those known elsewhere are recorded on the way."""
         for key, cell, _, _ in self._each():
-            if key in self._left_out or self._verdicts.get(key, "inconclusive") != "inconclusive":
+            if key in self._left_out or key in self._begun or self._is_conclusive(key):
                 continue
             record = self.known.get(key) if self.known and _may_be_known(cell) else None
             if record is None:
+                self._begun.add(key)
                 yield key, cell
                 continue
             self.tally.taken_over += 1
             self._keep(key, record)
 
+    def _is_conclusive(self, key: str) -> bool:
+        return self._verdicts.get(key, "inconclusive") != "inconclusive"
+
     def _taken(self, key: str, cell: Cell, ran: Ran) -> None:
+        # Only what is not recorded has to be remembered: its like may come again.
+        if ran.record is not None and ran.record.verdict != "inconclusive":
+            self._begun.discard(key)
         if ran.record is None:
             self._failed(cell, ran)
             return

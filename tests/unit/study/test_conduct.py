@@ -150,3 +150,12 @@ def test_a_full_disk_ends_it_and_what_was_there_stays(conduct: MakeConduct) -> N
         made.run()
     kept = made.journal.read()
     assert (len(kept.verdicts), kept.damaged) == (3, ())
+
+
+def test_two_ways_of_saying_the_same_are_one_cell(conduct: MakeConduct) -> None:
+    axes = {"networks": "NIN", "target": "twin", "compute": [None, "memory-only"], "threads": 4}
+    for answer in ("fit", "inconclusive"):
+        cells = Cells(lambda _, name=answer: verdict(name))
+        made = conduct(cells, axes | {"batch": 2 if answer == "fit" else 3})
+        assert made.run().cells == 1
+        assert len(cells.asked) == 1
