@@ -183,9 +183,12 @@ def test_the_gate_says_why_it_could_not_decide(
     hostile.parent.mkdir()
     hostile.write_text('name: "a" layer { name: "</pre>::error::x" type: "Mish" }')
     said = gate(2, prototxt="bad/*").splitlines()
-    # Indented, it is text: nothing in a name is markup there.
-    assert [line for line in said if "bad/x.prototxt" in line] == said[-1:]
-    assert said[-1].startswith("    pibench: bad/x.prototxt")
+    # Nothing in a name is markup: escaped in a table, and what is indented is text.
+    row, told = [line for line in said if "bad/x.prototxt" in line]
+    assert row.startswith("| bad/x.prototxt | **error** |")
+    assert "<" not in row
+    assert told == said[-1]
+    assert told.startswith("    pibench: bad/x.prototxt")
     # A quoted command is a file's name, and there is none.
     with pytest.raises(FileNotFoundError):
         gate(2, prototxt="$(touch pwned)`touch pwned`")
