@@ -152,6 +152,9 @@ def test_a_fork_without_end_ends_at_its_own_limit(hostile) -> None:
     found = told(
         hostile("""
         import time
+        # QEMU 7.2 now and then aborts in a forked child, and says so on its standard error.
+        kept, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1), os.dup2(nowhere, 2)
         forked = 0
         try:
             while True:
@@ -162,6 +165,7 @@ def test_a_fork_without_end_ends_at_its_own_limit(hostile) -> None:
         except OSError as error:
             tried["fork"] = errno.errorcode[error.errno]
         tried["forked"] = forked
+        os.dup2(kept[0], 1), os.dup2(kept[1], 2)
         """)
     )
     assert found["fork"] == "EAGAIN"
