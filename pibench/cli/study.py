@@ -126,7 +126,9 @@ def run(
     if out is None:
         raise InvalidInputError("a study needs a folder", hint="add --out DIR")
     journal = Journal(out)
-    study = _study(file, {name: value for name, value in axes.items() if value}, journal, resume)
+    study = _study(
+        file, {name: value for name, value in axes.items() if value is not None}, journal, resume
+    )
     known = None if fresh else KnownCells(cells)
     tally = _conduct(study, journal, known, prune, dask, jobs, quiet=quiet)
     _show(out, as_json=as_json)
@@ -160,14 +162,11 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
         raise InvalidInputError(
             "no study is given", hint="give a STUDY.toml, or --networks A,B and other axes"
         )
-    import json
+    from pibench import outside_file
 
-    try:
-        data = json.loads(journal.study_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError.at(
-            journal.study_file, None, f"cannot be read: {error}", hint="give the study once more"
-        ) from None
+    again = "give the study once more"
+    content = outside_file.read(journal.study_file, hint=again)
+    data = outside_file.json_of(content, journal.study_file, None, hint=again)
     return matrix.of(data, journal.study_file)
 
 
@@ -294,7 +293,7 @@ def _show(folder: Path, *, as_json: bool) -> None:
             return
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
         state = "a sweep is at work" if now.at_work else "no sweep is at work"
-        print(f"{folder}: {now.cells} cells: {verdicts or 'none recorded'}; {state}")
+        print(f"{one_line(str(folder))}: {now.cells} cells: {verdicts or 'none recorded'}; {state}")
         if now.left_out:
             print(f"left out: {len(now.left_out)}")
         for label, reason in list(now.left_out.items())[:10]:
@@ -303,16 +302,20 @@ def _show(folder: Path, *, as_json: bool) -> None:
             print(f"missing: {len(now.missing)}, next {one_line(now.missing[0])}")
         if now.damaged_lines:
             print(f"damaged lines in the journal: {now.damaged_lines}; the next sweep mends it")
-        print(f"records: {folder}/journal.jsonl (pibench report, reconcile and load read it)")
+        records = one_line(f"{folder}/journal.jsonl")
+        print(f"records: {records} (pibench report, reconcile and load read it)")
 
 
-def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
+def _words(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _numbers(option: str, text: str | None) -> list[int]:
+def _numbers(option: str, text: str | None) -> list[int] | None:
+    words = _words(text)
     try:
-        return [int(word) for word in _words(text)]
+        return None if words is None else [int(word) for word in words]
     except ValueError:
         raise InvalidInputError(
             f"{option} {text} is no list of whole numbers", hint=f"write {option} 1,2,4"

@@ -17,6 +17,7 @@ from pibench.study.journal import sealed
 from pibench.study.key import cell_key
 from pibench.study.known import ON_BOARDS, KnownCells
 from pibench.study.schedule import Room, run_cells
+from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -92,7 +93,7 @@ class Conduct:
             self._verdicts = self._read()
             self._left_out: set[str] = set()
             self._begun: set[str] = set()
-            self.journal.study_file.write_text(self.study.model_dump_json(indent=2) + "\n")
+            write_whole(self.journal.study_file, self.study.model_dump_json(indent=2) + "\n")
             self.tally.cells = self.journal.write_cells(self._listed())
             self.tally.left_out = len(self._left_out)
             self.watch(self.tally, None)

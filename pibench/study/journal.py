@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final, get_args
 
 from pydantic_core import from_json
 
+from pibench import outside_file
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.images.recipe import fingerprint
 from pibench.records.schema import CellMark, Record, Verdict
@@ -24,6 +25,7 @@ from pibench.records.store import RecordStore, record_from
 from pibench.whole_file import write_whole
 
 _UNSEALED = "0" * 64
+_VERDICTS: Final = get_args(Verdict)
 _LONGEST_LINE_BYTES = 64 << 20
 """Of a record: with the signatures and outputs of a large network it takes about a megabyte."""
 
@@ -41,6 +43,8 @@ def mark_of(line: bytes) -> tuple[str, Verdict] | None:
         data = from_json(line)
         seal, key, verdict = data["cell"]["seal"], data["cell"]["key"], data["verdict"]
     except (ValueError, TypeError, KeyError):
+        return None
+    if not isinstance(key, str) or verdict not in _VERDICTS:
         return None
     data["cell"]["seal"] = _UNSEALED
     return (key, verdict) if _seal(data) == seal else None
@@ -144,9 +148,11 @@ class Journal:
         """Move damaged lines into a file of their own, so that the journal can be read whole."""
         good: list[bytes] = []
         bad: list[bytes] = []
+        aside_lines = frozenset(damaged)
         for number, line in _lines(self.store.path):
-            (bad if number in damaged else good).append(line + b"\n")
+            (bad if number in aside_lines else good).append(line + b"\n")
         aside = self.folder / "damaged.jsonl"
+        RecordStore(aside).prepare()
         with aside.open("ab") as file:
             file.write(b"".join(bad))
             file.flush()
@@ -188,12 +194,10 @@ class Journal:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not empty, with their numbers."""
-    try:
-        with path.open("rb") as file:
+    """The lines that are not empty, with their numbers; none where there is no file."""
+    if path.exists():
+        with outside_file.opened(path, hint="give the folder of a study") as file:
             yield from _bounded_lines(file)
-    except FileNotFoundError:
-        return
 
 
 def _bounded_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:

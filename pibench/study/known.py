@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from pibench import settings
-from pibench.errors import PibenchError
+from pibench import outside_file, settings
+from pibench.errors import InvalidInputError, PibenchError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.study.journal import mark_of
@@ -14,6 +14,8 @@ from pibench.whole_file import write_whole
 
 ON_BOARDS = ("native", "ssh://")
 """Targets whose results say how a machine was at that time: they are not taken from elsewhere."""
+
+_MOST_BYTES = 64 << 20
 
 
 class KnownCells:
@@ -26,8 +28,8 @@ class KnownCells:
         """The record of a cell; a file that is damaged is removed, and counts as none."""
         path = self._path(key)
         try:
-            line = path.read_bytes()
-        except OSError:
+            line = outside_file.read(path, most_bytes=_MOST_BYTES)
+        except InvalidInputError:
             return None
         with contextlib.suppress(PibenchError):
             mark = mark_of(line.rstrip(b"\n"))

@@ -16,7 +16,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
 )
@@ -28,6 +27,7 @@ from pibench.networks import input_size
 from pibench.records.schema import Compute, Machine, Protocol, Target
 from pibench.sweep.options import Options
 from pibench.sweep.work import check, cost_bytes
+from pibench.targets.ssh import address
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -38,10 +38,19 @@ HERE = tuple(name for name in get_args(Target) if name != "ssh")
 LARGEST = 1_000_000
 """Cells of one study: more are a slip of the pen, and would fill the disk with their list."""
 
+MOST_BYTES = 16 << 20
+"""Of a study's file: a million seeds take 8 MB."""
+
+Spec = Annotated[str, Field(max_length=4096)]
+"""A name, or a path: Linux has none that is longer."""
+Threads = Annotated[int, Field(ge=1, le=64)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What `pibench run` takes: a cell that it refuses is said before the first one runs."""
+
 
 def _several(value: Any) -> Any:
     """One value as a list of one: `batch = 4` is what people write."""
-    return value if isinstance(value, (list, tuple)) else (value,)
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _axis(**limits: Any) -> Any:
@@ -57,22 +66,22 @@ class Study(BaseModel):
     belongs to it, booting say.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    networks: Annotated[tuple[str, ...], *_axis()]
+    networks: Annotated[tuple[Spec, ...], *_axis()]
     batch: Annotated[tuple[PositiveInt | None, ...], *_axis()] = (None,)
-    input: Annotated[tuple[str | None, ...], *_axis()] = (None,)
-    device: Annotated[tuple[str, ...], *_axis()] = ("rpi3b",)
-    target: Annotated[tuple[str, ...], *_axis()] = ("vm",)
+    input: Annotated[tuple[Spec | None, ...], *_axis()] = (None,)
+    device: Annotated[tuple[Spec, ...], *_axis()] = ("rpi3b",)
+    target: Annotated[tuple[Spec, ...], *_axis()] = ("vm",)
     protocol: Annotated[tuple[Protocol, ...], *_axis()] = ("caffe-time",)
     compute: Annotated[tuple[Compute | None, ...], *_axis()] = (None,)
     blas: Annotated[tuple[Blas, ...], *_axis()] = ("openblas",)
-    threads: Annotated[tuple[PositiveInt | None, ...], *_axis()] = (None,)
-    seed: Annotated[tuple[NonNegativeInt, ...], *_axis()] = (0,)
+    threads: Annotated[tuple[Threads | None, ...], *_axis()] = (None,)
+    seed: Annotated[tuple[Seed, ...], *_axis()] = (0,)
     machine: Machine | None = None
     repeats: Annotated[NonNegativeInt, Field(le=10_000)] = 5
-    timeout_s: PositiveFloat | None = None
-    budget_s: PositiveFloat | None = None
+    timeout_s: Annotated[float, Field(ge=1, le=10**7)] | None = None
+    budget_s: Annotated[float, Field(gt=0, le=10**7)] | None = None
     repair: bool = False
     weights: dict[str, str] = {}
 
@@ -129,10 +138,12 @@ def read(path: Path) -> Study:
 
     Raises InvalidInputError, naming the file and the key.
     """
-    content = outside_file.read(path, hint="give a TOML file: docs/sweeps.md")
+    content = outside_file.read(
+        path, hint="give a TOML file: docs/sweeps.md", most_bytes=MOST_BYTES
+    )
     try:
-        data = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        data = tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError.at(path, None, f"is no TOML: {error}") from None
     return _beside(of(data, path), path.parent)
 
@@ -154,7 +165,9 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
     for name in study.device:
         devices.load(name)
     for name in study.target:
-        if name not in HERE and not name.startswith("ssh://"):
+        if name.startswith(address.SCHEME):
+            address.parse(name)
+        elif name not in HERE:
             raise InvalidInputError.at(
                 place, "target", f"there is no target {name!r}",
                 hint=f"choose from {', '.join(HERE)}, or ssh://USER@HOST",
@@ -191,7 +204,7 @@ def load(
         spec,
         weights=Path(weights) if weights else None,
         batch=batch,
-        image=input_size.parse(size) if size else None,
+        image=input_size.parse(size) if size is not None else None,
         repair=repair,
     )
 

@@ -7,6 +7,7 @@ A worker is started as Dask's own documentation has it, with the tags of what it
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -61,13 +62,29 @@ def workers(
             yield _submit(client, tell)
         return
     try:
+        asyncio.run(_greet(address))
         client = Client(address, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, TimeoutError) as error:
+    except Exception as error:
+        # What speaks another protocol makes of Dask's reader whatever it likes, MemoryError say.
+        said = str(error) or type(error).__name__
         raise EnvironmentFault(
-            f"no Dask scheduler at {address}: {error}", hint="start one: dask scheduler"
+            f"no Dask scheduler at {address}: {said}", hint="start one: dask scheduler"
         ) from None
     with client:
         yield _submit(client, tell)
+
+
+async def _greet(address: str) -> None:
+    """Ask who is there: for that answer Client itself waits without end."""
+    from distributed import Security  # noqa: PLC0415  (optional)
+    from distributed.core import rpc  # noqa: PLC0415  (optional)
+
+    arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    there = rpc(address, connection_args=arguments)  # type: ignore[no-untyped-call]
+    async with asyncio.timeout(CONNECT_S), there:
+        answer = await there.identity()
+    if answer["type"] != "Scheduler":
+        raise ValueError(f"a {answer['type']} is there")
 
 
 def _submit(client: Any, tell: Callable[[str], None]) -> Callable[[Cell], Future[Ran]]:

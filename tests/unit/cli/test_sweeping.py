@@ -46,6 +46,8 @@ def study(tmp_path: Path) -> Path:
         (["nowhere.toml", "--out", "new"], "nowhere.toml"),
         (["--networks", "NIN", "--input", "0x0", "--out", "new"], "0x0"),
         (["--networks", "NIN", "--batch", "999999999", "--out", "new"], "out of range"),
+        (["--networks", "NIN", "--budget", "0", "--out", "new"], "budget_s"),
+        (["--networks", "NIN", "--batch", ",", "--out", "new"], "batch"),
         (["status", "nowhere"], "holds no study"),
         (["export", "nowhere", "-o", "x.csv"], "holds no study"),
     ],
@@ -102,3 +104,10 @@ def test_a_damaged_list_of_cells_is_told(study: Path, line: str) -> None:
     Journal(study).cells_file.write_text(line + "\n")
     with pytest.raises(InvalidInputError, match="line 1: is damaged"):
         pibench("sweep", "status", study)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 200_000, '{"networks": ["NIN"], "seed": 1e999}'])
+def test_a_damaged_study_is_told_and_can_be_given_again(study: Path, text: str) -> None:
+    Journal(study).study_file.write_text(text)
+    with pytest.raises(InvalidInputError, match=r"study\.json"):
+        pibench("sweep", "--resume", "--out", study)

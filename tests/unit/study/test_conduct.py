@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -84,6 +85,14 @@ def test_cells_of_other_studies_are_taken_over(conduct: MakeConduct, tmp_path: P
     cells = Cells()
     tally = conduct(cells, known=known).run()
     assert (tally.taken_over, tally.ran, tally.left) == (5, 1, 0)
+
+
+def test_a_pipe_among_shared_cells_is_not_waited_for(tmp_path: Path) -> None:
+    known = KnownCells(tmp_path)
+    path = tmp_path / "ab" / f"{'ab' * 32}.jsonl"
+    path.parent.mkdir()
+    os.mkfifo(path)
+    assert known.get("ab" * 32) is None
 
 
 def test_what_is_planned_far_beyond_the_device_is_left_out_and_said(

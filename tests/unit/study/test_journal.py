@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.images.recipe import fingerprint
 from pibench.records.store import read
 from pibench.study.journal import Journal, mark_of, sealed
 from tests import whole_records
@@ -48,6 +50,27 @@ def test_a_cut_line_is_set_aside_and_the_rest_stays(tmp_path: Path) -> None:
     aside = journal.set_aside(kept.damaged)
     assert aside.read_bytes() == b"\xff\xfe\n" + whole[:200] + b"\n"
     assert journal.store.path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("verdict", ["fit"]), ("verdict", "\x1b[2J"), ("key", ["x"])]
+)
+def test_a_sealed_line_of_another_shape_is_damaged(name: str, value: object) -> None:
+    data = json.loads(LINE)
+    (data if name in data else data["cell"])[name] = value
+    data["cell"]["seal"] = "0" * 64
+    data["cell"]["seal"] = fingerprint(data)
+    assert mark_of(json.dumps(data).encode()) is None
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "damaged.jsonl"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    journal = Journal(tmp_path)
+    journal.append(sealed(whole_records.record(), KEY, 1))
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InvalidInputError, match=name):
+        journal.set_aside((1,))
 
 
 def test_a_later_record_of_a_cell_stands(tmp_path: Path) -> None:

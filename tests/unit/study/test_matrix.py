@@ -57,6 +57,16 @@ def test_files_are_looked_for_beside_the_study_and_read_once(tmp_path: Path) -> 
         ('networks = "NIN"\nweights = { AlexNet = "a" }', "weights.AlexNet"),
         (f'networks = "NIN"\nseed = {list(range(1001))}\nbatch = {list(range(1, 1001))}', "split"),
         ("networks = " + "[" * 5000, "no TOML"),
+        ("networks = " + "9" * 5000, "no TOML"),
+        ('networks = "NIN"\nbudget_s = inf', "budget_s"),
+        ('networks = "NIN"\nbudget_s = 1e300', "budget_s"),
+        ('networks = "NIN"\ntimeout_s = 0.1', "timeout_s"),
+        ('networks = "NIN"\nthreads = 65', "threads"),
+        ('networks = "NIN"\nseed = 4294967296', "seed"),
+        ('networks = "NIN"\nbatch = true', "batch"),
+        ('networks = "NIN"\nrepair = "yes"', "repair"),
+        ('networks = "NIN"\ntarget = "ssh://"', "names no host"),
+        (f'networks = "{"x" * 5000}"', "networks"),
     ],
 )
 def test_a_study_that_cannot_be_used_says_where(text: str, said: str, tmp_path: Path) -> None:
@@ -66,6 +76,27 @@ def test_a_study_that_cannot_be_used_says_where(text: str, said: str, tmp_path: 
         matrix.read(path)
     assert said in caught.value.line()
     assert "\n" not in caught.value.line()
+
+
+def test_a_byte_order_mark_is_stepped_over(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_bytes(b'\xef\xbb\xbfnetworks = "NIN"\r\n')
+    assert matrix.read(path).networks == ("NIN",)
+
+
+def test_a_file_without_end_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix, "MOST_BYTES", 1 << 20)
+    path = tmp_path / "study.toml"
+    path.write_bytes(b'networks = "NIN" #' + b"x" * (1 << 20))
+    with pytest.raises(InvalidInputError, match="longer than"):
+        matrix.read(path)
+
+
+def test_an_empty_size_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(InvalidInputError, match="no input size"):
+        matrix.check_networks(matrix.of({"networks": "NIN", "input": ""}, "here"))
 
 
 def keys(**axes: object) -> list[str]:
