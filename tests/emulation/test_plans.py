@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 from pathlib import Path
@@ -123,6 +124,27 @@ def _is_near(row: Comparison) -> bool:
     """
     off_bytes = abs(row.planned_bytes - (row.measured_bytes or 0))
     return off_bytes < max(0.02 * (row.measured_bytes or 0), 4 << 20)
+
+
+@pytest.mark.parametrize("read_as", ["just written", "read ahead"])
+def test_a_program_is_as_large_whoever_read_its_files(
+    builder: Builder, twin: TwinTarget, tmp_path: Path, read_as: str
+) -> None:
+    root = builder.twin().content / "root"
+    for path in root.rglob("*.so*"):
+        if path.is_symlink() or not path.is_file():
+            continue
+        if read_as == "just written":
+            shutil.copy2(path, tmp_path / "copy")
+            (tmp_path / "copy").replace(path)
+        else:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                file.read()
+    network = networks.load("SqueezeNet V1.1")
+    (record,) = run(twin, [network], protocol="caffe-time", compute="memory-only", repeats=1)
+    program = environment_of(record, DEVICE).program("caffe-time")
+    assert abs(record.baseline_rss_bytes - program.baseline_bytes) < 2**20
 
 
 @pytest.mark.parametrize("name", ["residual", "inception_tower", "attention"])
