@@ -120,8 +120,8 @@ class EmulatorShare(object):
 def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S, arrived=None):
     """Run one child to its end; its wait status, peak memory, log and the time it took.
 
-    Where `arrived` is given the child is ended as soon as that is true of it,
-    which then is no failure, and what it had mapped is told.
+    Where `arrived` is given the child is ended as soon as that is true of it and
+    it sleeps, which then is no failure, and what it had mapped is told.
     """
     log = LogReader(lambda piece: frames.send("blob", id=item_id, blob=piece))
     started = time.monotonic()
@@ -136,7 +136,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
     pipe = child.stdout.fileno()
     os.set_blocking(pipe, False)
     emulator = EmulatorShare(child.pid)
-    high_water_kib = swap_kib = 0
+    high_water_kib = swap_kib = rss_kib = 0
     last_alive = started
     timed_out = False
     mapped = None
@@ -145,13 +145,15 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         if not drain(pipe, log):
             # The child has closed its end, and select would not wait any more.
             time.sleep(poll_s / 10)
+        has_arrived = arrived is not None and mapped is None and arrived()
         status = read_fields("/proc/{}/status".format(child.pid))
         high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
         swap_kib = max(swap_kib, read_int(status, "VmSwap") or 0)
-        rss_kib = read_int(status, "VmRSS") or 0
-        emulator.sample(high_water_kib)
-        if arrived is not None and mapped is None and arrived():
-            emulator.sample(high_water_kib, at_once=True)
+        before_kib, rss_kib = rss_kib, read_int(status, "VmRSS") or 0
+        # It opens the file, makes its buffers, and only then waits: 1 MiB later.
+        waits = has_arrived and status.get("State", "").startswith("S") and rss_kib == before_kib
+        emulator.sample(high_water_kib, at_once=waits)
+        if waits:
             mapped = mapped_files(child.pid)
             os.killpg(child.pid, signal.SIGKILL)
         pid, wait_status, usage = os.wait4(child.pid, os.WNOHANG | os.WUNTRACED)
@@ -174,6 +176,10 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
     child.returncode = -1
     drain(pipe, log, LAST_DRAIN_S)
     child.stdout.close()
+    # Linux counts a process's pages on each CPU by itself and joins them now and then (6.2,
+    # f1a7941243c1, "mm: convert mm's rss stats into percpu_counter"): ru_maxrss may be short by
+    # megabytes, by more the more CPUs there are. VmHWM is made of exact sums (from 6.16 on).
+    peak_kib = max(usage.ru_maxrss, high_water_kib)
     killed_by = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
     if mapped is not None and killed_by == signal.SIGKILL:
         killed_by, wait_status = None, 0
@@ -183,10 +189,9 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         "signal": killed_by,
         "timed_out": timed_out,
         # The kernel's kB are KiB.
-        "peak_rss_bytes": usage.ru_maxrss * 1024,
+        "peak_rss_bytes": peak_kib * 1024,
         # Of the peak, where the child was emulated by a process of this machine.
-        "emulator_rss_bytes": emulator.of_peak_bytes(usage.ru_maxrss),
-        "high_water_bytes": high_water_kib * 1024 or None,
+        "emulator_rss_bytes": emulator.of_peak_bytes(peak_kib),
         "swap_used_bytes": swap_kib * 1024,
         "elapsed_ms": (time.monotonic() - started) * 1000.0,
         "user_ms": usage.ru_utime * 1000.0,

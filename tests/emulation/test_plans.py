@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -104,16 +105,22 @@ def test_networks_in_the_wild_peak_where_planned(
             network, protocol=record.protocol, environment=environment_of(record, DEVICE)
         )
         rows.append(compare(record, planned))
-        print(f"{network.file_name:32} batch {batch} {protocol} {rows[-1].error:+.2%}")
+        print(
+            f"{network.file_name:32} batch {batch} {protocol} {rows[-1].error:+.2%}"
+            f" {rows[-1].note}, {os.cpu_count()} CPUs"
+        )
     measured = [row for row in rows if row.error is not None and row.measured_bytes is not None]
     assert len(measured) == len(WILD)
     assert all(_is_near(row) for row in measured)
-    # A program that is smaller than its libraries peaks as it ends, by what then counts of
-    # their files' pages: a few MiB more or less, depending on how they came into the page cache.
-    assert sum(abs(row.error or 0) <= 0.02 for row in measured) >= len(measured) - 2
+    assert statistics.median(abs(row.error or 0) for row in measured) <= 0.01
 
 
 def _is_near(row: Comparison) -> bool:
+    """Within 2 %, or within what the kernel's own count of a small program's pages leaves open.
+
+    The smallest peak as they end, where nobody can look, so that ru_maxrss is all there is: it
+    may be short by a batch of pages for each CPU and kind of page (see watch_child).
+    """
     off_bytes = abs(row.planned_bytes - (row.measured_bytes or 0))
     return off_bytes < max(0.02 * (row.measured_bytes or 0), 4 << 20)
 

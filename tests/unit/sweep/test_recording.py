@@ -91,7 +91,6 @@ def result(**changes: Any) -> dict[str, Any]:
         "timed_out": False,
         "peak_rss_bytes": 300 * MIB,
         "emulator_rss_bytes": None,
-        "high_water_bytes": 300 * MIB,
         "swap_used_bytes": 0,
         "elapsed_ms": 1500.0,
         "user_ms": 1400.0,
