@@ -96,7 +96,11 @@ app.add_typer(networks.app, name="networks", help="The networks of the paper, an
 app.add_typer(
     board.app, name="board", help="A board over SSH: what it has, and what is kept there."
 )
-app.add_typer(study.app, name="sweep", help="A study: many networks, in many ways.")
+app.add_typer(
+    study.app,
+    name="sweep",
+    help="A study: many networks, in many ways; `sweep STUDY.toml` is `sweep run STUDY.toml`.",
+)
 app.add_typer(image.app, name="image", help="The images that emulated targets run.")
 
 

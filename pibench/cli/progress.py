@@ -77,15 +77,15 @@ class Progress:
         else:
             self._line(f"{said.work.name}: {said.said}")
 
-    def finished(self, record: Record) -> None:
-        """One more network has its record."""
+    def finished(self, record: Record, name: str | None = None) -> None:
+        """One more network has its record; `name` says more than the network's, if need be."""
         self._done += 1
         if record.network in self._running:
             self._running.remove(record.network)
         self._bar.update(self._task, completed=self._done)
         self._describe()
         self._line(
-            f"[{self._done}/{self._total}] {record.network}: {record.verdict}, "
+            f"[{self._done}/{self._total}] {name or record.network}: {record.verdict}, "
             f"{record.evidence.summary}"
         )
 
@@ -119,9 +119,9 @@ class CellProgress:
         """Something that is worth a line."""
         self._lines.step(said)
 
-    def watch(self, tally: Tally, record: Record | None) -> None:
-        """The tally has changed, by this record if there is one."""
+    def watch(self, tally: Tally, label: str, record: Record | None) -> None:
+        """The tally has changed, by this record of the cell `label` if there is one."""
         total = tally.cells - tally.left_out
         self._lines.stands(total - tally.left - (record is not None), total)
         if record is not None:
-            self._lines.finished(record)
+            self._lines.finished(record, label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from pibench.cli.options import AsJson, Jobs, Quiet, Repair, finite, flag
-from pibench.errors import EnvironmentFault, InterruptedByUserError, InvalidInputError
+from pibench.errors import EnvironmentFault, ExitCode, InterruptedByUserError, InvalidInputError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -42,8 +43,9 @@ app = typer.Typer(
 )
 
 
-def _axis(name: str, metavar: str, said: str, **more: Any) -> Any:
-    return typer.Option(name, metavar=metavar, help=said, show_default=False, **more)
+def _axis(name: str, metavar: str, said: str, *, also: str | None = None, **more: Any) -> Any:
+    names = (name, also) if also else (name,)
+    return typer.Option(*names, metavar=metavar, help=said, show_default=False, **more)
 
 
 def _amount(name: str, metavar: str, said: str) -> Any:
@@ -59,11 +61,16 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="The study's folder.")
     ] = None,
-    resume: Annotated[bool, flag("--resume", help="Go on with the study in --out.")] = False,
+    resume: Annotated[
+        bool, flag("--resume", help="Go on with the study in --out; options change it.")
+    ] = False,
+    dry: Annotated[bool, flag("--dry-run", help="List the cells and run none.")] = False,
     networks: Annotated[str | None, _axis("--networks", "A,B", "Names or prototxt files.")] = None,
     batch: Annotated[str | None, _axis("--batch", "1,2", "Images per pass.")] = None,
     image: Annotated[str | None, _axis("--input", "HxW,HxW", "Image sizes.")] = None,
-    devices: Annotated[str | None, _axis("--devices", "A,B", "Devices. Default: rpi3b.")] = None,
+    devices: Annotated[
+        str | None, _axis("--device", "A,B", "Devices. Default: rpi3b.", also="--devices")
+    ] = None,
     target: Annotated[str | None, _axis("--target", "A,B", "Targets. Default: vm.")] = None,
     protocol: Annotated[str | None, _axis("--protocol", "A,B", "Default: caffe-time.")] = None,
     compute: Annotated[
@@ -126,13 +133,18 @@ def run(
     if out is None:
         raise InvalidInputError("a study needs a folder", hint="add --out DIR")
     journal = Journal(out)
-    study = _study(
-        file, {name: value for name, value in axes.items() if value is not None}, journal, resume
-    )
+    given = {name: value for name, value in axes.items() if value is not None}
+    study = _study(file, given, journal, resume)
+    if prune is not None:
+        study = study.model_copy(update={"prune": prune})
     known = None if fresh else KnownCells(cells)
-    tally = _conduct(study, journal, known, prune, dask, jobs, quiet=quiet)
-    _show(out, as_json=as_json)
-    raise typer.Exit(int(tally.exit_code))
+    again = ["pibench", "sweep", "--resume", "--out", str(out)]
+    for option, value in (("--cells", cells), ("--dask", dask), ("--jobs", jobs)):
+        again += [option, str(value)] if value is not None else []
+    again += ["--fresh"] if fresh else []
+    tally = _conduct(study, journal, known, dask, jobs, shlex.join(again), dry=dry, quiet=quiet)
+    _show(out, {label: said for label, (_, said) in tally.failed.items()}, as_json=as_json)
+    raise typer.Exit(int(ExitCode.OK if dry else tally.exit_code))
 
 
 def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bool) -> Study:
@@ -154,30 +166,34 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
                 hint="write them into the file",
             )
         return matrix.read(file)
-    if axes:
-        if "networks" not in axes:
-            raise InvalidInputError("a study needs networks", hint="add --networks A,B")
-        return matrix.of(axes, "the options")
-    if not resume:
+    if not axes and not resume:
         raise InvalidInputError(
             "no study is given", hint="give a STUDY.toml, or --networks A,B and other axes"
         )
+    if "networks" in axes and not resume:
+        return matrix.beside(matrix.of(axes, "the options"), Path.cwd())
+    if not resume:
+        raise InvalidInputError("a study needs networks", hint="add --networks A,B")
     from pibench import outside_file
 
     again = "give the study once more"
     content = outside_file.read(journal.study_file, hint=again)
     data = outside_file.json_of(content, journal.study_file, None, hint=again)
-    return matrix.of(data, journal.study_file)
+    study = matrix.of(data, journal.study_file)
+    if axes:
+        study = matrix.of({**study.model_dump(), **axes}, "the options")
+    return matrix.beside(study, Path.cwd())
 
 
 def _conduct(
     study: Study,
     journal: Journal,
     known: Any,
-    prune: float | None,
     dask: str | None,
     jobs: int | None,
+    again: str,
     *,
+    dry: bool,
     quiet: bool,
 ) -> Tally:
     from pibench.cli.progress import CellProgress
@@ -187,7 +203,9 @@ def _conduct(
     from pibench.study.schedule import of_this_machine
 
     room = of_this_machine(jobs)
-    if dask is None:
+    if dry:
+        dask = None
+    elif dask is None:
         mend(study.target, say)
     with CellProgress(quiet=quiet) as progress, _cells_run(dask, room, progress.tell) as submit:
         conduct = Conduct(
@@ -196,7 +214,7 @@ def _conduct(
             submit=submit,
             room=None if dask else room,
             known=known,
-            prune=None if prune is None else prune / 100.0,
+            dry=dry,
             tell=progress.tell,
             watch=progress.watch,
         )
@@ -207,7 +225,7 @@ def _conduct(
             raise InterruptedByUserError(
                 f"interrupted: {tally.ran + tally.taken_over} cells were recorded, "
                 f"{tally.left} are left",
-                hint=f"go on: pibench sweep --resume --out {journal.folder}",
+                hint=f"go on: {again}",
             ) from None
 
 
@@ -254,31 +272,33 @@ def export(
 
     Example: pibench sweep export study -o study.parquet
     """
-    import pandas as pd
-
-    from pibench.report.table import flat
+    from pibench.report.table import csv_text, flat
     from pibench.study.journal import Journal
     from pibench.study.status import status as of
+    from pibench.whole_file import write_whole
 
-    of(folder)
-    frame = pd.DataFrame.from_records([flat(record) for record in Journal(folder).records()])
-    try:
-        if out.suffix == ".parquet":
-            frame.to_parquet(out, index=False)
-        elif out.suffix == ".csv":
-            frame.to_csv(out, index=False)
-        else:
-            raise InvalidInputError.at(
-                out, None, "is neither .parquet nor .csv", hint="name it study.parquet"
-            )
-    except ImportError:
-        raise EnvironmentFault(
-            "Parquet needs pyarrow", hint="pip install 'pibench[dask]', or write a .csv"
-        ) from None
-    print(f"written: {out}, {len(frame)} records")
+    now = of(folder)
+    if out.suffix not in (".parquet", ".csv"):
+        raise InvalidInputError.at(
+            out, None, "is neither .parquet nor .csv", hint="name it study.parquet"
+        )
+    records = list(Journal(folder).records())
+    if out.suffix == ".csv":
+        write_whole(out, csv_text(records))
+    else:
+        import pandas as pd
+
+        try:
+            table = pd.DataFrame.from_records(list(map(flat, records))).to_parquet(index=False)
+        except ImportError:
+            raise EnvironmentFault(
+                "Parquet needs pyarrow", hint="pip install 'pibench[dask]', or write a .csv"
+            ) from None
+        write_whole(out, table)
+    print(f"written: {out}, {len(records)} records of the study's {now.cells} cells")
 
 
-def _show(folder: Path, *, as_json: bool) -> None:
+def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) -> None:
     import dataclasses
     import json
 
@@ -289,7 +309,8 @@ def _show(folder: Path, *, as_json: bool) -> None:
     now = of(folder)
     with reader_may_leave():
         if as_json:
-            print(json.dumps(dataclasses.asdict(now), indent=2))
+            more = {} if failed is None else {"failed": failed}
+            print(json.dumps(dataclasses.asdict(now) | more, indent=2))
             return
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
         state = "a sweep is at work" if now.at_work else "no sweep is at work"
@@ -298,6 +319,10 @@ def _show(folder: Path, *, as_json: bool) -> None:
             print(f"left out: {len(now.left_out)}")
         for label, reason in list(now.left_out.items())[:10]:
             print(f"  {one_line(label)}: {one_line(reason)}")
+        if len(now.left_out) > 10:
+            print(f"  and {len(now.left_out) - 10} more: --json lists all")
+        for label, said in list((failed or {}).items())[:10]:
+            print(f"failed: {one_line(label)}: {one_line(said)}")
         if now.missing:
             print(f"missing: {len(now.missing)}, next {one_line(now.missing[0])}")
         if now.damaged_lines:

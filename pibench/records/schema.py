@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Final = "1.3"
+SCHEMA_VERSION: Final = "1.4"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """Why outputs are what they are, where the weights were not drawn for want of any."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -352,11 +352,13 @@ class CellMark(Frozen):
 
     `key` is the SHA-256 of all that decides the result, `attempt` which try this was, and
     `seal` the SHA-256 of the rest of the record, by which a flipped bit on the disk is seen.
+    `input` is the image size that the study asked for, as `HxW`, None for the network's own.
     """
 
     key: Sha256
     attempt: PositiveInt
     seal: Sha256
+    input: str | None = None
 
 
 class Record(Frozen):
@@ -374,7 +376,7 @@ class Record(Frozen):
     forward pass as `outputs`, and share their provenance.
     """
 
-    schema_version: Literal["1.3"] = SCHEMA_VERSION
+    schema_version: Literal["1.4"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )

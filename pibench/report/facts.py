@@ -98,6 +98,20 @@ def environment(record: Record) -> list[Fact]:
     )
 
 
+def variant(record: Record) -> str:
+    """The network's name, and how this run of it is not the usual one: batch, image, threads."""
+    threads = record.limits.asked.threads
+    usual = threads in (None, devices.load(record.device).cores)
+    said = [
+        record.network,
+        f"batch {record.batch}" if record.batch != 1 else None,
+        record.cell.input if record.cell else None,
+        None if usual else f"{threads} threads",
+        f"seed {record.seed}" if record.seed else None,
+    ]
+    return ", ".join(filter(None, said))
+
+
 def command(record: Record) -> str:
     """The command that repeats the run; empty where its name is fit for no command line."""
     name = record.network if record.network_source == "zoo" else record.network_source
@@ -115,6 +129,8 @@ def command(record: Record) -> str:
     words += ["--protocol", record.protocol, "--compute", record.compute]
     if record.batch != 1:
         words += ["--batch", str(record.batch)]
+    if record.cell is not None and record.cell.input:
+        words += ["--input", record.cell.input]
     threads = record.limits.asked.threads
     if threads not in (None, devices.load(record.device).cores):
         words += ["--threads", str(threads)]

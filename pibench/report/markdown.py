@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
 from pibench.report import ledger_table
+from pibench.report.facts import variant
 from pibench.report.numbers import NOTHING, mib, milliseconds, signed_mib
 from pibench.report.plain import visible
 from pibench.report.terminal import evidence_in_a_word, how_it_ran, totals
@@ -113,7 +114,7 @@ def _run(record: Record) -> list[str]:
     kind = record.provenance["latency_ms"].kind
     time = NOTHING if record.latency_ms is None else f"{milliseconds(record.latency_ms)} {kind}"
     return [
-        text(record.network),
+        text(variant(record)),
         record.device,
         record.target,
         record.protocol,

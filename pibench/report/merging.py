@@ -58,10 +58,15 @@ def merge(records: Iterable[Record]) -> Merged:
 
 def _run(record: Record) -> Hashable:
     """What two records share of which the later one replaces the other."""
-    return (
+    run = (
         record.network, record.device, record.target, record.machine, record.protocol,
         record.compute, record.batch,
     )  # fmt: skip
+    if record.cell is None:
+        return run
+    # A study asks for these side by side: none is a later try of another.
+    guest = record.environment.guest
+    return *run, record.cell.input, record.seed, record.limits.asked.threads, guest.blas_name
 
 
 def _check(path: Path, record: Record) -> None:

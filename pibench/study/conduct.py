@@ -66,9 +66,9 @@ class Conduct:
     """One call of `pibench sweep`.
 
     `submit` starts a cell, `room` is what it starts them in (None: elsewhere), `known` the
-    cells of other studies. With `prune`, a share of the device's memory, cells planned to
-    need more than the memory and that share are left out. `tell` hears what is worth a line,
-    `watch` the tally whenever it has changed, with the cell's record if it has one.
+    cells of other studies. `tell` hears what is worth a line, `watch` the tally whenever it
+    has changed, with a cell's label and record if it is by one. A `dry` call lists the cells
+    and runs none.
     """
 
     study: Study
@@ -76,9 +76,9 @@ class Conduct:
     submit: Callable[[Cell], Future[Ran]]
     room: Room | None
     known: KnownCells | None
-    prune: float | None = None
+    dry: bool = False
     tell: Callable[[str], None] = lambda _: None
-    watch: Callable[[Tally, Record | None], None] = lambda *_: None
+    watch: Callable[[Tally, str, Record | None], None] = lambda *_: None
     tally: Tally = field(default_factory=Tally)
 
     def run(self) -> Tally:
@@ -96,9 +96,10 @@ class Conduct:
             write_whole(self.journal.study_file, self.study.model_dump_json(indent=2) + "\n")
             self.tally.cells = self.journal.write_cells(self._listed())
             self.tally.left_out = len(self._left_out)
-            self.watch(self.tally, None)
+            self.watch(self.tally, "", None)
             self._failed_in_a_row = 0
-            run_cells(self._waiting(), self.submit, self.room, self._taken)
+            if not self.dry:
+                run_cells(self._waiting(), self.submit, self.room, self._taken)
         return self.tally
 
     def _read(self) -> dict[str, str]:
@@ -133,11 +134,11 @@ class Conduct:
 
     def _beyond(self, cell: Cell, network: Network) -> str | None:
         """Why a cell is left out as planned, far beyond the device."""
-        if self.prune is None:
+        if self.study.prune is None:
             return None
         peak = _planned_bytes(network, cell.options.protocol, cell.options.device)
         usable = devices.load(cell.options.device).usable_bytes
-        if peak is None or peak <= usable * (1 + self.prune):
+        if peak is None or peak <= usable * (1 + self.study.prune / 100):
             return None
         return f"planned: peak {peak / 2**20:.0f} MiB of {usable / 2**20:.0f} MiB usable"
 
@@ -146,13 +147,14 @@ class Conduct:
         for key, cell, _, _ in self._each():
             if key in self._left_out or key in self._begun or self._is_conclusive(key):
                 continue
-            record = self.known.get(key) if self.known and _may_be_known(cell) else None
+            known = self.known if _may_be_known(cell) else None
+            record = known.get(key, cell.input) if known else None
             if record is None:
                 self._begun.add(key)
                 yield key, cell
                 continue
             self.tally.taken_over += 1
-            self._keep(key, record)
+            self._keep(key, cell, record)
 
     def _is_conclusive(self, key: str) -> bool:
         return self._verdicts.get(key, "inconclusive") != "inconclusive"
@@ -165,9 +167,9 @@ class Conduct:
             self._failed(cell, ran)
             return
         self._failed_in_a_row = 0
-        record = sealed(ran.record, key, ran.attempt)
+        record = sealed(ran.record, key, ran.attempt, cell.input)
         self.tally.ran += 1
-        self._keep(key, record)
+        self._keep(key, cell, record)
         if self.known and _may_be_known(cell):
             try:
                 self.known.put(record)
@@ -175,19 +177,19 @@ class Conduct:
                 self.known = None
                 self.tell(f"cells are not kept for other studies any more: {error}")
 
-    def _keep(self, key: str, record: Record) -> None:
+    def _keep(self, key: str, cell: Cell, record: Record) -> None:
         self.journal.append(record)
         before = self._verdicts.get(key)
         if before is not None:
             self.tally.verdicts[before] -= 1
         self._verdicts[key] = sys.intern(record.verdict)
         self.tally.verdicts[record.verdict] += 1
-        self.watch(self.tally, record)
+        self.watch(self.tally, cell.label, record)
 
     def _failed(self, cell: Cell, ran: Ran) -> None:
         self.tally.failed[cell.label] = (ran.exit_code, ran.said)
         self.tell(f"{cell.label}: no record: {ran.said}")
-        self.watch(self.tally, None)
+        self.watch(self.tally, cell.label, None)
         if ran.exit_code != ExitCode.ENVIRONMENT:
             return
         self._failed_in_a_row += 1

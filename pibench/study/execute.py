@@ -69,6 +69,8 @@ def _run_once(cell: Cell, attempt: int, started: float) -> Ran:
         # Over its time is no fault of the machine: the cells after it may do well.
         over = time.monotonic() - begun >= budget_s
         code, said = int(ExitCode.INCONCLUSIVE if over else ExitCode.ENVIRONMENT), str(error)
+        if over:
+            said = f"beyond its budget of {budget_s:g} s; allow more: --budget SECONDS"
     if record is None and code == ExitCode.OK:
         code, said = int(ExitCode.ENVIRONMENT), said or "it ended without a record"
     elapsed_s = time.monotonic() - started

@@ -30,11 +30,11 @@ _LONGEST_LINE_BYTES = 64 << 20
 """Of a record: with the signatures and outputs of a large network it takes about a megabyte."""
 
 
-def sealed(record: Record, key: str, attempt: int) -> Record:
-    """The record as the answer for a cell."""
-    marked = record.model_copy(update={"cell": CellMark(key=key, attempt=attempt, seal=_UNSEALED)})
-    seal = _seal(marked.model_dump(mode="json"))
-    return record.model_copy(update={"cell": CellMark(key=key, attempt=attempt, seal=seal)})
+def sealed(record: Record, key: str, attempt: int, size: str | None = None) -> Record:
+    """The record as the answer for a cell, of images of `size` where the cell names one."""
+    mark = CellMark(key=key, attempt=attempt, seal=_UNSEALED, input=size)
+    seal = _seal(record.model_copy(update={"cell": mark}).model_dump(mode="json"))
+    return record.model_copy(update={"cell": mark.model_copy(update={"seal": seal})})
 
 
 def mark_of(line: bytes) -> tuple[str, Verdict] | None:
@@ -133,11 +133,16 @@ class Journal:
         return Kept(verdicts=verdicts, damaged=tuple(damaged))
 
     def records(self) -> Iterator[Record]:
-        """The latest record of each cell, one at a time: a large study is never read whole."""
+        """The latest record of each cell of the study, one at a time: it is never read whole.
+
+        Records of cells that the study has no more, those of a file since changed say, are
+        in the journal alone.
+        """
+        asked = {cell["key"] for cell in self.cells()}
         lines = {
             mark[0]: number
             for number, line in _lines(self.store.path)
-            if (mark := mark_of(line)) is not None
+            if (mark := mark_of(line)) is not None and mark[0] in asked
         }
         wanted = set(lines.values())
         for number, line in _lines(self.store.path):

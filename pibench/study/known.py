@@ -9,7 +9,7 @@ from pibench import outside_file, settings
 from pibench.errors import InvalidInputError, PibenchError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
-from pibench.study.journal import mark_of
+from pibench.study.journal import mark_of, sealed
 from pibench.whole_file import write_whole
 
 ON_BOARDS = ("native", "ssh://")
@@ -24,8 +24,12 @@ class KnownCells:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or settings.cache_dir() / "cells"
 
-    def get(self, key: str) -> Record | None:
-        """The record of a cell; a file that is damaged is removed, and counts as none."""
+    def get(self, key: str, size: str | None = None) -> Record | None:
+        """The record of a cell; a file that is damaged is removed, and counts as none.
+
+        It is sealed anew, as the answer for images of `size`: one that an earlier version wrote
+        is not what its seal was made of any more once it is read.
+        """
         path = self._path(key)
         try:
             line = outside_file.read(path, most_bytes=_MOST_BYTES)
@@ -35,7 +39,7 @@ class KnownCells:
             mark = mark_of(line.rstrip(b"\n"))
             if mark and mark[0] == key and mark[1] != "inconclusive":
                 (record,) = RecordStore(path).read()
-                return record
+                return sealed(record, key, record.cell.attempt if record.cell else 1, size)
         with contextlib.suppress(OSError):
             path.unlink()
         return None

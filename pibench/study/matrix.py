@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
@@ -63,7 +64,8 @@ class Study(BaseModel):
     `batch`, `input` and `compute` are None where the network's own or the target's usual is
     meant. `weights` names the caffemodel of a network by the network's name in `networks`.
     `timeout_s` is for one network, as in `pibench run`; `budget_s` for a cell with all that
-    belongs to it, booting say.
+    belongs to it, booting say. `prune`, in percent of the device's memory, leaves out what is
+    planned to need that much more than there is.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -83,6 +85,7 @@ class Study(BaseModel):
     timeout_s: Annotated[float, Field(ge=1, le=10**7)] | None = None
     budget_s: Annotated[float, Field(gt=0, le=10**7)] | None = None
     repair: bool = False
+    prune: NonNegativeFloat | None = None
     weights: dict[str, str] = {}
 
     @property
@@ -145,7 +148,7 @@ def read(path: Path) -> Study:
         data = tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InvalidInputError.at(path, None, f"is no TOML: {error}") from None
-    return _beside(of(data, path), path.parent)
+    return beside(of(data, path), path.parent)
 
 
 def of(data: dict[str, Any], place: Path | str) -> Study:
@@ -180,8 +183,8 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
     return study
 
 
-def _beside(study: Study, folder: Path) -> Study:
-    """Paths in a study's file are from where the file lies."""
+def beside(study: Study, folder: Path) -> Study:
+    """The study with its paths, which are from `folder`, made absolute."""
 
     def place(spec: str) -> str:
         path = folder / spec
@@ -212,7 +215,15 @@ def load(
 def check_networks(study: Study) -> None:
     """Read every network before anything is written. Raises InvalidInputError."""
     for spec, batch, size in itertools.product(study.networks, study.batch, study.input):
-        load(spec, batch, size, study.weights.get(spec), study.repair)
+        try:
+            load(spec, batch, size, study.weights.get(spec), study.repair)
+        except InvalidInputError as error:
+            if size is None:
+                raise
+            raise InvalidInputError(
+                f"with input {size}: {error.message}",
+                hint=error.hint and f"{error.hint}, or sweep this network in a study of its own",
+            ) from None
 
 
 def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:

@@ -56,7 +56,7 @@ def main() -> None:
     print("| cells | ms a cell | memory MiB |\n|---:|---:|---:|", flush=True)
     begun = time.monotonic()
 
-    def watch(tally: Tally, _: object) -> None:
+    def watch(tally: Tally, *_: object) -> None:
         if tally.ran and tally.ran % step == 0:
             took_ms = (time.monotonic() - begun) * 1000 / tally.ran
             memory_mib = psutil.Process().memory_info().rss / MIB

@@ -111,3 +111,29 @@ def test_a_damaged_study_is_told_and_can_be_given_again(study: Path, text: str) 
     Journal(study).study_file.write_text(text)
     with pytest.raises(InvalidInputError, match=r"study\.json"):
         pibench("sweep", "--resume", "--out", study)
+
+
+def test_a_table_holds_what_the_study_asks_for_now(study: Path, tmp_path: Path) -> None:
+    earlier = whole_records.record(record_id="e" * 32, network="=earlier")
+    Journal(study).append(sealed(earlier, "ef" * 32, 1))
+    pibench("sweep", "export", study, "-o", tmp_path / "out.csv")
+    assert list(pd.read_csv(tmp_path / "out.csv")["cell.key"]) == [KEY]
+
+
+def test_going_on_changes_what_options_say_and_keeps_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.prototxt").write_text(
+        'layer { name: "data" type: "Input" top: "data" '
+        "input_param { shape: { dim: 1 dim: 3 dim: 8 dim: 8 } } }"
+    )
+    dry = ["--dry-run", "--fresh", "--quiet", "--out", tmp_path / "new"]
+    pibench("sweep", "--networks", "my.prototxt", "--target", "twin", "--prune", "25", *dry)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    pibench("sweep", "--resume", "--budget", "60", "--device", "rpi3b,rpi4b_2gb", *dry)
+    study = json.loads((tmp_path / "new" / "study.json").read_text())
+    assert study["networks"] == [str(tmp_path / "my.prototxt")]
+    assert (study["prune"], study["budget_s"], study["target"]) == (25, 60, ["twin"])
+    assert study["device"] == ["rpi3b", "rpi4b_2gb"]

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pibench.crosscheck.claims import Claim, PredictedTime, check_claims, exit_code, summary
+from pibench.crosscheck.claims import (
+    Claim,
+    PredictedTime,
+    check_claims,
+    exit_code,
+    is_the_papers_run,
+    summary,
+)
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.paper import Figure, load_paper
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
-from pibench.records.schema import Environment, Evidence, GuestEnvironment, Provenance
+from pibench.records.schema import CellMark, Environment, Evidence, GuestEnvironment, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -293,3 +300,11 @@ def test_a_time_that_the_fit_has_seen_proves_nothing(paper_run: list[Record]) ->
 def test_a_prediction_needs_no_record() -> None:
     claims = check_claims([], predicted={"NIN": predicted(1485.0)})
     assert cell(claims, "nin", "latency_ms").agrees is True
+
+
+def test_a_study_of_another_image_is_not_the_papers_run(paper_run: list[Record]) -> None:
+    mark = CellMark(key="1" * 64, attempt=1, seal="2" * 64, input="256x256")
+    assert is_the_papers_run(
+        changed(paper_run[0], cell=mark.model_copy(update={"input": None})), load_paper()
+    )
+    assert not is_the_papers_run(changed(paper_run[0], cell=mark), load_paper())

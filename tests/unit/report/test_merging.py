@@ -12,7 +12,9 @@ import pytest
 from pibench.errors import InvalidInputError
 from pibench.records.schema import SCHEMA_VERSION
 from pibench.records.store import RecordStore
+from pibench.report.facts import variant
 from pibench.report.merging import merge, read_all
+from pibench.study.journal import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,19 @@ def test_the_latest_of_each_run_counts(make_record: Callable[..., Record]) -> No
     merged = merge([late, early, other_protocol, other_batch, other_machine])
     assert merged.records == (late, other_protocol, other_batch, other_machine)
     assert merged.superseded == 1
+
+
+def test_what_a_study_asks_for_side_by_side_is_no_later_try(
+    make_record: Callable[..., Record],
+) -> None:
+    cells = [
+        sealed(make_record(seed=seed), digit * 64, 1, size)
+        for digit, seed, size in (("1", 0, None), ("2", 0, "96x96"), ("3", 7, "96x96"))
+    ]
+    again = sealed(make_record(seed=0, created=cells[0].created + timedelta(hours=1)), "4" * 64, 1)
+    merged = merge([*cells, again])
+    assert merged.records == (again, *cells[1:])
+    assert [variant(one) for one in cells[1:]] == ["AlexNet, 96x96", "AlexNet, 96x96, seed 7"]
 
 
 def test_a_record_read_twice_supersedes_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,10 @@ from uuid import uuid4
 import pytest
 
 from pibench.errors import EnvironmentFault
+from pibench.images.recipe import fingerprint
 from pibench.study.conduct import Conduct
 from pibench.study.execute import Ran
+from pibench.study.journal import Journal
 from pibench.study.known import KnownCells
 from pibench.study.status import status
 from tests import whole_records
@@ -99,8 +102,8 @@ def test_what_is_planned_far_beyond_the_device_is_left_out_and_said(
     conduct: MakeConduct, tmp_path: Path
 ) -> None:
     cells = Cells()
-    axes = {"networks": ["NIN", "VGG 16"], "target": "container"}
-    tally = conduct(cells, axes, prune=0.1).run()
+    axes = {"networks": ["NIN", "VGG 16"], "target": "container", "prune": 10}
+    tally = conduct(cells, axes).run()
     assert (tally.left_out, tally.ran, tally.left) == (1, 1, 0)
     ((label, reason),) = status(tmp_path / "study").left_out.items()
     assert label.startswith("VGG 16")
@@ -168,3 +171,35 @@ def test_two_ways_of_saying_the_same_are_one_cell(conduct: MakeConduct) -> None:
         made = conduct(cells, axes | {"batch": 2 if answer == "fit" else 3})
         assert made.run().cells == 1
         assert len(cells.asked) == 1
+
+
+def test_a_dry_call_lists_the_cells_and_runs_none(conduct: MakeConduct, tmp_path: Path) -> None:
+    cells = Cells()
+    conduct(cells, dry=True).run()
+    assert not cells.asked
+    assert len(status(tmp_path / "study").missing) == 6
+
+
+def test_progress_names_the_cell(conduct: MakeConduct) -> None:
+    heard: list[str] = []
+    axes = {"networks": "NIN", "batch": [1, 2], "target": "twin"}
+    conduct(Cells(), axes, watch=lambda _, label, __: heard.append(label)).run()
+    assert heard == ["", "NIN batch 1 rpi3b twin caffe-time", "NIN batch 2 rpi3b twin caffe-time"]
+
+
+def test_what_an_earlier_version_kept_is_taken_over_whole(
+    conduct: MakeConduct, tmp_path: Path
+) -> None:
+    known = KnownCells(tmp_path / "cells")
+    conduct(Cells(), known=known).run()
+    for path in known.folder.rglob("*.jsonl"):
+        data = json.loads(path.read_text()) | {"schema_version": "1.3"}
+        del data["cell"]["input"]
+        data["cell"]["seal"] = "0" * 64
+        data["cell"]["seal"] = fingerprint(data)
+        path.write_text(json.dumps(data) + "\n")
+    (tmp_path / "study" / "journal.jsonl").unlink()
+    tally = conduct(Cells(), known=known).run()
+    assert (tally.taken_over, tally.ran) == (6, 0)
+    kept = Journal(tmp_path / "study").read()
+    assert (len(kept.verdicts), kept.damaged) == (6, ())

@@ -77,6 +77,7 @@ def test_a_later_record_of_a_cell_stands(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for verdict in ("inconclusive", "fit"):
         journal.append(sealed(whole_records.record(verdict=verdict), KEY, 1))
+    journal.write_cells(iter([{"key": KEY, "label": "a"}]))
     assert journal.read().verdicts == {KEY: "fit"}
     assert [record.verdict for record in journal.records()] == ["fit"]
 

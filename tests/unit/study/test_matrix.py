@@ -143,3 +143,8 @@ def test_a_changed_file_is_another_cell(tmp_path: Path) -> None:
     matrix.load.cache_clear()
     path.write_text(LENET.replace("dim: 8 dim: 8", "dim: 8 dim: 9"))
     assert keys(networks=str(path), target="twin") != [before]
+
+
+def test_an_image_that_a_network_cannot_take_is_named() -> None:
+    with pytest.raises(InvalidInputError, match="with input 96x96: NIN"):
+        matrix.check_networks(matrix.of({"networks": "NIN", "input": ["224x224", "96x96"]}, "here"))
