@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from pibench import devices
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
 from pibench.study import matrix
 from pibench.study.journal import sealed
-from pibench.study.key import cell_key
+from pibench.study.key import cell_key, made_with, weights_sha256
 from pibench.study.known import ON_BOARDS, KnownCells
 from pibench.study.schedule import Room, run_cells
 from pibench.whole_file import write_whole
@@ -160,6 +160,10 @@ class Conduct:
         return self._verdicts.get(key, "inconclusive") != "inconclusive"
 
     def _taken(self, key: str, cell: Cell, ran: Ran) -> None:
+        if ran.record is not None and (other := _is_other(cell, ran)):
+            # The key would promise what the record does not hold.
+            said = f"run with another {other} than this machine's: have the same there"
+            ran = replace(ran, record=None, exit_code=int(ExitCode.ENVIRONMENT), said=said)
         # Only what is not recorded has to be remembered: its like may come again.
         if ran.record is not None and ran.record.verdict != "inconclusive":
             self._begun.discard(key)
@@ -170,7 +174,8 @@ class Conduct:
         record = sealed(ran.record, key, ran.attempt, cell.input)
         self.tally.ran += 1
         self._keep(key, cell, record)
-        if self.known and _may_be_known(cell):
+        is_as_keyed = ran.made_with == made_with(cell.options.target)
+        if self.known and is_as_keyed and _may_be_known(cell):
             try:
                 self.known.put(record)
             except EnvironmentFault as error:
@@ -198,6 +203,20 @@ class Conduct:
                 f"{IN_A_ROW} cells failed one after another: {ran.said}",
                 hint=f"mend that, then: pibench sweep --resume --out {self.journal.folder}",
             )
+
+
+def _is_other(cell: Cell, ran: Ran) -> str | None:
+    """What the cell was not run with, of all that its key names; None where all is as it says."""
+    here = made_with(cell.options.target)
+    if here["emulator"] is None:
+        # The workers' own: there is none here to be the same.
+        here["emulator"] = ran.made_with["emulator"]
+    for name, value in here.items():
+        if ran.made_with[name] != value:
+            return name
+    weights = weights_sha256(cell.weights) if cell.weights else None
+    is_same = weights is None or ran.record is None or ran.record.weights_sha256 == weights
+    return None if is_same else f"{cell.weights}"
 
 
 def _may_be_known(cell: Cell) -> bool:

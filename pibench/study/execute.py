@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pibench import process
 from pibench.errors import ExitCode, PibenchError
 from pibench.records.store import RecordStore
+from pibench.study.key import made_with
 from pibench.sweep.work import TIMEOUT_S
 from pibench.targets.scratch import scratch
 
@@ -26,13 +27,17 @@ AROUND_S: Final = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """What became of a cell: its record and which attempt made it, or why there is none."""
+    """What became of a cell: its record and which attempt made it, or why there is none.
+
+    `made_with` is `made_with` of the machine that ran it, another one perhaps.
+    """
 
     record: Record | None
     exit_code: int
     said: str
     attempt: int
     elapsed_s: float
+    made_with: dict[str, str | None]
 
 
 def run_cell(cell: Cell) -> Ran:
@@ -76,7 +81,14 @@ def _run_once(cell: Cell, attempt: int, started: float) -> Ran:
     elapsed_s = time.monotonic() - started
     # A signal ended it: what it was in the midst of is run again.
     code = code if code >= 0 else int(ExitCode.ENVIRONMENT)
-    return Ran(record=record, exit_code=code, said=said, attempt=attempt, elapsed_s=elapsed_s)
+    return Ran(
+        record=record,
+        exit_code=code,
+        said=said,
+        attempt=attempt,
+        elapsed_s=elapsed_s,
+        made_with=made_with(cell.options.target),
+    )
 
 
 def command(cell: Cell, folder: Path, out: Path) -> Iterator[str | Path]:

@@ -42,7 +42,7 @@ def cell_key(cell: Cell, network: Network) -> str:
         {
             "network": network.sha256,
             "name": network.name,
-            "weights": _weights_sha256(cell.weights) if cell.weights else None,
+            "weights": weights_sha256(cell.weights) if cell.weights else None,
             "target": options.target,
             "machine": options.machine,
             "protocol": options.protocol,
@@ -53,12 +53,19 @@ def cell_key(cell: Cell, network: Network) -> str:
             "seed": options.seed if options.protocol == "inference" else None,
             "blas": options.blas,
             "device": _device(options.device),
-            "image": _image(options.target),
-            "probe": _probe(),
-            "emulator": _emulator(options.target),
-            "pibench": pibench.__version__,
+            **made_with(options.target),
         }
     )
+
+
+def made_with(target: str) -> dict[str, str | None]:
+    """What a cell is run with on this machine, and on another may be run with otherwise."""
+    return {
+        "image": _image(target),
+        "probe": _probe(),
+        "emulator": _emulator(target),
+        "pibench": pibench.__version__,
+    }
 
 
 @cache
@@ -67,7 +74,8 @@ def _device(name: str) -> str:
 
 
 @cache
-def _weights_sha256(path: str) -> str:
+def weights_sha256(path: str) -> str:
+    """The SHA-256 of a file as it was when the study first looked."""
     return file_sha256(Path(path))
 
 

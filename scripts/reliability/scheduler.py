@@ -21,6 +21,8 @@ from pibench.study import matrix
 from pibench.study.conduct import Conduct, Tally
 from pibench.study.execute import Ran
 from pibench.study.journal import Journal
+from pibench.study.key import made_with
+from pibench.study.matrix import Cell
 from pibench.study.schedule import Room
 from tests import whole_records
 
@@ -30,11 +32,14 @@ ROWS = 5
 MIB = 2**20
 
 
-def answered(_: object) -> Future[Ran]:
+def answered(cell: Cell) -> Future[Ran]:
     """A cell's record, at once."""
     record = whole_records.record(record_id=uuid4().hex)
     future: Future[Ran] = Future()
-    future.set_result(Ran(record=record, exit_code=0, said="", attempt=1, elapsed_s=0.0))
+    made = made_with(cell.options.target)
+    future.set_result(
+        Ran(record=record, exit_code=0, said="", attempt=1, elapsed_s=0.0, made_with=made)
+    )
     return future
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from pibench.study import matrix
 from pibench.study.conduct import Conduct
 from pibench.study.execute import Ran
 from pibench.study.journal import Journal
+from pibench.study.key import made_with
 from pibench.study.schedule import Room
 from tests import whole_records
 
@@ -22,7 +24,7 @@ ROOM = Room(memory_bytes=64 << 30, cores=4)
 
 
 def answered(record: Record | None = None, *, code: int = 0, said: str = "") -> Ran:
-    return Ran(record=record, exit_code=code, said=said, attempt=1, elapsed_s=0.1)
+    return Ran(record=record, exit_code=code, said=said, attempt=1, elapsed_s=0.1, made_with={})
 
 
 class Cells:
@@ -35,7 +37,10 @@ class Cells:
     def submit(self, cell: Any) -> Future[Ran]:
         self.asked.append(cell.label)
         future: Future[Ran] = Future()
-        future.set_result(self.answer(cell))
+        ran = self.answer(cell)
+        # Where the answer leaves it open, what is here.
+        made = made_with(cell.options.target) | ran.made_with
+        future.set_result(replace(ran, made_with=made))
         return future
 
 

@@ -6,13 +6,17 @@ import itertools
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from pibench.errors import EnvironmentFault
+from pibench import networks
+from pibench.errors import EnvironmentFault, ExitCode
 from pibench.images.recipe import fingerprint
+from pibench.networks import caffemodel
+from pibench.study import matrix
 from pibench.study.conduct import Conduct
 from pibench.study.execute import Ran
 from pibench.study.journal import Journal
@@ -20,6 +24,7 @@ from pibench.study.known import KnownCells
 from pibench.study.status import status
 from tests import whole_records
 from tests.unit.study.conftest import Cells, answered
+from tests.wild.networks import WILD
 
 MakeConduct = Callable[..., Conduct]
 
@@ -114,6 +119,43 @@ def test_a_machine_that_fails_cell_after_cell_ends_it(conduct: MakeConduct) -> N
     cells = Cells(lambda _: answered(code=3, said="the Engine is away"))
     with pytest.raises(EnvironmentFault, match="3 cells failed one after another: the Engine"):
         conduct(cells, room=None).run()
+
+
+@pytest.mark.parametrize("what", ["image", "probe", "pibench"])
+def test_what_a_worker_ran_with_other_programs_is_not_kept(conduct: MakeConduct, what: str) -> None:
+    def answer(cell: matrix.Cell) -> Ran:
+        ran = answered(whole_records.record(record_id=uuid4().hex))
+        is_other = cell.label.startswith("NIN batch 2")
+        return replace(ran, made_with={what: "another"}) if is_other else ran
+
+    conducting = conduct(Cells(answer))
+    tally = conducting.run()
+    assert tally.exit_code == ExitCode.ENVIRONMENT
+    assert len(conducting.journal.read().verdicts) == 5
+    ((label, (_, said)),) = tally.failed.items()
+    assert label.startswith("NIN batch 2")
+    assert f"another {what} than this machine's" in said
+
+
+def test_weights_that_changed_meanwhile_are_not_kept(conduct: MakeConduct, tmp_path: Path) -> None:
+    text, weights = tmp_path / "my.prototxt", tmp_path / "my.caffemodel"
+    text.write_text(WILD["tiny"]())
+    caffemodel.write(caffemodel.seeded_weights(networks.load(str(text)).net, 0), weights)
+    axes = {
+        "networks": [str(text)],
+        "target": "twin",
+        "protocol": "inference",
+        "weights": {str(text): str(weights)},
+    }
+
+    def answer(_: matrix.Cell) -> Ran:
+        return answered(whole_records.record(weights_sha256="0" * 64))
+
+    conducting = conduct(Cells(answer), axes)
+    tally = conducting.run()
+    assert "another" in str(tally.failed)
+    assert "my.caffemodel" in str(tally.failed)
+    assert not conducting.journal.read().verdicts
 
 
 def test_an_invalid_cell_costs_only_itself(conduct: MakeConduct) -> None:
