@@ -71,6 +71,7 @@ class KitNetwork(Frozen):
     weights_drawn: bool
     repairs: tuple[str, ...]
     batch: PositiveInt
+    input_size: str | None = None
     layer_types: dict[str, str]
 
     threads: PositiveInt
@@ -94,6 +95,7 @@ class KitNetwork(Frozen):
             weights_drawn=facts.weights_drawn,
             repairs=facts.repairs,
             batch=facts.batch,
+            input_size=facts.input_size,
             layer_types=dict(facts.layer_types),
             threads=work.threads,
             timeout_s=work.timeout_s,
@@ -115,6 +117,7 @@ class KitNetwork(Frozen):
             weights_drawn=self.weights_drawn,
             repairs=self.repairs,
             batch=self.batch,
+            input_size=self.input_size,
             layer_types=self.layer_types,
         )
 

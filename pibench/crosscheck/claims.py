@@ -169,7 +169,7 @@ def _asked_for(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
 
 def is_the_papers_run(record: Record, paper: Paper) -> bool:
     """Whether a record is of the paper's protocol, device and batch size, its image not resized."""
-    if record.cell is not None and record.cell.input is not None:
+    if record.input_size is not None:
         return False
     return (record.protocol, record.device, record.batch) == (
         paper.protocol,

@@ -38,6 +38,8 @@ class Network:
     """A caffemodel that has been checked to belong to it."""
     repairs: tuple[str, ...]
     """What was changed in the file, one sentence each."""
+    input_size: str | None = None
+    """Height and width of its images as `229x229`; None where they are its own."""
 
     @property
     def file_name(self) -> str:
@@ -122,7 +124,10 @@ def load(
             raise InvalidInputError(f"batch {batch} is out of range", hint=f"give 1 to {MAX_BATCH}")
         mending.set_batch(loaded.net, batch)
     if image is not None:
+        own = input_size.image_size(loaded)
         loaded = input_size.with_image_size(loaded, *image)
+        if image != own:
+            loaded = replace(loaded, input_size="{}x{}".format(*image))
     _ = loaded.shapes  # refuses here what Caffe would abort on
     if weights is not None:
         caffemodel.check_weights(loaded.net, weights)

@@ -352,13 +352,11 @@ class CellMark(Frozen):
 
     `key` is the SHA-256 of all that decides the result, `attempt` which try this was, and
     `seal` the SHA-256 of the rest of the record, by which a flipped bit on the disk is seen.
-    `input` is the image size that the study asked for, as `HxW`, None for the network's own.
     """
 
     key: Sha256
     attempt: PositiveInt
     seal: Sha256
-    input: str | None = None
 
 
 class Record(Frozen):
@@ -368,6 +366,7 @@ class Record(Frozen):
     a process of the host, QEMU's own memory is taken out and stands in
     `emulator_rss_bytes`. `network_rss_bytes` is the peak less the baseline (the
     same program waiting for a network), which is what the paper prints as RAM.
+    `input_size` is the images' height and width where they are not the network's own.
     `latency_ms` is the median of the forward passes that count; `samples` are all
     of them. `weights_file_bytes` is the caffemodel's size, where none was written
     the size it would have. An empty `layers` or `outputs` counts as unavailable.
@@ -396,6 +395,7 @@ class Record(Frozen):
     protocol: Protocol
     compute: Compute
     batch: Batch = 1
+    input_size: Annotated[str, Field(pattern=r"^[0-9]{1,6}x[0-9]{1,6}$")] | None = None
 
     verdict: Verdict
     evidence: Evidence

@@ -105,7 +105,7 @@ def variant(record: Record) -> str:
     said = [
         record.network,
         f"batch {record.batch}" if record.batch != 1 else None,
-        record.cell.input if record.cell else None,
+        record.input_size,
         None if usual else f"{threads} threads",
         f"seed {record.seed}" if record.seed else None,
     ]
@@ -129,8 +129,8 @@ def command(record: Record) -> str:
     words += ["--protocol", record.protocol, "--compute", record.compute]
     if record.batch != 1:
         words += ["--batch", str(record.batch)]
-    if record.cell is not None and record.cell.input:
-        words += ["--input", record.cell.input]
+    if record.input_size is not None:
+        words += ["--input", record.input_size]
     threads = record.limits.asked.threads
     if threads not in (None, devices.load(record.device).cores):
         words += ["--threads", str(threads)]

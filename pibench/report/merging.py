@@ -60,13 +60,13 @@ def _run(record: Record) -> Hashable:
     """What two records share of which the later one replaces the other."""
     run = (
         record.network, record.device, record.target, record.machine, record.protocol,
-        record.compute, record.batch,
+        record.compute, record.batch, record.input_size,
     )  # fmt: skip
     if record.cell is None:
         return run
     # A study asks for these side by side: none is a later try of another.
     guest = record.environment.guest
-    return *run, record.cell.input, record.seed, record.limits.asked.threads, guest.blas_name
+    return *run, record.seed, record.limits.asked.threads, guest.blas_name
 
 
 def _check(path: Path, record: Record) -> None:

@@ -168,7 +168,7 @@ class Conduct:
                 continue
             place = Place(position, key)
             known = self.known if _may_be_known(cell) else None
-            record = known.get(key, cell.input) if known else None
+            record = known.get(key) if known else None
             if record is None:
                 yield place, cell
                 continue
@@ -184,7 +184,7 @@ class Conduct:
             self._failed(cell, ran)
             return
         self._failed_in_a_row = 0
-        record = sealed(ran.record, place.key, ran.attempt, cell.input)
+        record = sealed(ran.record, place.key, ran.attempt)
         self.tally.ran += 1
         self._keep(place, cell, record)
         is_as_keyed = ran.made_with == made_with(cell.options.target)

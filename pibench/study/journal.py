@@ -30,9 +30,9 @@ _LONGEST_LINE_BYTES = 64 << 20
 """Of a record: with the signatures and outputs of a large network it takes about a megabyte."""
 
 
-def sealed(record: Record, key: str, attempt: int, size: str | None = None) -> Record:
-    """The record as the answer for a cell, of images of `size` where the cell names one."""
-    mark = CellMark(key=key, attempt=attempt, seal=_UNSEALED, input=size)
+def sealed(record: Record, key: str, attempt: int) -> Record:
+    """The record as the answer for a cell."""
+    mark = CellMark(key=key, attempt=attempt, seal=_UNSEALED)
     seal = _seal(record.model_copy(update={"cell": mark}).model_dump(mode="json"))
     return record.model_copy(update={"cell": mark.model_copy(update={"seal": seal})})
 

@@ -24,11 +24,11 @@ class KnownCells:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or settings.cache_dir() / "cells"
 
-    def get(self, key: str, size: str | None = None) -> Record | None:
+    def get(self, key: str) -> Record | None:
         """The record of a cell; a file that is damaged is removed, and counts as none.
 
-        It is sealed anew, as the answer for images of `size`: one that an earlier version wrote
-        is not what its seal was made of any more once it is read.
+        It is sealed anew: one that an earlier version wrote is not what its seal was made of any
+        more once it is read.
         """
         path = self._path(key)
         try:
@@ -39,7 +39,7 @@ class KnownCells:
             mark = mark_of(line.rstrip(b"\n"))
             if mark and mark[0] == key and mark[1] != "inconclusive":
                 (record,) = RecordStore(path).read()
-                return sealed(record, key, record.cell.attempt if record.cell else 1, size)
+                return sealed(record, key, record.cell.attempt if record.cell else 1)
         with contextlib.suppress(OSError):
             path.unlink()
         return None

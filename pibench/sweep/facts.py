@@ -30,6 +30,7 @@ class NetworkFacts:
     weights_drawn: bool
     repairs: tuple[str, ...]
     batch: int
+    input_size: str | None = None
     layer_types: Mapping[str, str]
 
 
@@ -47,5 +48,6 @@ def facts_of(network: Network, work: Work) -> NetworkFacts:
         weights_drawn=network.weights is None,
         repairs=tuple(network.repairs),
         batch=network.batch,
+        input_size=network.input_size,
         layer_types={layer.name: layer.type for layer in network.net.layer},
     )

@@ -61,6 +61,7 @@ def record_of(
         protocol=work.protocol,
         compute=work.compute,
         batch=network.batch,
+        input_size=network.input_size,
         verdict=decision.verdict,
         evidence=decision.evidence,
         peak_rss_bytes=memory.peak_bytes,

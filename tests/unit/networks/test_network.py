@@ -124,3 +124,10 @@ def test_an_export_writes_over_nothing_unless_told_to(tmp_path: Path) -> None:
     assert not (tmp_path / "nin.prototxt").exists()
     networks.export("NIN", tmp_path, weights=True, force=True)
     assert (tmp_path / "nin.caffemodel").stat().st_size > 10**6
+
+
+@pytest.mark.parametrize(("image", "said"), [((256, 256), "256x256"), ((224, 224), None)])
+def test_the_image_size_is_told_where_it_is_not_the_networks_own(
+    image: tuple[int, int], said: str | None
+) -> None:
+    assert networks.load("NIN", image=image).input_size == said

@@ -39,7 +39,7 @@ def test_what_a_study_asks_for_side_by_side_is_no_later_try(
     make_record: Callable[..., Record],
 ) -> None:
     cells = [
-        sealed(make_record(seed=seed), digit * 64, 1, size)
+        sealed(make_record(seed=seed, input_size=size), digit * 64, 1)
         for digit, seed, size in (("1", 0, None), ("2", 0, "96x96"), ("3", 7, "96x96"))
     ]
     again = sealed(make_record(seed=0, created=cells[0].created + timedelta(hours=1)), "4" * 64, 1)
