@@ -77,15 +77,13 @@ def test_validate_json_has_the_errors(pibench: Pibench) -> None:
     assert len(found["rows"]) == 15
 
 
-def test_validate_prints_every_network(pibench: Pibench) -> None:
-    said = pibench("predict", "--validate").out
+def test_validate_prints_every_network_and_pictures_have_a_point_each(
+    pibench: Pibench, tmp_path: Path
+) -> None:
+    pibench("predict", "AlexNet", "vgg16", "NIN", "--plot", "roof.svg")
+    said = pibench("predict", "--validate", "--plot", "errors.svg").out
     assert "ResNext50_32x4d" in said
     assert "rank correlation" in said
-
-
-def test_pictures_have_a_point_per_network(pibench: Pibench, tmp_path: Path) -> None:
-    pibench("predict", "AlexNet", "vgg16", "NIN", "--plot", str(tmp_path / "roof.svg"))
-    pibench("predict", "--validate", "--plot", str(tmp_path / "errors.svg"))
     for name, points in (("roof.svg", 3), ("errors.svg", 15)):
         picture = ET.parse(tmp_path / name).getroot()  # noqa: S314  (our own)
         assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == points
