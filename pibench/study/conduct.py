@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 from pibench import devices
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.records.schema import Verdict
 from pibench.study import matrix
 from pibench.study.journal import sealed
 from pibench.study.key import cell_key, made_with, weights_sha256
@@ -28,6 +28,22 @@ if TYPE_CHECKING:
 
 IN_A_ROW: Final = 3
 """Cells that fail for the machine's sake, one after another, before a study is given up."""
+
+
+# How each cell stands, one byte by its position: a study of any size takes no memory to speak
+# of. A verdict is its place in this tuple.
+_VERDICTS: Final = get_args(Verdict)
+_INCONCLUSIVE: Final = _VERDICTS.index("inconclusive")
+_WAITING: Final = 255
+_LEFT_OUT: Final = 254
+_LIKE_ANOTHER: Final = 253
+
+
+class Place(NamedTuple):
+    """Where a cell stands among all of the study's, and its key."""
+
+    position: int
+    key: str
 
 
 @dataclass(kw_only=True)
@@ -90,19 +106,17 @@ class Conduct:
         """
         matrix.check_networks(self.study)
         with self.journal.alone():
-            self._verdicts = self._read()
-            self._left_out: set[str] = set()
-            self._begun: set[str] = set()
+            self._states = bytearray()
             write_whole(self.journal.study_file, self.study.model_dump_json(indent=2) + "\n")
             self.tally.cells = self.journal.write_cells(self._listed())
-            self.tally.left_out = len(self._left_out)
+            self.tally.left_out = self._states.count(_LEFT_OUT)
             self.watch(self.tally, "", None)
             self._failed_in_a_row = 0
             if not self.dry:
                 run_cells(self._waiting(), self.submit, self.room, self._taken)
         return self.tally
 
-    def _read(self) -> dict[str, str]:
+    def _read(self) -> dict[str, Verdict]:
         kept = self.journal.read()
         if kept.damaged:
             aside = self.journal.set_aside(kept.damaged)
@@ -110,7 +124,7 @@ class Conduct:
                 f"{self.journal.store.path}: {len(kept.damaged)} damaged lines were moved "
                 f"to {aside}; their cells run again"
             )
-        return {key: sys.intern(verdict) for key, verdict in kept.verdicts.items()}
+        return kept.verdicts
 
     def _each(self) -> Iterator[tuple[str, Cell, Network, str | None]]:
         for cell, network, why_not in matrix.cells(self.study):
@@ -118,18 +132,23 @@ class Conduct:
 
     def _listed(self) -> Iterator[dict[str, Any]]:
         """Every cell once: two ways of saying the same have the same key."""
+        verdicts = self._read()
         seen: set[bytes] = set()
         for key, cell, network, why_not in self._each():
             if (digest := bytes.fromhex(key)) in seen:
+                self._states.append(_LIKE_ANOTHER)
                 continue
             seen.add(digest)
             reason = why_not or self._beyond(cell, network)
             said = {"key": key, "label": cell.label}
             if reason:
-                self._left_out.add(key)
+                self._states.append(_LEFT_OUT)
                 said["left_out"] = reason
-            elif key in self._verdicts:
-                self.tally.verdicts[self._verdicts[key]] += 1
+            elif key in verdicts:
+                self._states.append(_VERDICTS.index(verdicts[key]))
+                self.tally.verdicts[verdicts[key]] += 1
+            else:
+                self._states.append(_WAITING)
             yield said
 
     def _beyond(self, cell: Cell, network: Network) -> str | None:
@@ -142,38 +161,32 @@ class Conduct:
             return None
         return f"planned: peak {peak / 2**20:.0f} MiB of {usable / 2**20:.0f} MiB usable"
 
-    def _waiting(self) -> Iterator[tuple[str, Cell]]:
+    def _waiting(self) -> Iterator[tuple[Place, Cell]]:
         """The cells to be run, one at a time; those known elsewhere are recorded on the way."""
-        for key, cell, _, _ in self._each():
-            if key in self._left_out or key in self._begun or self._is_conclusive(key):
+        for position, (key, cell, _, _) in enumerate(self._each()):
+            if self._states[position] not in (_WAITING, _INCONCLUSIVE):
                 continue
+            place = Place(position, key)
             known = self.known if _may_be_known(cell) else None
             record = known.get(key, cell.input) if known else None
             if record is None:
-                self._begun.add(key)
-                yield key, cell
+                yield place, cell
                 continue
             self.tally.taken_over += 1
-            self._keep(key, cell, record)
+            self._keep(place, cell, record)
 
-    def _is_conclusive(self, key: str) -> bool:
-        return self._verdicts.get(key, "inconclusive") != "inconclusive"
-
-    def _taken(self, key: str, cell: Cell, ran: Ran) -> None:
+    def _taken(self, place: Place, cell: Cell, ran: Ran) -> None:
         if ran.record is not None and (other := _is_other(cell, ran)):
             # The key would promise what the record does not hold.
             said = f"run with another {other} than this machine's: have the same there"
             ran = replace(ran, record=None, exit_code=int(ExitCode.ENVIRONMENT), said=said)
-        # Only what is not recorded has to be remembered: its like may come again.
-        if ran.record is not None and ran.record.verdict != "inconclusive":
-            self._begun.discard(key)
         if ran.record is None:
             self._failed(cell, ran)
             return
         self._failed_in_a_row = 0
-        record = sealed(ran.record, key, ran.attempt, cell.input)
+        record = sealed(ran.record, place.key, ran.attempt, cell.input)
         self.tally.ran += 1
-        self._keep(key, cell, record)
+        self._keep(place, cell, record)
         is_as_keyed = ran.made_with == made_with(cell.options.target)
         if self.known and is_as_keyed and _may_be_known(cell):
             try:
@@ -182,12 +195,11 @@ class Conduct:
                 self.known = None
                 self.tell(f"cells are not kept for other studies any more: {error}")
 
-    def _keep(self, key: str, cell: Cell, record: Record) -> None:
+    def _keep(self, place: Place, cell: Cell, record: Record) -> None:
         self.journal.append(record)
-        before = self._verdicts.get(key)
-        if before is not None:
-            self.tally.verdicts[before] -= 1
-        self._verdicts[key] = sys.intern(record.verdict)
+        if self._states[place.position] == _INCONCLUSIVE:
+            self.tally.verdicts["inconclusive"] -= 1
+        self._states[place.position] = _VERDICTS.index(record.verdict)
         self.tally.verdicts[record.verdict] += 1
         self.watch(self.tally, cell.label, record)
 

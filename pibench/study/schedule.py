@@ -7,7 +7,7 @@ import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import psutil
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pibench.study.execute import Ran
     from pibench.study.matrix import Cell
 
+Key = TypeVar("Key")
 MIB: Final = 2**20
 FREE_SHARE: Final = 0.85
 """Of the memory that is free at the start: the rest is for what else goes on."""
@@ -64,21 +65,21 @@ def needs(cell: Cell, cores: int) -> Room:
 
 
 def run_cells(
-    cells: Iterator[tuple[str, Cell]],
+    cells: Iterator[tuple[Key, Cell]],
     submit: Callable[[Cell], Future[Ran]],
     room: Room | None,
-    taken: Callable[[str, Cell, Ran], None],
+    taken: Callable[[Key, Cell, Ran], None],
     *,
     at_most: int = 1024,
 ) -> None:
-    """Run cells, each with its key, in their order, as many at once as `room` has place for.
+    """Run cells, each with what `taken` knows it by, as many at once as `room` has place for.
 
-    None is a room without walls, for workers elsewhere; `at_most` are under way then. What
-    is in hand is never more than what runs and the next one. Raises EnvironmentFault for
-    a cell that no room would do for, and whatever `taken` raises.
+    They are begun in their order. None is a room without walls, for workers elsewhere;
+    `at_most` are under way then. What is in hand is never more than what runs and the next one.
+    Raises EnvironmentFault for a cell that no room would do for, and whatever `taken` raises.
     """
     ended: queue.SimpleQueue[Future[Ran]] = queue.SimpleQueue()
-    running: dict[Future[Ran], tuple[str, Cell, Room]] = {}
+    running: dict[Future[Ran], tuple[Key, Cell, Room]] = {}
     free_bytes, free_cores = (room.memory_bytes, room.cores) if room else (0, 0)
     waiting = next(cells, None)
     while waiting is not None or running:

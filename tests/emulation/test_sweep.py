@@ -240,3 +240,25 @@ def test_an_inconclusive_cell_is_tried_twice_and_left_for_the_next_sweep(tmp_pat
     (record,) = Journal(folder).records()
     assert record.verdict == "inconclusive"
     assert record.cell.attempt == 2
+
+
+def test_no_cell_depends_on_its_neighbours(tmp_path: Path) -> None:
+    networks = ["--networks", "NIN,VGG 16", "--target", "twin,sysroot"]
+    peaks: list[dict[str, tuple[str, int]]] = []
+    for jobs in (1, 4):
+        folder = tmp_path / f"jobs-{jobs}"
+        finished(*networks, "--jobs", jobs, "--out", folder)
+        peaks.append(
+            {
+                record.cell.key: (record.verdict, record.peak_rss_bytes)
+                for record in Journal(folder).records()
+                if record.cell and record.peak_rss_bytes
+            }
+        )
+    alone, together = peaks
+    assert alone.keys() == together.keys()
+    assert len(alone) == 4
+    worst = max(abs(alone[key][1] / together[key][1] - 1) for key in alone)
+    assert all(alone[key][0] == together[key][0] for key in alone)
+    assert worst < 0.01
+    print(f"4 cells alone and at once: the same verdicts, peaks within {worst:.1%}")
