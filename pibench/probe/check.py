@@ -13,6 +13,7 @@ to be had. A problem is a line of what is wrong and one of what to do.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -117,17 +118,26 @@ def complaint_of(command, env, deadline_s):
     full_env.update(env or {})
     name = os.path.basename(command[0])
     try:
+        # A session of its own: what the command starts holds its output open, and is
+        # to be ended with it.
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=full_env
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=full_env,
+            start_new_session=True,
         )
     except (IOError, OSError) as error:
         absent = error.errno == 2
         return "no {}".format(name) if absent else "{}: {}".format(name, error.strerror)
     try:
         said = child.communicate(timeout=deadline_s)[0]
-    except subprocess.TimeoutExpired:
-        child.kill()
+    except BaseException as error:
+        # An interruption of ours does not reach another session either.
+        os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
         return "{} did not answer within {} s".format(" ".join(command), deadline_s)
     if child.returncode == 0:
         return None

@@ -131,7 +131,8 @@ def test_ctrl_c_leaves_whole_lines(path: Path, monkeypatch: pytest.MonkeyPatch) 
     write = os.write
 
     def interrupted(descriptor: int, data: bytes) -> int:
-        os.kill(os.getpid(), signal.SIGINT)
+        # Here and at once; one to the process may be taken late, by another thread.
+        signal.raise_signal(signal.SIGINT)
         return write(descriptor, data[:10])
 
     monkeypatch.setattr("pibench.probe.results.os.write", interrupted)

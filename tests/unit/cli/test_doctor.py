@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,40 +19,36 @@ from pibench.diagnosis import emulation
 from pibench.targets import binfmt
 from pibench.targets import emulation as emulation_of_targets
 
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Pibench
+
 PIBENCH = (sys.executable, "-m", "pibench")
-
-
-def doctor(*arguments: str, **environment: str) -> tuple[dict[str, Any], str]:
-    """The diagnosis and what was said on standard error."""
-    done = subprocess.run(
-        [*PIBENCH, "doctor", "--json", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, **environment},
-    )
-    return json.loads(done.stdout), done.stderr
 
 
 def named(found: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [finding for finding in found["findings"] if finding["name"] == name]
 
 
-def test_no_engine_means_no_container(tmp_path: Path) -> None:
-    found, _ = doctor(DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+def test_no_engine_means_no_container(
+    pibench: Pibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    found = json.loads(pibench("doctor", "--json", code=None).out)
     (engine,) = named(found, "docker engine")
     assert engine["state"] == "missing"
     assert engine["fix"] == "correct or unset DOCKER_HOST"
     assert "container" not in found["targets"]
 
 
-def test_an_engine_that_hangs_does_not_hang_the_doctor(tmp_path: Path) -> None:
+def test_an_engine_that_hangs_does_not_hang_the_doctor(
+    pibench: Pibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/hung.sock")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "hung.sock"))
         server.listen()
         before = time.monotonic()
-        found, _ = doctor(DOCKER_HOST=f"unix://{tmp_path}/hung.sock")
+        found = json.loads(pibench("doctor", "--json", code=None).out)
         # Two seconds on a machine with nothing else to do.
         assert time.monotonic() - before < 10.0
     (engine,) = named(found, "docker engine")
@@ -81,13 +77,10 @@ def test_mending_takes_root() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 def test_mending_what_is_well_keeps_the_output_one_of_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pibench.cli.doctor import run_doctor
-
     monkeypatch.setattr(emulation_of_targets, "needed", lambda: False)
-    run_doctor(as_json=True, fix=True)
-    said = capsys.readouterr()
+    said = pibench("doctor", "--json", "--fix", code=None)
     assert said.err == "pibench: nothing to mend\n"
     assert named(json.loads(said.out), "binfmt")[0]["state"] == "ok"
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import subprocess
-import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from pibench import cli, networks
+from pibench import networks
 from pibench.crosscheck import planned as comparing
 from pibench.devices import load as device
 from pibench.plan.environment import of_device
@@ -22,35 +18,16 @@ from pibench.plan.planner import plan
 from pibench.records.schema import Evidence, GuestEnvironment, Record
 from tests.wild.networks import WILD
 
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Pibench
+
 PI = device("rpi3b")
 RECORD_KEYS = ("network", "verdict", "peak_rss_bytes", "baseline_rss_bytes", "headroom_bytes")
-
-
-Said = Callable[..., "pytest.CaptureResult[str]"]
 Plans = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
-def pibench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Runs the command line here; `code` is the exit code it must end with."""
-    monkeypatch.setattr(cli, "_end_alike", lambda: None)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    thresholds = gc.get_threshold()
-
-    def run(*arguments: str, code: int = 0) -> pytest.CaptureResult[str]:
-        monkeypatch.setattr(sys, "argv", ["pibench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        gc.set_threshold(*thresholds)
-        said = capsys.readouterr()
-        assert int(ended.value.code or 0) == code, said.err
-        return said
-
-    return run
-
-
-@pytest.fixture
-def plans(pibench: Said) -> Plans:
+def plans(pibench: Pibench) -> Plans:
     """What `pibench plan --json` prints."""
 
     def run(*arguments: str) -> list[dict[str, Any]]:
@@ -60,13 +37,9 @@ def plans(pibench: Said) -> Plans:
     return run
 
 
-def test_all_verdicts_of_the_paper_in_one_call() -> None:
+def test_all_verdicts_of_the_paper_in_one_call(plans: Plans) -> None:
     names = [entry.name for entry in networks.catalog_entries() if entry.in_paper]
-    done = subprocess.run(
-        [sys.executable, "-m", "pibench", "plan", *names, "--json"],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    answers = json.loads(done.stdout)
+    answers = plans(*names)
     assert [answer["network"] for answer in answers] == names
     for answer in answers:
         fits = networks.find(str(answer["network"])).paper_row is not None
@@ -95,7 +68,9 @@ def test_batch_size_and_protocol_change_the_plan(plans: Plans) -> None:
     assert other["peak_rss_bytes"] > one["peak_rss_bytes"]
 
 
-def test_a_smaller_board_does_not_fit_what_a_larger_one_does(pibench: Said, plans: Plans) -> None:
+def test_a_smaller_board_does_not_fit_what_a_larger_one_does(
+    pibench: Pibench, plans: Plans
+) -> None:
     verdicts = {name: plans("alexnet", "--device", name)[0]["verdict"] for name in
                 ("rpi_zero2w", "rpi3b", "rpi3b_plus", "rpi4b_1gb", "rpi4b_4gb")}  # fmt: skip
     assert verdicts.pop("rpi_zero2w") == "no-fit"
@@ -103,7 +78,7 @@ def test_a_smaller_board_does_not_fit_what_a_larger_one_does(pibench: Said, plan
     pibench("plan", "alexnet", "--device", "rpi_zero2w", "--require-fit", code=1)
 
 
-def test_one_network_is_answered_in_full(pibench: Said, tmp_path: Path) -> None:
+def test_one_network_is_answered_in_full(pibench: Pibench, tmp_path: Path) -> None:
     picture = tmp_path / "memory.svg"
     said = pibench("plan", "squeezenet-v1.1", "--max-batch", "--plot", str(picture)).out
     for part in ("█", "Largest holders", "im2col buffer", "largest batch that fits", "more"):
@@ -129,14 +104,14 @@ def test_one_network_is_answered_in_full(pibench: Said, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_planned_is_one_line(
-    pibench: Said, arguments: tuple[str, ...], words: str
+    pibench: Pibench, arguments: tuple[str, ...], words: str
 ) -> None:
     done = pibench("plan", *arguments, code=2)
     assert words.lower() in done.err.lower()
     assert done.err.count("\n") == 1
 
 
-def test_repairs_are_said(pibench: Said, tmp_path: Path) -> None:
+def test_repairs_are_said(pibench: Pibench, tmp_path: Path) -> None:
     path = tmp_path / "old.prototxt"
     path.write_text(WILD["tiny"]().replace("stride: 2", "stride: 2 ceil_mode: false"))
     assert "ceil_mode" in pibench("plan", str(path), code=2).err
@@ -195,7 +170,7 @@ def test_a_run_is_planned_for_where_it_was_made(
     assert (found.architecture, found.core, found.threads) == (architecture, core, 2)
 
 
-def test_a_gate_writes_test_cases_and_a_summary(pibench: Said, tmp_path: Path) -> None:
+def test_a_gate_writes_test_cases_and_a_summary(pibench: Pibench, tmp_path: Path) -> None:
     out = ("-o", str(tmp_path / "gate.xml"), "-o", str(tmp_path / "summary.md"))
     pibench("plan", "AlexNet", "vgg16", "--require-fit", *out, code=1)
     alexnet, vgg = ET.parse(tmp_path / "gate.xml").iter("testcase")  # noqa: S314  (our own)
@@ -211,7 +186,7 @@ def test_a_gate_writes_test_cases_and_a_summary(pibench: Said, tmp_path: Path) -
 
 
 def test_a_gate_names_what_cannot_be_planned_and_plans_the_rest(
-    pibench: Said, tmp_path: Path
+    pibench: Pibench, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.prototxt"
     broken.write_text("layer {\n  nme: 5\n")
@@ -234,7 +209,7 @@ def test_a_gate_names_what_cannot_be_planned_and_plans_the_rest(
 
 @pytest.mark.parametrize(("name", "said"), [("gate.html", ".md or .xml"), ("mine", "is what is")])
 def test_a_gate_writes_no_other_form_and_over_no_input(
-    name: str, said: str, pibench: Said, tmp_path: Path
+    name: str, said: str, pibench: Pibench, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.xml"
     mine.write_text(networks.load("nin").prototxt)

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import resource
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from pibench import cli, networks
+from pibench import networks
 from pibench.latency import calibration
 from pibench.report.predicted import footnotes
 
-Said = Callable[..., "pytest.CaptureResult[str]"]
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Pibench
 
 
-@pytest.fixture
-def pibench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Runs the command line here; `code` is the exit code it must end with."""
-    monkeypatch.setattr(cli, "_end_alike", lambda: None)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    thresholds = gc.get_threshold()
-
-    def run(*arguments: str, code: int = 0) -> pytest.CaptureResult[str]:
-        monkeypatch.setattr(sys, "argv", ["pibench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        gc.set_threshold(*thresholds)
-        said = capsys.readouterr()
-        assert int(ended.value.code or 0) == code, said.err
-        return said
-
-    return run
-
-
-def test_json_has_time_interval_and_layers(pibench: Said) -> None:
+def test_json_has_time_interval_and_layers(pibench: Pibench) -> None:
     first, second = json.loads(pibench("predict", "AlexNet", "vgg16", "--json").out)
     assert first["network"] == "AlexNet"
     assert first["low_ms"] < first["latency_ms"] < first["high_ms"]
@@ -52,7 +32,7 @@ def test_json_has_time_interval_and_layers(pibench: Said) -> None:
     assert (first["fits"], second["fits"]) == (True, False)
 
 
-def test_the_table_says_what_a_time_is(pibench: Said) -> None:
+def test_the_table_says_what_a_time_is(pibench: Pibench) -> None:
     said = pibench("predict", "resnet-101", "vgg16", "--per-layer").out
     assert "edge" in said
     assert "does not fit" in said
@@ -66,14 +46,14 @@ def test_what_was_counted_is_not_said_to_be_nothing() -> None:
     assert said.startswith("predicted, Caffe's instructions were counted in QEMU, no time was: one")
 
 
-def test_a_file_is_predicted_as_the_zoo_is(pibench: Said, tmp_path: Path) -> None:
+def test_a_file_is_predicted_as_the_zoo_is(pibench: Pibench, tmp_path: Path) -> None:
     networks.export("SqueezeNet V1.1", tmp_path)
     (path,) = tmp_path.glob("*.prototxt")
     one, two = json.loads(pibench("predict", "squeezenet-v1.1", str(path), "--json").out)
     assert one["latency_ms"] == two["latency_ms"]
 
 
-def test_another_image_size_takes_its_time(pibench: Said) -> None:
+def test_another_image_size_takes_its_time(pibench: Pibench) -> None:
     (usual,) = json.loads(pibench("predict", "squeezenet-v1.1", "--json").out)
     (large,) = json.loads(
         pibench("predict", "squeezenet-v1.1", "--input", "454x454", "--json", "-q").out
@@ -82,7 +62,7 @@ def test_another_image_size_takes_its_time(pibench: Said) -> None:
 
 
 def test_a_calibrations_board_is_predicted_unless_another_is_asked_for(
-    pibench: Said, tmp_path: Path
+    pibench: Pibench, tmp_path: Path
 ) -> None:
     path = tmp_path / "plus.json"
     text = calibration.dumps(replace(calibration.shipped(), device="rpi3b_plus"))
@@ -91,21 +71,19 @@ def test_a_calibrations_board_is_predicted_unless_another_is_asked_for(
     assert one["device"] == "rpi3b_plus"
 
 
-def test_validate_json_has_the_errors(pibench: Said) -> None:
+def test_validate_json_has_the_errors(pibench: Pibench) -> None:
     found = json.loads(pibench("predict", "--validate", "--json").out)
     assert {"mape_pct", "worst_pct", "rank_correlation", "within_10_pct", "rows"} <= set(found)
     assert len(found["rows"]) == 15
 
 
-def test_validate_prints_every_network(pibench: Said) -> None:
-    said = pibench("predict", "--validate").out
+def test_validate_prints_every_network_and_pictures_have_a_point_each(
+    pibench: Pibench, tmp_path: Path
+) -> None:
+    pibench("predict", "AlexNet", "vgg16", "NIN", "--plot", "roof.svg")
+    said = pibench("predict", "--validate", "--plot", "errors.svg").out
     assert "ResNext50_32x4d" in said
     assert "rank correlation" in said
-
-
-def test_pictures_have_a_point_per_network(pibench: Said, tmp_path: Path) -> None:
-    pibench("predict", "AlexNet", "vgg16", "NIN", "--plot", str(tmp_path / "roof.svg"))
-    pibench("predict", "--validate", "--plot", str(tmp_path / "errors.svg"))
     for name, points in (("roof.svg", 3), ("errors.svg", 15)):
         picture = ET.parse(tmp_path / name).getroot()  # noqa: S314  (our own)
         assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == points
@@ -132,14 +110,14 @@ def test_pictures_have_a_point_per_network(pibench: Said, tmp_path: Path) -> Non
     ],
 )
 def test_what_cannot_be_predicted_is_one_line(
-    pibench: Said, arguments: tuple[str, ...], message: str
+    pibench: Pibench, arguments: tuple[str, ...], message: str
 ) -> None:
     said = pibench("predict", *arguments, code=2)
     assert message in said.err
     assert said.err.count("\n") == 1
 
 
-def test_calibrating_from_nothing_is_one_line(pibench: Said, tmp_path: Path) -> None:
+def test_calibrating_from_nothing_is_one_line(pibench: Pibench, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("")
     assert "no record has a time" in pibench("calibrate", "--from", str(path), code=2).err

@@ -6,20 +6,19 @@ import hashlib
 import json
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from junitparser import JUnitXml
 
-from pibench import cli, networks
+from pibench import networks
 from pibench.networks import caffemodel
 from pibench.records.store import RecordStore
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record
+    from tests.unit.cli.conftest import Pibench
 
 GOLDEN = Path(__file__).parents[1] / "crosscheck/golden"
 SMALL = """
@@ -28,27 +27,6 @@ layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 16
 layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
   inner_product_param { num_output: 4 } }
 """
-Said = Callable[..., "pytest.CaptureResult[str]"]
-
-
-@pytest.fixture
-def pibench(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Said:
-    """Runs the command line here; `code` is the exit code it must end with."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_end_alike", lambda: None)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-
-    def run(*arguments: str, code: int = 0) -> pytest.CaptureResult[str]:
-        monkeypatch.setattr(sys, "argv", ["pibench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        assert int(ended.value.code or 0) == code, said.err
-        return said
-
-    return run
 
 
 @pytest.fixture
@@ -67,7 +45,7 @@ def hashed(record: Record) -> Record:
 
 
 def test_the_paper_against_records_and_a_prediction(
-    pibench: Said, records: Path, tmp_path: Path
+    pibench: Pibench, records: Path, tmp_path: Path
 ) -> None:
     printed = pibench("predict", "AlexNet", "nin", "--json").out
     (tmp_path / "predicted.json").write_text(printed)
@@ -84,7 +62,7 @@ def test_the_paper_against_records_and_a_prediction(
     assert len(pair["only_first"]) == 24
 
 
-def test_a_plan_is_a_side(pibench: Said, tmp_path: Path) -> None:
+def test_a_plan_is_a_side(pibench: Pibench, tmp_path: Path) -> None:
     (tmp_path / "planned.json").write_text(pibench("plan", "AlexNet", "vgg16", "--json").out)
     said = pibench("reconcile", "paper", "planned.json", "--fail-on", "verdict,ram=5%").out
     assert "planned: from a static model" in said
@@ -92,7 +70,7 @@ def test_a_plan_is_a_side(pibench: Said, tmp_path: Path) -> None:
 
 
 def test_a_baseline_is_written_and_met_and_missed(
-    pibench: Said, records: Path, paper_run: list[Record], tmp_path: Path
+    pibench: Pibench, records: Path, paper_run: list[Record], tmp_path: Path
 ) -> None:
     said = pibench("reconcile", str(records), "--write-baseline", "accepted.json")
     assert "26 networks of vm" in said.err
@@ -127,7 +105,7 @@ def test_a_baseline_is_written_and_met_and_missed(
     ],
 )
 def test_what_cannot_be_compared_is_one_line(
-    arguments: tuple[str, ...], said: str, pibench: Said
+    arguments: tuple[str, ...], said: str, pibench: Pibench
 ) -> None:
     found = pibench("reconcile", *arguments, code=2)
     assert said in found.err
@@ -145,7 +123,7 @@ def test_what_cannot_be_compared_is_one_line(
     ],
 )
 def test_a_record_is_what_the_options_ask_for_or_no_side(
-    options: tuple[str, ...], said: str, pibench: Said, tmp_path: Path
+    options: tuple[str, ...], said: str, pibench: Pibench, tmp_path: Path
 ) -> None:
     (tmp_path / "small.prototxt").write_text(SMALL)
     caffemodel.write_seeded(networks.load("small.prototxt").net, tmp_path / "other.caffemodel")
@@ -157,7 +135,7 @@ def test_a_record_is_what_the_options_ask_for_or_no_side(
         assert len(found.err.splitlines()) == 1
 
 
-def test_outputs_without_signatures_say_so(pibench: Said, tmp_path: Path) -> None:
+def test_outputs_without_signatures_say_so(pibench: Pibench, tmp_path: Path) -> None:
     (tmp_path / "small.prototxt").write_text(SMALL)
     old = json.loads((GOLDEN / "twin.jsonl").read_text().splitlines()[0])
     (tmp_path / "old.jsonl").write_text(json.dumps(old | {"signatures": []}))
@@ -173,7 +151,7 @@ def test_a_side_may_come_by_a_pipe(records: Path) -> None:
 
 
 def test_no_baseline_is_written_where_nothing_could_be_compared(
-    pibench: Said, records: Path
+    pibench: Pibench, records: Path
 ) -> None:
     golden = str(GOLDEN / "twin.jsonl")
     pibench("reconcile", str(records), golden, "--write-baseline", "b.json", code=2)
@@ -181,14 +159,11 @@ def test_no_baseline_is_written_where_nothing_could_be_compared(
 
 
 @pytest.mark.parametrize("name", ["", ".", "x" * 300])
-def test_a_baseline_needs_a_name(name: str, pibench: Said, records: Path) -> None:
+def test_a_baseline_needs_a_name(name: str, pibench: Pibench, records: Path) -> None:
     pibench("reconcile", str(records), "--write-baseline", name, code=2)
 
 
-def test_seeded_weights_for_two_prototxts_must_fit_both(
-    pibench: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "cache"))
+def test_seeded_weights_for_two_prototxts_must_fit_both(pibench: Pibench) -> None:
     Path("small.prototxt").write_text(SMALL)
     Path("other.prototxt").write_text(SMALL.replace("num_output: 4", "num_output: 5"))
     found = pibench(
@@ -216,17 +191,17 @@ def test_seeded_weights_for_two_prototxts_must_fit_both(
     ],
 )
 def test_sides_that_cannot_be_run_are_refused_before_anything_runs(
-    sides: tuple[str, str], said: str, pibench: Said, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    sides: tuple[str, str], said: str, pibench: Pibench, tmp_path: Path
+) -> None:
     (tmp_path / "empty.jsonl").touch()
     found = pibench("bisect", "SqueezeNet V1.1", *sides, "-q", code=2)
     assert said in found.err
     assert len(found.err.splitlines()) == 1
 
 
-def test_a_gate_is_test_cases_and_a_summary(pibench: Said, records: Path, tmp_path: Path) -> None:
+def test_a_gate_is_test_cases_and_a_summary(
+    pibench: Pibench, records: Path, tmp_path: Path
+) -> None:
     (tmp_path / "planned.json").write_text(pibench("plan", "AlexNet", "vgg16", "--json").out)
     sides = ("paper", str(records), "planned.json", "--fail-on", "verdict,ram=2%")
     pibench("reconcile", *sides, "-o", "gate.xml", "-o", "summary.md", code=1)
@@ -247,7 +222,7 @@ def test_a_gate_is_test_cases_and_a_summary(pibench: Said, records: Path, tmp_pa
 
 
 def test_an_aspect_that_cannot_be_compared_hides_no_other(
-    pibench: Said, records: Path, paper_run: list[Record]
+    pibench: Pibench, records: Path, paper_run: list[Record]
 ) -> None:
     pibench("reconcile", str(records), "--write-baseline", "accepted.json")
     accepted = Path("accepted.json").read_bytes()
@@ -269,7 +244,7 @@ def test_an_aspect_that_cannot_be_compared_hides_no_other(
 
 
 def test_what_a_gate_could_not_decide_is_an_error(
-    pibench: Said, records: Path, tmp_path: Path
+    pibench: Pibench, records: Path, tmp_path: Path
 ) -> None:
     pibench("reconcile", str(records), "--write-baseline", "accepted.json")
     (kept, *_) = records.read_text().splitlines(keepends=True)

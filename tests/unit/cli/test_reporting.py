@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pytest
 from junitparser import JUnitXml
@@ -20,15 +20,7 @@ from pibench.sweep.options import Options
 if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-
-
-def pibench(
-    *arguments: str | Path, stdin: str = "", stdout: IO[str] | int = subprocess.PIPE
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pibench", *map(str, arguments)],
-        stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, input=stdin,
-    )  # fmt: skip
+    from tests.unit.cli.conftest import Pibench
 
 
 @pytest.fixture
@@ -39,7 +31,7 @@ def records(tmp_path: Path, make_record: Callable[..., Record]) -> Path:
     return store.path
 
 
-def test_forms_by_their_endings(records: Path, tmp_path: Path) -> None:
+def test_forms_by_their_endings(pibench: Pibench, records: Path, tmp_path: Path) -> None:
     starts = {
         "r.html": "<!DOCTYPE html>",
         "r.md": "# ",
@@ -48,22 +40,20 @@ def test_forms_by_their_endings(records: Path, tmp_path: Path) -> None:
     }
     wanted = [argument for name in starts for argument in ("-o", tmp_path / "new" / name)]
     done = pibench("report", records, *wanted)
-    assert done.returncode == 0, done.stderr
-    assert "1 records were superseded" in done.stderr
+    assert "1 records were superseded" in done.err
     for name, start in starts.items():
         assert (tmp_path / "new" / name).read_text().startswith(start)
-        assert f"written: {tmp_path / 'new' / name}" in done.stdout
+        assert f"written: {tmp_path / 'new' / name}" in done.out
 
 
-def test_a_network_that_no_record_is_of_is_told(records: Path) -> None:
+def test_a_network_that_no_record_is_of_is_told(pibench: Pibench, records: Path) -> None:
     done = pibench("report", records, "--network", "nin")
-    assert done.returncode == 0
-    assert "--network nin: no record is of it" in done.stderr
+    assert "--network nin: no record is of it" in done.err
 
 
-def test_markdown_and_json_on_standard_output(records: Path) -> None:
-    assert pibench("report", records).stdout.startswith("# 0 of 1 verdicts agree with the paper\n")
-    answer = json.loads(pibench("report", records, "--json").stdout)
+def test_markdown_and_json_on_standard_output(pibench: Pibench, records: Path) -> None:
+    assert pibench("report", records).out.startswith("# 0 of 1 verdicts agree with the paper\n")
+    answer = json.loads(pibench("report", records, "--json").out)
     assert (answer["records"], answer["superseded"]) == (1, 1)
     assert answer["ledger"]["summary"]["verdicts_differing"] == ["AlexNet"]
     assert answer["networks"][0]["verdict"] == "no-fit"
@@ -73,13 +63,12 @@ def test_markdown_and_json_on_standard_output(records: Path) -> None:
     ("verdict", "code"), [("fit", 0), ("no-fit", 1), ("borderline", 1), ("inconclusive", 4)]
 )
 def test_a_gate_asks_whether_networks_fit_and_nothing_of_the_paper(
-    verdict: str, code: int, tmp_path: Path, make_record: Callable[..., Record]
+    pibench: Pibench, verdict: str, code: int, tmp_path: Path, make_record: Callable[..., Record]
 ) -> None:
     store = RecordStore(tmp_path / "records.jsonl")
     store.append(make_record(verdict=verdict))
     forms = ("-o", tmp_path / "gate.xml", "-o", tmp_path / "r.html", "-o", tmp_path / "r.md")
-    done = pibench("report", store.path, "--require-fit", *forms)
-    assert done.returncode == code, done.stderr
+    pibench("report", store.path, "--require-fit", *forms, code=code)
     assert "paper" not in (tmp_path / "r.md").read_text()
     (case,) = next(iter(JUnitXml.fromfile(str(tmp_path / "gate.xml"))))
     assert case.name == "AlexNet fits (rpi3b, vm, caffe-time, batch 1)"
@@ -97,38 +86,38 @@ def test_a_gate_asks_whether_networks_fit_and_nothing_of_the_paper(
         (["--network", "none.prototxt"], "none.prototxt"),
     ],
 )
-def test_what_cannot_be_meant(arguments: Sequence[str], said: str, records: Path) -> None:
-    done = pibench("report", records, *arguments)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_what_cannot_be_meant(
+    pibench: Pibench, arguments: Sequence[str], said: str, records: Path
+) -> None:
+    done = pibench("report", records, *arguments, code=2)
+    assert said in done.err
+    assert done.err.count("\n") == 1
 
 
-def test_a_file_of_something_else(tmp_path: Path) -> None:
+def test_a_file_of_something_else(pibench: Pibench, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("dear diary\n")
-    done = pibench("report", path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"pibench: {path}: line 1: no valid JSON")
+    done = pibench("report", path, code=2)
+    assert done.err.startswith(f"pibench: {path}: line 1: no valid JSON")
 
 
-def test_what_run_printed_is_read_and_a_plan_is_named(records: Path, tmp_path: Path) -> None:
+def test_what_run_printed_is_read_and_a_plan_is_named(
+    pibench: Pibench, records: Path, tmp_path: Path
+) -> None:
     printed, planned = tmp_path / "printed.json", tmp_path / "planned.json"
     printed.write_text(to_json(read(records)))
-    assert pibench("report", printed).stdout == pibench("report", records).stdout
-    planned.write_text(pibench("plan", "AlexNet", "--json").stdout)
-    done = pibench("report", planned)
-    assert done.returncode == 2
-    assert done.stderr == (
+    assert pibench("report", printed).out == pibench("report", records).out
+    planned.write_text(pibench("plan", "AlexNet", "--json").out)
+    done = pibench("report", planned, code=2)
+    assert done.err == (
         f"pibench: {planned}: item 1: is a plan, and nothing was run; "
         "pibench reconcile compares it with records\n"
     )
 
 
-def test_a_folder_that_cannot_be_written(records: Path) -> None:
-    done = pibench("report", records, "-o", "/proc/nowhere/r.html")
-    assert done.returncode == 3
-    assert done.stderr.splitlines()[-1].startswith("pibench: /proc/nowhere/r.html: not written")
+def test_a_folder_that_cannot_be_written(pibench: Pibench, records: Path) -> None:
+    done = pibench("report", records, "-o", "/proc/nowhere/r.html", code=3)
+    assert done.err.splitlines()[-1].startswith("pibench: /proc/nowhere/r.html: not written")
 
 
 def test_standard_output_that_is_a_file_is_written_on_behind_what_is_there(
@@ -136,28 +125,34 @@ def test_standard_output_that_is_a_file_is_written_on_behind_what_is_there(
 ) -> None:
     out = tmp_path / "out"
     out.write_text("before\n")
+    command = [sys.executable, "-m", "pibench", "report", str(records), "--format", "csv"]
     with out.open("a") as file:
-        done = pibench("report", records, "--format", "csv", "-o", "/dev/stdout", stdout=file)
+        done = subprocess.run(
+            [*command, "-o", "/dev/stdout"],
+            stdout=file, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
     lines = out.read_text().splitlines()
     assert lines[0] == "before"
     assert lines[1].startswith("schema_version,")
     assert "written: /dev/stdout" in done.stderr
 
 
-def test_the_records_that_are_read_are_not_written_over(records: Path) -> None:
+def test_the_records_that_are_read_are_not_written_over(pibench: Pibench, records: Path) -> None:
     before = records.read_bytes()
-    done = pibench("report", records, "-o", records, "--format", "html")
-    assert (done.returncode, "would be lost" in done.stderr) == (2, True)
+    done = pibench("report", records, "-o", records, "--format", "html", code=2)
+    assert "would be lost" in done.err
     assert records.read_bytes() == before
 
 
-def test_a_link_stays_and_what_it_leads_to_is_written(records: Path, tmp_path: Path) -> None:
+def test_a_link_stays_and_what_it_leads_to_is_written(
+    pibench: Pibench, records: Path, tmp_path: Path
+) -> None:
     """As /dev/stdout does to a file: a rename onto the link would break it for everybody."""
     there, link = tmp_path / "there.csv", tmp_path / "a\x1b[31m.csv"
     there.touch()
     link.symlink_to(there)
     done = pibench("report", records, "-o", link)
-    assert "a\\x1b[31m.csv" in done.stdout
+    assert "a\\x1b[31m.csv" in done.out
     assert link.is_symlink()
     assert there.read_text().startswith("schema_version,")
 

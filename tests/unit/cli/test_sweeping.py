@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-import typer
 
-from pibench.cli.app import app
-from pibench.errors import InvalidInputError
 from pibench.study.journal import Journal, sealed
 from tests import whole_records
 
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Pibench
+
 KEY = "cd" * 32
-
-
-def pibench(*words: object) -> object:
-    return app(list(map(str, words)), standalone_mode=False)
 
 
 @pytest.fixture
@@ -53,77 +50,68 @@ def study(tmp_path: Path) -> Path:
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], said: str, pibench: Pibench, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidInputError) as caught:
-        pibench("sweep", *words)
-    assert said in caught.value.line()
-    assert "\n" not in caught.value.line()
+    assert said in pibench("sweep", *words, code=2).line
     assert not list(tmp_path.iterdir())
 
 
-def test_a_study_is_not_begun_twice(study: Path) -> None:
-    with pytest.raises(InvalidInputError, match="holds a study already"):
-        pibench("sweep", "--networks", "NIN", "--out", study)
+def test_a_study_is_not_begun_twice(pibench: Pibench, study: Path) -> None:
+    said = pibench("sweep", "--networks", "NIN", "--out", study, code=2)
+    assert "holds a study already" in said.line
 
 
-def test_status_says_how_it_stands(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pibench("sweep", "status", study)
-    said = capsys.readouterr().out
+def test_status_says_how_it_stands(pibench: Pibench, study: Path) -> None:
+    said = pibench("sweep", "status", study).out
     assert "3 cells: 1 fit; no sweep is at work" in said
     assert "left out: 1\n  c: too large" in said
     assert "missing: 1, next b" in said
     assert "\x1b" not in said
-    pibench("sweep", "status", study, "--json")
-    assert json.loads(capsys.readouterr().out)["verdicts"] == {"fit": 1}
+    assert json.loads(pibench("sweep", "status", study, "--json").out)["verdicts"] == {"fit": 1}
 
 
-@pytest.mark.parametrize(
-    ("name", "read"), [("out.parquet", pd.read_parquet), ("out.csv", pd.read_csv)]
-)
-def test_records_leave_as_one_table(study: Path, tmp_path: Path, name: str, read) -> None:
-    pibench("sweep", "export", study, "-o", tmp_path / name)
-    frame = read(tmp_path / name)
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_records_leave_as_one_table(pibench: Pibench, study: Path, form: str) -> None:
+    pibench("sweep", "export", study, "-o", f"out.{form}")
+    frame = {"parquet": pd.read_parquet, "csv": pd.read_csv}[form](f"out.{form}")
     assert list(frame["cell.key"]) == [KEY]
 
 
-def test_a_table_of_another_kind_is_refused(study: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"neither \.parquet nor \.csv"):
-        pibench("sweep", "export", study, "-o", tmp_path / "out.xlsx")
+def test_a_table_of_another_kind_is_refused(pibench: Pibench, study: Path) -> None:
+    said = pibench("sweep", "export", study, "-o", "out.xlsx", code=2)
+    assert "neither .parquet nor .csv" in said.line
 
 
 @pytest.mark.parametrize("words", [["--prune", "-5"], ["--prune", "nan"], ["--budget", "inf"]])
-def test_amounts_are_finite_and_not_negative(words: list[str], tmp_path: Path) -> None:
-    with pytest.raises(typer.BadParameter):
-        pibench("sweep", "--networks", "NIN", "--out", tmp_path / "new", *words)
+def test_amounts_are_finite_and_not_negative(pibench: Pibench, words: list[str]) -> None:
+    said = pibench("sweep", "--networks", "NIN", "--out", "new", *words, code=2)
+    assert f"Invalid value for '{words[0]}'" in said.line
 
 
 @pytest.mark.parametrize("line", ["{", "{}", "[]", '{"key": 1}'])
-def test_a_damaged_list_of_cells_is_told(study: Path, line: str) -> None:
+def test_a_damaged_list_of_cells_is_told(pibench: Pibench, study: Path, line: str) -> None:
     Journal(study).cells_file.write_text(line + "\n")
-    with pytest.raises(InvalidInputError, match="line 1: is damaged"):
-        pibench("sweep", "status", study)
+    assert "line 1: is damaged" in pibench("sweep", "status", study, code=2).line
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[" * 200_000, '{"networks": ["NIN"], "seed": 1e999}'])
-def test_a_damaged_study_is_told_and_can_be_given_again(study: Path, text: str) -> None:
+def test_a_damaged_study_is_told_and_can_be_given_again(
+    pibench: Pibench, study: Path, text: str
+) -> None:
     Journal(study).study_file.write_text(text)
-    with pytest.raises(InvalidInputError, match=r"study\.json"):
-        pibench("sweep", "--resume", "--out", study)
+    assert "study.json" in pibench("sweep", "--resume", "--out", study, code=2).line
 
 
-def test_a_table_holds_what_the_study_asks_for_now(study: Path, tmp_path: Path) -> None:
+def test_a_table_holds_what_the_study_asks_for_now(pibench: Pibench, study: Path) -> None:
     earlier = whole_records.record(record_id="e" * 32, network="=earlier")
     Journal(study).append(sealed(earlier, "ef" * 32, 1))
-    pibench("sweep", "export", study, "-o", tmp_path / "out.csv")
-    assert list(pd.read_csv(tmp_path / "out.csv")["cell.key"]) == [KEY]
+    pibench("sweep", "export", study, "-o", "out.csv")
+    assert list(pd.read_csv("out.csv")["cell.key"]) == [KEY]
 
 
 def test_going_on_changes_what_options_say_and_keeps_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pibench: Pibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("my.prototxt").write_text(
         'layer { name: "data" type: "Input" top: "data" '
         "input_param { shape: { dim: 1 dim: 3 dim: 8 dim: 8 } } }"

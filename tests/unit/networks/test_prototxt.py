@@ -230,7 +230,7 @@ def test_any_bytes_in_a_file(tmp_path_factory: pytest.TempPathFactory, raw: byte
 SQUEEZENET = networks.load("SqueezeNet V1.1").prototxt
 
 
-@relaxed
+@settings(relaxed, max_examples=75)
 @given(st.data())
 def test_mutated_networks(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(SQUEEZENET)))
@@ -242,7 +242,7 @@ NUMBERS = [match.span() for match in re.finditer(r"(?<=: )\d+", SQUEEZENET)]
 TYPES = [match.span() for match in re.finditer(r'(?<=type: ")\w+', SQUEEZENET)]
 
 
-@relaxed
+@settings(relaxed, max_examples=75)
 @given(
     number=st.sampled_from(NUMBERS),
     value=st.sampled_from(["0", "1", "-1", "3", "99999", "2147483647"]),

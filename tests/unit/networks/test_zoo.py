@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from pibench import networks
@@ -48,6 +50,7 @@ SAVED_BY_CAFFE = {
 }
 
 ALL = networks.names()
+load = cache(networks.load)
 
 
 def published(name: str) -> tuple[int, float]:
@@ -56,29 +59,29 @@ def published(name: str) -> tuple[int, float]:
 
 @pytest.mark.parametrize("name", ALL)
 def test_parameter_count_is_exact(name: str) -> None:
-    assert networks.load(name).parameter_count == published(name)[0]
+    assert load(name).parameter_count == published(name)[0]
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_weights_file_has_the_published_size(name: str) -> None:
-    size_mb = networks.load(name).weights_file_bytes / 1e6
+    size_mb = load(name).weights_file_bytes / 1e6
     assert round(size_mb, 1) == published(name)[1]
 
 
 @pytest.mark.parametrize("name", SAVED_BY_CAFFE)
 def test_weights_file_is_counted_as_caffe_saves_it(name: str) -> None:
-    assert networks.load(name).weights_file_bytes == SAVED_BY_CAFFE[name]
+    assert load(name).weights_file_bytes == SAVED_BY_CAFFE[name]
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_text_round_trip(name: str) -> None:
-    network = networks.load(name)
+    network = load(name)
     assert prototxt.parse(network.prototxt, name) == network.net
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_ends_in_one_softmax_over_the_classes(name: str) -> None:
-    found = networks.load(name).shapes
+    found = load(name).shapes
     read = {blob for layer in found.layers for blob in layer.bottom}
     outputs = [blob for blob in found.blobs if blob not in read]
     assert len(outputs) == 1
@@ -95,16 +98,16 @@ def test_ends_in_one_softmax_over_the_classes(name: str) -> None:
     ],
 )
 def test_rounding_of_the_first_pooling(name: str, sizes: list[int]) -> None:
-    blobs = networks.load(name).shapes.blobs
+    blobs = load(name).shapes.blobs
     assert [blobs[f"pool{stage}"][2] for stage in (1, 2, 3, 4)] == sizes
 
 
 def test_googlenet_file_holds_more_than_the_deployed_network() -> None:
-    network = networks.load("GoogleNet")
+    network = load("GoogleNet")
     deployed_mb = caffemodel.file_size_bytes(network.net) / 1e6
     assert round(deployed_mb, 1) == 28.0
     assert round(network.weights_file_bytes / 1e6, 1) == 53.5
 
 
 def test_the_two_resnets_152_differ() -> None:
-    assert networks.load("ResNet-152").sha256 != networks.load("ResNet-152-v2").sha256
+    assert load("ResNet-152").sha256 != load("ResNet-152-v2").sha256

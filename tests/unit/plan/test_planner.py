@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def measured() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@cache
 def load(folder: Path, name: str, batch: int) -> Network:
     if not name.startswith("wild:"):
         return networks.load(name, batch=batch)
@@ -125,7 +127,7 @@ def test_stochastic_pooling_is_refused(wild: Callable[..., Network]) -> None:
             plan(wild(text), protocol=protocol, environment=PI)  # type: ignore[arg-type]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(text=random_networks(), protocol=st.sampled_from(["caffe-time", "inference"]))
 def test_more_images_never_need_less(
     tmp_path_factory: pytest.TempPathFactory, text: str, protocol: str
@@ -148,7 +150,7 @@ def test_more_images_never_need_less(
     assert all(low <= high + slack for low, high in pairwise(peaks))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(data=st.data())
 def test_malformed_text_is_refused_and_never_crashes(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
