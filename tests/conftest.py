@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
 
-# Containers often forbid bytecode to be kept. Then every command that a test starts
-# compiles all of pibench anew, and pytest rewrites it anew: a quarter of the time that
-# the unit tests take. It is kept among the tests' own leavings, and nowhere else.
+# Containers often forbid bytecode to be kept, and pytest would rewrite every test each time.
+# It is kept among the tests' own leavings.
 if sys.dont_write_bytecode:
     sys.dont_write_bytecode = False
     sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from hypothesis import settings
 

@@ -272,7 +272,7 @@ def export(
 
     Example: pibench sweep export study -o study.parquet
     """
-    from pibench.report.table import csv_text, flat
+    from pibench.report.table import csv_of, flat
     from pibench.study.journal import Journal
     from pibench.study.status import status as of
     from pibench.whole_file import write_whole
@@ -282,20 +282,21 @@ def export(
         raise InvalidInputError.at(
             out, None, "is neither .parquet nor .csv", hint="name it study.parquet"
         )
-    records = list(Journal(folder).records())
+    # A row is small beside its record, with all its layers.
+    rows = [flat(record) for record in Journal(folder).records()]
     if out.suffix == ".csv":
-        write_whole(out, csv_text(records))
+        write_whole(out, csv_of(rows))
     else:
         import pandas as pd
 
         try:
-            table = pd.DataFrame.from_records(list(map(flat, records))).to_parquet(index=False)
+            table = pd.DataFrame.from_records(rows).to_parquet(index=False)
         except ImportError:
             raise EnvironmentFault(
                 "Parquet needs pyarrow", hint="pip install 'pibench[dask]', or write a .csv"
             ) from None
         write_whole(out, table)
-    print(f"written: {out}, {len(records)} records of the study's {now.cells} cells")
+    print(f"written: {out}, {len(rows)} records of the study's {now.cells} cells")
 
 
 def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) -> None:

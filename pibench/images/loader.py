@@ -13,6 +13,11 @@ _LOADER: dict[Architecture, str] = {
     "arm64": "lib/aarch64-linux-gnu/ld-2.31.so",
 }
 
+_OTHERS_SETTINGS = (
+    "PYTHONPYCACHEPREFIX", "PYTHONOPTIMIZE", "PYTHONDONTWRITEBYTECODE", "PYTHONSTARTUP",
+    "PYTHONMALLOC", "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "PYTHONDEBUG", "PYTHONVERBOSE",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class RootLoader:
@@ -49,5 +54,14 @@ class RootLoader:
         return self.command("usr/bin/python3.9", preload=preload)
 
     def python_env(self) -> dict[str, str]:
-        """What the root's Python needs to find its own modules and no others."""
-        return {"PYTHONHOME": str(self.root / "usr"), "PYTHONNOUSERSITE": "1", "PYTHONPATH": ""}
+        """What the root's Python needs to find its own modules and no others, as they are.
+
+        What a user has set for other Pythons would move its bytecode, or what it measures: set
+        to nothing it counts as not set.
+        """
+        return {
+            **dict.fromkeys(_OTHERS_SETTINGS, ""),
+            "PYTHONHOME": str(self.root / "usr"),
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONPATH": "",
+        }

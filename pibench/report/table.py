@@ -11,7 +11,7 @@ from pibench.records.schema import UNITS, Record
 from pibench.report.merging import read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -22,6 +22,7 @@ _LISTS: Final = ("layers", "samples", "outputs", "signatures")
 """Fields with many values of one record: the first two have rows of their own."""
 _KEYS: Final = (
     "record_id", "network", "device", "target", "machine", "protocol", "compute", "batch",
+    "input_size",
 )  # fmt: skip
 _FORMULA: Final = tuple("=+-@\t\r")
 """What a spreadsheet takes a cell for a formula by."""
@@ -44,12 +45,16 @@ def flat(record: Record) -> dict[str, Any]:
 
 
 def csv_text(records: Iterable[Record]) -> str:
-    """A line per record, lists of text joined by " | ".
+    """A line per record: `csv_of` their rows."""
+    return csv_of([flat(record) for record in records])
+
+
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line per row, lists of text joined by " | ".
 
     What a spreadsheet would take for a formula gets an apostrophe in front: names are not
     trusted. Numbers stay as they are.
     """
-    rows = [flat(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n")

@@ -87,6 +87,15 @@ def test_random_networks_have_the_shapes_that_caffe_gives_them(
         assert found == planned, path.read_text()
 
 
+def test_what_is_set_for_other_pythons_is_not_for_the_roots(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    asked = "import json, sys; print(json.dumps([sys.pycache_prefix, sys.flags.optimize]))"
+    assert in_root(builder, asked) == [None, 0]
+
+
 @pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
 @pytest.mark.parametrize("batch", [1, 2, 4, 8])
 def test_networks_in_the_wild_peak_where_planned(
