@@ -349,7 +349,7 @@ def _peak_provenance(seen: Observation) -> Provenance:
     elif seen.exit_status != 0:
         reason = "lower bound: the process did not come to its end"
     else:
-        reason = "ru_maxrss or VmHWM of the process"
+        reason = "ru_maxrss of the process, or more where its page tables told more"
     if seen.emulator_rss_bytes:
         reason += f", less {_mib(seen.emulator_rss_bytes)} of the emulator"
     return Provenance(kind=seen.kind, reason=reason)

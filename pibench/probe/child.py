@@ -83,8 +83,19 @@ def prepare_child(guest, address_space_bytes):
     return prepare
 
 
-class EmulatorShare(object):
-    """What an emulator of a child held when what it emulates was largest, by samples.
+def exact_rss_kib(pid):
+    """What is resident of a process by its page tables; 0 where that is not told.
+
+    VmHWM, VmRSS and ru_maxrss are read from counters: of each thread up to 64
+    pages are missing in them (before Linux 6.2), or of each CPU a batch of at
+    least 32 (from f1a7941243c1, "mm: convert mm's rss stats into
+    percpu_counter", on).
+    """
+    return read_int(read_fields("/proc/{}/smaps_rollup".format(pid)), "Rss") or 0
+
+
+class Resident(object):
+    """What a child held when it was largest, and an emulator's share of it, by samples.
 
     The share only grows, as code is translated: the peak so far less the share
     now is at most what the emulated program had then, and is just that where
@@ -93,21 +104,24 @@ class EmulatorShare(object):
 
     def __init__(self, pid):
         self.pid = pid
+        self.high_water_kib = 0
         self.share_kib = None
         self.guest_kib = 0
         self.not_before = 0.0
 
     def sample(self, high_water_kib, at_once=False):
+        self.high_water_kib = max(self.high_water_kib, high_water_kib)
         if time.monotonic() < self.not_before and not at_once:
             return
         # What it costs, and not what it takes: on a busy machine that is more.
         begun = time.process_time()
+        self.high_water_kib = max(self.high_water_kib, exact_rss_kib(self.pid))
         share = emulator_rss_bytes(self.pid)
         cost = time.process_time() - begun
         # Of a process that ends the mappings are read in part.
         if share is not None and read_fields("/proc/{}/status".format(self.pid)).get("VmRSS"):
             self.share_kib = max(self.share_kib or 0, share // 1024)
-            self.guest_kib = max(self.guest_kib, high_water_kib - self.share_kib)
+            self.guest_kib = max(self.guest_kib, self.high_water_kib - self.share_kib)
         self.not_before = time.monotonic() + min(cost / SAMPLING_SHARE, SAMPLING_PAUSE_S)
 
     def of_peak_bytes(self, peak_kib):
@@ -135,8 +149,8 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
     )
     pipe = child.stdout.fileno()
     os.set_blocking(pipe, False)
-    emulator = EmulatorShare(child.pid)
-    high_water_kib = swap_kib = rss_kib = 0
+    resident = Resident(child.pid)
+    swap_kib = rss_kib = 0
     last_alive = started
     timed_out = False
     mapped = None
@@ -147,12 +161,11 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
             time.sleep(poll_s / 10)
         has_arrived = arrived is not None and mapped is None and arrived()
         status = read_fields("/proc/{}/status".format(child.pid))
-        high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
         swap_kib = max(swap_kib, read_int(status, "VmSwap") or 0)
         before_kib, rss_kib = rss_kib, read_int(status, "VmRSS") or 0
         # It opens the file, makes its buffers, and only then waits: 1 MiB later.
         waits = has_arrived and status.get("State", "").startswith("S") and rss_kib == before_kib
-        emulator.sample(high_water_kib, at_once=waits)
+        resident.sample(read_int(status, "VmHWM") or 0, at_once=waits)
         if waits:
             mapped = mapped_files(child.pid)
             os.killpg(child.pid, signal.SIGKILL)
@@ -162,8 +175,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         if pid:
             # It has done its work, and lets us look before it ends: see inference.
             status = read_fields("/proc/{}/status".format(child.pid))
-            high_water_kib = max(high_water_kib, read_int(status, "VmHWM") or 0)
-            emulator.sample(high_water_kib, at_once=True)
+            resident.sample(read_int(status, "VmHWM") or 0, at_once=True)
             os.kill(child.pid, signal.SIGCONT)
         now = time.monotonic()
         if now - last_alive >= ALIVE_S:
@@ -176,10 +188,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
     child.returncode = -1
     drain(pipe, log, LAST_DRAIN_S)
     child.stdout.close()
-    # Linux counts a process's pages on each CPU by itself and joins them now and then (6.2,
-    # f1a7941243c1, "mm: convert mm's rss stats into percpu_counter"): ru_maxrss may be short by
-    # megabytes, by more the more CPUs there are. VmHWM is made of exact sums (from 6.16 on).
-    peak_kib = max(usage.ru_maxrss, high_water_kib)
+    peak_kib = max(usage.ru_maxrss, resident.high_water_kib)
     killed_by = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
     if mapped is not None and killed_by == signal.SIGKILL:
         killed_by, wait_status = None, 0
@@ -191,7 +200,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         # The kernel's kB are KiB.
         "peak_rss_bytes": peak_kib * 1024,
         # Of the peak, where the child was emulated by a process of this machine.
-        "emulator_rss_bytes": emulator.of_peak_bytes(peak_kib),
+        "emulator_rss_bytes": resident.of_peak_bytes(peak_kib),
         "swap_used_bytes": swap_kib * 1024,
         "elapsed_ms": (time.monotonic() - started) * 1000.0,
         "user_ms": usage.ru_utime * 1000.0,

@@ -48,9 +48,18 @@ def test_the_emulators_share_of_the_peak(
     peak_mib: int,
     expected_mib: int | None,
 ) -> None:
-    share = child.EmulatorShare(os.getpid())
+    monkeypatch.setattr(child, "exact_rss_kib", lambda _: 0)
+    share = child.Resident(os.getpid())
     for high_water_mib, emulator_mib in samples:
         monkeypatch.setattr(child, "emulator_rss_bytes", lambda _, mib=emulator_mib: mib << 20)
         share.sample(high_water_mib * MIB_KIB, at_once=True)
     found = share.of_peak_bytes(peak_mib * MIB_KIB)
     assert found == (None if expected_mib is None else expected_mib << 20)
+
+
+def test_what_is_resident_is_told_by_the_page_tables() -> None:
+    before = child.exact_rss_kib(os.getpid())
+    held = bytearray(64 << 20)
+    grown = child.exact_rss_kib(os.getpid()) - before
+    assert abs(grown - (len(held) >> 10)) < 1024
+    assert child.exact_rss_kib(-1) == 0
