@@ -84,7 +84,9 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
     in_vm = computed_in_vm["SqueezeNet V1.1"]
     assert squeeze.verdict == in_vm.verdict == "fit"
     assert squeeze.network_sha256 == in_vm.network_sha256
-    assert squeeze.network_rss_bytes == pytest.approx(in_vm.network_rss_bytes, rel=0.03)
+    # Which of BLAS's four threads touches its buffers is chance, where there are fewer cores.
+    of_network = pytest.approx(in_vm.network_rss_bytes, rel=0.03, abs=5 << 19)
+    assert squeeze.network_rss_bytes == of_network
     assert squeeze.peak_rss_bytes == pytest.approx(in_vm.peak_rss_bytes, rel=0.03)
     found = squeeze.environment.guest
     assert (found.caffe_origin, found.architecture) == ("root", "aarch64")

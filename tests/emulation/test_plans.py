@@ -97,7 +97,7 @@ def test_what_is_set_for_other_pythons_is_not_for_the_roots(
 
 
 @pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
-@pytest.mark.parametrize("batch", [1, 2, 4, 8])
+@pytest.mark.parametrize("batch", [1, 4])
 def test_networks_in_the_wild_peak_where_planned(
     twin: TwinTarget, tmp_path: Path, protocol: str, batch: int
 ) -> None:
