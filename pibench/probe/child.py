@@ -16,6 +16,9 @@ POLL_S = 0.1
 # Reading what the emulator holds may take this share of the time, and no more.
 SAMPLING_SHARE = 0.1
 SAMPLING_PAUSE_S = 1.0
+# Nor may walking the page tables of a child that is timed take it a core for long.
+WALKING_SHARE = 0.01
+WALKING_PAUSE_S = 5.0
 ALIVE_S = 5.0
 # Emulated, a chunk of short lines may take seconds to read; who writes without
 # end must not keep us from looking at the time that has passed.
@@ -122,7 +125,11 @@ class Resident(object):
         if share is not None and read_fields("/proc/{}/status".format(self.pid)).get("VmRSS"):
             self.share_kib = max(self.share_kib or 0, share // 1024)
             self.guest_kib = max(self.guest_kib, self.high_water_kib - self.share_kib)
-        self.not_before = time.monotonic() + min(cost / SAMPLING_SHARE, SAMPLING_PAUSE_S)
+        pause = min(cost / WALKING_SHARE, WALKING_PAUSE_S)
+        if share is not None:
+            # Emulated, its times say nothing, and the share has to be seen close to the peak.
+            pause = min(cost / SAMPLING_SHARE, SAMPLING_PAUSE_S)
+        self.not_before = time.monotonic() + pause
 
     def of_peak_bytes(self, peak_kib):
         """The emulator's share of the peak of both; None where there was no telling."""

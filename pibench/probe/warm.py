@@ -28,9 +28,9 @@ def mapped_files(pid):
     return sorted(set(MAPPED.findall(read_text("/proc/{}/maps".format(pid)) or "")))
 
 
-def warm_up(paths, release=None):
+def warm_up(paths):
     """Read files, so that they lie in the page cache, in single pages."""
-    singly = version(release or os.uname().release) >= LARGE_FOLIOS
+    singly = version(os.uname().release) >= LARGE_FOLIOS
     for path in paths:
         try:
             file = os.open(path, os.O_RDONLY)
