@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pibench import devices, networks
-from pibench.crosscheck.verdict import Observation, decide
+from pibench.crosscheck.observation import Observation
+from pibench.crosscheck.verdict import decide
 from pibench.records.schema import (
     RESULT_FIELDS,
     Environment,
@@ -119,3 +120,44 @@ def paper_run() -> list[Record]:
 def of_the_zoo(one: Record) -> Record:
     """The record with the hash that its network has in the zoo: it can be planned then."""
     return one.model_copy(update={"network_sha256": networks.load(one.network).sha256})
+
+
+def probe_reading(time_s: float, **changes: Any) -> dict[str, Any]:
+    """What a machine without a Raspberry Pi's files tells of its state."""
+    fields = {
+        "time_s": time_s, "throttled_bits": None, "clock_hz": None, "temperature_c": None,
+        "swapped_bytes": 0,
+    }  # fmt: skip
+    return fields | changes
+
+
+def probe_result(**changes: Any) -> dict[str, Any]:
+    """A `result` of the probe: `caffe time` that ended well."""
+    fields = {
+        "pid": 301,
+        "exit_status": 0,
+        "signal": None,
+        "timed_out": False,
+        "peak_rss_bytes": 300 * MIB,
+        "emulator_rss_bytes": None,
+        "swap_used_bytes": 0,
+        "elapsed_ms": 1500.0,
+        "user_ms": 1400.0,
+        "oom_lines": [],
+        "oom_kills": 0,
+        "fatal_message": None,
+        "complaint": None,
+        "log_tail": [],
+        "readings": [probe_reading(10.0), probe_reading(12.0), probe_reading(15.0)],
+        "cgroup_oom_kills": None,
+        "baseline": {"exit_status": 0, "peak_rss_bytes": 57 * MIB, "emulator_rss_bytes": None},
+        "caffe_time": {
+            "layers": [
+                ["conv1", "forward", 12.5],
+                ["conv1", "backward", 30.0],
+                ["conv1_split", "forward", 0.5],
+            ],
+            "totals": {"forward": 812.75, "backward": 900.0},
+        },
+    }
+    return fields | changes

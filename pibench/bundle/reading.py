@@ -15,19 +15,13 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pibench import outside_file
+from pibench.bundle.entries import DiedEntry, EndEntry, MachineEntry, ResultEntry, StartEntry
 from pibench.bundle.manifest import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
-from pibench.bundle.seen import (
-    DiedEntry,
-    EndEntry,
-    MachineEntry,
-    ResultEntry,
-    SeenMachine,
-    StartEntry,
-)
 from pibench.errors import InvalidInputError
 from pibench.probe.results import VERSION, Damaged, entries
 from pibench.records.schema import HostEnvironment
 from pibench.targets.base import Outcome
+from pibench.targets.probe_events import MachineInfo, first_of
 
 LONGEST_MANIFEST_BYTES: Final = 64 << 20
 MOST_LINES: Final = 100_000
@@ -117,7 +111,7 @@ def _manifest(path: Path, digest: str, kit: Path | None) -> Manifest:
         raise InvalidInputError.at(
             kit or path,
             NAME,
-            f"is not a manifest that this version of pibench reads: {_first(error)}",
+            f"is not a manifest that this version of pibench reads: {first_of(error)}",
             hint="use the version of pibench that made the kit",
         ) from None
 
@@ -240,7 +234,7 @@ class _Reader:
             raise self._refused(f"{known[network_id].name} a second time")
         return known[network_id]
 
-    def _host(self, machine: SeenMachine) -> HostEnvironment:
+    def _host(self, machine: MachineInfo) -> HostEnvironment:
         """The board, which pibench's kit ran on."""
         load = self.started.load_1_minute if self.started else None
         memory_kib = machine.mem_total_kib
@@ -262,7 +256,7 @@ class _Reader:
         try:
             return model.model_validate(entry)
         except ValidationError as error:
-            raise self._refused(f"not as a kit writes it: {_first(error)}") from None
+            raise self._refused(f"not as a kit writes it: {first_of(error)}") from None
 
     def _refused(self, problem: str, *, hint: str = COPY) -> InvalidInputError:
         return InvalidInputError.at(self.path, f"line {self.lines}", problem, hint=hint)
@@ -275,9 +269,3 @@ def _when(started: StartEntry) -> str:
     except (OverflowError, OSError, ValueError):
         return "the board's clock told no date"
     return f"ran on {at:%Y-%m-%d %H:%M} UTC by the board's own clock"
-
-
-def _first(error: ValidationError) -> str:
-    detail = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in detail["loc"])
-    return f"{place}: {detail['msg']}"[:300]

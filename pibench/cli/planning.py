@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -185,7 +186,8 @@ def _of_twin_here(device: Device) -> Environment:
     from pibench.targets.local import TwinTarget
 
     twin = TwinTarget(Builder(say))
-    return of_twin(device, twin.blas_core(), twin.at_once)
+    # OpenBLAS starts a thread for each core that it may run on, whatever quota there is.
+    return of_twin(device, twin.blas_core(), len(os.sched_getaffinity(0)))
 
 
 def _load(specs: Sequence[str], wishes: Wishes) -> list[Network]:

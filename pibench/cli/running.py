@@ -13,7 +13,7 @@ from pibench.cli.streams import reader_may_leave, say
 from pibench.cli.sweeping import sweep
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
-from pibench.crosscheck.verdict import is_refused_allocation
+from pibench.crosscheck.observation import is_refused_allocation
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
 from pibench.records.store import RecordStore, to_json
 from pibench.report.plain import one_line

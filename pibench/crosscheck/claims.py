@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Final
 
+from pibench.crosscheck.observation import provenance_kind
 from pibench.crosscheck.paper import COLUMNS, Column, Figure, Paper, PaperEntry, load_paper, plain
-from pibench.crosscheck.verdict import provenance_kind
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.schema import ON_THE_METAL, Provenance
 

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from pibench import devices
 from pibench.crosscheck.claims import is_board
+from pibench.crosscheck.observation import provenance_kind
 from pibench.crosscheck.paper import plain
-from pibench.crosscheck.verdict import provenance_kind
 from pibench.records.schema import (
     Batch,
     Bytes,

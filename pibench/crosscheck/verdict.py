@@ -7,16 +7,17 @@ larger machine) the peak RSS is held against the device's usable memory.
 
 from __future__ import annotations
 
-import re
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pibench.records.schema import EMULATED_ELSEWHERE, ON_THE_METAL, Evidence, Provenance
+from pibench.crosscheck.observation import SINGLE_GROUP
+from pibench.records.schema import ON_THE_METAL, Evidence, Provenance
 
 if TYPE_CHECKING:
+    from pibench.crosscheck.observation import Observation
     from pibench.devices import Device
-    from pibench.records.schema import Enforcer, ProvenanceKind, Target, Verdict
+    from pibench.records.schema import Verdict
 
 MIB: Final = 2**20
 
@@ -29,108 +30,17 @@ that one network (ResNet-101) was seen to need on different targets. The
 networks closest to the limit, at 884 and 1025 MiB, are both well outside.
 """
 
-KIND_BY_TARGET: Final[dict[Target, ProvenanceKind]] = {
-    "vm": "emulated",
-    "container": "emulated",
-    "sysroot": "emulated",
-    "twin": "twin",
-    "native": "measured",
-    "ssh": "measured",
-}
+GROWN_SHARE: Final = 0.95
+"""The least share of its limit that a process must have had when the kernel killed it for that.
 
+What is left of the limit is the probe's and the kernel's own: page tables, and file pages that
+were not taken back. Killed at their own limit, networks had 101 to 104 % of it (files are
+counted where they were read first). One killed for somebody else's want of memory is killed
+anywhere.
+"""
 
-def provenance_kind(target: Target, *, emulated: bool) -> ProvenanceKind:
-    """Where a run's numbers come from.
-
-    On an arm64 host some targets need no emulator, and what is reached as a
-    board may be an emulated one.
-    """
-    if target in EMULATED_ELSEWHERE and not emulated:
-        return "measured"
-    if target in ON_THE_METAL and emulated:
-        return "emulated"
-    return KIND_BY_TARGET[target]
-
-
-KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
-"""Exit statuses of a process that SIGKILL ended: Python's and, behind a shell or Docker, 137."""
-
-
-_REFUSED: Final = re.compile(r"host allocation of size \d+ failed|std::bad_alloc")
-"""Caffe's own check (include/caffe/syncedmem.hpp), and C++'s for small blocks."""
-
-
-def is_refused_allocation(fatal_message: str) -> bool:
-    """Whether Caffe's last words are about memory that it did not get, and not about the model."""
-    return bool(_REFUSED.search(fatal_message))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """What was seen of one run. Sizes in bytes, None where nothing was read.
-
-    `emulated` is None where the target says it all. `oom_kills` are the
-    kernel's lines about the measured process only.
-    `peak_rss_bytes` is without the emulator's share. `memory_limit_bytes` is
-    what was in force, not what was asked for; `allowance_bytes` of it are for
-    what the device would not have to hold (an emulator). `enforced_by` says who
-    held the process to that limit. `watcher_saw_bytes` is what the process had
-    when the watcher ended it.
-    """
-
-    target: Target
-    peak_rss_bytes: int | None
-    exit_status: int | None
-    emulated: bool | None = None
-    signal: int | None = None
-    oom_kills: tuple[str, ...] = ()
-    oom_counter: int | None = None
-    timed_out: bool = False
-    guest_died: bool = False
-    fatal_message: str | None = None
-    swap_used_bytes: int | None = None
-    memory_limit_bytes: int | None = None
-    emulator_rss_bytes: int | None = None
-    allowance_bytes: int = 0
-    enforced_by: Enforcer | None = None
-    watcher_saw_bytes: int | None = None
-    container_exit_code: int | None = None
-    container_oom_killed: bool | None = None
-    elapsed_seconds: float | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> ProvenanceKind:
-        """Where the numbers of this run come from."""
-        usual = self.target not in ON_THE_METAL
-        return provenance_kind(
-            self.target, emulated=usual if self.emulated is None else self.emulated
-        )
-
-    @property
-    def device_limit_bytes(self) -> int | None:
-        """What of the limit in force stands for the device's own memory."""
-        limit = self.memory_limit_bytes
-        return None if limit is None else limit - self.allowance_bytes
-
-    @property
-    def out_of_memory(self) -> bool:
-        """Whether the kernel itself says that it killed for want of memory."""
-        return bool(self.oom_kills) or bool(self.oom_counter)
-
-    @property
-    def allocation_refused(self) -> bool:
-        """Whether the kernel refused Caffe a block of memory rather than kill it later.
-
-        Linux does so, by its default overcommit, for a block larger than all
-        RAM and swap together; Caffe then aborts.
-        """
-        return self.fatal_message is not None and is_refused_allocation(self.fatal_message)
-
-    @property
-    def killed(self) -> bool:
-        """Whether SIGKILL ended the process."""
-        return self.signal == signal.SIGKILL or self.exit_status in KILLED
+BOARD_GROWN_SHARE: Final = 0.85
+"""The same of the usable memory of a board, where the system has its own programs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +78,9 @@ def decide(
         or _from_watcher(observation, device)
         or _from_peak(observation, device, band, enforced=enforced)
     )
+    contradiction = _contradiction(observation, device, verdict, reference_peak_bytes, band)
+    if contradiction:
+        verdict, summary = "inconclusive", f"{summary}, {contradiction}"
     headroom_bytes, headroom = _headroom(observation, device, verdict, reference_peak_bytes)
     return Decision(
         verdict=verdict,
@@ -208,15 +121,16 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
         (unseen, f"nobody saw the process end{_oom_said(seen)}"),
         (
             seen.exit_status == 0 and seen.out_of_memory,
-            "ended with 0, yet the kernel's log has it killed out of memory",
+            "ended with 0, yet the kernel reports it killed out of memory",
         ),
+        (seen.emulator_died, f"the emulator {_ending(seen)} before the network had started"),
         (
             not seen.killed and (seen.watcher_saw_bytes or 0) > (seen.peak_rss_bytes or 0),
             f"the watcher ended a helper of it at {_mib(seen.watcher_saw_bytes or 0)}",
         ),
         (
             seen.exit_status != 0 and not seen.killed and not seen.allocation_refused,
-            f"ended with status {seen.exit_status}",
+            _ending(seen),
         ),
         (
             seen.killed and not seen.out_of_memory and seen.watcher_saw_bytes is None,
@@ -244,6 +158,15 @@ def _disagreement(seen: Observation) -> str:
     )
 
 
+def _ending(seen: Observation) -> str:
+    """How the process ended, by the signal's name where a signal ended it."""
+    number = seen.signal or (-seen.exit_status if seen.exit_status else 0)
+    try:
+        return f"ended with {signal.Signals(number).name}"
+    except ValueError:
+        return f"ended with status {seen.exit_status}"
+
+
 def _oom_said(seen: Observation) -> str:
     return " after the kernel ran out of memory" if seen.out_of_memory else ""
 
@@ -260,6 +183,9 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
         return "inconclusive", (
             f"{what} under {_mib(limit)}, less than the {_mib(device.usable_bytes)} of the device"
         )
+    doubt = _doubt_about_refusal(seen, device) or _doubt_about_kill(seen, device)
+    if doubt:
+        return "inconclusive", f"{what}, {doubt}"
     under = f"under {_mib(limit)}"
     if seen.allowance_bytes:
         # The peak of what was killed may well be above the device's share of its cap.
@@ -267,6 +193,79 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
     if seen.allocation_refused:
         return "no-fit", f"the kernel refused a block of memory {under}"
     return "no-fit", f"killed by the kernel, out of memory {under}"
+
+
+def _doubt_about_kill(seen: Observation, device: Device) -> str:
+    """Why a kill need not have been for the limit that stands for the device; empty if it was."""
+    if seen.allocation_refused:
+        return ""
+    if seen.target in SINGLE_GROUP:
+        return _doubt_about_own_group(seen) or _doubt_about_size(
+            seen, GROWN_SHARE * (seen.memory_limit_bytes or 0)
+        )
+    if seen.target in ON_THE_METAL:
+        group = seen.group_limit_bytes
+        if group is not None and group < device.usable_bytes:
+            return f"in a control group of {_mib(group)}, less than the device has"
+        return _doubt_about_size(seen, BOARD_GROWN_SHARE * device.usable_bytes)
+    # Nothing else runs in the guest.
+    return ""
+
+
+def _doubt_about_own_group(seen: Observation) -> str:
+    """Whether the process's own control group was at its limit when the kernel killed."""
+    limit, peak = _mib(seen.memory_limit_bytes or 0), seen.whole_peak_bytes
+    if seen.reached_own_limit is None:
+        return f"and whether its own control group had reached its {limit} was not read"
+    if seen.reached_own_limit:
+        return ""
+    at = f"at {_mib(peak)} " if peak is not None else ""
+    return (
+        f"{at}before its own control group had reached its {limit}: a group around it, or the "
+        "machine, ran out of memory"
+    )
+
+
+def _doubt_about_size(seen: Observation, enough_bytes: float) -> str:
+    """Whether the process itself had grown so far that it can be what the memory went to."""
+    peak = seen.whole_peak_bytes
+    if peak is not None and peak >= enough_bytes:
+        return ""
+    at = "at an unknown size" if peak is None else f"at {_mib(peak)}"
+    return f"{at}: other programs must have had the rest of the memory"
+
+
+def _doubt_about_refusal(seen: Observation, device: Device) -> str:
+    """Why a refused block need not be the device's answer; empty if it is."""
+    if not seen.allocation_refused:
+        return ""
+    if (seen.refused_bytes or 0) > device.ram_bytes:
+        return ""
+    if seen.address_space_bytes is not None:
+        limit = _mib(seen.address_space_bytes)
+        return f"and its address space is limited to {limit} (ulimit -v)"
+    if seen.target in SINGLE_GROUP:
+        return "by a machine that has more memory than the device"
+    return ""
+
+
+def _contradiction(
+    seen: Observation,
+    device: Device,
+    verdict: Verdict,
+    reference_peak_bytes: int | None,
+    band: float,
+) -> str:
+    """How a kill contradicts the peak of the same network where nothing cut it short.
+
+    A machine that is the device decides by itself. A control group is on a machine with
+    other things in it.
+    """
+    if verdict != "no-fit" or reference_peak_bytes is None or seen.target not in SINGLE_GROUP:
+        return ""
+    if reference_peak_bytes >= device.usable_bytes * (1 - band):
+        return ""
+    return f"yet the same network takes {_mib(reference_peak_bytes)} on the amd64 twin"
 
 
 def _from_watcher(seen: Observation, device: Device) -> tuple[Verdict, str] | None:
@@ -368,6 +367,7 @@ def _evidence(seen: Observation, summary: str) -> Evidence:
         fatal_message=seen.fatal_message,
         swap_used_bytes=seen.swap_used_bytes,
         memory_limit_bytes=seen.memory_limit_bytes,
+        reached_own_limit=seen.reached_own_limit,
         container_exit_code=seen.container_exit_code,
         container_oom_killed=seen.container_oom_killed,
         elapsed_seconds=seen.elapsed_seconds,

@@ -6,9 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-import psutil
-
-from pibench import settings
+from pibench import host, settings
 from pibench.diagnosis.finding import Finding, program
 from pibench.errors import PibenchError
 from pibench.images import store
@@ -88,7 +86,7 @@ def _built_kinds() -> list[str]:
 
 
 def _memory() -> Finding:
-    available = psutil.virtual_memory().available
+    available = host.available_memory_bytes()
     enough = available >= MEMORY_NEEDED_BYTES
     return Finding(
         name="memory",

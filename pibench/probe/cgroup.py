@@ -1,80 +1,210 @@
-"""The control groups that this process is in: their limits, and what the kernel did in them."""
+"""The control groups that this process is in: their limits, and what the kernel did in them.
+
+Every group up to the top counts: the kernel holds a process to the tightest of them all.
+`root` is a folder in whose place of `/` the files are looked for.
+"""
 
 import os
+import re
 
 from .procfs import read_fields, read_text
 
+# Version 1 writes a huge number for "no limit".
+UNLIMITED_BYTES = 1 << 60
+# What of a limit the kernel may leave unused when it gives up: charges are made in
+# batches of 64 pages for each CPU (MEMCG_CHARGE_BATCH in include/linux/memcontrol.h),
+# and are taken back before a kill, but for what another CPU just took.
+BATCH_BYTES = 1 << 20
+ESCAPED = re.compile(r"\\([0-7]{3})")
 
-def controller(name):
-    """The version and folder of this process's group of one controller; Nones where there is none.
 
-    A container sees its own group as the root of what is mounted, so that the
-    path that /proc tells leads nowhere there.
+class Hierarchy(object):
+    """Where the groups of one controller are: the kernel's version, and this process's folders.
+
+    `folders` come from the process's own group up to the top of what is mounted here.
+    A container may see its own group as the top.
     """
-    for line in (read_text("/proc/self/cgroup") or "").splitlines():
+
+    def __init__(self, version, folders):
+        self.version = version
+        self.folders = folders
+
+    def nearest(self, name):
+        """The innermost folder that has a file of this name; None without one."""
+        for folder in self.folders:
+            if os.path.exists(folder + "/" + name):
+                return folder
+        return None
+
+
+def hierarchy(controller, root=""):
+    """The hierarchy of one controller; version None where there is none."""
+    paths = {}
+    for line in (read_text(root + "/proc/self/cgroup") or "").splitlines():
         number, controllers, path = line.split(":", 2)
-        if number == "0" and not controllers:
-            for base in ("/sys/fs/cgroup" + path, "/sys/fs/cgroup"):
-                if name in (read_text(base + "/cgroup.controllers") or "").split():
-                    return 2, base
-        elif name in controllers.split(","):
-            for mounted in (name, controllers):
-                for base in ("/sys/fs/cgroup/" + mounted + path, "/sys/fs/cgroup/" + mounted):
-                    if os.path.exists(base + "/cgroup.procs"):
-                        return 1, base
-    return None, None
+        if controller in controllers.split(","):
+            paths[1] = path
+        elif number == "0" and not controllers:
+            paths[2] = path
+    # Where both are mounted each controller belongs to one of them: version 1 names its own.
+    for version in sorted(paths):
+        for top, mounted in mounts(version, controller, root):
+            folders = folders_below(root + mounted, top, paths[version])
+            if folders:
+                return Hierarchy(version, folders)
+    return Hierarchy(None, [])
 
 
-def cgroup_memory():
-    """The memory group's limit, peak and OOM counter, version 2 or 1; None where absent."""
-    version, base = controller("memory")
-    if version == 2:
+def mounts(version, controller, root):
+    """What is mounted of a hierarchy, as (group, mount point): proc(5), mountinfo."""
+    for line in (read_text(root + "/proc/self/mountinfo") or "").splitlines():
+        place, _, kind = line.partition(" - ")
+        words, kinds = place.split(), kind.split()
+        if len(words) < 5 or len(kinds) < 3:
+            continue
+        is_v1 = kinds[0] == "cgroup" and controller in kinds[2].split(",")
+        if (version == 1 and is_v1) or (version == 2 and kinds[0] == "cgroup2"):
+            yield unescaped(words[3]), unescaped(words[4])
+
+
+def unescaped(text):
+    return ESCAPED.sub(lambda found: chr(int(found.group(1), 8)), text)
+
+
+def folders_below(mounted, top, path):
+    """The folders of a group and of those around it, innermost first; none if it is not mounted."""
+    top = top.rstrip("/")
+    # What is mounted need not hold the process's group: only what is around it counts then.
+    below = path[len(top) :] if (path + "/").startswith(top + "/") and ".." not in path else ""
+    names = [name for name in below.split("/") if name]
+    folders = [
+        "/".join([mounted.rstrip("/")] + names[:count]) for count in range(len(names), -1, -1)
+    ]
+    return [folder for folder in folders if os.path.exists(folder + "/cgroup.procs")]
+
+
+def cgroup_memory(root=""):
+    """The memory group's limit, peak and counters, version 2 or 1; None where there is none.
+
+    `ran_out` counts how often this group itself had no memory left: in version 2
+    a kill was due each time, in version 1 page cache may have been taken back instead.
+    """
+    found = hierarchy("memory", root)
+    if found.version == 2:
+        base = found.nearest("memory.max")
         names = ("memory.max", "memory.swap.max", "memory.peak")
         counts = "memory.events"
     else:
+        base = found.nearest("memory.limit_in_bytes")
         names = (
             "memory.limit_in_bytes",
             "memory.memsw.limit_in_bytes",
             "memory.max_usage_in_bytes",
         )
         counts = "memory.oom_control"
-    values = [read_text("{}/{}".format(base, name)) for name in names]
-    if base is None or values[0] is None:
+    if base is None:
         return None
+    values = [read_text("{}/{}".format(base, name)) for name in names]
+    if values[0] is None:
+        return None
+    fields = read_fields(base + "/" + counts)
+    ran_out = fields.get("oom") if found.version == 2 else read_text(base + "/memory.failcnt")
     return {
-        "version": version,
+        "version": found.version,
         "limit": values[0],
         "swap_limit": values[1],
         "peak": values[2],
-        "oom_kill": read_fields(base + "/" + counts).get("oom_kill"),
+        "oom_kill": fields.get("oom_kill"),
+        "ran_out": ran_out,
     }
 
 
-def cgroup_oom_kills():
-    """How many processes the kernel has killed in this group for want of memory, or None."""
+def limit_of(text):
+    """A limit as a file has it, in bytes; None for none (`max`, or version 1's huge number)."""
+    if text is None or not text.isdigit() or int(text) >= UNLIMITED_BYTES:
+        return None
+    return int(text)
+
+
+def reached_own_limit(before, after):
+    """Whether a memory group came to the end of its own limit between two looks at it.
+
+    False where whoever killed in it acted for another limit: that of a group around it, or
+    of the whole machine. None where that is not told.
+    """
+    grown = growth(before, after, "ran_out")
+    if grown is None:
+        return None
+    if after["version"] == 2:
+        return grown > 0
+    limit, peak = limit_of(after["limit"]), limit_of(after["peak"])
+    if limit is None:
+        return False
+    return None if peak is None else grown > 0 and peak >= limit - BATCH_BYTES
+
+
+def growth(before, after, name):
+    """How much a counter of a memory group grew; None where it was not read."""
     try:
-        return int((cgroup_memory() or {})["oom_kill"])
+        return int(after[name]) - int(before[name])
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def cgroup_cpu():
-    """The CPU quota and period in microseconds (quota None: no limit); None where unreadable."""
-    version, base = controller("cpu")
-    if version == 2:
-        words = (read_text(base + "/cpu.max") or "").split()
+def tightest_memory_bytes(root=""):
+    """The lowest limit of all memory groups around this process; None where none has one."""
+    limits = [limit for limit, _, _ in memory_groups(root) if limit is not None]
+    return min(limits) if limits else None
+
+
+def memory_groups(root=""):
+    """The memory groups, innermost first, as (limit, used, reclaimable) in bytes.
+
+    The limit is the lower of what the kernel kills for and of what it holds a group back at
+    (memory.high). What is reclaimable is the page cache, which gives way to programs.
+    """
+    found = hierarchy("memory", root)
+    if found.version == 2:
+        limits, usage, prefix = ("memory.max", "memory.high"), "memory.current", ""
     else:
-        words = [
-            read_text("{}/cpu.cfs_{}_us".format(base, name)) or "" for name in ("quota", "period")
-        ]
-    try:
-        quota = None if words[0] in ("max", "-1") else int(words[0])
-        return {"quota_us": quota, "period_us": int(words[1])}
-    except (IndexError, ValueError):
-        return None
+        limits, usage, prefix = ("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_"
+    for folder in found.folders:
+        values = [limit_of(read_text(folder + "/" + name)) for name in limits]
+        values = [value for value in values if value is not None]
+        statistics = read_fields(folder + "/memory.stat")
+        reclaimable = sum(
+            limit_of(statistics.get(prefix + name)) or 0
+            for name in ("inactive_file", "active_file")
+        )
+        used = limit_of(read_text(folder + "/" + usage))
+        yield (min(values) if values else None), used, reclaimable
 
 
-def cgroup_pids():
+def cgroup_cpu(root=""):
+    """The CPU quota and period in microseconds (quota None: no limit); None where unreadable."""
+    quotas = list(cpu_quotas(root))
+    return quotas[0] if quotas else None
+
+
+def cpu_quotas(root=""):
+    """The same of each group, innermost first, those left out that tell none."""
+    found = hierarchy("cpu", root)
+    for folder in found.folders:
+        if found.version == 2:
+            words = (read_text(folder + "/cpu.max") or "").split()
+        else:
+            words = [
+                read_text("{}/cpu.cfs_{}_us".format(folder, name)) or ""
+                for name in ("quota", "period")
+            ]
+        try:
+            quota = None if words[0] in ("max", "-1") else int(words[0])
+            yield {"quota_us": quota, "period_us": int(words[1])}
+        except (IndexError, ValueError):
+            continue
+
+
+def cgroup_pids(root=""):
     """The limit of processes as the kernel writes it, `max` for none; None where unreadable."""
-    base = controller("pids")[1]
+    base = hierarchy("pids", root).nearest("pids.max")
     return read_text("{}/pids.max".format(base)) if base else None

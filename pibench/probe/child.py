@@ -69,8 +69,12 @@ def prepare_child(guest, address_space_bytes):
             prctl(SET_DUMPABLE, 1, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if address_space_bytes:
-            limit = (address_space_bytes, address_space_bytes)
-            resource.setrlimit(resource.RLIMIT_AS, limit)
+            # Nobody but root may have more than the limit that is in force already.
+            most = resource.getrlimit(resource.RLIMIT_AS)[1]
+            limit = address_space_bytes
+            if most != resource.RLIM_INFINITY:
+                limit = min(limit, most)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         os.setsid()
         try:
             with open("/proc/self/oom_score_adj", "w") as handle:

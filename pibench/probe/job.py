@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from .cgroup import cgroup_memory, cgroup_oom_kills
+from .cgroup import cgroup_memory, growth, reached_own_limit
 from .child import POLL_S, prepare_child, watch_child
 from .commands import bare_item, command_of, place_environment
 from .kernel_log import KernelLog, oom_counter
@@ -74,7 +74,7 @@ class Watched(object):
 
     def _watch(self, command, env, item, poll_s, arrived=None):
         self.kernel_log.oom_lines()
-        oom_before, group_before = oom_counter(), cgroup_oom_kills()
+        oom_before, group_before = oom_counter(), cgroup_memory()
         prepare = prepare_child(self.guest, self.job.get("address_space_bytes"))
         before = self.state.read()
         ended = watch_child(
@@ -86,12 +86,14 @@ class Watched(object):
             time.sleep(0.2)
         ended["oom_lines"] = self.kernel_log.oom_lines()
         ended["oom_kills"] = difference(oom_counter(), oom_before)
-        ended["cgroup_oom_kills"] = difference(cgroup_oom_kills(), group_before)
+        group = cgroup_memory()
+        ended["cgroup_oom_kills"] = growth(group_before, group, "oom_kill")
+        ended["reached_own_limit"] = reached_own_limit(group_before, group)
         ended["fatal_message"] = log.fatal
         ended["complaint"] = log.complaint
         ended["log_tail"] = log.tail if (ended["exit_status"] != 0) else []
         ended["memory"] = memory_kib()
-        ended["cgroup_memory"] = cgroup_memory()
+        ended["cgroup_memory"] = group
         # Times count only where the machine was well all the while; a baseline has none.
         timed = item["id"] is not None and item["compute"] == "real"
         after = self.state.read()

@@ -2,10 +2,11 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 
-from .cgroup import cgroup_cpu, cgroup_memory, cgroup_pids
+from .cgroup import cgroup_cpu, cgroup_memory, cgroup_pids, tightest_memory_bytes
 from .child import child_env
 from .commands import RUN, other_blas, place_environment
 from .containment import containment
@@ -29,6 +30,12 @@ def memory_kib():
         "swap_total_kib": read_int(fields, "SwapTotal"),
         "swap_free_kib": read_int(fields, "SwapFree"),
     }
+
+
+def address_space_bytes():
+    """The limit of a process's address space here (ulimit -v), None where there is none."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def cpu_model():
@@ -62,6 +69,8 @@ def describe_machine(job):
             "cores": os.cpu_count(),
             "cores_usable": len(os.sched_getaffinity(0)),
             "cgroup_memory": cgroup_memory(),
+            "memory_limit_bytes": tightest_memory_bytes(),
+            "address_space_bytes": address_space_bytes(),
             "cgroup_cpu": cgroup_cpu(),
             "cgroup_pids": cgroup_pids(),
             "containment": containment(),

@@ -1,4 +1,4 @@
-"""The record of one run, version 1.3: every number with its unit and where it comes from.
+"""The record of one run: every number with its unit and where it comes from.
 
 Units stand in the field names (`_bytes`, `_ms`, `_seconds`) and, for machines,
 under the key `unit` of the JSON Schema and in `UNITS`. Bytes are bytes: nothing
@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Final = "1.4"
+SCHEMA_VERSION: Final = "1.5"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """Why outputs are what they are, where the weights were not drawn for want of any."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -241,8 +241,10 @@ class Evidence(Frozen):
     they are, `oom_counter` is the cgroup's count of kills, `fatal_message` is
     Caffe's glog FATAL line. `memory_limit_bytes` is what was really in force:
     the guest's MemTotal or the cgroup's limit, which has room for the emulator
-    too (`Limits.allowance`). `container_exit_code` and `container_oom_killed`
-    are the Engine's own words about the container, None without one.
+    too (`Limits.allowance`). `reached_own_limit` says whether the process's own
+    control group had come to that limit, None without such a group.
+    `container_exit_code` and `container_oom_killed` are the Engine's own words about
+    the container, None without one.
     """
 
     summary: Name
@@ -257,6 +259,7 @@ class Evidence(Frozen):
     fatal_message: str | None = None
     swap_used_bytes: Bytes | None = None
     memory_limit_bytes: Bytes | None = None
+    reached_own_limit: bool | None = None
     elapsed_seconds: Seconds | None = None
     notes: tuple[str, ...] = ()
 
@@ -375,7 +378,7 @@ class Record(Frozen):
     forward pass as `outputs`, and share their provenance.
     """
 
-    schema_version: Literal["1.4"] = SCHEMA_VERSION
+    schema_version: Literal["1.5"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import psutil
-
-from pibench import devices
+from pibench import devices, host
 from pibench.errors import EnvironmentFault
+from pibench.targets.emulation import OVERHEAD_BYTES
+from pibench.targets.sharing import PROGRAM_BYTES, uncapped_bytes
 
 if TYPE_CHECKING:
     from pibench.study.execute import Ran
@@ -22,10 +21,6 @@ Key = TypeVar("Key")
 MIB: Final = 2**20
 FREE_SHARE: Final = 0.85
 """Of the memory that is free at the start: the rest is for what else goes on."""
-OWN_BYTES: Final = 150 * MIB
-"""What this program takes for a cell: Python with numpy and pydantic, measured 90 to 130 MiB."""
-EMULATOR_BYTES: Final = 200 * MIB
-"""QEMU's own: 45 MB at most with `caffe time`, 90 with Python, and its machine's devices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +33,8 @@ class Room:
 
 def of_this_machine(jobs: int | None = None) -> Room:
     """What is free here; `jobs` bounds the cells at once, by cores."""
-    cores = len(os.sched_getaffinity(0))
-    free = int(psutil.virtual_memory().available * FREE_SHARE)
+    cores = host.usable_cores()
+    free = int(host.available_memory_bytes() * FREE_SHARE)
     return Room(memory_bytes=free, cores=min(cores, jobs) if jobs else cores)
 
 
@@ -54,14 +49,14 @@ def needs(cell: Cell, cores: int) -> Room:
     device = devices.load(options.device)
     if options.target in ("twin", "native"):
         # Nothing is capped: blobs, parameters and the buffers of layers.
-        memory = 2 * cell.cost_bytes
+        memory = uncapped_bytes(cell.cost_bytes)
     elif options.target.startswith("ssh://"):
         memory = 0
     else:
-        memory = device.ram_bytes + EMULATOR_BYTES
+        memory = device.ram_bytes + OVERHEAD_BYTES
     threads = request.threads or device.cores
     busy = threads if request.compute == "real" else 1
-    return Room(memory_bytes=memory + OWN_BYTES, cores=min(busy, cores))
+    return Room(memory_bytes=memory + PROGRAM_BYTES, cores=min(busy, cores))
 
 
 def run_cells(

@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pibench.crosscheck.verdict import Observation, provenance_kind
+from pibench.crosscheck.observation import Observation, provenance_kind
 from pibench.records.schema import EMULATED_ELSEWHERE, ON_THE_METAL
 from pibench.sweep.samples import Throttle, why_disturbed
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pibench.targets.base import Outcome, Target
 
 KIB = 1024
+# Targets where the whole machine stands for the device.
+WHOLE_MACHINE = ("vm", *ON_THE_METAL)
 _CAFFE_PROCESS = re.compile(r"Killed process \d+ \((caffe|python3)")
 
 
@@ -86,10 +88,12 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         # The convention of Python's subprocess: a signal is a negative status.
         exit_status=-result["signal"] if result["signal"] else result["exit_status"],
         signal=result["signal"],
-        oom_kills=_own_lines(result["oom_lines"] or [], result["pid"]),
-        oom_counter=_own_counter(outcome),
+        oom_kills=_own_lines(result, context),
+        oom_counter=_own_counter(outcome, context),
         timed_out=result["timed_out"],
         fatal_message=result["fatal_message"],
+        address_space_bytes=(outcome.machine or {}).get("address_space_bytes"),
+        emulator_died=context.on_another_machine and _is_emulators_death(result),
         swap_used_bytes=result["swap_used_bytes"],
         **held,
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
@@ -97,13 +101,24 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
     )
 
 
-def own_rss_bytes(result: dict[str, Any]) -> int:
+def own_rss_bytes(result: dict[str, Any]) -> int | None:
     """The peak RSS of a process, in bytes, without what of it is an emulator's.
 
     The two peak together: an emulator's own memory grows with the code and the
-    memory that it has seen, and never shrinks.
+    memory that it has seen, and never shrinks. None for an emulator that ended
+    before it had what it always takes.
     """
-    return int(result["peak_rss_bytes"]) - (result["emulator_rss_bytes"] or 0)
+    own = int(result["peak_rss_bytes"]) - (result["emulator_rss_bytes"] or 0)
+    return own if own >= 0 else None
+
+
+def _is_emulators_death(result: dict[str, Any]) -> bool:
+    """Whether a signal ended an emulator before the program that it runs wrote a line.
+
+    It reports the signals of that program itself ("qemu: uncaught target signal").
+    """
+    ended = result["signal"] not in (None, signal.SIGKILL)
+    return ended and not result["log_tail"]
 
 
 def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
@@ -114,6 +129,7 @@ def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
             "memory_limit_bytes": held.memory_bytes,
             "allowance_bytes": held.allowance_bytes,
             "enforced_by": held.enforced_by,
+            "reached_own_limit": (outcome.result or {}).get("reached_own_limit"),
             "watcher_saw_bytes": held.watcher_saw_bytes,
             "container_exit_code": held.container_exit_code,
             "container_oom_killed": held.container_oom_killed,
@@ -121,29 +137,37 @@ def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
     limit_kib = machine.get("mem_total_kib")
     return {
         "memory_limit_bytes": limit_kib * KIB if limit_kib else None,
+        # A slice or a pod around the process may have less than the machine.
+        "group_limit_bytes": machine.get("memory_limit_bytes"),
         "enforced_by": "kernel" if context.target.name == "vm" else None,
     }
 
 
-def _own_counter(outcome: Outcome) -> int | None:
-    """The count of OOM kills, where it can only mean this process or is all there is.
+def _own_counter(outcome: Outcome, context: Context) -> int | None:
+    """The count of OOM kills, where it can only be about this process.
 
-    A cgroup of its own counts nothing else. A machine's counts other programs
-    too: next to a log that may be read it says nothing about a process that
-    ended by itself.
+    A control group of its own counts nothing else. A machine counts the kills of all programs:
+    that speaks only where the machine is the device, and of a process that was killed.
     """
     result = outcome.result or {}
+    count: int | None = None
     if outcome.confinement is not None:
-        count: int | None = result["cgroup_oom_kills"]
-        return count
-    alone = result["signal"] == signal.SIGKILL or result["oom_lines"] is None
-    return result["oom_kills"] if alone else None
+        count = result["cgroup_oom_kills"]
+    elif context.target.name in WHOLE_MACHINE and result["signal"] == signal.SIGKILL:
+        count = result["oom_kills"]
+    return count
 
 
-def _own_lines(lines: list[str], pid: int) -> tuple[str, ...]:
-    """The kernel's lines about one process."""
-    own = re.compile(rf"(process |pid=){pid}\b")
-    return tuple(line for line in lines if own.search(line))
+def _own_lines(result: dict[str, Any], context: Context) -> tuple[str, ...]:
+    """The kernel's lines about the network's process.
+
+    In a container the kernel's numbers of processes are other ones, so that a line with the
+    same number may be about any program: of a process that ended by itself it is.
+    """
+    if context.target.name not in WHOLE_MACHINE and result["signal"] != signal.SIGKILL:
+        return ()
+    own = re.compile(rf"(process |pid=){result['pid']}\b")
+    return tuple(line for line in result["oom_lines"] or () if own.search(line))
 
 
 def _notes(result: dict[str, Any], machine: dict[str, Any]) -> tuple[str, ...]:
@@ -151,7 +175,7 @@ def _notes(result: dict[str, Any], machine: dict[str, Any]) -> tuple[str, ...]:
     if result["complaint"]:
         notes.append(f"Caffe said: {result['complaint']}")
     if result["oom_lines"] is None:
-        notes.append("the kernel's log may not be read here; its OOM counter was")
+        notes.append("the kernel's log may not be read here")
     if result["exit_status"] not in (0, None) and result["log_tail"]:
         notes.append(f"last words: {result['log_tail'][-1]}")
     readings = result["readings"]

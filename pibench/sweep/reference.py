@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import psutil
-
+from pibench import host
 from pibench.errors import PibenchError
 from pibench.targets.local import TwinTarget
 
@@ -33,7 +32,7 @@ class Reference:
         return self._known[work.prototxt]
 
     def _measure(self, work: Work) -> int | None:
-        if work.cost_bytes > HOST_SHARE * psutil.virtual_memory().available:
+        if work.cost_bytes > HOST_SHARE * host.available_memory_bytes():
             return None
         seen: list[Outcome] = []
         piece = replace(work, compute="memory-only", timeout_s=TIMEOUT_S, warmup=0, repeats=1)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from pibench.sweep.facts import facts_of
 from pibench.sweep.keeping import write_kept
 from pibench.sweep.observing import Context, observation_of
 from pibench.sweep.recording import record_of
 from pibench.sweep.work import Request, check, work_of
+from pibench.targets.probe_events import first_of
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
-    from pibench.records.schema import Record
+    from pibench.records.schema import KeptBlobs, Record
     from pibench.records.store import RecordStore
+    from pibench.sweep.facts import NetworkFacts
     from pibench.sweep.reference import Reference
     from pibench.targets.base import Outcome, Progress, Target
 
@@ -64,7 +68,7 @@ class Sweep:
             facts = facts_of(network, outcome.work)
             kept = write_kept(outcome, network.slug, self.blobs) if self.blobs else None
             peak = self._reference_peak(outcome, context)
-            record = record_of(facts, outcome, context, peak, kept)
+            record = _record_of(facts, outcome, context, peak, kept)
             records[outcome.work.id] = record
             try:
                 if self.store is not None:
@@ -82,3 +86,18 @@ class Sweep:
         if self.reference is None or not cut_short:
             return None
         return self.reference.peak_bytes(outcome.work)
+
+
+def _record_of(
+    facts: NetworkFacts,
+    outcome: Outcome,
+    context: Context,
+    peak: int | None,
+    kept: KeptBlobs | None,
+) -> Record:
+    """The record; an inconclusive one of figures that contradict each other."""
+    try:
+        return record_of(facts, outcome, context, peak, kept)
+    except ValidationError as error:
+        died = f"the probe's figures make no record: {first_of(error)}"
+        return record_of(facts, replace(outcome, result=None, died=died), context, None)

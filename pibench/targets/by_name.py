@@ -49,7 +49,7 @@ def make_target(
     if name == "twin":
         from pibench.targets.local import TwinTarget
 
-        return TwinTarget(builder)
+        return TwinTarget(builder, processes_at_once=at_once)
     if name == "native":
         from pibench.targets.local import NativeTarget
 

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from pibench.targets.probe_events import problem_with
+
 _FRAME = re.compile(rb"PIBENCH ([0-9a-f]{8}) (\{.*\})\r?$")
 _OOM = re.compile(rb"Out of memory: Killed process \d+ .*")
 # A line longer than this is no frame of ours, and not worth the memory.
@@ -48,7 +50,12 @@ class FrameReader:
             except (ValueError, RecursionError):
                 # A checksum is no proof of who wrote it.
                 return None
-            return event if isinstance(event, dict) and "event" in event else None
+            if not isinstance(event, dict) or "event" not in event:
+                return None
+            problem = problem_with(event)
+            if problem is None:
+                return event
+            line = f"the probe reported a {event['event']} that cannot be: {problem}".encode()
         text = line[: 4 * _KEPT_CHARACTERS].decode("utf-8", "replace").strip()[:_KEPT_CHARACTERS]
         if text:
             self.other_lines = [*self.other_lines[-50:], text]

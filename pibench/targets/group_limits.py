@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-_V1_UNLIMITED_BYTES: Final = 1 << 60
+from pibench.probe.cgroup import limit_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class InForce:
 def in_force(machine: Mapping[str, Any]) -> InForce:
     """The limits that a probe's `hello` tells of."""
     memory = machine.get("cgroup_memory") or {}
-    limit = number(memory.get("limit"))
-    swap = number(memory.get("swap_limit"))
+    limit = limit_of(memory.get("limit"))
+    swap = limit_of(memory.get("swap_limit"))
     if memory.get("version") == 1 and swap is not None and limit is not None:
         # Version 1 limits memory and swap together.
         swap -= limit
@@ -34,11 +34,3 @@ def in_force(machine: Mapping[str, Any]) -> InForce:
     if cores is not None and usable is not None:
         cores = min(cores, float(usable))
     return InForce(memory_bytes=limit, swap_bytes=swap, cores=cores)
-
-
-def number(text: str | None) -> int | None:
-    """A limit as a cgroup file has it; None for none (`max`, or version 1's huge number)."""
-    if text is None or not text.isdigit():
-        return None
-    number = int(text)
-    return None if number >= _V1_UNLIMITED_BYTES else number

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import psutil
-
+from pibench import host
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
@@ -41,7 +40,7 @@ from pibench.targets.job import (
 from pibench.targets.kit import root_programs
 from pibench.targets.listening import Hearing
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import serialised, share
+from pibench.targets.sharing import places, serialised, share, uncapped_bytes
 
 if TYPE_CHECKING:
     from pibench.records.schema import Machine
@@ -53,12 +52,19 @@ SILENCE_DEADLINE_S = 180.0
 class LocalTarget:
     """A probe of this machine's own Python, and a Caffe that `programs` finds."""
 
-    def __init__(self, name: TargetName, programs: Callable[[], Sequence[Programs]]) -> None:
+    def __init__(
+        self,
+        name: TargetName,
+        programs: Callable[[], Sequence[Programs]],
+        *,
+        processes_at_once: int | None = 1,
+    ) -> None:
         self.name: TargetName = name
         self.machine: Machine | None = None
         self._programs = programs
         self._blas = Libraries()
-        self.at_once = 1
+        self._wanted = processes_at_once
+        self._at_once = 1
 
     def prepare(self, work: Sequence[Work]) -> None:
         """Nothing to build; subclasses build their root."""
@@ -68,11 +74,12 @@ class LocalTarget:
         return {"qemu_version": None, "image_lock_digest": None}
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
-        """Run all work, on `at_once` probes at a time."""
+        """Run all work, on as many probes at a time as this machine has place for."""
         observe_alone = serialised(observe)
         # Times of two networks that run at once would say nothing of either.
         real = any(piece.compute == "real" for piece in work)
-        shares = share(work, 1 if real else self.at_once)
+        self._at_once = 1 if real else self._wanted or self._places(work)
+        shares = share(work, self._at_once)
         stopping = threading.Event()
         with ThreadPoolExecutor(max_workers=max(1, len(shares))) as pool:
             try:
@@ -100,6 +107,11 @@ class LocalTarget:
         if hearing.calibration is None:
             raise EnvironmentFault(f"the probe could not run: {hearing.frames.last_words()}")
         return hearing.calibration
+
+    def _places(self, work: Sequence[Work]) -> int:
+        """How many of these this machine has place for at once."""
+        largest = max((uncapped_bytes(piece.cost_bytes) for piece in work), default=1)
+        return places(host.usable_cores(), largest)
 
     def _run_share(
         self, work: Sequence[Work], observe: Observer, watch: Watcher, stopping: threading.Event
@@ -198,10 +210,9 @@ def _listen(probe: subprocess.Popen[bytes], pipe: IO[bytes], session: _Session) 
 class TwinTarget(LocalTarget):
     """The amd64 root at full speed, through its own dynamic loader: the reference."""
 
-    def __init__(self, builder: Builder) -> None:
-        super().__init__("twin", self._twin_programs)
+    def __init__(self, builder: Builder, *, processes_at_once: int | None = None) -> None:
+        super().__init__("twin", self._twin_programs, processes_at_once=processes_at_once)
         self.builder = builder
-        self.at_once = max(1, len(os.sched_getaffinity(0)))
         self._root: Path | None = None
 
     def prepare(self, work: Sequence[Work]) -> None:
@@ -246,7 +257,7 @@ class TwinTarget(LocalTarget):
             huge_pages_off=True,
             env=loader.python_env(),
             # A network that is far too large must not take this machine down.
-            address_space_bytes=psutil.virtual_memory().available // self.at_once,
+            address_space_bytes=host.available_memory_bytes() // self._at_once,
         )
         return [programs]
 

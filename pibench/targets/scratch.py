@@ -1,8 +1,9 @@
-"""Temporary folders of runs, which name their owner, so that a dead one's can be swept."""
+"""Temporary folders of runs, locked by their owner, so that a dead one's can be removed."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -10,27 +11,44 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
-_NAME = re.compile(r"^pibench-[a-z]+-(\d+)-\w+$")
+_NAME = re.compile(r"^pibench-[a-z]+-\d+-\w+$")
 
 
 @contextlib.contextmanager
 def scratch(target: str) -> Iterator[Path]:
     """A folder for one run of a target, gone afterwards; kill -9 leaves it to the next run."""
-    sweep()
-    folder = Path(tempfile.mkdtemp(prefix=f"pibench-{target}-{os.getpid()}-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    remove_orphans()
+    # It has its name once it is locked: before that nobody takes it for an orphan.
+    made = Path(tempfile.mkdtemp(prefix=f".{target}-{os.getpid()}-"))
+    folder = made.with_name(f"pibench-{made.name[1:]}")
+    with _opened(made) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            made.rename(folder)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep() -> None:
-    """Remove what runs left that were killed; another user's folders stay, as do live ones."""
+def remove_orphans() -> None:
+    """Remove what runs left that were killed; another user's folders stay, as do live ones.
+
+    A lock tells who lives, and not a process's number: in another container that shares the
+    folder for temporary files the numbers are other ones.
+    """
     for folder in Path(tempfile.gettempdir()).glob("pibench-*"):
-        named = _NAME.match(folder.name)
-        if named and not psutil.pid_exists(int(named[1])):
-            with contextlib.suppress(OSError):
-                if folder.lstat().st_uid == os.getuid():
-                    shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if not _NAME.match(folder.name) or folder.lstat().st_uid != os.getuid():
+                continue
+            with _opened(folder) as descriptor:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

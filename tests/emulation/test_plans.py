@@ -188,7 +188,7 @@ def _make_norms_matter(net: object) -> None:
 
 def test_the_twin_is_planned_for_with_the_kernels_that_it_takes_here(twin) -> None:
     (record,) = run(twin, [networks.load("SqueezeNet V1.1")])
-    environment = of_twin(DEVICE, twin.blas_core(), twin.at_once)
+    environment = of_twin(DEVICE, twin.blas_core(), len(os.sched_getaffinity(0)))
     assert environment.core == (record.environment.guest.blas_core_type or "").lower()
     planned = plan(networks.load("SqueezeNet V1.1"), protocol="caffe-time", environment=environment)
     assert planned.peak_rss_bytes == pytest.approx(record.peak_rss_bytes, rel=0.02)

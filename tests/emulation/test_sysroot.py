@@ -27,8 +27,8 @@ NAMES = ("SqueezeNet V1.1", "VGG 16", "DenseNet-201-floor")
 
 def own_groups() -> list[Path]:
     """What this process left of its cgroups."""
-    own = cgroup._own_folder()
-    return sorted(own.parent.glob(f"pibench-{os.getpid()}-*")) if own else []
+    own = cgroup.own_folder()
+    return sorted(own.parent.glob(f"pibench-*-{os.getpid()}-*")) if own else []
 
 
 def by_name(records: list[Record]) -> dict[str, Record]:
@@ -147,7 +147,7 @@ def test_neither_root_nor_a_cgroup_is_needed(cache_of_nobody: Path) -> None:
 
 
 def test_a_cgroup_that_a_dead_process_left_is_swept(builder) -> None:
-    own = cgroup._own_folder()
+    own = cgroup.own_folder()
     if own is None or not os.access(own.parent, os.W_OK):
         pytest.skip("this user may make no cgroup by hand")
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 def make_record() -> Callable[..., Record]:
     """Builds a valid record; keyword arguments replace its fields."""
     return whole_records.record
+
+
+@pytest.fixture
+def probe_result() -> dict[str, Any]:
+    """The `result` of a probe: `caffe time` that ended well."""
+    return whole_records.probe_result()
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.errors import EnvironmentFault
+from pibench.probe.cgroup import limit_of
 from pibench.targets import emulation
-from pibench.targets.group_limits import InForce, in_force, number
+from pibench.targets.group_limits import InForce, in_force
 
 if TYPE_CHECKING:
     from pibench.devices import Device
@@ -128,7 +129,7 @@ def _attest_containment(machine: Mapping[str, Any]) -> None:
         "the container can write to its root": held.get("root_read_only") is not True,
         "the container has a network": held.get("interfaces") != ["lo"],
         "the container may start any number of processes": (
-            number(machine.get("cgroup_pids")) != PIDS_LIMIT
+            limit_of(machine.get("cgroup_pids")) != PIDS_LIMIT
         ),
     }
     for said, holds in faults.items():

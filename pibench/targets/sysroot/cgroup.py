@@ -17,9 +17,10 @@ from typing import Final, Protocol
 import psutil
 
 from pibench.errors import EnvironmentFault
+from pibench.probe import cgroup as groups
 from pibench.process import run
 
-_NAME: Final = re.compile(r"^pibench-(\d+)-\d+$")
+_NAME: Final = re.compile(r"^pibench-(\d+)-(\d+)-\d+$")
 _numbers = count()
 _TRIAL_BYTES: Final = 64 << 20
 _DEADLINE_S: Final = 10.0
@@ -45,7 +46,8 @@ class OwnFolder:
     @contextlib.contextmanager
     def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
         """A shell joins the group and becomes the command."""
-        folder = self.parent / f"pibench-{os.getpid()}-{next(_numbers)}"
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+        folder = self.parent / f"pibench-{namespace}-{os.getpid()}-{next(_numbers)}"
         try:
             folder.mkdir()
         except OSError as error:
@@ -88,7 +90,7 @@ class UserScope:
 @cache
 def available() -> Grouping | None:
     """The first way that works here, tried and not assumed; None if none does."""
-    own = _own_folder()
+    own = own_folder()
     ways: list[Grouping] = [own] if own else []
     if shutil.which("systemd-run") is not None:
         ways.append(UserScope())
@@ -102,30 +104,33 @@ def available() -> Grouping | None:
     return None
 
 
-def _own_folder() -> OwnFolder | None:
-    """Where this process could make groups: its own memory group's folder."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
+def own_folder(root: str = "") -> OwnFolder | None:
+    """Return where this process could make groups: its own memory group's folder.
+
+    Args:
+        root: A folder in whose place of `/` the groups' files are looked for.
+    """
+    found = groups.hierarchy("memory", root)
+    if not found.folders:
         return None
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            return OwnFolder(Path("/sys/fs/cgroup/memory") / path.lstrip("/"), 1)
-        if number == "0" and not controllers:
-            folder = Path("/sys/fs/cgroup") / path.lstrip("/")
-            with contextlib.suppress(OSError):
-                if "memory" in (folder / "cgroup.subtree_control").read_text().split():
-                    return OwnFolder(folder, 2)
+    folder = Path(found.folders[0])
+    with contextlib.suppress(OSError):
+        control = folder / "cgroup.subtree_control"
+        if found.version == 1 or "memory" in control.read_text().split():
+            return OwnFolder(folder, found.version)
     return None
 
 
-def sweep() -> None:
-    """Remove the groups of processes that are gone; one that still holds a process stays."""
-    own = _own_folder()
+def remove_orphans() -> None:
+    """Remove the groups of processes that are gone; one that still holds a process stays.
+
+    Those of another namespace of process numbers stay too: who lives there is not known here.
+    """
+    own = own_folder()
+    namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
     for folder in own.parent.glob("pibench-*") if own else []:
         named = _NAME.match(folder.name)
-        if named and not psutil.pid_exists(int(named[1])):
+        if named and named[1] == namespace and not psutil.pid_exists(int(named[2])):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 

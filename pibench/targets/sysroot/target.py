@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from pibench import host
 from pibench.devices import Device
 from pibench.errors import EnvironmentFault
 from pibench.images.build import Builder
@@ -82,7 +83,7 @@ class SysrootTarget:
 
         Raises EnvironmentFault for what is missing.
         """
-        cgroup.sweep()
+        cgroup.remove_orphans()
         if emulation.needed():
             self._emulator = _find_emulator()
             said = run([self._emulator, "--version"], deadline_s=30).stdout
@@ -112,7 +113,7 @@ class SysrootTarget:
 
     @property
     def _cores(self) -> int:
-        return len(os.sched_getaffinity(0))
+        return host.usable_cores()
 
     def _calibrate(self, kind: Kind) -> Calibration:
         self.builder.report(f"measuring, once, what Caffe and the emulator hold ({kind.protocol})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -11,14 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pibench import host
 from pibench.devices import Device
 from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.blobs import BlobCollector
+from pibench.targets.emulation import OVERHEAD_BYTES
 from pibench.targets.job import PRELOAD, Libraries, Programs, is_described, libraries_for, write_job
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import share
+from pibench.targets.sharing import places, share
 from pibench.targets.vm.card import write_card
 from pibench.targets.vm.guest import Boot, Deadlines, boot
 from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line
@@ -58,7 +59,7 @@ class VmTarget:
         self.builder = builder
         self.machine: MachineName | None = machine
         self._kind = MACHINES[machine]
-        self.machines_at_once = machines_at_once or max(1, len(os.sched_getaffinity(0)))
+        self._at_once = machines_at_once
         self._image: Path | None = None
         self._blas = Libraries()
         self._qemu_version: str | None = None
@@ -80,7 +81,8 @@ class VmTarget:
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
         """Share the work out to machines; each piece is observed once."""
-        shares = share(work, self.machines_at_once)
+        each_bytes = self.device.ram_bytes + OVERHEAD_BYTES
+        shares = share(work, self._at_once or places(host.usable_cores(), each_bytes))
         try:
             asyncio.run(self._run_shares(shares, observe, watch))
         except BaseExceptionGroup as group:

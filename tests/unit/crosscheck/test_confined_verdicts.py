@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pibench import devices
-from pibench.crosscheck.verdict import Decision, Observation, decide
+from pibench.crosscheck.observation import Observation
+from pibench.crosscheck.verdict import Decision, decide
 
 MIB = 2**20
 PI = devices.load("rpi3b")
@@ -26,6 +27,7 @@ def decided(**seen: Any) -> Decision:
         "memory_limit_bytes": USABLE + ALLOWANCE,
         "allowance_bytes": ALLOWANCE,
         "enforced_by": "cgroup",
+        "reached_own_limit": bool(seen.get("oom_counter")),
     }
     return decide(Observation(**fields | seen), PI)
 
@@ -36,6 +38,7 @@ def decided(**seen: Any) -> Decision:
 def from_three_sides(*, killed: bool, counted: bool, engine: bool | None) -> Decision:
     return decided(
         exit_status=-9 if killed else 0,
+        peak_rss_bytes=USABLE + 30 * MIB if killed else 500 * MIB,
         oom_counter=int(counted),
         container_oom_killed=engine,
         container_exit_code=0,
@@ -95,6 +98,7 @@ def killed_under(limit_bytes: int, allowance_bytes: int) -> Decision:
     return decided(
         exit_status=-9,
         oom_counter=1,
+        peak_rss_bytes=limit_bytes,
         memory_limit_bytes=limit_bytes,
         allowance_bytes=allowance_bytes,
     )
@@ -135,11 +139,80 @@ def test_headroom_is_that_on_the_device() -> None:
     assert decision.headroom_bytes == USABLE - 500 * MIB
 
 
+# ---------------------------------------------------------------- whose limit a kill was for
+
+
+OWN_KILL: dict[str, Any] = {
+    "exit_status": -9,
+    "oom_counter": 1,
+    "peak_rss_bytes": USABLE + ALLOWANCE,
+    "reached_own_limit": True,
+}
+
+
+@pytest.mark.parametrize("target", ["container", "sysroot"])
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        # The group around it had less, or the machine ran out.
+        ({"reached_own_limit": False}, "before its own control group had reached its 978 MiB"),
+        ({"reached_own_limit": False, "peak_rss_bytes": 600 * MIB}, "killed out of memory, at 600"),
+        ({"reached_own_limit": None}, "had reached its 978 MiB was not read"),
+        # Page cache, or a program beside it, had filled the group.
+        ({"peak_rss_bytes": 700 * MIB}, "at 700 MiB: other programs must have had the rest"),
+        ({"peak_rss_bytes": None}, "at an unknown size: other programs must have had the rest"),
+    ],
+)
+def test_a_kill_counts_only_at_the_group_s_own_limit(
+    target: str, seen: dict[str, Any], said: str
+) -> None:
+    assert decided(target=target, **OWN_KILL).verdict == "no-fit"
+    decision = decided(target=target, **OWN_KILL | seen)
+    assert decision.verdict == "inconclusive"
+    assert said in decision.evidence.summary
+    assert decision.evidence.reached_own_limit is (OWN_KILL | seen)["reached_own_limit"]
+
+
+def test_what_the_emulator_had_counts_towards_the_group_s_limit() -> None:
+    seen = OWN_KILL | {"peak_rss_bytes": USABLE, "emulator_rss_bytes": ALLOWANCE}
+    assert decided(**seen).verdict == "no-fit"
+
+
+@pytest.mark.parametrize(
+    ("reference_mib", "verdict"), [(600, "inconclusive"), (899, "inconclusive"), (905, "no-fit")]
+)
+def test_a_kill_of_what_fits_elsewhere_is_a_contradiction(reference_mib: int, verdict: str) -> None:
+    fields: dict[str, Any] = {
+        "target": "container", "swap_used_bytes": 0, "memory_limit_bytes": USABLE + ALLOWANCE,
+        "allowance_bytes": ALLOWANCE, "enforced_by": "cgroup",
+    }  # fmt: skip
+    decision = decide(
+        Observation(**fields | OWN_KILL), PI, reference_peak_bytes=reference_mib * MIB
+    )
+    assert decision.verdict == verdict
+    contradicted = f"yet the same network takes {reference_mib} MiB on the amd64 twin"
+    assert (contradicted in decision.evidence.summary) is (verdict == "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        # No device has such a block.
+        ("host allocation of size 1726272432 failed", "no-fit"),
+        ("host allocation of size 726272432 failed", "inconclusive"),
+        ("terminate called after throwing an instance of 'std::bad_alloc'", "inconclusive"),
+    ],
+)
+def test_a_larger_machine_refuses_for_reasons_of_its_own(words: str, verdict: str) -> None:
+    decision = decided(exit_status=-6, signal=6, fatal_message=words)
+    assert decision.verdict == verdict
+
+
 # ---------------------------------------------------------------- a sysroot
 
 
 def test_a_cgroup_enforces_for_a_sysroot_too() -> None:
-    killed = {"exit_status": -9, "oom_counter": 1, "peak_rss_bytes": 900 * MIB}
+    killed = {"exit_status": -9, "oom_counter": 1, "peak_rss_bytes": USABLE + 30 * MIB}
     assert decided(target="sysroot", **killed).verdict == "no-fit"
     alone = decided(target="sysroot", enforced_by="watcher", memory_limit_bytes=None, **killed)
     assert alone.verdict == "inconclusive"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pibench import devices
-from pibench.crosscheck.verdict import BORDERLINE_BAND, Decision, Observation, decide
+from pibench.crosscheck.observation import Observation
+from pibench.crosscheck.verdict import BORDERLINE_BAND, Decision, decide
 
 MIB = 2**20
 PI = devices.load("rpi3b")
@@ -19,6 +20,7 @@ OOM_KILLED: dict[str, Any] = {
     "oom_kills": OOM,
     "swap_used_bytes": 0,
     "peak_rss_bytes": 910 * MIB,
+    "reached_own_limit": True,
 }
 # Caffe's own words where malloc gave it nothing; the process then aborts.
 REFUSED: dict[str, Any] = {
@@ -47,7 +49,7 @@ ENFORCED_ROWS = [
     ("kill alone", OOM_KILLED | {"oom_kills": ()}, "inconclusive", "without a word of the kernel"),
     ("counter 0", OOM_KILLED | {"oom_kills": (), "oom_counter": 0}, "inconclusive", "SIGKILL"),
     ("low limit", OOM_KILLED | {"memory_limit_bytes": 512 * MIB}, "inconclusive", "under 512 MiB"),
-    ("0 and oom", ENDED | {"oom_kills": OOM}, "inconclusive", "yet the kernel's log has it killed"),
+    ("0 and oom", ENDED | {"oom_kills": OOM}, "inconclusive", "yet the kernel reports it killed"),
     ("timeout", ENDED | {"timed_out": True}, "inconclusive", "the deadline passed"),
     ("late kill", OOM_KILLED | {"timed_out": True}, "inconclusive", "the deadline passed"),
     ("died", ENDED | {"guest_died": True}, "inconclusive", "was lost"),
@@ -65,12 +67,11 @@ ENFORCED_ROWS = [
         "Caffe aborted: F0101 net.cpp:1] Check failed",
     ),
     ("status 1", ENDED | {"exit_status": 1}, "inconclusive", "ended with status 1"),
-    ("segfault", ENDED | {"exit_status": -11}, "inconclusive", "ended with status -11"),
+    ("segfault", ENDED | {"exit_status": -11}, "inconclusive", "ended with SIGSEGV"),
     ("swap", ENDED | {"swap_used_bytes": 9 * MIB}, "inconclusive", "9 MiB of swap in use"),
     ("swap unread", ENDED | {"swap_used_bytes": None}, "inconclusive", "nobody read whether swap"),
     ("refused", REFUSED, "no-fit", "the kernel refused a block of memory under"),
     ("refused, 134", REFUSED | {"exit_status": 134, "signal": None}, "no-fit", "refused a block"),
-    ("bad_alloc", REFUSED | {"fatal_message": "'std::bad_alloc'"}, "no-fit", "refused a block"),
     ("refused low", REFUSED | {"memory_limit_bytes": 512 * MIB}, "inconclusive", "refused a block"),
     ("refused late", REFUSED | {"timed_out": True}, "inconclusive", "the deadline passed"),
     ("refused, died", REFUSED | {"guest_died": True}, "inconclusive", "was lost"),
@@ -95,6 +96,46 @@ def test_where_the_kernel_enforces(
 ) -> None:
     decision = decided(target, **seen)
     assert (decision.verdict, said in decision.evidence.summary) == (verdict, True), decision
+
+
+@pytest.mark.parametrize("target", ["vm", "native"])
+def test_a_machine_that_is_the_device_refuses_small_blocks_too(target: str) -> None:
+    decision = decided(target, **REFUSED | {"fatal_message": "'std::bad_alloc'"})
+    assert decision.verdict == "no-fit"
+    limited = decided(
+        target, **REFUSED | {"fatal_message": "'std::bad_alloc'", "address_space_bytes": 2**30}
+    )
+    assert limited.verdict == "inconclusive"
+    assert "limited to 1024 MiB (ulimit -v)" in limited.evidence.summary
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        # A server with other programs: they had 400 MiB.
+        ({"peak_rss_bytes": 516 * MIB}, "at 516 MiB: other programs must have had the rest"),
+        ({"peak_rss_bytes": None}, "at an unknown size"),
+        # A slice of systemd, or a container, with less than the board.
+        ({"group_limit_bytes": 300 * MIB}, "in a control group of 300 MiB"),
+    ],
+)
+def test_on_a_board_a_kill_counts_only_if_the_network_had_the_memory(
+    seen: dict[str, Any], said: str
+) -> None:
+    assert decided("native", **OOM_KILLED).verdict == "no-fit"
+    assert decided("native", **OOM_KILLED, group_limit_bytes=2**30).verdict == "no-fit"
+    decision = decided("native", **OOM_KILLED | seen)
+    assert (decision.verdict, said in decision.evidence.summary) == ("inconclusive", True), decision
+
+
+def test_an_emulator_that_ends_before_its_program_decides_nothing() -> None:
+    seen = {"exit_status": -11, "signal": 11, "emulator_died": True, "peak_rss_bytes": None}
+    decision = decided("sysroot", **seen)
+    assert decision.verdict == "inconclusive"
+    assert (
+        decision.evidence.summary
+        == "the emulator ended with SIGSEGV before the network had started"
+    )
 
 
 def test_a_kill_under_an_unknown_limit_decides_nothing() -> None:

@@ -16,7 +16,6 @@ import pytest
 import pibench
 from pibench.probe import (
     caffe_log,
-    cgroup,
     commands,
     emulator,
     huge_pages,
@@ -320,59 +319,7 @@ def test_a_guest_taken_for_the_emulator_is_no_figure(
 
 def pretend(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
     """A /proc and a /sys that hold just these files."""
-    for module in (cgroup, procfs):
-        monkeypatch.setattr(module, "read_text", files.get)
-    monkeypatch.setattr(cgroup.os.path, "exists", files.__contains__)
-
-
-def test_a_cgroup_of_version_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = "/sys/fs/cgroup/user.slice/run-1.scope"
-    files = {
-        "/proc/self/cgroup": "0::/user.slice/run-1.scope",
-        base + "/cgroup.controllers": "cpu memory pids",
-        base + "/memory.max": "963117056",
-        base + "/memory.swap.max": "0",
-        base + "/memory.peak": "700000000",
-        base + "/memory.events": "low 0\nhigh 0\nmax 12\noom 1\noom_kill 2",
-    }
-    pretend(monkeypatch, files)
-    assert cgroup.cgroup_memory() == {
-        "version": 2, "limit": "963117056", "swap_limit": "0", "peak": "700000000", "oom_kill": "2",
-    }  # fmt: skip
-
-
-def test_a_container_sees_its_own_cgroup_as_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {
-        "/proc/self/cgroup": "0::/docker/abc",
-        "/sys/fs/cgroup/cgroup.controllers": "memory",
-        "/sys/fs/cgroup/memory.max": "max",
-    }
-    pretend(monkeypatch, files)
-    assert cgroup.cgroup_memory() == {
-        "version": 2, "limit": "max", "swap_limit": None, "peak": None, "oom_kill": None,
-    }  # fmt: skip
-
-
-def test_a_cgroup_of_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = "/sys/fs/cgroup/memory/run"
-    files = {
-        "/proc/self/cgroup": "11:cpu,cpuacct:/\n4:memory:/run\n0::/",
-        base + "/cgroup.procs": "1",
-        base + "/memory.limit_in_bytes": "963117056",
-        base + "/memory.memsw.limit_in_bytes": "963117056",
-        base + "/memory.max_usage_in_bytes": "5",
-        base + "/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3",
-    }
-    pretend(monkeypatch, files)
-    found = cgroup.cgroup_memory()
-    assert (found["version"], found["limit"], found["oom_kill"]) == (1, "963117056", "3")
-
-
-def test_no_cgroup_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, {"/proc/self/cgroup": "0::/"})
-    assert cgroup.cgroup_memory() is None
-    pretend(monkeypatch, {})
-    assert cgroup.cgroup_memory() is None
+    monkeypatch.setattr(procfs, "read_text", files.get)
 
 
 def test_meminfo_and_a_status_in_kib(monkeypatch: pytest.MonkeyPatch) -> None:

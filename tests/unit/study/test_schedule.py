@@ -33,7 +33,7 @@ def test_what_a_cell_takes() -> None:
     twin = dataclasses.replace(
         CELLS["real"], options=dataclasses.replace(CELLS["real"].options, target="twin")
     )
-    assert needs(twin, 8).memory_bytes == 2 * twin.cost_bytes + 150 * MIB
+    assert needs(twin, 8).memory_bytes == 2 * twin.cost_bytes + (150 + 150) * MIB
 
 
 @settings(max_examples=30)

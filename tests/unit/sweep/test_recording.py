@@ -16,6 +16,8 @@ from pibench.sweep.recording import record_of
 from pibench.sweep.run import Sweep
 from pibench.sweep.work import TIMEOUT_S, Request, work_of
 from pibench.targets.base import Outcome, Work
+from tests.whole_records import probe_reading as reading
+from tests.whole_records import probe_result as result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,56 +64,15 @@ class FakeTarget:
         return {"qemu_version": "QEMU 7.2", "image_lock_digest": "d" * 64}
 
     def run(self, work: Sequence[Work], observe: Observer, _watch: Watcher) -> None:
-        for index, result in self.outcomes:
-            if isinstance(result, BaseException):
-                raise result
-            observe(Outcome(work=work[index], machine=MACHINE, result=result))
+        for index, ended in self.outcomes:
+            if isinstance(ended, BaseException):
+                raise ended
+            observe(Outcome(work=work[index], machine=MACHINE, result=ended))
 
 
 @pytest.fixture(scope="module")
 def network() -> Network:
     return networks.load("NIN")
-
-
-def reading(time_s: float, **changes: Any) -> dict[str, Any]:
-    """What a machine without a Raspberry Pi's files tells of its state."""
-    fields = {
-        "time_s": time_s, "throttled_bits": None, "clock_hz": None, "temperature_c": None,
-        "swapped_bytes": 0,
-    }  # fmt: skip
-    return fields | changes
-
-
-def result(**changes: Any) -> dict[str, Any]:
-    """A `result` of the probe: `caffe time` that ended well."""
-    fields = {
-        "pid": 301,
-        "exit_status": 0,
-        "signal": None,
-        "timed_out": False,
-        "peak_rss_bytes": 300 * MIB,
-        "emulator_rss_bytes": None,
-        "swap_used_bytes": 0,
-        "elapsed_ms": 1500.0,
-        "user_ms": 1400.0,
-        "oom_lines": [],
-        "oom_kills": 0,
-        "fatal_message": None,
-        "complaint": None,
-        "log_tail": [],
-        "readings": [reading(10.0), reading(12.0), reading(15.0)],
-        "cgroup_oom_kills": None,
-        "baseline": {"exit_status": 0, "peak_rss_bytes": 57 * MIB, "emulator_rss_bytes": None},
-        "caffe_time": {
-            "layers": [
-                ["conv1", "forward", 12.5],
-                ["conv1", "backward", 30.0],
-                ["conv1_split", "forward", 0.5],
-            ],
-            "totals": {"forward": 812.75, "backward": 900.0},
-        },
-    }
-    return fields | changes
 
 
 def killed(**changes: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from pibench import devices
 from pibench.errors import ExitCode
+from pibench.probe.cgroup import limit_of
 from pibench.targets.container.limits import (
     PERIOD_US,
     PIDS_LIMIT,
@@ -17,7 +18,7 @@ from pibench.targets.container.limits import (
     attest,
     limits_for,
 )
-from pibench.targets.group_limits import in_force, number
+from pibench.targets.group_limits import in_force
 
 MIB = 2**20
 PI = devices.load("rpi3b")
@@ -119,7 +120,7 @@ def test_cores_are_the_lesser_of_quota_and_set() -> None:
     [("4096", 4096), ("max", None), (UNLIMITED_V1, None), (None, None), ("", None), ("-1", None)],
 )
 def test_no_limit_has_many_spellings(text: str | None, limit: int | None) -> None:
-    assert number(text) == limit
+    assert limit_of(text) == limit
 
 
 # ---------------------------------------------------------------- what is refused

@@ -21,7 +21,7 @@ JSON = st.recursive(
 )
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["hello", "start", "alive", "result", "end"]),
+        st.sampled_from(["baseline", "start", "alive", "blob", "end"]),
         st.dictionaries(st.sampled_from(["id", "machine", "result"]), JSON),
     ),
     min_size=1,
@@ -147,3 +147,25 @@ def test_a_line_without_an_end_takes_no_memory(monkeypatch: pytest.MonkeyPatch) 
     assert len(reader._rest) <= 1000
     (frame,) = sent([("end", {})])
     assert list(reader.feed(frame)) == [{"event": "end"}]
+
+
+def test_figures_that_cannot_be_are_not_believed(probe_result: dict[str, Any]) -> None:
+    for event in ("result", "calibration", "hello"):
+        (frame,) = sent([(event, {"id": "1"})])
+        assert read(frame) == []
+    (frame,) = sent([("result", {"id": "1", "result": probe_result})])
+    assert len(read(frame)) == 1
+    for impossible in (
+        {"peak_rss_bytes": -14_700_544},
+        {"peak_rss_bytes": 1 << 62},
+        {"elapsed_ms": -1.0},
+        {"swap_used_bytes": None},
+        {"signal": -9},
+        {"exit_status": "0"},
+        {"cgroup_oom_kills": -1},
+    ):
+        reader = FrameReader()
+        (frame,) = sent([("result", {"id": "1", "result": probe_result | impossible})])
+        assert list(reader.feed(frame)) == []
+        (name,) = impossible
+        assert reader.last_words().startswith(f"the probe reported a result that cannot be: {name}")

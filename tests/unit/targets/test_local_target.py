@@ -204,8 +204,7 @@ def test_a_model_that_says_it_is_a_frame_is_not_believed(
 def test_an_error_of_the_observer_ends_all_probes_at_once(
     programs: Callable[[], list[Programs]], tmp_path: Path
 ) -> None:
-    target = LocalTarget("twin", programs)
-    target.at_once = 2
+    target = LocalTarget("twin", programs, processes_at_once=2)
     pid = tmp_path / "pid"
     waits = f"echo $$ > {pid}; exec sleep 60"
     started = time.monotonic()

@@ -25,57 +25,38 @@ MIB = 2**20
 
 # ---------------------------------------------------------------- which group is ours
 
-V1 = """\
-9:name=systemd:/
-4:memory:/user.slice/me
-3:cpu,cpuacct:/
-0::/
-"""
-
-
-def pretend(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
-    """Let these files have these texts; no others can be read."""
-
-    def read(path: Path, *_: object, **__: object) -> str:
-        try:
-            return files[str(path)]
-        except KeyError:
-            raise FileNotFoundError(2, "No such file", str(path)) from None
-
-    monkeypatch.setattr(Path, "read_text", read)
+V1 = "9:name=systemd:/\n4:memory:/user.slice/me\n3:cpu,cpuacct:/\n0::/\n"
+V1_MOUNT = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+V2_MOUNT = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
 
 
 @pytest.mark.parametrize(
-    ("files", "folder"),
+    ("cgroups", "mounts", "control", "version"),
     [
-        ({"/proc/self/cgroup": V1}, OwnFolder(Path("/sys/fs/cgroup/memory/user.slice/me"), 1)),
-        ({"/proc/self/cgroup": "4:memory:/\n"}, OwnFolder(Path("/sys/fs/cgroup/memory"), 1)),
-        (
-            {
-                "/proc/self/cgroup": "0::/user.slice/me\n",
-                "/sys/fs/cgroup/user.slice/me/cgroup.subtree_control": "cpu memory pids\n",
-            },
-            OwnFolder(Path("/sys/fs/cgroup/user.slice/me"), 2),
-        ),
+        (V1, V1_MOUNT, None, 1),
+        ("0::/user.slice/me\n", V2_MOUNT, "cpu memory pids", 2),
         # Delegated, but not the memory.
-        (
-            {
-                "/proc/self/cgroup": "0::/user.slice/me\n",
-                "/sys/fs/cgroup/user.slice/me/cgroup.subtree_control": "cpu pids\n",
-            },
-            None,
-        ),
-        ({"/proc/self/cgroup": "0::/\n"}, None),
-        ({"/proc/self/cgroup": "1:cpu:/\n"}, None),
-        ({"/proc/self/cgroup": ""}, None),
-        ({}, None),
+        ("0::/user.slice/me\n", V2_MOUNT, "cpu pids", None),
+        ("0::/user.slice/me\n", V2_MOUNT, None, None),
+        ("1:cpu:/\n", V2_MOUNT, None, None),
+        ("", "", None, None),
     ],
 )
 def test_where_groups_could_be_made(
-    monkeypatch: pytest.MonkeyPatch, files: dict[str, str], folder: OwnFolder | None
+    tmp_path: Path, cgroups: str, mounts: str, control: str | None, version: int | None
 ) -> None:
-    pretend(monkeypatch, files)
-    assert cgroup._own_folder() == folder
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(cgroups)
+    (tmp_path / "proc/self/mountinfo").write_text(mounts)
+    top = tmp_path / "sys/fs/cgroup" / ("memory" if mounts == V1_MOUNT else "")
+    own = top / "user.slice/me"
+    own.mkdir(parents=True)
+    for folder in (top, own):
+        (folder / "cgroup.procs").touch()
+    if control is not None:
+        (own / "cgroup.subtree_control").write_text(f"{control}\n")
+    expected = OwnFolder(own, version) if version else None
+    assert cgroup.own_folder(str(tmp_path)) == expected
 
 
 def test_a_user_s_systemd_is_asked_for_a_scope_without_swap() -> None:
@@ -131,8 +112,8 @@ def test_the_group_of_a_command_ends_with_it(own_folder: OwnFolder) -> None:
     program = "print(open('/proc/self/cgroup').read())"
     with own_folder.started([sys.executable, "-c", program], 64 * MIB) as argv:
         done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    assert f"/pibench-{os.getpid()}-" in done.stdout
-    assert list(own_folder.parent.glob(f"pibench-{os.getpid()}-*")) == []
+    assert f"-{os.getpid()}-" in done.stdout
+    assert list(own_folder.parent.glob(f"pibench-*-{os.getpid()}-*")) == []
 
 
 def test_the_kernel_ends_what_grows_beyond_its_group(own_folder: OwnFolder) -> None:
@@ -144,7 +125,7 @@ def test_the_kernel_ends_what_grows_beyond_its_group(own_folder: OwnFolder) -> N
 def test_a_group_goes_though_the_block_broke(own_folder: OwnFolder) -> None:
     with pytest.raises(ZeroDivisionError), own_folder.started(["true"], 64 * MIB):
         raise ZeroDivisionError
-    assert list(own_folder.parent.glob(f"pibench-{os.getpid()}-*")) == []
+    assert list(own_folder.parent.glob(f"pibench-*-{os.getpid()}-*")) == []
 
 
 # ---------------------------------------------------------------- the watcher

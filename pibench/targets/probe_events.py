@@ -1,21 +1,21 @@
-"""What a board may say of itself and of a run: the fields that records are made of, checked.
+"""What a probe reports of its machine and of a run, checked: the fields that records are made of.
 
-A file of results comes from elsewhere. Whatever is in it has to be of the right
-type and within bounds before the code that makes records sees it.
+A frame may come from a machine that is failing, a file of results from elsewhere. What is in
+it has to be of the right type and within bounds before the code that makes records sees it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
 Bytes = Annotated[int, Field(ge=0, lt=1 << 60)]
 Text = Annotated[str, Field(max_length=4096)]
 Bits = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 
-class Seen(BaseModel):
+class Reported(BaseModel):
     """Strict in what is known; what a newer probe tells besides is passed on."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
@@ -25,14 +25,14 @@ class Seen(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-class SeenThrottle(Seen):
+class ThrottleInfo(Reported):
     """See MachineState.describe in pibench/probe/machine_state.py."""
 
     lag_s: Annotated[float, Field(ge=0, le=60)]
     occurred_since: Text
 
 
-class SeenMachine(Seen):
+class MachineInfo(Reported):
     """The `hello` of a probe: see describe_machine in pibench/probe/machine.py."""
 
     kernel: Text
@@ -47,17 +47,19 @@ class SeenMachine(Seen):
     mem_total_kib: Bytes | None
     swap_total_kib: Bytes | None
     governor: Text | None
-    throttle: SeenThrottle | None
+    throttle: ThrottleInfo | None
     unavailable: dict[Text, Text]
     huge_pages: bool
-    caffe_version: Text | None
+    memory_limit_bytes: Bytes | None = None
+    address_space_bytes: Bytes | None = None
+    caffe_version: Text | None = None
     caffe_origin: Annotated[str, Field(pattern=r"^(system|root)$")]
     caffe_lock: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
-    blas: Text | None
-    blas_core: Text | None
+    blas: Text | None = None
+    blas_core: Text | None = None
 
 
-class SeenReading(Seen):
+class Reading(Reported):
     """See MachineState.read."""
 
     time_s: NonNegativeFloat
@@ -67,7 +69,7 @@ class SeenReading(Seen):
     swapped_bytes: Bytes | None
 
 
-class SeenBare(Seen):
+class BareResult(Reported):
     """The same program with no network."""
 
     exit_status: int | None
@@ -75,14 +77,14 @@ class SeenBare(Seen):
     emulator_rss_bytes: Bytes | None
 
 
-class SeenState(Seen):
+class MachineState(Reported):
     """What the network's own process was told of the machine."""
 
     governor: Text | None
     unavailable: dict[Text, Text]
 
 
-class SeenLayer(Seen):
+class LayerTiming(Reported):
     """The time of one layer."""
 
     name: Text
@@ -90,19 +92,19 @@ class SeenLayer(Seen):
     forward_ms: NonNegativeFloat
 
 
-class SeenInference(Seen):
+class InferenceResult(Reported):
     """What pibench/probe/inference.py prints."""
 
     totals_ms: list[NonNegativeFloat]
-    readings: Annotated[list[SeenReading], Field(min_length=1)]
-    state: SeenState
-    layers: list[SeenLayer]
+    readings: Annotated[list[Reading], Field(min_length=1)]
+    state: MachineState
+    layers: list[LayerTiming]
     outputs: list[dict[str, Any]]
     signatures: list[dict[str, Any]]
     input_sha256: Text | None
 
 
-class SeenCaffeTime(Seen):
+class CaffeTimeResult(Reported):
     """What is in caffe time's log."""
 
     # JSON has no tuples.
@@ -110,7 +112,7 @@ class SeenCaffeTime(Seen):
     totals: dict[Text, NonNegativeFloat]
 
 
-class SeenResult(Seen):
+class RunResult(Reported):
     """The `result` of a probe: see Watched in pibench/probe/job.py."""
 
     pid: NonNegativeInt
@@ -124,45 +126,46 @@ class SeenResult(Seen):
     oom_lines: list[Text] | None
     oom_kills: NonNegativeInt | None
     cgroup_oom_kills: NonNegativeInt | None
+    reached_own_limit: bool | None = None
     fatal_message: Text | None
     complaint: Text | None
     log_tail: list[Text]
-    readings: Annotated[list[SeenReading], Field(min_length=2)]
-    baseline: SeenBare | None
-    inference: SeenInference | None = None
-    caffe_time: SeenCaffeTime | None = None
+    readings: Annotated[list[Reading], Field(min_length=2)]
+    baseline: BareResult | None = None
+    inference: InferenceResult | None = None
+    caffe_time: CaffeTimeResult | None = None
 
 
-class MachineEntry(Seen):
-    """A probe began."""
+class Calibration(Reported):
+    """What `calibrate` in pibench/probe/job.py reports."""
 
-    machine: SeenMachine
-    unix_s: float
-
-
-class StartEntry(Seen):
-    """A network was started."""
-
-    id: Text
-    unix_s: float
-    load_1_minute: NonNegativeFloat
+    bare: list[list[RunResult]]
+    filled: RunResult | None
+    probe_rss_kib: Bytes | None
 
 
-class ResultEntry(Seen):
-    """A network ended."""
-
-    id: Text
-    result: SeenResult
-
-
-class DiedEntry(Seen):
-    """A network whose end nobody saw."""
-
-    id: Text
-    why: Text
+_CHECKED: Final[dict[str, tuple[str, type[Reported]]]] = {
+    "hello": ("machine", MachineInfo),
+    "result": ("result", RunResult),
+    "calibration": ("calibration", Calibration),
+}
+"""The events with figures: the key of what they report, and what that has to be."""
 
 
-class EndEntry(Seen):
-    """Nothing is missing before this."""
+def problem_with(event: dict[str, Any]) -> str | None:
+    """Return what is impossible in an event of a probe, None if nothing is."""
+    key, model = _CHECKED.get(str(event["event"]), (None, None))
+    if key is None or model is None:
+        return None
+    try:
+        model.model_validate(event.get(key))
+    except ValidationError as error:
+        return first_of(error)
+    return None
 
-    finished: list[Text]
+
+def first_of(error: ValidationError) -> str:
+    """Return the first of the errors: its place, and what is wrong there."""
+    detail = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in detail["loc"])
+    return f"{place}: {detail['msg']}"[:300]
