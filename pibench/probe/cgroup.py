@@ -84,11 +84,7 @@ def folders_below(mounted, top, path):
 
 
 def cgroup_memory(root=""):
-    """The memory group's limit, peak and counters, version 2 or 1; None where there is none.
-
-    `ran_out` counts how often this group itself had no memory left: in version 2
-    a kill was due each time, in version 1 page cache may have been taken back instead.
-    """
+    """The memory group's limit, peak and counters, version 2 or 1; None where there is none."""
     found = hierarchy("memory", root)
     if found.version == 2:
         base = found.nearest("memory.max")
@@ -108,14 +104,13 @@ def cgroup_memory(root=""):
     if values[0] is None:
         return None
     fields = read_fields(base + "/" + counts)
-    ran_out = fields.get("oom") if found.version == 2 else read_text(base + "/memory.failcnt")
     return {
         "version": found.version,
         "limit": values[0],
         "swap_limit": values[1],
         "peak": values[2],
         "oom_kill": fields.get("oom_kill"),
-        "ran_out": ran_out,
+        "oom": fields.get("oom"),
     }
 
 
@@ -127,20 +122,22 @@ def limit_of(text):
 
 
 def reached_own_limit(before, after):
-    """Whether a memory group came to the end of its own limit between two looks at it.
+    """Whether a memory group came to the end of its own limit, from two looks at it.
 
     False where whoever killed in it acted for another limit: that of a group around it, or
-    of the whole machine. None where that is not told.
+    of the whole machine. None where that is not told. Version 2 counts how often a kill was
+    due for a group's own limit. Version 1 tells the group's peak, which page cache can have
+    brought there too; its memory.failcnt stays 0 where memory and swap have one limit.
     """
-    grown = growth(before, after, "ran_out")
-    if grown is None:
+    if after is None:
         return None
     if after["version"] == 2:
-        return grown > 0
+        grown = growth(before, after, "oom")
+        return None if grown is None else grown > 0
     limit, peak = limit_of(after["limit"]), limit_of(after["peak"])
     if limit is None:
         return False
-    return None if peak is None else grown > 0 and peak >= limit - BATCH_BYTES
+    return None if peak is None else peak >= limit - BATCH_BYTES
 
 
 def growth(before, after, name):

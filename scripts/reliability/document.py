@@ -20,6 +20,7 @@ SECTIONS = {
     "scheduler": "scripts/reliability/scheduler.py --cells 100000",
     "soak-container": "scripts/reliability/soak.py --runs 500 --target container",
     "soak-vm": "scripts/reliability/soak.py --runs 500 --target vm",
+    "crowd": "scripts/reliability/crowd.py --runs 200",
     "fuzzing": "scripts/reliability/fuzz.py --count 100000",
 }
 DEADLINE_S = 4 * 3600.0

@@ -42,6 +42,7 @@ class OwnEngine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.host = f"unix://{folder}/s"
+        self.group = f"pibench-engine-{os.getpid()}"
         self._running = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,6 +57,7 @@ class OwnEngine:
             *("dockerd", "--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/x"),
             *("--pidfile", f"{self.folder}/pid", "--host", self.host),
             *("--bridge=none", "--iptables=false", "--ip6tables=false"),
+            *("--cgroup-parent", f"/{self.group}"),
         ]
         # Where nobody waits for orphans, what was killed looks alive to its successor.
         for left in ("pid", "x/containerd/containerd.pid"):
@@ -86,6 +88,18 @@ class OwnEngine:
         self._process = None
         # dockerd makes its folder a mount, and one that was killed leaves it.
         run(["umount", self.folder / "data"], deadline_s=10, check=False)
+        for group in Path("/sys/fs/cgroup").glob(f"*/{self.group}"):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+    def group_folder(self) -> Path:
+        """The memory group around its containers, of version 1; skips where there is none."""
+        top = Path("/sys/fs/cgroup/memory")
+        if not top.exists():
+            pytest.skip("there are no memory groups of version 1 here")
+        folder = top / self.group
+        folder.mkdir(exist_ok=True)
+        return folder
 
     @contextlib.contextmanager
     def client(self):
