@@ -6,8 +6,10 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pibench.errors import EnvironmentFault, InvalidInputError
 
@@ -20,22 +22,37 @@ NO_PLACE = frozenset(
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write `content` (text as UTF-8) beside the file and rename over it; the path.
 
+    Raises what `writing_whole` does.
+    """
+    with writing_whole(path) as stream:
+        stream.write(content.encode("utf-8") if isinstance(content, str) else content)
+    return path
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A stream for a file's content; the file gets its name when the block ends well.
+
     Folders are made. What is no regular file is written to as it is, and so is what a link
     leads to: /dev/stdout is a link, and as root a rename would put a file in its place.
     Raises InvalidInputError for a name that no file can have, EnvironmentFault if it cannot
     be written, BrokenPipeError where the reader of standard output has gone.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
     hint = "give a folder that can be written, on a disk with room"
     try:
         if is_standard_output(path):
-            _print(data)
+            # Behind what was printed so far: a file opened anew would be written from its start.
+            sys.stdout.flush()
+            with os.fdopen(os.dup(1), "wb") as stream:
+                yield stream
         elif path.is_symlink() or (path.exists() and not path.is_file()):
             hint = "name a regular file"
-            path.write_bytes(data)
+            with path.open("wb") as stream:
+                yield stream
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, data)
+            with _replacing(path) as stream:
+                yield stream
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -43,7 +60,6 @@ def write_whole(path: Path, content: str | bytes) -> Path:
         if error.errno in NO_PLACE:
             raise InvalidInputError.at(path, None, problem, hint="name a file") from error
         raise EnvironmentFault(f"{path}: {problem}", hint=hint) from error
-    return path
 
 
 def is_standard_output(path: Path) -> bool:
@@ -67,22 +83,15 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
             )
 
 
-def _print(data: bytes) -> None:
-    """Behind what was printed so far: a file opened anew would be written from its beginning."""
-    sys.stdout.flush()
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(1, rest) :]
-
-
-def _replace(path: Path, data: bytes) -> None:
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
     temporary: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
         ) as file:
             temporary = Path(file.name)
-            file.write(data)
+            yield file.file
             file.flush()
             os.fsync(file.fileno())
         # Temporary files are private to their owner; a result is as readable as any new file.

@@ -115,13 +115,12 @@ class Builder:
 
     def blas(self, architecture: Architecture) -> Path:
         """The memory-only BLAS, a library to preload."""
-        kind = f"blas-{architecture}"
-        root = self.sysroot() if architecture == "arm64" else self.twin()
-        image = self._ensure(
-            kind,
-            architecture,
-            lambda content, _: build_blas(architecture, root.content / "root", content),
-        )
+
+        def build(content: Path, _: Path) -> None:
+            root = self.sysroot() if architecture == "arm64" else self.twin()
+            build_blas(architecture, root.content / "root", content)
+
+        image = self._ensure(f"blas-{architecture}", architecture, build)
         return image.content / "libpibench_blas.so"
 
     def other_blas(self, architecture: Architecture, name: Blas) -> list[Path]:
@@ -158,7 +157,7 @@ class Builder:
     def _build_root(self, architecture: Architecture) -> Callable[[Path, Path], None]:
         def build(content: Path, work: Path) -> None:
             locked = self.lock.packages[architecture]
-            debs = download(self.recipe, architecture, locked, work)
+            debs = download(self.recipe, architecture, locked, self.lock.suite_date, work)
             kernel = [deb for deb in debs if deb.name.startswith("linux-image-")]
             unpack([deb for deb in debs if deb not in kernel], content / "root")
             if kernel:
