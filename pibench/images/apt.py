@@ -203,11 +203,11 @@ class Apt:
     def _moved(self, what: str, suite_date: str) -> EnvironmentFault:
         """The error for what the mirror does not have, and where Debian keeps old releases."""
         suite = self.recipe.suite
-        dated = f", of {suite_date} or later" if suite_date else ""
+        dated = f", such as that of {suite_date}" if suite_date else ""
         return EnvironmentFault(
             f"the mirror {self._mirror} answers 404 for {suite} {self.architecture}: {what}",
             hint=f"name a mirror that still has {suite}: PIBENCH_DEBIAN_MIRROR=http://HOST/debian "
-            f"(Debian's archive keeps old releases, its snapshot service every state{dated}), "
+            f"(Debian's archive keeps old releases, its snapshot service every past state{dated}), "
             f"or {FROM_ELSEWHERE}",
         )
 
