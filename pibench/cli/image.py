@@ -164,8 +164,15 @@ def save(
     total_mb = sum(image.size_bytes for image in images) // 10**6
     with Progress(total_mb, quiet=quiet) as progress:
         progress.step(f"saving {', '.join(image.kind for image in images)}: {total_mb} MB")
-        with writing_whole(Path("/dev/stdout") if to_pipe else file) as stream:
-            manifest = image_file.save(images, stream, _in_megabytes(progress))
+        try:
+            with writing_whole(Path("/dev/stdout") if to_pipe else file) as stream:
+                manifest = image_file.save(images, stream, _in_megabytes(progress))
+        except BrokenPipeError:
+            # Unlike a table that `| head` has read enough of, half an archive is of no use.
+            raise EnvironmentFault(
+                "standard output: its reader ended before it had all images",
+                hint="look at what that reader reported",
+            ) from None
     if as_json:
         typer.echo(json.dumps({"file": str(file), **manifest.model_dump()}, indent=2))
     elif not to_pipe:

@@ -118,6 +118,15 @@ def test_a_file_goes_through_pipes(file: Path, tmp_path: Path) -> None:
     assert again == file.read_bytes()
 
 
+def test_a_reader_that_ends_early_fails_the_save(file: Path, tmp_path: Path) -> None:
+    assert file.exists()
+    command = f"{sys.executable} -m pibench image save - -q | true; exit ${{PIPESTATUS[0]}}"
+    maker = {**os.environ, "PIBENCH_CACHE_DIR": str(tmp_path / "maker")}
+    done = subprocess.run(["bash", "-c", command], env=maker, capture_output=True, check=False)
+    assert done.returncode == 3
+    assert b"ended before it had all images" in done.stderr
+
+
 def test_standard_output_is_for_one_thing(pibench: Pibench) -> None:
     make("vm")
     assert "--json goes there" in pibench("image", "save", "-", "--json", code=2).line
