@@ -199,7 +199,11 @@ def test_no_flipped_byte_is_taken(file: bytes, cache: Path) -> None:
         refused(file[:place] + bytes([file[place] ^ 0x10]) + file[place + 1 :], cache)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b""), gzip.compress(b"x")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", gzip.compress(b""), gzip.compress(b"x")],
+    ids=["empty", "text", "packed nothing", "packed text"],
+)
 def test_what_is_no_archive_is_refused(content: bytes, cache: Path) -> None:
     assert "pibench image save FILE" in refused(content, cache)
 
