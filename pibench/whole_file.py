@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sys
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pibench.errors import EnvironmentFault, InvalidInputError
 
@@ -20,22 +22,37 @@ NO_PLACE = frozenset(
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write `content` (text as UTF-8) beside the file and rename over it; the path.
 
+    Raises what `writing_whole` does.
+    """
+    with writing_whole(path) as stream:
+        stream.write(content.encode("utf-8") if isinstance(content, str) else content)
+    return path
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A stream for a file's content; the file gets its name when the block ends well.
+
     Folders are made. What is no regular file is written to as it is, and so is what a link
     leads to: /dev/stdout is a link, and as root a rename would put a file in its place.
     Raises InvalidInputError for a name that no file can have, EnvironmentFault if it cannot
     be written, BrokenPipeError where the reader of standard output has gone.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
     hint = "give a folder that can be written, on a disk with room"
     try:
         if is_standard_output(path):
-            _print(data)
+            # Behind what was printed so far: a file opened anew would be written from its start.
+            sys.stdout.flush()
+            with os.fdopen(os.dup(1), "wb") as stream:
+                yield stream
         elif path.is_symlink() or (path.exists() and not path.is_file()):
             hint = "name a regular file"
-            path.write_bytes(data)
+            with path.open("wb") as stream:
+                yield stream
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, data)
+            with _replacing(path) as stream:
+                yield stream
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -43,7 +60,6 @@ def write_whole(path: Path, content: str | bytes) -> Path:
         if error.errno in NO_PLACE:
             raise InvalidInputError.at(path, None, problem, hint="name a file") from error
         raise EnvironmentFault(f"{path}: {problem}", hint=hint) from error
-    return path
 
 
 def is_standard_output(path: Path) -> bool:
@@ -67,35 +83,16 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
             )
 
 
-def _print(data: bytes) -> None:
-    """Behind what was printed so far: a file opened anew would be written from its beginning."""
-    sys.stdout.flush()
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(1, rest) :]
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary: Path | None = None
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    # Named before it is there: an interruption at any moment finds it.
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(data)
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        # Temporary files are private to their owner; a result is as readable as any new file.
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

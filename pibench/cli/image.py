@@ -1,19 +1,30 @@
-"""`pibench image`: build, list, verify, prune, lock."""
+"""`pibench image`: build, list, verify, prune, save, load, lock."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.cli.options import AsJson, Quiet
+from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pibench.cli.progress import Progress
+    from pibench.images.image_file import Loaded, Loading, Manifest
+    from pibench.images.store import Image
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 Kinds = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KIND...]", help="twin, sysroot, vm, carried. Default: all but carried."
+        metavar="[KIND...]",
+        help="twin, sysroot, vm, carried, blas-arm64, blas-amd64, or another BLAS, such as "
+        "atlas-blas-arm64. Default: the first three, and blas where a compiler is.",
     ),
 ]
 
@@ -24,24 +35,24 @@ def build(kinds: Kinds = None) -> None:
 
     Example: pibench image build vm
     """
-    from pibench.images.build import KINDS, Builder
-    from pibench.images.store import Image
+    from pibench.images import other_blas
+    from pibench.images.build import BLAS_KINDS, KINDS, Builder
 
-    wanted = kinds or [kind for kind in KINDS if kind != "carried"]
-    for kind in wanted:
-        if kind not in KINDS:
+    known = (*KINDS, *BLAS_KINDS, *other_blas.kinds())
+    for kind in kinds or ():
+        if kind not in known:
             raise InvalidInputError(
-                f"there is no image called {kind}", hint=f"choose from {', '.join(KINDS)}"
+                f"there is no image called {kind}", hint=f"choose from {', '.join(known)}"
             )
     builder = Builder(lambda step: typer.echo(step, err=True))
-    makers = {
-        "twin": builder.twin,
-        "sysroot": builder.sysroot,
-        "vm": builder.vm,
-        "carried": builder.carried_image,
-    }
-    for kind in wanted:
-        image: Image = makers[kind]()
+    for kind in kinds or [kind for kind in (*KINDS, *BLAS_KINDS) if kind != "carried"]:
+        try:
+            image = builder.image(kind)
+        except EnvironmentFault as error:
+            if kinds or kind not in BLAS_KINDS:
+                raise
+            typer.echo(f"without {kind}: {error.line()}", err=True)
+            continue
         typer.echo(f"{kind} {image.key[:16]} {image.size_bytes / 1e6:.0f} MB {image.path}")
 
 
@@ -114,15 +125,163 @@ def prune(
         typer.echo("nothing to remove", err=True)
 
 
+@app.command()
+def save(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file to write; - is standard output.")
+    ],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]",
+            help="Kinds as `image list` has them, or KIND-KEY. Default: all current ones, "
+            "without counters: they are made for this machine's QEMU.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Save images as one file, for a machine that cannot build them.
+
+    The same images make the same file. Exit codes: 0 saved, 2 no such image, 3 the environment.
+
+    Example: pibench image save images.tar.gz twin vm blas-arm64
+    """
+    import json
+    import sys
+
+    from pibench.cli.progress import Progress
+    from pibench.images import image_file
+    from pibench.whole_file import writing_whole
+
+    to_pipe = str(file) == "-"
+    if to_pipe and (as_json or sys.stdout.isatty()):
+        raise InvalidInputError(
+            "standard output cannot take the images: it is a terminal, or --json goes there",
+            hint="name a file, or lead it into one",
+        )
+    images = _chosen(names or [])
+    total_mb = sum(image.size_bytes for image in images) // 10**6
+    with Progress(total_mb, quiet=quiet) as progress:
+        progress.step(f"saving {', '.join(image.kind for image in images)}: {total_mb} MB")
+        try:
+            with writing_whole(Path("/dev/stdout") if to_pipe else file) as stream:
+                manifest = image_file.save(images, stream, _in_megabytes(progress))
+        except BrokenPipeError:
+            # Unlike a table that `| head` has read enough of, half an archive is of no use.
+            raise EnvironmentFault(
+                "standard output: its reader ended before it had all images",
+                hint="look at what that reader reported",
+            ) from None
+    if as_json:
+        typer.echo(json.dumps({"file": str(file), **manifest.model_dump()}, indent=2))
+    elif not to_pipe:
+        _print_saved(file, manifest)
+
+
+@app.command()
+def load(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file of `image save`; - is standard input.")
+    ],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load saved images into the cache: all that this pibench can use, or nothing.
+
+    Exit codes: 0 the cache has all images of the file, 1 some are for another pibench and were
+    left out, 2 the file is damaged or not one of images, 3 the environment.
+
+    Example: pibench image load images.tar.gz
+    """
+    import json
+    from dataclasses import asdict
+
+    from pibench import outside_file
+    from pibench.cli.progress import Progress
+    from pibench.images import image_file
+
+    source = Path("/dev/stdin") if str(file) == "-" else file
+    with (
+        outside_file.opened(source, hint="give a file of pibench image save") as stream,
+        Progress(0, quiet=quiet) as progress,
+    ):
+        progress.step(f"loading {source}")
+        loading = image_file.load(
+            source, stream, dict(_current_keys()).get, _in_megabytes(progress)
+        )
+    if as_json:
+        typer.echo(json.dumps({"file": str(file), **asdict(loading)}, indent=2))
+    else:
+        for one in loading.images:
+            typer.echo(_outcome(one, loading))
+    if any(one.state == "other" for one in loading.images):
+        raise typer.Exit(ExitCode.DISAGREEMENT)
+
+
+def _chosen(names: list[str]) -> list[Image]:
+    """The images to save. Raises InvalidInputError for a name that nothing has."""
+    from pibench.images import store
+
+    there = list(store.images())
+    current = _current_keys()
+    usable = [image for image in there if (image.kind, image.key) in current]
+    if not names:
+        chosen = [image for image in usable if not image.kind.startswith("counter-")]
+        if not chosen:
+            raise EnvironmentFault(
+                "the cache has no current images to save", hint="build them: pibench image build"
+            )
+        return chosen
+    found = []
+    for name in dict.fromkeys(names):
+        # An outdated image has to be meant: another image of its kind is what pibench runs.
+        matching = [image for image in usable if image.kind == name]
+        matching += [image for image in there if store.name_of(image) == name]
+        if not matching:
+            have = ", ".join(store.name_of(image) for image in there) or "nothing"
+            raise InvalidInputError(
+                f"the cache has no current image called {name}",
+                hint=f"it has {have}; build others: pibench image build",
+            )
+        found += [image for image in matching if image not in found]
+    return found
+
+
+def _in_megabytes(progress: Progress) -> Callable[[int, int], None]:
+    return lambda done, total: progress.stands(done // 10**6, total // 10**6)
+
+
+def _print_saved(file: Path, manifest: Manifest) -> None:
+    for one in manifest.images:
+        typer.echo(f"{one.kind:16} {one.key[:16]} {one.size_bytes / 1e6:6.0f} MB")
+    if file.is_file():
+        typer.echo(f"wrote {file}, {file.stat().st_size / 1e6:.0f} MB")
+
+
+def _outcome(one: Loaded, loading: Loading) -> str:
+    """What became of one image, as a line."""
+    from pibench import __version__
+
+    line = f"{one.kind:16} {one.key[:16]} {one.size_bytes / 1e6:6.0f} MB  "
+    if one.state != "other":
+        return line + {"added": "added", "present": "there already"}[one.state]
+    expected = f"builds key {one.expected_key[:16]}" if one.expected_key else "has no such image"
+    return (
+        f"{line}not loaded: the file, of pibench {loading.pibench_version} on "
+        f"{loading.architecture}, holds key {one.key[:16]}; this pibench {__version__} {expected}"
+    )
+
+
 def _current_keys() -> set[tuple[str, str]]:
     """Kind and key of every image that today's recipes make."""
     from pibench.images import other_blas
-    from pibench.images.build import KINDS, Builder
+    from pibench.images.build import BLAS_KINDS, KINDS, Builder
     from pibench.images.counter import API_VERSIONS
 
     builder = Builder()
     counters = (f"counter-{api}" for api in API_VERSIONS)
-    kinds = (*KINDS, "blas-arm64", "blas-amd64", *other_blas.kinds(), *counters)
+    kinds = (*KINDS, *BLAS_KINDS, *other_blas.kinds(), *counters)
     return {(kind, builder.key(kind)) for kind in kinds}
 
 
@@ -135,7 +294,6 @@ def lock() -> None:
     Example: pibench image lock
     """
     import tempfile
-    from pathlib import Path
 
     from pibench.images import other_blas
     from pibench.images.recipe import ARCHITECTURES, ROOTFS_LOCK, load_recipe, write_lock
@@ -147,5 +305,7 @@ def lock() -> None:
         for architecture in ARCHITECTURES:
             typer.echo(f"fetching the packages of {name} for {architecture}", err=True)
             with tempfile.TemporaryDirectory(prefix="pibench-lock-") as work:
-                packages[architecture] = resolve(recipe, architecture, Path(work), alone=alone)
-        typer.echo(f"wrote {write_lock(packages, name)}")
+                date, packages[architecture] = resolve(
+                    recipe, architecture, Path(work), alone=alone
+                )
+        typer.echo(f"wrote {write_lock(packages, date, name)}")

@@ -31,19 +31,19 @@ def diagnose() -> Diagnosis:
     others = [_containment(), *images.built_images()]
     docker = question.findings()
     needed = {
-        "vm": [qemu, *build],
-        "container": [*docker, *binfmt, *build],
-        "sysroot": [user, *build],
-        "twin": [twin, *build],
+        "vm": [qemu, *images.needed(build, "vm")],
+        "container": [*docker, *binfmt, *images.needed(build, "sysroot")],
+        "sysroot": [user, *images.needed(build, "sysroot")],
+        "twin": [twin, *images.needed(build, "twin")],
         # What a board lacks of Caffe is built here.
-        "ssh": [ssh, *build],
+        "ssh": [ssh, *images.needed(build, "carried")],
     }
     targets = [
         name
         for name, findings in needed.items()
         if all(finding.state != "missing" for finding in findings)
     ]
-    can_build = all(finding.state != "missing" for finding in build)
+    can_build = all(finding.state != "missing" for finding in images.needed(build, "sysroot"))
     if native.state == "ok" or (platform.machine() == "aarch64" and can_build):
         targets.append("native")
     return Diagnosis(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Final
 
 from pibench import host, settings
 from pibench.diagnosis.finding import Finding, program
 from pibench.errors import PibenchError
 from pibench.images import store
-from pibench.images.apt import debian_mirror
+from pibench.images.apt import FROM_ELSEWHERE, debian_mirror
+from pibench.images.build import Builder
 from pibench.images.recipe import load_recipe
 
 _GIB = 1 << 30
@@ -18,6 +20,10 @@ DISK_NEEDED_BYTES = 4 * _GIB
 """Both roots, the disk made of one, and the packages while they are unpacked."""
 MEMORY_NEEDED_BYTES = int(1.5 * _GIB)
 """One machine of 1 GiB and what QEMU itself takes."""
+
+
+_FOR_PACKAGES: Final = frozenset({"apt-get", "dpkg-deb", "debian keys", "debian mirror"})
+"""Checks of what only fetches and unpacks packages."""
 
 
 def build_tools() -> list[Finding]:
@@ -32,6 +38,16 @@ def build_tools() -> list[Finding]:
         _disk(),
         _memory(),
     ]
+
+
+def needed(tools: list[Finding], kind: str) -> list[Finding]:
+    """Those of the tools that are needed here, where an image of that kind may be built already.
+
+    An image that was built or loaded needs no packages.
+    """
+    if store.find(kind, Builder().key(kind)) is None:
+        return tools
+    return [tool for tool in tools if tool.name not in _FOR_PACKAGES]
 
 
 def _keyring() -> Finding:
@@ -50,7 +66,12 @@ def _mirror() -> Finding:
     try:
         return Finding(name="debian mirror", state="ok", found=debian_mirror())
     except PibenchError as error:
-        return Finding(name="debian mirror", state="missing", found=error.message, fix=error.hint)
+        return Finding(
+            name="debian mirror",
+            state="missing",
+            found=error.message,
+            fix=f"{error.hint}, or {FROM_ELSEWHERE}",
+        )
 
 
 def _disk() -> Finding:
@@ -104,6 +125,9 @@ def built_images() -> list[Finding]:
             name="images",
             state="ok" if "vm" in built else "optional",
             found=", ".join(built) or "none built yet",
-            fix=None if "vm" in built else "built when first needed, or now: pibench image build",
+            fix=None
+            if "vm" in built
+            else "built when first needed, or now: pibench image build; from a "
+            "machine that has them: pibench image load FILE",
         )
     ]

@@ -7,23 +7,34 @@ host, unless it is set.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
 from pibench import settings
 from pibench.errors import EnvironmentFault
-from pibench.images.recipe import Recipe
+from pibench.images.recipe import LockedPackage, Recipe
 from pibench.process import Completed, require_program, run
 
 UPDATE_DEADLINE_S = 180.0
 DOWNLOAD_DEADLINE_S = 900.0
-_MIRROR_HINT = (
-    "name a mirror that carries it, perhaps Debian's archive: "
-    "PIBENCH_DEBIAN_MIRROR=http://HOST/debian"
+FROM_ELSEWHERE: Final = (
+    "take the images from a machine that has them: pibench image save FILE there, "
+    "pibench image load FILE here"
 )
+_GONE = (
+    re.compile(r"E: Failed to fetch \S+/([^/_\s]+)_[^/\s]+\.deb +404 "),
+    re.compile(r"E: Version '[^']*' for '([^']+)' was not found"),
+    re.compile(r"E: Unable to locate package (\S+)"),
+)
+"""How apt reports a package that a mirror does not have: its file, its version, or all of it."""
+_NAMED = 3
+"""Packages that a message names; it counts the others."""
 
 
 @dataclass(frozen=True, order=True)
@@ -32,7 +43,7 @@ class Package:
 
     name: str
     version: str
-    filename: str
+    path: str
     size_bytes: int
 
 
@@ -68,6 +79,7 @@ class Apt:
         self.home = home
         self.recipe = recipe
         self.architecture = architecture
+        self._mirror = ""
         self._env = {"APT_CONFIG": str(home / "apt.conf"), "LC_ALL": "C"}
 
     def update(self) -> None:
@@ -83,10 +95,19 @@ class Apt:
                 f"Debian's signing keys are missing: {keyring}",
                 hint="sudo apt-get install debian-archive-keyring",
             )
-        self._write_configuration(debian_mirror(), keyring)
+        self._mirror = debian_mirror()
+        self._write_configuration(self._mirror, keyring)
         self._check(
             run(["apt-get", "update"], env=self._env, deadline_s=UPDATE_DEADLINE_S, check=False)
         )
+
+    def suite_date(self) -> str:
+        """The date of the suite's state on the mirror, as its Release file has it."""
+        for path in (self.home / "var/lib/apt/lists").glob("*Release"):
+            for line in path.read_text(errors="replace").splitlines():
+                if line.startswith("Date: "):
+                    return parsedate_to_datetime(line.removeprefix("Date: ")).date().isoformat()
+        raise EnvironmentFault(f"the mirror {self._mirror} gives no date for {self.recipe.suite}")
 
     def resolve(self, names: Iterable[str]) -> list[Package]:
         """What apt would install for these names, dependencies included, sorted."""
@@ -100,16 +121,31 @@ class Apt:
         uris = (line for line in done.stdout.splitlines() if line.startswith("'"))
         return sorted(_package(line) for line in uris)
 
-    def download(self, packages: Sequence[tuple[str, str]], into: Path) -> None:
-        """Fetch exactly these (name, version) pairs; apt checks their signed hashes."""
+    def download(
+        self, packages: Sequence[Package | LockedPackage], into: Path, *, suite_date: str = ""
+    ) -> None:
+        """Fetch exactly these versions; apt checks their signed hashes.
+
+        Args:
+            packages: what to fetch.
+            into: the folder for the files.
+            suite_date: the date of a state of the suite that has them all.
+
+        Raises:
+            EnvironmentFault: the mirror lacks some, or does not answer.
+        """
         into.mkdir(parents=True, exist_ok=True)
         done = run(
-            ["apt-get", "download", *(f"{name}={version}" for name, version in packages)],
+            ["apt-get", "download", *(f"{one.name}={one.version}" for one in packages)],
             env=self._env,
             cwd=into,
             deadline_s=DOWNLOAD_DEADLINE_S,
             check=False,
         )
+        gone = {unquote(name) for pattern in _GONE for name in pattern.findall(done.stderr)}
+        missing = [package for package in packages if package.name in gone]
+        if missing:
+            raise self._moved(self._named(missing), suite_date)
         self._check(done)
 
     def _write_configuration(self, mirror: str, keyring: Path) -> None:
@@ -150,20 +186,35 @@ class Apt:
         if done.returncode == 0 and "Failed to fetch" not in text:
             return
         if "404" in text or "does not have a Release file" in text:
-            raise EnvironmentFault(
-                f"the Debian mirror answers 404 for {self.recipe.suite}: "
-                "the suite, or a package of the lock, is not there any more",
-                hint=_MIRROR_HINT,
-            )
+            raise self._moved("the suite's package lists", "")
         first = said[0] if said else done.last_lines()
         raise EnvironmentFault(
             f"apt could not fetch {self.recipe.suite} for {self.architecture}: {first}",
-            hint="check the network and the mirror (PIBENCH_DEBIAN_MIRROR)",
+            hint="check the network and the mirror (PIBENCH_DEBIAN_MIRROR=http://HOST/debian), "
+            f"or {FROM_ELSEWHERE}",
+        )
+
+    def _named(self, missing: Sequence[Package | LockedPackage]) -> str:
+        """The missing packages in words, each with its place on any mirror."""
+        names = [f"{one.name} {one.version} ({one.path})" for one in missing[:_NAMED]]
+        more = len(missing) - len(names)
+        return ", ".join(names) + (f" and {more} more" if more else "")
+
+    def _moved(self, what: str, suite_date: str) -> EnvironmentFault:
+        """The error for what the mirror does not have, and where Debian keeps old releases."""
+        suite = self.recipe.suite
+        dated = f", such as that of {suite_date}" if suite_date else ""
+        return EnvironmentFault(
+            f"the mirror {self._mirror} answers 404 for {suite} {self.architecture}: {what}",
+            hint=f"name a mirror that still has {suite}: PIBENCH_DEBIAN_MIRROR=http://HOST/debian "
+            f"(Debian's archive keeps old releases, its snapshot service every past state{dated}), "
+            f"or {FROM_ELSEWHERE}",
         )
 
 
 def _package(line: str) -> Package:
     """Read one line of --print-uris: 'URI' FILENAME SIZE HASH."""
-    _, filename, size, *_ = line.split(" ")
+    uri, filename, size, *_ = line.split(" ")
     name, version, _ = filename.rsplit("_", 2)
-    return Package(name=name, version=unquote(version), filename=filename, size_bytes=int(size))
+    path = "pool/" + unquote(uri.strip("'")).partition("/pool/")[2]
+    return Package(name=name, version=unquote(version), path=path, size_bytes=int(size))

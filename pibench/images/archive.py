@@ -13,9 +13,15 @@ from typing import IO, Final
 @contextlib.contextmanager
 def compressed_tar(path: Path, *, level: int) -> Iterator[tarfile.TarFile]:
     """A new .tar.gz, with neither a time nor a name in gzip's header."""
+    with path.open("wb") as file, compressed_tar_into(file, level=level) as tar:
+        yield tar
+
+
+@contextlib.contextmanager
+def compressed_tar_into(stream: IO[bytes], *, level: int) -> Iterator[tarfile.TarFile]:
+    """The same, written to a stream, which may be a pipe."""
     with (
-        path.open("wb") as file,
-        gzip.GzipFile("", "wb", level, file, mtime=0) as packed,
+        gzip.GzipFile("", "wb", level, stream, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
     ):
         yield tar
@@ -43,6 +49,13 @@ def link(name: str, target: str) -> tarfile.TarInfo:
     """A symbolic link as a member."""
     info = member(name)
     info.type, info.linkname, info.mode = tarfile.SYMTYPE, target, 0o777
+    return info
+
+
+def directory(name: str) -> tarfile.TarInfo:
+    """A folder as a member."""
+    info = member(name, executable=True)
+    info.type = tarfile.DIRTYPE
     return info
 
 

@@ -26,7 +26,7 @@ from pibench.images.counter import LIBRARY as COUNTER
 from pibench.images.counter import build_counter, counter_key
 from pibench.images.initrd import module_files, write_initrd
 from pibench.images.loader import RootLoader
-from pibench.images.other_blas import Blas
+from pibench.images.other_blas import Blas, OtherBlas
 from pibench.images.recipe import (
     Architecture,
     Lock,
@@ -42,6 +42,7 @@ from pibench.process import require_program, run, stopped_together
 
 KINDS = ("twin", "sysroot", "vm", "carried")
 ROOTS: dict[str, Architecture] = {"twin": "amd64", "sysroot": "arm64"}
+BLAS_KINDS: dict[str, Architecture] = {"blas-arm64": "arm64", "blas-amd64": "amd64"}
 _MIB = 1 << 20
 DISK_SLACK_BYTES = 64 * _MIB
 MKE2FS_DEADLINE_S = 300.0
@@ -79,6 +80,26 @@ class Builder:
             return other_blas.key_of(kind)
         raise EnvironmentFault(f"there is no image of the kind {kind}")
 
+    def image(self, kind: str) -> Image:
+        """The image of a kind, whichever of KINDS, BLAS_KINDS and the other BLAS libraries.
+
+        Raises EnvironmentFault where it cannot be built, or there is no such kind.
+        """
+        if kind in BLAS_KINDS:
+            return self._blas_image(BLAS_KINDS[kind])
+        if kind in other_blas.kinds():
+            name, architecture = other_blas.kinds()[kind]
+            return self._other_blas_image(architecture, other_blas.load(name))
+        makers = {
+            "twin": self.twin,
+            "sysroot": self.sysroot,
+            "vm": self.vm,
+            "carried": self.carried_image,
+        }
+        if kind not in makers:
+            raise EnvironmentFault(f"there is no image of the kind {kind}")
+        return makers[kind]()
+
     def twin(self) -> Image:
         """The amd64 root."""
         require_x86_64()
@@ -115,26 +136,29 @@ class Builder:
 
     def blas(self, architecture: Architecture) -> Path:
         """The memory-only BLAS, a library to preload."""
-        kind = f"blas-{architecture}"
-        root = self.sysroot() if architecture == "arm64" else self.twin()
-        image = self._ensure(
-            kind,
-            architecture,
-            lambda content, _: build_blas(architecture, root.content / "root", content),
-        )
-        return image.content / "libpibench_blas.so"
+        return self._blas_image(architecture).content / "libpibench_blas.so"
+
+    def _blas_image(self, architecture: Architecture) -> Image:
+        def build(content: Path, _: Path) -> None:
+            # Only here: a machine that has loaded the library needs no root for it.
+            root = self.sysroot() if architecture == "arm64" else self.twin()
+            build_blas(architecture, root.content / "root", content)
+
+        return self._ensure(f"blas-{architecture}", architecture, build)
 
     def other_blas(self, architecture: Architecture, name: Blas) -> list[Path]:
         """The libraries of another BLAS, to preload in this order; none for OpenBLAS."""
         if name == "openblas":
             return []
         wanted = other_blas.load(name)
-        image = self._ensure(
-            f"{name}-blas-{architecture}",
+        return wanted.files(self._other_blas_image(architecture, wanted).content)
+
+    def _other_blas_image(self, architecture: Architecture, wanted: OtherBlas) -> Image:
+        return self._ensure(
+            f"{wanted.name}-blas-{architecture}",
             architecture,
             lambda content, work: wanted.build(self.recipe, architecture, content, work),
         )
-        return wanted.files(image.content)
 
     def counter(self, api: int) -> Path:
         """The instruction counter, a plugin for a QEMU of that version of the interface."""
@@ -158,7 +182,7 @@ class Builder:
     def _build_root(self, architecture: Architecture) -> Callable[[Path, Path], None]:
         def build(content: Path, work: Path) -> None:
             locked = self.lock.packages[architecture]
-            debs = download(self.recipe, architecture, locked, work)
+            debs = download(self.recipe, architecture, locked, self.lock.suite_date, work)
             kernel = [deb for deb in debs if deb.name.startswith("linux-image-")]
             unpack([deb for deb in debs if deb not in kernel], content / "root")
             if kernel:

@@ -17,11 +17,13 @@ _FOLDER = "qemu/counter"
 
 
 def counter_key(kind: str) -> str:
-    """What the plugin is made of: the source, this machine's processor, the kind's version."""
+    """What the plugin is made of: the source, this machine's processor and C library, the kind.
+
+    QEMU loads it with the machine's own C library: one linked to a later library does not load.
+    """
     sources = sorted(asset(_FOLDER).glob("*.[ch]"))
-    return fingerprint(
-        [kind, platform.machine(), [(path.name, file_sha256(path)) for path in sources]]
-    )
+    host = (platform.machine(), *platform.libc_ver())
+    return fingerprint([kind, host, [(path.name, file_sha256(path)) for path in sources]])
 
 
 def build_counter(api: int, content: Path) -> None:

@@ -39,6 +39,7 @@ class OtherBlas:
     name: Blas
     libraries: tuple[str, ...]
     packages: dict[Architecture, LockedPackage]
+    suite_date: str
 
     def key(self, architecture: Architecture) -> str:
         """What its image is made of, as one hash."""
@@ -47,7 +48,7 @@ class OtherBlas:
 
     def build(self, recipe: Recipe, architecture: Architecture, content: Path, work: Path) -> None:
         """Fetch the package and put its libraries, links resolved, into `content`."""
-        debs = download(recipe, architecture, [self.packages[architecture]], work)
+        debs = download(recipe, architecture, [self.packages[architecture]], self.suite_date, work)
         unpack(debs, work / "root")
         for path in self.within(work / "root/usr/lib" / GNU_TRIPLET[architecture]):
             shutil.copy2(path.resolve(), content / path.name)
@@ -64,14 +65,15 @@ class OtherBlas:
 def load(name: Blas) -> OtherBlas:
     """The BLAS of that name, none of which is OpenBLAS."""
     described = tomllib.loads(asset(_RECIPE).read_text())[name]
-    locked = load_lock(LOCK).packages
+    lock = load_lock(LOCK)
     return OtherBlas(
         name=name,
         libraries=tuple(described["libraries"]),
         packages={
             architecture: next(one for one in packages if one.name == described["package"])
-            for architecture, packages in locked.items()
+            for architecture, packages in lock.packages.items()
         },
+        suite_date=lock.suite_date,
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -46,21 +46,30 @@ class Recipe:
 
 @dataclass(frozen=True, order=True)
 class LockedPackage:
-    """One package of the lock: exactly this file and no other."""
+    """One package of the lock: exactly this file and no other.
+
+    `path` is where a mirror or an archive of Debian has it, below the mirror's address.
+    """
 
     name: str
     version: str
     sha256: str
+    path: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """A lock in `docker/`, read: per architecture what an image is made of."""
+    """A lock in `docker/`, read: per architecture what an image is made of.
 
+    `suite_date` is the date of a state of the suite that has all of them: what to look for
+    in an archive of Debian's past states.
+    """
+
+    suite_date: str
     packages: dict[Architecture, tuple[LockedPackage, ...]]
 
     def digest(self, architecture: Architecture) -> str:
-        """The SHA-256 of the lock's list for one architecture."""
+        """The SHA-256 of the lock's list for one architecture, wherever its files are found."""
         return fingerprint([(p.name, p.version, p.sha256) for p in self.packages[architecture]])
 
 
@@ -100,12 +109,13 @@ def load_lock(name: str = ROOTFS_LOCK) -> Lock:
     """
     path = asset(name)
     try:
-        content = json.loads(path.read_text())["packages"]
+        content = json.loads(path.read_text())
         return Lock(
+            suite_date=content["suite_date"],
             packages={
-                arch: tuple(LockedPackage(**entry) for entry in content[arch])
+                arch: tuple(LockedPackage(**entry) for entry in content["packages"][arch])
                 for arch in ARCHITECTURES
-            }
+            },
         )
     except (ValueError, KeyError, TypeError) as error:
         raise EnvironmentFault(
@@ -114,7 +124,9 @@ def load_lock(name: str = ROOTFS_LOCK) -> Lock:
 
 
 def write_lock(
-    packages: Mapping[Architecture, Sequence[LockedPackage]], name: str = ROOTFS_LOCK
+    packages: Mapping[Architecture, Sequence[LockedPackage]],
+    suite_date: str,
+    name: str = ROOTFS_LOCK,
 ) -> Path:
     """Write a lock beside the recipe, sorted, and return its path."""
     recipe = asset("docker/rootfs.toml")
@@ -125,8 +137,7 @@ def write_lock(
         )
     path = recipe.with_name(Path(name).name)
     content = {
-        arch: [{"name": p.name, "version": p.version, "sha256": p.sha256} for p in sorted(entries)]
-        for arch, entries in packages.items()
+        arch: [asdict(package) for package in sorted(entries)] for arch, entries in packages.items()
     }
-    path.write_text(json.dumps({"packages": content}, indent=1) + "\n")
+    path.write_text(json.dumps({"suite_date": suite_date, "packages": content}, indent=1) + "\n")
     return path

@@ -30,8 +30,8 @@ COMPILE_DEADLINE_S = 300.0
 
 def resolve(
     recipe: Recipe, architecture: Architecture, work: Path, *, alone: Sequence[str] = ()
-) -> list[LockedPackage]:
-    """What the suite holds now for the recipe: the list that a lock pins.
+) -> tuple[str, list[LockedPackage]]:
+    """The suite's date and what it holds now for the recipe: the list that a lock pins.
 
     With `alone` it is these packages without what they depend on. Downloads
     every package, since only a file's own SHA-256 is worth locking.
@@ -41,12 +41,16 @@ def resolve(
     found = apt.resolve(alone or recipe.roots(architecture))
     wanted = [p for p in found if (p.name in alone if alone else p.name not in recipe.leave_out)]
     debs = work / "debs"
-    apt.download([(p.name, p.version) for p in wanted], debs)
-    return [_locked(package, debs) for package in wanted]
+    apt.download(wanted, debs)
+    return apt.suite_date(), [_locked(package, debs) for package in wanted]
 
 
 def download(
-    recipe: Recipe, architecture: Architecture, locked: Sequence[LockedPackage], work: Path
+    recipe: Recipe,
+    architecture: Architecture,
+    locked: Sequence[LockedPackage],
+    suite_date: str,
+    work: Path,
 ) -> list[Path]:
     """The files of the lock, fetched and checked against it, kernel packages too.
 
@@ -56,7 +60,7 @@ def download(
     apt = Apt(work / "apt", recipe, architecture)
     apt.update()
     debs = work / "debs"
-    apt.download([(p.name, p.version) for p in locked], debs)
+    apt.download(locked, debs, suite_date=suite_date)
     by_name = {path.name.partition("_")[0]: path for path in debs.glob("*.deb")}
     for package in locked:
         path = by_name.get(package.name)
@@ -140,4 +144,9 @@ def _locked(package: Package, debs: Path) -> LockedPackage:
     matches = list(debs.glob(f"{package.name}_*.deb"))
     if len(matches) != 1:
         raise EnvironmentFault(f"apt did not download {package.name} {package.version}")
-    return LockedPackage(name=package.name, version=package.version, sha256=file_sha256(matches[0]))
+    return LockedPackage(
+        name=package.name,
+        version=package.version,
+        sha256=file_sha256(matches[0]),
+        path=package.path,
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +40,10 @@ class Image:
         return self.path / "content"
 
 
+class ContentChangedError(Exception):
+    """An image's content is not what its digest says; the argument is its name."""
+
+
 def folder() -> Path:
     """Where images are kept."""
     return settings.cache_dir() / "images"
@@ -46,7 +51,16 @@ def folder() -> Path:
 
 def find(kind: str, key: str) -> Image | None:
     """The image of that kind and key, if it is there and whole."""
-    return _read(folder() / f"{kind}-{key[:16]}")
+    return _read(folder() / _name(kind, key))
+
+
+def name_of(image: Image) -> str:
+    """What the image is called in the cache: its kind and the beginning of its key."""
+    return _name(image.kind, image.key)
+
+
+def _name(kind: str, key: str) -> str:
+    return f"{kind}-{key[:16]}"
 
 
 def ensure(
@@ -61,37 +75,93 @@ def ensure(
     image = find(kind, key)
     if image is not None:
         return image, False
-    from filelock import FileLock  # noqa: PLC0415  (start-up time)
-
-    base = folder()
-    _make_folder(base)
-    name = f"{kind}-{key[:16]}"
-    with FileLock(base / f"{name}.lock"):
+    with _replacing(kind, key) as partial:
         image = find(kind, key)
         if image is not None:
             return image, False
-        partial = base / f"{_PARTIAL}{name}"
-        _sweep(partial)
         try:
             (partial / "content").mkdir(parents=True)
             (partial / "work").mkdir()
             build(partial / "content", partial / "work")
             shutil.rmtree(partial / "work")
-            _write_manifest(partial, kind, key, lock_sha256)
-            # A folder without a manifest under the final name was tampered with.
-            shutil.rmtree(base / name, ignore_errors=True)
-            partial.rename(base / name)
+            content_sha256, size_bytes = tree_sha256(partial / "content")
+            built = Image(
+                kind=kind,
+                key=key,
+                path=partial,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                content_sha256=content_sha256,
+                size_bytes=size_bytes,
+                lock_sha256=lock_sha256,
+            )
+            return _publish(built), True
         except OSError as error:
             raise EnvironmentFault(
                 f"the image {kind} could not be built: {error}",
-                hint=f"check the space and rights under {base}, or set PIBENCH_CACHE_DIR",
+                hint=f"check the space and rights under {folder()}, or set PIBENCH_CACHE_DIR",
             ) from error
+
+
+@contextlib.contextmanager
+def receiving(images: Sequence[Image]) -> Iterator[dict[str, Image]]:
+    """Have images that were built elsewhere enter the cache, all of them or none.
+
+    Args:
+        images: what is to come; their paths do not count.
+
+    Yields:
+        By name, those that are not there yet. The block fills the folder `content` of each.
+        When it ends well, all are compared with their digests, and then appear.
+
+    Raises:
+        ContentChangedError: what the block left is not what an image's digest says.
+    """
+    with contextlib.ExitStack() as stack:
+        coming: dict[str, Image] = {}
+        # In the order of their names, which every process keeps: an image's builder waits
+        # for the lock of another only where that comes later (sysroot, then twin).
+        for image in sorted(images, key=name_of):
+            if find(image.kind, image.key) is None:
+                partial = stack.enter_context(_replacing(image.kind, image.key))
+                # Somebody may have built it while its lock was waited for.
+                if find(image.kind, image.key) is None:
+                    (partial / "content").mkdir(parents=True)
+                    coming[name_of(image)] = replace(image, path=partial)
+        yield coming
+        for image in coming.values():
+            if tree_sha256(image.content) != (image.content_sha256, image.size_bytes):
+                raise ContentChangedError(name_of(image))
+        for image in coming.values():
+            _publish(image)
+
+
+@contextlib.contextmanager
+def _replacing(kind: str, key: str) -> Iterator[Path]:
+    """A folder to fill, not there yet, while nobody else builds or removes that image."""
+    from filelock import FileLock  # noqa: PLC0415  (start-up time)
+
+    base = folder()
+    _make_folder(base)
+    name = _name(kind, key)
+    with FileLock(base / f"{name}.lock"):
+        partial = base / f"{_PARTIAL}{name}"
+        _sweep(partial)
+        try:
+            yield partial
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    image = find(kind, key)
-    if image is None:
-        raise EnvironmentFault(f"the image {kind} vanished while it was built")
-    return image, True
+
+
+def _publish(image: Image) -> Image:
+    """Give a filled partial folder its manifest and its name, in one rename."""
+    (image.path / _MANIFEST).write_text(
+        json.dumps({k: v for k, v in asdict(image).items() if k != "path"}, indent=1) + "\n"
+    )
+    place = folder() / name_of(image)
+    # A folder without a manifest under the final name was tampered with.
+    shutil.rmtree(place, ignore_errors=True)
+    image.path.rename(place)
+    return replace(image, path=place)
 
 
 def _sweep(partial: Path) -> None:
@@ -132,7 +202,7 @@ def prune(keep: set[tuple[str, str]]) -> list[Path]:
     from filelock import FileLock, Timeout  # noqa: PLC0415  (start-up time)
 
     removed: list[Path] = []
-    kept_names = {f"{kind}-{key[:16]}" for kind, key in keep}
+    kept_names = {_name(kind, key) for kind, key in keep}
     for path in sorted(folder().iterdir()) if folder().is_dir() else []:
         name = path.name.removeprefix(_PARTIAL).partition(_LEFT)[0]
         if not path.is_dir() or (name in kept_names and name == path.name):
@@ -172,19 +242,6 @@ def _make_folder(base: Path) -> None:
             f"the cache directory {base} cannot be written",
             hint="name another one: PIBENCH_CACHE_DIR=DIR",
         )
-
-
-def _write_manifest(path: Path, kind: str, key: str, lock_sha256: str) -> None:
-    content_sha256, size_bytes = tree_sha256(path / "content")
-    manifest = {
-        "kind": kind,
-        "key": key,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "content_sha256": content_sha256,
-        "size_bytes": size_bytes,
-        "lock_sha256": lock_sha256,
-    }
-    (path / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def _read(path: Path) -> Image | None:

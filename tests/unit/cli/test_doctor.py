@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 
 from pibench import diagnosis
 from pibench.diagnosis import emulation
+from pibench.images import store
+from pibench.images.build import Builder
 from pibench.targets import binfmt
 from pibench.targets import emulation as emulation_of_targets
 
@@ -53,6 +56,19 @@ def test_an_engine_that_hangs_does_not_hang_the_doctor(
         assert time.monotonic() - before < 10.0
     (engine,) = named(found, "docker engine")
     assert engine["found"].endswith("does not answer")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the twin runs on x86-64")
+def test_a_machine_with_loaded_images_needs_no_packages(
+    pibench: Pibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = json.loads(pibench("doctor", "--json", code=None).out)
+    (mirror,) = named(found, "debian mirror")
+    assert "pibench image load FILE" in mirror["fix"]
+    assert "twin" not in found["targets"]
+    store.ensure("twin", Builder().key("twin"), "cd" * 32, lambda content, _: content.touch())
+    assert "twin" in json.loads(pibench("doctor", "--json").out)["targets"]
 
 
 def test_mending_takes_root() -> None:
