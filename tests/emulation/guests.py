@@ -6,7 +6,8 @@
 The image is built once (about 20 s and 20 MB to fetch) and kept in pibench's
 cache; a boot takes about 10 s. What is written in a guest is gone when it ends.
 Programs in /home/pi/bin are on its user's PATH, /mnt is a disk of 24 MiB, and on
-`port_32_bit` answers the same sshd as under a 32-bit kernel (`uname -m`: armv8l).
+`port_32_bit` answers the same sshd as under a 32-bit kernel (`uname -m`: armv8l), on
+`port_slice` one in a control group (version 2) of 300 MiB.
 Its root file system is Debian's own packages unpacked; the kernel is the one
 of pibench's VM. `virt` by default; with machine="raspi3b" QEMU's model of the
 board, whose device tree says "Raspberry Pi 3 Model B".
@@ -34,7 +35,7 @@ from pibench.images.rootfs import unpack
 from pibench.process import run, running
 from pibench.targets.vm.machine import KERNEL_ARGUMENTS
 
-FORMAT = 6
+FORMAT = 7
 INIT = Path(__file__).with_name("guest-init")
 SUITE = "bookworm"
 PACKAGES = ("openssh-server", "python3", "busybox-static")
@@ -98,6 +99,7 @@ class Guest:
     process: subprocess.Popen[bytes]
     port: int
     port_32_bit: int
+    port_slice: int
     identity: Path
     known_hosts: Path
     log: Path
@@ -127,7 +129,7 @@ def image(builder: Builder) -> Path:
         apt = Apt(work / "apt", recipe, "arm64")
         apt.update()
         wanted = [p for p in apt.resolve(PACKAGES) if p.name not in LEAVE_OUT]
-        apt.download([(p.name, p.version) for p in wanted], work / "debs")
+        apt.download(wanted, work / "debs")
         root = work / "root"
         unpack(sorted((work / "debs").glob("*.deb")), root)
         _settle(root, content)
@@ -179,12 +181,12 @@ def booted(
 ) -> Iterator[Guest]:
     """A guest that answers on a port of this machine, ended with the block."""
     files = image(builder)
-    port, port_32_bit = free_port(), free_port()
+    port, port_32_bit, port_slice = free_port(), free_port(), free_port()
     log = folder / "console"
     known_hosts = folder / "known_hosts"
     host_key = (files / "host_key.pub").read_text()
     known_hosts.write_text(
-        "".join(f"[127.0.0.1]:{number} {host_key}" for number in (port, port_32_bit))
+        "".join(f"[127.0.0.1]:{number} {host_key}" for number in (port, port_32_bit, port_slice))
     )
     # In the cache the key may be readable by others, which ssh refuses.
     identity = folder / "identity"
@@ -192,7 +194,8 @@ def booted(
     identity.chmod(0o600)
     arguments = _virt(files, cores) if machine == "virt" else _board(files, folder)
     console = "ttyAMA0" if machine == "virt" else "ttyS1"
-    forwards = f",hostfwd=tcp:127.0.0.1:{port}-:22,hostfwd=tcp:127.0.0.1:{port_32_bit}-:32"
+    ports = {port: 22, port_32_bit: 32, port_slice: 33}
+    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in ports.items())
     argv = [
         *("qemu-system-aarch64", "-machine", machine, "-nodefaults", "-no-user-config"),
         *("-nographic", "-no-reboot", "-accel", "tcg,thread=multi,tb-size=256"),
@@ -210,6 +213,7 @@ def booted(
             process=qemu,
             port=port,
             port_32_bit=port_32_bit,
+            port_slice=port_slice,
             identity=identity,
             known_hosts=known_hosts,
             log=log,

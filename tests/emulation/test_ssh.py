@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ def login(guest: Guest, tmp_path_factory: pytest.TempPathFactory):
         # The user's own configuration counts: the board goes by a name here.
         (home / ".ssh/config").write_text(
             f"Host board\n  HostName 127.0.0.1\n  Port {guest.port}\n  User pi\n"
+            f"  IdentityFile {guest.identity}\n"
+            f"Host slice\n  HostName 127.0.0.1\n  Port {guest.port_slice}\n  User pi\n"
             f"  IdentityFile {guest.identity}\n"
         )
         yield Login(address=parse("ssh://board"))
@@ -140,6 +143,32 @@ def test_that_our_caffe_is_copied_and_stays_is_told(steps: list[str]) -> None:
     told = [step for step in steps if "has no Caffe of its own" in step]
     assert len(told) == 1
     assert "pibench board clean ssh://board" in told[0]
+
+
+@pytest.mark.usefixtures("over_ssh")
+def test_a_kill_in_a_slice_of_the_board_decides_nothing(builder) -> None:
+    """The guest stands for a board with just its memory; its kernel has groups of version 2."""
+    target = SshTarget(Login(address=parse("ssh://slice")), builder)
+    network = networks.load("VGG 16")
+    works = [work_of(0, network, Request(device=DEVICE, compute="real", threads=THREADS))]
+    outcomes: list[Outcome] = []
+    target.prepare(works)
+    target.run(works, outcomes.append, lambda _: None)
+    (outcome,) = outcomes
+    machine, result = outcome.machine or {}, outcome.result or {}
+    assert machine["memory_limit_bytes"] == 300 * 2**20
+    assert (machine["cgroup_memory"]["version"], result["cgroup_memory"]["version"]) == (2, 2)
+    assert (result["signal"], result["reached_own_limit"], result["cgroup_oom_kills"]) == (
+        9,
+        True,
+        1,
+    )
+    board = replace(DEVICE, usable_bytes=machine["mem_total_kib"] * 1024)
+    record = record_of(
+        facts_of(network, outcome.work), outcome, Context(device=board, target=target), None
+    )
+    assert record.verdict == "inconclusive"
+    assert "in a control group of 300 MiB" in record.evidence.summary
 
 
 async def found_and_cleaned(login: Login, builder):
