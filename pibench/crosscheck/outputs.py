@@ -142,7 +142,9 @@ def _compare(a: OutputBlob, b: OutputBlob, tolerance: Tolerance) -> BlobComparis
     if why:
         return BlobComparison(name=a.name, way="none", agrees=False, why=why)
     if a.sha256 == b.sha256:
-        return BlobComparison(name=a.name, way="equal", agrees=True, distance=0.0, relative=0.0)
+        return BlobComparison(
+            name=a.name, way="equal", agrees=True, why=unlike(a, b), distance=0.0, relative=0.0
+        )
     apart = estimated_distance(a, b)
     why = unlike_places(a, b)
     if apart is None or why:

@@ -99,7 +99,9 @@ class Bisection:
     unsaid: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.layers) and self.parting is None
+        # By signatures a layer may part whose values, looked at closer, do not.
+        alone = self.layers.only_first or self.layers.only_second
+        return self.parting is None and not alone
 
 
 @dataclass(kw_only=True)
