@@ -123,7 +123,7 @@ def _lines(found: Bisection) -> list[str]:
 
 
 def _apart(blob: BlobDifference) -> str:
-    if blob.why and not blob:
+    if blob.why and not blob and blob.largest is None:
         return blob.why
     noted = f" ({blob.why})" if blob.why else ""
     if blob.identical:

@@ -247,7 +247,8 @@ def _look_closer(
                 break
             # The estimate had it within the tolerance, and its values are not.
             found = earlier
-        if blob.non_finite is not None and all(blob.non_finite) and not blob:
+        if _is_not_finite(blob, known.tolerance):
+            # By itself it would part again, and that would not tell why.
             return replace(
                 known,
                 parting=found,
@@ -263,6 +264,12 @@ def _look_closer(
             return _run_alone(first, second, closer, arrays)
         # The estimate was beyond the tolerance and the values are not: on to the next.
     return replace(known, parting=None, cause="no layer parts, value by value")
+
+
+def _is_not_finite(blob: BlobDifference, tolerance: Tolerance) -> bool:
+    """Tell whether a blob has a NaN or an infinity on both sides, and these are equal to nothing."""
+    both = blob.non_finite is not None and all(blob.non_finite)
+    return both and not tolerance.equal_nan
 
 
 def _fetch(
