@@ -267,7 +267,7 @@ def _look_closer(
 
 
 def _is_not_finite(blob: BlobDifference, tolerance: Tolerance) -> bool:
-    """Tell whether a blob has a NaN or an infinity on both sides, and these are equal to nothing."""
+    """Tell whether both sides have a NaN or an infinity, and these are equal to nothing."""
     both = blob.non_finite is not None and all(blob.non_finite)
     return both and not tolerance.equal_nan
 
