@@ -201,12 +201,14 @@ def reconcile(
     baseline: Path | None = None,
     atol: float | None = None,
     rtol: float | None = None,
+    equal_nan: bool = False,
 ) -> tuple[Reconciliation, Passage]:
     """Two or more sides of the same networks against each other, and what the gate makes of it.
 
     A side is a file of records, plans or predictions, or the word "paper". `fail_on` is a
     gate such as "verdict,ram=5%,outputs"; `baseline` is the side that others are held
-    against. `atol` and `rtol` are of outputs. `Passage.code` is the exit code that the
+    against. `atol` and `rtol` are of outputs, and `equal_nan` takes a NaN in them for equal to
+    another, which it is to nothing otherwise. `Passage.code` is the exit code that the
     command would have.
     """
     from pibench.crosscheck import gate
@@ -219,6 +221,7 @@ def reconcile(
     outputs = Tolerance(
         atol=OUTPUT_TOLERANCE.atol if atol is None else atol,
         rtol=OUTPUT_TOLERANCE.rtol if rtol is None else rtol,
+        equal_nan=equal_nan,
     )
     gated, tolerances = gate.parse(fail_on, Tolerances(outputs=outputs))
     read = read_sides([str(side) for side in sides])

@@ -82,6 +82,17 @@ the layer alone is run on both sides with the first one's input. `run --keep-blo
 writes whole blobs as npz. From target `vm` they come over the guest's serial console: half a
 minute for 8 MB on a machine with two cores. What does not come whole is left out and named.
 
+## Values that are not finite
+
+A NaN or an infinity in an output is equal to nothing, neither in `reconcile` nor in `bisect`: a
+network that computes NaN on both sides differs (exit code 1), and the line says how many values
+are NaN, how many infinite, and where the first ones are. With `--equal-nan` a NaN is equal to a
+NaN and an infinity to that of its sign, in the same place; the counts are reported all the
+same. Where a record holds no values of a blob (more than 65,536), it has the count of these
+values and no places: equal blobs are known by their SHA-256, of others `bisect` looks at the
+whole blobs, and `reconcile` leaves them undecided. Scores with a NaN have no top 5. `run` and
+`report` name every output that is not finite, and `--write-baseline` warns of it.
+
 ## Which exit code a pipeline gets
 
 `reconcile` works as `diff` does: 0 where all that was compared agrees, 1 where something

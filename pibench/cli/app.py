@@ -228,6 +228,14 @@ def plan(
     specs: Specs,
     device: DeviceName = "rpi3b",
     protocol: ProtocolName = "caffe-time",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights that have to fit, at every size that --max-input searches.",
+            show_default=False,
+        ),
+    ] = None,
     batch: Batch = None,
     size: ImageSize = None,
     repair: Repair = False,
@@ -272,6 +280,7 @@ def plan(
         device=device,
         target=target,
         protocol=protocol,
+        weights=weights,
         batch=batch,
         size=size,
         repair=repair,

@@ -15,6 +15,7 @@ from pibench.cli.options import (
     AsJson,
     Batch,
     DeviceName,
+    EqualNan,
     ImageSize,
     Quiet,
     Repair,
@@ -55,6 +56,7 @@ def bisect(
             metavar="X", min=0, callback=finite, help="Relative tolerance.", show_default=False
         ),
     ] = None,
+    equal_nan: EqualNan = False,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -86,7 +88,8 @@ def bisect(
 
     Keys: weights=FILE, prototxt=FILE, blas=openblas|reference|atlas, threads=N,
     machine=virt|raspi3b. Blobs part where their Euclidean distance is more than
-    atol x sqrt(size) + rtol x norm. Both sides have the same weights unless told otherwise.
+    atol x sqrt(size) + rtol x norm, or where a value is NaN or infinite. Both sides have
+    the same weights unless a key gives others.
 
     Exit codes: 0 no layer parts, 1 one does, 2 invalid input, 3 the environment, 4 a run
     did not come to its end.
@@ -97,6 +100,7 @@ def bisect(
         weights=weights,
         atol=atol,
         rtol=rtol,
+        equal_nan=equal_nan,
         seed=seed,
         device=device,
         batch=batch,
@@ -116,6 +120,7 @@ class Wishes:
     weights: Path | None = None
     atol: float | None = None
     rtol: float | None = None
+    equal_nan: bool = False
     seed: int | None = None
     device: str = "rpi3b"
     batch: int | None = None
@@ -147,6 +152,7 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
     tolerance = Tolerance(
         atol=LAYER_TOLERANCE.atol if wishes.atol is None else wishes.atol,
         rtol=LAYER_TOLERANCE.rtol if wishes.rtol is None else wishes.rtol,
+        equal_nan=wishes.equal_nan,
     )
     builder = Builder(step)
     names = (first, second) if first != second else (f"{first} (A)", f"{second} (B)")

@@ -156,5 +156,8 @@ CasesOut = Annotated[
         help="For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated.",
     ),
 ]
+EqualNan = Annotated[
+    bool, flag("--equal-nan", help="NaN equals NaN, and an infinity that of its sign.")
+]
 Quiet = Annotated[bool, flag("--quiet", "-q", help="No progress.")]
 AsJson = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pibench import devices
-from pibench.cli.loading import load_all
+from pibench.cli.loading import load_to_run
 from pibench.cli.streams import reader_may_leave, say
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.plan import answers
@@ -34,6 +34,7 @@ class Wishes:
     device: str = "rpi3b"
     target: str | None = None
     protocol: str = "caffe-time"
+    weights: Path | None = None
     batch: int | None = None
     size: str | None = None
     repair: bool = False
@@ -55,7 +56,7 @@ def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
     """
     # Blobs and steps by the ten thousand, none in a cycle: collecting them is a third of the time.
     gc.set_threshold(1_000_000)
-    _refuse_without_check(wishes)
+    _refuse_without_check(specs, wishes)
     device = devices.load(wishes.device)
     _check_plot(specs, wishes)
     if wishes.out:
@@ -164,8 +165,13 @@ def _refuse_with_check(wishes: Wishes) -> None:
             )
 
 
-def _refuse_without_check(wishes: Wishes) -> None:
-    """Options that would be passed over in silence."""
+def _refuse_without_check(specs: Sequence[str], wishes: Wishes) -> None:
+    """Refuse options that would be ignored, and weights of which the network is not known."""
+    if wishes.weights is not None and len(specs) != 1:
+        raise InvalidInputError(
+            f"--weights {wishes.weights} goes with one network, and {len(specs)} were given",
+            hint="plan them one at a time",
+        )
     if wishes.target not in (None, "twin"):
         raise InvalidInputError(
             f"--target {wishes.target} says where --check runs, and a plan runs nothing",
@@ -191,12 +197,14 @@ def _of_twin_here(device: Device) -> Environment:
 
 
 def _load(specs: Sequence[str], wishes: Wishes) -> list[Network]:
-    return load_all(
+    return load_to_run(
         specs,
+        cast("Protocol", wishes.protocol),
+        weights=wishes.weights,
         batch=wishes.batch,
         size=wishes.size,
         repair=wishes.repair,
-        backward=wishes.protocol == "caffe-time",
+        otherwise="plan them one at a time",
     )
 
 
@@ -207,9 +215,9 @@ def _answer(planned: Plan, device: Device, wishes: Wishes) -> dict[str, Any]:
     if wishes.what_if:
         answer["changes"] = answers.changes(planned)
     if wishes.max_batch:
-        answer["max_batch"] = answers.largest_batch(planned, device)
+        answer |= answers.largest_batch(planned, device)
     if wishes.max_input:
-        answer["max_input"] = list(answers.largest_image(planned, device))
+        answer |= answers.largest_image(planned, device)
     return answer
 
 
@@ -256,6 +264,7 @@ def _write_plot(path: Path, planned: Plan, device: Device) -> None:
     from pibench.report.memory_plot import svg
     from pibench.whole_file import write_whole
 
-    title = f"{planned.network.name}, {planned.protocol}, batch {planned.network.batch}"
+    batch = planned.network.batch_under(planned.protocol)
+    title = f"{planned.network.name}, {planned.protocol}, batch {batch}"
     text = svg(title, planned.steps, usable_bytes=device.usable_bytes)
     write_whole(path, text)

@@ -183,7 +183,7 @@ def _answer(
     return {
         "network": prediction.network,
         "network_sha256": network.sha256,
-        "batch": network.batch,
+        "batch": network.batch_under(calibration.protocol),
         "device": prediction.device,
         "protocol": calibration.protocol,
         "latency_ms": prediction.latency_ms,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import AsJson, CasesOut, finite
+from pibench.cli.options import AsJson, CasesOut, EqualNan, finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +54,7 @@ def reconcile(
             show_default=False,
         ),
     ] = None,
+    equal_nan: EqualNan = False,
     baseline: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="One more side, before the others: accepted figures."),
@@ -69,7 +70,8 @@ def reconcile(
 
     Networks meet by the hash of their prototxt, batch and protocol. What differs in the
     environments is said first. Times are compared on one clock only: the board's, measured,
-    predicted or printed. Outputs are compared where input and weights are the same.
+    predicted or printed. Outputs are compared where input and weights are the same; a NaN or an
+    infinity in them differs from everything, unless --equal-nan is given.
 
     Exit codes: 0 all that was compared agrees; 1 something differs; 2 no network in common,
     or nothing that could be compared; 4 a verdict is undecided. With --fail-on the aspects
@@ -82,6 +84,7 @@ def reconcile(
         fail_on=fail_on,
         atol=atol,
         rtol=rtol,
+        equal_nan=equal_nan,
         baseline=baseline,
         write_baseline=write_baseline,
         out=tuple(out or ()),
@@ -97,6 +100,7 @@ class Wishes:
     fail_on: str | None = None
     atol: float | None = None
     rtol: float | None = None
+    equal_nan: bool = False
     baseline: Path | None = None
     write_baseline: Path | None = None
     out: tuple[Path, ...] = ()
@@ -112,6 +116,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     from pibench import api
     from pibench.cli.streams import reader_may_leave, say
     from pibench.crosscheck import baseline, gate
+    from pibench.crosscheck.outputs import non_finite_outputs
     from pibench.crosscheck.reading import read_sides
     from pibench.crosscheck.reconcile import Tolerances
     from pibench.errors import ExitCode, InvalidInputError
@@ -128,6 +133,9 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
             count = len(side.entries)
             what = f"{count} network{'' if count == 1 else 's'} of {side.name}"
             say(f"written: {written}: {what}")
+            for entry in () if wishes.equal_nan else side.entries:
+                for sentence in non_finite_outputs(entry.outputs):
+                    say(f"{entry.network}: {sentence}: no run agrees without --equal-nan")
 
     if wishes.write_baseline is not None and wishes.baseline is None and len(sources) == 1:
         accept(read_sides(sources)[0])
@@ -138,6 +146,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
         baseline=wishes.baseline,
         atol=wishes.atol,
         rtol=wishes.rtol,
+        equal_nan=wishes.equal_nan,
     )
     if passed.incomparable and wishes.write_baseline is not None:
         # It could replace a baseline that has what these records lack.

@@ -110,20 +110,35 @@ def share(distance: float, norm: float) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def unlike(first: BlobSummary, second: BlobSummary) -> str:
-    """What differs that no tolerance is for: the shape, or how many values are no numbers."""
+def unlike(first: BlobSummary, second: BlobSummary, *, equal_nan: bool = False) -> str:
+    """What differs that no distance is for: the shape, or values that are not finite.
+
+    With `equal_nan` blobs with as many of these on both sides go on to be compared.
+    """
     if first.shape != second.shape:
         return f"shape {_times(first.shape)} and {_times(second.shape)}"
-    if first.non_finite_count != second.non_finite_count:
-        return (
-            f"{first.non_finite_count} and {second.non_finite_count} values are "
-            "infinite or no number"
-        )
-    return ""
+    counts = first.non_finite_count, second.non_finite_count
+    if counts == (0, 0) or (equal_nan and counts[0] == counts[1]):
+        return ""
+    words = [f"{count} of {math.prod(first.shape)} values are NaN or infinite" for count in counts]
+    return f"{words[0]} on both sides" if counts[0] == counts[1] else " | ".join(words)
+
+
+def unlike_places(first: BlobSummary, second: BlobSummary) -> str:
+    """Explain what summaries cannot tell of two blobs with as many NaN or infinities each.
+
+    Nothing where they tell it: of equal blobs, and where all values are finite.
+    """
+    if not first.non_finite_count or first.sha256 == second.sha256:
+        return ""
+    return (
+        f"{first.non_finite_count} of {math.prod(first.shape)} values are NaN or infinite on both "
+        "sides, and only whole blobs tell whether in the same places"
+    )
 
 
 def _compare(a: LayerSignature, b: LayerSignature, tolerance: Tolerance) -> LayerComparison:
-    why = unlike(a, b)
+    why = unlike(a, b, equal_nan=tolerance.equal_nan) or unlike_places(a, b)
     apart = None if why else estimated_distance(a, b)
     norm = a.l2_norm or 0.0
     identical = a.sha256 == b.sha256 and not why
@@ -131,7 +146,7 @@ def _compare(a: LayerSignature, b: LayerSignature, tolerance: Tolerance) -> Laye
         apart is not None and 0 < apart <= tolerance.distance(math.prod(a.shape), norm)
     )
     if not why and apart is None:
-        why = "no value is a finite number, or the projections are missing"
+        why = "the projections are missing"
     return LayerComparison(
         layer=a.layer,
         name=a.name,

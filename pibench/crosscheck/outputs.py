@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from pibench.crosscheck.aspects import Comparison, neither_ended
-from pibench.crosscheck.layers import estimated_distance, share, unlike
-from pibench.crosscheck.values import Tolerance, ValueComparison, compare_values
+from pibench.crosscheck.layers import estimated_distance, share, unlike, unlike_places
+from pibench.crosscheck.values import (
+    NonFinite,
+    Tolerance,
+    ValueComparison,
+    compare_values,
+    describe_non_finite,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,21 +128,27 @@ def decoded(blob: OutputBlob) -> np.ndarray | None:
 
 
 def _compare(a: OutputBlob, b: OutputBlob, tolerance: Tolerance) -> BlobComparison:
-    why = unlike(a, b)
+    ours, theirs = decoded(a), decoded(b)
+    if ours is not None and theirs is not None and ours.shape == theirs.shape:
+        found = compare_values(ours, theirs, tolerance)
+        return BlobComparison(
+            name=a.name,
+            way="equal" if a.sha256 == b.sha256 else "values",
+            agrees=found.agrees,
+            why=describe_non_finite(*found.non_finite),
+            values=found,
+        )
+    why = unlike(a, b, equal_nan=tolerance.equal_nan)
     if why:
         return BlobComparison(name=a.name, way="none", agrees=False, why=why)
-    ours, theirs = decoded(a), decoded(b)
-    if ours is not None and theirs is not None:
-        found = compare_values(ours, theirs, tolerance)
-        equal = a.sha256 == b.sha256
-        return BlobComparison(
-            name=a.name, way="equal" if equal else "values", agrees=found.agrees, values=found
-        )
     if a.sha256 == b.sha256:
-        return BlobComparison(name=a.name, way="equal", agrees=True, distance=0.0, relative=0.0)
+        return BlobComparison(
+            name=a.name, way="equal", agrees=True, why=unlike(a, b), distance=0.0, relative=0.0
+        )
     apart = estimated_distance(a, b)
-    if apart is None:
-        why = "neither the values nor projections of both are at hand"
+    why = unlike_places(a, b)
+    if apart is None or why:
+        why = why or "neither the values nor projections of both are at hand"
         return BlobComparison(name=a.name, way="none", agrees=None, why=why)
     norm = a.l2_norm or 0.0
     return BlobComparison(
@@ -146,6 +158,22 @@ def _compare(a: OutputBlob, b: OutputBlob, tolerance: Tolerance) -> BlobComparis
         distance=apart,
         relative=share(apart, norm),
     )
+
+
+def non_finite_outputs(outputs: Iterable[OutputBlob]) -> list[str]:
+    """Describe each output with a NaN or an infinity in one sentence."""
+    return [
+        f"of output {blob.name}, {_non_finite_words(blob)}"
+        for blob in outputs
+        if blob.non_finite_count
+    ]
+
+
+def _non_finite_words(blob: OutputBlob) -> str:
+    values = decoded(blob)
+    if values is not None:
+        return str(NonFinite.of(values))
+    return f"{blob.non_finite_count} of {math.prod(blob.shape)} values are NaN or infinite"
 
 
 def _required(blobs: list[BlobComparison]) -> float | None:

@@ -21,6 +21,9 @@ _WHOLE: Final = 2  # dimensions of a blob of scores: images, classes
 class Tolerance:
     """What two values may differ by: `atol` + `rtol` x |the first|.
 
+    A NaN or an infinity is equal to nothing, and with `equal_nan` to another NaN, or to the
+    infinity of its sign.
+
     Of blobs whose values are not at hand the Euclidean distance may be
     `atol` x sqrt(their number) + `rtol` x the first one's norm: what it is at most where
     every value is within the tolerance and one of the two is 0.
@@ -28,13 +31,70 @@ class Tolerance:
 
     atol: float
     rtol: float
+    equal_nan: bool = False
 
     def distance(self, count: int, norm: float) -> float:
         """The largest Euclidean distance of `count` values from some of that norm."""
         return self.atol * math.sqrt(count) + self.rtol * norm
 
     def __str__(self) -> str:
-        return f"atol {self.atol:g}, rtol {self.rtol:g}"
+        alike = ", NaN equal to NaN" if self.equal_nan else ""
+        return f"atol {self.atol:g}, rtol {self.rtol:g}{alike}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonFinite:
+    """How many of the `size` values of a blob are NaN or infinite, and where the first ones are.
+
+    The places are None where there is no such value.
+    """
+
+    size: int
+    nan: int
+    infinite: int
+    first_nan: tuple[int, ...] | None
+    first_infinite: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> NonFinite:
+        """Count them in an array."""
+        nan, infinite = np.isnan(array), np.isinf(array)
+        return cls(
+            size=array.size,
+            nan=int(nan.sum()),
+            infinite=int(infinite.sum()),
+            first_nan=_first(nan),
+            first_infinite=_first(infinite),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.nan or self.infinite)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{count} of {self.size} values {'is' if count == 1 else 'are'} {what}, "
+            f"the first at [{', '.join(map(str, place))}]"
+            for count, what, place in (
+                (self.nan, "NaN", self.first_nan),
+                (self.infinite, "infinite", self.first_infinite),
+            )
+            if place is not None
+        ]
+        return " and ".join(parts) or "all values are finite"
+
+
+def describe_non_finite(first: NonFinite, second: NonFinite) -> str:
+    """Describe the NaN and the infinities of a blob on two sides; nothing if there are none."""
+    if not first and not second:
+        return ""
+    return f"{first} on both sides" if first == second else f"{first} | {second}"
+
+
+def _first(mask: np.ndarray) -> tuple[int, ...] | None:
+    """Find the first place that is true; None where none is."""
+    if not mask.any():
+        return None
+    return tuple(int(index) for index in np.unravel_index(int(mask.argmax()), mask.shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +105,9 @@ class ValueComparison:
     `required_rtol`; None where none would. `psnr_db` is 20 log10(range of
     the first / root mean square error), None for equal blobs; `cosine` None where a norm is 0.
     `top1` and `top5` say whether the highest scores of each image are the same classes in
-    the same order, None for a blob that is no scores. `non_finite_differ` counts values that
-    are finite in one alone, or infinite in another way.
+    the same order, None for a blob that is no scores or has a NaN, which has no rank.
+    `non_finite` describes the NaN and infinities of each side; `non_finite_differ` counts the
+    places of which one side or both have one, less those that `equal_nan` takes for equal.
     """
 
     agrees: bool
@@ -60,6 +121,7 @@ class ValueComparison:
     psnr_db: float | None
     required_atol: float | None
     required_rtol: float | None
+    non_finite: tuple[NonFinite, NonFinite]
     non_finite_differ: int
     top1: bool | None
     top5: bool | None
@@ -75,8 +137,7 @@ def compare_values(first: np.ndarray, second: np.ndarray, tolerance: Tolerance) 
     a = first.astype(np.float64).reshape(-1)
     b = second.astype(np.float64).reshape(-1)
     finite = np.isfinite(a) & np.isfinite(b)
-    both = ~finite & ((a == b) | (np.isnan(a) & np.isnan(b)))
-    differ = int(a.size - finite.sum() - both.sum())
+    differ = int(np.isinf(errors(first, second, equal_nan=tolerance.equal_nan)).sum())
     error = np.abs(a[finite] - b[finite])
     size = np.abs(a[finite])
     excess = float((error - tolerance.rtol * size).max(initial=0.0))
@@ -93,20 +154,29 @@ def compare_values(first: np.ndarray, second: np.ndarray, tolerance: Tolerance) 
         psnr_db=_psnr_db(a[finite], error),
         required_atol=None if differ else largest,
         required_rtol=None if differ else _required_rtol(error, size),
+        non_finite=(NonFinite.of(first), NonFinite.of(second)),
         non_finite_differ=differ,
         top1=_same_top(first, second, 1),
         top5=_same_top(first, second, TOP),
     )
 
 
-def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """The Euclidean distance of two arrays of one shape; infinite where one has no number."""
+def errors(first: np.ndarray, second: np.ndarray, *, equal_nan: bool = False) -> np.ndarray:
+    """Compute the absolute differences of two float32 arrays of one shape, as float64.
+
+    They are infinite where a value is NaN or infinite, and with `equal_nan` 0 where the other
+    one is NaN too, or infinite with the same sign.
+    """
     with np.errstate(invalid="ignore"):
-        difference = first.astype(np.float64) - second.astype(np.float64)
-    # Infinities of one sign on both sides are equal, as are values that are both no number.
+        found = np.abs(first.astype(np.float64) - second.astype(np.float64))
+    found = np.where(np.isfinite(first) & np.isfinite(second), found, np.inf)
     same = (first == second) | (np.isnan(first) & np.isnan(second))
-    found = float(np.linalg.norm(np.where(same, 0.0, difference).reshape(-1)))
-    return found if math.isfinite(found) else math.inf
+    return np.where(same, 0.0, found) if equal_nan else found
+
+
+def distance(first: np.ndarray, second: np.ndarray, *, equal_nan: bool = False) -> float:
+    """Compute the Euclidean distance of two arrays of one shape; infinite as `errors` is."""
+    return float(np.linalg.norm(errors(first, second, equal_nan=equal_nan).reshape(-1)))
 
 
 def _required_rtol(error: np.ndarray, size: np.ndarray) -> float | None:
@@ -136,7 +206,7 @@ def _psnr_db(a: np.ndarray, error: np.ndarray) -> float | None:
 
 def _same_top(first: np.ndarray, second: np.ndarray, count: int) -> bool | None:
     """Whether the highest scores of each image are of the same classes, in their order."""
-    if not is_scores(first.shape):
+    if not is_scores(first.shape) or np.isnan(first).any() or np.isnan(second).any():
         return None
     rows = first.reshape(first.shape[0], -1), second.reshape(first.shape[0], -1)
     # Stable: of equal scores the class with the smaller number comes first, on both sides.

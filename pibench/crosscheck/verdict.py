@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pibench.crosscheck.observation import SINGLE_GROUP
+from pibench.devices.profile import BORDERLINE_BAND
 from pibench.records.schema import ON_THE_METAL, Evidence, Provenance
 
 if TYPE_CHECKING:
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
     from pibench.records.schema import Verdict
 
 MIB: Final = 2**20
-
-BORDERLINE_BAND: Final = 0.02
-"""Half the width of the borderline band, as a share of the usable memory.
-
-2 % of the Raspberry Pi 3's 918.5 MiB are 18 MiB: a little more than the 10 to
-15 MB of buffers that a BLAS may or may not touch, and than the 878 to 889 MiB
-that one network (ResNet-101) was seen to need on different targets. The
-networks closest to the limit, at 884 and 1025 MiB, are both well outside.
-"""
 
 GROWN_SHARE: Final = 0.95
 """The least share of its limit that a process must have had when the kernel killed it for that.

@@ -6,11 +6,20 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from pibench.errors import InvalidInputError
 
 KIB = 1024
+
+BORDERLINE_BAND: Final = 0.02
+"""Half the width of the borderline band, as a share of the usable memory.
+
+2 % of the Raspberry Pi 3's 918.5 MiB are 18 MiB: a little more than the 10 to
+15 MB of buffers that a BLAS may or may not touch, and than the 878 to 889 MiB
+that one network (ResNet-101) was seen to need on different targets. The
+networks closest to the limit, at 884 and 1025 MiB, are both well outside.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pibench.errors import InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import repair, topology
+from pibench.networks import sources, topology
+from pibench.networks.shapes.contract import Shape, times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pibench.networks.network import Network
 
 MAX_SIDE = 65_536
+
+OtherParameters = dict[str, tuple[tuple[Shape, ...], tuple[Shape, ...]]]
+"""Layers whose parameters measure something else in two networks: their shapes in each."""
 
 
 def parse(text: str) -> tuple[int, int]:
@@ -31,35 +34,85 @@ def parse(text: str) -> tuple[int, int]:
 
 def image_size(network: Network) -> tuple[int, int]:
     """Height and width of the first input with four axes. Raises InvalidInputError."""
-    for dims in _images(network.net):
-        return dims[2], dims[3]
-    raise _no_image(network)
+    size = sources.image_size(network.net)
+    if size is None:
+        raise _refused(
+            network,
+            "has no input of four axes, so no image size to change",
+            hint="leave --input and --max-input out",
+        )
+    return size
 
 
 def with_image_size(network: Network, height: int, width: int) -> Network:
     """The same network for images of that size. Raises InvalidInputError where none fits.
 
     Inputs of the first image's size change with it. Inner products behind it take as
-    many weights as the new size needs: trained weights may no longer fit.
+    many weights as the new size needs: see `other_parameters`.
     """
+    _ = image_size(network)
     changed = copy(network)
-    before = image_size(network)
-    for shape in repair.input_shapes(changed.net):
-        if tuple(shape.dim[2:]) == before:
-            shape.dim[2:] = (height, width)
-    for at in range(0, len(changed.net.input_dim), topology.INPUT_DIMS):
-        if tuple(changed.net.input_dim[at + 2 : at + 4]) == before:
-            changed.net.input_dim[at + 2 : at + 4] = (height, width)
+    sources.set_image_size(changed.net, height, width)
     _ = changed.shapes  # refuses here what Caffe would abort on
     return changed
 
 
 def with_batch(network: Network, batch: int) -> Network:
-    """The same network for `batch` images at once. Raises InvalidInputError."""
+    """Make the same network for `batch` images at once.
+
+    Raises InvalidInputError where it has no batch, where which dimension is the batch is not
+    known or another number of images would make other parameters, and for what Caffe refuses.
+    """
+    if {sources.batch_size(network.net, phase) for phase in topology.PHASES} == {batch}:
+        return network
     changed = copy(network)
-    repair.set_batch(changed.net, batch)
-    _ = changed.shapes
+    why = sources.why_no_batch(network.net)
+    if not why:
+        sources.set_batch(changed.net, batch)
+    try:
+        _ = changed.shapes  # refuses here what Caffe would abort on
+    except InvalidInputError as refused:
+        _ = network.shapes  # what Caffe refuses at any batch is not about this one
+        raise InvalidInputError(
+            f"with batch {batch}: {refused.message}", hint=refused.hint
+        ) from None
+    if not why:
+        # A file may hold a batch with which Caffe refuses it: there is nothing to compare then.
+        with suppress(InvalidInputError):
+            why = _first_of(other_parameters(network, changed))
+    if why:
+        raise _refused(network, f"batch {batch}: {why}", hint="leave --batch out")
     return changed
+
+
+def other_parameters(network: Network, changed: Network) -> OtherParameters:
+    """Find the layers whose parameters measure something else in the changed network.
+
+    Weights of the one do not fit the other where there are any.
+
+    Returns:
+        By layer, the shapes of its parameters in `network` and in `changed`.
+    """
+    before, after = network.shapes.params, changed.shapes.params
+    return {
+        name: (before.get(name, ()), after.get(name, ()))
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }
+
+
+def _first_of(differing: OtherParameters) -> str:
+    """Explain by the first layer with other parameters that this dimension is not the batch."""
+    for name, (before, after) in differing.items():
+        return (
+            f"layer '{name}' would have parameters of {_listed(after)} instead of "
+            f"{_listed(before)}, so the first dimension is not a batch"
+        )
+    return ""
+
+
+def _listed(shapes: tuple[Shape, ...]) -> str:
+    return " and ".join(times(shape) for shape in shapes) or "no size"
 
 
 def copy(network: Network) -> Network:
@@ -69,18 +122,6 @@ def copy(network: Network) -> Network:
     return replace(network, net=net)
 
 
-def _images(net: caffe.NetParameter) -> Iterator[list[int]]:
-    for shape in repair.input_shapes(net):
-        if len(shape.dim) == topology.INPUT_DIMS:
-            yield list(shape.dim)
-    for at in range(0, len(net.input_dim), topology.INPUT_DIMS):
-        yield list(net.input_dim[at : at + topology.INPUT_DIMS])
-
-
-def _no_image(network: Network) -> InvalidInputError:
-    return InvalidInputError.at(
-        network.source if network.entry is None else network.name,
-        None,
-        "has no input of four axes, so no image size to change",
-        hint="leave --input and --max-input out",
-    )
+def _refused(network: Network, problem: str, *, hint: str) -> InvalidInputError:
+    place = network.source if network.entry is None else network.name
+    return InvalidInputError.at(place, None, problem, hint=hint)

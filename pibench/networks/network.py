@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench.errors import InvalidInputError
-from pibench.networks import caffemodel, catalog, input_size, prototxt, shapes
+from pibench.networks import caffemodel, catalog, input_size, prototxt, shapes, sources
 from pibench.networks import repair as mending
 
 if TYPE_CHECKING:
     from pibench.networks import caffe_pb2 as caffe
     from pibench.networks.shapes import Shapes
+    from pibench.networks.topology import Phase
+    from pibench.records.schema import Protocol
 
 MAX_BATCH = 65536
 LONGEST_NAME = 200
@@ -99,8 +101,13 @@ class Network:
 
     @property
     def batch(self) -> int:
-        """Images per forward pass."""
-        return mending.batch_size(self.net) or 1
+        """Images per forward pass in the test phase, which protocol inference sets up."""
+        return self.batch_under("inference")
+
+    def batch_under(self, protocol: Protocol) -> int:
+        """Return the images per pass of a protocol; `caffe time` sets up the training phase."""
+        phase: Phase = "TRAIN" if protocol == "caffe-time" else "TEST"
+        return sources.batch_size(self.net, phase) or 1
 
 
 def load(
@@ -122,7 +129,7 @@ def load(
     if batch is not None:
         if not 1 <= batch <= MAX_BATCH:
             raise InvalidInputError(f"batch {batch} is out of range", hint=f"give 1 to {MAX_BATCH}")
-        mending.set_batch(loaded.net, batch)
+        loaded = input_size.with_batch(loaded, batch)
     if image is not None:
         own = input_size.image_size(loaded)
         loaded = input_size.with_image_size(loaded, *image)

@@ -14,6 +14,7 @@ from pibench.networks import caffe_pb2 as caffe
 from pibench.networks import forks, legacy, outline, prototxt, topology
 from pibench.networks.shapes import DATA_TYPES
 from pibench.networks.shapes.conventions import cudnn_engines
+from pibench.networks.sources import batch_size, set_batch, why_no_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -224,34 +225,8 @@ def _softmax_of(loss: caffe.LayerParameter) -> caffe.LayerParameter:
 
 
 def _single_batch(net: caffe.NetParameter) -> list[str]:
-    before = batch_size(net)
-    if before in (None, 1):
+    before = batch_size(net, "TEST")
+    if before in (None, 1) or why_no_batch(net):
         return []
     set_batch(net, 1)
     return [f"set the batch to 1, from {before}"]
-
-
-def input_shapes(net: caffe.NetParameter) -> list[caffe.BlobShape]:
-    """The shapes that inputs declare, to be changed in place; legacy `input_dim` has none."""
-    shapes = list(net.input_shape)
-    for layer in net.layer:
-        if layer.type == "Input":
-            shapes += layer.input_param.shape
-    return shapes
-
-
-def batch_size(net: caffe.NetParameter) -> int | None:
-    """The first dimension of the first input, or None when no input says."""
-    shapes = [shape for shape in input_shapes(net) if shape.dim]
-    if shapes:
-        return shapes[0].dim[0]
-    return net.input_dim[0] if net.input_dim else None
-
-
-def set_batch(net: caffe.NetParameter, batch: int) -> None:
-    """Give every input of `net` the batch size `batch`, in place."""
-    for shape in input_shapes(net):
-        if shape.dim:
-            shape.dim[0] = batch
-    for index in range(0, len(net.input_dim), topology.INPUT_DIMS):
-        net.input_dim[index] = batch

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from pibench.errors import InvalidInputError
 from pibench.networks import caffe_pb2 as caffe
 
 Phase = Literal["TRAIN", "TEST"]
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
 INPUT_DIMS = 4
 """Numbers that each legacy `input` takes from `input_dim`: N, C, H, W."""

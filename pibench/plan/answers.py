@@ -37,7 +37,7 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
         "repairs": list(network.repairs),
         "device": device.id,
         "protocol": planned.protocol,
-        "batch": network.batch,
+        "batch": network.batch_under(planned.protocol),
         "verdict": judged.verdict,
         "peak_rss_bytes": planned.peak_rss_bytes,
         "baseline_rss_bytes": planned.baseline_rss_bytes,
@@ -84,21 +84,30 @@ def changes(planned: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def largest_batch(planned: Plan, device: Device) -> int:
-    """The largest batch that fits; 0 if none does."""
-    return max_batch(
+def largest_batch(planned: Plan, device: Device) -> dict[str, Any]:
+    """The largest batch that fits: 0 if none does, None with the reason if it cannot be told."""
+    found = max_batch(
         planned.network,
         device=device,
         protocol=planned.protocol,
         environment=planned.environment,
     )
+    return {"max_batch": found.batch, "max_batch_note": found.note or None}
 
 
-def largest_image(planned: Plan, device: Device) -> tuple[int, int]:
-    """Height and width of the largest image that fits; (0, 0) if none does."""
-    return max_image(
+def largest_image(planned: Plan, device: Device) -> dict[str, Any]:
+    """Height and width of the largest image that fits; 0 and 0 if none does."""
+    found = max_image(
         planned.network,
         device=device,
         protocol=planned.protocol,
         environment=planned.environment,
     )
+    return {
+        "max_input": [found.height, found.width],
+        "max_input_note": found.note or None,
+        "max_input_other_parameters": [
+            {"layer": layer, "own": own, "there": there}
+            for layer, (own, there) in found.other_parameters.items()
+        ],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pibench.errors import InvalidInputError
@@ -11,71 +12,150 @@ from pibench.plan.planner import plan
 from pibench.plan.verdict import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pibench.devices import Device
+    from pibench.networks.input_size import OtherParameters
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment
+    from pibench.plan.planner import Plan
     from pibench.records.schema import Protocol
 
+_FEWEST = (1, 2)
+"""Batches that have to work for a search: memory for two images is not what Caffe refuses."""
 _NEIGHBOURS = 8
 """How many sizes below one that Caffe refuses are tried in its stead."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LargestBatch:
+    """The largest batch that fits: 0 if not even one image does, None if it cannot be told.
+
+    `note` says why it cannot, or what else is to be known about it.
+    """
+
+    batch: int | None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestImage:
+    """Height and width of the largest image that fits; 0 and 0 if none does.
+
+    `other_parameters` has the layers whose parameters measure something else there than at
+    the network's own size: their shapes at the own size, and there.
+    """
+
+    height: int
+    width: int
+    note: str = ""
+    other_parameters: OtherParameters = field(default_factory=dict)
+
+
 def max_batch(
     network: Network, *, device: Device, protocol: Protocol, environment: Environment
-) -> int:
-    """The largest batch whose verdict is fit; 0 if not even one image fits."""
-
-    def fits(batch: int) -> bool:
+) -> LargestBatch:
+    """Search the largest batch whose verdict is fit."""
+    for batch in _FEWEST:
         try:
-            larger = input_size.with_batch(network, batch)
+            _with_batch(network, batch, protocol)
+        except InvalidInputError as refused:
+            return LargestBatch(batch=None, note=refused.message)
+
+    def planned(batch: int) -> Plan | None:
+        try:
+            larger = _with_batch(network, batch, protocol)
         except InvalidInputError:
             # A blob of more elements than Caffe counts.
-            return False
-        return _fits(larger, device, protocol, environment)
+            return None
+        return plan(larger, protocol=protocol, environment=environment)
 
-    return _largest(fits, MAX_BATCH)
+    def fits(batch: int) -> bool:
+        found = planned(batch)
+        return found is not None and judge(found, device).verdict == "fit"
+
+    largest = _largest(fits, MAX_BATCH)
+    if largest < MAX_BATCH:
+        return LargestBatch(batch=largest)
+    most, one = planned(MAX_BATCH), planned(1)
+    if most is not None and one is not None and most.peak_rss_bytes == one.peak_rss_bytes:
+        return LargestBatch(batch=None, note=f"the planned peak at {MAX_BATCH} is that at 1")
+    return LargestBatch(batch=largest, note="no larger batch is searched")
 
 
 def max_image(
     network: Network, *, device: Device, protocol: Protocol, environment: Environment
-) -> tuple[int, int]:
-    """The largest height and width, in the input's own proportions, whose verdict is fit.
+) -> LargestImage:
+    """Search the largest height and width, in the input's own proportions, whose verdict is fit.
 
-    Sizes that Caffe refuses, since blobs to be joined then differ, are passed over.
-    (0, 0) if none fits. Raises InvalidInputError for a network without images.
+    Sizes that Caffe refuses, since blobs to be joined then differ, are passed over, and so are
+    those that the network's weights do not fit. Raises InvalidInputError for a network
+    without images.
     """
     height, width = input_size.image_size(network)
+    own = max(height, width)
 
     def size_of(longer: int) -> tuple[int, int]:
-        scale = longer / max(height, width)
+        scale = longer / own
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def made(longer: int) -> Network | None:
         for side in range(longer, max(longer - _NEIGHBOURS, 0), -1):
             try:
-                return input_size.with_image_size(network, *size_of(side))
+                return _checked(input_size.with_image_size(network, *size_of(side)), protocol)
             except InvalidInputError:
                 continue
         return None
 
-    def fits(longer: int) -> bool:
+    def usable(changed: Network | None) -> bool:
+        return changed is not None and not (
+            network.weights is not None and input_size.other_parameters(network, changed)
+        )
+
+    def fits(changed: Network) -> bool:
+        planned = plan(changed, protocol=protocol, environment=environment)
+        return judge(planned, device).verdict == "fit"
+
+    def reaches(longer: int) -> bool:
         changed = made(longer)
-        # Below the least size that works nothing is known to be too large.
-        if changed is None:
-            return longer < max(height, width)
-        return _fits(changed, device, protocol, environment)
+        if changed is None or not usable(changed):
+            # Below the least size that works nothing is known to be too large.
+            return longer < own
+        return fits(changed)
 
-    best = made(_largest(fits, input_size.MAX_SIDE))
-    if best is None or not _fits(best, device, protocol, environment):
-        return 0, 0
-    return input_size.image_size(best)
+    best = made(_largest(reaches, input_size.MAX_SIDE))
+    if best is None or not usable(best) or not fits(best):
+        note = "of those that the weights fit" if network.weights is not None else ""
+        return LargestImage(height=0, width=0, note=note)
+    found = input_size.image_size(best)
+    other = input_size.other_parameters(network, best)
+    note = ""
+    if other:
+        note = (
+            f"another network than at {height}x{width}, since {_named(list(other))} other "
+            f"parameters there: weights for {height}x{width} do not fit it (--weights FILE "
+            "searches the sizes that they fit)"
+        )
+    elif max(found) == input_size.MAX_SIDE:
+        note = "no larger image is searched"
+    return LargestImage(height=found[0], width=found[1], note=note, other_parameters=other)
 
 
-def _fits(network: Network, device: Device, protocol: Protocol, environment: Environment) -> bool:
-    planned = plan(network, protocol=protocol, environment=environment)
-    return judge(planned, device).verdict == "fit"
+def _with_batch(network: Network, batch: int, protocol: Protocol) -> Network:
+    return _checked(input_size.with_batch(network, batch), protocol)
+
+
+def _checked(network: Network, protocol: Protocol) -> Network:
+    """Return a network that Caffe sets up under the protocol. Raises InvalidInputError."""
+    if protocol == "caffe-time":
+        network.check_training_phase()
+    return network
+
+
+def _named(layers: Sequence[str]) -> str:
+    rest = len(layers) - 1
+    more = f" and {rest} more layer{'s' if rest > 1 else ''} have" if rest else " has"
+    return f"'{layers[0]}'{more}"
 
 
 def _largest(fits: Callable[[int], bool], limit: int) -> int:

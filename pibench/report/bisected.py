@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from pibench.report.plain import visible
 from pibench.report.terminal import MARKS, NOTHING, console, printable
 
 if TYPE_CHECKING:
@@ -46,9 +47,14 @@ def layers_table(layers: list[LayerComparison]) -> Table:
             printable(layer.layer),
             printable(layer.type),
             printable(layer.name),
-            "equal" if layer.identical else _share(layer.relative) or printable(layer.why),
+            "equal" if layer.identical else _share(layer.relative) or _briefly(layer),
         )
     return table
+
+
+def _briefly(layer: LayerComparison) -> str:
+    """Say in a column's width what is not a distance."""
+    return "not finite" if "NaN" in layer.why else visible(layer.why)
 
 
 def as_json(found: Bisection) -> dict[str, Any]:
@@ -117,15 +123,16 @@ def _lines(found: Bisection) -> list[str]:
 
 
 def _apart(blob: BlobDifference) -> str:
-    if blob.why:
+    if blob.why and not blob and blob.largest is None:
         return blob.why
+    noted = f" ({blob.why})" if blob.why else ""
     if blob.identical:
-        return "equal"
+        return f"equal{noted}"
     largest = "not a number" if blob.largest is None else f"{blob.largest:.3g}"
     place = ", ".join(map(str, blob.place))
     return (
         f"{_share(blob.relative) or 'infinitely'} apart, at most {largest} at [{place}] "
-        f"({_value(blob.first)} and {_value(blob.second)})"
+        f"({_value(blob.first)} and {_value(blob.second)}){noted}"
     )
 
 

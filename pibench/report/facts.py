@@ -41,10 +41,20 @@ def evidence(record: Record) -> list[Fact]:
             ("Swap used", _mib(seen.swap_used_bytes)),
             ("Took", None if seen.elapsed_seconds is None else f"{seen.elapsed_seconds:.1f} s"),
             *(("Note", note) for note in seen.notes),
+            *(("Output", sentence) for sentence in not_finite(record)),
             *(("Repaired", sentence) for sentence in record.repairs),
             *(("Time", line) for line in timing(record)),
         ]
     )
+
+
+def not_finite(record: Record) -> list[str]:
+    """Describe each output with values that are NaN or infinite in one sentence."""
+    if not any(blob.non_finite_count for blob in record.outputs):
+        return []
+    from pibench.crosscheck.outputs import non_finite_outputs  # noqa: PLC0415  (start-up time)
+
+    return non_finite_outputs(record.outputs)
 
 
 def limits(record: Record) -> list[Fact]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
 from pibench.report import ledger_table
-from pibench.report.facts import variant
+from pibench.report.facts import not_finite, variant
 from pibench.report.numbers import NOTHING, mib, milliseconds, signed_mib
 from pibench.report.plain import visible
 from pibench.report.terminal import evidence_in_a_word, how_it_ran, totals
@@ -55,6 +55,11 @@ def markdown(report: Report) -> str:
         lines += table(_RUNS, [_run(record) for record in others], right=(5, 6, 7, 8))
         lines.append("")
     lines += _notes(report)
+    lines += [
+        f"- {text(variant(record))}: {text(sentence)}"
+        for record in report.records
+        for sentence in not_finite(record)
+    ]
     lines += [*(f"- {text(way)}" for way in how_it_ran(report.records)), ""]
     if report.superseded:
         lines += [f"{report.superseded} earlier records of the same runs were superseded.", ""]

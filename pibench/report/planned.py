@@ -65,10 +65,17 @@ def print_details(answer: dict[str, Any], steps: Sequence[Step], to: Console) ->
         effect = f"saves {saved:.0f}" if saved >= 0 else f"takes {-saved:.0f} more"
         to.print(f"{change['change']}: {change['peak_rss_bytes'] / MIB:.0f} MiB, {effect}")
     if "max_batch" in answer:
-        to.print(f"largest batch that fits: {answer['max_batch'] or 'none'}")
+        batch = answer["max_batch"]
+        found = "not known" if batch is None else str(batch or "none")
+        to.print(f"largest batch that fits: {found}{_noted(answer['max_batch_note'])}")
     if "max_input" in answer:
         height, width = answer["max_input"]
-        to.print(f"largest image that fits: {f'{height}x{width}' if height else 'none'}")
+        found = f"{height}x{width}" if height else "none"
+        to.print(f"largest image that fits: {found}{_noted(answer['max_input_note'])}")
+
+
+def _noted(note: str | None) -> str:
+    return f" ({visible(note)})" if note else ""
 
 
 def _legend(steps: Sequence[Step]) -> str:

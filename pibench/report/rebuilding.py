@@ -27,7 +27,7 @@ class Networks:
         self._given = tuple(str(path) for path in given)
         for path in self._given:
             networks.load(path, repair=True)
-        self._known = {(network.sha256, network.batch): network for network in at_hand}
+        self._known = {network.sha256: network for network in at_hand}
 
     def without_record(self, records: Sequence[Record]) -> list[str]:
         """The given files that no record is of."""
@@ -44,10 +44,9 @@ class Networks:
 
         Raises InvalidInputError with the reason, and what would help, where it is not to be had.
         """
-        key = (record.network_sha256, record.batch)
-        if key not in self._known:
-            self._known[key] = self._find(record)
-        return self._known[key]
+        if record.network_sha256 not in self._known:
+            self._known[record.network_sha256] = self._find(record)
+        return self._known[record.network_sha256]
 
     def _find(self, record: Record) -> Network:
         for candidate in (*self._of_the_zoo(record), *self._of_files(record)):

@@ -155,7 +155,7 @@ def _difference(found: Comparison) -> str:
     if isinstance(found, OutputsComparison):
         parts = [found.why] if found.why else []
         for blob in found.blobs:
-            if blob.values is not None and not blob.values:
+            if blob.values is not None and not blob.values and not blob.values.non_finite_differ:
                 parts.append(
                     f"{blob.name} differs by up to {blob.values.largest:.3g}, "
                     + _needed(blob.values.required_rtol, "rtol alone")

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pibench import devices
 from pibench.crosscheck.claims import Claim, summary
+from pibench.report.facts import not_finite
 from pibench.report.plain import visible
 from pibench.report.predicted import latency_table
 from pibench.report.timing import not_told, timing
@@ -108,7 +109,7 @@ def print_records(records: Sequence[Record], *, to: Console | None = None) -> No
     to.print(records_table(records))
     for record in records:
         to.print(printable(f"{record.network}: {record.verdict}, {record.evidence.summary}"))
-        for line in timing(record):
+        for line in [*timing(record), *not_finite(record)]:
             to.print(printable(f"  {line}"))
     for line in [*how_it_ran(records), *not_told(records)]:
         to.print(printable(line))

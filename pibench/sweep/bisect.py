@@ -16,7 +16,13 @@ import numpy as np
 
 from pibench.crosscheck.layers import LayerComparison, LayersComparison, compare_layers
 from pibench.crosscheck.sides import differing_facts, entry_of
-from pibench.crosscheck.values import Tolerance, distance
+from pibench.crosscheck.values import (
+    NonFinite,
+    Tolerance,
+    describe_non_finite,
+    distance,
+    errors,
+)
 from pibench.errors import EnvironmentFault, InconclusiveError, InvalidInputError
 from pibench.networks import cut
 from pibench.sweep.keeping import as_array, write_npz
@@ -47,7 +53,9 @@ class BlobDifference:
     """A blob of both sides, value by value: true if within the tolerance.
 
     `relative` is the Euclidean distance as a share of the first one's norm. `largest` is the
-    largest difference, at `place`, where the sides have `first` and `second`.
+    largest difference, at `place`, where the sides have `first` and `second`. `why` says what
+    is not a distance: other shapes, and values that are NaN or infinite, which `non_finite`
+    counts for each side.
     """
 
     layer: str
@@ -60,6 +68,7 @@ class BlobDifference:
     first: float | None
     second: float | None
     why: str = ""
+    non_finite: tuple[NonFinite, NonFinite] | None = None
 
     def __bool__(self) -> bool:
         return self.agrees
@@ -90,7 +99,9 @@ class Bisection:
     unsaid: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.layers) and self.parting is None
+        # By signatures a layer may part whose values, looked at closer, do not.
+        alone = self.layers.only_first or self.layers.only_second
+        return self.parting is None and not alone
 
 
 @dataclass(kw_only=True)
@@ -183,7 +194,8 @@ def bisect(
         recorded = [side.name for side in (first, second) if isinstance(side, Recorded)]
         return replace(
             known,
-            cause=f"{layers.parting.layer} is the first layer that parts, by signatures",
+            cause=f"{layers.parting.layer} is the first layer that parts, by signatures"
+            + (f": {layers.parting.why}" if layers.parting.why else ""),
             unsaid=(_RECORDED.format(" and ".join(recorded)),),
         )
     return _look_closer(first, second, known, said)
@@ -235,12 +247,29 @@ def _look_closer(
                 break
             # The estimate had it within the tolerance, and its values are not.
             found = earlier
+        if _is_not_finite(blob, known.tolerance):
+            # By itself it would part again, and that would not tell why.
+            return replace(
+                known,
+                parting=found,
+                blob=blob,
+                inputs=tuple(inputs),
+                cause=f"{found.layer} is the first layer with values that are not finite: "
+                + blob.why,
+                unsaid=("whether it parts on identical input: NaN is equal to nothing",),
+            )
         if not blob:
             said(f"{found.layer} alone, on identical input")
             closer = replace(known, parting=found, blob=blob, inputs=tuple(inputs))
             return _run_alone(first, second, closer, arrays)
         # The estimate was beyond the tolerance and the values are not: on to the next.
     return replace(known, parting=None, cause="no layer parts, value by value")
+
+
+def _is_not_finite(blob: BlobDifference, tolerance: Tolerance) -> bool:
+    """Tell whether both sides have a NaN or an infinity, and these are equal to nothing."""
+    both = blob.non_finite is not None and all(blob.non_finite)
+    return both and not tolerance.equal_nan
 
 
 def _fetch(
@@ -331,17 +360,15 @@ def _difference(
             hint="try once more; target vm hands blobs over by a serial line",
         )
     a, b = ours[wanted], theirs[wanted]
+    non_finite = NonFinite.of(a), NonFinite.of(b)
     if a.shape != b.shape:
         return BlobDifference(
             layer=layer, name=name, agrees=False, identical=False, relative=None, largest=None,
             place=(), first=None, second=None, why=f"shapes {a.shape} and {b.shape}",
         )  # fmt: skip
-    apart = distance(a, b)
-    norm = float(np.linalg.norm(a.astype(np.float64)))
-    error = np.abs(a.astype(np.float64) - b.astype(np.float64))
-    # What is no number on one side alone is further off than anything.
-    error = np.where(np.isnan(error), np.inf, error)
-    error[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
+    apart = distance(a, b, equal_nan=tolerance.equal_nan)
+    norm = float(np.linalg.norm(a[np.isfinite(a)].astype(np.float64)))
+    error = errors(a, b, equal_nan=tolerance.equal_nan)
     place = np.unravel_index(int(error.argmax()), a.shape) if a.size else ()
     largest = float(error[place]) if a.size else 0.0
     return BlobDifference(
@@ -354,6 +381,8 @@ def _difference(
         place=tuple(int(index) for index in place),
         first=_number(a, place),
         second=_number(b, place),
+        why=describe_non_finite(*non_finite),
+        non_finite=non_finite,
     )
 
 

@@ -47,7 +47,7 @@ def facts_of(network: Network, work: Work) -> NetworkFacts:
         weights_sha256=None if work.weights is None else file_sha256(work.weights),
         weights_drawn=network.weights is None,
         repairs=tuple(network.repairs),
-        batch=network.batch,
+        batch=network.batch_under(work.protocol),
         input_size=network.input_size,
         layer_types={layer.name: layer.type for layer in network.net.layer},
     )

@@ -185,3 +185,40 @@ def test_without_weights_both_sides_have_the_same_seeded_ones(twin, folder) -> N
     assert first.record.weights_sha256 == second.record.weights_sha256
     assert seeded_weights(network, 0).exists()
     assert bisect(first, second, EXACT)
+
+
+# The logarithm of what is negative is NaN: of about half of the values.
+LOG = """
+name: "log"
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 8 kernel_size: 3 } }
+layer { name: "log" type: "Log" bottom: "conv" top: "log" }
+"""
+
+
+def test_nan_on_both_sides_parts_unless_it_is_taken_for_equal(twin, tmp_path) -> None:
+    (tmp_path / "log.prototxt").write_text(LOG)
+    network = networks.load(str(tmp_path / "log.prototxt"))
+    sides = [side(twin, network), side(twin, network, blas="reference")]
+    entries = [entry_of(one.record) for one in sides]
+    (output,) = sides[0].record.outputs
+    assert 0 < output.non_finite_count < 8 * 14 * 14
+
+    found = bisect(*sides)
+    assert not found
+    assert found.parting is not None
+    assert found.parting.layer == "log"
+    assert "log is the first layer with values that are not finite" in found.cause
+    outputs = compare_outputs(*entries)
+    assert outputs.agrees is False
+    for said in (found.cause, outputs.why):
+        assert f"{output.non_finite_count} of 1568 values are NaN, the first at [0, " in said
+
+    # The signatures differ by what rounding does: whole blobs show that NaN is in the same places.
+    assert sides[0].record.outputs[0].sha256 != sides[1].record.outputs[0].sha256
+    # The logarithm of what is small makes much of rounding.
+    tolerance = Tolerance(1e-3, 1e-3, equal_nan=True)
+    assert bisect(*sides, tolerance)
+    assert compare_outputs(*entries, tolerance)

@@ -192,3 +192,32 @@ def test_the_twin_is_planned_for_with_the_kernels_that_it_takes_here(twin) -> No
     assert environment.core == (record.environment.guest.blas_core_type or "").lower()
     planned = plan(networks.load("SqueezeNet V1.1"), protocol="caffe-time", environment=environment)
     assert planned.peak_rss_bytes == pytest.approx(record.peak_rss_bytes, rel=0.02)
+
+
+DUMMIES = """
+layer { name: "data" type: "DummyData" top: "data" include { phase: TRAIN }
+  dummy_data_param { shape { dim: 64 dim: 3 dim: 64 dim: 64 } } }
+layer { name: "data" type: "DummyData" top: "data" include { phase: TEST }
+  dummy_data_param { num: 1 channels: 3 height: 64 width: 64 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 32 kernel_size: 5 } }
+"""
+
+
+@pytest.mark.parametrize("batch", [None, 24])
+def test_the_batch_of_dummy_data_is_what_caffe_runs(twin, tmp_path, batch) -> None:
+    path = tmp_path / "dummies.prototxt"
+    path.write_text(DUMMIES)
+    network = networks.load(str(path), batch=batch)
+    for protocol, images in (("caffe-time", batch or 64), ("inference", batch or 1)):
+        (record,) = run(twin, [network], protocol=protocol, compute="real", repeats=1)
+        assert record.batch == images
+        # An image takes half a MiB: an ignored batch would be 11 MiB off at least.
+        found = compare(
+            record,
+            plan(network, protocol=protocol, environment=environment_of(record, DEVICE)),
+        )
+        assert found.measured_bytes is not None
+        assert abs(found.planned_bytes - found.measured_bytes) < 7 * 2**20
+        if record.signatures:
+            assert {one.shape[0] for one in record.signatures} == {images}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pibench.networks.shapes.contract import Layer, Made, Refused, Shape
 
+LEGACY_DIMS = ("num", "channels", "height", "width")
+"""The fields of a DummyData without `shape`: each has one value for all tops, or one per top."""
+
 
 def _from_shapes(layer: Layer, dims: list[Shape]) -> list[Shape]:
     """One shape for every top, or one for all."""
@@ -18,13 +21,19 @@ def input_shapes(layer: Layer, _: list[Shape]) -> Made:
 
 def dummy_data(layer: Layer, _: list[Shape]) -> Made:
     param = layer.dummy_data_param
-    shapes: list[Shape] = [tuple(shape.dim) for shape in param.shape]
-    if shapes and (param.num or param.channels or param.height or param.width):
+    legacy = {name: list(getattr(param, name)) for name in LEGACY_DIMS}
+    if not any(legacy.values()):
+        return _from_shapes(layer, [tuple(shape.dim) for shape in param.shape]), []
+    if param.shape:
         raise Refused("shape and num, channels, height or width are given", "keep the shape")
-    if not shapes:
-        legacy = (param.num, param.channels, param.height, param.width)
-        shapes = list(zip(*legacy, strict=False))
-    return _from_shapes(layer, shapes), []
+    tops = len(layer.top)
+    for name, values in legacy.items():
+        if len(values) not in (1, tops):
+            raise Refused(
+                f"{tops} top(s) but {len(values)} {name}", "give one for all tops, or one per top"
+            )
+    per_top = [values * tops if len(values) == 1 else values for values in legacy.values()]
+    return list(zip(*per_top, strict=True)), []
 
 
 def parameter(layer: Layer, _: list[Shape]) -> Made:

@@ -57,6 +57,8 @@ def test_the_keys_are_those_of_a_record(plans: Plans) -> None:
     assert max(step["peak_bytes"] for step in answer["timeline"]) == peak
     assert answer["max_batch"] > 1
     assert answer["max_input"][0] > 224
+    assert (answer["max_batch_note"], answer["max_input_note"]) == (None, None)
+    assert answer["max_input_other_parameters"] == []
     assert [change["change"] for change in answer["changes"]] == ["--protocol inference"]
 
 
@@ -66,6 +68,42 @@ def test_batch_size_and_protocol_change_the_plan(plans: Plans) -> None:
     other = plans("nin", "--input", "300x260", "--protocol", "inference")[0]
     assert other["protocol"] == "inference"
     assert other["peak_rss_bytes"] > one["peak_rss_bytes"]
+
+
+def test_the_batch_of_a_plan_is_that_of_its_protocol(plans: Plans, tmp_path: Path) -> None:
+    path = tmp_path / "phases.prototxt"
+    path.write_text(
+        "".join(
+            f"""layer {{ name: "data" type: "DummyData" top: "data" include {{ phase: {phase} }}
+                dummy_data_param {{ shape {{ dim: {batch} dim: 3 dim: 8 dim: 8 }} }} }}"""
+            for phase, batch in (("TRAIN", 64), ("TEST", 2))
+        )
+    )
+    assert plans(str(path))[0]["batch"] == 64
+    assert plans(str(path), "--protocol", "inference")[0]["batch"] == 2
+
+
+def test_an_answer_about_another_network_says_so(pibench: Pibench, plans: Plans) -> None:
+    (answer,) = plans("vgg-16", "--max-input")
+    assert [one["layer"] for one in answer["max_input_other_parameters"]] == ["fc6"]
+    assert "another network than at 224x224" in answer["max_input_note"]
+    said = " ".join(pibench("plan", "vgg-16", "--max-input").out.split())
+    height, width = answer["max_input"]
+    assert f"largest image that fits: {height}x{width} (another network than at 224x224" in said
+
+
+def test_the_largest_batch_of_a_network_without_one_is_not_a_number(
+    pibench: Pibench, tmp_path: Path
+) -> None:
+    path = tmp_path / "parameter.prototxt"
+    path.write_text("""layer { name: "p" type: "Parameter" top: "p"
+      parameter_param { shape { dim: 16 dim: 2 } } }
+    layer { name: "r" type: "ReLU" bottom: "p" top: "r" }""")
+    said = " ".join(pibench("plan", path, "--max-batch").out.split())
+    assert "largest batch that fits: not known (" in said
+    assert "no Input and no DummyData" in said
+    refused = pibench("plan", path, "--batch", "4", code=2).line
+    assert "parameter.prototxt: batch 4: it has no Input" in refused
 
 
 def test_a_smaller_board_does_not_fit_what_a_larger_one_does(
@@ -99,6 +137,8 @@ def test_one_network_is_answered_in_full(pibench: Pibench, tmp_path: Path) -> No
         (("alexnet", "--input", "8x8"), "alexnet"),
         (("nin", "--device", "rpi9"), "unknown device"),
         (("nin", "--batch", "0"), "out of range"),
+        (("nin", "alexnet", "--weights", "w.caffemodel"), "plan them one at a time"),
+        (("nin", "--weights", "w.caffemodel"), "w.caffemodel"),
         (("nin", "--target", "container"), "add --check"),
         (("nin", "--timeline"), "add --json"),
     ],

@@ -72,7 +72,10 @@ def test_a_single_value_shows_in_the_extremes_at_least() -> None:
     ("changes", "why"),
     [
         ({"shape": (1, 8, 100)}, "shape"),
-        ({"non_finite_count": 3, "sha256": "f" * 64}, "infinite or no number"),
+        (
+            {"non_finite_count": 3, "sha256": "f" * 64},
+            "0 of 800 values are NaN or infinite | 3 of 800",
+        ),
         ({"projection": (), "sha256": "f" * 64}, "projections are missing"),
     ],
 )

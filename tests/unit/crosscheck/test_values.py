@@ -33,22 +33,24 @@ SHARE = st.floats(0, 1e30)
 
 @given(ANY)
 def test_an_array_agrees_with_itself_exactly(both: tuple[np.ndarray, np.ndarray]) -> None:
-    found = compare_values(both[0], both[0].copy(), EXACT)
+    found = compare_values(both[0], both[0].copy(), Tolerance(0.0, 0.0, equal_nan=True))
     assert found
     assert (found.largest, found.required_atol, found.required_rtol) == (0.0, 0.0, 0.0)
-    assert distance(both[0], both[0]) == 0.0
+    assert distance(both[0], both[0], equal_nan=True) == 0.0
+    # Without equal_nan, if all its values are finite.
+    assert bool(compare_values(*both[:1] * 2, EXACT)) == bool(np.isfinite(both[0]).all())
 
 
-@given(ANY, SHARE, SHARE)
+@given(ANY, SHARE, SHARE, st.booleans())
 def test_it_agrees_if_every_value_does(
-    both: tuple[np.ndarray, np.ndarray], atol: float, rtol: float
+    both: tuple[np.ndarray, np.ndarray], atol: float, rtol: float, equal_nan: bool
 ) -> None:
-    found = compare_values(*both, Tolerance(atol, rtol))
+    found = compare_values(*both, Tolerance(atol, rtol, equal_nan=equal_nan))
     a, b = (one.astype(np.float64) for one in both)
     with np.errstate(invalid="ignore", over="ignore"):
         finite = np.isfinite(a) & np.isfinite(b)
         near = finite & (np.abs(a - b) - rtol * np.abs(a) <= atol)
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        same = ((a == b) | (np.isnan(a) & np.isnan(b))) & (finite | equal_nan)
     assert bool(found) == bool((near | same).all())
 
 
@@ -94,8 +96,26 @@ def test_a_value_that_is_no_number_on_one_side_is_never_within() -> None:
     b = np.array([[1.0, np.nan, -np.inf, 2.0]], dtype=np.float32)
     found = compare_values(a, b, Tolerance(1e30, 1e30))
     assert not found
-    assert (found.non_finite_differ, found.required_atol, found.required_rtol) == (2, None, None)
+    assert (found.non_finite_differ, found.required_atol, found.required_rtol) == (3, None, None)
     assert math.isinf(distance(a, b))
+    alike = compare_values(a, b, Tolerance(1e30, 1e30, equal_nan=True))
+    assert not alike
+    assert alike.non_finite_differ == 2
+
+
+def test_nan_and_infinities_are_counted_with_their_first_place() -> None:
+    a = np.array([[1.0, np.nan, -np.inf], [np.inf, np.nan, np.nan]], dtype=np.float32)
+    found = compare_values(a, np.zeros_like(a), EXACT)
+    nan, infinite = "3 of 6 values are NaN, the first at [0, 1]", "2 of 6 values are infinite"
+    assert str(found.non_finite[0]) == f"{nan} and {infinite}, the first at [0, 2]"
+    assert str(found.non_finite[1]) == "all values are finite"
+
+
+def test_no_class_is_the_best_where_a_score_is_nan() -> None:
+    scores = np.array([[0.1, 0.7, np.nan]], dtype=np.float32)
+    for equal_nan in (False, True):
+        found = compare_values(scores, scores, Tolerance(0.0, 0.0, equal_nan=equal_nan))
+        assert (found.agrees, found.top1, found.top5) == (equal_nan, None, None)
 
 
 def test_a_relative_tolerance_does_not_do_next_to_zero() -> None:

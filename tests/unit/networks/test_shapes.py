@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pibench import networks
 from pibench.errors import InvalidInputError
-from pibench.networks import prototxt, repair, shapes, topology
+from pibench.networks import prototxt, shapes, sources, topology
 
 
 def infer(*layers: str, data: str = "2, 3, 8, 8") -> shapes.Shapes:
@@ -327,7 +327,7 @@ def test_only_the_first_dimension_grows_with_the_batch(name: str, batches: tuple
 
 def test_batch_is_set_on_legacy_inputs_too() -> None:
     net = prototxt.parse('input: "a" input: "b" input_dim: [1, 3, 5, 5, 1, 3, 5, 5]', "n")
-    repair.set_batch(net, 7)
+    sources.set_batch(net, 7)
     assert list(net.input_dim) == [7, 3, 5, 5, 7, 3, 5, 5]
 
 

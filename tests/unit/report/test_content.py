@@ -152,6 +152,23 @@ def test_a_given_prototxt_is_taken_in_the_records_batch(
     assert Networks([path]).of(record).batch == 4
 
 
+def test_a_network_at_hand_is_known_whichever_phase_has_the_records_batch(
+    tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    path = tmp_path / "own.prototxt"
+    path.write_text(
+        "".join(
+            f"""layer {{ name: "data" type: "DummyData" top: "data" include {{ phase: {phase} }}
+                dummy_data_param {{ shape {{ dim: {batch} dim: 3 }} }} }}"""
+            for phase, batch in (("TRAIN", 64), ("TEST", 1))
+        )
+    )
+    network = networks.load(str(path))
+    record = make_record(network_sha256=network.sha256, batch=network.batch_under("caffe-time"))
+    assert record.batch == 64
+    assert Networks(at_hand=[network]).of(record) is network
+
+
 def test_a_given_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.prototxt").write_text("layer { type: 'Mish' ")
     with pytest.raises(InvalidInputError, match=r"x\.prototxt"):
