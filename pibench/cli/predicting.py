@@ -183,6 +183,7 @@ def _answer(
     return {
         "network": prediction.network,
         "network_sha256": network.sha256,
+        "network_source": network.recorded_source,
         "batch": network.batch,
         "device": prediction.device,
         "protocol": calibration.protocol,
