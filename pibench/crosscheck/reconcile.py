@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pibench.crosscheck.values import Tolerance
 
 FEWEST: Final = 2
-_PLACES: Final = ("device", "source", "compute", "limits", "caffe_origin", "board")
-"""Options that say where a run was made."""
+_PLACES: Final = ("network", "device", "source", "compute", "limits", "caffe_origin", "board")
+"""What a run goes by and where it was made, and not how."""
 _MOST_NAMED: Final = 3
 
 
@@ -320,7 +320,7 @@ def _labels(matches: Sequence[Match]) -> dict[Any, str]:
             ours, theirs = first.told(option), second.told(option)
             told[option] = theirs if ours is None else ours
         runs[id(first), id(second)] = Run(
-            network=names.setdefault(network, first.network),
+            network=told.pop("network", None) or names.setdefault(network, first.network),
             network_sha256=known.network_sha256,
             network_source=known.network_source,
             batch=known.batch,

@@ -158,7 +158,9 @@ def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
     Returns:
         A name for each run, in the order given.
     """
-    distinct = {run.identity: run for run in reversed(runs)}
+    distinct: dict[Any, Run] = {}
+    for run in runs:
+        distinct.setdefault(run.identity, run)
     networks = _network_names(distinct.values())
     groups: dict[Any, list[Run]] = defaultdict(list)
     for identity, run in distinct.items():
@@ -167,7 +169,7 @@ def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
     taken: set[tuple[Any, ...]] = set()
     for (network, *shown), group in groups.items():
         apart = distinguishing(group)
-        for run in reversed(group):
+        for run in group:
             told = {*apart, *run.unusual}.difference(beside)
             said = [_said(name, getattr(run, name)) for name in OPTIONS if name in told]
             label = ", ".join([network, *filter(None, said)])
@@ -204,9 +206,12 @@ def network_labels(networks: Sequence[Network]) -> list[str]:
 
 
 def distinguishing(runs: Iterable[Run]) -> list[str]:
-    """Find the options that tell these runs apart, each only where those before it do not."""
+    """Find what tells these runs apart: "network" for the name, and options.
+
+    Each is named only where those before it do not tell all apart.
+    """
     groups, found = [list(runs)], []
-    for name in OPTIONS:
+    for name in ("network", *OPTIONS):
         parted: list[list[Run]] = []
         for group in groups:
             by_value: dict[Any, list[Run]] = defaultdict(list)

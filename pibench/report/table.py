@@ -51,9 +51,9 @@ def csv_text(records: Iterable[Record]) -> str:
 
 
 def rows_of(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row per record: `flat`, after the name that tells its run apart from the others."""
+    """A row per record: `flat`, and `run`, the name that tells its run apart from the others."""
     names = labels_of(records)
-    return [{"run": names[record.record_id], **flat(record)} for record in records]
+    return [flat(record) | {"run": names[record.record_id]} for record in records]
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -509,7 +509,7 @@ def test_the_json_holds_what_the_table_does(side: Callable[..., Side]) -> None:
     found = reconcile([side("a"), side("b", {"target": "vm"})])
     passed = passage(found, parse(None, Tolerances())[0])
     said = json.loads(json.dumps(as_json(found, passed), allow_nan=False))
-    assert (said["schema_version"], said["exit_code"], said["agrees"]) == ("1.0", 0, True)
+    assert (said["schema_version"], said["exit_code"], said["agrees"]) == ("1.1", 0, True)
     (network,) = said["pairs"][0]["networks"]
     assert network["aspects"]["outputs"]["blobs"][0]["values"]["top5"] is True
     assert network["second"]["kind"] == "emulated"
