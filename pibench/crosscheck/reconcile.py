@@ -9,7 +9,7 @@ them apart there. What could not be compared says why, and if nothing could it i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
@@ -154,7 +154,7 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
 
 def _listed(sides: Sequence[Side]) -> str:
     """Each side and its first networks."""
-    names = [(side.name, _names(side, side.entries)) for side in sides]
+    names = [(side.name, [*dict.fromkeys(one.network for one in side.entries)]) for side in sides]
     return "; ".join(
         f"{side} has {', '.join(found[:_MOST_NAMED])}"
         + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
@@ -175,32 +175,29 @@ def reasons(networks: Iterable[NetworkComparison], aspects: Sequence[Aspect]) ->
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """Two sides, which of their runs are to be compared, and what tells these apart.
-
-    `told_by` has the options for each of the pairs.
-    """
+    """Two sides, which of their runs are to be compared, and what tells each of these apart."""
 
     first: Side
     second: Side
     pairs: tuple[tuple[Entry, Entry], ...]
-    told_by: tuple[frozenset[str], ...]
+    told: tuple[dict[str, Any], ...]
 
     @classmethod
     def of(cls, first: Side, second: Side) -> Match:
         """Match the runs of two sides, in the first one's order."""
-        found = [
-            (pair, told_by)
-            for ours, theirs in _shared_networks(first, second)
-            for told_by in [_telling(ours, theirs)]
-            for pair in _alike(ours, theirs, told_by)
-        ]
+        found = []
+        for ours, theirs in _shared_networks(first, second):
+            apart = distinguishing(ours), distinguishing(theirs)
+            places = _other_places(ours, theirs, apart[0] | apart[1])
+            for pair in _alike(ours, theirs, (apart[0] | apart[1]) - places):
+                found.append((pair, _told(pair, apart, places)))
         place = {id(entry): index for index, entry in enumerate(first.entries)}
         found.sort(key=lambda one: place[id(one[0][0])])
         return cls(
             first=first,
             second=second,
             pairs=tuple(pair for pair, _ in found),
-            told_by=tuple(told_by for _, told_by in found),
+            told=tuple(told for _, told in found),
         )
 
 
@@ -272,22 +269,39 @@ def _network_of(entry: Entry) -> tuple[Any, ...]:
     return entry.network_sha256, entry.batch, entry.protocol
 
 
-def _telling(ours: Sequence[Entry], theirs: Sequence[Entry]) -> frozenset[str]:
-    """The options by which runs of one network are matched: those that tell some apart.
+def _other_places(
+    ours: Sequence[Entry], theirs: Sequence[Entry], options: Set[str]
+) -> frozenset[str]:
+    """The options by which runs are not matched: the places, where the sides share none.
 
-    Where the sides ran in places that they do not share, the place is what is compared.
+    The places are then what is compared: a network on two targets and on a board, say.
     """
-    found = {*distinguishing(ours), *distinguishing(theirs)}
-    places = {
+    return frozenset(
         option
-        for option in found.intersection(_PLACES)
-        if {one.told(option) for one in ours}.isdisjoint({one.told(option) for one in theirs})
-    }
-    return frozenset(found - places)
+        for option in options
+        if option in _PLACES
+        and {one.told(option) for one in ours}.isdisjoint({one.told(option) for one in theirs})
+    )
+
+
+def _told(
+    pair: tuple[Entry, Entry], apart: tuple[Set[str], Set[str]], places: Set[str]
+) -> dict[str, Any]:
+    """The options that tell a pair apart from the others of its network."""
+    found: dict[str, Any] = {}
+    for option in apart[0] | apart[1]:
+        first, second = (one.told(option) for one in pair)
+        if option in places and option in apart[0] & apart[1]:
+            found[option] = f"{first} against {second}"
+        else:
+            found[option] = first if option in apart[0] else second
+            if found[option] is None:
+                found[option] = second if first is None else first
+    return found
 
 
 def _alike(
-    ours: Sequence[Entry], theirs: Sequence[Entry], told_by: frozenset[str]
+    ours: Sequence[Entry], theirs: Sequence[Entry], told_by: Set[str]
 ) -> Iterable[tuple[Entry, Entry]]:
     """The pairs that are alike in these options; what a side does not tell rules nothing out."""
     options = sorted(told_by)
@@ -308,27 +322,30 @@ def _labels(matches: Sequence[Match]) -> dict[Any, str]:
     """A label for each pair, by the entries' ids; pairs of one run have the same."""
     options: dict[Any, set[str]] = defaultdict(set)
     for match in matches:
-        for pair, told_by in zip(match.pairs, match.told_by, strict=True):
-            options[_network_of(_known(pair))] |= told_by
-    names: dict[Any, str] = {}
+        for pair, told in zip(match.pairs, match.told, strict=True):
+            options[_network_of(_known(pair))] |= told.keys()
+    firsts: dict[Any, Run] = {}
     runs: dict[Any, Run] = {}
-    for first, second in (pair for match in matches for pair in match.pairs):
+    found = (one for match in matches for one in zip(match.pairs, match.told, strict=True))
+    for (first, second), told in found:
         known = _known((first, second))
         network = _network_of(known)
-        told = {}
-        for option in options[network]:
-            ours, theirs = first.told(option), second.told(option)
-            told[option] = theirs if ours is None else ours
-        runs[id(first), id(second)] = Run(
-            network=told.pop("network", None) or names.setdefault(network, first.network),
-            network_sha256=known.network_sha256,
-            network_source=known.network_source,
-            batch=known.batch,
-            protocol=known.protocol,
-            **{option: value for option, value in told.items() if value is not None},
+        plain = firsts.setdefault(
+            network,
+            Run(
+                network=first.network,
+                network_sha256=known.network_sha256,
+                network_source=known.network_source,
+                batch=known.batch,
+                device=known.device,
+                protocol=known.protocol,
+            ),
         )
-    found = labels([*runs.values()], beside=("protocol", "batch"))
-    return dict(zip(runs, found, strict=True))
+        # What tells runs apart on one pair of sides does so on the others.
+        values = {option: known.told(option) for option in options[network]} | told
+        known_of = {option: value for option, value in values.items() if value is not None}
+        runs[id(first), id(second)] = plain.model_copy(update=known_of)
+    return dict(zip(runs, labels([*runs.values()], beside=("protocol", "batch")), strict=True))
 
 
 def _known(pair: tuple[Entry, Entry]) -> Entry:

@@ -91,6 +91,7 @@ OPTIONS: Final = (
     "weights_sha256", "repeats", "limits", "caffe_origin", "board",
 )  # fmt: skip
 """What tells runs of one network apart, in the order in which it does."""
+_WITH_DEFAULT: Final = ("batch", "input_size", "threads", "blas", "seed")
 
 
 def run_of(record: Record) -> Run:
@@ -120,8 +121,9 @@ def run_of(record: Record) -> Run:
 def latest(records: Sequence[Record]) -> list[Record]:
     """Leave out every record that a later one of the same run supersedes.
 
-    A record that lacks a part of its run (one that was lost before it told its BLAS) is
-    superseded by a later one that agrees in all parts that it has.
+    An inconclusive record may lack a part of its run, since it was lost before its BLAS was
+    known, say. It is superseded by a later one that agrees in all parts that it has. A verdict
+    is superseded by the very same run alone.
 
     Returns:
         The others, each in the place of the first record of its run.
@@ -135,7 +137,8 @@ def latest(records: Sequence[Record]) -> list[Record]:
         alike = kept[
             run.network, run.network_sha256, run.input_size, run.source, run.protocol, run.compute
         ]  # fmt: skip
-        later = next((one for one in alike if _is_known_of(run, runs[one])), None)
+        lost = records[index].verdict == "inconclusive"
+        later = next((one for one in alike if _is_made_again(run, runs[one], lost=lost)), None)
         if later is None:
             alike.append(index)
             places[index] = index
@@ -168,9 +171,10 @@ def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
     named: dict[Any, str] = {}
     taken: set[tuple[Any, ...]] = set()
     for (network, *shown), group in groups.items():
-        apart = distinguishing(group)
+        apart = _told_apart(group)
         for run in group:
-            told = {*apart, *run.unusual}.difference(beside)
+            # The usual value of an option goes without saying.
+            told = {*run.unusual, *apart[run.identity].difference(_WITH_DEFAULT)}.difference(beside)
             said = [_said(name, getattr(run, name)) for name in OPTIONS if name in told]
             label = ", ".join([network, *filter(None, said)])
             # A network may have been given a name that reads like another's label.
@@ -205,29 +209,32 @@ def network_labels(networks: Sequence[Network]) -> list[str]:
     )
 
 
-def distinguishing(runs: Iterable[Run]) -> list[str]:
-    """Find what tells these runs apart: "network" for the name, and options.
+def distinguishing(runs: Iterable[Run]) -> set[str]:
+    """Find what tells these runs apart: "network" for the name, and options."""
+    return set().union(*_told_apart([*runs]).values())
 
-    Each is named only where those before it do not tell all apart.
-    """
-    groups, found = [list(runs)], []
+
+def _told_apart(runs: Sequence[Run]) -> dict[Any, set[str]]:
+    """What tells each run apart from the others, in the order of `OPTIONS`, and no more."""
+    found: dict[Any, set[str]] = {run.identity: set() for run in runs}
+    groups = [runs]
     for name in ("network", *OPTIONS):
-        parted: list[list[Run]] = []
+        parted: list[Sequence[Run]] = []
         for group in groups:
             by_value: dict[Any, list[Run]] = defaultdict(list)
             for run in group:
                 by_value[getattr(run, name)].append(run)
+            for run in group if len(by_value) > 1 else ():
+                found[run.identity].add(name)
             parted += by_value.values()
-        if len(parted) > len(groups):
-            found.append(name)
         groups = parted
     return found
 
 
-def _is_known_of(earlier: Run, later: Run) -> bool:
-    """Whether the later run has every part that is known of the earlier one."""
+def _is_made_again(earlier: Run, later: Run, *, lost: bool) -> bool:
+    """Whether the later run is the earlier one, or has all that is known of one that was lost."""
     pairs = zip(earlier.identity, later.identity, strict=True)
-    return all(ours is None or ours == theirs for ours, theirs in pairs)
+    return all(ours == theirs or (lost and ours is None) for ours, theirs in pairs)
 
 
 def _network_names(runs: Iterable[Run]) -> dict[Any, str]:

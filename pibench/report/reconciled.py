@@ -178,7 +178,7 @@ def _left_out(pair: PairComparison) -> list[str]:
     lines += [f"? {sentence}" for sentence in pair.unlike]
     for side, names in ((pair.first, pair.only_first), (pair.second, pair.only_second)):
         if names:
-            lines.append(f"  only in {side}: {', '.join(names)}")
+            lines.append(f"  only in {side}: {'; '.join(names)}")
     return lines
 
 

@@ -137,6 +137,20 @@ def test_outputs_without_signatures_say_so(pibench: Pibench, tmp_path: Path) -> 
     assert "old.jsonl: no layer's values: it has outputs alone, and no signatures" in found.err
 
 
+def test_a_file_with_several_runs_of_the_network_names_no_side(
+    pibench: Pibench, tmp_path: Path
+) -> None:
+    """The last one would be taken for what was meant, and be another seed's."""
+    (tmp_path / "small.prototxt").write_text(SMALL)
+    one = json.loads((GOLDEN / "twin.jsonl").read_text().splitlines()[0])
+    other = one | {"seed": 7, "record_id": "7" * 32}
+    (tmp_path / "two.jsonl").write_text(f"{json.dumps(one)}\n{json.dumps(other)}\n")
+    sides = ("small.prototxt", "two.jsonl", "two.jsonl", "-q")
+    found = pibench("bisect", *sides, code=2)
+    assert "two.jsonl: holds several runs of small: small; small, seed 7; give" in found.err
+    assert "no layer parts" in pibench("bisect", *sides, "--seed", 7).out
+
+
 def test_a_side_may_come_by_a_pipe(records: Path) -> None:
     """Read twice, there would be nothing the second time."""
     code = f"{sys.executable} -m pibench reconcile <(cat {records}) paper --fail-on verdict"

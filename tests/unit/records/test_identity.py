@@ -114,7 +114,8 @@ def test_runs_that_differ_in_what_decides_them_stand_side_by_side(
         (SYSROOT | {"limits": confined(82)}, SYSROOT | {"limits": confined(85)}),
         # Lost before it told its BLAS and its limits, and run again.
         (
-            SYSROOT | {"limits": asked(memory_bytes=1024 * MIB, threads=4)},
+            SYSROOT
+            | {"limits": asked(memory_bytes=1024 * MIB, threads=4), "verdict": "inconclusive"},
             SYSROOT | {"limits": confined(82), "environment": around("OpenBLAS 0.3.13 Zen")},
         ),
         ({"verdict": "inconclusive"}, {"verdict": "fit"}),
@@ -126,6 +127,12 @@ def test_the_same_run_made_again_supersedes_the_earlier_one(
     early = made(make_record, **first)
     late = made(make_record, **second, created=early.created + timedelta(minutes=1))
     assert latest([early, late]) == latest([late, early]) == [late]
+
+
+def test_what_is_not_known_of_a_verdict_is_not_taken_for_the_same(make_record: Make) -> None:
+    early = made(make_record, verdict="no-fit")
+    late = made(make_record, limits=asked(threads=1), created=early.created + timedelta(minutes=1))
+    assert latest([early, late]) == [early, late]
 
 
 def test_a_lost_run_supersedes_no_run_of_which_more_is_known(make_record: Make) -> None:
@@ -162,17 +169,23 @@ def deploy(path: str, digest: str, **changes: Any) -> dict[str, Any]:
             ["AlexNet (zoo)", "AlexNet (alexnet.prototxt)"],
         ),
         # Another batch is another hash, and says more than its digits.
-        ([{}, {"batch": 4, "network_sha256": B}], ["AlexNet, batch 1", "AlexNet, batch 4"]),
+        ([{}, {"batch": 4, "network_sha256": B}], ["AlexNet", "AlexNet, batch 4"]),
         ([{}, {"limits": asked(threads=1)}], ["AlexNet", "AlexNet, 1 thread"]),
         (
             [VALUES, VALUES | {"seed": 7, "weights_sha256": B}],
-            ["AlexNet, seed 0", "AlexNet, seed 7"],
+            ["AlexNet", "AlexNet, seed 7"],
         ),
         (
             [VALUES, VALUES | {"weights_sha256": B}],
             ["AlexNet, weights aaaaaaaa", "AlexNet, weights bbbbbbbb"],
         ),
         ([{}, SYSROOT], ["AlexNet, vm virt", "AlexNet, sysroot"]),
+        # What tells one run apart is not said of others, which need more or less.
+        (
+            [SYSROOT, {}, {"limits": asked(threads=1)}, {"machine": "raspi3b"}],
+            ["AlexNet, sysroot", "AlexNet, vm virt", "AlexNet, vm virt, 1 thread",
+             "AlexNet, vm raspi3b"],
+        ),
     ],
 )  # fmt: skip
 def test_a_name_says_what_tells_apart_and_no_more(
@@ -186,7 +199,7 @@ def test_a_name_says_what_tells_apart_and_no_more(
 def test_a_network_that_is_called_like_another_ones_run_has_a_number(make_record: Make) -> None:
     called = {"network": "AlexNet, seed 7", "network_sha256": C}
     runs = [run_of(made(make_record, **one)) for one in (VALUES | {"seed": 7}, called, VALUES)]
-    assert labels(runs) == ["AlexNet, seed 7", "AlexNet, seed 7 #2", "AlexNet, seed 0"]
+    assert labels(runs) == ["AlexNet, seed 7", "AlexNet, seed 7 #2", "AlexNet"]
 
 
 def test_what_stands_beside_a_name_is_not_in_it(make_record: Make) -> None:
