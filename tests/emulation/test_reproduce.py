@@ -62,7 +62,7 @@ def test_run_prints_what_a_gate_needs(tmp_path: Path) -> None:
 def test_two_networks_in_files_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As published networks are: each is called deploy.prototxt, and has no name."""
     monkeypatch.chdir(tmp_path)
-    for folder, outputs in (("a", 40_000), ("b", 10)):
+    for folder, outputs in (("a", 18_000), ("b", 10)):
         Path(folder).mkdir()
         Path(folder, "deploy.prototxt").write_text(
             'layer { name: "data" type: "Input" top: "data"\n'
@@ -101,8 +101,8 @@ def test_two_networks_in_files_of_one_name(tmp_path: Path, monkeypatch: pytest.M
     compared = pibench("reconcile", out, "turned.jsonl", "--fail-on", "verdict,ram", "--json")
     assert compared.returncode == 0, compared.stderr
     (pair,) = json.loads(compared.stdout)["pairs"]
-    assert [(one["run"], one["second"]["verdict"]) for one in pair["networks"]] == [
-        ("a/deploy.prototxt", "no-fit"),
-        ("b/deploy.prototxt", "fit"),
-        ("b/deploy.prototxt, 1 thread", "fit"),
-    ]
+    assert {one["run"]: one["second"]["verdict"] for one in pair["networks"]} == {
+        "a/deploy.prototxt": "no-fit",
+        "b/deploy.prototxt": "fit",
+        "b/deploy.prototxt, 1 thread": "fit",
+    }
