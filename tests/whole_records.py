@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,12 @@ def paper_run() -> list[Record]:
 
 def of_the_zoo(one: Record) -> Record:
     """The record with the hash that its network has in the zoo: it can be planned then."""
-    return one.model_copy(update={"network_sha256": networks.load(one.network).sha256})
+    return one.model_copy(update={"network_sha256": _sha256(one.network)})
+
+
+@cache
+def _sha256(name: str) -> str:
+    return networks.load(name).sha256
 
 
 def probe_reading(time_s: float, **changes: Any) -> dict[str, Any]:

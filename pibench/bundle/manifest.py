@@ -59,7 +59,10 @@ class KitCaffe(Frozen):
 
 
 class KitNetwork(Frozen):
-    """A network of the kit: what its record says of it, and how it is run."""
+    """A network of the kit: what its record says of it, and how it is run.
+
+    `file_name` is its prototxt's path as records take it.
+    """
 
     id: str
     name: str
@@ -88,7 +91,7 @@ class KitNetwork(Frozen):
             id=work.id,
             name=facts.name,
             sha256=facts.sha256,
-            file_name=facts.file_name,
+            file_name=facts.source,
             parameter_count=facts.parameter_count,
             weights_file_bytes=facts.weights_file_bytes,
             weights_sha256=facts.weights_sha256,
@@ -110,7 +113,7 @@ class KitNetwork(Frozen):
         return NetworkFacts(
             name=self.name,
             sha256=self.sha256,
-            file_name=self.file_name,
+            source=self.file_name,
             parameter_count=self.parameter_count,
             weights_file_bytes=self.weights_file_bytes,
             weights_sha256=self.weights_sha256,

@@ -156,7 +156,7 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
     )
     builder = Builder(step)
     names = (first, second) if first != second else (f"{first} (A)", f"{second} (B)")
-    records = [_recorded(text, network) for text in (first, second)]
+    records = [_recorded(text, network, wishes) for text in (first, second)]
     for text, record in zip((first, second), records, strict=True):
         if record is not None:
             _check_record(text, record, network, wishes, other_runs=None in records)
@@ -253,13 +253,16 @@ def _unshared(
     )
 
 
-def _recorded(text: str, network: Network) -> Record | None:
-    """The last record of the network in a file; None for a side that is no file.
+def _recorded(text: str, network: Network, wishes: Wishes) -> Record | None:
+    """The record of the network in a file; None for a side that is no file.
 
-    Raises InvalidInputError if there is none in it.
+    Of another network of that name only where there is none of this one. Raises
+    InvalidInputError if there is none, or several of which the options name none.
     """
     from pibench.crosscheck.reading import read_records
     from pibench.errors import InvalidInputError
+    from pibench.records.identity import labels_of, latest
+    from pibench.sweep.bisect import no_values
 
     path = Path(text)
     if not (path.is_file() or path.is_fifo()):
@@ -267,7 +270,8 @@ def _recorded(text: str, network: Network) -> Record | None:
     found = [
         record
         for record in read_records(path)
-        if record.network == network.name and record.protocol == "inference"
+        if record.protocol == "inference"
+        and (record.network == network.name or record.network_sha256 == network.sha256)
     ]
     if not found:
         raise InvalidInputError.at(
@@ -276,7 +280,21 @@ def _recorded(text: str, network: Network) -> Record | None:
             f"no record of {network.name} under protocol inference",
             hint="make one: pibench run --protocol inference --out FILE",
         )
-    return found[-1]
+    for is_meant in (
+        lambda one: one.network_sha256 == network.sha256,
+        lambda one: wishes.seed in (None, one.seed),
+        lambda one: not no_values(one),
+    ):
+        found = list(filter(is_meant, found)) or found
+    runs = latest(found)
+    if len(runs) > 1:
+        raise InvalidInputError.at(
+            path,
+            None,
+            f"holds several runs of {network.name}: {'; '.join(labels_of(runs).values())}",
+            hint="give a file with the record of one of them",
+        )
+    return runs[0]
 
 
 def _check_record(

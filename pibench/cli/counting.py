@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.counting.counts import NetworkCounts
+    from pibench.networks.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +42,21 @@ def count_networks(specs: Sequence[str], wishes: Wishes) -> None:
         if wishes.as_json:
             print(json.dumps([one.as_dict() for one in counted], indent=2))
         else:
-            _print(counted, per_layer=wishes.per_layer)
+            _print(counted, loaded, per_layer=wishes.per_layer)
 
 
-def _print(counted: Sequence[NetworkCounts], *, per_layer: bool) -> None:
+def _print(counted: Sequence[NetworkCounts], loaded: Sequence[Network], *, per_layer: bool) -> None:
+    from pibench.records.identity import network_labels
     from pibench.report.counted import counts_table
     from pibench.report.terminal import console, printable
 
     out = console()
-    out.print(counts_table([(one.network, one.total) for one in counted]))
+    names = network_labels(loaded)
+    out.print(counts_table([(name, one.total) for name, one in zip(names, counted, strict=True)]))
     if per_layer:
-        for one in counted:
+        for name, one in zip(names, counted, strict=True):
             out.print()
-            out.print(printable(one.network))
+            out.print(printable(name))
             out.print(counts_table([(layer.name, layer.counts) for layer in one.layers]))
     out.print(
         printable(

@@ -142,7 +142,7 @@ def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet
         planned = plan(network, protocol=record.protocol, environment=environment)
         rows.append(comparing.compare(record, planned))
     with reader_may_leave():
-        _print_comparison(rows, as_json=wishes.as_json)
+        _print_comparison(rows, loaded, as_json=wishes.as_json)
     told = any(row.error is not None for row in rows) or all(row.agrees for row in rows)
     return ExitCode.OK if told else ExitCode.INCONCLUSIVE
 
@@ -222,27 +222,30 @@ def _answer(planned: Plan, device: Device, wishes: Wishes) -> dict[str, Any]:
 
 
 def _print(said: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bool) -> None:
-    from pibench.report.planned import plan_table, print_details
+    from pibench.report.planned import names_of, plan_table, print_details
     from pibench.report.terminal import console
 
     out = console()
     out.print(plan_table(said))
-    for answer, planned in zip(said, plans, strict=True):
+    for name, answer, planned in zip(names_of(said), said, plans, strict=True):
         if in_full or {"changes", "max_batch", "max_input"} & answer.keys():
-            print_details(answer, planned.steps, out)
+            print_details(name, answer, planned.steps, out)
 
 
-def _print_comparison(rows: Sequence[Comparison], *, as_json: bool) -> None:
+def _print_comparison(
+    rows: Sequence[Comparison], loaded: Sequence[Network], *, as_json: bool
+) -> None:
     from pibench.crosscheck import planned as comparing
 
     if as_json:
         print(json.dumps([vars(row) for row in rows], indent=2))
         return
+    from pibench.records.identity import network_labels
     from pibench.report.planned import comparison_table
     from pibench.report.terminal import console
 
     out = console()
-    out.print(comparison_table(rows))
+    out.print(comparison_table(rows, network_labels(loaded)))
     out.print(comparing.summary(rows))
 
 

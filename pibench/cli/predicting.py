@@ -71,7 +71,13 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
             ]
             print(json.dumps(answers, indent=2))
         else:
-            _print(predictions, calibration, per_layer=wishes.per_layer, counted=wishes.counted)
+            _print(
+                predictions,
+                loaded,
+                calibration,
+                per_layer=wishes.per_layer,
+                counted=wishes.counted,
+            )
 
 
 def validate_calibration(specs: Sequence[str], wishes: Wishes) -> None:
@@ -183,6 +189,7 @@ def _answer(
     return {
         "network": prediction.network,
         "network_sha256": network.sha256,
+        "network_source": network.recorded_source,
         "batch": network.batch_under(calibration.protocol),
         "device": prediction.device,
         "protocol": calibration.protocol,
@@ -212,20 +219,23 @@ def _answer(
 
 def _print(
     predictions: Sequence[Prediction],
+    loaded: Sequence[Network],
     calibration: Calibration,
     *,
     per_layer: bool,
     counted: bool,
 ) -> None:
+    from pibench.records.identity import network_labels
     from pibench.report.predicted import footnotes, layer_table, prediction_table
     from pibench.report.terminal import console, printable
 
     out = console()
-    out.print(prediction_table(predictions))
+    names = network_labels(loaded)
+    out.print(prediction_table(predictions, names))
     if per_layer:
-        for one in predictions:
+        for name, one in zip(names, predictions, strict=True):
             out.print()
-            out.print(printable(one.network))
+            out.print(printable(name))
             out.print(layer_table(one))
     for line in footnotes(predictions, calibration, counted=counted):
         out.print(printable(line))

@@ -21,6 +21,8 @@ from rich.progress import Progress as Bar
 from pibench.report.plain import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pibench.records.schema import Record
     from pibench.study.conduct import Tally
     from pibench.targets.base import Progress as Said
@@ -30,8 +32,15 @@ class Progress:
     """Tells on standard error what is being done; standard output is for results."""
 
     def __init__(
-        self, total: int, *, quiet: bool, columns: tuple[ProgressColumn, ...] = ()
+        self,
+        total: int,
+        *,
+        quiet: bool,
+        names: Sequence[str] = (),
+        columns: tuple[ProgressColumn, ...] = (),
     ) -> None:
+        """`names` are those of the networks, in the order in which they were given."""
+        self._names = names
         self._total = total
         self._done = 0
         self._quiet = quiet
@@ -71,22 +80,24 @@ class Progress:
         """Something that a target says on its way."""
         if said.work is None:
             self._bar.update(self._task, description=escape(one_line(said.said)))
-        elif said.said == "started":
-            self._running.append(said.work.name)
+            return
+        name = self._names[int(said.work.id)] if self._names else said.work.name
+        if said.said == "started":
+            self._running.append(name)
             self._describe()
         else:
-            self._line(f"{said.work.name}: {said.said}")
+            self._line(f"{name}: {said.said}")
 
     def finished(self, record: Record, name: str | None = None) -> None:
         """One more network has its record; `name` says more than the network's, if need be."""
         self._done += 1
-        if record.network in self._running:
-            self._running.remove(record.network)
+        name = name or record.network
+        if name in self._running:
+            self._running.remove(name)
         self._bar.update(self._task, completed=self._done)
         self._describe()
         self._line(
-            f"[{self._done}/{self._total}] {name or record.network}: {record.verdict}, "
-            f"{record.evidence.summary}"
+            f"[{self._done}/{self._total}] {name}: {record.verdict}, {record.evidence.summary}"
         )
 
     def _describe(self) -> None:

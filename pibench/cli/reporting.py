@@ -185,6 +185,7 @@ def _answer(made: Report, written: Sequence[str]) -> dict[str, Any]:
             {
                 "network": one.name,
                 "device": one.device.id,
+                # Of the run whose figures stand here; `runs` has each one's.
                 "verdict": one.record.verdict,
                 "peak_rss_bytes": one.peak.size_bytes if one.peak else None,
                 "peak_is_lower_bound": one.peak.is_lower_bound if one.peak else None,
@@ -194,6 +195,10 @@ def _answer(made: Report, written: Sequence[str]) -> dict[str, Any]:
                 "not_planned": one.not_planned or None,
                 "predicted_latency_ms": one.prediction.latency_ms if one.prediction else None,
                 "records": [record.record_id for record in one.records],
+                "runs": [
+                    {"run": made.labels[record.record_id], "verdict": record.verdict}
+                    for record in one.records
+                ],
             }
             for one in made.networks
         ],

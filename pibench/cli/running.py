@@ -15,6 +15,7 @@ from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.observation import is_refused_allocation
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.records.identity import labels_of
 from pibench.records.store import RecordStore, to_json
 from pibench.report.plain import one_line
 from pibench.report.terminal import print_records, print_reproduction
@@ -73,10 +74,11 @@ def _tell_kept(records: Sequence[Record], options: Options) -> None:
     """Where kept blobs are: the names of their files hold a hash, nobody would guess them."""
     if not options.keep or options.blobs is None:
         return
+    names = labels_of(records)
     for record in records:
         kept = record.kept_blobs
         if kept is None:
-            say(f"{record.network}: no blobs were kept, it did not come so far")
+            say(f"{names[record.record_id]}: no blobs were kept, it did not come so far")
             continue
         lacks = f"; not of {', '.join(kept.missing)}" if kept.missing else ""
         say(f"written: {options.blobs / kept.file}: blobs {', '.join(kept.blobs)}{lacks}")

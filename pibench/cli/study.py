@@ -272,7 +272,7 @@ def export(
 
     Example: pibench sweep export study -o study.parquet
     """
-    from pibench.report.table import csv_of, flat
+    from pibench.report.table import csv_of, rows_of
     from pibench.study.journal import Journal
     from pibench.study.status import status as of
     from pibench.whole_file import write_whole
@@ -283,7 +283,7 @@ def export(
             out, None, "is neither .parquet nor .csv", hint="name it study.parquet"
         )
     # A row is small beside its record, with all its layers.
-    rows = [flat(record) for record in Journal(folder).records()]
+    rows = rows_of([*Journal(folder).records()])
     if out.suffix == ".csv":
         write_whole(out, csv_of(rows))
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pibench import api
 from pibench.cli.progress import Progress
 from pibench.cli.streams import say
+from pibench.records.identity import network_labels
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -30,11 +31,13 @@ def sweep(
     """
     options = api.choose(options, say)
     made = made if made is not None else []
-    with Progress(len(loaded), quiet=quiet) as progress:
+    names = network_labels(loaded)
+    by_hash = {network.sha256: name for network, name in zip(loaded, names, strict=True)}
+    with Progress(len(loaded), quiet=quiet, names=names) as progress:
 
         def finished(record: Record) -> None:
             made.append(record)
-            progress.finished(record)
+            progress.finished(record, by_hash[record.network_sha256])
 
         return api.run_all(
             loaded,

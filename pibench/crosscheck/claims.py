@@ -12,8 +12,18 @@ from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 from pibench.crosscheck.observation import provenance_kind
-from pibench.crosscheck.paper import COLUMNS, Column, Figure, Paper, PaperEntry, load_paper, plain
+from pibench.crosscheck.paper import (
+    COLUMNS,
+    Column,
+    Figure,
+    Paper,
+    PaperEntry,
+    is_of_the_zoo,
+    load_paper,
+    plain,
+)
 from pibench.errors import ExitCode, InvalidInputError
+from pibench.records.identity import run_of
 from pibench.records.schema import ON_THE_METAL, Provenance
 
 if TYPE_CHECKING:
@@ -168,8 +178,11 @@ def _asked_for(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
 
 
 def is_the_papers_run(record: Record, paper: Paper) -> bool:
-    """Whether a record is of the paper's protocol, device and batch size, its image not resized."""
-    if record.input_size is not None:
+    """Whether a record is of the paper's protocol, device and batch size, its image not resized.
+
+    And of a network as the zoo has it: a file's own network is not the paper's of that name.
+    """
+    if record.input_size is not None or not is_of_the_zoo(record):
         return False
     return (record.protocol, record.device, record.batch) == (
         paper.protocol,
@@ -179,10 +192,17 @@ def is_the_papers_run(record: Record, paper: Paper) -> bool:
 
 
 def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
-    """The record of the entry's network that stands closest to the board, the latest of these."""
+    """The record of the entry's network that stands closest to the board, the latest of these.
+
+    One with the options that the command line gives by default goes before others.
+    """
     ours = {plain(name) for name in (entry.key, entry.our_network)}
     of_network = [record for record in records if plain(record.network) in ours]
-    return max(of_network, key=lambda record: (-_distance(record), record.created), default=None)
+    return max(
+        of_network,
+        key=lambda record: (-_distance(record), not run_of(record).unusual, record.created),
+        default=None,
+    )
 
 
 def _distance(record: Record) -> int:

@@ -165,10 +165,7 @@ def passage(found: Reconciliation, gate: Gate) -> Passage:
 def _by_network(found: Reconciliation) -> dict[str, list[NetworkComparison]]:
     networks: dict[str, list[NetworkComparison]] = {}
     for one in found.networks:
-        name = one.network
-        if one.first.protocol != "caffe-time" or one.first.batch != 1:
-            name += f" ({one.first.protocol}, batch {one.first.batch})"
-        networks.setdefault(name, []).append(one)
+        networks.setdefault(one.subject, []).append(one)
     return networks
 
 

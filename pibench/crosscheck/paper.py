@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from pibench import networks
+from pibench.errors import InvalidInputError
+from pibench.records.identity import ZOO
+
 if TYPE_CHECKING:
-    from pibench.records.schema import Protocol
+    from pibench.records.identity import Run
+    from pibench.records.schema import Protocol, Record
 
 Column = Literal["verdict", "ram_mb", "model_size_mb", "latency_ms"]
 COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
@@ -76,6 +82,23 @@ class Paper:
 def plain(name: str) -> str:
     """A network's name less case and punctuation, so that spellings of one network meet."""
     return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def is_of_the_zoo(run: Run | Record) -> bool:
+    """Whether a run is of the zoo's network of its name, by name or as a file that is a copy.
+
+    A file's network may be called AlexNet and be another one.
+    """
+    if run.network_source == ZOO:
+        return True
+    return run.network_sha256 == _sha256_in_the_zoo(run.network, run.batch)
+
+
+@cache
+def _sha256_in_the_zoo(name: str, batch: int) -> str:
+    with suppress(InvalidInputError):
+        return networks.load(networks.find(name).name, batch=batch).sha256
+    return ""
 
 
 @cache

@@ -13,6 +13,7 @@ from pibench.crosscheck import baseline
 from pibench.crosscheck.paper import load_paper
 from pibench.crosscheck.sides import Entry, Side, entry_of
 from pibench.errors import InvalidInputError
+from pibench.records.identity import latest
 from pibench.records.schema import LayerTime, Provenance
 from pibench.records.store import first_of, parse, record_from
 
@@ -54,7 +55,7 @@ def read_side(source: str, name: str | None = None) -> Side:
         return baseline.parse(content, path, name)
     records = parse(content, path)
     _refuse_nothing(path, records)
-    return Side.of(name, "records", map(entry_of, records))
+    return Side.of(name, "records", map(entry_of, latest(records)))
 
 
 def read_records(path: Path) -> list[Record]:
@@ -174,9 +175,11 @@ def _planned(item: dict[str, Any]) -> Entry:
     return Entry(
         network=item["network"],
         network_sha256=item.get("network_sha256"),
+        network_source=item.get("network_source"),
         batch=item["batch"],
         protocol=item["protocol"],
         device=item["device"],
+        threads=_threads(item),
         source="planned",
         kind="planned",
         verdict=item["verdict"],
@@ -188,12 +191,19 @@ def _planned(item: dict[str, Any]) -> Entry:
     )
 
 
+def _threads(item: dict[str, Any]) -> int | None:
+    """The threads of a plan for the board; one for the twin has those of the machine at hand."""
+    environment = item.get("environment", {})
+    return environment.get("threads") if environment.get("architecture") == "arm64" else None
+
+
 def _predicted(item: dict[str, Any]) -> Entry:
     """One network of `predict --json`."""
     nothing = Provenance(kind="unavailable", reason="a prediction is of the time alone")
     return Entry(
         network=item["network"],
         network_sha256=item.get("network_sha256"),
+        network_source=item.get("network_source"),
         batch=item.get("batch", 1),
         protocol=item["protocol"],
         device=item["device"],

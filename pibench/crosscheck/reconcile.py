@@ -2,15 +2,17 @@
 
 Every two sides are compared on the networks that both have. A network is the same where the
 SHA-256 of its prototxt, batch and protocol are; where a side knows names alone (the paper), by
-name. What could not be compared says why, and if nothing could it is an error.
+name. Of several runs of one network on a side those are compared that are alike in what tells
+them apart there. What could not be compared says why, and if nothing could it is an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pibench.crosscheck.aspects import (
     ASPECTS,
@@ -26,12 +28,15 @@ from pibench.crosscheck.aspects import (
 from pibench.crosscheck.outputs import OUTPUT_TOLERANCE, compare_outputs
 from pibench.crosscheck.sides import differing_facts
 from pibench.errors import InvalidInputError
+from pibench.records.identity import Run, distinguishing, labels
 
 if TYPE_CHECKING:
     from pibench.crosscheck.sides import Entry, Side
     from pibench.crosscheck.values import Tolerance
 
 FEWEST: Final = 2
+_PLACES: Final = ("network", "device", "source", "compute", "limits", "caffe_origin", "board")
+"""What a run goes by and where it was made, and not how."""
 _MOST_NAMED: Final = 3
 
 
@@ -50,12 +55,23 @@ class Tolerances:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkComparison:
-    """One network on two sides: a comparison for each aspect."""
+    """One run on two sides: a comparison for each aspect.
+
+    `label` tells it apart from all others of its protocol and batch.
+    """
 
     network: str
+    label: str
     first: Entry
     second: Entry
     aspects: dict[Aspect, Comparison]
+
+    @property
+    def subject(self) -> str:
+        """The label, with protocol and batch where they are not the usual ones."""
+        protocol, batch = self.first.protocol, self.first.batch
+        usual = (protocol, batch) == ("caffe-time", 1)
+        return self.label if usual else f"{self.label} ({protocol}, batch {batch})"
 
     @property
     def agrees(self) -> bool | None:
@@ -81,6 +97,12 @@ class PairComparison:
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
     unlike: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each of the networks: the label where that is no other's."""
+        alone = len({one.label for one in self.networks}) == len(self.networks)
+        return [one.label if alone else one.subject for one in self.networks]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +133,9 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
             "one side alone cannot be compared", hint="give two or more, or --baseline FILE"
         )
     tolerances = tolerances or Tolerances()
-    pairs = [_compare(first, second, tolerances) for first, second in combinations(sides, 2)]
+    matches = [Match.of(first, second) for first, second in combinations(sides, 2)]
+    names = _labels(matches)
+    pairs = [_compare(match, names, tolerances) for match in matches]
     found = Reconciliation(sides=tuple(sides), pairs=tuple(pairs), tolerances=tolerances)
     if not found.networks:
         unlike = next((said for pair in pairs for said in pair.unlike), None)
@@ -130,7 +154,7 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
 
 def _listed(sides: Sequence[Side]) -> str:
     """Each side and its first networks."""
-    names = [(side.name, _names(side.entries)) for side in sides]
+    names = [(side.name, [*dict.fromkeys(one.network for one in side.entries)]) for side in sides]
     return "; ".join(
         f"{side} has {', '.join(found[:_MOST_NAMED])}"
         + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
@@ -145,12 +169,40 @@ def reasons(networks: Iterable[NetworkComparison], aspects: Sequence[Aspect]) ->
         for aspect in aspects:
             why = network.aspects[aspect].why
             if network.aspects[aspect].agrees is None and why:
-                found.setdefault(f"{aspect}: {why}", network.network)
+                found.setdefault(f"{aspect}: {why}", network.label)
     return [f"{why} ({network})" for why, network in found.items()]
 
 
-def _compare(first: Side, second: Side, tolerances: Tolerances) -> PairComparison:
-    matched = _matched(first, second)
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """Two sides, which of their runs are to be compared, and what tells each of these apart."""
+
+    first: Side
+    second: Side
+    pairs: tuple[tuple[Entry, Entry], ...]
+    told: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, first: Side, second: Side) -> Match:
+        """Match the runs of two sides, in the first one's order."""
+        found = []
+        for ours, theirs in _shared_networks(first, second):
+            apart = distinguishing(ours), distinguishing(theirs)
+            places = _other_places(ours, theirs, apart[0] | apart[1])
+            for pair in _alike(ours, theirs, (apart[0] | apart[1]) - places):
+                found.append((pair, _told(pair, apart, places)))
+        place = {id(entry): index for index, entry in enumerate(first.entries)}
+        found.sort(key=lambda one: place[id(one[0][0])])
+        return cls(
+            first=first,
+            second=second,
+            pairs=tuple(pair for pair, _ in found),
+            told=tuple(told for _, told in found),
+        )
+
+
+def _compare(match: Match, names: Mapping[Any, str], tolerances: Tolerances) -> PairComparison:
+    first, second, matched = match.first, match.second, match.pairs
     ours = {id(entry) for entry, _ in matched}
     theirs = {id(entry) for _, entry in matched}
     alone = (
@@ -160,18 +212,19 @@ def _compare(first: Side, second: Side, tolerances: Tolerances) -> PairCompariso
     return PairComparison(
         first=first.name,
         second=second.name,
-        networks=tuple(_network(a, b, tolerances) for a, b in matched),
+        networks=tuple(_network(a, b, names[id(a), id(b)], tolerances) for a, b in matched),
         surroundings=tuple(differing_facts(matched)),
         not_run=tuple(_not_run(first, second)),
-        only_first=_names(alone[0]),
-        only_second=_names(alone[1]),
+        only_first=_names(first, alone[0]),
+        only_second=_names(second, alone[1]),
         unlike=tuple(_unlike(first, second, alone)),
     )
 
 
-def _network(first: Entry, second: Entry, tolerances: Tolerances) -> NetworkComparison:
+def _network(first: Entry, second: Entry, label: str, tolerances: Tolerances) -> NetworkComparison:
     return NetworkComparison(
         network=first.network,
+        label=label,
         first=first,
         second=second,
         aspects={
@@ -183,33 +236,135 @@ def _network(first: Entry, second: Entry, tolerances: Tolerances) -> NetworkComp
     )
 
 
-def _matched(first: Side, second: Side) -> list[tuple[Entry, Entry]]:
-    """The networks of both sides, in the first one's order."""
-    pairs = []
+def _shared_networks(
+    first: Side, second: Side
+) -> Iterable[tuple[Sequence[Entry], Sequence[Entry]]]:
+    """The runs of each network that both sides have: by its hash, or where there is none by name.
+
+    A name means a network of the zoo; a file's own may have the same name.
+    """
+    theirs: dict[Any, list[Entry]] = defaultdict(list)
+    for entry in second.entries:
+        theirs[_network_of(entry)].append(entry)
+        if entry.goes_by_its_name:
+            theirs[entry.like].append(entry)
+    ours: dict[Any, list[Entry]] = defaultdict(list)
     for entry in first.entries:
-        for other in second.entries:
-            if _is_same(entry, other):
-                pairs.append((entry, other))
-                break
-    return pairs
+        ours[_network_of(entry)].append(entry)
+    for network, entries in ours.items():
+        found = list(theirs.get(network, ()))
+        if entries[0].network_sha256 is not None and entries[0].goes_by_its_name:
+            by_name = theirs.get(entries[0].like, ())
+            found += [entry for entry in by_name if entry.network_sha256 is None]
+        elif entries[0].network_sha256 is None:
+            found = list(theirs.get(entries[0].like, ()))
+        if found:
+            yield entries, found
 
 
-def _is_same(first: Entry, second: Entry) -> bool:
-    if (first.batch, first.protocol) != (second.batch, second.protocol):
-        return False
-    if first.network_sha256 is None or second.network_sha256 is None:
-        return first.like == second.like
-    return first.network_sha256 == second.network_sha256
+def _network_of(entry: Entry) -> tuple[Any, ...]:
+    """The network, in one batch and by one protocol; the name where there is no hash."""
+    if entry.network_sha256 is None:
+        return ("name", *entry.like)
+    return entry.network_sha256, entry.batch, entry.protocol
+
+
+def _other_places(
+    ours: Sequence[Entry], theirs: Sequence[Entry], options: Set[str]
+) -> frozenset[str]:
+    """The options by which runs are not matched: the places, where the sides share none.
+
+    The places are then what is compared: a network on two targets and on a board, say.
+    """
+    return frozenset(
+        option
+        for option in options
+        if option in _PLACES
+        and {one.told(option) for one in ours}.isdisjoint({one.told(option) for one in theirs})
+    )
+
+
+def _told(
+    pair: tuple[Entry, Entry], apart: tuple[Set[str], Set[str]], places: Set[str]
+) -> dict[str, Any]:
+    """The options that tell a pair apart from the others of its network."""
+    found: dict[str, Any] = {}
+    for option in apart[0] | apart[1]:
+        first, second = (one.told(option) for one in pair)
+        if option in places and option in apart[0] & apart[1]:
+            found[option] = f"{first} against {second}"
+        else:
+            found[option] = first if option in apart[0] else second
+            if found[option] is None:
+                found[option] = second if first is None else first
+    return found
+
+
+def _alike(
+    ours: Sequence[Entry], theirs: Sequence[Entry], told_by: Set[str]
+) -> Iterable[tuple[Entry, Entry]]:
+    """The pairs that are alike in these options; what a side does not tell rules nothing out."""
+    options = sorted(told_by)
+    by_values: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
+    for other in theirs:
+        by_values[tuple(other.told(option) for option in options)].append(other)
+    vague = [values for values in by_values if None in values]
+    for entry in ours:
+        wanted = tuple(entry.told(option) for option in options)
+        # A study's thousands of seeds are looked up, and not each compared with each.
+        candidates = by_values if None in wanted else dict.fromkeys([wanted, *vague])
+        for values in candidates:
+            if all(a is None or b is None or a == b for a, b in zip(wanted, values, strict=True)):
+                yield from ((entry, other) for other in by_values.get(values, ()))
+
+
+def _labels(matches: Sequence[Match]) -> dict[Any, str]:
+    """A label for each pair, by the entries' ids; pairs of one run have the same."""
+    options: dict[Any, set[str]] = defaultdict(set)
+    for match in matches:
+        for pair, told in zip(match.pairs, match.told, strict=True):
+            options[_network_of(_known(pair))] |= told.keys()
+    firsts: dict[Any, Run] = {}
+    runs: dict[Any, Run] = {}
+    found = (one for match in matches for one in zip(match.pairs, match.told, strict=True))
+    for (first, second), told in found:
+        known = _known((first, second))
+        network = _network_of(known)
+        plain = firsts.setdefault(
+            network,
+            Run(
+                network=first.network,
+                network_sha256=known.network_sha256,
+                network_source=known.network_source,
+                batch=known.batch,
+                device=known.device,
+                protocol=known.protocol,
+            ),
+        )
+        # What tells runs apart on one pair of sides does so on the others.
+        values = {option: known.told(option) for option in options[network]} | told
+        known_of = {option: value for option, value in values.items() if value is not None}
+        runs[id(first), id(second)] = plain.model_copy(update=known_of)
+    return dict(zip(runs, labels([*runs.values()], beside=("protocol", "batch")), strict=True))
+
+
+def _known(pair: tuple[Entry, Entry]) -> Entry:
+    """The one that has the network's hash."""
+    return pair[0] if pair[0].network_sha256 is not None else pair[1]
 
 
 def _unlike(
     first: Side, second: Side, alone: tuple[Sequence[Entry], Sequence[Entry]]
 ) -> Iterable[str]:
-    """Why networks of one name were not taken for the same."""
+    """Why what goes by one name on both sides was not compared."""
+    without_like = {id(entry) for entry in alone[1]}
+    there = _by_name(second)
     for entry in alone[0]:
-        for other in alone[1]:
-            if entry.like[0] != other.like[0]:
-                continue
+        others = there[entry.like[0]]
+        if any(_network_of(other) == _network_of(entry) for other in others):
+            yield _no_run_like(entry, first, second)
+            continue
+        for other in (one for one in others if id(one) in without_like):
             if (entry.batch, entry.protocol) != (other.batch, other.protocol):
                 yield (
                     f"{entry.network} is of {entry.protocol}, batch {entry.batch} in {first.name} "
@@ -220,6 +375,26 @@ def _unlike(
                     f"{entry.network} is another network in {second.name}: the prototxts differ "
                     f"({_short(entry)} and {_short(other)})"
                 )
+            break
+    here = _by_name(first)
+    for entry in alone[1]:
+        if any(_network_of(one) == _network_of(entry) for one in here[entry.like[0]]):
+            yield _no_run_like(entry, second, first)
+
+
+def _no_run_like(entry: Entry, side: Side, other: Side) -> str:
+    same = [one for one in other.entries if _network_of(one) == _network_of(entry)]
+    (label,), there = _names(side, [entry]), _names(other, same)
+    listed = "; ".join(there[:_MOST_NAMED])
+    more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
+    return f"no run in {other.name} is like {label} in {side.name}: it has {listed}{more}"
+
+
+def _by_name(side: Side) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = defaultdict(list)
+    for entry in side.entries:
+        found[entry.like[0]].append(entry)
+    return found
 
 
 def _not_run(*sides: Side) -> Iterable[str]:
@@ -235,5 +410,6 @@ def _short(entry: Entry) -> str:
     return (entry.network_sha256 or "unknown")[:12]
 
 
-def _names(entries: Iterable[Entry]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(entry.network for entry in entries))
+def _names(side: Side, entries: Iterable[Entry]) -> tuple[str, ...]:
+    """The names of some of a side's entries, each told apart from all others there."""
+    return tuple(side.labels[entry.identity] for entry in entries)

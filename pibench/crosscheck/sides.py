@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from pibench import devices
 from pibench.crosscheck.claims import is_board
 from pibench.crosscheck.observation import provenance_kind
-from pibench.crosscheck.paper import plain
+from pibench.crosscheck.paper import is_of_the_zoo, plain
+from pibench.records.identity import Run, labels, run_of
 from pibench.records.schema import (
-    Batch,
     Bytes,
-    Frozen,
     LayerTime,
     Milliseconds,
-    Name,
     OutputBlob,
     Protocol,
     Provenance,
@@ -26,7 +25,6 @@ from pibench.records.schema import (
     Sha256,
     SignedBytes,
     Verdict,
-    Whole,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +33,8 @@ if TYPE_CHECKING:
 NOTHING = Provenance(kind="unavailable", reason="this side does not tell")
 
 
-class Entry(Frozen):
-    """One network on one side: figures, each with its provenance, or without and why.
+class Entry(Run):
+    """One run on one side: figures, each with its provenance, or without and why.
 
     `network_sha256` is None where the side knows names alone. `ram_bytes` is the peak less
     that of the same program without a network. `came_to_its_end` is False for a run that
@@ -45,12 +43,7 @@ class Entry(Frozen):
     on the twin). `facts` are what of the environment can account for a difference.
     """
 
-    network: Name
-    network_sha256: Sha256 | None
-    batch: Batch
     protocol: Protocol
-    device: str
-    source: str
     kind: ProvenanceKind
     verdict: Verdict | None = None
     came_to_its_end: bool | None = None
@@ -61,9 +54,7 @@ class Entry(Frozen):
     latency: Provenance = NOTHING
     clock: str | None = None
     layers: tuple[LayerTime, ...] = ()
-    seed: Whole | None = None
     input_sha256: Sha256 | None = None
-    weights_sha256: Sha256 | None = None
     outputs: tuple[OutputBlob, ...] = ()
     values: Provenance = NOTHING
     facts: dict[str, str] = Field(default_factory=dict)
@@ -73,13 +64,27 @@ class Entry(Frozen):
         """What it goes by on a side that knows names alone."""
         return plain(self.network), self.batch, self.protocol
 
+    @property
+    def goes_by_its_name(self) -> bool:
+        """Whether its name means what it means to a side that knows names alone.
+
+        A file's network may have any name; that of the zoo, or a copy of it, is meant.
+        """
+        return self.network_sha256 is None or is_of_the_zoo(self)
+
+    def told(self, option: str) -> Any:
+        """The value of one of `OPTIONS`; None where this side does not tell, or ran nothing."""
+        if option == "source" and self.kind in ("planned", "predicted", "paper"):
+            return None
+        return getattr(self, option)
+
 
 Origin = Literal["records", "plan", "predictions", "baseline", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A named list of entries, of each network the last."""
+    """A named list of entries, of each run the last."""
 
     name: str
     origin: Origin
@@ -88,9 +93,15 @@ class Side:
 
     @classmethod
     def of(cls, name: str, origin: Origin, entries: Iterable[Entry]) -> Side:
-        """A side of which the last entry counts for each network, batch and protocol."""
-        latest = {(*one.like, one.network_sha256): one for one in entries}
+        """A side of which the last entry counts for each run."""
+        latest = {one.identity: one for one in entries}
         return cls(name=name, origin=origin, entries=tuple(latest.values()))
+
+    @cached_property
+    def labels(self) -> dict[tuple[Any, ...], str]:
+        """Names of the entries that tell them apart on this side, by what the entries are of."""
+        identities = (one.identity for one in self.entries)
+        return dict(zip(identities, labels(self.entries), strict=True))
 
 
 def entry_of(record: Record) -> Entry:
@@ -103,12 +114,7 @@ def entry_of(record: Record) -> Entry:
     if no_ram:
         ram_bytes, ram = None, Provenance(kind="unavailable", reason=no_ram)
     return Entry(
-        network=record.network,
-        network_sha256=record.network_sha256,
-        batch=record.batch,
-        protocol=record.protocol,
-        device=record.device,
-        source=record.target if record.machine is None else f"{record.target} {record.machine}",
+        **dict(run_of(record)),
         kind=provenance_kind(record.target, emulated=record.is_emulated_or_twin),
         verdict=record.verdict,
         came_to_its_end=ended,
@@ -119,9 +125,7 @@ def entry_of(record: Record) -> Entry:
         latency=record.provenance["latency_ms"],
         clock=_clock(record),
         layers=record.layers,
-        seed=record.seed,
         input_sha256=record.input_sha256,
-        weights_sha256=record.weights_sha256,
         outputs=record.outputs,
         values=record.provenance["outputs"],
         facts=_facts(record),

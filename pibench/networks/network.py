@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,9 +45,9 @@ class Network:
     """Height and width of its images as `229x229`; None where they are its own."""
 
     @property
-    def file_name(self) -> str:
-        """The prototxt's name without its folder, fit for a record; "zoo" for the zoo's."""
-        return "zoo" if self.source == "zoo" else _label(Path(self.source).name)
+    def recorded_source(self) -> str:
+        """The source as records have it; see `recorded`."""
+        return "zoo" if self.entry is not None else recorded(self.source)
 
     @property
     def paper_row(self) -> int | None:
@@ -183,6 +184,21 @@ def _from_file(path: str, *, repair: bool) -> Network:
         weights=None,
         repairs=tuple(repairs),
     )
+
+
+def recorded(path: str) -> str:
+    """The path of a prototxt as records take it: as it was given, or shorter.
+
+    A path into the working directory starts there: whoever reads a record needs to tell files
+    apart, and not to know where this user's folders are.
+    """
+    given = Path(path)
+    with suppress(ValueError, OSError):
+        given = given.relative_to(Path.cwd()) if given.is_absolute() else given
+    text = str(given).encode("utf-8", "replace").decode("utf-8")
+    if len(text) > LONGEST_NAME:
+        return f"...{text[3 - LONGEST_NAME :]}"
+    return "./zoo" if text == "zoo" else text
 
 
 def _label(name: str) -> str:

@@ -32,7 +32,7 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
     return {
         "network": network.name,
         "network_sha256": network.sha256,
-        "network_source": network.file_name,
+        "network_source": network.recorded_source,
         "parameter_count": network.parameter_count,
         "repairs": list(network.repairs),
         "device": device.id,

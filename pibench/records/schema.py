@@ -373,8 +373,10 @@ class Record(Frozen):
     `latency_ms` is the median of the forward passes that count; `samples` are all
     of them. `weights_file_bytes` is the caffemodel's size, where none was written
     the size it would have. An empty `layers` or `outputs` counts as unavailable.
-    `seed` and `input_sha256` are of the input that the outputs belong to (float32,
-    little-endian, all input blobs one after another); `signatures` are of the same
+    `network_source` is "zoo" or the prototxt's path as it was given, in older records
+    the file's name alone. `seed` and `input_sha256` are of the input that the outputs belong
+    to (float32, little-endian, all input blobs one after another); a run that told no outputs
+    has the seed alone. `signatures` are of the same
     forward pass as `outputs`, and share their provenance.
     """
 

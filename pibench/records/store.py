@@ -129,11 +129,6 @@ def to_json(records: Iterable[Record]) -> str:
     return json.dumps([record.model_dump(mode="json") for record in records], indent=2)
 
 
-def latest(records: Sequence[Record]) -> dict[str, Record]:
-    """The last written record of each network, by the network's name."""
-    return {record.network: record for record in records}
-
-
 def _lines(records: Sequence[Record]) -> bytes:
     """ASCII only, so that a cut can never fall inside a character."""
     dumped = (record.model_dump(mode="json") for record in records)

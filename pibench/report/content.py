@@ -20,6 +20,7 @@ from pibench.errors import InvalidInputError
 from pibench.latency import calibration as calibrations
 from pibench.latency.model import predict
 from pibench.plan.planner import plan
+from pibench.records.identity import Run, labels, labels_of
 from pibench.records.schema import Provenance
 from pibench.report.rebuilding import Networks
 
@@ -80,8 +81,9 @@ class Peak:
 class NetworkReport:
     """One network: its records, the one that speaks for it first; its claims, none for others'.
 
-    `planned` is for where that record was made, `prediction` for the device it was judged for;
-    where one is None, `not_planned` or `not_predicted` says why.
+    `name` tells it apart from the report's other networks. `planned` is for where the first
+    record was made, `prediction` for the device that it was judged for; where one is None,
+    `not_planned` or `not_predicted` says why.
     """
 
     name: str
@@ -126,6 +128,11 @@ class Report:
     records: Sequence[Record]
     superseded: int
 
+    @cached_property
+    def labels(self) -> Mapping[str, str]:
+        """The shortest names that tell all runs apart, by the records' ids."""
+        return labels_of(self.records)
+
     @property
     def missing_from_the_paper(self) -> int:
         """Networks of the paper without a record by its protocol."""
@@ -139,11 +146,13 @@ class Report:
             return (
                 f"{total.verdicts_agreed} of {total.verdicts_total} verdicts agree with the paper"
             )
-        if len(self.networks) == 1:
-            (one,) = self.networks
-            return f"{one.name}: {one.record.verdict}"
-        fitting = sum(network.record.verdict == "fit" for network in self.networks)
-        return f"{fitting} of {len(self.networks)} networks fit"
+        fitting = sum(record.verdict == "fit" for record in self.records)
+        if len(self.records) == 1:
+            return f"{self.networks[0].name}: {self.records[0].verdict}"
+        if len(self.networks) == len(self.records):
+            return f"{fitting} of {len(self.networks)} networks fit"
+        # Of a network that was run in several ways none speaks for the others.
+        return f"{fitting} of {len(self.records)} runs fit"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +190,7 @@ def build(
         predicted=predicted.predicted_times(_comparable(records, by_record, paper)),
     )
     behind = _Behind(networks=rebuilt, predictions=by_record, reasons={**unpredicted, **reasons})
-    networks = [
-        _network_report(name, records, claims, behind) for name in _in_order(records, claims)
-    ]
+    networks = _network_reports(records, claims, behind)
     return Report(
         paper=paper,
         claims=claims,
@@ -262,11 +269,30 @@ def _comparable(
     ]
 
 
-def _in_order(records: Sequence[Record], claims: Sequence[Claim]) -> list[str]:
-    """Names of networks with records: those of the paper in its order, then the others."""
-    recorded = dict.fromkeys(record.network for record in records)
-    of_claims = [claim.network for claim in claims if claim.network is not None]
-    return [*dict.fromkeys(of_claims), *(name for name in recorded if name not in of_claims)]
+def _network_reports(
+    records: Sequence[Record], claims: Sequence[Claim], behind: _Behind
+) -> list[NetworkReport]:
+    """Networks with records: those of the paper in its order, then the others."""
+    place = {claim.record_id: index for index, claim in reversed([*enumerate(claims)])}
+    by_network: dict[Run, list[Record]] = {}
+    for record in records:
+        network = Run(
+            network=record.network,
+            network_sha256=record.network_sha256,
+            batch=record.batch,
+            input_size=record.input_size,
+        )
+        by_network.setdefault(network, []).append(record)
+    firsts = [
+        network.model_copy(update={"network_source": of[0].network_source})
+        for network, of in by_network.items()
+    ]
+    named = [
+        (min(place.get(record.record_id, len(claims)) for record in of), name, of)
+        for name, of in zip(labels(firsts), by_network.values(), strict=True)
+    ]
+    named.sort(key=lambda one: one[0])
+    return [_network_report(name, of, claims, behind) for _, name, of in named]
 
 
 def _network_report(
@@ -275,11 +301,13 @@ def _network_report(
     claims: Sequence[Claim],
     behind: _Behind,
 ) -> NetworkReport:
-    own = [record for record in records if record.network == name]
-    of_network = {claim.column: claim for claim in claims if claim.network == name}
+    ids = {record.record_id for record in records}
+    of_network = {claim.column: claim for claim in claims if claim.record_id in ids}
     speaking = {claim.record_id for claim in of_network.values()}
     # The latest first, and before it the one that the ledger took.
-    own.sort(key=lambda record: (record.record_id in speaking, record.created), reverse=True)
+    own = sorted(
+        records, key=lambda record: (record.record_id in speaking, record.created), reverse=True
+    )
     first = own[0]
     device = devices.load(first.device)
     planned, not_planned = _plan(first, device, behind.networks.get(first.record_id))

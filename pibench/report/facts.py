@@ -108,18 +108,11 @@ def environment(record: Record) -> list[Fact]:
     )
 
 
-def variant(record: Record) -> str:
-    """The network's name, and how this run of it is not the usual one: batch, image, threads."""
-    threads = record.limits.asked.threads
-    usual = threads in (None, devices.load(record.device).cores)
-    said = [
-        record.network,
-        f"batch {record.batch}" if record.batch != 1 else None,
-        record.input_size,
-        None if usual else f"{threads} threads",
-        f"seed {record.seed}" if record.seed else None,
-    ]
-    return ", ".join(filter(None, said))
+def target(record: Record) -> str:
+    """Where it ran: the target, with a VM's machine where that is not the usual one."""
+    return (
+        record.target if record.machine in (None, "virt") else f"{record.target} {record.machine}"
+    )
 
 
 def command(record: Record) -> str:

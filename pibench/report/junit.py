@@ -8,20 +8,26 @@ could not be reached is an error. A network that the paper does not have passes 
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from pibench.records.identity import labels_of
 from pibench.report import facts, ledger_table
 from pibench.report.numbers import signed_mib
 from pibench.report.plain import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from junitparser.junitparser import FinalResult
 
     from pibench.records.schema import Record
     from pibench.report.content import Report
     from pibench.report.ledger_table import Cell, Row
+
+_BESIDE: Final = ("device", "source", "protocol", "batch")
+"""What a case's name says in brackets."""
 
 
 def junit(report: Report) -> str:
@@ -33,7 +39,7 @@ def junit(report: Report) -> str:
     in_ledger = {row.record.record_id for row in rows if row.record}
     others = [record for record in report.records if record.record_id not in in_ledger]
     if others:
-        xml.add_testsuite(_others(others))
+        xml.add_testsuite(_others(others, labels_of(report.records, beside=_BESIDE)))
     xml.update_statistics()  # type: ignore[no-untyped-call]
     buffer = BytesIO()
     xml.write(buffer, pretty=True)
@@ -86,12 +92,14 @@ def _said(cell: Cell) -> str:
     )
 
 
-def _others(records: list[Record]) -> TestSuite:
+def _others(records: list[Record], labels: Mapping[str, str]) -> TestSuite:
     suite = TestSuite("networks")
     for record in records:
-        where = f"{record.device}, {record.target}, {record.protocol}, batch {record.batch}"
+        where = ", ".join(
+            [record.device, facts.target(record), record.protocol, f"batch {record.batch}"]
+        )
         case = TestCase(
-            visible(f"{record.network} fits ({where})"),
+            visible(f"{labels[record.record_id]} fits ({where})"),
             "fits",
             _seconds(record),
         )

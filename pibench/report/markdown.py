@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
+from pibench.records.identity import labels_of
 from pibench.report import ledger_table
-from pibench.report.facts import not_finite, variant
+from pibench.report.facts import not_finite, target
 from pibench.report.numbers import NOTHING, mib, milliseconds, signed_mib
 from pibench.report.plain import visible
 from pibench.report.terminal import evidence_in_a_word, how_it_ran, totals
@@ -50,13 +51,15 @@ def markdown(report: Report) -> str:
         ]
     in_ledger = {row.record.record_id for row in rows if row.record}
     others = [record for record in report.records if record.record_id not in in_ledger]
+    names = labels_of(report.records, beside=("device", "source", "protocol"))
     if others:
         lines += ["## Other runs" if rows else "## Runs", ""]
-        lines += table(_RUNS, [_run(record) for record in others], right=(5, 6, 7, 8))
+        runs = [_run(record, names[record.record_id]) for record in others]
+        lines += table(_RUNS, runs, right=(5, 6, 7, 8))
         lines.append("")
     lines += _notes(report)
     lines += [
-        f"- {text(variant(record))}: {text(sentence)}"
+        f"- {text(names[record.record_id])}: {text(sentence)}"
         for record in report.records
         for sentence in not_finite(record)
     ]
@@ -114,14 +117,14 @@ def _headroom(record: Record | None) -> str:
     return f"{signed_mib(record.headroom_bytes)}{' twin' if kind == 'twin' else ''}"
 
 
-def _run(record: Record) -> list[str]:
+def _run(record: Record, name: str) -> list[str]:
     bound = "\\>" if record.evidence.exit_status != 0 else ""
     kind = record.provenance["latency_ms"].kind
     time = NOTHING if record.latency_ms is None else f"{milliseconds(record.latency_ms)} {kind}"
     return [
-        text(variant(record)),
+        text(name),
         record.device,
-        record.target,
+        target(record),
         record.protocol,
         f"**{record.verdict}**",
         f"{bound}{mib(record.peak_rss_bytes)}",

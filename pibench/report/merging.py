@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from pibench import devices
 from pibench.crosscheck.reading import read_records
 from pibench.errors import InvalidInputError
+from pibench.records.identity import latest
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pibench.records.schema import Record
@@ -48,25 +49,8 @@ def read_all(paths: Sequence[Path]) -> Merged:
 def merge(records: Iterable[Record]) -> Merged:
     """The latest record of each run; the same record read twice is one."""
     distinct = {record.record_id: record for record in records}
-    latest: dict[Hashable, Record] = {}
-    for record in distinct.values():
-        before = latest.get(_run(record))
-        if before is None or record.created >= before.created:
-            latest[_run(record)] = record
-    return Merged(records=tuple(latest.values()), superseded=len(distinct) - len(latest))
-
-
-def _run(record: Record) -> Hashable:
-    """What two records share of which the later one replaces the other."""
-    run = (
-        record.network, record.device, record.target, record.machine, record.protocol,
-        record.compute, record.batch, record.input_size,
-    )  # fmt: skip
-    if record.cell is None:
-        return run
-    # A study asks for these side by side: none is a later try of another.
-    guest = record.environment.guest
-    return *run, record.seed, record.limits.asked.threads, guest.blas_name
+    counting = latest([*distinct.values()])
+    return Merged(records=tuple(counting), superseded=len(distinct) - len(counting))
 
 
 def _check(path: Path, record: Record) -> None:

@@ -30,10 +30,10 @@ def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
     for heading in ("Peak\nMiB", "Band\n+-MiB", "Head\nMiB"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("Peak reached at", overflow="fold")
-    for answer in answers:
+    for name, answer in zip(names_of(answers), answers, strict=True):
         at = answer["peak_at"]
         table.add_row(
-            visible(answer["network"]),
+            visible(name),
             answer["verdict"],
             f"{answer['peak_rss_bytes'] / MIB:.0f}",
             f"{answer['band_bytes'] / MIB:.0f}",
@@ -43,10 +43,20 @@ def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def print_details(answer: dict[str, Any], steps: Sequence[Step], to: Console) -> None:
+def names_of(answers: Sequence[dict[str, Any]]) -> list[str]:
+    """The shortest names that tell planned networks apart."""
+    from pibench.records.identity import Run, labels  # noqa: PLC0415  (start-up time)
+
+    keys = ("network", "network_sha256", "network_source", "batch")
+    runs = [Run(**{key: answer[key] for key in keys}) for answer in answers]
+    # One call has one batch for all, and a file may have its own.
+    return labels(runs, beside=("batch",) if len({run.batch for run in runs}) == 1 else ())
+
+
+def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: Console) -> None:
     """The picture, the largest holders, and what would change the peak."""
     width = max(20, to.width - 2)
-    to.print(f"\n{visible(answer['network'])}: memory over layers, up to "
+    to.print(f"\n{visible(name)}: memory over layers, up to "
              f"{answer['peak_rss_bytes'] / MIB:.0f} MiB")  # fmt: skip
     for line in columns(steps, width=width, rows=_PICTURE_ROWS):
         to.print(line)
@@ -83,16 +93,16 @@ def _legend(steps: Sequence[Step]) -> str:
     return ", ".join(f"{phase[0]} {phase}" for phase in dict.fromkeys(step.phase for step in steps))
 
 
-def comparison_table(rows: Sequence[Comparison]) -> Table:
-    """Planned against measured peaks, a line per network, in MiB."""
+def comparison_table(rows: Sequence[Comparison], names: Sequence[str]) -> Table:
+    """Planned against measured peaks, a line per network by these names, in MiB."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("Network", overflow="fold", min_width=14)
     for heading in ("Planned\nMiB", "Measured\nMiB", "Error\n%"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("Note", overflow="fold")
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         table.add_row(
-            visible(row.network),
+            visible(name),
             f"{row.planned_bytes / MIB:.1f}",
             f"{row.measured_bytes / MIB:.1f}" if row.measured_bytes else "-",
             f"{100 * row.error:+.2f}" if row.error is not None else "-",

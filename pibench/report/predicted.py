@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 NOTHING: Final = "-"
 
 
-def prediction_table(predictions: Sequence[Prediction]) -> Table:
-    """A line per network, in ms; multiply-accumulates in millions."""
+def prediction_table(predictions: Sequence[Prediction], names: Sequence[str]) -> Table:
+    """A line per network by these names, in ms; multiply-accumulates in millions."""
     table = _table("Network")
     for heading in ("Latency\nms", "Low\nms", "High\nms", "MMAC", "Layers"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("Note", overflow="fold")
-    for one in predictions:
+    for name, one in zip(names, predictions, strict=True):
         table.add_row(
-            visible(one.network),
+            visible(name),
             f"{one.latency_ms:.0f}",
             f"{one.low_ms:.0f}",
             f"{one.high_ms:.0f}",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pibench.crosscheck.reconcile import NetworkComparison, PairComparison, Reconciliation
     from pibench.crosscheck.sides import Entry
 
-VERSION: Final = "1.0"
+VERSION: Final = "1.1"
 
 
 def print_reconciliation(
@@ -53,10 +53,10 @@ def pair_table(pair: PairComparison) -> Table:
     table.add_column("Latency", justify="right", overflow="fold")
     table.add_column("Outputs", justify="right", no_wrap=True)
     table.add_column("Top 5", no_wrap=True)
-    for one in pair.networks:
+    for name, one in zip(pair.names, pair.networks, strict=True):
         ram, outputs = one.aspects["ram"], one.aspects["outputs"]
         table.add_row(
-            printable(one.network),
+            printable(name),
             _verdict(one),
             _ram(one),
             _marked(ram, NOTHING if ram.error is None else f"{100 * ram.error:+.1f}"),
@@ -97,6 +97,7 @@ def _pair(pair: PairComparison) -> dict[str, Any]:
         "networks": [
             {
                 "network": one.network,
+                "run": one.subject,
                 "protocol": one.first.protocol,
                 "batch": one.first.batch,
                 "agrees": one.agrees,
@@ -131,13 +132,13 @@ def _differences(pair: PairComparison) -> list[str]:
     And for each that agrees with a remark: by the floor alone, say.
     """
     lines = []
-    for one in pair.networks:
+    for name, one in zip(pair.names, pair.networks, strict=True):
         for aspect in ASPECTS:
             found = one.aspects[aspect]
             if found.agrees is False:
-                lines.append(f"! {one.network}: {aspect}: {_difference(found)}")
+                lines.append(f"! {name}: {aspect}: {_difference(found)}")
             elif found.agrees and found.why:
-                lines.append(f"= {one.network}: {aspect}: {told(found)}")
+                lines.append(f"= {name}: {aspect}: {told(found)}")
     return lines
 
 
@@ -177,7 +178,7 @@ def _left_out(pair: PairComparison) -> list[str]:
     lines += [f"? {sentence}" for sentence in pair.unlike]
     for side, names in ((pair.first, pair.only_first), (pair.second, pair.only_second)):
         if names:
-            lines.append(f"  only in {side}: {', '.join(names)}")
+            lines.append(f"  only in {side}: {'; '.join(names)}")
     return lines
 
 

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from pibench.errors import InvalidInputError
+from pibench.records.identity import labels_of
 from pibench.records.schema import UNITS, Record
 from pibench.report.merging import read_all
 
@@ -46,7 +47,13 @@ def flat(record: Record) -> dict[str, Any]:
 
 def csv_text(records: Iterable[Record]) -> str:
     """A line per record: `csv_of` their rows."""
-    return csv_of([flat(record) for record in records])
+    return csv_of(rows_of([*records]))
+
+
+def rows_of(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """A row per record: `flat`, and `run`, the name that tells its run apart from the others."""
+    names = labels_of(records)
+    return [flat(record) | {"run": names[record.record_id]} for record in records]
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -68,7 +75,8 @@ def load(*paths: Path | str, rows: Rows = "records") -> pd.DataFrame:
     """Record files as a DataFrame: the latest record of each run, older versions upgraded.
 
     `rows` says what a row is: a record (`flat`), a layer's time or a timed sample, both with
-    what tells the records apart. Units are in the columns' names and in `attrs["units"]`,
+    what tells the records apart. The column `run` is the shortest name that no other run has.
+    Units are in the columns' names and in `attrs["units"]`,
     the number of superseded records in `attrs["superseded"]`. Whole numbers that may be missing
     are Int64, `created` is a UTC timestamp. Raises InvalidInputError, naming the file.
     """
@@ -95,10 +103,11 @@ def load(*paths: Path | str, rows: Rows = "records") -> pd.DataFrame:
 
 def _rows(records: Sequence[Record], rows: Rows) -> list[dict[str, Any]]:
     if rows == "records":
-        return [flat(record) for record in records]
+        return rows_of(records)
+    names = labels_of(records)
     found = []
     for record in records:
-        key = {name: getattr(record, name) for name in _KEYS}
+        key = {"run": names[record.record_id]} | {name: getattr(record, name) for name in _KEYS}
         kind = record.provenance["latency_ms" if rows == "samples" else "layers"].kind
         for index, one in enumerate(getattr(record, rows)):
             found.append({**key, "provenance": kind, "index": index, **one.model_dump(mode="json")})

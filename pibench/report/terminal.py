@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pibench import devices
 from pibench.crosscheck.claims import Claim, summary
+from pibench.records.identity import labels_of
 from pibench.report.facts import not_finite
 from pibench.report.plain import visible
 from pibench.report.predicted import latency_table
@@ -107,8 +108,10 @@ def print_records(records: Sequence[Record], *, to: Console | None = None) -> No
     """A table of records, and below it what each verdict rests on."""
     to = to or console()
     to.print(records_table(records))
+    names = labels_of(records)
     for record in records:
-        to.print(printable(f"{record.network}: {record.verdict}, {record.evidence.summary}"))
+        said = f"{names[record.record_id]}: {record.verdict}, {record.evidence.summary}"
+        to.print(printable(said))
         for line in [*timing(record), *not_finite(record)]:
             to.print(printable(f"  {line}"))
     for line in [*how_it_ran(records), *not_told(records)]:
@@ -128,9 +131,10 @@ def records_table(records: Sequence[Record]) -> Table:
     table.add_column("Head\nMiB", justify="right", no_wrap=True)
     table.add_column("Size\nMB", justify="right", no_wrap=True)
     table.add_column("Latency\nms", justify="right", overflow="fold")
+    names = labels_of(records)
     for record in records:
         table.add_row(
-            printable(record.network),
+            printable(names[record.record_id]),
             record.target,
             record.verdict,
             _number(record.peak_rss_bytes, MIB, bound=_is_lower_bound(record)),

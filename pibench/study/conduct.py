@@ -173,7 +173,7 @@ class Conduct:
                 yield place, cell
                 continue
             self.tally.taken_over += 1
-            self._keep(place, cell, record)
+            self._keep(place, cell, _of_this_study(record, cell, key))
 
     def _taken(self, place: Place, cell: Cell, ran: Ran) -> None:
         if ran.record is not None and (other := _is_other(cell, ran)):
@@ -215,6 +215,14 @@ class Conduct:
                 f"{IN_A_ROW} cells failed one after another: {ran.said}",
                 hint=f"mend that, then: pibench sweep --resume --out {self.journal.folder}",
             )
+
+
+def _of_this_study(record: Record, cell: Cell, key: str) -> Record:
+    """Another study's record with the path that this one gives the network."""
+    if record.cell is None or record.network_source == cell.source:
+        return record
+    moved = record.model_copy(update={"network_source": cell.source})
+    return sealed(moved, key, record.cell.attempt)
 
 
 def _is_other(cell: Cell, ran: Ran) -> str | None:

@@ -69,7 +69,7 @@ def _run_once(cell: Cell, attempt: int, started: float) -> Ran:
             )
             code, said = done.returncode, done.last_lines(1)
             if out.exists():
-                record = next(iter(RecordStore(out).read()), None)
+                record = _with_source(cell, next(iter(RecordStore(out).read()), None))
     except (PibenchError, OSError) as error:
         # Over its time is no fault of the machine: the cells after it may do well.
         over = time.monotonic() - begun >= budget_s
@@ -89,6 +89,13 @@ def _run_once(cell: Cell, attempt: int, started: float) -> Ran:
         elapsed_s=elapsed_s,
         made_with=made_with(cell.options.target),
     )
+
+
+def _with_source(cell: Cell, record: Record | None) -> Record | None:
+    """The record with the path that the study gave: the copy that ran is gone."""
+    if record is None or cell.prototxt is None:
+        return record
+    return record.model_copy(update={"network_source": cell.source})
 
 
 def command(cell: Cell, folder: Path, out: Path) -> Iterator[str | Path]:

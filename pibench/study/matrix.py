@@ -25,6 +25,7 @@ from pibench import devices, networks, outside_file
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
 from pibench.networks import input_size
+from pibench.networks.network import recorded
 from pibench.records.schema import Compute, Machine, Protocol, Target
 from pibench.sweep.options import Options
 from pibench.sweep.work import check, cost_bytes
@@ -119,10 +120,15 @@ class Cell:
     cost_bytes: int
 
     @property
+    def source(self) -> str:
+        """The network's source as records have it."""
+        return "zoo" if self.prototxt is None else recorded(self.network)
+
+    @property
     def label(self) -> str:
         """The cell in words, for people."""
         said = [
-            Path(self.network).name,
+            self.source if self.prototxt is not None else self.network,
             f"batch {self.batch}" if self.batch else "",
             self.input or "",
             self.options.device,

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class NetworkFacts:
     """A network as its record names it, whether it is at hand or was sent to a board.
 
-    `weights_sha256` is of the weights that ran, None where none were loaded;
-    `weights_drawn` says that they were drawn at random, with the work's seed.
-    `layer_types` is by the name of the layer.
+    `source` is "zoo" or the prototxt's path. `weights_sha256` is of the weights that ran, None
+    where none were loaded; `weights_drawn` says that they were drawn at random, with the work's
+    seed. `layer_types` is by the name of the layer.
     """
 
     name: str
     sha256: str
-    file_name: str
+    source: str
     parameter_count: int
     weights_file_bytes: int
     weights_sha256: str | None
@@ -41,7 +41,7 @@ def facts_of(network: Network, work: Work) -> NetworkFacts:
     return NetworkFacts(
         name=network.name,
         sha256=network.sha256,
-        file_name=network.file_name,
+        source=network.recorded_source,
         parameter_count=network.parameter_count,
         weights_file_bytes=network.weights_file_bytes,
         weights_sha256=None if work.weights is None else file_sha256(work.weights),

@@ -50,7 +50,7 @@ def record_of(
     return Record(
         network=network.name,
         network_sha256=network.sha256,
-        network_source=network.file_name,
+        network_source=network.source,
         parameter_count=network.parameter_count,
         weights_file_bytes=network.weights_file_bytes,
         weights_sha256=network.weights_sha256,
@@ -74,7 +74,7 @@ def record_of(
         repeats=work.repeats if work.protocol == "inference" else work.iterations,
         samples=times.samples,
         latency_interval=times.interval,
-        seed=None if times.input_sha256 is None else work.seed,
+        seed=work.seed if work.protocol == "inference" else None,
         input_sha256=times.input_sha256,
         outputs=times.outputs,
         signatures=times.signatures,

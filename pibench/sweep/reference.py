@@ -19,23 +19,27 @@ HOST_SHARE = 0.5
 
 
 class Reference:
-    """Runs single networks memory-only on the twin; a network twice asked for runs once."""
+    """Runs single networks memory-only on the twin; what was asked for twice runs once."""
 
     def __init__(self, builder: Builder) -> None:
         self._target = TwinTarget(builder)
-        self._known: dict[str, int | None] = {}
+        self._known: dict[Work, int | None] = {}
 
     def peak_bytes(self, work: Work) -> int | None:
         """The twin's peak RSS, or None where this host cannot tell it."""
-        if work.prototxt not in self._known:
-            self._known[work.prototxt] = self._measure(work)
-        return self._known[work.prototxt]
+        # All that is left of the work decides the peak: the protocol and the threads too.
+        piece = replace(
+            work, id="0", name="reference", compute="memory-only", timeout_s=TIMEOUT_S,
+            warmup=0, repeats=1,
+        )  # fmt: skip
+        if piece not in self._known:
+            self._known[piece] = self._measure(piece)
+        return self._known[piece]
 
-    def _measure(self, work: Work) -> int | None:
-        if work.cost_bytes > HOST_SHARE * host.available_memory_bytes():
+    def _measure(self, piece: Work) -> int | None:
+        if piece.cost_bytes > HOST_SHARE * host.available_memory_bytes():
             return None
         seen: list[Outcome] = []
-        piece = replace(work, compute="memory-only", timeout_s=TIMEOUT_S, warmup=0, repeats=1)
         try:
             self._target.prepare([piece])
             self._target.run([piece], seen.append, lambda _: None)

@@ -117,7 +117,7 @@ def test_networks_in_the_wild_peak_where_planned(
         )
         rows.append(compare(record, planned))
         print(
-            f"{network.file_name:32} batch {batch} {protocol} {rows[-1].error:+.2%}"
+            f"{network.recorded_source:32} batch {batch} {protocol} {rows[-1].error:+.2%}"
             f" {rows[-1].note}, {os.cpu_count()} CPUs"
         )
     measured = [row for row in rows if row.error is not None and row.measured_bytes is not None]

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from junitparser import JUnitXml
+
+from pibench import load
 
 pytestmark = pytest.mark.emulation
 
@@ -54,3 +57,52 @@ def test_run_prints_what_a_gate_needs(tmp_path: Path) -> None:
         assert record["evidence"]
     assert records[0]["headroom_bytes"] < 0 < records[1]["headroom_bytes"]
     assert len(out.read_text().splitlines()) == 2
+
+
+def test_two_networks_in_files_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As published networks are: each is called deploy.prototxt, and has no name."""
+    monkeypatch.chdir(tmp_path)
+    for folder, outputs in (("a", 18_000), ("b", 10)):
+        Path(folder).mkdir()
+        Path(folder, "deploy.prototxt").write_text(
+            'layer { name: "data" type: "Input" top: "data"\n'
+            "  input_param { shape { dim: 1 dim: 8000 } } }\n"
+            'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"\n'
+            f"  inner_product_param {{ num_output: {outputs} }} }}\n"
+        )
+    files, out = ("a/deploy.prototxt", "b/deploy.prototxt"), "records.jsonl"
+    done = pibench("run", *files, "--target", "twin", "--out", out, "--require-fit")
+    assert done.returncode == 1, done.stderr
+    for said in (done.stdout, done.stderr):
+        assert "a/deploy.prototxt: no-fit" in said
+        assert "b/deploy.prototxt: fit" in said
+    # The same run again is a later one; with one thread it is another.
+    for more in ((), ("--threads", "1")):
+        again = pibench("run", "b/deploy.prototxt", "--target", "twin", *more, "--out", out)
+        assert again.returncode == 0, again.stderr
+    gate = pibench("report", out, "--require-fit", "-o", "gate.xml", "-o", "r.md", "-o", "r.html")
+    assert gate.returncode == 1, gate.stderr
+    assert "1 records were superseded" in gate.stderr
+    cases = [case for suite in JUnitXml.fromfile("gate.xml") for case in suite]
+    where = "fits (rpi3b, twin, caffe-time, batch 1)"
+    assert {case.name: case.is_passed for case in cases} == {
+        f"a/deploy.prototxt {where}": False,
+        f"b/deploy.prototxt {where}": True,
+        f"b/deploy.prototxt, 1 thread {where}": True,
+    }
+    frame = load(out)
+    assert dict(zip(frame["run"], frame["verdict"], strict=True)) == {
+        "a/deploy.prototxt": "no-fit",
+        "b/deploy.prototxt": "fit",
+        "b/deploy.prototxt, 1 thread": "fit",
+    }
+    turned = [*reversed(Path(out).read_text().splitlines(keepends=True))]
+    Path("turned.jsonl").write_text("".join(turned))
+    compared = pibench("reconcile", out, "turned.jsonl", "--fail-on", "verdict,ram", "--json")
+    assert compared.returncode == 0, compared.stderr
+    (pair,) = json.loads(compared.stdout)["pairs"]
+    assert {one["run"]: one["second"]["verdict"] for one in pair["networks"]} == {
+        "a/deploy.prototxt": "no-fit",
+        "b/deploy.prototxt": "fit",
+        "b/deploy.prototxt, 1 thread": "fit",
+    }

@@ -69,7 +69,9 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
             notes=ledger_table.notes(report),
             shared={column: ledger_table.shared_kind(rows, column) for column in columns},
             sections=sections,
-            anchors={one.network.name: one.anchor for one in sections},
+            anchors={
+                record.record_id: one.anchor for one in sections for record in one.network.records
+            },
             boards=_boards(report),
             paper_device=devices.load(report.paper.device),
             charts=_overview(report),

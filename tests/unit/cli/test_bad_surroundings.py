@@ -230,7 +230,7 @@ def test_a_cache_that_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_of_files_and_networks_fit_for_a_record(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.prototxt")
     path.write_text(NET)
-    assert networks.load(str(path)).file_name == "caf?.prototxt"
+    assert networks.load(str(path)).recorded_source == f"{tmp_path}/caf?.prototxt"
     path.write_text(f'name: "{"n" * 5000}" ' + NET)
     assert len(networks.load(str(path)).name) == 200
 

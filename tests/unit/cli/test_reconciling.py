@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from junitparser import JUnitXml
 from pibench import networks
 from pibench.networks import caffemodel
 from pibench.records.store import RecordStore
+from tests.whole_records import of_the_zoo
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record
@@ -34,14 +34,8 @@ def records(tmp_path: Path, paper_run: list[Record]) -> Path:
     """The paper's networks as they came out of the VM."""
     path = tmp_path / "vm.jsonl"
     for record in paper_run:
-        RecordStore(path).append(hashed(record))
+        RecordStore(path).append(of_the_zoo(record))
     return path
-
-
-def hashed(record: Record) -> Record:
-    """The record with a hash of its own, as a network that was read has."""
-    digest = hashlib.sha256(record.network.encode()).hexdigest()
-    return record.model_copy(update={"network_sha256": digest})
 
 
 def test_the_paper_against_records_and_a_prediction(
@@ -76,7 +70,7 @@ def test_a_baseline_is_written_and_met_and_missed(
     assert "26 networks of vm" in said.err
     gate = ("--baseline", "accepted.json", "--fail-on", "verdict,ram=2%")
     pibench("reconcile", str(records), *gate)
-    worse = hashed(paper_run[0]).model_copy(
+    worse = of_the_zoo(paper_run[0]).model_copy(
         update={
             "peak_rss_bytes": 700 * 2**20,
             "network_rss_bytes": 643 * 2**20,
@@ -86,7 +80,7 @@ def test_a_baseline_is_written_and_met_and_missed(
     said = pibench("reconcile", str(records), *gate, code=1)
     assert f"Differs: {worse.network}: ram." in said.out
     few = tmp_path / "few.jsonl"
-    RecordStore(few).append(hashed(paper_run[1]))
+    RecordStore(few).append(of_the_zoo(paper_run[1]))
     assert "of the baseline, not run" in pibench("reconcile", "few.jsonl", *gate, code=4).out
 
 
@@ -141,6 +135,20 @@ def test_outputs_without_signatures_say_so(pibench: Pibench, tmp_path: Path) -> 
     (tmp_path / "old.jsonl").write_text(json.dumps(old | {"signatures": []}))
     found = pibench("bisect", "small.prototxt", "twin", "old.jsonl", "-q", code=2)
     assert "old.jsonl: no layer's values: it has outputs alone, and no signatures" in found.err
+
+
+def test_a_file_with_several_runs_of_the_network_names_no_side(
+    pibench: Pibench, tmp_path: Path
+) -> None:
+    """The last one would be taken for what was meant, and be another seed's."""
+    (tmp_path / "small.prototxt").write_text(SMALL)
+    one = json.loads((GOLDEN / "twin.jsonl").read_text().splitlines()[0])
+    other = one | {"seed": 7, "record_id": "7" * 32}
+    (tmp_path / "two.jsonl").write_text(f"{json.dumps(one)}\n{json.dumps(other)}\n")
+    sides = ("small.prototxt", "two.jsonl", "two.jsonl", "-q")
+    found = pibench("bisect", *sides, code=2)
+    assert "two.jsonl: holds several runs of small: small; small, seed 7; give" in found.err
+    assert "no layer parts" in pibench("bisect", *sides, "--seed", 7).out
 
 
 def test_a_side_may_come_by_a_pipe(records: Path) -> None:
@@ -234,7 +242,7 @@ def test_an_aspect_that_cannot_be_compared_hides_no_other(
     suite = next(iter(JUnitXml.fromfile("gate.xml")))
     assert (suite.tests, suite.failures, suite.errors) == (52, 0, 26)
     worse = {"peak_rss_bytes": 700 * 2**20, "network_rss_bytes": 643 * 2**20}
-    RecordStore(records).append(hashed(paper_run[0]).model_copy(update=worse))
+    RecordStore(records).append(of_the_zoo(paper_run[0]).model_copy(update=worse))
     said = pibench("reconcile", str(records), *gate, code=1)
     assert f"Differs: {paper_run[0].network}: ram." in said.out
     assert line in " ".join(said.out.split())

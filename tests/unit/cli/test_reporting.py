@@ -14,6 +14,7 @@ from junitparser import JUnitXml
 
 from pibench.cli import running
 from pibench.errors import EnvironmentFault
+from pibench.records.schema import Limits, LimitSet
 from pibench.records.store import RecordStore, read, to_json
 from pibench.sweep.options import Options
 
@@ -73,6 +74,61 @@ def test_a_gate_asks_whether_networks_fit_and_nothing_of_the_paper(
     (case,) = next(iter(JUnitXml.fromfile(str(tmp_path / "gate.xml"))))
     assert case.name == "AlexNet fits (rpi3b, vm, caffe-time, batch 1)"
     assert case.is_passed == (code == 0)
+
+
+@pytest.fixture
+def deploys(tmp_path: Path, make_record: Callable[..., Record]) -> Path:
+    """Two networks in files of one name: the one that does not fit was run first."""
+    store = RecordStore(tmp_path / "deploys.jsonl")
+    for folder, digit, verdict in (("a", "4", "no-fit"), ("b", "5", "fit")):
+        store.append(
+            make_record(
+                network="deploy",
+                network_source=f"{folder}/deploy.prototxt",
+                network_sha256=digit * 64,
+                verdict=verdict,
+            )
+        )
+    return store.path
+
+
+def test_networks_in_files_of_one_name_are_two_in_every_form(
+    pibench: Pibench, deploys: Path
+) -> None:
+    forms = [
+        part for name in ("r.html", "r.md", "r.csv", "r.xml", "r.svg") for part in ("-o", name)
+    ]
+    done = pibench("report", deploys, "--require-fit", *forms, code=1)
+    assert done.out.startswith("1 of 2 networks fit\n")
+    assert "superseded" not in done.err
+    for name in ("r.html", "r.md", "r.csv", "r.xml", "r.svg"):
+        written = Path(name).read_text()
+        assert "a/deploy.prototxt" in written, name
+        assert "b/deploy.prototxt" in written, name
+    found = [case for suite in JUnitXml.fromfile("r.xml") for case in suite]
+    assert {case.name: case.is_passed for case in found} == {
+        "a/deploy.prototxt fits (rpi3b, vm, caffe-time, batch 1)": False,
+        "b/deploy.prototxt fits (rpi3b, vm, caffe-time, batch 1)": True,
+    }
+    answer = json.loads(pibench("report", deploys, "--json").out)
+    assert [(one["network"], one["verdict"]) for one in answer["networks"]] == [
+        ("a/deploy.prototxt", "no-fit"), ("b/deploy.prototxt", "fit"),
+    ]  # fmt: skip
+
+
+def test_no_run_of_a_network_speaks_for_another_that_does_not_fit(
+    pibench: Pibench, tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    store = RecordStore(tmp_path / "records.jsonl")
+    store.append(make_record(verdict="no-fit"))
+    store.append(make_record(limits=Limits(asked=LimitSet(threads=1))))
+    done = pibench("report", store.path, "--require-fit", "-o", "r.xml", code=1)
+    assert done.out.startswith("1 of 2 runs fit\n")
+    found = [case.name for suite in JUnitXml.fromfile("r.xml") for case in suite]
+    assert found == [
+        "AlexNet fits (rpi3b, vm, caffe-time, batch 1)",
+        "AlexNet, 1 thread fits (rpi3b, vm, caffe-time, batch 1)",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,15 @@ from pibench.crosscheck.claims import (
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.paper import Figure, load_paper
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
-from pibench.records.schema import Environment, Evidence, GuestEnvironment, Provenance
+from pibench.records.schema import (
+    Environment,
+    Evidence,
+    GuestEnvironment,
+    Limits,
+    LimitSet,
+    Provenance,
+)
+from tests.whole_records import of_the_zoo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -305,3 +314,23 @@ def test_a_prediction_needs_no_record() -> None:
 def test_a_run_of_another_image_is_not_the_papers(paper_run: list[Record]) -> None:
     assert is_the_papers_run(paper_run[0], load_paper())
     assert not is_the_papers_run(changed(paper_run[0], input_size="256x256"), load_paper())
+
+
+def test_a_file_with_the_name_of_a_network_of_the_paper_is_another_one(
+    make_record: Callable[..., Record],
+) -> None:
+    """Its no-fit would be a disagreement with a claim that the paper never made."""
+    own = make_record(network_source="mine/alexnet.prototxt", verdict="no-fit")
+    assert cell(check_claims([own]), "alexnet", "verdict").record_id is None
+    copy = of_the_zoo(own).model_copy(update={"record_id": "c" * 32})
+    assert cell(check_claims([own, copy]), "alexnet", "verdict").record_id == copy.record_id
+
+
+def test_the_usual_run_speaks_before_one_with_other_threads(
+    make_record: Callable[..., Record],
+) -> None:
+    usual = make_record()
+    later = make_record(
+        limits=Limits(asked=LimitSet(threads=1)), created=usual.created + timedelta(hours=1)
+    )
+    assert cell(check_claims([usual, later]), "alexnet", "verdict").record_id == usual.record_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,12 @@ from pibench.crosscheck.reconcile import Tolerances, reconcile
 from pibench.crosscheck.sides import Entry, Side, entry_of
 from pibench.crosscheck.values import Tolerance
 from pibench.errors import ExitCode, InvalidInputError
-from pibench.records.schema import Evidence, Provenance
+from pibench.records.schema import Evidence, Limits, LimitSet, Provenance
 from pibench.records.store import RecordStore
+from pibench.report import cases
 from pibench.report.reconciled import as_json, closing, print_reconciliation, told
 from pibench.report.terminal import console
+from tests.whole_records import of_the_zoo
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record
@@ -294,6 +297,105 @@ def test_networks_that_one_side_has_alone_are_named(side: Callable[..., Side]) -
     assert (pair.only_first, pair.only_second) == (("large",), ())
 
 
+# ---------------------------------------------------------------- several runs of one name
+
+DEPLOY = [
+    {
+        "network": "deploy",
+        "network_source": f"{folder}/deploy.prototxt",
+        "network_sha256": digit * 64,
+    }
+    for folder, digit in (("a", "4"), ("b", "5"))
+]
+
+
+def threads(count: int) -> dict[str, Any]:
+    return {"limits": Limits(asked=LimitSet(threads=count))}
+
+
+def compared(*sides: Side) -> list[tuple[str, Any, Any]]:
+    """The label of each comparison, and the verdicts that were compared."""
+    return [(one.label, one.first.verdict, one.second.verdict) for one in reconcile(sides).networks]
+
+
+def test_networks_of_one_name_are_compared_each_with_its_like(side: Callable[..., Side]) -> None:
+    big, small = (DEPLOY[0] | {"verdict": "no-fit"}), (DEPLOY[1] | {"verdict": "fit"})
+    sides = side("one", big, small), side("two", small, big)
+    assert compared(*sides) == [
+        ("a/deploy.prototxt", "no-fit", "no-fit"),
+        ("b/deploy.prototxt", "fit", "fit"),
+    ]
+    found = cases.of_passage(reconcile(sides), judged("verdict,ram", *sides)[1])
+    names = [f"{case.subject}: {case.claim}" for case in found.cases]
+    assert len(set(names)) == len(names) == 4
+    assert "b/deploy.prototxt" in printed_pair(*sides)
+    # One that has changed is found, though the other one's is as it was.
+    changed = side("two", small, big | {"verdict": "fit"})
+    code, gated = judged("verdict", sides[0], changed)
+    assert code == ExitCode.DISAGREEMENT
+    assert gated.failed == ("a/deploy.prototxt (inference, batch 1): verdict",)
+
+
+def printed_pair(*sides: Side) -> str:
+    out = StringIO()
+    found = reconcile(sides)
+    print_reconciliation(found, passage(found, parse(None, Tolerances())[0]), to=console(out))
+    return out.getvalue()
+
+
+def test_of_several_runs_those_that_are_alike_are_compared(side: Callable[..., Side]) -> None:
+    one = side("one", threads(1) | {"verdict": "fit"}, threads(4) | {"verdict": "no-fit"})
+    two = side("two", threads(4) | {"verdict": "no-fit"}, threads(1) | {"verdict": "fit"})
+    assert compared(one, two) == [
+        ("small, 1 thread", "fit", "fit"), ("small", "no-fit", "no-fit"),
+    ]  # fmt: skip
+    assert judged("verdict", one, two)[0] == ExitCode.OK
+
+
+def test_a_run_without_its_like_is_not_compared_and_named(side: Callable[..., Side]) -> None:
+    one = side("one", threads(1), threads(4))
+    two = side("two", threads(4), threads(2))
+    (pair,) = reconcile([one, two]).pairs
+    assert pair.names == ["small"]
+    assert (pair.only_first, pair.only_second) == (("small, 1 thread",), ("small, 2 threads",))
+    assert pair.unlike == (
+        "no run in two is like small, 1 thread in one: it has small; small, 2 threads",
+        "no run in one is like small, 2 threads in two: it has small, 1 thread; small",
+    )
+    for said in pair.unlike:
+        assert said in " ".join(printed_pair(one, two).split())
+
+
+def test_runs_of_a_baseline_that_were_not_made_again_are_undecided(
+    tmp_path: Path, side: Callable[..., Side]
+) -> None:
+    path = baseline.write(side("one", threads(1), threads(4)), tmp_path / "accepted.json")
+    code, found = judged("verdict", read_side(str(path)), side("two", threads(4)))
+    assert code == ExitCode.INCONCLUSIVE
+    assert found.undecided == ("small, 1 thread: of the baseline, not run",)
+
+
+def test_where_the_places_differ_they_are_what_is_compared(side: Callable[..., Side]) -> None:
+    emulated = side("emulated", {"target": "vm"}, {"target": "sysroot"})
+    assert compared(emulated, side("board", {"target": "ssh"})) == [
+        ("small, vm virt", "fit", "fit"), ("small, sysroot", "fit", "fit"),
+    ]  # fmt: skip
+    again = side("again", {"target": "sysroot", "verdict": "no-fit"}, {"target": "vm"})
+    assert compared(emulated, again) == [
+        ("small, vm virt", "fit", "fit"), ("small, sysroot", "fit", "no-fit"),
+    ]  # fmt: skip
+
+
+def test_a_files_network_is_not_the_papers_of_that_name(make_record: MakeRun) -> None:
+    own = make_record(network_source="nets/alexnet.prototxt", verdict="no-fit")
+    with pytest.raises(InvalidInputError, match="no network is on two sides"):
+        reconcile([paper_side(), Side.of("own", "records", [entry_of(own)])])
+    copy = of_the_zoo(own)
+    found = reconcile([paper_side(), Side.of("own", "records", [entry_of(copy)])])
+    assert [one.label for one in found.networks] == ["AlexNet"]
+    assert found.networks[0].aspects["verdict"].agrees is False
+
+
 # ---------------------------------------------------------------- the gate
 
 
@@ -509,7 +611,7 @@ def test_the_json_holds_what_the_table_does(side: Callable[..., Side]) -> None:
     found = reconcile([side("a"), side("b", {"target": "vm"})])
     passed = passage(found, parse(None, Tolerances())[0])
     said = json.loads(json.dumps(as_json(found, passed), allow_nan=False))
-    assert (said["schema_version"], said["exit_code"], said["agrees"]) == ("1.0", 0, True)
+    assert (said["schema_version"], said["exit_code"], said["agrees"]) == ("1.1", 0, True)
     (network,) = said["pairs"][0]["networks"]
     assert network["aspects"]["outputs"]["blobs"][0]["values"]["top5"] is True
     assert network["second"]["kind"] == "emulated"

@@ -133,3 +133,21 @@ def test_the_image_size_is_told_where_it_is_not_the_networks_own(
     image: tuple[int, int], said: str | None
 ) -> None:
     assert networks.load("NIN", image=image).input_size == said
+
+
+def test_a_source_is_recorded_as_short_as_it_tells_files_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }'
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for name in ("a/deploy.prototxt", "zoo"):
+        (tmp_path / name).write_text(text)
+    assert networks.load("SqueezeNet V1.1").recorded_source == "zoo"
+    # A file of this name is not of the zoo.
+    assert networks.load("./zoo").recorded_source == "./zoo"
+    assert networks.load("a/deploy.prototxt").recorded_source == "a/deploy.prototxt"
+    assert networks.load(str(tmp_path / "a/deploy.prototxt")).recorded_source == "a/deploy.prototxt"
+    assert network.recorded("/elsewhere/deploy.prototxt") == "/elsewhere/deploy.prototxt"
+    assert network.recorded(f"/{'x' * 300}/deploy.prototxt").endswith("xxx/deploy.prototxt")
+    assert len(network.recorded(f"/{'x' * 300}/deploy.prototxt")) == 200

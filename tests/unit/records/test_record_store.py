@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
-from pibench.records.store import RecordStore, TornLineWarning, latest, read, to_json
+from pibench.records.store import RecordStore, TornLineWarning, read, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,11 +232,10 @@ def test_of_several_that_append_the_same_one_does(tmp_path: Path, make_record: M
     assert RecordStore(path).append_new(records) == 0
 
 
-def test_json_is_an_array_and_latest_takes_the_last(make_record: MakeRecord) -> None:
+def test_json_is_an_array(make_record: MakeRecord) -> None:
     first, second = make_record(), make_record()
     assert [item["record_id"] for item in json.loads(to_json([first, second]))] == [
         first.record_id,
         second.record_id,
     ]
-    assert latest([first, second]) == {first.network: second}
     assert json.loads(to_json([])) == []

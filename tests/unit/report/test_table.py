@@ -120,3 +120,17 @@ def test_no_cell_is_a_formula(name: str, make_record: Callable[..., Record]) -> 
     (row,) = csv.DictReader(io.StringIO(csv_text([make_record(network=name, headroom_bytes=-5)])))
     assert row["network"] == f"'{name}"
     assert row["headroom_bytes"] == "-5"
+
+
+def test_each_row_says_which_run_it_is_of(
+    tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    store = RecordStore(tmp_path / "r.jsonl")
+    for folder, digit in (("a", "4"), ("b", "5")):
+        source = f"{folder}/deploy.prototxt"
+        store.append(
+            make_record(network="deploy", network_source=source, network_sha256=digit * 64)
+        )
+    names = ["a/deploy.prototxt", "b/deploy.prototxt"]
+    assert pibench.load(store.path)["run"].tolist() == names
+    assert pibench.load(store.path, rows="layers")["run"].tolist() == names

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pibench.study import matrix
 from pibench.study.execute import command, run_cell
 from pibench.study.matrix import Cell
@@ -35,3 +37,18 @@ def test_a_file_travels_under_its_own_name(tmp_path: Path) -> None:
     words = list(command(cell(networks=str(tmp_path / "tiny.prototxt")), there, there / "out"))
     assert words[-2:] == ["--", there / "tiny.prototxt"]
     assert (there / "tiny.prototxt").read_text() == text
+
+
+def test_files_of_one_name_are_two_in_a_studys_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, size in (("a", 8), ("b", 9)):
+        (tmp_path / folder).mkdir()
+        text = f'input: "data" input_shape {{ dim: 1 dim: 3 dim: {size} dim: {size} }}'
+        (tmp_path / folder / "deploy.prototxt").write_text(text)
+    axes = {"target": "twin", "networks": ["a/deploy.prototxt", "b/deploy.prototxt"]}
+    study = matrix.beside(matrix.of(axes, "here"), tmp_path)
+    found = [one for one, _, _ in matrix.cells(study)]
+    assert [one.label.split()[0] for one in found] == axes["networks"]
+    assert [one.source for one in found] == axes["networks"]

@@ -1,0 +1,346 @@
+"""Which run a record is of, and the shortest names that tell several runs apart.
+
+A run is what decides its result: the network and its weights, where and how it was run. Two
+records of one run are an earlier and a later one; records of two runs stand side by side, however
+much their names are alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from contextlib import suppress
+from itertools import chain, count
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench import devices
+from pibench.errors import InvalidInputError
+from pibench.records.schema import (
+    ON_THE_METAL,
+    Batch,
+    Compute,
+    Frozen,
+    Name,
+    Protocol,
+    Sha256,
+    Whole,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+
+ZOO: Final = "zoo"
+MIB: Final = 2**20
+FEWEST_DIGITS: Final = 8
+"""Of a hash, in a name."""
+
+
+class Run(Frozen):
+    """What decides the result of a run; None for what is not known or decides nothing.
+
+    `network_source` is "zoo" or the prototxt's path, which names a network and decides nothing.
+    `source` is the target, with a VM's
+    machine, or "planned", "predicted" or "paper". `limits` are those that were asked for, without
+    what is allowed for an emulator. `board` and `caffe_origin` are of a run on a machine's own
+    processor: two boards, or a system's Caffe and pibench's, are two runs.
+    """
+
+    network: Name
+    network_sha256: Sha256 | None = None
+    network_source: str | None = None
+    batch: Batch = 1
+    input_size: str | None = None
+    device: str = ""
+    source: str = ""
+    protocol: Protocol | None = None
+    compute: Compute | None = None
+    threads: Whole | None = None
+    blas: str | None = None
+    seed: Whole | None = None
+    weights_sha256: Sha256 | None = None
+    repeats: Whole | None = None
+    limits: str | None = None
+    caffe_origin: str | None = None
+    board: str | None = None
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """All that decides the result: equal for two runs that are one."""
+        return (
+            self.network, self.network_sha256, *(getattr(self, name) for name in OPTIONS),
+        )  # fmt: skip
+
+    @property
+    def unusual(self) -> list[str]:
+        """The options that have another value than the command line gives by default."""
+        found = {
+            "batch": self.batch != 1,
+            "input_size": self.input_size is not None,
+            "threads": self.threads not in (None, _cores(self.device)),
+            "blas": self.blas not in (None, "openblas"),
+            "seed": bool(self.seed),
+        }
+        return [name for name, holds in found.items() if holds]
+
+
+OPTIONS: Final = (
+    "batch", "input_size", "device", "source", "protocol", "compute", "threads", "blas", "seed",
+    "weights_sha256", "repeats", "limits", "caffe_origin", "board",
+)  # fmt: skip
+"""What tells runs of one network apart, in the order in which it does."""
+_WITH_DEFAULT: Final = ("batch", "input_size", "threads", "blas", "seed")
+
+
+def run_of(record: Record) -> Run:
+    """Tell which run a record is of."""
+    real = record.protocol == "inference" and record.compute == "real"
+    return Run(
+        network=record.network,
+        network_sha256=record.network_sha256,
+        network_source=record.network_source,
+        batch=record.batch,
+        input_size=record.input_size,
+        device=record.device,
+        source=record.target if record.machine is None else f"{record.target} {record.machine}",
+        protocol=record.protocol,
+        compute=record.compute,
+        threads=record.limits.asked.threads,
+        blas=_blas(record),
+        seed=record.seed,
+        weights_sha256=record.weights_sha256,
+        repeats=record.repeats if real else None,
+        limits=_limits(record),
+        caffe_origin=_caffe_origin(record),
+        board=_board(record),
+    )
+
+
+def latest(records: Sequence[Record]) -> list[Record]:
+    """Leave out every record that a later one of the same run supersedes.
+
+    An inconclusive record may lack a part of its run, since it was lost before its BLAS was
+    known, say. It is superseded by a later one that agrees in all parts that it has. A verdict
+    is superseded by the very same run alone.
+
+    Returns:
+        The others, each in the place of the first record of its run.
+    """
+    runs = [run_of(record) for record in records]
+    by_age = sorted(range(len(records)), key=lambda index: records[index].created)
+    kept: dict[Any, list[int]] = defaultdict(list)
+    places: dict[int, int] = {}
+    for index in reversed(by_age):
+        run = runs[index]
+        alike = kept[
+            run.network, run.network_sha256, run.input_size, run.source, run.protocol, run.compute
+        ]  # fmt: skip
+        lost = records[index].verdict == "inconclusive"
+        later = next((one for one in alike if _is_made_again(run, runs[one], lost=lost)), None)
+        if later is None:
+            alike.append(index)
+            places[index] = index
+        else:
+            places[later] = min(places[later], index)
+    return [records[index] for index in sorted(places, key=places.__getitem__)]
+
+
+def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
+    """Name runs so that no two different ones have the same name.
+
+    A name is the network's, where several networks share it with the shortest end of the file's
+    path that tells them apart, else with the first digits of the hash. Behind it stand the
+    options that are unusual, or differ among runs of that network.
+
+    Args:
+        runs: All that are shown together.
+        beside: Options that are shown next to the name, and therefore not in it.
+
+    Returns:
+        A name for each run, in the order given.
+    """
+    distinct: dict[Any, Run] = {}
+    for run in runs:
+        distinct.setdefault(run.identity, run)
+    networks = _network_names(distinct.values())
+    groups: dict[Any, list[Run]] = defaultdict(list)
+    for identity, run in distinct.items():
+        groups[networks[identity], *(getattr(run, name) for name in beside)].append(run)
+    named: dict[Any, str] = {}
+    taken: set[tuple[Any, ...]] = set()
+    for (network, *shown), group in groups.items():
+        apart = _told_apart(group)
+        for run in group:
+            # The usual value of an option goes without saying.
+            told = {*run.unusual, *apart[run.identity].difference(_WITH_DEFAULT)}.difference(beside)
+            said = [_said(name, getattr(run, name)) for name in OPTIONS if name in told]
+            label = ", ".join([network, *filter(None, said)])
+            # A network may have been given a name that reads like another's label.
+            numbered = chain([label], (f"{label} #{number}" for number in count(2)))
+            label = next(one for one in numbered if (one, *shown) not in taken)
+            taken.add((label, *shown))
+            named[run.identity] = label
+    return [named[run.identity] for run in runs]
+
+
+def labels_of(records: Sequence[Record], *, beside: Collection[str] = ()) -> dict[str, str]:
+    """Name the runs of records; the names are by the records' ids."""
+    found = labels([run_of(record) for record in records], beside=beside)
+    return {record.record_id: label for record, label in zip(records, found, strict=True)}
+
+
+def network_labels(networks: Sequence[Network]) -> list[str]:
+    """Name networks that were loaded, as `labels` does."""
+    return labels(
+        [
+            Run(
+                network=one.name,
+                network_sha256=one.sha256,
+                network_source=one.recorded_source,
+                batch=one.batch,
+                input_size=one.input_size,
+            )
+            for one in networks
+        ],
+        # One call has one batch for all, and a file may have its own.
+        beside=("batch",) if len({one.batch for one in networks}) == 1 else (),
+    )
+
+
+def distinguishing(runs: Iterable[Run]) -> set[str]:
+    """Find what tells these runs apart: "network" for the name, and options."""
+    return set().union(*_told_apart([*runs]).values())
+
+
+def _told_apart(runs: Sequence[Run]) -> dict[Any, set[str]]:
+    """What tells each run apart from the others, in the order of `OPTIONS`, and no more."""
+    found: dict[Any, set[str]] = {run.identity: set() for run in runs}
+    groups = [runs]
+    for name in ("network", *OPTIONS):
+        parted: list[Sequence[Run]] = []
+        for group in groups:
+            by_value: dict[Any, list[Run]] = defaultdict(list)
+            for run in group:
+                by_value[getattr(run, name)].append(run)
+            for run in group if len(by_value) > 1 else ():
+                found[run.identity].add(name)
+            parted += by_value.values()
+        groups = parted
+    return found
+
+
+def _is_made_again(earlier: Run, later: Run, *, lost: bool) -> bool:
+    """Whether the later run is the earlier one, or has all that is known of one that was lost."""
+    pairs = zip(earlier.identity, later.identity, strict=True)
+    return all(ours == theirs or (lost and ours is None) for ours, theirs in pairs)
+
+
+def _network_names(runs: Iterable[Run]) -> dict[Any, str]:
+    """Name the networks of runs, by the runs' identities; other batches may share a name."""
+    by_name: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_name[run.network].append(run)
+    found: dict[Any, str] = {}
+    for name, group in by_name.items():
+        several = len({run.network_sha256 for run in group}) > 1
+        ends = _ends({run.network_source or "" for run in group}) if several else {}
+        alike: dict[Any, list[Run]] = defaultdict(list)
+        for run in group:
+            label = _with_path(name, ends.get(run.network_source or "", ""))
+            alike[label, run.batch, run.input_size].append(run)
+        for (label, *_), same in alike.items():
+            digits = _digits({run.network_sha256 or "" for run in same})
+            for run in same:
+                hashed = digits.get(run.network_sha256 or "")
+                found[run.identity] = f"{label}, {hashed}" if hashed else label
+    return found
+
+
+def _with_path(name: str, end: str) -> str:
+    if not end:
+        return name
+    # The name of a file's network is often that of the file.
+    return end if PurePath(end).stem == name else f"{name} ({end})"
+
+
+def _ends(sources: Collection[str]) -> Mapping[str, str]:
+    """The shortest end of each path that no other has; none where there is one path alone."""
+    if len(sources) == 1:
+        return {}
+    parts = {source: PurePath(source).parts for source in sources}
+    found: dict[str, str] = {}
+    for length in range(1, max(map(len, parts.values())) + 1):
+        ends = {source: those[-length:] for source, those in parts.items()}
+        times = Counter(ends.values())
+        for source, end in ends.items():
+            if end and times[end] == 1:
+                found.setdefault(source, str(PurePath(*end)))
+    return {source: found.get(source, source) for source in sources}
+
+
+def _digits(hashes: Collection[str]) -> Mapping[str, str]:
+    """The first digits that tell hashes apart; none where there is one hash alone."""
+    if len(hashes) == 1:
+        return {}
+    for length in range(FEWEST_DIGITS, 64):
+        if len({one[:length] for one in hashes}) == len(hashes):
+            return {one: one[:length] for one in hashes}
+    return {one: one for one in hashes}
+
+
+def _said(name: str, value: Any) -> str:
+    if value is None or value == "":
+        return ""
+    words = {
+        "batch": f"batch {value}",
+        "compute": f"{value} compute",
+        "threads": f"{value} thread{'' if value == 1 else 's'}",
+        "blas": f"BLAS {value}",
+        "seed": f"seed {value}",
+        "weights_sha256": f"weights {str(value)[:FEWEST_DIGITS]}",
+        "repeats": f"{value} repeat{'' if value == 1 else 's'}",
+        "caffe_origin": f"Caffe of the {value}",
+    }
+    return words.get(name, str(value))
+
+
+def _cores(device: str) -> int | None:
+    with suppress(InvalidInputError):
+        return devices.load(device).cores
+    return None
+
+
+def _blas(record: Record) -> str | None:
+    """The library's name without its version and the core it was chosen for."""
+    said = (record.environment.guest.blas_name or "").lower()
+    if record.compute == "memory-only" or not said:
+        return None
+    known = ("openblas", "atlas", "reference")
+    return next((name for name in known if name in said), said)
+
+
+def _limits(record: Record) -> str | None:
+    asked, extra = record.limits.asked, record.limits.allowance
+    if asked.memory_bytes is None:
+        return None
+    if record.target in ("container", "sysroot") and record.limits.enforced_by is None:
+        # It was lost before the limits were set.
+        return None
+    own = asked.memory_bytes - (extra.emulator_bytes + extra.probe_bytes if extra else 0)
+    said = [f"{own / MIB:.0f} MiB", f"{asked.cores:g} cores" if asked.cores else ""]
+    return " and ".join(filter(None, said))
+
+
+def _caffe_origin(record: Record) -> str | None:
+    return record.environment.guest.caffe_origin if record.target in ON_THE_METAL else None
+
+
+def _board(record: Record) -> str | None:
+    """The machine that ran it, where it is not emulated: its processor and its memory."""
+    if record.target not in ON_THE_METAL:
+        return None
+    host = record.environment.host
+    memory = f"{host.memory_bytes / MIB:.0f} MiB" if host.memory_bytes else ""
+    return " with ".join(filter(None, [host.cpu_model or host.architecture, memory]))
