@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ GRACE_S = 3.0
 
 
 _live: set[subprocess.Popen[bytes]] = set()
+_interrupted = threading.Event()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,7 @@ def running(
         raise EnvironmentFault(f"cannot start {argv[0]}: {error.strerror}") from error
     _live.add(child)
     try:
+        end_if_interrupted()
         yield child
     finally:
         _live.discard(child)
@@ -146,14 +149,25 @@ def stopped_together() -> Iterator[None]:
     """Around children that run in several threads: an error or Ctrl-C here stops them all.
 
     A pool of threads is left only when each has ended, and Ctrl-C reaches the
-    main thread alone.
+    main thread alone. After Ctrl-C the other threads start no child any more.
     """
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            _interrupted.set()
         for child in list(_live):
             _signal_group(child, signal.SIGTERM)
         raise
+
+
+def end_if_interrupted() -> None:
+    """Raise EnvironmentFault in any thread but the main one after Ctrl-C.
+
+    A thread that is waited for would go on with one child after the other, or wait for a lock.
+    """
+    if _interrupted.is_set() and threading.current_thread() is not threading.main_thread():
+        raise EnvironmentFault("interrupted")
 
 
 def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:

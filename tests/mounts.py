@@ -1,4 +1,4 @@
-"""Folders on file systems of a test's own: mounted in a private name space, or for a test's time."""
+"""File systems of a test's own, in memory or in a private name space."""
 
 from __future__ import annotations
 
