@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,6 +14,7 @@ from pibench import settings
 from pibench.errors import EnvironmentFault, PibenchError
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
 _HINTS: Final = {
     errno.EROFS: "it is mounted read-only",
     errno.EACCES: "see who may write there",
@@ -21,12 +24,14 @@ _HINTS: Final = {
 
 def fault(error: OSError, folder: Path | None = None) -> EnvironmentFault:
     """The error as one line; `folder` is what it is about where the error names no file."""
-    place: str | Path | None = _place(error)
-    why = error.strerror or str(error)
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         # What copying a folder raises has a list of all files: the first speaks for them.
-        _, place, why = error.args[0][0]
-    place = place or folder
+        source, copy, said = error.args[0][0]
+        number = _NUMBER.match(said)
+        code = int(number[1]) if number else 0
+        error = OSError(code, os.strerror(code) if code else said, source, None, copy)
+    place: str | Path | None = _place(error) or folder
+    why = error.strerror or str(error)
     hint = "make room there" if error.errno in FULL else _HINTS.get(error.errno or 0)
     hint = hint or "check the space and rights there"
     if other := _variable(place):
