@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import EnvironmentFault, InterruptedByUserError
 
 GRACE_S = 3.0
 """Seconds between TERM and KILL: long enough for QEMU to close its sockets."""
@@ -154,7 +154,7 @@ def stopped_together() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt | InterruptedByUserError):
             _interrupted.set()
         for child in list(_live):
             _signal_group(child, signal.SIGTERM)

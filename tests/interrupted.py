@@ -49,5 +49,15 @@ def ended_in_order(process: subprocess.Popen[str], *numbers: signal.Signals) -> 
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "interrupted" in said.splitlines()[-1]
-    assert not [child for child in started if child.is_running()]
+    # Where nobody waits for orphans they stay as zombies.
+    psutil.wait_procs(started, timeout=0.5)
+    assert not [child for child in started if is_alive(child)]
     return said
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs still."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
