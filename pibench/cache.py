@@ -20,32 +20,32 @@ _ALL_BITS = 0o7777
 _PATIENCE_S = 0.5
 
 
-def make_folder(folder: Path, *, root: Path | None = None) -> None:
-    """Make a folder of the cache; who may write to `root` (default: the cache) may write there.
+def make_folder(folder: Path) -> None:
+    """Make a folder of the cache; who may write to the cache may write there.
 
     Raises OSError.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    root = root or settings.cache_dir()
+    root = settings.cache_dir()
     mode = _mode(root)
     for path in missing:
         if mode & _OTHERS_WRITE and path.is_relative_to(root) and path != root:
             path.chmod(mode)
 
 
-def keep(path: Path, write: Callable[[Path], object], *, root: Path | None = None) -> None:
+def keep(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` make a file under another name, and give it its own once it is whole.
 
     Raises OSError, and whatever `write` does.
     """
-    make_folder(path.parent, root=root)
+    make_folder(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
     os.close(descriptor)
     partial = Path(name)
     try:
         write(partial)
-        partial.chmod(_file_mode(root or settings.cache_dir()))
+        partial.chmod(_file_mode(settings.cache_dir()))
         partial.rename(path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -18,14 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pibench.errors import EnvironmentFault, InterruptedByUserError
+from pibench.errors import EnvironmentFault
 
 GRACE_S = 3.0
 """Seconds between TERM and KILL: long enough for QEMU to close its sockets."""
 
 
+interrupted = threading.Event()
+"""Set once a signal ends this process: its threads then start no child any more."""
+
 _live: set[subprocess.Popen[bytes]] = set()
-_interrupted = threading.Event()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,24 +151,22 @@ def stopped_together() -> Iterator[None]:
     """Around children that run in several threads: an error or Ctrl-C here stops them all.
 
     A pool of threads is left only when each has ended, and Ctrl-C reaches the
-    main thread alone. After Ctrl-C the other threads start no child any more.
+    main thread alone.
     """
     try:
         yield
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | InterruptedByUserError):
-            _interrupted.set()
+    except BaseException:
         for child in list(_live):
             _signal_group(child, signal.SIGTERM)
         raise
 
 
 def end_if_interrupted() -> None:
-    """Raise EnvironmentFault in any thread but the main one after Ctrl-C.
+    """Raise EnvironmentFault in any thread but the main one once `interrupted` is set.
 
     A thread that is waited for would go on with one child after the other, or wait for a lock.
     """
-    if _interrupted.is_set() and threading.current_thread() is not threading.main_thread():
+    if interrupted.is_set() and threading.current_thread() is not threading.main_thread():
         raise EnvironmentFault("interrupted")
 
 

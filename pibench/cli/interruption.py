@@ -44,6 +44,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
         if signal.getsignal(number) == _interrupt:
             # Not SIG_IGN: a child that is started yet would inherit it, and not heed TERM.
             signal.signal(number, _pass)
+    if running := sys.modules.get("pibench.process"):
+        running.interrupted.set()
     raise KeyboardInterrupt
 
 
