@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,10 +36,13 @@ def test_what_is_built_is_enough(
     place = tmp_path_factory.mktemp("place")
     place.chmod(0o1777)
     cache = settings.cache_dir()
-    words = ["run", "SqueezeNet V1.1", "--target", target, "--protocol", protocol, "--seed", SEED]
+    words = ["run", "SqueezeNet V1.1", "--target", target, "--protocol", protocol]
+    words += ["--compute", "memory-only", "--json", "--quiet"]
+    # What the emulator holds is measured by whoever may write to the cache.
+    subprocess.run([sys.executable, "-m", "pibench", *words], stdout=subprocess.DEVNULL, check=True)
     done = run_as(
         USER,
-        *(*words, "--compute", "memory-only", "--json", "--quiet"),
+        *(*words, "--seed", SEED),
         env={"PIBENCH_CACHE_DIR": str(cache), "TMPDIR": str(place)},
         cwd=place,
         groups=(SOCKET.stat().st_gid,) if target == "container" else (),
