@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from pibench.errors import EnvironmentFault
 GRACE_S = 3.0
 """Seconds between TERM and KILL: long enough for QEMU to close its sockets."""
 
+
+interrupted = threading.Event()
+"""Set once a signal ends this process: its threads then start no child any more."""
 
 _live: set[subprocess.Popen[bytes]] = set()
 
@@ -135,6 +139,7 @@ def running(
         raise EnvironmentFault(f"cannot start {argv[0]}: {error.strerror}") from error
     _live.add(child)
     try:
+        end_if_interrupted()
         yield child
     finally:
         _live.discard(child)
@@ -154,6 +159,15 @@ def stopped_together() -> Iterator[None]:
         for child in list(_live):
             _signal_group(child, signal.SIGTERM)
         raise
+
+
+def end_if_interrupted() -> None:
+    """Raise EnvironmentFault in any thread but the main one once `interrupted` is set.
+
+    A thread that is waited for would go on with one child after the other, or wait for a lock.
+    """
+    if interrupted.is_set() and threading.current_thread() is not threading.main_thread():
+        raise EnvironmentFault("interrupted")
 
 
 def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:

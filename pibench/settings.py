@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from pibench.errors import EnvironmentFault
 
+NO_HOME = "/nonexistent"
+"""Debian's own name for the home of a user without one."""
+
+
+def complete_user() -> None:
+    """Give a user id without an entry in the passwd file the variables that stand for one.
+
+    Libraries ask for the home and the name, and raise what they like where there is neither.
+    """
+    if os.path.expanduser("~") == "~":  # noqa: PTH111  (Path.home() raises)
+        os.environ["HOME"] = NO_HOME
+    if not any(os.environ.get(name) for name in ("LOGNAME", "USER")):
+        import pwd  # noqa: PLC0415  (start-up time)
+
+        try:
+            pwd.getpwuid(os.getuid())
+        except KeyError:
+            os.environ["LOGNAME"] = str(os.getuid())
+
 
 def cache_dir() -> Path:
-    """Where images live: PIBENCH_CACHE_DIR, or `pibench` in the user's cache directory."""
+    """Where images live: PIBENCH_CACHE_DIR, or `pibench` in the user's cache directory.
+
+    Where that is not there and cannot be made, as without a home, it is a folder of the user's
+    own among the temporary ones. Raises EnvironmentFault where none can be used.
+    """
     override = os.environ.get("PIBENCH_CACHE_DIR")
     if override:
         try:
@@ -20,7 +44,35 @@ def cache_dir() -> Path:
             ) from None
     import platformdirs  # noqa: PLC0415  (start-up time)
 
-    return platformdirs.user_cache_path("pibench")
+    usual = platformdirs.user_cache_path("pibench")
+    if os.environ.get("XDG_CACHE_HOME") or usual.exists() or _can_be_made(usual):
+        return usual
+    return _temporary_cache()
+
+
+def _can_be_made(folder: Path) -> bool:
+    above = next((path for path in folder.parents if os.access(path, os.F_OK)), None)
+    return folder.is_absolute() and above is not None and os.access(above, os.W_OK | os.X_OK)
+
+
+def _temporary_cache() -> Path:
+    import tempfile  # noqa: PLC0415  (start-up time)
+
+    hint = "name a folder of your own: PIBENCH_CACHE_DIR=DIR"
+    try:
+        folder = Path(tempfile.gettempdir()) / f"pibench-cache-{os.geteuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        place = error.filename or "no temporary folder"
+        raise EnvironmentFault(
+            f"there is no home to keep a cache in, nor {place}: {error.strerror}", hint=hint
+        ) from None
+    # Anybody may have made it before.
+    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    if not mine or found.st_mode & 0o022:
+        raise EnvironmentFault(f"{folder}: others than you may write there", hint=hint)
+    return folder
 
 
 def debian_mirror() -> str | None:

@@ -28,10 +28,23 @@ mount_cgroups() {
     fi
 }
 
-# The process id of a dockerd in the background that outlives this script and its terminal.
+# The process id of a dockerd in the background that outlives this script and its terminal: in a
+# session of its own, with none of the caller's files, which may be a lock or the pipe of a CI step.
 start_by_hand() {
-    # shellcheck disable=SC2016  # the inner shell expands it
-    $sudo sh -c 'PATH="$PATH:/usr/sbin:/sbin" setsid dockerd </dev/null >"$0" 2>&1 & echo $!' "$log"
+    $sudo "$python" - "$log" <<'END'
+import os, subprocess, sys
+
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+try:
+    with open(sys.argv[1], "wb") as log:
+        dockerd = subprocess.Popen(
+            ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            close_fds=True, cwd="/", start_new_session=True,
+        )
+except OSError as error:
+    sys.exit(f"pibench: the Docker Engine cannot be started: {error}")
+print(dockerd.pid)
+END
 }
 
 wait_until_it_answers() { # [PID]
@@ -71,7 +84,8 @@ if ! answers; then
             wait_until_it_answers
         else
             mount_cgroups
-            wait_until_it_answers "$(start_by_hand)"
+            pid=$(start_by_hand) || exit 3
+            wait_until_it_answers "$pid"
         fi
     else
         wait_until_it_answers

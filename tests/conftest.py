@@ -14,11 +14,13 @@ if sys.dont_write_bytecode:
 
 from hypothesis import settings
 
-# A shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, and
-# children inherit that: tests of interruptions would then fail for where they
-# were started from.
+# A shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, others block or ignore
+# more, and children inherit that: tests of interruptions would then fail for where they were
+# started from.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 # How long an example takes says how busy the host is.
 settings.register_profile("pibench", deadline=None)

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from pibench import __version__, settings
-from pibench.errors import EnvironmentFault
+from pibench import __version__, cache, settings
 from pibench.images.carried import CarriedRoot
 from pibench.records.schema import Frozen, Protocol, Sha256
 from pibench.sweep.facts import NetworkFacts
@@ -165,18 +164,11 @@ def digest_of(text: bytes) -> str:
 
 
 def remember(text: bytes) -> None:
-    """Keep a manifest, for the results that will come. Raises EnvironmentFault."""
+    """Keep a manifest, for the results that will come."""
     path = _kept(digest_of(text))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(text)
-        partial.rename(path)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"{path}: the kit's manifest cannot be kept: {error.strerror}",
-            hint="make room there, or set PIBENCH_CACHE_DIR",
-        ) from error
+    cache.keep_if_possible(
+        path, lambda partial: partial.write_bytes(text), "takes `pibench import --kit KIT`"
+    )
 
 
 def remembered(digest: str) -> bytes | None:

@@ -5,38 +5,48 @@ from __future__ import annotations
 import sys
 import warnings
 
-# See pibench/__init__.py; so does importing signal.
+# See pibench/__init__.py.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from types import FrameType
     from typing import NoReturn
 
 INTERRUPTED = 130
-_ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def main() -> NoReturn:
     """Run `pibench`; every failure is one line on standard error and an exit code."""
+    from pibench.cli import interruption
+
     try:
-        from pibench.cli import streams
-
-        streams.open_missing()
-        warnings.showwarning = _show_warning
-        _end_alike()
-        from pibench.cli.app import app
-
-        code = app(standalone_mode=False) or 0
-        if code == INTERRUPTED:
-            # While the arguments were read: Typer makes it an exit code of its own.
-            raise KeyboardInterrupt
-        sys.exit(code)
+        interruption.accept()
+        code = _run()
     except KeyboardInterrupt:
         # Before a command ran, modules being imported for one.
         _complain("interrupted")
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    interruption.close()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code of the command, or of what went wrong."""
+    try:
+        from pibench import settings
+        from pibench.cli import streams
+
+        streams.open_missing()
+        settings.complete_user()
+        warnings.showwarning = _show_warning
+        from pibench.cli.app import app
+
+        code: int = app(standalone_mode=False) or 0
     except Exception as error:
-        sys.exit(_explain(error))
+        return _explain(error)
+    if code == INTERRUPTED:
+        # While the arguments were read: Typer makes it an exit code of its own.
+        raise KeyboardInterrupt
+    return code
 
 
 def _explain(error: Exception) -> int:
@@ -68,24 +78,6 @@ def _complain(line: str) -> None:
     from pibench.report.plain import one_line
 
     print(f"pibench: {one_line(line)}", file=sys.stderr)
-
-
-def _end_alike() -> None:
-    """TERM, and a terminal that is closed, end a run as Ctrl-C does; nohup still holds."""
-    import signal
-
-    for number in (getattr(signal, name) for name in _ENDING):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Children are stopped and records kept; a second Ctrl-C does not cut that short."""
-    import signal
-
-    for name in _ENDING:
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

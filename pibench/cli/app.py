@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,7 +45,7 @@ from pibench.cli.options import (
     flag,
     target_spec,
 )
-from pibench.errors import EnvironmentFault, InterruptedByUserError, InvalidInputError
+from pibench.errors import InterruptedByUserError, InvalidInputError
 
 
 class Commands(TyperGroup):
@@ -64,21 +63,12 @@ class Commands(TyperGroup):
             return None
         except OSError as error:
             # A full disk, say, in whatever file it hit.
-            place = f"{error.filename}: " if error.filename else ""
             if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+                place = f"{error.filename}: " if error.filename else ""
                 raise InvalidInputError(f"{place}{error.strerror}", hint="give a file") from error
-            raise EnvironmentFault(
-                f"{place}{error.strerror or _first(error)}",
-                hint="check the space and rights there; TMPDIR names another temporary folder",
-            ) from error
+            from pibench import storage
 
-
-def _first(error: OSError) -> str:
-    """What is wrong; of the list that copying a folder raises, with the first file alone."""
-    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
-        _, place, why = error.args[0][0]
-        return f"{place}: {why}"
-    return str(error)
+            raise storage.fault(error) from error
 
 
 app = typer.Typer(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench import settings
+from pibench import cache, settings
 from pibench.counting.counts import NetworkCounts
-from pibench.errors import EnvironmentFault
 from pibench.images.recipe import fingerprint
 
 if TYPE_CHECKING:
@@ -18,24 +17,15 @@ FORMAT: Final = 1
 
 
 def stored(parts: Mapping[str, Any], count: Callable[[], NetworkCounts]) -> NetworkCounts:
-    """The counts of what `parts` name, counted if they are not in the cache yet.
-
-    Raises EnvironmentFault where they cannot be kept.
-    """
+    """The counts of what `parts` name, counted if they are not in the cache yet."""
     found = known(parts)
     if found is not None:
         return found
-    counts, path = count(), _path(parts)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(counts.as_dict()) + "\n", encoding="utf-8")
-        partial.rename(path)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"the counts cannot be written to {path.parent}: {error.strerror}",
-            hint="make room there, or set PIBENCH_CACHE_DIR",
-        ) from error
+    counts = count()
+    text = json.dumps(counts.as_dict()) + "\n"
+    cache.keep_if_possible(
+        _path(parts), lambda partial: partial.write_text(text), "is counted each time"
+    )
     return counts
 
 

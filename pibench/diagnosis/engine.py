@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pibench.diagnosis.finding import Finding
+from pibench.targets.container.engine import ACCESS_HINT
 
 DEADLINE_S = 1.4
 """Seconds for all that is asked of the Engine: `doctor` answers within 2 s though it hangs."""
@@ -110,7 +111,7 @@ def _explain(error: BaseException) -> tuple[str, str]:
     reason = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
     said = f"{host}: {reason.strerror if reason else error}"
     if isinstance(reason, PermissionError):
-        return said, 'sudo usermod -aG docker "$USER", and log in anew'
+        return said, ACCESS_HINT
     if given:
         return said, "correct or unset DOCKER_HOST"
     if shutil.which("dockerd") or shutil.which("dockerd", path="/usr/sbin:/sbin"):

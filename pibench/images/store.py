@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pibench import settings
+from pibench import cache, settings, storage
 from pibench.errors import EnvironmentFault
 from pibench.images.recipe import file_sha256
 
@@ -96,9 +96,9 @@ def ensure(
             )
             return _publish(built), True
         except OSError as error:
+            fault = storage.fault(error, partial)
             raise EnvironmentFault(
-                f"the image {kind} could not be built: {error}",
-                hint=f"check the space and rights under {folder()}, or set PIBENCH_CACHE_DIR",
+                f"the image {kind} could not be built: {fault.message}", hint=fault.hint
             ) from error
 
 
@@ -138,14 +138,11 @@ def receiving(images: Sequence[Image]) -> Iterator[dict[str, Image]]:
 @contextlib.contextmanager
 def _replacing(kind: str, key: str) -> Iterator[Path]:
     """A folder to fill, not there yet, while nobody else builds or removes that image."""
-    from filelock import FileLock  # noqa: PLC0415  (start-up time)
-
     base = folder()
     _make_folder(base)
     name = _name(kind, key)
-    with FileLock(base / f"{name}.lock"):
-        partial = base / f"{_PARTIAL}{name}"
-        _sweep(partial)
+    with _locked(base / f"{name}.lock"):
+        partial = _sweep(base / f"{_PARTIAL}{name}")
         try:
             yield partial
         finally:
@@ -157,6 +154,7 @@ def _publish(image: Image) -> Image:
     (image.path / _MANIFEST).write_text(
         json.dumps({k: v for k, v in asdict(image).items() if k != "path"}, indent=1) + "\n"
     )
+    cache.share(image.path)
     place = folder() / name_of(image)
     # A folder without a manifest under the final name was tampered with.
     shutil.rmtree(place, ignore_errors=True)
@@ -164,16 +162,24 @@ def _publish(image: Image) -> Image:
     return replace(image, path=place)
 
 
-def _sweep(partial: Path) -> None:
-    """Take away what builds of this name left that were killed; we hold its lock.
+def _sweep(partial: Path) -> Path:
+    """Take away what builds of this name left that were killed; the folder for a new one.
 
+    This process holds the lock of the name.
     What they had started may still write into the folder: it keeps that, under
     another name, and the next build or prune takes the rest.
     """
+    aside = partial.with_name(f"{partial.name}{_LEFT}{os.getpid()}")
+    is_taken = False
     if partial.exists():
-        partial.rename(partial.with_name(f"{partial.name}{_LEFT}{os.getpid()}"))
+        try:
+            partial.rename(aside)
+        except PermissionError:
+            # Another user's, in a folder where each removes their own alone.
+            is_taken = True
     for leftover in partial.parent.glob(f"{partial.name}{_LEFT}*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    return aside if is_taken else partial
 
 
 def images() -> Iterator[Image]:
@@ -199,7 +205,7 @@ def prune(keep: set[tuple[str, str]]) -> list[Path]:
 
     A build that is under way keeps its partial folder: its lock is held.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415  (start-up time)
+    from filelock import Timeout  # noqa: PLC0415  (start-up time)
 
     removed: list[Path] = []
     kept_names = {_name(kind, key) for kind, key in keep}
@@ -207,7 +213,7 @@ def prune(keep: set[tuple[str, str]]) -> list[Path]:
         name = path.name.removeprefix(_PARTIAL).partition(_LEFT)[0]
         if not path.is_dir() or (name in kept_names and name == path.name):
             continue
-        lock = FileLock(folder() / f"{name}.lock")
+        lock = cache.lock(folder() / f"{name}.lock")
         try:
             with lock.acquire(blocking=False):
                 shutil.rmtree(path)
@@ -233,7 +239,7 @@ def tree_sha256(top: Path) -> tuple[str, int]:
 
 def _make_folder(base: Path) -> None:
     try:
-        base.mkdir(parents=True, exist_ok=True)
+        cache.make_folder(base)
         writable = os.access(base, os.W_OK)
     except OSError:
         writable = False
@@ -242,6 +248,18 @@ def _make_folder(base: Path) -> None:
             f"the cache directory {base} cannot be written",
             hint="name another one: PIBENCH_CACHE_DIR=DIR",
         )
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of an image. Raises EnvironmentFault where this user may not take it."""
+    held = contextlib.ExitStack()
+    try:
+        held.enter_context(cache.locked(path))
+    except OSError as error:
+        raise storage.fault(error, path) from error
+    with held:
+        yield
 
 
 def _read(path: Path) -> Image | None:

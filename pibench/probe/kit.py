@@ -63,7 +63,10 @@ def main(top):
     )
     options = parser.parse_args()
     for number in INTERRUPTING:
-        signal.signal(number, interrupt)
+        # Shells start background jobs with SIGINT ignored; a hangup that was ignored stays so.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         return Kit(top).run(options.check, options.end)
     except Failed as failure:

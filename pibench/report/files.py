@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from pibench.errors import InvalidInputError
@@ -63,6 +64,8 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
         from pibench.report.junit import junit  # noqa: PLC0415
 
         return junit(report)
+    # What it says of its own folders, where there is no home, concerns no picture.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from pibench.report.overview_plot import overview  # noqa: PLC0415
 
     return overview(report, form)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from pibench import outside_file, settings
+from pibench import cache, outside_file, settings
 from pibench.errors import InvalidInputError, PibenchError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
@@ -47,7 +47,12 @@ class KnownCells:
     def put(self, record: Record) -> None:
         """Keep a sealed record that is conclusive. Raises EnvironmentFault."""
         if record.cell is not None and record.verdict != "inconclusive":
-            write_whole(self._path(record.cell.key), record.model_dump_json() + "\n")
+            path = self._path(record.cell.key)
+            if path.is_relative_to(settings.cache_dir()):
+                # Where it cannot be made, writing says so.
+                with contextlib.suppress(OSError):
+                    cache.make_folder(path.parent)
+            write_whole(path, record.model_dump_json() + "\n")
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.jsonl"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import difflib
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibench import settings
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench import cache, settings, storage
+from pibench.errors import InvalidInputError
 from pibench.targets.base import Work
+from pibench.targets.scratch import scratch
 
 if TYPE_CHECKING:
     from pibench.devices import Device
@@ -103,25 +107,41 @@ def cost_bytes(network: Network) -> int:
 
 
 def seeded_weights(network: Network, seed: int) -> Path:
-    """A weights file of seeded random numbers for a network, written once into the cache."""
-    from filelock import FileLock  # noqa: PLC0415  (start-up time)
+    """A weights file of seeded random numbers for a network, written once into the cache.
 
+    Into a temporary folder where the cache does not take it. Raises EnvironmentFault where
+    that cannot be either.
+    """
     from pibench.networks import caffemodel  # noqa: PLC0415  (start-up time)
 
     folder = settings.cache_dir() / "weights"
     path = folder / f"{network.slug}-{network.sha256[:16]}-seed{seed}.caffemodel"
+
+    def write(partial: Path) -> None:
+        caffemodel.write_seeded(network.net, partial, seed)
+
     if path.exists():
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        cache.make_folder(folder)
+        with cache.locked(path.with_suffix(".lock")):
             if not path.exists():
-                partial = path.with_suffix(".partial")
-                caffemodel.write_seeded(network.net, partial, seed)
-                partial.rename(path)
+                cache.keep(path, write)
+        return path
+    except OSError:
+        path = _folder_of_this_process() / path.name
+    try:
+        if not path.exists():
+            write(path)
     except OSError as error:
-        raise EnvironmentFault(
-            f"seeded weights for {network.name} cannot be written to {folder}: {error.strerror}",
-            hint="make room there, or set PIBENCH_CACHE_DIR",
-        ) from error
+        path.unlink(missing_ok=True)
+        raise storage.fault(error, path) from error
     return path
+
+
+@functools.cache
+def _folder_of_this_process() -> Path:
+    """A temporary folder that is removed when this process ends."""
+    used = contextlib.ExitStack()
+    atexit.register(used.close)
+    return used.enter_context(scratch("weights"))

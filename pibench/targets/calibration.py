@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench import settings
+from pibench import cache, settings
 from pibench.errors import EnvironmentFault
 from pibench.images.recipe import fingerprint
 from pibench.targets.job import Measure, probe_digest
@@ -66,16 +65,10 @@ def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibratio
     if found is not None:
         return found
     calibration = measure()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".partial-{os.getpid()}")
-        partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n")
-        partial.rename(path)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"the calibration cannot be written to {path.parent}: {error.strerror}",
-            hint="make room there, or set PIBENCH_CACHE_DIR",
-        ) from error
+    text = json.dumps(asdict(calibration), indent=1) + "\n"
+    cache.keep_if_possible(
+        path, lambda partial: partial.write_text(text), "is measured for each run"
+    )
     return calibration
 
 

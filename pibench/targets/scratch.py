@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from pibench import storage
+
 _NAME = re.compile(r"^pibench-[a-z]+-\d+-\w+$")
 
 
@@ -26,6 +28,11 @@ def scratch(target: str) -> Iterator[Path]:
         try:
             made.rename(folder)
             yield folder
+        except OSError as error:
+            if error.filename is None and error.errno in storage.FULL:
+                # A write does not say to what file, and this is where files are written.
+                raise storage.fault(error, folder) from error
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -163,22 +163,6 @@ def test_the_next_start_sweeps_what_a_dead_owner_left_and_nothing_else(
 
 
 @pytest.mark.usefixtures("container")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_pibench_says_so_and_leaves_no_container(
-    number: signal.Signals, own_engine: OwnEngine, builder, slow: Path
-) -> None:
-    ContainerTarget(DEVICE, builder).prepare([])
-    with own_engine.client() as client, started(slow) as pibench:
-        wait_until(lambda: is_running(client, pibench.pid))
-        pibench.send_signal(number)
-        _, said = pibench.communicate(timeout=30)
-        assert owned_by(client, pibench.pid) == []
-    assert pibench.returncode == 130
-    assert said.splitlines()[-1].startswith("pibench: interrupted")
-    assert "Traceback" not in said
-
-
-@pytest.mark.usefixtures("container")
 def test_a_container_that_somebody_removes_is_run_anew(
     own_engine: OwnEngine, builder, slow: Path
 ) -> None:

@@ -32,6 +32,7 @@ from pibench.targets.ssh.session import Patience
 from tests.emulation.conftest import DEVICE
 from tests.emulation.guests import Guest
 from tests.emulation.wires import Wire, wire_to
+from tests.interrupted import ended_in_order, pibench
 
 pytestmark = pytest.mark.emulation
 SHORT = Patience(lease_s=6.0, reconnect_s=3.0)
@@ -275,12 +276,8 @@ def test_nothing_stays_after_kill_9(guest: Guest) -> None:
 @pytest.mark.usefixtures("home", "slow_caffe")
 def test_ctrl_c_takes_everything_along(guest: Guest) -> None:
     arguments = ["run", "SqueezeNet V1.1", "--target", guest.url, "--threads", "1"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "pibench", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as child:
+    # As a shell starts it in the background.
+    with pibench(*arguments, ignoring=[signal.SIGINT]) as child:
         guest.sh("until ps | grep -q '[b]in/caffe time.*/0.prototxt'; do sleep 0.2; done")
         # A second run would measure the first.
         assert child.poll() is None
@@ -292,10 +289,7 @@ def test_ctrl_c_takes_everything_along(guest: Guest) -> None:
         )
         assert other.returncode == 3
         assert "another run of pibench is under way there" in other.stderr
-        child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=30) == 130
-        assert child.stderr is not None
-        assert "Traceback" not in child.stderr.read()
+        ended_in_order(child, signal.SIGINT)
     assert left_of_runs(guest) == ""
 
 

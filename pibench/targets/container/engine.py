@@ -24,6 +24,11 @@ START_HINT: Final = (
     "or name another with DOCKER_HOST; pibench doctor says more"
 )
 
+ACCESS_HINT: Final = (
+    'join its group (sudo usermod -aG docker "$USER", and log in again), run with sudo, '
+    "or name an Engine of your own with DOCKER_HOST"
+)
+
 
 class EngineLostError(EnvironmentFault):
     """The Engine stopped answering while it was needed."""
@@ -79,8 +84,13 @@ def engine_faults(doing: str) -> Iterator[None]:
         kind = EngineLacksError if absent else EnvironmentFault
         raise kind(f"the Engine refused {doing}: {said}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        cause = _root_cause(error)
+        if isinstance(cause, PermissionError):
+            raise EnvironmentFault(
+                f"this user may not talk to the Engine {doing}: {cause.strerror}", hint=ACCESS_HINT
+            ) from error
         raise EngineLostError(
-            f"the Engine did not answer {doing}: {_root_cause(error)}", hint=START_HINT
+            f"the Engine did not answer {doing}: {_words(cause)}", hint=START_HINT
         ) from error
     except OSError as error:
         raise EngineLostError(
@@ -133,10 +143,13 @@ def _as_numbers(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _root_cause(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> BaseException:
     """The innermost reason, since the SDK wraps a refused connection four times."""
     reason: BaseException = error
     while reason.__cause__ is not None or reason.__context__ is not None:
         reason = reason.__cause__ or reason.__context__ or reason
-    said = str(reason) or type(reason).__name__
-    return " ".join(said.split())
+    return reason
+
+
+def _words(error: BaseException) -> str:
+    return " ".join((str(error) or type(error).__name__).split())

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from pibench import cli
+from pibench.cli import interruption
 
 
 class Said(NamedTuple):
@@ -50,7 +51,8 @@ def pibench(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("PIBENCH_TRACEBACK", raising=False)
     # What a command changes for the rest of its process.
-    monkeypatch.setattr(cli, "_end_alike", lambda: None)
+    for name in ("accept", "close"):
+        monkeypatch.setattr(interruption, name, lambda: None)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     thresholds = gc.get_threshold()
 

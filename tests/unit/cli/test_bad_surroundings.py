@@ -107,37 +107,6 @@ def test_a_name_that_the_locale_cannot_print(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_second_interruption_does_not_cut_the_first_short() -> None:
-    code = """if True:
-        import os, signal, time
-        from pibench import cli
-        cli._end_alike()
-        try:
-            try:
-                os.kill(os.getpid(), signal.SIGHUP)
-                time.sleep(5)
-            except KeyboardInterrupt:
-                os.kill(os.getpid(), signal.SIGINT)
-                os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(0.1)
-                print("cleared up")
-        except KeyboardInterrupt:
-            print("cut short")
-    """
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    assert done.stdout == "cleared up\n"
-
-
-def test_nohup_holds() -> None:
-    code = (
-        "import signal; from pibench import cli; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
-        "cli._end_alike(); print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
-    )
-    command = [sys.executable, "-c", code]
-    assert subprocess.check_output(command, text=True) == "True\n"
-
-
 def test_a_reader_that_leaves_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -174,19 +143,6 @@ def test_a_temporary_folder_without_room_is_one_line(tmp_path: Path) -> None:
     assert len(line) < 500
     assert done.returncode == 3
     assert not list(tmp_path.iterdir())
-
-
-def test_an_interruption_before_there_is_a_command_is_said_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pibench.cli.streams.open_missing", interrupted)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 130
-    assert capsys.readouterr().err == "pibench: interrupted\n"
 
 
 def test_until_an_interruption_is_taken_little_is_imported() -> None:
@@ -303,14 +259,3 @@ def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> 
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "job")], env=env, check=True)
     model = tmp_path / "job" / "models" / "0.prototxt"
     assert model.read_text(encoding="utf-8") == 'name: "é"'
-
-
-def test_an_interruption_while_arguments_are_read_is_said_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("pibench.cli.app.app", lambda **_: 130)
-    monkeypatch.setattr(cli, "_end_alike", lambda: None)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 130
-    assert capsys.readouterr().err == "pibench: interrupted\n"

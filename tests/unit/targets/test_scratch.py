@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pibench.targets.scratch import scratch
+from tests.mounts import require_mounts
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +39,17 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(temporary: Path) -> No
         assert own.exists()
         assert not dead.exists()
     assert foreign.exists()
+
+
+def test_what_lives_in_another_pid_namespace_stays(temporary: Path) -> None:
+    """Containers that share a folder for temporary files do not see each other's processes."""
+    require_mounts()
+    code = "import sys; from pibench.targets import scratch; scratch.remove_orphans()"
+    other = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
+    with scratch("vm") as folder:
+        subprocess.run(other, env=os.environ | {"TMPDIR": str(temporary)}, check=True)
+        assert folder.exists()
+    left = temporary / folder.name
+    left.mkdir()
+    subprocess.run(other, env=os.environ | {"TMPDIR": str(temporary)}, check=True)
+    assert not left.exists()

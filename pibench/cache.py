@@ -1,0 +1,108 @@
+"""Files in the cache, which several users may share, and which may be read-only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pibench import process, settings, storage
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_OTHERS_WRITE = 0o022
+_ALL_BITS = 0o7777
+_PATIENCE_S = 0.5
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of the cache; who may write to the cache may write there.
+
+    Raises OSError.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    root = settings.cache_dir()
+    mode = _mode(root)
+    for path in missing:
+        if mode & _OTHERS_WRITE and path.is_relative_to(root) and path != root:
+            path.chmod(mode)
+
+
+def keep(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` make a file under another name, and give it its own once it is whole.
+
+    Raises OSError, and whatever `write` does.
+    """
+    make_folder(path.parent)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(descriptor)
+    partial = Path(name)
+    try:
+        write(partial)
+        partial.chmod(_file_mode(settings.cache_dir()))
+        partial.rename(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def keep_if_possible(path: Path, write: Callable[[Path], object], otherwise: str) -> None:
+    """Keep what saves time later; a warning says `otherwise` where the cache does not take it."""
+    try:
+        keep(path, write)
+    except OSError as error:
+        warnings.warn(
+            f"not kept: {storage.fault(error, path.parent).message}; it {otherwise}", stacklevel=2
+        )
+
+
+def lock(path: Path) -> BaseFileLock:
+    """A lock that whoever may write to the cache can take, whoever made its file."""
+    from filelock import FileLock  # noqa: PLC0415  (start-up time)
+
+    return FileLock(path, mode=_mode(settings.cache_dir()) & 0o666)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Around what one process may do at a time. Raises OSError, and as `end_if_interrupted`."""
+    from filelock import Timeout  # noqa: PLC0415  (start-up time)
+
+    held = lock(path)
+    while not held.is_locked:
+        process.end_if_interrupted()
+        with contextlib.suppress(Timeout):
+            held.acquire(timeout=_PATIENCE_S)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def share(folder: Path) -> None:
+    """Let all read what was made in `folder` who may write to the cache, whatever the umask."""
+    if not _mode(settings.cache_dir()) & _OTHERS_WRITE:
+        return
+    readable = _file_mode(settings.cache_dir()) & 0o444
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            continue
+        mode = _mode(path)
+        wanted = mode | readable | (readable >> 2 if mode & 0o100 else 0)
+        if wanted != mode:
+            path.chmod(wanted)
+
+
+def _mode(path: Path) -> int:
+    return path.stat().st_mode & _ALL_BITS
+
+
+def _file_mode(root: Path) -> int:
+    """That of a file which only its owner changes, and those may read who may look into `root`."""
+    return 0o600 | (_mode(root) & 0o044)

@@ -1,0 +1,59 @@
+"""Which file the system refused to write or read, why, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from pibench import settings
+from pibench.errors import EnvironmentFault, PibenchError
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
+_HINTS: Final = {
+    errno.EROFS: "it is mounted read-only",
+    errno.EACCES: "see who may write there",
+    errno.EPERM: "see whose it is",
+}
+
+
+def fault(error: OSError, folder: Path | None = None) -> EnvironmentFault:
+    """The error as one line; `folder` is what it is about where the error names no file."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        # What copying a folder raises has a list of all files: the first speaks for them.
+        source, copy, said = error.args[0][0]
+        number = _NUMBER.match(said)
+        code = int(number[1]) if number else 0
+        error = OSError(code, os.strerror(code) if code else said, source, None, copy)
+    place: str | Path | None = _place(error) or folder
+    why = error.strerror or str(error)
+    hint = "make room there" if error.errno in FULL else _HINTS.get(error.errno or 0)
+    hint = hint or "check the space and rights there"
+    if other := _variable(place):
+        hint += f", or name another folder: {other}=DIR"
+    return EnvironmentFault(f"{place}: {why}" if place else why, hint=hint)
+
+
+def _place(error: OSError) -> str | None:
+    """The file that is meant: of a copy onto a full disk it is the second."""
+    names = (error.filename2, error.filename) if error.errno in FULL else (error.filename,)
+    return next((str(name) for name in names if isinstance(name, str | Path)), None)
+
+
+def _variable(place: str | Path | None) -> str | None:
+    """What moves the place elsewhere: the cache's variable, or that of temporary files."""
+    try:
+        if place is None:
+            # No folder at all would do as a temporary one.
+            tempfile.gettempdir()
+            return None
+        if Path(place).is_relative_to(settings.cache_dir()):
+            return "PIBENCH_CACHE_DIR"
+        return "TMPDIR" if Path(place).is_relative_to(tempfile.gettempdir()) else None
+    except (OSError, PibenchError):
+        return "TMPDIR"

@@ -1,0 +1,106 @@
+"""A run ends in order on every target, whatever it inherited, and nothing stays but its records."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pibench.records.store import RecordStore
+from tests.emulation.engines import OwnEngine, owned_by
+from tests.interrupted import ended_in_order, pibench
+
+pytestmark = pytest.mark.emulation
+INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+BACKGROUND = (INT, signal.SIGQUIT)
+"""What a shell has a background job ignore."""
+
+
+def wait_until(holds: Callable[[], object], deadline_s: float = 240) -> None:
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def interrupted(
+    tmp_path: Path,
+    words: list[str],
+    *numbers: signal.Signals,
+    ignoring: tuple[signal.Signals, ...] = BACKGROUND,
+) -> int:
+    """Interrupt a run of two networks in the midst of the second; its process id."""
+    out = tmp_path / "records.jsonl"
+    with pibench("run", *words, "--jobs", "1", "--out", out, ignoring=ignoring) as process:
+        wait_until(lambda: process.poll() is not None or (out.exists() and out.stat().st_size))
+        # The second network is under way.
+        time.sleep(0.5)
+        ended_in_order(process, *numbers)
+    (record,) = RecordStore(out).read()
+    assert record.network == "SqueezeNet V1.1"
+    return process.pid
+
+
+@pytest.mark.usefixtures("twin")
+@pytest.mark.parametrize(
+    ("numbers", "ignoring"),
+    [
+        ((INT,), ()),
+        ((INT,), BACKGROUND),
+        ((TERM,), (INT, TERM)),
+        ((HUP,), BACKGROUND),
+        ((TERM, INT, HUP, INT), BACKGROUND),
+    ],
+)
+def test_a_twin(
+    numbers: tuple[signal.Signals, ...], ignoring: tuple[signal.Signals, ...], tmp_path: Path
+) -> None:
+    words = ["SqueezeNet V1.1", "VGG 16", "--target", "twin", "--compute", "real"]
+    interrupted(tmp_path, words, *numbers, ignoring=ignoring)
+
+
+@pytest.mark.parametrize("numbers", [(INT,), (TERM, HUP)])
+def test_a_sysroot(numbers: tuple[signal.Signals, ...], slow: Path, tmp_path: Path) -> None:
+    interrupted(tmp_path, ["SqueezeNet V1.1", str(slow), "--target", "sysroot"], *numbers)
+
+
+@pytest.mark.usefixtures("container")
+def test_a_container(own_engine: OwnEngine, slow: Path, tmp_path: Path) -> None:
+    words = ["SqueezeNet V1.1", str(slow), "--target", "container"]
+    pid = interrupted(tmp_path, words, HUP)
+    with own_engine.client() as client:
+        assert owned_by(client, pid) == []
+
+
+@pytest.mark.usefixtures("virt")
+def test_a_virtual_machine(tmp_path: Path) -> None:
+    interrupted(tmp_path, ["SqueezeNet V1.1", "ResNet-101"], TERM, INT)
+
+
+@pytest.mark.usefixtures("twin")
+def test_a_study_and_the_runs_that_it_has_started(tmp_path: Path) -> None:
+    """Also where the signal comes while a cell's own process starts."""
+    words = ["--networks", "VGG 16", "--batch", "1,2,3,4", "--target", "twin", "--compute", "real"]
+    for after_s in (0.0, 0.2, 1.5):
+        study = tmp_path / f"study-{after_s}"
+        with pibench("sweep", *words, "--out", study, ignoring=BACKGROUND) as process:
+            wait_until((study / "cells.jsonl").exists)
+            time.sleep(after_s)
+            began = time.monotonic()
+            said = ended_in_order(process, INT)
+        assert time.monotonic() - began < 15
+        assert "4 are left; go on: pibench sweep" in said
+
+
+@pytest.mark.usefixtures("twin")
+def test_nohup_lets_a_run_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "records.jsonl"
+    words = ["NIN", "SqueezeNet V1.1", "--target", "twin", "--jobs", "1", "--out", out]
+    with pibench("run", *words, ignoring=[HUP]) as process:
+        wait_until(lambda: out.exists() and out.stat().st_size)
+        process.send_signal(HUP)
+        assert process.wait(timeout=120) == 0
+    assert len(RecordStore(out).read()) == 2

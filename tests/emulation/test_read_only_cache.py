@@ -1,0 +1,55 @@
+"""A cache that is mounted read-only serves a user without a home on every target."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pibench import settings
+from pibench.images.build import Builder
+from tests.other_user import USER, run_as
+
+pytestmark = pytest.mark.emulation
+SOCKET = Path("/var/run/docker.sock")
+SEED = "4711"
+"""Of weights that no other test has put into the cache."""
+
+
+@pytest.fixture(scope="module")
+def _built(builder: Builder) -> None:
+    for architecture in ("amd64", "arm64"):
+        builder.blas(architecture)
+
+
+@pytest.mark.usefixtures("_built")
+@pytest.mark.parametrize("target", ["twin", "sysroot", "container"])
+@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
+def test_what_is_built_is_enough(
+    target: str, protocol: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if target == "container" and not SOCKET.is_socket():
+        pytest.skip("there is no Engine at its default socket")
+    place = tmp_path_factory.mktemp("place")
+    place.chmod(0o1777)
+    cache = settings.cache_dir()
+    words = ["run", "SqueezeNet V1.1", "--target", target, "--protocol", protocol]
+    words += ["--compute", "memory-only", "--json", "--quiet"]
+    # What the emulator holds is measured by whoever may write to the cache.
+    subprocess.run([sys.executable, "-m", "pibench", *words], stdout=subprocess.DEVNULL, check=True)
+    done = run_as(
+        USER,
+        *(*words, "--seed", SEED),
+        env={"PIBENCH_CACHE_DIR": str(cache), "TMPDIR": str(place)},
+        cwd=place,
+        groups=(SOCKET.stat().st_gid,) if target == "container" else (),
+        read_only=cache,
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(done.stdout)
+    assert record["verdict"] == "fit"
+    assert not list(place.glob("pibench-*"))
+    assert not list(cache.glob(f"weights/squeezenet*-seed{SEED}*"))
