@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pibench import devices, networks
-from pibench.crosscheck.verdict import Observation, decide
+from pibench.crosscheck.observation import Observation
+from pibench.crosscheck.verdict import decide
 from pibench.errors import InvalidInputError
 from pibench.networks import caffemodel, in_place, input_size
 from pibench.networks.network import Network
