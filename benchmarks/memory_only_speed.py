@@ -15,8 +15,8 @@ import sys
 from pibench import devices, networks
 from pibench.images.build import Builder
 from pibench.records.schema import Compute, Record
-from pibench.sweep.run import Sweep
-from pibench.sweep.work import Request
+from pibench.runner.runner import Runner
+from pibench.runner.work import Request
 from pibench.targets.vm import VmTarget
 
 MIB = 2**20
@@ -27,7 +27,7 @@ def measure(name: str, compute: Compute) -> Record:
     device = devices.load("rpi3b")
     target = VmTarget(device, Builder(), machines_at_once=1)
     request = Request(device=device, compute=compute)
-    return Sweep(target=target, request=request).run([networks.load(name)])[0]
+    return Runner(target=target, request=request).run([networks.load(name)])[0]
 
 
 def main() -> None:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from pibench._version import __version__
+
 # Importing typing takes longer than all else before the command line can take a Ctrl-C.
 TYPE_CHECKING = False
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from pibench.api import Fit, fits, run
     from pibench.report.table import load
 
-__version__ = "0.1.0"
 __all__ = ["Fit", "__version__", "fits", "load", "run"]
 
 

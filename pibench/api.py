@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pibench.records.store import RecordStore
     from pibench.report.content import Report
     from pibench.report.files import Form
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
     from pibench.targets.base import Progress
 
 __all__ = [
@@ -99,12 +99,12 @@ def run(
 ) -> list[Record]:
     """Run networks, or a single one, on a target; their records in the order given.
 
-    `options` are those of `pibench.sweep.options.Options`: device, target, protocol,
+    `options` are those of `pibench.runner.options.Options`: device, target, protocol,
     compute, repeats, threads, timeout_s, jobs, machine, seed, blas, keep, blobs. Records go
     to the file `out` too, each as soon as it is made, and to `finished`.
     """
     from pibench.records.store import RecordStore
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
 
     store = RecordStore(out) if out is not None else None
     if store is not None:
@@ -128,8 +128,8 @@ def run_all(
     building an image.
     """
     from pibench.images.build import Builder
-    from pibench.sweep.reference import Reference
-    from pibench.sweep.run import Sweep
+    from pibench.runner.reference import Reference
+    from pibench.runner.runner import Runner
     from pibench.targets.by_name import make_target
 
     builder = Builder(step)
@@ -143,7 +143,7 @@ def run_all(
         identity=options.identity,
         remote_dir=options.remote_dir,
     )
-    sweep = Sweep(
+    sweep = Runner(
         target=target,
         request=request,
         store=store,
@@ -169,7 +169,7 @@ def bundle(
     threads, timeout_s.
     """
     from pibench.bundle.packing import write_kit
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
 
     root = None
     if with_caffe:
@@ -307,7 +307,7 @@ def fits(
     A verdict of `borderline` or `inconclusive` is no fit. `options` are those of `run`.
     """
     from pibench import devices
-    from pibench.plan.verdict import judge
+    from pibench.verdict.judgement import judge
 
     net, board = _network(of), devices.load(device)
     if target is None:

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from pibench import networks
+from pibench.bisect.bisection import LAYER_TOLERANCE
 from pibench.crosscheck.aspects import LatencyComparison
 from pibench.crosscheck.layers import LayersComparison, compare_layers
 from pibench.crosscheck.outputs import OUTPUT_TOLERANCE, OutputsComparison
@@ -23,7 +24,6 @@ from pibench.crosscheck.reconcile import NetworkComparison, reconcile
 from pibench.crosscheck.sides import Side, entry_of
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
-from pibench.sweep.bisect import LAYER_TOLERANCE
 
 TARGETS = ("twin", "sysroot")
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pibench import devices, networks
-from pibench.crosscheck.observation import Observation
-from pibench.crosscheck.verdict import decide
 from pibench.records.schema import (
     RESULT_FIELDS,
     Environment,
@@ -21,6 +19,8 @@ from pibench.records.schema import (
     Provenance,
     Record,
 )
+from pibench.verdict.decision import decide
+from pibench.verdict.observation import Observation
 
 MIB = 2**20
 

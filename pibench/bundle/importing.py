@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from pibench import devices
 from pibench.bundle.reading import BoardResults, BoardRun, read_results
 from pibench.errors import InvalidInputError
-from pibench.sweep.observing import Context
-from pibench.sweep.recording import record_of
+from pibench.runner.observation import Context
+from pibench.runner.record import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

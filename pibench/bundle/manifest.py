@@ -12,10 +12,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from pibench import __version__, cache, settings
+from pibench import cache, settings
+from pibench._version import __version__
 from pibench.images.carried import CarriedRoot
 from pibench.records.schema import Frozen, Protocol, Sha256
-from pibench.sweep.facts import NetworkFacts
+from pibench.runner.facts import NetworkFacts
 from pibench.targets.base import Work
 
 NAME: Final = "manifest.json"

@@ -22,8 +22,8 @@ from pibench.bundle.manifest import (
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.images.archive import add, compressed_tar, member
 from pibench.images.recipe import file_sha256
-from pibench.sweep.facts import facts_of
-from pibench.sweep.work import work_of
+from pibench.runner.facts import facts_of
+from pibench.runner.work import work_of
 from pibench.targets.job import Libraries, write_job
 from pibench.targets.kit import ROOTS, SYSTEM, root_programs
 from pibench.targets.scratch import scratch
@@ -31,7 +31,7 @@ from pibench.targets.scratch import scratch
 if TYPE_CHECKING:
     from pibench.images.carried import CarriedRoot
     from pibench.networks.network import Network
-    from pibench.sweep.work import Request
+    from pibench.runner.work import Request
 
 # Weights hardly compress, and Caffe is compressed already: more effort gains nothing.
 _LEVEL: Final = 1

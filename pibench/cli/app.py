@@ -96,7 +96,7 @@ app.add_typer(image.app, name="image", help="The images that emulated targets ru
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from pibench import __version__
+        from pibench._version import __version__
 
         typer.echo(f"pibench {__version__}")
         raise typer.Exit
@@ -179,7 +179,7 @@ def run(
     Example: pibench run MobileNet my/model.prototxt --json
     """
     from pibench.cli.running import run_networks
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
 
     raise typer.Exit(
         run_networks(
@@ -326,7 +326,7 @@ def reproduce(
     Example: pibench reproduce --networks "AlexNet,VGG 16"
     """
     from pibench.cli.running import reproduce_paper
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
 
     options = Options(
         target=target,

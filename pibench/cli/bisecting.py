@@ -25,11 +25,11 @@ from pibench.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pibench.bisect.bisection import Side
     from pibench.errors import ExitCode, InvalidInputError
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-    from pibench.sweep.bisect import Side
 
 
 def bisect(
@@ -133,14 +133,14 @@ class Wishes:
 
 def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCode:
     """Load the network, run both sides, compare, print."""
+    from pibench.bisect.bisection import LAYER_TOLERANCE, Recorded
+    from pibench.bisect.bisection import bisect as find
     from pibench.cli.loading import load_all
     from pibench.cli.streams import reader_may_leave, say
     from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
     from pibench.report.bisected import as_json, print_bisection
-    from pibench.sweep.bisect import LAYER_TOLERANCE, Recorded
-    from pibench.sweep.bisect import bisect as find
 
     def step(text: str) -> None:
         if not wishes.quiet:
@@ -185,13 +185,13 @@ def _prepared(
 ) -> Callable[[], Side]:
     """A side that is to run, its target and its files checked; called, it runs."""
     from pibench import devices
+    from pibench.bisect.bisection import Runnable
+    from pibench.bisect.variants import parse
     from pibench.cli.loading import load_all
     from pibench.cli.options import target_spec
     from pibench.errors import InvalidInputError
     from pibench.networks.caffemodel import check_weights
-    from pibench.sweep.bisect import Runnable
-    from pibench.sweep.variants import parse
-    from pibench.sweep.work import Request, seeded_weights
+    from pibench.runner.work import Request, seeded_weights
     from pibench.targets.by_name import make_target
 
     device = devices.load(wishes.device)
@@ -259,10 +259,10 @@ def _recorded(text: str, network: Network, wishes: Wishes) -> Record | None:
     Of another network of that name only where there is none of this one. Raises
     InvalidInputError if there is none, or several of which the options name none.
     """
+    from pibench.bisect.bisection import no_values
     from pibench.crosscheck.reading import read_records
     from pibench.errors import InvalidInputError
     from pibench.records.identity import labels_of, latest
-    from pibench.sweep.bisect import no_values
 
     path = Path(text)
     if not (path.is_file() or path.is_fifo()):
@@ -304,9 +304,9 @@ def _check_record(
 
     Raises InvalidInputError, before the other side runs.
     """
+    from pibench.bisect.bisection import no_values
     from pibench.errors import InvalidInputError
     from pibench.images.recipe import file_sha256
-    from pibench.sweep.bisect import no_values
 
     hint = "give what it was made with, or another record"
     problem = no_values(record)

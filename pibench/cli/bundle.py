@@ -54,7 +54,7 @@ def bundle(
     Example: pibench bundle NIN "SqueezeNet V1.1" --with-caffe -o pi-kit.tar.gz
     """
     from pibench.cli.bundling import write_bundle
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
 
     write_bundle(
         specs,

@@ -17,7 +17,7 @@ from pibench.report.plain import visible
 from pibench.report.terminal import print_records
 
 if TYPE_CHECKING:
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
 
 MB = 10**6
 

@@ -261,7 +261,7 @@ def _print_saved(file: Path, manifest: Manifest) -> None:
 
 def _outcome(one: Loaded, loading: Loading) -> str:
     """What became of one image, as a line."""
-    from pibench import __version__
+    from pibench._version import __version__
 
     line = f"{one.kind:16} {one.key[:16]} {one.size_bytes / 1e6:6.0f} MB  "
     if one.state != "other":

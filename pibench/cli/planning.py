@@ -16,7 +16,7 @@ from pibench.errors import ExitCode, InvalidInputError
 from pibench.plan import answers
 from pibench.plan.environment import Environment, of_device, of_twin
 from pibench.plan.planner import Plan, plan
-from pibench.plan.verdict import judge
+from pibench.verdict.judgement import judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,7 @@ def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet
     """
     from pibench.cli.sweeping import sweep
     from pibench.crosscheck import planned as comparing
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
 
     _refuse_with_check(wishes)
     device = devices.load(wishes.device)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.records.schema import Record
-    from pibench.study.conduct import Tally
+    from pibench.sweep.scheduler import SweepSummary
     from pibench.targets.base import Progress as Said
 
 
@@ -130,7 +130,7 @@ class CellProgress:
         """Something that is worth a line."""
         self._lines.step(said)
 
-    def watch(self, tally: Tally, label: str, record: Record | None) -> None:
+    def watch(self, tally: SweepSummary, label: str, record: Record | None) -> None:
         """The tally has changed, by this record of the cell `label` if there is one."""
         total = tally.cells - tally.left_out
         self._lines.stands(total - tally.left - (record is not None), total)

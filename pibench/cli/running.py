@@ -13,17 +13,17 @@ from pibench.cli.streams import reader_may_leave, say
 from pibench.cli.sweeping import sweep
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
-from pibench.crosscheck.observation import is_refused_allocation
 from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
 from pibench.records.identity import labels_of
 from pibench.records.store import RecordStore, to_json
 from pibench.report.plain import one_line
 from pibench.report.terminal import print_records, print_reproduction
+from pibench.verdict.observation import is_refused_allocation
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
 
 
 def run_networks(

@@ -17,11 +17,11 @@ from pibench.errors import EnvironmentFault, ExitCode, InterruptedByUserError, I
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from pibench.study.conduct import Tally
-    from pibench.study.execute import Ran
-    from pibench.study.journal import Journal
-    from pibench.study.matrix import Cell, Study
-    from pibench.study.schedule import Room
+    from pibench.sweep.execute import CellResult
+    from pibench.sweep.journal import Journal
+    from pibench.sweep.matrix import Cell, Study
+    from pibench.sweep.room import Room
+    from pibench.sweep.scheduler import SweepSummary
 
 
 class Sweeps(TyperGroup):
@@ -127,8 +127,8 @@ def run(
         "budget_s": budget,
         "repair": repair or None,
     }
-    from pibench.study.journal import Journal
-    from pibench.study.known import KnownCells
+    from pibench.sweep.cell_cache import CellCache
+    from pibench.sweep.journal import Journal
 
     if out is None:
         raise InvalidInputError("a study needs a folder", hint="add --out DIR")
@@ -137,7 +137,7 @@ def run(
     study = _study(file, given, journal, resume)
     if prune is not None:
         study = study.model_copy(update={"prune": prune})
-    known = None if fresh else KnownCells(cells)
+    known = None if fresh else CellCache(cells)
     again = ["pibench", "sweep", "--resume", "--out", str(out)]
     for option, value in (("--cells", cells), ("--dask", dask), ("--jobs", jobs)):
         again += [option, str(value)] if value is not None else []
@@ -149,7 +149,7 @@ def run(
 
 def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bool) -> Study:
     """The study of the file, of the options, or where neither is given of the folder."""
-    from pibench.study import matrix
+    from pibench.sweep import matrix
 
     there = journal.study_file.exists()
     if there and not resume:
@@ -195,12 +195,12 @@ def _conduct(
     *,
     dry: bool,
     quiet: bool,
-) -> Tally:
+) -> SweepSummary:
     from pibench.cli.progress import CellProgress
     from pibench.cli.streams import say
-    from pibench.study.conduct import Conduct
-    from pibench.study.images import mend
-    from pibench.study.schedule import of_this_machine
+    from pibench.sweep.images import mend
+    from pibench.sweep.room import of_this_machine
+    from pibench.sweep.scheduler import SweepScheduler
 
     room = of_this_machine(jobs)
     if dry:
@@ -208,7 +208,7 @@ def _conduct(
     elif dask is None:
         mend(study.target, say)
     with CellProgress(quiet=quiet) as progress, _cells_run(dask, room, progress.tell) as submit:
-        conduct = Conduct(
+        conduct = SweepScheduler(
             study=study,
             journal=journal,
             submit=submit,
@@ -232,15 +232,15 @@ def _conduct(
 @contextmanager
 def _cells_run(
     dask: str | None, room: Room, tell: Callable[[str], None]
-) -> Iterator[Callable[[Cell], Future[Ran]]]:
+) -> Iterator[Callable[[Cell], Future[CellResult]]]:
     """How a cell is begun: in threads here, each of which waits for a process, or by Dask."""
     from concurrent.futures import ThreadPoolExecutor
 
     from pibench import process
-    from pibench.study.execute import run_cell
+    from pibench.sweep.execute import run_cell
 
     if dask is not None:
-        from pibench.study.on_dask import workers
+        from pibench.sweep.dask import workers
 
         with workers(dask, room.cores, tell) as submit:
             yield submit
@@ -273,8 +273,8 @@ def export(
     Example: pibench sweep export study -o study.parquet
     """
     from pibench.report.table import csv_of, rows_of
-    from pibench.study.journal import Journal
-    from pibench.study.status import status as of
+    from pibench.sweep.journal import Journal
+    from pibench.sweep.status import status as of
     from pibench.whole_file import write_whole
 
     now = of(folder)
@@ -305,7 +305,7 @@ def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) 
 
     from pibench.cli.streams import reader_may_leave
     from pibench.report.plain import one_line
-    from pibench.study.status import status as of
+    from pibench.sweep.status import status as of
 
     now = of(folder)
     with reader_may_leave():

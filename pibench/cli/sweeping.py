@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.records.schema import Record
     from pibench.records.store import RecordStore
-    from pibench.sweep.options import Options
+    from pibench.runner.options import Options
 
 
 def sweep(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Final
 
-from pibench.crosscheck.observation import provenance_kind
 from pibench.crosscheck.paper import (
     COLUMNS,
     Column,
@@ -25,6 +24,7 @@ from pibench.crosscheck.paper import (
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.identity import run_of
 from pibench.records.schema import ON_THE_METAL, Provenance
+from pibench.verdict.observation import provenance_kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from pibench import devices
 from pibench.crosscheck.claims import is_board
-from pibench.crosscheck.observation import provenance_kind
 from pibench.crosscheck.paper import is_of_the_zoo, plain
 from pibench.records.identity import Run, labels, run_of
 from pibench.records.schema import (
@@ -26,6 +25,7 @@ from pibench.records.schema import (
     SignedBytes,
     Verdict,
 )
+from pibench.verdict.observation import provenance_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -24,7 +24,7 @@ from typing import IO, Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pibench import __version__
+from pibench._version import __version__
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.images import store
 from pibench.images.archive import add, compressed_tar_into, directory, link, member

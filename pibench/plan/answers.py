@@ -10,7 +10,7 @@ from pibench.plan.search import max_batch, max_image
 if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.plan.planner import Plan
-    from pibench.plan.verdict import Judgement
+    from pibench.verdict.judgement import Judgement
 
 LARGEST = 10
 """How many holders are named."""

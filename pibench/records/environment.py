@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from pibench import __version__
+from pibench._version import __version__
 from pibench.records.schema import HostEnvironment
 
 CPUINFO = Path("/proc/cpuinfo")

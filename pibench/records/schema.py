@@ -351,7 +351,7 @@ class Environment(Frozen):
 
 
 class CellMark(Frozen):
-    """The cell of a study that a record answers; see `pibench.study`.
+    """The cell of a study that a record answers; see `pibench.sweep`.
 
     `key` is the SHA-256 of all that decides the result, `attempt` which try this was, and
     `seal` the SHA-256 of the rest of the record, by which a flipped bit on the disk is seen.

@@ -14,8 +14,8 @@ from pibench.report.terminal import MARKS, NOTHING, console, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pibench.bisect.bisection import Bisection, BlobDifference
     from pibench.crosscheck.layers import LayerComparison
-    from pibench.sweep.bisect import Bisection, BlobDifference
 
 VERSION: Final = "1.0"
 AROUND: Final = 3

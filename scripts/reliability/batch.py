@@ -41,7 +41,7 @@ class Hang(BaseException):
 
 
 @dataclass
-class Tally:
+class SweepSummary:
     """What a batch saw."""
 
     inputs: int = 0
@@ -63,7 +63,7 @@ class Batch:
         self.folder = folder
         self.model = folder / "input.prototxt"
         self.weights = folder / "input.caffemodel"
-        self.tally = Tally()
+        self.tally = SweepSummary()
         self._clear_peak = os.open("/proc/self/clear_refs", os.O_WRONLY)
         signal.signal(signal.SIGPROF, _hang)
 

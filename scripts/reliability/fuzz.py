@@ -28,7 +28,7 @@ from scripts.reliability.batch import (
     CPU_LIMIT_S,
     GROWTH_LIMIT_MIB,
     MEMORY_LIMIT_MIB,
-    Tally,
+    SweepSummary,
 )
 from tests.wild import mutations
 
@@ -59,9 +59,9 @@ $ scripts/reliability/fuzz.py --count {count} --seed {seed}
 class Row:
     """One engine on one kind of file, all batches together."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: SweepSummary = field(default_factory=SweepSummary)
 
-    def add(self, tally: Tally) -> None:
+    def add(self, tally: SweepSummary) -> None:
         """Take one batch in."""
         mine = self.tally
         mine.inputs += tally.inputs
@@ -126,7 +126,7 @@ def _batches(count: int, seed: int) -> Iterator[tuple[int, int]]:
         yield min(BATCH, count - done), 1000 * seed + index
 
 
-def _batch(engine: str, kind: str, count: int, seed: int, kept: Path) -> Tally:
+def _batch(engine: str, kind: str, count: int, seed: int, kept: Path) -> SweepSummary:
     """One batch in a process of its own; a process that dies is a finding too."""
     with tempfile.TemporaryDirectory(prefix="pibench-fuzz-") as name:
         folder = Path(name)
@@ -135,7 +135,7 @@ def _batch(engine: str, kind: str, count: int, seed: int, kept: Path) -> Tally:
         argv = [sys.executable, program, engine, kind, str(count), str(seed), name]
         done = run(argv, deadline_s=BATCH_DEADLINE_S, check=False)
         tally = folder / "tally.json"
-        seen = Tally(**json.loads(tally.read_text())) if tally.exists() else Tally()
+        seen = SweepSummary(**json.loads(tally.read_text())) if tally.exists() else SweepSummary()
         if done.returncode != 0:
             seen.findings[f"the process ended with {done.ending}: {done.last_lines(1)}"] = 1
             shutil.copytree(folder, kept / f"{engine}-{kind}-{seed}-died", dirs_exist_ok=True)

@@ -14,9 +14,9 @@ from pibench.networks import fold_bn
 from pibench.networks.network import Network
 from pibench.plan import answers, environment
 from pibench.plan.planner import plan
-from pibench.plan.verdict import judge
 from pibench.records.schema import Protocol
-from pibench.sweep.work import Request, check, cost_bytes
+from pibench.runner.work import Request, check, cost_bytes
+from pibench.verdict.judgement import judge
 
 _PROTOCOLS: tuple[Protocol, ...] = ("caffe-time", "inference")
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from random import Random
 
 from pibench import devices, networks
-from pibench.crosscheck.verdict import decide
 from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
 from pibench.records.schema import Verdict
-from pibench.sweep.observing import Context, observation_of
+from pibench.runner.observation import Context, observation_of
 from pibench.targets.base import Outcome, Work
 from pibench.targets.local import TwinTarget
+from pibench.verdict.decision import decide
 from tests.wild import mutations
 
 TIMEOUT_S = 60.0

@@ -17,13 +17,13 @@ from uuid import uuid4
 
 import psutil
 
-from pibench.study import matrix
-from pibench.study.conduct import Conduct, Tally
-from pibench.study.execute import Ran
-from pibench.study.journal import Journal
-from pibench.study.key import made_with
-from pibench.study.matrix import Cell
-from pibench.study.schedule import Room
+from pibench.sweep import matrix
+from pibench.sweep.cell_key import made_with
+from pibench.sweep.execute import CellResult
+from pibench.sweep.journal import Journal
+from pibench.sweep.matrix import Cell
+from pibench.sweep.room import Room
+from pibench.sweep.scheduler import SweepScheduler, SweepSummary
 from tests import whole_records
 
 NETWORKS = ("SqueezeNet V1.1", "NIN")
@@ -32,13 +32,13 @@ ROWS = 5
 MIB = 2**20
 
 
-def answered(cell: Cell) -> Future[Ran]:
+def answered(cell: Cell) -> Future[CellResult]:
     """A cell's record, at once."""
     record = whole_records.record(record_id=uuid4().hex)
-    future: Future[Ran] = Future()
+    future: Future[CellResult] = Future()
     made = made_with(cell.options.target)
     future.set_result(
-        Ran(record=record, exit_code=0, said="", attempt=1, elapsed_s=0.0, made_with=made)
+        CellResult(record=record, exit_code=0, said="", attempt=1, elapsed_s=0.0, made_with=made)
     )
     return future
 
@@ -61,7 +61,7 @@ def main() -> None:
     print("| cells | ms a cell | memory MiB |\n|---:|---:|---:|", flush=True)
     begun = time.monotonic()
 
-    def watch(tally: Tally, *_: object) -> None:
+    def watch(tally: SweepSummary, *_: object) -> None:
         if tally.ran and tally.ran % step == 0:
             took_ms = (time.monotonic() - begun) * 1000 / tally.ran
             memory_mib = psutil.Process().memory_info().rss / MIB
@@ -69,8 +69,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
 
-        def conducted() -> Tally:
-            return Conduct(
+        def conducted() -> SweepSummary:
+            return SweepScheduler(
                 study=study,
                 journal=Journal(Path(folder)),
                 submit=answered,

@@ -12,9 +12,9 @@ from pibench import devices, networks
 from pibench.images.build import Builder
 from pibench.networks.network import Network
 from pibench.records.schema import Record
-from pibench.sweep.reference import Reference
-from pibench.sweep.run import Sweep
-from pibench.sweep.work import Request
+from pibench.runner.reference import Reference
+from pibench.runner.runner import Runner
+from pibench.runner.work import Request
 from pibench.targets.base import Target
 from pibench.targets.container import ContainerTarget
 from pibench.targets.local import TwinTarget
@@ -54,7 +54,7 @@ def run(target: Target, loaded: list[Network], **changes: object) -> list[Record
     """Run networks for the device and return their records."""
     reference = changes.pop("reference", None)
     request = Request(device=DEVICE, **changes)  # type: ignore[arg-type]
-    return Sweep(target=target, request=request, reference=reference).run(loaded)  # type: ignore[arg-type]
+    return Runner(target=target, request=request, reference=reference).run(loaded)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

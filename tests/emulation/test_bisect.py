@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from pibench import networks
+from pibench.bisect.bisection import Bisection, Runnable, bisect
 from pibench.crosscheck.outputs import compare_outputs
 from pibench.crosscheck.sides import entry_of
 from pibench.crosscheck.values import Tolerance
 from pibench.networks import caffemodel
 from pibench.networks.network import Network
-from pibench.sweep.bisect import Bisection, Runnable, bisect
-from pibench.sweep.run import Sweep
-from pibench.sweep.work import Request, seeded_weights
+from pibench.runner.runner import Runner
+from pibench.runner.work import Request, seeded_weights
 from pibench.targets.sysroot import SysrootTarget
 from tests.emulation.conftest import DEVICE
 
@@ -166,7 +166,7 @@ def test_kept_blobs_are_what_the_signatures_say(twin, network, tmp_path) -> None
         repeats=0,
         keep=("relu1", "prob"),
     )
-    (record,) = Sweep(target=twin, request=request, blobs=tmp_path).run([network])
+    (record,) = Runner(target=twin, request=request, blobs=tmp_path).run([network])
     assert record.kept_blobs is not None
     with np.load(tmp_path / record.kept_blobs.file) as arrays:
         kept = dict(arrays)

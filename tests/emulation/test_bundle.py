@@ -14,7 +14,7 @@ from pibench.bundle.importing import import_results
 from pibench.bundle.packing import write_kit
 from pibench.images.loader import RootLoader
 from pibench.records.store import RecordStore
-from pibench.sweep.work import Request
+from pibench.runner.work import Request
 from pibench.targets.containment import available
 from tests.emulation.conftest import DEVICE
 from tests.emulation.guests import Guest

@@ -18,8 +18,8 @@ from docker.errors import APIError
 from pibench import networks
 from pibench.images import container as container_image
 from pibench.records.store import RecordStore
-from pibench.sweep.run import Sweep
-from pibench.sweep.work import Request
+from pibench.runner.runner import Runner
+from pibench.runner.work import Request
 from pibench.targets.container import ContainerTarget, cell, engine
 from pibench.targets.container.engine import EngineLostError
 from pibench.targets.container.leftovers import OWNER_LABEL, owner_label
@@ -107,7 +107,7 @@ def test_an_engine_that_hangs_is_given_up_in_time(
     target.prepare([])
     pid = int((own_engine.folder / "pid").read_text())
     records: list[Record] = []
-    sweep = Sweep(
+    sweep = Runner(
         target=target,
         request=Request(device=DEVICE),
         finished=records.append,

@@ -15,10 +15,10 @@ from pibench import networks
 from pibench.images.build import Builder
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
-from pibench.sweep.facts import facts_of
-from pibench.sweep.observing import Context
-from pibench.sweep.recording import record_of
-from pibench.sweep.work import Request, work_of
+from pibench.runner.facts import facts_of
+from pibench.runner.observation import Context
+from pibench.runner.record import record_of
+from pibench.runner.work import Request, work_of
 from pibench.targets.base import Outcome, Target
 from pibench.targets.container import ContainerTarget
 from pibench.targets.ssh import SshTarget

@@ -22,8 +22,8 @@ import pytest
 from pibench import networks
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.records.schema import Record
-from pibench.sweep.run import Sweep
-from pibench.sweep.work import Request
+from pibench.runner.runner import Runner
+from pibench.runner.work import Request
 from pibench.targets.base import Progress
 from pibench.targets.ssh import SshTarget
 from pibench.targets.ssh.address import parse
@@ -85,7 +85,7 @@ def target(builder, port: int, **changes) -> SshTarget:
 
 def run(target: SshTarget, watched=lambda _: None) -> list[Record]:
     request = Request(device=DEVICE, compute="real", threads=1)
-    return Sweep(target=target, request=request, watched=watched).run(
+    return Runner(target=target, request=request, watched=watched).run(
         [networks.load("SqueezeNet V1.1")]
     )
 

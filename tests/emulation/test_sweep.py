@@ -19,7 +19,7 @@ import pytest
 
 from docker import from_env
 from pibench.process import run
-from pibench.study.journal import Journal
+from pibench.sweep.journal import Journal
 from pibench.targets.container.leftovers import OWNER_LABEL, is_orphan
 from tests.emulation.engines import OwnEngine, require_means
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pibench import __version__, devices
+from pibench import devices
+from pibench._version import __version__
 from pibench.networks.network import slug_of
 from pibench.report import facts, ledger_table, numbers
 from pibench.report.html import figures

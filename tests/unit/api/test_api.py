@@ -11,7 +11,7 @@ import pytest
 import pibench
 from pibench import api
 from pibench.errors import InvalidInputError
-from pibench.sweep.options import Options
+from pibench.runner.options import Options
 
 
 def test_fits_is_true_for_what_fits() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pibench import devices, networks
 from pibench.bundle.packing import Kit, write_kit
 from pibench.probe.results import FORMAT, VERSION, line_of
-from pibench.sweep.work import Request
+from pibench.runner.work import Request
 
 MIB = 2**20
 PI = devices.load("rpi3b")

@@ -16,7 +16,7 @@ from pibench.bundle.manifest import KitFile, Manifest, digest_of, remembered
 from pibench.bundle.packing import Kit, write_kit
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.images.carried import CarriedRoot
-from pibench.sweep.work import Request
+from pibench.runner.work import Request
 from tests.unit.bundle.conftest import PI
 
 

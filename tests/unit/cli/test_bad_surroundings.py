@@ -18,7 +18,7 @@ from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.report.plain import LONGEST, one_line
-from pibench.sweep.options import Options
+from pibench.runner.options import Options
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Pibench

@@ -16,7 +16,7 @@ from pibench.cli import running
 from pibench.errors import EnvironmentFault
 from pibench.records.schema import Limits, LimitSet
 from pibench.records.store import RecordStore, read, to_json
-from pibench.sweep.options import Options
+from pibench.runner.options import Options
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network

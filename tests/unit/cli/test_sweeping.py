@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from pibench.study.journal import Journal, sealed
+from pibench.sweep.journal import Journal, sealed
 from tests import whole_records
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from pibench.bisect.bisection import LAYER_TOLERANCE, Recorded, bisect
 from pibench.crosscheck.gate import parse, passage
 from pibench.crosscheck.reading import read_sides
 from pibench.crosscheck.reconcile import Tolerances, reconcile
 from pibench.crosscheck.values import Tolerance
 from pibench.records.store import read
 from pibench.report import bisected, reconciled
-from pibench.sweep.bisect import LAYER_TOLERANCE, Recorded, bisect
 
 GOLDEN = Path(__file__).parent / "golden"
 

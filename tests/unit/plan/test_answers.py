@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from pibench import devices, networks
-from pibench.crosscheck.observation import Observation
-from pibench.crosscheck.verdict import decide
 from pibench.errors import InvalidInputError
 from pibench.networks import caffemodel, in_place, input_size
 from pibench.networks.network import Network
@@ -19,7 +17,9 @@ from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
 from pibench.plan.savings import savings
 from pibench.plan.search import LargestBatch, LargestImage, max_batch, max_image
-from pibench.plan.verdict import judge
+from pibench.verdict.decision import decide
+from pibench.verdict.judgement import judge
+from pibench.verdict.observation import Observation
 
 ROOMY = devices.load("rpi4b_1gb")
 SMALL = dataclasses.replace(devices.load("rpi3b"), usable_bytes=100 * 2**20)

@@ -16,7 +16,7 @@ from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
 from pibench.probe import stand_in, supervise
-from pibench.sweep.options import Options
+from pibench.runner.options import Options
 from pibench.targets.by_name import make_target
 from pibench.targets.ssh import SshTarget
 from pibench.targets.ssh.address import Address, parse

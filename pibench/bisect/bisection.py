@@ -1,0 +1,411 @@
+"""The first layer of a network whose values part on two sides.
+
+The runs' signatures name it; whole blobs are handed over for that layer and what it reads,
+and for no other. Last, the layer alone is run on both sides with the first one's input: if it
+still parts, the layer is at fault, and if not, a difference has only grown up to it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pibench.crosscheck.layers import LayerComparison, LayersComparison, compare_layers
+from pibench.crosscheck.sides import differing_facts, entry_of
+from pibench.crosscheck.values import (
+    NonFinite,
+    Tolerance,
+    describe_non_finite,
+    distance,
+    errors,
+)
+from pibench.errors import EnvironmentFault, InconclusiveError, InvalidInputError
+from pibench.networks import cut
+from pibench.runner.blobs import as_array, write_npz
+from pibench.runner.runner import Runner
+from pibench.runner.work import Request, seeded_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.targets.base import KeptBlob, Outcome, Target
+
+LAYER_TOLERANCE: Final = Tolerance(atol=0.0, rtol=1e-5)
+"""Euclidean, of a whole blob. arm64 and amd64 differ by at most a fifth of it: docs/outputs.md."""
+
+_RECORDED: Final = (
+    "{}: a record cannot be run again; the whole blobs, and whether the layer parts on "
+    "identical input, take two targets"
+)
+
+Wanted = tuple[str, str]
+"""A blob: the layer that wrote it, and its own name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlobDifference:
+    """A blob of both sides, value by value: true if within the tolerance.
+
+    `relative` is the Euclidean distance as a share of the first one's norm. `largest` is the
+    largest difference, at `place`, where the sides have `first` and `second`. `why` says what
+    is not a distance: other shapes, and values that are NaN or infinite, which `non_finite`
+    counts for each side.
+    """
+
+    layer: str
+    name: str
+    agrees: bool
+    identical: bool
+    relative: float | None
+    largest: float | None
+    place: tuple[int, ...]
+    first: float | None
+    second: float | None
+    why: str = ""
+    non_finite: tuple[NonFinite, NonFinite] | None = None
+
+    def __bool__(self) -> bool:
+        return self.agrees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bisection:
+    """What was found; true if no layer parts.
+
+    `parting` is by signatures. `blob` is its whole blob, `inputs` are what the layer reads,
+    `alone` its blob where both sides were given the first one's input: None where
+    that could not be run, and `unsaid` says why. `definition` are lines of the layer's
+    definition that are not the same. `cause` is the conclusion in one sentence.
+    """
+
+    network: str
+    first: str
+    second: str
+    tolerance: Tolerance
+    surroundings: tuple[tuple[str, str, str], ...]
+    layers: LayersComparison
+    parting: LayerComparison | None
+    blob: BlobDifference | None = None
+    inputs: tuple[BlobDifference, ...] = ()
+    alone: BlobDifference | None = None
+    definition: tuple[str, ...] = ()
+    cause: str
+    unsaid: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        # By signatures a layer may part whose values, looked at closer, do not.
+        alone = self.layers.only_first or self.layers.only_second
+        return self.parting is None and not alone
+
+
+@dataclass(kw_only=True)
+class Runnable:
+    """A side that can be run again and again."""
+
+    name: str
+    network: Network
+    target: Target
+    request: Request
+    record: Record = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.record, _ = self._run(self.network, self.request)
+
+    def keep(self, layers: Sequence[str]) -> dict[Wanted, np.ndarray]:
+        """The whole blobs of these layers."""
+        _, kept = self._run(
+            self.network, replace(self.request, keep=tuple(layers), values_only=True)
+        )
+        return _by_name(kept)
+
+    def alone(self, position: int, inputs: Mapping[str, np.ndarray]) -> dict[Wanted, np.ndarray]:
+        """What the layer at that position writes, run by itself on these inputs."""
+        layer = self.network.shapes.layers[position]
+        shapes = {name: tuple(array.shape) for name, array in inputs.items()}
+        net = cut.alone(self.network.net, layer, shapes)
+        weights = self.network.weights or seeded_weights(self.network, self.request.seed)
+        network = replace(self.network, net=net, entry=None, weights=weights)
+        with tempfile.TemporaryDirectory(prefix="pibench-inputs-") as folder:
+            path = Path(folder) / "inputs.npz"
+            write_npz(path, inputs)
+            request = replace(self.request, inputs=path, keep=(layer.name,), values_only=True)
+            _, kept = self._run(network, request)
+        return _by_name(kept)
+
+    def _run(self, network: Network, request: Request) -> tuple[Record, tuple[KeptBlob, ...]]:
+        heard: list[Outcome] = []
+        sweep = Runner(target=self.target, request=request, heard=heard.append)
+        (record,) = sweep.run([network])
+        if not record.outputs:
+            reason = record.provenance["outputs"].reason
+            why = record.evidence.fatal_message or record.evidence.summary
+            raise InconclusiveError(
+                f"{self.name}: {network.name} has no outputs: {reason} ({why})",
+                hint="see what becomes of it alone: pibench run --protocol inference",
+            )
+        return record, heard[0].kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A side of which there is a record and nothing else."""
+
+    name: str
+    record: Record
+
+
+Side = Runnable | Recorded
+
+
+def bisect(
+    first: Side,
+    second: Side,
+    tolerance: Tolerance = LAYER_TOLERANCE,
+    said: Callable[[str], None] = lambda _: None,
+) -> Bisection:
+    """Find where two sides part; `said` is told of each step.
+
+    Raises InvalidInputError where they are not two runs of the same input, or one tells
+    no layer's values, and EnvironmentFault where a run that is needed fails.
+    """
+    _check(first.record, second.record)
+    ours, theirs = first.record.signatures, second.record.signatures
+    layers = compare_layers(ours, theirs, tolerance)
+    known = Bisection(
+        network=first.record.network,
+        first=first.name,
+        second=second.name,
+        tolerance=tolerance,
+        surroundings=tuple(differing_facts([(entry_of(first.record), entry_of(second.record))])),
+        layers=layers,
+        parting=layers.parting,
+        cause="no layer parts",
+    )
+    if layers.parting is None:
+        gone = [*layers.only_first, *layers.only_second]
+        return known if not gone else replace(known, cause=f"one side alone has {', '.join(gone)}")
+    if isinstance(first, Recorded) or isinstance(second, Recorded):
+        recorded = [side.name for side in (first, second) if isinstance(side, Recorded)]
+        return replace(
+            known,
+            cause=f"{layers.parting.layer} is the first layer that parts, by signatures"
+            + (f": {layers.parting.why}" if layers.parting.why else ""),
+            unsaid=(_RECORDED.format(" and ".join(recorded)),),
+        )
+    return _look_closer(first, second, known, said)
+
+
+def no_values(record: Record) -> str:
+    """Why a record tells no layer's values; nothing if it does."""
+    if record.signatures:
+        return ""
+    reason = record.provenance["outputs"].reason
+    if record.outputs:
+        reason = "it has outputs alone, and no signatures (a record before version 1.2)"
+    return f"no layer's values: {reason}"
+
+
+def _check(first: Record, second: Record) -> None:
+    """Make sure that there is something to bisect."""
+    for record in (first, second):
+        problem = no_values(record)
+        if problem:
+            raise InvalidInputError(
+                f"{record.target}: {problem}",
+                hint="run it with --protocol inference --compute real",
+            )
+    if first.input_sha256 != second.input_sha256:
+        raise InvalidInputError(
+            f"the inputs differ from the start (seeds {first.seed} and {second.seed})",
+            hint="run both sides with the same seed, batch and image size",
+        )
+
+
+def _look_closer(
+    first: Runnable, second: Runnable, known: Bisection, said: Callable[[str], None]
+) -> Bisection:
+    """Whole blobs of the layer and of what it reads: upwards where these part too."""
+    candidates = [layer for layer in known.layers.layers if not layer]
+    seen: dict[Wanted, BlobDifference] = {}
+    for candidate in candidates:
+        found = candidate
+        while True:
+            said(f"whole blobs of {found.layer} and of what it reads")
+            blob, inputs, arrays = _fetch(first, second, found, known.tolerance)
+            seen[found.layer, found.name] = blob
+            above = next((one for one in inputs if not one), None)
+            if above is None or (above.layer, above.name) in seen:
+                break
+            earlier = _comparison(known.layers, above)
+            if earlier is None:
+                break
+            # The estimate had it within the tolerance, and its values are not.
+            found = earlier
+        if _is_not_finite(blob, known.tolerance):
+            # By itself it would part again, and that would not tell why.
+            return replace(
+                known,
+                parting=found,
+                blob=blob,
+                inputs=tuple(inputs),
+                cause=f"{found.layer} is the first layer with values that are not finite: "
+                + blob.why,
+                unsaid=("whether it parts on identical input: NaN is equal to nothing",),
+            )
+        if not blob:
+            said(f"{found.layer} alone, on identical input")
+            closer = replace(known, parting=found, blob=blob, inputs=tuple(inputs))
+            return _run_alone(first, second, closer, arrays)
+        # The estimate was beyond the tolerance and the values are not: on to the next.
+    return replace(known, parting=None, cause="no layer parts, value by value")
+
+
+def _is_not_finite(blob: BlobDifference, tolerance: Tolerance) -> bool:
+    """Tell whether both sides have a NaN or an infinity, and these are equal to nothing."""
+    both = blob.non_finite is not None and all(blob.non_finite)
+    return both and not tolerance.equal_nan
+
+
+def _fetch(
+    first: Runnable, second: Runnable, found: LayerComparison, tolerance: Tolerance
+) -> tuple[BlobDifference, list[BlobDifference], dict[str, np.ndarray]]:
+    """The layer's blob and its inputs on both sides; and the first one's inputs by blob."""
+    wanted = [(found.layer, found.name)]
+    position = cut.find_layer(first.network.shapes, found.layer, found.name)
+    if position is not None:
+        readings = cut.readings(first.network.shapes, position)
+        wanted += [(one.layer, one.blob) for one in readings]
+    layers = list(dict.fromkeys(layer for layer, _ in wanted))
+    ours, theirs = first.keep(layers), second.keep(layers)
+    blobs = [_difference(one, ours, theirs, tolerance) for one in wanted]
+    inputs = {name: ours[layer, name] for layer, name in wanted[1:] if (layer, name) in ours}
+    return blobs[0], blobs[1:], inputs
+
+
+def _run_alone(
+    first: Runnable, second: Runnable, known: Bisection, inputs: dict[str, np.ndarray]
+) -> Bisection:
+    """The layer by itself on both sides, and what follows from it."""
+    assert known.parting is not None  # noqa: S101
+    layer, blob = known.parting.layer, known.parting.name
+    places = [cut.find_layer(side.network.shapes, layer, blob) for side in (first, second)]
+    ours, theirs = places
+    if ours is None or theirs is None:
+        return replace(known, cause=f"{layer} parts", unsaid=(f"{layer} is not in both networks",))
+    layers = [
+        side.network.shapes.layers[place] for side, place in ((first, ours), (second, theirs))
+    ]
+    differing = _differing(*(cut.definition(one) for one in layers))
+    known = replace(known, definition=differing)
+    if list(layers[0].bottom) != list(layers[1].bottom):
+        return replace(known, cause=f"{layer} reads other blobs on the two sides")
+    written = _written_otherwise(first, ours, second, theirs)
+    if written:
+        return replace(known, cause=f"{layer} parts: {written}")
+    if len(inputs) < len(set(layers[0].bottom)) or not inputs:
+        why = f"{layer} reads nothing" if not layers[0].bottom else "its input did not come whole"
+        return replace(known, cause=f"{layer} parts", unsaid=(why,))
+    found = _difference(
+        (layer, blob), first.alone(ours, inputs), second.alone(theirs, inputs), known.tolerance
+    )
+    return replace(known, alone=found, cause=_cause(known, found, first, second))
+
+
+def _written_otherwise(first: Runnable, ours: int, second: Runnable, theirs: int) -> str:
+    """What the layer reads that another layer wrote on each side: one in place is added, say."""
+    ours_read = cut.readings(first.network.shapes, ours)
+    theirs_read = cut.readings(second.network.shapes, theirs)
+    for one, other in zip(ours_read, theirs_read, strict=True):
+        if one.layer != other.layer:
+            said = f"it reads {one.blob} as {one.layer} wrote it in {first.name}, and as "
+            return f"{said}{other.layer} did in {second.name}"
+    return ""
+
+
+def _cause(known: Bisection, alone: BlobDifference, first: Runnable, second: Runnable) -> str:
+    """The conclusion in one sentence."""
+    assert known.parting is not None  # noqa: S101
+    layer = known.parting.layer
+    if alone:
+        return (
+            f"{layer} is where the difference first exceeds the tolerance; on identical input it "
+            "agrees: what differs has come with its input"
+        )
+    if known.definition:
+        reason = "its definition differs"
+    elif first.record.weights_sha256 != second.record.weights_sha256:
+        reason = "the weights differ"
+    else:
+        reason = "the same layer and weights, computed in another way"
+    return f"{layer} is at fault: on identical input it still parts; {reason}"
+
+
+def _difference(
+    wanted: Wanted,
+    ours: Mapping[Wanted, np.ndarray],
+    theirs: Mapping[Wanted, np.ndarray],
+    tolerance: Tolerance,
+) -> BlobDifference:
+    """One blob on both sides. Raises EnvironmentFault where it has not come."""
+    layer, name = wanted
+    if wanted not in ours or wanted not in theirs:
+        raise EnvironmentFault(
+            f"the blob {name} of {layer} did not come whole from both sides",
+            hint="try once more; target vm hands blobs over by a serial line",
+        )
+    a, b = ours[wanted], theirs[wanted]
+    non_finite = NonFinite.of(a), NonFinite.of(b)
+    if a.shape != b.shape:
+        return BlobDifference(
+            layer=layer, name=name, agrees=False, identical=False, relative=None, largest=None,
+            place=(), first=None, second=None, why=f"shapes {a.shape} and {b.shape}",
+        )  # fmt: skip
+    apart = distance(a, b, equal_nan=tolerance.equal_nan)
+    norm = float(np.linalg.norm(a[np.isfinite(a)].astype(np.float64)))
+    error = errors(a, b, equal_nan=tolerance.equal_nan)
+    place = np.unravel_index(int(error.argmax()), a.shape) if a.size else ()
+    largest = float(error[place]) if a.size else 0.0
+    return BlobDifference(
+        layer=layer,
+        name=name,
+        agrees=bool(apart <= tolerance.distance(a.size, norm)),
+        identical=a.tobytes() == b.tobytes(),
+        relative=apart / norm if norm and np.isfinite(apart / norm) else None,
+        largest=largest if np.isfinite(largest) else None,
+        place=tuple(int(index) for index in place),
+        first=_number(a, place),
+        second=_number(b, place),
+        why=describe_non_finite(*non_finite),
+        non_finite=non_finite,
+    )
+
+
+def _number(array: np.ndarray, place: tuple[np.intp, ...] | tuple[()]) -> float | None:
+    if not array.size:
+        return None
+    value = float(array[place])
+    return value if np.isfinite(value) else None
+
+
+def _comparison(layers: LayersComparison, blob: BlobDifference) -> LayerComparison | None:
+    return next(
+        (one for one in layers.layers if (one.layer, one.name) == (blob.layer, blob.name)), None
+    )
+
+
+def _differing(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    """The lines that are not on both sides, as a diff without its context."""
+    import difflib  # noqa: PLC0415  (start-up time)
+
+    lines = difflib.ndiff(list(first), list(second))
+    return tuple(" ".join(line.split()) for line in lines if line[:1] in "+-")
+
+
+def _by_name(kept: Sequence[KeptBlob]) -> dict[Wanted, np.ndarray]:
+    return {(blob.layer, blob.name): as_array(blob) for blob in kept}

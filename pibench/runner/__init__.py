@@ -1,0 +1,1 @@
+"""Networks through a target: `options` become work, outcomes become records."""

@@ -1,0 +1,58 @@
+"""Cells that were run before, in whatever study: a folder that several people may share."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from pibench import cache, outside_file, settings
+from pibench.errors import InvalidInputError, PibenchError
+from pibench.records.schema import Record
+from pibench.records.store import RecordStore
+from pibench.sweep.journal import mark_of, sealed
+from pibench.whole_file import write_whole
+
+ON_BOARDS = ("native", "ssh://")
+"""Targets whose results say how a machine was at that time: they are not taken from elsewhere."""
+
+_MOST_BYTES = 64 << 20
+
+
+class CellCache:
+    """Records by their cells' keys, one file each, written whole and checked when read."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or settings.cache_dir() / "cells"
+
+    def get(self, key: str) -> Record | None:
+        """The record of a cell; a file that is damaged is removed, and counts as none.
+
+        It is sealed anew: one that an earlier version wrote is not what its seal was made of any
+        more once it is read.
+        """
+        path = self._path(key)
+        try:
+            line = outside_file.read(path, most_bytes=_MOST_BYTES)
+        except InvalidInputError:
+            return None
+        with contextlib.suppress(PibenchError):
+            mark = mark_of(line.rstrip(b"\n"))
+            if mark and mark[0] == key and mark[1] != "inconclusive":
+                (record,) = RecordStore(path).read()
+                return sealed(record, key, record.cell.attempt if record.cell else 1)
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+
+    def put(self, record: Record) -> None:
+        """Keep a sealed record that is conclusive. Raises EnvironmentFault."""
+        if record.cell is not None and record.verdict != "inconclusive":
+            path = self._path(record.cell.key)
+            if path.is_relative_to(settings.cache_dir()):
+                # Where it cannot be made, writing says so.
+                with contextlib.suppress(OSError):
+                    cache.make_folder(path.parent)
+            write_whole(path, record.model_dump_json() + "\n")
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.jsonl"

@@ -1,0 +1,113 @@
+"""Cells on many machines, by Dask: which worker takes which cell is told by resource tags.
+
+A worker is started as Dask's own documentation has it, with the tags of what it can do:
+
+    dask worker tcp://HOST:8786 --nthreads 1 --resources "docker=1 vm=1"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench.errors import EnvironmentFault
+from pibench.sweep.execute import CellResult, run_cell
+
+if TYPE_CHECKING:
+    from pibench.sweep.matrix import Cell
+
+TAGS: Final = {"container": "docker", "vm": "vm", "sysroot": "sysroot", "twin": "twin"}
+"""The tag that a worker needs for a target; of `native` it is the device, `rpi3b` say."""
+
+RETRIES: Final = 3
+"""How often a cell is given to another worker when one is lost with it."""
+
+CONNECT_S: Final = 20
+
+
+def tag_of(cell: Cell) -> str:
+    """What a worker has to offer for this cell."""
+    target = cell.options.target
+    return "ssh" if target.startswith("ssh://") else TAGS.get(target, cell.options.device)
+
+
+@contextmanager
+def workers(
+    address: str, at_once: int, tell: Callable[[str], None]
+) -> Iterator[Callable[[Cell], Future[CellResult]]]:
+    """How a cell is submitted to the scheduler at `address`, or to workers here for `local`.
+
+    Raises EnvironmentFault where Dask is missing, or nobody answers there.
+    """
+    try:
+        from distributed import Client, LocalCluster  # noqa: PLC0415  (optional)
+    except ImportError:
+        raise EnvironmentFault(
+            "Dask is not installed", hint="pip install 'pibench[dask]'"
+        ) from None
+    if address == "local":
+        with (
+            LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=at_once,
+                threads_per_worker=1,
+                resources=dict.fromkeys((*TAGS.values(), "ssh"), 1),
+                dashboard_address=None,
+            ) as cluster,
+            Client(cluster) as client,  # type: ignore[no-untyped-call]
+        ):
+            yield _submit(client, tell)
+        return
+    try:
+        asyncio.run(_greet(address))
+        client = Client(address, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        # What speaks another protocol makes of Dask's reader whatever it likes, MemoryError say.
+        said = str(error) or type(error).__name__
+        raise EnvironmentFault(
+            f"no Dask scheduler at {address}: {said}", hint="start one: dask scheduler"
+        ) from None
+    with client:
+        yield _submit(client, tell)
+
+
+async def _greet(address: str) -> None:
+    """Ask who is there: for that answer Client itself waits without end."""
+    from distributed import Security  # noqa: PLC0415  (optional)
+    from distributed.core import rpc  # noqa: PLC0415  (optional)
+
+    arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    there = rpc(address, connection_args=arguments)  # type: ignore[no-untyped-call]
+    async with asyncio.timeout(CONNECT_S), there:
+        answer = await there.identity()
+    if answer["type"] != "Scheduler":
+        raise ValueError(f"a {answer['type']} is there")
+
+
+def _submit(client: Any, tell: Callable[[str], None]) -> Callable[[Cell], Future[CellResult]]:
+    executors: dict[str, Any] = {}
+
+    def submit(cell: Cell) -> Future[CellResult]:
+        tag = tag_of(cell)
+        if tag not in executors:
+            executors[tag] = client.get_executor(resources={tag: 1}, retries=RETRIES, pure=False)
+            offered = {
+                name
+                for worker in client.scheduler_info()["workers"].values()
+                for name in worker["resources"]
+            }
+            if tag not in offered:
+                tell(f"no worker offers {tag!r} yet: such cells wait for one")
+        future: Future[CellResult] = executors[tag].submit(_on_worker, cell)
+        return future
+
+    return submit
+
+
+def _on_worker(cell: Cell) -> CellResult:
+    """`run_cell`; what a cell starts there ends with the worker."""
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    return run_cell(cell)

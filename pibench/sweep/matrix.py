@@ -1,0 +1,293 @@
+"""A study as its author writes it, and the cells that it comes to."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
+
+from pibench import devices, networks, outside_file
+from pibench.errors import InvalidInputError
+from pibench.images.other_blas import Blas
+from pibench.networks import input_size
+from pibench.networks.network import recorded
+from pibench.records.schema import Compute, Machine, Protocol, Target
+from pibench.runner.options import Options
+from pibench.runner.work import check, cost_bytes
+from pibench.targets.ssh import address
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+
+HERE = tuple(name for name in get_args(Target) if name != "ssh")
+"""Targets without an address."""
+
+LARGEST = 1_000_000
+"""Cells of one study: more are a slip of the pen, and would fill the disk with their list."""
+
+MOST_BYTES = 16 << 20
+"""Of a study's file: a million seeds take 8 MB."""
+
+Spec = Annotated[str, Field(max_length=4096)]
+"""A name, or a path: Linux has none that is longer."""
+Threads = Annotated[int, Field(ge=1, le=64)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What `pibench run` takes: a cell that it refuses is said before the first one runs."""
+
+
+def _several(value: Any) -> Any:
+    """One value as a list of one: `batch = 4` is what people write."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _axis(**limits: Any) -> Any:
+    return BeforeValidator(_several), Field(min_length=1, **limits)
+
+
+class Study(BaseModel):
+    """The axes of a study, each a list of values, and what holds for all of its cells.
+
+    `batch`, `input` and `compute` are None where the network's own or the target's usual is
+    meant. `weights` names the caffemodel of a network by the network's name in `networks`.
+    `timeout_s` is for one network, as in `pibench run`; `budget_s` for a cell with all that
+    belongs to it, booting say. `prune`, in percent of the device's memory, leaves out what is
+    planned to need that much more than there is.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    networks: Annotated[tuple[Spec, ...], *_axis()]
+    batch: Annotated[tuple[PositiveInt | None, ...], *_axis()] = (None,)
+    input: Annotated[tuple[Spec | None, ...], *_axis()] = (None,)
+    device: Annotated[tuple[Spec, ...], *_axis()] = ("rpi3b",)
+    target: Annotated[tuple[Spec, ...], *_axis()] = ("vm",)
+    protocol: Annotated[tuple[Protocol, ...], *_axis()] = ("caffe-time",)
+    compute: Annotated[tuple[Compute | None, ...], *_axis()] = (None,)
+    blas: Annotated[tuple[Blas, ...], *_axis()] = ("openblas",)
+    threads: Annotated[tuple[Threads | None, ...], *_axis()] = (None,)
+    seed: Annotated[tuple[Seed, ...], *_axis()] = (0,)
+    machine: Machine | None = None
+    repeats: Annotated[NonNegativeInt, Field(le=10_000)] = 5
+    timeout_s: Annotated[float, Field(ge=1, le=10**7)] | None = None
+    budget_s: Annotated[float, Field(gt=0, le=10**7)] | None = None
+    repair: bool = False
+    prune: NonNegativeFloat | None = None
+    weights: dict[str, str] = {}
+
+    @property
+    def combinations(self) -> int:
+        """How many cells the axes span, those that mean nothing included."""
+        axes = (self.networks, self.batch, self.input, self.device, self.target, self.protocol)
+        more = (self.compute, self.blas, self.threads, self.seed)
+        count = 1
+        for axis in (*axes, *more):
+            count *= len(axis)
+        return count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One network to be run in one way: what `pibench run` is told.
+
+    `prototxt` is the file's text, None for a network of the zoo, so that a file that changes
+    in the midst of a study changes nothing. `cost_bytes` is what its blobs and parameters
+    take, roughly.
+    """
+
+    network: str
+    prototxt: str | None
+    batch: int | None
+    input: str | None
+    weights: str | None
+    repair: bool
+    options: Options
+    budget_s: float | None
+    cost_bytes: int
+
+    @property
+    def source(self) -> str:
+        """The network's source as records have it."""
+        return "zoo" if self.prototxt is None else recorded(self.network)
+
+    @property
+    def label(self) -> str:
+        """The cell in words, for people."""
+        said = [
+            self.source if self.prototxt is not None else self.network,
+            f"batch {self.batch}" if self.batch else "",
+            self.input or "",
+            self.options.device,
+            self.options.target,
+            self.options.protocol,
+            self.options.compute or "",
+            self.options.blas if self.options.blas != "openblas" else "",
+            f"{self.options.threads} threads" if self.options.threads else "",
+            f"seed {self.options.seed}" if self.options.seed else "",
+        ]
+        return " ".join(filter(None, said))
+
+
+def read(path: Path) -> Study:
+    """The study of a TOML file; its files are looked for beside it.
+
+    Raises InvalidInputError, naming the file and the key.
+    """
+    content = outside_file.read(
+        path, hint="give a TOML file: docs/sweeps.md", most_bytes=MOST_BYTES
+    )
+    try:
+        data = tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError.at(path, None, f"is no TOML: {error}") from None
+    return beside(of(data, path), path.parent)
+
+
+def of(data: dict[str, Any], place: Path | str) -> Study:
+    """The study that `data` describes. Raises InvalidInputError that names `place`."""
+    try:
+        study = Study.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the study"
+        raise InvalidInputError.at(
+            place, key, first["msg"], hint="docs/sweeps.md lists the keys"
+        ) from None
+    if study.combinations > LARGEST:
+        raise InvalidInputError.at(
+            place, None, f"{study.combinations} cells, more than {LARGEST}", hint="split it"
+        )
+    for name in study.device:
+        devices.load(name)
+    for name in study.target:
+        if name.startswith(address.SCHEME):
+            address.parse(name)
+        elif name not in HERE:
+            raise InvalidInputError.at(
+                place, "target", f"there is no target {name!r}",
+                hint=f"choose from {', '.join(HERE)}, or ssh://USER@HOST",
+            )  # fmt: skip
+    unknown = sorted(set(study.weights) - set(study.networks))
+    if unknown:
+        raise InvalidInputError.at(
+            place, f"weights.{unknown[0]}", "is none of its networks", hint="name it as there"
+        )
+    return study
+
+
+def beside(study: Study, folder: Path) -> Study:
+    """The study with its paths, which are from `folder`, made absolute."""
+
+    def place(spec: str) -> str:
+        path = folder / spec
+        return str(path.resolve()) if path.is_file() else spec
+
+    return study.model_copy(
+        update={
+            "networks": tuple(place(spec) for spec in study.networks),
+            "weights": {place(spec): place(file) for spec, file in study.weights.items()},
+        }
+    )
+
+
+@lru_cache(maxsize=64)
+def load(
+    spec: str, batch: int | None, size: str | None, weights: str | None, repair: bool
+) -> Network:
+    """A network of a study, read and checked. Raises InvalidInputError."""
+    return networks.load(
+        spec,
+        weights=Path(weights) if weights else None,
+        batch=batch,
+        image=input_size.parse(size) if size is not None else None,
+        repair=repair,
+    )
+
+
+def check_networks(study: Study) -> None:
+    """Read every network before anything is written. Raises InvalidInputError."""
+    for spec, batch, size in itertools.product(study.networks, study.batch, study.input):
+        try:
+            load(spec, batch, size, study.weights.get(spec), study.repair)
+        except InvalidInputError as error:
+            if size is None:
+                raise
+            raise InvalidInputError(
+                f"with input {size}: {error.message}",
+                hint=error.hint and f"{error.hint}, or sweep this network in a study of its own",
+            ) from None
+
+
+def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
+    """Every cell with its network, and why it means nothing where it does not.
+
+    One at a time: a study of 100,000 is never in memory as a whole.
+    Raises InvalidInputError for a network that cannot be used at all.
+    """
+    texts = {spec: _text(spec) for spec in study.networks}
+    for spec, batch, size in itertools.product(study.networks, study.batch, study.input):
+        weights = study.weights.get(spec)
+        network = load(spec, batch, size, weights, study.repair)
+        for device, target, protocol, compute, blas, threads, seed in itertools.product(
+            study.device,
+            study.target,
+            study.protocol,
+            study.compute,
+            study.blas,
+            study.threads,
+            study.seed,
+        ):
+            options = Options(
+                device=device,
+                target=target,
+                machine=study.machine if target == "vm" else None,
+                protocol=protocol,
+                compute=compute,
+                repeats=study.repeats,
+                threads=threads,
+                timeout_s=study.timeout_s,
+                jobs=1,
+                seed=seed,
+                blas=blas,
+            )
+            cell = Cell(
+                network=spec,
+                prototxt=texts[spec],
+                batch=batch,
+                input=size,
+                weights=weights if protocol == "inference" else None,
+                repair=study.repair,
+                options=options,
+                budget_s=study.budget_s,
+                cost_bytes=cost_bytes(network),
+            )
+            yield cell, network, _why_not(network, options)
+
+
+def _why_not(network: Network, options: Options) -> str | None:
+    """Why these options do not go together; a matrix spans some that do not."""
+    try:
+        check(network, options.request())
+    except InvalidInputError as error:
+        return str(error)
+    return None
+
+
+def _text(spec: str) -> str | None:
+    """The prototxt's own text, None for a name of the zoo."""
+    path = Path(spec)
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

@@ -1,0 +1,256 @@
+"""Conducting a study: what is left of its cells is run, and each record kept as it comes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+
+from pibench import devices
+from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.records.schema import Verdict
+from pibench.sweep import matrix
+from pibench.sweep.cell_cache import ON_BOARDS, CellCache
+from pibench.sweep.cell_key import cell_key, made_with, weights_sha256
+from pibench.sweep.journal import sealed
+from pibench.sweep.room import Room, run_cells
+from pibench.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.sweep.execute import CellResult
+    from pibench.sweep.journal import Journal
+    from pibench.sweep.matrix import Cell, Study
+
+IN_A_ROW: Final = 3
+"""Cells that fail for the machine's sake, one after another, before a study is given up."""
+
+
+# How each cell stands, one byte by its position: a study of any size takes no memory to speak
+# of. A verdict is its place in this tuple.
+_VERDICTS: Final = get_args(Verdict)
+_INCONCLUSIVE: Final = _VERDICTS.index("inconclusive")
+_WAITING: Final = 255
+_LEFT_OUT: Final = 254
+_LIKE_ANOTHER: Final = 253
+
+
+class Place(NamedTuple):
+    """Where a cell stands among all of the study's, and its key."""
+
+    position: int
+    key: str
+
+
+@dataclass(kw_only=True)
+class SweepSummary:
+    """How a study stands: cells in all, by verdict, taken over, left out and failed.
+
+    `failed` holds exit code and words of each cell that has no record, by its label.
+    """
+
+    cells: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    ran: int = 0
+    taken_over: int = 0
+    left_out: int = 0
+    failed: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        """Cells without a conclusive record."""
+        conclusive = sum(self.verdicts.values()) - self.verdicts["inconclusive"]
+        return self.cells - self.left_out - conclusive
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The gravest of what befell a cell."""
+        codes = {code for code, _ in self.failed.values()}
+        if ExitCode.ENVIRONMENT in codes:
+            return ExitCode.ENVIRONMENT
+        if codes - {ExitCode.INCONCLUSIVE}:
+            return ExitCode.INVALID_INPUT
+        return ExitCode.INCONCLUSIVE if codes or self.verdicts["inconclusive"] else ExitCode.OK
+
+
+@dataclass(kw_only=True)
+class SweepScheduler:
+    """One call of `pibench sweep`.
+
+    `submit` starts a cell, `room` is what it starts them in (None: elsewhere), `known` the
+    cells of other studies. `tell` hears what is worth a line, `watch` the tally whenever it
+    has changed, with a cell's label and record if it is by one. A `dry` call lists the cells
+    and runs none.
+    """
+
+    study: Study
+    journal: Journal
+    submit: Callable[[Cell], Future[CellResult]]
+    room: Room | None
+    known: CellCache | None
+    dry: bool = False
+    tell: Callable[[str], None] = lambda _: None
+    watch: Callable[[SweepSummary, str, Record | None], None] = lambda *_: None
+    tally: SweepSummary = field(default_factory=SweepSummary)
+
+    def run(self) -> SweepSummary:
+        """Run what is missing or inconclusive; every record is on the disk before the next.
+
+        Raises InvalidInputError for a network that cannot be used, and EnvironmentFault when
+        this machine fails cell after cell, or the journal cannot be written. What was
+        recorded stays.
+        """
+        matrix.check_networks(self.study)
+        with self.journal.alone():
+            self._states = bytearray()
+            write_whole(self.journal.study_file, self.study.model_dump_json(indent=2) + "\n")
+            self.tally.cells = self.journal.write_cells(self._listed())
+            self.tally.left_out = self._states.count(_LEFT_OUT)
+            self.watch(self.tally, "", None)
+            self._failed_in_a_row = 0
+            if not self.dry:
+                run_cells(self._waiting(), self.submit, self.room, self._taken)
+        return self.tally
+
+    def _read(self) -> dict[str, Verdict]:
+        kept = self.journal.read()
+        if kept.damaged:
+            aside = self.journal.set_aside(kept.damaged)
+            self.tell(
+                f"{self.journal.store.path}: {len(kept.damaged)} damaged lines were moved "
+                f"to {aside}; their cells run again"
+            )
+        return kept.verdicts
+
+    def _each(self) -> Iterator[tuple[str, Cell, Network, str | None]]:
+        for cell, network, why_not in matrix.cells(self.study):
+            yield cell_key(cell, network), cell, network, why_not
+
+    def _listed(self) -> Iterator[dict[str, Any]]:
+        """Every cell once: two ways of saying the same have the same key."""
+        verdicts = self._read()
+        seen: set[bytes] = set()
+        for key, cell, network, why_not in self._each():
+            if (digest := bytes.fromhex(key)) in seen:
+                self._states.append(_LIKE_ANOTHER)
+                continue
+            seen.add(digest)
+            reason = why_not or self._beyond(cell, network)
+            said = {"key": key, "label": cell.label}
+            if reason:
+                self._states.append(_LEFT_OUT)
+                said["left_out"] = reason
+            elif key in verdicts:
+                self._states.append(_VERDICTS.index(verdicts[key]))
+                self.tally.verdicts[verdicts[key]] += 1
+            else:
+                self._states.append(_WAITING)
+            yield said
+
+    def _beyond(self, cell: Cell, network: Network) -> str | None:
+        """Why a cell is left out as planned, far beyond the device."""
+        if self.study.prune is None:
+            return None
+        peak = _planned_bytes(network, cell.options.protocol, cell.options.device)
+        usable = devices.load(cell.options.device).usable_bytes
+        if peak is None or peak <= usable * (1 + self.study.prune / 100):
+            return None
+        return f"planned: peak {peak / 2**20:.0f} MiB of {usable / 2**20:.0f} MiB usable"
+
+    def _waiting(self) -> Iterator[tuple[Place, Cell]]:
+        """The cells to be run, one at a time; those known elsewhere are recorded on the way."""
+        for position, (key, cell, _, _) in enumerate(self._each()):
+            if self._states[position] not in (_WAITING, _INCONCLUSIVE):
+                continue
+            place = Place(position, key)
+            known = self.known if _may_be_known(cell) else None
+            record = known.get(key) if known else None
+            if record is None:
+                yield place, cell
+                continue
+            self.tally.taken_over += 1
+            self._keep(place, cell, _of_this_study(record, cell, key))
+
+    def _taken(self, place: Place, cell: Cell, ran: CellResult) -> None:
+        if ran.record is not None and (other := _is_other(cell, ran)):
+            # The key would promise what the record does not hold.
+            said = f"run with another {other} than this machine's: have the same there"
+            ran = replace(ran, record=None, exit_code=int(ExitCode.ENVIRONMENT), said=said)
+        if ran.record is None:
+            self._failed(cell, ran)
+            return
+        self._failed_in_a_row = 0
+        record = sealed(ran.record, place.key, ran.attempt)
+        self.tally.ran += 1
+        self._keep(place, cell, record)
+        is_as_keyed = ran.made_with == made_with(cell.options.target)
+        if self.known and is_as_keyed and _may_be_known(cell):
+            try:
+                self.known.put(record)
+            except EnvironmentFault as error:
+                self.known = None
+                self.tell(f"cells are not kept for other studies any more: {error}")
+
+    def _keep(self, place: Place, cell: Cell, record: Record) -> None:
+        self.journal.append(record)
+        if self._states[place.position] == _INCONCLUSIVE:
+            self.tally.verdicts["inconclusive"] -= 1
+        self._states[place.position] = _VERDICTS.index(record.verdict)
+        self.tally.verdicts[record.verdict] += 1
+        self.watch(self.tally, cell.label, record)
+
+    def _failed(self, cell: Cell, ran: CellResult) -> None:
+        self.tally.failed[cell.label] = (ran.exit_code, ran.said)
+        self.tell(f"{cell.label}: no record: {ran.said}")
+        self.watch(self.tally, cell.label, None)
+        if ran.exit_code != ExitCode.ENVIRONMENT:
+            return
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row == IN_A_ROW:
+            raise EnvironmentFault(
+                f"{IN_A_ROW} cells failed one after another: {ran.said}",
+                hint=f"mend that, then: pibench sweep --resume --out {self.journal.folder}",
+            )
+
+
+def _of_this_study(record: Record, cell: Cell, key: str) -> Record:
+    """Another study's record with the path that this one gives the network."""
+    if record.cell is None or record.network_source == cell.source:
+        return record
+    moved = record.model_copy(update={"network_source": cell.source})
+    return sealed(moved, key, record.cell.attempt)
+
+
+def _is_other(cell: Cell, ran: CellResult) -> str | None:
+    """What the cell was not run with, of all that its key names; None where all is as it says."""
+    here = made_with(cell.options.target)
+    if here["emulator"] is None:
+        # The workers' own: there is none here to be the same.
+        here["emulator"] = ran.made_with["emulator"]
+    for name, value in here.items():
+        if ran.made_with[name] != value:
+            return name
+    weights = weights_sha256(cell.weights) if cell.weights else None
+    is_same = weights is None or ran.record is None or ran.record.weights_sha256 == weights
+    return None if is_same else f"{cell.weights}"
+
+
+def _may_be_known(cell: Cell) -> bool:
+    return not cell.options.target.startswith(ON_BOARDS)
+
+
+@lru_cache(maxsize=256)
+def _planned_bytes(network: Network, protocol: Any, device: str) -> int | None:
+    from pibench.plan.environment import of_device  # noqa: PLC0415  (start-up time)
+    from pibench.plan.planner import plan  # noqa: PLC0415  (start-up time)
+
+    try:
+        environment = of_device(devices.load(device))
+        return plan(network, protocol=protocol, environment=environment).peak_rss_bytes
+    except InvalidInputError:
+        # Some networks run and cannot be planned.
+        return None

@@ -1,0 +1,371 @@
+"""Does the network fit the device? The verdict, with the evidence it rests on.
+
+Where the kernel enforces the device's memory (a VM, a container, the board
+itself) its own OOM killer decides. Elsewhere (the amd64 twin, a sysroot, a
+larger machine) the peak RSS is held against the device's usable memory.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pibench.devices.profile import BORDERLINE_BAND
+from pibench.records.schema import ON_THE_METAL, Evidence, Provenance
+from pibench.verdict.observation import SINGLE_GROUP
+
+if TYPE_CHECKING:
+    from pibench.devices import Device
+    from pibench.records.schema import Verdict
+    from pibench.verdict.observation import Observation
+
+MIB: Final = 2**20
+
+GROWN_SHARE: Final = 0.95
+"""The least share of its limit that a process must have had when the kernel killed it for that.
+
+What is left of the limit is the probe's and the kernel's own: page tables, and file pages that
+were not taken back. Killed at their own limit, networks had 101 to 104 % of it (files are
+counted where they were read first). One killed for somebody else's want of memory is killed
+anywhere.
+"""
+
+BOARD_GROWN_SHARE: Final = 0.85
+"""The same of the usable memory of a board, where the system has its own programs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The verdict and the fields of a record that follow from it."""
+
+    verdict: Verdict
+    evidence: Evidence
+    headroom_bytes: int | None
+    headroom_provenance: Provenance
+    peak_provenance: Provenance
+
+
+def decide(
+    observation: Observation,
+    device: Device,
+    *,
+    reference_peak_bytes: int | None = None,
+    band: float = BORDERLINE_BAND,
+    enforced: bool | None = None,
+) -> Decision:
+    """The verdict of one run for a device.
+
+    `reference_peak_bytes` is the peak RSS of the same network in the
+    unconstrained amd64 twin: it gives a no-fit its headroom, since the peak of
+    a killed process was cut short. `band` is a share of the device's usable
+    memory. `enforced` says whether the kernel held the process to the device's
+    memory; None takes it from the target (see `enforces`).
+    """
+    if enforced is None:
+        enforced = enforces(observation, device, band=band)
+    verdict, summary = (
+        _unusable(observation)
+        or (_from_kernel(observation, device, band) if enforced else None)
+        or _from_watcher(observation, device)
+        or _from_peak(observation, device, band, enforced=enforced)
+    )
+    contradiction = _contradiction(observation, device, verdict, reference_peak_bytes, band)
+    if contradiction:
+        verdict, summary = "inconclusive", f"{summary}, {contradiction}"
+    headroom_bytes, headroom = _headroom(observation, device, verdict, reference_peak_bytes)
+    return Decision(
+        verdict=verdict,
+        evidence=_evidence(observation, summary),
+        headroom_bytes=headroom_bytes,
+        headroom_provenance=headroom,
+        peak_provenance=_peak_provenance(observation),
+    )
+
+
+def enforces(observation: Observation, device: Device, *, band: float = BORDERLINE_BAND) -> bool:
+    """Whether the kernel held the process to about the device's memory.
+
+    A VM, a container and a cgroup do, the twin and a watcher do not. A native
+    machine does if it has no more memory than the device, within the band: the board.
+    """
+    if observation.target in ("native", "ssh"):
+        limit = observation.memory_limit_bytes
+        return limit is not None and limit <= device.usable_bytes * (1 + band)
+    return observation.target in ("vm", "container") or observation.enforced_by == "cgroup"
+
+
+def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
+    """What makes a run worthless on any target, the first that holds; None if nothing does."""
+    unseen = seen.exit_status is None and not seen.killed
+    # On the board's machine the guest can stall right after its OOM killer has
+    # done its work, so a death whose cause was seen before still counts.
+    died_unexplained = seen.guest_died and not (seen.killed and seen.out_of_memory)
+    lost = f"the {'guest' if seen.target == 'vm' else 'probe'} was lost"
+    faults = (
+        (bool(_disagreement(seen)), _disagreement(seen)),
+        (seen.timed_out, "the deadline passed before the process ended"),
+        (
+            seen.fatal_message is not None and not seen.allocation_refused,
+            f"Caffe aborted: {seen.fatal_message}",
+        ),
+        (died_unexplained, f"{lost}{_oom_said(seen)}"),
+        (unseen, f"nobody saw the process end{_oom_said(seen)}"),
+        (
+            seen.exit_status == 0 and seen.out_of_memory,
+            "ended with 0, yet the kernel reports it killed out of memory",
+        ),
+        (seen.emulator_died, f"the emulator {_ending(seen)} before the network had started"),
+        (
+            not seen.killed and (seen.watcher_saw_bytes or 0) > (seen.peak_rss_bytes or 0),
+            f"the watcher ended a helper of it at {_mib(seen.watcher_saw_bytes or 0)}",
+        ),
+        (
+            seen.exit_status != 0 and not seen.killed and not seen.allocation_refused,
+            _ending(seen),
+        ),
+        (
+            seen.killed and not seen.out_of_memory and seen.watcher_saw_bytes is None,
+            "killed (SIGKILL) without a word of the kernel about memory",
+        ),
+    )
+    return next((("inconclusive", said) for holds, said in faults if holds), None)
+
+
+def _disagreement(seen: Observation) -> str:
+    """Where the process's end, the Engine and the cgroup's counter contradict each other.
+
+    The Engine's word is about the whole container, so that it can be true of a
+    helper process where the measured one ended with 0.
+    """
+    if seen.container_oom_killed is None or seen.guest_died:
+        return ""
+    engine, counter = seen.container_oom_killed, seen.out_of_memory
+    if engine == counter and (seen.killed or not engine):
+        return ""
+    ended = "killed" if seen.killed else f"ended with {seen.exit_status}"
+    return (
+        f"the evidence disagrees: the process {ended}, the Engine says OOMKilled "
+        f"{str(engine).lower()}, the cgroup counted {seen.oom_counter or 0} kills"
+    )
+
+
+def _ending(seen: Observation) -> str:
+    """How the process ended, by the signal's name where a signal ended it."""
+    number = seen.signal or (-seen.exit_status if seen.exit_status else 0)
+    try:
+        return f"ended with {signal.Signals(number).name}"
+    except ValueError:
+        return f"ended with status {seen.exit_status}"
+
+
+def _oom_said(seen: Observation) -> str:
+    return " after the kernel ran out of memory" if seen.out_of_memory else ""
+
+
+def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdict, str] | None:
+    """The verdict of a kernel that enforces a limit; None if the process ended with 0."""
+    if not seen.killed and not seen.allocation_refused:
+        return None
+    limit = seen.device_limit_bytes
+    what = "refused a block of memory" if seen.allocation_refused else "killed out of memory"
+    if limit is None:
+        return "inconclusive", f"{what}, under a limit that was not read"
+    if limit < device.usable_bytes * (1 - band):
+        return "inconclusive", (
+            f"{what} under {_mib(limit)}, less than the {_mib(device.usable_bytes)} of the device"
+        )
+    doubt = _doubt_about_refusal(seen, device) or _doubt_about_kill(seen, device)
+    if doubt:
+        return "inconclusive", f"{what}, {doubt}"
+    under = f"under {_mib(limit)}"
+    if seen.allowance_bytes:
+        # The peak of what was killed may well be above the device's share of its cap.
+        under += f" (the cap holds {_mib(seen.allowance_bytes)} more for emulator and probe)"
+    if seen.allocation_refused:
+        return "no-fit", f"the kernel refused a block of memory {under}"
+    return "no-fit", f"killed by the kernel, out of memory {under}"
+
+
+def _doubt_about_kill(seen: Observation, device: Device) -> str:
+    """Why a kill need not have been for the limit that stands for the device; empty if it was."""
+    if seen.allocation_refused:
+        return ""
+    if seen.target in SINGLE_GROUP:
+        return _doubt_about_own_group(seen) or _doubt_about_size(
+            seen, GROWN_SHARE * (seen.memory_limit_bytes or 0)
+        )
+    if seen.target in ON_THE_METAL:
+        group = seen.group_limit_bytes
+        if group is not None and group < device.usable_bytes:
+            return f"in a control group of {_mib(group)}, less than the device has"
+        return _doubt_about_size(seen, BOARD_GROWN_SHARE * device.usable_bytes)
+    # Nothing else runs in the guest.
+    return ""
+
+
+def _doubt_about_own_group(seen: Observation) -> str:
+    """Whether the process's own control group was at its limit when the kernel killed."""
+    limit, peak = _mib(seen.memory_limit_bytes or 0), seen.whole_peak_bytes
+    if seen.reached_own_limit is None:
+        return f"and whether its own control group had reached its {limit} was not read"
+    if seen.reached_own_limit:
+        return ""
+    at = f"at {_mib(peak)} " if peak is not None else ""
+    return (
+        f"{at}before its own control group had reached its {limit}: a group around it, or the "
+        "machine, ran out of memory"
+    )
+
+
+def _doubt_about_size(seen: Observation, enough_bytes: float) -> str:
+    """Whether the process itself had grown so far that it can be what the memory went to."""
+    peak = seen.whole_peak_bytes
+    if peak is not None and peak >= enough_bytes:
+        return ""
+    at = "at an unknown size" if peak is None else f"at {_mib(peak)}"
+    return f"{at}: other programs must have had the rest of the memory"
+
+
+def _doubt_about_refusal(seen: Observation, device: Device) -> str:
+    """Why a refused block need not be the device's answer; empty if it is."""
+    if not seen.allocation_refused:
+        return ""
+    if (seen.refused_bytes or 0) > device.ram_bytes:
+        return ""
+    if seen.address_space_bytes is not None:
+        limit = _mib(seen.address_space_bytes)
+        return f"and its address space is limited to {limit} (ulimit -v)"
+    if seen.target in SINGLE_GROUP:
+        return "by a machine that has more memory than the device"
+    return ""
+
+
+def _contradiction(
+    seen: Observation,
+    device: Device,
+    verdict: Verdict,
+    reference_peak_bytes: int | None,
+    band: float,
+) -> str:
+    """How a kill contradicts the peak of the same network where nothing cut it short.
+
+    A machine that is the device decides by itself. A control group is on a machine with
+    other things in it.
+    """
+    if verdict != "no-fit" or reference_peak_bytes is None or seen.target not in SINGLE_GROUP:
+        return ""
+    if reference_peak_bytes >= device.usable_bytes * (1 - band):
+        return ""
+    return f"yet the same network takes {_mib(reference_peak_bytes)} on the amd64 twin"
+
+
+def _from_watcher(seen: Observation, device: Device) -> tuple[Verdict, str] | None:
+    """The verdict of a process that our own watcher ended; None if it did not."""
+    if seen.watcher_saw_bytes is None or not seen.killed:
+        return None
+    had, usable = _mib(seen.watcher_saw_bytes), _mib(device.usable_bytes)
+    if seen.watcher_saw_bytes > device.usable_bytes:
+        return "no-fit", f"ended by the watcher at {had} of {usable} usable"
+    return "inconclusive", f"ended by the watcher at {had}, and {usable} are usable"
+
+
+def _from_peak(
+    seen: Observation, device: Device, band: float, *, enforced: bool
+) -> tuple[Verdict, str]:
+    """The verdict of a process that ended with 0, or was killed where nothing is enforced."""
+    peak, usable, limit = seen.peak_rss_bytes, device.usable_bytes, seen.device_limit_bytes
+    if not enforced and seen.allocation_refused and (peak or 0) > usable * (1 + band):
+        # What this machine refused came on top of what no such device has.
+        return "no-fit", f"at {_mib(peak or 0)} of {_mib(usable)} usable it was refused more"
+    doubt = _doubt_about_peak(seen, enforced=enforced)
+    if peak is None or doubt:
+        return "inconclusive", doubt
+    said = f"ended with 0, peak {_mib(peak)} of {_mib(usable)} usable"
+    held_to_device = enforced and limit is not None and limit <= usable
+    if abs(usable - peak) <= band * usable and not (held_to_device and peak <= usable):
+        return "borderline", f"{said}, within {band:.0%}"
+    if peak <= usable:
+        return "fit", said
+    if enforced:
+        under = "a limit that was not read" if limit is None else f"a limit of {_mib(limit)}"
+        return "inconclusive", (
+            f"{said}: it ran under {under}; --target vm --machine raspi3b decides"
+        )
+    over = f"peak {_mib(peak)}, over the {_mib(usable)} usable on the device"
+    return "no-fit", f"{over}; it ended with 0 where nothing stops it there"
+
+
+def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:
+    """Why the peak of this run is not to be used; empty if it is."""
+    if seen.allocation_refused:
+        return "refused a block of memory on a machine that does not stand for the device"
+    if seen.killed:
+        return "killed out of memory on a machine that does not stand for the device"
+    if seen.swap_used_bytes:
+        return f"ended with 0, but with {_mib(seen.swap_used_bytes)} of swap in use"
+    if enforced and seen.swap_used_bytes is None:
+        return "ended with 0, but nobody read whether swap was in use"
+    return "ended with 0, but its peak RSS was not read" if seen.peak_rss_bytes is None else ""
+
+
+def _headroom(
+    seen: Observation, device: Device, verdict: Verdict, reference_peak_bytes: int | None
+) -> tuple[int | None, Provenance]:
+    """Usable memory less the peak, in bytes, by whichever peak was not cut short."""
+    if seen.exit_status == 0 and not _unusable(seen) and seen.peak_rss_bytes is not None:
+        reason = "usable memory of the device less the peak RSS"
+        if seen.swap_used_bytes:
+            reason += ", which leaves out what was swapped"
+        kind = seen.kind
+        return device.usable_bytes - seen.peak_rss_bytes, Provenance(kind=kind, reason=reason)
+    if verdict != "no-fit":
+        reason = "the run did not end as it should, so its peak says little"
+        return None, Provenance(kind="unavailable", reason=reason)
+    if reference_peak_bytes is None:
+        reason = "the kernel cut the peak short, and no peak of the amd64 twin was given"
+        return None, Provenance(kind="unavailable", reason=reason)
+    headroom = device.usable_bytes - reference_peak_bytes
+    reason = "usable memory of the device less the peak of the same network on the amd64 twin"
+    if headroom >= 0:
+        reason += ", which alone would have it fit"
+    return headroom, Provenance(kind="twin", reason=reason)
+
+
+def _peak_provenance(seen: Observation) -> Provenance:
+    if seen.peak_rss_bytes is None:
+        return Provenance(kind="unavailable", reason="the peak RSS of the process was not read")
+    if seen.killed:
+        reason = "lower bound: the process was killed while it still grew"
+    elif seen.exit_status != 0:
+        reason = "lower bound: the process did not come to its end"
+    else:
+        reason = "ru_maxrss of the process, or more where its page tables told more"
+    if seen.emulator_rss_bytes:
+        reason += f", less {_mib(seen.emulator_rss_bytes)} of the emulator"
+    return Provenance(kind=seen.kind, reason=reason)
+
+
+def _evidence(seen: Observation, summary: str) -> Evidence:
+    number = -seen.exit_status if seen.exit_status is not None and seen.exit_status < 0 else None
+    return Evidence(
+        summary=summary,
+        exit_status=seen.exit_status,
+        signal=seen.signal or number,
+        oom_kills=seen.oom_kills,
+        oom_counter=seen.oom_counter,
+        timed_out=seen.timed_out,
+        guest_died=seen.guest_died,
+        fatal_message=seen.fatal_message,
+        swap_used_bytes=seen.swap_used_bytes,
+        memory_limit_bytes=seen.memory_limit_bytes,
+        reached_own_limit=seen.reached_own_limit,
+        container_exit_code=seen.container_exit_code,
+        container_oom_killed=seen.container_oom_killed,
+        elapsed_seconds=seen.elapsed_seconds,
+        notes=seen.notes,
+    )
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / MIB:.0f} MiB"

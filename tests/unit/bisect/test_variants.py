@@ -1,0 +1,56 @@
+"""Sides of a bisection as they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pibench.bisect.variants import Variant, parse
+from pibench.errors import InvalidInputError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("twin", {"target": "twin"}),
+        ("ssh://pi@host:2222", {"target": "ssh://pi@host:2222"}),
+        ("ssh://pi@host:threads=1", {"target": "ssh://pi@host", "threads": 1}),
+        (
+            "vm:machine=raspi3b,blas=atlas",
+            {"target": "vm", "machine": "raspi3b", "blas": "atlas"},
+        ),
+        (
+            "twin:weights=a/b:c.caffemodel,prototxt=x=y.prototxt",
+            {
+                "target": "twin",
+                "weights": Path("a/b:c.caffemodel"),
+                "prototxt": Path("x=y.prototxt"),
+            },
+        ),
+    ],
+)
+def test_a_side_is_a_target_and_what_is_different_there(text: str, expected: dict) -> None:
+    assert parse(text) == Variant(said=text, **expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("twin:blas=mkl", "no BLAS mkl"),
+        ("twin:threads=0", "no number of threads"),
+        ("twin:threads=two", "no number of threads"),
+        ("twin:threads=1,colour=red", "key 'colour' is unknown"),
+        (
+            "twin:colour=red",
+            "key 'colour' is unknown; write TARGET:key=value,...: keys are weights",
+        ),
+        ("twin:weights=", "'weights=' is no change"),
+        ("twin:threads=1,", "'' is no change"),
+        ("vm:machine=pi4", "no machine pi4"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(text: str, said: str) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        parse(text)
+    assert said in raised.value.line()

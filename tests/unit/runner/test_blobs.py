@@ -1,0 +1,78 @@
+"""Kept blobs as npz files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pibench.cli.running import _tell_kept
+from pibench.errors import EnvironmentFault
+from pibench.images.recipe import file_sha256
+from pibench.records.schema import KeptBlobs, Record
+from pibench.runner.blobs import write_kept
+from pibench.runner.options import Options
+from pibench.targets.base import KeptBlob
+
+
+def blob(layer: str, name: str, data: np.ndarray, index: int = 0) -> KeptBlob:
+    content = data.astype("<f4").tobytes()
+    return KeptBlob(index=index, layer=layer, name=name, shape=data.shape, content=content)
+
+
+def outcome(*kept: KeptBlob, asked: tuple[str, ...] = ()) -> Any:
+    return SimpleNamespace(kept=kept, work=SimpleNamespace(keep=asked))
+
+
+def test_numpy_reads_what_was_kept(tmp_path: Path) -> None:
+    # Names that are numpy's own, a folder's, or several blobs' of one layer.
+    kept = [
+        blob("file", "file", np.arange(6).reshape(2, 3)),
+        blob("fire2/concat", "fire2/concat", np.ones(3)),
+        blob("slice", "first", np.zeros(2), 2),
+        blob("slice", "second", np.full(2, 7.0), 2),
+    ]
+    found = write_kept(outcome(*kept, asked=("file", "lost")), "net", tmp_path / "new")
+    assert found is not None
+    path = tmp_path / "new" / found.file
+    assert (found.sha256, found.missing) == (file_sha256(path), ("lost",))
+    with np.load(path, allow_pickle=False) as arrays:
+        assert tuple(arrays.files) == found.blobs
+        assert found.blobs == ("file", "fire2/concat", "slice:first", "slice:second")
+        assert np.array_equal(arrays["file"], np.arange(6).reshape(2, 3))
+        assert arrays["slice:second"].dtype == np.float32
+    assert [one.name for one in (tmp_path / "new").iterdir()] == [found.file]
+
+
+def test_the_same_blobs_make_the_same_file(tmp_path: Path) -> None:
+    kept = outcome(blob("a", "a", np.arange(4.0)))
+    names = {write_kept(kept, "net", tmp_path).file for _ in range(2)}  # type: ignore[union-attr]
+    assert len(names) == len(list(tmp_path.iterdir())) == 1
+
+
+def test_nothing_kept_is_no_file(tmp_path: Path) -> None:
+    assert write_kept(outcome(), "net", tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(EnvironmentFault, match="taken"):
+        write_kept(outcome(blob("a", "a", np.ones(1))), "net", tmp_path / "taken")
+
+
+def test_where_kept_blobs_are_is_told(
+    make_record: Callable[..., Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = KeptBlobs(file="nin-0123.npz", sha256="0" * 64, blobs=("conv1",), missing=("prob",))
+    records = [make_record(network="NIN", kept_blobs=kept), make_record(network="AlexNet")]
+    _tell_kept(records, Options(keep=("conv1", "prob"), blobs=tmp_path))
+    said = capsys.readouterr().err
+    assert f"written: {tmp_path}/nin-0123.npz: blobs conv1; not of prob" in said
+    assert "AlexNet: no blobs were kept" in said
+    _tell_kept(records, Options(blobs=tmp_path))
+    assert capsys.readouterr().err == ""

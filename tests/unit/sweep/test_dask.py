@@ -1,0 +1,45 @@
+"""Where cells go when there are many machines."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from pibench.errors import EnvironmentFault
+from pibench.sweep import matrix
+from pibench.sweep.dask import tag_of, workers
+
+
+@pytest.mark.parametrize(
+    ("target", "tag"),
+    [
+        ("container", "docker"),
+        ("vm", "vm"),
+        ("native", "rpi3b"),
+        ("ssh://pi@board", "ssh"),
+        ("twin", "twin"),
+    ],
+)
+def test_the_tag_that_a_worker_needs(target: str, tag: str) -> None:
+    ((cell, _, _),) = matrix.cells(matrix.of({"networks": "NIN", "target": target}, "here"))
+    assert tag_of(cell) == tag
+
+
+def test_one_who_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pibench.sweep.dask.CONNECT_S", 0.5)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(EnvironmentFault, match="no Dask scheduler at tcp:"),
+        workers(f"tcp://127.0.0.1:{silent.getsockname()[1]}", 1, lambda _: None),
+    ):
+        pass
+
+
+def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pibench.sweep.dask.CONNECT_S", 0.5)
+    with (
+        pytest.raises(EnvironmentFault, match="no Dask scheduler at tcp:"),
+        workers("tcp://127.0.0.1:1", 1, lambda _: None),
+    ):
+        pass
