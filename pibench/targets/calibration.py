@@ -14,8 +14,8 @@ from pibench import cache, settings
 from pibench.errors import EnvironmentFault
 from pibench.images.recipe import fingerprint
 from pibench.targets.job import Measure, probe_digest
-from pibench.targets.listening import Hearing
 from pibench.targets.local import TwinTarget
+from pibench.targets.probe_session import ProbeSession
 
 if TYPE_CHECKING:
     from pibench.images.build import Builder
@@ -72,20 +72,20 @@ def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibratio
     return calibration
 
 
-def conclude(hearing: Hearing, wanted: Measure, builder: Builder) -> Calibration:
+def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> Calibration:
     """From what a probe told of the programs here, and of the same on the twin.
 
     Raises EnvironmentFault where there is nothing to conclude from, or the
     program did not come as far as to wait for a network.
     """
-    if hearing.calibration is None:
+    if session.calibration is None:
         raise EnvironmentFault(
-            f"the probe could not measure Caffe: {hearing.frames.last_words() or 'no word'}",
+            f"the probe could not measure Caffe: {session.frames.last_words() or 'no word'}",
             hint="check the image: pibench image verify sysroot",
         )
-    machine = hearing.machine or {}
+    machine = session.machine or {}
     caffe = {name: machine.get(name) for name in ("caffe_version", "blas", "blas_core")}
-    return evaluate(hearing.calibration, caffe, _on_twin(wanted, builder))
+    return evaluate(session.calibration, caffe, _on_twin(wanted, builder))
 
 
 def _on_twin(wanted: Measure, builder: Builder) -> dict[str, Any] | None:

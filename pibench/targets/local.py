@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import selectors
 import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from pibench import host
 from pibench.errors import EnvironmentFault, InvalidInputError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.process import run, running
-from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
-from pibench.targets.blobs import BlobCollector
+from pibench.targets.base import Observer, Outcome, Watcher, Work
 from pibench.targets.containment import contained
-from pibench.targets.frames import FrameReader
 from pibench.targets.job import (
     PRELOAD,
     PROBE,
@@ -38,15 +32,13 @@ from pibench.targets.job import (
     write_job,
 )
 from pibench.targets.kit import root_programs
-from pibench.targets.listening import Hearing
+from pibench.targets.probe_session import SILENCE_DEADLINE_S, ProbeSession, listen
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import places, serialised, share, uncapped_bytes
 
 if TYPE_CHECKING:
     from pibench.records.schema import Machine
     from pibench.records.schema import Target as TargetName
-
-SILENCE_DEADLINE_S = 180.0
 
 
 class LocalTarget:
@@ -99,14 +91,14 @@ class LocalTarget:
 
         Raises EnvironmentFault where it could not run.
         """
-        hearing = Hearing(work=None, watch=lambda _: None)
+        session = ProbeSession()
         with scratch(self.name) as folder:
             job = self._write(folder, [], measure=wanted)
             said = run(self._command(job), deadline_s=SILENCE_DEADLINE_S, check=False).stdout
-        hearing.feed(said.encode())
-        if hearing.calibration is None:
-            raise EnvironmentFault(f"the probe could not run: {hearing.frames.last_words()}")
-        return hearing.calibration
+        session.feed(said.encode())
+        if session.calibration is None:
+            raise EnvironmentFault(f"the probe could not run: {session.frames.last_words()}")
+        return session.calibration
 
     def _places(self, work: Sequence[Work]) -> int:
         """How many of these this machine has place for at once."""
@@ -120,8 +112,8 @@ class LocalTarget:
         while waiting and not stopping.is_set():
             with scratch(self.name) as folder:
                 job = self._write(folder, list(waiting))
-                session = _Session(waiting, observe, watch, stopping)
-                died = self._probe(job, session)
+                session = ProbeSession(waiting, observe, watch)
+                died = self._probe(job, session, stopping)
             if died is not None and waiting:
                 observe(
                     Outcome(work=waiting.popleft(), machine=session.machine, result=None, died=died)
@@ -142,69 +134,10 @@ class LocalTarget:
     def _command(self, job: Path) -> list[str]:
         return contained([sys.executable, "-I", str(job.parent / PROBE), str(job)])
 
-    def _probe(self, job: Path, session: _Session) -> str | None:
+    def _probe(self, job: Path, session: ProbeSession, stopping: threading.Event) -> str | None:
         """Run one probe to its end; how it died, or None if it did not."""
         with running(self._command(job), stdout=subprocess.PIPE) as probe:
-            assert probe.stdout is not None  # noqa: S101
-            return _listen(probe, probe.stdout, session)
-
-
-@dataclass
-class _Session:
-    """What one probe has said so far; a piece leaves `waiting` with its outcome."""
-
-    waiting: deque[Work]
-    observe: Observer
-    watch: Watcher
-    stopping: threading.Event
-    machine: dict[str, Any] | None = None
-    ended: bool = field(default=False)
-    kept: BlobCollector = field(default_factory=BlobCollector)
-
-    def take(self, event: dict[str, Any]) -> None:
-        """Take one event of the probe."""
-        if event["event"] == "hello":
-            self.machine = event["machine"]
-        elif event["event"] == "start":
-            self.watch(Progress(work=self.waiting[0], said="started"))
-        elif event["event"] == "result":
-            work = self.waiting.popleft()
-            self.observe(
-                Outcome(
-                    work=work,
-                    machine=self.machine,
-                    result=event["result"],
-                    kept=self.kept.take_all(),
-                )
-            )
-        elif event["event"] == "blob":
-            self.kept.add(event["blob"])
-        elif event["event"] == "end":
-            self.ended = True
-        elif event["event"] == "unusable":
-            raise EnvironmentFault(
-                f"no Caffe here can run this: {'; '.join(event['reasons'])}",
-                hint="see what this machine lacks: pibench doctor",
-            )
-
-
-def _listen(probe: subprocess.Popen[bytes], pipe: IO[bytes], session: _Session) -> str | None:
-    frames = FrameReader()
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        heard = time.monotonic()
-        while not session.ended and not session.stopping.is_set():
-            if not selector.select(timeout=1.0):
-                if time.monotonic() - heard > SILENCE_DEADLINE_S:
-                    return f"the probe said nothing for {SILENCE_DEADLINE_S:.0f} s"
-                continue
-            chunk = os.read(pipe.fileno(), 65536)
-            if not chunk:
-                return f"the probe ended early (status {probe.wait()}): {frames.last_words()}"
-            heard = time.monotonic()
-            for event in frames.feed(chunk):
-                session.take(event)
-    return None
+            return listen(probe, session, stopping)
 
 
 class TwinTarget(LocalTarget):

@@ -17,6 +17,7 @@ from pibench.targets.container import limits as limit
 from pibench.targets.container.engine import EngineLacksError, EngineLostError, engine_faults
 from pibench.targets.container.leftovers import owner_label
 from pibench.targets.job import PROBE
+from pibench.targets.probe_session import SILENCE_DEADLINE_S
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 JOB: Final = "/job"
 PYTHON: Final = "/usr/bin/python3.9"
-SILENCE_DEADLINE_S: Final = 180.0
-"""The probe says something every five seconds."""
 EXIT_DEADLINE_S: Final = 10.0
 VERDICT_DEADLINE_S: Final = 2.0
 """How long the Engine may take to tell that a container ran out of memory: it hears of it apart."""

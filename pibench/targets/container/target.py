@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from pibench.targets.container.leftovers import sweep
 from pibench.targets.container.limits import CapNotInForceError, Limits, attest, limits_for
 from pibench.targets.group_limits import in_force
 from pibench.targets.job import PRELOAD, Libraries, Measure, Programs, libraries_for, write_job
-from pibench.targets.listening import Hearing
+from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import pieces_at_once, pooled, serialised
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 CALIBRATION_ROOM_BYTES: Final = 512 << 20
 """On top of the device, for the one container that finds out how much is needed there."""
-ATTEMPTS: Final = 2
-"""A container that ends without a result may do so once."""
 
 PROGRAMS: Final = Programs(
     caffe=["/usr/bin/caffe"],
@@ -139,12 +138,12 @@ class ContainerTarget:
             repeats=calibration.REPEATS,
             fill_bytes=self.device.usable_bytes if emulated else None,
         )
-        hearing = Hearing(work=None, watch=lambda _: None)
+        session = ProbeSession()
         limits = self._limits(CALIBRATION_ROOM_BYTES)
         with scratch(self.name) as folder:
             write_job(folder / "job", [], PROGRAMS, self._blas, describe=True, measure=measure)
-            self._run(folder / "job", limits, hearing, threading.Event())
-        return calibration.conclude(hearing, measure, self.builder)
+            self._run(folder / "job", limits, session, threading.Event())
+        return calibration.conclude(session, measure, self.builder)
 
     # ------------------------------------------------------------ the work
 
@@ -166,32 +165,32 @@ class ContainerTarget:
         known = self._calibrations[piece.kind]
         limits = self._limits(known.emulator_bytes + known.probe_bytes)
         for attempt in range(1, ATTEMPTS + 1):
-            hearing = Hearing(work=piece, watch=watch)
+            session = ProbeSession(deque([piece]), watch=watch)
             try:
                 with scratch(self.name) as folder:
                     write_job(folder / "job", [piece], PROGRAMS, self._blas, describe=False)
-                    ending = self._run(folder / "job", limits, hearing, stopping)
+                    ending = self._run(folder / "job", limits, session, stopping)
             except CapNotInForceError:
                 raise
             except EnvironmentFault as fault:
-                observe(self._outcome(piece, hearing, limits, Ending.unknown(fault.message)))
+                observe(self._outcome(piece, session, limits, Ending.unknown(fault.message)))
                 raise
             if stopping.is_set():
                 return
-            if hearing.result is not None or attempt == ATTEMPTS:
-                observe(self._outcome(piece, hearing, limits, ending))
+            if session.result is not None or attempt == ATTEMPTS:
+                observe(self._outcome(piece, session, limits, ending))
                 return
 
     def _run(
-        self, job: Path, limits: Limits, hearing: Hearing, stopping: threading.Event
+        self, job: Path, limits: Limits, session: ProbeSession, stopping: threading.Event
     ) -> Ending:
         client, facts = self._connected()
 
         def hear(chunk: bytes) -> bool:
             # With the result once more: none counts whose hello was lost.
-            if {"hello", "result"}.intersection(hearing.feed(chunk)):
-                attest(hearing.machine or {}, limits, emulated=not facts.is_arm64)
-            return hearing.ended
+            if {"hello", "result"}.intersection(session.feed(chunk)):
+                attest(session.machine or {}, limits, emulated=not facts.is_arm64)
+            return session.ended
 
         order = Order(image=self._image, job=job, limits=limits, emulated=not facts.is_arm64)
         return run_container(
@@ -199,20 +198,22 @@ class ContainerTarget:
             order,
             hear,
             stopping,
-            lambda: facts.tells_of_children and _ran_out_of_memory(hearing.result),
+            lambda: facts.tells_of_children and _ran_out_of_memory(session.result),
         )
 
-    def _outcome(self, piece: Work, hearing: Hearing, limits: Limits, ending: Ending) -> Outcome:
+    def _outcome(
+        self, piece: Work, session: ProbeSession, limits: Limits, ending: Ending
+    ) -> Outcome:
         known = self._calibrations[piece.kind]
-        result = known.completed(hearing.result) if hearing.result is not None else None
-        found = in_force(hearing.machine or {})
+        result = known.completed(session.result) if session.result is not None else None
+        found = in_force(session.machine or {})
         about_all = self._connected()[1].tells_of_children and ending.oom_killed is not None
         return Outcome(
             work=piece,
-            machine={**hearing.machine, **known.caffe} if hearing.machine else None,
+            machine={**session.machine, **known.caffe} if session.machine else None,
             result=result,
             died=None if result is not None else _told(ending),
-            kept=hearing.kept.take_all(),
+            kept=session.kept,
             confinement=Confinement(
                 enforced_by="cgroup",
                 memory_asked_bytes=limits.memory_bytes,

@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from pibench.errors import EnvironmentFault
 from pibench.targets.frames import FrameReader
+from pibench.targets.probe_session import SILENCE_DEADLINE_S
 from pibench.targets.ssh.board import Board
 from pibench.targets.ssh.connection import Login, connect
 
 # ruff: noqa: PLC0415  (asyncssh takes 0.3 s to import: only who connects pays for it)
 
 POLL_S: Final = 1.0
-SILENCE_DEADLINE_S: Final = 180.0
-"""A probe says something every few seconds."""
 CLEAN_UP_DEADLINE_S: Final = 15.0
 BUSY_STATUS: Final = 75
 """See probe/supervise.py."""
@@ -91,7 +90,7 @@ class Session:
             signs.cancel()
         await board.write(posixpath.join(self.folder, "go"), "")
 
-    async def follow(self, take: Callable[[dict[str, Any]], None]) -> str | None:
+    async def follow(self, take: Callable[[dict[str, Any]], Any]) -> str | None:
         """Hand on each event until the probe has said all; how it died, or None if it did not.
 
         Raises EnvironmentFault where the connection is lost and not regained.

@@ -6,16 +6,15 @@ import asyncio
 import posixpath
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibench.errors import EnvironmentFault
 from pibench.images.build import Builder
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
-from pibench.targets.blobs import BlobCollector
 from pibench.targets.job import Libraries, Programs, write_job
 from pibench.targets.kit import ROOTS, SYSTEM, job_bytes, needs, pack, root_programs
 from pibench.targets.local import refuse_other_blas
+from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.scratch import scratch
 from pibench.targets.ssh.board import FOLDER, Board
 from pibench.targets.ssh.connection import Login, connected
@@ -24,9 +23,6 @@ from pibench.targets.ssh.session import Patience, Session, is_lost
 if TYPE_CHECKING:
     from pibench.records.schema import Machine
     from pibench.records.schema import Target as TargetName
-
-ATTEMPTS = 2
-"""A probe that dies may do so once: the network in flight is tried again."""
 
 
 class SshTarget:
@@ -119,8 +115,8 @@ class SshTarget:
     async def _run(self, waiting: deque[Work], observe: Observer, watch: Watcher) -> None:
         attempts: dict[str, int] = {}
         while waiting:
-            heard = _Heard(waiting, observe, watch)
-            died = await self._once(list(waiting), heard.take)
+            session = ProbeSession(waiting, observe, watch)
+            died = await self._once(list(waiting), session.take)
             if not waiting:
                 return
             died = died or "the probe ended without a result"
@@ -128,12 +124,12 @@ class SshTarget:
             attempts[piece.id] = attempts.get(piece.id, 0) + 1
             if attempts[piece.id] >= ATTEMPTS:
                 waiting.popleft()
-                observe(Outcome(work=piece, machine=heard.machine, result=None, died=died))
+                observe(Outcome(work=piece, machine=session.machine, result=None, died=died))
             else:
                 watch(Progress(work=piece, said=f"{died}; once more"))
 
     async def _once(
-        self, work: Sequence[Work], take: Callable[[dict[str, Any]], None]
+        self, work: Sequence[Work], take: Callable[[dict[str, Any]], Any]
     ) -> str | None:
         """One probe from its start to its end; how it died, or None if it did not."""
         assert self._programs is not None, "prepare() comes first"  # noqa: S101
@@ -151,39 +147,3 @@ class SshTarget:
                         f"{self.login.address} could not be cleaned up from here: it removes the "
                         f"run by itself within {self.patience.lease_s:.0f} s"
                     )
-
-
-@dataclass
-class _Heard:
-    """What the probe said; a piece leaves `waiting` with its outcome."""
-
-    waiting: deque[Work]
-    observe: Observer
-    watch: Watcher
-    machine: dict[str, Any] | None = None
-    kept: BlobCollector = field(default_factory=BlobCollector)
-
-    def take(self, event: dict[str, Any]) -> None:
-        """Take one event."""
-        kind = event["event"]
-        if kind == "hello":
-            self.machine = event["machine"]
-        elif kind == "start":
-            self.watch(Progress(work=self.waiting[0], said="started"))
-        elif kind == "result":
-            work = self.waiting.popleft()
-            self.observe(
-                Outcome(
-                    work=work,
-                    machine=self.machine,
-                    result=event["result"],
-                    kept=self.kept.take_all(),
-                )
-            )
-        elif kind == "blob":
-            self.kept.add(event["blob"])
-        elif kind == "unusable":
-            raise EnvironmentFault(
-                f"no Caffe there can run this: {'; '.join(event['reasons'])}",
-                hint="pibench board check says what the board has",
-            )

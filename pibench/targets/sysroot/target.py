@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import selectors
 import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 from pibench import host
 from pibench.devices import Device
@@ -36,7 +34,7 @@ from pibench.targets.job import (
     libraries_for,
     write_job,
 )
-from pibench.targets.listening import Hearing
+from pibench.targets.probe_session import ATTEMPTS, ProbeSession, listen
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import pieces_at_once, pooled, serialised
 from pibench.targets.sysroot import cgroup, watcher
@@ -46,8 +44,6 @@ if TYPE_CHECKING:
     from pibench.records.schema import Target as TargetName
 
 EMULATORS: Final = ("qemu-aarch64", "qemu-aarch64-static")
-SILENCE_DEADLINE_S: Final = 180.0
-ATTEMPTS: Final = 2
 _PAGE_BYTES: Final = 4096
 _VERSION: Final = re.compile(r"^qemu-aarch64\S* version [^\n]*")
 
@@ -122,12 +118,12 @@ class SysrootTarget:
             repeats=calibration.REPEATS,
             fill_bytes=self.device.usable_bytes if self._emulator else None,
         )
-        hearing = Hearing(work=None, watch=lambda _: None)
+        session = ProbeSession()
         with scratch(self.name) as folder:
             job = self._write(folder, [], describe=True, measure=measure)
             with running(_command(job), stdout=subprocess.PIPE) as probe:
-                _hear(probe, hearing, threading.Event())
-        return calibration.conclude(hearing, measure, self.builder)
+                listen(probe, session, threading.Event())
+        return calibration.conclude(session, measure, self.builder)
 
     # ------------------------------------------------------------ the work
 
@@ -147,18 +143,18 @@ class SysrootTarget:
     ) -> None:
         known = self._calibrations[piece.kind]
         for attempt in range(1, ATTEMPTS + 1):
-            hearing = Hearing(work=piece, watch=watch)
+            session = ProbeSession(deque([piece]), watch=watch)
             with scratch(self.name) as folder:
                 job = self._write(folder, [piece], describe=False)
-                held = self._hold(job, hearing, known, stopping)
+                held = self._hold(job, session, known, stopping)
             if stopping.is_set():
                 return
-            if hearing.result is not None or attempt == ATTEMPTS:
-                observe(_outcome(piece, hearing, known, held))
+            if session.result is not None or attempt == ATTEMPTS:
+                observe(_outcome(piece, session, known, held))
                 return
 
     def _hold(
-        self, job: Path, hearing: Hearing, known: Calibration, stopping: threading.Event
+        self, job: Path, session: ProbeSession, known: Calibration, stopping: threading.Event
     ) -> _Held:
         """Run one probe, limited in whichever way this machine allows."""
         usable_bytes = self.device.usable_bytes
@@ -169,7 +165,7 @@ class SysrootTarget:
                 self._grouping.started(_command(job), asked) as argv,
                 running(argv, stdout=subprocess.PIPE) as probe,
             ):
-                died = _hear(probe, hearing, stopping)
+                died = listen(probe, session, stopping)
             return _Held(died=died, asked_bytes=asked, saw_bytes=None, grouped=True)
         with (
             running(_command(job), stdout=subprocess.PIPE) as probe,
@@ -179,7 +175,7 @@ class SysrootTarget:
                 emulator_bytes=known.emulator_bytes,
             ) as watch,
         ):
-            died = _hear(probe, hearing, stopping)
+            died = listen(probe, session, stopping)
         return _Held(died=died, asked_bytes=usable_bytes, saw_bytes=watch.saw_bytes, grouped=False)
 
     def _write(
@@ -243,45 +239,15 @@ def _command(job: Path) -> list[str]:
     return contained([sys.executable, "-I", str(job.parent / PROBE), str(job)])
 
 
-def _hear(
-    probe: subprocess.Popen[bytes], hearing: Hearing, stopping: threading.Event
-) -> str | None:
-    """Hear one probe out; how it died, None if it did not."""
-    assert probe.stdout is not None  # noqa: S101
-    for chunk in _chunks(probe.stdout):
-        if chunk is None:
-            return f"the probe said nothing for {SILENCE_DEADLINE_S:.0f} s"
-        hearing.feed(chunk)
-        if hearing.ended or stopping.is_set():
-            return None
-    return f"the probe ended early (status {probe.wait()}): {hearing.frames.last_words()}"
-
-
-def _chunks(pipe: IO[bytes]) -> Iterator[bytes | None]:
-    """What comes, empty chunks while nothing does, and None once that has lasted too long."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        heard = time.monotonic()
-        while True:
-            if selector.select(timeout=0.5):
-                chunk = os.read(pipe.fileno(), 65536)
-                if not chunk:
-                    return
-                heard = time.monotonic()
-                yield chunk
-            else:
-                yield None if time.monotonic() - heard > SILENCE_DEADLINE_S else b""
-
-
-def _outcome(piece: Work, hearing: Hearing, known: Calibration, held: _Held) -> Outcome:
-    machine, result = hearing.machine or {}, hearing.result
+def _outcome(piece: Work, session: ProbeSession, known: Calibration, held: _Held) -> Outcome:
+    machine, result = session.machine or {}, session.result
     found = in_force(machine)
     return Outcome(
         work=piece,
         machine={**machine, **known.caffe} if machine else None,
         result=known.completed(result) if result is not None else None,
         died=None if result is not None else held.died or "the probe ended without a result",
-        kept=hearing.kept.take_all(),
+        kept=session.kept,
         confinement=Confinement(
             enforced_by="cgroup" if held.grouped else "watcher",
             memory_asked_bytes=held.asked_bytes,

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ from pibench.devices import Device
 from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
-from pibench.targets.blobs import BlobCollector
 from pibench.targets.emulation import OVERHEAD_BYTES
 from pibench.targets.job import PRELOAD, Libraries, Programs, is_described, libraries_for, write_job
+from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import places, share
 from pibench.targets.vm.card import write_card
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from pibench.records.schema import Target as TargetName
 
 _KILLED = re.compile(r"Killed process (\d+) ")
-ATTEMPTS = 2
-"""A guest that dies without evidence may do so once: the network in flight is tried again."""
 
 
 class VmTarget:
@@ -101,15 +99,19 @@ class VmTarget:
         waiting = deque(work)
         attempts: dict[str, int] = {}
         while waiting:
-            session = _Session(waiting, observe, watch, self._ends_boot)
+            session = ProbeSession(waiting, observe, watch)
             ended = await self._boot(list(waiting), session)
-            session.settle(ended, attempts)
+            _settle(session, ended, attempts)
 
-    def _ends_boot(self, result: dict[str, Any]) -> bool:
-        """Whether this machine is not to be trusted after such a result."""
-        return self._kind.reboot_after_oom and result.get("signal") is not None
+    def _goes_on(self, session: ProbeSession, event: dict[str, Any]) -> bool:
+        """Take an event; False where this machine is not to be trusted after it."""
+        kind = session.take(event)
+        if kind == "hello":
+            session.watch(Progress(work=None, said="booted"))
+        killed = kind == "result" and event["result"].get("signal") is not None
+        return not (self._kind.reboot_after_oom and killed)
 
-    async def _boot(self, work: Sequence[Work], session: _Session) -> Boot:
+    async def _boot(self, work: Sequence[Work], session: ProbeSession) -> Boot:
         machine = self._kind
         with scratch(self.name) as folder:
             files = await asyncio.to_thread(self._write_files, folder, work)
@@ -121,7 +123,7 @@ class VmTarget:
                 deadlines=Deadlines(
                     boot_s=machine.boot_deadline_s, silence_s=machine.silence_deadline_s
                 ),
-                on_event=session.on_event,
+                on_event=partial(self._goes_on, session),
             )
 
     def _write_files(self, folder: Path, work: Sequence[Work]) -> Files:
@@ -146,82 +148,33 @@ class VmTarget:
         )
 
 
-@dataclass
-class _Session:
-    """What is known during one boot; removes a piece from `waiting` once it has its outcome.
-
-    Events are matched with pieces by id, since a frame may be lost on the console.
-    """
-
-    waiting: deque[Work]
-    observe: Observer
-    watch: Watcher
-    ends_boot: Any
-    machine: dict[str, Any] | None = None
-    in_flight: Work | None = None
-    reported_pids: set[int] = field(default_factory=set)
-    results: int = 0
-    kept: BlobCollector = field(default_factory=BlobCollector)
-
-    def on_event(self, event: dict[str, Any]) -> bool:
-        """Take one event of the probe; False when this boot is to end."""
-        kind = event["event"]
-        if kind == "hello":
-            self.machine = event["machine"]
-            self.watch(Progress(work=None, said="booted"))
-        elif kind == "start":
-            self.in_flight = self._find(event)
-            if self.in_flight is not None:
-                self.watch(Progress(work=self.in_flight, said="started"))
-        elif kind == "blob":
-            self.kept.add(event["blob"])
-        elif kind == "result":
-            work, result = self._find(event), event["result"]
-            self.in_flight = None
-            self.reported_pids.add(result["pid"])
-            if work is not None:
-                self.waiting.remove(work)
-                self.results += 1
-                self.observe(
-                    Outcome(
-                        work=work,
-                        machine=self.machine,
-                        result=result,
-                        kept=self.kept.take_all(),
-                    )
-                )
-            return not self.ends_boot(result)
-        return True
-
-    def _find(self, event: dict[str, Any]) -> Work | None:
-        return next((work for work in self.waiting if work.id == event["id"]), None)
-
-    def settle(self, ended: Boot, attempts: dict[str, int]) -> None:
-        """After the boot: a death costs the piece in flight an attempt, or its outcome."""
-        if not self.waiting or (ended.died is None and self.results):
-            return
-        died = ended.died or "the probe ended without a result"
-        work = self.in_flight or self.waiting[0]
-        attempts[work.id] = attempts.get(work.id, 0) + 1
-        # The console has the lines of the whole boot; those about earlier pieces are told.
-        oom_lines = tuple(line for line in ended.oom_lines if not self._is_reported(line))
-        if oom_lines or attempts[work.id] >= ATTEMPTS:
-            self.waiting.remove(work)
-            self.observe(
-                Outcome(
-                    work=work,
-                    machine=self.machine,
-                    result=None,
-                    died=died,
-                    console_oom_lines=oom_lines,
-                )
+def _settle(session: ProbeSession, ended: Boot, attempts: dict[str, int]) -> None:
+    """After the boot: a death costs the piece in flight an attempt, or its outcome."""
+    if not session.pending or (ended.died is None and session.results):
+        return
+    died = ended.died or "the probe ended without a result"
+    work = session.running or session.pending[0]
+    attempts[work.id] = attempts.get(work.id, 0) + 1
+    # The console has the lines of the whole boot; those about earlier pieces are told.
+    oom_lines = tuple(line for line in ended.oom_lines if not _is_about(line, session.pids))
+    if oom_lines or attempts[work.id] >= ATTEMPTS:
+        session.pending.remove(work)
+        session.observe(
+            Outcome(
+                work=work,
+                machine=session.machine,
+                result=None,
+                died=died,
+                console_oom_lines=oom_lines,
             )
-        else:
-            self.watch(Progress(work=work, said=f"{died}; booting again"))
+        )
+    else:
+        session.watch(Progress(work=work, said=f"{died}; booting again"))
 
-    def _is_reported(self, oom_line: str) -> bool:
-        killed = _KILLED.search(oom_line)
-        return killed is not None and int(killed[1]) in self.reported_pids
+
+def _is_about(oom_line: str, pids: set[int]) -> bool:
+    killed = _KILLED.search(oom_line)
+    return killed is not None and int(killed[1]) in pids
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.study.conftest import answered
 
 from pibench.errors import EnvironmentFault
 from pibench.sweep import matrix, room
 from pibench.sweep.execute import CellResult
 from pibench.sweep.room import Room, needs, run_cells
+from tests.unit.sweep.conftest import answered
 
 MIB = 2**20
 CELLS = {

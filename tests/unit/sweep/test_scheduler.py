@@ -11,7 +11,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from tests.unit.study.conftest import Cells, answered
 
 from pibench import networks
 from pibench.errors import EnvironmentFault, ExitCode
@@ -24,6 +23,7 @@ from pibench.sweep.journal import Journal
 from pibench.sweep.scheduler import SweepScheduler
 from pibench.sweep.status import status
 from tests import whole_records
+from tests.unit.sweep.conftest import Cells, answered
 from tests.wild.networks import WILD
 
 MakeConduct = Callable[..., SweepScheduler]

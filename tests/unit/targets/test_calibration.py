@@ -14,7 +14,7 @@ from pibench.targets import calibration
 from pibench.targets.base import Kind
 from pibench.targets.calibration import Calibration, conclude, evaluate, stored
 from pibench.targets.job import Measure
-from pibench.targets.listening import Hearing
+from pibench.targets.probe_session import ProbeSession
 
 if TYPE_CHECKING:
     from pibench.images.build import Builder
@@ -165,8 +165,8 @@ def test_a_program_that_does_not_start_is_no_baseline(ending: dict[str, Any], sa
     assert "pibench image verify" in fault.value.line()
 
 
-def heard() -> Hearing:
-    return Hearing(work=None, watch=lambda _: None)
+def heard() -> ProbeSession:
+    return ProbeSession()
 
 
 def test_a_probe_without_a_word_is_a_fault_that_says_so() -> None:

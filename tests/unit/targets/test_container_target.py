@@ -15,7 +15,7 @@ from pibench.targets.container import target
 from pibench.targets.container.cell import Ending
 from pibench.targets.container.engine import EngineFacts
 from pibench.targets.container.limits import CapNotInForceError
-from pibench.targets.listening import Hearing
+from pibench.targets.probe_session import ProbeSession
 
 if TYPE_CHECKING:
     from pibench.images.build import Builder
@@ -41,6 +41,6 @@ def test_no_result_counts_without_the_cap(
     container._facts = EngineFacts(
         name="Docker Engine", version="20.10", cgroup_version="1", architecture="x86_64", cores=2
     )
-    hearing = Hearing(work=None, watch=lambda _: None)
+    session = ProbeSession()
     with pytest.raises(CapNotInForceError):
-        container._run(tmp_path, container._limits(0), hearing, threading.Event())
+        container._run(tmp_path, container._limits(0), session, threading.Event())
