@@ -9,7 +9,7 @@
 
 Importing this module costs next to nothing: what a function needs comes with its first call.
 Every function raises errors of `pibench.errors` and no others: InvalidInputError for a file
-or a value that cannot be used, EnvironmentFault for what this machine lacks.
+or a value that cannot be used, HostError for what this machine lacks.
 """
 
 # ruff: noqa: PLC0415  (start-up time, see above)
@@ -245,11 +245,11 @@ def report(
     `only` names the paper's networks that its ledger is to hold (None: all, if the records
     are of the paper's; empty: no ledger). Of each run the latest record counts.
     """
+    from pibench.atomic_write import keep_inputs, write_whole
     from pibench.report import files
     from pibench.report.content import build, without_collecting
     from pibench.report.merging import read_all
     from pibench.report.rebuilding import Networks
-    from pibench.whole_file import keep_inputs, write_whole
 
     paths = [Path(path) for path in records]
     if not isinstance(out, Mapping):

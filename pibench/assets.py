@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -16,13 +16,13 @@ _PACKAGE = Path(__file__).resolve().parent
 def asset(relative: str) -> Path:
     """The path of an asset such as `qemu/init`.
 
-    Raises EnvironmentFault when the installation is incomplete.
+    Raises HostError when the installation is incomplete.
     """
     for base in (_PACKAGE / "_assets", _PACKAGE.parent):
         path = base / relative
         if path.exists():
             return path
-    raise EnvironmentFault(
+    raise HostError(
         f"the file {relative} is missing from this installation of pibench",
         hint="reinstall it: pip install --force-reinstall pibench",
     )

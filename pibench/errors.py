@@ -64,7 +64,7 @@ class UnknownNetworkError(InvalidInputError):
     """No network of the zoo and no file goes by that name."""
 
 
-class EnvironmentFault(PibenchError):
+class HostError(PibenchError):
     """This machine lacks something, or something on it failed."""
 
     exit_code = ExitCode.ENVIRONMENT

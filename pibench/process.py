@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 
 GRACE_S = 3.0
 """Seconds between TERM and KILL: long enough for QEMU to close its sockets."""
@@ -65,7 +65,7 @@ def require_program(name: str, *, package: str) -> str:
     # mke2fs and its kin live in sbin, which an unprivileged PATH often lacks.
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None:
-        raise EnvironmentFault(
+        raise HostError(
             f"the program {name} is not installed", hint=f"sudo apt-get install {package}"
         )
     return path
@@ -82,7 +82,7 @@ def run(
     """Run a command to its end and return what it printed.
 
     `env` is added to this process's environment. With `check`, an ending
-    other than 0 raises EnvironmentFault naming the command and what it last
+    other than 0 raises HostError naming the command and what it last
     said; so does passing the deadline, with or without `check`.
     """
     args = tuple(str(arg) for arg in argv)
@@ -90,7 +90,7 @@ def run(
         try:
             out, err = child.communicate(timeout=deadline_s)
         except subprocess.TimeoutExpired:
-            raise EnvironmentFault(
+            raise HostError(
                 f"{Path(args[0]).name} did not end within {deadline_s:.0f} s and was stopped"
             ) from None
     done = Completed(
@@ -100,7 +100,7 @@ def run(
         stderr=err.decode(errors="replace"),
     )
     if check and done.returncode != 0:
-        raise EnvironmentFault(
+        raise HostError(
             f"{Path(args[0]).name} failed ({done.ending}): {done.last_lines() or 'it said nothing'}"
         )
     return done
@@ -117,14 +117,14 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child that lives no longer than the block, nor than the thread that entered it.
 
-    Raises EnvironmentFault when the program cannot be started at all.
+    Raises HostError when the program cannot be started at all.
     """
     # Not even kill -9 of this process may leave an emulated machine behind.
     # setpriv is part of util-linux, which every Debian has; elsewhere the
     # block's own end has to do.
     dying = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     if shutil.which(argv[0]) is None:
-        raise EnvironmentFault(f"cannot start {argv[0]}: there is no such program")
+        raise HostError(f"cannot start {argv[0]}: there is no such program")
     try:
         child = subprocess.Popen(
             [*dying, *argv],
@@ -136,7 +136,7 @@ def running(
             start_new_session=True,
         )
     except OSError as error:
-        raise EnvironmentFault(f"cannot start {argv[0]}: {error.strerror}") from error
+        raise HostError(f"cannot start {argv[0]}: {error.strerror}") from error
     _live.add(child)
     try:
         end_if_interrupted()
@@ -162,12 +162,12 @@ def stopped_together() -> Iterator[None]:
 
 
 def end_if_interrupted() -> None:
-    """Raise EnvironmentFault in any thread but the main one once `interrupted` is set.
+    """Raise HostError in any thread but the main one once `interrupted` is set.
 
     A thread that is waited for would go on with one child after the other, or wait for a lock.
     """
     if interrupted.is_set() and threading.current_thread() is not threading.main_thread():
-        raise EnvironmentFault("interrupted")
+        raise HostError("interrupted")
 
 
 def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 
 NO_HOME = "/nonexistent"
 """Debian's own name for the home of a user without one."""
@@ -32,14 +32,14 @@ def cache_dir() -> Path:
     """Where images live: PIBENCH_CACHE_DIR, or `pibench` in the user's cache directory.
 
     Where that is not there and cannot be made, as without a home, it is a folder of the user's
-    own among the temporary ones. Raises EnvironmentFault where none can be used.
+    own among the temporary ones. Raises HostError where none can be used.
     """
     override = os.environ.get("PIBENCH_CACHE_DIR")
     if override:
         try:
             return Path(override).expanduser().resolve()
         except (RuntimeError, OSError, ValueError) as error:
-            raise EnvironmentFault(
+            raise HostError(
                 f"PIBENCH_CACHE_DIR={override} is no folder: {error}", hint="name another one"
             ) from None
     import platformdirs  # noqa: PLC0415  (start-up time)
@@ -65,13 +65,13 @@ def _temporary_cache() -> Path:
         found = folder.lstat()
     except OSError as error:
         place = error.filename or "no temporary folder"
-        raise EnvironmentFault(
+        raise HostError(
             f"there is no home to keep a cache in, nor {place}: {error.strerror}", hint=hint
         ) from None
     # Anybody may have made it before.
     mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
     if not mine or found.st_mode & 0o022:
-        raise EnvironmentFault(f"{folder}: others than you may write there", hint=hint)
+        raise HostError(f"{folder}: others than you may write there", hint=hint)
     return folder
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pibench import settings
-from pibench.errors import EnvironmentFault, PibenchError
+from pibench.errors import HostError, PibenchError
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
@@ -22,7 +22,7 @@ _HINTS: Final = {
 }
 
 
-def fault(error: OSError, folder: Path | None = None) -> EnvironmentFault:
+def fault(error: OSError, folder: Path | None = None) -> HostError:
     """The error as one line; `folder` is what it is about where the error names no file."""
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         # What copying a folder raises has a list of all files: the first speaks for them.
@@ -36,7 +36,7 @@ def fault(error: OSError, folder: Path | None = None) -> EnvironmentFault:
     hint = hint or "check the space and rights there"
     if other := _variable(place):
         hint += f", or name another folder: {other}=DIR"
-    return EnvironmentFault(f"{place}: {why}" if place else why, hint=hint)
+    return HostError(f"{place}: {why}" if place else why, hint=hint)
 
 
 def _place(error: OSError) -> str | None:

@@ -23,7 +23,7 @@ from pibench.crosscheck.values import (
     distance,
     errors,
 )
-from pibench.errors import EnvironmentFault, InconclusiveError, InvalidInputError
+from pibench.errors import HostError, InconclusiveError, InvalidInputError
 from pibench.networks import cut
 from pibench.runner.blobs import as_array, write_npz
 from pibench.runner.runner import Runner
@@ -172,7 +172,7 @@ def bisect(
     """Find where two sides part; `said` is told of each step.
 
     Raises InvalidInputError where they are not two runs of the same input, or one tells
-    no layer's values, and EnvironmentFault where a run that is needed fails.
+    no layer's values, and HostError where a run that is needed fails.
     """
     _check(first.record, second.record)
     ours, theirs = first.record.signatures, second.record.signatures
@@ -352,10 +352,10 @@ def _difference(
     theirs: Mapping[Wanted, np.ndarray],
     tolerance: Tolerance,
 ) -> BlobDifference:
-    """One blob on both sides. Raises EnvironmentFault where it has not come."""
+    """One blob on both sides. Raises HostError where it has not come."""
     layer, name = wanted
     if wanted not in ours or wanted not in theirs:
-        raise EnvironmentFault(
+        raise HostError(
             f"the blob {name} of {layer} did not come whole from both sides",
             hint="try once more; target vm hands blobs over by a serial line",
         )

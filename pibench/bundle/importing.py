@@ -56,7 +56,7 @@ def import_results(
     """Make records of a board's results, and append to `store` those that it does not have.
 
     All are made before the first is written. Raises InvalidInputError for results that are
-    damaged, of another kit or not whole, EnvironmentFault if a record cannot be written.
+    damaged, of another kit or not whole, HostError if a record cannot be written.
     """
     results = read_results(path, kit)
     records = tuple(_record(results, run) for run in results.runs)

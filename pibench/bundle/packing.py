@@ -19,7 +19,7 @@ from pibench.bundle.manifest import (
     digest_of,
     remember,
 )
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.errors import HostError, InvalidInputError
 from pibench.images.archive import add, compressed_tar, member
 from pibench.images.recipe import file_sha256
 from pibench.runner.facts import facts_of
@@ -60,7 +60,7 @@ def write_kit(
 
     The same networks, request, root and version of pibench give the same bytes. Raises
     InvalidInputError for an `out` that is no place for a file and a network that is given
-    twice, EnvironmentFault if it cannot be written.
+    twice, HostError if it cannot be written.
     """
     if out.is_dir():
         raise InvalidInputError.at(out, None, "is a directory", hint="name a file: -o kit.tar.gz")
@@ -159,7 +159,7 @@ def _write(out: Path, manifest: Manifest, files: dict[str, Path]) -> None:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise EnvironmentFault(
+        raise HostError(
             f"{out}: the kit was not written: {error.strerror or error}",
             hint="give a file that can be written, on a disk with room",
         ) from error

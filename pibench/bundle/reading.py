@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pibench import outside_file
+from pibench import untrusted_input
 from pibench.bundle.entries import DiedEntry, EndEntry, MachineEntry, ResultEntry, StartEntry
 from pibench.bundle.manifest import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
 from pibench.errors import InvalidInputError
@@ -58,7 +58,7 @@ def read_results(path: Path, kit: Path | None = None) -> BoardResults:
     that was changed, or that ends too early.
     """
     reader: _Reader | None = None
-    content = outside_file.read(path, hint="give the board's pi-results.jsonl")
+    content = untrusted_input.read(path, hint="give the board's pi-results.jsonl")
     try:
         for number, digest, entry in entries(BytesIO(content)):
             if reader is None:
@@ -120,7 +120,7 @@ def _manifest_in(kit: Path) -> bytes:
     """The manifest out of a kit's archive; nothing is unpacked."""
     hint = "give the kit as pibench bundle wrote it"
     try:
-        with outside_file.opened(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
+        with untrusted_input.opened(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
             head = _head(packed)
         with tarfile.open(fileobj=head, mode="r:") as archive:
             member = archive.next()

@@ -35,7 +35,7 @@ def _run() -> int:
         from pibench import settings
         from pibench.cli import streams
 
-        streams.open_missing()
+        streams.repair_std_streams()
         settings.complete_user()
         warnings.showwarning = _show_warning
         from pibench.cli.app import app

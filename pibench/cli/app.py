@@ -59,7 +59,7 @@ class Commands(TyperGroup):
             raise InterruptedByUserError("interrupted", hint="what was recorded is kept") from None
         except BrokenPipeError:
             # `| head` has read enough.
-            streams.drop_the_rest()
+            streams.silence_stdout()
             return None
         except OSError as error:
             # A full disk, say, in whatever file it hit.
@@ -365,5 +365,5 @@ def schema() -> None:
 
     from pibench.records.schema import json_schema
 
-    with streams.reader_may_leave():
+    with streams.ignore_broken_pipe():
         print(json.dumps(json_schema(), indent=2))

@@ -136,7 +136,7 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
     from pibench.bisect.bisection import LAYER_TOLERANCE, Recorded
     from pibench.bisect.bisection import bisect as find
     from pibench.cli.loading import load_all
-    from pibench.cli.streams import reader_may_leave, say
+    from pibench.cli.streams import ignore_broken_pipe, say
     from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
@@ -172,7 +172,7 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
         step(f"{name}: {network.name}")
         sides.append(side())
     found = find(sides[0], sides[1], tolerance, step)
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if wishes.as_json:
             print(json.dumps(as_json(found), indent=2))
         else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from pibench.errors import EnvironmentFault, ExitCode
+from pibench.errors import ExitCode, HostError
 from pibench.images.build import Builder
 from pibench.probe.check import ARM64
 from pibench.report.terminal import console
@@ -50,7 +50,7 @@ def clean_board(url: str, *, identity: Path | None, remote_dir: str | None) -> E
 def _print(found: Findings) -> None:
     facts: dict[str, Any] = found.facts
     if "architecture" not in facts:
-        raise EnvironmentFault(found.problems[0][0], hint=found.problems[0][1])
+        raise HostError(found.problems[0][0], hint=found.problems[0][1])
     table = Table("what", "found", box=None)
     own = facts["caffe_complaint"]
     kept = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pibench.bundle.importing import Imported, import_results
 from pibench.bundle.packing import Kit, write_kit
 from pibench.cli.loading import load_to_run
-from pibench.cli.streams import reader_may_leave, say
+from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import ExitCode
 from pibench.records.store import RecordStore, to_json
 from pibench.report.plain import visible
@@ -51,7 +51,7 @@ def write_bundle(
 
         root = Builder((lambda _: None) if quiet else say).carried()
     kit = write_kit(loaded, options.request(), out, root=root)
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if as_json:
             print(json.dumps(_as_json(kit), indent=2))
         else:
@@ -89,7 +89,7 @@ def _print_kit(kit: Kit) -> None:
 def import_file(results: Path, *, out: Path | None, kit: Path | None, as_json: bool) -> ExitCode:
     """`pibench import`: nothing is written unless all of the file is well."""
     imported = import_results(results, kit=kit, store=RecordStore(out) if out else None)
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if as_json:
             print(to_json(imported.records))
         else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pibench import devices
 from pibench.cli.loading import load_all
-from pibench.cli.streams import reader_may_leave, say
+from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.counting.run import Counter
 from pibench.images.build import Builder
 
@@ -33,12 +33,12 @@ class Wishes:
 
 
 def count_networks(specs: Sequence[str], wishes: Wishes) -> None:
-    """Count all networks. Raises EnvironmentFault where this machine cannot."""
+    """Count all networks. Raises HostError where this machine cannot."""
     loaded = load_all(specs, batch=wishes.batch, repair=wishes.repair, backward=True)
     builder = Builder((lambda _: None) if wishes.quiet else say)
     counter = Counter(devices.load(wishes.device), builder, cache_model=wishes.cache_model)
     counted = [counter.count(network) for network in loaded]
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if wishes.as_json:
             print(json.dumps([one.as_dict() for one in counted], indent=2))
         else:

@@ -18,7 +18,7 @@ def run_doctor(*, as_json: bool, fix: bool) -> ExitCode:
     """Print the findings; exit code 3 when no target at all can run here.
 
     With `fix`, QEMU is registered with the kernel first, and what was done is
-    told on standard error. Raises EnvironmentFault when that takes root or fails.
+    told on standard error. Raises HostError when that takes root or fails.
     """
     if fix:
         for line in register() or ["nothing to mend"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli.options import AsJson, Quiet
-from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.errors import ExitCode, HostError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ def build(kinds: Kinds = None) -> None:
     for kind in kinds or [kind for kind in (*KINDS, *BLAS_KINDS) if kind != "carried"]:
         try:
             image = builder.image(kind)
-        except EnvironmentFault as error:
+        except HostError as error:
             if kinds or kind not in BLAS_KINDS:
                 raise
             typer.echo(f"without {kind}: {error.line()}", err=True)
@@ -100,7 +100,7 @@ def verify() -> None:
         if not whole:
             broken.append(image)
     if broken:
-        raise EnvironmentFault(
+        raise HostError(
             f"{len(broken)} image(s) are not what was built, the first is {broken[0].path}",
             hint="remove them and build anew: pibench image prune --all; pibench image build",
         )
@@ -150,9 +150,9 @@ def save(
     import json
     import sys
 
+    from pibench.atomic_write import writing_whole
     from pibench.cli.progress import Progress
     from pibench.images import image_file
-    from pibench.whole_file import writing_whole
 
     to_pipe = str(file) == "-"
     if to_pipe and (as_json or sys.stdout.isatty()):
@@ -169,7 +169,7 @@ def save(
                 manifest = image_file.save(images, stream, _in_megabytes(progress))
         except BrokenPipeError:
             # Unlike a table that `| head` has read enough of, half an archive is of no use.
-            raise EnvironmentFault(
+            raise HostError(
                 "standard output: its reader ended before it had all images",
                 hint="look at what that reader reported",
             ) from None
@@ -197,13 +197,13 @@ def load(
     import json
     from dataclasses import asdict
 
-    from pibench import outside_file
+    from pibench import untrusted_input
     from pibench.cli.progress import Progress
     from pibench.images import image_file
 
     source = Path("/dev/stdin") if str(file) == "-" else file
     with (
-        outside_file.opened(source, hint="give a file of pibench image save") as stream,
+        untrusted_input.opened(source, hint="give a file of pibench image save") as stream,
         Progress(0, quiet=quiet) as progress,
     ):
         progress.step(f"loading {source}")
@@ -229,7 +229,7 @@ def _chosen(names: list[str]) -> list[Image]:
     if not names:
         chosen = [image for image in usable if not image.kind.startswith("counter-")]
         if not chosen:
-            raise EnvironmentFault(
+            raise HostError(
                 "the cache has no current images to save", hint="build them: pibench image build"
             )
         return chosen

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pibench import devices
 from pibench.cli.loading import load_to_run
-from pibench.cli.streams import reader_may_leave, say
+from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.plan import answers
 from pibench.plan.environment import Environment, of_device, of_twin
@@ -73,7 +73,7 @@ def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
     if wishes.out:
         why = {spec: error.line() for spec, error in refused.items()}
         cases.write(cases.of_plans(said, device, wishes.protocol, why), wishes.out)
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if wishes.as_json:
             print(json.dumps(said, indent=2))
         elif plans:
@@ -117,7 +117,7 @@ def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet
 
     They run on the twin unless another target is wished. Networks that are
     killed there have nothing to compare with. Raises
-    EnvironmentFault where the target cannot run.
+    HostError where the target cannot run.
     """
     from pibench.cli.sweeping import sweep
     from pibench.crosscheck import planned as comparing
@@ -141,7 +141,7 @@ def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet
         environment = comparing.environment_of(record, device)
         planned = plan(network, protocol=record.protocol, environment=environment)
         rows.append(comparing.compare(record, planned))
-    with reader_may_leave():
+    with ignore_broken_pipe():
         _print_comparison(rows, loaded, as_json=wishes.as_json)
     told = any(row.error is not None for row in rows) or all(row.agrees for row in rows)
     return ExitCode.OK if told else ExitCode.INCONCLUSIVE
@@ -186,7 +186,7 @@ def _refuse_without_check(specs: Sequence[str], wishes: Wishes) -> None:
 def _of_twin_here(device: Device) -> Environment:
     """The twin on this machine; its OpenBLAS says which kernels it takes for the CPU.
 
-    Raises EnvironmentFault where no twin can run.
+    Raises HostError where no twin can run.
     """
     from pibench.images.build import Builder
     from pibench.targets.local import TwinTarget
@@ -264,8 +264,8 @@ def _check_plot(specs: Sequence[str], wishes: Wishes) -> None:
 
 
 def _write_plot(path: Path, planned: Plan, device: Device) -> None:
+    from pibench.atomic_write import write_whole
     from pibench.report.memory_plot import svg
-    from pibench.whole_file import write_whole
 
     batch = planned.network.batch_under(planned.protocol)
     title = f"{planned.network.name}, {planned.protocol}, batch {batch}"

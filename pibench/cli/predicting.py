@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pibench import devices
+from pibench.atomic_write import write_whole
 from pibench.cli.loading import load_all
-from pibench.cli.streams import reader_may_leave, say
+from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import InvalidInputError
 from pibench.latency import calibration as calibrations
 from pibench.latency.model import Prediction, predict
-from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
         from pibench.report.latency_plot import roofline
 
         _write_plot(wishes.plot, roofline(predictions, device, calibration))
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if wishes.as_json:
             answers = [
                 _answer(one, network, calibration, counted=wishes.counted)
@@ -99,7 +99,7 @@ def validate_calibration(specs: Sequence[str], wishes: Wishes) -> None:
         from pibench.report.latency_plot import predicted_against_board
 
         _write_plot(wishes.plot, predicted_against_board(found))
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if wishes.as_json:
             print(json.dumps(asdict(found), indent=2))
             return
@@ -132,10 +132,10 @@ def _refuse_with_validate(specs: Sequence[str], wishes: Wishes) -> None:
 
 def calibrate_from(path: Path, out: Path) -> None:
     """Fit rates on a board's own records and write them."""
+    from pibench.atomic_write import is_standard_output, keep_inputs
     from pibench.latency.records import calibrate
     from pibench.records.store import RecordStore
     from pibench.report.plain import one_line
-    from pibench.whole_file import is_standard_output, keep_inputs
 
     keep_inputs([out], [path])
     calibrated, left_out = calibrate(RecordStore(path).read(), path)
@@ -151,7 +151,7 @@ def calibrate_from(path: Path, out: Path) -> None:
     if is_standard_output(out):
         say(line)
         return
-    with reader_may_leave():
+    with ignore_broken_pipe():
         print(one_line(line))
 
 

@@ -114,7 +114,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     written but the baseline, for a gate on what could not be compared where nothing differs.
     """
     from pibench import api
-    from pibench.cli.streams import reader_may_leave, say
+    from pibench.cli.streams import ignore_broken_pipe, say
     from pibench.crosscheck import baseline, gate
     from pibench.crosscheck.outputs import non_finite_outputs
     from pibench.crosscheck.reading import read_sides
@@ -154,7 +154,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     else:
         accept(found.sides[-1])
     cases.write(cases.of_passage(found, passed), wishes.out)
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if wishes.as_json:
             print(json.dumps(as_json(found, passed), indent=2))
         else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pibench.cli.options import AsJson, flag
-from pibench.cli.streams import reader_may_leave, say
+from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.report.plain import one_line
 
@@ -70,8 +70,8 @@ def report(
 
     Example: pibench report out/records.jsonl -o report.html
     """  # fmt: skip
+    from pibench.atomic_write import is_standard_output
     from pibench.report import files
-    from pibench.whole_file import is_standard_output
 
     asked = files.named(form) if form is not None else None
     if asked is not None and out is not None and len(out) > 1:
@@ -114,9 +114,9 @@ def _make(
     as_json: bool,
 ) -> Report:
     from pibench import api
+    from pibench.atomic_write import is_standard_output
     from pibench.report.files import rendered
     from pibench.report.rebuilding import Networks
-    from pibench.whole_file import is_standard_output
 
     made = api.report(paths, dict(forms), networks=given, only=only)
     for path in Networks(given).without_record(made.records):
@@ -125,7 +125,7 @@ def _make(
     written = [str(path) for path, _ in forms]
     if made.superseded:
         say(f"{made.superseded} records were superseded by later ones of the same runs")
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if as_json:
             print(json.dumps(_answer(made, written), indent=2))
         elif not forms:
@@ -159,11 +159,11 @@ def write_page(
 
     `loaded` are the networks that ran, `predictions` theirs.
     """
+    from pibench.atomic_write import write_whole
     from pibench.report.content import build, without_collecting
     from pibench.report.files import rendered
     from pibench.report.merging import merge
     from pibench.report.rebuilding import Networks
-    from pibench.whole_file import write_whole
 
     by_hash = {network.sha256: one for network, one in zip(loaded, predictions, strict=True)}
     with without_collecting():

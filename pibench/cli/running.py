@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from pibench import networks
 from pibench.cli.loading import load_to_run
 from pibench.cli.reporting import write_page
-from pibench.cli.streams import reader_may_leave, say
+from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.cli.sweeping import sweep
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
-from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.identity import labels_of
 from pibench.records.store import RecordStore, to_json
 from pibench.report.plain import one_line
@@ -52,7 +52,7 @@ def run_networks(
     made: list[Record] = []
     try:
         records = sweep(loaded, options, _store(out), made, quiet=quiet)
-    except EnvironmentFault:
+    except HostError:
         # What there is, is worth its lines: the disk may be full after hours.
         if made:
             _show(made, as_json=as_json)
@@ -63,7 +63,7 @@ def run_networks(
 
 
 def _show(records: Sequence[Record], *, as_json: bool) -> None:
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if as_json:
             print(to_json(records))
         else:
@@ -141,7 +141,7 @@ def reproduce_paper(
             write_claims_json(claims, folder)
             write_claims_csv(claims, folder)
     tell = say if as_json else _print_line
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if as_json:
             print((folder / "claims.json").read_text(encoding="utf-8"), end="")
         else:
@@ -154,7 +154,7 @@ def reproduce_paper(
         # All else is written and said: whatever befalls the page changes nothing of it.
         say(f"{folder}/report.html was not written: {type(error).__name__}: {error}")
     else:
-        with reader_may_leave():
+        with ignore_broken_pipe():
             tell(f"written: {folder}/report.html")
     return exit_code(claims)
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 
-def open_missing() -> None:
+def repair_std_streams() -> None:
     """Put /dev/null where a stream was closed, and let no character be unprintable.
 
     A file opened later would take the closed stream's number, and get what is
@@ -37,28 +37,28 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def reader_may_leave() -> Iterator[None]:
+def ignore_broken_pipe() -> Iterator[None]:
     """Around printing: what a reader that has gone does not take (`| head`) is dropped.
 
-    Raises EnvironmentFault where it goes to a disk that is full.
+    Raises HostError where it goes to a disk that is full.
     """
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        drop_the_rest()
+        silence_stdout()
     except OSError as error:
         if error.filename is not None:
             raise
-        drop_the_rest()
-        from pibench.errors import EnvironmentFault
+        silence_stdout()
+        from pibench.errors import HostError
 
-        raise EnvironmentFault(
+        raise HostError(
             f"standard output: {error.strerror or error}",
             hint="what was printed is not all there: lead it to where there is room",
         ) from error
 
 
-def drop_the_rest() -> None:
+def silence_stdout() -> None:
     """Python would complain once more at its end of what could not be printed."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

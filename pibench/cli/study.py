@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from pibench.cli.options import AsJson, Jobs, Quiet, Repair, finite, flag
-from pibench.errors import EnvironmentFault, ExitCode, InterruptedByUserError, InvalidInputError
+from pibench.errors import ExitCode, HostError, InterruptedByUserError, InvalidInputError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -174,11 +174,11 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
         return matrix.beside(matrix.of(axes, "the options"), Path.cwd())
     if not resume:
         raise InvalidInputError("a study needs networks", hint="add --networks A,B")
-    from pibench import outside_file
+    from pibench import untrusted_input
 
     again = "give the study once more"
-    content = outside_file.read(journal.study_file, hint=again)
-    data = outside_file.json_of(content, journal.study_file, None, hint=again)
+    content = untrusted_input.read(journal.study_file, hint=again)
+    data = untrusted_input.json_of(content, journal.study_file, None, hint=again)
     study = matrix.of(data, journal.study_file)
     if axes:
         study = matrix.of({**study.model_dump(), **axes}, "the options")
@@ -272,10 +272,10 @@ def export(
 
     Example: pibench sweep export study -o study.parquet
     """
+    from pibench.atomic_write import write_whole
     from pibench.report.table import csv_of, rows_of
     from pibench.sweep.journal import Journal
     from pibench.sweep.status import status as of
-    from pibench.whole_file import write_whole
 
     now = of(folder)
     if out.suffix not in (".parquet", ".csv"):
@@ -292,7 +292,7 @@ def export(
         try:
             table = pd.DataFrame.from_records(rows).to_parquet(index=False)
         except ImportError:
-            raise EnvironmentFault(
+            raise HostError(
                 "Parquet needs pyarrow", hint="pip install 'pibench[dask]', or write a .csv"
             ) from None
         write_whole(out, table)
@@ -303,12 +303,12 @@ def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) 
     import dataclasses
     import json
 
-    from pibench.cli.streams import reader_may_leave
+    from pibench.cli.streams import ignore_broken_pipe
     from pibench.report.plain import one_line
     from pibench.sweep.status import status as of
 
     now = of(folder)
-    with reader_may_leave():
+    with ignore_broken_pipe():
         if as_json:
             more = {} if failed is None else {"failed": failed}
             print(json.dumps(dataclasses.asdict(now) | more, indent=2))

@@ -27,7 +27,7 @@ def sweep(
 ) -> list[Record]:
     """Run all networks; each record is in `store` and in `made` as soon as it is there.
 
-    Raises EnvironmentFault where the target cannot run.
+    Raises HostError where the target cannot run.
     """
     options = api.choose(options, say)
     made = made if made is not None else []

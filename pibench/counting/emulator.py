@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.counter import API_VERSIONS
 from pibench.process import run
 from pibench.targets import emulation
@@ -32,18 +32,18 @@ class CountingEmulator:
 def find(builder: Builder, root: Path, cpu: str) -> CountingEmulator:
     """The machine's qemu-aarch64 with the newest plugin that it loads, tried on `root`'s Python.
 
-    Raises EnvironmentFault where there is no such program, or it loads none: a static one, as
+    Raises HostError where there is no such program, or it loads none: a static one, as
     Debian 13's qemu-user and any qemu-user-static are, cannot.
     """
     program = shutil.which(PROGRAM)
     if program is None:
-        raise EnvironmentFault(
+        raise HostError(
             f"counting needs QEMU's user-mode emulator, and there is no {PROGRAM}",
             hint="sudo apt-get install qemu-user",
         )
     version = run([program, "--version"], deadline_s=_DEADLINE_S).stdout.partition("\n")[0]
     if "-plugin" not in run([program, "-h"], deadline_s=_DEADLINE_S).stdout:
-        raise EnvironmentFault(
+        raise HostError(
             f"{version} at {program} loads no plugins: it is static",
             hint="put a dynamic qemu-aarch64 first in the PATH: that of Debian 12's packages "
             "qemu-user and libcapstone4, say, which runs on Debian 13 too",
@@ -61,6 +61,6 @@ def find(builder: Builder, root: Path, cpu: str) -> CountingEmulator:
         if tried.returncode == 0:
             return CountingEmulator(program=program, version=version, plugin=plugin)
         said = tried.last_lines()
-    raise EnvironmentFault(
+    raise HostError(
         f"{version} does not load the counter: {said}", hint="count with Debian 12's QEMU 7.2"
     )

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pibench.counting import emulator, store
 from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.loader import RootLoader
 from pibench.images.recipe import file_sha256
 from pibench.process import run
 from pibench.targets import emulation
-from pibench.targets.containment import contained
 from pibench.targets.job import PROBE, Libraries, Programs, write_job
+from pibench.targets.sandbox import sandboxed
 from pibench.targets.scratch import scratch
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Counter:
     def count(self, network: Network, protocol: Protocol = "caffe-time") -> NetworkCounts:
         """The counts of one forward pass in the phase of `protocol`.
 
-        Raises EnvironmentFault where this machine cannot count, or the run failed.
+        Raises HostError where this machine cannot count, or the run failed.
         """
         return store.stored(self.parts(network, protocol), lambda: self._run(network, protocol))
 
@@ -82,7 +82,7 @@ class Counter:
     ) -> str:
         """Run the network under QEMU, with the counter or without; what both printed.
 
-        Raises EnvironmentFault as `count` does.
+        Raises HostError as `count` does.
         """
         root = self.builder.sysroot().content / "root"
         if self._emulator is None:
@@ -104,7 +104,7 @@ class Counter:
                 *("--counted", json.dumps(spec)),
             ]
             env = {**loader.python_env(), **self._env()}
-            return run(contained(command), env=env, deadline_s=DEADLINE_S).stdout
+            return run(sandboxed(command), env=env, deadline_s=DEADLINE_S).stdout
 
     def _env(self) -> dict[str, str]:
         """What makes the run the board's, and the same every time."""
@@ -119,7 +119,7 @@ class Counter:
 def parse(said: str) -> tuple[LayerCounts, ...]:
     """The layers' counts from what probe and counter printed.
 
-    Raises EnvironmentFault where that is not whole, or more than one thread ran.
+    Raises HostError where that is not whole, or more than one thread ran.
     """
     layers: list[dict[str, str]] = []
     stretches: dict[int, dict[str, int]] = {}
@@ -135,12 +135,12 @@ def parse(said: str) -> tuple[LayerCounts, ...]:
             else:
                 stretches[mark] = found
     if not layers or not summary or not stretches.keys() >= set(range(len(layers))):
-        raise EnvironmentFault(
+        raise HostError(
             "the counted run ended without all of its counts",
             hint="check the image: pibench image verify",
         )
     if summary["threads"] != 1 or summary["full"]:
-        raise EnvironmentFault(
+        raise HostError(
             f"counts are not to be relied on: {summary['threads']} threads ran, "
             f"{summary['blocks']} blocks were translated"
         )

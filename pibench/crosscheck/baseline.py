@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from pibench import outside_file
+from pibench import untrusted_input
+from pibench.atomic_write import write_whole
 from pibench.crosscheck.sides import Entry, Side
 from pibench.errors import InvalidInputError
 from pibench.records.store import first_of
-from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ _HEAD_BYTES: Final = 200
 def write(side: Side, path: Path) -> Path:
     """Write what a side says, layers' times left out, sorted so that changes show as such.
 
-    Raises InvalidInputError where another file is there already, and EnvironmentFault if it
+    Raises InvalidInputError where another file is there already, and HostError if it
     cannot be written; it is whole or as it was.
     """
     if path.is_file() and path.stat().st_size:
@@ -51,7 +51,7 @@ def write(side: Side, path: Path) -> Path:
 def parse(text: bytes, path: Path, name: str) -> Side:
     """The side that a baseline's text is. Raises InvalidInputError, naming file and place."""
     hint = "write it anew: pibench reconcile RECORDS --write-baseline FILE"
-    content = outside_file.json_of(text, path, None, hint=hint)
+    content = untrusted_input.json_of(text, path, None, hint=hint)
     if not isinstance(content, dict) or MARK not in content:
         raise InvalidInputError.at(path, None, "is no baseline", hint=hint)
     if str(content[MARK]).split(".", maxsplit=1)[0] != VERSION.split(".", maxsplit=1)[0]:

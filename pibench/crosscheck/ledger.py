@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench.atomic_write import write_whole
 from pibench.crosscheck.claims import Claim, exit_code, summary
 from pibench.crosscheck.paper import Paper, load_paper
-from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ def write_claims_json(
 ) -> Path:
     """Write claims.json with the columns' docs and the totals; the path of the file.
 
-    Raises EnvironmentFault if the folder cannot be written. The file is whole
+    Raises HostError if the folder cannot be written. The file is whole
     or, after a crash, the one that was there before.
     """
     text = json.dumps(as_dict(claims, paper or load_paper()), indent=2, allow_nan=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pibench.crosscheck.claims import PredictedTime
 from pibench.latency import calibration as calibrations
-from pibench.latency.unseen import predict_unseen
+from pibench.latency.leave_one_out import predict_leave_one_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def predict(networks: Sequence[Network]) -> list[Prediction]:
     """A forward pass of each, by rates fitted on the paper's other networks."""
     # To fit rates takes a second, whoever they are for.
-    return predict_unseen(networks, calibrations.shipped()) if networks else []
+    return predict_leave_one_out(networks, calibrations.shipped()) if networks else []
 
 
 def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTime]:

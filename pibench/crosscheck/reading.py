@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from pibench import outside_file
+from pibench import untrusted_input
 from pibench.crosscheck import baseline
 from pibench.crosscheck.paper import load_paper
 from pibench.crosscheck.sides import Entry, Side, entry_of
@@ -48,7 +48,7 @@ def read_side(source: str, name: str | None = None) -> Side:
     if source == PAPER and not Path(source).exists():
         return paper_side()
     path, name = Path(source), name or _name(source)
-    content = outside_file.read(path, hint=_HINT)
+    content = untrusted_input.read(path, hint=_HINT)
     if _is_array(content):
         return _array(path, name, content)
     if _BASELINE.match(content):
@@ -64,7 +64,7 @@ def read_records(path: Path) -> list[Record]:
     Raises InvalidInputError as `records.store.read` does, and for a plan, a prediction or a
     baseline, which it names.
     """
-    content = outside_file.read(path, hint=_RECORDS_HINT)
+    content = untrusted_input.read(path, hint=_RECORDS_HINT)
     if _BASELINE.match(content):
         raise InvalidInputError.at(
             path, None, "is a baseline, which holds no whole records", hint=_RECORDS_HINT
@@ -131,7 +131,7 @@ def _is_array(content: bytes) -> bool:
 
 def _items(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of an array, each with its place."""
-    items = outside_file.json_of(content, path, None, hint=_HINT)
+    items = untrusted_input.json_of(content, path, None, hint=_HINT)
     _refuse_nothing(path, items)
     for number, item in enumerate(items, start=1):
         place = f"item {number}"

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pibench.diagnosis import emulation, engine, images
 from pibench.diagnosis.finding import Finding, program
-from pibench.targets import containment
+from pibench.targets import sandbox
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ def diagnose() -> Diagnosis:
     user, binfmt = emulation.user_emulator(), emulation.registration()
     twin = _architecture()
     native, ssh = program("caffe", "caffe", optional=True), _ssh()
-    others = [_containment(), *images.built_images()]
+    others = [_sandbox(), *images.built_images()]
     docker = question.findings()
     needed = {
         "vm": [qemu, *images.needed(build, "vm")],
@@ -72,8 +72,8 @@ def _ssh() -> Finding:
         )
 
 
-def _containment() -> Finding:
-    if containment.available():
+def _sandbox() -> Finding:
+    if sandbox.available():
         return Finding(name="bwrap", state="ok", found="twin and native run without network")
     return Finding(
         name="bwrap",

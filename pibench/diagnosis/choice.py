@@ -8,7 +8,7 @@ from typing import Final
 
 from pibench.devices import Device
 from pibench.diagnosis import diagnose
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 
 DEVICE_TREE_MODEL: Final = Path("/proc/device-tree/model")
 
@@ -33,7 +33,7 @@ class Choice:
 def choose(device: Device, compute: str | None, *, model: Path = DEVICE_TREE_MODEL) -> Choice:
     """The best target that works here.
 
-    Raises EnvironmentFault where none does.
+    Raises HostError where none does.
     """
     able = diagnose().targets
     on_device = _text(model).startswith(device.name)
@@ -45,9 +45,7 @@ def choose(device: Device, compute: str | None, *, model: Path = DEVICE_TREE_MOD
             lacking = f"; not possible here: {', '.join(better)} (pibench doctor)"
             return Choice(target=target, reason=reason + (lacking if better else ""))
         better.append(target)
-    raise EnvironmentFault(
-        "no target can run here", hint="pibench doctor says what each of them lacks"
-    )
+    raise HostError("no target can run here", hint="pibench doctor says what each of them lacks")
 
 
 def _text(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from pibench import settings
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.recipe import LockedPackage, Recipe
 from pibench.process import Completed, require_program, run
 
@@ -50,7 +50,7 @@ class Package:
 def debian_mirror() -> str:
     """The mirror's address: the setting, else the one that this host's apt uses.
 
-    Raises EnvironmentFault when the host names no Debian mirror (it may be an
+    Raises HostError when the host names no Debian mirror (it may be an
     Ubuntu) and none is set.
     """
     override = settings.debian_mirror()
@@ -66,7 +66,7 @@ def debian_mirror() -> str:
             # The security archive is labelled Debian-Security and lacks most packages.
             if label == "Debian":
                 return uri.rstrip("/")
-    raise EnvironmentFault(
+    raise HostError(
         "this host's apt names no Debian mirror",
         hint="set one: PIBENCH_DEBIAN_MIRROR=http://HOST/debian",
     )
@@ -85,13 +85,13 @@ class Apt:
     def update(self) -> None:
         """Write the configuration and fetch the suite's package lists.
 
-        Raises EnvironmentFault when the mirror does not answer or no longer
+        Raises HostError when the mirror does not answer or no longer
         carries the suite.
         """
         require_program("apt-get", package="apt")
         keyring = Path(self.recipe.keyring)
         if not keyring.exists():
-            raise EnvironmentFault(
+            raise HostError(
                 f"Debian's signing keys are missing: {keyring}",
                 hint="sudo apt-get install debian-archive-keyring",
             )
@@ -107,7 +107,7 @@ class Apt:
             for line in path.read_text(errors="replace").splitlines():
                 if line.startswith("Date: "):
                     return parsedate_to_datetime(line.removeprefix("Date: ")).date().isoformat()
-        raise EnvironmentFault(f"the mirror {self._mirror} gives no date for {self.recipe.suite}")
+        raise HostError(f"the mirror {self._mirror} gives no date for {self.recipe.suite}")
 
     def resolve(self, names: Iterable[str]) -> list[Package]:
         """What apt would install for these names, dependencies included, sorted."""
@@ -132,7 +132,7 @@ class Apt:
             suite_date: the date of a state of the suite that has them all.
 
         Raises:
-            EnvironmentFault: the mirror lacks some, or does not answer.
+            HostError: the mirror lacks some, or does not answer.
         """
         into.mkdir(parents=True, exist_ok=True)
         done = run(
@@ -188,7 +188,7 @@ class Apt:
         if "404" in text or "does not have a Release file" in text:
             raise self._moved("the suite's package lists", "")
         first = said[0] if said else done.last_lines()
-        raise EnvironmentFault(
+        raise HostError(
             f"apt could not fetch {self.recipe.suite} for {self.architecture}: {first}",
             hint="check the network and the mirror (PIBENCH_DEBIAN_MIRROR=http://HOST/debian), "
             f"or {FROM_ELSEWHERE}",
@@ -200,11 +200,11 @@ class Apt:
         more = len(missing) - len(names)
         return ", ".join(names) + (f" and {more} more" if more else "")
 
-    def _moved(self, what: str, suite_date: str) -> EnvironmentFault:
+    def _moved(self, what: str, suite_date: str) -> HostError:
         """The error for what the mirror does not have, and where Debian keeps old releases."""
         suite = self.recipe.suite
         dated = f", such as that of {suite_date}" if suite_date else ""
-        return EnvironmentFault(
+        return HostError(
             f"the mirror {self._mirror} answers 404 for {suite} {self.architecture}: {what}",
             hint=f"name a mirror that still has {suite}: PIBENCH_DEBIAN_MIRROR=http://HOST/debian "
             f"(Debian's archive keeps old releases, its snapshot service every past state{dated}), "

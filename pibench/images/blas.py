@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from pibench.assets import asset
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.recipe import GNU_TRIPLET, Architecture
 from pibench.process import require_program, run
 
@@ -17,7 +17,7 @@ _HOST = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def build_blas(architecture: Architecture, root: Path, content: Path) -> None:
-    """Compile the library into `content`; raises EnvironmentFault without a compiler.
+    """Compile the library into `content`; raises HostError without a compiler.
 
     No headers of the target are needed. Linking the root's own C library, and
     not the host's newer one, is what lets the result load there.
@@ -43,7 +43,7 @@ def _compiler(architecture: Architecture) -> str:
         return require_program("gcc", package="gcc")
     cross = f"{GNU_TRIPLET[architecture]}-gcc"
     if shutil.which(cross) is None:
-        raise EnvironmentFault(
+        raise HostError(
             f"memory-only compute needs the cross compiler {cross}, which is not installed",
             hint=f"sudo apt-get install gcc-{GNU_TRIPLET[architecture].replace('_', '-')}, "
             "or compute for real: --compute real",

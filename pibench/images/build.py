@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pibench.assets import asset
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images import other_blas, store
 from pibench.images.blas import build_blas
 from pibench.images.carried import CarriedRoot, carried, write_carried
@@ -78,12 +78,12 @@ class Builder:
             return counter_key(kind)
         if kind in other_blas.kinds():
             return other_blas.key_of(kind)
-        raise EnvironmentFault(f"there is no image of the kind {kind}")
+        raise HostError(f"there is no image of the kind {kind}")
 
     def image(self, kind: str) -> Image:
         """The image of a kind, whichever of KINDS, BLAS_KINDS and the other BLAS libraries.
 
-        Raises EnvironmentFault where it cannot be built, or there is no such kind.
+        Raises HostError where it cannot be built, or there is no such kind.
         """
         if kind in BLAS_KINDS:
             return self._blas_image(BLAS_KINDS[kind])
@@ -97,7 +97,7 @@ class Builder:
             "carried": self.carried_image,
         }
         if kind not in makers:
-            raise EnvironmentFault(f"there is no image of the kind {kind}")
+            raise HostError(f"there is no image of the kind {kind}")
         return makers[kind]()
 
     def twin(self) -> Image:
@@ -266,9 +266,9 @@ def on_x86_64() -> bool:
 
 
 def require_x86_64() -> None:
-    """Raise EnvironmentFault where an amd64 root cannot run."""
+    """Raise HostError where an amd64 root cannot run."""
     if not on_x86_64():
-        raise EnvironmentFault(
+        raise HostError(
             f"the twin needs an x86-64 host, and this is {platform.machine()}",
             hint="use --target native or --target vm",
         )

@@ -27,7 +27,7 @@ def counter_key(kind: str) -> str:
 
 
 def build_counter(api: int, content: Path) -> None:
-    """Compile the plugin into `content`; raises EnvironmentFault without a compiler.
+    """Compile the plugin into `content`; raises HostError without a compiler.
 
     It runs in QEMU, so that it is for this machine and not for the guest's.
     """

@@ -25,13 +25,13 @@ from typing import IO, Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pibench._version import __version__
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.atomic_write import NO_PLACE
+from pibench.errors import HostError, InvalidInputError
 from pibench.images import store
 from pibench.images.archive import add, compressed_tar_into, directory, link, member
 from pibench.images.store import Image
-from pibench.outside_file import json_of
 from pibench.probe.unpack import UnpackError, extract, inside
-from pibench.whole_file import NO_PLACE
+from pibench.untrusted_input import json_of
 
 FORMAT: Final = 1
 MANIFEST: Final = "pibench-images.json"
@@ -110,12 +110,12 @@ def save(images: Sequence[Image], stream: IO[bytes], on_progress: Progress) -> M
     """Write images to a stream, which may be a pipe.
 
     Raises:
-        EnvironmentFault: an image is not what was built, or was removed meanwhile.
+        HostError: an image is not what was built, or was removed meanwhile.
     """
     images = sorted(images, key=store.name_of)
     for image in images:
         if not store.verify(image):
-            raise EnvironmentFault(
+            raise HostError(
                 f"the image {image.path} is not what was built",
                 hint=f"remove that folder and build it again: pibench image build {image.kind}",
             )
@@ -142,7 +142,7 @@ def save(images: Sequence[Image], stream: IO[bytes], on_progress: Progress) -> M
                 try:
                     done += _add(tar, path, name)
                 except FileNotFoundError:
-                    raise EnvironmentFault(
+                    raise HostError(
                         f"the image {image.path} was removed while it was saved",
                         hint="pibench image list shows what is there",
                     ) from None
@@ -185,7 +185,7 @@ def load(
 
     Raises:
         InvalidInputError: the file is damaged, cut off, or not one that `save` wrote.
-        EnvironmentFault: the cache cannot be written or has no room.
+        HostError: the cache cannot be written or has no room.
     """
     with _problems_named(source):
         reader = _BoundedReader(GzipFile(fileobj=stream))
@@ -348,7 +348,7 @@ def _check_room(coming: dict[str, Image]) -> None:
         return
     free = shutil.disk_usage(store.folder()).free
     if free < needed:
-        raise EnvironmentFault(
+        raise HostError(
             f"{store.folder()} has {free / 1e6:.0f} MB free; the images take {needed / 1e6:.0f} MB",
             hint="make room, or name another folder: PIBENCH_CACHE_DIR=DIR",
         )
@@ -374,7 +374,7 @@ def _problems_named(source: Path) -> Iterator[None]:
             raise InvalidInputError.at(
                 source, None, f"is damaged, or not a file of images: {problem}", hint=_AGAIN
             ) from None
-        raise EnvironmentFault(
+        raise HostError(
             f"{error.filename or store.folder()}: {error.strerror}",
             hint="check the space and rights there, or set PIBENCH_CACHE_DIR",
         ) from error

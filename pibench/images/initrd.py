@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 
 MODULES = (
     # virt: the disks
@@ -37,7 +37,7 @@ def module_files(kernel_root: Path, release: str, modules: Sequence[str] = MODUL
     def add(name: str) -> None:
         path = by_name.get(name.replace("-", "_"))
         if path is None:
-            raise EnvironmentFault(f"the kernel {release} has no module {name}")
+            raise HostError(f"the kernel {release} has no module {name}")
         if path in ordered:
             return
         for dependency in _depends(path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from pibench.assets import asset
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 
 Architecture = Literal["arm64", "amd64"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
@@ -105,7 +105,7 @@ def load_recipe() -> Recipe:
 def load_lock(name: str = ROOTFS_LOCK) -> Lock:
     """Read a lock, that of the root file systems unless told otherwise.
 
-    Raises EnvironmentFault when it is not what `write_lock` writes.
+    Raises HostError when it is not what `write_lock` writes.
     """
     path = asset(name)
     try:
@@ -118,7 +118,7 @@ def load_lock(name: str = ROOTFS_LOCK) -> Lock:
             },
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise EnvironmentFault(
+        raise HostError(
             f"{path} is not a lock ({error})", hint="make it anew: pibench image lock"
         ) from error
 
@@ -131,7 +131,7 @@ def write_lock(
     """Write a lock beside the recipe, sorted, and return its path."""
     recipe = asset("docker/rootfs.toml")
     if "_assets" in recipe.parts:
-        raise EnvironmentFault(
+        raise HostError(
             "a lock is written into a checkout, and this pibench is installed from a wheel",
             hint="clone the repository and run make setup there",
         )

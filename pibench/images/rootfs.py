@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.apt import Apt, Package
 from pibench.images.loader import RootLoader
 from pibench.images.recipe import (
@@ -54,7 +54,7 @@ def download(
 ) -> list[Path]:
     """The files of the lock, fetched and checked against it, kernel packages too.
 
-    Raises EnvironmentFault when the mirror does not carry a version or a file
+    Raises HostError when the mirror does not carry a version or a file
     is not the one that the lock names.
     """
     apt = Apt(work / "apt", recipe, architecture)
@@ -65,7 +65,7 @@ def download(
     for package in locked:
         path = by_name.get(package.name)
         if path is None or file_sha256(path) != package.sha256:
-            raise EnvironmentFault(
+            raise HostError(
                 f"the package {package.name} {package.version} from the mirror is not the one "
                 "that the lock names",
                 hint="check the mirror, or make a new lock: pibench image lock",
@@ -137,13 +137,13 @@ def byte_compile(root: Path, compiler: RootLoader) -> None:
         check=False,
     )
     if not any((root / "usr/lib/python3/dist-packages/caffe/__pycache__").glob("*.pyc")):
-        raise EnvironmentFault("byte-compiling the root file system did not work")
+        raise HostError("byte-compiling the root file system did not work")
 
 
 def _locked(package: Package, debs: Path) -> LockedPackage:
     matches = list(debs.glob(f"{package.name}_*.deb"))
     if len(matches) != 1:
-        raise EnvironmentFault(f"apt did not download {package.name} {package.version}")
+        raise HostError(f"apt did not download {package.name} {package.version}")
     return LockedPackage(
         name=package.name,
         version=package.version,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pibench import cache, settings, storage
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.recipe import file_sha256
 
 _MANIFEST = "manifest.json"
@@ -97,7 +97,7 @@ def ensure(
             return _publish(built), True
         except OSError as error:
             fault = storage.fault(error, partial)
-            raise EnvironmentFault(
+            raise HostError(
                 f"the image {kind} could not be built: {fault.message}", hint=fault.hint
             ) from error
 
@@ -244,7 +244,7 @@ def _make_folder(base: Path) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise EnvironmentFault(
+        raise HostError(
             f"the cache directory {base} cannot be written",
             hint="name another one: PIBENCH_CACHE_DIR=DIR",
         )
@@ -252,7 +252,7 @@ def _make_folder(base: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of an image. Raises EnvironmentFault where this user may not take it."""
+    """Hold the lock of an image. Raises HostError where this user may not take it."""
     held = contextlib.ExitStack()
     try:
         held.enter_context(cache.locked(path))

@@ -8,9 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pibench import devices, outside_file
+from pibench import devices, untrusted_input
+from pibench.atomic_write import write_whole
 from pibench.errors import InvalidInputError
-from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ def shipped() -> Calibration:
 
 def read(path: Path) -> Calibration:
     """A calibration that `write` wrote. Raises InvalidInputError for anything else."""
-    return _parse(outside_file.read(path, hint=_HINT), path)
+    return _parse(untrusted_input.read(path, hint=_HINT), path)
 
 
 def write(calibration: Calibration, path: Path) -> None:
@@ -136,7 +136,7 @@ def dumps(calibration: Calibration) -> str:
 
 
 def _parse(text: bytes, path: Path | str) -> Calibration:
-    whole = _Place(path, None, outside_file.json_of(text, path, None, hint=_HINT))
+    whole = _Place(path, None, untrusted_input.json_of(text, path, None, hint=_HINT))
     if whole.member("format").value != FORMAT:
         raise _wrong(path, "format", f"is not {FORMAT}, the only one that is known")
     rates, pressure = whole.member("rates"), whole.member("pressure")

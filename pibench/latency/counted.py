@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.latency import work
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ NUMBERS_PER_LINE: Final = 16
 def counted_work(shaped: Sequence[LayerWork], counted: NetworkCounts) -> list[LayerWork]:
     """`shaped` with the counts in; layers keep what is no work of theirs, such as names.
 
-    Raises EnvironmentFault for counts without misses, or of another network.
+    Raises HostError for counts without misses, or of another network.
     """
     known = {layer.name: layer.counts for layer in counted.layers if layer.type != "Split"}
     if not all(one.name in known for one in shaped):
-        raise EnvironmentFault(
+        raise HostError(
             f"the counts of {counted.network} are of other layers than the network has",
             hint="remove the folder counts of the cache, and count anew",
         )
@@ -41,7 +41,7 @@ def counted_work(shaped: Sequence[LayerWork], counted: NetworkCounts) -> list[La
 
 def _with_counts(shaped: LayerWork, counts: Counts) -> LayerWork:
     if counts.l1_misses is None or counts.l2_misses is None:
-        raise EnvironmentFault(
+        raise HostError(
             "these counts were made without the model of the caches",
             hint="count with it: pibench count --cache-model",
         )

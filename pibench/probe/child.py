@@ -9,8 +9,8 @@ import time
 
 from .caffe_log import LogReader
 from .emulator import emulator_rss_bytes
+from .page_cache import mapped_files
 from .procfs import read_fields, read_int
-from .warm import mapped_files
 
 POLL_S = 0.1
 # Reading what the emulator holds may take this share of the time, and no more.

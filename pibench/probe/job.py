@@ -12,9 +12,9 @@ from .commands import bare_item, command_of, place_environment
 from .kernel_log import KernelLog, oom_counter
 from .machine import describe_caffe, describe_machine, memory_kib
 from .machine_state import MachineState
+from .page_cache import preload
 from .procfs import read_fields, read_int
 from .programs import NoProgramsError, make_empty_model, settle
-from .warm import warm_up
 
 # A program with no network ends within a second: its emulator is looked at often.
 CLOSE_POLL_S = 0.02
@@ -52,7 +52,7 @@ class Watched(object):
         kind = kind_of(item)
         if kind not in self.warm:
             self.warm.add(kind)
-            warm_up(self._wait_for_network(command, env, item)["mapped"] or [])
+            preload(self._wait_for_network(command, env, item)["mapped"] or [])
         ended = self._wait_for_network(command, env, item)
         ended.pop("mapped")
         return ended

@@ -395,7 +395,7 @@ class Session(object):
         if kind == "hello":
             machine = dict(event["machine"])
             # A network interface may be named after its hardware address.
-            machine.pop("containment", None)
+            machine.pop("sandbox", None)
             self.results.append("machine", machine=machine, unix_s=time.time())
         elif kind == "unusable":
             raise Failed(

@@ -9,12 +9,12 @@ import sys
 from .cgroup import cgroup_cpu, cgroup_memory, cgroup_pids, tightest_memory_bytes
 from .child import child_env
 from .commands import RUN, other_blas, place_environment
-from .containment import containment
 from .emulator import main_id_register
 from .huge_pages import huge_pages_in_use
 from .machine_state import MachineState
 from .procfs import read_fields, read_int, read_text
-from .stand_in import why_no_board
+from .sandbox import sandbox
+from .virt_detect import virtualization_reason
 
 # What Caffe may be linked with: Debian's is with the first, whichever BLAS that is a link to.
 BLAS_LIBRARIES = ("libblas.so.3", "libopenblas.so.0", "libcblas.so.3", "libatlas.so.3")
@@ -63,7 +63,7 @@ def describe_machine(job):
             "architecture": release.machine,
             "python": sys.version.split()[0],
             "board": board,
-            "no_board": why_no_board(),
+            "no_board": virtualization_reason(),
             "cpu": cpu_model(),
             "main_id_register": main_id_register(),
             "cores": os.cpu_count(),
@@ -73,7 +73,7 @@ def describe_machine(job):
             "address_space_bytes": address_space_bytes(),
             "cgroup_cpu": cgroup_cpu(),
             "cgroup_pids": cgroup_pids(),
-            "containment": containment(),
+            "sandbox": sandbox(),
             "huge_pages": huge_pages_in_use(job["huge_pages_off"]),
             "overcommit": read_text("/proc/sys/vm/overcommit_memory"),
         }

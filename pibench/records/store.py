@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from pibench import outside_file
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench import untrusted_input
+from pibench.errors import HostError, InvalidInputError
 from pibench.records.schema import RESULT_FIELDS, SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class RecordStore:
     def append(self, record: Record) -> None:
         """Write the record on a line of its own and wait until the disk has it.
 
-        Raises EnvironmentFault if the file cannot be written; what it held
+        Raises HostError if the file cannot be written; what it held
         before is then as it was.
         """
         with self._appending() as descriptor:
@@ -78,7 +78,7 @@ class RecordStore:
         """
         with self._appending() as descriptor:
             with os.fdopen(os.dup(descriptor), "rb") as stream:
-                content = outside_file.read_stream(stream, self.path, hint="name another file")
+                content = untrusted_input.read_stream(stream, self.path, hint="name another file")
             known = {record.record_id for record in parse(content, self.path)}
             fresh = [record for record in records if record.record_id not in known]
             if fresh:
@@ -96,7 +96,7 @@ class RecordStore:
             if created:
                 _sync_folder(self.path.parent)
         except OSError as error:
-            raise EnvironmentFault(
+            raise HostError(
                 f"{self.path}: the record was not written: {error.strerror or error}",
                 hint="give a file that can be written, on a disk with room",
             ) from error
@@ -113,7 +113,7 @@ def read(path: Path | str) -> list[Record]:
     naming file and line, for anything else that is not a record.
     """
     path = Path(path)
-    return parse(outside_file.read(path, hint="give a file of records (JSONL)"), path)
+    return parse(untrusted_input.read(path, hint="give a file of records (JSONL)"), path)
 
 
 def parse(content: bytes, path: Path) -> list[Record]:
@@ -176,7 +176,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
     """The record on a line, None for a torn one."""
     place = f"line {number}"
     try:
-        data = outside_file.json_of(line, path, place, hint="mend or remove this line")
+        data = untrusted_input.json_of(line, path, place, hint="mend or remove this line")
     except InvalidInputError:
         if not _is_torn(line):
             raise

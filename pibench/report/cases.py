@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from pibench.atomic_write import keep_inputs, write_whole
 from pibench.errors import InvalidInputError
 from pibench.report.files import form_of
 from pibench.report.markdown import table, text
 from pibench.report.numbers import NOTHING, mib, signed_mib
 from pibench.report.plain import visible
 from pibench.report.reconciled import closing, told
-from pibench.whole_file import keep_inputs, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

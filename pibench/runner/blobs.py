@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.records.schema import KeptBlobs
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pibench.targets.base import KeptBlob, Outcome
 
 
-def write_kept(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
+def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
     """Write the outcome's blobs into `folder`; None if none were asked for, or none came.
 
     The file's name holds its SHA-256, so that nothing is written over by other values.
-    Raises EnvironmentFault if it cannot be written.
+    Raises HostError if it cannot be written.
     """
     from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
 
@@ -36,7 +36,7 @@ def write_kept(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
         path = folder / f"{stem}-{sha256[:12]}.npz"
         partial.rename(path)
     except OSError as error:
-        raise EnvironmentFault(
+        raise HostError(
             f"{folder}: the kept blobs were not written: {error.strerror or error}",
             hint="give a folder with room: --blobs-dir",
         ) from error

@@ -65,7 +65,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
     result = outcome.result
     context = context.of(outcome)
     held = _held(outcome, context)
-    stand_in = (f"not measured on a board: {context.no_board}",) if context.no_board else ()
+    virt_detect = (f"not measured on a board: {context.no_board}",) if context.no_board else ()
     if result is None:
         console = tuple(line for line in outcome.console_oom_lines if _CAFFE_PROCESS.search(line))
         return Observation(
@@ -78,7 +78,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
             oom_kills=console,
             guest_died=True,
             **held,
-            notes=(outcome.died or "the target was lost", *stand_in, *outcome.notes),
+            notes=(outcome.died or "the target was lost", *virt_detect, *outcome.notes),
         )
     return Observation(
         target=context.target.name,
@@ -97,7 +97,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         swap_used_bytes=result["swap_used_bytes"],
         **held,
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
-        notes=(*stand_in, *_notes(result, outcome.machine or {}), *outcome.notes),
+        notes=(*virt_detect, *_notes(result, outcome.machine or {}), *outcome.notes),
     )
 
 
@@ -123,7 +123,7 @@ def _is_emulators_death(result: dict[str, Any]) -> bool:
 
 def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
     """What held the process, as fields of an observation."""
-    machine, held = outcome.machine or {}, outcome.confinement
+    machine, held = outcome.machine or {}, outcome.memory_limits
     if held is not None:
         return {
             "memory_limit_bytes": held.memory_bytes,
@@ -151,7 +151,7 @@ def _own_counter(outcome: Outcome, context: Context) -> int | None:
     """
     result = outcome.result or {}
     count: int | None = None
-    if outcome.confinement is not None:
+    if outcome.memory_limits is not None:
         count = result["cgroup_oom_kills"]
     elif context.target.name in WHOLE_MACHINE and result["signal"] == signal.SIGKILL:
         count = result["oom_kills"]

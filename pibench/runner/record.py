@@ -147,13 +147,15 @@ def _memory(outcome: Outcome, decision: Decision, context: Context) -> _Memory:
 
 def _why_baseline(outcome: Outcome) -> str:
     reason = "peak RSS of the same program by the time it waits for a network"
-    if outcome.confinement is None:
+    if outcome.memory_limits is None:
         return reason
-    return f"{reason}, measured {outcome.confinement.calibrated} with this image and this emulator"
+    return (
+        f"{reason}, measured {outcome.memory_limits.calibrated} with this image and this emulator"
+    )
 
 
 def _limits(outcome: Outcome, context: Context) -> Limits:
-    held, device = outcome.confinement, context.device
+    held, device = outcome.memory_limits, context.device
     if held is not None:
         return Limits(
             asked=LimitSet(
@@ -205,7 +207,7 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
     machine = outcome.machine or {}
     host = context.target.environment()
     # A container's /proc/meminfo is the host's.
-    total_kib = None if outcome.confinement else machine.get("mem_total_kib")
+    total_kib = None if outcome.memory_limits else machine.get("mem_total_kib")
     midr = machine.get("main_id_register")
     return Environment(
         host=outcome.host

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pibench.runner.blobs import write_kept
+from pibench.runner.blobs import dump_blobs
 from pibench.runner.facts import facts_of
 from pibench.runner.observation import Context, observation_of
 from pibench.runner.record import record_of
@@ -52,7 +52,7 @@ class Runner:
         """Run all networks and return their records in the order given.
 
         Raises InvalidInputError for a request that cannot be met for one of them, and
-        EnvironmentFault when the target cannot run anything. Records
+        HostError when the target cannot run anything. Records
         that were made before any error are in the store.
         """
         for network in networks:
@@ -66,7 +66,7 @@ class Runner:
             self.heard(outcome)
             network = networks[int(outcome.work.id)]
             facts = facts_of(network, outcome.work)
-            kept = write_kept(outcome, network.slug, self.blobs) if self.blobs else None
+            kept = dump_blobs(outcome, network.slug, self.blobs) if self.blobs else None
             peak = self._reference_peak(outcome, context)
             record = _record_of(facts, outcome, context, peak, kept)
             records[outcome.work.id] = record

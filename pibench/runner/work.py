@@ -109,7 +109,7 @@ def cost_bytes(network: Network) -> int:
 def seeded_weights(network: Network, seed: int) -> Path:
     """A weights file of seeded random numbers for a network, written once into the cache.
 
-    Into a temporary folder where the cache does not take it. Raises EnvironmentFault where
+    Into a temporary folder where the cache does not take it. Raises HostError where
     that cannot be either.
     """
     from pibench.networks import caffemodel  # noqa: PLC0415  (start-up time)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from pibench import cache, outside_file, settings
+from pibench import cache, settings, untrusted_input
+from pibench.atomic_write import write_whole
 from pibench.errors import InvalidInputError, PibenchError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.sweep.journal import mark_of, sealed
-from pibench.whole_file import write_whole
 
 ON_BOARDS = ("native", "ssh://")
 """Targets whose results say how a machine was at that time: they are not taken from elsewhere."""
@@ -32,7 +32,7 @@ class CellCache:
         """
         path = self._path(key)
         try:
-            line = outside_file.read(path, most_bytes=_MOST_BYTES)
+            line = untrusted_input.read(path, most_bytes=_MOST_BYTES)
         except InvalidInputError:
             return None
         with contextlib.suppress(PibenchError):
@@ -45,7 +45,7 @@ class CellCache:
         return None
 
     def put(self, record: Record) -> None:
-        """Keep a sealed record that is conclusive. Raises EnvironmentFault."""
+        """Keep a sealed record that is conclusive. Raises HostError."""
         if record.cell is not None and record.verdict != "inconclusive":
             path = self._path(record.cell.key)
             if path.is_relative_to(settings.cache_dir()):

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.sweep.execute import CellResult, run_cell
 
 if TYPE_CHECKING:
@@ -41,14 +41,12 @@ def workers(
 ) -> Iterator[Callable[[Cell], Future[CellResult]]]:
     """How a cell is submitted to the scheduler at `address`, or to workers here for `local`.
 
-    Raises EnvironmentFault where Dask is missing, or nobody answers there.
+    Raises HostError where Dask is missing, or nobody answers there.
     """
     try:
         from distributed import Client, LocalCluster  # noqa: PLC0415  (optional)
     except ImportError:
-        raise EnvironmentFault(
-            "Dask is not installed", hint="pip install 'pibench[dask]'"
-        ) from None
+        raise HostError("Dask is not installed", hint="pip install 'pibench[dask]'") from None
     if address == "local":
         with (
             LocalCluster(  # type: ignore[no-untyped-call]
@@ -67,7 +65,7 @@ def workers(
     except Exception as error:
         # What speaks another protocol makes of Dask's reader whatever it likes, MemoryError say.
         said = str(error) or type(error).__name__
-        raise EnvironmentFault(
+        raise HostError(
             f"no Dask scheduler at {address}: {said}", hint="start one: dask scheduler"
         ) from None
     with client:

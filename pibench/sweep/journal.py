@@ -17,12 +17,12 @@ from typing import IO, Any, Final, get_args
 
 from pydantic_core import from_json
 
-from pibench import outside_file
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench import untrusted_input
+from pibench.atomic_write import write_whole
+from pibench.errors import HostError, InvalidInputError
 from pibench.images.recipe import fingerprint
 from pibench.records.schema import CellMark, Record, Verdict
 from pibench.records.store import RecordStore, record_from
-from pibench.whole_file import write_whole
 
 _UNSEALED = "0" * 64
 _VERDICTS: Final = get_args(Verdict)
@@ -75,7 +75,7 @@ class Journal:
     def alone(self) -> Iterator[None]:
         """The folder, made if need be, against other sweeps.
 
-        Raises EnvironmentFault while one is at work there.
+        Raises HostError while one is at work there.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class Journal:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise EnvironmentFault(
+                raise HostError(
                     f"{self.folder}: another sweep is at work there",
                     hint=f"watch it: pibench sweep status {self.folder}",
                 ) from None
@@ -117,7 +117,7 @@ class Journal:
         return self.folder / ".lock"
 
     def append(self, record: Record) -> None:
-        """Write a sealed record, and wait until the disk has it. Raises EnvironmentFault."""
+        """Write a sealed record, and wait until the disk has it. Raises HostError."""
         self.store.append(record)
 
     def read(self) -> Kept:
@@ -178,7 +178,7 @@ class Journal:
                 os.fsync(file.fileno())
             partial.replace(self.cells_file)
         except OSError as error:
-            raise EnvironmentFault(
+            raise HostError(
                 f"{self.cells_file}: not written: {error.strerror}", hint="make room there"
             ) from error
         finally:
@@ -201,7 +201,7 @@ class Journal:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines that are not empty, with their numbers; none where there is no file."""
     if path.exists():
-        with outside_file.opened(path, hint="give the folder of a study") as file:
+        with untrusted_input.opened(path, hint="give the folder of a study") as file:
             yield from _bounded_lines(file)
 
 

@@ -21,7 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
-from pibench import devices, networks, outside_file
+from pibench import devices, networks, untrusted_input
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
 from pibench.networks import input_size
@@ -147,7 +147,7 @@ def read(path: Path) -> Study:
 
     Raises InvalidInputError, naming the file and the key.
     """
-    content = outside_file.read(
+    content = untrusted_input.read(
         path, hint="give a TOML file: docs/sweeps.md", most_bytes=MOST_BYTES
     )
     try:

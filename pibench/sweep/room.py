@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pibench import devices, host
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets.emulation import OVERHEAD_BYTES
 from pibench.targets.sharing import PROGRAM_BYTES, uncapped_bytes
 
@@ -71,7 +71,7 @@ def run_cells(
 
     They are begun in their order. None is a room without walls, for workers elsewhere;
     `at_most` are under way then. What is in hand is never more than what runs and the next one.
-    Raises EnvironmentFault for a cell that no room would do for, and whatever `taken` raises.
+    Raises HostError for a cell that no room would do for, and whatever `taken` raises.
     """
     ended: queue.SimpleQueue[Future[CellResult]] = queue.SimpleQueue()
     running: dict[Future[CellResult], tuple[Key, Cell, Room]] = {}
@@ -83,7 +83,7 @@ def run_cells(
             need = needs(cell, room.cores) if room else Room(memory_bytes=0, cores=0)
             if need.memory_bytes > free_bytes or need.cores > free_cores:
                 if not running:
-                    raise EnvironmentFault(
+                    raise HostError(
                         f"{cell.label} needs {need.memory_bytes // MIB} MiB here, and "
                         f"{free_bytes // MIB} MiB are free",
                         hint="end other programs, or run it on a larger machine",

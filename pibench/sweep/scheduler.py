@@ -10,14 +10,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 from pibench import devices
-from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.atomic_write import write_whole
+from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.schema import Verdict
 from pibench.sweep import matrix
 from pibench.sweep.cell_cache import ON_BOARDS, CellCache
 from pibench.sweep.cell_key import cell_key, made_with, weights_sha256
 from pibench.sweep.journal import sealed
 from pibench.sweep.room import Room, run_cells
-from pibench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -100,7 +100,7 @@ class SweepScheduler:
     def run(self) -> SweepSummary:
         """Run what is missing or inconclusive; every record is on the disk before the next.
 
-        Raises InvalidInputError for a network that cannot be used, and EnvironmentFault when
+        Raises InvalidInputError for a network that cannot be used, and HostError when
         this machine fails cell after cell, or the journal cannot be written. What was
         recorded stays.
         """
@@ -191,7 +191,7 @@ class SweepScheduler:
         if self.known and is_as_keyed and _may_be_known(cell):
             try:
                 self.known.put(record)
-            except EnvironmentFault as error:
+            except HostError as error:
                 self.known = None
                 self.tell(f"cells are not kept for other studies any more: {error}")
 
@@ -211,7 +211,7 @@ class SweepScheduler:
             return
         self._failed_in_a_row += 1
         if self._failed_in_a_row == IN_A_ROW:
-            raise EnvironmentFault(
+            raise HostError(
                 f"{IN_A_ROW} cells failed one after another: {ran.said}",
                 hint=f"mend that, then: pibench sweep --resume --out {self.journal.folder}",
             )

@@ -77,7 +77,7 @@ class KeptBlob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confinement:
+class MemoryLimits:
     """How a process was held to the device's memory where the machine itself has more.
 
     `memory_bytes`, `swap_bytes` and `cores` are what was found in force, None
@@ -123,7 +123,7 @@ class Outcome:
     result: dict[str, Any] | None
     died: str | None = None
     console_oom_lines: tuple[str, ...] = ()
-    confinement: Confinement | None = None
+    memory_limits: MemoryLimits | None = None
     kept: tuple[KeptBlob, ...] = ()
     host: HostEnvironment | None = None
     notes: tuple[str, ...] = ()
@@ -148,12 +148,12 @@ class Target(Protocol):
     machine: Machine | None
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Build or check all that the work needs; raises EnvironmentFault."""
+        """Build or check all that the work needs; raises HostError."""
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
         """Run all work; `observe` is called once for each piece, as soon as it has ended.
 
-        A piece that fails costs only itself. Raises EnvironmentFault only
+        A piece that fails costs only itself. Raises HostError only
         where nothing can be run at all.
         """
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.process import run
 from pibench.targets import elf, emulation
 from pibench.targets.scratch import scratch
@@ -86,7 +86,7 @@ def mend_command() -> str:
 def parse(name: str, text: str) -> Handler:
     """Read a handler's file: `enabled` or `disabled`, then a key and its value per line.
 
-    Raises EnvironmentFault when it does not read as the kernel writes it.
+    Raises HostError when it does not read as the kernel writes it.
     """
     state, *lines = text.splitlines() or [""]
     values = dict(line.partition(" ")[::2] for line in lines)
@@ -101,7 +101,7 @@ def parse(name: str, text: str) -> Handler:
             mask=bytes.fromhex(values["mask"]) if "mask" in values else None,
         )
     except (KeyError, ValueError):
-        raise EnvironmentFault(
+        raise HostError(
             f"the binfmt_misc handler {name} is not written as Linux does so far",
             hint=f"look at it: cat {DIRECTORY / name}",
         ) from None
@@ -141,7 +141,7 @@ def check(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> Re
     except OSError as error:
         place = error.filename or directory
         return Registration(problems=(_problem(f"{place} cannot be read ({error.strerror})"),))
-    except EnvironmentFault as error:
+    except HostError as error:
         return Registration(problems=(_problem(error.message),))
     handler = next((taker for taker in takers if taker.enabled), None)
     if handler is None:
@@ -165,13 +165,13 @@ def check(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> Re
 def require(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> Registration:
     """What `check` finds, for a target that runs containers for arm64.
 
-    Raises EnvironmentFault with the first problem and how to mend it.
+    Raises HostError with the first problem and how to mend it.
     """
     if not emulation.needed():
         return Registration()
     registration = check(directory, filesystems=filesystems)
     for problem in registration.problems:
-        raise EnvironmentFault(
+        raise HostError(
             f"this machine cannot run arm64 containers: {problem.text}", hint=problem.fix
         )
     return registration
@@ -195,7 +195,7 @@ def version_in_force() -> str | None:
                 deadline_s=_DEADLINE_S,
                 check=False,
             )
-    except (EnvironmentFault, OSError):
+    except (HostError, OSError):
         return None
     return _version_line(done.stdout)
 
@@ -217,7 +217,7 @@ def _judge(interpreter: Path) -> tuple[str | None, list[Problem]]:
         said = run(
             [str(interpreter.resolve()), "--version"], deadline_s=_DEADLINE_S, check=False
         ).stdout
-    except EnvironmentFault:
+    except HostError:
         said = ""
     version = _version_line(said)
     if version is None:

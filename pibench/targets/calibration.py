@@ -11,7 +11,7 @@ from statistics import median_low
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench import cache, settings
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.recipe import fingerprint
 from pibench.targets.job import Measure, probe_digest
 from pibench.targets.local import TwinTarget
@@ -75,11 +75,11 @@ def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibratio
 def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> Calibration:
     """From what a probe told of the programs here, and of the same on the twin.
 
-    Raises EnvironmentFault where there is nothing to conclude from, or the
+    Raises HostError where there is nothing to conclude from, or the
     program did not come as far as to wait for a network.
     """
     if session.calibration is None:
-        raise EnvironmentFault(
+        raise HostError(
             f"the probe could not measure Caffe: {session.frames.last_words() or 'no word'}",
             hint="check the image: pibench image verify sysroot",
         )
@@ -94,7 +94,7 @@ def _on_twin(wanted: Measure, builder: Builder) -> dict[str, Any] | None:
         return None
     try:
         return TwinTarget(builder).measure(replace(wanted, fill_bytes=None))
-    except EnvironmentFault:
+    except HostError:
         return None
 
 
@@ -126,7 +126,7 @@ def _typical(seen: dict[str, Any]) -> dict[str, Any]:
         if run["exit_status"] != 0:
             said = run["fatal_message"] or " | ".join(run["log_tail"][-3:]) or "it said nothing"
             ending = f"signal {run['signal']}" if run["signal"] else f"status {run['exit_status']}"
-            raise EnvironmentFault(
+            raise HostError(
                 f"Caffe does not come as far as to read a network here ({ending}): {said}",
                 hint="check the image: pibench image verify",
             )

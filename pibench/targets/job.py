@@ -151,7 +151,7 @@ def is_described(work: Sequence[Work]) -> bool:
 def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Work]) -> Libraries:
     """What the work has to have preloaded, built or fetched if need be.
 
-    Raises EnvironmentFault where that cannot be.
+    Raises HostError where that cannot be.
     """
     (blas,) = {piece.blas for piece in work} or {"openblas"}
     memory_only = any(piece.compute == "memory-only" for piece in work)

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pibench import host
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.errors import HostError, InvalidInputError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.process import run, running
 from pibench.targets.base import Observer, Outcome, Watcher, Work
-from pibench.targets.containment import contained
 from pibench.targets.job import (
     PRELOAD,
     PROBE,
@@ -33,6 +32,7 @@ from pibench.targets.job import (
 )
 from pibench.targets.kit import root_programs
 from pibench.targets.probe_session import SILENCE_DEADLINE_S, ProbeSession, listen
+from pibench.targets.sandbox import sandboxed
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import places, serialised, share, uncapped_bytes
 
@@ -89,7 +89,7 @@ class LocalTarget:
     def measure(self, wanted: Measure) -> dict[str, Any]:
         """What the probe tells of the bare programs here; see `calibrate` in probe/job.py.
 
-        Raises EnvironmentFault where it could not run.
+        Raises HostError where it could not run.
         """
         session = ProbeSession()
         with scratch(self.name) as folder:
@@ -97,7 +97,7 @@ class LocalTarget:
             said = run(self._command(job), deadline_s=SILENCE_DEADLINE_S, check=False).stdout
         session.feed(said.encode())
         if session.calibration is None:
-            raise EnvironmentFault(f"the probe could not run: {session.frames.last_words()}")
+            raise HostError(f"the probe could not run: {session.frames.last_words()}")
         return session.calibration
 
     def _places(self, work: Sequence[Work]) -> int:
@@ -132,7 +132,7 @@ class LocalTarget:
         )
 
     def _command(self, job: Path) -> list[str]:
-        return contained([sys.executable, "-I", str(job.parent / PROBE), str(job)])
+        return sandboxed([sys.executable, "-I", str(job.parent / PROBE), str(job)])
 
     def _probe(self, job: Path, session: ProbeSession, stopping: threading.Event) -> str | None:
         """Run one probe to its end; how it died, or None if it did not."""
@@ -156,14 +156,14 @@ class TwinTarget(LocalTarget):
     def blas_core(self) -> str:
         """The core type that the twin's OpenBLAS takes this machine's CPU for.
 
-        Raises EnvironmentFault where it cannot be asked.
+        Raises HostError where it cannot be asked.
         """
         self._root = self.builder.twin().content / "root"
         with scratch(self.name) as folder:
             (programs,) = self._twin_programs()
             job = self._write(folder, [])
             asked = [*programs.python, str(job.parent / PROBE), "--describe"]
-            said = run(contained(asked), env=programs.env, deadline_s=60).stdout
+            said = run(sandboxed(asked), env=programs.env, deadline_s=60).stdout
         return str(json.loads(said)["blas_core"])
 
     def measure(self, wanted: Measure) -> dict[str, Any]:
@@ -204,9 +204,9 @@ class NativeTarget(LocalTarget):
         self._root: Path | None = None
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Find Caffe or build our root; raises EnvironmentFault without, and for memory-only."""
+        """Find Caffe or build our root; raises HostError without, and for memory-only."""
         if any(piece.compute == "memory-only" for piece in work):
-            raise EnvironmentFault(
+            raise HostError(
                 "the native target computes for real: memory-only compute stands in "
                 "for what takes long emulated",
                 hint="leave --compute out, or say --compute real",
@@ -216,7 +216,7 @@ class NativeTarget(LocalTarget):
         if lacking is None:
             return
         if platform.machine() != "aarch64":
-            raise EnvironmentFault(
+            raise HostError(
                 f"this machine has no Caffe of its own that works ({lacking})",
                 hint="install it (Debian 11: sudo apt-get install caffe python3-caffe), "
                 "or use another target: pibench doctor lists them",

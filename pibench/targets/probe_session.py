@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets.base import KeptBlob, Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.blobs import BlobCollector
 from pibench.targets.frames import FrameReader
@@ -59,7 +59,7 @@ class ProbeSession:
         return [self.take(event) for event in self.frames.feed(chunk)]
 
     def take(self, event: dict[str, Any]) -> str:
-        """Take one event. Raises EnvironmentFault where no Caffe there can run the work."""
+        """Take one event. Raises HostError where no Caffe there can run the work."""
         kind = str(event["event"])
         if kind == "hello":
             self.machine = event["machine"]
@@ -74,7 +74,7 @@ class ProbeSession:
         elif kind == "result":
             self._finish(self._find(event), event["result"])
         elif kind == "unusable":
-            raise EnvironmentFault(
+            raise HostError(
                 f"no Caffe there can run this: {'; '.join(event['reasons'])}",
                 hint="pibench doctor, or pibench board check, says what is missing",
             )

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.process import run
 from pibench.targets import binfmt, elf, emulation
 
@@ -30,13 +30,11 @@ def register(
     """Let the kernel run aarch64 programs by a static QEMU; what was done, a line for each step.
 
     Nothing is done where all is well, or this machine needs no emulation.
-    Raises EnvironmentFault when not root, when no static QEMU is installed,
+    Raises HostError when not root, when no static QEMU is installed,
     when the kernel refuses, and when it still does not work afterwards.
     """
     if os.geteuid() != 0:
-        raise EnvironmentFault(
-            "registering QEMU with the kernel takes root", hint=binfmt.mend_command()
-        )
+        raise HostError("registering QEMU with the kernel takes root", hint=binfmt.mend_command())
     if not emulation.needed():
         return []
     done = _mount(directory, filesystems)
@@ -52,7 +50,7 @@ def register(
     _write(directory / "register", line)
     done.append(f"registered {NAME}: {line}")
     for problem in binfmt.check(directory, filesystems=filesystems).problems:
-        raise EnvironmentFault(
+        raise HostError(
             f"QEMU was registered, but to no avail: {problem.text}",
             hint=f"look at the handlers in {directory}",
         )
@@ -68,7 +66,7 @@ def _mount(directory: Path, filesystems: Path) -> list[str]:
         if modprobe := shutil.which("modprobe", path="/usr/sbin:/sbin"):
             run([modprobe, "binfmt_misc"], deadline_s=_DEADLINE_S, check=False)
         if "binfmt_misc" not in filesystems.read_text().split():
-            raise EnvironmentFault(
+            raise HostError(
                 "this kernel has no binfmt_misc, and no such module could be loaded",
                 hint="in a container, load it on the host: sudo modprobe binfmt_misc; "
                 "elsewhere it takes a kernel with CONFIG_BINFMT_MISC",
@@ -80,7 +78,7 @@ def _mount(directory: Path, filesystems: Path) -> list[str]:
     )
     said = next(iter(tried.stderr.splitlines()), tried.ending)
     if tried.returncode != 0:
-        raise EnvironmentFault(
+        raise HostError(
             f"binfmt_misc could not be mounted on {directory}: {said}",
             hint=_REFUSED,
         )
@@ -102,7 +100,7 @@ def _line() -> str:
         found = shutil.which(program)
         if found and _serves(Path(found)):
             return f":{NAME}:M:0:{_escaped(_MAGIC)}:{_escaped(_MASK)}:{found}:F"
-    raise EnvironmentFault(
+    raise HostError(
         "no statically linked QEMU for aarch64 is installed",
         hint=f"sudo apt-get install {binfmt.PACKAGE}",
     )
@@ -133,6 +131,6 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text)
     except OSError as error:
-        raise EnvironmentFault(
+        raise HostError(
             f"the kernel refused to change {path}: {error.strerror}", hint=_REFUSED
         ) from None

@@ -15,7 +15,7 @@ from pibench.bundle.packing import write_kit
 from pibench.images.loader import RootLoader
 from pibench.records.store import RecordStore
 from pibench.runner.work import Request
-from pibench.targets.containment import available
+from pibench.targets.sandbox import available
 from tests.emulation.conftest import DEVICE
 from tests.emulation.guests import Guest
 

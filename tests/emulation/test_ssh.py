@@ -88,7 +88,7 @@ def over_ssh(login: Login, steps: list[str]) -> dict[str, Record]:
 
 
 @pytest.fixture(scope="module")
-def contained(container: ContainerTarget) -> dict[str, Record]:
+def sandboxed(container: ContainerTarget) -> dict[str, Record]:
     return run_both(container)
 
 

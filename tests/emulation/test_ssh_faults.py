@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.errors import HostError, InvalidInputError
 from pibench.records.schema import Record
 from pibench.runner.runner import Runner
 from pibench.runner.work import Request
@@ -92,7 +92,7 @@ def run(target: SshTarget, watched=lambda _: None) -> list[Record]:
 
 def refused(target: SshTarget) -> str:
     """The one line of a run that is refused."""
-    with pytest.raises(EnvironmentFault) as caught:
+    with pytest.raises(HostError) as caught:
         run(target)
     line = caught.value.line()
     assert "\n" not in line
@@ -242,7 +242,7 @@ def test_a_cut_connection_is_taken_up_again(builder, guest: Guest, wire: Wire) -
 
 @pytest.mark.usefixtures("slow_caffe")
 def test_a_connection_that_does_not_come_back(builder, guest: Guest, wire: Wire) -> None:
-    with pytest.raises(EnvironmentFault) as caught:
+    with pytest.raises(HostError) as caught:
         run(target(builder, wire.port, patience=SHORT), when_started((0, wire.cut)))
     line = caught.value.line()
     assert "was lost and not regained within 3 s" in line

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets import emulation
 from pibench.targets.container import limits as limit
 from pibench.targets.container.engine import EngineLacksError, EngineLostError, engine_faults
@@ -83,7 +83,7 @@ def run_container(
         return Ending.unknown("somebody removed the container")
     finally:
         # A lost Engine cannot be told: the next start sweeps.
-        with contextlib.suppress(EnvironmentFault), engine_faults("to remove a container"):
+        with contextlib.suppress(HostError), engine_faults("to remove a container"):
             container.remove(force=True, v=True)
 
 
@@ -201,5 +201,5 @@ def _kill(container: Container) -> None:
             container.kill()
     except EngineLostError:
         raise
-    except EnvironmentFault:
+    except HostError:
         pass

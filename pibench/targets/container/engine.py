@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -30,11 +30,11 @@ ACCESS_HINT: Final = (
 )
 
 
-class EngineLostError(EnvironmentFault):
+class EngineLostError(HostError):
     """The Engine stopped answering while it was needed."""
 
 
-class EngineLacksError(EnvironmentFault):
+class EngineLacksError(HostError):
     """The Engine does not have, or no longer, what it was asked about."""
 
 
@@ -68,7 +68,7 @@ class EngineFacts:
 
 @contextlib.contextmanager
 def engine_faults(doing: str) -> Iterator[None]:
-    """Turn what the SDK raises within the block into an EnvironmentFault, in one line.
+    """Turn what the SDK raises within the block into an HostError, in one line.
 
     Raises EngineLostError where nobody answered, and EngineLacksError where
     what was asked about is not there.
@@ -81,12 +81,12 @@ def engine_faults(doing: str) -> Iterator[None]:
     except docker.errors.APIError as error:
         said = " ".join(str(error.explanation or error).split())
         absent = isinstance(error, docker.errors.NotFound)
-        kind = EngineLacksError if absent else EnvironmentFault
+        kind = EngineLacksError if absent else HostError
         raise kind(f"the Engine refused {doing}: {said}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         cause = _root_cause(error)
         if isinstance(cause, PermissionError):
-            raise EnvironmentFault(
+            raise HostError(
                 f"this user may not talk to the Engine {doing}: {cause.strerror}", hint=ACCESS_HINT
             ) from error
         raise EngineLostError(
@@ -101,7 +101,7 @@ def engine_faults(doing: str) -> Iterator[None]:
 def connect() -> tuple[DockerClient, EngineFacts]:
     """The Engine that DOCKER_HOST names, or the one of this machine.
 
-    Raises EnvironmentFault where none answers or it is too old.
+    Raises HostError where none answers or it is too old.
     """
     import docker  # noqa: PLC0415  (start-up time)
 
@@ -112,12 +112,12 @@ def connect() -> tuple[DockerClient, EngineFacts]:
             facts = _facts(client.version(), client.info())
     except ValueError as error:
         # The SDK reads an address as Python's own library does.
-        raise EnvironmentFault(f"{where} is no address: {error}", hint=START_HINT) from error
+        raise HostError(f"{where} is no address: {error}", hint=START_HINT) from error
     client.api.timeout = CALL_TIMEOUT_S
     if _as_numbers(facts.version) < OLDEST and facts.name != PODMAN:
         client.close()
         oldest = ".".join(map(str, OLDEST))
-        raise EnvironmentFault(
+        raise HostError(
             f"{facts.name} {facts.version} is too old", hint=f"install {oldest} or newer"
         )
     return client, facts

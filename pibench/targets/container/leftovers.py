@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets.container.engine import engine_faults
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def sweep(client: DockerClient) -> int:
     for container in found:
         if is_orphan((container.get("Labels") or {}).get(OWNER_LABEL, "")):
             # Another pibench may sweep at the same time.
-            with contextlib.suppress(EnvironmentFault), engine_faults("to remove a container"):
+            with contextlib.suppress(HostError), engine_faults("to remove a container"):
                 client.api.remove_container(container["Id"], force=True, v=True)
                 removed += 1
     return removed

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.probe.cgroup import limit_of
 from pibench.targets import emulation
 from pibench.targets.group_limits import InForce, in_force
@@ -25,7 +25,7 @@ NOBODY: Final = 65534
 _PAGE_BYTES: Final = 4096
 
 
-class CapNotInForceError(EnvironmentFault):
+class CapNotInForceError(HostError):
     """A limit that was asked for does not hold: what runs there would say nothing of the device."""
 
 
@@ -82,7 +82,7 @@ def attest(machine: Mapping[str, Any], asked: Limits, *, emulated: bool) -> None
             f"the emulated CPU is no {asked.cpu} (MIDR_EL1 {machine.get('main_id_register')})",
             hint="the registered QEMU does not heed QEMU_CPU: sudo pibench doctor --fix",
         )
-    _attest_containment(machine)
+    _attest_sandbox(machine)
 
 
 def _memory_fault(found: InForce, asked: Limits) -> CapNotInForceError | None:
@@ -120,8 +120,8 @@ def _cpu_fault(found: InForce, asked: Limits) -> CapNotInForceError | None:
     )
 
 
-def _attest_containment(machine: Mapping[str, Any]) -> None:
-    held = machine.get("containment") or {}
+def _attest_sandbox(machine: Mapping[str, Any]) -> None:
+    held = machine.get("sandbox") or {}
     faults = {
         "the container runs as root": held.get("uid") == 0,
         "the container has capabilities": int(held.get("capabilities") or "1", 16) != 0,

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.devices import Device
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images import container as container_image
 from pibench.images.build import Builder
 from pibench.images.store import Image
 from pibench.targets import binfmt, calibration
-from pibench.targets.base import Confinement, Kind, Observer, Outcome, Watcher, Work
+from pibench.targets.base import Kind, MemoryLimits, Observer, Outcome, Watcher, Work
 from pibench.targets.calibration import Calibration
 from pibench.targets.container.cell import PYTHON, Ending, Order, run_container
 from pibench.targets.container.engine import EngineFacts, connect, engine_faults
@@ -69,7 +69,7 @@ class ContainerTarget:
     def prepare(self, work: Sequence[Work]) -> None:
         """Find the Engine, hand it the image and measure what the emulator holds, where not known.
 
-        Raises EnvironmentFault for what is missing, and CapNotInForceError
+        Raises HostError for what is missing, and CapNotInForceError
         where a limit does not hold.
         """
         self._client, self._facts = connect()
@@ -111,7 +111,7 @@ class ContainerTarget:
             image = client.images.get(tag)
         architecture = image.attrs.get("Architecture")
         if architecture != container_image.ARCHITECTURE:
-            raise EnvironmentFault(
+            raise HostError(
                 f"the Engine took the arm64 image for {architecture}",
                 hint="this is a fault of the Engine; use --target sysroot or --target vm",
             )
@@ -172,7 +172,7 @@ class ContainerTarget:
                     ending = self._run(folder / "job", limits, session, stopping)
             except CapNotInForceError:
                 raise
-            except EnvironmentFault as fault:
+            except HostError as fault:
                 observe(self._outcome(piece, session, limits, Ending.unknown(fault.message)))
                 raise
             if stopping.is_set():
@@ -214,7 +214,7 @@ class ContainerTarget:
             result=result,
             died=None if result is not None else _told(ending),
             kept=session.kept,
-            confinement=Confinement(
+            memory_limits=MemoryLimits(
                 enforced_by="cgroup",
                 memory_asked_bytes=limits.memory_bytes,
                 memory_bytes=found.memory_bytes,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets.kit import ROOTS
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ class Board:
         self._sftp: asyncssh.SFTPClient | None = None
 
     async def sftp(self) -> asyncssh.SFTPClient:
-        """The board's files; raises EnvironmentFault where its server has no SFTP."""
+        """The board's files; raises HostError where its server has no SFTP."""
         import asyncssh
 
         if self._sftp is None:
             try:
                 self._sftp = await self.connection.start_sftp_client()
             except (asyncssh.ChannelOpenError, asyncssh.SFTPError) as error:
-                raise EnvironmentFault(
+                raise HostError(
                     f"{self.name}: its SSH server offers no file transfer (SFTP): {error}",
                     hint="there: sudo apt-get install openssh-sftp-server",
                 ) from None
@@ -93,18 +93,18 @@ class Board:
                 await _feed(process, source, feed)
                 done = await process.wait()
         except TimeoutError:
-            raise EnvironmentFault(
+            raise HostError(
                 f"{self.name}: {name} did not end there within {deadline_s:.0f} s"
             ) from None
         except asyncssh.ProcessError as error:
-            raise EnvironmentFault(f"{self.name}: {name} failed there: {error}") from None
+            raise HostError(f"{self.name}: {name} failed there: {error}") from None
         finally:
             process.close()
         if done.exit_status is None and done.exit_signal is None:
             raise asyncssh.ConnectionLost(f"{name} was cut off there")
         answer = Answer(status=done.exit_status, out=_text(done.stdout), err=_text(done.stderr))
         if answer.status == _NOT_FOUND:
-            raise EnvironmentFault(
+            raise HostError(
                 f"{self.name}: it has no python3",
                 hint="there: sudo apt-get install python3",
             )
@@ -116,9 +116,7 @@ class Board:
         # A shell's own start-up files may have spoken before.
         said = next((line for line in answer.out.splitlines() if line.startswith("{")), None)
         if said is None:
-            raise EnvironmentFault(
-                f"{self.name}: its Python could not look at it: {answer.last_words}"
-            )
+            raise HostError(f"{self.name}: its Python could not look at it: {answer.last_words}")
         found = json.loads(said)
         return found["facts"], [(what, todo) for what, todo in found["problems"]]
 
@@ -142,7 +140,7 @@ class Board:
             deadline_s=UNPACK_DEADLINE_S,
         )
         if answer.status != 0:
-            raise EnvironmentFault(
+            raise HostError(
                 f"{self.name}: {what} could not be unpacked there: {answer.last_words}",
                 hint="make room there, or name a folder on another file system: --remote-dir",
             )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.errors import HostError, InvalidInputError
 from pibench.targets.ssh.address import Address
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Login:
 
 @contextlib.asynccontextmanager
 async def connected(login: Login) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """A connection; raises EnvironmentFault with one line for whatever stands in its way."""
+    """A connection; raises HostError with one line for whatever stands in its way."""
     connection = await connect(login)
     try:
         yield connection
@@ -132,7 +132,7 @@ async def _offers_no_known_key(login: Login, options: Any) -> bool:
     return key is not None and key not in trusted
 
 
-async def _untrusted(login: Login, options: Any, said: str) -> EnvironmentFault:
+async def _untrusted(login: Login, options: Any, said: str) -> HostError:
     """Why the host is not believed: never seen, or another than it was."""
     address = login.address
     shown = Address(
@@ -165,7 +165,7 @@ def _kind(key: Any) -> str:
     return next((kind for kind in ("ED25519", "ECDSA") if kind.lower() in algorithm), "RSA")
 
 
-def _translated(login: Login, error: Exception) -> EnvironmentFault:
+def _translated(login: Login, error: Exception) -> HostError:
     import asyncssh
 
     address = login.address
@@ -194,5 +194,5 @@ def _translated(login: Login, error: Exception) -> EnvironmentFault:
 _UNREACHED: Final = "check that it is on, its address and port, and that its SSH server is enabled"
 
 
-def _fault(login: Login, said: str, *, hint: str | None = None) -> EnvironmentFault:
-    return EnvironmentFault(f"{login.address}: {said}", hint=hint)
+def _fault(login: Login, said: str, *, hint: str | None = None) -> HostError:
+    return HostError(f"{login.address}: {said}", hint=hint)

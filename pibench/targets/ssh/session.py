@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets.frames import FrameReader
 from pibench.targets.probe_session import SILENCE_DEADLINE_S
 from pibench.targets.ssh.board import Board
@@ -61,20 +61,20 @@ class Session:
     async def open(self) -> None:
         """Connect, make the folder, and have it looked after.
 
-        Raises EnvironmentFault where another run is under way there.
+        Raises HostError where another run is under way there.
         """
         self.board = await self._connected()
         answer = await self.board.script(
             "supervise.py", "start", self.base, str(self.patience.lease_s)
         )
         if answer.status == BUSY_STATUS:
-            raise EnvironmentFault(
+            raise HostError(
                 f"{self.login.address}: another run of pibench is under way there",
                 hint="wait for its end; one that was cut off ends by itself within "
                 f"{self.patience.lease_s / 60:.0f} min",
             )
         if answer.status != 0:
-            raise EnvironmentFault(
+            raise HostError(
                 f"{self.login.address}: the run could not be started: {answer.last_words}",
                 hint="make room there, or name a folder on another file system: --remote-dir",
             )
@@ -93,7 +93,7 @@ class Session:
     async def follow(self, take: Callable[[dict[str, Any]], Any]) -> str | None:
         """Hand on each event until the probe has said all; how it died, or None if it did not.
 
-        Raises EnvironmentFault where the connection is lost and not regained.
+        Raises HostError where the connection is lost and not regained.
         """
         heard = signed = time.monotonic()
         while True:
@@ -204,14 +204,12 @@ class Session:
                 self.report(f"connected to {self.login.address} again; the run goes on")
                 return
             except GoneError as error:
-                raise EnvironmentFault(
-                    f"{self.login.address}: {error}", hint="run it again"
-                ) from None
+                raise HostError(f"{self.login.address}: {error}", hint="run it again") from None
             except Exception as error:
-                if not is_lost(error) and not isinstance(error, EnvironmentFault):
+                if not is_lost(error) and not isinstance(error, HostError):
                     raise
                 if time.monotonic() - began > self.patience.reconnect_s:
-                    raise EnvironmentFault(
+                    raise HostError(
                         f"the connection to {self.login.address} was lost and not regained within "
                         f"{self.patience.reconnect_s:.0f} s ({error})",
                         hint="the board ends the run and removes its files by itself within "

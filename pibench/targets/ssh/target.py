@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.build import Builder
 from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
 from pibench.targets.job import Libraries, Programs, write_job
@@ -49,10 +49,10 @@ class SshTarget:
     def prepare(self, work: Sequence[Work]) -> None:
         """Check the board, and bring our Caffe where it has none.
 
-        Raises EnvironmentFault with what the board lacks, before anything is copied.
+        Raises HostError with what the board lacks, before anything is copied.
         """
         if any(piece.compute == "memory-only" for piece in work):
-            raise EnvironmentFault(
+            raise HostError(
                 "target ssh computes for real: memory-only compute stands in for what takes "
                 "long emulated",
                 hint="leave --compute out, or say --compute real",
@@ -75,7 +75,7 @@ class SshTarget:
         except Exception as error:
             if not is_lost(error):
                 raise
-            raise EnvironmentFault(
+            raise HostError(
                 f"the connection to {self.login.address} was lost: {error}", hint="run it again"
             ) from None
 
@@ -91,7 +91,7 @@ class SshTarget:
             facts, problems = await board.check(asked)
             if problems:
                 what, todo = problems[0]
-                raise EnvironmentFault(f"{self.login.address}: {what}", hint=todo)
+                raise HostError(f"{self.login.address}: {what}", hint=todo)
             self._folder = str(facts["folder"])
             if facts["caffe_complaint"] is None:
                 self._programs = SYSTEM

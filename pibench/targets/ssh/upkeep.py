@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets.kit import PROBE_BYTES, needs
 from pibench.targets.ssh.board import FOLDER, Board
 from pibench.targets.ssh.connection import Login, connected
@@ -46,7 +46,7 @@ async def clean(login: Login, remote_dir: str | None) -> tuple[int, int]:
     try:
         roots, runs = map(int, answer.out.split()[-2:])
     except ValueError:
-        raise EnvironmentFault(
+        raise HostError(
             f"{login.address}: it could not be cleaned up: {answer.last_words}"
         ) from None
     return roots, runs

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import psutil
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.probe import cgroup as groups
 from pibench.process import run
 
@@ -51,7 +51,7 @@ class OwnFolder:
         try:
             folder.mkdir()
         except OSError as error:
-            raise EnvironmentFault(
+            raise HostError(
                 f"the cgroup {folder} cannot be made any more: {error.strerror}"
             ) from error
         try:
@@ -99,7 +99,7 @@ def available() -> Grouping | None:
             with way.started(["true"], _TRIAL_BYTES) as argv:
                 if run(argv, deadline_s=_DEADLINE_S, check=False).returncode == 0:
                     return way
-        except (OSError, EnvironmentFault):
+        except (OSError, HostError):
             continue
     return None
 

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from pibench import host
 from pibench.devices import Device
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.process import run, running
 from pibench.targets import calibration, emulation
-from pibench.targets.base import Confinement, Kind, Observer, Outcome, Watcher, Work
+from pibench.targets.base import Kind, MemoryLimits, Observer, Outcome, Watcher, Work
 from pibench.targets.calibration import Calibration
-from pibench.targets.containment import contained
 from pibench.targets.group_limits import in_force
 from pibench.targets.job import (
     PRELOAD,
@@ -35,6 +34,7 @@ from pibench.targets.job import (
     write_job,
 )
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession, listen
+from pibench.targets.sandbox import sandboxed
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import pieces_at_once, pooled, serialised
 from pibench.targets.sysroot import cgroup, watcher
@@ -77,7 +77,7 @@ class SysrootTarget:
     def prepare(self, work: Sequence[Work]) -> None:
         """Find the emulator, build the root and measure what the emulator holds, if not known.
 
-        Raises EnvironmentFault for what is missing.
+        Raises HostError for what is missing.
         """
         cgroup.remove_orphans()
         if emulation.needed():
@@ -229,14 +229,14 @@ def _find_emulator() -> str:
         path = shutil.which(name)
         if path is not None:
             return path
-    raise EnvironmentFault(
+    raise HostError(
         "target sysroot needs QEMU's user-mode emulator, and there is no qemu-aarch64",
         hint="sudo apt-get install qemu-user",
     )
 
 
 def _command(job: Path) -> list[str]:
-    return contained([sys.executable, "-I", str(job.parent / PROBE), str(job)])
+    return sandboxed([sys.executable, "-I", str(job.parent / PROBE), str(job)])
 
 
 def _outcome(piece: Work, session: ProbeSession, known: Calibration, held: _Held) -> Outcome:
@@ -248,7 +248,7 @@ def _outcome(piece: Work, session: ProbeSession, known: Calibration, held: _Held
         result=known.completed(result) if result is not None else None,
         died=None if result is not None else held.died or "the probe ended without a result",
         kept=session.kept,
-        confinement=Confinement(
+        memory_limits=MemoryLimits(
             enforced_by="cgroup" if held.grouped else "watcher",
             memory_asked_bytes=held.asked_bytes,
             memory_bytes=found.memory_bytes if held.grouped else None,

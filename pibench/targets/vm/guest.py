@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.process import running
 from pibench.targets.frames import FrameReader
 
@@ -48,7 +48,7 @@ async def boot(
     """Start the machine, hand each of the probe's events to `on_event`, end the machine.
 
     `on_event` returns False when it wants no more of this boot. Raises
-    EnvironmentFault when QEMU itself does not start.
+    HostError when QEMU itself does not start.
     """
     log = qmp_socket.with_suffix(".log")
     with log.open("wb") as errors, running(argv, stderr=errors, stdout=errors) as qemu:
@@ -149,7 +149,7 @@ async def _wait_for_sockets(
             return
         await asyncio.sleep(0.05)
     said = log.read_text(errors="replace").strip().splitlines()
-    raise EnvironmentFault(
+    raise HostError(
         "the emulated machine did not start: "
         + (said[-1] if said else f"QEMU opened no socket within {CONNECT_DEADLINE_S:.0f} s"),
         hint="see what this machine lacks: pibench doctor",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pibench.bundle.importing import import_results
 from pibench.bundle.packing import Kit
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.errors import HostError, InvalidInputError
 from pibench.records.store import RecordStore
 from pibench.report.terminal import how_it_ran
 from tests.unit.bundle.conftest import MACHINE, MIB, lines_of, reading, result, started, whole_run
@@ -145,7 +145,7 @@ def test_nothing_is_recorded_of_a_file_that_is_not_whole(
 def test_a_store_that_cannot_be_written_loses_nothing(
     results: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with pytest.raises((InvalidInputError, EnvironmentFault), match="cannot be written"):
+    with pytest.raises((InvalidInputError, HostError), match="cannot be written"):
         import_results(results(), store=RecordStore(tmp_path / "no" / "records.jsonl"))
 
 

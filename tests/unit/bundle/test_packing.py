@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pibench import networks
 from pibench.bundle.manifest import KitFile, Manifest, digest_of, remembered
 from pibench.bundle.packing import Kit, write_kit
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.errors import HostError, InvalidInputError
 from pibench.images.carried import CarriedRoot
 from pibench.runner.work import Request
 from tests.unit.bundle.conftest import PI
@@ -122,9 +122,9 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="is a directory"):
         write_kit(loaded, request, tmp_path, root=None)
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnvironmentFault, match="was not written"):
+    with pytest.raises(HostError, match="was not written"):
         write_kit(loaded, request, tmp_path / "file" / "kit.tar.gz", root=None)
-    with pytest.raises(EnvironmentFault, match="was not written"):
+    with pytest.raises(HostError, match="was not written"):
         write_kit(loaded, request, Path("/proc/kit.tar.gz"), root=None)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -125,7 +125,7 @@ def test_it_runs_all_and_says_how(board: Board) -> None:
     found = read_results(board.results)
     assert [run.network.name for run in found.runs] == ["NIN", "SqueezeNet V1.1"]
     machine = board.entries()[1]["machine"]
-    assert "containment" not in machine
+    assert "sandbox" not in machine
     assert machine["caffe_origin"] == "system"
     # What ran leaves nothing else behind.
     assert {path.name for path in board.top.iterdir()} == {

@@ -13,8 +13,8 @@ import pytest
 
 from pibench import cli, diagnosis, networks
 from pibench.cli import running
-from pibench.cli.streams import reader_may_leave
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.cli.streams import ignore_broken_pipe
+from pibench.errors import HostError, InvalidInputError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.report.plain import LONGEST, one_line
@@ -111,9 +111,9 @@ def test_a_reader_that_leaves_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     reading, writing = os.pipe()
     os.close(reading)
     monkeypatch.setattr(sys, "stdout", os.fdopen(writing, "w"))
-    with reader_may_leave():
+    with ignore_broken_pipe():
         print("x" * 100_000)
-    with reader_may_leave():
+    with ignore_broken_pipe():
         print("and more")
     sys.stdout.close()
 
@@ -179,7 +179,7 @@ def test_a_cache_that_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     from pibench import settings
 
     monkeypatch.setenv("PIBENCH_CACHE_DIR", "~nobody-of-this-name/x")
-    with pytest.raises(EnvironmentFault, match="PIBENCH_CACHE_DIR=~nobody"):
+    with pytest.raises(HostError, match="PIBENCH_CACHE_DIR=~nobody"):
         settings.cache_dir()
 
 
@@ -211,10 +211,10 @@ def test_what_was_made_is_shown_where_it_cannot_be_written(
 ) -> None:
     def full(_: object, __: object, ___: object, made: list[Record], **____: object) -> None:
         made.append(a_record())
-        raise EnvironmentFault("the disk is full")
+        raise HostError("the disk is full")
 
     monkeypatch.setattr(running, "sweep", full)
-    with pytest.raises(EnvironmentFault, match="the disk is full"):
+    with pytest.raises(HostError, match="the disk is full"):
         running.run_networks(
             ["NIN"], Options(target="twin"), weights=None, batch=None, size=None, repair=False,
             out=tmp_path / "r.jsonl", require_fit=False, as_json=True,

@@ -13,7 +13,7 @@ import pytest
 from junitparser import JUnitXml
 
 from pibench.cli import running
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.records.schema import Limits, LimitSet
 from pibench.records.store import RecordStore, read, to_json
 from pibench.runner.options import Options
@@ -241,7 +241,7 @@ def test_reproduce_writes_the_page_last(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("nothing_runs")
-@pytest.mark.parametrize("fault", [EnvironmentFault("disk full"), KeyError("surprise")])
+@pytest.mark.parametrize("fault", [HostError("disk full"), KeyError("surprise")])
 def test_a_page_that_fails_loses_nothing_else(
     fault: Exception,
     tmp_path: Path,

@@ -11,7 +11,7 @@ import pytest
 from pibench.counting import store
 from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
 from pibench.counting.run import parse
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,14 +69,14 @@ def test_without_the_cache_model_there_are_no_misses() -> None:
 
 
 def test_a_run_that_is_not_whole_is_refused() -> None:
-    with pytest.raises(EnvironmentFault, match="without all of its counts"):
+    with pytest.raises(HostError, match="without all of its counts"):
         parse(said(marks=(-1, 0)))
-    with pytest.raises(EnvironmentFault, match="without all of its counts"):
+    with pytest.raises(HostError, match="without all of its counts"):
         parse("")
 
 
 def test_counts_of_several_threads_are_refused() -> None:
-    with pytest.raises(EnvironmentFault, match="2 threads ran"):
+    with pytest.raises(HostError, match="2 threads ran"):
         parse(said(threads=2))
 
 

@@ -20,7 +20,7 @@ from pibench.crosscheck.claims import (
 )
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.paper import Figure, load_paper
-from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.schema import (
     Environment,
     Evidence,
@@ -271,7 +271,7 @@ def test_a_ledger_that_cannot_be_written_leaves_the_old_one(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(EnvironmentFault, match="No space left on device"):
+    with pytest.raises(HostError, match="No space left on device"):
         write_claims_json(claims[:1], tmp_path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -8,7 +8,7 @@ import pytest
 
 from pibench import devices
 from pibench.diagnosis import Diagnosis, choice
-from pibench.errors import EnvironmentFault, ExitCode
+from pibench.errors import ExitCode, HostError
 
 PI = devices.load("rpi3b")
 
@@ -76,7 +76,7 @@ def test_the_device_without_caffe_says_so(monkeypatch: pytest.MonkeyPatch, board
 def test_where_nothing_can_run_there_is_a_way_to_learn_why(
     monkeypatch: pytest.MonkeyPatch, able: tuple[str, ...]
 ) -> None:
-    with pytest.raises(EnvironmentFault, match="no target can run here") as fault:
+    with pytest.raises(HostError, match="no target can run here") as fault:
         chosen(monkeypatch, *able)
     assert "pibench doctor" in fault.value.line()
     assert fault.value.exit_code == ExitCode.ENVIRONMENT

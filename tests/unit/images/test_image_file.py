@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pibench.errors import EnvironmentFault, InvalidInputError, PibenchError
+from pibench.errors import HostError, InvalidInputError, PibenchError
 from pibench.images import image_file, store
 from pibench.images.archive import directory, link, member
 
@@ -168,7 +168,7 @@ def test_two_loads_at_once_add_each_image_once(file: bytes) -> None:
 def test_a_changed_image_is_not_saved() -> None:
     images = built()
     (images[0].content / "release").write_text("5.11\n")
-    with pytest.raises(EnvironmentFault, match="is not what was built") as fault:
+    with pytest.raises(HostError, match="is not what was built") as fault:
         saved(images)
     assert "pibench image build vm" in (fault.value.hint or "")
 

@@ -14,7 +14,7 @@ import pytest
 
 from pibench import settings
 from pibench.assets import asset
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images import build, carried, initrd, recipe
 from pibench.images.apt import Apt, Package, _package
 from pibench.images.build import Builder, make_disk
@@ -62,15 +62,15 @@ def check(stderr: str, returncode: int = 100) -> None:
 
 
 def test_other_complaints_of_apt_are_passed_on() -> None:
-    with pytest.raises(EnvironmentFault, match="for arm64: E: Could not resolve") as caught:
+    with pytest.raises(HostError, match="for arm64: E: Could not resolve") as caught:
         check("E: Could not resolve 'mirror'\nE: Second\n")
     assert "pibench image load FILE" in (caught.value.hint or "")
-    with pytest.raises(EnvironmentFault, match="for arm64: killed by somebody"):
+    with pytest.raises(HostError, match="for arm64: killed by somebody"):
         check("killed by somebody\n")
 
 
 def test_an_update_that_fetched_nothing_and_ended_with_0_is_noticed() -> None:
-    with pytest.raises(EnvironmentFault, match="Failed to fetch http://m"):
+    with pytest.raises(HostError, match="Failed to fetch http://m"):
         check("W: Failed to fetch http://m/InRelease  Could not resolve 'm'\n", returncode=0)
     check("W: Download is performed unsandboxed as root\n", returncode=0)
 
@@ -104,7 +104,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_a_broken_lock_is_named(text: str, copied: Path) -> None:
     (copied / "docker/rootfs.lock.json").write_text(text)
-    with pytest.raises(EnvironmentFault, match=r"rootfs\.lock\.json is not a lock") as caught:
+    with pytest.raises(HostError, match=r"rootfs\.lock\.json is not a lock") as caught:
         recipe.load_lock()
     assert caught.value.hint == "make it anew: pibench image lock"
 
@@ -162,7 +162,7 @@ def test_what_an_image_is_made_of_is_in_its_key(
 
 
 def test_there_is_no_key_for_an_unknown_kind() -> None:
-    with pytest.raises(EnvironmentFault, match="no image of the kind floppy"):
+    with pytest.raises(HostError, match="no image of the kind floppy"):
         Builder().key("floppy")
 
 
@@ -183,7 +183,7 @@ def test_settings_come_from_the_environment(
 
 
 def test_a_missing_asset_is_named() -> None:
-    with pytest.raises(EnvironmentFault, match="the file qemu/none is missing"):
+    with pytest.raises(HostError, match="the file qemu/none is missing"):
         asset("qemu/none")
 
 
@@ -219,7 +219,7 @@ def test_modules_come_after_what_they_need_and_once(tmp_path: Path) -> None:
     wanted = ("ext4", "crc32c_generic")
     found = [path.stem for path in initrd.module_files(tmp_path, "5.10", wanted)]
     assert found == ["mbcache", "crc32c-generic", "jbd2", "ext4"]
-    with pytest.raises(EnvironmentFault, match=r"the kernel 5\.10 has no module virtio_blk"):
+    with pytest.raises(HostError, match=r"the kernel 5\.10 has no module virtio_blk"):
         initrd.module_files(tmp_path, "5.10", ("virtio_blk",))
 
 

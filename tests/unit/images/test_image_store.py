@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images import store
 
 if TYPE_CHECKING:
@@ -83,15 +83,13 @@ def test_two_builders_at_once_build_once() -> None:
     assert seen[0][0] == seen[1][0]
 
 
-@pytest.mark.parametrize(
-    "error", [EnvironmentFault("no"), OSError(28, "No space"), KeyboardInterrupt()]
-)
+@pytest.mark.parametrize("error", [HostError("no"), OSError(28, "No space"), KeyboardInterrupt()])
 def test_a_build_that_breaks_leaves_nothing(error: BaseException, cache: Path) -> None:
     def breaks(content: Path, _work: Path) -> None:
         (content / "half").write_text("a file")
         raise error
 
-    with pytest.raises((EnvironmentFault, KeyboardInterrupt)) as caught:
+    with pytest.raises((HostError, KeyboardInterrupt)) as caught:
         store.ensure("vm", KEY, LOCK, breaks)
     if isinstance(error, OSError):
         assert "No space" in str(caught.value)
@@ -224,8 +222,6 @@ def test_a_partial_is_no_image_even_when_its_manifest_is_written(cache: Path) ->
 
 def test_a_cache_that_cannot_be_written_says_so(cache: Path) -> None:
     cache.write_text("a file where the folder would be")
-    with pytest.raises(
-        EnvironmentFault, match=r"the cache directory .* cannot be written"
-    ) as caught:
+    with pytest.raises(HostError, match=r"the cache directory .* cannot be written") as caught:
         ensure()
     assert caught.value.hint == "name another one: PIBENCH_CACHE_DIR=DIR"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.recipe import LockedPackage, Recipe, load_lock, load_recipe
 from pibench.images.rootfs import download
 
@@ -76,7 +76,7 @@ def test_a_package_that_is_gone_is_named_with_what_finds_it(
     missing: list[LockedPackage], named: str, mirror: str, recipe: Recipe, tmp_path: Path
 ) -> None:
     others = [THERE] if missing != [NEWER] else []
-    with pytest.raises(EnvironmentFault) as fault:
+    with pytest.raises(HostError) as fault:
         download(recipe, "arm64", [*others, *missing], "2025-08-09", tmp_path)
     assert fault.value.line() == (
         f"the mirror {mirror} answers 404 for bullseye arm64: {named}; "
@@ -92,14 +92,14 @@ def test_many_packages_that_are_gone_are_counted(
 ) -> None:
     assert mirror
     missing = [replace(UNKNOWN, name=f"unknown{number}") for number in range(5)]
-    with pytest.raises(EnvironmentFault, match=r"unknown0 .*unknown2 .* and 2 more; name a mirror"):
+    with pytest.raises(HostError, match=r"unknown0 .*unknown2 .* and 2 more; name a mirror"):
         download(recipe, "arm64", missing, "2025-08-09", tmp_path)
 
 
 def test_a_suite_that_is_gone_gets_the_same_advice(
     mirror: str, recipe: Recipe, tmp_path: Path
 ) -> None:
-    with pytest.raises(EnvironmentFault) as fault:
+    with pytest.raises(HostError) as fault:
         download(replace(recipe, suite="buzz"), "arm64", [THERE], "2025-08-09", tmp_path)
     assert f"the mirror {mirror} answers 404 for buzz arm64: the suite" in fault.value.message
     assert "pibench image load FILE" in (fault.value.hint or "")

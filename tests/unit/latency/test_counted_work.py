@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.latency import work
 from pibench.latency.counted import counted_work
 from pibench.latency.work import LayerWork
@@ -64,11 +64,11 @@ def test_layers_without_work_stay_without() -> None:
 
 
 def test_counts_of_another_network_are_refused() -> None:
-    with pytest.raises(EnvironmentFault, match="other layers"):
+    with pytest.raises(HostError, match="other layers"):
         counted_work([CONV, RELU], counts_of("conv"))
 
 
 def test_counts_without_misses_are_refused() -> None:
     bare = replace(COUNTS, l1_misses=None, l2_misses=None)
-    with pytest.raises(EnvironmentFault, match="without the model of the caches"):
+    with pytest.raises(HostError, match="without the model of the caches"):
         counted_work([CONV], counts_of("conv", counts=bare))

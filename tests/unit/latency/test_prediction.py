@@ -13,8 +13,8 @@ from pibench.errors import InvalidInputError
 from pibench.latency import calibration as calibrations
 from pibench.latency import fit, pressure, validation
 from pibench.latency.calibration import Observation, Pressure, Rates
+from pibench.latency.leave_one_out import predict_leave_one_out
 from pibench.latency.model import layer_ms, predict
-from pibench.latency.unseen import predict_unseen
 from pibench.latency.work import LayerWork
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_unseen_networks_are_predicted_within_the_published_error(
 def test_unseen_predictions_are_those_of_the_validation(
     validated: validation.Validation,
 ) -> None:
-    found = predict_unseen([networks.load(row.network) for row in validated.rows], SHIPPED)
+    found = predict_leave_one_out([networks.load(row.network) for row in validated.rows], SHIPPED)
     assert [one.latency_ms for one in found] == pytest.approx(
         [row.predicted_ms for row in validated.rows]
     )

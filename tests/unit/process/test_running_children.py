@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pibench import process
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def assert_all_gone(pids: Path, count: int) -> None:
 @pytest.mark.usefixtures("_short_grace")
 def test_the_deadline_ends_a_child_that_ignores_term_and_what_it_started(pids: Path) -> None:
     started = time.monotonic()
-    with pytest.raises(EnvironmentFault, match="sh did not end within 1 s and was stopped"):
+    with pytest.raises(HostError, match="sh did not end within 1 s and was stopped"):
         process.run(["sh", "-c", STUBBORN_FAMILY.format(pids=pids)], deadline_s=1)
     assert time.monotonic() - started < 8
     assert_all_gone(pids, 2)
@@ -107,19 +107,19 @@ def test_term_comes_first_so_that_a_child_can_tidy_up(tmp_path: Path) -> None:
 
 
 def test_a_missing_program_is_named() -> None:
-    with pytest.raises(EnvironmentFault, match="cannot start no-such-program: "):
+    with pytest.raises(HostError, match="cannot start no-such-program: "):
         process.run(["no-such-program", "--version"], deadline_s=5)
 
 
 def test_a_program_without_the_right_to_run_is_named(tmp_path: Path) -> None:
     path = tmp_path / "tool"
     path.write_text("#!/bin/sh\n")
-    with pytest.raises(EnvironmentFault, match=r"cannot start .*tool: "):
+    with pytest.raises(HostError, match=r"cannot start .*tool: "):
         process.run([path], deadline_s=5)
 
 
 def test_a_required_program_comes_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EnvironmentFault) as caught:
+    with pytest.raises(HostError) as caught:
         process.require_program("no-such-program", package="some-package")
     assert caught.value.line() == (
         "the program no-such-program is not installed; sudo apt-get install some-package"
@@ -131,11 +131,9 @@ def test_a_required_program_comes_with_its_package(monkeypatch: pytest.MonkeyPat
 
 def test_a_failure_says_how_it_ended_and_the_last_words() -> None:
     script = "for word in one two three four; do echo $word >&2; echo >&2; done; exit 3"
-    with pytest.raises(
-        EnvironmentFault, match=r"^sh failed \(exit status 3\): two \| three \| four$"
-    ):
+    with pytest.raises(HostError, match=r"^sh failed \(exit status 3\): two \| three \| four$"):
         process.run(["sh", "-c", script], deadline_s=5)
-    with pytest.raises(EnvironmentFault, match=r"^sh failed \(SIGKILL\): it said nothing$"):
+    with pytest.raises(HostError, match=r"^sh failed \(SIGKILL\): it said nothing$"):
         process.run(["sh", "-c", "kill -9 $$"], deadline_s=5)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pibench.errors import EnvironmentFault, ExitCode, InvalidInputError
+from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.store import RecordStore, TornLineWarning, read, to_json
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def test_a_missing_file_is_invalid_input(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_a_fault_of_the_environment(
     tmp_path: Path, make_record: MakeRecord
 ) -> None:
-    with pytest.raises(EnvironmentFault, match="the record was not written"):
+    with pytest.raises(HostError, match="the record was not written"):
         RecordStore(tmp_path).append(make_record())
 
 
@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(
         return write(descriptor, bytes(data)[: len(data) // 2])
 
     monkeypatch.setattr(os, "write", half_then_full)
-    with pytest.raises(EnvironmentFault, match="No space left on device"):
+    with pytest.raises(HostError, match="No space left on device"):
         store.append(make_record())
     assert store.path.read_bytes() == before
 

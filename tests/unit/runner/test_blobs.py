@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from pibench.cli.running import _tell_kept
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import KeptBlobs, Record
-from pibench.runner.blobs import write_kept
+from pibench.runner.blobs import dump_blobs
 from pibench.runner.options import Options
 from pibench.targets.base import KeptBlob
 
@@ -36,7 +36,7 @@ def test_numpy_reads_what_was_kept(tmp_path: Path) -> None:
         blob("slice", "first", np.zeros(2), 2),
         blob("slice", "second", np.full(2, 7.0), 2),
     ]
-    found = write_kept(outcome(*kept, asked=("file", "lost")), "net", tmp_path / "new")
+    found = dump_blobs(outcome(*kept, asked=("file", "lost")), "net", tmp_path / "new")
     assert found is not None
     path = tmp_path / "new" / found.file
     assert (found.sha256, found.missing) == (file_sha256(path), ("lost",))
@@ -50,19 +50,19 @@ def test_numpy_reads_what_was_kept(tmp_path: Path) -> None:
 
 def test_the_same_blobs_make_the_same_file(tmp_path: Path) -> None:
     kept = outcome(blob("a", "a", np.arange(4.0)))
-    names = {write_kept(kept, "net", tmp_path).file for _ in range(2)}  # type: ignore[union-attr]
+    names = {dump_blobs(kept, "net", tmp_path).file for _ in range(2)}  # type: ignore[union-attr]
     assert len(names) == len(list(tmp_path.iterdir())) == 1
 
 
 def test_nothing_kept_is_no_file(tmp_path: Path) -> None:
-    assert write_kept(outcome(), "net", tmp_path) is None
+    assert dump_blobs(outcome(), "net", tmp_path) is None
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(EnvironmentFault, match="taken"):
-        write_kept(outcome(blob("a", "a", np.ones(1))), "net", tmp_path / "taken")
+    with pytest.raises(HostError, match="taken"):
+        dump_blobs(outcome(blob("a", "a", np.ones(1))), "net", tmp_path / "taken")
 
 
 def test_where_kept_blobs_are_is_told(

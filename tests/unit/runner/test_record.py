@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pibench import devices, networks
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.records.store import RecordStore
 from pibench.runner.facts import facts_of
 from pibench.runner.observation import Context
@@ -418,7 +418,7 @@ def test_records_come_in_the_order_asked_for(network: Network, tmp_path: Path) -
     assert [record.network for record in store.read()] == [other.name, "NIN"] == finished
 
 
-@pytest.mark.parametrize("error", [EnvironmentFault("the machine is gone"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [HostError("the machine is gone"), KeyboardInterrupt()])
 def test_what_was_recorded_is_kept_when_the_target_breaks(
     error: BaseException, network: Network, tmp_path: Path
 ) -> None:

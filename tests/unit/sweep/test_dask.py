@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.sweep import matrix
 from pibench.sweep.dask import tag_of, workers
 
@@ -30,7 +30,7 @@ def test_one_who_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("pibench.sweep.dask.CONNECT_S", 0.5)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(EnvironmentFault, match="no Dask scheduler at tcp:"),
+        pytest.raises(HostError, match="no Dask scheduler at tcp:"),
         workers(f"tcp://127.0.0.1:{silent.getsockname()[1]}", 1, lambda _: None),
     ):
         pass
@@ -39,7 +39,7 @@ def test_one_who_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
 def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pibench.sweep.dask.CONNECT_S", 0.5)
     with (
-        pytest.raises(EnvironmentFault, match="no Dask scheduler at tcp:"),
+        pytest.raises(HostError, match="no Dask scheduler at tcp:"),
         workers("tcp://127.0.0.1:1", 1, lambda _: None),
     ):
         pass

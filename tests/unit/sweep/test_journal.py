@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.errors import HostError, InvalidInputError
 from pibench.images.recipe import fingerprint
 from pibench.records.store import read
 from pibench.sweep.journal import Journal, mark_of, sealed
@@ -85,6 +85,6 @@ def test_a_later_record_of_a_cell_stands(tmp_path: Path) -> None:
 def test_one_sweep_at_a_time(tmp_path: Path) -> None:
     with Journal(tmp_path).alone():
         assert Journal(tmp_path).at_work
-        with pytest.raises(EnvironmentFault, match="another sweep"), Journal(tmp_path).alone():
+        with pytest.raises(HostError, match="another sweep"), Journal(tmp_path).alone():
             pass
     assert not Journal(tmp_path).at_work

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.sweep import matrix, room
 from pibench.sweep.execute import CellResult
 from pibench.sweep.room import Room, needs, run_cells
@@ -74,7 +74,7 @@ def test_all_run_in_their_order_and_never_too_many(
 
 
 def test_a_cell_that_is_larger_than_the_machine_is_refused() -> None:
-    with pytest.raises(EnvironmentFault, match=r"needs 1374 MiB here, and 1000 MiB are free"):
+    with pytest.raises(HostError, match=r"needs 1374 MiB here, and 1000 MiB are free"):
         run_cells(
             iter([("1", CELLS["real"])]),
             lambda _: Future(),

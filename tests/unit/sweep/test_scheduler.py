@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from pibench import networks
-from pibench.errors import EnvironmentFault, ExitCode
+from pibench.errors import ExitCode, HostError
 from pibench.images.recipe import fingerprint
 from pibench.networks import caffemodel
 from pibench.sweep import matrix
@@ -117,7 +117,7 @@ def test_what_is_planned_far_beyond_the_device_is_left_out_and_said(
 
 def test_a_machine_that_fails_cell_after_cell_ends_it(conduct: MakeConduct) -> None:
     cells = Cells(lambda _: answered(code=3, said="the Engine is away"))
-    with pytest.raises(EnvironmentFault, match="3 cells failed one after another: the Engine"):
+    with pytest.raises(HostError, match="3 cells failed one after another: the Engine"):
         conduct(cells, room=None).run()
 
 
@@ -196,11 +196,11 @@ def test_a_full_disk_ends_it_and_what_was_there_stays(conduct: MakeConduct) -> N
 
     def full(record: object) -> None:
         if next(numbers) == 3:
-            raise EnvironmentFault("no space left on device")
+            raise HostError("no space left on device")
         append(record)  # type: ignore[arg-type]
 
     made.journal.append = full  # type: ignore[method-assign]
-    with pytest.raises(EnvironmentFault, match="no space"):
+    with pytest.raises(HostError, match="no space"):
         made.run()
     kept = made.journal.read()
     assert (len(kept.verdicts), kept.damaged) == (3, ())

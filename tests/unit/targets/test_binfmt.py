@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets import binfmt, elf, emulation, registering
 
 STATIC = shutil.which("qemu-aarch64-static")
@@ -48,7 +48,7 @@ def check(kernel: Path) -> binfmt.Registration:
 def problem(kernel: Path) -> str:
     (only,) = check(kernel).problems
     assert only.fix.endswith("-m pibench doctor --fix")
-    with pytest.raises(EnvironmentFault, match="cannot run arm64 containers") as raised:
+    with pytest.raises(HostError, match="cannot run arm64 containers") as raised:
         binfmt.require(kernel, filesystems=kernel.parent / "filesystems")
     assert only.fix == raised.value.hint
     return only.text
@@ -98,7 +98,7 @@ def test_a_handler_is_read_as_the_kernel_writes_it() -> None:
         "sometimes\ninterpreter x\n",
         "enabled\ninterpreter x\nmagic 7",
     ):
-        with pytest.raises(EnvironmentFault, match="handler odd is not written as"):
+        with pytest.raises(HostError, match="handler odd is not written as"):
             binfmt.parse("odd", text)
 
 
@@ -278,7 +278,7 @@ def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_registering_takes_root(monkeypatch: pytest.MonkeyPatch, kernel: Path) -> None:
     monkeypatch.setattr(registering.os, "geteuid", lambda: 1000)
-    with pytest.raises(EnvironmentFault, match="takes root") as raised:
+    with pytest.raises(HostError, match="takes root") as raised:
         registering.register(kernel)
     assert raised.value.hint == binfmt.mend_command()
 
@@ -291,7 +291,7 @@ def test_no_static_emulator_is_installed(
     # The name alone proves nothing.
     (tmp_path / "qemu-aarch64-static").symlink_to("/bin/ls")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnvironmentFault, match="no statically linked QEMU") as raised:
+    with pytest.raises(HostError, match="no statically linked QEMU") as raised:
         registering.register(kernel, filesystems=tmp_path / "filesystems")
     assert raised.value.hint == "sudo apt-get install qemu-user-static"
 
@@ -301,7 +301,7 @@ def test_a_kernel_that_refuses(monkeypatch: pytest.MonkeyPatch, kernel: Path) ->
     monkeypatch.setattr(registering, "_line", lambda: ":q:M::x::/q:F")
     (kernel / "register").unlink()
     (kernel / "register").mkdir()
-    with pytest.raises(EnvironmentFault, match="the kernel refused to change") as raised:
+    with pytest.raises(HostError, match="the kernel refused to change") as raised:
         registering.register(kernel, filesystems=kernel.parent / "filesystems")
     assert "--privileged" in str(raised.value.hint)
 
@@ -311,7 +311,7 @@ def test_registering_that_changed_nothing(monkeypatch: pytest.MonkeyPatch, kerne
     as_root(monkeypatch)
     monkeypatch.setattr(registering, "_line", lambda: ":q:M::x::/q:F")
     (kernel / "register").chmod(0o600)
-    with pytest.raises(EnvironmentFault, match="to no avail: the kernel knows no interpreter"):
+    with pytest.raises(HostError, match="to no avail: the kernel knows no interpreter"):
         registering.register(kernel, filesystems=kernel.parent / "filesystems")
     assert (kernel / "register").read_text() == ":q:M::x::/q:F"
 

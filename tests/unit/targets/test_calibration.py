@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets import calibration
 from pibench.targets.base import Kind
 from pibench.targets.calibration import Calibration, conclude, evaluate, stored
@@ -101,9 +101,9 @@ def test_what_cannot_be_read_is_measured_again(text: str, cache: Path) -> None:
 
 def test_what_failed_is_not_kept(cache: Path) -> None:
     def fail() -> Calibration:
-        raise EnvironmentFault("no")
+        raise HostError("no")
 
-    with pytest.raises(EnvironmentFault):
+    with pytest.raises(HostError):
         stored("container", {}, fail)
     assert not cache.exists()
 
@@ -159,7 +159,7 @@ def test_without_an_emulator_there_is_nothing_to_allow_for_but_the_probe() -> No
     ],
 )
 def test_a_program_that_does_not_start_is_no_baseline(ending: dict[str, Any], said: str) -> None:
-    with pytest.raises(EnvironmentFault) as fault:
+    with pytest.raises(HostError) as fault:
         evaluate(told(bare(80), bare(10) | ending), CAFFE, None)
     assert said in fault.value.message
     assert "pibench image verify" in fault.value.line()
@@ -171,11 +171,11 @@ def heard() -> ProbeSession:
 
 def test_a_probe_without_a_word_is_a_fault_that_says_so() -> None:
     measure = Measure(kinds=[KIND], repeats=3, fill_bytes=None)
-    with pytest.raises(EnvironmentFault, match="could not measure Caffe: no word"):
+    with pytest.raises(HostError, match="could not measure Caffe: no word"):
         conclude(heard(), measure, NO_BUILDER)
     hearing = heard()
     hearing.feed(b"qemu: could not open /lib/ld-linux-aarch64.so.1\n")
-    with pytest.raises(EnvironmentFault, match=r"ld-linux-aarch64\.so\.1"):
+    with pytest.raises(HostError, match=r"ld-linux-aarch64\.so\.1"):
         conclude(hearing, measure, NO_BUILDER)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets.container import engine, leftovers
 from pibench.targets.container.engine import EngineLacksError, EngineLostError, engine_faults
 from pibench.targets.container.leftovers import OWNER_LABEL, is_orphan, owner_label
@@ -41,7 +41,7 @@ def connected(
     monkeypatch.setattr("docker.from_env", lambda **_: client)
     try:
         return engine.connect()[1]
-    except EnvironmentFault:
+    except HostError:
         assert client.closed
         raise
 
@@ -75,7 +75,7 @@ def test_engines_that_are_new_enough(monkeypatch: pytest.MonkeyPatch, version: s
 
 @pytest.mark.parametrize("version", ["19.03.15", "18.09.1", "20.9", "1.13.1", "", "dev"])
 def test_an_old_engine_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    with pytest.raises(EnvironmentFault, match="is too old") as refused:
+    with pytest.raises(HostError, match="is too old") as refused:
         connected(monkeypatch, VERSION | {"Version": version})
     assert refused.value.hint == "install 20.10 or newer"
 
@@ -107,17 +107,17 @@ def test_no_socket_is_one_line_with_the_way_out(
 @pytest.mark.parametrize("host", ["nonsense", "ftp://x", "tcp://localhost:99999"])
 def test_a_host_that_is_none_is_no_traceback(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
-    with pytest.raises(EnvironmentFault) as fault:
+    with pytest.raises(HostError) as fault:
         engine.connect()
     assert host in fault.value.message
     assert "DOCKER_HOST" in fault.value.line()
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(404, EngineLacksError), (409, EnvironmentFault), (500, EnvironmentFault)]
+    ("status", "kind"), [(404, EngineLacksError), (409, HostError), (500, HostError)]
 )
 def test_a_refusal_has_the_engine_s_own_words_on_one_line(
-    status: int, kind: type[EnvironmentFault]
+    status: int, kind: type[HostError]
 ) -> None:
     import docker.errors
     import requests

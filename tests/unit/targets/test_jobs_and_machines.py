@@ -1,4 +1,4 @@
-"""Sharing of work, the job's folder, the machines' command lines, the containment."""
+"""Sharing of work, the job's folder, the machines' command lines, the sandbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pibench import devices
-from pibench.targets import containment
+from pibench.targets import sandbox
 from pibench.targets.base import Work
 from pibench.targets.job import Libraries, Programs, write_job
 from pibench.targets.sharing import share
@@ -197,7 +197,7 @@ def test_every_machine_waits_has_no_network_and_no_way_to_start_again(name: Mach
     assert "transparent_hugepage=never" in found["-append"][0].split()
 
 
-# ---------------------------------------------------------------- containment
+# ---------------------------------------------------------------- sandbox
 
 
 @pytest.fixture
@@ -208,14 +208,14 @@ def fake_bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     path.write_text("#!/bin/sh\nexit 0\n")
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
-    containment.available.cache_clear()
+    sandbox.available.cache_clear()
     yield path
-    containment.available.cache_clear()
+    sandbox.available.cache_clear()
 
 
 @pytest.mark.usefixtures("fake_bwrap")
 def test_with_bwrap_there_is_no_network_and_nothing_to_write_to() -> None:
-    found = containment.contained(["python3", "probe.py"])
+    found = sandbox.sandboxed(["python3", "probe.py"])
     assert found[0] == "bwrap"
     assert found[-3:] == ["--", "python3", "probe.py"]
     text = " ".join(found)
@@ -228,7 +228,7 @@ def test_with_bwrap_there_is_no_network_and_nothing_to_write_to() -> None:
 @pytest.mark.parametrize("script", ["exit 1", "kill -9 $$"])
 def test_a_bwrap_that_may_not_make_namespaces_is_left_alone(script: str, fake_bwrap: Path) -> None:
     fake_bwrap.write_text(f"#!/bin/sh\n{script}\n")
-    assert containment.contained(["a", "b"]) == ["a", "b"]
+    assert sandbox.sandboxed(["a", "b"]) == ["a", "b"]
 
 
 def test_without_bwrap_the_command_line_stays_as_it_is(
@@ -236,4 +236,4 @@ def test_without_bwrap_the_command_line_stays_as_it_is(
 ) -> None:
     fake_bwrap.unlink()
     monkeypatch.setenv("PATH", str(fake_bwrap.parent))
-    assert containment.contained(["a", "b"]) == ["a", "b"]
+    assert sandbox.sandboxed(["a", "b"]) == ["a", "b"]

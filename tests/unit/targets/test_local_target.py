@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.images.build import Builder
-from pibench.targets import containment
+from pibench.targets import sandbox
 from pibench.targets.base import Outcome, Progress, Work
 from pibench.targets.job import Programs
 from pibench.targets.local import LocalTarget, NativeTarget
@@ -74,7 +74,7 @@ def network(name: str, script: str, **changes: Any) -> Work:
 @pytest.fixture(autouse=True)
 def _uncontained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without bwrap: what it keeps from a model is another test's matter."""
-    monkeypatch.setattr(containment, "available", lambda: False)
+    monkeypatch.setattr(sandbox, "available", lambda: False)
 
 
 @pytest.fixture
@@ -212,9 +212,9 @@ def test_an_error_of_the_observer_ends_all_probes_at_once(
     def refuse(_: Outcome) -> None:
         while not pid.exists() or not pid.read_text():
             time.sleep(0.01)
-        raise EnvironmentFault("the disk is full")
+        raise HostError("the disk is full")
 
-    with pytest.raises(EnvironmentFault, match="the disk is full"):
+    with pytest.raises(HostError, match="the disk is full"):
         target.run(
             [
                 network("ends", "exit 0", compute="memory-only", cost_bytes=1),
@@ -240,11 +240,11 @@ def test_nothing_lives_on_when_pibench_is_ended(number: signal.Signals, tmp_path
     caffe.write_text(CAFFE)
     caffe.chmod(0o755)
     code = textwrap.dedent(f"""
-        from pibench.targets import containment
+        from pibench.targets import sandbox
         from pibench.targets.base import Work
         from pibench.targets.job import Programs
         from pibench.targets.local import LocalTarget
-        containment.available = lambda: False
+        sandbox.available = lambda: False
         work = Work(
             id="0", name="A", prototxt="echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60",
             weights=None, protocol="caffe-time", compute="real", threads=1, timeout_s=60,
@@ -283,6 +283,6 @@ def test_the_native_target_says_what_it_lacks(
         (tmp_path / "caffe").write_text("#!/bin/sh\n")
         (tmp_path / "caffe").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnvironmentFault, match=said) as caught:
+    with pytest.raises(HostError, match=said) as caught:
         NativeTarget(Builder()).prepare([work])
     assert caught.value.hint

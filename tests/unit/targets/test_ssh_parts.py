@@ -15,7 +15,7 @@ import pytest
 from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
-from pibench.probe import stand_in, supervise
+from pibench.probe import supervise, virt_detect
 from pibench.runner.options import Options
 from pibench.targets.by_name import make_target
 from pibench.targets.ssh import SshTarget
@@ -255,7 +255,7 @@ def tree(folder: Path, **files: str) -> str:
 def arm64(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on an arm64 machine, whatever this one is."""
     named = type("uname", (), {"machine": "aarch64"})
-    monkeypatch.setattr(stand_in.os, "uname", lambda: named)
+    monkeypatch.setattr(virt_detect.os, "uname", lambda: named)
 
 
 PI = {"model": "Raspberry Pi 3 Model B Rev 1.2\0", "compatible": "raspberrypi,3-model-b\0"}
@@ -275,15 +275,17 @@ PI_HZ = 19_200_000
 def test_signs_of_an_emulated_board(
     files: dict[str, str], timer_hz: int, sign: str, tmp_path: Path
 ) -> None:
-    assert sign in (stand_in.why_no_board(tree(tmp_path, **files), timer_hz) or "")
+    assert sign in (virt_detect.virtualization_reason(tree(tmp_path, **files), timer_hz) or "")
 
 
 @pytest.mark.usefixtures("arm64")
 @pytest.mark.parametrize("told", ["serial-number", "system__linux,serial"])
 def test_a_board_is_one(told: str, tmp_path: Path) -> None:
-    assert stand_in.why_no_board(tree(tmp_path, **PI, **{told: "1"}), PI_HZ) is None
+    assert virt_detect.virtualization_reason(tree(tmp_path, **PI, **{told: "1"}), PI_HZ) is None
 
 
 @pytest.mark.usefixtures("arm64")
 def test_another_arm64_machine_may_be_anything(tmp_path: Path) -> None:
-    assert stand_in.why_no_board(tree(tmp_path, model="Some server"), 25_000_000) is None
+    assert (
+        virt_detect.virtualization_reason(tree(tmp_path, model="Some server"), 25_000_000) is None
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets.sysroot import cgroup, target
 from pibench.targets.sysroot.cgroup import OwnFolder, UserScope
 from pibench.targets.sysroot.watcher import watched
@@ -69,7 +69,7 @@ def test_a_user_s_systemd_is_asked_for_a_scope_without_swap() -> None:
 
 def test_a_group_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     with (
-        pytest.raises(EnvironmentFault, match="cannot be made any more"),
+        pytest.raises(HostError, match="cannot be made any more"),
         OwnFolder(tmp_path / "none", 2).started(["true"], MIB),
     ):
         pytest.fail("it was made")
@@ -199,7 +199,7 @@ def test_without_an_emulator_there_is_a_way_to_have_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnvironmentFault) as fault:
+    with pytest.raises(HostError) as fault:
         target._find_emulator()
     assert fault.value.hint == "sudo apt-get install qemu-user"
     static = tmp_path / "qemu-aarch64-static"

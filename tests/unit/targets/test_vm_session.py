@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pibench import devices
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.targets.base import Outcome, Progress, Work
 from pibench.targets.vm import VmTarget
 from pibench.targets.vm import target as vm_target
@@ -254,7 +254,7 @@ def test_a_machine_that_cannot_start_ends_the_others(monkeypatch: pytest.MonkeyP
     async def boot(waiting: list[Work], _session: Any) -> Boot:
         if waiting[0].name == "A":
             await asyncio.sleep(0.01)
-            raise EnvironmentFault("QEMU does not start")
+            raise HostError("QEMU does not start")
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -263,6 +263,6 @@ def test_a_machine_that_cannot_start_ends_the_others(monkeypatch: pytest.MonkeyP
         return Boot()
 
     monkeypatch.setattr(target, "_boot", boot)
-    with pytest.raises(EnvironmentFault, match="QEMU does not start"):
+    with pytest.raises(HostError, match="QEMU does not start"):
         target.run(work("A", "B"), lambda _: None, lambda _: None)
     assert cancelled == ["B"]

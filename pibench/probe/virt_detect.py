@@ -18,7 +18,7 @@ READ_TIMER_HZ = b"\x00\xe0\x3b\xd5\xc0\x03\x5f\xd6"
 QEMU_TIMER_HZ = 62500000
 
 
-def why_no_board(tree=TREE, timer_hz=None):
+def virtualization_reason(tree=TREE, timer_hz=None):
     """What shows that this is no board, in words; None where nothing does."""
     if os.uname().machine == "x86_64":
         return None

@@ -5,7 +5,7 @@ import os
 from .procfs import read_fields, read_text
 
 
-def containment():
+def sandbox():
     """User, privileges, file system and network of this process, as the kernel has them."""
     status = read_fields("/proc/self/status")
     return {

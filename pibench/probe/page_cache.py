@@ -28,7 +28,7 @@ def mapped_files(pid):
     return sorted(set(MAPPED.findall(read_text("/proc/{}/maps".format(pid)) or "")))
 
 
-def warm_up(paths):
+def preload(paths):
     """Read files, so that they lie in the page cache, in single pages."""
     singly = version(os.uname().release) >= LARGE_FOLIOS
     for path in paths:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pibench.errors import EnvironmentFault, InvalidInputError
-from pibench.whole_file import is_standard_output, keep_inputs, write_whole
+from pibench.atomic_write import is_standard_output, keep_inputs, write_whole
+from pibench.errors import HostError, InvalidInputError
 
 
 @pytest.mark.parametrize("name", ["", ".", "file/f.csv", "x" * 300, "loop"])
@@ -24,7 +24,7 @@ def test_a_name_that_no_file_can_have_is_invalid_input(
 
 
 def test_a_device_without_room_is_no_folder_without_room() -> None:
-    with pytest.raises(EnvironmentFault) as fault:
+    with pytest.raises(HostError) as fault:
         write_whole(Path("/dev/full"), "text")
     assert fault.value.line() == (
         "/dev/full: not written: No space left on device; name a regular file"

@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Sequence
 from functools import cache
 
-from pibench.errors import EnvironmentFault
+from pibench.errors import HostError
 from pibench.process import run
 
 _PROBE_DEADLINE_S = 10.0
 
 
-def contained(argv: Sequence[str]) -> list[str]:
+def sandboxed(argv: Sequence[str]) -> list[str]:
     """The command line behind bwrap: no network, and nothing that can be written to.
 
     Without a working bwrap (not installed, or user namespaces switched off)
@@ -41,6 +41,6 @@ def available() -> bool:
             deadline_s=_PROBE_DEADLINE_S,
             check=False,
         )
-    except EnvironmentFault:
+    except HostError:
         return False
     return tried.returncode == 0

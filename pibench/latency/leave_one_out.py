@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pibench.networks.network import Network
 
 
-def predict_unseen(networks: Sequence[Network], calibration: Calibration) -> list[Prediction]:
+def predict_leave_one_out(
+    networks: Sequence[Network], calibration: Calibration
+) -> list[Prediction]:
     """A prediction per network for the calibrated board, by rates fitted on the others alone.
 
     Networks that the rates were not fitted on, those at the edge of memory among them, are

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from pibench.errors import EnvironmentFault, InvalidInputError
+from pibench.errors import HostError, InvalidInputError
 
 NO_PLACE = frozenset(
     {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
@@ -35,7 +35,7 @@ def writing_whole(path: Path) -> Iterator[IO[bytes]]:
 
     Folders are made. What is no regular file is written to as it is, and so is what a link
     leads to: /dev/stdout is a link, and as root a rename would put a file in its place.
-    Raises InvalidInputError for a name that no file can have, EnvironmentFault if it cannot
+    Raises InvalidInputError for a name that no file can have, HostError if it cannot
     be written, BrokenPipeError where the reader of standard output has gone.
     """
     hint = "give a folder that can be written, on a disk with room"
@@ -59,7 +59,7 @@ def writing_whole(path: Path) -> Iterator[IO[bytes]]:
         problem = f"not written: {error.strerror or error}"
         if error.errno in NO_PLACE:
             raise InvalidInputError.at(path, None, problem, hint="name a file") from error
-        raise EnvironmentFault(f"{path}: {problem}", hint=hint) from error
+        raise HostError(f"{path}: {problem}", hint=hint) from error
 
 
 def is_standard_output(path: Path) -> bool:
