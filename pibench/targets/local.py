@@ -114,6 +114,9 @@ class LocalTarget:
                 job = self._write(folder, list(waiting))
                 session = ProbeSession(waiting, observe, watch)
                 died = self._probe(job, session, stopping)
+            if died is None and not session.results and not stopping.is_set():
+                # A result that cannot be believed is none: see FrameReader.
+                died = f"the probe ended without a result: {session.frames.last_words()}"
             if died is not None and waiting:
                 observe(
                     Outcome(work=waiting.popleft(), machine=session.machine, result=None, died=died)

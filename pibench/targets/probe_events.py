@@ -99,9 +99,10 @@ class InferenceResult(Reported):
     readings: Annotated[list[Reading], Field(min_length=1)]
     state: MachineState
     layers: list[LayerTiming]
-    outputs: list[dict[str, Any]]
-    signatures: list[dict[str, Any]]
-    input_sha256: Text | None
+    # Memory-only compute has no values.
+    outputs: list[dict[str, Any]] = []
+    signatures: list[dict[str, Any]] = []
+    input_sha256: Text | None = None
 
 
 class CaffeTimeResult(Reported):

@@ -194,6 +194,14 @@ def test_a_dead_probe_costs_the_network_that_ran(run: Callable[..., Any]) -> Non
     assert dead.machine is not None
 
 
+def test_figures_that_cannot_be_cost_one_network(run: Callable[..., Any]) -> None:
+    impossible = TIMES.replace("forward: 12.5 ms", "forward: -12.5 ms")
+    outcomes, _ = run(network("A", impossible), network("B", TIMES))
+    assert outcomes["A"].result is None
+    assert "the probe reported a result that cannot be: caffe_time" in outcomes["A"].died
+    assert outcomes["B"].result["exit_status"] == 0
+
+
 def test_a_model_that_says_it_is_a_frame_is_not_believed(
     results: Callable[..., dict[str, dict[str, Any]]],
 ) -> None:
