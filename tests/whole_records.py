@@ -64,7 +64,11 @@ def record(**changes: Any) -> Record:
             "emulator_rss_bytes": NO_EMULATOR,
         },
     }
-    return Record(**fields | changes)
+    fields |= changes
+    if "verdict" not in changes and fields["evidence"].exit_status != 0:
+        # What did not come to its end never fits.
+        fields["verdict"] = "inconclusive"
+    return Record(**fields)
 
 
 PAPER_RUN = Path(__file__).with_name("paper_run.csv")

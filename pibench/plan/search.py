@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 _FEWEST = (1, 2)
 """Batches that have to work for a search: memory for two images is not what Caffe refuses."""
-_NEIGHBOURS = 8
-"""How many sizes below one that Caffe refuses are tried in its stead."""
+_NEIGHBOURS = 32
+"""How many sizes below one that Caffe refuses are tried in its stead.
+
+32 is the stride of most classifiers: which sizes their branches can be joined at repeats with it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

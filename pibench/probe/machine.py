@@ -33,9 +33,10 @@ def memory_kib():
 
 
 def address_space_bytes():
-    """The limit of a process's address space here (ulimit -v), None where there is none."""
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return None if limit == resource.RLIM_INFINITY else limit
+    """The limit of a process's memory here (ulimit -v or -d), None where there is none."""
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    limits = [limit for limit in limits if limit != resource.RLIM_INFINITY]
+    return min(limits) if limits else None
 
 
 def cpu_model():

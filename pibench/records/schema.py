@@ -428,7 +428,10 @@ class Record(Frozen):
     @field_validator("created")
     @classmethod
     def _created_in_utc(cls, created: datetime) -> datetime:
-        return created.astimezone(UTC)
+        try:
+            return created.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("no date that a calendar has in UTC") from error
 
     @model_validator(mode="after")
     def _only_a_vm_has_a_machine(self) -> Self:
@@ -480,6 +483,17 @@ class Record(Frozen):
                         f"{name} cannot come from a run with memory-only compute, "
                         "which computes no values"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _what_fits_came_to_its_end(self) -> Self:
+        seen = self.evidence
+        if self.verdict not in ("fit", "borderline"):
+            return self
+        if seen.exit_status != 0 or seen.signal or seen.timed_out or seen.guest_died:
+            raise ValueError(f"verdict {self.verdict!r} of a process that did not end with 0")
+        if self.verdict == "fit" and (self.headroom_bytes or 0) < 0:
+            raise ValueError("verdict 'fit' with a negative headroom_bytes")
         return self
 
     @model_validator(mode="after")

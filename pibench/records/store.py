@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import stat
 import warnings
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\Z")
 ADDED_BY_1_1 = ("emulator_rss_bytes",)
 """Results that records of version 1.0 do not have."""
 
@@ -176,7 +178,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
     """The record on a line, None for a torn one."""
     place = f"line {number}"
     try:
-        data = untrusted_input.json_of(line, path, place, hint="mend or remove this line")
+        data = untrusted_input.json_of(line, path, place, hint="fix or remove this line")
     except InvalidInputError:
         if not _is_torn(line):
             raise
@@ -193,7 +195,7 @@ def record_from(data: Any, path: Path, place: str) -> Record:
         return Record.model_validate(_converted(data))
     except ValidationError as error:
         raise InvalidInputError.at(
-            path, place, f"no record: {first_of(error)}", hint="mend or remove this line"
+            path, place, f"no record: {first_of(error)}", hint="fix or remove this line"
         ) from error
 
 
@@ -229,9 +231,12 @@ def _holds_a_whole_value(line: bytes) -> bool:
 def _check_version(path: Path, place: str, data: Any) -> None:
     """Refuse what is no record at all, or one of another major version."""
     version = data.get("schema_version") if isinstance(data, dict) else None
-    if not isinstance(version, str):
+    if not isinstance(version, str) or not _VERSION.match(version):
         raise InvalidInputError.at(
-            path, place, "no record: schema_version is missing", hint="mend or remove this line"
+            path,
+            place,
+            "no record: schema_version is missing or is not a version",
+            hint="fix or remove this line",
         )
     if version.split(".")[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
         raise InvalidInputError.at(

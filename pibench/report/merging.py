@@ -47,8 +47,17 @@ def read_all(paths: Sequence[Path]) -> Merged:
 
 
 def merge(records: Iterable[Record]) -> Merged:
-    """The latest record of each run; the same record read twice is one."""
-    distinct = {record.record_id: record for record in records}
+    """The latest record of each run; the same record read twice is one.
+
+    Raises InvalidInputError for two records with one id that are not the same: one was edited.
+    """
+    distinct: dict[str, Record] = {}
+    for record in records:
+        if distinct.setdefault(record.record_id, record) != record:
+            raise InvalidInputError(
+                f"two different records have the id {record.record_id}",
+                hint="remove the one that was edited",
+            )
     counting = latest([*distinct.values()])
     return Merged(records=tuple(counting), superseded=len(distinct) - len(counting))
 

@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from pibench import storage
 
-_NAME = re.compile(r"^pibench-[a-z]+-\d+-\w+$")
+_NAME = re.compile(r"^pibench-[a-z]+-(\d+)-\w+$")
 
 
 @contextlib.contextmanager
@@ -24,7 +26,9 @@ def scratch(target: str) -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix=f".{target}-{os.getpid()}-"))
     folder = made.with_name(f"pibench-{made.name[1:]}")
     with _opened(made) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            # Some network file systems have no locks.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
             made.rename(folder)
             yield folder
@@ -45,7 +49,11 @@ def remove_orphans() -> None:
     """
     for folder in Path(tempfile.gettempdir()).glob("pibench-*"):
         with contextlib.suppress(OSError):
-            if not _NAME.match(folder.name) or folder.lstat().st_uid != os.getuid():
+            named = _NAME.match(folder.name)
+            # Earlier versions lock nothing: their number has to do.
+            if not named or psutil.pid_exists(int(named[1])):
+                continue
+            if folder.lstat().st_uid != os.getuid():
                 continue
             with _opened(folder) as descriptor:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

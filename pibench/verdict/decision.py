@@ -211,11 +211,12 @@ def _doubt_about_own_group(seen: Observation) -> str:
         return f"and whether its own control group had reached its {limit} was not read"
     if seen.reached_own_limit:
         return ""
-    at = f"at {_mib(peak)} " if peak is not None else ""
-    return (
-        f"{at}before its own control group had reached its {limit}: a group around it, or the "
-        "machine, ran out of memory"
-    )
+    at = f"at {_mib(peak)}" if peak is not None else "at an unknown size"
+    around = seen.group_limit_bytes
+    cause = "of a control group around it, or of the machine"
+    if around is not None and around < (seen.memory_limit_bytes or 0):
+        cause = f"a control group around pibench allows {_mib(around)}"
+    return f"{at}: its own limit is {limit}, so that another one was reached ({cause})"
 
 
 def _doubt_about_size(seen: Observation, enough_bytes: float) -> str:
@@ -235,7 +236,9 @@ def _doubt_about_refusal(seen: Observation, device: Device) -> str:
         return ""
     if seen.address_space_bytes is not None:
         limit = _mib(seen.address_space_bytes)
-        return f"and its address space is limited to {limit} (ulimit -v)"
+        return f"and its memory is limited to {limit} (ulimit -v or -d)"
+    if seen.strict_overcommit:
+        return "by a kernel that grants no more than it has (vm.overcommit_memory=2)"
     if seen.target in SINGLE_GROUP:
         return "by a machine that has more memory than the device"
     return ""
@@ -253,8 +256,14 @@ def _contradiction(
     A machine that is the device decides by itself. A control group is on a machine with
     other things in it.
     """
-    if verdict != "no-fit" or reference_peak_bytes is None or seen.target not in SINGLE_GROUP:
+    if verdict != "no-fit" or seen.target not in SINGLE_GROUP:
         return ""
+    if reference_peak_bytes is None:
+        # Page cache may have brought the group to its limit. What was killed for its own
+        # memory has more than the device, since file pages are counted where they were read.
+        confirmed = not seen.killed or (seen.peak_rss_bytes or 0) >= device.usable_bytes
+        watched = seen.watcher_saw_bytes is not None
+        return "" if confirmed or watched else "and no peak of the amd64 twin confirms it"
     if reference_peak_bytes >= device.usable_bytes * (1 - band):
         return ""
     return f"yet the same network takes {_mib(reference_peak_bytes)} on the amd64 twin"
@@ -293,7 +302,7 @@ def _from_peak(
             f"{said}: it ran under {under}; --target vm --machine raspi3b decides"
         )
     over = f"peak {_mib(peak)}, over the {_mib(usable)} usable on the device"
-    return "no-fit", f"{over}; it ended with 0 where nothing stops it there"
+    return "no-fit", f"{over}; this target does not limit the process, which ended with 0"
 
 
 def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:

@@ -63,7 +63,8 @@ class Observation:
     control group came to the end of that limit, None where there is no such group
     or it was not read. `group_limit_bytes` is the tightest limit of the groups around
     the process where the whole machine stands for the device, `address_space_bytes` a
-    limit of its address space. `emulator_died` is set where an emulator ended before
+    limit of its address space or data, `strict_overcommit` whether the kernel refuses what it
+    may not have later. `emulator_died` is set where an emulator ended before
     its program began. `watcher_saw_bytes` is what the process had when the watcher ended it.
     """
 
@@ -84,6 +85,7 @@ class Observation:
     enforced_by: Enforcer | None = None
     reached_own_limit: bool | None = None
     address_space_bytes: int | None = None
+    strict_overcommit: bool = False
     group_limit_bytes: int | None = None
     emulator_died: bool = False
     watcher_saw_bytes: int | None = None

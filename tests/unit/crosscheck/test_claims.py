@@ -134,9 +134,9 @@ def test_one_flipped_verdict_is_a_disagreement(paper_run: list[Record]) -> None:
 
 @pytest.mark.parametrize("verdict", ["inconclusive", "borderline"])
 def test_one_undecided_verdict_is_inconclusive(paper_run: list[Record], verdict: str) -> None:
-    claims = check_claims(with_network(paper_run, "VGG 16", verdict=verdict))
-    assert cell(claims, "vgg-16", "verdict").ours == verdict
-    assert cell(claims, "vgg-16", "verdict").agrees is None
+    claims = check_claims(with_network(paper_run, "NIN", verdict=verdict))
+    assert cell(claims, "nin", "verdict").ours == verdict
+    assert cell(claims, "nin", "verdict").agrees is None
     assert exit_code(claims) == ExitCode.INCONCLUSIVE
 
 

@@ -14,6 +14,7 @@ from pibench.records.schema import (
     RESULT_FIELDS,
     UNITS,
     BlobSummary,
+    Evidence,
     Provenance,
     Record,
     json_schema,
@@ -184,3 +185,28 @@ def test_the_schema_is_exported_with_units() -> None:
     assert '"unit": "byte"' in json.dumps(schema["properties"]["peak_rss_bytes"])
     assert set(RESULT_FIELDS) <= set(schema["properties"])
     json.dumps(schema)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evidence": Evidence(summary="killed", exit_status=-9, signal=9)},
+        {"evidence": Evidence(summary="late", exit_status=0, timed_out=True)},
+        {"evidence": Evidence(summary="lost", guest_died=True)},
+        {"headroom_bytes": -1},
+    ],
+)
+def test_what_did_not_end_with_0_never_fits(
+    changes: dict[str, Any], make_record: Callable[..., Record]
+) -> None:
+    with pytest.raises(ValidationError, match="verdict 'fit'"):
+        make_record(verdict="fit", **changes)
+
+
+@pytest.mark.parametrize("created", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_date_beyond_the_calendar_is_an_error_of_the_record(
+    created: str, make_record: Callable[..., Record]
+) -> None:
+    data = make_record().model_dump(mode="json") | {"created": created}
+    with pytest.raises(ValidationError, match="created"):
+        Record.model_validate(data)

@@ -54,7 +54,7 @@ texts_and_numbers = st.fixed_dictionaries(
 @in_one_folder
 @given(changes=texts_and_numbers)
 def test_any_text_and_number_comes_back(tmp_path, make_record, changes) -> None:  # type: ignore[no-untyped-def]
-    record = make_record(**changes)
+    record = make_record(**{"verdict": "inconclusive"} | changes)
     store = RecordStore(tmp_path / "any.jsonl")
     store.path.unlink(missing_ok=True)
     store.append(record)

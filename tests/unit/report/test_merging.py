@@ -57,7 +57,8 @@ def test_a_record_read_twice_supersedes_nothing(
 def test_an_older_version_is_read_beside_a_newer_one(tmp_path: Path) -> None:
     folder = Path(__file__).parents[1] / "records"
     lines = [
-        json.dumps(json.loads(one.read_text())) for one in sorted(folder.glob("record-*.json"))
+        json.dumps(json.loads(one.read_text()) | {"record_id": f"{number:032x}"})
+        for number, one in enumerate(sorted(folder.glob("record-*.json")))
     ]
     assert len(lines) >= 3
     path = tmp_path / "records.jsonl"
@@ -88,3 +89,10 @@ def test_an_empty_file_is_no_report(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text("\n\n")
     with pytest.raises(InvalidInputError, match="holds no record"):
         read_all([tmp_path / "r.jsonl"])
+
+
+def test_two_records_of_one_id_are_refused(make_record: Callable[..., Record]) -> None:
+    one = make_record()
+    assert merge([one, one]).records == (one,)
+    with pytest.raises(InvalidInputError, match=f"have the id {one.record_id}"):
+        merge([one, one.model_copy(update={"verdict": "inconclusive"})])

@@ -155,7 +155,7 @@ OWN_KILL: dict[str, Any] = {
     ("seen", "said"),
     [
         # The group around it had less, or the machine ran out.
-        ({"reached_own_limit": False}, "before its own control group had reached its 978 MiB"),
+        ({"reached_own_limit": False}, "its own limit is 978 MiB, so that another one was reached"),
         ({"reached_own_limit": False, "peak_rss_bytes": 600 * MIB}, "killed out of memory, at 600"),
         ({"reached_own_limit": None}, "had reached its 978 MiB was not read"),
         # Page cache, or a program beside it, had filled the group.
