@@ -76,7 +76,7 @@ class BlobDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class Bisection:
-    """What was found; true if no layer parts.
+    """What was found; true if no layer differs.
 
     `parting` is by signatures. `blob` is its whole blob, `inputs` are what the layer reads,
     `alone` its blob where both sides were given the first one's input: None where
@@ -185,7 +185,7 @@ def bisect(
         surroundings=tuple(differing_facts([(entry_of(first.record), entry_of(second.record))])),
         layers=layers,
         parting=layers.parting,
-        cause="no layer parts",
+        cause="no layer differs",
     )
     if layers.parting is None:
         gone = [*layers.only_first, *layers.only_second]
@@ -263,7 +263,7 @@ def _look_closer(
             closer = replace(known, parting=found, blob=blob, inputs=tuple(inputs))
             return _run_alone(first, second, closer, arrays)
         # The estimate was beyond the tolerance and the values are not: on to the next.
-    return replace(known, parting=None, cause="no layer parts, value by value")
+    return replace(known, parting=None, cause="no layer differs, value by value")
 
 
 def _is_not_finite(blob: BlobDifference, tolerance: Tolerance) -> bool:

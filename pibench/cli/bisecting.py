@@ -91,7 +91,7 @@ def bisect(
     atol x sqrt(size) + rtol x norm, or where a value is NaN or infinite. Both sides have
     the same weights unless a key gives others.
 
-    Exit codes: 0 no layer parts, 1 one does, 2 invalid input, 3 the environment, 4 a run
+    Exit codes: 0 no layer differs, 1 one differs, 2 invalid input, 3 the environment, 4 a run
     did not come to its end.
 
     Example: pibench bisect "SqueezeNet V1.1" twin sysroot:blas=reference --rtol 0

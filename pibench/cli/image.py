@@ -152,13 +152,18 @@ def save(
 
     from pibench.atomic_write import writing_whole
     from pibench.cli.progress import Progress
-    from pibench.images import image_file
+    from pibench.images import image_file, store
 
     to_pipe = str(file) == "-"
     if to_pipe and (as_json or sys.stdout.isatty()):
         raise InvalidInputError(
             "standard output cannot take the images: it is a terminal, or --json goes there",
             hint="name a file, or lead it into one",
+        )
+    if not to_pipe and not file.suffix and file.name in {image.kind for image in store.images()}:
+        raise InvalidInputError(
+            f"{file} is the name of an image; the file to write comes first",
+            hint=f"pibench image save images.tar.gz {file}",
         )
     images = _chosen(names or [])
     total_mb = sum(image.size_bytes for image in images) // 10**6

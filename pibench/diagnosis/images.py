@@ -112,8 +112,11 @@ def _memory() -> Finding:
     return Finding(
         name="memory",
         state="ok" if enough else "missing",
-        found=f"{available / _GIB:.1f} GiB available",
-        fix=None if enough else f"one machine needs {MEMORY_NEEDED_BYTES / _GIB:.1f} GiB",
+        found=f"{available / _GIB:.1f} GiB available to this process",
+        fix=None
+        if enough
+        else f"vm needs {MEMORY_NEEDED_BYTES / _GIB:.1f} GiB: end other programs, or raise the "
+        "limit of the memory group around pibench; see also --target twin",
     )
 
 

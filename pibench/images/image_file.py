@@ -45,7 +45,7 @@ MOST_IMAGE_BYTES: Final = 16 << 30
 LONGEST_MANIFEST_BYTES: Final = 1 << 20
 _HEADERS_BYTES: Final = 64 << 10
 """That the headers of one member may take, and the end of the archive."""
-_AGAIN: Final = "make the file again: pibench image save FILE"
+_AGAIN: Final = "give a file that pibench image save wrote; if it is one, copy it again"
 
 Progress = Callable[[int, int], None]
 """Takes the bytes of images that are done and those of all."""
@@ -251,7 +251,7 @@ class _BoundedReader:
 def _read_manifest(source: Path, tar: tarfile.TarFile, reader: _BoundedReader) -> Manifest:
     first = tar.next()
     if first is None or first.name != MANIFEST or not _is_plain(first):
-        raise InvalidInputError.at(source, None, "is not a file of images", hint=_AGAIN)
+        raise InvalidInputError.at(source, None, "is not an image file", hint=_AGAIN)
     if first.size > LONGEST_MANIFEST_BYTES:
         raise InvalidInputError.at(source, MANIFEST, "is too long", hint=_AGAIN)
     content = tar.extractfile(first)
@@ -365,14 +365,14 @@ def _problems_named(source: Path) -> Iterator[None]:
         ) from None
     except (tarfile.TarError, UnpackError, EOFError, zlib.error, ValueError) as error:
         raise InvalidInputError.at(
-            source, None, f"is damaged, cut off or not a file of images: {error}", hint=_AGAIN
+            source, None, f"is damaged, cut off, or not an image file: {error}", hint=_AGAIN
         ) from None
     except OSError as error:
         # BadGzipFile has no number; the others are what a name or a file twice causes.
         if error.errno in (None, *NO_PLACE):
-            problem = error.strerror or str(error)
+            why = f": {error.strerror}" if error.errno else ""
             raise InvalidInputError.at(
-                source, None, f"is damaged, or not a file of images: {problem}", hint=_AGAIN
+                source, None, f"is not an image file, or is damaged{why}", hint=_AGAIN
             ) from None
         raise HostError(
             f"{error.filename or store.folder()}: {error.strerror}",

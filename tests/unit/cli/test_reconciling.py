@@ -122,7 +122,7 @@ def test_a_record_is_what_the_options_ask_for_or_no_side(
     (tmp_path / "small.prototxt").write_text(SMALL)
     caffemodel.write_seeded(networks.load("small.prototxt").net, tmp_path / "other.caffemodel")
     sides = [str(GOLDEN / f"{name}.jsonl") for name in ("twin", "sysroot")]
-    assert "no layer parts" in pibench("bisect", "small.prototxt", *sides, "-q").out
+    assert "no layer differs" in pibench("bisect", "small.prototxt", *sides, "-q").out
     for pair in (sides, [sides[0], "twin"]):
         found = pibench("bisect", "small.prototxt", *pair, *options, "-q", code=2)
         assert said in found.err
@@ -148,7 +148,7 @@ def test_a_file_with_several_runs_of_the_network_names_no_side(
     sides = ("small.prototxt", "two.jsonl", "two.jsonl", "-q")
     found = pibench("bisect", *sides, code=2)
     assert "two.jsonl: holds several runs of small: small; small, seed 7; give" in found.err
-    assert "no layer parts" in pibench("bisect", *sides, "--seed", 7).out
+    assert "no layer differs" in pibench("bisect", *sides, "--seed", 7).out
 
 
 def test_a_side_may_come_by_a_pipe(records: Path) -> None:

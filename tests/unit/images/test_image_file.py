@@ -205,13 +205,11 @@ def test_no_flipped_byte_is_taken(file: bytes, cache: Path) -> None:
     ids=["empty", "text", "packed nothing", "packed text"],
 )
 def test_what_is_no_archive_is_refused(content: bytes, cache: Path) -> None:
-    assert "pibench image save FILE" in refused(content, cache)
+    assert "a file that pibench image save wrote" in refused(content, cache)
 
 
 def test_an_archive_of_something_else_is_refused(cache: Path) -> None:
-    assert "is not a file of images" in refused(
-        packed([(member("other", size_bytes=1), b"x")]), cache
-    )
+    assert "is not an image file" in refused(packed([(member("other", size_bytes=1), b"x")]), cache)
 
 
 def test_what_follows_the_archive_is_bounded(file: bytes, cache: Path) -> None:
