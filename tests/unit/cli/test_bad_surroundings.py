@@ -152,7 +152,7 @@ def test_until_an_interruption_is_taken_little_is_imported() -> None:
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["pibench", "pibench.cli"]
+    assert done.stdout.split() == ["pibench", "pibench._version", "pibench.cli"]
 
 
 def test_records_that_could_not_be_written_are_refused_before_the_run(tmp_path: Path) -> None:

@@ -173,7 +173,8 @@ def test_a_killed_run_has_nothing_to_compare_with(make_record: Callable[..., Rec
     cut = comparing.compare(killed, planned)
     assert (cut.measured_bytes, cut.error, cut.note) == (None, None, "killed")
     assert comparing.summary([whole, cut]).startswith("1 of 2 compared")
-    assert cut.agrees
+    assert whole.agrees
+    assert not cut.agrees
     dead = comparing.compare(killed.model_copy(update={"verdict": "no-fit"}), planned)
     assert "0 of 1 verdicts are as planned" in comparing.summary([dead])
     mib = f"{peak / 2**20:.1f}"
