@@ -181,8 +181,7 @@ def end_if_interrupted() -> None:
 
 
 def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
-    """Send TERM to the child's process group, and KILL after the child's end or the grace period.
-    """
+    """Send TERM to the child's process group, then KILL after its end or the grace period."""
     if child.poll() is None:
         _signal_group(child, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
