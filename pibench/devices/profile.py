@@ -52,8 +52,7 @@ class Device:
 
     @property
     def kernel_bytes(self) -> int:
-        """Return the kernel's share for its image, page tables and reserves: the rest of the RAM.
-        """
+        """Return the kernel's share for image, page tables and reserves: the rest of the RAM."""
         return self.ram_bytes - self.firmware_bytes - self.usable_bytes
 
 
