@@ -31,7 +31,7 @@ class CapNotInForceError(HostError):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The limits requested for a container. There is no swap: `memory` limits both together.
+    """The limits requested for a container. `memory_bytes` includes swap: there is none.
 
     `cores` is how many of the device's `device_cores` the host can provide. `cpu` is the
     CPU model for an emulator.
