@@ -230,7 +230,7 @@ def _keep_kernel(unpacked: Path, target: Path) -> None:
 
 
 def make_disk(source: Path, disk: Path, *, free_bytes: int = DISK_SLACK_BYTES) -> None:
-    """Write an ext4 file system: the files of `source`, and `free_bytes` of space. Needs no root."""
+    """Write an ext4 file system: the files of `source` and `free_bytes` of space. Needs no root."""
     mke2fs = require_program("mke2fs", package="e2fsprogs")
     used_bytes = sum(
         # Each file and folder takes whole blocks of 4 KiB, and an inode.

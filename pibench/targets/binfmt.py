@@ -215,8 +215,8 @@ def _judge(interpreter: Path) -> tuple[str | None, list[Problem]]:
     if not static:
         text = f"the interpreter {interpreter} asks for libraries that no container has: not static"
         problems.append(_problem(text, install=True))
-    # Where the registered name ends in -binfmt-P, a link, Debian's QEMU expects its arguments
-    # as the kernel passes them. So the program that the link leads to is started instead.
+    # Debian registers a link whose name ends in -binfmt-P. Called by it, QEMU expects arguments
+    # in the kernel's form. So the program that the link leads to is started.
     try:
         said = run(
             [str(interpreter.resolve()), "--version"], deadline_s=_DEADLINE_S, check=False
