@@ -21,7 +21,7 @@ _PATIENCE_S = 0.5
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder of the cache, writable by whoever may write to the cache.
+    """Create a folder of the cache, writable by all who may write to the cache.
 
     Raises:
         OSError: The folder cannot be created.

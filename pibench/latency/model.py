@@ -78,7 +78,7 @@ def predict(
         counted: Counts of the network; without them the work comes from layer shapes.
 
     Raises:
-        InvalidInputError: The calibration has no rates for the CPU, or Caffe would refuse the
+        InvalidInputError: The calibration has no rates for the CPU, or Caffe would reject the
             network.
     """
     slower = calibration.clock_ratio(device)

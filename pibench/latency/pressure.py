@@ -54,7 +54,7 @@ def headroom_bytes(network: Network, device: Device, protocol: Protocol) -> int:
     """Return the device's usable memory minus the planned peak.
 
     Raises:
-        InvalidInputError: Caffe would refuse the network.
+        InvalidInputError: Caffe would reject the network.
     """
     planned = plan(network, protocol=protocol, environment=of_device(device))
     return device.usable_bytes - planned.peak_rss_bytes

@@ -70,7 +70,7 @@ def count(network: Network, protocol: Protocol = "caffe-time") -> list[LayerWork
     Dropout draws numbers.
 
     Raises:
-        InvalidInputError: Caffe would refuse the network in that phase.
+        InvalidInputError: Caffe would reject the network in that phase.
     """
     training = protocol == "caffe-time"
     shapes = network.training_shapes if training else network.shapes

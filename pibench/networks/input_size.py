@@ -51,7 +51,7 @@ def with_image_size(network: Network, height: int, width: int) -> Network:
     the new size needs: see `other_parameters`.
 
     Raises:
-        InvalidInputError: No input has an image size, or Caffe would refuse the network.
+        InvalidInputError: No input has an image size, or Caffe would reject the network.
     """
     _ = image_size(network)
     changed = copy(network)
@@ -65,7 +65,7 @@ def with_batch(network: Network, batch: int) -> Network:
 
     Raises:
         InvalidInputError: The network has no batch, its batch dimension is unknown, another number
-            of images would change its parameters, or Caffe would refuse it.
+            of images would change its parameters, or Caffe would reject it.
     """
     if {sources.batch_size(network.net, phase) for phase in topology.PHASES} == {batch}:
         return network
@@ -76,12 +76,12 @@ def with_batch(network: Network, batch: int) -> Network:
     try:
         _ = changed.shapes  # raises here what Caffe would abort on
     except InvalidInputError as refused:
-        _ = network.shapes  # what Caffe refuses at any batch is not due to this one
+        _ = network.shapes  # what Caffe rejects at any batch is not due to this one
         raise InvalidInputError(
             f"with batch {batch}: {refused.message}", hint=refused.hint
         ) from None
     if not why:
-        # A file may have a batch that Caffe refuses: then no comparison is possible.
+        # A file may have a batch that Caffe rejects: then no comparison is possible.
         with suppress(InvalidInputError):
             why = _first_of(other_parameters(network, changed))
     if why:

@@ -79,7 +79,7 @@ class Network:
         """Return the shapes of all blobs and parameters in the training phase (`caffe time`).
 
         Raises:
-            InvalidInputError: Caffe would refuse the network in that phase.
+            InvalidInputError: Caffe would reject the network in that phase.
         """
         if any(layer.include or layer.exclude for layer in self.net.layer):
             return shapes.infer(self.net, path=self._place, phase="TRAIN")

@@ -121,7 +121,7 @@ def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
 
 
 def _not_for_caffe(token: outline.Token) -> str | None:
-    """Explain why Caffe's parser refuses a token that Python's accepts; None if it does not."""
+    """Explain why Caffe's parser rejects a token that Python's accepts; None if it does not."""
     if token.kind == "string":
         return None
     if not token.text.isascii():
@@ -155,7 +155,7 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
     net = caffe.NetParameter()
     try:
         with warnings.catch_warnings():
-            # Python only warns of escapes such as "\,"; Caffe's parser refuses them.
+            # Python only warns of escapes such as "\,"; Caffe's parser rejects them.
             warnings.simplefilter("error", DeprecationWarning)
             text_format.Parse(text, net)
     except text_format.ParseError as error:
@@ -177,7 +177,7 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
 
 
 def _check_required(net: caffe.NetParameter, path: Path | str) -> None:
-    """Refuse a message without its required fields, which Python's parser accepts."""
+    """Reject a message without its required fields, which Python's parser accepts."""
     for layer in net.layer:
         if not layer.IsInitialized():
             # No other message of the schema has required fields.

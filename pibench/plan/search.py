@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FEWEST = (1, 2)
 """Batches that must work for a search; a refusal of two images is not about their memory."""
 _NEIGHBOURS = 32
-"""How many smaller sizes are tried in place of one that Caffe refuses.
+"""How many smaller sizes are tried in place of one that Caffe rejects.
 
 32 is the stride of most classifiers: which sizes their branches can be joined at repeats with it.
 """
@@ -91,7 +91,7 @@ def max_image(
 ) -> LargestImage:
     """Search the largest height and width, in the input's own proportions, whose verdict is fit.
 
-    The search skips sizes that Caffe refuses because blobs to be joined then differ, and those that
+    The search skips sizes that Caffe rejects because blobs to be joined then differ, and those that
     the network's weights do not fit.
 
     Raises:

@@ -2,7 +2,7 @@
 
 A shape is a tuple of element counts, N x C x H x W for images; () is a scalar. The table RULES has
 one entry per layer type of Caffe 1.0; its functions follow the Reshape and LayerSetUp of that type
-and refuse what Caffe's checks abort on.
+and reject what Caffe's checks abort on.
 """
 
 from pibench.networks.shapes.contract import MAX_ELEMENTS, Shape, elements, times

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Layer:
-    """A layer that computes its tops from its bottoms and has no memory of its own.
+    """A layer that computes its tops from its bottoms and has no buffers.
 
     `forward` and `backward` replay the accesses of Forward_cpu and Backward_cpu in the order of
     Caffe's source: `process.write` where all of a buffer is written, `process.read` where it is

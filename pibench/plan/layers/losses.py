@@ -9,7 +9,7 @@ from pibench.plan.process import Blob
 
 
 class Loss(Layer):
-    """A loss without memory of its own: it reads its bottoms and writes a number."""
+    """A loss without buffers: it reads its bottoms and writes a number."""
 
     def forward(self) -> None:
         """Read all bottoms."""
@@ -133,7 +133,10 @@ class ContrastiveLoss(Loss):
 
 
 class Accuracy(Layer):
-    """src/caffe/layers/accuracy_layer.cpp: backward does nothing, or aborts if asked."""
+    """src/caffe/layers/accuracy_layer.cpp: the backward pass writes nothing.
+
+    It aborts if a bottom needs a gradient.
+    """
 
     def backward(self) -> None:
         """Do nothing."""
