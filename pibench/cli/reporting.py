@@ -155,9 +155,10 @@ def write_page(
     only: Sequence[str] | None,
     predictions: Sequence[Prediction],
 ) -> None:
-    """Write the HTML report of one call's records, limited to the selected networks of the paper.
+    """Write the HTML report of one call's records.
 
-    `loaded` are the networks that ran, `predictions` their predictions.
+    `loaded` are the networks that ran, `predictions` their predictions, `only` the selected
+    networks of the paper.
     """
     from pibench.atomic_write import write_whole
     from pibench.report.content import build, without_collecting

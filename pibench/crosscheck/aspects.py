@@ -66,7 +66,7 @@ class LatencyComparison(Comparison):
 
 
 def compare_verdicts(first: Entry, second: Entry) -> Comparison:
-    """Compare whether each side fits; an inconclusive verdict agrees with no other verdict."""
+    """Compare fit and no-fit verdicts; any other verdict leaves `agrees` None."""
     verdicts = first.verdict, second.verdict
     for entry in (first, second):
         if entry.verdict is None:
@@ -88,6 +88,12 @@ def compare_ram(
     """Compare peak minus baseline RAM of runs that completed.
 
     They agree within the tolerance or, unless both are planned, within the floor.
+
+    Args:
+        first: the reference side.
+        second: the other side.
+        tolerance: the accepted difference, as a fraction of the first value.
+        floor_bytes: the difference that is accepted for any size.
     """
     for entry in (first, second):
         if entry.ram_bytes is None:
@@ -111,6 +117,11 @@ def compare_latencies(
     """Compare times of one clock directly; otherwise compare how they divide among layers.
 
     A time from emulation or from the twin applies only to its own run and is never compared.
+
+    Args:
+        first: the reference side.
+        second: the other side.
+        tolerance: the accepted difference, as a fraction of the first time.
     """
     for entry in (first, second):
         if entry.latency_ms is None:

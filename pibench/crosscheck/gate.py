@@ -185,7 +185,11 @@ def _state(
 
 
 def _is_open(networks: Sequence[NetworkComparison], aspect: Aspect, *, asked: bool) -> bool:
-    """Return whether a comparison was possible; a side without any verdict does not count."""
+    """Return whether the aspect counts as undecided.
+
+    If the gate asked for it, it does unless there was nothing to compare; otherwise only an
+    undecided verdict does, not a side without any verdict.
+    """
     comparisons = [network.aspects[aspect] for network in networks]
     if asked:
         return not all(one.moot for one in comparisons)

@@ -76,7 +76,13 @@ class LayersComparison:
 def compare_layers(
     first: Sequence[LayerSignature], second: Sequence[LayerSignature], tolerance: Tolerance
 ) -> LayersComparison:
-    """Compare the blobs that both runs have, by layer and blob name."""
+    """Compare the blobs that both runs have, by layer and blob name.
+
+    Args:
+        first: the signatures of the reference run, in execution order.
+        second: the signatures of the other run.
+        tolerance: the accepted distance of a whole blob (`Tolerance.distance`).
+    """
     ours, theirs = _by_key(first), _by_key(second)
     common = [key for key in ours if key in theirs]
     return LayersComparison(

@@ -131,7 +131,16 @@ class ValueComparison:
 
 
 def compare_values(first: np.ndarray, second: np.ndarray, tolerance: Tolerance) -> ValueComparison:
-    """Compare two arrays of one shape; raise ValueError for different shapes."""
+    """Compare two arrays of one shape, element by element.
+
+    Args:
+        first: the reference values (float32, any shape).
+        second: the other values, of the same shape.
+        tolerance: the accepted difference of each value.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
     if first.shape != second.shape:
         raise ValueError(f"shapes differ: {first.shape} and {second.shape}")
     a = first.astype(np.float64).reshape(-1)

@@ -81,7 +81,16 @@ def _legend(steps: Sequence[Step]) -> list[str]:
 
 
 def columns(steps: Sequence[Step], *, width: int, rows: int) -> list[str]:
-    """Return `rows` lines of block characters: the highest RSS in each of `width` intervals."""
+    """Draw memory over steps with block characters.
+
+    Args:
+        steps: the planned steps, in order.
+        width: the number of intervals (characters per line); at most one per step.
+        rows: the number of lines.
+
+    Returns:
+        The lines; a column shows the highest RSS in its interval.
+    """
     width = max(1, min(width, len(steps)))
     peaks = [0] * width
     for index, step in enumerate(steps):

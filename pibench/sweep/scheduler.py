@@ -154,7 +154,7 @@ class SweepScheduler:
             yield said
 
     def _beyond(self, cell: Cell, network: Network) -> str | None:
-        """Return why a cell is left out: its planned peak exceeds the memory by more than `prune`."""
+        """Return why a cell is left out: its planned peak exceeds the limit of `prune`."""
         if self.study.prune is None:
             return None
         peak = _planned_bytes(network, cell.options.protocol, cell.options.device)

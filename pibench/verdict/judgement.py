@@ -27,6 +27,9 @@ def judge(plan: Plan, device: Device) -> Judgement:
     A run's peak lies within the band of the model's error around the planned peak. The verdict is
     fit or no-fit only if it is the same for all of these peaks, by the rule for a run without an
     enforced limit, which has its own band around the limit; otherwise it is borderline.
+
+    Returns:
+        The verdict with the headroom in bytes, negative if the planned peak is too large.
     """
     usable = device.usable_bytes
     headroom = usable - plan.peak_rss_bytes
