@@ -1,7 +1,7 @@
 """Run, measure and cross-check Caffe networks for a Raspberry Pi 3.
 
-`pibench.api` has the functions; `fits` and `run` are at hand here too, and
-`load` reads record files as a DataFrame.
+`pibench.api` has the functions. `fits` and `run` are exported here too, and `load` reads record
+files as a DataFrame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Fit", "__version__", "fits", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported with its first use, so that `import pibench` costs nothing."""
+    """Import an exported name at its first use, so that `import pibench` stays fast."""
     if name in ("Fit", "fits", "run"):
         from pibench import api  # noqa: PLC0415  (see above)
 

@@ -1,4 +1,4 @@
-"""`python -m pibench`."""
+"""Run the command line as `python -m pibench`."""
 
 import sys
 

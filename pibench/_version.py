@@ -1,3 +1,3 @@
-"""The version of pibench, in one place."""
+"""Define the version of pibench, in this file only."""
 
 __version__ = "0.1.0"

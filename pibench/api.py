@@ -1,4 +1,4 @@
-"""pibench from Python: what the commands do, as functions. The command line calls these too.
+"""Provide the commands of pibench as Python functions; the command line calls them too.
 
     from pibench import api
 
@@ -7,9 +7,9 @@
     (record,) = api.run([network], target="twin")
     assert api.fits("my/deploy.prototxt", device="rpi3b")
 
-Importing this module costs next to nothing: what a function needs comes with its first call.
-Every function raises errors of `pibench.errors` and no others: InvalidInputError for a file
-or a value that cannot be used, HostError for what this machine lacks.
+Importing this module is fast: each function imports what it needs at its first call.
+Every function raises only errors of `pibench.errors`: InvalidInputError for a file or a value that
+cannot be used, HostError for something that this machine lacks.
 """
 
 # ruff: noqa: PLC0415  (start-up time, see above)
@@ -51,7 +51,7 @@ __all__ = [
 
 MIB = 2**20
 CUT_SHORT_ON = ("vm", "container", "sysroot", "ssh")
-"""Targets on which a network is killed at its limit: the twin then tells its peak."""
+"""Targets on which a network is killed at its limit; its peak is then measured on the twin."""
 
 
 def network(
@@ -62,10 +62,14 @@ def network(
     image: tuple[int, int] | None = None,
     repair: bool = False,
 ) -> Network:
-    """The network that `spec` names, of the zoo or a prototxt file, read and checked.
+    """Read and check a network of the zoo or a prototxt file.
 
-    `batch` is in images, `image` a height and width in pixels; `repair` mends what stock
-    Caffe would refuse, and `Network.repairs` says what was done.
+    Args:
+        spec: A name in the zoo, or the path of a prototxt.
+        weights: A caffemodel for the network.
+        batch: The batch size, in images.
+        image: Height and width, in pixels.
+        repair: Fix what stock Caffe would reject; `Network.repairs` lists each change.
     """
     from pibench import networks
 
@@ -81,7 +85,7 @@ def network(
 def plan(
     of: Network | str | Path, *, device: str = "rpi3b", protocol: Protocol = "caffe-time"
 ) -> Plan:
-    """The peak memory of a network on a device, from a static model; nothing is run."""
+    """Return the planned peak memory of a network on a device; nothing is run."""
     from pibench import devices
     from pibench.plan.environment import of_device
     from pibench.plan.planner import plan as planned
@@ -97,11 +101,14 @@ def run(
     finished: Callable[[Record], None] = lambda _: None,
     **options: Any,
 ) -> list[Record]:
-    """Run networks, or a single one, on a target; their records in the order given.
+    """Run one or more networks on a target and return their records in the given order.
 
-    `options` are those of `pibench.runner.options.Options`: device, target, protocol,
-    compute, repeats, threads, timeout_s, jobs, machine, seed, blas, keep, blobs. Records go
-    to the file `out` too, each as soon as it is made, and to `finished`.
+    Args:
+        these: Networks, names in the zoo or paths of prototxts; a single one is accepted too.
+        out: A file to which each record is appended as soon as it is made.
+        finished: Called with each record as soon as it is made.
+        options: Those of `pibench.runner.options.Options`: device, target, protocol, compute,
+            repeats, threads, timeout_s, jobs, machine, seed, blas, keep, blobs.
     """
     from pibench.records.store import RecordStore
     from pibench.runner.options import Options
@@ -122,10 +129,15 @@ def run_all(
     watched: Callable[[Progress], None] = lambda _: None,
     step: Callable[[str], None] = lambda _: None,
 ) -> list[Record]:
-    """`run` for networks and options at hand.
+    """Run loaded networks with given options, as `run` does.
 
-    `watched` hears what targets say on their way, `step` what is done once, such as
-    building an image.
+    Args:
+        loaded: The networks.
+        options: The options; their target must not be `auto` (see `choose`).
+        store: Where each record is appended.
+        finished: Called with each record as soon as it is made.
+        watched: Called with each progress report of the target.
+        step: Called with a line about each one-time step, such as building an image.
     """
     from pibench.images.build import Builder
     from pibench.runner.reference import Reference
@@ -163,10 +175,15 @@ def bundle(
     step: Callable[[str], None] = lambda _: None,
     **options: Any,
 ) -> Kit:
-    """Pack networks, or one, into the .tar.gz `out`: a board runs them with `python3 run.py`.
+    """Pack one or more networks into a .tar.gz that a board runs with `python3 run.py`.
 
-    `options` are those of `run` that have a part on a board: device, protocol, repeats,
-    threads, timeout_s.
+    Args:
+        these: Networks, names in the zoo or paths of prototxts.
+        out: The archive to write.
+        with_caffe: Include a root file system with Caffe.
+        step: Called with a line about each one-time step, such as building an image.
+        options: Those of `run` that apply on a board: device, protocol, repeats, threads,
+            timeout_s.
     """
     from pibench.bundle.packing import write_kit
     from pibench.runner.options import Options
@@ -183,9 +200,12 @@ def bundle(
 def import_results(
     path: Path | str, *, kit: Path | str | None = None, out: Path | str | None = None
 ) -> list[Record]:
-    """The records of a board's results; those that the file `out` does not have are appended.
+    """Return the records of a board's results.
 
-    `kit` is wanted where this machine did not make it.
+    Args:
+        path: The results.
+        kit: The bundle they came from; required if it was not made on this machine.
+        out: A record file; records that it does not have yet are appended.
     """
     from pibench.bundle.importing import import_results as imported
     from pibench.records.store import RecordStore
@@ -203,13 +223,18 @@ def reconcile(
     rtol: float | None = None,
     equal_nan: bool = False,
 ) -> tuple[Reconciliation, Passage]:
-    """Two or more sides of the same networks against each other, and what the gate makes of it.
+    """Compare two or more sides of the same networks and evaluate the gate.
 
-    A side is a file of records, plans or predictions, or the word "paper". `fail_on` is a
-    gate such as "verdict,ram=5%,outputs"; `baseline` is the side that others are held
-    against. `atol` and `rtol` are of outputs, and `equal_nan` takes a NaN in them for equal to
-    another, which it is to nothing otherwise. `Passage.code` is the exit code that the
-    command would have.
+    Args:
+        sides: Files of records, plans or predictions, or the word "paper".
+        fail_on: A gate such as "verdict,ram=5%,outputs".
+        baseline: The side that the others are compared with.
+        atol: Absolute tolerance of outputs.
+        rtol: Relative tolerance of outputs.
+        equal_nan: Treat two NaN outputs as equal; by default NaN differs from everything.
+
+    Returns:
+        The comparison, and the gate's result, whose `code` is the command's exit code.
     """
     from pibench.crosscheck import gate
     from pibench.crosscheck.outputs import OUTPUT_TOLERANCE
@@ -238,12 +263,17 @@ def report(
     networks: Sequence[Path] = (),
     only: Sequence[str] | None = None,
 ) -> Report:
-    """The report of record files, written to `out`: in the form that each name's ending says.
+    """Build the report of record files and write it to `out`.
 
-    Forms are html, markdown, csv, junit, png and svg; a mapping gives one to each file.
-    `networks` are prototxts of your own that records speak of, to be planned and predicted.
-    `only` names the paper's networks that its ledger is to hold (None: all, if the records
-    are of the paper's; empty: no ledger). Of each run the latest record counts.
+    Of each run the latest record counts.
+
+    Args:
+        records: The record files.
+        out: Files to write. A mapping gives each file's form (html, markdown, csv, junit, png or
+            svg); for a sequence the file name's ending decides.
+        networks: Your own prototxts that records refer to; they are planned and predicted.
+        only: The paper's networks to list in the ledger. None lists all if the records are of the
+            paper's networks; an empty sequence omits the ledger.
     """
     from pibench.atomic_write import keep_inputs, write_whole
     from pibench.report import files
@@ -264,11 +294,11 @@ def report(
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Whether a network fits a device; true if it does, and its text says why.
+    """The answer to whether a network fits a device: true if it does; its text gives the reason.
 
-    The peak is in bytes, None where it is not known. `how` says where it comes from:
-    `planned`, or the target that the network was run on, with `evidence` then. `planned` is
-    the plan in either case, for what it says about layers; None where none is possible.
+    `peak_rss_bytes` is None where the peak is not known. `how` is the source of the peak:
+    `planned`, or the target that the network was run on, with `evidence` then. `planned` is the
+    plan in either case, since it has figures per layer; None where planning is not possible.
     """
 
     network: str
@@ -302,9 +332,16 @@ def fits(
     target: str | None = None,
     **options: Any,
 ) -> Fit:
-    """Whether a network fits a device: planned, or run on `target` where one is given.
+    """Return whether a network fits a device, by plan or by a run on `target`.
 
-    A verdict of `borderline` or `inconclusive` is no fit. `options` are those of `run`.
+    A verdict of `borderline` or `inconclusive` counts as not fitting.
+
+    Args:
+        of: A network, a name in the zoo or the path of a prototxt.
+        device: The device's id, alias or name.
+        protocol: The protocol that is planned or run.
+        target: Where to run the network; None plans it without running it.
+        options: Those of `run`.
     """
     from pibench import devices
     from pibench.verdict.judgement import judge
@@ -334,7 +371,7 @@ def fits(
 
 
 def choose(options: Options, tell: Callable[[str], None] = lambda _: None) -> Options:
-    """The options with a target that works here in the place of `auto`, and why to `tell`."""
+    """Replace the target `auto` by a target that works here, and report the reason to `tell`."""
     if options.target != "auto":
         return options
     from pibench import devices
@@ -352,13 +389,13 @@ def _network(of: Network | str | Path) -> Network:
 def _networks(these: Network | str | Path | Sequence[Network | str | Path]) -> list[Network]:
     from pibench.networks.network import Network
 
-    # A text is a sequence too, of letters.
+    # A str is a sequence too, of characters.
     several = [these] if isinstance(these, (str, Path, Network)) else these
     return [_network(one) for one in several]
 
 
 def _plan_if_possible(net: Network, device: str, protocol: Protocol) -> Plan | None:
-    """The plan, for what it says about layers; some networks run and cannot be planned."""
+    """Return the plan with its figures per layer; None for networks that cannot be planned."""
     from pibench.errors import InvalidInputError
 
     try:
@@ -368,7 +405,7 @@ def _plan_if_possible(net: Network, device: str, protocol: Protocol) -> Plan | N
 
 
 def _at_the_peak(planned: Plan) -> str:
-    """The layer at the planned peak, and what of a layer then holds most."""
+    """Describe the layer at the planned peak, and the layer that has the most memory then."""
     step = planned.peak_step
     at = f"the planned peak is at {step.phase} {step.layer}".rstrip()
     holder = next((holder for holder in planned.holders if holder.layer), None)

@@ -1,7 +1,7 @@
-"""Where the files of `docker/` and `qemu/` are: in a wheel, or beside the package.
+"""Locate the files of `docker/` and `qemu/`: in a wheel, or beside the package.
 
-A checkout keeps them at its top level, where a reader looks for them; the
-wheel carries the same folders as `pibench/_assets` (see pyproject.toml).
+A checkout has them at its top level, where readers expect them; the wheel has the same folders as
+`pibench/_assets` (see pyproject.toml).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def asset(relative: str) -> Path:
-    """The path of an asset such as `qemu/init`.
+    """Return the path of an asset such as `qemu/init`.
 
-    Raises HostError when the installation is incomplete.
+    Raises:
+        HostError: The installation is incomplete.
     """
     for base in (_PACKAGE / "_assets", _PACKAGE.parent):
         path = base / relative

@@ -1,4 +1,4 @@
-"""Writes a result's file whole or not at all: a reader sees the old one or the new one."""
+"""Write result files atomically: a reader sees the old file or the new one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pibench.errors import HostError, InvalidInputError
 NO_PLACE = frozenset(
     {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 )
-"""Errors of a name under which no file can be, whatever the rights and the room."""
+"""Errors for a name that no file can have, whatever the permissions and the free space."""
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write `content` (text as UTF-8) beside the file and rename over it; the path.
+    """Write `content` (text as UTF-8) to a temporary file, rename it to `path` and return `path`.
 
-    Raises what `writing_whole` does.
+    Raises the same errors as `writing_whole`.
     """
     with writing_whole(path) as stream:
         stream.write(content.encode("utf-8") if isinstance(content, str) else content)
@@ -31,17 +31,21 @@ def write_whole(path: Path, content: str | bytes) -> Path:
 
 @contextmanager
 def writing_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A stream for a file's content; the file gets its name when the block ends well.
+    """Open a stream for a file's content; the file gets its name when the block ends without error.
 
-    Folders are made. What is no regular file is written to as it is, and so is what a link
-    leads to: /dev/stdout is a link, and as root a rename would put a file in its place.
-    Raises InvalidInputError for a name that no file can have, HostError if it cannot
-    be written, BrokenPipeError where the reader of standard output has gone.
+    Missing folders are created. Anything but a regular file is written to directly, and so is the
+    target of a link: /dev/stdout is a link, and as root a rename would replace it by a file.
+
+    Raises:
+        InvalidInputError: No file can have this name.
+        HostError: The file cannot be written.
+        BrokenPipeError: The reader of standard output has gone.
     """
     hint = "give a folder that can be written, on a disk with room"
     try:
         if is_standard_output(path):
-            # Behind what was printed so far: a file opened anew would be written from its start.
+            # Append to what was printed so far: a file opened again would be written from its
+            # start.
             sys.stdout.flush()
             with os.fdopen(os.dup(1), "wb") as stream:
                 yield stream
@@ -63,18 +67,18 @@ def writing_whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def is_standard_output(path: Path) -> bool:
-    """Whether the path leads to where standard output goes: /dev/stdout, /dev/fd/1."""
+    """Return whether the path leads to standard output: /dev/stdout, /dev/fd/1."""
     try:
         if path.is_symlink() or not path.is_file():
             return os.path.samestat(path.stat(), os.fstat(1))
     except OSError:
-        # Nothing is there, or has such a name.
+        # No file exists under this name, or none can.
         return False
     return False
 
 
 def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Raise InvalidInputError where an output is one of the files that were read for it."""
+    """Raise InvalidInputError where an output file is also one of the input files."""
     read = set(map(os.path.realpath, inputs))
     for path in outputs:
         if os.path.realpath(path) in read:
@@ -85,7 +89,7 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    # Named before it is there: an interruption at any moment finds it.
+    # The name is stored before the file exists, so that an interruption at any moment finds it.
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:

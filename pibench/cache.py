@@ -1,4 +1,4 @@
-"""Files in the cache, which several users may share, and which may be read-only."""
+"""Manage files in the cache, which several users may share, and which may be read-only."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _PATIENCE_S = 0.5
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder of the cache; who may write to the cache may write there.
+    """Create a folder of the cache, writable by all who may write to the cache.
 
-    Raises OSError.
+    Raises:
+        OSError: The folder cannot be created.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,9 +36,10 @@ def make_folder(folder: Path) -> None:
 
 
 def keep(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make a file under another name, and give it its own once it is whole.
+    """Let `write` make a file under a temporary name, and rename it to `path` once it is complete.
 
-    Raises OSError, and whatever `write` does.
+    Raises:
+        OSError: The file cannot be stored; errors of `write` pass through.
     """
     make_folder(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
@@ -53,7 +55,7 @@ def keep(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def keep_if_possible(path: Path, write: Callable[[Path], object], otherwise: str) -> None:
-    """Keep what saves time later; a warning says `otherwise` where the cache does not take it."""
+    """Store a file that saves time later; on failure warn with the consequence, `otherwise`."""
     try:
         keep(path, write)
     except OSError as error:
@@ -63,7 +65,7 @@ def keep_if_possible(path: Path, write: Callable[[Path], object], otherwise: str
 
 
 def lock(path: Path) -> BaseFileLock:
-    """A lock that whoever may write to the cache can take, whoever made its file."""
+    """Return a lock that all who may write to the cache can take, whoever created its file."""
     from filelock import FileLock  # noqa: PLC0415  (start-up time)
 
     return FileLock(path, mode=_mode(settings.cache_dir()) & 0o666)
@@ -71,7 +73,12 @@ def lock(path: Path) -> BaseFileLock:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Around what one process may do at a time. Raises OSError, and as `end_if_interrupted`."""
+    """Hold the lock of `path` for the block, which one process may run at a time.
+
+    Raises:
+        OSError: The lock's file cannot be used.
+        HostError: The process was interrupted while waiting (see `end_if_interrupted`).
+    """
     from filelock import Timeout  # noqa: PLC0415  (start-up time)
 
     held = lock(path)
@@ -86,7 +93,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def share(folder: Path) -> None:
-    """Let all read what was made in `folder` who may write to the cache, whatever the umask."""
+    """Make files in `folder` readable for all who may write to the cache, whatever the umask."""
     if not _mode(settings.cache_dir()) & _OTHERS_WRITE:
         return
     readable = _file_mode(settings.cache_dir()) & 0o444
@@ -104,5 +111,5 @@ def _mode(path: Path) -> int:
 
 
 def _file_mode(root: Path) -> int:
-    """That of a file which only its owner changes, and those may read who may look into `root`."""
+    """Return the mode of a file that only its owner changes and that readers of `root` may read."""
     return 0o600 | (_mode(root) & 0o044)

@@ -1,8 +1,8 @@
-"""The one error base: every failure that a user can cause or mend is one of these.
+"""Define the errors that a user can cause or fix; all have one base class.
 
-An error carries the line that is shown, the exit code of the process and,
-where there is one, a hint with the next step. Exit codes, everywhere:
-0 fine, 1 disagreement or gate failed, 2 usage or invalid input,
+An error has the line that is shown, the exit code of the process and, where there is one, a hint
+with the next step. The exit codes are the same everywhere:
+0 success, 1 disagreement or gate failed, 2 usage or invalid input,
 3 environment, 4 inconclusive.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller."""
+    """Exit codes of the process."""
 
     OK = 0
     DISAGREEMENT = 1
@@ -38,11 +38,11 @@ class PibenchError(Exception):
         self.hint = hint
 
     def line(self) -> str:
-        """The message and the hint as the single line that is printed."""
+        """Return the message and the hint as the single line that is printed."""
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
     def __str__(self) -> str:
-        # A traceback, and so pytest, shows nothing else.
+        # A traceback, and therefore pytest, shows nothing else.
         return self.line()
 
 
@@ -55,13 +55,13 @@ class InvalidInputError(PibenchError):
     def at(
         cls, path: Path | str, place: str | None, problem: str, *, hint: str | None = None
     ) -> InvalidInputError:
-        """An error that names the file, the place in it (a line, a layer) and the fix."""
+        """Make an error that names the file, the place in it (a line, a layer) and the fix."""
         where = f"{path}: {place}" if place else str(path)
         return cls(f"{where}: {problem}", hint=hint)
 
 
 class UnknownNetworkError(InvalidInputError):
-    """No network of the zoo and no file goes by that name."""
+    """Neither a network of the zoo nor a file has this name."""
 
 
 class HostError(PibenchError):
@@ -71,12 +71,12 @@ class HostError(PibenchError):
 
 
 class InconclusiveError(PibenchError):
-    """What was run does not decide the question."""
+    """The run does not decide the question."""
 
     exit_code = ExitCode.INCONCLUSIVE
 
 
 class InterruptedByUserError(PibenchError):
-    """Ctrl-C, or TERM."""
+    """The user ended the process by Ctrl-C or TERM."""
 
     exit_code = ExitCode.INTERRUPTED

@@ -1,7 +1,7 @@
-"""What this process may use of its machine: the tightest of the machine and of its groups.
+"""Find what this process may use of its machine: the lower of the machine's and cgroups' limits.
 
-In a container, a pod of a CI service or a slice of systemd the machine has more
-memory and cores than a process gets.
+In a container, a pod of a CI service or a slice of systemd the machine has more memory and cores
+than a process gets.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pibench.probe import cgroup
 
 
 def available_memory_bytes(root: str = "") -> int:
-    """Return how many bytes new processes can take before something has to give way.
+    """Return how many bytes new processes can allocate before memory runs short.
 
     Args:
-        root: A folder in whose place of `/` the groups' files are looked for.
+        root: A folder that replaces `/` when the cgroups' files are read.
     """
     room = [int(psutil.virtual_memory().available)]
     for limit, used, reclaimable in cgroup.memory_groups(root):
@@ -30,9 +30,9 @@ def usable_cores(root: str = "") -> int:
     """Return on how many cores processes here can run at once: affinity, CPU sets and quotas.
 
     Args:
-        root: A folder in whose place of `/` the groups' files are looked for.
+        root: A folder that replaces `/` when the cgroups' files are read.
     """
-    # The kernel takes a CPU set's cores into account for the affinity.
+    # The kernel's affinity mask already respects the cores of a CPU set.
     cores = len(os.sched_getaffinity(0))
     for quota in cgroup.cpu_quotas(root):
         if quota["quota_us"] is not None and quota["period_us"]:

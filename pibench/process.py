@@ -1,8 +1,7 @@
-"""The one way to run a subprocess: a deadline, then TERM, then KILL.
+"""Run every subprocess of pibench: with a deadline, then TERM, then KILL.
 
-Every child gets a session of its own, so that a signal reaches whatever it
-started too, and nothing outlives the block that started it: not after an
-error, not after Ctrl-C.
+Every child gets its own session, so that a signal reaches its descendants too, and nothing outlives
+the block that started it, neither after an error nor after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ GRACE_S = 3.0
 
 
 interrupted = threading.Event()
-"""Set once a signal ends this process: its threads then start no child any more."""
+"""Set once a signal ends this process; its threads then start no more children."""
 
 _live: set[subprocess.Popen[bytes]] = set()
 
@@ -41,17 +40,17 @@ class Completed:
 
     @property
     def ending(self) -> str:
-        """The ending in words: `exit status 3` or `SIGKILL`."""
+        """Return the ending in words: `exit status 3` or `SIGKILL`."""
         return describe_ending(self.returncode)
 
     def last_lines(self, count: int = 3) -> str:
-        """The last lines that the command wrote to its standard error, on one line."""
+        """Return the last lines that the command wrote to its standard error, as one line."""
         lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
         return " | ".join(lines[-count:])
 
 
 def describe_ending(returncode: int) -> str:
-    """`exit status 3` or `SIGKILL`."""
+    """Describe a return code: `exit status 3` or `SIGKILL`."""
     if returncode >= 0:
         return f"exit status {returncode}"
     try:
@@ -61,8 +60,12 @@ def describe_ending(returncode: int) -> str:
 
 
 def require_program(name: str, *, package: str) -> str:
-    """The path of a program, or an error that names the Debian package holding it."""
-    # mke2fs and its kin live in sbin, which an unprivileged PATH often lacks.
+    """Return the path of a program.
+
+    Raises:
+        HostError: The program is missing; the error names the Debian package that contains it.
+    """
+    # mke2fs and similar programs are in sbin, which an unprivileged PATH often lacks.
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None:
         raise HostError(
@@ -81,9 +84,16 @@ def run(
 ) -> Completed:
     """Run a command to its end and return what it printed.
 
-    `env` is added to this process's environment. With `check`, an ending
-    other than 0 raises HostError naming the command and what it last
-    said; so does passing the deadline, with or without `check`.
+    Args:
+        argv: The command.
+        deadline_s: Seconds after which the command is stopped.
+        env: Variables added to this process's environment.
+        cwd: The working directory.
+        check: Raise HostError for a nonzero ending.
+
+    Raises:
+        HostError: The command passed its deadline or, with `check`, did not end with 0; the error
+            names the command and its last output.
     """
     args = tuple(str(arg) for arg in argv)
     with running(args, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
@@ -115,13 +125,13 @@ def running(
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that lives no longer than the block, nor than the thread that entered it.
+    """Start a child that is stopped at the end of the block, and with the thread that entered it.
 
-    Raises HostError when the program cannot be started at all.
+    Raises:
+        HostError: The program cannot be started.
     """
-    # Not even kill -9 of this process may leave an emulated machine behind.
-    # setpriv is part of util-linux, which every Debian has; elsewhere the
-    # block's own end has to do.
+    # An emulated machine must end even after kill -9 of this process. setpriv is part of
+    # util-linux, which every Debian has; elsewhere only the end of the block stops the child.
     dying = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     if shutil.which(argv[0]) is None:
         raise HostError(f"cannot start {argv[0]}: there is no such program")
@@ -148,10 +158,9 @@ def running(
 
 @contextlib.contextmanager
 def stopped_together() -> Iterator[None]:
-    """Around children that run in several threads: an error or Ctrl-C here stops them all.
+    """Stop children that run in several threads together: on an error or Ctrl-C in the block.
 
-    A pool of threads is left only when each has ended, and Ctrl-C reaches the
-    main thread alone.
+    A thread pool is left only when each child has ended, and Ctrl-C reaches only the main thread.
     """
     try:
         yield
@@ -164,19 +173,20 @@ def stopped_together() -> Iterator[None]:
 def end_if_interrupted() -> None:
     """Raise HostError in any thread but the main one once `interrupted` is set.
 
-    A thread that is waited for would go on with one child after the other, or wait for a lock.
+    Otherwise a thread that the main thread waits for would start the next child, or wait for a
+    lock.
     """
     if interrupted.is_set() and threading.current_thread() is not threading.main_thread():
         raise HostError("interrupted")
 
 
 def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
-    """TERM the child's whole group, KILL what is left of it when it has ended or had its grace."""
+    """Send TERM to the child's process group, then KILL after its end or the grace period."""
     if child.poll() is None:
         _signal_group(child, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=grace_s)
-    # Also where the child has ended: what it started may ignore TERM, or have been left behind.
+    # This applies to a child that has ended too: its descendants may ignore TERM or still run.
     _signal_group(child, signal.SIGKILL)
     child.wait()
     for pipe in (child.stdout, child.stderr):

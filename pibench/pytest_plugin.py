@@ -1,4 +1,4 @@
-"""A fixture for test suites of projects that ship Caffe networks: does the model fit the board?
+"""Provide a pytest fixture that tests whether a project's Caffe models fit the board.
 
     def test_fits(pibench):
         assert pibench.fits("model.prototxt")
@@ -7,12 +7,12 @@
     def test_fits_a_zero(pibench):
         assert pibench.fits("model.prototxt")
 
-By plan, within a second and on any machine; with `--pibench-target vm` (or `container`,
-`sysroot`, `twin`, `auto`) real Caffe is run instead. Found by pytest once pibench is
-installed (entry point `pytest11`).
+The fixture plans the model, within a second and on any machine. With `--pibench-target vm` (or
+`container`, `sysroot`, `twin`, `auto`) it runs real Caffe instead. pytest finds the plugin once
+pibench is installed (entry point `pytest11`).
 """
 
-# ruff: noqa: PLC0415  (every run of pytest loads this, also where nothing of ours is tested)
+# ruff: noqa: PLC0415  (every run of pytest loads this, also where pibench is not used)
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MARKER = "pibench"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the plugin, on the command line and in the ini file."""
+    """Add the options of the plugin to the command line and the ini file."""
     group = parser.getgroup("pibench", "Caffe networks on a Raspberry Pi 3")
     text = "where pibench runs networks: vm, container, sysroot, twin, auto. Default: it plans"
     group.addoption("--pibench-target", metavar="TARGET", default=None, help=text)
@@ -39,9 +39,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, for suites with --strict-markers.
+    """Declare the marker, for suites with --strict-markers, and check the target.
 
-    Raises pytest.UsageError for a target that there is not: once, and not with every test.
+    Raises:
+        pytest.UsageError: The target does not exist; reported once and not with every test.
     """
     config.addinivalue_line(
         "markers",
@@ -66,21 +67,21 @@ def _target(config: pytest.Config) -> str | None:
 
 @dataclass(frozen=True)
 class Pibench:
-    """What the fixture gives: `fits` with this suite's device, protocol and target.
+    """The value of the fixture: `fits` with this suite's device, protocol and target.
 
-    Relative paths are those of the test file's folder where such a file is there, and of
-    the working directory elsewhere.
+    Relative paths are resolved against the test file's folder if the file exists there, else
+    against the working directory.
     """
 
     folder: Path
     defaults: dict[str, Any] = field(default_factory=dict)
 
     def fits(self, of: Network | str | Path, **options: Any) -> Fit:
-        """`pibench.api.fits`; true if the network fits, else its text names the layer."""
+        """Call `pibench.api.fits`: true if the network fits, else its text names the layer."""
         from pibench import api
         from pibench.errors import PibenchError
 
-        # What a test did wrong stands in the test and in the error's line, not in our frames.
+        # The failing test and the error's line show the mistake; pibench's frames do not.
         __tracebackhide__ = True
         try:
             return api.fits(self._found(of), **{**self.defaults, **options})
@@ -95,7 +96,7 @@ class Pibench:
 
 @pytest.fixture
 def pibench(request: pytest.FixtureRequest) -> Pibench:
-    """Whether networks fit a board: `assert pibench.fits("model.prototxt")`."""
+    """Return the fixture's value: `assert pibench.fits("model.prototxt")`."""
     config = request.config
     defaults: dict[str, Any] = {
         "device": config.getini("pibench_device"),

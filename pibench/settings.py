@@ -1,4 +1,4 @@
-"""What a user can set from outside, each an environment variable."""
+"""Read the settings that users make by environment variables."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from pibench.errors import HostError
 
 NO_HOME = "/nonexistent"
-"""Debian's own name for the home of a user without one."""
+"""Debian's home directory for a user without one."""
 
 
 def complete_user() -> None:
-    """Give a user id without an entry in the passwd file the variables that stand for one.
+    """Set the home and user name variables for a user id without an entry in the passwd file.
 
-    Libraries ask for the home and the name, and raise what they like where there is neither.
+    Libraries ask for the home and the name, and raise various errors where neither is known.
     """
     if os.path.expanduser("~") == "~":  # noqa: PTH111  (Path.home() raises)
         os.environ["HOME"] = NO_HOME
@@ -29,10 +29,13 @@ def complete_user() -> None:
 
 
 def cache_dir() -> Path:
-    """Where images live: PIBENCH_CACHE_DIR, or `pibench` in the user's cache directory.
+    """Return the folder for images: PIBENCH_CACHE_DIR, or `pibench` in the user's cache directory.
 
-    Where that is not there and cannot be made, as without a home, it is a folder of the user's
-    own among the temporary ones. Raises HostError where none can be used.
+    If that does not exist and cannot be created, for example without a home, it is a private folder
+    of the user among the temporary ones.
+
+    Raises:
+        HostError: None of these folders can be used.
     """
     override = os.environ.get("PIBENCH_CACHE_DIR")
     if override:
@@ -68,7 +71,7 @@ def _temporary_cache() -> Path:
         raise HostError(
             f"there is no home to keep a cache in, nor {place}: {error.strerror}", hint=hint
         ) from None
-    # Anybody may have made it before.
+    # Another user may have created it before.
     mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
     if not mine or found.st_mode & 0o022:
         raise HostError(f"{folder}: others than you may write there", hint=hint)
@@ -76,10 +79,10 @@ def _temporary_cache() -> Path:
 
 
 def debian_mirror() -> str | None:
-    """The mirror that packages come from, where the host's own is not to be used."""
+    """Return the mirror for packages, where it replaces the host's own; None by default."""
     return os.environ.get("PIBENCH_DEBIAN_MIRROR") or None
 
 
 def traceback_wanted() -> bool:
-    """Whether a fault of pibench itself is to be shown as Python does: PIBENCH_TRACEBACK."""
+    """Return whether internal errors are shown with a Python traceback: PIBENCH_TRACEBACK."""
     return bool(os.environ.get("PIBENCH_TRACEBACK"))

@@ -1,4 +1,4 @@
-"""Which file the system refused to write or read, why, and what to do about it."""
+"""Explain which file the system refused to write or read, why, and how to fix it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ _HINTS: Final = {
 
 
 def fault(error: OSError, folder: Path | None = None) -> HostError:
-    """The error as one line; `folder` is what it is about where the error names no file."""
+    """Turn an OSError into a one-line error with a hint.
+
+    Args:
+        error: The system's error.
+        folder: The place to name if the error names no file.
+    """
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
-        # What copying a folder raises has a list of all files: the first speaks for them.
+        # An error of copying a folder lists all files: only the first is reported.
         source, copy, said = error.args[0][0]
         number = _NUMBER.match(said)
         code = int(number[1]) if number else 0
@@ -40,16 +45,16 @@ def fault(error: OSError, folder: Path | None = None) -> HostError:
 
 
 def _place(error: OSError) -> str | None:
-    """The file that is meant: of a copy onto a full disk it is the second."""
+    """Return the file that the error is about: for a copy onto a full disk it is the second."""
     names = (error.filename2, error.filename) if error.errno in FULL else (error.filename,)
     return next((str(name) for name in names if isinstance(name, str | Path)), None)
 
 
 def _variable(place: str | Path | None) -> str | None:
-    """What moves the place elsewhere: the cache's variable, or that of temporary files."""
+    """Return the variable that moves the place: the cache's, or that of temporary files."""
     try:
         if place is None:
-            # No folder at all would do as a temporary one.
+            # Raises where no folder at all is usable as a temporary one.
             tempfile.gettempdir()
             return None
         if Path(place).is_relative_to(settings.cache_dir()):

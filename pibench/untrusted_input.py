@@ -1,4 +1,4 @@
-"""Files that users hand in: opened without waiting, read once and within a bound, JSON strictly."""
+"""Read files from users: open without blocking, read once and up to a limit, parse strict JSON."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_BYTES: Final = 256 << 20
-"""Of a file that is read whole: a record with all signatures is 11 to 355 KiB (docs/outputs.md)."""
+"""Largest file that is read whole; a record with all signatures is 11 to 355 KiB (docs/outputs.md).
+"""
 LARGEST: Final = 2**63 - 1
-"""Of a whole number that tables, pictures and other programs can hold."""
+"""Largest integer that tables, pictures and other programs can represent."""
 _CHUNK_BYTES: Final = 1 << 20
 _PIPE: Final = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
 
 
 def read(path: Path, *, hint: str | None = None, most_bytes: int = MOST_BYTES) -> bytes:
-    """The bytes of a file, or of a pipe that the shell has connected: `<(...)`, /dev/stdin.
+    """Return the bytes of a file, or of a pipe that the shell has connected: `<(...)`, /dev/stdin.
 
-    Raises InvalidInputError for what cannot be read, is neither, or has more than `most_bytes`.
+    Raises:
+        InvalidInputError: It cannot be read, is neither of these, or exceeds `most_bytes`.
     """
     with opened(path, hint=hint) as stream:
         return read_stream(stream, path, hint=hint, most_bytes=most_bytes)
@@ -36,9 +38,10 @@ def read(path: Path, *, hint: str | None = None, most_bytes: int = MOST_BYTES) -
 
 @contextmanager
 def opened(path: Path, *, hint: str | None = None) -> Iterator[IO[bytes]]:
-    """The same open, to be read from its beginning; for files that are too long to be held whole.
+    """Open such a file at its beginning, for files that are too long to be read whole.
 
-    Raises InvalidInputError as `read` does, for a failure while the block reads too.
+    Raises:
+        InvalidInputError: As for `read`; also for a failure while the block reads.
     """
     try:
         with os.fdopen(_open(path, hint), "rb") as stream:
@@ -52,7 +55,11 @@ def opened(path: Path, *, hint: str | None = None) -> Iterator[IO[bytes]]:
 def read_stream(
     stream: IO[bytes], path: Path, *, hint: str | None = None, most_bytes: int = MOST_BYTES
 ) -> bytes:
-    """All that is left in a stream. Raises InvalidInputError for more than `most_bytes`."""
+    """Return the rest of a stream.
+
+    Raises:
+        InvalidInputError: The rest exceeds `most_bytes`.
+    """
     content = bytearray()
     while chunk := stream.read(_CHUNK_BYTES):
         content += chunk
@@ -64,9 +71,10 @@ def read_stream(
 
 
 def json_of(text: bytes | str, path: Path | str, place: str | None, *, hint: str) -> Any:
-    """JSON by the standard, its whole numbers within 64 bits and all others finite.
+    """Parse standard JSON whose integers are within 64 bits and whose other numbers are finite.
 
-    Raises InvalidInputError, naming the file and the place, for anything else.
+    Raises:
+        InvalidInputError: Anything else; the error names the file and the place.
     """
     try:
         value = from_json(text)
@@ -85,7 +93,7 @@ def json_of(text: bytes | str, path: Path | str, place: str | None, *, hint: str
 
 
 def _open(path: Path, hint: str | None) -> int:
-    # A pipe that nobody writes to would hold an open() up for ever.
+    # Opening a pipe without a writer would block forever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     problem = _no_input(path, os.fstat(descriptor).st_mode)
     if problem:
@@ -96,19 +104,19 @@ def _open(path: Path, hint: str | None) -> int:
 
 
 def _no_input(path: Path, mode: int) -> str:
-    """Why what was opened is not read; nothing if it is."""
+    """Explain why an opened file is not read; empty if it is."""
     if stat.S_ISREG(mode):
         return ""
     if stat.S_ISDIR(mode):
         return "is a directory"
     if stat.S_ISFIFO(mode):
-        # One that the shell has connected has somebody at its other end, others may not.
+        # A pipe that the shell has connected has a writer; other pipes may not.
         return "" if _PIPE.fullmatch(str(path)) else "is a named pipe, which nobody may write to"
     return "is no regular file"
 
 
 def _beyond(value: Any) -> tuple[str | int, ...] | None:
-    """The keys that lead to a number that is not to be had; None if there is none."""
+    """Return the keys that lead to a number out of range; None if there is none."""
     if isinstance(value, dict):
         pairs = value.items()
     elif isinstance(value, list):

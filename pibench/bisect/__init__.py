@@ -1,1 +1,1 @@
-"""The first layer of a network whose output differs between two runs."""
+"""Find the first layer of a network whose output differs between two runs."""

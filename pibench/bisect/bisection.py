@@ -1,8 +1,8 @@
-"""The first layer of a network whose values part on two sides.
+"""Find the first layer of a network whose values differ between two sides.
 
-The runs' signatures name it; whole blobs are handed over for that layer and what it reads,
-and for no other. Last, the layer alone is run on both sides with the first one's input: if it
-still parts, the layer is at fault, and if not, a difference has only grown up to it.
+The runs' signatures identify the layer. Whole blobs are then compared for that layer and its
+inputs only. Finally, that layer alone runs on both sides with the first side's input: if the
+outputs still differ, the layer is the cause; if not, it only amplified an earlier difference.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pibench.targets.base import KeptBlob, Outcome, Target
 
 LAYER_TOLERANCE: Final = Tolerance(atol=0.0, rtol=1e-5)
-"""Euclidean, of a whole blob. arm64 and amd64 differ by at most a fifth of it: docs/outputs.md."""
+"""Euclidean, for a whole blob. arm64 and amd64 differ by at most a fifth of it: docs/outputs.md."""
 
 _RECORDED: Final = (
     "{}: a record cannot be run again; the whole blobs, and whether the layer parts on "
@@ -45,17 +45,17 @@ _RECORDED: Final = (
 )
 
 Wanted = tuple[str, str]
-"""A blob: the layer that wrote it, and its own name."""
+"""A blob: the layer that wrote it, and the blob's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlobDifference:
-    """A blob of both sides, value by value: true if within the tolerance.
+    """A blob of both sides, compared value by value: true if within the tolerance.
 
-    `relative` is the Euclidean distance as a share of the first one's norm. `largest` is the
-    largest difference, at `place`, where the sides have `first` and `second`. `why` says what
-    is not a distance: other shapes, and values that are NaN or infinite, which `non_finite`
-    counts for each side.
+    `relative` is the Euclidean distance as a fraction of the first one's norm. `largest` is the
+    largest difference, at `place`, where the sides have the values `first` and `second`. `why`
+    describes differences other than a distance: another shape, and NaN or infinite values, which
+    `non_finite` counts for each side.
     """
 
     layer: str
@@ -76,12 +76,12 @@ class BlobDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class Bisection:
-    """What was found; true if no layer differs.
+    """The result; true if no layer differs.
 
-    `parting` is by signatures. `blob` is its whole blob, `inputs` are what the layer reads,
-    `alone` its blob where both sides were given the first one's input: None where
-    that could not be run, and `unsaid` says why. `definition` are lines of the layer's
-    definition that are not the same. `cause` is the conclusion in one sentence.
+    `parting` is the first layer that differs, by signatures. `blob` is its whole blob, `inputs` are
+    the blobs that it reads. `alone` is its blob if both sides get the first side's input: None if
+    that could not be run; `unsaid` then gives the reason. `definition` has the lines of the
+    layer's definition that differ. `cause` is the conclusion in one sentence.
     """
 
     network: str
@@ -99,14 +99,14 @@ class Bisection:
     unsaid: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        # By signatures a layer may part whose values, looked at closer, do not.
+        # A layer may differ by signatures although its values, compared in full, do not.
         alone = self.layers.only_first or self.layers.only_second
         return self.parting is None and not alone
 
 
 @dataclass(kw_only=True)
 class Runnable:
-    """A side that can be run again and again."""
+    """A side that can be run repeatedly."""
 
     name: str
     network: Network
@@ -118,14 +118,14 @@ class Runnable:
         self.record, _ = self._run(self.network, self.request)
 
     def keep(self, layers: Sequence[str]) -> dict[Wanted, np.ndarray]:
-        """The whole blobs of these layers."""
+        """Run the network and return the whole blobs of these layers."""
         _, kept = self._run(
             self.network, replace(self.request, keep=tuple(layers), values_only=True)
         )
         return _by_name(kept)
 
     def alone(self, position: int, inputs: Mapping[str, np.ndarray]) -> dict[Wanted, np.ndarray]:
-        """What the layer at that position writes, run by itself on these inputs."""
+        """Return the output of the layer at that position, run alone on these inputs."""
         layer = self.network.shapes.layers[position]
         shapes = {name: tuple(array.shape) for name, array in inputs.items()}
         net = cut.alone(self.network.net, layer, shapes)
@@ -154,7 +154,7 @@ class Runnable:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A side of which there is a record and nothing else."""
+    """A side that has only a record and cannot be run."""
 
     name: str
     record: Record
@@ -169,10 +169,17 @@ def bisect(
     tolerance: Tolerance = LAYER_TOLERANCE,
     said: Callable[[str], None] = lambda _: None,
 ) -> Bisection:
-    """Find where two sides part; `said` is told of each step.
+    """Find the first layer that differs between two sides.
 
-    Raises InvalidInputError where they are not two runs of the same input, or one tells
-    no layer's values, and HostError where a run that is needed fails.
+    Args:
+        first: the reference side.
+        second: the other side.
+        tolerance: the accepted difference of a blob.
+        said: called with a message at each step.
+
+    Raises:
+        InvalidInputError: if the sides are not runs of the same input, or one has no layer values.
+        HostError: if a required run fails.
     """
     _check(first.record, second.record)
     ours, theirs = first.record.signatures, second.record.signatures
@@ -202,7 +209,7 @@ def bisect(
 
 
 def no_values(record: Record) -> str:
-    """Why a record tells no layer's values; nothing if it does."""
+    """Explain why a record has no layer values; empty if it has them."""
     if record.signatures:
         return ""
     reason = record.provenance["outputs"].reason
@@ -212,7 +219,7 @@ def no_values(record: Record) -> str:
 
 
 def _check(first: Record, second: Record) -> None:
-    """Make sure that there is something to bisect."""
+    """Check that the two runs can be bisected."""
     for record in (first, second):
         problem = no_values(record)
         if problem:
@@ -230,7 +237,7 @@ def _check(first: Record, second: Record) -> None:
 def _look_closer(
     first: Runnable, second: Runnable, known: Bisection, said: Callable[[str], None]
 ) -> Bisection:
-    """Whole blobs of the layer and of what it reads: upwards where these part too."""
+    """Compare whole blobs of the layer and its inputs; go up if the inputs differ too."""
     candidates = [layer for layer in known.layers.layers if not layer]
     seen: dict[Wanted, BlobDifference] = {}
     for candidate in candidates:
@@ -245,10 +252,10 @@ def _look_closer(
             earlier = _comparison(known.layers, above)
             if earlier is None:
                 break
-            # The estimate had it within the tolerance, and its values are not.
+            # By the estimate it was within the tolerance, but its values are not.
             found = earlier
         if _is_not_finite(blob, known.tolerance):
-            # By itself it would part again, and that would not tell why.
+            # Alone it would differ again, which would not reveal the cause.
             return replace(
                 known,
                 parting=found,
@@ -262,12 +269,12 @@ def _look_closer(
             said(f"{found.layer} alone, on identical input")
             closer = replace(known, parting=found, blob=blob, inputs=tuple(inputs))
             return _run_alone(first, second, closer, arrays)
-        # The estimate was beyond the tolerance and the values are not: on to the next.
+        # By the estimate it was beyond the tolerance, but its values are not: try the next layer.
     return replace(known, parting=None, cause="no layer differs, value by value")
 
 
 def _is_not_finite(blob: BlobDifference, tolerance: Tolerance) -> bool:
-    """Tell whether both sides have a NaN or an infinity, and these are equal to nothing."""
+    """Return whether both sides have NaN or infinities that the tolerance does not accept."""
     both = blob.non_finite is not None and all(blob.non_finite)
     return both and not tolerance.equal_nan
 
@@ -275,7 +282,7 @@ def _is_not_finite(blob: BlobDifference, tolerance: Tolerance) -> bool:
 def _fetch(
     first: Runnable, second: Runnable, found: LayerComparison, tolerance: Tolerance
 ) -> tuple[BlobDifference, list[BlobDifference], dict[str, np.ndarray]]:
-    """The layer's blob and its inputs on both sides; and the first one's inputs by blob."""
+    """Return the layer's blob and its inputs on both sides, and the first side's inputs by blob."""
     wanted = [(found.layer, found.name)]
     position = cut.find_layer(first.network.shapes, found.layer, found.name)
     if position is not None:
@@ -291,7 +298,7 @@ def _fetch(
 def _run_alone(
     first: Runnable, second: Runnable, known: Bisection, inputs: dict[str, np.ndarray]
 ) -> Bisection:
-    """The layer by itself on both sides, and what follows from it."""
+    """Run the layer alone on both sides and derive the conclusion."""
     assert known.parting is not None  # noqa: S101
     layer, blob = known.parting.layer, known.parting.name
     places = [cut.find_layer(side.network.shapes, layer, blob) for side in (first, second)]
@@ -318,7 +325,7 @@ def _run_alone(
 
 
 def _written_otherwise(first: Runnable, ours: int, second: Runnable, theirs: int) -> str:
-    """What the layer reads that another layer wrote on each side: one in place is added, say."""
+    """Describe inputs written by different layers on each side, e.g. an added in-place layer."""
     ours_read = cut.readings(first.network.shapes, ours)
     theirs_read = cut.readings(second.network.shapes, theirs)
     for one, other in zip(ours_read, theirs_read, strict=True):
@@ -329,7 +336,7 @@ def _written_otherwise(first: Runnable, ours: int, second: Runnable, theirs: int
 
 
 def _cause(known: Bisection, alone: BlobDifference, first: Runnable, second: Runnable) -> str:
-    """The conclusion in one sentence."""
+    """Return the conclusion in one sentence."""
     assert known.parting is not None  # noqa: S101
     layer = known.parting.layer
     if alone:
@@ -352,7 +359,7 @@ def _difference(
     theirs: Mapping[Wanted, np.ndarray],
     tolerance: Tolerance,
 ) -> BlobDifference:
-    """One blob on both sides. Raises HostError where it has not come."""
+    """Compare one blob of both sides. Raises HostError if it is missing."""
     layer, name = wanted
     if wanted not in ours or wanted not in theirs:
         raise HostError(
@@ -400,7 +407,7 @@ def _comparison(layers: LayersComparison, blob: BlobDifference) -> LayerComparis
 
 
 def _differing(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
-    """The lines that are not on both sides, as a diff without its context."""
+    """Return the lines that are not on both sides, as a diff without context."""
     import difflib  # noqa: PLC0415  (start-up time)
 
     lines = difflib.ndiff(list(first), list(second))

@@ -1,4 +1,4 @@
-"""One side of a bisection as the command line names it: `TARGET:key=value,...` or a file."""
+"""Parse one side of a bisection from the command line: `TARGET:key=value,...` or a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_THREADS: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A target, and in what a run there is to be different. `said` is the whole as given."""
+    """A target, and the options that its run changes. `said` is the original text."""
 
     said: str
     target: str
@@ -33,9 +33,12 @@ class Variant:
 
 
 def parse(text: str) -> Variant:
-    """The side that `text` names. Raises InvalidInputError for what it cannot mean.
+    """Parse the side that `text` names.
 
-    A value may hold no comma, since that parts one from the next.
+    A value cannot contain a comma, because commas separate the keys.
+
+    Raises:
+        InvalidInputError: if the text is not valid.
     """
     target, *rest = _CHANGES.split(text, maxsplit=1)
     for part in (target.rpartition(":")[2], *(rest[0].split(",") if rest else ())):

@@ -1,1 +1,1 @@
-"""Networks packed for a board without a connection, and the results that come back from it."""
+"""Pack networks for a board without a connection, and import its results."""

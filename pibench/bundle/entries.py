@@ -1,4 +1,4 @@
-"""The lines of a board's file of results, checked: see pibench/probe/results.py."""
+"""Validate the lines of a board's file of results: see pibench/probe/results.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pibench.targets.probe_events import MachineInfo, Reported, RunResult, Text
 
 
 class MachineEntry(Reported):
-    """A probe began."""
+    """A probe started."""
 
     machine: MachineInfo
     unix_s: float
@@ -30,13 +30,13 @@ class ResultEntry(Reported):
 
 
 class DiedEntry(Reported):
-    """A network whose end nobody saw."""
+    """A network whose end was not observed."""
 
     id: Text
     why: Text
 
 
 class EndEntry(Reported):
-    """Nothing is missing before this."""
+    """The end of a complete sequence of entries."""
 
     finished: list[Text]

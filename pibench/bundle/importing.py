@@ -1,4 +1,4 @@
-"""From a board's results to records, by the same path as any target's."""
+"""Convert a board's results to records, by the same path as for any target."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from pibench.records.store import RecordStore
     from pibench.targets.base import Observer, Watcher, Work
 
-# What code may raise over values that no probe would give, though each is well on its own.
+# Raised by code for values that a probe never reports, although each one alone is valid.
 _ABSURD: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
 class BoardTarget:
-    """The board that a kit ran on: what ran there is done, and nothing can be run."""
+    """The board that ran a kit: its runs are complete, and nothing can be run."""
 
     name: TargetName = "native"
     machine: Machine | None = None
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
-        """Nothing: the results are at hand."""
+        """Do nothing: the results already exist."""
 
     def environment(self) -> dict[str, str | None]:
-        """No emulator and no image of this machine."""
+        """Return an empty environment: no emulator or image of this machine was used."""
         return {"qemu_version": None, "image_lock_digest": None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """The records of a file of results, and how many of them were in the store before."""
+    """The records of a file of results, and how many of them the store already had."""
 
     records: tuple[Record, ...]
     known: int
@@ -53,10 +53,13 @@ class Imported:
 def import_results(
     path: Path, *, kit: Path | None = None, store: RecordStore | None = None
 ) -> Imported:
-    """Make records of a board's results, and append to `store` those that it does not have.
+    """Convert a board's results to records, and append the new ones to `store`.
 
-    All are made before the first is written. Raises InvalidInputError for results that are
-    damaged, of another kit or not whole, HostError if a record cannot be written.
+    All records are created before the first one is written.
+
+    Raises:
+        InvalidInputError: for results that are damaged, of another kit or incomplete.
+        HostError: if a record cannot be written.
     """
     results = read_results(path, kit)
     records = tuple(_record(results, run) for run in results.runs)
@@ -78,6 +81,6 @@ def _record(results: BoardResults, run: BoardRun) -> Record:
             f"no record can be made of it: {said}",
             hint="use the version of pibench that made the kit",
         ) from error
-    # The same line is the same record, however often it is imported.
+    # The same line gives the same record id, however often it is imported.
     name = hashlib.sha256(f"record of {run.digest}".encode()).hexdigest()[:32]
     return record.model_copy(update={"record_id": name})

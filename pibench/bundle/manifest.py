@@ -1,7 +1,7 @@
-"""What a kit says of itself: its files, and all of its networks that a record needs.
+"""The manifest of a kit: its files, and all properties of its networks that a record needs.
 
-The manifest's SHA-256 is the kit's name: the results of a board carry it, and
-its own text stays in the cache of whoever made the kit.
+The manifest's SHA-256 identifies the kit: a board's results refer to it, and
+the manifest stays in the cache of the machine that made the kit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pibench.targets.base import Work
 
 NAME: Final = "manifest.json"
 TOP: Final = "pi-kit"
-"""The folder that an archive unpacks to."""
+"""The top folder of the archive."""
 ROOT_ARCHIVE: Final = "root.tar.gz"
 
 
@@ -42,7 +42,7 @@ class KitFile(Frozen):
 
 
 class KitCaffe(Frozen):
-    """Our Caffe in the kit: see CarriedRoot in pibench/images/carried.py."""
+    """pibench's Caffe in the kit: see CarriedRoot in pibench/images/carried.py."""
 
     archive: str = ROOT_ARCHIVE
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -52,16 +52,16 @@ class KitCaffe(Frozen):
 
     @classmethod
     def of(cls, root: CarriedRoot) -> Self:
-        """The same of a root at hand."""
+        """Convert a local root."""
         return cls(
             key=root.key, sha256=root.sha256, unpacked_bytes=root.unpacked_bytes, lock=root.lock
         )
 
 
 class KitNetwork(Frozen):
-    """A network of the kit: what its record says of it, and how it is run.
+    """A network of the kit: the facts for its record, and how it is run.
 
-    `file_name` is its prototxt's path as records take it.
+    `file_name` is its prototxt's path as records store it.
     """
 
     id: str
@@ -86,7 +86,7 @@ class KitNetwork(Frozen):
 
     @classmethod
     def of(cls, facts: NetworkFacts, work: Work) -> Self:
-        """The same of a network and its work at hand."""
+        """Convert a local network and its work."""
         return cls(
             id=work.id,
             name=facts.name,
@@ -109,7 +109,7 @@ class KitNetwork(Frozen):
         )
 
     def facts(self) -> NetworkFacts:
-        """What its record says of it."""
+        """Return the facts for its record."""
         return NetworkFacts(
             name=self.name,
             sha256=self.sha256,
@@ -126,7 +126,7 @@ class KitNetwork(Frozen):
 
 
 class Manifest(Frozen):
-    """A kit: the same networks, options and version of pibench make the same one."""
+    """A kit; equal networks, options and pibench versions give an equal manifest."""
 
     format: Literal["pibench-kit"] = "pibench-kit"
     version: Literal[1] = 1
@@ -138,13 +138,13 @@ class Manifest(Frozen):
     files: tuple[KitFile, ...]
 
     def text(self) -> bytes:
-        """As it lies in the kit, ASCII alone: a board may have no other characters."""
+        """Return the text as stored in the kit, in ASCII, the only encoding some boards have."""
         import json  # noqa: PLC0415  (start-up time)
 
         return json.dumps(self.model_dump(mode="json"), indent=1).encode("ascii") + b"\n"
 
     def work_of(self, network: KitNetwork) -> Work:
-        """The work that the network was on the board; its files are not here."""
+        """Return the work that ran on the board; its files are not on this machine."""
         known: dict[str, Any] = {
             name: getattr(network, name)
             for name in ("id", "name", "threads", "timeout_s", "iterations", "warmup", "repeats")
@@ -160,12 +160,12 @@ class Manifest(Frozen):
 
 
 def digest_of(text: bytes) -> str:
-    """The kit's name."""
+    """Return the id of the kit."""
     return hashlib.sha256(text).hexdigest()
 
 
 def remember(text: bytes) -> None:
-    """Keep a manifest, for the results that will come."""
+    """Store a manifest, for later results."""
     path = _kept(digest_of(text))
     cache.keep_if_possible(
         path, lambda partial: partial.write_bytes(text), "takes `pibench import --kit KIT`"
@@ -173,7 +173,7 @@ def remember(text: bytes) -> None:
 
 
 def remembered(digest: str) -> bytes | None:
-    """The text of a manifest that was kept; None where none was, or it was changed."""
+    """Return the text of a stored manifest; None if it is missing or was changed."""
     try:
         text = _kept(digest).read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Making a kit: a job's folder, the program that runs it on a board, and a manifest of all."""
+"""Make a kit: a job's folder, the program that runs it on a board, and a manifest of both."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.runner.work import Request
 
-# Weights hardly compress, and Caffe is compressed already: more effort gains nothing.
+# Weights hardly compress, and Caffe is already compressed: a higher level has no benefit.
 _LEVEL: Final = 1
 _START: Final = "probe/start_kit.py"
 _RUN: Final = "run.py"
@@ -56,11 +56,13 @@ class Kit:
 def write_kit(
     loaded: Sequence[Network], request: Request, out: Path, *, root: CarriedRoot | None
 ) -> Kit:
-    """Pack networks, and Caffe where there is a `root`, into the .tar.gz `out`.
+    """Pack networks, and Caffe if there is a `root`, into the .tar.gz `out`.
 
-    The same networks, request, root and version of pibench give the same bytes. Raises
-    InvalidInputError for an `out` that is no place for a file and a network that is given
-    twice, HostError if it cannot be written.
+    The same networks, request, root and version of pibench give the same bytes.
+
+    Raises:
+        InvalidInputError: if `out` is not a valid output path, or a network is given twice.
+        HostError: if it cannot be written.
     """
     if out.is_dir():
         raise InvalidInputError.at(out, None, "is a directory", hint="name a file: -o kit.tar.gz")
@@ -69,7 +71,7 @@ def write_kit(
             out, None, "is there already, and is no kit", hint="name another file: -o kit.tar.gz"
         )
     if not out.name.endswith((".tar.gz", ".tgz")):
-        # Whoever gets kit.zip would unzip it.
+        # The recipient of kit.zip would try to unzip it.
         raise InvalidInputError.at(
             out, None, "a kit is a compressed tar", hint="end the name in .tar.gz or .tgz"
         )
@@ -94,7 +96,7 @@ def write_kit(
             caffe=KitCaffe.of(root) if root else None,
             files=tuple(_described(name, path) for name, path in sorted(files.items())),
         )
-        # First: results of a kit that is not remembered could not be taken in here.
+        # First: without the stored manifest, the kit's results could not be imported here.
         remember(manifest.text())
         _write(out, manifest, files)
     return Kit(
@@ -117,9 +119,9 @@ def _refuse_twice(loaded: Sequence[Network]) -> None:
 
 
 def _may_be_replaced(out: Path) -> bool:
-    """Whether nothing is there but an earlier archive: not a device, a link, or somebody's records.
+    """Return whether `out` is absent or an earlier archive: not a device, link or record file.
 
-    A rename onto /dev/stdout, which is a link, would as root take it from everybody.
+    As root, a rename onto /dev/stdout, which is a link, would replace it for all users.
     """
     if out.is_symlink():
         return False
@@ -135,7 +137,7 @@ def _may_be_replaced(out: Path) -> bool:
 
 
 def _files(job: Path) -> list[Path]:
-    """Regular files: the pipe among the models is made where the job runs."""
+    """Return the regular files: the pipe among the models is created where the job runs."""
     return [path for path in job.rglob("*") if path.is_file()]
 
 
@@ -144,14 +146,14 @@ def _described(name: str, path: Path) -> KitFile:
 
 
 def _write(out: Path, manifest: Manifest, files: dict[str, Path]) -> None:
-    """Write the archive under another name first, so that none is ever half there."""
+    """Write the archive under a temporary name first, so that it is never incomplete."""
     partial = out.with_name(f".{out.name}.partial")
     text = manifest.text()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
             with compressed_tar(partial, level=_LEVEL) as tar:
-                # First, so that whoever wants it alone need not read through the weights.
+                # First, so that a reader of the manifest need not read through the weights.
                 tar.addfile(member(f"{TOP}/{NAME}", size_bytes=len(text)), io.BytesIO(text))
                 for name, path in sorted(files.items()):
                     add(tar, path, f"{TOP}/{name}")

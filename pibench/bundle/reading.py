@@ -1,4 +1,4 @@
-"""A board's file of results, checked line by line, as outcomes like those of any target."""
+"""Read a board's file of results, check each line, and return outcomes as of any target."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Entry = TypeVar("Entry", bound=BaseModel)
 
 @dataclass(frozen=True, kw_only=True)
 class BoardRun:
-    """One network of a kit, as the board saw it, and the digest and number of its line."""
+    """One network of a kit with the board's outcome, and the digest and number of its line."""
 
     network: KitNetwork
     outcome: Outcome
@@ -44,7 +44,7 @@ class BoardRun:
 
 @dataclass(frozen=True, kw_only=True)
 class BoardResults:
-    """A file of results, whole, and the kit that it is of."""
+    """A complete file of results, and its kit."""
 
     path: Path
     manifest: Manifest
@@ -52,10 +52,15 @@ class BoardResults:
 
 
 def read_results(path: Path, kit: Path | None = None) -> BoardResults:
-    """Read a file of results through; `kit` is its kit, where this machine did not make it.
+    """Read and check a file of results.
 
-    Raises InvalidInputError, naming the line, for anything that a kit did not write there,
-    that was changed, or that ends too early.
+    Args:
+        path: the file.
+        kit: the kit's archive, if this machine did not make the kit.
+
+    Raises:
+        InvalidInputError: with the line, for anything that a kit did not write, that was
+            changed, or that ends too early.
     """
     reader: _Reader | None = None
     content = untrusted_input.read(path, hint="give the board's pi-results.jsonl")
@@ -89,7 +94,7 @@ def _check_version(path: Path, entry: dict[str, Any]) -> None:
 
 
 def _manifest(path: Path, digest: str, kit: Path | None) -> Manifest:
-    """The manifest of the kit with that digest, from the kit's archive or from the cache."""
+    """Return the manifest of the kit with that digest, from the kit's archive or the cache."""
     text = _manifest_in(kit) if kit is not None else remembered(digest)
     if text is None:
         raise InvalidInputError.at(
@@ -117,7 +122,7 @@ def _manifest(path: Path, digest: str, kit: Path | None) -> Manifest:
 
 
 def _manifest_in(kit: Path) -> bytes:
-    """The manifest out of a kit's archive; nothing is unpacked."""
+    """Read the manifest from a kit's archive without unpacking it."""
     hint = "give the kit as pibench bundle wrote it"
     try:
         with untrusted_input.opened(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
@@ -137,7 +142,7 @@ def _manifest_in(kit: Path) -> bytes:
 
 
 def _head(packed: GzipFile) -> BytesIO:
-    """What the manifest, which is the first, can be in; whatever headers claim beyond it."""
+    """Read the limited head that contains the manifest, whatever sizes the headers claim."""
     head = bytearray()
     with suppress(EOFError):
         while len(head) <= LONGEST_MANIFEST_BYTES and (chunk := packed.read1(1 << 16)):
@@ -147,7 +152,7 @@ def _head(packed: GzipFile) -> BytesIO:
 
 @dataclass(kw_only=True)
 class _Reader:
-    """Takes the entries in their order, and refuses one that cannot follow."""
+    """Process the entries in order, and reject one that cannot follow."""
 
     path: Path
     manifest: Manifest
@@ -158,7 +163,7 @@ class _Reader:
     lines: int = 1
 
     def take(self, number: int, digest: str, entry: dict[str, Any]) -> None:
-        """One entry after the first."""
+        """Process one entry after the first."""
         self.lines = number
         event = entry.get("event")
         if number > MOST_LINES:
@@ -181,7 +186,7 @@ class _Reader:
             raise self._refused(f"an entry that no kit writes: {str(event)[:40]!r}")
 
     def whole(self) -> BoardResults:
-        """What was read, if it is whole. Raises InvalidInputError."""
+        """Return the results if they are complete. Raises InvalidInputError."""
         if not self.ended:
             problem = "the results end here without an end: cut off, or interrupted"
             raise self._refused(problem, hint=f"{COPY}; if it is so there too, {GO_ON}")
@@ -226,7 +231,7 @@ class _Reader:
             raise self._refused("the end names other networks than those before it")
 
     def _waiting(self, network_id: str) -> KitNetwork:
-        """The network, which must be of the kit and have no result yet."""
+        """Return the network, which must be in the kit and have no result yet."""
         known = {network.id: network for network in self.manifest.networks}
         if network_id not in known:
             raise self._refused(f"a network that the kit does not have: {network_id[:40]!r}")
@@ -235,7 +240,7 @@ class _Reader:
         return known[network_id]
 
     def _host(self, machine: MachineInfo) -> HostEnvironment:
-        """The board, which pibench's kit ran on."""
+        """Return the environment of the board that ran the kit."""
         load = self.started.load_1_minute if self.started else None
         memory_kib = machine.mem_total_kib
         return self._checked(
@@ -263,7 +268,7 @@ class _Reader:
 
 
 def _when(started: StartEntry) -> str:
-    """When it ran by the board's clock, which may be wrong: it has no battery."""
+    """Return the time by the board's clock, which may be wrong: it has no battery."""
     try:
         at = datetime.fromtimestamp(started.unix_s, UTC)
     except (OverflowError, OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The command line. Commands parse, call, print; what they call does the work."""
+"""The command line. Commands parse, call and print; the called functions do the work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main() -> NoReturn:
         interruption.accept()
         code = _run()
     except KeyboardInterrupt:
-        # Before a command ran, modules being imported for one.
+        # Before a command ran, while modules were imported.
         _complain("interrupted")
         code = INTERRUPTED
     interruption.close()
@@ -30,7 +30,7 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
-    """The exit code of the command, or of what went wrong."""
+    """Return the exit code of the command or of its failure."""
     try:
         from pibench import settings
         from pibench.cli import streams
@@ -44,13 +44,13 @@ def _run() -> int:
     except Exception as error:
         return _explain(error)
     if code == INTERRUPTED:
-        # While the arguments were read: Typer makes it an exit code of its own.
+        # Interrupted while the arguments were read: Typer converts that to an exit code.
         raise KeyboardInterrupt
     return code
 
 
 def _explain(error: Exception) -> int:
-    """Say on one line what went wrong; the exit code."""
+    """Print the error on one line and return its exit code."""
     from pibench import settings
     from pibench.errors import ExitCode, PibenchError
 
@@ -61,7 +61,7 @@ def _explain(error: Exception) -> int:
         print(error, file=sys.stderr)
         return int(ExitCode.INVALID_INPUT)
     if said := getattr(error, "format_message", None):
-        # Typer carries its own copy of click or needs the real one: this holds for both.
+        # Typer contains its own copy of click or needs the real one: this works for both.
         path = getattr(getattr(error, "ctx", None), "command_path", "pibench")
         _complain(f"{said().rstrip('.')}; see: {path} --help")
         return int(ExitCode.INVALID_INPUT)

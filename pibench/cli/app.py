@@ -49,7 +49,7 @@ from pibench.errors import InterruptedByUserError, InvalidInputError
 
 
 class Commands(TyperGroup):
-    """Commands whose interruption is said in our words, and no fault where a reader has gone."""
+    """Commands that report an interruption in pibench's words and ignore a closed pipe."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -58,11 +58,11 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             raise InterruptedByUserError("interrupted", hint="what was recorded is kept") from None
         except BrokenPipeError:
-            # `| head` has read enough.
+            # The reader, for example `| head`, has closed the pipe.
             streams.silence_stdout()
             return None
         except OSError as error:
-            # A full disk, say, in whatever file it hit.
+            # For example a full disk, while writing any file.
             if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
                 place = f"{error.filename}: " if error.filename else ""
                 raise InvalidInputError(f"{place}{error.strerror}", hint="give a file") from error
@@ -78,7 +78,7 @@ app = typer.Typer(
     "with or without the board.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    # Lines of a paragraph are joined; the default breaks help where the source does.
+    # Join the lines of a paragraph; by default help breaks lines as the source does.
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -171,7 +171,7 @@ def run(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run networks on a target and say whether they fit the device.
+    """Run networks on a target and report whether they fit the device.
 
     Exit codes: 0 ran (fit or not), 1 --require-fit failed, 2 invalid input,
     3 the environment, 4 inconclusive.
@@ -260,7 +260,7 @@ def plan(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Plan the peak memory of networks from their prototxt; nothing is run.
+    """Plan the peak memory of networks from their prototxt, without running them.
 
     Example: pibench plan my/deploy.prototxt --protocol inference --max-batch
     """
@@ -318,10 +318,10 @@ def reproduce(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the paper's 26 networks and hold every printed cell against ours.
+    """Run the paper's 26 networks and compare every printed cell with pibench's result.
 
     Writes records.jsonl, claims.json, claims.csv and report.html. Exit code: 0 all verdicts
-    agree, 1 one does not, 4 one is inconclusive.
+    agree, 1 one differs, 4 one is inconclusive.
 
     Example: pibench reproduce --networks "AlexNet,VGG 16"
     """
@@ -346,7 +346,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what this machine can do, and how to mend what it cannot.
+    """Show what this machine can do, and how to fix what it cannot.
 
     Example: pibench doctor --json
     """

@@ -1,4 +1,4 @@
-"""`pibench bisect`: two sides of one network are run, and where they part is printed."""
+"""`pibench bisect`: run two sides of one network and print the first difference."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ def bisect(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Name the first layer whose values part on two sides, and whether it is at fault.
+    """Find the first layer whose output differs between two runs, and whether it is the cause.
 
     Keys: weights=FILE, prototxt=FILE, blas=openblas|reference|atlas, threads=N,
-    machine=virt|raspi3b. Blobs part where their Euclidean distance is more than
-    atol x sqrt(size) + rtol x norm, or where a value is NaN or infinite. Both sides have
+    machine=virt|raspi3b. Blobs differ if their Euclidean distance is more than
+    atol x sqrt(size) + rtol x norm, or if a value is NaN or infinite. Both sides have
     the same weights unless a key gives others.
 
     Exit codes: 0 no layer differs, 1 one differs, 2 invalid input, 3 the environment, 4 a run
-    did not come to its end.
+    did not complete.
 
     Example: pibench bisect "SqueezeNet V1.1" twin sysroot:blas=reference --rtol 0
     """
@@ -115,7 +115,7 @@ def bisect(
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """The options of `pibench bisect` as the command line gives them."""
+    """The options of `pibench bisect` from the command line."""
 
     weights: Path | None = None
     atol: float | None = None
@@ -160,7 +160,7 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
     for text, record in zip((first, second), records, strict=True):
         if record is not None:
             _check_record(text, record, network, wishes, other_runs=None in records)
-    # All is checked before anything runs, and that takes minutes.
+    # Check everything before the runs, which take minutes.
     prepared = [
         _prepared(name, text, network, wishes, builder)
         if record is None
@@ -183,7 +183,7 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
 def _prepared(
     name: str, text: str, network: Network, wishes: Wishes, builder: Builder
 ) -> Callable[[], Side]:
-    """A side that is to run, its target and its files checked; called, it runs."""
+    """Check the target and files of a side that must run; return a function that runs it."""
     from pibench import devices
     from pibench.bisect.bisection import Runnable
     from pibench.bisect.variants import parse
@@ -241,7 +241,7 @@ def _prepared(
 def _unshared(
     text: str, network: Network, own: Network, prototxt: Path | None
 ) -> InvalidInputError:
-    """That weights which were drawn for the one network do not fit the other."""
+    """Explain that weights generated for one network do not fit the other."""
     from pibench.errors import InvalidInputError
 
     ours, theirs = network.shapes.params, own.shapes.params
@@ -254,10 +254,12 @@ def _unshared(
 
 
 def _recorded(text: str, network: Network, wishes: Wishes) -> Record | None:
-    """The record of the network in a file; None for a side that is no file.
+    """Return the record of the network in a file; None for a side that is not a file.
 
-    Of another network of that name only where there is none of this one. Raises
-    InvalidInputError if there is none, or several of which the options name none.
+    A record of another network with the same name is used only if there is none of this one.
+
+    Raises:
+        InvalidInputError: if there is no record, or several that the options do not distinguish.
     """
     from pibench.bisect.bisection import no_values
     from pibench.crosscheck.reading import read_records
@@ -300,9 +302,12 @@ def _recorded(text: str, network: Network, wishes: Wishes) -> Record | None:
 def _check_record(
     text: str, record: Record, network: Network, wishes: Wishes, *, other_runs: bool
 ) -> None:
-    """Make sure that a record is what the options ask for, since nothing can change it.
+    """Check that a record matches the options, since a record cannot be run again.
 
-    Raises InvalidInputError, before the other side runs.
+    It is checked before the other side runs.
+
+    Raises:
+        InvalidInputError: if it does not match.
     """
     from pibench.bisect.bisection import no_values
     from pibench.errors import InvalidInputError

@@ -1,4 +1,4 @@
-"""`pibench board`: what a board has for us, and removing what is kept there."""
+"""`pibench board`: check what a board provides, and remove what pibench keeps there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check(
     remote_dir: RemoteDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a board has and lacks for a run; nothing is left there.
+    """Show what a board has and lacks for a run; nothing remains on the board.
 
     Exit code: 0 it can run networks, 3 it cannot.
 
@@ -38,9 +38,9 @@ def check(
 
 @app.command()
 def clean(url: Url, identity: Identity = None, remote_dir: RemoteDir = None) -> None:
-    """Remove from a board what is kept there between runs: our Caffe.
+    """Remove from a board what is kept there between runs: pibench's Caffe.
 
-    Runs that were cut off are removed too, one that is under way is not.
+    Interrupted runs are removed too; a running one is not.
 
     Example: pibench board clean ssh://pi@raspberrypi.local
     """

@@ -1,4 +1,4 @@
-"""What `pibench board` does, and prints of it."""
+"""Implement `pibench board` and its output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_board(
     remote_dir: str | None,
     as_json: bool,
 ) -> ExitCode:
-    """Print what a board has and lacks; exit code 3 where it cannot run networks."""
+    """Print what a board has and lacks; exit code 3 if it cannot run networks."""
     login = Login(address=parse(url), identity=identity)
     found = asyncio.run(look(login, Builder(), protocol, remote_dir))
     if as_json:
@@ -40,7 +40,7 @@ def check_board(
 
 
 def clean_board(url: str, *, identity: Path | None, remote_dir: str | None) -> ExitCode:
-    """Remove what is kept on a board, and say what that was."""
+    """Remove what is kept on a board, and print what was removed."""
     login = Login(address=parse(url), identity=identity)
     roots, runs = asyncio.run(clean(login, remote_dir))
     print(f"removed: {roots} of our Caffe, {runs} of runs that were cut off")

@@ -1,4 +1,4 @@
-"""`pibench bundle` and `pibench import`: a board without a connection."""
+"""`pibench bundle` and `pibench import`, for a board without a connection."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def bundle(
 ) -> None:
     """Pack networks for a board that has no connection; it runs them with python3 run.py.
 
-    The board needs Python 3.5 and nothing of pibench. What comes back is for pibench import.
+    The board needs Python 3.5 but no part of pibench. Read its results with pibench import.
 
     Example: pibench bundle NIN "SqueezeNet V1.1" --with-caffe -o pi-kit.tar.gz
     """
@@ -94,8 +94,8 @@ def import_(
 ) -> None:
     """Make records of what a kit measured on a board.
 
-    Results that were cut off, altered or come from another kit are refused.
-    Exit codes: 0 imported, 2 refused, 4 a verdict is inconclusive.
+    Results that were cut off, altered or come from another kit are rejected.
+    Exit codes: 0 imported, 2 rejected, 4 a verdict is inconclusive.
 
     Example: pibench import pi-results.jsonl -o records.jsonl
     """

@@ -1,4 +1,4 @@
-"""What `pibench bundle` and `pibench import` do, and what they print of it."""
+"""Implement `pibench bundle` and `pibench import`, and their output."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_bundle(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """`pibench bundle`: all networks are read and checked before anything is packed."""
+    """Run `pibench bundle`: read and check all networks before packing anything."""
     loaded = load_to_run(
         specs,
         options.protocol,
@@ -87,7 +87,7 @@ def _print_kit(kit: Kit) -> None:
 
 
 def import_file(results: Path, *, out: Path | None, kit: Path | None, as_json: bool) -> ExitCode:
-    """`pibench import`: nothing is written unless all of the file is well."""
+    """Run `pibench import`: nothing is written unless the whole file is valid."""
     imported = import_results(results, kit=kit, store=RecordStore(out) if out else None)
     with ignore_broken_pipe():
         if as_json:

@@ -1,4 +1,4 @@
-"""`pibench count`: networks are loaded, counted, and printed."""
+"""`pibench count`: load networks, count their instructions, print them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """The options of `pibench count` as the command line gives them."""
+    """The options of `pibench count` from the command line."""
 
     device: str = "rpi3b"
     batch: int | None = None
@@ -33,7 +33,7 @@ class Wishes:
 
 
 def count_networks(specs: Sequence[str], wishes: Wishes) -> None:
-    """Count all networks. Raises HostError where this machine cannot."""
+    """Count all networks. Raises HostError if this machine cannot."""
     loaded = load_all(specs, batch=wishes.batch, repair=wishes.repair, backward=True)
     builder = Builder((lambda _: None) if wishes.quiet else say)
     counter = Counter(devices.load(wishes.device), builder, cache_model=wishes.cache_model)

@@ -1,4 +1,4 @@
-"""`pibench doctor`: prints what `pibench.diagnosis` finds, and mends what root can mend."""
+"""`pibench doctor`: print the findings of `pibench.diagnosis`, and fix what root can fix."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from pibench.targets.registering import register
 
 
 def run_doctor(*, as_json: bool, fix: bool) -> ExitCode:
-    """Print the findings; exit code 3 when no target at all can run here.
+    """Print the findings; exit code 3 if no target at all can run here.
 
-    With `fix`, QEMU is registered with the kernel first, and what was done is
-    told on standard error. Raises HostError when that takes root or fails.
+    With `fix`, QEMU is registered with the kernel first, and the change is
+    reported on standard error.
+
+    Raises:
+        HostError: if that needs root or fails.
     """
     if fix:
         for line in register() or ["nothing to mend"]:

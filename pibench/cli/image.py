@@ -31,7 +31,7 @@ Kinds = Annotated[
 
 @app.command()
 def build(kinds: Kinds = None) -> None:
-    """Build images that are not there yet.
+    """Build images that do not exist yet.
 
     Example: pibench image build vm
     """
@@ -112,7 +112,7 @@ def prune(
         bool, typer.Option("--all", help="Remove the current images too.")
     ] = False,
 ) -> None:
-    """Remove images that the current recipe no longer makes, and what broken builds left.
+    """Remove images that the current recipe does not produce, and leftovers of failed builds.
 
     Example: pibench image prune
     """
@@ -143,7 +143,7 @@ def save(
 ) -> None:
     """Save images as one file, for a machine that cannot build them.
 
-    The same images make the same file. Exit codes: 0 saved, 2 no such image, 3 the environment.
+    The same images give the same file. Exit codes: 0 saved, 2 no such image, 3 the environment.
 
     Example: pibench image save images.tar.gz twin vm blas-arm64
     """
@@ -173,7 +173,7 @@ def save(
             with writing_whole(Path("/dev/stdout") if to_pipe else file) as stream:
                 manifest = image_file.save(images, stream, _in_megabytes(progress))
         except BrokenPipeError:
-            # Unlike a table that `| head` has read enough of, half an archive is of no use.
+            # Unlike a table cut by `| head`, a partial archive is useless.
             raise HostError(
                 "standard output: its reader ended before it had all images",
                 hint="look at what that reader reported",
@@ -195,7 +195,7 @@ def load(
     """Load saved images into the cache: all that this pibench can use, or nothing.
 
     Exit codes: 0 the cache has all images of the file, 1 some are for another pibench and were
-    left out, 2 the file is damaged or not one of images, 3 the environment.
+    left out, 2 the file is damaged or does not contain images, 3 the environment.
 
     Example: pibench image load images.tar.gz
     """
@@ -225,7 +225,7 @@ def load(
 
 
 def _chosen(names: list[str]) -> list[Image]:
-    """The images to save. Raises InvalidInputError for a name that nothing has."""
+    """Return the images to save. Raises InvalidInputError for an unknown name."""
     from pibench.images import store
 
     there = list(store.images())
@@ -240,7 +240,7 @@ def _chosen(names: list[str]) -> list[Image]:
         return chosen
     found = []
     for name in dict.fromkeys(names):
-        # An outdated image has to be meant: another image of its kind is what pibench runs.
+        # An outdated image must be named explicitly: pibench runs another image of its kind.
         matching = [image for image in usable if image.kind == name]
         matching += [image for image in there if store.name_of(image) == name]
         if not matching:
@@ -265,7 +265,7 @@ def _print_saved(file: Path, manifest: Manifest) -> None:
 
 
 def _outcome(one: Loaded, loading: Loading) -> str:
-    """What became of one image, as a line."""
+    """Describe the result for one image on a line."""
     from pibench._version import __version__
 
     line = f"{one.kind:16} {one.key[:16]} {one.size_bytes / 1e6:6.0f} MB  "
@@ -279,7 +279,7 @@ def _outcome(one: Loaded, loading: Loading) -> str:
 
 
 def _current_keys() -> set[tuple[str, str]]:
-    """Kind and key of every image that today's recipes make."""
+    """Return kind and key of every image that the current recipes produce."""
     from pibench.images import other_blas
     from pibench.images.build import BLAS_KINDS, KINDS, Builder
     from pibench.images.counter import API_VERSIONS
@@ -292,7 +292,7 @@ def _current_keys() -> set[tuple[str, str]]:
 
 @app.command()
 def lock() -> None:
-    """Pin the package versions that the mirror holds now (for maintainers).
+    """Pin the package versions that the mirror currently offers (for maintainers).
 
     Writes docker/rootfs.lock.json and docker/blas.lock.json of a checkout.
 

@@ -1,7 +1,7 @@
-"""Ctrl-C, TERM and a terminal that is closed end a run in one and the same order.
+"""End a run in the same way on Ctrl-C, TERM and a hangup of the terminal.
 
-Ctrl-C and TERM do so whatever this process inherited: shells start background jobs with SIGINT
-ignored. A hangup that was ignored stays so, which is what `nohup` is for.
+Ctrl-C and TERM are handled even if this process inherited them as ignored: shells start
+background jobs with SIGINT ignored. An ignored hangup stays ignored, for `nohup`.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def accept() -> None:
 
 
 def close() -> None:
-    """Ignore these signals from here on: all is done, and the exit code is known."""
+    """Ignore these signals from now on: the work is complete and the exit code is known."""
     for number in (*ALWAYS, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # CPython notes an interruption of an exec (a dataclass being made, say) as one that nobody
-    # caught, and would end by SIGINT in spite of the exit code. The next exec clears the note.
+    # CPython records an interrupted exec (for example while a dataclass is created) as uncaught,
+    # and would end by SIGINT in spite of the exit code. The next exec clears that state.
     exec("")  # noqa: S102
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Children are stopped and records kept; a second signal does not cut that short."""
+    """Raise KeyboardInterrupt; later signals must not interrupt the cleanup and saving."""
     for number in (*ALWAYS, signal.SIGHUP):
         if signal.getsignal(number) == _interrupt:
-            # Not SIG_IGN: a child that is started yet would inherit it, and not heed TERM.
+            # Not SIG_IGN: a child started later would inherit it and ignore TERM.
             signal.signal(number, _pass)
     if running := sys.modules.get("pibench.process"):
         running.interrupted.set()
@@ -54,7 +54,7 @@ def _pass(_number: int, _frame: FrameType | None) -> None:
 
 
 def _try_again(lost: sys.UnraisableHookArgs) -> None:
-    """Interrupt once more where Python dropped it: it came in a destructor, or a callback of gc."""
+    """Interrupt again if Python dropped the exception: in a destructor or a callback of gc."""
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
         return

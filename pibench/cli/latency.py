@@ -1,4 +1,4 @@
-"""The commands about time and work: `predict`, `calibrate`, `count`."""
+"""The commands for time and work: `predict`, `calibrate`, `count`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def predict(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the time of a forward pass on the board; nothing is run.
+    """Predict the time of a forward pass on the board, without running the network.
 
     Example: pibench predict MobileNet my/deploy.prototxt --per-layer
     """
@@ -90,7 +90,7 @@ def calibrate(
         "latency-calibration.json"
     ),
 ) -> None:
-    """Fit the rates of predictions anew on what a board measured of itself.
+    """Fit the rates for predictions to a board's own measurements.
 
     Example: pibench calibrate --from out/records.jsonl --out my-pi.json
     """
@@ -119,7 +119,7 @@ def count(
 ) -> None:
     """Count the instructions of a forward pass, executed by real Caffe in QEMU.
 
-    Takes seconds to minutes a network, once: counts never change, and are kept.
+    Takes seconds to minutes per network, once: counts never change and are cached.
 
     Example: pibench count "SqueezeNet V1.1" --per-layer
     """

@@ -1,4 +1,4 @@
-"""Networks as the command line names them, read and checked before anything runs."""
+"""Load networks named on the command line, and check them before anything runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ def load_all(
     repair: bool = False,
     backward: bool = False,
 ) -> list[Network]:
-    """All networks; what was repaired in them is told.
+    """Load all networks and report the repairs.
 
-    With `backward` they have to stand in the training phase too, as `caffe time`
-    sets it up. Raises InvalidInputError for the first that cannot be used.
+    With `backward` they must also be valid in the training phase, as `caffe time` sets it up.
+
+    Raises:
+        InvalidInputError: for the first network that cannot be used.
     """
     image = input_size.parse(size) if size is not None else None
     loaded = []
@@ -52,10 +54,12 @@ def load_to_run(
     repair: bool,
     otherwise: str,
 ) -> list[Network]:
-    """The same for networks that are to run, under a protocol and perhaps with weights.
+    """Load networks that will run, under a protocol and perhaps with weights.
 
-    `otherwise` is what to do about weights for several networks. Raises InvalidInputError
-    for these too.
+    `otherwise` is the hint if weights are given for several networks.
+
+    Raises:
+        InvalidInputError: as `load_all`, and for weights with several networks.
     """
     if weights is not None and len(specs) != 1:
         raise InvalidInputError(

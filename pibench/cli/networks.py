@@ -1,4 +1,4 @@
-"""`pibench networks`: what is in the zoo, as a list, as text, as files."""
+"""`pibench networks`: the networks of the zoo, as a list, as text, as files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ app = typer.Typer(
 
 
 def _rows() -> list[dict[str, object]]:
-    """One record per network of the zoo. Sizes in MB (10^6 bytes), input in pixels."""
+    """Return one row per network of the zoo. Sizes in MB (10^6 bytes), input in pixels."""
     from pibench import networks
 
     rows: list[dict[str, object]] = []

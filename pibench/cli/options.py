@@ -1,4 +1,4 @@
-"""Options that several commands share, each said once: its name, its values, its help."""
+"""Options that several commands share, each defined once: its name, its values, its help."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pibench import devices
 
 TARGETS: Final = ("auto", "vm", "container", "sysroot", "twin", "native")
 LONGEST_S: Final = 10**7
-"""That a run may be given: four months, and within what a system's clocks take."""
+"""The largest time limit of a run: four months, and within the range of system clocks."""
 REMOTE: Final = "ssh://"
 
 Machine = Literal["virt", "raspi3b"]
@@ -23,21 +23,22 @@ BLAS_NAMES: Final = ("openblas", "reference", "atlas")
 
 
 def flag(*names: str, help: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
-    """An option without a value, whose help line has no `<bool>` in the place of one."""
+    """Define an option without a value; its help line does not show `<bool>`."""
     return typer.Option(*names, help=help, metavar="", **more)
 
 
 def finite(number: float | None) -> float | None:
-    """A number that JSON has. Raises typer.BadParameter for infinity and NaN."""
+    """Return a number that JSON can represent. Raises typer.BadParameter for infinity and NaN."""
     if number is not None and not isfinite(number):
         raise typer.BadParameter(f"{number} is no finite number")
     return number
 
 
 def target_spec(text: str) -> str:
-    """A target as the command line names it.
+    """Validate a target as given on the command line.
 
-    Raises typer.BadParameter for anything else.
+    Raises:
+        typer.BadParameter: for anything else.
     """
     if text in TARGETS or text.startswith(REMOTE):
         return text

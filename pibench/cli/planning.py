@@ -1,4 +1,4 @@
-"""`pibench plan`: networks are loaded, planned, and printed; `--check` runs them too."""
+"""`pibench plan`: load networks, plan them, print the plans; `--check` runs them too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """The options of `pibench plan` as the command line gives them."""
+    """The options of `pibench plan` from the command line."""
 
     device: str = "rpi3b"
     target: str | None = None
@@ -49,12 +49,12 @@ class Wishes:
 
 
 def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
-    """Plan all networks; exit code 1 if one has to fit and does not.
+    """Plan all networks; exit code 1 if a network is required to fit and does not.
 
-    The first that cannot be planned ends it, but where files are to be written: these have
-    the others as well, and name it. Exit code 2 then.
+    The first network that cannot be planned ends the command, unless files are written: these
+    contain the other networks and name the failed one. The exit code is then 2.
     """
-    # Blobs and steps by the ten thousand, none in a cycle: collecting them is a third of the time.
+    # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
     _refuse_without_check(specs, wishes)
     device = devices.load(wishes.device)
@@ -64,7 +64,7 @@ def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
 
         cases.writable(wishes.out, [Path(spec) for spec in specs])
     plans, refused = _plan_each(specs, device, wishes)
-    # One network alone gets the whole answer.
+    # A single network gets the detailed output.
     alone = len(specs) == 1 and not wishes.as_json
     wishes = replace(wishes, what_if=wishes.what_if or alone)
     said = [_answer(planned, device, wishes) for planned in plans]
@@ -89,7 +89,7 @@ def plan_networks(specs: Sequence[str], wishes: Wishes) -> ExitCode:
 def _plan_each(
     specs: Sequence[str], device: Device, wishes: Wishes
 ) -> tuple[list[Plan], dict[str, InvalidInputError]]:
-    """The plans, and why there is none of some; an error at once if no file is to name it."""
+    """Return the plans and the failures; raise at once if no output file can name a failure."""
     protocol = cast("Protocol", wishes.protocol)
     loaded: list[tuple[str, Network]] = []
     refused: dict[str, InvalidInputError] = {}
@@ -113,11 +113,13 @@ def _plan_each(
 
 
 def check_plans(specs: Sequence[str], wishes: Wishes, *, jobs: int | None, quiet: bool) -> ExitCode:
-    """Run the networks too and print what was planned beside what was measured.
+    """Run the networks too and print planned beside measured peaks.
 
-    They run on the twin unless another target is wished. Networks that are
-    killed there have nothing to compare with. Raises
-    HostError where the target cannot run.
+    They run on the twin unless another target is given. Networks that are
+    killed there have no measured peak to compare.
+
+    Raises:
+        HostError: if the target cannot run.
     """
     from pibench.cli.sweeping import sweep
     from pibench.crosscheck import planned as comparing
@@ -166,7 +168,7 @@ def _refuse_with_check(wishes: Wishes) -> None:
 
 
 def _refuse_without_check(specs: Sequence[str], wishes: Wishes) -> None:
-    """Refuse options that would be ignored, and weights of which the network is not known."""
+    """Reject options that would be ignored, and weights whose network is ambiguous."""
     if wishes.weights is not None and len(specs) != 1:
         raise InvalidInputError(
             f"--weights {wishes.weights} goes with one network, and {len(specs)} were given",
@@ -184,15 +186,16 @@ def _refuse_without_check(specs: Sequence[str], wishes: Wishes) -> None:
 
 
 def _of_twin_here(device: Device) -> Environment:
-    """The twin on this machine; its OpenBLAS says which kernels it takes for the CPU.
+    """Return the twin's environment on this machine, with OpenBLAS's kernels for the CPU.
 
-    Raises HostError where no twin can run.
+    Raises:
+        HostError: if the twin cannot run.
     """
     from pibench.images.build import Builder
     from pibench.targets.local import TwinTarget
 
     twin = TwinTarget(Builder(say))
-    # OpenBLAS starts a thread for each core that it may run on, whatever quota there is.
+    # OpenBLAS starts a thread for each core in its affinity mask, whatever the CPU quota is.
     return of_twin(device, twin.blas_core(), len(os.sched_getaffinity(0)))
 
 

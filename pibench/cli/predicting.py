@@ -1,4 +1,4 @@
-"""`pibench predict` and `pibench calibrate`: networks are loaded, predicted, and printed."""
+"""`pibench predict` and `pibench calibrate`: load networks, predict times, print them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """The options of `pibench predict` as the command line gives them."""
+    """The options of `pibench predict` from the command line."""
 
     device: str | None = None
     calibration: Path | None = None
@@ -42,12 +42,12 @@ class Wishes:
 
 
 def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
-    """Predict all networks. Raises InvalidInputError if there is none, or one is no network."""
+    """Predict all networks. Raises InvalidInputError if none is given, or one is invalid."""
     if not specs:
         raise InvalidInputError(
             "no network was given", hint="name some, or see the errors: pibench predict --validate"
         )
-    # Blobs and steps by the ten thousand, none in a cycle: collecting them is a third of the time.
+    # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
     calibration = _calibration(wishes)
     device = devices.load(wishes.device or calibration.device)
@@ -81,9 +81,10 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
 
 
 def validate_calibration(specs: Sequence[str], wishes: Wishes) -> None:
-    """Print the error of each network that the calibration knows, predicted without it.
+    """Print the leave-one-out prediction error of each network in the calibration.
 
-    Raises InvalidInputError for anything that asks for more than that.
+    Raises:
+        InvalidInputError: for options that do not apply to this.
     """
     from pibench.latency.validation import validate
 
@@ -131,7 +132,7 @@ def _refuse_with_validate(specs: Sequence[str], wishes: Wishes) -> None:
 
 
 def calibrate_from(path: Path, out: Path) -> None:
-    """Fit rates on a board's own records and write them."""
+    """Fit rates to a board's own records and write them."""
     from pibench.atomic_write import is_standard_output, keep_inputs
     from pibench.latency.records import calibrate
     from pibench.records.store import RecordStore
@@ -164,7 +165,7 @@ def _calibration(wishes: Wishes) -> Calibration:
 def _counts(
     loaded: Sequence[Network], device: Device, calibration: Calibration, wishes: Wishes
 ) -> Sequence[NetworkCounts | None]:
-    """What real Caffe executes for each network: minutes in QEMU, unless it is in the cache."""
+    """Count the instructions of each network with real Caffe: minutes in QEMU unless cached."""
     from pibench.counting.run import Counter
     from pibench.images.build import Builder
 
@@ -183,7 +184,7 @@ def _write_plot(path: Path, picture: str) -> None:
 def _answer(
     prediction: Prediction, network: Network, calibration: Calibration, *, counted: bool
 ) -> dict[str, Any]:
-    """A prediction as JSON: times in ms, sizes in bytes, and where the rates are from."""
+    """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
     from pibench.report.predicted import how_known
 
     return {

@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar at a terminal, plain lines elsewhere, nothing if quiet."""
+"""Show progress on standard error: a bar on a terminal, else plain lines; nothing if quiet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Tells on standard error what is being done; standard output is for results."""
+    """Report on standard error what is being done; standard output is for results."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class Progress:
         names: Sequence[str] = (),
         columns: tuple[ProgressColumn, ...] = (),
     ) -> None:
-        """`names` are those of the networks, in the order in which they were given."""
+        """Store the options; `names` are those of the networks, in the given order."""
         self._names = names
         self._total = total
         self._done = 0
         self._quiet = quiet
         self._running: list[str] = []
-        # A CI's log is no terminal to draw on, even where it says that it is one.
+        # A CI log cannot show a bar, even if it claims to be a terminal.
         self._drawn = sys.stderr.isatty() and not os.environ.get("CI") and not quiet
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -67,17 +67,17 @@ class Progress:
         self._bar.stop()
 
     def stands(self, done: int, total: int) -> None:
-        """So many of so many have their record."""
+        """Report that `done` of `total` networks have their record."""
         self._done, self._total = done, total
         self._bar.update(self._task, completed=done, total=total)
 
     def step(self, said: str) -> None:
-        """Something that is done once, such as building an image."""
+        """Report a single step, such as building an image."""
         self._line(said)
         self._bar.update(self._task, description=escape(one_line(said)))
 
     def watched(self, said: Said) -> None:
-        """Something that a target says on its way."""
+        """Report a message from a target during a run."""
         if said.work is None:
             self._bar.update(self._task, description=escape(one_line(said.said)))
             return
@@ -89,7 +89,7 @@ class Progress:
             self._line(f"{name}: {said.said}")
 
     def finished(self, record: Record, name: str | None = None) -> None:
-        """One more network has its record; `name` says more than the network's, if need be."""
+        """Report that another network has its record; `name` may replace the network's name."""
         self._done += 1
         name = name or record.network
         if name in self._running:
@@ -114,7 +114,7 @@ class Progress:
 
 
 class CellProgress:
-    """The same for the cells of a study, with the time that is left."""
+    """Show the same for the cells of a study, with the remaining time."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._lines = Progress(0, quiet=quiet, columns=(TimeRemainingColumn(),))
@@ -127,11 +127,11 @@ class CellProgress:
         self._lines.__exit__(*exception)
 
     def tell(self, said: str) -> None:
-        """Something that is worth a line."""
+        """Report a message on one line."""
         self._lines.step(said)
 
     def watch(self, tally: SweepSummary, label: str, record: Record | None) -> None:
-        """The tally has changed, by this record of the cell `label` if there is one."""
+        """Show the changed summary, and the record of cell `label` if it caused the change."""
         total = tally.cells - tally.left_out
         self._lines.stands(total - tally.left - (record is not None), total)
         if record is not None:

@@ -1,4 +1,4 @@
-"""`pibench reconcile`: sides are read, compared, printed; what they come to is the exit code."""
+"""`pibench reconcile`: read sides, compare them, print the result, set the exit code."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ def reconcile(
     out: CasesOut = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold runs, plans, predictions and the paper against each other, every two of them.
+    """Compare runs, plans, predictions and the paper pairwise.
 
-    Networks meet by the hash of their prototxt, batch and protocol. What differs in the
-    environments is said first. Times are compared on one clock only: the board's, measured,
-    predicted or printed. Outputs are compared where input and weights are the same; a NaN or an
+    Networks are matched by the hash of their prototxt, batch and protocol. Differences between
+    the environments are printed first. Times are compared on one clock only: the board's, measured,
+    predicted or printed. Outputs are compared if input and weights are the same; a NaN or an
     infinity in them differs from everything, unless --equal-nan is given.
 
     Exit codes: 0 all that was compared agrees; 1 something differs; 2 no network in common,
-    or nothing that could be compared; 4 a verdict is undecided. With --fail-on the aspects
-    named decide alone: 1 where one differs, else 2 where one was compared for no network, else
-    4 where one was not compared for some network or a network of the baseline was not run.
+    or nothing that could be compared; 4 a verdict is undecided. With --fail-on only the named
+    aspects decide: 1 if one differs, else 2 if one was not compared for any network, else
+    4 if one was not compared for some network or a network of the baseline was not run.
 
     Example: pibench reconcile twin.jsonl pi.jsonl --fail-on verdict,ram=5%,outputs
     """
@@ -95,7 +95,7 @@ def reconcile(
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """The options of `pibench reconcile` as the command line gives them."""
+    """The options of `pibench reconcile` from the command line."""
 
     fail_on: str | None = None
     atol: float | None = None
@@ -108,10 +108,11 @@ class Wishes:
 
 
 def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
-    """Read all sides, compare them, print, and write the baseline if that is wished.
+    """Read all sides, compare them, print, and write the baseline if requested.
 
-    Raises InvalidInputError as `read_sides` and `reconcile` do, and, when all is printed and
-    written but the baseline, for a gate on what could not be compared where nothing differs.
+    Raises:
+        InvalidInputError: as `read_sides` and `reconcile` do. Also if nothing differs but a gated
+            aspect could not be compared; this is raised after all output except the baseline.
     """
     from pibench import api
     from pibench.cli.streams import ignore_broken_pipe, say
@@ -149,7 +150,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
         equal_nan=wishes.equal_nan,
     )
     if passed.incomparable and wishes.write_baseline is not None:
-        # It could replace a baseline that has what these records lack.
+        # It could overwrite a baseline that contains what these records lack.
         say(f"not written: {wishes.write_baseline}: an aspect of --fail-on could not be compared")
     else:
         accept(found.sides[-1])

@@ -1,4 +1,4 @@
-"""`pibench report`: records are read, merged, and written as a report in one form or several."""
+"""`pibench report`: read and merge records, and write a report in one or several formats."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def report(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show records as a page, a table, a picture or test cases; of each run the latest.
+    """Show the latest record of each run as a page, a table, a picture or test cases.
 
     Example: pibench report out/records.jsonl -o report.html
     """  # fmt: skip
@@ -141,7 +141,7 @@ def _make(
 
 
 def _gate(verdicts: set[Verdict]) -> ExitCode:
-    """As `run --require-fit` ends."""
+    """Return the exit code by the rules of `run --require-fit`."""
     if "inconclusive" in verdicts:
         return ExitCode.INCONCLUSIVE
     return ExitCode.OK if verdicts == {"fit"} else ExitCode.DISAGREEMENT
@@ -155,9 +155,10 @@ def write_page(
     only: Sequence[str] | None,
     predictions: Sequence[Prediction],
 ) -> None:
-    """The HTML report of one call's records, of the paper's networks that were asked for.
+    """Write the HTML report of one call's records.
 
-    `loaded` are the networks that ran, `predictions` theirs.
+    `loaded` are the networks that ran, `predictions` their predictions, `only` the selected
+    networks of the paper.
     """
     from pibench.atomic_write import write_whole
     from pibench.report.content import build, without_collecting
@@ -172,7 +173,7 @@ def write_page(
 
 
 def _answer(made: Report, written: Sequence[str]) -> dict[str, Any]:
-    """What the report says as JSON: the ledger as claims.json has it, and each network."""
+    """Return the report as JSON: the ledger as in claims.json, and each network."""
     from pibench.crosscheck.ledger import as_dict
 
     return {
@@ -185,7 +186,7 @@ def _answer(made: Report, written: Sequence[str]) -> dict[str, Any]:
             {
                 "network": one.name,
                 "device": one.device.id,
-                # Of the run whose figures stand here; `runs` has each one's.
+                # Of the run whose figures are shown here; `runs` has the verdict of each run.
                 "verdict": one.record.verdict,
                 "peak_rss_bytes": one.peak.size_bytes if one.peak else None,
                 "peak_is_lower_bound": one.peak.is_lower_bound if one.peak else None,

@@ -1,4 +1,4 @@
-"""`pibench run` and `pibench reproduce`: records, exit codes, the paper's table."""
+"""Implement `pibench run` and `pibench reproduce`: records, exit codes, the paper's table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_networks(
     as_json: bool,
     quiet: bool = False,
 ) -> ExitCode:
-    """`pibench run`: all networks are read and checked before the first one runs."""
+    """Run `pibench run`: read and check all networks before the first one runs."""
     loaded = load_to_run(
         specs,
         options.protocol,
@@ -53,7 +53,7 @@ def run_networks(
     try:
         records = sweep(loaded, options, _store(out), made, quiet=quiet)
     except HostError:
-        # What there is, is worth its lines: the disk may be full after hours.
+        # Print the records made so far, even after a failure: the disk may be full after hours.
         if made:
             _show(made, as_json=as_json)
         raise
@@ -71,7 +71,7 @@ def _show(records: Sequence[Record], *, as_json: bool) -> None:
 
 
 def _tell_kept(records: Sequence[Record], options: Options) -> None:
-    """Where kept blobs are: the names of their files hold a hash, nobody would guess them."""
+    """Report where kept blobs are, since their file names contain a hash and cannot be guessed."""
     if not options.keep or options.blobs is None:
         return
     names = labels_of(records)
@@ -85,7 +85,7 @@ def _tell_kept(records: Sequence[Record], options: Options) -> None:
 
 
 def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit: bool) -> ExitCode:
-    """The exit code of `run`; raises InvalidInputError for a model that Caffe refused."""
+    """Return the exit code of `run`; raise InvalidInputError for a model that Caffe rejected."""
     for record, network in zip(records, loaded, strict=True):
         said = record.evidence.fatal_message
         if record.verdict == "inconclusive" and said and not is_refused_allocation(said):
@@ -102,7 +102,7 @@ def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit:
 
 
 def _way_out(record: Record, said: str) -> str | None:
-    """What to do where Caffe cannot run a network backward, as `caffe time` does."""
+    """Return a hint if Caffe cannot run a network backward, as `caffe time` does."""
     backward = "Not Implemented" in said or "cannot backpropagate" in said
     if backward and record.protocol == "caffe-time":
         return "caffe time runs layers backward too; forward only: --protocol inference"
@@ -112,9 +112,9 @@ def _way_out(record: Record, said: str) -> str | None:
 def reproduce_paper(
     only: str | None, options: Options, out: Path, *, quiet: bool = False, as_json: bool = False
 ) -> ExitCode:
-    """`pibench reproduce`: the paper's networks, its table beside ours, claims and page.
+    """Run `pibench reproduce`: the paper's networks, the compared table, claims and page.
 
-    With `as_json` what claims.json holds is printed in the table's place.
+    With `as_json` the content of claims.json is printed instead of the table.
     """
     from pibench.crosscheck import predicted
 
@@ -129,7 +129,7 @@ def reproduce_paper(
         say(f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}")
         raise
     finally:
-        # What there is, is worth its files, also after an error half way.
+        # Write files for the records made so far, even after an error.
         wanted = [network.name for network in loaded]
         predictions = predicted.predict(loaded)
         claims = check_claims(
@@ -151,7 +151,7 @@ def reproduce_paper(
     try:
         write_page(folder / "report.html", made, loaded, only=wanted, predictions=predictions)
     except Exception as error:
-        # All else is written and said: whatever befalls the page changes nothing of it.
+        # All other output is complete: a failure of the page does not change the result.
         say(f"{folder}/report.html was not written: {type(error).__name__}: {error}")
     else:
         with ignore_broken_pipe():
@@ -164,7 +164,7 @@ def _print_line(line: str) -> None:
 
 
 def _paper_networks(only: str | None) -> list[str]:
-    """The names of the paper's networks, all or those asked for; each must be in the paper."""
+    """Return the names of the paper's networks, all or the selected ones; reject any other."""
     if only is None:
         return [entry.name for entry in networks.catalog_entries() if entry.in_paper]
     names = []

@@ -1,4 +1,4 @@
-"""Standard input, output and error as they should be, whatever they were when it started."""
+"""Repair standard input, output and error, whatever their state at the start."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 
 def repair_std_streams() -> None:
-    """Put /dev/null where a stream was closed, and let no character be unprintable.
+    """Replace closed streams by /dev/null, and make every character printable.
 
-    A file opened later would take the closed stream's number, and get what is
-    written to it.
+    Otherwise a file opened later would get the closed stream's number, and
+    receive the output meant for the stream.
     """
     for number in range(3):
         try:
@@ -30,7 +30,7 @@ def repair_std_streams() -> None:
 
 
 def say(line: str) -> None:
-    """Tell the user one line on standard error: standard output is for the answer."""
+    """Print one line for the user on standard error: standard output is for results."""
     from pibench.report.plain import one_line
 
     print(f"pibench: {one_line(line)}", file=sys.stderr)
@@ -38,9 +38,10 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def ignore_broken_pipe() -> Iterator[None]:
-    """Around printing: what a reader that has gone does not take (`| head`) is dropped.
+    """Ignore a closed pipe while printing (`| head`): the remaining output is dropped.
 
-    Raises HostError where it goes to a disk that is full.
+    Raises:
+        HostError: if the output goes to a full disk.
     """
     try:
         yield
@@ -60,5 +61,5 @@ def ignore_broken_pipe() -> Iterator[None]:
 
 
 def silence_stdout() -> None:
-    """Python would complain once more at its end of what could not be printed."""
+    """Redirect output to /dev/null, since Python would report the failed write again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`pibench sweep`: run a study, see how it stands, take its records elsewhere."""
+"""`pibench sweep`: run a study, show its state, export its records."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class Sweeps(TyperGroup):
-    """`sweep STUDY` is `sweep run STUDY`: to run is what one sweeps for."""
+    """Commands in which `sweep STUDY` means `sweep run STUDY`, the most common use."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `run` where no command stands."""
+        """Insert `run` if the first argument is not a command."""
         if args and args[0] not in (*self.commands, "-h", "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -105,9 +105,9 @@ def run(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run every cell of a study; what is recorded is not run again.
+    """Run every cell of a study; recorded cells do not run again.
 
-    Cells run at once as far as memory and cores allow. Exit codes: 0 every cell has its
+    Cells run in parallel as memory and cores allow. Exit codes: 0 every cell has its
     verdict, 2 a cell is invalid, 3 the environment, 4 a cell is inconclusive.
 
     Example: pibench sweep run --networks AlexNet,NIN --batch 1,2,4 --target twin --out study
@@ -148,7 +148,7 @@ def run(
 
 
 def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bool) -> Study:
-    """The study of the file, of the options, or where neither is given of the folder."""
+    """Return the study from the file or the options; without either, from the folder."""
     from pibench.sweep import matrix
 
     there = journal.study_file.exists()
@@ -233,7 +233,7 @@ def _conduct(
 def _cells_run(
     dask: str | None, room: Room, tell: Callable[[str], None]
 ) -> Iterator[Callable[[Cell], Future[CellResult]]]:
-    """How a cell is begun: in threads here, each of which waits for a process, or by Dask."""
+    """Yield a function that starts a cell: in a thread with a child process, or by Dask."""
     from concurrent.futures import ThreadPoolExecutor
 
     from pibench import process
@@ -254,7 +254,7 @@ def status(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say how a study stands, while it runs or afterwards.
+    """Show the state of a study, while it runs or afterwards.
 
     Example: pibench sweep status study
     """
@@ -268,7 +268,7 @@ def export(
         Path, typer.Option("--out", "-o", metavar="FILE", help="A .parquet or .csv file.")
     ],
 ) -> None:
-    """Write a study's records as one table, a row for each.
+    """Write a study's records as one table, one row per record.
 
     Example: pibench sweep export study -o study.parquet
     """
@@ -282,7 +282,7 @@ def export(
         raise InvalidInputError.at(
             out, None, "is neither .parquet nor .csv", hint="name it study.parquet"
         )
-    # A row is small beside its record, with all its layers.
+    # A row is small compared with its record, which has all its layers.
     rows = rows_of([*Journal(folder).records()])
     if out.suffix == ".csv":
         write_whole(out, csv_of(rows))

@@ -1,4 +1,4 @@
-"""A sweep as the command line shows it: the choice of a target told, progress drawn."""
+"""Run a sweep from the command line: report the choice of a target, show progress."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def sweep(
     *,
     quiet: bool = False,
 ) -> list[Record]:
-    """Run all networks; each record is in `store` and in `made` as soon as it is there.
+    """Run all networks; each record is added to `store` and `made` as soon as it exists.
 
-    Raises HostError where the target cannot run.
+    Raises:
+        HostError: if the target cannot run.
     """
     options = api.choose(options, say)
     made = made if made is not None else []

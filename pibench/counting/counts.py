@@ -1,4 +1,4 @@
-"""Counts of a stretch of a program, of a layer and of a network, as they are kept and printed."""
+"""Define the counts of a program section, a layer and a network, as stored and printed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Self
 class Counts:
     """Instructions by kind, lanes of multiply-accumulate, bytes moved between core and memory.
 
-    Misses are lines of 64 bytes in a model of the Cortex-A53's data caches, None where that
-    was left out.
+    Misses are lines of 64 bytes in a model of the Cortex-A53's data caches; None where the model
+    was off.
     """
 
     mac_instructions: int
@@ -28,7 +28,7 @@ class Counts:
 
     @property
     def instructions(self) -> int:
-        """All instructions."""
+        """Return the number of all instructions."""
         return (
             self.mac_instructions
             + self.simd_instructions
@@ -48,7 +48,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCounts:
-    """One layer as Caffe runs it; Split layers are among them."""
+    """The counts of one layer as Caffe runs it; Split layers are included."""
 
     name: str
     type: str
@@ -59,7 +59,7 @@ class LayerCounts:
 class NetworkCounts:
     """One forward pass: the layers in order, and what it was counted with.
 
-    Each layer holds the few thousand instructions of being called from Python, alike for all.
+    Each layer includes the few thousand instructions of its call from Python, equal for all.
     """
 
     network: str
@@ -70,14 +70,14 @@ class NetworkCounts:
 
     @property
     def total(self) -> Counts:
-        """The sum over layers."""
+        """Return the sum over layers."""
         first, *others = (layer.counts for layer in self.layers)
         for counts in others:
             first += counts
         return first
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data, layers and their sum."""
+        """Return the layers and their sum as plain data."""
         return {
             **{key: value for key, value in asdict(self).items() if key != "layers"},
             "total": _plain(self.total),
@@ -89,7 +89,11 @@ class NetworkCounts:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """From what `as_dict` made. Raises KeyError, TypeError or ValueError for anything else."""
+        """Read the result of `as_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
         names = [field.name for field in fields(Counts)]
         layers = tuple(
             LayerCounts(

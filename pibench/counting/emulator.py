@@ -1,4 +1,4 @@
-"""A QEMU on this machine that counts: one that loads plugins, and which it loads."""
+"""Find a QEMU on this machine that loads plugins, and which of the plugins it loads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEADLINE_S: Final = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class CountingEmulator:
-    """The emulator's path, what it calls its version, and the plugin built for it."""
+    """The emulator's path, its version line, and the plugin built for it."""
 
     program: str
     version: str
@@ -30,10 +30,13 @@ class CountingEmulator:
 
 
 def find(builder: Builder, root: Path, cpu: str) -> CountingEmulator:
-    """The machine's qemu-aarch64 with the newest plugin that it loads, tried on `root`'s Python.
+    """Find the machine's qemu-aarch64 and the newest plugin that it loads.
 
-    Raises HostError where there is no such program, or it loads none: a static one, as
-    Debian 13's qemu-user and any qemu-user-static are, cannot.
+    The plugin is tested on `root`'s Python.
+
+    Raises:
+        HostError: The program is missing, or loads no plugin: static ones, such as Debian 13's
+            qemu-user and any qemu-user-static, cannot.
     """
     program = shutil.which(PROGRAM)
     if program is None:

@@ -1,7 +1,7 @@
-"""One network counted: real Caffe in the emulator, a mark before each layer, one thread.
+"""Count one network: real Caffe in the emulator, a mark before each layer, one thread.
 
-What could make two runs differ is fixed: the seed of inputs and of Caffe's own numbers, one
-BLAS thread, the BLAS kernels of the board's core, and Python's hash seed.
+Everything that could make two runs differ is fixed: the seed of inputs and of Caffe's own numbers,
+one BLAS thread, the BLAS kernels of the board's core, and Python's hash seed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _RESULT: Final = "PIBENCH-RESULT "
 
 
 class Counter:
-    """Counts networks for one device, each once; what was counted before comes from the cache."""
+    """Count networks for one device, each once; earlier counts come from the cache."""
 
     def __init__(self, device: Device, builder: Builder, *, cache_model: bool = True) -> None:
         self.device = device
@@ -46,14 +46,15 @@ class Counter:
         self._emulator: CountingEmulator | None = None
 
     def count(self, network: Network, protocol: Protocol = "caffe-time") -> NetworkCounts:
-        """The counts of one forward pass in the phase of `protocol`.
+        """Return the counts of one forward pass in the phase of `protocol`.
 
-        Raises HostError where this machine cannot count, or the run failed.
+        Raises:
+            HostError: This machine cannot count, or the run failed.
         """
         return store.stored(self.parts(network, protocol), lambda: self._run(network, protocol))
 
     def parts(self, network: Network, protocol: Protocol = "caffe-time") -> dict[str, Any]:
-        """What decides the counts, and so under what they are kept."""
+        """Return everything that the counts depend on; it is their cache key."""
         return {
             "image": self.builder.key("sysroot"),
             "probe": file_sha256(_MARKING),
@@ -80,9 +81,10 @@ class Counter:
     def execute(
         self, network: Network, protocol: Protocol = "caffe-time", *, counting: bool = True
     ) -> str:
-        """Run the network under QEMU, with the counter or without; what both printed.
+        """Run the network under QEMU, with the counter or without, and return their output.
 
-        Raises HostError as `count` does.
+        Raises:
+            HostError: As for `count`.
         """
         root = self.builder.sysroot().content / "root"
         if self._emulator is None:
@@ -98,7 +100,7 @@ class Counter:
             command = [
                 *(self._emulator.program, "-L", str(root)),
                 *(("-plugin", plugin) if counting else ()),
-                # Absolute links in the root lead out of it.
+                # Absolute links in the root point outside it.
                 *("-E", f"LD_LIBRARY_PATH={loader.library_path}"),
                 *(str(root / "usr/bin/python3.9"), "-B", str(folder / PROBE)),
                 *("--counted", json.dumps(spec)),
@@ -107,7 +109,7 @@ class Counter:
             return run(sandboxed(command), env=env, deadline_s=DEADLINE_S).stdout
 
     def _env(self) -> dict[str, str]:
-        """What makes the run the board's, and the same every time."""
+        """Return the variables that make the run the board's, and reproducible."""
         return {
             **emulation.environment(self.device.qemu_cpu),
             "OPENBLAS_NUM_THREADS": "1",
@@ -117,9 +119,10 @@ class Counter:
 
 
 def parse(said: str) -> tuple[LayerCounts, ...]:
-    """The layers' counts from what probe and counter printed.
+    """Parse the layers' counts from the output of probe and counter.
 
-    Raises HostError where that is not whole, or more than one thread ran.
+    Raises:
+        HostError: The output is incomplete, or more than one thread ran.
     """
     layers: list[dict[str, str]] = []
     stretches: dict[int, dict[str, int]] = {}

@@ -1,4 +1,4 @@
-"""Counts in the cache: the same network in the same image executes the same."""
+"""Cache counts: the same network in the same image executes the same instructions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT: Final = 1
 
 
 def stored(parts: Mapping[str, Any], count: Callable[[], NetworkCounts]) -> NetworkCounts:
-    """The counts of what `parts` name, counted if they are not in the cache yet."""
+    """Return the counts for the key `parts`, counted if they are not in the cache yet."""
     found = known(parts)
     if found is not None:
         return found
@@ -30,7 +30,7 @@ def stored(parts: Mapping[str, Any], count: Callable[[], NetworkCounts]) -> Netw
 
 
 def known(parts: Mapping[str, Any]) -> NetworkCounts | None:
-    """The counts of what `parts` name; None where the cache has none that can be read."""
+    """Return the counts for the key `parts`; None where the cache has none that can be read."""
     return _read(_path(parts))
 
 

@@ -1,4 +1,4 @@
-"""Judges records: the verdict with its evidence, and the paper's table cell by cell.
+"""Judge records: the verdict with its evidence, and the paper's table cell by cell.
 
-Nothing here runs anything: it takes records and gives verdicts and claims.
+Nothing here runs a network: records go in, verdicts and claims come out.
 """

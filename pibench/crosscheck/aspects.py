@@ -1,4 +1,4 @@
-"""Verdict, RAM and latency of one network on two sides."""
+"""Compare verdict, RAM and latency of one network on two sides."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ Aspect = Literal["verdict", "ram", "latency", "outputs"]
 ASPECTS: Final[tuple[Aspect, ...]] = get_args(Aspect)
 RAM_TOLERANCE: Final = 0.05
 RAM_FLOOR_BYTES: Final = 2 << 20
-"""So far apart the RAM of two runs of one network may be, whatever its size: which pages of the
-libraries' files are resident, and what the allocator holds, is never twice the same. For a
-LeNet that is 0.7 MiB of 8 in eight runs (docs/outputs.md)."""
+"""The RAM of two runs of one network may differ by this much, whatever its size: the resident
+pages of the libraries' files and the memory kept by the allocator vary between runs. For a
+LeNet the difference is 0.7 MiB of 8 in eight runs (docs/outputs.md)."""
 LATENCY_TOLERANCE: Final = 0.15
 MIB: Final = 2**20
 FEWEST_LAYERS: Final = 3
-"""Below so many a correlation of ranks says nothing."""
+"""The fewest layers for which a rank correlation is meaningful."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """One aspect of one network on two sides; true only if it was compared and agrees.
 
-    `agrees` is None where it was not compared, and `why` says why, as it does where an
-    absolute floor alone let it agree. `moot` means that there
-    was nothing to compare: the network came to its end on neither side. `error` is the
-    second less the first, as a share of the first, and `required` the tolerance that would
-    have been needed.
+    `agrees` is None if the aspect was not compared. `why` gives the reason, and also explains an
+    agreement that rests on an absolute floor alone. `moot` means that there was nothing to
+    compare: the network did not complete on either side. `error` is the second value minus the
+    first, as a fraction of the first. `required` is the smallest tolerance that would accept it.
     """
 
     aspect: Aspect
@@ -46,10 +45,10 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """How two runs share their time out among layers, where absolute times cannot be compared.
+    """How two runs divide their time among layers, for times that cannot be compared directly.
 
-    `rank_correlation` is Spearman's over the layers' times; `largest` is the layer whose share
-    of the whole differs most, by `first` and `second` (shares of 1).
+    `rank_correlation` is Spearman's over the layers' times. `largest` is the layer whose fraction
+    of the total differs most; `first` and `second` are its fractions (of 1).
     """
 
     layers: int
@@ -61,13 +60,13 @@ class Shares:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyComparison(Comparison):
-    """Latencies; `shares` in the place of an error where they are not of one clock."""
+    """Compare latencies; `shares` replaces the error if the times are from different clocks."""
 
     shares: Shares | None = None
 
 
 def compare_verdicts(first: Entry, second: Entry) -> Comparison:
-    """Fit against fit; a verdict that decides nothing agrees with none."""
+    """Compare fit and no-fit verdicts; any other verdict leaves `agrees` None."""
     verdicts = first.verdict, second.verdict
     for entry in (first, second):
         if entry.verdict is None:
@@ -86,9 +85,15 @@ def compare_ram(
     tolerance: float = RAM_TOLERANCE,
     floor_bytes: int = RAM_FLOOR_BYTES,
 ) -> Comparison:
-    """Peaks less baselines, of runs that came to their end.
+    """Compare peak minus baseline RAM of runs that completed.
 
-    They agree within the tolerance, or, where not both are planned, within the floor.
+    They agree within the tolerance or, unless both are planned, within the floor.
+
+    Args:
+        first: the reference side.
+        second: the other side.
+        tolerance: the accepted difference, as a fraction of the first value.
+        floor_bytes: the difference that is accepted for any size.
     """
     for entry in (first, second):
         if entry.ram_bytes is None:
@@ -97,7 +102,7 @@ def compare_ram(
             return Comparison(aspect="ram", agrees=None, why=why, moot=moot)
     ours, theirs = first.ram_bytes or 0, second.ram_bytes or 0
     found = _relative("ram", float(ours), float(theirs), tolerance)
-    # A plan has no noise.
+    # A plan has no noise, so the floor does not apply to two plans.
     run = not first.kind == second.kind == "planned"
     if found.agrees is False and run and abs(theirs - ours) <= floor_bytes:
         apart = f"{abs(theirs - ours) / MIB:.1f} MiB apart"
@@ -109,9 +114,14 @@ def compare_ram(
 def compare_latencies(
     first: Entry, second: Entry, tolerance: float = LATENCY_TOLERANCE
 ) -> LatencyComparison:
-    """Times of one clock absolutely; otherwise how each shares its time out among layers.
+    """Compare times of one clock directly; otherwise compare how they divide among layers.
 
-    An emulated time, or the twin's, is no time of anything else: such are never compared.
+    A time from emulation or from the twin applies only to its own run and is never compared.
+
+    Args:
+        first: the reference side.
+        second: the other side.
+        tolerance: the accepted difference, as a fraction of the first time.
     """
     for entry in (first, second):
         if entry.latency_ms is None:
@@ -131,7 +141,7 @@ def compare_latencies(
 
 
 def neither_ended(first: Entry, second: Entry) -> bool:
-    """Whether both ran, or were planned not to fit, and none came to its end."""
+    """Return whether both sides ran (or were planned not to fit) and neither completed."""
     return all(
         entry.came_to_its_end is False or (entry.came_to_its_end is None and not_fitting(entry))
         for entry in (first, second)
@@ -139,7 +149,7 @@ def neither_ended(first: Entry, second: Entry) -> bool:
 
 
 def not_fitting(entry: Entry) -> bool:
-    """Whether it says that the network does not fit."""
+    """Return whether the entry reports that the network does not fit."""
     return entry.verdict == "no-fit"
 
 
@@ -155,7 +165,7 @@ def _relative(aspect: Aspect, first: float, second: float, tolerance: float) -> 
 
 
 def _shares(first: Entry, second: Entry) -> Shares | None:
-    """The layers that both have, by name; None where there are too few."""
+    """Compare the layers that both sides have, by name; return None if there are too few."""
     from scipy.stats import spearmanr  # noqa: PLC0415  (start-up time)
 
     ours = {layer.name: layer.forward_ms for layer in first.layers}

@@ -1,4 +1,4 @@
-"""A baseline: figures that were accepted, in a file to be committed, for later runs to meet."""
+"""Write and read a baseline: a committed file of accepted figures for later runs to match."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ _HEAD_BYTES: Final = 200
 
 
 def write(side: Side, path: Path) -> Path:
-    """Write what a side says, layers' times left out, sorted so that changes show as such.
+    """Write the figures of a side, without layer times, sorted so that diffs are readable.
 
-    Raises InvalidInputError where another file is there already, and HostError if it
-    cannot be written; it is whole or as it was.
+    The write is atomic: on failure the previous file is unchanged.
+
+    Raises:
+        InvalidInputError: if the path already contains another kind of file.
+        HostError: if the file cannot be written.
     """
     if path.is_file() and path.stat().st_size:
-        # What is there may be the measured records themselves.
+        # The existing file may be the measured records themselves.
         with path.open("rb") as file:
             if MARK.encode() not in file.read(_HEAD_BYTES):
                 raise InvalidInputError.at(
@@ -38,7 +41,7 @@ def write(side: Side, path: Path) -> Path:
     entries = sorted(side.entries, key=lambda one: (one.network, one.protocol, one.batch))
     content = {
         MARK: VERSION,
-        # Bytes of a file's name that are no text would make the JSON invalid.
+        # Bytes of a file name that are not valid text would make the JSON invalid.
         "from": side.name.encode("utf-8", "replace").decode(),
         "networks": [
             one.model_copy(update={"layers": ()}).model_dump(mode="json", exclude_defaults=True)
@@ -49,7 +52,7 @@ def write(side: Side, path: Path) -> Path:
 
 
 def parse(text: bytes, path: Path, name: str) -> Side:
-    """The side that a baseline's text is. Raises InvalidInputError, naming file and place."""
+    """Parse a baseline's text. Raises InvalidInputError with the file and the place in it."""
     hint = "write it anew: pibench reconcile RECORDS --write-baseline FILE"
     content = untrusted_input.json_of(text, path, None, hint=hint)
     if not isinstance(content, dict) or MARK not in content:

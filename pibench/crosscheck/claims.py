@@ -1,8 +1,8 @@
-"""The paper as a ledger of claims: each printed cell beside ours, and whether they agree.
+"""The paper as a ledger of claims: each printed cell, pibench's value, and whether they agree.
 
-Tolerances and what each column means are in paper.toml. Our figures are
-compared only where they are of the same kind: RAM from a run that came to its
-end, latency from a board or predicted for one.
+paper.toml defines the tolerances and the meaning of each column. pibench's figures are
+compared only if they are of the same kind: RAM from a run that completed,
+latency measured on a board or predicted for one.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 MB: Final = 10**6
 MIB: Final = 2**20
 
-# The board itself before the emulated one, that before what only stands for it.
+# From the closest stand-in for the board to the most distant one.
 TARGET_ORDER: Final = ("vm", "container", "twin", "ssh", "native", "sysroot")
 BOARD_ARCHITECTURES: Final = ("aarch64", "armv7l")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedTime:
-    """The board's time of a network as predicted, with its 90 % interval, in ms.
+    """A predicted time of a network on the board, with its 90 % interval, in ms.
 
-    `reason` says what it rests on. One that is not `independent` of the printed time is shown,
-    but proves nothing.
+    `reason` explains how it was predicted. A prediction that is not `independent` of the printed
+    time is shown, but is not a test.
     """
 
     latency_ms: float
@@ -56,11 +56,11 @@ class PredictedTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One printed cell. `paper` and `ours` are in `unit`; verdicts have none.
+    """One printed cell. `paper` and `ours` (pibench's value) are in `unit`; verdicts have no unit.
 
-    `agrees` is None where nothing can be compared, and `provenance` says why;
-    `error_pct` is ours less the paper's, in percent of the paper's. `low` and `high` are the
-    interval of a figure that was predicted.
+    `agrees` is None if nothing can be compared, and `provenance` gives the reason.
+    `error_pct` is pibench's value minus the paper's, in percent of the paper's. `low` and `high`
+    are the interval of a predicted figure.
     """
 
     key: str
@@ -82,7 +82,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The ledger's totals. Errors in percent; networks by the paper's names."""
+    """Totals of the ledger. Errors are in percent; networks have the paper's names."""
 
     verdicts_total: int
     verdicts_agreed: int
@@ -110,12 +110,19 @@ def check_claims(
     networks: Collection[str] | None = None,
     predicted: Mapping[str, PredictedTime] | None = None,
 ) -> list[Claim]:
-    """A claim per printed cell, in the paper's order; `networks` limits them to those asked for.
+    """Return one claim per printed cell, in the paper's order.
 
-    Only records of the paper's protocol, device and batch size count, and of
-    each network the one that stands closest to the board, the latest of these.
-    `predicted` has times by our networks' names; one that a board measured goes before it.
-    Raises InvalidInputError for a network that the paper does not have.
+    Only records of the paper's protocol, device and batch size count. Each network is represented
+    by the record closest to the board; among equally close records, by the latest.
+
+    Args:
+        records: the records to compare with the paper.
+        paper: the printed table; the shipped one if None.
+        networks: limit the claims to these networks.
+        predicted: times by pibench's network names; a time measured on a board takes precedence.
+
+    Raises:
+        InvalidInputError: for a network that the paper does not contain.
     """
     paper = paper or load_paper()
     entries = paper.entries if networks is None else _asked_for(paper, networks)
@@ -132,7 +139,7 @@ def check_claims(
 
 
 def summary(claims: Sequence[Claim]) -> Summary:
-    """The totals over the claims given."""
+    """Return the totals over the given claims."""
     verdicts, ram, size, latency = (
         [claim for claim in claims if claim.column == column] for column in COLUMNS
     )
@@ -159,11 +166,11 @@ def summary(claims: Sequence[Claim]) -> Summary:
 
 
 def exit_code(claims: Sequence[Claim]) -> ExitCode:
-    """Verdicts alone decide: 0 if all agree, 1 if one differs, else 4 (one is undecided)."""
+    """Return 0 if all verdicts agree, 1 if one differs, else 4 (undecided); only verdicts count."""
     agreements = [claim.agrees for claim in claims if claim.column == "verdict"]
     if False in agreements:
         return ExitCode.DISAGREEMENT
-    # No verdict at all is nothing that could agree.
+    # Without any verdict nothing was confirmed.
     return ExitCode.INCONCLUSIVE if None in agreements or not agreements else ExitCode.OK
 
 
@@ -178,9 +185,9 @@ def _asked_for(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
 
 
 def is_the_papers_run(record: Record, paper: Paper) -> bool:
-    """Whether a record is of the paper's protocol, device and batch size, its image not resized.
+    """Return whether a record has the paper's protocol, device, batch size and image size.
 
-    And of a network as the zoo has it: a file's own network is not the paper's of that name.
+    The network must be the zoo's: a user's file with the same name does not count.
     """
     if record.input_size is not None or not is_of_the_zoo(record):
         return False
@@ -192,9 +199,9 @@ def is_the_papers_run(record: Record, paper: Paper) -> bool:
 
 
 def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
-    """The record of the entry's network that stands closest to the board, the latest of these.
+    """Return the record of the entry's network closest to the board, the latest if several are.
 
-    One with the options that the command line gives by default goes before others.
+    A record with the command line's default options takes precedence.
     """
     ours = {plain(name) for name in (entry.key, entry.our_network)}
     of_network = [record for record in records if plain(record.network) in ours]
@@ -206,12 +213,12 @@ def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
 
 
 def _distance(record: Record) -> int:
-    """The smaller, the better it stands for the board; a board itself is negative."""
+    """Return the distance from the board: smaller is closer, a board itself is negative."""
     return -1 if is_board(record) else TARGET_ORDER.index(record.target)
 
 
 def is_board(record: Record) -> bool:
-    """Whether Caffe ran natively on the board's architecture."""
+    """Return whether Caffe ran natively on the board's architecture."""
     environment = record.environment
     architecture = environment.guest.architecture or environment.host.architecture
     return record.target in ON_THE_METAL and architecture in BOARD_ARCHITECTURES
@@ -260,7 +267,7 @@ def _claim(
 
 
 def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Provenance]:
-    """Our value in the column's unit, or None with the reason."""
+    """Return pibench's value in the column's unit, or None with the reason."""
     if record is None:
         return _none("no record of this network by the paper's protocol")
     provenance = record.provenance
@@ -276,7 +283,7 @@ def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Pr
 
 
 def _ram_mib(record: Record) -> tuple[float | None, Provenance]:
-    """Our RAM in MiB; that of a process that did not end is a lower bound and not compared."""
+    """Return RAM in MiB; None for an incomplete process, whose peak is only a lower bound."""
     if record.network_rss_bytes is None:
         return None, record.provenance["network_rss_bytes"]
     if record.evidence.exit_status != 0:
@@ -285,7 +292,7 @@ def _ram_mib(record: Record) -> tuple[float | None, Provenance]:
 
 
 def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
-    """A time of the board, measured there or predicted for it; no other is compared."""
+    """Return a time measured on the board or predicted for it; other times are not compared."""
     provenance = record.provenance["latency_ms"]
     on_board = provenance.kind == "measured" and is_board(record)
     if record.latency_ms is not None and (on_board or provenance.kind == "predicted"):
@@ -302,7 +309,7 @@ def _none(reason: str) -> tuple[None, Provenance]:
 
 
 def _compare(ours: float, printed: Figure, tolerance: float | None) -> tuple[bool, float]:
-    """Whether ours is within the tolerance or rounds to what is printed; the error in percent."""
+    """Return whether the value is within tolerance or rounds to the print, and the error in %."""
     difference = ours - printed.value
     allowed = max((tolerance or 0.0) * printed.value, printed.rounding)
     return abs(difference) <= allowed, 100 * difference / printed.value

@@ -1,4 +1,4 @@
-"""What a difference does to the exit code: `--fail-on verdict,ram=5%,latency=15%,outputs`."""
+"""Map differences to the exit code: `--fail-on verdict,ram=5%,latency=15%,outputs`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HINT: Final = "for example: --fail-on verdict,ram=5%,latency=15%,outputs"
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """The aspects that decide. A gate that was asked for lets nothing pass uncompared."""
+    """The aspects that decide. A requested gate does not pass an aspect that was not compared."""
 
     aspects: tuple[Aspect, ...] = ASPECTS
     asked: bool = False
@@ -31,11 +31,11 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One aspect of one network over every two sides that have it.
+    """One aspect of one network, over every pair of sides that has it.
 
-    `left out` is what could not be compared and need not be; `incomparable` is of an aspect
-    that was asked for and could be compared for no network. Without an aspect it is a network
-    of a baseline that was not run.
+    `left out` marks an optional aspect that could not be compared. `incomparable` marks a
+    requested aspect that could not be compared for any network. A check without an aspect is a
+    network of a baseline that was not run.
     """
 
     network: str
@@ -49,10 +49,10 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Passage:
-    """What the gate says: every check, what failed it, and what it could not decide.
+    """The gate's result: every check, the failures, and what is undecided.
 
-    `asked` are the aspects that alone decide, none where no gate was asked for.
-    `incomparable` has a sentence for each of them that could be compared for no network.
+    `asked` has the requested aspects, which alone decide; it is empty if no gate was requested.
+    `incomparable` has one sentence for each of them that could not be compared for any network.
     """
 
     asked: tuple[Aspect, ...]
@@ -66,12 +66,12 @@ class Passage:
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """The checks that had to be decided and could not be."""
+        """The required checks that could not be decided."""
         return tuple(str(check) for check in self.checks if check.state == "undecided")
 
     @property
     def code(self) -> ExitCode:
-        """1 where something differs, else 2 for an incomparable aspect, else 4 for a doubt."""
+        """1 if something differs, else 2 for an incomparable aspect, else 4 if undecided."""
         if self.failed:
             return ExitCode.DISAGREEMENT
         if self.incomparable:
@@ -83,9 +83,10 @@ class Passage:
 
 
 def parse(text: str | None, tolerances: Tolerances) -> tuple[Gate, Tolerances]:
-    """The gate that `--fail-on` asks for, and the tolerances with those that it names.
+    """Parse `--fail-on` into a gate, and return it with the updated tolerances.
 
-    Raises InvalidInputError for anything that it cannot mean.
+    Raises:
+        InvalidInputError: if the text is not valid.
     """
     if text is None:
         return Gate(), tolerances
@@ -112,7 +113,7 @@ def parse(text: str | None, tolerances: Tolerances) -> tuple[Gate, Tolerances]:
 
 
 def _held(said: str, aspect: Aspect, share: str, tolerances: Tolerances) -> Tolerances:
-    """The tolerances with a share, and for RAM perhaps a floor, as `5%` or `5%+0MiB`."""
+    """Return the tolerances with one replaced; RAM may have a floor: `5%` or `5%+0MiB`."""
     given = _SHARE.fullmatch(share)
     if given is None or (given["floor"] and aspect != "ram"):
         raise InvalidInputError(f"{said}: {share!r} is no percentage of {aspect}", hint=_HINT)
@@ -126,13 +127,13 @@ def _held(said: str, aspect: Aspect, share: str, tolerances: Tolerances) -> Tole
 
 
 def passage(found: Reconciliation, gate: Gate) -> Passage:
-    """Whether what was found passes.
+    """Return whether the comparison passes the gate.
 
-    1 where a gated aspect of a network differs on any two sides, else 2 where one that was
-    asked for could be compared for no network at all, else 4 where something is undecided.
-    What that is depends: a gate that was asked for wants each of its aspects compared for
-    every network (on some two sides), and of a baseline every network run; without one,
-    verdicts alone are to be decided.
+    The exit code is 1 if a gated aspect of a network differs between any two sides, else 2 if a
+    requested aspect could not be compared for any network, else 4 if something is undecided.
+    A requested gate requires each of its aspects to be compared for every network (on some pair
+    of sides), and every network of a baseline to be run; without a requested gate only verdicts
+    must be decided.
     """
     by_network = _by_network(found)
     checks: list[Check] = []
@@ -148,7 +149,7 @@ def passage(found: Reconciliation, gate: Gate) -> Passage:
             for name, networks in by_network.items()
         ]
         if gate.asked and all(check.state in ("undecided", "left out") for check in of_aspect):
-            # The other aspects are told all the same: they may be what broke.
+            # Report the other aspects too: they may be the cause.
             of_aspect = [replace(check, state="incomparable") for check in of_aspect]
             why = reasons(found.networks, [aspect])
             said = f"--fail-on {aspect}: it could be compared for no network"
@@ -172,7 +173,7 @@ def _by_network(found: Reconciliation) -> dict[str, list[NetworkComparison]]:
 def _state(
     networks: Sequence[NetworkComparison], aspect: Aspect, gate: Gate
 ) -> Literal["agrees", "differs", "undecided", "left out"]:
-    """Whether any two sides differ, else whether any two agree, else what that means."""
+    """Return "differs" if any pair differs, else "agrees" if any agrees, else why it is open."""
     answers = {one.aspects[aspect].agrees for one in networks}
     if False in answers:
         return "differs"
@@ -184,7 +185,11 @@ def _state(
 
 
 def _is_open(networks: Sequence[NetworkComparison], aspect: Aspect, *, asked: bool) -> bool:
-    """Whether there was something to compare; a side that gives no verdict at all is no doubt."""
+    """Return whether the aspect counts as undecided.
+
+    If the gate asked for it, it does unless there was nothing to compare; otherwise only an
+    undecided verdict does, not a side without any verdict.
+    """
     comparisons = [network.aspects[aspect] for network in networks]
     if asked:
         return not all(one.moot for one in comparisons)
@@ -192,7 +197,7 @@ def _is_open(networks: Sequence[NetworkComparison], aspect: Aspect, *, asked: bo
 
 
 def _not_run(found: Reconciliation) -> list[str]:
-    """Networks of a baseline that no other side has: they may have vanished unnoticed."""
+    """Return the networks of a baseline that no other side ran: they may be missing by mistake."""
     missing: dict[str, None] = {}
     for side in found.sides:
         if side.origin == "baseline":

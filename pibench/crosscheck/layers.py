@@ -1,9 +1,9 @@
-"""Two runs layer by layer, by their signatures: takes records only, needs no values.
+"""Compare two runs layer by layer by their signatures; needs records only, no blob values.
 
-The distance of two blobs is told by their projections (see pibench/probe/signature.py): the
-mean of the squared differences is an unbiased estimate of the squared distance. With 16 of
-them the distance is told to within a factor of 2.5, as a test holds. What the norms and the
-extremes differ by is never more than the distance.
+The distance of two blobs is estimated from their projections (see pibench/probe/signature.py):
+the mean of the squared differences is an unbiased estimate of the squared distance. With 16
+projections the estimate is within a factor of 2.5, as a test verifies. The difference of the
+norms and of the extremes never exceeds the distance.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from pibench.records.schema import BlobSummary, LayerSignature
 
 Key = tuple[str, str, int]
-"""A blob that a layer wrote: the layer, the blob, and which of several of that name."""
+"""A blob written by a layer: the layer, the blob, and its index among blobs of that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerComparison:
-    """One blob that a layer wrote, in two runs; true if it is within the tolerance.
+    """One blob written by a layer, in two runs; true if it is within the tolerance.
 
-    `distance` is Euclidean and estimated, None where it cannot be told, `relative` the same
-    as a share of the first one's norm. `why` says what differs where it is no distance.
+    `distance` is an estimated Euclidean distance, None if it cannot be estimated. `relative` is
+    the same as a fraction of the first one's norm. `why` describes a difference that is not a
+    distance.
     """
 
     layer: str
@@ -50,7 +51,7 @@ class LayerComparison:
 class LayersComparison:
     """All blobs that both runs have, in the order of the first; true if all agree.
 
-    `only_first` and `only_second` are the layers of which the other has no blob.
+    `only_first` and `only_second` are the layers without a blob in the other run.
     """
 
     layers: tuple[LayerComparison, ...]
@@ -67,7 +68,7 @@ class LayersComparison:
 
     @property
     def worst(self) -> LayerComparison | None:
-        """The blob that is furthest off for its size."""
+        """The blob with the largest relative difference."""
         told = [layer for layer in self.layers if layer.relative is not None]
         return max(told, key=lambda layer: layer.relative or 0.0, default=None)
 
@@ -75,7 +76,13 @@ class LayersComparison:
 def compare_layers(
     first: Sequence[LayerSignature], second: Sequence[LayerSignature], tolerance: Tolerance
 ) -> LayersComparison:
-    """Compare the blobs that both runs have, by layer and blob name."""
+    """Compare the blobs that both runs have, by layer and blob name.
+
+    Args:
+        first: the signatures of the reference run, in execution order.
+        second: the signatures of the other run.
+        tolerance: the accepted distance of a whole blob (`Tolerance.distance`).
+    """
     ours, theirs = _by_key(first), _by_key(second)
     common = [key for key in ours if key in theirs]
     return LayersComparison(
@@ -86,9 +93,10 @@ def compare_layers(
 
 
 def estimated_distance(first: BlobSummary, second: BlobSummary) -> float | None:
-    """The Euclidean distance of the finite values of two blobs, as their summaries tell it.
+    """Estimate the Euclidean distance of the finite values of two blobs from their summaries.
 
-    0 for equal blobs; None where one of them has no projection.
+    Returns:
+        0 for equal blobs; None if one of them has no projection.
     """
     if first.sha256 == second.sha256:
         return 0.0
@@ -105,15 +113,15 @@ def estimated_distance(first: BlobSummary, second: BlobSummary) -> float | None:
 
 
 def share(distance: float, norm: float) -> float | None:
-    """The distance as a share of a norm; None of one that is 0 or next to it."""
+    """Return the distance as a fraction of a norm; None if the norm is 0 or nearly 0."""
     found = distance / norm if norm else math.inf
     return found if math.isfinite(found) else None
 
 
 def unlike(first: BlobSummary, second: BlobSummary, *, equal_nan: bool = False) -> str:
-    """What differs that no distance is for: the shape, or values that are not finite.
+    """Describe a difference that is not a distance: another shape, or values that are not finite.
 
-    With `equal_nan` blobs with as many of these on both sides go on to be compared.
+    With `equal_nan`, blobs with the same number of non-finite values on both sides are compared.
     """
     if first.shape != second.shape:
         return f"shape {_times(first.shape)} and {_times(second.shape)}"
@@ -125,9 +133,9 @@ def unlike(first: BlobSummary, second: BlobSummary, *, equal_nan: bool = False) 
 
 
 def unlike_places(first: BlobSummary, second: BlobSummary) -> str:
-    """Explain what summaries cannot tell of two blobs with as many NaN or infinities each.
+    """Explain what summaries cannot show about two blobs with equally many NaN or infinities.
 
-    Nothing where they tell it: of equal blobs, and where all values are finite.
+    The result is empty if the blobs are equal, or if all values are finite.
     """
     if not first.non_finite_count or first.sha256 == second.sha256:
         return ""

@@ -1,4 +1,4 @@
-"""Writes the claims to files, for machines (claims.json) and for spreadsheets (claims.csv)."""
+"""Write the claims to files: claims.json for programs and claims.csv for spreadsheets."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ LEDGER_VERSION: Final = "1.1"
 def write_claims_json(
     claims: Sequence[Claim], folder: Path | str, paper: Paper | None = None
 ) -> Path:
-    """Write claims.json with the columns' docs and the totals; the path of the file.
+    """Write claims.json with the columns' documentation and the totals; return its path.
 
-    Raises HostError if the folder cannot be written. The file is whole
-    or, after a crash, the one that was there before.
+    The write is atomic: after a crash the previous file is unchanged.
+
+    Raises:
+        HostError: if the folder cannot be written.
     """
     text = json.dumps(as_dict(claims, paper or load_paper()), indent=2, allow_nan=False)
     return write_whole(Path(folder) / "claims.json", text + "\n")
 
 
 def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
-    """Write claims.csv, a line per claim; otherwise as `write_claims_json`."""
+    """Write claims.csv, one line per claim; otherwise like `write_claims_json`."""
     names = [field.name for field in dataclasses.fields(Claim) if field.name != "provenance"]
     buffer = io.StringIO()
     writer = csv.DictWriter(
@@ -51,7 +53,7 @@ def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
 
 
 def as_dict(claims: Sequence[Claim], paper: Paper) -> dict[str, Any]:
-    """The ledger as plain data, as claims.json holds it."""
+    """Return the ledger as plain data, with the structure of claims.json."""
     return {
         "schema_version": LEDGER_VERSION,
         "paper": paper.title,

@@ -1,4 +1,4 @@
-"""The outputs of one network on two sides, of the same input through the same weights."""
+"""Compare the outputs of one network on two sides, for the same input and weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pibench.records.schema import OutputBlob
 
 OUTPUT_TOLERANCE: Final = Tolerance(atol=1e-6, rtol=1e-4)
-"""More than ten times what Caffe's outputs differ by between arm64 and amd64: docs/outputs.md."""
+"""Over ten times the difference of Caffe's outputs between arm64 and amd64: docs/outputs.md."""
 
 Way = Literal["equal", "values", "projection", "none"]
 
@@ -36,8 +36,8 @@ Way = Literal["equal", "values", "projection", "none"]
 class BlobComparison:
     """One output blob on two sides; true only if it was compared and agrees.
 
-    `way` says how: by SHA-256, by values, or by projections, from which `distance` (Euclidean,
-    estimated) and `relative` (as a share of the first one's norm) come.
+    `way` is the method: by SHA-256, by values, or by projections. Projections give `distance`
+    (Euclidean, estimated) and `relative` (as a fraction of the first one's norm).
     """
 
     name: str
@@ -60,19 +60,19 @@ class OutputsComparison(Comparison):
 
     @property
     def top1(self) -> bool | None:
-        """Whether the best class is the same in each blob of scores; None where there is none."""
+        """Whether the top class is the same in each blob of scores; None if there is none."""
         return _each(blob.values.top1 for blob in self.blobs if blob.values is not None)
 
     @property
     def top5(self) -> bool | None:
-        """The same for the best five, in their order."""
+        """Whether the top five classes and their order are the same; None as for `top1`."""
         return _each(blob.values.top5 for blob in self.blobs if blob.values is not None)
 
 
 def compare_outputs(
     first: Entry, second: Entry, tolerance: Tolerance = OUTPUT_TOLERANCE
 ) -> OutputsComparison:
-    """Compare blobs by name, where both sides were fed the same."""
+    """Compare blobs by name, if both sides had the same input."""
     why = incomparable(first, second)
     if why:
         return OutputsComparison(
@@ -103,7 +103,7 @@ def compare_outputs(
 
 
 def incomparable(first: Entry, second: Entry) -> str:
-    """Why the outputs of two sides are not of the same computation; nothing if they are."""
+    """Explain why the outputs are not of the same computation; empty if they are."""
     for entry in (first, second):
         if not entry.outputs:
             return f"{entry.source}: {entry.values.reason}"
@@ -117,7 +117,7 @@ def incomparable(first: Entry, second: Entry) -> str:
 
 
 def decoded(blob: OutputBlob) -> np.ndarray | None:
-    """The values that a record holds of a blob: float32, in its shape; None where it has none."""
+    """Return a blob's recorded values as float32 in its shape; None if none are recorded."""
     if blob.values is None:
         return None
     try:
@@ -177,7 +177,7 @@ def _non_finite_words(blob: OutputBlob) -> str:
 
 
 def _required(blobs: list[BlobComparison]) -> float | None:
-    """The rtol that alone would have done for all; None where none would."""
+    """Return the smallest rtol that would accept all blobs; None if none would."""
     needed = []
     for blob in blobs:
         own = blob.relative if blob.values is None else blob.values.required_rtol
@@ -188,12 +188,12 @@ def _required(blobs: list[BlobComparison]) -> float | None:
 
 
 def _undecided(blobs: list[BlobComparison]) -> bool:
-    """Whether some blob could not be compared, and none differs."""
+    """Return whether some blob could not be compared and none differs."""
     answers = [blob.agrees for blob in blobs]
     return None in answers and False not in answers
 
 
 def _each(answers: Iterable[bool | None]) -> bool | None:
-    """Whether all that say something say yes; None where none does."""
+    """Return whether all answers that are not None are true; None if there are none."""
     told = [answer for answer in answers if answer is not None]
     return all(told) if told else None

@@ -1,4 +1,4 @@
-"""The paper's printed table and what has to be said about it, from the data files beside this."""
+"""The paper's printed table and the explanations of it, from the data files in this folder."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A printed number, and half of its last printed digit: what rounding may hide."""
+    """A printed number, and half a unit of its last printed digit: the rounding error."""
 
     value: float
     rounding: float
 
     @classmethod
     def parse(cls, text: str) -> Figure:
-        """From the text as printed: "2.3" stands for 2.25 to 2.35, "30" for 29.5 to 30.5."""
+        """Parse the printed text: "2.3" stands for 2.25 to 2.35, "30" for 29.5 to 30.5."""
         exponent = Decimal(text).as_tuple().exponent
         return cls(value=float(text), rounding=0.5 * 10.0 ** int(exponent))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaperEntry:
-    """One network of the paper; `row` is its printed number, None for those that did not run.
+    """One network of the paper; `row` is its printed number, None for networks that did not run.
 
-    `our_network` is the name in the catalogue, under which records of it go.
+    `our_network` is its name in pibench's catalogue, which its records use.
     """
 
     key: str
@@ -52,14 +52,14 @@ class PaperEntry:
     our_network: str
 
     def answers_to(self, name: str) -> bool:
-        """Whether a name means this network; case and punctuation do not count."""
+        """Return whether a name refers to this network; case and punctuation are ignored."""
         known = {plain(known) for known in (self.key, self.network, self.our_network)}
         return plain(name) in known
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnDoc:
-    """What a column holds; `tolerance` is the share of the printed figure that still agrees."""
+    """The meaning of a column; `tolerance` is a fraction of the printed figure."""
 
     unit: str
     doc: str
@@ -68,7 +68,7 @@ class ColumnDoc:
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """The table, and the run that its columns come from."""
+    """The table, and the run that produced its columns."""
 
     title: str
     device: str
@@ -80,14 +80,14 @@ class Paper:
 
 
 def plain(name: str) -> str:
-    """A network's name less case and punctuation, so that spellings of one network meet."""
+    """Remove case and punctuation from a network's name, so that different spellings match."""
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def is_of_the_zoo(run: Run | Record) -> bool:
-    """Whether a run is of the zoo's network of its name, by name or as a file that is a copy.
+    """Return whether a run is of the zoo's network, by name or as an identical copy in a file.
 
-    A file's network may be called AlexNet and be another one.
+    A user's file may define another network called AlexNet.
     """
     if run.network_source == ZOO:
         return True
@@ -103,7 +103,7 @@ def _sha256_in_the_zoo(name: str, batch: int) -> str:
 
 @cache
 def load_paper() -> Paper:
-    """The table of "Deep Neural Networks on Embedded Systems", 26 networks, as printed."""
+    """Load the table of "Deep Neural Networks on Embedded Systems", 26 networks, as printed."""
     folder = resources.files(__package__)
     notes = tomllib.loads((folder / "paper.toml").read_text(encoding="utf-8"))
     table = csv.DictReader((folder / "paper.csv").read_text(encoding="utf-8").splitlines())

@@ -1,4 +1,4 @@
-"""Planned peaks against those of records: takes records only, needs no engine."""
+"""Compare planned peaks with those of records; needs records only, no engine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Comparison:
-    """One network: sizes in bytes; `error` is a share of the measured peak.
+    """One network: sizes in bytes; `error` is a fraction of the measured peak.
 
-    `measured_bytes` and `error` are None where the run was cut short; `note` says why, or
-    that the program alone is not as large here as when the plan was calibrated.
+    `measured_bytes` and `error` are None if the run was cut short. `note` gives the reason, or
+    reports that the program alone has another size here than when the plan was calibrated.
     """
 
     network: str
@@ -37,14 +37,14 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether the run says what the plan said: that it fits, or that it does not."""
+        """Whether plan and run give the same answer: that the network fits, or does not."""
         return self.verdict == self.planned_verdict
 
 
 def environment_of(record: Record, device: Device) -> Environment:
-    """Where a record was made, in the plan's terms.
+    """Return the environment of a record, in the plan's terms.
 
-    Emulated targets have the device's cores, whatever the host they name is made of.
+    Emulated targets have the device's cores, whatever host processor they report.
     """
     guest = record.environment.guest
     board = of_device(device)
@@ -59,7 +59,7 @@ def environment_of(record: Record, device: Device) -> Environment:
 
 
 def compare(record: Record, planned: Plan) -> Comparison:
-    """The planned peak beside the record's, where that is a whole one, and both verdicts."""
+    """Compare the planned peak with the record's, if the run completed, and both verdicts."""
     peak = planned.peak_rss_bytes
     verdict = judge(planned, devices.load(record.device)).verdict
     if record.evidence.exit_status != 0 or not record.peak_rss_bytes:
@@ -75,7 +75,7 @@ def compare(record: Record, planned: Plan) -> Comparison:
 
 
 def summary(rows: Sequence[Comparison]) -> str:
-    """The errors in one sentence."""
+    """Summarize the errors in one sentence."""
     errors = [abs(row.error) for row in rows if row.error is not None]
     if not errors:
         agreeing = sum(row.agrees for row in rows)
@@ -92,7 +92,7 @@ def summary(rows: Sequence[Comparison]) -> str:
 
 
 def markdown(rows: Sequence[Comparison]) -> str:
-    """A table for the documentation, in MiB."""
+    """Format a table in MiB for the documentation."""
     lines = [
         "| network | planned MiB | measured MiB | error % |",
         "|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""The board's times of the paper's networks, predicted as if the printed ones were not known."""
+"""Predict the board's times of the paper's networks without using their printed times."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def predict(networks: Sequence[Network]) -> list[Prediction]:
-    """A forward pass of each, by rates fitted on the paper's other networks."""
-    # To fit rates takes a second, whoever they are for.
+    """Predict a forward pass of each network, with rates fitted on the paper's other networks."""
+    # Fitting the rates takes a second, for any number of networks.
     return predict_leave_one_out(networks, calibrations.shipped()) if networks else []
 
 
 def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTime]:
-    """What `predict` gave as the ledger takes it, by our networks' names."""
+    """Convert the predictions for the ledger: times by pibench's network names."""
     known = calibrations.shipped()
     edge = {one.network for one in known.observations if one.at_the_edge}
     return {

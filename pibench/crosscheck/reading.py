@@ -1,4 +1,4 @@
-"""Sides of a comparison out of files: records, plans, predictions, a baseline, the paper."""
+"""Read the sides of a comparison: records, plans, predictions, a baseline, the paper."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ _BASELINE: Final = re.compile(rf'\s*\{{\s*"{baseline.MARK}"'.encode())
 
 
 def read_sides(sources: Sequence[str]) -> list[Side]:
-    """A side for each source: a file, or the word "paper" for the printed table.
+    """Read a side from each source: a file, or the word "paper" for the printed table.
 
-    Sides of one name are told apart by their whole paths. Raises InvalidInputError for a
-    file that cannot be read, or holds nothing that can be compared.
+    Sides with the same file name are labelled with their full paths.
+
+    Raises:
+        InvalidInputError: for a file that cannot be read, or has nothing that can be compared.
     """
     names = [_name(source) for source in sources]
     return [
@@ -44,7 +46,7 @@ def read_sides(sources: Sequence[str]) -> list[Side]:
 
 
 def read_side(source: str, name: str | None = None) -> Side:
-    """One side; see `read_sides`."""
+    """Read one side; see `read_sides`."""
     if source == PAPER and not Path(source).exists():
         return paper_side()
     path, name = Path(source), name or _name(source)
@@ -59,10 +61,11 @@ def read_side(source: str, name: str | None = None) -> Side:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a file: JSON lines, or the array that `run` prints with --json.
+    """Read the records of a file: JSON lines, or the array that `run --json` prints.
 
-    Raises InvalidInputError as `records.store.read` does, and for a plan, a prediction or a
-    baseline, which it names.
+    Raises:
+        InvalidInputError: as `records.store.read`, and for a plan, a prediction or a baseline,
+            which the message names.
     """
     content = untrusted_input.read(path, hint=_RECORDS_HINT)
     if _BASELINE.match(content):
@@ -84,7 +87,7 @@ def _record(path: Path, place: str, item: dict[str, Any]) -> Record:
 
 
 def paper_side() -> Side:
-    """The paper's printed table: verdicts, RAM in MiB though headed MB, and the board's times."""
+    """Return the paper's table: verdicts, RAM in MiB (printed as MB), and the board's times."""
     paper = load_paper()
     printed = Provenance(kind="paper", reason="as printed")
     entries = []
@@ -130,7 +133,7 @@ def _is_array(content: bytes) -> bool:
 
 
 def _items(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of an array, each with its place."""
+    """Yield the objects of an array, each with its place in the file."""
     items = untrusted_input.json_of(content, path, None, hint=_HINT)
     _refuse_nothing(path, items)
     for number, item in enumerate(items, start=1):
@@ -141,7 +144,7 @@ def _items(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _array(path: Path, name: str, content: bytes) -> Side:
-    """What `run`, `plan` and `predict` print with --json."""
+    """Read the array that `run`, `plan` or `predict` prints with --json."""
     entries = []
     for place, item in _items(path, content):
         try:
@@ -170,7 +173,7 @@ def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
 
 
 def _planned(item: dict[str, Any]) -> Entry:
-    """One network of `plan --json`."""
+    """Read one network of `plan --json`."""
     nothing = Provenance(kind="unavailable", reason="a plan runs nothing")
     return Entry(
         network=item["network"],
@@ -192,13 +195,13 @@ def _planned(item: dict[str, Any]) -> Entry:
 
 
 def _threads(item: dict[str, Any]) -> int | None:
-    """The threads of a plan for the board; one for the twin has those of the machine at hand."""
+    """Return the threads of a plan for the board; a plan for the twin uses the host's."""
     environment = item.get("environment", {})
     return environment.get("threads") if environment.get("architecture") == "arm64" else None
 
 
 def _predicted(item: dict[str, Any]) -> Entry:
-    """One network of `predict --json`."""
+    """Read one network of `predict --json`."""
     nothing = Provenance(kind="unavailable", reason="a prediction is of the time alone")
     return Entry(
         network=item["network"],

@@ -1,9 +1,10 @@
-"""Two or more sides of the same networks against each other: takes records only.
+"""Compare two or more sides of the same networks; needs records only.
 
-Every two sides are compared on the networks that both have. A network is the same where the
-SHA-256 of its prototxt, batch and protocol are; where a side knows names alone (the paper), by
-name. Of several runs of one network on a side those are compared that are alike in what tells
-them apart there. What could not be compared says why, and if nothing could it is an error.
+Each pair of sides is compared on the networks that both have. Networks are the same if
+prototxt SHA-256, batch and protocol are equal; if a side has names only (the paper), names are
+compared. If a side has several runs of one network, runs are matched by the options that
+distinguish them there. Each aspect that could not be compared has a reason; if nothing could
+be compared, that is an error.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ if TYPE_CHECKING:
 
 FEWEST: Final = 2
 _PLACES: Final = ("network", "device", "source", "compute", "limits", "caffe_origin", "board")
-"""What a run goes by and where it was made, and not how."""
+"""Options that name a run or say where it ran, not how."""
 _MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerances:
-    """What still agrees: shares of the first side's figure, and for outputs per value.
+    """Tolerances: fractions of the first side's figure, and for outputs per value.
 
-    RAM agrees within `ram_floor_bytes` too, whatever share that is.
+    RAM also agrees within `ram_floor_bytes`, whatever fraction that is.
     """
 
     ram: float = RAM_TOLERANCE
@@ -57,7 +58,7 @@ class Tolerances:
 class NetworkComparison:
     """One run on two sides: a comparison for each aspect.
 
-    `label` tells it apart from all others of its protocol and batch.
+    `label` distinguishes it from all others of its protocol and batch.
     """
 
     network: str
@@ -68,7 +69,7 @@ class NetworkComparison:
 
     @property
     def subject(self) -> str:
-        """The label, with protocol and batch where they are not the usual ones."""
+        """The label, with protocol and batch if they are not the defaults."""
         protocol, batch = self.first.protocol, self.first.batch
         usual = (protocol, batch) == ("caffe-time", 1)
         return self.label if usual else f"{self.label} ({protocol}, batch {batch})"
@@ -82,11 +83,11 @@ class NetworkComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class PairComparison:
-    """Two sides: the networks of both, what differs in their environments, what one side lacks.
+    """Two sides: their common networks, differences in environment, and what one side lacks.
 
-    `not_run` says of a side without an environment what its figures are instead.
-    `unlike` has a sentence for each network that goes by one name on both sides and is
-    another network there, or was run in another way.
+    `not_run` describes the figures of a side without an environment.
+    `unlike` has a sentence for each network whose name is on both sides, but which is another
+    network on the other side or ran with other options.
     """
 
     first: str
@@ -100,14 +101,14 @@ class PairComparison:
 
     @property
     def names(self) -> list[str]:
-        """A name for each of the networks: the label where that is no other's."""
+        """A name for each network: its label if no other network has that label."""
         alone = len({one.label for one in self.networks}) == len(self.networks)
         return [one.label if alone else one.subject for one in self.networks]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reconciliation:
-    """Every two sides; true if nothing differs that could be compared."""
+    """All pairs of sides; true if nothing that could be compared differs."""
 
     sides: tuple[Side, ...]
     pairs: tuple[PairComparison, ...]
@@ -118,15 +119,20 @@ class Reconciliation:
 
     @property
     def networks(self) -> list[NetworkComparison]:
-        """All comparisons of a network, of all pairs."""
+        """The comparisons of all networks in all pairs."""
         return [network for pair in self.pairs for network in pair.networks]
 
 
 def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Reconciliation:
-    """Compare every two sides.
+    """Compare every pair of sides.
 
-    Raises InvalidInputError for fewer than two sides, where no two have a network in
-    common, and where nothing of those they have could be compared.
+    Args:
+        sides: two or more sides.
+        tolerances: the accepted differences; defaults if None.
+
+    Raises:
+        InvalidInputError: for fewer than two sides, if no pair has a network in common, or if no
+            common network could be compared.
     """
     if len(sides) < FEWEST:
         raise InvalidInputError(
@@ -153,7 +159,7 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
 
 
 def _listed(sides: Sequence[Side]) -> str:
-    """Each side and its first networks."""
+    """List each side with its first networks."""
     names = [(side.name, [*dict.fromkeys(one.network for one in side.entries)]) for side in sides]
     return "; ".join(
         f"{side} has {', '.join(found[:_MOST_NAMED])}"
@@ -163,7 +169,7 @@ def _listed(sides: Sequence[Side]) -> str:
 
 
 def reasons(networks: Iterable[NetworkComparison], aspects: Sequence[Aspect]) -> list[str]:
-    """Why aspects were not compared, each reason once with the first network it is about."""
+    """Explain why aspects were not compared: each reason once, with its first network."""
     found: dict[str, str] = {}
     for network in networks:
         for aspect in aspects:
@@ -175,7 +181,7 @@ def reasons(networks: Iterable[NetworkComparison], aspects: Sequence[Aspect]) ->
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """Two sides, which of their runs are to be compared, and what tells each of these apart."""
+    """Two sides, the pairs of runs to compare, and the options that distinguish them."""
 
     first: Side
     second: Side
@@ -184,7 +190,7 @@ class Match:
 
     @classmethod
     def of(cls, first: Side, second: Side) -> Match:
-        """Match the runs of two sides, in the first one's order."""
+        """Match the runs of two sides, in the order of the first."""
         found = []
         for ours, theirs in _shared_networks(first, second):
             apart = distinguishing(ours), distinguishing(theirs)
@@ -239,9 +245,9 @@ def _network(first: Entry, second: Entry, label: str, tolerances: Tolerances) ->
 def _shared_networks(
     first: Side, second: Side
 ) -> Iterable[tuple[Sequence[Entry], Sequence[Entry]]]:
-    """The runs of each network that both sides have: by its hash, or where there is none by name.
+    """Yield the runs of each network that both sides have, by hash or, without a hash, by name.
 
-    A name means a network of the zoo; a file's own may have the same name.
+    A name refers to a network of the zoo; a user's file may have the same name.
     """
     theirs: dict[Any, list[Entry]] = defaultdict(list)
     for entry in second.entries:
@@ -263,7 +269,7 @@ def _shared_networks(
 
 
 def _network_of(entry: Entry) -> tuple[Any, ...]:
-    """The network, in one batch and by one protocol; the name where there is no hash."""
+    """Return the key of a network, batch and protocol; the name replaces a missing hash."""
     if entry.network_sha256 is None:
         return ("name", *entry.like)
     return entry.network_sha256, entry.batch, entry.protocol
@@ -272,9 +278,9 @@ def _network_of(entry: Entry) -> tuple[Any, ...]:
 def _other_places(
     ours: Sequence[Entry], theirs: Sequence[Entry], options: Set[str]
 ) -> frozenset[str]:
-    """The options by which runs are not matched: the places, where the sides share none.
+    """Return options that are not matched: the places, if the sides have no place in common.
 
-    The places are then what is compared: a network on two targets and on a board, say.
+    The places are then what is compared, for example a network on two targets or on a board.
     """
     return frozenset(
         option
@@ -287,7 +293,7 @@ def _other_places(
 def _told(
     pair: tuple[Entry, Entry], apart: tuple[Set[str], Set[str]], places: Set[str]
 ) -> dict[str, Any]:
-    """The options that tell a pair apart from the others of its network."""
+    """Return the options that distinguish a pair from the others of its network."""
     found: dict[str, Any] = {}
     for option in apart[0] | apart[1]:
         first, second = (one.told(option) for one in pair)
@@ -303,7 +309,7 @@ def _told(
 def _alike(
     ours: Sequence[Entry], theirs: Sequence[Entry], told_by: Set[str]
 ) -> Iterable[tuple[Entry, Entry]]:
-    """The pairs that are alike in these options; what a side does not tell rules nothing out."""
+    """Yield the pairs that are equal in these options; an unknown value matches any value."""
     options = sorted(told_by)
     by_values: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
     for other in theirs:
@@ -311,7 +317,7 @@ def _alike(
     vague = [values for values in by_values if None in values]
     for entry in ours:
         wanted = tuple(entry.told(option) for option in options)
-        # A study's thousands of seeds are looked up, and not each compared with each.
+        # Look up by value: a sweep can have thousands of seeds, too many to compare pairwise.
         candidates = by_values if None in wanted else dict.fromkeys([wanted, *vague])
         for values in candidates:
             if all(a is None or b is None or a == b for a, b in zip(wanted, values, strict=True)):
@@ -319,7 +325,7 @@ def _alike(
 
 
 def _labels(matches: Sequence[Match]) -> dict[Any, str]:
-    """A label for each pair, by the entries' ids; pairs of one run have the same."""
+    """Return a label for each pair, by the entries' ids; pairs of one run share a label."""
     options: dict[Any, set[str]] = defaultdict(set)
     for match in matches:
         for pair, told in zip(match.pairs, match.told, strict=True):
@@ -341,7 +347,7 @@ def _labels(matches: Sequence[Match]) -> dict[Any, str]:
                 protocol=known.protocol,
             ),
         )
-        # What tells runs apart on one pair of sides does so on the others.
+        # Options that distinguish runs on one pair of sides are used on the other pairs too.
         values = {option: known.told(option) for option in options[network]} | told
         known_of = {option: value for option, value in values.items() if value is not None}
         runs[id(first), id(second)] = plain.model_copy(update=known_of)
@@ -349,14 +355,14 @@ def _labels(matches: Sequence[Match]) -> dict[Any, str]:
 
 
 def _known(pair: tuple[Entry, Entry]) -> Entry:
-    """The one that has the network's hash."""
+    """Return the entry that has the network's hash."""
     return pair[0] if pair[0].network_sha256 is not None else pair[1]
 
 
 def _unlike(
     first: Side, second: Side, alone: tuple[Sequence[Entry], Sequence[Entry]]
 ) -> Iterable[str]:
-    """Why what goes by one name on both sides was not compared."""
+    """Explain why networks with the same name on both sides were not compared."""
     without_like = {id(entry) for entry in alone[1]}
     there = _by_name(second)
     for entry in alone[0]:
@@ -398,7 +404,7 @@ def _by_name(side: Side) -> dict[str, list[Entry]]:
 
 
 def _not_run(*sides: Side) -> Iterable[str]:
-    """What the figures of sides are that were not run."""
+    """Describe the figures of sides that were not run."""
     for side in sides:
         entry = side.entries[0]
         if not entry.facts:
@@ -411,5 +417,5 @@ def _short(entry: Entry) -> str:
 
 
 def _names(side: Side, entries: Iterable[Entry]) -> tuple[str, ...]:
-    """The names of some of a side's entries, each told apart from all others there."""
+    """Return the names of some of a side's entries, each distinct from all others there."""
     return tuple(side.labels[entry.identity] for entry in entries)

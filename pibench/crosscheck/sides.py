@@ -1,4 +1,4 @@
-"""What one side of a comparison says of its networks, wherever it is from."""
+"""One side of a comparison: its figures per network, from any source."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ NOTHING = Provenance(kind="unavailable", reason="this side does not tell")
 
 
 class Entry(Run):
-    """One run on one side: figures, each with its provenance, or without and why.
+    """One run on one side: figures, each with its provenance, or the reason why it is missing.
 
-    `network_sha256` is None where the side knows names alone. `ram_bytes` is the peak less
+    `network_sha256` is None if the side has names only. `ram_bytes` is the peak minus
     that of the same program without a network. `came_to_its_end` is False for a run that
-    was cut short, None where nothing was run. `clock` says what the time is a time of: "board
-    rpi3b", or a processor; None for times that are of nothing but the run itself (emulated, or
-    on the twin). `facts` are what of the environment can account for a difference.
+    was cut short, None if nothing was run. `clock` identifies what the time measures: "board
+    rpi3b", or a processor; None for times that apply only to their own run (emulated, or
+    on the twin). `facts` are the properties of the environment that can explain a difference.
     """
 
     protocol: Protocol
@@ -61,19 +61,19 @@ class Entry(Run):
 
     @property
     def like(self) -> tuple[str, int, Protocol]:
-        """What it goes by on a side that knows names alone."""
+        """The key used to compare with a side that has names only."""
         return plain(self.network), self.batch, self.protocol
 
     @property
     def goes_by_its_name(self) -> bool:
-        """Whether its name means what it means to a side that knows names alone.
+        """Whether its name has the same meaning as on a side that has names only.
 
-        A file's network may have any name; that of the zoo, or a copy of it, is meant.
+        A user's file may have any name; only networks of the zoo, or copies of them, qualify.
         """
         return self.network_sha256 is None or is_of_the_zoo(self)
 
     def told(self, option: str) -> Any:
-        """The value of one of `OPTIONS`; None where this side does not tell, or ran nothing."""
+        """Return the value of one of `OPTIONS`; None if it is unknown, or if nothing was run."""
         if option == "source" and self.kind in ("planned", "predicted", "paper"):
             return None
         return getattr(self, option)
@@ -84,7 +84,7 @@ Origin = Literal["records", "plan", "predictions", "baseline", "paper"]
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A named list of entries, of each run the last."""
+    """A named list of entries: the last one of each run."""
 
     name: str
     origin: Origin
@@ -93,19 +93,19 @@ class Side:
 
     @classmethod
     def of(cls, name: str, origin: Origin, entries: Iterable[Entry]) -> Side:
-        """A side of which the last entry counts for each run."""
+        """Create a side; only the last entry of each run counts."""
         latest = {one.identity: one for one in entries}
         return cls(name=name, origin=origin, entries=tuple(latest.values()))
 
     @cached_property
     def labels(self) -> dict[tuple[Any, ...], str]:
-        """Names of the entries that tell them apart on this side, by what the entries are of."""
+        """Names that distinguish the entries on this side, by the runs of the entries."""
         identities = (one.identity for one in self.entries)
         return dict(zip(identities, labels(self.entries), strict=True))
 
 
 def entry_of(record: Record) -> Entry:
-    """What a record says."""
+    """Convert a record to an entry."""
     ended = record.evidence.exit_status == 0
     ram_bytes, ram = record.network_rss_bytes, record.provenance["network_rss_bytes"]
     no_ram = "the process did not come to its end, its peak is a lower bound" if not ended else ""
@@ -133,7 +133,7 @@ def entry_of(record: Record) -> Entry:
 
 
 def _clock(record: Record) -> str | None:
-    """What the record's time is a time of."""
+    """Return the clock of the record's time."""
     kind = record.provenance["latency_ms"].kind
     if kind == "predicted" or (kind == "measured" and is_board(record)):
         return f"board {record.device}"
@@ -143,11 +143,11 @@ def _clock(record: Record) -> str | None:
 
 
 def _facts(record: Record) -> dict[str, str]:
-    """What of the environment can account for a difference; what is not known is left out."""
+    """Return the environment facts that can explain a difference, without unknown ones."""
     host, guest = record.environment.host, record.environment.guest
     threads = record.limits.in_force.threads or guest.blas_threads
     emulated = record.is_emulated_or_twin and record.target != "twin"
-    # Where QEMU runs a program of another architecture, the kernel and the probe are the host's.
+    # If QEMU runs a program of another architecture, kernel and probe are the host's.
     processor = f"{devices.load(record.device).qemu_cpu}, emulated" if emulated else host.cpu_model
     blas = guest.blas_name
     found = {
@@ -155,7 +155,7 @@ def _facts(record: Record) -> dict[str, str]:
         "compute": record.compute,
         "Caffe": guest.caffe_version,
         "Caffe's origin": guest.caffe_origin,
-        # Its version: behind that come the options it was built with, and the core.
+        # Only the version: build options and the core follow it.
         "BLAS": " ".join(blas.split()[:2]) if blas else None,
         "BLAS core": guest.blas_core_type,
         "BLAS threads": str(threads) if threads else None,
@@ -173,15 +173,15 @@ def _facts(record: Record) -> dict[str, str]:
 def differing_facts(
     pairs: Sequence[tuple[Entry, Entry]],
 ) -> list[tuple[str, str, str]]:
-    """What differs in the environments of some pair: its name and both sides' words, each once.
+    """Return the environment differences of all pairs: name and both sides' values, each once.
 
-    Where one side alone tells a thing, the other's word is "not told".
+    If only one side knows a value, the other's is "not told".
     """
     found: dict[tuple[str, str, str], None] = {}
     for first, second in pairs:
         for name in dict.fromkeys([*first.facts, *second.facts]):
             said = tuple(side.facts.get(name, "not told") for side in (first, second))
-            # A side that tells nothing of an environment has none: nothing was run.
+            # A side without facts has no environment: nothing was run.
             if first.facts and second.facts and said[0] != said[1]:
                 found[name, said[0], said[1]] = None
     return list(found)

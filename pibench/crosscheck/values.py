@@ -1,4 +1,4 @@
-"""Two arrays of values against each other: how far apart, and how wide a tolerance would do."""
+"""Compare two arrays of values: their distance, and the tolerance that would accept it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _WHOLE: Final = 2  # dimensions of a blob of scores: images, classes
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What two values may differ by: `atol` + `rtol` x |the first|.
+    """The accepted difference of two values: `atol` + `rtol` x |the first|.
 
-    A NaN or an infinity is equal to nothing, and with `equal_nan` to another NaN, or to the
-    infinity of its sign.
+    A NaN or an infinity equals nothing; with `equal_nan` it equals another NaN, or an
+    infinity of the same sign.
 
-    Of blobs whose values are not at hand the Euclidean distance may be
-    `atol` x sqrt(their number) + `rtol` x the first one's norm: what it is at most where
-    every value is within the tolerance and one of the two is 0.
+    For blobs without values the accepted Euclidean distance is
+    `atol` x sqrt(number of values) + `rtol` x the first one's norm: the maximum if
+    every value is within the tolerance and one of the two terms is 0.
     """
 
     atol: float
@@ -34,7 +34,7 @@ class Tolerance:
     equal_nan: bool = False
 
     def distance(self, count: int, norm: float) -> float:
-        """The largest Euclidean distance of `count` values from some of that norm."""
+        """Return the largest accepted Euclidean distance from `count` values with that norm."""
         return self.atol * math.sqrt(count) + self.rtol * norm
 
     def __str__(self) -> str:
@@ -44,9 +44,9 @@ class Tolerance:
 
 @dataclass(frozen=True, kw_only=True)
 class NonFinite:
-    """How many of the `size` values of a blob are NaN or infinite, and where the first ones are.
+    """The number of NaN or infinite values among the `size` values of a blob, and the first places.
 
-    The places are None where there is no such value.
+    The places are None if there is no such value.
     """
 
     size: int
@@ -57,7 +57,7 @@ class NonFinite:
 
     @classmethod
     def of(cls, array: np.ndarray) -> NonFinite:
-        """Count them in an array."""
+        """Count the non-finite values of an array."""
         nan, infinite = np.isnan(array), np.isinf(array)
         return cls(
             size=array.size,
@@ -84,14 +84,14 @@ class NonFinite:
 
 
 def describe_non_finite(first: NonFinite, second: NonFinite) -> str:
-    """Describe the NaN and the infinities of a blob on two sides; nothing if there are none."""
+    """Describe the NaN and infinities of a blob on two sides; empty if there are none."""
     if not first and not second:
         return ""
     return f"{first} on both sides" if first == second else f"{first} | {second}"
 
 
 def _first(mask: np.ndarray) -> tuple[int, ...] | None:
-    """Find the first place that is true; None where none is."""
+    """Find the first true element; None if there is none."""
     if not mask.any():
         return None
     return tuple(int(index) for index in np.unravel_index(int(mask.argmax()), mask.shape))
@@ -101,13 +101,13 @@ def _first(mask: np.ndarray) -> tuple[int, ...] | None:
 class ValueComparison:
     """Two blobs of one shape, value by value; true if all are within the tolerance.
 
-    Errors are absolute. `required_atol` alone would have done, and so would
-    `required_rtol`; None where none would. `psnr_db` is 20 log10(range of
-    the first / root mean square error), None for equal blobs; `cosine` None where a norm is 0.
-    `top1` and `top5` say whether the highest scores of each image are the same classes in
-    the same order, None for a blob that is no scores or has a NaN, which has no rank.
+    Errors are absolute. `required_atol` and `required_rtol` are the smallest tolerances that
+    alone would accept the difference, None if none would. `psnr_db` is 20 log10(range of
+    the first / root mean square error), None for equal blobs; `cosine` is None if a norm is 0.
+    `top1` and `top5` are true if the highest scores of each image are the same classes in
+    the same order, None for a blob that is not scores or has a NaN, which has no rank.
     `non_finite` describes the NaN and infinities of each side; `non_finite_differ` counts the
-    places of which one side or both have one, less those that `equal_nan` takes for equal.
+    places where one side or both have one, except those that `equal_nan` accepts as equal.
     """
 
     agrees: bool
@@ -131,7 +131,16 @@ class ValueComparison:
 
 
 def compare_values(first: np.ndarray, second: np.ndarray, tolerance: Tolerance) -> ValueComparison:
-    """Compare two arrays of one shape; raises ValueError for two of different shapes."""
+    """Compare two arrays of one shape, element by element.
+
+    Args:
+        first: the reference values (float32, any shape).
+        second: the other values, of the same shape.
+        tolerance: the accepted difference of each value.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
     if first.shape != second.shape:
         raise ValueError(f"shapes differ: {first.shape} and {second.shape}")
     a = first.astype(np.float64).reshape(-1)
@@ -164,8 +173,8 @@ def compare_values(first: np.ndarray, second: np.ndarray, tolerance: Tolerance) 
 def errors(first: np.ndarray, second: np.ndarray, *, equal_nan: bool = False) -> np.ndarray:
     """Compute the absolute differences of two float32 arrays of one shape, as float64.
 
-    They are infinite where a value is NaN or infinite, and with `equal_nan` 0 where the other
-    one is NaN too, or infinite with the same sign.
+    They are infinite where a value is NaN or infinite. With `equal_nan` they are 0 where both
+    values are NaN, or infinite with the same sign.
     """
     with np.errstate(invalid="ignore"):
         found = np.abs(first.astype(np.float64) - second.astype(np.float64))
@@ -180,7 +189,7 @@ def distance(first: np.ndarray, second: np.ndarray, *, equal_nan: bool = False) 
 
 
 def _required_rtol(error: np.ndarray, size: np.ndarray) -> float | None:
-    """The least rtol that does without an atol; None where the first is 0 and the second not."""
+    """Return the smallest sufficient rtol with atol 0; None if only the first is 0 somewhere."""
     apart = error > 0
     if not apart.any():
         return 0.0
@@ -188,7 +197,7 @@ def _required_rtol(error: np.ndarray, size: np.ndarray) -> float | None:
         return None
     with np.errstate(over="ignore"):
         rtol = float((error[apart] / size[apart]).max())
-    # What was rounded down in the division would just not do.
+    # The division may round down, to a value slightly too small.
     rtol *= 1 + 4 * sys.float_info.epsilon
     return rtol if math.isfinite(rtol) else None
 
@@ -205,17 +214,17 @@ def _psnr_db(a: np.ndarray, error: np.ndarray) -> float | None:
 
 
 def _same_top(first: np.ndarray, second: np.ndarray, count: int) -> bool | None:
-    """Whether the highest scores of each image are of the same classes, in their order."""
+    """Return whether the highest scores of each image are the same classes in the same order."""
     if not is_scores(first.shape) or np.isnan(first).any() or np.isnan(second).any():
         return None
     rows = first.reshape(first.shape[0], -1), second.reshape(first.shape[0], -1)
-    # Stable: of equal scores the class with the smaller number comes first, on both sides.
+    # Stable sort: among equal scores the lower class number is first, on both sides.
     top = [np.argsort(-row, axis=1, kind="stable")[:, :count] for row in rows]
     return bool(np.array_equal(top[0], top[1]))
 
 
 def is_scores(shape: Sequence[int]) -> bool:
-    """Whether a blob of this shape is scores of classes for images: N x C, or N x C x 1 x 1."""
+    """Return whether this shape is class scores of images: N x C, or N x C x 1 x 1."""
     return (
         len(shape) >= _WHOLE
         and shape[0] > 0

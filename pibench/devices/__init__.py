@@ -1,4 +1,4 @@
-"""Device profiles: what a board has and what it leaves to a program, as data files."""
+"""Device profiles: a board's hardware and the memory it leaves to programs, as data files."""
 
 from pibench.devices.profile import Device, load, names
 

@@ -1,4 +1,4 @@
-"""Loads the device profiles that lie beside this file as TOML."""
+"""Load the device profiles beside this file, which are TOML."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pibench.errors import InvalidInputError
 KIB = 1024
 
 BORDERLINE_BAND: Final = 0.02
-"""Half the width of the borderline band, as a share of the usable memory.
+"""Half the width of the borderline band, as a fraction of the usable memory.
 
-2 % of the Raspberry Pi 3's 918.5 MiB are 18 MiB: a little more than the 10 to
-15 MB of buffers that a BLAS may or may not touch, and than the 878 to 889 MiB
-that one network (ResNet-101) was seen to need on different targets. The
-networks closest to the limit, at 884 and 1025 MiB, are both well outside.
+2 % of the Raspberry Pi 3's 918.5 MiB are 18 MiB: a little more than the 10 to 15 MB of buffers that
+a BLAS may or may not touch, and than the range of 878 to 889 MiB that one network (ResNet-101)
+needed on different targets. The networks closest to the limit, at 884 and 1025 MiB, are both well
+outside.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A board. Sizes in bytes, the clock in Hz; the `_source` fields say where a number is from.
+    """A board. Sizes in bytes, the clock in Hz; the `_source` fields give the source of a number.
 
-    Of `ram_bytes` the firmware takes `firmware_bytes` and the kernel
-    `kernel_bytes`; `usable_bytes` (the kernel's MemTotal) is left to programs.
+    Of `ram_bytes` the firmware takes `firmware_bytes` and the kernel `kernel_bytes`; `usable_bytes`
+    (the kernel's MemTotal) is left to programs.
     """
 
     id: str
@@ -52,19 +52,20 @@ class Device:
 
     @property
     def kernel_bytes(self) -> int:
-        """What the kernel keeps for its image, page tables and reserves: the rest of the RAM."""
+        """Return the kernel's share for image, page tables and reserves: the rest of the RAM."""
         return self.ram_bytes - self.firmware_bytes - self.usable_bytes
 
 
 def names() -> tuple[str, ...]:
-    """The ids of the known devices, sorted."""
+    """Return the ids of the known devices, sorted."""
     return tuple(sorted(_profiles()))
 
 
 def load(id_or_name: str) -> Device:
-    """The device with this id, alias or full name; upper and lower case are the same.
+    """Return the device with this id, alias or full name; case does not matter.
 
-    Raises InvalidInputError, with the known ids, if there is none.
+    Raises:
+        InvalidInputError: No device has this name; the error lists the known ids.
     """
     wanted = id_or_name.strip().casefold()
     for device in _profiles().values():

@@ -1,4 +1,4 @@
-"""What this machine has and lacks for each target."""
+"""Check what this machine has and lacks for each target."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine; changes nothing."""
+    """Check this machine; change nothing."""
     question = engine.Question()
     build = images.build_tools()
     qemu = program("qemu-system-aarch64", "qemu-system-arm")
@@ -35,7 +35,7 @@ def diagnose() -> Diagnosis:
         "container": [*docker, *binfmt, *images.needed(build, "sysroot")],
         "sysroot": [user, *images.needed(build, "sysroot")],
         "twin": [twin, *images.needed(build, "twin")],
-        # What a board lacks of Caffe is built here.
+        # The parts of Caffe that a board lacks are built here.
         "ssh": [ssh, *images.needed(build, "carried")],
     }
     targets = [

@@ -1,4 +1,4 @@
-"""Which target to take where the user leaves it open, and why."""
+"""Choose a target where the user does not name one, and give the reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REASONS: Final = {
     "sysroot": "the same programs under qemu-user, with no root and no daemon",
     "twin": "the same packages at full speed, judged by peak memory alone",
 }
-"""From the best to the least: what decides the verdict is ever further from the device."""
+"""From best to worst: each is further from the device in what decides the verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,15 @@ class Choice:
 
 
 def choose(device: Device, compute: str | None, *, model: Path = DEVICE_TREE_MODEL) -> Choice:
-    """The best target that works here.
+    """Return the best target that works here.
 
-    Raises HostError where none does.
+    Args:
+        device: the device to run for.
+        compute: the requested compute, None for the default.
+        model: the device tree's file with this machine's model.
+
+    Raises:
+        HostError: none works.
     """
     able = diagnose().targets
     on_device = _text(model).startswith(device.name)

@@ -1,4 +1,4 @@
-"""Whether this machine runs programs of aarch64: containers by binfmt_misc, a sysroot by QEMU."""
+"""Check whether this machine runs aarch64 programs: containers by binfmt_misc, sysroot by QEMU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pibench.targets import binfmt, emulation
 
 
 def registration() -> list[Finding]:
-    """What keeps containers for arm64 from running, a finding for each problem."""
+    """Return what prevents containers for arm64, one finding for each problem."""
     if not emulation.needed():
         return [Finding(name="binfmt", state="ok", found="not needed: this processor is an arm64")]
     found = binfmt.check()
@@ -23,7 +23,7 @@ def registration() -> list[Finding]:
 
 
 def user_emulator() -> Finding:
-    """The emulator that runs single programs of a sysroot; the dynamic or the static one."""
+    """Return the emulator for single programs of a sysroot; the dynamic or the static one."""
     if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static"):
         return program("qemu-aarch64-static", "qemu-user-static")
     return program("qemu-aarch64", "qemu-user")

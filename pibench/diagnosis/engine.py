@@ -1,4 +1,4 @@
-"""Whether a Docker Engine, or Podman's service in its place, answers and can do what runs take."""
+"""Check whether a Docker Engine, or Podman's service, answers and can do what runs need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pibench.diagnosis.finding import Finding
 from pibench.targets.container.engine import ACCESS_HINT
 
 DEADLINE_S = 1.4
-"""Seconds for all that is asked of the Engine: `doctor` answers within 2 s though it hangs."""
+"""Seconds for all requests to the Engine: `doctor` answers within 2 s even if it hangs."""
 OLDEST_API = (1, 41)
 """The API of Docker Engine 20.10; Podman's service names the one that it follows."""
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -34,18 +34,18 @@ class Asked:
 
 
 class Question:
-    """Asks the Engine of DOCKER_HOST or the default socket while other things are looked at."""
+    """Queries the Engine of DOCKER_HOST or the default socket while other checks run."""
 
     def __init__(self, deadline_s: float = DEADLINE_S) -> None:
         self._ends = time.monotonic() + deadline_s
         self._deadline_s = deadline_s
         self._asked = Asked()
-        # A daemon: an Engine that hangs is not waited for at this program's end either.
+        # A daemon thread: this program's exit does not wait for an Engine that hangs either.
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
     def findings(self) -> list[Finding]:
-        """What the Engine said, once it did or its time is up."""
+        """Return findings from the Engine's answer, once it is there or its time is up."""
         self._thread.join(max(0.0, self._ends - time.monotonic()))
         if self._thread.is_alive():
             return [_missing(*_explain(TimeoutError()))]
@@ -65,7 +65,7 @@ class Question:
 
 
 def judge(version: dict[str, Any], info: dict[str, Any]) -> list[Finding]:
-    """Findings from the Engine's own description of itself (Docker Engine API, SystemInfo)."""
+    """Return findings from the Engine's self-description (Docker Engine API, SystemInfo)."""
     api = tuple(int(part) for part in version.get("ApiVersion", "0").split("."))
     name = f"{version.get('Version', 'of unknown version')} at {_host()}"
     if api < OLDEST_API:
@@ -99,7 +99,7 @@ def _host() -> str:
 
 
 def _explain(error: BaseException) -> tuple[str, str]:
-    """What went wrong and how to mend it."""
+    """Return what went wrong and how to fix it."""
     host = _host()
     given = "DOCKER_HOST" in os.environ
     causes = list(_causes(error))
@@ -126,7 +126,7 @@ def _start_command(verb: str) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from; the SDK keeps the system's own error at the bottom."""
+    """Yield the error and its causes; the SDK keeps the system's own error innermost."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""One check of this machine and what came out."""
+"""One check of this machine and its result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ State = Literal["ok", "missing", "optional"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One check: its state, what was found, and the command that mends it."""
+    """One check: its state, what was found, and the command that fixes it."""
 
     name: str
     state: State
@@ -20,7 +20,7 @@ class Finding:
 
 
 def program(name: str, package: str, *, optional: bool = False) -> Finding:
-    """Whether a program is installed; `package` is Debian's that holds it."""
+    """Return whether a program is installed; `package` is the Debian package that contains it."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path:
         return Finding(name=name, state="ok", found=path)

@@ -1,4 +1,4 @@
-"""What building images takes, and which are built."""
+"""Check the requirements for building images, and list the images that are built."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MEMORY_NEEDED_BYTES = int(1.5 * _GIB)
 
 
 _FOR_PACKAGES: Final = frozenset({"apt-get", "dpkg-deb", "debian keys", "debian mirror"})
-"""Checks of what only fetches and unpacks packages."""
+"""Checks that matter only for fetching and unpacking packages."""
 
 
 def build_tools() -> list[Finding]:
-    """What building an image takes."""
+    """Return findings for everything that building an image requires."""
     return [
         program("apt-get", "apt"),
         program("dpkg-deb", "dpkg"),
@@ -41,7 +41,7 @@ def build_tools() -> list[Finding]:
 
 
 def needed(tools: list[Finding], kind: str) -> list[Finding]:
-    """Those of the tools that are needed here, where an image of that kind may be built already.
+    """Return the tools that are needed here, fewer if an image of that kind is built already.
 
     An image that was built or loaded needs no packages.
     """
@@ -91,7 +91,7 @@ def _disk() -> Finding:
 
 
 def _in_reach(path: Path) -> bool:
-    """Whether the path exists and may be looked at."""
+    """Return whether the path exists and is readable."""
     try:
         return path.exists()
     except OSError:
@@ -99,7 +99,7 @@ def _in_reach(path: Path) -> bool:
 
 
 def _built_kinds() -> list[str]:
-    """Kinds of the images in the cache; none where it may not be looked into."""
+    """Return the kinds of images in the cache; none where the cache is not readable."""
     try:
         return sorted({image.kind for image in store.images()})
     except OSError:
@@ -121,7 +121,7 @@ def _memory() -> Finding:
 
 
 def built_images() -> list[Finding]:
-    """Which images are in the cache."""
+    """Return which images are in the cache."""
     built = _built_kinds()
     return [
         Finding(

@@ -1,6 +1,6 @@
-"""Debian packages by apt itself, with a configuration of our own and no root.
+"""Resolve and download Debian packages with apt, a private configuration and no root.
 
-apt resolves, downloads and checks signatures and hashes; the host's own
+apt resolves, downloads and checks signatures and hashes. The host's own
 package state is neither read nor changed. Only the mirror is taken from the
 host, unless it is set.
 """
@@ -34,7 +34,7 @@ _GONE = (
 )
 """How apt reports a package that a mirror does not have: its file, its version, or all of it."""
 _NAMED = 3
-"""Packages that a message names; it counts the others."""
+"""The number of packages that a message names; it counts the others."""
 
 
 @dataclass(frozen=True, order=True)
@@ -48,7 +48,7 @@ class Package:
 
 
 def debian_mirror() -> str:
-    """The mirror's address: the setting, else the one that this host's apt uses.
+    """Return the mirror's address: the setting, or else the one that this host's apt uses.
 
     Raises HostError when the host names no Debian mirror (it may be an
     Ubuntu) and none is set.
@@ -86,7 +86,7 @@ class Apt:
         """Write the configuration and fetch the suite's package lists.
 
         Raises HostError when the mirror does not answer or no longer
-        carries the suite.
+        has the suite.
         """
         require_program("apt-get", package="apt")
         keyring = Path(self.recipe.keyring)
@@ -102,7 +102,7 @@ class Apt:
         )
 
     def suite_date(self) -> str:
-        """The date of the suite's state on the mirror, as its Release file has it."""
+        """Return the date of the suite's state on the mirror, from its Release file."""
         for path in (self.home / "var/lib/apt/lists").glob("*Release"):
             for line in path.read_text(errors="replace").splitlines():
                 if line.startswith("Date: "):
@@ -110,7 +110,7 @@ class Apt:
         raise HostError(f"the mirror {self._mirror} gives no date for {self.recipe.suite}")
 
     def resolve(self, names: Iterable[str]) -> list[Package]:
-        """What apt would install for these names, dependencies included, sorted."""
+        """Return what apt would install for these names, dependencies included, sorted."""
         done = run(
             ["apt-get", "install", "--yes", "--print-uris", *names],
             env=self._env,
@@ -170,16 +170,16 @@ class Apt:
             f'APT::Architecture "{self.architecture}";\n'
             f'APT::Architectures {{ "{self.architecture}"; }};\n'
             'APT::Install-Recommends "false";\n'
-            # apt drops to the user _apt when it is root, who may not enter our cache.
+            # As root, apt drops to the user _apt, which may not enter pibench's cache.
             'APT::Sandbox::User "root";\n'
             'Acquire::Languages "none";\n'
             'Acquire::Retries "3";\n'
-            # The suite is archived: its Release file is past its date and stays so.
+            # The suite is archived: its Release file has expired and stays so.
             'Acquire::Check-Valid-Until "false";\n'
         )
 
     def _check(self, done: Completed) -> None:
-        """Turn apt's complaint into one line that says what to do about it."""
+        """Turn apt's error message into one line that states the fix."""
         said = [line for line in done.stderr.splitlines() if line.startswith(("E:", "Err:", "W:"))]
         text = " ".join(said)
         # `apt-get update` exits 0 when an index could not be fetched.
@@ -195,13 +195,13 @@ class Apt:
         )
 
     def _named(self, missing: Sequence[Package | LockedPackage]) -> str:
-        """The missing packages in words, each with its place on any mirror."""
+        """Return a text that names the missing packages, each with its path on any mirror."""
         names = [f"{one.name} {one.version} ({one.path})" for one in missing[:_NAMED]]
         more = len(missing) - len(names)
         return ", ".join(names) + (f" and {more} more" if more else "")
 
     def _moved(self, what: str, suite_date: str) -> HostError:
-        """The error for what the mirror does not have, and where Debian keeps old releases."""
+        """Return the error for files that the mirror lacks; it names Debian's archive."""
         suite = self.recipe.suite
         dated = f", such as that of {suite_date}" if suite_date else ""
         return HostError(

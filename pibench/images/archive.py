@@ -1,4 +1,4 @@
-"""Archives that are the same, byte for byte, whenever they are made of the same files."""
+"""Write reproducible archives: the same files give the same bytes at any time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import IO, Final
 
 @contextlib.contextmanager
 def compressed_tar(path: Path, *, level: int) -> Iterator[tarfile.TarFile]:
-    """A new .tar.gz, with neither a time nor a name in gzip's header."""
+    """Yield a new .tar.gz, without a time or a name in gzip's header."""
     with path.open("wb") as file, compressed_tar_into(file, level=level) as tar:
         yield tar
 
 
 @contextlib.contextmanager
 def compressed_tar_into(stream: IO[bytes], *, level: int) -> Iterator[tarfile.TarFile]:
-    """The same, written to a stream, which may be a pipe."""
+    """Yield a new .tar.gz that is written to a stream, which may be a pipe."""
     with (
         gzip.GzipFile("", "wb", level, stream, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
@@ -28,14 +28,14 @@ def compressed_tar_into(stream: IO[bytes], *, level: int) -> Iterator[tarfile.Ta
 
 
 DATE: Final = 315532800
-"""The first of January 1980: GNU tar complains of 0, and of what a board without a battery
-takes for the future."""
+"""The first of January 1980: GNU tar warns about 0, and about dates that are in the future
+for a board without a battery."""
 
 
 def member(name: str, *, size_bytes: int = 0, executable: bool = False) -> tarfile.TarInfo:
-    """A file as a member: root's, always of the same date, and with a mode of two kinds.
+    """Return the header of a file: owned by root, with a fixed date and one of two modes.
 
-    Not tarfile's own gettarinfo: it makes hard links of what happens to be linked here.
+    tarfile's gettarinfo is not used: it turns files that happen to be linked here into hard links.
     """
     info = tarfile.TarInfo(name)
     info.uname = info.gname = "root"
@@ -46,14 +46,14 @@ def member(name: str, *, size_bytes: int = 0, executable: bool = False) -> tarfi
 
 
 def link(name: str, target: str) -> tarfile.TarInfo:
-    """A symbolic link as a member."""
+    """Return the header of a symbolic link."""
     info = member(name)
     info.type, info.linkname, info.mode = tarfile.SYMTYPE, target, 0o777
     return info
 
 
 def directory(name: str) -> tarfile.TarInfo:
-    """A folder as a member."""
+    """Return the header of a folder."""
     info = member(name, executable=True)
     info.type = tarfile.DIRTYPE
     return info

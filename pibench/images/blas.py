@@ -1,4 +1,4 @@
-"""Building the memory-only BLAS of `qemu/blas`, for the C library of a root."""
+"""Build the memory-only BLAS of `qemu/blas`, for the C library of a root."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _HOST = {"x86_64": "amd64", "aarch64": "arm64"}
 def build_blas(architecture: Architecture, root: Path, content: Path) -> None:
     """Compile the library into `content`; raises HostError without a compiler.
 
-    No headers of the target are needed. Linking the root's own C library, and
-    not the host's newer one, is what lets the result load there.
+    No headers of the target are needed. The result can be loaded in the root because it is
+    linked to the root's own C library, not to the host's newer one.
     """
     triplet = GNU_TRIPLET[architecture]
     run(
@@ -38,7 +38,7 @@ def build_blas(architecture: Architecture, root: Path, content: Path) -> None:
 
 
 def _compiler(architecture: Architecture) -> str:
-    """A compiler for the architecture: the host's own, or Debian's cross compiler."""
+    """Return a compiler for the architecture: the host's own, or Debian's cross compiler."""
     if _HOST.get(platform.machine()) == architecture:
         return require_program("gcc", package="gcc")
     cross = f"{GNU_TRIPLET[architecture]}-gcc"

@@ -1,11 +1,11 @@
-"""From recipe and lock to the images that targets run.
+"""Build the images that targets run from the recipe and the lock.
 
-Four kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
+There are four kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
 initial RAM disk, device trees and the disk made of the arm64 root; `carried`,
-what of the arm64 root goes to a board that has no Caffe of its own. Beside
-them, built from source, the memory-only BLAS of each architecture and the
-instruction counter for each version of QEMU's plugin interface, and as Debian
-has them the BLAS libraries that can stand in for OpenBLAS.
+the part of the arm64 root that is copied to a board without a Caffe of its own.
+In addition, built from source: the memory-only BLAS of each architecture, and the
+instruction counter for each version of QEMU's plugin interface. And from Debian's
+packages: the BLAS libraries that can replace OpenBLAS.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _silent(_: str) -> None:
 
 
 class Builder:
-    """Builds each image once and hands it out; `report` is told of each step."""
+    """Builds each image once and returns it; `report` is called for each step."""
 
     def __init__(self, report: Report = _silent) -> None:
         self.recipe: Recipe = load_recipe()
@@ -63,7 +63,7 @@ class Builder:
         self.report = report
 
     def key(self, kind: str) -> str:
-        """What an image is made of, as one hash: recipe, package list, our own sources."""
+        """Return one hash of an image's inputs: recipe, package list, pibench's own sources."""
         recipe = file_sha256(asset("docker/rootfs.toml"))
         if kind in ROOTS:
             return fingerprint([recipe, self.lock.digest(ROOTS[kind])])
@@ -81,9 +81,9 @@ class Builder:
         raise HostError(f"there is no image of the kind {kind}")
 
     def image(self, kind: str) -> Image:
-        """The image of a kind, whichever of KINDS, BLAS_KINDS and the other BLAS libraries.
+        """Return the image of a kind: one of KINDS, BLAS_KINDS or the other BLAS libraries.
 
-        Raises HostError where it cannot be built, or there is no such kind.
+        Raises HostError where it cannot be built, or the kind does not exist.
         """
         if kind in BLAS_KINDS:
             return self._blas_image(BLAS_KINDS[kind])
@@ -101,20 +101,20 @@ class Builder:
         return makers[kind]()
 
     def twin(self) -> Image:
-        """The amd64 root."""
+        """Return the amd64 root."""
         require_x86_64()
         return self._ensure("twin", "amd64", self._build_root("amd64"))
 
     def sysroot(self) -> Image:
-        """The arm64 root."""
+        """Return the arm64 root."""
         return self._ensure("sysroot", "arm64", self._build_root("arm64"))
 
     def vm(self) -> Image:
-        """Kernel, initial RAM disk, device trees and root disk of the virtual machine."""
+        """Return kernel, initial RAM disk, device trees and root disk of the virtual machine."""
         found = store.find("vm", self.key("vm"))
         if found is not None:
             return found
-        # The twin is what byte-compiles the sysroot: both are fetched at once.
+        # The twin byte-compiles the sysroot: both are fetched at once.
         with ThreadPoolExecutor() as pool, stopped_together():
             twin = pool.submit(self.twin) if on_x86_64() else None
             root = pool.submit(self.sysroot).result()
@@ -123,7 +123,7 @@ class Builder:
         return self._ensure("vm", "arm64", lambda content, _: self._build_vm(root, content))
 
     def carried_image(self) -> Image:
-        """What runs Caffe on a board that has none, as an image of its own."""
+        """Return the image that runs Caffe on a board that has none."""
         found = store.find("carried", self.key("carried"))
         if found is not None:
             return found
@@ -131,11 +131,11 @@ class Builder:
         return self._ensure("carried", "arm64", lambda content, _: write_carried(root, content))
 
     def carried(self) -> CarriedRoot:
-        """The archive in that image."""
+        """Return the archive in that image."""
         return carried(self.carried_image())
 
     def blas(self, architecture: Architecture) -> Path:
-        """The memory-only BLAS, a library to preload."""
+        """Return the memory-only BLAS, a library to preload."""
         return self._blas_image(architecture).content / "libpibench_blas.so"
 
     def _blas_image(self, architecture: Architecture) -> Image:
@@ -147,7 +147,7 @@ class Builder:
         return self._ensure(f"blas-{architecture}", architecture, build)
 
     def other_blas(self, architecture: Architecture, name: Blas) -> list[Path]:
-        """The libraries of another BLAS, to preload in this order; none for OpenBLAS."""
+        """Return the libraries of another BLAS, to preload in this order; none for OpenBLAS."""
         if name == "openblas":
             return []
         wanted = other_blas.load(name)
@@ -161,7 +161,7 @@ class Builder:
         )
 
     def counter(self, api: int) -> Path:
-        """The instruction counter, a plugin for a QEMU of that version of the interface."""
+        """Return the instruction counter, a plugin for a QEMU with that interface version."""
         image = self._ensure(
             f"counter-{api}", "arm64", lambda content, _: build_counter(api, content)
         )
@@ -194,7 +194,7 @@ class Builder:
         return build
 
     def _compiler(self, architecture: Architecture, own_root: Path) -> RootLoader:
-        """A Python 3.9 of the host's own architecture."""
+        """Return a Python 3.9 of the host's own architecture."""
         if platform.machine() == "aarch64" and architecture == "arm64":
             return RootLoader(own_root, "arm64")
         if architecture == "amd64":
@@ -230,7 +230,7 @@ def _keep_kernel(unpacked: Path, target: Path) -> None:
 
 
 def make_disk(source: Path, disk: Path, *, free_bytes: int = DISK_SLACK_BYTES) -> None:
-    """Write an ext4 file system holding `source`, with that much room left; no root needed."""
+    """Write an ext4 file system: the files of `source` and `free_bytes` of space. Needs no root."""
     mke2fs = require_program("mke2fs", package="e2fsprogs")
     used_bytes = sum(
         # Each file and folder takes whole blocks of 4 KiB, and an inode.
@@ -261,7 +261,7 @@ def make_disk(source: Path, disk: Path, *, free_bytes: int = DISK_SLACK_BYTES) -
 
 
 def on_x86_64() -> bool:
-    """Whether this host runs amd64 programs itself."""
+    """Return whether this host runs amd64 programs itself."""
     return platform.machine() in ("x86_64", "AMD64")
 
 

@@ -1,6 +1,6 @@
-"""Our Caffe for a board that has none: what of the arm64 root runs it there, as one archive.
+"""Caffe for a board that has none: the required part of the arm64 root, as one archive.
 
-A board unpacks it into a folder of its user's and runs it by the root's own
+A board unpacks it into a folder of its user and runs it by the root's own
 dynamic loader: no container, no root rights, nothing installed.
 """
 
@@ -34,10 +34,10 @@ _ABOUT_BYTES: Final = 320 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class CarriedRoot:
-    """The archive, and what a board is told of it.
+    """The archive, and what a board needs to know of it.
 
-    `key` names it where it is kept on a board, `sha256` is the archive's,
-    `unpacked_bytes` what its files take on a disk in whole blocks.
+    `key` is its name in the cache on a board, `sha256` is the archive's,
+    `unpacked_bytes` is the disk space of its files in whole blocks.
     """
 
     archive: Path
@@ -49,22 +49,22 @@ class CarriedRoot:
 
 
 def key_of(sysroot_key: str) -> str:
-    """What the archive is made of, as one hash."""
+    """Return one hash of the archive's inputs."""
     return fingerprint([sysroot_key, file_sha256(asset("docker/carried.toml"))])
 
 
 def short(key: str) -> str:
-    """What the root of a key is called on a board."""
+    """Return the name of a key's root on a board."""
     return key[:16]
 
 
 def loader_at(root: PurePosixPath | str) -> RootLoader:
-    """The command lines that run it from wherever it lies on the board."""
+    """Return the command lines that run it from its place on the board."""
     return RootLoader(Path(str(root)), "arm64")
 
 
 def write_carried(root: Path, content: Path) -> None:
-    """Pack what is needed of `root`; the same root gives the same archive, byte for byte."""
+    """Pack the required part of `root`; the same root gives the same archive, byte for byte."""
     size_bytes = 0
     archive = content / ARCHIVE
     with compressed_tar(archive, level=_LEVEL) as tar:
@@ -81,7 +81,7 @@ def write_carried(root: Path, content: Path) -> None:
 
 
 def carried(image: Image) -> CarriedRoot:
-    """The archive of an image and its facts."""
+    """Return the archive of an image and its facts."""
     archive = image.content / ARCHIVE
     facts = json.loads((image.content / _FACTS).read_text())
     return CarriedRoot(
@@ -94,13 +94,13 @@ def carried(image: Image) -> CarriedRoot:
 
 
 def unpacked_bytes(key: str) -> int:
-    """What the root of a key takes on a board; roughly, where it is not built here yet."""
+    """Return the size of a key's root on a board; an estimate where it is not built here yet."""
     found = find("carried", key)
     return carried(found).unpacked_bytes if found is not None else _ABOUT_BYTES
 
 
 def _taken(root: Path) -> Iterator[Path]:
-    """The files and links to pack, in the order of their names."""
+    """Yield the files and links to pack, in the order of their names."""
     recipe = tomllib.loads(asset("docker/carried.toml").read_text())
     found = {path for pattern in recipe["take"] for path in root.glob(pattern)}
     for path in sorted(found):
@@ -108,7 +108,7 @@ def _taken(root: Path) -> Iterator[Path]:
         if any(fnmatchcase(name, pattern) for pattern in recipe["leave"]):
             continue
         if path.is_symlink():
-            # An absolute link leads out of the root, to whatever the board has there.
+            # An absolute link leads out of the root, to a file of the board.
             if not path.readlink().is_absolute():
                 yield path
         elif path.is_file():

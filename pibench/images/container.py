@@ -21,23 +21,23 @@ KEY_LABEL: Final = "org.pibench.key"
 REPOSITORY: Final = "pibench/root"
 ARCHITECTURE: Final = "arm64"
 OPEN_FOLDERS: Final = ("./tmp",)
-"""Everybody's: what is mounted there takes over the mode (runc 1.1)."""
+"""Writable by everybody: a file system mounted there inherits the mode (runc 1.1)."""
 
 
 def key_of(root: Image) -> str:
-    """What the container image is made of, as one hash."""
+    """Return one hash of the container image's inputs."""
     return fingerprint([FORMAT, root.key])
 
 
 def tag_of(root: Image) -> str:
-    """The name that an Engine has it under."""
+    """Return the image's name in an Engine."""
     return f"{REPOSITORY}:{key_of(root)[:16]}"
 
 
 def write_archive(root: Image, archive: Path) -> None:
-    """Write an archive that `docker load` takes, of the root file system in `root`.
+    """Write an archive for `docker load`, with the root file system in `root`.
 
-    Loading, and not importing: an import labels every root with the Engine's
+    It is loaded, not imported: an import labels every root with the Engine's
     own architecture (Engine 20.10). The same root gives the same image id
     everywhere, since times and owners are left out. The format is Docker's
     image specification 1.2.

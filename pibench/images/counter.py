@@ -1,4 +1,4 @@
-"""Building the instruction counter of `qemu/counter`, a plugin for this machine's QEMU."""
+"""Build the instruction counter of `qemu/counter`, a plugin for this machine's QEMU."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pibench.process import require_program, run
 LIBRARY = "libpibench_counter.so"
 COMPILE_DEADLINE_S = 120.0
 API_VERSIONS = (3, 2, 1)
-"""Of QEMU's plugin interface, the latest first: 3 also loads where 4 and 5 are spoken."""
+"""Versions of QEMU's plugin interface, latest first: 3 also loads where 4 and 5 are supported."""
 _FOLDER = "qemu/counter"
 
 
 def counter_key(kind: str) -> str:
-    """What the plugin is made of: the source, this machine's processor and C library, the kind.
+    """Return a hash of the plugin's inputs: source, kind, this machine's processor and C library.
 
     QEMU loads it with the machine's own C library: one linked to a later library does not load.
     """
@@ -29,7 +29,7 @@ def counter_key(kind: str) -> str:
 def build_counter(api: int, content: Path) -> None:
     """Compile the plugin into `content`; raises HostError without a compiler.
 
-    It runs in QEMU, so that it is for this machine and not for the guest's.
+    It runs in QEMU, so it is built for this machine and not for the guest.
     """
     run(
         [

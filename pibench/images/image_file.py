@@ -1,10 +1,10 @@
-"""Images as one file: saved on a machine that has them, checked and loaded on one that has not.
+"""Images as one file: saved on a machine that has them, checked and loaded on one that does not.
 
 The file is a compressed tar. Its first member is the manifest: format, pibench's version and
-architecture, and per image what the cache knows of it, its key and its digest too. The same
-images make the same bytes. What is loaded is not trusted: nothing is read without a bound, no
-name or link leads out of its image, and no image appears in the cache before all of the file
-was read and each image was compared with its digest.
+architecture, and for each image the cache's metadata, including its key and its digest. The
+same images make the same bytes. A file is not trusted when it is loaded: every read has a
+limit, no name or link leads out of its image, and no image appears in the cache before all of
+the file was read and each image was compared with its digest.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ MANIFEST: Final = "pibench-images.json"
 _LEVEL: Final = 1
 MOST_IMAGES: Final = 64
 MOST_ENTRIES: Final = 200_000
-"""Files, folders and links of one image; the arm64 root has 9,697."""
+"""Limit of files, folders and links in one image; the arm64 root has 9,697."""
 MOST_IMAGE_BYTES: Final = 16 << 30
 LONGEST_MANIFEST_BYTES: Final = 1 << 20
 _HEADERS_BYTES: Final = 64 << 10
-"""That the headers of one member may take, and the end of the archive."""
+"""Limit of the headers of one member, and of the end of the archive."""
 _AGAIN: Final = "give a file that pibench image save wrote; if it is one, copy it again"
 
 Progress = Callable[[int, int], None]
-"""Takes the bytes of images that are done and those of all."""
+"""Called with the bytes of images that are done and those of all."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -67,7 +67,7 @@ class SavedImage(BaseModel):
     entries: Annotated[int, Field(ge=0, le=MOST_ENTRIES)]
 
     def image(self) -> Image:
-        """The image as the cache describes it, in no folder yet."""
+        """Return the image as the cache describes it, not in a folder yet."""
         datetime.fromisoformat(self.created)
         return Image(path=Path(), **self.model_dump(exclude={"entries"}))
 
@@ -85,9 +85,9 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What became of one image of a file.
+    """The result for one image of a file.
 
-    `expected_key` is what this pibench builds for the kind; None where it has no such kind.
+    `expected_key` is what this pibench builds for the kind; None for an unknown kind.
     """
 
     kind: str
@@ -99,7 +99,7 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """What became of a file's images, and where they were made."""
+    """The results for all images of a file, and where they were made."""
 
     pibench_version: str
     architecture: str
@@ -146,7 +146,7 @@ def save(images: Sequence[Image], stream: IO[bytes], on_progress: Progress) -> M
                         f"the image {image.path} was removed while it was saved",
                         hint="pibench image list shows what is there",
                     ) from None
-                # Else every member that was written stays in memory.
+                # Otherwise every member that was written stays in memory.
                 tar.members = []  # type: ignore[attr-defined]  # the stubs leave it out
                 on_progress(done, total)
     return manifest
@@ -156,7 +156,7 @@ _FROM_IMAGE: Final = tuple(name for name in SavedImage.model_fields if name != "
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> int:
-    """Write one member; the bytes of its content."""
+    """Write one member; return the bytes of its content."""
     if path.is_symlink():
         tar.addfile(link(name, str(path.readlink())))
     elif path.is_dir():
@@ -172,16 +172,16 @@ def load(
     expected_key: Callable[[str], str | None],
     on_progress: Progress,
 ) -> Loading:
-    """Take into the cache what `stream` holds for this pibench: all of it, or nothing.
+    """Add the images in `stream` that this pibench can use to the cache: all of them, or none.
 
     Args:
         source: the file's name, for messages.
         stream: its content, which may come through a pipe.
-        expected_key: what this pibench builds for a kind, None for an unknown one.
+        expected_key: returns what this pibench builds for a kind, None for an unknown one.
         on_progress: is called as images are read.
 
     Returns:
-        What was added, what was there already, and what only another pibench can use.
+        Which images were added, were present already, or need another pibench.
 
     Raises:
         InvalidInputError: the file is damaged, cut off, or not one that `save` wrote.
@@ -228,10 +228,10 @@ def _state(
 
 
 class _BoundedReader:
-    """A stream that is read up to a limit, which moves on as members are accepted.
+    """A stream with a read limit, which moves on as members are accepted.
 
-    A header can claim any length for what describes the next member, and tarfile would hold
-    all of it in memory.
+    A header can claim any length for the description of the next member, and tarfile would
+    read all of it into memory.
     """
 
     def __init__(self, stream: GzipFile) -> None:
@@ -240,7 +240,7 @@ class _BoundedReader:
         self.limit = LONGEST_MANIFEST_BYTES + _HEADERS_BYTES
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes. Raises tarfile.ReadError beyond the limit."""
+        """Return up to `size` bytes. Raises tarfile.ReadError beyond the limit."""
         chunk = self._stream.read(size)
         self._position += len(chunk)
         if self._position > self.limit:
@@ -293,7 +293,7 @@ def _read_images(
     coming: dict[str, Image],
     on_progress: Progress,
 ) -> None:
-    """Read to the end of the file; what is coming is put into its folder."""
+    """Read to the end of the file; put each image in `coming` into its folder."""
     saved = {store.name_of(one.image()): one for one in manifest.images}
     bytes_left = {name: one.size_bytes for name, one in saved.items()}
     entries_left = {name: one.entries for name, one in saved.items()}
@@ -315,7 +315,7 @@ def _read_images(
         if name in coming:
             found.name = rest
             _place(tar, found, coming[name].content)
-        # Else every member that was read stays in memory.
+        # Otherwise every member that was read stays in memory.
         tar.members = []  # type: ignore[attr-defined]  # the stubs leave it out
         on_progress(total - sum(bytes_left.values()), total)
     # gzip's checksum is at its end.
@@ -328,7 +328,7 @@ def _place(tar: tarfile.TarFile, found: tarfile.TarInfo, content: Path) -> None:
     if found.isreg() and not _is_plain(found):
         raise UnpackError(f"{found.name} is a file with holes")
     if found.issym() and found.linkname.startswith("/"):
-        # A package's absolute link is meant within its root; pibench itself follows none.
+        # A package's absolute link is meant within its root; pibench itself does not follow any.
         if PurePosixPath(found.name).parts[:1] != ("root",):
             raise UnpackError(f"the link {found.name} leads out of its image")
         path = Path(inside(str(content), found.name))
@@ -356,7 +356,7 @@ def _check_room(coming: dict[str, Image]) -> None:
 
 @contextmanager
 def _problems_named(source: Path) -> Iterator[None]:
-    """Turn what a damaged or hostile file causes into one line that names it."""
+    """Turn the errors of a damaged or hostile file into one line that names it."""
     try:
         yield
     except store.ContentChangedError as error:
@@ -368,7 +368,7 @@ def _problems_named(source: Path) -> Iterator[None]:
             source, None, f"is damaged, cut off, or not an image file: {error}", hint=_AGAIN
         ) from None
     except OSError as error:
-        # BadGzipFile has no number; the others are what a name or a file twice causes.
+        # BadGzipFile has no number; a name or a duplicate file causes the others.
         if error.errno in (None, *NO_PLACE):
             why = f": {error.strerror}" if error.errno else ""
             raise InvalidInputError.at(

@@ -1,4 +1,4 @@
-"""The guest's initial RAM disk: our init, a shell, and the kernel modules a machine needs."""
+"""The guest's initial RAM disk: pibench's init, a shell, and the kernel modules of the machines."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MODULES = (
     # raspi3b: the SD card, on either of its two controllers
     "sdhci_iproc",
     "bcm2835",
-    # both: the file system, and the fast checksum it asks for by name
+    # both: the file system, and the fast checksum that it requests by name
     "ext4",
     "crc32c_generic",
 )
-"""Kernel modules by name; what they depend on comes along."""
+"""Kernel modules by name; their dependencies are added."""
 
 
 def module_files(kernel_root: Path, release: str, modules: Sequence[str] = MODULES) -> list[Path]:
-    """The files of the modules and their dependencies, in an order in which they load.
+    """Return the files of the modules and their dependencies, in an order in which they load.
 
-    `modules.dep` is made by depmod, which no script has run; the modules name
-    what they depend on in their own `.modinfo` section, as `depends=a,b`.
+    `modules.dep` does not exist, since no script has run depmod. The modules name their
+    dependencies in their own `.modinfo` section, as `depends=a,b`.
     """
     folder = kernel_root / "lib/modules" / release / "kernel"
     by_name = {path.stem.replace("-", "_"): path for path in folder.rglob("*.ko")}

@@ -1,4 +1,4 @@
-"""Running programs of an unpacked root through its own dynamic loader: no root, no chroot."""
+"""Run programs of an unpacked root through its own dynamic loader: no root rights, no chroot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from pibench.images.recipe import GNU_TRIPLET, Architecture
 
 _LOADER: dict[Architecture, str] = {
-    # Named after the architecture's ABI, a link that Debian's libc6 carries.
+    # Named after the architecture's ABI, a link that Debian's libc6 contains.
     "amd64": "lib/x86_64-linux-gnu/ld-2.31.so",
     "arm64": "lib/aarch64-linux-gnu/ld-2.31.so",
 }
@@ -28,7 +28,7 @@ class RootLoader:
 
     @property
     def library_path(self) -> str:
-        """Where the root's libraries lie; libgdal is in plain usr/lib."""
+        """Return the paths of the root's libraries; libgdal is in plain usr/lib."""
         triplet = GNU_TRIPLET[self.architecture]
         folders = (
             f"usr/lib/{triplet}/openblas-pthread",
@@ -39,9 +39,9 @@ class RootLoader:
         return ":".join(str(self.root / folder) for folder in folders)
 
     def command(self, program: str, *, preload: Path | None = None) -> list[str]:
-        """The command line prefix for a program of the root, such as `usr/bin/caffe`.
+        """Return the command line prefix for a program of the root, such as `usr/bin/caffe`.
 
-        A preload goes to the loader and not to the environment, which the
+        A preload is passed to the loader and not in the environment, which the
         host's own programs would inherit.
         """
         prefix = [str(self.root / _LOADER[self.architecture]), "--library-path", self.library_path]
@@ -50,14 +50,14 @@ class RootLoader:
         return [*prefix, str(self.root / program)]
 
     def python(self, *, preload: Path | None = None) -> list[str]:
-        """The command line prefix of the root's Python 3.9."""
+        """Return the command line prefix of the root's Python 3.9."""
         return self.command("usr/bin/python3.9", preload=preload)
 
     def python_env(self) -> dict[str, str]:
-        """What the root's Python needs to find its own modules and no others, as they are.
+        """Return the environment in which the root's Python finds its own modules and no others.
 
-        What a user has set for other Pythons would move its bytecode, or what it measures: set
-        to nothing it counts as not set.
+        Variables that a user has set for other Pythons would change its bytecode or measurements.
+        An empty value counts as not set.
         """
         return {
             **dict.fromkeys(_OTHERS_SETTINGS, ""),

@@ -1,7 +1,7 @@
-"""Debian's other BLAS libraries, to be preloaded in OpenBLAS's stead, pinned by a lock.
+"""Debian's other BLAS libraries, preloaded instead of OpenBLAS and pinned by a lock.
 
-They are kept beside the root file systems and not in them: those stay what memory is
-measured with, and small enough to send to a board.
+They are kept beside the root file systems and not in them: those stay the ones that memory
+is measured with, and small enough to send to a board.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class OtherBlas:
     suite_date: str
 
     def key(self, architecture: Architecture) -> str:
-        """What its image is made of, as one hash."""
+        """Return one hash of its image's inputs."""
         package = self.packages[architecture]
         return fingerprint([self.libraries, package.name, package.version, package.sha256])
 
@@ -54,16 +54,16 @@ class OtherBlas:
             shutil.copy2(path.resolve(), content / path.name)
 
     def within(self, folder: Path) -> list[Path]:
-        """Its libraries in a folder laid out as the package."""
+        """Return its libraries in a folder laid out like the package."""
         return [folder / library for library in self.libraries]
 
     def files(self, content: Path) -> list[Path]:
-        """Its libraries in an image, in the order in which they are loaded."""
+        """Return its libraries in an image, in the order in which they are loaded."""
         return [content / Path(library).name for library in self.libraries]
 
 
 def load(name: Blas) -> OtherBlas:
-    """The BLAS of that name, none of which is OpenBLAS."""
+    """Load the description of a BLAS by name; OpenBLAS is not among them."""
     described = tomllib.loads(asset(_RECIPE).read_text())[name]
     lock = load_lock(LOCK)
     return OtherBlas(
@@ -78,17 +78,17 @@ def load(name: Blas) -> OtherBlas:
 
 
 def packages() -> tuple[str, ...]:
-    """The Debian packages of all."""
+    """Return the Debian packages of all."""
     described = tomllib.loads(asset(_RECIPE).read_text())
     return tuple(one["package"] for one in described.values())
 
 
 def kinds() -> dict[str, tuple[Blas, Architecture]]:
-    """The kinds of images that there are, with the BLAS and the architecture of each."""
+    """Return the kinds of images, with the BLAS and the architecture of each."""
     return {f"{name}-blas-{arch}": (name, arch) for name in OTHERS for arch in ARCHITECTURES}
 
 
 def key_of(kind: str) -> str:
-    """What an image of a kind is made of, as one hash."""
+    """Return one hash of the inputs of a kind's image."""
     name, architecture = kinds()[kind]
     return load(name).key(architecture)

@@ -40,7 +40,7 @@ class Recipe:
     prune: tuple[str, ...]
 
     def roots(self, architecture: Architecture) -> tuple[str, ...]:
-        """The packages asked for by name."""
+        """Return the packages requested by name."""
         return self.both + (self.arm64 if architecture == "arm64" else self.amd64)
 
 
@@ -48,7 +48,7 @@ class Recipe:
 class LockedPackage:
     """One package of the lock: exactly this file and no other.
 
-    `path` is where a mirror or an archive of Debian has it, below the mirror's address.
+    `path` is its path on a mirror or in an archive of Debian, below the mirror's address.
     """
 
     name: str
@@ -59,9 +59,9 @@ class LockedPackage:
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """A lock in `docker/`, read: per architecture what an image is made of.
+    """A lock in `docker/`, read: the packages of an image for each architecture.
 
-    `suite_date` is the date of a state of the suite that has all of them: what to look for
+    `suite_date` is the date of a state of the suite that has all of them, to look up
     in an archive of Debian's past states.
     """
 
@@ -69,18 +69,18 @@ class Lock:
     packages: dict[Architecture, tuple[LockedPackage, ...]]
 
     def digest(self, architecture: Architecture) -> str:
-        """The SHA-256 of the lock's list for one architecture, wherever its files are found."""
+        """Return the SHA-256 of the lock's list for one architecture, wherever its files are."""
         return fingerprint([(p.name, p.version, p.sha256) for p in self.packages[architecture]])
 
 
 def fingerprint(content: object) -> str:
-    """The SHA-256 of a JSON-able value in its canonical form."""
+    """Return the SHA-256 of a JSON-able value in its canonical form."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content."""
+    """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -103,9 +103,9 @@ def load_recipe() -> Recipe:
 
 
 def load_lock(name: str = ROOTFS_LOCK) -> Lock:
-    """Read a lock, that of the root file systems unless told otherwise.
+    """Read a lock, by default that of the root file systems.
 
-    Raises HostError when it is not what `write_lock` writes.
+    Raises HostError when it is not in the format of `write_lock`.
     """
     path = asset(name)
     try:

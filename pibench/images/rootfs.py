@@ -1,8 +1,8 @@
-"""A Debian root file system with Caffe, unpacked without running any of its scripts.
+"""A Debian root file system with Caffe, unpacked without running any maintainer scripts.
 
 Maintainer scripts of another architecture would run emulated and take
-minutes; what they would have done and a run needs is done here instead: the
-BLAS link, and byte-compiled Python by a Python of the host's own architecture.
+minutes. The effects that a run needs are produced here instead: the
+BLAS link, and Python byte-compiled by a Python of the host's own architecture.
 """
 
 from __future__ import annotations
@@ -31,10 +31,15 @@ COMPILE_DEADLINE_S = 300.0
 def resolve(
     recipe: Recipe, architecture: Architecture, work: Path, *, alone: Sequence[str] = ()
 ) -> tuple[str, list[LockedPackage]]:
-    """The suite's date and what it holds now for the recipe: the list that a lock pins.
+    """Return the suite's date and its current packages for the recipe: the list that a lock pins.
 
-    With `alone` it is these packages without what they depend on. Downloads
-    every package, since only a file's own SHA-256 is worth locking.
+    Downloads every package, since only a file's own SHA-256 is worth locking.
+
+    Args:
+        recipe: the suite and the packages by name.
+        architecture: Debian's name of the architecture.
+        work: a folder for apt and the downloads.
+        alone: if given, exactly these packages, without their dependencies.
     """
     apt = Apt(work / "apt", recipe, architecture)
     apt.update()
@@ -52,9 +57,9 @@ def download(
     suite_date: str,
     work: Path,
 ) -> list[Path]:
-    """The files of the lock, fetched and checked against it, kernel packages too.
+    """Return the files of the lock, fetched and checked against it, kernel packages too.
 
-    Raises HostError when the mirror does not carry a version or a file
+    Raises HostError when the mirror does not have a version, or a file
     is not the one that the lock names.
     """
     apt = Apt(work / "apt", recipe, architecture)
@@ -74,7 +79,7 @@ def download(
 
 
 def unpack(debs: Iterable[Path], root: Path) -> None:
-    """Unpack packages into `root`; no script of theirs runs."""
+    """Unpack packages into `root`; run none of their scripts."""
     dpkg_deb = require_program("dpkg-deb", package="dpkg")
     root.mkdir(parents=True, exist_ok=True)
     # The links that Debian 11's usrmerge makes are left out: its packages still
@@ -87,7 +92,7 @@ def unpack(debs: Iterable[Path], root: Path) -> None:
 
 
 def settle(recipe: Recipe, architecture: Architecture, root: Path) -> None:
-    """Prune what no run opens and make the links that maintainer scripts would have made."""
+    """Remove what no run opens and make the links that maintainer scripts would have made."""
     for pattern in recipe.prune:
         for path in list(root.glob(pattern)):
             if path.is_dir() and not path.is_symlink():
@@ -95,7 +100,7 @@ def settle(recipe: Recipe, architecture: Architecture, root: Path) -> None:
             else:
                 path.unlink(missing_ok=True)
     libraries = root / "usr/lib" / GNU_TRIPLET[architecture]
-    # Relative, so that they hold under any prefix: in the VM and as a sysroot.
+    # Relative, so that they work under any prefix: in the VM and as a sysroot.
     for name in ("libblas.so.3", "liblapack.so.3", "libopenblas.so.0"):
         link = libraries / name
         link.unlink(missing_ok=True)
@@ -114,7 +119,7 @@ def byte_compile(root: Path, compiler: RootLoader) -> None:
 
     Byte code does not depend on the architecture, and compiling it emulated
     would take minutes. Imports of pycaffe are three times slower without it.
-    The check by hash is left off: what the image holds never changes.
+    The check by hash is disabled: the content of an image never changes.
     """
     run(
         [

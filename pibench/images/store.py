@@ -1,4 +1,4 @@
-"""Images in the user's cache: keyed by what they are made of, whole or not there at all."""
+"""Images in the user's cache, keyed by their inputs: each is either complete or absent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pibench.images.recipe import file_sha256
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
 _LEFT = "~"
-"""Behind the name of a partial folder that a new build found, with that build's process id."""
+"""Separates the name of an abandoned partial folder from the id of the process that found it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,26 +36,26 @@ class Image:
 
     @property
     def content(self) -> Path:
-        """The folder that holds what was built."""
+        """The folder of the built files."""
         return self.path / "content"
 
 
 class ContentChangedError(Exception):
-    """An image's content is not what its digest says; the argument is its name."""
+    """An image's content does not match its digest; the argument is its name."""
 
 
 def folder() -> Path:
-    """Where images are kept."""
+    """Return the folder of all images."""
     return settings.cache_dir() / "images"
 
 
 def find(kind: str, key: str) -> Image | None:
-    """The image of that kind and key, if it is there and whole."""
+    """Return the image of that kind and key, or None if it is absent or incomplete."""
     return _read(folder() / _name(kind, key))
 
 
 def name_of(image: Image) -> str:
-    """What the image is called in the cache: its kind and the beginning of its key."""
+    """Return the image's name in the cache: its kind and the beginning of its key."""
     return _name(image.kind, image.key)
 
 
@@ -66,9 +66,9 @@ def _name(kind: str, key: str) -> str:
 def ensure(
     kind: str, key: str, lock_sha256: str, build: Callable[[Path, Path], None]
 ) -> tuple[Image, bool]:
-    """The image, built if need be by `build(content, work)`; and whether it was built now.
+    """Return the image, built by `build(content, work)` if missing, and whether it was built now.
 
-    Two calls at once build once: the second waits. What is built appears
+    Two calls at once build once: the second waits. The image appears
     under its name in one rename, so an interrupted build leaves nothing that
     could be taken for an image.
     """
@@ -104,17 +104,17 @@ def ensure(
 
 @contextlib.contextmanager
 def receiving(images: Sequence[Image]) -> Iterator[dict[str, Image]]:
-    """Have images that were built elsewhere enter the cache, all of them or none.
+    """Add images that were built elsewhere to the cache, all of them or none.
 
     Args:
-        images: what is to come; their paths do not count.
+        images: the expected images; their paths are ignored.
 
     Yields:
-        By name, those that are not there yet. The block fills the folder `content` of each.
-        When it ends well, all are compared with their digests, and then appear.
+        By name, those that are not in the cache yet. The block fills the folder `content` of
+        each. When it ends without error, all are compared with their digests, and then appear.
 
     Raises:
-        ContentChangedError: what the block left is not what an image's digest says.
+        ContentChangedError: the content that the block wrote does not match an image's digest.
     """
     with contextlib.ExitStack() as stack:
         coming: dict[str, Image] = {}
@@ -123,7 +123,7 @@ def receiving(images: Sequence[Image]) -> Iterator[dict[str, Image]]:
         for image in sorted(images, key=name_of):
             if find(image.kind, image.key) is None:
                 partial = stack.enter_context(_replacing(image.kind, image.key))
-                # Somebody may have built it while its lock was waited for.
+                # Another process may have built it during the wait for its lock.
                 if find(image.kind, image.key) is None:
                     (partial / "content").mkdir(parents=True)
                     coming[name_of(image)] = replace(image, path=partial)
@@ -137,7 +137,7 @@ def receiving(images: Sequence[Image]) -> Iterator[dict[str, Image]]:
 
 @contextlib.contextmanager
 def _replacing(kind: str, key: str) -> Iterator[Path]:
-    """A folder to fill, not there yet, while nobody else builds or removes that image."""
+    """Yield a new folder to fill, while nobody else can build or remove that image."""
     base = folder()
     _make_folder(base)
     name = _name(kind, key)
@@ -163,11 +163,11 @@ def _publish(image: Image) -> Image:
 
 
 def _sweep(partial: Path) -> Path:
-    """Take away what builds of this name left that were killed; the folder for a new one.
+    """Remove what killed builds of this name left; return the folder for a new build.
 
-    This process holds the lock of the name.
-    What they had started may still write into the folder: it keeps that, under
-    another name, and the next build or prune takes the rest.
+    This process has the lock of the name.
+    The children of a killed build may still write into its folder: it is renamed, and the next
+    build or prune removes the rest.
     """
     aside = partial.with_name(f"{partial.name}{_LEFT}{os.getpid()}")
     is_taken = False
@@ -175,7 +175,7 @@ def _sweep(partial: Path) -> Path:
         try:
             partial.rename(aside)
         except PermissionError:
-            # Another user's, in a folder where each removes their own alone.
+            # Another user's, in a folder where users can remove only their own entries.
             is_taken = True
     for leftover in partial.parent.glob(f"{partial.name}{_LEFT}*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -183,7 +183,7 @@ def _sweep(partial: Path) -> Path:
 
 
 def images() -> Iterator[Image]:
-    """Every whole image, by name."""
+    """Yield every complete image, by name."""
     for path in sorted(folder().glob("[!.]*-*")):
         image = _read(path)
         if image is not None:
@@ -191,19 +191,19 @@ def images() -> Iterator[Image]:
 
 
 def verify(image: Image) -> bool:
-    """Whether the content is, byte for byte, what was built."""
+    """Return whether the content is, byte for byte, what was built."""
     return tree_sha256(image.content)[0] == image.content_sha256
 
 
 def discard(image: Image) -> None:
-    """Have an image built anew by whoever needs it next; those who use it keep its files."""
+    """Remove an image, so the next user builds it again; current users keep its files."""
     (image.path / _MANIFEST).unlink(missing_ok=True)
 
 
 def prune(keep: set[tuple[str, str]]) -> list[Path]:
-    """Remove all images but those (kind, key), and what interrupted builds left.
+    """Remove all images but those (kind, key), and the remains of interrupted builds.
 
-    A build that is under way keeps its partial folder: its lock is held.
+    A build in progress keeps its partial folder: its lock is taken.
     """
     from filelock import Timeout  # noqa: PLC0415  (start-up time)
 
@@ -224,7 +224,7 @@ def prune(keep: set[tuple[str, str]]) -> list[Path]:
 
 
 def tree_sha256(top: Path) -> tuple[str, int]:
-    """A SHA-256 over names, links and contents below a folder, and the bytes of its files."""
+    """Return a SHA-256 of names, links and contents below a folder, and the bytes of its files."""
     digest = hashlib.sha256()
     size_bytes = 0
     for path in sorted(top.rglob("*")):
@@ -252,7 +252,7 @@ def _make_folder(base: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of an image. Raises HostError where this user may not take it."""
+    """Take the lock of an image within the block. Raises HostError where this user may not."""
     held = contextlib.ExitStack()
     try:
         held.enter_context(cache.locked(path))
@@ -270,5 +270,5 @@ def _read(path: Path) -> Image | None:
 
 
 def as_json(image: Image) -> dict[str, object]:
-    """The image as `pibench image list --json` prints it."""
+    """Return the image as `pibench image list --json` prints it."""
     return {**asdict(image), "path": str(image.path)}

@@ -1,7 +1,7 @@
-"""Milliseconds on the board, predicted from the work that a network is: nothing is run.
+"""Predict milliseconds on the board from the work of a network: nothing is run.
 
-`work` counts what each layer does from its shapes, as Caffe 1.0's CPU code does it; `model`
-turns counts into time with the rates of a calibration (`rpi3b.json`), `pressure` adds what a
-network pays at the edge of the board's memory, `fit` finds the rates from times of a board
-and says how far off they are for a network that they have not seen.
+`work` counts what each layer does from its shapes, as Caffe 1.0's CPU code does it. `model` turns
+counts into time with the rates of a calibration (`rpi3b.json`). `pressure` adds the cost of running
+at the edge of the board's memory. `fit` fits the rates to times of a board and estimates their
+error for networks that were not part of the fit.
 """

@@ -1,4 +1,4 @@
-"""The rates of a board, and what they were fitted on: plain JSON, read and written."""
+"""Read and write the rates of a board, and the times they were fitted on, as plain JSON."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 2
 POSSIBLE_NS: Final = (1e-6, 1e6)
-"""Of a multiply-accumulate or an access: 10^15 and 10^3 a second, a Pi 3 does 10^9."""
+"""Range for a multiply-accumulate or an access: 10^15 to 10^3 a second; a Pi 3 does 10^9."""
 SHORTEST_MS: Final = 1e-6
 MOST_WIDTHS: Final = 1e3
-"""Of half an interval, in predicted times: such a prediction says nothing."""
+"""Largest half interval, in predicted times: a wider prediction is meaningless."""
 LARGEST: Final = 1e12
-"""Of any other number, in whatever unit: 10^12 ms are 31 years."""
+"""Largest value of any other number, in any unit: 10^12 ms are 31 years."""
 _DEFAULT: Final = "rpi3b.json"
 _HINT: Final = "write one anew: pibench calibrate --from RECORDS"
 
@@ -35,7 +35,8 @@ _HINT: Final = "write one anew: pibench calibrate --from RECORDS"
 class Observation:
     """A time of a board: the forward pass of a network of the zoo, in ms.
 
-    `at_the_edge` says that the board was short of memory, so that it tells nothing of rates.
+    `at_the_edge` marks a time taken while the board was short of memory; rates are not fitted to
+    it.
     """
 
     network: str
@@ -53,11 +54,11 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True)
 class Pressure:
-    """What a network pays that leaves less than `onset_mib` of the board's memory.
+    """The cost of leaving less than `onset_mib` of the board's memory.
 
-    `ms_per_mib` for each MiB that is missing up to there; None where no time tells it. Of the
-    networks that were timed the one with the least headroom, `edge_mib`, paid; the one with the
-    least headroom above the onset, `clear_mib`, did not.
+    `ms_per_mib` is the cost of each MiB missing up to there; None where no time shows it.
+    `edge_mib` is the least headroom of all timed networks; that network paid the cost. `clear_mib`
+    is the least headroom above the onset; that network did not.
     """
 
     onset_mib: float
@@ -67,7 +68,7 @@ class Pressure:
 
     @property
     def paid_ms(self) -> float:
-        """What the network with the least headroom paid; 0 where no time tells it."""
+        """Return the cost for the network with the least headroom; 0 where no time shows it."""
         return (self.ms_per_mib or 0.0) * (self.onset_mib - self.edge_mib)
 
 
@@ -75,8 +76,8 @@ class Pressure:
 class Calibration:
     """Rates of one board from times of one provenance.
 
-    `provenance` is `paper` or `measured`. `half_width_share` is half the width of the 90 %
-    interval as a share of the predicted time, from the residuals of networks left out.
+    `provenance` is `paper` or `measured`. `half_width_share` is half the width of the 90 % interval
+    as a fraction of the predicted time, from leave-one-out residuals.
     """
 
     device: str
@@ -90,19 +91,20 @@ class Calibration:
 
     @property
     def rated_on(self) -> tuple[Observation, ...]:
-        """The times that the rates were fitted on."""
+        """Return the times that the rates were fitted on."""
         return tuple(one for one in self.observations if not one.at_the_edge)
 
     def has_timed(self, network: Network) -> bool:
-        """Whether a time of this network of the zoo is among the observations."""
+        """Return whether a time of this network of the zoo is among the observations."""
         return network.entry is not None and any(
             one.network == network.name for one in self.observations
         )
 
     def clock_ratio(self, device: Device) -> float:
-        """By how much a device of the same CPU takes longer; 1.0 for the board itself.
+        """Return the factor by which a device of the same CPU is slower; 1.0 for the board itself.
 
-        Raises InvalidInputError for another CPU, about which this says nothing.
+        Raises:
+            InvalidInputError: The CPU differs; the calibration has no rates for it.
         """
         board = devices.load(self.device)
         if device.cpu != board.cpu:
@@ -115,23 +117,27 @@ class Calibration:
 
 
 def shipped() -> Calibration:
-    """The calibration that comes with pibench: the Raspberry Pi 3 Model B's, from the paper."""
+    """Return the calibration shipped with pibench: the Raspberry Pi 3 Model B's, from the paper."""
     file = resources.files(__package__) / _DEFAULT
     return _parse(file.read_bytes(), _DEFAULT)
 
 
 def read(path: Path) -> Calibration:
-    """A calibration that `write` wrote. Raises InvalidInputError for anything else."""
+    """Read a calibration that `write` wrote.
+
+    Raises:
+        InvalidInputError: The file has other content.
+    """
     return _parse(untrusted_input.read(path, hint=_HINT), path)
 
 
 def write(calibration: Calibration, path: Path) -> None:
-    """Write it as JSON, whole or not at all; raises as `write_whole` does."""
+    """Write the calibration as JSON, atomically; raises the same errors as `write_whole`."""
     write_whole(path, dumps(calibration))
 
 
 def dumps(calibration: Calibration) -> str:
-    """The JSON text."""
+    """Return the calibration as JSON text."""
     return json.dumps({"format": FORMAT, **asdict(calibration)}, indent=2) + "\n"
 
 
@@ -177,7 +183,7 @@ def _wrong(path: Path | str, place: str | None, problem: str) -> InvalidInputErr
 
 @dataclass(frozen=True)
 class _Place:
-    """A value in a calibration's file and where it stands: what is wrong is told by that."""
+    """A value in a calibration's file and its position there, which errors report."""
 
     path: Path | str
     name: str | None

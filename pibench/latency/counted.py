@@ -1,10 +1,10 @@
-"""Work as it was counted on real Caffe, in the place of what layer shapes tell.
+"""Replace the work derived from layer shapes by the counts of real Caffe.
 
-The board's time is made of the same two kinds. Multiply-accumulates are the counted ones, and
-those that fill up tiles of registers, which are the BLAS of the board's years and not the
-counted one. For accesses the model of the caches stands in: outside products every line that
-L1 missed is 16 numbers moved, and plain instructions take their time; in products, which work
-out of L2, it is the lines that L2 missed.
+The board's time has the same two kinds of work. Multiply-accumulates are the counted ones, plus
+those that fill up register tiles; the latter follow the BLAS of the board's years and not the
+counted one. Accesses come from the cache model. Outside products every line that L1 missed is 16
+numbers moved, and plain instructions take their time; in products, which work out of L2, only lines
+that L2 missed count.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ NUMBERS_PER_LINE: Final = 16
 
 
 def counted_work(shaped: Sequence[LayerWork], counted: NetworkCounts) -> list[LayerWork]:
-    """`shaped` with the counts in; layers keep what is no work of theirs, such as names.
+    """Return `shaped` with the counts filled in; fields that are not counted, such as names, stay.
 
-    Raises HostError for counts without misses, or of another network.
+    Raises:
+        HostError: The counts lack misses, or are of another network.
     """
     known = {layer.name: layer.counts for layer in counted.layers if layer.type != "Split"}
     if not all(one.name in known for one in shaped):
@@ -53,7 +54,7 @@ def _with_counts(shaped: LayerWork, counts: Counts) -> LayerWork:
             accesses=float(NUMBERS_PER_LINE * counts.l2_misses),
         )
     moved = NUMBERS_PER_LINE * counts.l1_misses
-    # The board's library is older than the counted one, its powf slower: it takes that one's place.
+    # The board's C library is older than the counted one and its powf slower: the board's is used.
     others = max(0.0, counts.instructions - steps.pow_instructions * shaped.pows)
     executed = others / steps.instructions_per_access + steps.pow * shaped.pows
     return replace(shaped, accesses=moved + executed)

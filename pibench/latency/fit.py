@@ -1,8 +1,8 @@
-"""Rates from a board's times: non-negative least squares on relative errors.
+"""Fit rates to a board's times by non-negative least squares on relative errors.
 
-Every network counts alike, whether it takes 0.7 s or 16: each row of the problem is divided
-by its time. Networks at the edge of memory are kept out; what they take longer than their
-work gives the price of that edge.
+Every network has equal weight, whether it takes 0.7 s or 16: each row of the problem is divided by
+its time. Networks at the edge of memory are excluded; their time beyond the time of their work
+gives the price of that edge.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pibench.records.schema import Protocol
 
 LEAST_NETWORKS: Final = 4
-"""Two rates, one network left out, and one to tell an error by."""
+"""Two rates, one network left out, and one more to estimate an error."""
 _COVERED: Final = 0.95
 """Quantile of Student's t on either side of a 90 % interval."""
 
@@ -45,16 +45,20 @@ class Counted:
 
     @property
     def short_mib(self) -> float:
-        """The MiB that it is short of where memory has an edge."""
+        """Return the MiB by which its headroom is below the onset of the edge."""
         return pressure.short_mib(self.headroom_mib)
 
     def predicted_ms(self, rates: Rates) -> float:
-        """The time of the work alone."""
+        """Return the time of the work alone."""
         return (rates.tile_mac_ns * self.tile_macs + rates.access_ns * self.accesses) / 1e6
 
 
 def count_all(observed: Sequence[Observation], device: Device, protocol: Protocol) -> list[Counted]:
-    """The work of each observed network of the zoo. Raises UnknownNetworkError."""
+    """Count the work of each observed network of the zoo.
+
+    Raises:
+        UnknownNetworkError: A network is not in the zoo.
+    """
     counted = []
     for observation in observed:
         network = networks.load(observation.network)
@@ -73,14 +77,14 @@ def count_all(observed: Sequence[Observation], device: Device, protocol: Protoco
 
 
 def fit_rates(counted: Sequence[Counted]) -> Rates:
-    """The two rates that the times of `counted` are explained best by, none below 0."""
+    """Return the two nonnegative rates that explain the times of `counted` best."""
     features = np.array([[one.tile_macs, one.accesses] for one in counted])
     tile_mac_ns, access_ns = _solve(features, counted)
     return Rates(tile_mac_ns=tile_mac_ns, access_ns=access_ns)
 
 
 def fit_macs_alone(counted: Sequence[Counted]) -> float:
-    """Nanoseconds per multiply-accumulate where nothing else is looked at: the naive model."""
+    """Return nanoseconds per multiply-accumulate for the naive model, which ignores other work."""
     return _solve(np.array([[one.macs] for one in counted]), counted)[0]
 
 
@@ -88,7 +92,7 @@ def _solve(features: NDArray[np.float64], counted: Sequence[Counted]) -> list[fl
     from scipy.optimize import nnls  # noqa: PLC0415  (predicting does without it)
 
     times_ns = np.array([1e6 * one.observation.latency_ms for one in counted])
-    # Columns of one size: counts are of 10^9, and the solver's tolerance is absolute.
+    # Columns are scaled to one size: counts are of 10^9, and the solver's tolerance is absolute.
     relative = features / times_ns[:, None]
     sizes = relative.mean(axis=0)
     rates, _ = nnls(relative / sizes, np.ones(len(counted)))
@@ -96,7 +100,7 @@ def _solve(features: NDArray[np.float64], counted: Sequence[Counted]) -> list[fl
 
 
 def left_out_ms(counted: Sequence[Counted]) -> list[float]:
-    """The time of each network by rates fitted on all the others."""
+    """Return the time of each network by rates fitted on all the others."""
     return [
         one.predicted_ms(fit_rates([other for other in counted if other is not one]))
         for one in counted
@@ -111,10 +115,18 @@ def calibrate(
     provenance: str,
     source: str,
 ) -> Calibration:
-    """A calibration of `device` from times of one provenance.
+    """Fit a calibration of `device` to times of one provenance.
 
-    Raises InvalidInputError for fewer than LEAST_NETWORKS networks away from the edge of memory,
-    and for times that tell no rate.
+    Args:
+        observed: The times.
+        device: The board that the times are from.
+        protocol: The protocol of the times.
+        provenance: `paper` or `measured`.
+        source: Where the times come from, in words.
+
+    Raises:
+        InvalidInputError: Fewer than LEAST_NETWORKS networks are away from the edge of memory, or
+            the times determine no rate.
     """
     counted = count_all(observed, device, protocol)
     free = [one for one in counted if not one.short_mib]
@@ -151,7 +163,7 @@ def calibrate(
 
 
 def _pressure(counted: Sequence[Counted], rates: Rates) -> Pressure:
-    """What networks at the edge took longer than their work, for each MiB they were short of."""
+    """Return the excess time of networks at the edge per MiB that they were short of."""
     onset = pressure.ONSET_MIB
     short = [one for one in counted if one.short_mib]
     prices = [
@@ -168,7 +180,7 @@ def _pressure(counted: Sequence[Counted], rates: Rates) -> Pressure:
 
 
 def _half_width_share(counted: Sequence[Counted]) -> float:
-    """Half a 90 % interval: Student's t times the root mean square of relative errors."""
+    """Return half a 90 % interval: Student's t times the root mean square of relative errors."""
     from scipy.special import stdtrit  # noqa: PLC0415  (predicting does without it)
 
     errors = [

@@ -1,7 +1,7 @@
-"""What each layer type's Forward_cpu does: matrix products, and passes over elements.
+"""Count the work of each layer type's Forward_cpu: matrix products, and passes over elements.
 
-Each function names what it follows by the layer type; the sources are Caffe 1.0's
-src/caffe/layers/. A pass that reads a blob and writes one is two accesses per element.
+Each function is named after its layer type; the sources are Caffe 1.0's src/caffe/layers/. A pass
+that reads a blob and writes one is two accesses per element.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FLOAT_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """C of `rows` x `columns` from a product over `depth`, made `times` times."""
+    """A matrix C of `rows` x `columns` from a product over `depth`, computed `times` times."""
 
     rows: int
     columns: int
@@ -31,7 +31,7 @@ class Product:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates."""
+        """Return the number of multiply-accumulates."""
         return self.rows * self.columns * self.depth * self.times
 
 
@@ -51,7 +51,7 @@ class Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One layer where it stands: its shapes, and whether the phase is that of training."""
+    """One layer in its network: its shapes, and whether it runs in the training phase."""
 
     layer: caffe.LayerParameter
     bottoms: tuple[Shape, ...]
@@ -69,12 +69,12 @@ class Site:
 
     @property
     def in_place(self) -> bool:
-        """Whether the first top is the first bottom."""
+        """Return whether the first top is the first bottom."""
         return list(self.layer.bottom[:1]) == list(self.layer.top[:1])
 
 
 def effort(site: Site) -> Effort:
-    """The work of one layer. A type not in the table reads its bottoms and writes its tops."""
+    """Return the work of one layer; other types than the table's read bottoms and write tops."""
     return _EFFORTS.get(site.layer.type, _elementwise)(site)
 
 
@@ -83,12 +83,12 @@ def _elementwise(site: Site) -> Effort:
 
 
 def _nothing(_: Site) -> Effort:
-    """Blobs share memory, or nothing is done while the network runs."""
+    """Return no work: blobs share memory, or nothing is done while the network runs."""
     return Effort(runs=False)
 
 
 def _convolution(site: Site) -> Effort:
-    """forward_cpu_gemm: im2col and a product per group for each image, the bias a product."""
+    """Count forward_cpu_gemm: im2col and a product per group and image, the bias a product."""
     parameter = site.layer.convolution_param
     images, top = _images(site.tops[0], parameter.axis)
     outputs, area = top[0], prod(top[1:])
@@ -105,7 +105,7 @@ def _convolution(site: Site) -> Effort:
 
 
 def _deconvolution(site: Site) -> Effort:
-    """A convolution backwards: a product per group into columns, and col2im adds them up."""
+    """Count a transposed convolution: a product per group into columns, which col2im adds up."""
     parameter = site.layer.convolution_param
     images, bottom = _images(site.bottoms[0], parameter.axis)
     inputs, area = bottom[0], prod(bottom[1:])
@@ -120,13 +120,13 @@ def _deconvolution(site: Site) -> Effort:
 
 
 def _images(shape: Shape, axis: int) -> tuple[int, Shape]:
-    """How many images a blob holds, and the shape of one."""
+    """Return how many images a blob holds, and the shape of one."""
     at = axis % len(shape)
     return prod(shape[:at]), shape[at:]
 
 
 def _inner_product(site: Site) -> Effort:
-    """One product over all images; the bias is one more, over a depth of 1."""
+    """Count one product over all images, and one more for the bias, over a depth of 1."""
     outputs = site.weights[0][0] if not site.layer.inner_product_param.transpose else None
     outputs = outputs or site.weights[0][1]
     images = site.made // outputs
@@ -136,7 +136,7 @@ def _inner_product(site: Site) -> Effort:
 
 
 def _pooling(site: Site) -> Effort:
-    """The top (and its mask) is filled first; then each window is gone over."""
+    """Count the initial fill of the top (and its mask), then the elements of each window."""
     parameter = site.layer.pooling_param
     bottom = site.bottoms[0]
     if parameter.global_pooling:
@@ -150,9 +150,9 @@ def _pooling(site: Site) -> Effort:
 
 
 def _lrn(site: Site) -> Effort:
-    """Across channels: squares, a running sum per channel, a power, a product.
+    """Count, across channels, squares, a running sum per channel, a power and a product.
 
-    Within a channel the same is made of layers: a pooling in place of the running sum.
+    Within a channel the layer consists of inner layers: a pooling replaces the running sum.
     """
     parameter = site.layer.lrn_param
     within = parameter.norm_region == caffe.LRNParameter.WITHIN_CHANNEL
@@ -162,9 +162,11 @@ def _lrn(site: Site) -> Effort:
 
 
 def _batch_norm(site: Site) -> Effort:
-    """Mean taken off (a product of depth 1), deviations spread, divided by, and kept.
+    """Count the subtraction of the mean (a product of depth 1) and the division by deviations.
 
-    Where statistics are computed: the blob summed, squared and summed once more.
+    Deviations are spread over the image first, and a copy of the result is stored.
+
+    Where statistics are computed, the blob is also summed, squared and summed again.
     """
     parameter = site.layer.batch_norm_param
     stored = not site.training
@@ -179,7 +181,7 @@ def _batch_norm(site: Site) -> Effort:
 
 
 def _scale(site: Site) -> Effort:
-    """In place, the bottom is kept for the backward pass first; the bias is one more pass."""
+    """Count the copy of the bottom for the backward pass (in place), and one pass for the bias."""
     accesses = 2 + (2 if site.in_place else 0)
     if site.layer.scale_param.bias_term:
         accesses += 2
@@ -187,7 +189,7 @@ def _scale(site: Site) -> Effort:
 
 
 def _eltwise(site: Site) -> Effort:
-    """A sum fills its top with 0 and adds each bottom; product and maximum go pairwise."""
+    """Count a sum, which fills its top with 0 and adds each bottom, or pairwise operations."""
     bottoms = len(site.bottoms)
     if site.layer.eltwise_param.operation == caffe.EltwiseParameter.SUM:
         return Effort(passes=(1 + 3 * bottoms) * site.made)
@@ -195,14 +197,14 @@ def _eltwise(site: Site) -> Effort:
 
 
 def _dropout(site: Site) -> Effort:
-    """Training draws a number per element and multiplies; testing copies, if not in place."""
+    """Count a random number and a product per element in training, else a copy, if not in place."""
     if site.training:
         return Effort(passes=4 * site.made, randoms=site.made)
     return Effort(runs=False) if site.in_place else _elementwise(site)
 
 
 def _exponential(site: Site) -> Effort:
-    """Sigmoid, TanH, ELU, Exp, Log and the like: a function of math.h per element."""
+    """Count a function of math.h per element: Sigmoid, TanH, ELU, Exp, Log and similar types."""
     return Effort(passes=site.read + site.made, exps=site.made)
 
 
@@ -211,7 +213,7 @@ def _power(site: Site) -> Effort:
 
 
 def _softmax(site: Site) -> Effort:
-    """Copied, the maximum found and taken off, exponents, their sum, a division."""
+    """Count the copy, the maximum and its subtraction, exponentials, their sum, the division."""
     elements = prod(site.bottoms[0])
     return Effort(passes=12 * elements, exps=elements)
 

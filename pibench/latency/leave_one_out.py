@@ -1,4 +1,4 @@
-"""Predictions of networks that the rates have seen, made as if they had not."""
+"""Predict networks that the rates were fitted on, by rates fitted without them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def predict_leave_one_out(
     networks: Sequence[Network], calibration: Calibration
 ) -> list[Prediction]:
-    """A prediction per network for the calibrated board, by rates fitted on the others alone.
+    """Predict each network for the calibrated board, by rates fitted on the others alone.
 
-    Networks that the rates were not fitted on, those at the edge of memory among them, are
-    predicted by the rates as they are.
+    Networks that the rates were not fitted on, including those at the edge of memory, are predicted
+    by the given rates.
     """
     device = devices.load(calibration.device)
     counted = fit.count_all(calibration.rated_on, device, calibration.protocol)

@@ -1,10 +1,10 @@
-"""From counted work to milliseconds: two rates, a sum over layers, and an interval.
+"""Turn counted work into milliseconds: two rates, a sum over layers, and an interval.
 
-A layer takes the time of its products' register tiles, at the multiply-accumulates per second
-that BLAS gets out of the cores, and the time of its element accesses, at the rate of Caffe's
-plain loops. Copying operands into panels and entering BLAS are accesses too, so that small and
-grouped products are slow without a term of their own. No layer is faster than its least
-traffic at the memory's full speed. `pibench.latency.pressure` adds what shortage costs.
+A layer takes the time of its products' register tiles, at the multiply-accumulates per second that
+BLAS reaches on the cores, plus the time of its element accesses, at the rate of Caffe's plain
+loops. Copying operands into panels and entering BLAS count as accesses too, so that small and
+grouped products are slow without a separate term. No layer is faster than its least traffic at the
+memory's full speed. `pibench.latency.pressure` adds the cost of memory shortage.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MACS_PER_CYCLE: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class LayerPrediction:
-    """One layer: its predicted time and the work that this comes from."""
+    """One layer: its predicted time and the work behind it."""
 
     work: LayerWork
     latency_ms: float
@@ -43,9 +43,9 @@ class LayerPrediction:
 class Prediction:
     """A forward pass on a device, in ms: 90 % of networks are expected within low and high.
 
-    `pressure_ms`, part of the latency, is what the edge of memory costs, and no layer's; where
-    there is any, low and high hold its bounds too (`pibench.latency.pressure`).
-    `fits` says whether the plan has room for it; where not, the time is for a board with more.
+    `pressure_ms`, part of the latency, is the cost of the edge of memory and belongs to no layer;
+    if it is not 0, low and high include its bounds too (`pibench.latency.pressure`). `fits` tells
+    whether the plan is within the memory; if not, the time is for a board with more.
     """
 
     network: str
@@ -59,7 +59,7 @@ class Prediction:
 
     @property
     def fits(self) -> bool:
-        """Whether the planned peak is within the device's memory."""
+        """Return whether the planned peak is within the device's memory."""
         return self.headroom_bytes >= 0
 
 
@@ -69,11 +69,17 @@ def predict(
     calibration: Calibration,
     counted: NetworkCounts | None = None,
 ) -> Prediction:
-    """The latency of one forward pass of `network` on `device`.
+    """Predict the latency of one forward pass of `network` on `device`.
 
-    From layer shapes alone, or from what was `counted` where that is given. Raises
-    InvalidInputError for a CPU that the calibration says nothing about, or a network that
-    Caffe would refuse.
+    Args:
+        network: The network.
+        device: The board; it must have the calibration's CPU.
+        calibration: The rates.
+        counted: Counts of the network; without them the work comes from layer shapes.
+
+    Raises:
+        InvalidInputError: The calibration has no rates for the CPU, or Caffe would reject the
+            network.
     """
     slower = calibration.clock_ratio(device)
     done = work.count(network, calibration.protocol)
@@ -101,12 +107,15 @@ def predict(
 
 
 def layer_ms(done: LayerWork, rates: Rates, slower: float = 1.0) -> float:
-    """The time of one layer; `slower` is the ratio of clocks, 1.0 on the calibrated board."""
+    """Return the time of one layer in ms.
+
+    `slower` is the ratio of clocks, 1.0 on the calibrated board.
+    """
     busy_ns = rates.tile_mac_ns * done.tile_macs + rates.access_ns * all_accesses(done)
     least_ms = 1e3 * done.moved_bytes / MEMORY_BYTES_PER_S
     return max(slower * busy_ns / _NS_PER_MS, least_ms)
 
 
 def all_accesses(done: LayerWork) -> float:
-    """Element accesses, with those that entering the layer and BLAS is worth."""
+    """Return the element accesses, including the equivalent of entering the layer and BLAS."""
     return done.accesses + work.steps().call * done.calls

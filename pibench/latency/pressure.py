@@ -1,15 +1,15 @@
-"""What a network pays at the edge of the board's memory, from the plan's headroom alone.
+"""Estimate the cost of running at the edge of the board's memory, from the plan's headroom alone.
 
-A board keeps file pages (the libraries that run, say) in what programs leave free. Where next
-to nothing is left they are dropped and read anew from the SD card, pass after pass: a penalty
-that sets in sharply and grows with what is missing. What has to stay is of the programs and
-not of the board, so that the onset is in MiB and alike on boards of any size.
+A board caches file pages (for example of running libraries) in the memory that programs leave free.
+If almost none is left, pages are dropped and read again from the SD card, pass after pass: a
+penalty that sets in sharply and grows with the missing memory. The pages that must stay depend on
+the programs and not on the board, so the onset is in MiB and the same on boards of any size.
 
-Little is known of it: one time of one board, and that a network with a little more left pays
-nothing. `cost` gives what follows from that and no more. A network that leaves as little as the
-one that paid, or less, pays as much at least, wherever the onset is. One that leaves more pays
-nothing, or what a line from there to the headroom of the network that paid nothing gives.
-Below, a MiB costs up to DEARER times the fitted price, which nobody has measured.
+The evidence is small: one time of one board, and one network with slightly more headroom that pays
+nothing. `cost` gives only what follows from that. A network with as little headroom as the one that
+paid, or less, pays at least as much, wherever the onset is. One with more headroom pays nothing, or
+at most the value on a line from there to the headroom of the network that paid nothing. Below, a
+MiB costs up to DEARER times the fitted price, which nobody has measured.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ MIB: Final = 2**20
 ONSET_MIB: Final = 46.0
 """Headroom in MiB below which a network is at the edge.
 
-Between the headrooms of the paper's two largest networks as planned for its board: 49 MiB, whose
-time is as any other's, and 36 MiB, whose time is not.
+It lies between the headrooms of the paper's two largest networks as planned for its board: 49 MiB,
+with a normal time, and 36 MiB, with an increased time.
 """
 PLAN_ERROR_SHARE: Final = 0.0032
-"""By how much a planned peak was off at most (docs/planned-against-measured.md, `vm`)."""
+"""Largest observed error of a planned peak (docs/planned-against-measured.md, `vm`)."""
 DEARER: Final = 2.0
 """How many times the fitted price a MiB may cost at most: an assumption.
 
 The fitted price is about 2 ms for each page of 4 KiB; twice that is 1 MB/s, less than the slowest
-speed class of SD cards (2 MB/s, SD Physical Layer Specification) keeps up in writing.
+speed class of SD cards (2 MB/s, SD Physical Layer Specification) sustains in writing.
 """
 
 
 class Cost(NamedTuple):
-    """Milliseconds on top of the time that the work takes, and the least and most of them."""
+    """Milliseconds on top of the time of the work: the estimate, and its least and most."""
 
     ms: float
     low_ms: float
@@ -51,27 +51,32 @@ class Cost(NamedTuple):
 
 
 def headroom_bytes(network: Network, device: Device, protocol: Protocol) -> int:
-    """The device's usable memory less the planned peak.
+    """Return the device's usable memory minus the planned peak.
 
-    Raises InvalidInputError for a network that Caffe would refuse.
+    Raises:
+        InvalidInputError: Caffe would reject the network.
     """
     planned = plan(network, protocol=protocol, environment=of_device(device))
     return device.usable_bytes - planned.peak_rss_bytes
 
 
 def short_mib(headroom_mib: float, onset_mib: float = ONSET_MIB) -> float:
-    """MiB missing up to the onset; 0 above it, and for a network that does not fit at all.
+    """Return the MiB missing up to the onset; 0 above it, and if the network does not fit at all.
 
-    That one is killed before it would slow down: its time is for a board with more memory.
+    Such a network is killed before it would slow down: its time is for a board with more memory.
     """
     return max(0.0, onset_mib - headroom_mib) if headroom_mib >= 0 else 0.0
 
 
 def cost(headroom: int, device: Device, pressure: Pressure, *, timed: bool = False) -> Cost:
-    """What a network that leaves `headroom` bytes of the device's memory pays, in ms.
+    """Return the cost, in ms, of leaving `headroom` bytes of the device's memory.
 
-    `timed` says that the calibration has a time of this very network on this device: its
-    headroom is one of those that the bounds are made of, and not off from them.
+    Args:
+        headroom: Usable memory minus the planned peak, in bytes.
+        device: The board.
+        pressure: The fitted cost.
+        timed: Whether the calibration has a time of this very network on this device. Its headroom
+            then defines the bounds, and the plan's error does not widen them.
     """
     here_mib = headroom / MIB
     if pressure.ms_per_mib is None or headroom < 0:

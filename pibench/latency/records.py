@@ -1,4 +1,4 @@
-"""Times of a board from its own records, fit to be a calibration: one provenance, one protocol."""
+"""Make a calibration from records of a board: one provenance, one protocol."""
 
 from __future__ import annotations
 
@@ -21,10 +21,20 @@ _BOARDS = ("aarch64", "armv7l", "armv6l")
 
 
 def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[str]]:
-    """A calibration from records that a board made of itself, and a sentence per record left out.
+    """Fit a calibration to records that a board made of itself.
 
-    Of a network that was timed more than once the median counts. Raises InvalidInputError
-    where records of several boards, protocols or provenances would be mixed, or too few are left.
+    Of a network that was timed more than once the median counts.
+
+    Args:
+        records: The records.
+        path: Their file, for errors.
+
+    Returns:
+        The calibration, and a sentence for each record left out.
+
+    Raises:
+        InvalidInputError: The records are of several boards, protocols or provenances, or too few
+            are usable.
     """
     usable, said = [], []
     for record in records:
@@ -39,7 +49,7 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
             hint="measure on the board: pibench run --target native --compute real --out FILE",
         )  # fmt: skip
     kind = "measured"
-    # Bytes of a file's name that are no text would make the calibration's JSON invalid.
+    # Bytes of a file's name that are not text would make the calibration's JSON invalid.
     name = path.name.encode("utf-8", "replace").decode()
     device = _one(path, "devices", (record.device for record in usable))
     protocol = _one(path, "protocols", (record.protocol for record in usable))
@@ -54,7 +64,7 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
 
 
 def _unusable(record: Record) -> str | None:
-    """Why a record tells nothing of its board's rates; None if it does."""
+    """Explain why a record has no information about its board's rates; None if it has."""
     environment = record.environment
     architecture = environment.guest.architecture or environment.host.architecture
     kind = record.provenance["latency_ms"].kind
@@ -74,7 +84,7 @@ def _unusable(record: Record) -> str | None:
 
 
 def _one(path: Path, what: str, found: Iterable[str]) -> str:
-    """The only one of `found`. Raises InvalidInputError for several: they are not mixed."""
+    """Return the only one of `found`; raise InvalidInputError for several: they are not mixed."""
     kinds = sorted(set(found))
     if len(kinds) > 1:
         raise InvalidInputError.at(

@@ -1,4 +1,4 @@
-"""How far off the model is for networks that it has not seen: one left out at a time."""
+"""Estimate the model's error for networks it was not fitted on, leaving out one at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One network: its time on the board, and the one predicted without having seen it.
+    """One network: its time on the board, and the prediction by rates fitted without it.
 
-    A network at the edge of memory is not `counted` among the errors: what the edge costs is
-    known from it alone, and its prediction has seen it. `work_ms` is the time without that.
+    A network at the edge of memory is not `counted` among the errors: the cost of the edge is known
+    from it alone, so its prediction is not independent. `work_ms` is the time without that cost.
     """
 
     network: str
@@ -37,8 +37,8 @@ class Row:
 class Validation:
     """Errors in percent of the board's time, over the rows that are counted.
 
-    `macs_alone_mape_pct` and its worst are those of the naive model: multiply-accumulates
-    times one factor, left out alike.
+    `macs_alone_mape_pct` and `macs_alone_worst_pct` are those of the naive model:
+    multiply-accumulates times one factor, fitted leave-one-out too.
     """
 
     mape_pct: float
@@ -53,7 +53,8 @@ class Validation:
 def validate(calibration: Calibration) -> Validation:
     """Predict each network that the calibration has a time of by rates fitted on the others.
 
-    Raises InvalidInputError for a calibration of too few networks away from the edge of memory.
+    Raises:
+        InvalidInputError: The calibration has too few networks away from the edge of memory.
     """
     if len(calibration.rated_on) < fit.LEAST_NETWORKS:
         raise InvalidInputError(
@@ -107,7 +108,7 @@ def _naive_errors_pct(counted: Sequence[Counted]) -> list[float]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's: the correlation of ranks, ties sharing their mean rank."""
+    """Return Spearman's correlation: that of ranks; tied values share their mean rank."""
     ranks = [_ranks(first), _ranks(second)]
     middle = (len(first) + 1) / 2
     ours, theirs = ([rank - middle for rank in one] for one in ranks)

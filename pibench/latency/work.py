@@ -1,8 +1,8 @@
-"""The work of a forward pass, layer by layer, counted from shapes.
+"""Count the work of a forward pass, layer by layer, from shapes.
 
-Follows the Forward_cpu functions of Caffe 1.0 (src/caffe/layers/) and what OpenBLAS does with
-their matrix products. Counts are exact where the code is a loop over elements; `steps.toml`
-says what each part takes and where that is read off.
+Follows the Forward_cpu functions of Caffe 1.0 (src/caffe/layers/) and OpenBLAS's handling of their
+matrix products. Counts are exact where the code is a loop over elements; `steps.toml` gives the
+cost of each part and its source.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerWork:
-    """What one layer does in a forward pass.
+    """The work of one layer in a forward pass.
 
-    `macs` are the multiply-accumulates that the layer is defined by, `tile_macs` those that
-    whole register tiles take, `accesses` element accesses outside the products' inner loop,
-    `calls` entries of the layer and of BLAS, `pows` calls of powf. `moved_bytes` is the least
-    traffic with memory: bottoms, parameters and tops, once each.
+    `macs` are the multiply-accumulates that the layer is defined by, `tile_macs` those that whole
+    register tiles take, `accesses` element accesses outside the products' inner loop, `calls`
+    entries of the layer and of BLAS, `pows` calls of powf. `moved_bytes` is the least traffic with
+    memory: bottoms, parameters and tops, once each.
     """
 
     name: str
@@ -45,7 +45,7 @@ class LayerWork:
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The constants of steps.toml, in element accesses unless they say otherwise.
+    """The constants of steps.toml, in element accesses unless stated otherwise.
 
     `pow_instructions` are instructions of one powf, `instructions_per_access` of one access.
     """
@@ -64,10 +64,13 @@ class Steps:
 
 
 def count(network: Network, protocol: Protocol = "caffe-time") -> list[LayerWork]:
-    """The work of each layer that `protocol` runs, in order.
+    """Return the work of each layer that `protocol` runs, in order.
 
-    `caffe time` sets a network up in the training phase, where BatchNorm computes statistics
-    and Dropout draws numbers. Raises InvalidInputError as that set-up does.
+    `caffe time` sets a network up in the training phase, where BatchNorm computes statistics and
+    Dropout draws numbers.
+
+    Raises:
+        InvalidInputError: Caffe would reject the network in that phase.
     """
     training = protocol == "caffe-time"
     shapes = network.training_shapes if training else network.shapes
@@ -117,7 +120,7 @@ def _work(
 
 
 def _tiled(product: layers.Product, known: Steps) -> int:
-    """Multiply-accumulates of a product whose rows and columns fill whole tiles."""
+    """Return a product's multiply-accumulates with rows and columns rounded up to whole tiles."""
     rows = -(-product.rows // known.tile_rows) * known.tile_rows
     columns = -(-product.columns // known.tile_columns) * known.tile_columns
     return rows * columns * product.depth
@@ -125,6 +128,6 @@ def _tiled(product: layers.Product, known: Steps) -> int:
 
 @cache
 def steps() -> Steps:
-    """What steps.toml holds."""
+    """Return the content of steps.toml."""
     file = resources.files(__package__) / "steps.toml"
     return Steps(**tomllib.loads(file.read_text(encoding="utf-8")))

@@ -1,7 +1,7 @@
-"""The networks: 26 of the paper as builders, others from prototxt files.
+"""Provide the networks: the paper's 26 as builders, others from prototxt files.
 
-`load` gives a checked `Network`, `names` the catalogue, `export` writes files. Importing
-this package costs nothing: protobuf and the builders come with the first call.
+`load` returns a checked `Network`, `names` the catalogue's names, `export` writes files. Importing
+this package is fast: protobuf and the builders are imported at the first call.
 """
 
 # ruff: noqa: PLC0415 (imports inside functions keep command-line help under 0.3 s)
@@ -27,9 +27,9 @@ def load(
     image: tuple[int, int] | None = None,
     repair: bool = False,
 ) -> Network:
-    """The network that `spec` names, of the zoo or a prototxt file, checked.
+    """Load and check a network of the zoo or a prototxt file.
 
-    See `pibench.networks.network.load`. Raises UnknownNetworkError and InvalidInputError.
+    See `pibench.networks.network.load` for arguments and errors.
     """
     from pibench.networks import network
 
@@ -37,21 +37,21 @@ def load(
 
 
 def names() -> list[str]:
-    """Names of all networks of the zoo: the paper's in its order, each before its variants."""
+    """Return the names of the zoo: the paper's networks in its order, each with its variants."""
     from pibench.networks import catalog
 
     return catalog.names()
 
 
 def catalog_entries() -> tuple[ZooEntry, ...]:
-    """All entries of the catalogue; nothing is built."""
+    """Return all entries of the catalogue; nothing is built."""
     from pibench.networks import catalog
 
     return catalog.CATALOG
 
 
 def find(name: str) -> ZooEntry:
-    """The catalogue's entry for `name`, however it is spelt. Raises UnknownNetworkError."""
+    """Return the catalogue's entry for `name`, in any spelling; else raise UnknownNetworkError."""
     from pibench.networks import catalog
 
     return catalog.find(name)
@@ -67,9 +67,9 @@ def export(
     repair: bool = False,
     force: bool = False,
 ) -> list[Path]:
-    """Write the prototxt (and seeded weights) of a network into `directory`; the paths.
+    """Write the prototxt (and seeded weights) of a network into `directory`; return the paths.
 
-    See `pibench.networks.network.export`. Raises InvalidInputError.
+    See `pibench.networks.network.export` for arguments and errors.
     """
     from pibench.networks import network
 

@@ -1,7 +1,7 @@
-"""Weight files (caffemodel): what is in one, whether it fits a network, how big one will be.
+"""Read, check and write weights files (caffemodel), and compute their size.
 
-Files of 553 MB are usual, so that names and shapes are read without the values, and
-values are written a piece at a time.
+Files of 553 MB are usual: names and shapes are therefore read without the values, and values are
+written in pieces.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-# Field numbers of the schema (caffe.proto) that the walk over the bytes goes by.
+# Field numbers of the schema (caffe.proto) that the walk over the bytes needs.
 _NET_V1_LAYERS, _NET_LAYER, _LAYER_BLOBS = 2, 100, 7
 _NAME_AND_BLOBS = {_NET_LAYER: (1, _LAYER_BLOBS), _NET_V1_LAYERS: (4, 6)}
 _BLOB_LEGACY, _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLES = (1, 2, 3, 4), 5, 7, 8
@@ -38,7 +38,7 @@ _OTHER_NETWORK = "give the weights that belong to this network"
 
 @dataclass(frozen=True, slots=True)
 class StoredLayer:
-    """The blobs that a weights file holds for one layer."""
+    """The blobs that a weights file has for one layer."""
 
     name: str
     blobs: tuple[Shape, ...]
@@ -50,16 +50,18 @@ class StoredLayer:
 
 
 def index(path: Path | str) -> list[StoredLayer]:
-    """Names and shapes of the layers with blobs in the weights file at `path`.
+    """Return names and shapes of the layers with blobs in the weights file at `path`.
 
-    Both generations are read: `layer` and the older `layers`. Raises InvalidInputError
-    for a file that is missing, empty, cut short, or no caffemodel.
+    Both generations are read: `layer` and the older `layers`.
+
+    Raises:
+        InvalidInputError: The file is missing, empty, truncated, or not a caffemodel.
     """
     return [layer for layer in _layers(Path(path)) if layer.blobs]
 
 
 def _layers(path: Path) -> list[StoredLayer]:
-    """All layers, those without blobs too."""
+    """Return all layers, including those without blobs."""
     files.size_bytes(path, "caffemodel")
     try:
         with path.open("rb") as file:
@@ -78,7 +80,7 @@ def _layers(path: Path) -> list[StoredLayer]:
 
 
 def _refuse_other_kinds(path: Path, file: BinaryIO) -> None:
-    """Say so when the file is something else that people take for weights."""
+    """Raise a specific error if the file is of another kind that users take for weights."""
     start = file.read(4096)
     problem = None
     if not start:
@@ -121,7 +123,7 @@ def _stored_layer(data: mmap.mmap, message: wire.Field) -> StoredLayer:
 
 
 def _stored_shape(data: mmap.mmap, blob: wire.Field) -> tuple[Shape, bool]:
-    """Shape of a blob and whether it is a legacy one; checked against the number of values."""
+    """Return a blob's shape, checked against its number of values, and whether it is legacy."""
     shape: list[int] | None = None
     legacy = dict.fromkeys(_BLOB_LEGACY, 0)
     values = doubles = 0
@@ -156,11 +158,14 @@ def _dims(data: mmap.mmap, message: wire.Field) -> list[int]:
 
 
 def read(path: Path | str) -> caffe.NetParameter:
-    """The whole file as a message, values included, unknown fields kept.
+    """Return the whole file as a message, with values and unknown fields.
 
-    Takes two to three times the file's size in memory. Raises InvalidInputError.
+    Takes two to three times the file's size in memory.
+
+    Raises:
+        InvalidInputError: As for `index`.
     """
-    index(path)  # words every fault better than the parser does
+    index(path)  # reports every error better than the parser does
     net = caffe.NetParameter()
     try:
         net.ParseFromString(Path(path).read_bytes())
@@ -175,12 +180,14 @@ def read(path: Path | str) -> caffe.NetParameter:
 
 
 def check_weights(net: caffe.NetParameter, path: Path | str) -> None:
-    """Make sure that the weights file at `path` belongs to `net`.
+    """Check that the weights file at `path` belongs to `net`.
 
-    Raises InvalidInputError when no layer is shared, when a blob of a shared layer
-    measures something else (as Caffe would abort), and when a layer of `net` has no
-    weights in the file (where Caffe would silently keep its initial values). Layers
-    that only the file has are fine: training heads, for one.
+    Layers that are only in the file are accepted, such as training heads.
+
+    Raises:
+        InvalidInputError: No layer is shared, a blob of a shared layer has another shape (Caffe
+            would abort), or a layer of `net` has no weights in the file (Caffe would silently keep
+            its initial values).
     """
     layers = _layers(Path(path))
     stored = {layer.name for layer in layers if layer.blobs}
@@ -194,7 +201,8 @@ def check_weights(net: caffe.NetParameter, path: Path | str) -> None:
             f"{net.name or 'this network'}'s",
             hint=_OTHER_NETWORK,
         )
-    # Caffe copies by name, one that is there twice twice, to layers without parameters too.
+    # Caffe copies by name: a name that occurs twice is copied twice, even to a layer without
+    # parameters.
     names = {layer.name for layer in inferred.layers}
     for layer in layers:
         if layer.name in names:
@@ -234,7 +242,7 @@ def _compare(path: Path | str, stored: StoredLayer, wanted: tuple[Shape, ...]) -
 
 
 def _blob_head(shape: Shape) -> bytes:
-    """A BlobProto up to its values: they follow as little-endian floats."""
+    """Return a BlobProto up to its values, which follow as little-endian floats."""
     head = caffe.BlobProto(shape=caffe.BlobShape(dim=shape)).SerializeToString()
     return head + wire.prefix(_BLOB_DATA, _FLOAT_BYTES * elements(shape))
 
@@ -244,9 +252,9 @@ def _blob_bytes(shape: Shape) -> int:
 
 
 def _layer_head(layer: caffe.LayerParameter) -> bytes:
-    """The layer without blobs, as Caffe stores it beside them.
+    """Return the layer without blobs, as Caffe stores it beside them.
 
-    Caffe adds the phase, and to a BatchNorm that its three parameters are not learned.
+    Caffe adds the phase, and for BatchNorm that its three parameters are not learned.
     """
     bare = caffe.LayerParameter()
     bare.CopyFrom(layer)
@@ -260,7 +268,7 @@ def _layer_head(layer: caffe.LayerParameter) -> bytes:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One layer of the file to be: its head, and the shapes of its blobs."""
+    """One layer of the file to write: its head, and the shapes of its blobs."""
 
     layer: caffe.LayerParameter
     head: bytes
@@ -273,17 +281,17 @@ class _Entry:
 
 
 def _entries(net: caffe.NetParameter) -> Iterator[_Entry]:
-    """The layers that Caffe would store, Splits included, in order."""
+    """Yield the layers that Caffe would store, Splits included, in order."""
     found = shapes.infer(net)
     for layer in topology.insert_splits(list(found.layers)):
         yield _Entry(layer, _layer_head(layer), found.params.get(layer.name, ()))
 
 
 def file_size_bytes(net: caffe.NetParameter) -> int:
-    """Size of the caffemodel that Caffe saves for `net`, without writing it.
+    """Return the size of the caffemodel that Caffe saves for `net`, without writing it.
 
-    Every layer's definition and its blobs as floats. `write_seeded` adds to the name, and
-    with it a few bytes.
+    It includes every layer's definition and its blobs as floats. `write_seeded` extends the name,
+    and with it the file by a few bytes.
     """
     name = caffe.NetParameter(name=net.name).ByteSize()
     bodies = (entry.body_bytes for entry in _entries(net))
@@ -291,20 +299,20 @@ def file_size_bytes(net: caffe.NetParameter) -> int:
 
 
 def write(net: caffe.NetParameter, path: Path | str) -> None:
-    """Write `net`, blobs and unknown fields included, as a caffemodel."""
+    """Write `net`, with blobs and unknown fields, as a caffemodel."""
     Path(path).write_bytes(net.SerializeToString(deterministic=True))
 
 
 def seeded_name(name: str, seed: int) -> str:
-    """What a network with seeded weights is called, so that no file passes for trained."""
+    """Return the name of a network with seeded weights, so that no file passes for trained."""
     return f"{name} (seeded random weights, seed {seed})"
 
 
 def write_seeded(net: caffe.NetParameter, path: Path | str, seed: int = 0) -> None:
     """Write a caffemodel with random weights for `net`: the same bytes for the same seed.
 
-    Weights are drawn as in `seeded_blobs`. The file calls itself seeded in its name.
-    The largest piece in memory is 4 MB.
+    Weights are drawn as in `seeded_values`. The network's name in the file states that it is
+    seeded. The largest piece in memory is 4 MB.
     """
     with Path(path).open("wb") as file:
         file.write(caffe.NetParameter(name=seeded_name(net.name, seed)).SerializeToString())
@@ -319,7 +327,7 @@ def write_seeded(net: caffe.NetParameter, path: Path | str, seed: int = 0) -> No
 
 
 def seeded_weights(net: caffe.NetParameter, seed: int = 0) -> caffe.NetParameter:
-    """`net` with the blobs that `write_seeded` writes, in memory; for small networks."""
+    """Return `net` with the blobs that `write_seeded` writes, in memory; for small networks."""
     seeded = caffe.NetParameter(name=seeded_name(net.name, seed))
     gains = residual_gains(net)
     for entry in _entries(net):
@@ -334,14 +342,13 @@ def seeded_weights(net: caffe.NetParameter, seed: int = 0) -> caffe.NetParameter
 
 
 def residual_gains(net: caffe.NetParameter) -> dict[str, float]:
-    """Factors below 1 for the convolutions whose outputs are summed, and for classifiers.
+    """Return factors below 1 for convolutions whose outputs are summed, and for classifiers.
 
-    He initialisation keeps the size of activations through a rectifier; every sum adds
-    to it. With a factor of sqrt(1 / (2 x sums)) on what is added to an identity, the
-    whole network grows it by about e, however deep. Where all that is summed comes out
-    of convolutions, each gets sqrt(1 / (2 x terms)). Convolutions that are not rectified
-    get sqrt(1 / 2). Classifiers get 0.01, so that
-    pixels of the usual size do not drive the softmax to 0 and 1.
+    He initialisation preserves the size of activations through a rectifier; every sum increases it.
+    With a factor of sqrt(1 / (2 x sums)) on what is added to an identity, the whole network
+    increases it by about e, at any depth. Where all terms of a sum are outputs of convolutions,
+    each gets sqrt(1 / (2 x terms)). Convolutions that are not rectified get sqrt(1 / 2).
+    Classifiers get 0.01, so that pixels of the usual size do not drive the softmax to 0 and 1.
     """
     found = shapes.infer(net)
     producers = {layer.top[0]: layer.name for layer in found.layers if layer.type == "Convolution"}
@@ -356,7 +363,7 @@ def residual_gains(net: caffe.NetParameter) -> dict[str, float]:
 
 
 def _linear_convolutions(found: shapes.Shapes) -> set[str]:
-    """Convolutions read by another, or by a pooling, with no rectifier between them."""
+    """Return convolutions read by another, or by a pooling, with no rectifier between them."""
     rectified = {blob for layer in found.layers if layer.type == "ReLU" for blob in layer.bottom}
     readers = ("Convolution", "InnerProduct", "Pooling")
     read = {blob for layer in found.layers if layer.type in readers for blob in layer.bottom}
@@ -368,7 +375,7 @@ def _linear_convolutions(found: shapes.Shapes) -> set[str]:
 
 
 def _classifiers(found: shapes.Shapes) -> set[str]:
-    """The last layers with weights on each way to an output: ZynqNet's has two halves."""
+    """Return the last layers with weights on each path to an output: ZynqNet's has two halves."""
     behind: dict[str, set[str]] = {}
     read: set[str] = set()
     for layer in found.layers:
@@ -382,10 +389,17 @@ def _classifiers(found: shapes.Shapes) -> set[str]:
 def seeded_values(
     layer: caffe.LayerParameter, number: int, shape: Shape, *, seed: int, gain: float = 1.0
 ) -> Iterator[np.ndarray]:
-    """Values of blob `number` of `layer` in pieces: float32, a function of seed and name only.
+    """Yield the values of blob `number` in pieces: float32, a function of seed and name only.
 
-    Weights: normal with standard deviation gain x sqrt(2 / fan-in) (He et al. 2015).
-    Biases: 0. BatchNorm: mean 0, variance 1, factor 1. Scale: 1 and 0. PReLU: 0.25.
+    Weights: normal with standard deviation gain x sqrt(2 / fan-in) (He et al. 2015). Biases: 0.
+    BatchNorm: mean 0, variance 1, factor 1. Scale: 1 and 0. PReLU: 0.25.
+
+    Args:
+        layer: The layer.
+        number: The blob's index in the layer.
+        shape: The blob's shape.
+        seed: The seed.
+        gain: The factor of `residual_gains`.
     """
     import numpy as np  # noqa: PLC0415 (0.1 s that sizes and checks do not need)
 
@@ -404,7 +418,7 @@ def seeded_values(
 
 
 def _constant(layer: caffe.LayerParameter, number: int, shape: Shape) -> float | None:
-    """The one value of a blob that is not random, or None."""
+    """Return the one value of a blob that is not random, or None."""
     if layer.type == "BatchNorm":
         return 0.0 if number == 0 else 1.0
     if layer.type == "Scale":
@@ -417,5 +431,5 @@ def _constant(layer: caffe.LayerParameter, number: int, shape: Shape) -> float |
 
 
 def _has_factor(layer: caffe.LayerParameter) -> bool:
-    """Whether a Scale layer's first blob is its factor: with two bottoms it is the bias."""
+    """Return whether a Scale layer's first blob is its factor: with two bottoms it is the bias."""
     return len(layer.bottom) == 1

@@ -1,6 +1,6 @@
-"""The catalogue: which networks there are, under which names, built by what.
+"""List the networks of the zoo: their names, their builders and their sources.
 
-Nothing here builds a network: the list costs no protobuf.
+No network is built here, so the list needs no protobuf.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ZooEntry:
     paper_name: str | None = None
     """The network's line in the paper's table; None for variants the paper does not have."""
     variant_of: str | None = None
-    """Name of the paper's network that this one differs from in one thing."""
+    """Name of the paper's network that this one differs from in one point."""
     aliases: tuple[str, ...] = ()
     input_size: int
     """Height and width of the input, which has 3 channels."""
@@ -46,21 +46,21 @@ class ZooEntry:
     """module:function in pibench.networks.zoo."""
     arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     weights_arguments: Mapping[str, Any] | None = None
-    """What builds the network of the published weights file, where that holds more layers."""
+    """Arguments that build the network of the published weights file, if that has more layers."""
     source: str
-    """Where the published network is to be found, and what differs from it."""
+    """Where the published network is available, and how it differs."""
 
     @property
     def in_paper(self) -> bool:
-        """Whether the paper's table has a line for exactly this network."""
+        """Return whether the paper's table has a line for exactly this network."""
         return self.paper_name is not None
 
     def build(self) -> caffe.NetParameter:
-        """The network, as deployed, at batch 1."""
+        """Build the network, as deployed, at batch 1."""
         return self._call(self.arguments)
 
     def build_for_weights(self) -> caffe.NetParameter:
-        """The network that the published weights file holds."""
+        """Build the network that the published weights file contains."""
         return self._call(
             self.arguments if self.weights_arguments is None else self.weights_arguments
         )
@@ -82,7 +82,7 @@ def _both_roundings(
     paper_row: int | None = None,
     aliases: tuple[str, ...] = (),
 ) -> tuple[ZooEntry, ZooEntry]:
-    """The paper's network, which rounds its first pooling up, and the designers' own."""
+    """Return the paper's network, which rounds its first pooling up, and the designers' own."""
     ceiling = ZooEntry(
         name=name, slug=slug, paper_row=paper_row, paper_name=name, aliases=aliases,
         input_size=224, builder=builder, arguments={**arguments, "floor": False},
@@ -236,7 +236,7 @@ CATALOG: tuple[ZooEntry, ...] = (
 
 
 def normalised(name: str) -> str:
-    """A name without case, spaces, hyphens, underscores and dots."""
+    """Return a name without case, spaces, hyphens, underscores and dots."""
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
@@ -250,14 +250,15 @@ def _by_name() -> dict[str, ZooEntry]:
 
 
 def names() -> list[str]:
-    """Names of all networks of the catalogue, in its order."""
+    """Return the names of all networks of the catalogue, in its order."""
     return [entry.name for entry in CATALOG]
 
 
 def find(name: str) -> ZooEntry:
-    """The network that goes by `name`, however it is spelt.
+    """Return the network called `name`, in any spelling.
 
-    Raises UnknownNetworkError with the closest names.
+    Raises:
+        UnknownNetworkError: No network has this name; the error lists the closest names.
     """
     table = _by_name()
     wanted = normalised(name)

@@ -1,4 +1,4 @@
-"""A network cut down to one of its layers, fed with what that layer reads."""
+"""Cut a network down to one of its layers, with that layer's bottoms as inputs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from pibench.networks.shapes import Shape, Shapes
 
 INPUTS = "pibench inputs"
-"""The Input layer of a cut network: a name that no weights file has a layer of."""
+"""The Input layer of a cut network: no layer in a weights file has this name."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a layer reads: `blob`, as `layer` wrote it."""
+    """A blob that a layer reads: `blob`, as `layer` wrote it."""
 
     blob: str
     layer: str
 
 
 def find_layer(found: Shapes, name: str, blob: str) -> int | None:
-    """The position of the layer called `name` that writes `blob`; None where there is none."""
+    """Return the position of the layer called `name` that writes `blob`; None if there is none."""
     for position, layer in enumerate(found.layers):
         if layer.name == name and blob in layer.top:
             return position
@@ -34,7 +34,7 @@ def find_layer(found: Shapes, name: str, blob: str) -> int | None:
 
 
 def readings(found: Shapes, position: int) -> list[Reading]:
-    """Each blob that a layer reads, once, with the layer that wrote it last before."""
+    """Return each blob that a layer reads, once, with the layer that wrote it last before."""
     wanted = dict.fromkeys(found.layers[position].bottom)
     last: dict[str, str] = {}
     for layer in found.layers[:position]:
@@ -45,10 +45,10 @@ def readings(found: Shapes, position: int) -> list[Reading]:
 def alone(
     net: caffe.NetParameter, layer: caffe.LayerParameter, inputs: Mapping[str, Shape]
 ) -> caffe.NetParameter:
-    """A network of that one layer, its bottoms as inputs of the shapes given.
+    """Return a network of that one layer, with inputs of the given shapes as its bottoms.
 
-    It keeps its name, by which Caffe finds its weights. Rules for phases are left out:
-    what was found to run does run.
+    The layer keeps its name, by which Caffe finds its weights. Its phase rules are dropped: the
+    layer is known to run in the phase of interest.
     """
     cut = caffe.NetParameter(name=f"{net.name}, {layer.name} alone")
     if inputs:
@@ -67,7 +67,7 @@ def alone(
 
 
 def definition(layer: caffe.LayerParameter) -> Sequence[str]:
-    """The layer as lines of a prototxt, without weights, for a comparison."""
+    """Return the layer as lines of a prototxt, without weights, for a comparison."""
     bare = caffe.LayerParameter()
     bare.CopyFrom(layer)
     bare.ClearField("blobs")

@@ -1,4 +1,4 @@
-"""Looking at a file that a user named: one line for whatever keeps it from being read."""
+"""Check a file that a user named, with a one-line error if it cannot be read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 
 def size_bytes(path: Path, kind: str) -> int:
-    """The size of the regular file at `path`, which should be a `kind` such as "prototxt".
+    """Return the size of the regular file at `path`.
 
-    Raises InvalidInputError for one that is missing, out of reach, or no regular file:
-    a pipe would block, and a device need not end.
+    A pipe would block, and a device may have no end.
+
+    Args:
+        path: The file.
+        kind: What the file should be, such as "prototxt"; for errors.
+
+    Raises:
+        InvalidInputError: The file is missing, not accessible, or not a regular file.
     """
     try:
         found = path.stat()
@@ -24,7 +30,7 @@ def size_bytes(path: Path, kind: str) -> int:
     except OSError as error:
         raise unreadable(path, error) from None
     except ValueError:
-        # A NUL in the name.
+        # The name has a NUL in it.
         raise InvalidInputError.at(path, None, "no name of a file", hint="check the path") from None
     if not stat.S_ISREG(found.st_mode):
         what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
@@ -33,7 +39,7 @@ def size_bytes(path: Path, kind: str) -> int:
 
 
 def unreadable(path: Path, error: OSError) -> InvalidInputError:
-    """The error for a file that is there and cannot be read."""
+    """Return the error for a file that exists and cannot be read."""
     return InvalidInputError.at(
         path, None, f"cannot be read ({error.strerror})", hint="check the path and its permissions"
     )

@@ -1,9 +1,9 @@
-"""Folding BatchNorm and Scale into the convolution or inner product before them.
+"""Fold BatchNorm and Scale into the convolution or inner product before them.
 
-In the test phase BatchNorm (with `use_global_stats`) and Scale multiply and shift each
-channel by constants: y = gamma x (x - mean) / sqrt(variance + eps) + beta. A convolution can
-do the same with other weights and another bias: one layer, none of BatchNorm's two copies of
-the blob. Sources: src/caffe/layers/batch_norm_layer.cpp, scale_layer.cpp.
+In the test phase BatchNorm (with `use_global_stats`) and Scale multiply and shift each channel by
+constants: y = gamma x (x - mean) / sqrt(variance + eps) + beta. A convolution with other weights
+and another bias computes the same: one layer, and none of BatchNorm's two copies of the blob.
+Sources: src/caffe/layers/batch_norm_layer.cpp, scale_layer.cpp.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SCALE_DEFAULT_AXIS = 1
 
 @dataclass(frozen=True)
 class Fold:
-    """A layer with weights, the BatchNorm behind it, and the Scale behind that, if any."""
+    """A layer with weights, the BatchNorm after it, and the Scale after that, if any."""
 
     layer: caffe.LayerParameter
     norm: caffe.LayerParameter
@@ -37,7 +37,7 @@ class Fold:
 
 
 def find(layers: Sequence[caffe.LayerParameter]) -> list[Fold]:
-    """What can be folded: chains whose blobs are read by nothing else, outputs included."""
+    """Find chains that can be folded: nothing else reads their blobs, and they are not outputs."""
     counts, sources = topology.readers(layers)
     reader: dict[topology.Source, int] = {}
     for position, read in enumerate(sources):
@@ -63,9 +63,12 @@ def find(layers: Sequence[caffe.LayerParameter]) -> list[Fold]:
 
 
 def fold(net: caffe.NetParameter, *, path: object = "network") -> caffe.NetParameter:
-    """`net` for the test phase with every fold made; the layers before get a bias.
+    """Return `net` for the test phase with every fold applied; the layers before get a bias.
 
-    Weights are left to `fold_weights`. Raises InvalidInputError.
+    `fold_weights` converts the weights.
+
+    Raises:
+        InvalidInputError: As for `topology.layers`.
     """
     layers = topology.layers(net, path)
     folded = caffe.NetParameter()
@@ -87,9 +90,10 @@ def fold(net: caffe.NetParameter, *, path: object = "network") -> caffe.NetParam
 def fold_weights(
     net: caffe.NetParameter, weights: caffe.NetParameter, *, path: object = "network"
 ) -> caffe.NetParameter:
-    """The weights of `fold(net)` from those of `net`; computed in double precision.
+    """Return the weights of `fold(net)` from those of `net`; computed in double precision.
 
-    Raises InvalidInputError for weights of the first generation.
+    Raises:
+        InvalidInputError: The weights are of the first generation.
     """
     if weights.layers:
         raise InvalidInputError.at(
@@ -115,9 +119,10 @@ def fold_weights(
 
 
 def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
-    """Write the folded network, and its weights where it has some, into `folder`; the paths.
+    """Write the folded network, and its weights if it has some, into `folder`; return the paths.
 
-    Raises InvalidInputError where there is nothing to fold, or a file is there already.
+    Raises:
+        InvalidInputError: Nothing can be folded, or a file exists already.
     """
     layers = topology.layers(network.net, network.source)
     if not find(layers):
@@ -137,7 +142,7 @@ def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
             )
     folded = None
     net = fold(network.net, path=network.source)
-    # Records go by this name, and this is not the network that it came from.
+    # Records are identified by this name, and this is another network than its origin.
     net.name = f"{network.name} folded"
     if network.weights:
         folded = fold_weights(network.net, caffemodel.read(network.weights), path=network.source)
@@ -154,25 +159,25 @@ def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
 
 
 def _is_shared(layer: caffe.LayerParameter) -> bool:
-    """Whether other layers use the same parameters."""
+    """Return whether other layers use the same parameters."""
     return any(spec.name for spec in layer.param)
 
 
 def _over_channels(layer: caffe.LayerParameter) -> bool:
-    """Whether outputs lie along axis 1, where BatchNorm has its channels."""
+    """Return whether outputs lie along axis 1, where BatchNorm has its channels."""
     if layer.type == "InnerProduct":
         return layer.inner_product_param.axis == 1
     return layer.convolution_param.axis == 1 and len(layer.bottom) == 1
 
 
 def _uses_statistics(norm: caffe.LayerParameter) -> bool:
-    """Whether the test phase takes the stored mean and variance, as it does by default."""
+    """Return whether the test phase uses the stored mean and variance, as it does by default."""
     param = norm.batch_norm_param
     return param.use_global_stats if param.HasField("use_global_stats") else True
 
 
 def _is_plain(scale: caffe.LayerParameter) -> bool:
-    """Whether the factors are one per channel, and the layer's own."""
+    """Return whether the factors are the layer's own, one per channel."""
     param = scale.scale_param
     return (
         len(scale.bottom) == 1

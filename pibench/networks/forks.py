@@ -1,4 +1,4 @@
-"""What is known of Caffe's forks and patches: fields and layer types that stock Caffe lacks."""
+"""Describe Caffe's forks and patches: fields and layer types that stock Caffe lacks."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ FIELDS = {
     "default_forward_type": "of NVIDIA's fork",
     "default_backward_type": "of NVIDIA's fork",
 }
-"""Field name to where it comes from."""
+"""Field name to its origin."""
 
 DEPTHWISE_TYPES = ("ConvolutionDepthwise", "DepthwiseConv", "DepthwiseConvolution")
-"""Layer types of patches for what stock Caffe does by a Convolution with groups."""
+"""Layer types of patches that stock Caffe replaces by a Convolution with groups."""
 
 LAYER_TYPES = {
     "Axpy": "the SENet patch",
@@ -61,18 +61,18 @@ LAYER_TYPES = {
     "SmoothL1Loss": "the Fast R-CNN fork",
     "Upsample": "the SegNet fork",
 }
-"""Layer type to where it comes from."""
+"""Layer type to its origin."""
 
 
 def describe_field(name: str, value: str) -> str | None:
-    """Where an unknown field (or an unknown value of a known one) comes from, if known."""
+    """Return the origin of an unknown field (or an unknown value of a known one), if known."""
     if "MKL" in value.upper():
         return "an engine of Intel's fork"
     return FIELDS.get(name)
 
 
 def describe_type(kind: str, known: Iterable[str]) -> str | None:
-    """Where an unknown layer type comes from, or the stock type it is most like."""
+    """Return the origin of an unknown layer type, or the most similar stock type."""
     if kind in LAYER_TYPES:
         return f"it is of {LAYER_TYPES[kind]}"
     by_lower = {name.lower(): name for name in known}

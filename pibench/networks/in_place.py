@@ -1,4 +1,4 @@
-"""Letting layers write over what they read: fewer activations, the same results."""
+"""Let layers overwrite their bottoms: fewer activations, the same results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pibench.networks import caffe_pb2 as caffe
 from pibench.networks import topology
 
 _WRITES_OVER = frozenset({"BatchNorm", "Dropout", "ELU", "ReLU", "Sigmoid", "TanH"})
-"""Layers whose own gradient does not need what they overwrite (or keeps a copy)."""
+"""Layers whose own gradient does not need the overwritten values (or keeps a copy)."""
 
 _MAY_BE_OVERWRITTEN = frozenset(
     {"BatchNorm", "Concat", "Convolution", "Deconvolution", "Eltwise", "InnerProduct", "Pooling",
@@ -16,10 +16,13 @@ _MAY_BE_OVERWRITTEN = frozenset(
 
 
 def share(net: caffe.NetParameter, *, path: object = "network") -> int:
-    """Let every layer of `net` that may work in place do so; how many were changed.
+    """Let every layer of `net` that can work in place do so; return how many were changed.
 
-    A layer may where nothing else reads its bottom, what made the bottom does not need it
-    for its gradient, and no other phase's layers are about. Raises InvalidInputError.
+    A layer can if nothing else reads its bottom, the layer that made the bottom does not need it
+    for its gradient, and the network has no layers of other phases.
+
+    Raises:
+        InvalidInputError: As for `topology.layers`.
     """
     if any(layer.include or layer.exclude for layer in net.layer):
         return 0
@@ -41,12 +44,12 @@ def share(net: caffe.NetParameter, *, path: object = "network") -> int:
 
 
 def _rename(layer: caffe.LayerParameter, renamed: dict[str, str]) -> None:
-    """Have the layer read what blobs are called now, and write over those that it wrote over."""
+    """Rename the layer's bottoms, and the tops that it writes in place."""
     written_over = set(layer.bottom)
     for index, name in enumerate(layer.top):
         if name in written_over:
             layer.top[index] = renamed.get(name, name)
         else:
-            # A blob of its own, whatever another was called before.
+            # A new blob, even if an earlier one with this name was renamed.
             renamed.pop(name, None)
     layer.bottom[:] = [renamed.get(name, name) for name in layer.bottom]

@@ -1,4 +1,4 @@
-"""Giving a network another batch or image size, as a network of its own."""
+"""Make a copy of a network with another batch or image size."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 MAX_SIDE = 65_536
 
 OtherParameters = dict[str, tuple[tuple[Shape, ...], tuple[Shape, ...]]]
-"""Layers whose parameters measure something else in two networks: their shapes in each."""
+"""Layers whose parameters have different shapes in two networks: their shapes in each."""
 
 
 def parse(text: str) -> tuple[int, int]:
-    """Height and width of `229x229`. Raises InvalidInputError."""
+    """Parse height and width from text such as `229x229`; else raise InvalidInputError."""
     parts = text.lower().split("x")
     if len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts):
         height, width = int(parts[0][:9]), int(parts[1][:9])
@@ -33,7 +33,7 @@ def parse(text: str) -> tuple[int, int]:
 
 
 def image_size(network: Network) -> tuple[int, int]:
-    """Height and width of the first input with four axes. Raises InvalidInputError."""
+    """Return height and width of the first input with four axes; else raise InvalidInputError."""
     size = sources.image_size(network.net)
     if size is None:
         raise _refused(
@@ -45,23 +45,27 @@ def image_size(network: Network) -> tuple[int, int]:
 
 
 def with_image_size(network: Network, height: int, width: int) -> Network:
-    """The same network for images of that size. Raises InvalidInputError where none fits.
+    """Return the same network for images of that size.
 
-    Inputs of the first image's size change with it. Inner products behind it take as
-    many weights as the new size needs: see `other_parameters`.
+    Inputs of the first image's size change with it. Inner products after it take as many weights as
+    the new size needs: see `other_parameters`.
+
+    Raises:
+        InvalidInputError: No input has an image size, or Caffe would reject the network.
     """
     _ = image_size(network)
     changed = copy(network)
     sources.set_image_size(changed.net, height, width)
-    _ = changed.shapes  # refuses here what Caffe would abort on
+    _ = changed.shapes  # raises here what Caffe would abort on
     return changed
 
 
 def with_batch(network: Network, batch: int) -> Network:
-    """Make the same network for `batch` images at once.
+    """Return the same network for `batch` images at once.
 
-    Raises InvalidInputError where it has no batch, where which dimension is the batch is not
-    known or another number of images would make other parameters, and for what Caffe refuses.
+    Raises:
+        InvalidInputError: The network has no batch, its batch dimension is unknown, another number
+            of images would change its parameters, or Caffe would reject it.
     """
     if {sources.batch_size(network.net, phase) for phase in topology.PHASES} == {batch}:
         return network
@@ -70,14 +74,14 @@ def with_batch(network: Network, batch: int) -> Network:
     if not why:
         sources.set_batch(changed.net, batch)
     try:
-        _ = changed.shapes  # refuses here what Caffe would abort on
+        _ = changed.shapes  # raises here what Caffe would abort on
     except InvalidInputError as refused:
-        _ = network.shapes  # what Caffe refuses at any batch is not about this one
+        _ = network.shapes  # what Caffe rejects at any batch is not due to this one
         raise InvalidInputError(
             f"with batch {batch}: {refused.message}", hint=refused.hint
         ) from None
     if not why:
-        # A file may hold a batch with which Caffe refuses it: there is nothing to compare then.
+        # A file may have a batch that Caffe rejects: then no comparison is possible.
         with suppress(InvalidInputError):
             why = _first_of(other_parameters(network, changed))
     if why:
@@ -86,9 +90,9 @@ def with_batch(network: Network, batch: int) -> Network:
 
 
 def other_parameters(network: Network, changed: Network) -> OtherParameters:
-    """Find the layers whose parameters measure something else in the changed network.
+    """Find the layers whose parameters have another shape in the changed network.
 
-    Weights of the one do not fit the other where there are any.
+    If there are any, weights of one network do not fit the other.
 
     Returns:
         By layer, the shapes of its parameters in `network` and in `changed`.
@@ -102,7 +106,7 @@ def other_parameters(network: Network, changed: Network) -> OtherParameters:
 
 
 def _first_of(differing: OtherParameters) -> str:
-    """Explain by the first layer with other parameters that this dimension is not the batch."""
+    """Explain, by the first layer with other parameters, that this dimension is not the batch."""
     for name, (before, after) in differing.items():
         return (
             f"layer '{name}' would have parameters of {_listed(after)} instead of "
@@ -116,7 +120,7 @@ def _listed(shapes: tuple[Shape, ...]) -> str:
 
 
 def copy(network: Network) -> Network:
-    """A network whose definition can be changed without changing `network`."""
+    """Return a network whose definition can be changed without changing `network`."""
     net = caffe.NetParameter()
     net.CopyFrom(network.net)
     return replace(network, net=net)

@@ -1,4 +1,4 @@
-"""First-generation layers (2014's `layers { type: CONVOLUTION }`) as present ones."""
+"""Convert first-generation layers (2014's `layers { type: CONVOLUTION }`) to current ones."""
 
 from __future__ import annotations
 
@@ -51,14 +51,20 @@ TYPES = {
     "THRESHOLD": "Threshold",
     "WINDOW_DATA": "WindowData",
 }
-"""The type enum of V1LayerParameter, and the type strings of today."""
+"""The type enum of V1LayerParameter, and the current type strings."""
 
 
 def upgrade(net: caffe.NetParameter, path: object, order: Sequence[str] = ()) -> int:
-    """Turn every `layers` of `net` into a `layer`, in place; how many there were.
+    """Turn every `layers` of `net` into a `layer`, in place; return how many there were.
 
-    `order` names the top-level messages as they stand in the text ("layer" or "layers"),
-    for files that mix both. Raises InvalidInputError for the still older form of 2013.
+    Args:
+        net: The network.
+        path: Its name in errors.
+        order: The top-level messages in the order of the text ("layer" or "layers"), for files that
+            mix both.
+
+    Raises:
+        InvalidInputError: The file has the still older form of 2013.
     """
     upgraded = [_upgraded(layer, path) for layer in net.layers]
     if not upgraded:
@@ -97,7 +103,7 @@ def _upgraded(old: caffe.V1LayerParameter, path: object) -> caffe.LayerParameter
 
 
 def _carry_param_specs(old: caffe.V1LayerParameter, new: caffe.LayerParameter) -> None:
-    """blobs_lr, weight_decay, names and share modes of the parameters become `param`."""
+    """Convert blobs_lr, weight_decay, names and share modes of the parameters to `param`."""
     count = max(len(old.param), len(old.blob_share_mode), len(old.blobs_lr), len(old.weight_decay))
     for index in range(count):
         spec = new.param.add()

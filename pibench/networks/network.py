@@ -1,4 +1,4 @@
-"""A network ready to be run: loaded from the zoo or a file, checked, its facts at hand."""
+"""Load a network from the zoo or a file, check it and compute its properties."""
 
 from __future__ import annotations
 
@@ -27,82 +27,83 @@ LONGEST_SLUG = 100
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network that stock Caffe can set up, and where it comes from."""
+    """A network that stock Caffe can set up, and its origin."""
 
     name: str
     slug: str
-    """A name fit for files: letters, digits, dots and hyphens."""
+    """A name for file names: letters, digits, dots and hyphens."""
     source: str
     """"zoo", or the path of the prototxt."""
     entry: catalog.ZooEntry | None
     """The catalogue's entry for a network of the zoo."""
     net: caffe.NetParameter
     weights: Path | None
-    """A caffemodel that has been checked to belong to it."""
+    """A caffemodel that was checked to belong to the network."""
     repairs: tuple[str, ...]
     """What was changed in the file, one sentence each."""
     input_size: str | None = None
-    """Height and width of its images as `229x229`; None where they are its own."""
+    """Height and width of its images as `229x229`; None if they are the network's own."""
 
     @property
     def recorded_source(self) -> str:
-        """The source as records have it; see `recorded`."""
+        """Return the source as records have it; see `recorded`."""
         return "zoo" if self.entry is not None else recorded(self.source)
 
     @property
     def paper_row(self) -> int | None:
-        """Row among the paper's 15 that ran."""
+        """Return the row among the paper's 15 that ran."""
         return self.entry.paper_row if self.entry else None
 
     @cached_property
     def prototxt(self) -> str:
-        """The network as text."""
+        """Return the network as text."""
         return prototxt.write(self.net)
 
     @property
     def sha256(self) -> str:
-        """Hash of the prototxt text: the same network has the same everywhere."""
+        """Return the hash of the prototxt text; it is the same on every machine."""
         return hashlib.sha256(self.prototxt.encode()).hexdigest()
 
     @cached_property
     def shapes(self) -> Shapes:
-        """Shapes of all blobs and parameters in the test phase."""
+        """Return the shapes of all blobs and parameters in the test phase."""
         return shapes.infer(self.net, path=self._place)
 
     @property
     def _place(self) -> str:
-        """What errors call it."""
+        """Return the network's name in errors."""
         return self.source if self.entry is None else self.name
 
     @cached_property
     def training_shapes(self) -> Shapes:
-        """Shapes of all blobs and parameters in the training phase, which `caffe time` sets up.
+        """Return the shapes of all blobs and parameters in the training phase (`caffe time`).
 
-        Raises InvalidInputError as `load` does for the test phase.
+        Raises:
+            InvalidInputError: Caffe would reject the network in that phase.
         """
         if any(layer.include or layer.exclude for layer in self.net.layer):
             return shapes.infer(self.net, path=self._place, phase="TRAIN")
         return self.shapes
 
     def check_training_phase(self) -> None:
-        """Make sure that `caffe time` can run it. Raises InvalidInputError."""
+        """Raise InvalidInputError if `caffe time` cannot run the network."""
         _ = self.training_shapes
 
     @property
     def parameter_count(self) -> int:
-        """Elements of all parameters."""
+        """Return the number of elements of all parameters."""
         return self.shapes.parameter_count
 
     @cached_property
     def weights_file_bytes(self) -> int:
-        """Size of its caffemodel; for GoogleNet with the training heads of the published one."""
+        """Return the size of its caffemodel; GoogleNet's includes the published training heads."""
         if self.entry is not None and self.entry.weights_arguments is not None:
             return caffemodel.file_size_bytes(self.entry.build_for_weights())
         return caffemodel.file_size_bytes(self.net)
 
     @property
     def batch(self) -> int:
-        """Images per forward pass in the test phase, which protocol inference sets up."""
+        """Return the images per forward pass in the test phase (protocol inference)."""
         return self.batch_under("inference")
 
     def batch_under(self, protocol: Protocol) -> int:
@@ -119,12 +120,19 @@ def load(
     image: tuple[int, int] | None = None,
     repair: bool = False,
 ) -> Network:
-    """The network that `spec` names: one of the zoo, or a prototxt file.
+    """Load and check a network of the zoo or a prototxt file.
 
-    `spec` is a path when such a file exists, when it holds a separator, or when it ends
-    in .prototxt. `batch` replaces the batch size, `image` the images' height and width,
-    `repair` mends files made for other Caffes. Raises UnknownNetworkError, and
-    InvalidInputError for anything that stock Caffe could not set up.
+    Args:
+        spec: A name in the zoo, or a path: an existing file, a text with a separator, or one that
+            ends in .prototxt.
+        weights: A caffemodel for the network.
+        batch: Replaces the batch size, in images.
+        image: Replaces the images' height and width, in pixels.
+        repair: Fix files made for other variants of Caffe.
+
+    Raises:
+        UnknownNetworkError: No network of the zoo and no file has this name.
+        InvalidInputError: Stock Caffe could not set the network up.
     """
     loaded = _from_file(spec, repair=repair) if is_path(spec) else _from_zoo(spec)
     if batch is not None:
@@ -136,7 +144,7 @@ def load(
         loaded = input_size.with_image_size(loaded, *image)
         if image != own:
             loaded = replace(loaded, input_size="{}x{}".format(*image))
-    _ = loaded.shapes  # refuses here what Caffe would abort on
+    _ = loaded.shapes  # raises here what Caffe would abort on
     if weights is not None:
         caffemodel.check_weights(loaded.net, weights)
         loaded = replace(loaded, weights=weights)
@@ -144,13 +152,13 @@ def load(
 
 
 def is_path(spec: str) -> bool:
-    """Whether `spec` means a file rather than a name of the zoo."""
+    """Return whether `spec` means a file rather than a name of the zoo."""
     if "/" in spec or "\\" in spec or spec.endswith((".prototxt", ".caffemodel", ".pbtxt")):
         return True
     try:
         return Path(spec).is_file()
     except (OSError, ValueError):
-        # Too long for a file name, or with a NUL in it.
+        # The text is too long for a file name, or has a NUL in it.
         return False
 
 
@@ -187,10 +195,10 @@ def _from_file(path: str, *, repair: bool) -> Network:
 
 
 def recorded(path: str) -> str:
-    """The path of a prototxt as records take it: as it was given, or shorter.
+    """Return the path of a prototxt for records: as it was given, or shortened.
 
-    A path into the working directory starts there: whoever reads a record needs to tell files
-    apart, and not to know where this user's folders are.
+    A path into the working directory is made relative to it: readers of a record need to tell files
+    apart, and do not need to know this user's folders.
     """
     given = Path(path)
     with suppress(ValueError, OSError):
@@ -202,13 +210,13 @@ def recorded(path: str) -> str:
 
 
 def _label(name: str) -> str:
-    """A name as records take it: bytes that are no text replaced, and of bearable length."""
+    """Return a name for records: of limited length, with bytes that are not text replaced."""
     text = name.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 3]}..."
 
 
 def slug_of(name: str) -> str:
-    """`name` in lower case with hyphens for all but letters, digits and dots."""
+    """Return `name` in lower case with hyphens for all but letters, digits and dots."""
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:LONGEST_SLUG] or "network"
 
 
@@ -222,13 +230,25 @@ def export(
     repair: bool = False,
     force: bool = False,
 ) -> list[Path]:
-    """Write SLUG.prototxt, and with `weights` SLUG.caffemodel, into `directory`; the paths.
+    """Write SLUG.prototxt, and with `weights` SLUG.caffemodel, into `directory`.
 
-    What is there already is written over only with `force`: it may be somebody's
-    trained weights.
+    The weights are random, the same for the same seed, and the network's name in them states it.
+    They have the size of the published file.
 
-    The weights are random, the same for the same seed, and say so in their name; they
-    have the size of the published file. Raises InvalidInputError.
+    Args:
+        name: A name in the zoo, or the path of a prototxt.
+        directory: The folder.
+        weights: Write weights too.
+        seed: The seed of the weights.
+        batch: Replaces the batch size, in images.
+        repair: Fix files made for other variants of Caffe.
+        force: Overwrite existing files, which may be trained weights.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        InvalidInputError: The network cannot be loaded, or a file exists already.
     """
     network = load(name, batch=batch, repair=repair)
     directory = Path(directory)

@@ -1,9 +1,8 @@
-"""The outline of a prototxt: which fields it opens, where, and which of them Caffe lacks.
+"""Parse the outline of a prototxt: its fields, their positions, and those that Caffe lacks.
 
-Protobuf's own text parser stops at the first field it does not know and says little
-about a file that ends too early. This pass walks the text once, beside the schema,
-and finds every unknown field with its place, so that one error can name it, and a
-repair can take all of them out.
+Protobuf's text parser stops at the first unknown field and reports little about a file that ends
+too early. This pass walks the text once, along the schema, and finds every unknown field with its
+position, so that one error can name it, and a repair can remove all of them.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
     from pibench.networks import caffe_pb2 as caffe
 
 LIKENESS = 0.8
-"""How alike two names are, of 1, for one to be taken for a slip of the other."""
+"""How similar two names must be (of 1) for one to count as a misspelling of the other."""
 MAX_DEPTH = 32
-"""Stock messages nest five deep. Deeper text is no network, and would exhaust the parser."""
+"""Stock messages nest five deep. Deeper text is not a network, and would exhaust the parser."""
 
 _TOKEN = re.compile(
     r"""(?P<skip>[ \t\r\n\f\v]+|\#[^\n]*)
@@ -46,11 +45,11 @@ class UnknownField:
     value: str
     """The value as written; empty for a message."""
     parent: str
-    """The field it stands in, such as pooling_param; empty at the top level."""
+    """The enclosing field, such as pooling_param; empty at the top level."""
     known_name: bool
     """True when the field exists and only its value does not."""
     near: str
-    """What the schema has there that is spelt most alike; empty where nothing is."""
+    """The most similar name that the schema has there; empty if none is similar."""
     line: int
     start: int
     end: int
@@ -59,7 +58,7 @@ class UnknownField:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word, string or mark, or whatever else ("other"), and its span in the text."""
+    """A word, string, mark or anything else ("other"), and its span in the text."""
 
     kind: str
     text: str
@@ -68,7 +67,7 @@ class Token:
 
 
 def tokens(text: str) -> list[Token]:
-    """The tokens of `text` without blanks and comments; what fits nowhere has kind "other"."""
+    """Return the tokens of `text` without blanks and comments; unexpected ones are "other"."""
     return [
         Token(match.lastgroup or "other", match.group(), match.start(), match.end())
         for match in _TOKEN.finditer(text)
@@ -79,10 +78,12 @@ def tokens(text: str) -> list[Token]:
 def unknown_fields(
     text: str, path: Path | str, root: type[caffe.NetParameter]
 ) -> list[UnknownField]:
-    """Every field of `text` that message `root` and those below it do not have.
+    """Return every field of `text` that message `root` and those below it do not have.
 
-    Raises InvalidInputError for braces that do not pair and for nesting beyond
-    MAX_DEPTH. Other faults are left to the parser proper, which words them well.
+    Other errors are left to protobuf's parser, which reports them well.
+
+    Raises:
+        InvalidInputError: Braces do not pair, or nest deeper than MAX_DEPTH.
     """
     walk = _Walk(text, path)
     walk.message(cast("Descriptor", root.DESCRIPTOR), parent="", opener=None, depth=0)
@@ -90,7 +91,7 @@ def unknown_fields(
 
 
 def top_level_messages(text: str) -> list[str]:
-    """Names of the fields that open a message at the top level, in order."""
+    """Return the names of the fields that open a message at the top level, in order."""
     names: list[str] = []
     name, depth = "", 0
     for token in tokens(text):
@@ -105,7 +106,7 @@ def top_level_messages(text: str) -> list[str]:
 
 
 class _Walk:
-    """A recursive descent over the tokens; the depth is bounded by MAX_DEPTH."""
+    """A recursive descent over the tokens, at most MAX_DEPTH deep."""
 
     def __init__(self, text: str, path: Path | str) -> None:
         self.text = text
@@ -126,7 +127,7 @@ class _Walk:
     def message(
         self, schema: Descriptor | None, *, parent: str, opener: Token | None, depth: int
     ) -> None:
-        """Fields up to the brace that closes `opener`, or to the end at the top level."""
+        """Read fields up to the brace that closes `opener`, or to the end at the top level."""
         if depth > MAX_DEPTH:
             offset = opener.start if opener else 0
             raise self.fail(
@@ -151,7 +152,7 @@ class _Walk:
             )
 
     def field(self, schema: Descriptor | None, *, parent: str, depth: int) -> None:
-        """One `name: value` or `name { ... }`; any other token is passed over."""
+        """Read one `name: value` or `name { ... }`; any other token is skipped."""
         first = self.tokens[self.position]
         self.position += 1
         if first.kind != "word":
@@ -165,7 +166,7 @@ class _Walk:
             return
         if known is not None and self.value_exists(known, value):
             return
-        # What lies inside an unknown field goes with it.
+        # Unknown fields inside an unknown field are part of it.
         del self.found[before:]
         self.found.append(
             UnknownField(
@@ -181,7 +182,7 @@ class _Walk:
         )
 
     def value(self, known: FieldDescriptor | None, name: str, depth: int) -> list[Token]:
-        """The tokens of a scalar value or list; a message is walked and gives none."""
+        """Return the tokens of a scalar value or list; a message is walked and has none."""
         token = self.peek()
         if token is not None and token.text == ":" and token.kind == "mark":
             self.position += 1
@@ -198,7 +199,7 @@ class _Walk:
         return self.scalar()
 
     def scalar(self) -> list[Token]:
-        """One word, or adjacent strings, which text format joins."""
+        """Read one word, or adjacent strings, which text format joins."""
         token = self.peek()
         if token is None or token.kind not in ("word", "string"):
             return []
@@ -210,7 +211,7 @@ class _Walk:
         return taken
 
     def bracketed(self, known: FieldDescriptor | None, name: str, depth: int) -> list[Token]:
-        """A short list: `[1, 2]` or `[{...}, {...}]`."""
+        """Read a short list: `[1, 2]` or `[{...}, {...}]`."""
         opener = self.tokens[self.position]
         self.position += 1
         taken: list[Token] = []
@@ -227,7 +228,7 @@ class _Walk:
 
     @staticmethod
     def value_exists(known: FieldDescriptor, value: list[Token]) -> bool:
-        """False for a name (or a quoted string) that is none of an enum field's values."""
+        """Return False for a name (or a quoted string) that is not a value of an enum field."""
         if known.enum_type is None:
             return True
         names = known.enum_type.values_by_name
@@ -240,7 +241,7 @@ class _Walk:
 def _nearest(
     schema: Descriptor, known: FieldDescriptor | None, name: str, value: list[Token]
 ) -> str:
-    """The field, or the value of a known enum field, that was probably meant."""
+    """Return the field, or the value of a known enum field, that was probably meant."""
     if known is None:
         meant, there = name, list(schema.fields_by_name)
     else:

@@ -1,4 +1,4 @@
-"""Reading and writing networks as text (prototxt), with one clear line for every bad file."""
+"""Read and write networks as text (prototxt), with a one-line error for every bad file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pibench.networks import caffe_pb2 as caffe
 from pibench.networks import files, forks, outline, topology
 
 MAX_FILE_BYTES = 32 << 20
-"""The longest network of the zoo has 0.3 MB of text; a hundred times that is no network."""
+"""The longest network of the zoo has 0.3 MB of text; a file a hundred times as long is not one."""
 
 REPAIR_HINT = "use --repair"
 
@@ -22,20 +22,21 @@ _LIKE_A_NUMBER = re.compile(r"[+-]?\.?[0-9]|\+")
 _NUMBER = re.compile(
     r"-?(0[xX][0-9a-fA-F]+|0[0-7]+|((?!0[0-9])[0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fF]?)"
 )
-"""As Caffe's parser has them (google/protobuf/io/tokenizer.cc); Python's takes 1_0, 0b1 and +1."""
+"""Caffe's parser takes these (google/protobuf/io/tokenizer.cc); Python's takes 1_0, 0b1 and +1."""
 
 
 def read(path: Path | str) -> caffe.NetParameter:
-    """The network in the prototxt file at `path`.
+    """Read the network in the prototxt file at `path`.
 
-    Raises InvalidInputError for a file that is missing, no regular file, empty, too
-    big, binary, not UTF-8, cut short, or that stock Caffe could not parse.
+    Raises:
+        InvalidInputError: The file is missing, not regular, empty, too big, binary, not UTF-8 or
+            truncated, or stock Caffe could not parse it.
     """
     return parse(read_text(path), path)
 
 
 def read_text(path: Path | str) -> str:
-    """The text of the file at `path`, checked to be text. Raises InvalidInputError."""
+    """Return the text of the file at `path`; raise InvalidInputError if it is not text."""
     raw = _read_bytes(Path(path))
     if looks_like_caffemodel(raw):
         raise InvalidInputError.at(
@@ -45,7 +46,7 @@ def read_text(path: Path | str) -> str:
             hint="give the prototxt as the network and this file with --weights",
         )
     try:
-        # Caffe's parser steps over a byte order mark too.
+        # Caffe's parser skips a byte order mark too.
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInputError.at(
@@ -76,10 +77,10 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def looks_like_caffemodel(raw: bytes) -> bool:
-    """Whether `raw` starts as a binary NetParameter does: with its name or its first layer.
+    """Return whether `raw` starts like a binary NetParameter: with its name or its first layer.
 
-    0x0A is field 1 (name), 0x12 field 2 (V1 layers), 0xA2 0x06 field 100 (layer). 0x0A is
-    also a line feed, so that control characters must follow within the first bytes.
+    0x0A is field 1 (name), 0x12 field 2 (V1 layers), 0xA2 0x06 field 100 (layer). 0x0A is also a
+    line feed, so control characters must follow within the first bytes.
     """
     if not raw.startswith((b"\x0a", b"\x12", b"\xa2\x06")):
         return False
@@ -87,9 +88,10 @@ def looks_like_caffemodel(raw: bytes) -> bool:
 
 
 def parse(text: str, path: Path | str) -> caffe.NetParameter:
-    """The network in `text`; `path` names it in errors.
+    """Parse the network in `text`; `path` names it in errors.
 
-    Raises InvalidInputError, with the line, for whatever stock Caffe could not parse.
+    Raises:
+        InvalidInputError: Stock Caffe could not parse it; the error names the line.
     """
     unknown = scan(text, path)
     if unknown:
@@ -98,10 +100,10 @@ def parse(text: str, path: Path | str) -> caffe.NetParameter:
 
 
 def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
-    """The fields of `text` that stock Caffe does not have.
+    """Return the fields of `text` that stock Caffe does not have.
 
-    Raises InvalidInputError for text that is empty, holds NUL characters or has
-    braces that do not pair.
+    Raises:
+        InvalidInputError: The text is empty, has NUL characters or braces that do not pair.
     """
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
@@ -119,7 +121,7 @@ def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
 
 
 def _not_for_caffe(token: outline.Token) -> str | None:
-    """Why Caffe's own parser refuses a token that Python's takes; None if it does not."""
+    """Explain why Caffe's parser rejects a token that Python's accepts; None if it does not."""
     if token.kind == "string":
         return None
     if not token.text.isascii():
@@ -130,7 +132,7 @@ def _not_for_caffe(token: outline.Token) -> str | None:
 
 
 def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
-    """The error that names one unknown field, where it comes from and what to do."""
+    """Return the error that names one unknown field, its origin and the fix."""
     what = f"{field.name}: {field.value}" if field.value else field.name
     inside = f" in {field.parent}" if field.parent else ""
     noun = "value" if field.known_name else "field"
@@ -149,11 +151,11 @@ def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
 
 
 def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
-    """Parse `text`, whose fields are all known, and check that it holds a network."""
+    """Parse `text`, whose fields are all known, and check that it contains a network."""
     net = caffe.NetParameter()
     try:
         with warnings.catch_warnings():
-            # Python only warns of escapes such as "\,"; Caffe's parser refuses them.
+            # Python only warns of escapes such as "\,"; Caffe's parser rejects them.
             warnings.simplefilter("error", DeprecationWarning)
             text_format.Parse(text, net)
     except text_format.ParseError as error:
@@ -162,7 +164,7 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
             path, f"line {line}" if line else None, _cleaned(str(error)), hint="correct the line"
         ) from None
     except (ValueError, RecursionError, DeprecationWarning) as error:
-        # Lone surrogates and numbers out of range surface as plain ValueError.
+        # Lone surrogates and numbers out of range raise a plain ValueError.
         raise InvalidInputError.at(
             path, None, f"cannot be parsed ({_cleaned(str(error))})", hint="check the file"
         ) from None
@@ -175,17 +177,17 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
 
 
 def _check_required(net: caffe.NetParameter, path: Path | str) -> None:
-    """Refuse a message without its required fields, which Python's parser lets pass."""
+    """Reject a message without its required fields, which Python's parser accepts."""
     for layer in net.layer:
         if not layer.IsInitialized():
-            # No other message of the schema requires anything.
+            # No other message of the schema has required fields.
             raise InvalidInputError.at(
                 path, topology.place(layer), "clip_param lacks min or max", hint="give both"
             )
 
 
 def _cleaned(message: str) -> str:
-    """Protobuf's message on one line, without its own position, quoted line and package name."""
+    """Return protobuf's message on one line, without position, quoted line and package name."""
     message = re.sub(r"^\d+:\d+ : (?:'.*?': )?", "", message, flags=re.DOTALL)
     message = re.sub(r"pibench\.caffe\.", "", message)
     printable = "".join(c if c.isprintable() else " " for c in message)
@@ -194,5 +196,5 @@ def _cleaned(message: str) -> str:
 
 
 def write(net: caffe.NetParameter) -> str:
-    """The network as text that stock Caffe and `parse` read back to the same network."""
+    """Return the network as text that stock Caffe and `parse` read back to the same network."""
     return text_format.MessageToString(net)

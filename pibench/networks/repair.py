@@ -1,7 +1,7 @@
-"""Mending what stock Caffe refuses or would run otherwise than meant, on request only.
+"""Fix what stock Caffe would reject or run with another meaning, on request only.
 
-Every repair is told in one plain sentence: a repaired network is not the one in the
-file, and whoever reads a result has to know in what it differs.
+Every repair is listed in one plain sentence: a repaired network differs from the one in the file,
+and readers of a result need to know how.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ _LOSSES = frozenset(
 
 
 def repair_text(text: str, path: Path | str) -> tuple[caffe.NetParameter, list[str]]:
-    """The network in `text` with fields of forks taken out and then repaired; what was done.
+    """Parse the network in `text`, remove fields of forks and repair the rest.
 
-    Raises InvalidInputError for what cannot be mended.
+    Returns:
+        The network, and a sentence for each change.
+
+    Raises:
+        InvalidInputError: Something cannot be fixed.
     """
     unknown = prototxt.scan(text, path)
     for field in reversed(unknown):
-        # Blanks keep the line numbers of what follows.
+        # Blanks preserve the line numbers of the text after them.
         gap = "".join("\n" if c == "\n" else " " for c in text[field.start : field.end])
         text = text[: field.start] + gap + text[field.end :]
     net = prototxt.parse_known(text, path)
@@ -45,7 +49,7 @@ def repair_text(text: str, path: Path | str) -> tuple[caffe.NetParameter, list[s
 
 
 def _taken_out(unknown: list[outline.UnknownField]) -> list[str]:
-    """One sentence for each kind of field taken out, however often it stood there."""
+    """Return one sentence for each kind of removed field, however often it occurred."""
     counts = Counter((field.name, field.value, field.parent) for field in unknown)
     sentences = []
     for (name, value, parent), count in counts.items():
@@ -75,12 +79,17 @@ def _consequence(name: str, value: str) -> str:
 def repair(
     net: caffe.NetParameter, path: Path | str, *, order: Sequence[str] = ()
 ) -> tuple[caffe.NetParameter, list[str]]:
-    """A copy of `net` that stock Caffe runs as a deployed network; what was done to it.
+    """Return a copy of `net` that stock Caffe runs as a deployed network.
 
-    First-generation layers become present ones (`order` as in `legacy.upgrade`), only the
-    test phase stays, no layer asks for cuDNN, data layers become inputs, what needs labels
-    goes, the batch is 1.
-    Raises InvalidInputError for the form of 2013 and for a data layer of unknown size.
+    First-generation layers become current ones (`order` as in `legacy.upgrade`), only the test
+    phase stays, no layer asks for cuDNN, data layers become inputs, layers that need labels are
+    removed, the batch is 1.
+
+    Returns:
+        The network, and a sentence for each change.
+
+    Raises:
+        InvalidInputError: The file has the form of 2013, or a data layer of unknown size.
     """
     mended = caffe.NetParameter()
     mended.CopyFrom(net)
@@ -106,7 +115,7 @@ def _replace_layers(net: caffe.NetParameter, layers: list[caffe.LayerParameter])
 
 
 def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
-    """Take out what only training has, and the rules: `caffe time` runs the training phase."""
+    """Remove layers that only training has, and the rules: `caffe time` runs the training phase."""
     kept, done = [], []
     for layer in net.layer:
         if not topology.included(layer, net.state, "TEST"):
@@ -131,7 +140,7 @@ def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
 
 
 def _take_stock_types(net: caffe.NetParameter) -> list[str]:
-    """Stock Caffe's own layer in place of a patch's that does the same, or nearly."""
+    """Replace layer types of patches by stock Caffe's that compute the same, or nearly."""
     done = []
     for layer in net.layer:
         where = topology.place(layer)
@@ -150,7 +159,7 @@ def _take_stock_types(net: caffe.NetParameter) -> list[str]:
 
 
 def _replace_data_layers(net: caffe.NetParameter, path: Path | str) -> tuple[set[str], list[str]]:
-    """Inputs in place of data layers; the label blobs that are gone, and what was done."""
+    """Replace data layers by inputs; return the removed label blobs, and a sentence per change."""
     labels: set[str] = set()
     done = []
     for layer in net.layer:
@@ -172,7 +181,7 @@ def _replace_data_layers(net: caffe.NetParameter, path: Path | str) -> tuple[set
 
 
 def _image_dims(layer: caffe.LayerParameter, path: Path | str) -> tuple[int, int, int]:
-    """Channels, height and width of what a data layer gives out."""
+    """Return channels, height and width of a data layer's output."""
     memory, image = layer.memory_data_param, layer.image_data_param
     grey = layer.transform_param.force_gray or (layer.type == "ImageData" and not image.is_color)
     channels = 1 if grey else COLOUR_CHANNELS
@@ -196,7 +205,7 @@ def _image_dims(layer: caffe.LayerParameter, path: Path | str) -> tuple[int, int
 
 
 def _drop_label_users(net: caffe.NetParameter, labels: set[str]) -> list[str]:
-    """Softmax for its loss; other losses, accuracies and whatever needs a label go."""
+    """Replace softmax losses by softmax; remove other losses, accuracies and users of labels."""
     gone = set(labels)
     kept, done = [], []
     for layer in net.layer:

@@ -1,4 +1,4 @@
-"""The blobs that a network starts from: inputs and dummy data, with their dimensions."""
+"""Find the blobs that a network starts from: inputs and dummy data, with their dimensions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMAGE_AXES = 4
 class Source:
     """One shape that a network declares, and the blobs that have it.
 
-    `set_dims` writes other dimensions, as many as there are, into the definition.
+    `set_dims` writes other dimensions, as many as before, into the definition.
     """
 
     blobs: tuple[str, ...]
@@ -41,10 +41,10 @@ def sources(net: caffe.NetParameter, phase: topology.Phase | None = None) -> lis
 
 
 def batch_size(net: caffe.NetParameter, phase: topology.Phase) -> int | None:
-    """Return the images of one pass in `phase`; None where no source has a dimension.
+    """Return the images of one pass in `phase`; None if no source has a dimension.
 
-    It is the first dimension of the first source with the four axes of images, else of the
-    first source that has any.
+    It is the first dimension of the first source with the four axes of images, else of the first
+    source that has any.
     """
     dims = [source.dims for source in sources(net, phase) if source.dims]
     images = [one for one in dims if len(one) == IMAGE_AXES]
@@ -74,7 +74,7 @@ def set_batch(net: caffe.NetParameter, batch: int) -> None:
 
 
 def image_size(net: caffe.NetParameter) -> tuple[int, int] | None:
-    """Return height and width of the first source with four axes; None where none has."""
+    """Return height and width of the first source with four axes; None if none has."""
     for source in sources(net):
         if len(source.dims) == IMAGE_AXES:
             return source.dims[2], source.dims[3]

@@ -1,4 +1,4 @@
-"""Which layers of a network a phase runs, in order: what Caffe's Net sets up."""
+"""Determine which layers of a network a phase runs, in order, as Caffe's Net does."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ INPUT_DIMS = 4
 
 
 def place(layer: caffe.LayerParameter) -> str:
-    """How errors call a layer."""
+    """Return the layer's name in errors."""
     return f"layer '{layer.name}'" if layer.name else f"an unnamed {layer.type or 'layer'}"
 
 
 def layers(
     net: caffe.NetParameter, path: object, *, phase: Phase = "TEST"
 ) -> list[caffe.LayerParameter]:
-    """The layers that `phase` runs; legacy `input` fields come as the Input layer they mean.
+    """Return the layers that `phase` runs; legacy `input` fields become an Input layer.
 
-    Raises InvalidInputError for the first-generation `layers` and for `input` without a
-    matching shape, or a layer with both kinds of rules. `path` names the network in errors.
+    Args:
+        net: The network.
+        path: Its name in errors.
+        phase: The phase.
+
+    Raises:
+        InvalidInputError: The network has first-generation `layers`, an `input` without a matching
+            shape, or a layer with both kinds of rules.
     """
     if net.layers:
         raise InvalidInputError.at(
@@ -46,7 +52,7 @@ def layers(
 
 
 def implied_input(net: caffe.NetParameter, path: object) -> caffe.LayerParameter | None:
-    """The Input layer that legacy `input`, `input_shape` and `input_dim` fields stand for."""
+    """Return the Input layer for legacy `input`, `input_shape` and `input_dim` fields."""
     if not net.input:
         return None
     shapes = list(net.input_shape)
@@ -72,16 +78,16 @@ def implied_input(net: caffe.NetParameter, path: object) -> caffe.LayerParameter
 
 
 def included(layer: caffe.LayerParameter, state: caffe.NetState, phase: Phase) -> bool:
-    """Whether a net in `phase`, at level 0 and the stages of `state`, has this layer."""
+    """Return whether a net in `phase`, at level 0 and the stages of `state`, has this layer."""
     if layer.include:
         return any(meets(rule, state, phase) for rule in layer.include)
     return not any(meets(rule, state, phase) for rule in layer.exclude)
 
 
 def meets(rule: caffe.NetStateRule, state: caffe.NetState, phase: Phase) -> bool:
-    """Whether every condition that `rule` sets holds.
+    """Return whether every condition that `rule` sets is met.
 
-    The level is 0: `caffe time` and pycaffe set it so, whatever the file says.
+    The level is 0: `caffe time` and pycaffe set it so, regardless of the file.
     """
     if rule.HasField("phase") and rule.phase != caffe.Phase.Value(phase):
         return False
@@ -95,16 +101,16 @@ def meets(rule: caffe.NetStateRule, state: caffe.NetState, phase: Phase) -> bool
 
 
 Source = tuple[int, int]
-"""What made a blob: the position of a layer, and which of its tops it is."""
+"""The producer of a blob: the position of a layer, and the index of its top."""
 
 
 def readers(
     layers: Sequence[caffe.LayerParameter],
 ) -> tuple[dict[Source, int], list[list[Source]]]:
-    """How often each blob is read, and the source of each layer's bottoms.
+    """Return how often each blob is read, and the source of each layer's bottoms.
 
-    A blob counts anew each time a layer makes it, in place too. A loss weight on it is one
-    more reader.
+    A blob is counted separately for each layer that writes it, in place too. A loss weight on it is
+    one more reader.
     """
     counts: dict[Source, int] = {}
     sources: list[list[Source]] = []
@@ -120,9 +126,9 @@ def readers(
 
 
 def insert_splits(layers: list[caffe.LayerParameter]) -> list[caffe.LayerParameter]:
-    """`layers` as Caffe's Net really runs them: a Split behind every blob that is read twice.
+    """Return the layers that Caffe's Net runs: with a Split after every blob that is read twice.
 
-    Blobs are counted as in `readers`. The layers given are left as they are.
+    Readers are counted as in `readers`. The given layers are not changed.
     """
     readers_of, sources = readers(layers)
     handed_out: dict[tuple[int, int], int] = {}

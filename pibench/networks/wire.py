@@ -1,8 +1,7 @@
-"""The few rules of protobuf's wire format that big weight files are read and written by.
+"""Read and write the parts of protobuf's wire format that big weights files need.
 
-Parsing a 553 MB caffemodel into messages takes more than 1 GB. What the checks need are
-the names and shapes in it: these functions walk the bytes in place (an mmap) and step
-over the values.
+Parsing a 553 MB caffemodel into messages takes more than 1 GB. The checks need only its names and
+shapes: these functions walk the bytes in place (an mmap) and skip the values.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 
 
 class CorruptError(Exception):
-    """The bytes from `offset` on are no protobuf message."""
+    """The bytes from `offset` on are not a protobuf message."""
 
     def __init__(self, offset: int, problem: str) -> None:
         super().__init__(problem)
@@ -37,7 +36,7 @@ class Field(NamedTuple):
 
 
 def read_varint(data: bytes | mmap, at: int, end: int) -> tuple[int, int]:
-    """The varint at `at` and the offset behind it. Raises CorruptError."""
+    """Return the varint at `at` and the offset after it; raise CorruptError if there is none."""
     value = shift = 0
     for offset in range(at, min(end, at + 10)):
         byte = data[offset]
@@ -49,7 +48,7 @@ def read_varint(data: bytes | mmap, at: int, end: int) -> tuple[int, int]:
 
 
 def fields(data: bytes | mmap, start: int, end: int) -> Iterator[Field]:
-    """The fields of the message in data[start:end], values unread. Raises CorruptError."""
+    """Yield the fields of the message in data[start:end] without values; may raise CorruptError."""
     at = start
     while at < end:
         begin = at
@@ -74,7 +73,7 @@ def fields(data: bytes | mmap, start: int, end: int) -> Iterator[Field]:
 
 
 def varint(value: int) -> bytes:
-    """`value` as a varint."""
+    """Return `value` as a varint."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -84,5 +83,5 @@ def varint(value: int) -> bytes:
 
 
 def prefix(number: int, length: int) -> bytes:
-    """What stands before a field of `length` bytes: its key and its length."""
+    """Return the key and length that precede a field of `length` bytes."""
     return varint(number << 3 | LENGTH) + varint(length)

@@ -1,7 +1,7 @@
-"""The peak memory of stock Caffe, planned from the prototxt alone: nothing is run.
+"""Plan the peak memory of stock Caffe from the prototxt alone: nothing is run.
 
-A network becomes the Net that Caffe sets up (`graph`), each layer type replays its accesses
-to memory (`layers/`) in the order of the measured program (`protocols`, `weights`), and a
-model of malloc (`malloc`) and of OpenBLAS's buffers (`openblas`) says what of it is resident
-(`process`). `planner` puts these together. What had to be measured is in `calibration.toml`.
+A network becomes the Net that Caffe sets up (`graph`). Each layer type replays its memory accesses
+(`layers/`) in the order of the measured program (`protocols`, `weights`). A model of malloc
+(`malloc`) and of OpenBLAS's buffers (`openblas`) gives the part that is resident (`process`).
+`planner` combines these. Figures that had to be measured are in `calibration.toml`.
 """

@@ -1,4 +1,4 @@
-"""A plan as it is printed in JSON: the keys of a record, and what only a plan has."""
+"""Format a plan for JSON output: the keys of a record, and those that only a plan has."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from pibench.verdict.judgement import Judgement
 
 LARGEST = 10
-"""How many holders are named."""
+"""How many allocations are listed."""
 
 _PLANNED = ("peak_rss_bytes", "network_rss_bytes", "headroom_bytes")
 
 
 def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
-    """Sizes in bytes. Keys that a record has mean the same here."""
+    """Return the plan's figures, sizes in bytes. Keys that a record has mean the same here."""
     network = planned.network
     planned_kind = {
         "kind": "planned",
@@ -60,7 +60,7 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
 
 
 def timeline(planned: Plan) -> list[dict[str, Any]]:
-    """Every step: its phase and layer, what is resident at its end and at most within it."""
+    """Return every step: phase, layer, resident bytes at its end and at most within it."""
     return [
         {
             "phase": step.phase,
@@ -73,7 +73,7 @@ def timeline(planned: Plan) -> list[dict[str, Any]]:
 
 
 def changes(planned: Plan) -> list[dict[str, Any]]:
-    """What would change the peak."""
+    """Return the changes that would change the peak."""
     return [
         {
             "change": saving.change,
@@ -85,7 +85,7 @@ def changes(planned: Plan) -> list[dict[str, Any]]:
 
 
 def largest_batch(planned: Plan, device: Device) -> dict[str, Any]:
-    """The largest batch that fits: 0 if none does, None with the reason if it cannot be told."""
+    """Return the largest batch that fits: 0 if none does, None with a reason if it is unknown."""
     found = max_batch(
         planned.network,
         device=device,
@@ -96,7 +96,7 @@ def largest_batch(planned: Plan, device: Device) -> dict[str, Any]:
 
 
 def largest_image(planned: Plan, device: Device) -> dict[str, Any]:
-    """Height and width of the largest image that fits; 0 and 0 if none does."""
+    """Return height and width of the largest image that fits; 0 and 0 if none does."""
     found = max_image(
         planned.network,
         device=device,

@@ -1,4 +1,4 @@
-"""Where a planned network would run: architecture, BLAS kernels and threads, measured figures."""
+"""Describe where a planned network would run: architecture, BLAS kernels, threads, figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEFAULT_CORE: dict[Architecture, str] = {"arm64": "cortexa53", "amd64": "haswel
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """The program that runs the network, as calibration.toml explains the figures."""
+    """The program that runs the network; calibration.toml explains the figures."""
 
     baseline_bytes: int
     program_bytes: int
@@ -34,10 +34,11 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """An architecture, a CPU core type as OpenBLAS calls it, and the BLAS threads in force.
+    """An architecture, a CPU core type as OpenBLAS names it, and the effective BLAS threads.
 
-    Real and memory-only compute reach the same peak, so that a plan is for both; only large
-    outputs are described in less memory where they are not computed, and so not finite.
+    Real and memory-only compute reach the same peak, so a plan is valid for both. They differ only
+    for large outputs: where outputs are not computed, and so not finite, their description takes
+    less memory.
     """
 
     architecture: Architecture
@@ -45,15 +46,15 @@ class Environment:
     threads: int
 
     def program(self, protocol: Protocol) -> Program:
-        """The figures of the program behind a protocol."""
+        """Return the figures of the program behind a protocol."""
         return Program(**_calibration()[self.architecture][protocol])
 
     @property
     def kernel(self) -> Kernel:
-        """The figures of the core's BLAS kernels.
+        """Return the figures of the core's BLAS kernels.
 
-        A core that is not in the table is taken for the architecture's usual one: kernels
-        differ by a few MiB of buffers.
+        A core that is not in the table gets the architecture's usual kernels: kernels differ by a
+        few MiB of buffers.
         """
         kernels = _calibration()["kernels"]
         core = self.core if self.core in kernels else _DEFAULT_CORE[self.architecture]
@@ -61,12 +62,12 @@ class Environment:
 
     @property
     def max_threads(self) -> int:
-        """Threads that this OpenBLAS was built for."""
+        """Return the number of threads that this OpenBLAS was built for."""
         return int(_calibration()["blas"]["max_threads"])
 
 
 def of_device(device: Device) -> Environment:
-    """The board itself: arm64, its own cores."""
+    """Return the environment of the board itself: arm64, its own cores."""
     core = _CORE_OF_CPU.get(device.cpu)
     if core is None:
         raise InvalidInputError(
@@ -77,19 +78,25 @@ def of_device(device: Device) -> Environment:
 
 
 def of_twin(device: Device, core: str, cores_usable: int) -> Environment:
-    """The amd64 twin on a machine of so many cores; `core` as OpenBLAS there calls it."""
+    """Return the environment of the amd64 twin on a machine with `cores_usable` cores.
+
+    Args:
+        device: The device that the twin stands for.
+        core: The machine's core type as OpenBLAS names it.
+        cores_usable: Cores that processes on the machine can use.
+    """
     return Environment(
         architecture="amd64", core=core.lower(), threads=min(device.cores, cores_usable)
     )
 
 
 def layer_object_bytes() -> int:
-    """Small objects per layer of a Net."""
+    """Return the size of the small objects that a Net allocates per layer."""
     return int(_calibration()["layer_object_bytes"])
 
 
 def text_per_byte() -> float:
-    """Characters of a network's text per byte of its binary form."""
+    """Return the characters of a network's text per byte of its binary form."""
     return float(_calibration()["text_per_byte"])
 
 

@@ -1,4 +1,4 @@
-"""From layers and shapes to what Caffe's Net sets up: blobs, splits, who needs a gradient.
+"""Build what Caffe's Net sets up from layers and shapes: blobs, splits, gradient flags.
 
 Follows src/caffe/net.cpp (Net::Init, AppendTop, AppendBottom, AppendParam) and
 src/caffe/util/insert_splits.cpp.
@@ -23,14 +23,14 @@ _LOSSES = frozenset(
     {"SoftmaxWithLoss", "InfogainLoss", "SigmoidCrossEntropyLoss", "ContrastiveLoss",
      "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss"}
 )  # fmt: skip
-"""Layers that weigh their first top with 1 unless told otherwise (LossLayer::LayerSetUp)."""
+"""Layers whose first top has a loss weight of 1 by default (LossLayer::LayerSetUp)."""
 
 
 class Node:
-    """One layer of the Net: its blobs, and what of them the backward pass is to fill.
+    """One layer of the Net: its blobs, and which of them the backward pass fills.
 
-    `losses` has the loss weight of each top, `propagate` a flag per bottom
-    (bottom_need_backward), `learns` one per parameter (param_propagate_down).
+    `losses` has the loss weight of each top, `propagate` a flag per bottom (bottom_need_backward),
+    `learns` one per parameter (param_propagate_down).
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Node:
 
 
 def build(shapes: Shapes, *, force_backward: bool) -> list[Node]:
-    """The nodes of the Net in order, splits included, with their gradient flags set."""
+    """Return the nodes of the Net in order, splits included, with their gradient flags set."""
     counts, sources = shapes.readers, shapes.sources
     waiting: dict[topology.Source, deque[Blob]] = {}
     nodes: list[Node] = []
@@ -89,12 +89,12 @@ def build(shapes: Shapes, *, force_backward: bool) -> list[Node]:
 
 
 def _take(blobs: deque[Blob]) -> Blob:
-    """The next of a split's blobs, or the only one."""
+    """Return the next of a split's blobs, or the only one."""
     return blobs.popleft() if len(blobs) > 1 else blobs[0]
 
 
 def _split(node: Node, index: int, top: Blob, readers: int) -> Node:
-    """The Split behind a blob that is read more than once; the loss moves to its first top."""
+    """Return the Split after a blob with several readers; the loss moves to its first top."""
     name = f"{top.name}_{node.name}_{index}_split"
     tops = [Blob(f"{name}_{number}", top.shape, name, "activation") for number in range(readers)]
     split = Node(_SPLIT, name, [top], tops, [])
@@ -133,7 +133,7 @@ def _flag(nodes: Sequence[Node], *, force_backward: bool) -> None:
 
 
 def _drop_what_no_loss_needs(nodes: Sequence[Node]) -> None:
-    """The pass from the losses back: a network without a loss has no gradient anywhere."""
+    """Clear the flags of layers that contribute to no loss, walking back from the losses."""
     under_loss: set[Blob] = set()
     skipped: set[Blob] = set()
     for node in reversed(nodes):
@@ -152,7 +152,7 @@ def _drop_what_no_loss_needs(nodes: Sequence[Node]) -> None:
 
 
 def _may_be_forced(kind: str, bottom: int) -> bool:
-    """AllowForceBackward: no loss sends a gradient to its labels."""
+    """Return AllowForceBackward of a bottom: losses send no gradient to their labels."""
     if kind == "ContrastiveLoss":
         return bottom != 2
     if kind in _LOSSES - {"EuclideanLoss"}:

@@ -1,11 +1,11 @@
-"""glibc 2.31's malloc as far as it decides which pages a program of large blocks touches.
+"""Model glibc 2.31's malloc: which pages a program with large blocks touches.
 
-Caffe asks for zeroed memory (its compiler turns malloc and memset into calloc), and calloc
-clears only what may be dirty. So a block of fresh pages is resident where it is written, a
-block cut from used memory at once. Which of the two a block is follows from malloc's rules
-(malloc/malloc.c): bins before the top of the heap, the top before mmap, mmap from a threshold
-on that grows with every mapped block that is freed, and a top that is given back when it grows
-past twice that threshold. Small blocks, tcache and fast bins are left out: they move kilobytes.
+Caffe asks for zeroed memory (its compiler turns malloc and memset into calloc), and calloc clears
+only memory that may be dirty. A block of fresh pages becomes resident where it is written; a block
+cut from used memory is resident at once. malloc's rules (malloc/malloc.c) decide between the two:
+bins before the top of the heap, the top before mmap, mmap from a threshold on that grows with every
+mapped block that is freed, and a top that is given back when it grows past twice that threshold.
+Small blocks, tcache and fast bins are not modelled: they account for kilobytes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _CONSOLIDATION_BYTES = 65_536
 
 
 class Block:
-    """One block of malloc's: where it lies and what of it is resident.
+    """One block of malloc: its position and its resident part.
 
-    `start` is an offset into the heap, or -1 for a block of its own (mmap). `chunk_bytes`
-    has malloc's header in it; `resident_bytes` is counted for mapped blocks alone, since
-    pages of the heap belong to neighbours too.
+    `start` is an offset into the heap, or -1 for a mapped block (mmap). `chunk_bytes` includes
+    malloc's header. `resident_bytes` is counted for mapped blocks alone, since pages of the heap
+    belong to neighbours too.
     """
 
     __slots__ = ("chunk_bytes", "is_written", "resident_bytes", "start")
@@ -42,25 +42,29 @@ class Block:
 
 
 class Heap:
-    """A process's malloc. `resident_bytes` is what its blocks add to the RSS."""
+    """The malloc of one process. `resident_bytes` is what its blocks add to the RSS."""
 
     def __init__(self, *, largest_unmapped_bytes: int = 0) -> None:
-        """An empty heap; `largest_unmapped_bytes` is the largest mapped block freed before."""
+        """Create an empty heap.
+
+        Args:
+            largest_unmapped_bytes: The largest mapped block that was freed before.
+        """
         self.resident_bytes = self.peak_bytes = 0
         self.threshold_bytes = max(_FIRST_THRESHOLD_BYTES, largest_unmapped_bytes)
-        # Both start at 128 KiB; once the threshold grows, trimming takes twice as much.
+        # Both start at 128 KiB; once the threshold grows, the trim threshold is twice as large.
         self._trim_bytes = 2 * largest_unmapped_bytes or _FIRST_THRESHOLD_BYTES
         self._top = self._end = self._highest_end = 0
         self._pages = bytearray()
         self._prefix = 0
-        """Up to here every page of the heap is known to be resident."""
+        """Every page of the heap below this offset is known to be resident."""
         self._free: list[tuple[int, int]] = []
-        """(size, start) of the free chunks below the top, by size."""
+        """(size, start) of the free chunks below the top, sorted by size."""
         self._free_by_start: dict[int, int] = {}
         self._free_by_end: dict[int, int] = {}
 
     def malloc(self, size_bytes: int) -> Block:
-        """A block whose pages are touched only when it is written."""
+        """Allocate a block whose pages are touched only when it is written."""
         chunk = (size_bytes + _HEADER_BYTES + _ALIGN_BYTES - 1) & -_ALIGN_BYTES
         chunk = max(chunk, _MIN_CHUNK_BYTES)
         if self._free and self._free[-1][0] >= chunk:
@@ -72,14 +76,14 @@ class Heap:
         return self._from_top(chunk)
 
     def calloc(self, size_bytes: int) -> Block:
-        """A zeroed block: what may be dirty of it is cleared, and so touched."""
+        """Allocate a zeroed block: its possibly dirty part is cleared, and thereby touched."""
         top, clean_from = self._top, self._highest_end
         chunk = (size_bytes + _HEADER_BYTES + _ALIGN_BYTES - 1) & -_ALIGN_BYTES
         end = top + chunk
         if end + _MIN_CHUNK_BYTES <= self._end and (
             not self._free or self._free[-1][0] < chunk >= _MIN_CHUNK_BYTES
         ):
-            # The usual case, by the short way: memory that the heap has, from its top.
+            # Fast path for the usual case: memory that the heap has, from its top.
             self._top = end
             if end + 16 > self._prefix:
                 self._touch(top, end + 16)
@@ -90,14 +94,14 @@ class Heap:
         if block.start < 0:
             return block
         end = block.start + block.chunk_bytes
-        # Only memory that the heap has never had before is known to be zero.
+        # Only memory that is new to the heap is known to be zero.
         dirty_end = min(end, clean_from) if block.start == top else end
         self._touch(block.start, dirty_end)
         block.is_written = dirty_end == end
         return block
 
     def write(self, block: Block) -> None:
-        """Every byte of the block is written."""
+        """Write every byte of the block."""
         if block.is_written:
             return
         block.is_written = True
@@ -108,7 +112,7 @@ class Heap:
             self._touch(block.start, block.start + block.chunk_bytes)
 
     def write_start(self, block: Block, size_bytes: int) -> None:
-        """The first `size_bytes` of the block are written."""
+        """Write the first `size_bytes` of the block."""
         if block.is_written:
             return
         if block.start < 0:
@@ -120,7 +124,7 @@ class Heap:
             self._touch(block.start, block.start + min(size_bytes + 16, block.chunk_bytes))
 
     def pass_through(self, size_bytes: int, touched_bytes: int) -> None:
-        """malloc, write the start, free: what is left of it is pages touched."""
+        """Allocate, write the start and free: only the touched pages remain."""
         top = self._top
         if (
             self._end - top >= size_bytes + 2 * _MIN_CHUNK_BYTES
@@ -135,7 +139,7 @@ class Heap:
         self.free(block)
 
     def free(self, block: Block) -> None:
-        """The block goes back: to the kernel if mapped, else to the bins or the top."""
+        """Free the block: return it to the kernel if mapped, else to the bins or the top."""
         if block.start < 0:
             self.resident_bytes -= block.resident_bytes
             if self.threshold_bytes < block.chunk_bytes <= _MAX_THRESHOLD_BYTES:
@@ -164,7 +168,7 @@ class Heap:
         return Block(-1, size, PAGE_BYTES)
 
     def _from_bins(self, chunk: int) -> Block:
-        """The smallest free chunk that is large enough, split where the rest can be a chunk."""
+        """Take the smallest sufficient free chunk; split it if the rest makes a chunk."""
         start, end = self._take(self._free[bisect_left(self._free, (chunk, 0))][1])
         if end - start - chunk >= _MIN_CHUNK_BYTES:
             self._put(start + chunk, end)
@@ -178,7 +182,7 @@ class Heap:
         return Block(start, chunk, 0)
 
     def _extend(self, chunk: int) -> None:
-        """brk: what is missing, and a pad, in whole pages."""
+        """Extend the heap by brk: the missing bytes and a pad, in whole pages."""
         missing = chunk + _TOP_PAD_BYTES + _MIN_CHUNK_BYTES - (self._end - self._top)
         self._end += (missing + PAGE_BYTES - 1) & -PAGE_BYTES
         if self._end > self._highest_end:
@@ -186,7 +190,7 @@ class Heap:
             self._pages.extend(bytes((self._end >> _PAGE_SHIFT) - len(self._pages)))
 
     def _trim(self) -> None:
-        """systrim: give back the top but for the pad, once it is past the trim threshold."""
+        """Trim the top (systrim) to the pad, once it exceeds the trim threshold."""
         top_bytes = self._end - self._top
         if top_bytes < self._trim_bytes:
             return

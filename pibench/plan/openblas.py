@@ -1,7 +1,7 @@
-"""OpenBLAS 0.3.13's packing buffers, one per thread: how far products touch them.
+"""Model OpenBLAS 0.3.13's packing buffers, one per thread: how far products touch them.
 
-The arithmetic of interface/gemm.c, driver/level3/level3.c and level3_thread.c, which the
-memory-only BLAS (`qemu/blas/memory_only_blas.c`) follows too.
+The arithmetic is that of interface/gemm.c, driver/level3/level3.c and level3_thread.c; the
+memory-only BLAS (`qemu/blas/memory_only_blas.c`) follows it too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Kernel:
 
 
 class PackingBuffers:
-    """Which pages of the threads' buffers products have touched so far."""
+    """Track which pages of the threads' buffers products have touched so far."""
 
     def __init__(self, kernel: Kernel, threads: int, max_threads: int) -> None:
         self._kernel = kernel
@@ -50,16 +50,20 @@ class PackingBuffers:
         self._seen: dict[tuple[int, int, int], bool] = {}
         job_bytes = max_threads * _CACHE_LINE_SIZE * _DIVIDE_RATE * 8
         self.job_table_bytes = job_bytes * max_threads
-        """What each threaded product allocates and frees (level3_thread.c)."""
+        """Size of the table that each threaded product allocates and frees (level3_thread.c)."""
         self.job_table_touched_bytes = job_bytes * threads
         self.resident_bytes = 0
 
     def product(self, rows: int, columns: int, depth: int) -> bool:
-        """A row-major product of rows x depth and depth x columns; whether threads share it."""
+        """Run a row-major product of rows x depth and depth x columns.
+
+        Returns:
+            Whether threads share it.
+        """
         key = (rows, columns, depth)
         threaded = self._seen.get(key)
         if threaded is None:
-            # OpenBLAS is column-major: the operands come swapped.
+            # OpenBLAS is column-major: the operands are swapped.
             threaded = self._seen[key] = self._pack(columns, rows, depth)
         return threaded
 
@@ -91,7 +95,7 @@ class PackingBuffers:
         return True
 
     def _partition(self, m: int, n: int, k: int) -> tuple[int, int]:
-        """Threads along m, and in all."""
+        """Return the threads along m, and in all."""
         if self._threads == 1 or m * n * k <= _SINGLE_THREAD_PRODUCT:
             return 1, 1
         threads_m = 1

@@ -1,4 +1,4 @@
-"""One network planned: its peak, the way there, and who holds what at the peak."""
+"""Plan one network: its peak, the steps up to it, and the allocations at the peak."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """What one layer holds of one kind when the peak is reached, in bytes."""
+    """What one layer has allocated of one kind at the peak, in bytes."""
 
     layer: str
     kind: str
@@ -34,8 +34,8 @@ class Holder:
 class Plan:
     """The planned run of one network. Sizes in bytes; the peak is the process's RSS.
 
-    `error_share` is the largest error of the model that has been seen, as a share of
-    the peak. `steps` are in order, `peak_step` among them. `holders` come largest first.
+    `error_share` is the largest error of the model that was observed, as a fraction of the peak.
+    `steps` are in order, and `peak_step` is one of them. `holders` are sorted, largest first.
     """
 
     network: Network
@@ -50,14 +50,15 @@ class Plan:
 
     @property
     def band_bytes(self) -> int:
-        """Half the width of the band around the peak that the measured peak lies in."""
+        """Return half the width of the band around the peak that contains the measured peak."""
         return int(self.error_share * self.peak_rss_bytes)
 
 
 def plan(network: Network, *, protocol: Protocol, environment: Environment) -> Plan:
     """Replay `protocol` with `network` in `environment`.
 
-    Raises InvalidInputError for a network that Caffe would abort on.
+    Raises:
+        InvalidInputError: Caffe would abort on the network.
     """
     program = environment.program(protocol)
     process = Process(
@@ -90,7 +91,7 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
 
 
 def _weights_name(network: Network) -> str:
-    """The name in the weights file; without one of the user's, the seeded file's."""
+    """Return the network's name in the user's weights file, else in the seeded one."""
     return caffemodel.seeded_name(network.net.name, 0)
 
 
@@ -105,7 +106,7 @@ def _check(network: Network, nodes: Sequence[graph.Node], *, backward: bool) -> 
 
 
 def _holders(process: Process) -> list[Holder]:
-    """Resident bytes at the step of the peak by layer and kind; the program and BLAS too."""
+    """Return the resident bytes at the peak by layer and kind; program and BLAS too."""
     held: dict[tuple[str, str], int] = defaultdict(int)
     peak = process.peak_step
     for memory in process.memories:

@@ -1,4 +1,4 @@
-"""The process that Caffe runs in: what is resident, step by step, and who holds it."""
+"""Model the process of Caffe: resident memory, step by step, and which layer allocated it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FLOAT_BYTES = 4
 class Memory:
     """Caffe's SyncedMemory: a size, and a block from the first access on.
 
-    `layer` and `kind` say whose it is; `born` and `died` are positions in the process's
-    steps, `died` None as long as it lives.
+    `layer` and `kind` name its owner. `born` and `died` are indexes into the process's steps;
+    `died` is None as long as it lives.
     """
 
     __slots__ = ("block", "born", "died", "kind", "layer", "size_bytes")
@@ -32,9 +32,9 @@ class Memory:
 
 
 class Blob:
-    """Caffe's Blob: data and diff of one size, either of which may be another blob's.
+    """Caffe's Blob: data and diff of one size, either of which may be shared with another blob.
 
-    `name` is the blob's own in the network; parameters have none.
+    `name` is the blob's name in the network; parameters have none.
     """
 
     __slots__ = ("count", "data", "diff", "name", "shape")
@@ -48,7 +48,7 @@ class Blob:
 
 
 class Step(NamedTuple):
-    """What was resident at the end of one step of the program, and at most within it."""
+    """The resident bytes at the end of one step of the program, and the most within it."""
 
     phase: str
     layer: str
@@ -57,7 +57,7 @@ class Step(NamedTuple):
 
 
 class Process:
-    """Replays accesses to memory; `resident_bytes` has the program itself in it."""
+    """Replay memory accesses; `resident_bytes` includes the program itself."""
 
     def __init__(self, program_bytes: int, heap: Heap, blas: PackingBuffers) -> None:
         self.program_bytes = program_bytes
@@ -70,12 +70,12 @@ class Process:
         self.peak_step = 0
 
     def read(self, memory: Memory) -> None:
-        """cpu_data(): the first access allocates; fresh pages read are the kernel's zero page."""
+        """Replay cpu_data(): the first access allocates; reading fresh pages maps the zero page."""
         if memory.block is None:
             self.adopt(memory, self.heap.calloc(memory.size_bytes))
 
     def write(self, memory: Memory) -> None:
-        """mutable_cpu_data(), and all of it is written."""
+        """Replay mutable_cpu_data(), and write all of it."""
         block = memory.block
         if block is None:
             block = self.heap.calloc(memory.size_bytes)
@@ -84,34 +84,34 @@ class Process:
             self.heap.write(block)
 
     def adopt(self, memory: Memory, block: Block) -> None:
-        """The memory lives in `block` from now on."""
+        """Let `block` be the memory's block from now on."""
         memory.block = block
         memory.born = len(self.steps)
         self.memories.append(memory)
 
     def free(self, memory: Memory) -> None:
-        """The last reference goes."""
+        """Drop the last reference."""
         if memory.block is not None:
             self.heap.free(memory.block)
             memory.died = len(self.steps)
 
     def scratch(self, count: int, layer: str, kind: str) -> Memory:
-        """`count` floats for the time of one function, written; free it after."""
+        """Allocate and write `count` floats for the time of one function; the caller frees them."""
         memory = Memory(FLOAT_BYTES * count, layer, kind)
         self.write(memory)
         return memory
 
     def product(self, rows: int, columns: int, depth: int) -> None:
-        """One cblas_sgemm: packing buffers, and the job table of a threaded product."""
+        """Replay one cblas_sgemm: packing buffers, and the job table of a threaded product."""
         blas = self.blas
         if blas.product(rows, columns, depth):
             self.heap.pass_through(blas.job_table_bytes, blas.job_table_touched_bytes)
 
     def end(self, exit_bytes: int) -> None:
-        """The network is freed, then `exit_bytes` are touched as the program ends.
+        """Free the network, then touch `exit_bytes` as the program ends.
 
-        What malloc may keep of the freed heap is left out: it comes and goes with its
-        thresholds, by up to 1 MiB.
+        Freed heap that malloc may retain is not modelled: it varies with malloc's thresholds, by up
+        to 1 MiB.
         """
         for memory in self.memories:
             memory.died = len(self.steps) - 1 if memory.died is None else memory.died
@@ -120,7 +120,7 @@ class Process:
         self.end_step("exit", "")
 
     def end_step(self, phase: str, layer: str) -> None:
-        """Note what is resident now; the heap's own peak lies within the step."""
+        """Record the resident bytes now; the heap's own peak lies within the step."""
         heap = self.heap
         rest = self.program_bytes + self.blas.resident_bytes
         peak = rest + heap.peak_bytes

@@ -1,4 +1,4 @@
-"""The two programs that are measured, replayed: `caffe time` and forward passes in pycaffe."""
+"""Replay the two programs that are measured: `caffe time` and forward passes in pycaffe."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pibench.plan.process import Blob, Process
 
 _FIRST_STRING_BYTES = 30
-"""What libstdc++'s string first grows to; every further step doubles it."""
+"""Size that libstdc++'s string first grows to; every further step doubles it."""
 
 
 def caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) -> None:
-    """tools/caffe.cpp, time(): a pass of the Net, then one of each layer by itself.
+    """Replay time() of tools/caffe.cpp: a pass of the Net, then one of each layer by itself.
 
-    The Net's own backward pass leaves out what no loss needs. The second one calls every
-    layer: this is what fills the gradients of all weights in a network without a loss.
+    The Net's own backward pass skips layers that no loss needs. The second pass calls every layer:
+    in a network without a loss it alone fills the gradients of the weights.
     """
     net = _net(process, nodes, definition_bytes, training=True)
     _forward(process, net)
@@ -30,7 +30,7 @@ def caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) -
         layer.backward()
         process.end_step("backward", layer.node.name)
     if flowing:
-        # Without gradients in between, a second pass finds all as the first one left it.
+        # Without gradients in between, a second pass finds the state that the first one left.
         _forward(process, net)
     for layer in reversed(net):
         layer.backward()
@@ -40,16 +40,16 @@ def caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) -
 def inference(
     process: Process, nodes: Sequence[Node], definition_bytes: int, weights_name: str
 ) -> None:
-    """run_inference of the probe: weights, random inputs, forward passes.
+    """Replay run_inference of the probe: weights, random inputs, forward passes.
 
-    `weights_name` is what the weights file calls its network.
+    `weights_name` is the network's name in the weights file.
     """
     net = _net(process, nodes, definition_bytes, training=False)
     weights.load(process, nodes, weights_name)
     for layer in net:
         if layer.node.type == "Input":
             _fill_inputs(process, layer)
-    # Values are described in pieces of no size to speak of (pibench/probe/values.py).
+    # Values are described in pieces of negligible size (pibench/probe/values.py).
     _forward(process, net)
 
 
@@ -62,7 +62,7 @@ def _forward(process: Process, net: Sequence[layers.Layer]) -> None:
 def _net(
     process: Process, nodes: Sequence[Node], definition_bytes: int, *, training: bool
 ) -> list[layers.Layer]:
-    """Net::Init: the definition is logged, layers are set up, shared parameters joined."""
+    """Replay Net::Init: the definition is logged, layers are set up, shared parameters joined."""
     _log_definition(process, definition_bytes)
     objects_bytes = environment.layer_object_bytes()
     net: list[layers.Layer] = []
@@ -79,7 +79,7 @@ def _net(
 
 
 def _log_definition(process: Process, definition_bytes: int) -> None:
-    """DebugString of the whole net: a string that grows, and is dropped."""
+    """Replay DebugString of the whole net: a string that grows, and is dropped."""
     heap = process.heap
     text_bytes = int(definition_bytes * environment.text_per_byte())
     size = _FIRST_STRING_BYTES
@@ -94,7 +94,7 @@ def _log_definition(process: Process, definition_bytes: int) -> None:
 
 
 def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
-    """Net::ShareWeights: parameters of one name are one, and the others' memory is freed."""
+    """Replay Net::ShareWeights: parameters with one name become one, the others are freed."""
     owners: dict[str, Blob] = {}
     for node in nodes:
         for blob, spec in zip(node.params, node.proto.param, strict=False):
@@ -105,7 +105,7 @@ def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
 
 
 def _fill_inputs(process: Process, layer: layers.Layer) -> None:
-    """Inputs are drawn in pieces of no size to speak of."""
+    """Fill the inputs, which are drawn in pieces of negligible size."""
     for top in layer.tops:
         process.read(top.data)
         process.write(top.data)

@@ -1,4 +1,4 @@
-"""What would change the peak: the network changed, and planned again."""
+"""Find changes of the network that would change its peak, by planning it again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Saving:
-    """One change, the peak with it, and what it saves (less than 0: it costs), in bytes."""
+    """One change, the peak with it, and what it saves, in bytes (negative if it costs memory)."""
 
     change: str
     peak_rss_bytes: int
@@ -22,9 +22,9 @@ class Saving:
 
 
 def savings(planned: Plan) -> list[Saving]:
-    """The changes that apply, the largest saving first. All are to be had in stock Caffe.
+    """Return the changes that apply, the largest saving first. Stock Caffe supports all of them.
 
-    "in place": layers that can write over their bottom do. "fold-bn": BatchNorm and Scale
+    "in place": layers that can overwrite their bottom do so. "fold-bn": BatchNorm and Scale are
     folded into the layer before (the test phase's network; see `pibench.networks.fold_bn`).
     """
     found = []

@@ -1,4 +1,4 @@
-"""The largest batch, and the largest image, that still fits: found by planning."""
+"""Find the largest batch and the largest image that still fit, by planning."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pibench.records.schema import Protocol
 
 _FEWEST = (1, 2)
-"""Batches that have to work for a search: memory for two images is not what Caffe refuses."""
+"""Batches that must work for a search; a refusal of two images is not about their memory."""
 _NEIGHBOURS = 32
-"""How many sizes below one that Caffe refuses are tried in its stead.
+"""How many smaller sizes are tried in place of one that Caffe rejects.
 
 32 is the stride of most classifiers: which sizes their branches can be joined at repeats with it.
 """
@@ -32,9 +32,9 @@ _NEIGHBOURS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class LargestBatch:
-    """The largest batch that fits: 0 if not even one image does, None if it cannot be told.
+    """The largest batch that fits: 0 if not even one image does, None if it is unknown.
 
-    `note` says why it cannot, or what else is to be known about it.
+    `note` gives the reason why it is unknown, or a remark about it.
     """
 
     batch: int | None
@@ -45,8 +45,8 @@ class LargestBatch:
 class LargestImage:
     """Height and width of the largest image that fits; 0 and 0 if none does.
 
-    `other_parameters` has the layers whose parameters measure something else there than at
-    the network's own size: their shapes at the own size, and there.
+    `other_parameters` has the layers whose parameters have another shape there than at the
+    network's own size: their shapes at the own size, and there.
     """
 
     height: int
@@ -69,7 +69,7 @@ def max_batch(
         try:
             larger = _with_batch(network, batch, protocol)
         except InvalidInputError:
-            # A blob of more elements than Caffe counts.
+            # A blob has more elements than Caffe can count.
             return None
         return plan(larger, protocol=protocol, environment=environment)
 
@@ -91,9 +91,11 @@ def max_image(
 ) -> LargestImage:
     """Search the largest height and width, in the input's own proportions, whose verdict is fit.
 
-    Sizes that Caffe refuses, since blobs to be joined then differ, are passed over, and so are
-    those that the network's weights do not fit. Raises InvalidInputError for a network
-    without images.
+    The search skips sizes that Caffe rejects because blobs to be joined then differ, and those that
+    the network's weights do not fit.
+
+    Raises:
+        InvalidInputError: The network has no images.
     """
     height, width = input_size.image_size(network)
     own = max(height, width)
@@ -122,7 +124,7 @@ def max_image(
     def reaches(longer: int) -> bool:
         changed = made(longer)
         if changed is None or not usable(changed):
-            # Below the least size that works nothing is known to be too large.
+            # Below the smallest size that works no size is known to be too large.
             return longer < own
         return fits(changed)
 
@@ -149,7 +151,7 @@ def _with_batch(network: Network, batch: int, protocol: Protocol) -> Network:
 
 
 def _checked(network: Network, protocol: Protocol) -> Network:
-    """Return a network that Caffe sets up under the protocol. Raises InvalidInputError."""
+    """Return the network if Caffe sets it up under the protocol, else raise InvalidInputError."""
     if protocol == "caffe-time":
         network.check_training_phase()
     return network
@@ -162,7 +164,7 @@ def _named(layers: Sequence[str]) -> str:
 
 
 def _largest(fits: Callable[[int], bool], limit: int) -> int:
-    """The largest number up to `limit` that fits, if all below it do; 0 if 1 does not."""
+    """Return the largest number up to `limit` that fits, if all below it do; 0 if 1 does not."""
     good, bad = 0, 1
     while bad <= limit and fits(bad):
         good, bad = bad, 2 * bad

@@ -1,10 +1,10 @@
-"""Reading a weights file: protobuf keeps a whole copy of it while Caffe copies the blobs.
+"""Model the loading of a weights file: protobuf keeps a copy of it while Caffe copies the blobs.
 
-Net::CopyTrainedLayersFrom parses all of the file before it copies anything. Packed floats
-arrive in pieces, as the 8 KiB buffer of the file stream has them, and their array doubles
-whenever it is full (RepeatedField::Reserve): so where a blob starts in the file decides how
-large its array gets. Sources: protobuf 3.12, parse_context.h, repeated_field.h and
-zero_copy_stream_impl.cc; the file's layout is what `pibench.networks.caffemodel` writes.
+Net::CopyTrainedLayersFrom parses the whole file before it copies anything. Packed floats arrive in
+pieces, given by the 8 KiB buffer of the file stream, and their array doubles whenever it is full
+(RepeatedField::Reserve): the offset of a blob in the file therefore decides how large its array
+gets. Sources: protobuf 3.12, parse_context.h, repeated_field.h and zero_copy_stream_impl.cc; the
+file's layout is that of `pibench.networks.caffemodel`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _STREAM_BYTES = 8192
 _SLOP_FLOATS = 4
-"""16 bytes around a buffer's end are parsed from a patch of their own (kSlopBytes)."""
+"""16 bytes around a buffer's end are parsed from a separate patch buffer (kSlopBytes)."""
 _ARRAY_HEADER_BYTES = 8
 _LEAST_FLOATS = 4
 _TEST_PHASE_BYTES = 2
@@ -29,7 +29,7 @@ _UNLEARNED_BYTES = 7
 
 
 def load(process: Process, nodes: Sequence[Node], file_name: str) -> None:
-    """Parse the file of a network called `file_name`, copy its blobs, drop the copy."""
+    """Parse the file of a network called `file_name`, copy its blobs, drop the parsed copy."""
     arrays = []
     for node, blob, start in places(nodes, file_name):
         arrays.append(_array(process, start, blob, node.name))
@@ -42,7 +42,7 @@ def load(process: Process, nodes: Sequence[Node], file_name: str) -> None:
 
 
 def places(nodes: Sequence[Node], file_name: str) -> Iterator[tuple[Node, Blob, int]]:
-    """Every parameter in the file's order, and at which byte its values start."""
+    """Yield every parameter in the file's order, and the byte offset of its values."""
     at = _string_bytes(len(file_name.encode()))
     for node in nodes:
         blobs = [(blob, *_blob_bytes(blob)) for blob in node.params]
@@ -57,9 +57,14 @@ def places(nodes: Sequence[Node], file_name: str) -> Iterator[tuple[Node, Blob, 
 
 
 def capacities(start: int, count: int) -> list[int]:
-    """Sizes in floats of the arrays that `count` floats from byte `start` on go through."""
+    """Return the successive sizes, in floats, of the array that `count` floats are parsed into.
+
+    Args:
+        start: Offset of the first float in the file, in bytes.
+        count: The number of floats.
+    """
     piece, cut = divmod(_STREAM_BYTES - start % _STREAM_BYTES, FLOAT_BYTES)
-    # A float cut in two by the buffer's end is parsed, with a few more, from the patch.
+    # A float that the buffer's end divides is parsed, with a few more, from the patch.
     steps = (0, _SLOP_FLOATS if cut else 0, _STREAM_BYTES // FLOAT_BYTES)
     sizes: list[int] = []
     capacity = 0
@@ -69,14 +74,14 @@ def capacities(start: int, count: int) -> list[int]:
             capacity = max(_LEAST_FLOATS, 2 * capacity, wanted)
             sizes.append(capacity)
     while capacity < count:
-        # Further pieces are smaller than the array by now.
+        # From here on pieces are smaller than the array.
         capacity *= 2
         sizes.append(capacity)
     return sizes
 
 
 def _array(process: Process, start: int, blob: Blob, layer: str) -> Memory:
-    """The array of one blob, grown piece by piece, and full."""
+    """Return the full array of one blob, grown piece by piece."""
     heap = process.heap
     memory = Memory(FLOAT_BYTES * blob.count, layer, "weights file copy")
     first, *further = capacities(start, blob.count)
@@ -84,7 +89,7 @@ def _array(process: Process, start: int, blob: Blob, layer: str) -> Memory:
     heap.write_start(block, FLOAT_BYTES * first)
     for capacity in further:
         larger = heap.malloc(_ARRAY_HEADER_BYTES + FLOAT_BYTES * capacity)
-        # All that the smaller array held is copied before it goes.
+        # All of the smaller array is copied before it is freed.
         heap.write_start(larger, min(block.chunk_bytes, FLOAT_BYTES * blob.count))
         heap.free(block)
         block = larger
@@ -94,7 +99,7 @@ def _array(process: Process, start: int, blob: Blob, layer: str) -> Memory:
 
 
 def _head_bytes(node: Node) -> int:
-    """A layer without its blobs, as Caffe stores it."""
+    """Return the size of a layer without its blobs, as Caffe stores it."""
     proto = node.proto
     if node.type == "Split":
         names = [node.name, "Split", *(blob.name for blob in (*node.bottoms, *node.tops))]
@@ -109,7 +114,7 @@ def _head_bytes(node: Node) -> int:
 
 
 def _blob_bytes(blob: Blob) -> tuple[int, int]:
-    """Bytes before the values, and in all."""
+    """Return the bytes before the values, and in all."""
     values = FLOAT_BYTES * blob.count
     dims = sum(_varint_bytes(dim) for dim in blob.shape)
     shape = _string_bytes(dims) if blob.shape else 0
@@ -118,7 +123,7 @@ def _blob_bytes(blob: Blob) -> tuple[int, int]:
 
 
 def _string_bytes(length: int) -> int:
-    """A field with its tag, its length and as many bytes."""
+    """Return the size of a field with its tag, its length and as many bytes."""
     return 1 + _varint_bytes(length) + length
 
 

@@ -1,4 +1,4 @@
-"""What of Caffe's log matters: the times, the fatal words, the last lines."""
+"""Extract from Caffe's log what matters: the times, the fatal messages, the last lines."""
 
 import json
 import re
@@ -6,23 +6,23 @@ import re
 from .marks import BLOB, OUTPUT, RESULT, SIGNATURE, VALUES
 
 LOG_LINES = 12
-# The longest line that counts is a result of ours. A longer one is no line, and its rest neither.
+# The longest line that counts is a result of the probe's. A longer one is dropped, rest included.
 MAX_LINE_BYTES = 4 << 20
-# What a child may say of its blobs, all in all: deep networks say some 300 KB.
+# Limit for all that a child may report of its blobs: deep networks report some 300 KB.
 MAX_TOLD_BYTES = 16 << 20
 # "I1122 07:43:53.8 8470 caffe.cpp:397]      conv1<tab>forward: 1.2 ms."
 LAYER_LINE = re.compile(r"\]\s+(\S.*?)\s+(forward|backward): ([0-9.einf+-]+) ms\.")
 TOTAL_LINE = re.compile(r"\] Average (Forward|Backward) pass: ([0-9.einf+-]+) ms\.")
 FATAL_LINE = re.compile(r"^F\d{4} \S+\s+\d+ (.*)$")
-# What C++ says of an exception that nobody catches, a refused allocation among them.
+# The C++ runtime's message about an uncaught exception, a refused allocation for example.
 UNCAUGHT_LINE = re.compile(r"^terminate called after throwing an instance of (.*)$")
 PARSE_LINE = re.compile(r"^\[libprotobuf \w+ [^\]]*\] (.*)$")
 
 
 class LogReader(object):
-    """Keeps of a child's log what matters: the times, the fatal words, the last lines.
+    """Keeps the relevant parts of a child's log: the times, the fatal messages, the last lines.
 
-    Pieces of blobs are not kept: each is given to `on_blob`, as a dictionary.
+    Pieces of blobs are not kept: each is passed to `on_blob`, as a dictionary.
     """
 
     def __init__(self, on_blob=None):
@@ -70,7 +70,7 @@ class LogReader(object):
             self.complaint = complaint.group(1)[:1000]
 
     def take(self, mark, said, size):
-        """Take what a child says of its values; it is not trusted to say it well, or briefly."""
+        """Take a child's report of its values; its format and size are not trusted."""
         if mark == BLOB:
             if self.on_blob is not None:
                 self.on_blob(said)
@@ -89,7 +89,7 @@ class LogReader(object):
 
 
 def read_json(text):
-    """What a child said as JSON, None where it is none: a child is not trusted."""
+    """Return a child's report parsed as JSON, or None if it is not: a child is not trusted."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The control groups that this process is in: their limits, and what the kernel did in them.
+"""The control groups of this process: their limits, and the kernel's actions in them.
 
-Every group up to the top counts: the kernel holds a process to the tightest of them all.
-`root` is a folder in whose place of `/` the files are looked for.
+Every group up to the top counts: the kernel applies the tightest limit of them all.
+`root` is a folder that replaces `/` in the paths of the files.
 """
 
 import os
@@ -11,17 +11,17 @@ from .procfs import read_fields, read_text
 
 # Version 1 writes a huge number for "no limit".
 UNLIMITED_BYTES = 1 << 60
-# What of a limit the kernel may leave unused when it gives up: charges are made in
+# How much of a limit the kernel may leave unused when it gives up: charges are made in
 # batches of 64 pages for each CPU (MEMCG_CHARGE_BATCH in include/linux/memcontrol.h),
-# and are taken back before a kill, but for what another CPU just took.
+# and are taken back before a kill, except for what another CPU has just taken.
 BATCH_BYTES = 1 << 20
 ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Hierarchy(object):
-    """Where the groups of one controller are: the kernel's version, and this process's folders.
+    """The groups of one controller: the kernel's version, and the folders of this process.
 
-    `folders` come from the process's own group up to the top of what is mounted here.
+    `folders` go from the process's own group up to the top of what is mounted here.
     A container may see its own group as the top.
     """
 
@@ -30,7 +30,7 @@ class Hierarchy(object):
         self.folders = folders
 
     def nearest(self, name):
-        """The innermost folder that has a file of this name; None without one."""
+        """Return the innermost folder that has a file of this name, or None."""
         for folder in self.folders:
             if os.path.exists(folder + "/" + name):
                 return folder
@@ -38,7 +38,7 @@ class Hierarchy(object):
 
 
 def hierarchy(controller, root=""):
-    """The hierarchy of one controller; version None where there is none."""
+    """Return the hierarchy of one controller; its version is None where there is none."""
     paths = {}
     for line in (read_text(root + "/proc/self/cgroup") or "").splitlines():
         number, controllers, path = line.split(":", 2)
@@ -56,7 +56,7 @@ def hierarchy(controller, root=""):
 
 
 def mounts(version, controller, root):
-    """What is mounted of a hierarchy, as (group, mount point): proc(5), mountinfo."""
+    """Yield the mounts of a hierarchy as (group, mount point): proc(5), mountinfo."""
     for line in (read_text(root + "/proc/self/mountinfo") or "").splitlines():
         place, _, kind = line.partition(" - ")
         words, kinds = place.split(), kind.split()
@@ -72,9 +72,9 @@ def unescaped(text):
 
 
 def folders_below(mounted, top, path):
-    """The folders of a group and of those around it, innermost first; none if it is not mounted."""
+    """Return the folders of a group and its parents, innermost first; none if not mounted."""
     top = top.rstrip("/")
-    # What is mounted need not hold the process's group: only what is around it counts then.
+    # The mount may not contain the process's group: then only the groups around it count.
     below = path[len(top) :] if (path + "/").startswith(top + "/") and ".." not in path else ""
     names = [name for name in below.split("/") if name]
     folders = [
@@ -84,7 +84,10 @@ def folders_below(mounted, top, path):
 
 
 def cgroup_memory(root=""):
-    """The memory group's limit, peak and counters, version 2 or 1; None where there is none."""
+    """Return the memory group's limit, peak and counters, or None where there is no group.
+
+    The keys are the same for version 1 and version 2.
+    """
     found = hierarchy("memory", root)
     if found.version == 2:
         base = found.nearest("memory.max")
@@ -115,19 +118,22 @@ def cgroup_memory(root=""):
 
 
 def limit_of(text):
-    """A limit as a file has it, in bytes; None for none (`max`, or version 1's huge number)."""
+    """Return a limit in bytes from a file's text.
+
+    None means no limit (`max`, or version 1's huge number).
+    """
     if text is None or not text.isdigit() or int(text) >= UNLIMITED_BYTES:
         return None
     return int(text)
 
 
 def reached_own_limit(before, after):
-    """Whether a memory group came to the end of its own limit, from two looks at it.
+    """Return whether a memory group reached its own limit between two readings of it.
 
-    False where whoever killed in it acted for another limit: that of a group around it, or
-    of the whole machine. None where that is not told. Version 2 counts how often a kill was
-    due for a group's own limit. Version 1 tells the group's peak, which page cache can have
-    brought there too; its memory.failcnt stays 0 where memory and swap have one limit.
+    False where the kernel killed a process in it for another limit: that of a group around
+    it, or of the whole machine. None where this is unknown. Version 2 counts how often a kill
+    was due for a group's own limit. Version 1 reports the group's peak, which page cache can
+    have raised too; its memory.failcnt stays 0 where memory and swap have one limit.
     """
     if after is None:
         return None
@@ -141,7 +147,7 @@ def reached_own_limit(before, after):
 
 
 def growth(before, after, name):
-    """How much a counter of a memory group grew; None where it was not read."""
+    """Return how much a counter of a memory group grew, or None where it was not read."""
     try:
         return int(after[name]) - int(before[name])
     except (KeyError, TypeError, ValueError):
@@ -149,16 +155,17 @@ def growth(before, after, name):
 
 
 def tightest_memory_bytes(root=""):
-    """The lowest limit of all memory groups around this process; None where none has one."""
+    """Return the lowest limit of all memory groups around this process, or None."""
     limits = [limit for limit, _, _ in memory_groups(root) if limit is not None]
     return min(limits) if limits else None
 
 
 def memory_groups(root=""):
-    """The memory groups, innermost first, as (limit, used, reclaimable) in bytes.
+    """Yield the memory groups, innermost first, as (limit, used, reclaimable) in bytes.
 
-    The limit is the lower of what the kernel kills for and of what it holds a group back at
-    (memory.high). What is reclaimable is the page cache, which gives way to programs.
+    The limit is the lower of two: the one at which the kernel kills, and the one at which it
+    slows a group down (memory.high). Reclaimable is the page cache, which the kernel
+    frees when programs need memory.
     """
     found = hierarchy("memory", root)
     if found.version == 2:
@@ -178,13 +185,16 @@ def memory_groups(root=""):
 
 
 def cgroup_cpu(root=""):
-    """The CPU quota and period in microseconds (quota None: no limit); None where unreadable."""
+    """Return the CPU quota and period in microseconds, or None where unreadable.
+
+    A quota of None means no limit.
+    """
     quotas = list(cpu_quotas(root))
     return quotas[0] if quotas else None
 
 
 def cpu_quotas(root=""):
-    """The same of each group, innermost first, those left out that tell none."""
+    """Yield the quota and period of each group, innermost first; skip those that report none."""
     found = hierarchy("cpu", root)
     for folder in found.folders:
         if found.version == 2:
@@ -202,6 +212,6 @@ def cpu_quotas(root=""):
 
 
 def cgroup_pids(root=""):
-    """The limit of processes as the kernel writes it, `max` for none; None where unreadable."""
+    """Return the limit of processes as the kernel writes it, `max` for none, or None."""
     base = hierarchy("pids", root).nearest("pids.max")
     return read_text("{}/pids.max".format(base)) if base else None

@@ -1,14 +1,14 @@
-"""Whether a board can run a job, found out before anything large is copied to it.
+"""Check whether a board can run a job, before anything large is copied to it.
 
-Needs nothing but a Python, old ones included, and no other file: it can be sent
+Needs only a Python, old versions included, and no other file: it can be sent
 over a connection and run from standard input.
 
     python3 check.py NEEDS      NEEDS is JSON; prints facts and problems as JSON
 
-NEEDS: `protocols` of the job; `folder`, where its files shall go (`~` is the
-user's home); `job_bytes` they take; `root_bytes` that our own root takes
-unpacked, `root_key` by which it may be there already, None where there is none
-to be had. A problem is a line of what is wrong and one of what to do.
+NEEDS: `protocols` of the job; `folder`, the place for its files (`~` is the
+user's home); `job_bytes`, their size; `root_bytes`, the unpacked size of pibench's
+root; `root_key`, under which that root may be there already, None where it is not
+available. A problem is one line about the cause and one line about the fix.
 """
 
 import json
@@ -18,19 +18,19 @@ import subprocess
 import sys
 
 OLDEST_PYTHON = (3, 5)
-# The probe and Caffe with no network hold about 70 MiB, pycaffe about 100.
+# The probe and Caffe with no network take about 70 MiB, pycaffe about 100.
 LEAST_MEMORY_KIB = 160 * 1024
 # For records, logs, and what the system itself writes meanwhile.
 SPARE_BYTES = 32 * 1024 * 1024
 CAFFE_DEADLINE_S = 120
 ROOTS = "roots"
-# The machines that our own root runs on.
+# The machines that pibench's root runs on.
 ARM64 = ("aarch64", "arm64")
 SYSTEM_PATH = "/usr/bin:/bin"
 
 
 def facts(needs):
-    """What this machine is and has, as far as a job asks for it."""
+    """Return the properties of this machine that a job depends on."""
     folder = os.path.abspath(os.path.expanduser(needs["folder"]))
     memory = memory_kib()
     return {
@@ -49,7 +49,7 @@ def facts(needs):
 
 
 def problems(found, needs):
-    """What keeps the job from running here, as (what, what to do) in the order of importance."""
+    """Return what prevents the job here, as (cause, fix), the most important first."""
     python = ".".join(str(number) for number in found["python"])
     if tuple(found["python"][:2]) < OLDEST_PYTHON:
         return [("its Python is {}, and 3.5 is needed".format(python), "install a newer python3")]
@@ -78,12 +78,12 @@ def problems(found, needs):
 
 
 def root_problems(found, needs):
-    """Why our own root cannot stand in for a Caffe that this machine does not have."""
+    """Return why pibench's root cannot replace a Caffe that this machine does not have."""
     missing = "it has no usable Caffe of its own ({})".format(found["caffe_complaint"])
     machine = found["architecture"]
     if machine in ("armv6l", "armv7l", "armv8l"):
         what = "its kernel is 32-bit ({}), and {}: ours is for arm64".format(machine, missing)
-        # The firmware's setting is heeded by boards with a 64-bit processor, the Pi 3 and later.
+        # Boards with a 64-bit processor follow the firmware's setting: the Pi 3 and later.
         return [
             (what, "on a Pi 3 or later, say arm_64bit=1 in config.txt and reboot; or 64-bit Pi OS")
         ]
@@ -96,7 +96,7 @@ def root_problems(found, needs):
 
 
 def caffe_complaint(protocols):
-    """Why the system's own Caffe cannot serve these protocols; None if it can."""
+    """Return why the system's own Caffe cannot run these protocols, or None if it can."""
     complaint = complaint_of(["caffe", "--version"], None, CAFFE_DEADLINE_S)
     if complaint is None and "inference" in protocols:
         complaint = complaint_of([system_python(), "-c", "import caffe"], None, CAFFE_DEADLINE_S)
@@ -104,7 +104,7 @@ def caffe_complaint(protocols):
 
 
 def system_python():
-    """Whatever Python runs this, pycaffe is installed for the system's."""
+    """Return the system's Python: pycaffe is installed for it, whichever Python runs this."""
     for folder in SYSTEM_PATH.split(":"):
         path = os.path.join(folder, "python3")
         if os.access(path, os.X_OK):
@@ -113,13 +113,13 @@ def system_python():
 
 
 def complaint_of(command, env, deadline_s):
-    """Why a short command does not work, in its own last words; None if it does."""
+    """Return why a short command fails, from its last line of output; None if it works."""
     full_env = dict(os.environ)
     full_env.update(env or {})
     name = os.path.basename(command[0])
     try:
-        # A session of its own: what the command starts holds its output open, and is
-        # to be ended with it.
+        # In its own session: the processes that the command starts hold its output open, and
+        # have to be ended with it.
         child = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -133,7 +133,7 @@ def complaint_of(command, env, deadline_s):
     try:
         said = child.communicate(timeout=deadline_s)[0]
     except BaseException as error:
-        # An interruption of ours does not reach another session either.
+        # An interruption of this program does not reach another session either.
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
         if not isinstance(error, subprocess.TimeoutExpired):
@@ -146,14 +146,14 @@ def complaint_of(command, env, deadline_s):
 
 
 def root_is_there(folder, key):
-    """Whether our root lies in the folder from an earlier run, whole."""
+    """Return whether pibench's root is in the folder from an earlier run, and complete."""
     if key is None:
         return False
     return os.path.exists(os.path.join(folder, ROOTS, key, "complete"))
 
 
 def folder_complaint(folder):
-    """Why files cannot be kept there; None if they can."""
+    """Return why files cannot be kept there, or None if they can."""
     existing = nearest_existing(folder)
     if not os.path.isdir(existing):
         return "{} is no folder".format(existing)
@@ -175,7 +175,7 @@ def free_bytes(folder):
 
 
 def nearest_existing(path):
-    """The path, or the nearest folder above it that is there."""
+    """Return the path, or the nearest folder above it that exists."""
     path = os.path.abspath(path)
     while not os.path.exists(path) and path != "/":
         path = os.path.dirname(path)
@@ -183,7 +183,7 @@ def nearest_existing(path):
 
 
 def file_system(path):
-    """The type of the file system that holds a path, `ext4` for one; None where untold."""
+    """Return the type of the file system of a path, such as `ext4`; None if unknown."""
     best, kind = "", None
     path = os.path.realpath(path)
     try:
@@ -200,7 +200,7 @@ def file_system(path):
 
 
 def memory_kib():
-    """The fields of /proc/meminfo."""
+    """Return the fields of /proc/meminfo."""
     found = {}
     try:
         with open("/proc/meminfo") as handle:
@@ -214,7 +214,7 @@ def memory_kib():
 
 
 def device_tree_model():
-    """What the board calls itself; None where it does not."""
+    """Return the board's model name from its device tree, or None without one."""
     try:
         with open("/proc/device-tree/model") as handle:
             return handle.read().strip("\0 \n") or None

@@ -13,15 +13,15 @@ from .page_cache import mapped_files
 from .procfs import read_fields, read_int
 
 POLL_S = 0.1
-# Reading what the emulator holds may take this share of the time, and no more.
+# Limit for the fraction of the time spent on reading the emulator's memory.
 SAMPLING_SHARE = 0.1
 SAMPLING_PAUSE_S = 1.0
-# Nor may walking the page tables of a child that is timed take it a core for long.
+# Walking the page tables of a timed child must not occupy a core for long either.
 WALKING_SHARE = 0.01
 WALKING_PAUSE_S = 5.0
 ALIVE_S = 5.0
-# Emulated, a chunk of short lines may take seconds to read; who writes without
-# end must not keep us from looking at the time that has passed.
+# Emulated, a chunk of short lines may take seconds to read; a child that writes without
+# end must not stop the probe from checking the elapsed time.
 CHUNK_BYTES = 16384
 DRAIN_S = 0.5
 LAST_DRAIN_S = 10.0
@@ -38,7 +38,7 @@ def child_env(extra):
 
 
 def process_control():
-    """The C library's prctl, or None where it is not found."""
+    """Return the C library's prctl, or None where it is not found."""
     import ctypes
 
     try:
@@ -48,28 +48,28 @@ def process_control():
 
 
 def keep_out(prctl):
-    """Let nobody but root look into this process.
+    """Deny everybody but root access to this process's memory and files.
 
-    A program of the same user could write to our standard output through
-    /proc otherwise, and so speak for the probe.
+    Otherwise a program of the same user could write to the probe's standard output
+    through /proc, and forge the probe's reports.
     """
     if prctl:
         prctl(SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def prepare_child(guest, address_space_bytes):
-    """Runs in the child before the exec: no privileges, no core dump, first to be killed."""
-    # In the guest nothing outlives the probe anyway, and memory is dear.
+    """Return the child's setup before the exec: no privileges, no core dump, first to be killed."""
+    # In the guest nothing outlives the probe anyway, and memory is scarce.
     prctl = None if guest else process_control()
 
     def prepare():
         if prctl:
             prctl(SET_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
-            # Until its exec the child is as closed as the probe, to itself too.
+            # Until its exec the child is as closed as the probe, even to itself.
             prctl(SET_DUMPABLE, 1, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if address_space_bytes:
-            # Nobody but root may have more than the limit that is in force already.
+            # Only root may exceed the limit that is in force already.
             most = resource.getrlimit(resource.RLIMIT_AS)[1]
             limit = address_space_bytes
             if most != resource.RLIM_INFINITY:
@@ -91,18 +91,17 @@ def prepare_child(guest, address_space_bytes):
 
 
 def exact_rss_kib(pid):
-    """What is resident of a process by its page tables; 0 where that is not told.
+    """Return the resident size of a process from its page tables; 0 where that is unknown.
 
-    VmHWM, VmRSS and ru_maxrss are read from counters: of each thread up to 64
-    pages are missing in them (before Linux 6.2), or of each CPU a batch of at
-    least 32 (from f1a7941243c1, "mm: convert mm's rss stats into
-    percpu_counter", on).
+    VmHWM, VmRSS and ru_maxrss are read from counters, which lack up to 64
+    pages of each thread (before Linux 6.2), or a batch of at least 32 of each CPU
+    (from f1a7941243c1, "mm: convert mm's rss stats into percpu_counter", on).
     """
     return read_int(read_fields("/proc/{}/smaps_rollup".format(pid)), "Rss") or 0
 
 
 class Resident(object):
-    """What a child held when it was largest, and an emulator's share of it, by samples.
+    """The peak memory of a child, and an emulator's share of it, by samples.
 
     The share only grows, as code is translated: the peak so far less the share
     now is at most what the emulated program had then, and is just that where
@@ -120,33 +119,33 @@ class Resident(object):
         self.high_water_kib = max(self.high_water_kib, high_water_kib)
         if time.monotonic() < self.not_before and not at_once:
             return
-        # What it costs, and not what it takes: on a busy machine that is more.
+        # The CPU time, not the elapsed time: on a busy machine that is longer.
         begun = time.process_time()
         self.high_water_kib = max(self.high_water_kib, exact_rss_kib(self.pid))
         share = emulator_rss_bytes(self.pid)
         cost = time.process_time() - begun
-        # Of a process that ends the mappings are read in part.
+        # The mappings of a process that is ending are incomplete.
         if share is not None and read_fields("/proc/{}/status".format(self.pid)).get("VmRSS"):
             self.share_kib = max(self.share_kib or 0, share // 1024)
             self.guest_kib = max(self.guest_kib, self.high_water_kib - self.share_kib)
         pause = min(cost / WALKING_SHARE, WALKING_PAUSE_S)
         if share is not None:
-            # Emulated, its times say nothing, and the share has to be seen close to the peak.
+            # An emulated child's times do not count; the share must be sampled close to the peak.
             pause = min(cost / SAMPLING_SHARE, SAMPLING_PAUSE_S)
         self.not_before = time.monotonic() + pause
 
     def of_peak_bytes(self, peak_kib):
-        """The emulator's share of the peak of both; None where there was no telling."""
+        """Return the emulator's share of the peak of both, or None where it was not measured."""
         if self.share_kib is None:
             return None
         return min(self.share_kib, max(peak_kib - self.guest_kib, 0)) * 1024
 
 
 def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S, arrived=None):
-    """Run one child to its end; its wait status, peak memory, log and the time it took.
+    """Run one child to its end; return its wait status, peak memory, log and elapsed time.
 
-    Where `arrived` is given the child is ended as soon as that is true of it and
-    it sleeps, which then is no failure, and what it had mapped is told.
+    Where `arrived` is given, the child is ended as soon as `arrived` is true of it and
+    it sleeps. That is not a failure, and the files it had mapped are reported.
     """
     log = LogReader(lambda piece: frames.send("blob", id=item_id, blob=piece))
     started = time.monotonic()
@@ -184,7 +183,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         if pid and not os.WIFSTOPPED(wait_status):
             break
         if pid:
-            # It has done its work, and lets us look before it ends: see inference.
+            # It has done its work, and waits for this sample before it ends: see inference.
             status = read_fields("/proc/{}/status".format(child.pid))
             resident.sample(read_int(status, "VmHWM") or 0, at_once=True)
             os.kill(child.pid, signal.SIGCONT)
@@ -195,7 +194,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         if now - started > timeout_s and not timed_out:
             timed_out = True
             os.killpg(child.pid, signal.SIGKILL)
-    # wait4 has taken the status: tell Popen, or it would look for the child again.
+    # wait4 has taken the status: pass it to Popen, which would look for the child again.
     child.returncode = -1
     drain(pipe, log, LAST_DRAIN_S)
     child.stdout.close()
@@ -221,7 +220,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
 
 
 def drain(pipe, log, deadline_s=DRAIN_S):
-    """Read what there is, as far as there is time; False once the other end is closed."""
+    """Read what is available, within the time limit; return False once the other end is closed."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
         try:

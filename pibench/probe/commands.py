@@ -1,4 +1,4 @@
-"""The command lines that a job's items are run by, and their environments."""
+"""The command lines and environments of a job's items."""
 
 import json
 import os
@@ -9,7 +9,7 @@ BARE_TIMEOUT_S = 600
 
 
 def command_of(job, item, folder):
-    """The command line and environment that run one item under its protocol."""
+    """Return the command line and environment that run one item under its protocol."""
     env = dict(job.get("env", {}))
     env["OPENBLAS_NUM_THREADS"] = str(item["threads"])
     env["OMP_NUM_THREADS"] = str(item["threads"])
@@ -18,7 +18,7 @@ def command_of(job, item, folder):
         env["LD_PRELOAD"] = other_blas(job, folder)
     if item["compute"] == "memory-only":
         env["LD_PRELOAD"] = job["preload"]
-        # The times are of no use then, and writing the log takes its time.
+        # The times are of no use then, and writing the log takes time.
         env["GLOG_minloglevel"] = "2"
     model = os.path.join(folder, item["model"])
     if item["protocol"] == "inference":
@@ -41,15 +41,15 @@ def command_of(job, item, folder):
 
 
 def other_blas(job, folder):
-    """The libraries of a BLAS that stands in for the one that Caffe finds, for the loader."""
+    """Return the libraries of a BLAS that replaces the one Caffe finds, for the loader."""
     return ":".join(os.path.join(folder, name) for name in job["other_blas"])
 
 
 def place_environment(job, command, env):
-    """Command and environment, where an emulator of the host has to be told the loader's part.
+    """Return command and environment, adapted to an emulator of the host where there is one.
 
-    Its own loader would heed LD_PRELOAD and its kin, which are meant for the
-    guest's: `env_option` is the option by which it sets them there.
+    The emulator's own loader would act on LD_PRELOAD and similar variables, which are meant for
+    the guest's loader: `env_option` is the option by which the emulator sets them there.
     """
     env = dict(env)
     option = job.get("env_option")
@@ -62,6 +62,6 @@ def place_environment(job, command, env):
 
 
 def bare_item(item):
-    """The same program with no network: it opens a pipe for one, and nobody ever writes there."""
+    """Return the same item with no network: the program waits at a pipe that nobody writes to."""
     nothing = {"weights": None, "inputs": None, "keep": []}
     return dict(item, id=None, model=NO_MODEL, timeout_s=BARE_TIMEOUT_S, **nothing)

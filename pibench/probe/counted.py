@@ -4,13 +4,13 @@ import ctypes
 import json
 import os
 
-# A system call that no kernel has; the counter knows it (MARK in counter.c).
+# A system call that no kernel has; the counter recognizes it (MARK in counter.c).
 MARK = 0x70696265
 OUTSIDE = -1
 
 
 def run_counted(spec):
-    """Set the network up, run it once unseen and once with marks, and print its layers."""
+    """Set the network up, run it once uncounted and once with marks, and print its layers."""
     import numpy
 
     os.environ.setdefault("GLOG_minloglevel", "2")
@@ -28,7 +28,7 @@ def run_counted(spec):
     system_call.argtypes = [ctypes.c_long, ctypes.c_long]
     forward = net._forward
     count = len(net.layers)
-    # Memory is taken and OpenBLAS warmed up in a pass that does not count.
+    # A pass that does not count allocates the memory and warms OpenBLAS up.
     forward(0, count - 1)
     for index in range(count):
         system_call(MARK, index)

@@ -1,9 +1,9 @@
-"""What of a process is QEMU's user-mode emulator and what the program that it emulates.
+"""Separate the memory of QEMU's user-mode emulator from that of the program it emulates.
 
 Seen from outside, an emulated process is a process of QEMU, and its resident
-memory that of both. The guest's pages lie where the guest believes them to
-be, below 2^40, since the targets reserve the guest's address space
-(QEMU_RESERVED_VA); QEMU's own program, heap and translated code lie where
+memory is that of both. The guest's pages are at the guest's own addresses,
+below 2^40, since the targets reserve the guest's address space
+(QEMU_RESERVED_VA). QEMU's own program, heap and translated code are where
 Linux puts those of any position-independent program, far above.
 """
 
@@ -15,8 +15,8 @@ GUEST_END = 1 << 40
 HEADER = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ ", re.M)
 RESIDENT = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ |^Rss: +([0-9]+) kB", re.M)
 NARROW_BYTES = 4096
-# No emulator was seen to take more than 45 MB: a share above this is a mistake
-# in telling the two apart, and no figure.
+# No emulator was seen to take more than 45 MB: a share above this means that the two
+# were not separated correctly, and is dropped.
 PLAUSIBLE_BYTES = 256 << 20
 # The instructions `mrs x0, midr_el1` and `ret`: Linux and QEMU let any program
 # read the main ID register (Documentation/arm64/cpu-feature-registers.rst).
@@ -24,7 +24,7 @@ READ_MAIN_ID = b"\x00\x00\x38\xd5\xc0\x03\x5f\xd6"
 
 
 def is_emulated(pid):
-    """Whether QEMU runs this process."""
+    """Return whether QEMU runs this process."""
     try:
         return "qemu" in os.path.basename(os.readlink("/proc/{}/exe".format(pid)))
     except OSError:
@@ -32,7 +32,7 @@ def is_emulated(pid):
 
 
 def emulator_rss_bytes(pid):
-    """Resident bytes of the emulator in a process; None where there is none, or no telling."""
+    """Return the emulator's resident bytes in a process; None if there is none, or unknown."""
     if not is_emulated(pid):
         return None
     try:
@@ -46,7 +46,7 @@ def emulator_rss_bytes(pid):
         if found.group(1):
             address = int(found.group(1), 16)
         elif address >= GUEST_END:
-            # By address: a mapping that grows while it is read comes twice.
+            # By address: a mapping that grows while it is read appears twice.
             shares_kib[address] = int(found.group(2))
     if not shares_kib:
         return None
@@ -55,9 +55,9 @@ def emulator_rss_bytes(pid):
 
 
 def before_emulator(text):
-    """A place shortly before the first mapping above the guest's, found by halves.
+    """Return a position shortly before the first mapping above the guest's, by bisection.
 
-    The mappings come by address, most are the guest's, and this program may
+    The mappings are sorted by address, most are the guest's, and this program may
     be emulated itself, which makes reading them all slow.
     """
     low, high = 0, len(text)
@@ -72,7 +72,7 @@ def before_emulator(text):
 
 
 def main_id_register():
-    """The CPU's MIDR_EL1, 0x410fd034 for a Cortex-A53; None on another architecture."""
+    """Return the CPU's MIDR_EL1, 0x410fd034 for a Cortex-A53; None on another architecture."""
     # A 32-bit Python under a 64-bit kernel cannot run these instructions.
     if os.uname().machine != "aarch64" or sys.maxsize < 2**32:
         return None
@@ -80,7 +80,7 @@ def main_id_register():
 
 
 def run_code(instructions):
-    """What a few machine instructions leave in x0; None where memory may not be run."""
+    """Return what a few machine instructions leave in x0; None where memory may not be executed."""
     import ctypes
     import mmap
 

@@ -1,4 +1,4 @@
-"""What the probe says: one event a line, with a checksum over its JSON."""
+"""The probe's output format: one event per line, with a checksum over its JSON."""
 
 import json
 import re
@@ -17,13 +17,13 @@ class Frames(object):
         fields["event"] = event
         text = json.dumps(fields, sort_keys=True)
         crc = zlib.crc32(text.encode("ascii")) & 0xFFFFFFFF
-        # The leading newline ends whatever somebody else left unfinished.
+        # The leading newline ends an unfinished line of another writer.
         self.stream.write("\nPIBENCH {:08x} {}\n".format(crc, text).encode("ascii"))
         self.stream.flush()
 
 
 def event_in(line):
-    """The event on a line (bytes without their end); None for any other line, or a damaged one."""
+    """Return the event on a line (bytes without line end); None for other or damaged lines."""
     found = FRAME.search(line)
     if not found or zlib.crc32(found.group(2)) & 0xFFFFFFFF != int(found.group(1), 16):
         return None

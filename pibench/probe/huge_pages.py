@@ -1,6 +1,6 @@
 """Transparent huge pages, which the boards' kernels do not have.
 
-Where the kernel uses them always, memory counts as resident in pieces of 2 MiB,
+Where the kernel always uses them, memory counts as resident in pieces of 2 MiB,
 and a small network's peak varies by several MiB from run to run.
 """
 
@@ -11,10 +11,10 @@ PR_SET_THP_DISABLE = 41  # linux/prctl.h
 
 
 def huge_pages_in_use(switch_off):
-    """Whether programs get huge pages unasked; with `switch_off` not from here on, if possible.
+    """Return whether programs get huge pages by default; `switch_off` disables them if possible.
 
-    The switch is this process's and its children's. QEMU's user mode does not
-    pass it on (linux-user/syscall.c).
+    The switch applies to this process and its children from here on. QEMU's user mode does
+    not pass it on (linux-user/syscall.c).
     """
     if "[always]" not in (read_text(SETTING) or ""):
         return False

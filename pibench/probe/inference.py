@@ -11,7 +11,7 @@ from .marks import RESULT
 from .procfs import read_fields, read_int
 from .values import practised, print_values
 
-# Inputs are drawn from here: where pixels lie, less a mean of theirs.
+# Range of the random inputs: that of pixels less their mean.
 PIXELS = 128.0
 PIECE = 16384
 
@@ -23,8 +23,8 @@ def run_inference(spec):
     os.environ.setdefault("GLOG_minloglevel", "2")
     import caffe
 
-    # Like a library, there before the network is: what it leaves on the heap would lie
-    # above the network's memory otherwise, and keep that from being given back.
+    # Loaded before the network, like a library: otherwise its remains on the heap would be
+    # above the network's memory, and prevent that from being given back.
     projector = practised() if spec["values"] else None
     caffe.set_mode_cpu()
     if spec["weights"]:
@@ -47,22 +47,22 @@ def run_inference(spec):
     readings.append(state.settled())
     result.update({"readings": readings, "state": state.describe()})
     if spec["values"]:
-        # Layers in place, run more than once, spoil what later ones read, and the
-        # inputs where they are what is changed in place: one undisturbed pass.
+        # In-place layers that run more than once corrupt what later layers read, and the
+        # inputs where those are changed in place. So the values take one separate pass.
         fill_inputs(net, spec)
         result["input_sha256"] = input_sha256
         print_values(net, projector, spec["keep"])
     result["high_water_kib"] = read_int(read_fields("/proc/self/status"), "VmHWM")
     print(RESULT + json.dumps(result), flush=True)
-    # The probe looks at what is held, and lets this go on (see watch_child). Python's own end
-    # is no part of the network's run, but would be of its peak: QEMU's translation of it takes
-    # 5 MiB where processes are emulated.
+    # The probe samples the memory, and lets this go on (see watch_child). Python's own shutdown
+    # is not part of the network's run, but would count in its peak: QEMU's translation of it
+    # takes 5 MiB where processes are emulated.
     os.kill(os.getpid(), signal.SIGSTOP)
     os._exit(0)
 
 
 def fill_inputs(net, spec):
-    """Fill the input blobs: with what is given, or seeded numbers; the SHA-256 of all of them."""
+    """Fill the input blobs with given values or seeded numbers; return the SHA-256 of them all."""
     import numpy
 
     given = numpy.load(spec["inputs"], allow_pickle=False) if spec["inputs"] else None
@@ -73,7 +73,7 @@ def fill_inputs(net, spec):
         if given is not None:
             data[...] = given[name]
         else:
-            # In pieces, which are the same numbers and take no memory to speak of.
+            # In pieces: the numbers are the same, and the pieces need hardly any memory.
             flat = data.reshape(-1)
             for start in range(0, flat.size, PIECE):
                 piece = flat[start : start + PIECE]
@@ -83,7 +83,7 @@ def fill_inputs(net, spec):
 
 
 def time_layers(net, repeats):
-    """Name, type and median time of each layer."""
+    """Return name, type and median time of each layer."""
     layers = []
     for index, name in enumerate(net._layer_names):
         times_ms = []

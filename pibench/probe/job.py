@@ -1,4 +1,4 @@
-"""A job's networks, one child each, all evidence gathered about how each one went."""
+"""Run a job's networks in one child each, and gather all evidence about each run."""
 
 import errno
 import json
@@ -16,13 +16,13 @@ from .page_cache import preload
 from .procfs import read_fields, read_int
 from .programs import NoProgramsError, make_empty_model, settle
 
-# A program with no network ends within a second: its emulator is looked at often.
+# A program with no network ends within a second: its emulator is sampled often.
 CLOSE_POLL_S = 0.02
 FILL_TIMEOUT_S = 120
 
 
 class Watched(object):
-    """Runs one program after another and gathers all evidence about how each one went."""
+    """Runs one program after another and gathers all evidence about each run."""
 
     def __init__(self, job, folder, frames, guest):
         self.job = job
@@ -43,8 +43,8 @@ class Watched(object):
     def run_bare(self, item):
         """Run the same program with no network, until it waits for one.
 
-        What it has by then is loaded before the first layer, and not the
-        network's to answer for. Nor is what it touches while it ends.
+        The memory it has by then is loaded before the first layer and does not belong
+        to the network. The same holds for what it touches while it ends.
         """
         item = bare_item(item)
         command, env = command_of(self.job, item, self.folder)
@@ -65,7 +65,7 @@ class Watched(object):
             pipe.close()
 
     def fill(self, size_bytes):
-        """Run Python with that many bytes of its own, all of them touched."""
+        """Run Python with that many bytes of memory of its own, all of them touched."""
         program = "b'x' * {}".format(size_bytes)
         command = self.job["python"] + ["-I", "-S", "-c", program]
         item = {"id": None, "timeout_s": FILL_TIMEOUT_S, "compute": "memory-only"}
@@ -82,7 +82,7 @@ class Watched(object):
         )
         log = ended.pop("log")
         if ended["signal"] == signal.SIGKILL:
-            # The kernel's words about a kill may follow the process's end.
+            # The kernel's messages about a kill may follow the process's end.
             time.sleep(0.2)
         ended["oom_lines"] = self.kernel_log.oom_lines()
         ended["oom_kills"] = difference(oom_counter(), oom_before)
@@ -94,7 +94,7 @@ class Watched(object):
         ended["log_tail"] = log.tail if (ended["exit_status"] != 0) else []
         ended["memory"] = memory_kib()
         ended["cgroup_memory"] = group
-        # Times count only where the machine was well all the while; a baseline has none.
+        # Times count only where the machine was undisturbed throughout; a baseline has no times.
         timed = item["id"] is not None and item["compute"] == "real"
         after = self.state.read()
         ended["readings"] = [before, after] + ([self.state.settled()] if timed else [])
@@ -115,7 +115,7 @@ class EmptyPipe(object):
         self.end = None
 
     def has_reader(self):
-        """Whether a program has opened the pipe; it then waits for something to read."""
+        """Return whether a program has opened the pipe; it then waits for something to read."""
         if self.end is None:
             try:
                 self.end = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
@@ -135,16 +135,16 @@ def difference(after, before):
 
 
 def kind_of(item):
-    """What a baseline depends on."""
+    """Return the properties that a baseline depends on."""
     return item["protocol"], item["compute"], item["threads"]
 
 
 def run_job(path, frames, guest):
-    """Run all items of a job in their order, each reported as soon as it has ended.
+    """Run all items of a job in their order; report each as soon as it has ended.
 
-    `describe` and `baselines` say whether the machine's Caffe is to be
-    described and the same program measured with no network, which a target
-    leaves out that knows both from before.
+    The job's `describe` and `baselines` decide whether the machine's Caffe is
+    described and the same program measured with no network. A target leaves these out
+    where it knows both already.
     """
     with open(path) as handle:
         job = json.load(handle)
@@ -176,7 +176,7 @@ def run_job(path, frames, guest):
 
 
 def calibrate(watched, wanted):
-    """Run programs with no network, several times and watched closely.
+    """Run programs with no network several times, with frequent samples.
 
     `wanted` has `kinds`, items without a model, `repeats`, and `fill_bytes`:
     the emulator's own memory grows with the guest's, so Python fills that much.
@@ -191,5 +191,5 @@ def calibrate(watched, wanted):
 
 
 def own_anonymous_kib():
-    """The probe's own memory, without the pages of files that it shares with others."""
+    """Return the probe's own memory in KiB, without the pages of files that it shares."""
     return read_int(read_fields("/proc/{}/status".format(os.getpid())), "RssAnon")

@@ -1,4 +1,4 @@
-"""The kernel's own words and counts about processes that it killed for want of memory."""
+"""The kernel's messages and counters about processes that it killed for lack of memory."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ class KernelLog(object):
             self.handle = None
 
     def oom_lines(self):
-        """The OOM lines since the last call; None where the log may not be read."""
+        """Return the OOM lines since the last call; None where the log may not be read."""
         if self.handle is None:
             return None
         lines = []
@@ -29,7 +29,7 @@ class KernelLog(object):
                 record = os.read(self.handle, 8192).decode("utf-8", "replace")
             except OSError as error:
                 if error.errno == errno.EPIPE:
-                    # Some records were overwritten before we read them; go on.
+                    # Some records were overwritten before they were read; go on.
                     continue
                 return lines
             text = record.partition(";")[2].splitlines()
@@ -38,5 +38,5 @@ class KernelLog(object):
 
 
 def oom_counter():
-    """How many processes the kernel has killed for want of memory (kernel 4.13 and later)."""
+    """Return how many processes the kernel killed for lack of memory (kernel 4.13 and later)."""
     return read_int(read_fields("/proc/vmstat"), "oom_kill")

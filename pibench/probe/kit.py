@@ -1,9 +1,9 @@
-"""Running a kit on a board: checks first, then one network after the other, and on after a break.
+"""Run a kit on a board: check first, then run one network after another, and resume if interrupted.
 
 The kit is a folder: `manifest.json` names its files with their SHA-256 and its
-networks, `job.json` is the job with all of them. What comes out is
-`pi-results.jsonl` beside them (results.py). A network that has a result there is
-not run again.
+networks; `job.json` is the job with all of them. The output is
+`pi-results.jsonl` in the same folder (results.py). A network that has a result
+there is not run again.
 """
 
 import argparse
@@ -28,7 +28,7 @@ RUNNING_JOB = "job-running.json"
 RESULTS = "pi-results.jsonl"
 INVALID, ENVIRONMENT, INTERRUPTED = 2, 3, 130
 CHUNK_BYTES = 1 << 20
-# The probe says something every five seconds; a board that swaps may take longer.
+# The probe sends an event every five seconds; a board that swaps may take longer.
 SILENCE_S = 600.0
 GRACE_S = 3.0
 STILL_RUNNING_S = 60.0
@@ -39,7 +39,7 @@ LONGEST_WORDS = 400
 
 
 class Failed(Exception):
-    """Why it does not go on, in a line, what to do, and the exit code."""
+    """Why the run cannot continue, in one line; the fix, and the exit code."""
 
     def __init__(self, code, what, todo):
         Exception.__init__(self, what)
@@ -49,11 +49,11 @@ class Failed(Exception):
 
 
 class Interrupted(Exception):
-    """Ctrl-C, TERM, or the terminal has gone."""
+    """Ctrl-C, TERM, or the terminal was closed."""
 
 
 def main(top):
-    """Run the kit in the folder `top`; returns the exit code."""
+    """Run the kit in the folder `top`; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="run.py", description="Run this kit's networks in Caffe, and write " + RESULTS
     )
@@ -83,25 +83,25 @@ def main(top):
 
 def interrupt(_number, _frame):
     for number in INTERRUPTING:
-        # Once is enough: what follows ends in order.
+        # Once is enough: the rest ends in order.
         signal.signal(number, signal.SIG_IGN)
     raise Interrupted()
 
 
 def say(text):
-    """A line for whoever watches, in whatever characters the terminal has; it may have gone."""
+    """Print a line for the user, in the terminal's encoding; the terminal may be closed."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     line = "".join(char if char.isprintable() else "?" for char in text)
     try:
         sys.stdout.buffer.write(line.encode(encoding, "backslashreplace") + b"\n")
         sys.stdout.buffer.flush()
     except (AttributeError, IOError, OSError, ValueError):
-        # Nobody reads any more. Python would complain once more at its end.
+        # Nobody reads the output any more. Python would report that once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def of_type(kind, value):
-    """The value, if it is of that type; a manifest may have been edited."""
+    """Return the value if it is of that type; a manifest may have been edited."""
     if not isinstance(value, kind) or (kind is str and "\0" in value):
         raise TypeError(value)
     return value
@@ -169,7 +169,7 @@ class Kit(object):
         return os.path.join(self.top, name)
 
     def name_of(self, network):
-        """`[2/3] NIN`, by id."""
+        """Return a network's label by its id, such as `[2/3] NIN`."""
         place = [one for one, _ in self.networks].index(network)
         return "[{}/{}] {}".format(place + 1, len(self.networks), self.networks[place][1])
 
@@ -194,7 +194,7 @@ class Kit(object):
     def _check_files(self):
         """Make sure that all files are those of the manifest. Raises Failed.
 
-        But for Caffe's archive, which is checked while it is unpacked.
+        Caffe's archive is the exception: it is checked while it is unpacked.
         """
         packed = self.root["archive"] if self.root else None
         files = [one for one in self.files if one[0] != packed]
@@ -210,7 +210,7 @@ class Kit(object):
                 raise self._damaged(path)
 
     def _check_machine(self):
-        """Make sure that this machine can run it; whether it needs our Caffe. Raises Failed."""
+        """Make sure that this machine can run it; return whether to unpack Caffe. Raises Failed."""
         needs = {
             "protocols": [self.protocol],
             "folder": self.top,
@@ -264,7 +264,7 @@ class Kit(object):
             ) from None
 
     def _waiting(self, results):
-        """The ids that have no result yet; one that took the machine down twice gets its own."""
+        """Return the ids without a result; give up one that took the machine down twice."""
         waiting = []
         for network, _ in self.networks:
             if network in results.finished:
@@ -306,7 +306,7 @@ class Kit(object):
 
 
 class Session(object):
-    """Runs what waits, in one probe; in another where the first one died."""
+    """Runs the waiting networks in one probe, and in another one if that dies."""
 
     def __init__(self, kit, results):
         self.kit = kit
@@ -318,7 +318,7 @@ class Session(object):
         self.ended = False
 
     def run(self, waiting):
-        """Run all; Failed where none can run. What has a result keeps it, whatever comes."""
+        """Run all; raise Failed where none can run. Results are kept whatever happens."""
         while waiting:
             before = len(self.results.finished)
             try:
@@ -343,7 +343,7 @@ class Session(object):
         return " | ".join(self.words) or "it said nothing"
 
     def _probe(self, waiting):
-        """One probe, from its start to its end."""
+        """Run one probe, from its start to its end."""
         with open(self.kit.path(JOB)) as handle:
             job = json.load(handle)
         job["items"] = [item for item in job["items"] if item["id"] in waiting]
@@ -357,7 +357,7 @@ class Session(object):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # Ctrl-C comes to this program alone, which then ends the other in order.
+            # Ctrl-C reaches only this program, which then ends the other in order.
             start_new_session=True,
         )
         try:
@@ -428,7 +428,7 @@ class Session(object):
 
 
 def stop(process):
-    """End a process and what it started: TERM, then KILL."""
+    """End a process and its children: TERM, then KILL."""
     for number, grace_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
         with contextlib.suppress(OSError):
             os.killpg(process.pid, number)
@@ -440,7 +440,7 @@ def stop(process):
 
 
 def summary(result):
-    """How one network went, in a few words."""
+    """Return a short description of one network's result."""
     peak = "peak {} MiB".format(result["peak_rss_bytes"] >> 20)
     if result["timed_out"]:
         return "not done by its deadline; " + peak

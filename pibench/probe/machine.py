@@ -16,13 +16,13 @@ from .procfs import read_fields, read_int, read_text
 from .sandbox import sandbox
 from .virt_detect import virtualization_reason
 
-# What Caffe may be linked with: Debian's is with the first, whichever BLAS that is a link to.
+# Libraries that Caffe may be linked with: Debian's uses the first, a link to whichever BLAS.
 BLAS_LIBRARIES = ("libblas.so.3", "libopenblas.so.0", "libcblas.so.3", "libatlas.so.3")
 BOARD = "/proc/device-tree/model"
 
 
 def memory_kib():
-    """MemTotal, MemAvailable and the swap of this machine, in KiB."""
+    """Return MemTotal, MemAvailable and the swap of this machine, in KiB."""
     fields = read_fields("/proc/meminfo")
     return {
         "mem_total_kib": read_int(fields, "MemTotal"),
@@ -33,7 +33,7 @@ def memory_kib():
 
 
 def address_space_bytes():
-    """The limit of a process's memory here (ulimit -v or -d), None where there is none."""
+    """Return the limit of a process's memory (ulimit -v or -d), None where there is none."""
     limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
     limits = [limit for limit in limits if limit != resource.RLIM_INFINITY]
     return min(limits) if limits else None
@@ -48,7 +48,7 @@ def cpu_model():
 
 
 def describe_machine(job):
-    """What this machine is, and what holds for processes in it."""
+    """Return this machine's properties, and the limits for processes on it."""
     release = os.uname()
     state = MachineState()
     state.read()
@@ -83,7 +83,7 @@ def describe_machine(job):
 
 
 def describe_caffe(job, folder):
-    """Which Caffe and which BLAS it runs; starts both, which takes its time emulated."""
+    """Return the versions of Caffe and of the BLAS it runs; starts both, slow when emulated."""
     env = dict(job["env"])
     if job["other_blas"]:
         env["LD_PRELOAD"] = other_blas(job, folder)
@@ -101,7 +101,7 @@ def describe_caffe(job, folder):
 
 
 def first_line(command, env):
-    """The first line that a short command prints, or None."""
+    """Return the first line that a short command prints, or None."""
     try:
         output = subprocess.check_output(
             command, env=child_env(env), stderr=subprocess.DEVNULL, timeout=120
@@ -115,8 +115,8 @@ def first_line(command, env):
 def describe_libraries():
     """Print the BLAS that Caffe will use, its CPU core type and threads, as JSON.
 
-    Whatever library it is that `cblas_sgemm` comes from: one that was loaded before goes
-    before the one that lies in the library path.
+    It is the library that `cblas_sgemm` comes from: a library that was loaded earlier
+    takes precedence over the one in the library path.
     """
     import ctypes
 
@@ -140,7 +140,7 @@ def describe_libraries():
 
 
 def origin(function):
-    """The file that a library's function lies in, with the last of its folders."""
+    """Return the file of the library that contains a function, with the last folder of its path."""
     import ctypes
 
     class Found(ctypes.Structure):

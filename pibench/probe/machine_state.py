@@ -1,7 +1,7 @@
-"""The machine around a timed pass: throttling, clock, temperature and swap, as the kernel tells.
+"""The machine around a timed pass: throttling, clock, temperature and swap, from the kernel.
 
-What a machine does not tell is None, and `untold` says why: no such file, no
-right to read it, or something in it that can be no such figure. Reading takes
+A figure that a machine does not report is None, and `untold` has the reason: the file
+does not exist, may not be read, or has an impossible value. Reading takes
 well under a millisecond and starts no process in the one that is measured.
 
 Throttle bits are those of the Raspberry Pi's firmware (documentation of
@@ -19,26 +19,26 @@ import time
 NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
 HEXADECIMAL = re.compile(r"(?:throttled=)?(?:0x)?([0-9a-fA-F]{1,8})\Z")
 LONGEST_BYTES = 4096
-# Beyond these a file holds something else than what its name says.
+# Values beyond these bounds are not what the file's name says.
 CLOCK_KHZ = (1000, 10000000)
 TEMPERATURE_MC = (-60000, 200000)
 UNDER_VOLTAGE_OCCURRED = 1 << 16
-# The firmware's bits are up to 0.1 s late, and drivers/hwmon/raspberrypi-hwmon.c asks
-# for them every 2 s, and has the firmware forget then what has occurred.
+# The firmware's bits are up to 0.1 s late. drivers/hwmon/raspberrypi-hwmon.c reads them
+# every 2 s, and then has the firmware clear the bits for what has occurred.
 FIRMWARE_LAG_S = 0.15
 KERNEL_LAG_S = 2.5
 ANSWER_TIMEOUT_S = 2.0
-# A shell, started while this process is small: to fork one with a network in it
+# A shell, started while this process is small: to fork a process with a network in it
 # would take time and have its pages copied in the next pass.
 ASK_ALWAYS = 'while read -r _; do echo $("$0" get_throttled 2>&1); done'
 
 
 class Untold(Exception):
-    """A figure that is not told, and why."""
+    """A figure that the machine does not report, and the reason."""
 
 
 def text_of(path):
-    """The text of a small file. Raises Untold."""
+    """Return the text of a small file. Raises Untold."""
     try:
         with open(path, "rb") as handle:
             return handle.read(LONGEST_BYTES).decode("ascii", "replace").strip()
@@ -47,7 +47,7 @@ def text_of(path):
 
 
 def number_in(path, low, high):
-    """The whole number in a file. Raises Untold for anything else, or one out of bounds."""
+    """Return the whole number in a file. Raises Untold for other text, or a value out of bounds."""
     text = text_of(path)
     if not NUMBER.match(text) or not low <= int(text) <= high:
         raise Untold("{} says {!r}".format(path, text[:40]))
@@ -55,7 +55,7 @@ def number_in(path, low, high):
 
 
 def bits_in(text, place):
-    """Throttle bits as the kernel or vcgencmd writes them. Raises Untold."""
+    """Return throttle bits as the kernel or vcgencmd writes them. Raises Untold."""
     found = HEXADECIMAL.match(text)
     if not found:
         raise Untold("{} says {!r}".format(place, text[:80]))
@@ -65,8 +65,8 @@ def bits_in(text, place):
 class FirmwareFile(object):
     """The file of the Raspberry Pi's own kernels, 4.14 and later.
 
-    The kernel asks the firmware every two seconds and clears what has occurred:
-    a bit that is set is of the last few seconds, and not of some day since boot.
+    The kernel reads the firmware every two seconds and clears what has occurred:
+    a bit that is set is from the last few seconds, not from any time since boot.
     """
 
     lag_s = KERNEL_LAG_S
@@ -80,14 +80,14 @@ class FirmwareFile(object):
 
 
 class UnderVoltageAlarm(FirmwareFile):
-    """What mainline kernels tell: under-voltage alone (drivers/hwmon/raspberrypi-hwmon.c)."""
+    """Mainline kernels report under-voltage only (drivers/hwmon/raspberrypi-hwmon.c)."""
 
     def bits(self):
         return UNDER_VOLTAGE_OCCURRED if number_in(self.place, 0, 1) else 0
 
 
 class Vcgencmd(object):
-    """The firmware's own tool, for kernels that have no such file (before 4.14)."""
+    """The firmware's own tool, for kernels that do not have that file (before 4.14)."""
 
     lag_s = FIRMWARE_LAG_S
 
@@ -139,7 +139,7 @@ class Vcgencmd(object):
 
 
 class MachineState(object):
-    """Reads the machine's state again and again; `base` is the root of /sys, /proc and /usr."""
+    """Reads the machine's state repeatedly; `base` is the root of /sys, /proc and /usr."""
 
     def __init__(self, base="/"):
         self.base = base
@@ -151,7 +151,7 @@ class MachineState(object):
         self.last_s = None
 
     def read(self):
-        """The state now; the time is this machine's monotonic one, in seconds."""
+        """Return the state now; its time is this machine's monotonic clock, in seconds."""
         state = {
             "throttled_bits": self._told("throttled_bits", self._bits),
             "clock_hz": self._told("clock_hz", self._clock_hz),
@@ -163,13 +163,16 @@ class MachineState(object):
         return state
 
     def settled(self):
-        """The state once the kernel has had time to learn of what was before the last reading."""
+        """Return the state after the delay with which the kernel learns of throttling.
+
+        It thereby covers the time before the last reading.
+        """
         if self.throttle is not None and self.last_s is not None:
             time.sleep(max(0.0, self.throttle.lag_s - (time.monotonic() - self.last_s)))
         return self.read()
 
     def describe(self):
-        """What is known of this machine's way to tell; `unavailable` names what it does not."""
+        """Return this machine's sources of state; `unavailable` names what it does not report."""
         governor = self._told("governor", self._governor)
         throttle = None
         if self.throttle is not None:
@@ -191,7 +194,7 @@ class MachineState(object):
         try:
             return read()
         except Untold as reason:
-            # The first reason is the one that is not a consequence of another.
+            # The first reason is kept: later ones may be its consequences.
             self.untold.setdefault(figure, str(reason))
             return None
 
@@ -227,18 +230,18 @@ class MachineState(object):
         return self.throttle.bits()
 
     def _clocks(self):
-        """A folder for each clock; several cores may share one."""
+        """Return a folder for each clock; several cores may share one."""
         pattern = self._path("sys/devices/system/cpu/cpu[0-9]*/cpufreq")
         return sorted({os.path.realpath(path) for path in glob.glob(pattern)})
 
     def _clock_hz(self):
-        """The slowest core's clock."""
+        """Return the slowest core's clock."""
         if not self.clocks:
             raise Untold("no cpufreq in {}".format(self._path("sys/devices/system/cpu")))
         return 1000 * min(self._clock_khz(folder) for folder in self.clocks)
 
     def _clock_khz(self, folder):
-        # What the firmware gives, which only root may read, rather than what was asked of it.
+        # The firmware's actual clock, which only root may read, before the requested one.
         for name in ("cpuinfo_cur_freq", "scaling_cur_freq"):
             path = os.path.join(folder, name)
             if os.access(path, os.R_OK):
@@ -246,7 +249,7 @@ class MachineState(object):
         return number_in(path, *CLOCK_KHZ)
 
     def _temperature_c(self):
-        """The highest of all zones that tell one."""
+        """Return the highest temperature of all zones that report one."""
         if not self.zones:
             raise Untold("no thermal zone in {}".format(self._path("sys/class/thermal")))
         told = []
@@ -261,7 +264,7 @@ class MachineState(object):
         return max(told)
 
     def _swapped_bytes(self):
-        """What has been moved to and from swap since the machine started."""
+        """Return the bytes moved to and from swap since the machine started."""
         path = self._path("proc/vmstat")
         try:
             with open(path, "r", errors="replace") as handle:
@@ -273,7 +276,7 @@ class MachineState(object):
             raise Untold("{} tells no pswpin and pswpout".format(path)) from None
 
     def _governor(self):
-        """The governor of all clocks, several by comma."""
+        """Return the governor of all clocks; several are separated by commas."""
         if not self.clocks:
             raise Untold("no cpufreq in {}".format(self._path("sys/devices/system/cpu")))
         found = [text_of(os.path.join(folder, "scaling_governor")) for folder in self.clocks]

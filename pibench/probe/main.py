@@ -10,7 +10,7 @@ from .machine import describe_libraries
 
 
 def protect():
-    """Keep the probe from being killed in its child's stead."""
+    """Protect the probe from being killed instead of its child."""
     try:
         with open("/proc/self/oom_score_adj", "w") as handle:
             handle.write("-1000")
@@ -20,7 +20,7 @@ def protect():
 
 def main():
     if len(sys.argv) == 2 and not sys.argv[1].startswith("-"):
-        # The way that is timed: emulated, each import takes its time.
+        # This mode is timed: emulated, each import takes time.
         keep_out(process_control())
         run_job(sys.argv[1], Frames(sys.stdout.buffer), False)
         return

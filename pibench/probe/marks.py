@@ -1,4 +1,4 @@
-"""How the lines begin that a measured program says to the probe; the rest of each is JSON."""
+"""Prefixes of the lines that a measured program prints for the probe; the rest is JSON."""
 
 RESULT = "PIBENCH-RESULT "
 SIGNATURE = "PIBENCH-SIGNATURE "

@@ -1,8 +1,8 @@
-"""Reading the small text files in which the kernel tells what it knows."""
+"""Read the small text files of the kernel."""
 
 
 def read_text(path):
-    """A file's text, stripped, or None where it is absent or unreadable."""
+    """Return a file's text, stripped, or None where it is absent or unreadable."""
     try:
         with open(path, "r", errors="replace") as handle:
             return handle.read().strip().strip("\0")
@@ -11,7 +11,7 @@ def read_text(path):
 
 
 def read_fields(path):
-    """`Name: value kB` lines of a /proc file as {name: first word of the value}."""
+    """Return `Name: value kB` lines of a /proc file as {name: first word of the value}."""
     fields = {}
     for line in (read_text(path) or "").splitlines():
         name, _, value = line.replace(":", " ").partition(" ")

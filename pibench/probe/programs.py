@@ -1,11 +1,11 @@
-"""Which Caffe a job is run with: the first of those it lists that works on this machine."""
+"""Choose the Caffe of a job: the first in its list that works on this machine."""
 
 import os
 
 from .check import complaint_of, system_python
 from .commands import place_environment
 
-# Emulated, or on a board with a slow card, pycaffe takes its time to import.
+# Emulated, or on a board with a slow card, the import of pycaffe takes long.
 TRIAL_DEADLINE_S = 300
 FOLDER = "{folder}"
 PYTHON = "{python}"
@@ -13,7 +13,7 @@ MODELS = "models"
 
 
 class NoProgramsError(Exception):
-    """None of the listed programs works here; `reasons` says why of each."""
+    """None of the listed programs works here; `reasons` has the reason for each."""
 
     def __init__(self, reasons):
         Exception.__init__(self, "; ".join(reasons))
@@ -21,15 +21,15 @@ class NoProgramsError(Exception):
 
 
 def settle(job, folder):
-    """The job with the programs that this machine runs, and with paths of its own.
+    """Return the job with the programs that this machine runs, and with its actual paths.
 
     `programs` lists candidates in order, each with `origin`, `lock`, `caffe`,
     `python`, `env`, `env_option`, `preload`, `address_space_bytes` and
-    `huge_pages_off`; the chosen one's become the job's own. Any `{folder}` in
-    them is the job's folder, `{python}` the Python that pycaffe would be
-    installed for. The last candidate has nothing to fall back to,
-    so that it is tried where there are others, and taken as it is where it is
-    alone. Raises NoProgramsError.
+    `huge_pages_off`; the chosen one's become the job's own. `{folder}` in
+    them stands for the job's folder, `{python}` for the Python that pycaffe would be
+    installed for. A single candidate is taken without a trial, since there is no
+    alternative. Several are tried in order, and if none works, the last one is not
+    taken either. Raises NoProgramsError.
     """
     candidates = [placed(candidate, folder) for candidate in job["programs"]]
     if len(candidates) == 1:
@@ -45,7 +45,7 @@ def settle(job, folder):
 
 
 def placed(value, folder):
-    """A value of the job with the job's folder in place of what stands for it."""
+    """Return a value of the job with its placeholders replaced by the job's folder."""
     if isinstance(value, dict):
         return {key: placed(inner, folder) for key, inner in value.items()}
     if isinstance(value, list):
@@ -56,7 +56,7 @@ def placed(value, folder):
 
 
 def trial(candidate, protocols):
-    """Why the candidate does not work here; None if it does."""
+    """Return why the candidate does not work here, or None if it does."""
     tried = [candidate["caffe"] + ["--version"]]
     if "inference" in protocols:
         tried.append(candidate["python"] + ["-c", "import caffe"])
@@ -69,9 +69,9 @@ def trial(candidate, protocols):
 
 
 def make_empty_model(folder):
-    """The pipe at which a program waits that is to have no network (see commands.py).
+    """Make the pipe at which a program without a network waits (see commands.py).
 
-    A copy of the folder may have lost it: archives and file transfers carry files.
+    A copy of the folder may lack it: archives and file transfers carry files.
     """
     path = os.path.join(folder, MODELS, "none")
     if not os.path.exists(path):

@@ -1,10 +1,10 @@
-"""The file of results that a kit writes on a board: lines that hang together by their digests.
+"""The file of results that a kit writes on a board: a chain of lines linked by digests.
 
 A line is `{"digest":"<64 hex digits>","entry":{...}}`. Its digest is the SHA-256
-of the digest before it and the entry's own bytes; before the first is the
-kit's. So a line that was changed, lost, doubled or moved is noticed, and the
-last entry, `end`, says that nothing is missing behind it. Whoever changes
-a file on purpose can make its digests anew: they are no signature.
+of the digest before it and the entry's own bytes; the first line uses the kit's
+digest. So a line that was changed, lost, doubled or moved is noticed, and the
+last entry, `end`, shows that nothing is missing after it. Somebody who changes
+a file on purpose can compute the digests again: they are not a signature.
 """
 
 import errno
@@ -18,7 +18,7 @@ import stat
 
 FORMAT = "pibench-results"
 VERSION = 1
-# The longest line that the probe gives (caffe_log.MAX_LINE_BYTES) and what is around it.
+# The longest line of the probe (caffe_log.MAX_LINE_BYTES) and the text around it.
 LONGEST_LINE_BYTES = 8 << 20
 LINE_HEAD = b'{"digest":"'
 LINE = re.compile(rb'\{"digest":"([0-9a-f]{64})","entry":(\{.*\})\}\n\Z', re.S)
@@ -37,15 +37,15 @@ class Damaged(Exception):
 
 
 class Busy(Exception):
-    """Another process writes to the file."""
+    """Another process is writing to the file."""
 
 
 class OtherKit(Exception):
-    """The file holds results of another kit."""
+    """The file contains results of another kit."""
 
 
 def line_of(previous, entry):
-    """An entry's digest and its line, after the digest of the line before it."""
+    """Return an entry's digest and its line, given the digest of the line before it."""
     text = json.dumps(entry, sort_keys=True, separators=(",", ":"), allow_nan=False)
     text = text.encode("ascii")
     digest = digest_of(previous, text)
@@ -57,9 +57,9 @@ def digest_of(previous, text):
 
 
 def entries(stream):
-    """The lines of a binary stream as (number, digest, entry). Raises Damaged at the first bad one.
+    """Yield the lines of a binary stream as (number, digest, entry).
 
-    The first entry is always a `begin`, of any version.
+    Raises Damaged at the first bad line. The first entry is always a `begin`, of any version.
     """
     previous = None
     number = 0
@@ -80,7 +80,7 @@ def entries(stream):
 
 
 def read_line(number, line):
-    """The digest, the entry and the entry's bytes of one line, the digest not yet checked."""
+    """Return the digest, entry and entry's bytes of one line; the digest is not yet checked."""
     found = LINE.match(line)
     if not found:
         torn = not line.endswith(b"\n")
@@ -98,7 +98,7 @@ def no_number(name):
 
 
 def kit_of(entry):
-    """The digest of the kit that a file is of, from its first entry. Raises Damaged."""
+    """Return the digest of a file's kit, from its first entry. Raises Damaged."""
     kit = entry.get("kit")
     well = entry.get("event") == "begin" and entry.get("format") == FORMAT
     if not well or not isinstance(kit, str) or not re.match(r"[0-9a-f]{64}\Z", kit):
@@ -107,11 +107,11 @@ def kit_of(entry):
 
 
 class ResultsFile(object):
-    """Appends to a file of results, after what an earlier run left in it.
+    """Appends to a file of results, after those of earlier runs.
 
-    `finished` has the ids that have a result, `unended` how often one was
-    started by a run that never said how it ended: the machine went down.
-    Raises Busy, OtherKit, or Damaged for a file that was changed or is another's.
+    `finished` has the ids that have a result. `unended` is how often one was
+    started by a run that did not report its end: the machine went down.
+    Raises Busy, OtherKit, or Damaged for a file that was changed or has another origin.
     """
 
     def __init__(self, path, kit):
@@ -143,7 +143,7 @@ class ResultsFile(object):
             raise Busy() from None
 
     def _read(self):
-        """Take in what is there; take out a line that was cut off when the machine went down."""
+        """Read the existing lines; remove one that was cut off when the machine went down."""
         whole_bytes = 0
         with open(self.path, "rb") as stream:
             try:
@@ -162,7 +162,7 @@ class ResultsFile(object):
                 os.ftruncate(self.descriptor, whole_bytes)
 
     def _began(self, rest):
-        """Whether this is what is left of a line of ours: nothing else is ever taken out.
+        """Return whether these bytes are the rest of a line of this file; others are never removed.
 
         Some file systems leave NUL bytes where data was allocated and never written.
         """
@@ -188,11 +188,11 @@ class ResultsFile(object):
             self.unended.pop(network, None)
 
     def append(self, event, **fields):
-        """Write one entry and wait until the card has it; a part that was written is taken back."""
+        """Append one entry and wait until it is on the card; on failure remove the partial line."""
         entry = dict(fields, event=event)
         digest, line = line_of(self.digest, entry)
         size_bytes = os.fstat(self.descriptor).st_size
-        # Whoever interrupts this program does so before or after a line.
+        # An interruption of this program takes effect before or after a line.
         waiting = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTING)
         try:
             rest = line
@@ -208,7 +208,7 @@ class ResultsFile(object):
             signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
     def end(self):
-        """Say that nothing is missing, once."""
+        """Append `end` once, which shows that nothing is missing."""
         if self.last_event != "end":
             self.append("end", finished=self.finished)
 

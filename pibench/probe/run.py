@@ -8,13 +8,13 @@
 
 Needs the standard library; --inference needs numpy and pycaffe too, and psutil
 is used where present. The syntax is Python 3.5's, since a Raspberry Pi with
-Ubuntu 16.04 has no newer one. Nothing of pibench is imported
-but the modules beside this file, which travel with it.
+Ubuntu 16.04 has no newer one. It imports nothing of pibench
+except the modules beside this file, which are copied with it.
 
-Each network runs in a child of its own: Caffe aborts its process on a bad
+Each network runs in a separate child: Caffe aborts its process on a bad
 model, and only a child's own wait status and peak memory are evidence.
 
-What comes out is one frame per line, `PIBENCH <crc32> <json>`, so that a torn
+The output is one frame per line, `PIBENCH <crc32> <json>`, so that a torn
 or mixed-up line on a serial console is noticed and never believed. Events:
 hello (the machine), baseline, start, alive (every few seconds), result, end.
 Figures carry their unit in their name: `_bytes`, `_ms`, `_kib` as the kernel's.

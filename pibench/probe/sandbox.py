@@ -1,4 +1,4 @@
-"""What keeps this process from the rest of the machine, read from the kernel and not assumed."""
+"""The isolation of this process from the rest of the machine, read from the kernel."""
 
 import os
 
@@ -6,7 +6,7 @@ from .procfs import read_fields, read_text
 
 
 def sandbox():
-    """User, privileges, file system and network of this process, as the kernel has them."""
+    """Return user, privileges, file system and network of this process, from the kernel."""
     status = read_fields("/proc/self/status")
     return {
         "uid": os.getuid(),
@@ -19,7 +19,7 @@ def sandbox():
 
 
 def root_is_read_only():
-    """Whether the root file system is mounted read-only; None where that is not told."""
+    """Return whether the root file system is mounted read-only; None where that is unknown."""
     for line in (read_text("/proc/self/mountinfo") or "").splitlines():
         words = line.split()
         if len(words) > 5 and words[4] == "/":
@@ -28,6 +28,6 @@ def root_is_read_only():
 
 
 def interfaces():
-    """The names of the network interfaces; `lo` alone reaches nobody."""
+    """Return the names of the network interfaces; `lo` alone reaches no other machine."""
     lines = (read_text("/proc/self/net/dev") or "").splitlines()[2:]
     return sorted(line.partition(":")[0].strip() for line in lines if ":" in line)

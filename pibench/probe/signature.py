@@ -1,15 +1,15 @@
-"""Condensing a blob to a few hundred bytes by which two runs can be compared. Needs numpy.
+"""Condense a blob to a few hundred bytes by which two runs can be compared. Needs numpy.
 
-The heart is a random projection: SIGNS dot products of the values with fixed vectors of
+The core is a random projection: SIGNS dot products of the values with fixed vectors of
 signs. For two blobs, the mean of the squared differences of their projections is an
 unbiased estimate of the squared Euclidean distance between them (Alon, Matias, Szegedy
 1996, "The space complexity of approximating the frequency moments"; Johnson and
-Lindenstrauss). It asks of a vector of signs only that its elements are pairwise
-uncorrelated, so that a long one may be the product of two short ones: the blob is folded to
+Lindenstrauss). It requires of a vector of signs only that its elements are pairwise
+uncorrelated, so a long one may be the product of two short ones: the blob is folded to
 rows of WIDTH values, and value c of row r has the sign rows[r] * columns[c]. Emulated, a
 random number for each value would take longer than the network.
 
-The signs come out of SHA-256, so that they are the same with every numpy, and everything is
+The signs come from SHA-256, so that they are the same with every numpy, and everything is
 done in pieces of some 128 KiB: it must not raise the peak of the process that is measured.
 """
 
@@ -19,19 +19,19 @@ SIGNS = 16
 # A prime, so that a pattern in the blob (a channel's size, say) does not meet the same signs.
 WIDTH = 1021
 ROWS_AT_ONCE = 16
-# Digits of a projection, of which float32 values fix seven.
+# Digits of a projection; float32 values determine seven.
 DIGITS = 9
 ROWS_PER_HASH = 16
 
 
 class Projector(object):
-    """Projects blobs; holds the columns' signs, which all blobs share."""
+    """Projects blobs; has the signs of the columns, which all blobs share."""
 
     def __init__(self):
         self.columns = sign_table(b"columns", 0, WIDTH)
 
     def describe(self, data):
-        """A blob as a dictionary: the fields of BlobSummary in pibench/records/schema.py."""
+        """Return a blob's description: the fields of BlobSummary in pibench/records/schema.py."""
         import numpy
 
         flat = numpy.ascontiguousarray(data, dtype="<f4").reshape(-1)
@@ -65,7 +65,7 @@ class Projector(object):
 
 
 class Figures(object):
-    """What has been found of a blob so far."""
+    """Running sums over the values of a blob."""
 
     def __init__(self):
         self.count = 0
@@ -75,7 +75,7 @@ class Figures(object):
         self.projection = 0.0
 
     def summary(self, size):
-        """The figures of a blob of `size` values, None where no value is finite."""
+        """Return the figures of a blob of `size` values, None where no value is finite."""
         finite = bool(self.count)
         return {
             "minimum": min(self.minima) if finite else None,
@@ -87,9 +87,9 @@ class Figures(object):
 
 
 def sign_table(label, first, count):
-    """Signs for `count` positions from `first` on, SIGNS each: float64, shape (SIGNS, count).
+    """Return signs for `count` positions from `first` on: float64, shape (SIGNS, count).
 
-    Of position p they are the bits of two bytes at 2 p in the stream of
+    The SIGNS signs of position p are the bits of two bytes at 2 p in the stream of
     SHA-256(label, "/", n) over n = 0, 1, 2 and so on: 1 stands for +1, 0 for -1.
     """
     import numpy

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run this kit: python3 run.py (see README.txt).
 
-This file is read by old Pythons too, so that they can say what is missing.
+The syntax suits old Pythons too, so that they can report what is missing.
 """
 
 import hashlib
@@ -14,9 +14,9 @@ PROGRAM = "probe/"
 
 
 def damaged():
-    """The first file of the program that is not as it was packed; None if all are.
+    """Return the first file of the program that is not as it was packed; None if all are.
 
-    Looked at before any of it is imported: half a file may be a program too.
+    The check comes before any of it is imported: half a file may be a program too.
     """
     try:
         with open(os.path.join(TOP, "manifest.json"), "rb") as handle:
@@ -32,7 +32,7 @@ def damaged():
         except (EnvironmentError, ValueError):
             found = None
         if found != packed[name]:
-            # A damaged manifest may hold any name: only what can be printed is.
+            # A damaged manifest may contain any name: only printable names are shown.
             return ascii(name)[1:-1]
     return None if program else "manifest.json"
 

@@ -1,18 +1,18 @@
-"""What looks after a run on a board, so that a lost connection neither ends it nor leaves it.
+"""Supervise a run on a board, so a lost connection neither ends it nor leaves it behind.
 
-    python3 supervise.py start BASE LEASE_S      make a folder below BASE, print it, and look
-                                                 after it in the background
-    python3 supervise.py alive FOLDER            exit status 0 if somebody does
-    python3 supervise.py clean BASE              remove our root and dead runs below BASE
+    python3 supervise.py start BASE LEASE_S      make a folder below BASE, print it, and
+                                                 supervise it in the background
+    python3 supervise.py alive FOLDER            exit status 0 if it has a supervisor
+    python3 supervise.py clean BASE              remove pibench's root and dead runs below BASE
 
-The host writes small files into FOLDER, the supervisor answers by others:
-`lease`, a new content of which is a sign of life of the host; `go`, the job in
+The host writes small files into FOLDER, and the supervisor answers by other files:
+`lease`, whose content changes as a sign of life of the host; `go`, the job in
 `job/` is to be started; `stop`, end it and remove FOLDER. `frames` and `errors`
 are what the probe writes, `ended` its exit status. A lease without a new sign
 of life ends as `stop` does: nothing stays, whatever became of the host. Time is
 counted by the clock since boot; a board's own may jump.
 
-One file of its own and Python 3.5, as check.py.
+One self-contained file in Python 3.5, as check.py.
 """
 
 import ctypes
@@ -35,12 +35,12 @@ SET_DEATH_SIGNAL = 1
 
 
 def start(base, lease_s):
-    """Make a folder and leave this process to its caller; another looks after the folder."""
+    """Make a folder and return to the caller; another process supervises the folder."""
     runs = os.path.join(base, RUNS)
     os.makedirs(runs, exist_ok=True)
-    # Both are held for as long as the supervisor lives, and no longer.
+    # Both locks last exactly as long as the supervisor lives.
     if not locked(os.path.join(runs, BUSY)):
-        # Two runs at once would measure each other.
+        # Two runs at once would disturb each other's measurements.
         sys.exit(BUSY_STATUS)
     sweep(runs)
     folder = tempfile.mkdtemp(dir=runs)
@@ -52,7 +52,7 @@ def start(base, lease_s):
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
-    # A connection's end is told by a hangup, which is not to end the run.
+    # The end of a connection sends a hangup, which must not end the run.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
     try:
@@ -63,7 +63,7 @@ def start(base, lease_s):
 
 
 def locked(path):
-    """Take a lock for the rest of this process; False where another holds it."""
+    """Take a lock for the rest of this process; return False where another process has it."""
     lock = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,7 +84,7 @@ class Supervisor(object):
         self.renewed = time.monotonic()
 
     def watch(self):
-        """Return when the folder is to go."""
+        """Wait until the folder is to be removed."""
         while True:
             time.sleep(POLL_S)
             if self.is_there("stop") or not os.path.isdir(self.folder) or self.lease_is_over():
@@ -96,7 +96,7 @@ class Supervisor(object):
                 if status is not None:
                     self.write("ended", str(status))
         if self.probe is not None and self.probe.poll() is None:
-            # What it has started dies with it (PR_SET_PDEATHSIG in child.py).
+            # Its children die with it (PR_SET_PDEATHSIG in child.py).
             self.probe.kill()
             self.probe.wait()
 
@@ -141,7 +141,7 @@ def die_with_parent():
 
 
 def is_alive(folder):
-    """Whether a supervisor looks after the folder."""
+    """Return whether the folder has a supervisor."""
     try:
         lock = os.open(os.path.join(folder, LOCK), os.O_WRONLY)
     except OSError:
@@ -156,7 +156,7 @@ def is_alive(folder):
 
 
 def sweep(runs):
-    """Remove runs that nobody looks after: the board was switched off, say. How many."""
+    """Remove runs without a supervisor (the board was switched off, say); return their number."""
     removed = 0
     for name in os.listdir(runs) if os.path.isdir(runs) else []:
         path = os.path.join(runs, name)
@@ -169,7 +169,7 @@ def sweep(runs):
 
 
 def clean(base):
-    """Remove what is kept below `base`, but not a run that is under way."""
+    """Remove what is kept below `base`, except for a run in progress."""
     base = os.path.expanduser(base)
     runs = sweep(os.path.join(base, RUNS))
     roots = os.path.join(base, ROOTS)

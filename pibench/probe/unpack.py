@@ -1,10 +1,10 @@
-"""Unpacking our Caffe or a job on a board, from a file or as it comes over a connection.
+"""Unpack pibench's Caffe or a job on a board, from a file or while it arrives over a connection.
 
     python3 unpack.py FOLDER KEY SHA256 [ARCHIVE]
 
 Leaves it as FOLDER/KEY with a file `complete` in it, or leaves nothing. The
 archive is a tar, compressed or not; `-` for SHA256 leaves it unchecked. Reads
-standard input where no archive is named. One file of its own and Python 3.5, as
+standard input where no archive is named. One self-contained file in Python 3.5, as
 check.py.
 """
 
@@ -23,11 +23,11 @@ UNCHECKED = "-"
 
 
 class UnpackError(Exception):
-    """Why it could not be unpacked, in a line."""
+    """Why it could not be unpacked, in one line."""
 
 
 class Hashing(object):
-    """A stream that is read through, and the SHA-256 of what was read."""
+    """A stream that is read to its end, and the SHA-256 of the bytes read."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -44,7 +44,7 @@ def unpack(stream, folder, key, sha256):
     target = os.path.join(folder, key)
     os.makedirs(folder, exist_ok=True)
     sweep(folder)
-    # The lock is there before the folder, so that nobody takes that for a leftover.
+    # The lock is made before the folder, so that nobody takes that for a leftover.
     lock, lock_path = tempfile.mkstemp(prefix=PARTIAL, suffix=LOCK, dir=folder)
     partial = lock_path[: -len(LOCK)]
     try:
@@ -61,7 +61,7 @@ def unpack(stream, folder, key, sha256):
             raise UnpackError("the archive ends early or is damaged: {}".format(error)) from None
         if sha256 not in (UNCHECKED, hashing.digest.hexdigest()):
             raise UnpackError("the archive is not the one that was to come (SHA-256)")
-        # On the card before anything is measured: writing takes its share of the machine.
+        # Write it to the card before anything is measured: writing slows the machine down.
         os.sync()
         with open(os.path.join(partial, COMPLETE), "w") as handle:
             handle.write(sha256 + "\n")
@@ -69,7 +69,7 @@ def unpack(stream, folder, key, sha256):
         try:
             os.rename(partial, target)
         except OSError:
-            # Another run was faster, or what lay there was not whole.
+            # Another run was faster, or the existing folder was incomplete.
             if not os.path.exists(os.path.join(target, COMPLETE)):
                 shutil.rmtree(target, ignore_errors=True)
                 os.rename(partial, target)
@@ -80,7 +80,7 @@ def unpack(stream, folder, key, sha256):
 
 
 def extract(archive, member, top):
-    """Place one file, folder or link, inside `top` and nowhere else."""
+    """Place one file, folder or link inside `top` and nowhere else."""
     path = inside(top, member.name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if member.isdir():
@@ -89,7 +89,7 @@ def extract(archive, member, top):
         inside(top, os.path.join(os.path.dirname(member.name), member.linkname))
         os.symlink(member.linkname, path)
     elif member.isreg():
-        # A new file only: what lies there may be a link.
+        # A new file only: the existing entry may be a link.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with os.fdopen(os.open(path, flags, 0o755 if member.mode & 0o100 else 0o644), "wb") as to:
             shutil.copyfileobj(archive.extractfile(member), to, 1 << 20)
@@ -98,11 +98,11 @@ def extract(archive, member, top):
 
 
 def inside(top, name):
-    """The path of a name below `top`; raises UnpackError for a name that leads out."""
+    """Return the path of a name below `top`; raises UnpackError for a name that leads out."""
     path = os.path.normpath(os.path.join(top, name))
     if os.path.isabs(name) or not path.startswith(os.path.join(top, "")):
         raise UnpackError("the archive names a place outside its folder: {}".format(name))
-    # A folder on the way that is a link could lead anywhere, so that ours has none.
+    # A folder in the path that is a link could lead anywhere; pibench's archives have none.
     folder = os.path.dirname(path)
     while len(folder) > len(top):
         if os.path.islink(folder):

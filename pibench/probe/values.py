@@ -1,7 +1,7 @@
 """The values that a forward pass computes: a signature of every layer, the outputs, kept blobs.
 
-All is printed as soon as it is there, a line each, so that the process that is
-measured holds none of it. The probe hears these lines (see caffe_log.py).
+Everything is printed as soon as it is computed, one line each, so that the process that is
+measured keeps none of it. The probe reads these lines (see caffe_log.py).
 """
 
 import binascii
@@ -10,16 +10,16 @@ import json
 from .marks import BLOB, OUTPUT, SIGNATURE, VALUES
 from .signature import ROWS_AT_ONCE, WIDTH, Projector
 
-# An output's values are told as long as they are no more than this, in all:
+# An output's values are printed if there are no more than this, in all:
 LARGEST_OUTPUT = 65536
 ALL_OUTPUTS = 4 * LARGEST_OUTPUT
-# Of values that are told. Small, so that they do not add to the peak that is measured;
-# a multiple of 3 and of 4: what is told in base64 can be put together as it is.
+# Size of the pieces of values. Small, so that they do not add to the measured peak; a
+# multiple of 3 and of 4, so that pieces in base64 can simply be joined.
 CHUNK_BYTES = 48 * 1024
 
 
 def practised():
-    """A projector that has described a blob, and so has all the memory that it takes."""
+    """Return a projector that has described a blob, and so has all the memory it needs."""
     import numpy
 
     projector = Projector()
@@ -28,10 +28,10 @@ def practised():
 
 
 def print_values(net, projector, keep):
-    """Run one pass layer by layer and tell what each computed, and what comes out.
+    """Run one pass layer by layer; print what each layer computed, and the outputs.
 
-    A layer's tops are looked at right after it ran, since layers in place
-    overwrite them. Splits, which Caffe inserts, copy nothing and are passed over.
+    A layer's tops are read right after it ran, since layers in place
+    overwrite them. Splits, which Caffe inserts, copy nothing and are skipped.
     """
     names = list(net._blob_names)
     for index, layer in enumerate(net._layer_names):
@@ -49,7 +49,7 @@ def print_values(net, projector, keep):
 
 
 def print_outputs(net, projector):
-    """The output blobs, condensed; after each its values, where these are not too many."""
+    """Print the output blobs, condensed; after each its values, if there are not too many."""
     left = ALL_OUTPUTS
     for name in net.outputs:
         data = net.blobs[name].data
@@ -65,7 +65,7 @@ def print_outputs(net, projector):
 
 
 def print_blob(described, data):
-    """All of a blob, in pieces of bearable length."""
+    """Print all of a blob, in pieces of limited length."""
     content = little_endian(data)
     named = {name: described[name] for name in ("index", "layer", "name", "shape", "sha256")}
     for start in range(0, max(len(content), 1), CHUNK_BYTES):
@@ -74,12 +74,12 @@ def print_blob(described, data):
 
 
 def little_endian(data):
-    """A view of a blob's bytes: float32, little-endian, in C order."""
+    """Return a view of a blob's bytes: float32, little-endian, in C order."""
     import numpy
 
     return memoryview(numpy.ascontiguousarray(data, dtype="<f4").reshape(-1)).cast("B")
 
 
 def encoded(content):
-    # As the module base64 does, which would have to be imported.
+    # The same as in the module base64, which would have to be imported.
     return binascii.b2a_base64(content).decode("ascii").rstrip("\n")

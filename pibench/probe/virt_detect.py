@@ -1,8 +1,8 @@
-"""Signs that this machine is an emulated or virtual one, and no board, whatever it calls itself.
+"""Detect signs that this machine is emulated or virtual, and not a board, whatever its name.
 
-What runs on one is not measured on the board, and its times least of all. A
+Measurements there are not measurements of the board, above all its times. A
 sign is something that QEMU or another hypervisor puts there, or that the
-firmware of every Raspberry Pi does and they do not.
+firmware of every Raspberry Pi provides and they do not.
 """
 
 import os
@@ -19,7 +19,7 @@ QEMU_TIMER_HZ = 62500000
 
 
 def virtualization_reason(tree=TREE, timer_hz=None):
-    """What shows that this is no board, in words; None where nothing does."""
+    """Return in words what shows that this is not a board, or None."""
     if os.uname().machine == "x86_64":
         return None
     compatible = (read_text(os.path.join(tree, "compatible")) or "").split("\0")
@@ -39,7 +39,7 @@ def virtualization_reason(tree=TREE, timer_hz=None):
 
 
 def has_fw_cfg(tree):
-    """Whether QEMU's device for its guests' firmware is there."""
+    """Return whether QEMU's firmware configuration device for guests exists."""
     try:
         names = os.listdir(tree)
     except OSError:
@@ -50,7 +50,7 @@ def has_fw_cfg(tree):
 
 
 def read_timer_hz():
-    """The frequency that the generic timer is said to have; None on another architecture."""
+    """Return the reported frequency of the generic timer; None on another architecture."""
     if os.uname().machine != "aarch64" or sys.maxsize < 2**32:
         return None
     return run_code(READ_TIMER_HZ)

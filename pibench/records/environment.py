@@ -1,4 +1,4 @@
-"""The host's environment as it goes into every record: who measured, on what, how busy."""
+"""Read the host's environment for a record: the software, the machine, its load."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ DEVICE_TREE_MODEL = Path("/proc/device-tree/model")
 def host_environment(
     *, qemu_version: str | None = None, engine: str | None = None
 ) -> HostEnvironment:
-    """This machine as it is now; what it does not tell is None.
+    """Describe this machine; unavailable values are None.
 
-    `qemu_version` is the text of the QEMU in use, None for a run without one,
-    `engine` the container Engine and its version.
     Memory is in bytes, the load is the kernel's one-minute average.
+
+    Args:
+        qemu_version: the version text of the QEMU in use, None for a run without QEMU.
+        engine: the container Engine and its version.
     """
     return HostEnvironment(
         pibench_version=__version__,
@@ -39,17 +41,17 @@ def host_environment(
 
 
 def cpu_model(cpuinfo: Path = CPUINFO, device_tree_model: Path = DEVICE_TREE_MODEL) -> str | None:
-    """The CPU's model name, on a board without one its device tree's model."""
+    """Return the CPU's model name; on a board without one, its device tree's model."""
     for line in _text(cpuinfo).splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name" and value.strip():
             return value.strip()
-    # The kernel ends the property with a NUL, as device trees do.
+    # Device tree properties end with a NUL.
     return _text(device_tree_model).rstrip("\0").strip() or None
 
 
 def _text(path: Path) -> str:
-    """The file's text, nothing where the kernel offers no such file."""
+    """Return the file's text, empty if the kernel does not provide the file."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

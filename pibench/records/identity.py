@@ -1,8 +1,8 @@
-"""Which run a record is of, and the shortest names that tell several runs apart.
+"""Identify the run of a record, and find the shortest names that distinguish several runs.
 
-A run is what decides its result: the network and its weights, where and how it was run. Two
-records of one run are an earlier and a later one; records of two runs stand side by side, however
-much their names are alike.
+A run is defined by what determines its result: the network, its weights, where and how it ran.
+Two records of one run are an earlier and a later result; records of two runs are listed
+separately, however similar their names are.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 ZOO: Final = "zoo"
 MIB: Final = 2**20
 FEWEST_DIGITS: Final = 8
-"""Of a hash, in a name."""
+"""The minimum number of hash digits in a name."""
 
 
 class Run(Frozen):
-    """What decides the result of a run; None for what is not known or decides nothing.
+    """What determines the result of a run; None for what is unknown or irrelevant.
 
-    `network_source` is "zoo" or the prototxt's path, which names a network and decides nothing.
-    `source` is the target, with a VM's
-    machine, or "planned", "predicted" or "paper". `limits` are those that were asked for, without
-    what is allowed for an emulator. `board` and `caffe_origin` are of a run on a machine's own
-    processor: two boards, or a system's Caffe and pibench's, are two runs.
+    `network_source` is "zoo" or the prototxt's path; it names a network but does not affect the
+    result. `source` is the target, with a VM's
+    machine, or "planned", "predicted" or "paper". `limits` are the requested ones, without
+    the allowance for an emulator. `board` and `caffe_origin` apply to a run on a machine's own
+    processor: runs on two boards, or with the system's Caffe and with pibench's, are two runs.
     """
 
     network: Name
@@ -68,14 +68,14 @@ class Run(Frozen):
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """All that decides the result: equal for two runs that are one."""
+        """All that determines the result: equal for two records of the same run."""
         return (
             self.network, self.network_sha256, *(getattr(self, name) for name in OPTIONS),
         )  # fmt: skip
 
     @property
     def unusual(self) -> list[str]:
-        """The options that have another value than the command line gives by default."""
+        """The options that differ from the command line's defaults."""
         found = {
             "batch": self.batch != 1,
             "input_size": self.input_size is not None,
@@ -90,12 +90,12 @@ OPTIONS: Final = (
     "batch", "input_size", "device", "source", "protocol", "compute", "threads", "blas", "seed",
     "weights_sha256", "repeats", "limits", "caffe_origin", "board",
 )  # fmt: skip
-"""What tells runs of one network apart, in the order in which it does."""
+"""Options that distinguish runs of one network, in order of preference."""
 _WITH_DEFAULT: Final = ("batch", "input_size", "threads", "blas", "seed")
 
 
 def run_of(record: Record) -> Run:
-    """Tell which run a record is of."""
+    """Return the run that a record belongs to."""
     real = record.protocol == "inference" and record.compute == "real"
     return Run(
         network=record.network,
@@ -121,12 +121,12 @@ def run_of(record: Record) -> Run:
 def latest(records: Sequence[Record]) -> list[Record]:
     """Leave out every record that a later one of the same run supersedes.
 
-    An inconclusive record may lack a part of its run, since it was lost before its BLAS was
-    known, say. It is superseded by a later one that agrees in all parts that it has. A verdict
-    is superseded by the very same run alone.
+    An inconclusive record may lack some fields of its run, for example if it was lost before its
+    BLAS was known. A later record that agrees in all fields that it has supersedes it. A record
+    with a verdict is superseded only by a record of exactly the same run.
 
     Returns:
-        The others, each in the place of the first record of its run.
+        The remaining records, each at the position of the first record of its run.
     """
     runs = [run_of(record) for record in records]
     by_age = sorted(range(len(records)), key=lambda index: records[index].created)
@@ -150,16 +150,16 @@ def latest(records: Sequence[Record]) -> list[Record]:
 def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
     """Name runs so that no two different ones have the same name.
 
-    A name is the network's, where several networks share it with the shortest end of the file's
-    path that tells them apart, else with the first digits of the hash. Behind it stand the
-    options that are unusual, or differ among runs of that network.
+    A name is the network's. If several networks share it, the shortest distinguishing end of the
+    file's path is added, or else the first digits of the hash. Options that are not the defaults,
+    or that differ among runs of that network, follow.
 
     Args:
-        runs: All that are shown together.
-        beside: Options that are shown next to the name, and therefore not in it.
+        runs: All runs that are shown together.
+        beside: Options that are shown next to the name, and are therefore not part of it.
 
     Returns:
-        A name for each run, in the order given.
+        A name for each run, in the given order.
     """
     distinct: dict[Any, Run] = {}
     for run in runs:
@@ -173,11 +173,11 @@ def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
     for (network, *shown), group in groups.items():
         apart = _told_apart(group)
         for run in group:
-            # The usual value of an option goes without saying.
+            # Omit default values of options.
             told = {*run.unusual, *apart[run.identity].difference(_WITH_DEFAULT)}.difference(beside)
             said = [_said(name, getattr(run, name)) for name in OPTIONS if name in told]
             label = ", ".join([network, *filter(None, said)])
-            # A network may have been given a name that reads like another's label.
+            # A network's own name may look like another one's label.
             numbered = chain([label], (f"{label} #{number}" for number in count(2)))
             label = next(one for one in numbered if (one, *shown) not in taken)
             taken.add((label, *shown))
@@ -204,18 +204,18 @@ def network_labels(networks: Sequence[Network]) -> list[str]:
             )
             for one in networks
         ],
-        # One call has one batch for all, and a file may have its own.
+        # One call has one batch for all networks, but a file may define its own.
         beside=("batch",) if len({one.batch for one in networks}) == 1 else (),
     )
 
 
 def distinguishing(runs: Iterable[Run]) -> set[str]:
-    """Find what tells these runs apart: "network" for the name, and options."""
+    """Find what distinguishes these runs: "network" for the name, and options."""
     return set().union(*_told_apart([*runs]).values())
 
 
 def _told_apart(runs: Sequence[Run]) -> dict[Any, set[str]]:
-    """What tells each run apart from the others, in the order of `OPTIONS`, and no more."""
+    """Return the minimal options that distinguish each run, in the order of `OPTIONS`."""
     found: dict[Any, set[str]] = {run.identity: set() for run in runs}
     groups = [runs]
     for name in ("network", *OPTIONS):
@@ -232,7 +232,7 @@ def _told_apart(runs: Sequence[Run]) -> dict[Any, set[str]]:
 
 
 def _is_made_again(earlier: Run, later: Run, *, lost: bool) -> bool:
-    """Whether the later run is the earlier one, or has all that is known of one that was lost."""
+    """Return whether the later run equals the earlier one, or all known fields of a lost one."""
     pairs = zip(earlier.identity, later.identity, strict=True)
     return all(ours == theirs or (lost and ours is None) for ours, theirs in pairs)
 
@@ -261,12 +261,12 @@ def _network_names(runs: Iterable[Run]) -> dict[Any, str]:
 def _with_path(name: str, end: str) -> str:
     if not end:
         return name
-    # The name of a file's network is often that of the file.
+    # The name of a file's network often equals the file's name.
     return end if PurePath(end).stem == name else f"{name} ({end})"
 
 
 def _ends(sources: Collection[str]) -> Mapping[str, str]:
-    """The shortest end of each path that no other has; none where there is one path alone."""
+    """Return the shortest unique end of each path; empty if there is only one path."""
     if len(sources) == 1:
         return {}
     parts = {source: PurePath(source).parts for source in sources}
@@ -281,7 +281,7 @@ def _ends(sources: Collection[str]) -> Mapping[str, str]:
 
 
 def _digits(hashes: Collection[str]) -> Mapping[str, str]:
-    """The first digits that tell hashes apart; none where there is one hash alone."""
+    """Return the first digits that distinguish the hashes; empty if there is only one hash."""
     if len(hashes) == 1:
         return {}
     for length in range(FEWEST_DIGITS, 64):
@@ -313,7 +313,7 @@ def _cores(device: str) -> int | None:
 
 
 def _blas(record: Record) -> str | None:
-    """The library's name without its version and the core it was chosen for."""
+    """Return the library's name without its version and the core it was selected for."""
     said = (record.environment.guest.blas_name or "").lower()
     if record.compute == "memory-only" or not said:
         return None
@@ -338,7 +338,7 @@ def _caffe_origin(record: Record) -> str | None:
 
 
 def _board(record: Record) -> str | None:
-    """The machine that ran it, where it is not emulated: its processor and its memory."""
+    """Return processor and memory of the machine that ran it, unless it was emulated."""
     if record.target not in ON_THE_METAL:
         return None
     host = record.environment.host

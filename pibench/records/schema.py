@@ -1,8 +1,8 @@
-"""The record of one run: every number with its unit and where it comes from.
+"""The record of one run: every number with its unit and its provenance.
 
-Units stand in the field names (`_bytes`, `_ms`, `_seconds`) and, for machines,
+Units are in the field names (`_bytes`, `_ms`, `_seconds`) and, for programs,
 under the key `unit` of the JSON Schema and in `UNITS`. Bytes are bytes: nothing
-here is in MB (10^6 bytes) or MiB (2^20 bytes), those belong to a report.
+here is in MB (10^6 bytes) or MiB (2^20 bytes), which only reports use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic import (
 
 SCHEMA_VERSION: Final = "1.5"
 WEIGHTS_GIVEN: Final = "with the weights given"
-"""Why outputs are what they are, where the weights were not drawn for want of any."""
+"""The reason recorded with outputs if the user gave the weights, so that none were generated."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Verdict = Literal["fit", "no-fit", "borderline", "inconclusive"]
@@ -53,7 +53,7 @@ RESULT_FIELDS: Final = (
     "layers",
     "outputs",
 )
-# Results that only a run can give, so that the target says which kind they may be.
+# Results that only a run can produce; the target limits their provenance.
 RUN_FIELDS: Final = (
     "peak_rss_bytes",
     "baseline_rss_bytes",
@@ -62,20 +62,20 @@ RUN_FIELDS: Final = (
     "layers",
     "outputs",
 )
-# Results that hold the values of a computation, or the time that one took.
+# Results that contain the values of a computation, or its time.
 COMPUTE_FIELDS: Final = ("latency_ms", "layers", "outputs")
 ON_THE_METAL: Final = ("native", "ssh")
 # Targets that need no emulator on a machine with the board's architecture.
 EMULATED_ELSEWHERE: Final = ("container", "sysroot")
 
 MOST_VALUES: Final = 2**31 - 1
-"""Of a blob: Caffe counts them in an int, and refuses more (Blob::Reshape, src/caffe/blob.cpp)."""
+"""Per blob: Caffe counts them in an int and rejects more (Blob::Reshape, src/caffe/blob.cpp)."""
 MOST_AXES: Final = 32
-"""Of a blob: kMaxBlobAxes in include/caffe/blob.hpp."""
+"""Per blob: kMaxBlobAxes in include/caffe/blob.hpp."""
 LARGEST_FLOAT32: Final = 3.4028235e38
-"""As float32 itself is printed, rounded up."""
+"""The largest float32 as printed, rounded up."""
 LARGEST_INTEGER: Final = 2**63 - 1
-"""What a table's column, and most readers of JSON, can hold."""
+"""The limit of a table's integer column, and of most JSON readers."""
 LONGEST_MS: Final = 1e12
 """31 years."""
 
@@ -84,7 +84,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 def _unit(unit: str) -> Any:
-    """A field's unit, as the extra key `unit` of its JSON Schema."""
+    """Return a field's unit, as the extra key `unit` of its JSON Schema."""
     return Field(json_schema_extra={"unit": unit})
 
 
@@ -98,26 +98,26 @@ Count = Annotated[Whole, _unit("1")]
 Cores = Annotated[PositiveFloat, Field(le=MOST_VALUES), _unit("core")]
 Batch = Annotated[PositiveInt, Field(le=MOST_VALUES)]
 Extreme = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32)]
-# A sum over a blob's float32 values, each with whatever sign, is no larger.
+# An upper bound of a sum over a blob's float32 values, with any signs.
 _MOST: Final = MOST_VALUES * LARGEST_FLOAT32
 Projection = Annotated[float, Field(ge=-_MOST, le=_MOST)]
 Norm = Annotated[NonNegativeFloat, Field(le=_MOST)]
 
 
 class Frozen(BaseModel):
-    """Immutable; a field that the schema does not have is an error, NaN and infinity too."""
+    """An immutable model that rejects unknown fields, NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Provenance(Frozen):
-    """Where a number comes from.
+    """The provenance of a number.
 
     measured: on a real board or natively; emulated: under QEMU; twin: on the
     amd64 twin of the same Caffe packages; predicted: by a fitted model;
     planned: from a static model of Caffe's allocations; computed: from the
-    network or a file, nothing was run; paper: printed there; unavailable: no
-    number, and `reason` says why.
+    network or a file, without a run; paper: printed there; unavailable: no
+    number, with the cause in `reason`.
     """
 
     kind: ProvenanceKind
@@ -131,7 +131,7 @@ class Provenance(Frozen):
 
 
 class LayerTime(Frozen):
-    """The time of one layer; backward is None where only the forward pass ran."""
+    """The time of one layer; backward is None if only the forward pass ran."""
 
     name: str
     type: Name
@@ -142,15 +142,15 @@ class LayerTime(Frozen):
 class Sample(Frozen):
     """One timed forward pass, and the state of the machine around it.
 
-    `throttled_bits` are the Pi firmware's, all that were set from right before
-    the pass until the kernel had to know of what was in it (0: never); bits from
-    16 on may be of an earlier time. `clock_hz` is the slowest core's, the lower of
-    the readings before and after, `temperature_c` the higher; `swapped_bytes` is
-    what the kernel moved to and from swap meanwhile. None where the machine does
-    not tell: `unavailable` of the guest's environment says why. `set_aside` is
-    the reason why the sample does not count, `outlier` only a mark. Under
+    `throttled_bits` are the Pi firmware's: all bits that were set from right before
+    the pass until the kernel must have noticed events during it (0: never); bits from
+    16 on may be from an earlier time. `clock_hz` is the slowest core's, the lower of
+    the readings before and after, `temperature_c` the higher one; `swapped_bytes` is
+    what the kernel moved to and from swap meanwhile. Values are None if the machine does
+    not report them: `unavailable` of the guest's environment gives the reason. `set_aside` is
+    the reason why the sample does not count, `outlier` is only a mark. Under
     `caffe-time` there is one sample, the mean of its iterations, and the state
-    is around the whole run.
+    covers the whole run.
     """
 
     latency_ms: Milliseconds
@@ -171,12 +171,12 @@ class LatencyInterval(Frozen):
 
 
 class BlobSummary(Frozen):
-    """The values of one blob, condensed so that two runs can be compared.
+    """A summary of the values of one blob, used to compare two runs.
 
     `sha256` is over the blob's float32 values, little-endian, in C order.
     `minimum`, `maximum`, `l2_norm` and `projection` are over the finite values
-    only and None (empty) where there is none; `non_finite_count` says how many
-    were left out. `projection` are dot products with fixed random signs: see
+    only and None (empty) if there are none; `non_finite_count` is the number of
+    excluded values. `projection` has dot products with fixed random signs: see
     `project` in pibench/probe/signature.py.
     """
 
@@ -198,19 +198,19 @@ class BlobSummary(Frozen):
 
 
 class OutputBlob(BlobSummary):
-    """One output blob; `values` are its float32 values as base64, None where they are too many.
+    """One output blob; `values` are its float32 values as base64, None if there are too many.
 
-    They are little-endian and in C order, as `sha256` takes them.
+    They are little-endian and in C order, as for `sha256`.
     """
 
     values: str | None = None
 
 
 class LayerSignature(BlobSummary):
-    """A blob that a layer wrote, as it was when the layer had run.
+    """A blob written by a layer, as it was right after the layer ran.
 
     A layer with several tops has several; a blob that layers change in place
-    has one of each. `index` is the layer's place in the net that ran.
+    has one per layer. `index` is the layer's position in the net that ran.
     """
 
     index: Whole
@@ -222,8 +222,8 @@ class KeptBlobs(Frozen):
     """A file of whole blobs (npz), kept on request: the values behind some signatures.
 
     `file` is its name without a folder, `blobs` are its arrays: a layer's name, and
-    after a colon the blob's where the layer wrote several. Of layers in `missing`
-    not all that was asked for arrived.
+    after a colon the blob's if the layer wrote several. `missing` lists layers for
+    which some of the requested blobs did not arrive.
     """
 
     file: Name
@@ -233,17 +233,17 @@ class KeptBlobs(Frozen):
 
 
 class Evidence(Frozen):
-    """What the verdict rests on.
+    """The evidence for the verdict.
 
-    `exit_status` is the measured process's own, as Python's subprocess gives
-    it: negative for a signal, which `signal` then repeats; both are None where
-    nobody saw the process end. `oom_kills` are lines of the kernel's log as
-    they are, `oom_counter` is the cgroup's count of kills, `fatal_message` is
-    Caffe's glog FATAL line. `memory_limit_bytes` is what was really in force:
-    the guest's MemTotal or the cgroup's limit, which has room for the emulator
-    too (`Limits.allowance`). `reached_own_limit` says whether the process's own
-    control group had come to that limit, None without such a group.
-    `container_exit_code` and `container_oom_killed` are the Engine's own words about
+    `exit_status` is the measured process's own, in the form of Python's subprocess:
+    negative for a signal, which `signal` then repeats; both are None if
+    the end of the process was not observed. `oom_kills` are unmodified lines of the kernel's
+    log, `oom_counter` is the cgroup's count of kills, `fatal_message` is
+    Caffe's glog FATAL line. `memory_limit_bytes` is the effective limit:
+    the guest's MemTotal or the cgroup's limit, which includes room for the emulator
+    (`Limits.allowance`). `reached_own_limit` is whether the process's own
+    control group reached that limit, None without such a group.
+    `container_exit_code` and `container_oom_killed` are the Engine's reports about
     the container, None without one.
     """
 
@@ -265,7 +265,7 @@ class Evidence(Frozen):
 
 
 class LimitSet(Frozen):
-    """Limits of a run; None where there is no limit or it is not known."""
+    """Limits of a run; None for no limit or an unknown one."""
 
     memory_bytes: Bytes | None = None
     swap_bytes: Bytes | None = None
@@ -274,12 +274,12 @@ class LimitSet(Frozen):
 
 
 class Allowance(Frozen):
-    """Memory on top of the device's, for what a process has here and would not have there.
+    """Memory on top of the device's, for overhead that does not exist on the device.
 
-    `emulator_bytes` is what QEMU itself holds when the guest fills the device,
-    `emulator_error_bytes` how far two ways of measuring it are apart (its own
-    mappings, and a program emulated against the same program on the amd64
-    twin), `probe_bytes` the program that watches. `measured` says when.
+    `emulator_bytes` is QEMU's own memory when the guest fills the device,
+    `emulator_error_bytes` the difference between two ways of measuring it (its own
+    mappings, and an emulated program against the same program on the amd64
+    twin), `probe_bytes` the monitoring program's. `measured` is the time of the measurement.
     """
 
     emulator_bytes: Bytes
@@ -289,11 +289,11 @@ class Allowance(Frozen):
 
 
 class Limits(Frozen):
-    """What was asked for and what was found in force: the two can differ.
+    """The requested and the effective limits, which can differ.
 
-    `enforced_by` says who holds the process to its memory: the kernel of a
-    machine with no more, a cgroup, or a watcher of ours that looks every few
-    milliseconds; None where nobody does.
+    `enforced_by` is what limits the process's memory: the kernel of a
+    machine with no more memory, a cgroup, or pibench's watcher, which checks every few
+    milliseconds; None if nothing does.
     """
 
     asked: LimitSet = LimitSet()
@@ -303,7 +303,7 @@ class Limits(Frozen):
 
 
 class HostEnvironment(Frozen):
-    """The machine that pibench ran on; see `pibench.records.environment`."""
+    """The machine that ran pibench; see `pibench.records.environment`."""
 
     pibench_version: Name
     python_version: Name
@@ -318,12 +318,12 @@ class HostEnvironment(Frozen):
 
 
 class GuestEnvironment(Frozen):
-    """Where Caffe itself ran: inside the machine, the container or the image.
+    """The environment of Caffe itself: inside the machine, the container or the image.
 
     `main_id_register` is the CPU's MIDR_EL1 as a program there reads it: 0x410fd034
-    is a Cortex-A53 r0p4. `caffe_origin` says whose Caffe ran: the system's own
-    or that of pibench's root. `governor` is that of the CPU's clock.
-    `unavailable` gives a reason for each figure that this machine does not tell.
+    is a Cortex-A53 r0p4. `caffe_origin` is the origin of the Caffe that ran: the system
+    or pibench's root. `governor` is the one of the CPU's clock.
+    `unavailable` gives a reason for each figure that this machine does not report.
     """
 
     kernel: str | None = None
@@ -344,17 +344,17 @@ class GuestEnvironment(Frozen):
 
 
 class Environment(Frozen):
-    """Host and guest; a native run has its Caffe in `guest` all the same."""
+    """Host and guest; a native run also describes its Caffe in `guest`."""
 
     host: HostEnvironment
     guest: GuestEnvironment = GuestEnvironment()
 
 
 class CellMark(Frozen):
-    """The cell of a study that a record answers; see `pibench.sweep`.
+    """The cell of a study that produced a record; see `pibench.sweep`.
 
-    `key` is the SHA-256 of all that decides the result, `attempt` which try this was, and
-    `seal` the SHA-256 of the rest of the record, by which a flipped bit on the disk is seen.
+    `key` is the SHA-256 of everything that determines the result, `attempt` the number of the
+    attempt, and `seal` the SHA-256 of the rest of the record, which detects disk corruption.
     """
 
     key: Sha256
@@ -363,20 +363,20 @@ class CellMark(Frozen):
 
 
 class Record(Frozen):
-    """One network on one target, as it happened.
+    """The record of one network on one target.
 
-    `peak_rss_bytes` is of the network's own process; where that is emulated by
-    a process of the host, QEMU's own memory is taken out and stands in
-    `emulator_rss_bytes`. `network_rss_bytes` is the peak less the baseline (the
-    same program waiting for a network), which is what the paper prints as RAM.
-    `input_size` is the images' height and width where they are not the network's own.
+    `peak_rss_bytes` is of the network's own process; if a host process emulates
+    it, QEMU's own memory is subtracted and reported in
+    `emulator_rss_bytes`. `network_rss_bytes` is the peak minus the baseline (the
+    same program waiting for a network), which the paper prints as RAM.
+    `input_size` is the images' height and width if they are not the network's own.
     `latency_ms` is the median of the forward passes that count; `samples` are all
-    of them. `weights_file_bytes` is the caffemodel's size, where none was written
+    of them. `weights_file_bytes` is the caffemodel's size or, if none was written,
     the size it would have. An empty `layers` or `outputs` counts as unavailable.
     `network_source` is "zoo" or the prototxt's path as it was given, in older records
-    the file's name alone. `seed` and `input_sha256` are of the input that the outputs belong
-    to (float32, little-endian, all input blobs one after another); a run that told no outputs
-    has the seed alone. `signatures` are of the same
+    only the file's name. `seed` and `input_sha256` belong to the input of the outputs
+    (float32, little-endian, all input blobs concatenated); a run without outputs
+    has only the seed. `signatures` are of the same
     forward pass as `outputs`, and share their provenance.
     """
 
@@ -463,9 +463,9 @@ class Record(Frozen):
 
     @property
     def is_emulated_or_twin(self) -> bool:
-        """Whether nothing in it was run as a Raspberry Pi would run it."""
+        """Whether nothing in it ran as it would on a Raspberry Pi."""
         if self.target in ON_THE_METAL:
-            # A board may have shown itself to be an emulated one.
+            # A board may have turned out to be emulated.
             kinds = {self.provenance[name].kind for name in RUN_FIELDS}
             return "emulated" in kinds and "measured" not in kinds
         native = self.environment.host.qemu_version is None
@@ -511,14 +511,14 @@ class Record(Frozen):
 
 
 def _models_within(annotation: Any) -> list[type[Frozen]]:
-    """The models that an annotation mentions, through unions, tuples and Annotated."""
+    """Return the models in an annotation, through unions, tuples and Annotated."""
     if isinstance(annotation, type) and issubclass(annotation, Frozen):
         return [annotation]
     return [model for inner in get_args(annotation) for model in _models_within(inner)]
 
 
 def _unit_within(annotation: Any) -> str | None:
-    """The unit that an annotation carries, at whatever depth of unions."""
+    """Return the unit of an annotation, at any depth of unions."""
     extra = getattr(annotation, "json_schema_extra", None)
     if isinstance(extra, dict):
         return str(extra["unit"])
@@ -543,7 +543,7 @@ UNITS: Final = _units(Record)
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of one record as it stands on its line."""
+    """Return the JSON Schema (draft 2020-12) of one record, as stored on a line."""
     schema = Record.model_json_schema(mode="serialization")
     return {
         "$schema": JSON_SCHEMA_DIALECT,

@@ -1,4 +1,4 @@
-"""What a record's samples say together: their median, how sure it is, and what stands out."""
+"""Statistics of a record's samples: the median, its uncertainty, and outliers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 9999
 BOOTSTRAP_SEED: Final = 0
-"""Fixed: the same samples have the same interval."""
+"""Fixed, so that the same samples have the same interval."""
 _NUMBERS_AT_ONCE: Final = 4_000_000
-"""How many resampled times are in memory at once: 32 MB."""
+"""The number of resampled times in memory at once: 32 MB."""
 FEWEST_FOR_INTERVAL: Final = 3
-"""Of fewer samples the resampled medians are hardly more than the samples themselves."""
+"""With fewer samples the resampled medians add little to the samples themselves."""
 
 OUTLIER_SCORE: Final = 3.5
 """Modified z-scores above this are outliers: Iglewicz and Hoaglin, How to Detect and Handle
@@ -31,18 +31,18 @@ _MEAN_DEVIATION_SCALE: Final = 1.253314
 
 
 def counting_ms(samples: Sequence[Sample]) -> list[float]:
-    """The times of the samples that count, in ms and in their order; outliers count."""
+    """Return the times of the samples that count, in ms and in order; outliers count."""
     return [one.latency_ms for one in samples if one.set_aside is None]
 
 
 def median_ms(samples: Sequence[Sample]) -> float | None:
-    """The median of the samples that count, in ms; None where none does."""
+    """Return the median of the samples that count, in ms; None if none counts."""
     counting = counting_ms(samples)
     return median(counting) if counting else None
 
 
 def is_outlier(value_ms: float, among_ms: Sequence[float]) -> bool:
-    """Whether a time's modified z-score among others, itself included, is above 3.5 either way."""
+    """Return whether a time's modified z-score among all, itself included, is beyond 3.5."""
     middle = median(among_ms)
     distances = [abs(one - middle) for one in among_ms]
     mad, mean = median(distances), fmean(distances)
@@ -53,10 +53,10 @@ def is_outlier(value_ms: float, among_ms: Sequence[float]) -> bool:
 
 
 def interval_of(samples: Sequence[Sample]) -> LatencyInterval | None:
-    """The percentile bootstrap interval of the median of the samples that count.
+    """Return the percentile bootstrap interval of the median of the samples that count.
 
-    After Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
-    None where `why_no_interval` says why.
+    The method is from Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
+    The result is None if `why_no_interval` gives a reason.
     """
     if why_no_interval(samples):
         return None
@@ -79,7 +79,7 @@ def interval_of(samples: Sequence[Sample]) -> LatencyInterval | None:
 
 
 def why_no_interval(samples: Sequence[Sample]) -> str | None:
-    """Why an interval would claim what so few samples, or equal ones, cannot know; or None."""
+    """Explain why too few or equal samples do not support an interval; None if they do."""
     counting = counting_ms(samples)
     if len(counting) < FEWEST_FOR_INTERVAL:
         return f"no interval of fewer than {FEWEST_FOR_INTERVAL} passes"
@@ -89,9 +89,9 @@ def why_no_interval(samples: Sequence[Sample]) -> str | None:
 
 
 def set_aside(samples: Sequence[Sample]) -> str | None:
-    """How many samples do not count, and why; None where all do.
+    """Summarize how many samples do not count, and why; None if all count.
 
-    Reasons that differ in their figures alone, which stand in brackets, are one.
+    Reasons that differ only in their figures in brackets are merged.
     """
     reasons = [one.set_aside for one in samples if one.set_aside is not None]
     if not reasons:

@@ -1,8 +1,8 @@
-"""The append-only store: one record per line (JSON Lines), safe against crashes and writers.
+"""The append-only store: one record per line (JSON Lines), safe for crashes and parallel writers.
 
-A line once written is never touched again. A crash can leave a torn line at the
-end of the file: the next append starts on a line of its own, and a reader sets
-the torn one aside with a `TornLineWarning`.
+Written lines are never changed. A crash can leave a torn line at the
+end of the file: the next append starts on a new line, and a reader skips
+the torn one with a `TornLineWarning`.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class RecordStore:
         self.path = Path(path)
 
     def prepare(self) -> None:
-        """Make sure, before a run of hours, that records can be written; makes the file.
+        """Check, before a run of hours, that records can be written; create the file.
 
-        Raises InvalidInputError for what is no file or may not be written.
+        Raises:
+            InvalidInputError: if the path is not a file or is not writable.
         """
         hint = "name a file: --out records.jsonl"
         try:
@@ -64,19 +65,22 @@ class RecordStore:
             raise InvalidInputError.at(self.path, None, "no regular file", hint=hint)
 
     def append(self, record: Record) -> None:
-        """Write the record on a line of its own and wait until the disk has it.
+        """Write the record on a new line and wait until it is on the disk.
 
-        Raises HostError if the file cannot be written; what it held
-        before is then as it was.
+        Raises:
+            HostError: if the file cannot be written; its earlier content is then unchanged.
         """
         with self._appending() as descriptor:
             _write_whole(descriptor, _lines([record]))
 
     def append_new(self, records: Sequence[Record]) -> int:
-        """Append those that the file does not have, by their ids, all or none; how many are new.
+        """Append the records whose ids the file does not have, all or none.
 
-        Raises as `append` and `read` do. Of several processes each sees what the ones before
-        it have written.
+        Each of several processes sees what earlier ones have written. Raises as `append` and
+        `read` do.
+
+        Returns:
+            The number of new records.
         """
         with self._appending() as descriptor:
             with os.fdopen(os.dup(descriptor), "rb") as stream:
@@ -89,7 +93,7 @@ class RecordStore:
 
     @contextmanager
     def _appending(self) -> Iterator[int]:
-        """The file, made where it was not there, held against other writers."""
+        """Open the file, create it if missing, and lock it against other writers."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             created = not self.path.exists()
@@ -104,22 +108,24 @@ class RecordStore:
             ) from error
 
     def read(self) -> list[Record]:
-        """All records in the order they were written; see `read`."""
+        """Read all records in the order they were written; see `read`."""
         return read(self.path)
 
 
 def read(path: Path | str) -> list[Record]:
-    """The records of a file, in its order; empty lines are passed over.
+    """Read the records of a file in order; empty lines are skipped.
 
-    A torn line is left out with a TornLineWarning. Raises InvalidInputError,
-    naming file and line, for anything else that is not a record.
+    A torn line is skipped with a TornLineWarning.
+
+    Raises:
+        InvalidInputError: with file and line, for anything else that is not a record.
     """
     path = Path(path)
     return parse(untrusted_input.read(path, hint="give a file of records (JSONL)"), path)
 
 
 def parse(content: bytes, path: Path) -> list[Record]:
-    """The same of what was read from a file."""
+    """Parse the content of a file, as `read` does."""
     # Split at line feeds only: str.splitlines would also split at U+2028 inside a name.
     lines = enumerate(content.split(b"\n"), start=1)
     found = (_parse(path, number, line) for number, line in lines if line.strip())
@@ -127,12 +133,12 @@ def parse(content: bytes, path: Path) -> list[Record]:
 
 
 def to_json(records: Iterable[Record]) -> str:
-    """The records as one indented JSON array, as `--json` prints it."""
+    """Return the records as one indented JSON array, as `--json` prints it."""
     return json.dumps([record.model_dump(mode="json") for record in records], indent=2)
 
 
 def _lines(records: Sequence[Record]) -> bytes:
-    """ASCII only, so that a cut can never fall inside a character."""
+    """Encode records as ASCII only, so that a cut never splits a character."""
     dumped = (record.model_dump(mode="json") for record in records)
     lines = (json.dumps(one, separators=(",", ":"), allow_nan=False) for one in dumped)
     return "".join(f"{line}\n" for line in lines).encode("ascii")
@@ -140,7 +146,7 @@ def _lines(records: Sequence[Record]) -> bytes:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """The file open for appending, held against other writers until the block ends."""
+    """Open the file for appending, locked against other writers until the block ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         # Released with the descriptor, so a killed writer leaves no stale lock behind.
@@ -151,7 +157,7 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 def _write_whole(descriptor: int, lines: bytes) -> None:
-    """Append the lines and sync; after a failed write (disk full) take back the part written."""
+    """Append the lines and sync; after a failed write (disk full) remove the written part."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
         lines = b"\n" + lines
@@ -166,7 +172,7 @@ def _write_whole(descriptor: int, lines: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new file's name is only safe once its folder is synced too."""
+    """Sync a folder: a new file's name is only safe afterwards."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -175,7 +181,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _parse(path: Path, number: int, line: bytes) -> Record | None:
-    """The record on a line, None for a torn one."""
+    """Parse the record on a line, None for a torn one."""
     place = f"line {number}"
     try:
         data = untrusted_input.json_of(line, path, place, hint="fix or remove this line")
@@ -189,7 +195,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
 
 
 def record_from(data: Any, path: Path, place: str) -> Record:
-    """The record that JSON data is; raises InvalidInputError, naming file and place."""
+    """Validate JSON data as a record. Raises InvalidInputError with file and place."""
     _check_version(path, place, data)
     try:
         return Record.model_validate(_converted(data))
@@ -200,9 +206,9 @@ def record_from(data: Any, path: Path, place: str) -> Record:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Whether the line is the beginning of a JSON object and nothing more.
+    """Return whether the line is only the beginning of a JSON object.
 
-    Some file systems leave NUL bytes where data was allocated and never written.
+    Some file systems leave NUL bytes where data was allocated but never written.
     """
     beginning = line.rstrip(b"\0")
     if not beginning:
@@ -217,9 +223,9 @@ def _is_torn(line: bytes) -> bool:
 
 
 def _holds_a_whole_value(line: bytes) -> bool:
-    """Whether a whole object is followed by something: two lines glued, say.
+    """Return whether something follows a whole object, for example a second record.
 
-    The partial parser stops after the first object, and takes that for a success.
+    The partial parser stops after the first object and reports success.
     """
     try:
         json.JSONDecoder().raw_decode(line.decode("utf-8", errors="replace").lstrip())
@@ -229,7 +235,7 @@ def _holds_a_whole_value(line: bytes) -> bool:
 
 
 def _check_version(path: Path, place: str, data: Any) -> None:
-    """Refuse what is no record at all, or one of another major version."""
+    """Reject data that is not a record, or a record of another major version."""
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, str) or not _VERSION.match(version):
         raise InvalidInputError.at(
@@ -248,11 +254,11 @@ def _check_version(path: Path, place: str, data: Any) -> None:
 
 
 def _converted(data: dict[str, Any]) -> dict[str, Any]:
-    """A record of another minor version as one of this version.
+    """Convert a record of another minor version to this version.
 
-    Minor versions only add fields. For the current version nothing is taken
-    out, so that an unknown field is an error. To a record of an earlier one
-    the results are added that it could not have.
+    Minor versions only add fields. Fields that this version does not know are removed, except
+    from a record of the current version, where they are an error. A record of an earlier version
+    gets the results that it could not have.
     """
     version = data["schema_version"]
     if version == SCHEMA_VERSION:
@@ -283,7 +289,7 @@ def _remove(data: Any, location: tuple[int | str, ...]) -> None:
 
 
 def first_of(error: ValidationError) -> str:
-    """The first of the errors on one line, with the number of the others."""
+    """Return the first error on one line, with the number of the others."""
     details = error.errors(include_url=False, include_context=False)
     first = _described(details[0])
     return first if len(details) == 1 else f"{first} (and {len(details) - 1} more)"

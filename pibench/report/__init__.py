@@ -1,1 +1,1 @@
-"""Shows records and claims to people; see `pibench.report.terminal`."""
+"""Present records and claims to people; see `pibench.report.terminal`."""

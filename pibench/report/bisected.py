@@ -1,4 +1,4 @@
-"""Where two sides part, for the terminal and as JSON."""
+"""Present the first difference between two sides, for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 VERSION: Final = "1.0"
 AROUND: Final = 3
-"""Layers shown before and after the one that parts."""
+"""Layers shown before and after the first one that differs."""
 
 
 def print_bisection(found: Bisection, *, to: Console | None = None) -> None:
-    """What differs around the runs, the layers around the one that parts, the conclusion."""
+    """Print the environment differences, the layers around the first difference, the conclusion."""
     to = to or console()
     to.print(printable(f"{found.network}: {found.first} against {found.second}"))
     for what, ours, theirs in found.surroundings:
@@ -34,7 +34,7 @@ def print_bisection(found: Bisection, *, to: Console | None = None) -> None:
 
 
 def layers_table(layers: list[LayerComparison]) -> Table:
-    """A line per blob that a layer wrote: how far apart it is, by signatures."""
+    """Format one line per blob written by a layer: its distance, by signatures."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("Layer", overflow="fold")
@@ -53,12 +53,12 @@ def layers_table(layers: list[LayerComparison]) -> Table:
 
 
 def _briefly(layer: LayerComparison) -> str:
-    """Say in a column's width what is not a distance."""
+    """Describe, in a column's width, a difference that is not a distance."""
     return "not finite" if "NaN" in layer.why else visible(layer.why)
 
 
 def as_json(found: Bisection) -> dict[str, Any]:
-    """All of it; distances are Euclidean, `relative` as a share of the first one's norm."""
+    """Return everything; distances are Euclidean, `relative` is a fraction of the first norm."""
     return {
         "schema_version": VERSION,
         "network": found.network,
@@ -84,12 +84,12 @@ def as_json(found: Bisection) -> dict[str, Any]:
 
 
 def _optional(found: LayerComparison | BlobDifference | None) -> dict[str, Any] | None:
-    """A comparison as plain data; it is false where it does not agree, and there all the same."""
+    """Return a comparison as plain data; None only if there is none, not if it disagrees."""
     return None if found is None else asdict(found)
 
 
 def _shown(found: Bisection) -> list[LayerComparison]:
-    """The layers around the one that parts, or the one that is furthest off."""
+    """Return the layers around the first difference, or around the largest one."""
     layers = list(found.layers.layers)
     centre = found.parting if found.parting is not None else found.layers.worst
     if centre is None:

@@ -1,4 +1,4 @@
-"""What a gate decided, case by case: JUnit XML and Markdown for `plan -o` and `reconcile -o`."""
+"""Report a gate's decisions case by case: JUnit XML and Markdown for `-o` of plan and reconcile."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _STATES: Final[dict[str, Outcome]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing that was to hold of one network, whether it does, and why."""
+    """One requirement on one network, whether it is met, and why."""
 
     subject: str
     claim: str
@@ -60,7 +60,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Cases:
-    """All that a gate decided: a headline, the cases, and their table in Markdown."""
+    """All decisions of a gate: a headline, the cases, and their table in Markdown."""
 
     command: str
     headline: str
@@ -71,7 +71,7 @@ class Cases:
     notes: tuple[str, ...] = ()
 
     def junit(self) -> str:
-        """A test case each: failed where something is wrong, an error where it is open."""
+        """Return one test case each: a failure if something is wrong, an error if undecided."""
         suite = TestSuite(f"pibench {self.command}")
         for one in self.cases:
             case = TestCase(visible(f"{one.subject}: {one.claim}"), f"pibench.{one.claim}", 0.0)
@@ -87,13 +87,13 @@ class Cases:
         return buffer.getvalue().decode("utf-8")
 
     def markdown(self) -> str:
-        """The headline, the table, and the notes; all text from outside is escaped."""
+        """Return the headline, the table, and the notes; all untrusted text is escaped."""
         lines = [f"# {text(self.headline)}", "", *table(self.heads, self.rows, right=self.right)]
         return "\n".join([*lines, "", *(f"- {text(note)}" for note in self.notes), ""])
 
 
 def writable(paths: Sequence[Path], inputs: Iterable[Path]) -> None:
-    """Raise InvalidInputError for a file of another form, or one that is read here."""
+    """Raise InvalidInputError for an unsupported output format, or an output that is an input."""
     for path in paths:
         if form_of(path) not in ("markdown", "junit"):
             raise InvalidInputError.at(
@@ -104,7 +104,7 @@ def writable(paths: Sequence[Path], inputs: Iterable[Path]) -> None:
 
 
 def write(cases: Cases, paths: Sequence[Path]) -> None:
-    """Write them to each file in the form that its name says."""
+    """Write the cases to each file, in the format of its name's ending."""
     for path in paths:
         write_whole(path, cases.junit() if form_of(path) == "junit" else cases.markdown())
 
@@ -112,9 +112,9 @@ def write(cases: Cases, paths: Sequence[Path]) -> None:
 def of_plans(
     answers: Sequence[dict[str, Any]], device: Device, protocol: str, refused: Mapping[str, str]
 ) -> Cases:
-    """A case per network, passed if the plan is `fit`: what `plan --require-fit` gates on.
+    """Return one case per network, passed if the plan is `fit`: the gate of `plan --require-fit`.
 
-    `refused` says of networks that could not be planned why; these are errors.
+    `refused` gives the reason for each network that could not be planned; these are errors.
     """
     fitting = sum(answer["verdict"] == "fit" for answer in answers)
     how = f"Planned for {device.id}, {protocol}; nothing was run"
@@ -165,7 +165,7 @@ def _planned(answer: dict[str, Any]) -> Case:
 
 
 def _subject(answer: dict[str, Any]) -> str:
-    """The network's name, and its file's: two files may hold networks of one name."""
+    """Return the names of the network and its file: two files may have networks of one name."""
     source = answer["network_source"]
     return f"{answer['network']}" + ("" if source == "zoo" else f" ({source})")
 
@@ -179,7 +179,7 @@ def _at_the_peak(answer: dict[str, Any]) -> str:
 
 
 def of_passage(found: Reconciliation, passage: Passage) -> Cases:
-    """A case per network and aspect, as the gate decided it over every two sides."""
+    """Return one case per network and aspect, as the gate decided it over every pair of sides."""
     cases = tuple(
         Case(
             subject=check.network,
@@ -205,7 +205,7 @@ def of_passage(found: Reconciliation, passage: Passage) -> Cases:
 
 
 def _why(check: Check) -> str:
-    """What each two sides say about it."""
+    """Return the result of each pair of sides."""
     if check.aspect is None:
         return "of the baseline, and on no other side"
     said = [

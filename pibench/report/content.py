@@ -1,6 +1,6 @@
-"""What a report says, before it takes a form: claims, and per network its runs, plan and times.
+"""The content of a report, in any format: claims, and per network its runs, plan and times.
 
-Takes records, and networks to plan and predict; runs nothing.
+It needs records, and networks to plan and predict; it runs nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LayerTime:
 class LayerTimes:
     """The layers of one forward pass, in order: predicted, or of one record.
 
-    `note` says what the times must not be taken for; empty if nothing.
+    `note` warns how the times can be misread; empty if there is no such risk.
     """
 
     provenance: Provenance
@@ -60,17 +60,17 @@ class LayerTimes:
 
     @cached_property
     def total_ms(self) -> float:
-        """All layers together."""
+        """The time of all layers together."""
         return sum(layer.forward_ms for layer in self.layers)
 
     def share(self, layer: LayerTime) -> float:
-        """Of the whole, from 0 to 1."""
+        """Return the layer's fraction of the total time, from 0 to 1."""
         return layer.forward_ms / self.total_ms if self.total_ms else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peak:
-    """How much a network needs: its whole peak RSS in bytes, or a lower bound of it."""
+    """The memory that a network needs: its whole peak RSS in bytes, or a lower bound of it."""
 
     size_bytes: int
     provenance: Provenance
@@ -79,11 +79,11 @@ class Peak:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkReport:
-    """One network: its records, the one that speaks for it first; its claims, none for others'.
+    """One network: its records, the representative one first, and its claims (the paper's only).
 
-    `name` tells it apart from the report's other networks. `planned` is for where the first
-    record was made, `prediction` for the device that it was judged for; where one is None,
-    `not_planned` or `not_predicted` says why.
+    `name` distinguishes it from the report's other networks. `planned` is for the environment of
+    the first record, `prediction` for the device of its verdict. If one is None, `not_planned` or
+    `not_predicted` gives the reason.
     """
 
     name: str
@@ -98,12 +98,12 @@ class NetworkReport:
 
     @property
     def record(self) -> Record:
-        """The record that speaks for the network."""
+        """The record that represents the network."""
         return self.records[0]
 
     @property
     def peak(self) -> Peak | None:
-        """The network's peak; for one that was cut short the twin's, where it is known."""
+        """The network's peak; for a run that was cut short the twin's, if it is known."""
         record = self.record
         headroom, provenance = record.headroom_bytes, record.provenance["headroom_bytes"]
         if record.evidence.exit_status != 0 and headroom is not None and provenance.kind == "twin":
@@ -119,7 +119,7 @@ class NetworkReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that a report shows. `claims` are of the paper's networks that were run."""
+    """Everything that a report shows. `claims` are of the paper's networks that were run."""
 
     paper: Paper
     claims: Sequence[Claim]
@@ -130,17 +130,17 @@ class Report:
 
     @cached_property
     def labels(self) -> Mapping[str, str]:
-        """The shortest names that tell all runs apart, by the records' ids."""
+        """The shortest names that distinguish all runs, by the records' ids."""
         return labels_of(self.records)
 
     @property
     def missing_from_the_paper(self) -> int:
-        """Networks of the paper without a record by its protocol."""
+        """The number of the paper's networks without a record by its protocol."""
         return len(self.paper.entries) - self.summary.verdicts_total
 
     @property
     def headline(self) -> str:
-        """The whole in one sentence."""
+        """The result in one sentence."""
         total = self.summary
         if total.verdicts_total:
             return (
@@ -151,13 +151,13 @@ class Report:
             return f"{self.networks[0].name}: {self.records[0].verdict}"
         if len(self.networks) == len(self.records):
             return f"{fitting} of {len(self.networks)} networks fit"
-        # Of a network that was run in several ways none speaks for the others.
+        # If a network has several runs, no single run represents it.
         return f"{fitting} of {len(self.records)} runs fit"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Behind:
-    """What is known of the networks behind records, by the records' ids; why, if it is not."""
+    """Known networks of the records, by the records' ids, or the reason why one is unknown."""
 
     networks: Mapping[str, Network]
     predictions: Mapping[str, Prediction]
@@ -171,11 +171,13 @@ def build(
     only: Sequence[str] | None = None,
     predictions: Mapping[str, Prediction] | None = None,
 ) -> Report:
-    """The report of these records.
+    """Build the report of these records.
 
-    `known` gives the networks behind them, `only` the paper's networks that were asked for,
-    those of the records if None. `predictions` are those that `predicted.predict` made already,
-    by their networks' hashes.
+    Args:
+        merged: the records.
+        known: the source of the networks of the records.
+        only: the paper's networks to include; those of the records if None.
+        predictions: existing results of `predicted.predict`, by the networks' hashes.
     """
     paper = load_paper()
     records = merged.records
@@ -204,7 +206,7 @@ def build(
 def _rebuild(
     records: Sequence[Record], known: Networks
 ) -> tuple[dict[str, Network], dict[str, str]]:
-    """The networks of records, by the records' ids; of those not to be had the reason."""
+    """Return the networks by record id, and the reason for each that is not available."""
     rebuilt: dict[str, Network] = {}
     reasons: dict[str, str] = {}
     for record in records:
@@ -220,7 +222,7 @@ def _predict(
     rebuilt: Mapping[str, Network],
     known: Mapping[str, Prediction],
 ) -> tuple[dict[str, Prediction], dict[str, str]]:
-    """Predictions by the records' ids, each network predicted once per device."""
+    """Return predictions by record id; each network is predicted once per device."""
     calibration = calibrations.shipped()
     found = {(sha256, calibration.device): one for sha256, one in known.items()}
     reasons: dict[str, str] = {}
@@ -249,7 +251,7 @@ def _predict(
 
 
 def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
-    """Keys of the paper's networks that were run as the paper did."""
+    """Return the keys of the paper's networks that were run by the paper's protocol."""
     run = {plain(one.network) for one in records if is_the_papers_run(one, paper)}
     return [
         entry.key for entry in paper.entries if run & {plain(entry.key), plain(entry.our_network)}
@@ -259,7 +261,7 @@ def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
 def _comparable(
     records: Sequence[Record], predictions: Mapping[str, Prediction], paper: Paper
 ) -> list[Prediction]:
-    """Predictions of the networks of the zoo as they stand there."""
+    """Return the predictions of unmodified networks of the zoo."""
     return [
         predictions[record.record_id]
         for record in records
@@ -272,7 +274,7 @@ def _comparable(
 def _network_reports(
     records: Sequence[Record], claims: Sequence[Claim], behind: _Behind
 ) -> list[NetworkReport]:
-    """Networks with records: those of the paper in its order, then the others."""
+    """Return the networks with records: the paper's in its order, then the others."""
     place = {claim.record_id: index for index, claim in reversed([*enumerate(claims)])}
     by_network: dict[Run, list[Record]] = {}
     for record in records:
@@ -304,7 +306,7 @@ def _network_report(
     ids = {record.record_id for record in records}
     of_network = {claim.column: claim for claim in claims if claim.record_id in ids}
     speaking = {claim.record_id for claim in of_network.values()}
-    # The latest first, and before it the one that the ledger took.
+    # The latest first, but the one used by the ledger before it.
     own = sorted(
         records, key=lambda record: (record.record_id in speaking, record.created), reverse=True
     )
@@ -329,7 +331,7 @@ def _network_report(
 
 
 def _plan(record: Record, device: Device, network: Network | None) -> tuple[Plan | None, str]:
-    """The plan for where the record was made; None with the reason if there is none."""
+    """Return the plan for the record's environment, or None with the reason."""
     if network is None:
         return None, ""
     try:
@@ -373,7 +375,7 @@ def _layers_of(record: Record) -> LayerTimes:
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Blobs and steps by the ten thousand, none in a cycle: collecting is a third of the time."""
+    """Pause garbage collection: a third of the time for tens of thousands of acyclic objects."""
     before = gc.get_threshold()
     gc.set_threshold(1_000_000)
     try:

@@ -1,4 +1,4 @@
-"""Counted instructions for the terminal."""
+"""Format counted instructions for the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEADINGS: Final = ("Instr.", "MACs", "SIMD/FP", "Load", "Store", "Branch", "L1\
 
 
 def counts_table(rows: Sequence[tuple[str, Counts]]) -> Table:
-    """A line per network or layer, in millions; multiply-accumulates are lanes."""
+    """Format one line per network or layer, in millions; multiply-accumulates are per lane."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", overflow="fold", min_width=14)
     for heading in _HEADINGS:

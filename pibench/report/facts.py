@@ -1,4 +1,4 @@
-"""What a record says besides its numbers, as terms and sentences: evidence, limits, environment."""
+"""The non-numeric facts of a record, as terms and sentences: evidence, limits, environment."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pibench.records.schema import LimitSet, Record
 
 Fact = tuple[str, str]
-"""A term, and what is to be said of it."""
+"""A term and its description."""
 
 _DEFAULT_REPEATS: Final = 5
 
 
 def evidence(record: Record) -> list[Fact]:
-    """What the verdict rests on, in the order in which it convinces."""
+    """Return the evidence for the verdict, the strongest first."""
     seen = record.evidence
     return _said(
         [
@@ -58,7 +58,7 @@ def not_finite(record: Record) -> list[str]:
 
 
 def limits(record: Record) -> list[Fact]:
-    """What was asked for and what was in force."""
+    """Return the requested limits and the effective ones."""
     asked, held, extra = record.limits.asked, record.limits.in_force, record.limits.allowance
     facts: list[tuple[str, str | None]] = [
         ("Limits asked for", _limit_set(asked)),
@@ -79,7 +79,7 @@ def limits(record: Record) -> list[Fact]:
 
 
 def environment(record: Record) -> list[Fact]:
-    """Where it ran: Caffe's own surroundings first, then the host."""
+    """Return where it ran: Caffe's environment first, then the host."""
     guest, host = record.environment.guest, record.environment.host
     return _said(
         [
@@ -109,14 +109,14 @@ def environment(record: Record) -> list[Fact]:
 
 
 def target(record: Record) -> str:
-    """Where it ran: the target, with a VM's machine where that is not the usual one."""
+    """Return the target, with a VM's machine if it is not the default."""
     return (
         record.target if record.machine in (None, "virt") else f"{record.target} {record.machine}"
     )
 
 
 def command(record: Record) -> str:
-    """The command that repeats the run; empty where its name is fit for no command line."""
+    """Return the command that repeats the run; empty if its name is unsafe on a command line."""
     name = record.network if record.network_source == "zoo" else record.network_source
     if visible(name) != name:
         return ""
@@ -145,7 +145,7 @@ def command(record: Record) -> str:
     if record.seed:
         words += ["--seed", str(record.seed)]
     if record.weights_sha256 and record.provenance["outputs"].reason == WEIGHTS_GIVEN:
-        # Where they lay is in no record.
+        # A record does not have the path of the weights.
         words += ["--weights", f"<the caffemodel with SHA-256 {record.weights_sha256}>"]
     return shlex.join(words)
 
@@ -176,5 +176,5 @@ def _joined(*parts: str | None) -> str | None:
 
 
 def _said(facts: Iterable[tuple[str, str | None]]) -> list[Fact]:
-    """Without those of which nothing is known."""
+    """Return the facts whose value is known."""
     return [(term, text) for term, text in facts if text]

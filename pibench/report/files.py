@@ -1,4 +1,4 @@
-"""A report's forms, each by the ending of a file's name: HTML, Markdown, CSV, JUnit, a picture."""
+"""Select a report's format by file name: HTML, Markdown, CSV, JUnit, an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BY_ENDING: Final[dict[str, Form]] = {
 
 
 def form_of(path: Path) -> Form:
-    """The form that a file of this name has. Raises InvalidInputError."""
+    """Return the format for a file name. Raises InvalidInputError."""
     form = _BY_ENDING.get(path.suffix.lower())
     if form is None:
         raise InvalidInputError.at(
@@ -33,7 +33,7 @@ def form_of(path: Path) -> Form:
 
 
 def named(text: str) -> Form:
-    """The form of this name. Raises InvalidInputError."""
+    """Return the format with this name. Raises InvalidInputError."""
     if text in FORMS:
         return text
     raise InvalidInputError(
@@ -42,12 +42,20 @@ def named(text: str) -> Form:
 
 
 def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str | bytes:
-    """The report in that form: text, or the bytes of a picture.
+    """Render the report in that format.
 
-    `sources` are the names of the record files. Raises InvalidInputError for a picture of
-    records without a peak.
+    Args:
+        report: the report.
+        form: the format.
+        sources: the names of the record files.
+
+    Returns:
+        Text, or the bytes of an image.
+
+    Raises:
+        InvalidInputError: for an image of records without a peak.
     """
-    # Each form brings libraries of its own: only one is asked for as a rule.
+    # Import late: each format has its own libraries, and usually only one is used.
     if form == "html":
         from pibench.report.html.page import render  # noqa: PLC0415
 
@@ -64,7 +72,7 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
         from pibench.report.junit import junit  # noqa: PLC0415
 
         return junit(report)
-    # What it says of its own folders, where there is no home, concerns no picture.
+    # Without a home directory it warns about its own folders, which does not affect the image.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from pibench.report.overview_plot import overview  # noqa: PLC0415
 

@@ -1,8 +1,9 @@
-"""The report as JUnit XML: a test case per claim of the paper, and per network of others.
+"""Render the report as JUnit XML: a test case per claim, and per network not in the paper.
 
-A claim that agrees passes. One that differs fails, unless the ledger explains why: then it is
-skipped and says both. What could not be compared is skipped with its reason; a verdict that
-could not be reached is an error. A network that the paper does not have passes if it fits.
+A claim that agrees passes. One that differs fails, unless the ledger explains it: then it is
+skipped, with the difference and the explanation. A claim that could not be compared is skipped
+with its reason; a verdict that could not be reached is an error. A network that is not in the
+paper passes if it fits.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from pibench.report.ledger_table import Cell, Row
 
 _BESIDE: Final = ("device", "source", "protocol", "batch")
-"""What a case's name says in brackets."""
+"""Shown in brackets after a case's name."""
 
 
 def junit(report: Report) -> str:
-    """The XML text; times are those of the runs, in seconds, as each record has them."""
+    """Return the XML text; times are those of the runs, in seconds, from the records."""
     xml = JUnitXml("pibench")
     rows = ledger_table.rows(report)
     if rows:
@@ -53,7 +54,7 @@ def _paper(report: Report, rows: list[Row]) -> TestSuite:
             title = ledger_table.TITLES[column]
             case = TestCase(visible(f"{row.name}: {title}"), f"paper.{column}")
             if column == "verdict":
-                # One run is behind all cells of a row: its time counts once.
+                # All cells of a row come from one run: count its time once.
                 case.time = _seconds(row.record)
             case.result = _claim(cell)
             case.system_out = _said(cell)
@@ -62,7 +63,7 @@ def _paper(report: Report, rows: list[Row]) -> TestSuite:
 
 
 def _seconds(record: Record | None) -> float:
-    """To the millisecond."""
+    """Return the run's time, rounded to the millisecond."""
     elapsed = record.evidence.elapsed_seconds if record else None
     return round(elapsed or 0.0, 3)
 
@@ -110,7 +111,7 @@ def _others(records: list[Record], labels: Mapping[str, str]) -> TestSuite:
             case.result = [Error(said, record.verdict)]
         elif record.verdict != "fit":
             case.result = [Failure(said, record.verdict)]
-        # Both are visible text already; the line feed between them is ours.
+        # Both are already visible text; only the line feed between them is added here.
         case.system_out = f"{said}\n{facts.command(record)}".rstrip()
         suite.add_testcase(case)
     return suite

@@ -1,4 +1,4 @@
-"""Latency as pictures (SVG): predicted against the board's, and a roofline with the networks on it.
+"""Plot latency as SVG: predicted against the board's times, and a roofline with the networks.
 
 Both axes are logarithmic: the fastest network takes a twentieth of the slowest one's time.
 """
@@ -41,14 +41,14 @@ class _Axis:
         return self.start + share * (self.end - self.start)
 
     def marks(self) -> list[float]:
-        """1, 2 and 5 of each decade."""
+        """Return 1, 2 and 5 of each decade."""
         decades = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
         found = [step * 10.0**decade for decade in decades for step in _SUBDIVISIONS]
         return [mark for mark in found if self.low <= mark <= self.high]
 
 
 def predicted_against_board(validation: Validation) -> str:
-    """A point per network: predicted without having seen it, but for those at the edge."""
+    """Plot one point per network, predicted by leave-one-out, except those at the memory edge."""
     times = [time for row in validation.rows for time in (row.measured_ms, row.predicted_ms)]
     x, y = _axes((min(times) / 1.2, max(times) * 1.2), (min(times) / 1.2, max(times) * 1.2))
     parts = _frame(x, y, "Time on the board, ms", "Predicted, ms",
@@ -65,10 +65,10 @@ def predicted_against_board(validation: Validation) -> str:
 
 
 def roofline(predictions: Sequence[Prediction], device: Device, calibration: Calibration) -> str:
-    """Multiply-accumulates per second over multiply-accumulates per byte, under what bounds them.
+    """Plot multiply-accumulates per second over multiply-accumulates per byte, with the bounds.
 
-    The roofs: the memory's full speed, all cores' and one core's NEON data path, and what
-    BLAS was found to get out of the board. Networks without multiply-accumulates are left out.
+    The roofs are the memory's full speed, the NEON data path of all cores and of one core, and
+    the BLAS throughput found on the board. Networks without multiply-accumulates are omitted.
     """
     points = [(one, *_position(one)) for one in predictions]
     points = [point for point in points if point[2]]
@@ -101,7 +101,7 @@ def roofline(predictions: Sequence[Prediction], device: Device, calibration: Cal
 
 
 def _position(prediction: Prediction) -> tuple[float, float]:
-    """Multiply-accumulates per byte moved, and 10^9 of them per second."""
+    """Return multiply-accumulates per byte moved, and 10^9 of them per second."""
     macs = sum(layer.work.macs for layer in prediction.layers)
     moved_bytes = sum(layer.work.moved_bytes for layer in prediction.layers)
     return macs / max(1, moved_bytes), macs / max(prediction.latency_ms, 1e-9) / 1e6

@@ -1,4 +1,4 @@
-"""The ledger as rows of text: a row per network of the paper, its notes numbered."""
+"""The ledger as rows of text: one row per network of the paper, with numbered notes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TITLES: Final[dict[Column, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """An explanation, and the cells that it is about: "DenseNet-121 (RAM, latency)"."""
+    """An explanation, and the cells that it concerns: "DenseNet-121 (RAM, latency)"."""
 
     number: int
     about: str
@@ -38,7 +38,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One printed figure and ours as text; `interval` is empty where ours has none."""
+    """A printed figure and pibench's as text; `interval` is empty if pibench's has none."""
 
     claim: Claim
     paper: str
@@ -49,23 +49,23 @@ class Cell:
 
     @property
     def kind(self) -> ProvenanceKind:
-        """Where our figure comes from."""
+        """The provenance of pibench's figure."""
         return self.claim.provenance.kind
 
     @property
     def word(self) -> str:
-        """Whether it agrees, in words."""
+        """Whether it agrees, as a word."""
         return WORDS[self.claim.agrees]
 
     @property
     def mark(self) -> str:
-        """The same as a sign."""
+        """Whether it agrees, as a symbol."""
         return MARKS[self.claim.agrees]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One network of the paper; `record` is the one that our figures are from, if any."""
+    """One network of the paper; `record` is the source of pibench's figures, if any."""
 
     key: str
     paper_row: int | None
@@ -78,17 +78,17 @@ class Row:
 
     @property
     def differs(self) -> bool:
-        """Whether any of its cells differs from what is printed."""
+        """Whether any cell differs from the printed figure."""
         return any(cell.claim.agrees is False for cell in self.cells.values())
 
     @property
     def headroom_kind(self) -> ProvenanceKind:
-        """Where the headroom comes from."""
+        """The provenance of the headroom."""
         return self.record.provenance["headroom_bytes"].kind if self.record else "unavailable"
 
 
 def rows(report: Report) -> list[Row]:
-    """A row per network of the paper that was asked for, in the paper's order."""
+    """Return one row per selected network of the paper, in the paper's order."""
     by_id = {record.record_id: record for record in report.records}
     numbered = {note.text: note.number for note in notes(report)}
     return [
@@ -98,7 +98,7 @@ def rows(report: Report) -> list[Row]:
 
 
 def notes(report: Report) -> list[Note]:
-    """The explanations in the order in which the ledger comes to them, each once."""
+    """Return each explanation once, in the order of the ledger."""
     about: dict[str, dict[str, list[str]]] = {}
     for claim in report.claims:
         if claim.explanation:
@@ -115,7 +115,7 @@ def notes(report: Report) -> list[Note]:
 
 
 def shared_kind(of: Sequence[Row], column: Column) -> ProvenanceKind | None:
-    """The one kind that all our figures of a column are of; None if they differ."""
+    """Return the common provenance of pibench's figures in a column; None if they differ."""
     kinds = {
         row.cells[column].kind
         for row in of

@@ -1,4 +1,4 @@
-"""The report as Markdown: for the summary of a CI job, or a terminal."""
+"""Render the report as Markdown: for the summary of a CI job, or a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pibench.report.ledger_table import Cell, Row
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~$@]|:(?=/|\w+:)|(?<=www)\.)")
-"""What begins markup, a link by itself or a mention."""
+"""Characters that start markup, an automatic link or a mention."""
 _LEDGER: Final = (
     "#", "Network", "Paper", "Ours", "RAM MiB", "Err %", "Latency ms", "Err %", "Size MB", "Err %",
     "Headroom MiB", "Evidence",
@@ -34,7 +34,7 @@ _RUNS: Final = (
 
 
 def markdown(report: Report) -> str:
-    """The headline, the ledger with its notes, and the runs that it does not hold."""
+    """Return the headline, the ledger with its notes, and the runs outside the ledger."""
     lines = [f"# {text(report.headline)}", ""]
     rows = ledger_table.rows(report)
     if rows:
@@ -70,14 +70,14 @@ def markdown(report: Report) -> str:
 
 
 def text(value: str) -> str:
-    """Text of unknown origin that Markdown and the HTML in it leave as it is."""
+    """Escape untrusted text, so that Markdown and HTML show it unchanged."""
     return _SPECIAL.sub(r"\\\1", escape(visible(value)))
 
 
 def table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int]
 ) -> list[str]:
-    """The lines of a table; `right` are the columns of numbers. Cells are Markdown."""
+    """Return the lines of a table; `right` are the numeric columns. Cells are Markdown."""
     rules = ["---:" if index in right else "---" for index in range(len(heads))]
     return [f"| {' | '.join(cells)} |" for cells in (heads, rules, *rows)]
 

@@ -1,4 +1,4 @@
-"""Memory over layers as a picture: an SVG file, and columns of characters for the terminal."""
+"""Plot memory over layers: an SVG file, or columns of characters for the terminal."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PHASES: Final = {
     "set-up": "#8da0cb", "weights": "#e5c494", "inputs": "#b3b3b3", "forward": "#66c2a5",
     "backward": "#fc8d62", "outputs": "#e78ac3", "exit": "#d9d9d9",
 }  # fmt: skip
-"""Colours that people tell apart who see few (ColorBrewer Set2)."""
+"""Colours that are distinct for colour-blind readers (ColorBrewer Set2)."""
 
 
 def svg(title: str, steps: Sequence[Step], *, usable_bytes: int) -> str:
-    """A column per step, coloured by phase, with the device's usable memory as a line."""
+    """Draw one column per step, coloured by phase, and the device's usable memory as a line."""
     ceiling = 1.05 * max(usable_bytes, *(step.peak_bytes for step in steps))
     inner_width, inner_height = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
     column = inner_width / len(steps)
@@ -58,7 +58,7 @@ def svg(title: str, steps: Sequence[Step], *, usable_bytes: int) -> str:
 
 
 def _scale(ceiling: float, floor: float, inner_height: float) -> list[str]:
-    """MiB at the left: about five round numbers."""
+    """Draw the MiB scale at the left, with about five round numbers."""
     rough = ceiling / MIB / 5
     power = 10 ** (len(str(int(rough))) - 1)
     step = power * min((one for one in (1, 2, 5, 10) if one * power >= rough), default=10)
@@ -81,7 +81,16 @@ def _legend(steps: Sequence[Step]) -> list[str]:
 
 
 def columns(steps: Sequence[Step], *, width: int, rows: int) -> list[str]:
-    """Lines of block characters, `rows` of them: the highest RSS of each of `width` shares."""
+    """Draw memory over steps with block characters.
+
+    Args:
+        steps: the planned steps, in order.
+        width: the number of intervals (characters per line); at most one per step.
+        rows: the number of lines.
+
+    Returns:
+        The lines; a column shows the highest RSS in its interval.
+    """
     width = max(1, min(width, len(steps)))
     peaks = [0] * width
     for index, step in enumerate(steps):
@@ -96,6 +105,6 @@ def columns(steps: Sequence[Step], *, width: int, rows: int) -> list[str]:
 
 
 def phase_line(steps: Sequence[Step], *, width: int) -> str:
-    """The first letter of each share's phase, to go under `columns`."""
+    """Return the first letter of each interval's phase, for the line below `columns`."""
     width = max(1, min(width, len(steps)))
     return "".join(steps[index * len(steps) // width].phase[0] for index in range(width))

@@ -1,4 +1,4 @@
-"""Records of several files as one set: of what was run more than once, the latest."""
+"""Merge the records of several files: the latest record of each run counts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Merged:
-    """The records that count, in the order in which each run was first seen.
+    """The records that count, in the order in which each run first occurred.
 
-    `superseded` says how many others were left out for a later one of the same run.
+    `superseded` is the number of records that a later one of the same run replaced.
     """
 
     records: tuple[Record, ...]
@@ -29,9 +29,10 @@ class Merged:
 
 
 def read_all(paths: Sequence[Path]) -> Merged:
-    """The records of all files, merged.
+    """Read and merge the records of all files.
 
-    Raises InvalidInputError for a file that holds none, or one of a device that is not known.
+    Raises:
+        InvalidInputError: for a file without records, or a record of an unknown device.
     """
     records: list[Record] = []
     for path in paths:
@@ -47,9 +48,10 @@ def read_all(paths: Sequence[Path]) -> Merged:
 
 
 def merge(records: Iterable[Record]) -> Merged:
-    """The latest record of each run; the same record read twice is one.
+    """Keep the latest record of each run; identical records are merged into one.
 
-    Raises InvalidInputError for two records with one id that are not the same: one was edited.
+    Raises:
+        InvalidInputError: if two records with one id differ, since one must have been edited.
     """
     distinct: dict[str, Record] = {}
     for record in records:

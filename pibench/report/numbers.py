@@ -1,4 +1,4 @@
-"""Numbers as reports print them: MiB, MB, milliseconds, percent; a dash where there is none."""
+"""Format numbers for reports: MiB, MB, milliseconds, percent; a dash for a missing value."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _MINUS: Final = "\N{MINUS SIGN}"
 
 
 def mib(size_bytes: int | None, decimals: int = 0) -> str:
-    """Bytes as MiB, without the unit."""
+    """Format bytes as MiB, without the unit."""
     return number(None if size_bytes is None else size_bytes / MIB, decimals)
 
 
 def signed_mib(size_bytes: int | None) -> str:
-    """Bytes as MiB with their sign: a headroom."""
+    """Format bytes as MiB with their sign, for a headroom."""
     return signed(None if size_bytes is None else size_bytes / MIB, 0)
 
 
 def number(value: float | None, decimals: int = 0) -> str:
-    """With commas between thousands; what no table has room for, in powers of ten."""
+    """Format with thousands separators; numbers too long for a table use powers of ten."""
     if value is None:
         return NOTHING
     text = f"{value:.3g}" if abs(value) >= _TOO_LONG else f"{value:,.{decimals}f}"
@@ -30,19 +30,19 @@ def number(value: float | None, decimals: int = 0) -> str:
 
 
 def signed(value: float | None, decimals: int = 1) -> str:
-    """A difference, its sign always there."""
+    """Format a difference, always with its sign."""
     if value is None:
         return NOTHING
     text = f"{value:+.3g}" if abs(value) >= _TOO_LONG else f"{value:+,.{decimals}f}"
-    # What rounds to nothing has no sign.
+    # A value that rounds to zero has no sign.
     return text.replace("-", _MINUS) if text.strip("+-0.") else text[1:]
 
 
 def milliseconds(value: float | None) -> str:
-    """A time: whole milliseconds from 100 on, two decimals below."""
+    """Format a time: whole milliseconds from 100 on, two decimals below."""
     return number(value, 0 if value is not None and value >= 100 else 2)
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
-    """A share of one, in percent, without the sign."""
+    """Format a fraction in percent, without the sign."""
     return number(None if share is None else 100 * share, decimals)

@@ -1,6 +1,6 @@
-"""The whole report as one picture (PNG or SVG): peaks against the device, RAM and latency.
+"""Draw the whole report as one image (PNG or SVG): peaks and device limit, RAM and latency.
 
-Drawn by matplotlib, which needs no browser. Colours are those of the page's light side.
+It uses matplotlib, which needs no browser. Colours are those of the page's light theme.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLOURS: Final = {
 _MUTED, _LINE = "#566170", "#d5dbe3"
 _MARKERS: Final = {"fit": "o", "no-fit": "s", "borderline": "D", "inconclusive": "x"}
 _SETTINGS: Final[dict[Any, Any]] = {
-    # A dollar in a name begins no formula.
+    # A dollar sign in a name does not start a formula.
     "text.parse_math": False,
     "font.size": 9,
     "axes.spines.top": False,
@@ -42,17 +42,18 @@ _SETTINGS: Final[dict[Any, Any]] = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "legend.frameon": False,
-    # Names that do not change from one run to the next.
+    # Fixed ids, equal in every run.
     "svg.hashsalt": "pibench",
-    # Letters as shapes: a picture looks the same wherever it is shown.
+    # Text as shapes: the image looks the same everywhere.
     "svg.fonttype": "path",
 }
 
 
 def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
-    """The picture's file: peaks at the left, printed against ours at the right if there is any.
+    """Draw the image file: peaks at the left, printed and pibench's figures (if any) at the right.
 
-    Raises InvalidInputError where no record has a peak.
+    Raises:
+        InvalidInputError: if no record has a peak.
     """
     shown = sorted(
         (one for one in report.networks if one.peak is not None),
@@ -68,7 +69,7 @@ def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
         (claims, title) for column, title in pairs if (claims := _compared(report, column))
     ]
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
-        # A name in letters that the font does not have.
+        # A name may have characters that the font lacks.
         warnings.simplefilter("ignore", UserWarning)
         figure = Figure(
             figsize=(11 if with_pairs else 7, max(3.0, 1.4 + 0.22 * len(shown))),
@@ -124,7 +125,7 @@ def _draw_peaks(axes: Axes, shown: Sequence[NetworkReport]) -> None:
 
 
 def _draw_pairs(axes: Axes, claims: Sequence[Claim], title: str) -> None:
-    """Printed across, ours up; hollow where ours rests on the printed figure itself."""
+    """Plot printed figures on x, pibench's on y; hollow if pibench's depend on the printed one."""
     axes.set_title(title)
     kinds: set[str] = set()
     for claim in claims:

@@ -1,25 +1,25 @@
-"""Text of unknown origin on one line of a terminal."""
+"""Sanitize untrusted text for one line of a terminal."""
 
 from __future__ import annotations
 
 LONGEST = 1200
-"""Characters of a line: Caffe's longest complaints come to 1000."""
+"""The maximum length of a line: Caffe's longest messages have about 1000 characters."""
 
 
 def one_line(text: str) -> str:
-    """`text` on one line, with whatever would steer a terminal written out, and not endless.
+    """Return `text` on one line, with control characters escaped and the length limited.
 
-    A network's name and a file's may hold line feeds and escape codes.
+    The names of a network and its file may contain line feeds and escape codes.
     """
     line = visible(" ".join(text.split()))
     if len(line) <= LONGEST:
         return line
-    # The hint stands at the end.
+    # Keep the end: it has the hint.
     return f"{line[: LONGEST - 305]} ... {line[-300:]}"
 
 
 def visible(text: str) -> str:
-    """`text` with what cannot be printed written as Python's escapes."""
+    """Return `text` with unprintable characters written as Python escapes."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text

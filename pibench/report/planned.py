@@ -1,4 +1,4 @@
-"""Plans for the terminal: one table for all, and the whole answer for each."""
+"""Print plans on the terminal: one table for all, or the details of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PICTURE_ROWS: Final = 8
 
 
 def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
-    """A line per network, in MiB."""
+    """Format one line per network, in MiB."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("Network", overflow="fold", min_width=14)
     table.add_column("Verdict", no_wrap=True)
@@ -44,17 +44,17 @@ def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
 
 
 def names_of(answers: Sequence[dict[str, Any]]) -> list[str]:
-    """The shortest names that tell planned networks apart."""
+    """Return the shortest names that distinguish the planned networks."""
     from pibench.records.identity import Run, labels  # noqa: PLC0415  (start-up time)
 
     keys = ("network", "network_sha256", "network_source", "batch")
     runs = [Run(**{key: answer[key] for key in keys}) for answer in answers]
-    # One call has one batch for all, and a file may have its own.
+    # One call has one batch for all networks, but a file may define its own.
     return labels(runs, beside=("batch",) if len({run.batch for run in runs}) == 1 else ())
 
 
 def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: Console) -> None:
-    """The picture, the largest holders, and what would change the peak."""
+    """Print the plot, the largest allocations, and the options that would change the peak."""
     width = max(20, to.width - 2)
     to.print(f"\n{visible(name)}: memory over layers, up to "
              f"{answer['peak_rss_bytes'] / MIB:.0f} MiB")  # fmt: skip
@@ -89,12 +89,12 @@ def _noted(note: str | None) -> str:
 
 
 def _legend(steps: Sequence[Step]) -> str:
-    """The letters of `phase_line`, those that occur."""
+    """Return the legend of `phase_line`, with the letters that occur."""
     return ", ".join(f"{phase[0]} {phase}" for phase in dict.fromkeys(step.phase for step in steps))
 
 
 def comparison_table(rows: Sequence[Comparison], names: Sequence[str]) -> Table:
-    """Planned against measured peaks, a line per network by these names, in MiB."""
+    """Compare planned with measured peaks in MiB, one line per network, with these names."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("Network", overflow="fold", min_width=14)
     for heading in ("Planned\nMiB", "Measured\nMiB", "Error\n%"):

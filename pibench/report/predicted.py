@@ -1,4 +1,4 @@
-"""Predicted latencies for the terminal: networks, layers, and the table of errors."""
+"""Print predicted latencies on the terminal: networks, layers, and the table of errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTHING: Final = "-"
 
 
 def prediction_table(predictions: Sequence[Prediction], names: Sequence[str]) -> Table:
-    """A line per network by these names, in ms; multiply-accumulates in millions."""
+    """Format one line per network, in ms; multiply-accumulates in millions."""
     table = _table("Network")
     for heading in ("Latency\nms", "Low\nms", "High\nms", "MMAC", "Layers"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -40,7 +40,7 @@ def prediction_table(predictions: Sequence[Prediction], names: Sequence[str]) ->
 
 
 def note(prediction: Prediction) -> str:
-    """What a bare time would hide; empty if it hides nothing."""
+    """Return a warning about the time; empty if there is none."""
     if not prediction.fits:
         return "does not fit"
     if prediction.pressure_ms:
@@ -49,7 +49,7 @@ def note(prediction: Prediction) -> str:
 
 
 def how_known(*, counted: bool) -> str:
-    """What was run for a prediction: nothing, or Caffe where its instructions are counted."""
+    """Return what was run for a prediction: nothing, or Caffe if its instructions are counted."""
     return (
         "Caffe's instructions were counted in QEMU, no time was" if counted else "nothing was run"
     )
@@ -58,7 +58,7 @@ def how_known(*, counted: bool) -> str:
 def footnotes(
     predictions: Sequence[Prediction], calibration: Calibration, *, counted: bool = False
 ) -> list[str]:
-    """What the times are, and what "does not fit" means where it is said."""
+    """Explain the times, and the meaning of "does not fit" if it occurs."""
     how = how_known(counted=counted)
     lines = [
         (
@@ -77,7 +77,7 @@ def footnotes(
 
 
 def latency_table(claims: Sequence[Claim]) -> Table:
-    """The paper's latency column beside ours, in ms; what only a fit tells has no error."""
+    """Show the paper's and pibench's latency in ms; fitted figures have no error."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("#", justify="right")
     table.add_column("Network", overflow="fold", min_width=14)
@@ -100,7 +100,7 @@ def latency_table(claims: Sequence[Claim]) -> Table:
 
 
 def layer_table(prediction: Prediction) -> Table:
-    """A line per layer that takes time."""
+    """Format one line per layer that takes time."""
     table = _table("Layer")
     table.add_column("Type", no_wrap=True)
     for heading in ("ms", "Share\n%", "MMAC"):
@@ -118,7 +118,7 @@ def layer_table(prediction: Prediction) -> Table:
 
 
 def validation_table(validation: Validation) -> Table:
-    """A line per network: its time on the board, and as predicted without having seen it."""
+    """Format one line per network: its time on the board, and its leave-one-out prediction."""
     table = _table("Network")
     for heading in ("Board\nms", "Predicted\nms", "Error\n%"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -135,7 +135,7 @@ def validation_table(validation: Validation) -> Table:
 
 
 def validation_lines(validation: Validation, calibration: Calibration) -> list[str]:
-    """The totals, the naive model beside them, and what the edge of memory rests on."""
+    """Return the totals, the naive model's, and the basis of the rate at the edge of memory."""
     counted = sum(row.counted for row in validation.rows)
     lines = [
         (

@@ -1,4 +1,4 @@
-"""The networks behind records: a record has a network's name and hash, and no prototxt."""
+"""Find the networks of records: a record has a network's name and hash, but no prototxt."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class Networks:
-    """The zoo, prototxt files that the user gives, and what is at hand already.
+    """The zoo, the user's prototxt files, and networks already in memory.
 
-    No file that a record names is ever opened: records are not trusted.
+    Records are not trusted: a file that only a record names is never opened.
     """
 
     def __init__(self, given: Sequence[Path] = (), at_hand: Sequence[Network] = ()) -> None:
-        """Raises InvalidInputError for a given file that is no network, mended or not."""
+        """Raise InvalidInputError for a given file that is not a network, even after fixes."""
         self._given = tuple(str(path) for path in given)
         for path in self._given:
             networks.load(path, repair=True)
         self._known = {network.sha256: network for network in at_hand}
 
     def without_record(self, records: Sequence[Record]) -> list[str]:
-        """The given files that no record is of."""
+        """Return the given files that no record refers to."""
         hashes = {record.network_sha256 for record in records}
         batches = {None, *(record.batch for record in records)}
         return [
@@ -40,9 +40,10 @@ class Networks:
         ]
 
     def of(self, record: Record) -> Network:
-        """The very network that the record is of, by its hash.
+        """Return the network of the record, identified by its hash.
 
-        Raises InvalidInputError with the reason, and what would help, where it is not to be had.
+        Raises:
+            InvalidInputError: if it is not available, with the reason and a remedy.
         """
         if record.network_sha256 not in self._known:
             self._known[record.network_sha256] = self._find(record)
@@ -61,11 +62,11 @@ class Networks:
     def _of_the_zoo(self, record: Record) -> Iterator[Network]:
         if record.network_source == "zoo":
             with suppress(InvalidInputError):
-                # The entry's own name: what a record calls its network may be a file's path.
+                # The entry's own name: the network name in a record may be a file path.
                 yield networks.load(networks.find(record.network).name, batch=record.batch)
 
     def _of_files(self, record: Record) -> Iterator[Network]:
-        """Each given file as a run may have read it: in the record's batch, mended."""
+        """Yield each given file as a run may have read it: with the record's batch, fixed."""
         for path in self._given:
             yield from _readings(path, (None, record.batch))
 

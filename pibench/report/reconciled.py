@@ -1,4 +1,4 @@
-"""Two or more sides against each other, as tables for the terminal and as JSON."""
+"""Present the comparison of two or more sides, as tables for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VERSION: Final = "1.1"
 def print_reconciliation(
     found: Reconciliation, passage: Passage, *, to: Console | None = None
 ) -> None:
-    """For every two sides: what differs around them, a table, what was not compared and why."""
+    """Print for each pair: environment differences, a table, what was not compared and why."""
     to = to or console()
     for pair in found.pairs:
         to.print(printable(f"{pair.first} against {pair.second}"))
@@ -44,7 +44,7 @@ def print_reconciliation(
 
 
 def pair_table(pair: PairComparison) -> Table:
-    """A line per network that both sides have."""
+    """Format one line per network that both sides have."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("Network", overflow="fold", min_width=14)
     table.add_column("Verdict", overflow="fold")
@@ -68,7 +68,7 @@ def pair_table(pair: PairComparison) -> Table:
 
 
 def as_json(found: Reconciliation, passage: Passage) -> dict[str, Any]:
-    """All of it: sizes in bytes, times in ms, errors and tolerances as shares of 1."""
+    """Return everything: sizes in bytes, times in ms, errors and tolerances as fractions of 1."""
     return {
         "schema_version": VERSION,
         "sides": [
@@ -120,16 +120,16 @@ def _figures(entry: Entry) -> dict[str, Any]:
 
 
 def _surroundings(pair: PairComparison) -> list[str]:
-    """What differs around the runs, said before any number is."""
+    """Return the differences in environment, which are printed before any number."""
     said = [f"{what}: {ours} | {theirs}" for what, ours, theirs in pair.surroundings]
     said += pair.not_run
     return said or ["nothing that is known of their environments differs"]
 
 
 def _differences(pair: PairComparison) -> list[str]:
-    """A sentence for each aspect that differs, with the tolerance that would have done.
+    """Return a sentence for each aspect that differs, with the smallest sufficient tolerance.
 
-    And for each that agrees with a remark: by the floor alone, say.
+    Aspects that agree only with a remark, for example by the floor, get a sentence too.
     """
     lines = []
     for name, one in zip(pair.names, pair.networks, strict=True):
@@ -143,7 +143,7 @@ def _differences(pair: PairComparison) -> list[str]:
 
 
 def told(found: Comparison) -> str:
-    """What came of one comparison, in a few words; never empty."""
+    """Describe the result of one comparison in a few words; never empty."""
     if found.agrees is None:
         return f"not compared: {found.why}"
     if not found:
@@ -183,7 +183,7 @@ def _left_out(pair: PairComparison) -> list[str]:
 
 
 def closing(found: Reconciliation, passage: Passage) -> list[str]:
-    """The tolerances that were held to, and what the gate says."""
+    """Return the tolerances that were applied, and the gate's result."""
     held = found.tolerances
     latency = f"latency {100 * held.latency:g} % (times of one clock only)"
     lines = [
@@ -217,7 +217,7 @@ def _passes(passage: Passage) -> str:
 
 
 def _marked(found: Comparison, text: str) -> Text:
-    """The text with its mark where it was compared."""
+    """Return the text with a mark, if it was compared."""
     if found.agrees is None:
         return Text(text)
     return Text(f"{MARKS[found.agrees]} {text}", style=STYLES[found.agrees])

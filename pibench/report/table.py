@@ -1,4 +1,4 @@
-"""Records as flat rows: a line of CSV each, or a row of a DataFrame (`pibench.load`)."""
+"""Flatten records into rows: lines of CSV, or rows of a DataFrame (`pibench.load`)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 Rows = Literal["records", "layers", "samples"]
 
 _LISTS: Final = ("layers", "samples", "outputs", "signatures")
-"""Fields with many values of one record: the first two have rows of their own."""
+"""Fields with many values per record: the first two have their own row types."""
 _KEYS: Final = (
     "record_id", "network", "device", "target", "machine", "protocol", "compute", "batch",
     "input_size",
 )  # fmt: skip
 _FORMULA: Final = tuple("=+-@\t\r")
-"""What a spreadsheet takes a cell for a formula by."""
+"""Initial characters that make a spreadsheet treat a cell as a formula."""
 
 
 def flat(record: Record) -> dict[str, Any]:
-    """A record with dotted names ("evidence.exit_status"), and numbers of its lists for them.
+    """Return a record with dotted names ("evidence.exit_status"), and counts in place of lists.
 
-    Sizes in bytes and times as the fields' names say. A result's provenance goes by
+    Sizes are in bytes; the fields' names give the units of times. The provenance of a result is
     "provenance.peak_rss_bytes.kind" and ".reason".
     """
     data = record.model_dump(mode="json")
@@ -46,21 +46,21 @@ def flat(record: Record) -> dict[str, Any]:
 
 
 def csv_text(records: Iterable[Record]) -> str:
-    """A line per record: `csv_of` their rows."""
+    """Return one line per record: `csv_of` their rows."""
     return csv_of(rows_of([*records]))
 
 
 def rows_of(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row per record: `flat`, and `run`, the name that tells its run apart from the others."""
+    """Return a row per record: `flat`, and `run`, a name that is unique to its run."""
     names = labels_of(records)
     return [flat(record) | {"run": names[record.record_id]} for record in records]
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line per row, lists of text joined by " | ".
+    """Return one line per row; lists of text are joined by " | ".
 
-    What a spreadsheet would take for a formula gets an apostrophe in front: names are not
-    trusted. Numbers stay as they are.
+    Text that a spreadsheet would treat as a formula gets an apostrophe in front: names are not
+    trusted. Numbers are unchanged.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO()
@@ -72,13 +72,20 @@ def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def load(*paths: Path | str, rows: Rows = "records") -> pd.DataFrame:
-    """Record files as a DataFrame: the latest record of each run, older versions upgraded.
+    """Read record files into a DataFrame: the latest record of each run, older versions upgraded.
 
-    `rows` says what a row is: a record (`flat`), a layer's time or a timed sample, both with
-    what tells the records apart. The column `run` is the shortest name that no other run has.
-    Units are in the columns' names and in `attrs["units"]`,
-    the number of superseded records in `attrs["superseded"]`. Whole numbers that may be missing
-    are Int64, `created` is a UTC timestamp. Raises InvalidInputError, naming the file.
+    Args:
+        paths: the record files.
+        rows: what a row is: a record (`flat`), a layer's time or a timed sample. Rows of the last
+            two also have the columns that distinguish the records.
+
+    Returns:
+        A DataFrame. The column `run` is the shortest name that no other run has. Units are in the
+        columns' names and in `attrs["units"]`, the number of superseded records is in
+        `attrs["superseded"]`. Integers that may be missing are Int64, `created` is a UTC timestamp.
+
+    Raises:
+        InvalidInputError: with the file's name.
     """
     if not paths:
         raise InvalidInputError(
@@ -125,7 +132,7 @@ def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         if name == "created":
             columns[name] = pd.to_datetime(values, utc=True, format="ISO8601")
         elif present == {int}:
-            # Beside a missing value pandas would make them floats, and bytes lose digits.
+            # With a missing value pandas would convert them to floats, and bytes would lose digits.
             columns[name] = pd.array(values, dtype="Int64")
         else:
             columns[name] = values

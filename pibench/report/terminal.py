@@ -1,8 +1,8 @@
-"""Tables for the terminal: the paper's table beside ours, and the records of a run.
+"""Print tables on the terminal: the paper's figures and pibench's, and the records of a run.
 
-All fit into 80 columns, piped or not. Rich leaves colours out where the output
-is no terminal or NO_COLOR is set, so nothing is told by colour alone. Sizes are
-in MiB (2^20 bytes) or MB (10^6 bytes) as the headings say.
+All fit into 80 columns, piped or not. Rich omits colours if the output is not a terminal
+or NO_COLOR is set, so colour is never the only sign. Sizes are
+in MiB (2^20 bytes) or MB (10^6 bytes) as the headings state.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MIB: Final = 2**20
 MB: Final = 10**6
 NOTHING: Final = "-"
 WIDE: Final = 120
-"""Columns from which a whole sentence of evidence has room."""
+"""Minimum columns for the whole evidence sentence."""
 SHORT: Final = {"inconclusive": "inconcl."}
 MARKS: Final = {True: "=", False: "!", None: "?"}
 STYLES: Final = {True: "green", False: "bold red", None: "yellow"}
@@ -40,23 +40,23 @@ STYLES: Final = {True: "green", False: "bold red", None: "yellow"}
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the caller; Rich would end the program with 1, a disagreement here."""
+        """Leave it to the caller; Rich would exit with 1, which here means a disagreement."""
         raise BrokenPipeError
 
 
 def console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
-    """A console for the tables; standard output if no file is given.
+    """Return a console for the tables; on standard output if no file is given.
 
-    `width` is in columns; None takes the terminal's, or 80 where there is none.
+    `width` is in columns; None uses the terminal's, or 80 if there is none.
     """
-    # Highlighting would colour every digit, emoji would eat ":names:" in colons.
+    # Highlighting would colour every digit, emoji would replace ":names:".
     return _Console(file=file, width=width, highlight=False, emoji=False, markup=False)
 
 
 def print_reproduction(
     claims: Sequence[Claim], records: Iterable[Record], *, to: Console | None = None
 ) -> None:
-    """The paper's table with ours beside it, the totals, how ours came about, and notes."""
+    """Print the paper's table beside pibench's figures, the totals, their provenance, and notes."""
     to = to or console()
     by_id = {record.record_id: record for record in records}
     used = [by_id[claim.record_id] for claim in claims if claim.record_id in by_id]
@@ -71,9 +71,9 @@ def print_reproduction(
 def reproduction_table(
     claims: Sequence[Claim], by_id: dict[str, Record], *, wide: bool = False
 ) -> Table:
-    """A line per network: verdict, RAM and model size as printed and as ours.
+    """Format one line per network: verdict, RAM and model size, printed and pibench's.
 
-    The evidence is one word, or where it is `wide` the whole sentence.
+    The evidence is one word, or the whole sentence if `wide`.
     """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
     table.add_column("#", justify="right")
@@ -105,7 +105,7 @@ def reproduction_table(
 
 
 def print_records(records: Sequence[Record], *, to: Console | None = None) -> None:
-    """A table of records, and below it what each verdict rests on."""
+    """Print a table of records, and below it the evidence of each verdict."""
     to = to or console()
     to.print(records_table(records))
     names = labels_of(records)
@@ -121,7 +121,7 @@ def print_records(records: Sequence[Record], *, to: Console | None = None) -> No
 
 
 def records_table(records: Sequence[Record]) -> Table:
-    """A line per record, as `run` shows them."""
+    """Format one line per record, as `run` shows them."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
     table.add_column("Network", overflow="fold", min_width=14)
     table.add_column("Target", no_wrap=True)
@@ -147,7 +147,7 @@ def records_table(records: Sequence[Record]) -> Table:
 
 
 def totals(claims: Sequence[Claim]) -> list[str]:
-    """The ledger's totals as lines of text."""
+    """Return the ledger's totals as lines of text."""
     total = summary(claims)
     lines = [f"Verdicts: {total.verdicts_agreed} of {total.verdicts_total} agree with the paper."]
     lines += [
@@ -185,12 +185,12 @@ def _if_predicted(claims: Iterable[Claim]) -> str:
 
 
 def how_it_ran(records: Iterable[Record]) -> list[str]:
-    """Each way the records came about, once: "emulated: QEMU virt, 4 x cortex-a53; ..."."""
+    """Return each environment of the records once: "emulated: QEMU virt, 4 x cortex-a53; ..."."""
     return list(dict.fromkeys(_way(record) for record in records))
 
 
 def evidence_in_a_word(record: Record) -> str:
-    """What the process came to, short enough for a column."""
+    """Return how the process ended, short enough for a column."""
     evidence = record.evidence
     words = (
         (evidence.timed_out, "timeout"),
@@ -204,12 +204,12 @@ def evidence_in_a_word(record: Record) -> str:
 
 
 def printable(text: str) -> Text:
-    """Text as it is, with no markup in it; what would steer the terminal is written out."""
+    """Return plain text without markup, with terminal control characters escaped."""
     return Text(visible(text))
 
 
 def _print_notes(claims: Iterable[Claim], to: Console) -> None:
-    """The explanations, each once with the networks and columns it is about."""
+    """Print each explanation once, with the networks and columns that it concerns."""
     about: dict[str, dict[str, list[Column]]] = {}
     for claim in claims:
         if claim.explanation:
@@ -238,7 +238,7 @@ def _evidence(record: Record | None, *, wide: bool) -> Text:
 
 
 def _pair(claim: Claim | None, *, decimals: int) -> Text:
-    """The printed figure and ours: "497/497"."""
+    """Return the printed figure and pibench's: "497/497"."""
     if claim is None:
         return Text(NOTHING)
     ours = f"{claim.ours:.{decimals}f}" if isinstance(claim.ours, float) else NOTHING
@@ -266,7 +266,7 @@ def _is_lower_bound(record: Record) -> bool:
 
 
 def _latency(record: Record) -> str:
-    """The time with its kind: a bare number would be taken for the board's."""
+    """Return the time with its kind: a bare number could be mistaken for the board's."""
     if record.latency_ms is None:
         return NOTHING
     decimals = 0 if record.latency_ms >= 100 else 2
@@ -284,7 +284,7 @@ def _way(record: Record) -> str:
 
 
 def _where_confined(record: Record) -> str:
-    """A container or sysroot: emulated or not, by what, and what held it."""
+    """Describe a container or sysroot: whether it is emulated, and what enforced its limits."""
     host, limits = record.environment.host, record.limits
     how = "emulated" if record.is_emulated_or_twin else "native arm64"
     by = ", ".join(part for part in (host.engine, host.qemu_version) if part)

@@ -1,4 +1,4 @@
-"""How sure a latency is: its passes, those that were set aside and why, the machine's state."""
+"""Describe the reliability of a latency: its passes, those excluded and why, machine state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def timing(record: Record) -> list[str]:
-    """The lines about a record's passes; none where nothing was timed."""
+    """Return the lines about a record's passes; none if nothing was timed."""
     if not record.samples:
         return []
     lines = [line for line in (_passes(record), _left_out(record)) if line]
@@ -23,7 +23,7 @@ def timing(record: Record) -> list[str]:
 
 
 def not_told(records: Iterable[Record]) -> list[str]:
-    """What the machines do not tell on which times were measured, each reason once."""
+    """Return why machine state is missing for the measured times, each reason once."""
     measured = [one for one in records if one.samples and not one.is_emulated_or_twin]
     reasons = {
         (figure, reason): None
@@ -34,7 +34,7 @@ def not_told(records: Iterable[Record]) -> list[str]:
 
 
 def _passes(record: Record) -> str | None:
-    """The median with its interval, where it is one of several passes."""
+    """Return the median with its interval, if there are several passes."""
     if record.latency_ms is None or len(record.samples) == 1:
         return None
     count = len(counting_ms(record.samples))
@@ -50,7 +50,7 @@ def _passes(record: Record) -> str | None:
 
 
 def _left_out(record: Record) -> str | None:
-    """What does not count, and what counts but stands out."""
+    """Return the excluded samples, and the outliers among those that count."""
     outliers = [one.latency_ms for one in record.samples if one.outlier]
     parts = [set_aside(record.samples)]
     if outliers:
@@ -60,7 +60,7 @@ def _left_out(record: Record) -> str | None:
 
 
 def _state(record: Record) -> list[str]:
-    """The clock, the temperature and the firmware's bits over all passes."""
+    """Return the clock, the temperature and the firmware's bits over all passes."""
     clocks = [one.clock_hz for one in record.samples if one.clock_hz is not None]
     degrees = [one.temperature_c for one in record.samples if one.temperature_c is not None]
     governor = record.environment.guest.governor

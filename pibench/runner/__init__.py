@@ -1,1 +1,1 @@
-"""Networks through a target: `options` become work, outcomes become records."""
+"""Run networks through a target: `options` become work, outcomes become records."""

@@ -1,4 +1,4 @@
-"""Whole blobs that a run handed over, as an npz file for numpy."""
+"""Whole blobs that a run transferred, as an npz file for numpy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
-    """Write the outcome's blobs into `folder`; None if none were asked for, or none came.
+    """Write the outcome's blobs into `folder`; return None if none were requested or none arrived.
 
-    The file's name holds its SHA-256, so that nothing is written over by other values.
+    The file's name contains its SHA-256, so that other values never overwrite it.
     Raises HostError if it cannot be written.
     """
     from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
@@ -52,19 +52,19 @@ def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays for `numpy.load`: the same bytes for the same arrays.
 
-    `numpy.savez` takes names as keyword arguments, some of which are its own.
+    `numpy.savez` takes names as keyword arguments, some of which it uses itself.
     """
     import numpy as np  # noqa: PLC0415  (start-up time)
 
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
-            # Without a date of its own, a member has that of 1980.
+            # Without a date, a member has that of 1980.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def as_arrays(blobs: tuple[KeptBlob, ...]) -> dict[str, np.ndarray]:
-    """The blobs by name: the layer's, with the blob's where a layer wrote several."""
+    """Return the blobs by the layer's name, with the blob's name where a layer wrote several."""
     tops = Counter(blob.layer for blob in blobs)
     return {
         blob.layer if tops[blob.layer] == 1 else f"{blob.layer}:{blob.name}": as_array(blob)
@@ -73,7 +73,7 @@ def as_arrays(blobs: tuple[KeptBlob, ...]) -> dict[str, np.ndarray]:
 
 
 def as_array(blob: KeptBlob) -> np.ndarray:
-    """One blob's values, float32."""
+    """Return one blob's values, float32."""
     import numpy as np  # noqa: PLC0415  (start-up time)
 
     return np.frombuffer(blob.content, dtype="<f4").reshape(blob.shape)

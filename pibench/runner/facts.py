@@ -1,4 +1,4 @@
-"""What a record says of a network, apart from what a run saw of it."""
+"""A record's facts about a network, apart from the observations of a run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFacts:
-    """A network as its record names it, whether it is at hand or was sent to a board.
+    """A network as its record describes it, whether it is here or was sent to a board.
 
     `source` is "zoo" or the prototxt's path. `weights_sha256` is of the weights that ran, None
-    where none were loaded; `weights_drawn` says that they were drawn at random, with the work's
+    where none were loaded; `weights_drawn` is true if they were drawn at random, with the work's
     seed. `layer_types` is by the name of the layer.
     """
 
@@ -35,7 +35,7 @@ class NetworkFacts:
 
 
 def facts_of(network: Network, work: Work) -> NetworkFacts:
-    """The facts of a network and the work that was made of it; reads its weights through."""
+    """Return the facts of a network and of the work made of it; reads all of its weights."""
     from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
 
     return NetworkFacts(

@@ -1,4 +1,4 @@
-"""From what a target saw to an observation, in the terms in which verdicts are decided."""
+"""Convert a target's outcome to an observation, in the terms in which verdicts are decided."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CAFFE_PROCESS = re.compile(r"Killed process \d+ \((caffe|python3)")
 class Context:
     """What all records of one sweep share.
 
-    `no_board` is set for one outcome (`of`): why what was reached as a board is none.
+    `no_board` is set for one outcome (`of`): why the supposed board is not one.
     """
 
     device: Device
@@ -34,7 +34,7 @@ class Context:
     no_board: str | None = None
 
     def of(self, outcome: Outcome) -> Context:
-        """The same for one outcome: a board may show itself to be an emulated one."""
+        """Return the context for one outcome: a board may turn out to be emulated."""
         if self.target.name not in ON_THE_METAL:
             return self
         reason = (outcome.machine or {}).get("no_board")
@@ -44,24 +44,24 @@ class Context:
 
     @property
     def emulated(self) -> bool:
-        """Whether an emulator is in use; asked for once the target is prepared."""
+        """Whether an emulator is in use; valid once the target is prepared."""
         if self.target.name in ON_THE_METAL:
             return self.no_board is not None
         return self.target.environment()["qemu_version"] is not None
 
     @property
     def on_another_machine(self) -> bool:
-        """Whether a program of this host emulates the network's, on a core that is not here."""
+        """Whether the network runs on a core that a program of this host emulates."""
         return self.emulated and self.target.name in EMULATED_ELSEWHERE
 
     @property
     def kind(self) -> ProvenanceKind:
-        """Where the numbers of its runs come from."""
+        """The provenance of the numbers of its runs."""
         return provenance_kind(self.target.name, emulated=self.emulated)
 
 
 def observation_of(outcome: Outcome, context: Context) -> Observation:
-    """What was seen, in the terms in which verdicts are decided."""
+    """Return the observation of an outcome, in the terms in which verdicts are decided."""
     result = outcome.result
     context = context.of(outcome)
     held = _held(outcome, context)
@@ -73,7 +73,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
             emulated=context.emulated,
             peak_rss_bytes=None,
             exit_status=None,
-            # The kernel's own words: it has killed Caffe, though nobody is left to report it.
+            # From the kernel's log: it has killed Caffe, and nothing was left to report it.
             signal=9 if console else None,
             oom_kills=console,
             guest_died=True,
@@ -103,18 +103,18 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
 
 
 def own_rss_bytes(result: dict[str, Any]) -> int | None:
-    """The peak RSS of a process, in bytes, without what of it is an emulator's.
+    """Return the peak RSS of a process in bytes, without an emulator's share of it.
 
     The two peak together: an emulator's own memory grows with the code and the
     memory that it has seen, and never shrinks. None for an emulator that ended
-    before it had what it always takes.
+    before it had the memory that it always takes.
     """
     own = int(result["peak_rss_bytes"]) - (result["emulator_rss_bytes"] or 0)
     return own if own >= 0 else None
 
 
 def _is_emulators_death(result: dict[str, Any]) -> bool:
-    """Whether a signal ended an emulator before the program that it runs wrote a line.
+    """Return whether a signal ended an emulator before the program that it runs wrote a line.
 
     It reports the signals of that program itself ("qemu: uncaught target signal").
     """
@@ -123,7 +123,7 @@ def _is_emulators_death(result: dict[str, Any]) -> bool:
 
 
 def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
-    """What held the process, as fields of an observation."""
+    """Return the limits of the process, as fields of an observation."""
     machine, held = outcome.machine or {}, outcome.memory_limits
     if held is not None:
         return {
@@ -146,10 +146,10 @@ def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
 
 
 def _own_counter(outcome: Outcome, context: Context) -> int | None:
-    """The count of OOM kills, where it can only be about this process.
+    """Return the count of OOM kills, where it can only be about this process.
 
     A control group of its own counts nothing else. A machine counts the kills of all programs:
-    that speaks only where the machine is the device, and of a process that was killed.
+    its count is evidence only where the machine is the device, and for a process that was killed.
     """
     result = outcome.result or {}
     count: int | None = None
@@ -161,10 +161,10 @@ def _own_counter(outcome: Outcome, context: Context) -> int | None:
 
 
 def _own_lines(result: dict[str, Any], context: Context) -> tuple[str, ...]:
-    """The kernel's lines about the network's process.
+    """Return the kernel's lines about the network's process.
 
-    In a container the kernel's numbers of processes are other ones, so that a line with the
-    same number may be about any program: of a process that ended by itself it is.
+    In a container the kernel's process numbers differ from the probe's, so a line with the
+    same number may be about any program: for a process that ended by itself it is.
     """
     if context.target.name not in WHOLE_MACHINE and result["signal"] != signal.SIGKILL:
         return ()

@@ -1,4 +1,4 @@
-"""Where and how networks are to run, with the defaults that a user expects."""
+"""Where and how networks run, with the defaults that a user expects."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Options:
     """Where and how to run; None takes the default of the target, the device or the protocol.
 
     `repeats` and `threads` are numbers, `timeout_s` is in seconds for each network,
-    `jobs` how many networks may run side by side. `seed` is of the input, and of weights
-    where none are given. `blas` is what Caffe computes with; `keep` names layers whose
+    `jobs` is how many networks may run in parallel. `seed` is of the input, and of weights
+    where none are given. `blas` is what Caffe computes with. `keep` names layers whose
     blobs are written whole into the folder `blobs`. `identity` and `remote_dir` are the
     key and the folder on the board of a target `ssh://USER@HOST`.
     """
@@ -44,8 +44,8 @@ class Options:
     remote_dir: str | None = None
 
     def request(self) -> Request:
-        """The same as a request, defaults filled in. Raises InvalidInputError for the device."""
-        # Memory-only serves where only memory is asked for and computing takes long.
+        """Return a request with the defaults filled in. Raises InvalidInputError for the device."""
+        # Memory-only suffices where only memory is requested and computing takes long.
         on_board = self.target == "native" or self.target.startswith("ssh://")
         memory_only = not on_board and self.protocol == "caffe-time"
         usual: Compute = "memory-only" if memory_only else "real"

@@ -1,4 +1,4 @@
-"""From what a target saw to a record: the verdict, each number's provenance, the environment."""
+"""Convert an outcome to a record: the verdict, each number's provenance, the environment."""
 
 from __future__ import annotations
 
@@ -32,11 +32,15 @@ def record_of(
     reference_peak_bytes: int | None,
     kept: KeptBlobs | None = None,
 ) -> Record:
-    """The record of one outcome.
+    """Return the record of one outcome.
 
-    `reference_peak_bytes` is the amd64 twin's peak RSS of the same network,
-    where the outcome's own was cut short and the twin was asked. `kept` is where
-    its whole blobs were written.
+    Args:
+        network: the network's facts.
+        outcome: what the target observed.
+        context: what all records of the sweep share.
+        reference_peak_bytes: the amd64 twin's peak RSS of the same network, where
+            the outcome's own was cut short and the twin was run.
+        kept: where its whole blobs were written.
     """
     work = outcome.work
     context = context.of(outcome)
@@ -198,7 +202,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
 
 
 def _threads(outcome: Outcome) -> int | None:
-    """OpenBLAS uses no more threads than there are CPUs."""
+    """Return the BLAS threads: OpenBLAS uses no more than there are CPUs."""
     usable = (outcome.machine or {}).get("cores_usable")
     return min(outcome.work.threads, usable) if usable else None
 
@@ -224,7 +228,7 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
             blas_core_type=machine.get("blas_core"),
             blas_threads=_threads(outcome),
             python_version=machine.get("python"),
-            # A board's Caffe may be its own: the probe says which it took.
+            # A board's Caffe may be its own: the probe reports which one it used.
             image_lock_digest=machine.get("caffe_lock") or host["image_lock_digest"],
             container_image_id=host.get("container_image_id"),
             **_state(outcome, context),
@@ -233,7 +237,7 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
 
 
 def _state(outcome: Outcome, context: Context) -> dict[str, Any]:
-    """The clock's governor, and why the machine does not tell what it does not tell."""
+    """Return the clock's governor, and the reason for each figure the machine does not report."""
     machine = outcome.machine or {}
     told = (outcome.result or {}).get("inference", {}).get("state", {})
     unavailable = {**machine.get("unavailable", {}), **told.get("unavailable", {})}

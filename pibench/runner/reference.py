@@ -1,4 +1,4 @@
-"""The peak of a network that was killed, from the amd64 twin, which nothing cuts short."""
+"""The peak of a network that was killed, measured on the amd64 twin, which has no such limit."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from pibench.targets.base import Outcome, Work
 
 TIMEOUT_S = 300.0
-# The twin's blobs live in this machine's memory; the rest of it is not ours.
+# The twin's blobs are in this machine's memory; the rest of it belongs to other programs.
 HOST_SHARE = 0.5
 
 
 class Reference:
-    """Runs single networks memory-only on the twin; what was asked for twice runs once."""
+    """Runs single networks memory-only on the twin; repeated requests run once."""
 
     def __init__(self, builder: Builder) -> None:
         self._target = TwinTarget(builder)
         self._known: dict[Work, int | None] = {}
 
     def peak_bytes(self, work: Work) -> int | None:
-        """The twin's peak RSS, or None where this host cannot tell it."""
-        # All that is left of the work decides the peak: the protocol and the threads too.
+        """Return the twin's peak RSS in bytes, or None where this host cannot measure it."""
+        # Every remaining field of the work affects the peak: the protocol and the threads too.
         piece = replace(
             work, id="0", name="reference", compute="memory-only", timeout_s=TIMEOUT_S,
             warmup=0, repeats=1,
@@ -44,7 +44,7 @@ class Reference:
             self._target.prepare([piece])
             self._target.run([piece], seen.append, lambda _: None)
         except PibenchError:
-            # No twin on this host: the record then says that there was none.
+            # This host cannot run the twin: the record then states that.
             return None
         result = seen[0].result if seen else None
         return result["peak_rss_bytes"] if result and result["exit_status"] == 0 else None

@@ -1,4 +1,4 @@
-"""Running a list of networks: each result a record, written as soon as it is there."""
+"""Run a list of networks; write each result as a record as soon as it exists."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Runner:
     """A list of networks on one target.
 
     With a `store` each record is on disk before the next network's is made;
-    `reference` is asked for the peak of networks that were killed or refused memory.
-    `blobs` is the folder for the whole blobs that the request keeps, `heard` is given
-    each outcome before its record.
+    `reference` measures the peak of networks that were killed or refused memory.
+    `blobs` is the folder for the whole blobs that the request keeps; `heard` is called with
+    each outcome before its record is made.
     """
 
     target: Target
@@ -51,9 +51,11 @@ class Runner:
     def run(self, networks: Sequence[Network]) -> list[Record]:
         """Run all networks and return their records in the order given.
 
-        Raises InvalidInputError for a request that cannot be met for one of them, and
-        HostError when the target cannot run anything. Records
-        that were made before any error are in the store.
+        Records that were made before any error are in the store.
+
+        Raises:
+            InvalidInputError: the request cannot be met for one of the networks.
+            HostError: the target cannot run anything.
         """
         for network in networks:
             check(network, self.request)
@@ -95,7 +97,7 @@ def _record_of(
     peak: int | None,
     kept: KeptBlobs | None,
 ) -> Record:
-    """The record; an inconclusive one of figures that contradict each other."""
+    """Return the record; an inconclusive one if its figures contradict each other."""
     try:
         return record_of(facts, outcome, context, peak, kept)
     except ValidationError as error:

@@ -19,7 +19,7 @@ THROTTLE_BITS: Final = {
     2: "throttled",
     3: "soft temperature limit",
 }
-"""The firmware's bits for what is now; those 16 higher say that the same has occurred
+"""The firmware's bits for the present state; those 16 higher mean that the same has occurred
 (Raspberry Pi documentation, `vcgencmd get_throttled`)."""
 _NOW: Final = 0xF
 _OCCURRED_SHIFT: Final = 16
@@ -31,9 +31,9 @@ Reading: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Throttle:
-    """How a machine tells of throttling.
+    """How a machine reports throttling.
 
-    Its news of a moment are there `lag_s` seconds later. `since_boot` says that
+    An event is reported `lag_s` seconds later. `since_boot` means that
     bits for what has occurred stay set until the next boot.
     """
 
@@ -42,7 +42,7 @@ class Throttle:
 
     @classmethod
     def of(cls, told: dict[str, Any] | None) -> Throttle:
-        """From the probe's `throttle`; None is a machine that tells nothing."""
+        """Read the probe's `throttle`; None is a machine that does not report throttling."""
         if told is None:
             return cls()
         return cls(lag_s=told["lag_s"], since_boot=told["occurred_since"] == "boot")
@@ -51,10 +51,16 @@ class Throttle:
 def samples_of(
     times_ms: Sequence[float], readings: Sequence[Reading], throttle: Throttle
 ) -> tuple[Sample, ...]:
-    """A sample per time; reading i is from right before it, reading i + 1 from right after.
+    """Return one sample per time.
 
-    Later readings tell what the kernel did not know yet. Raises ValueError for
-    fewer readings than that.
+    Args:
+        times_ms: the times of the passes in milliseconds.
+        readings: reading i is from right before pass i, reading i + 1 from right after it.
+            Later readings have what the kernel did not know yet.
+        throttle: how the machine reports throttling.
+
+    Raises:
+        ValueError: there are fewer readings than that.
     """
     if len(readings) <= len(times_ms):
         raise ValueError(f"{len(times_ms)} times have {len(readings)} readings around them")
@@ -73,7 +79,7 @@ def samples_of(
 def why_disturbed(
     readings: Sequence[Reading], first: int, last: int, throttle: Throttle
 ) -> str | None:
-    """Why what was timed between two readings does not count; None if it does."""
+    """Return why a time between two readings does not count, or None if it does."""
     reason: str | None = _around(readings, first, last, throttle)["set_aside"]
     return reason
 
@@ -81,7 +87,7 @@ def why_disturbed(
 def _around(
     readings: Sequence[Reading], first: int, last: int, throttle: Throttle
 ) -> dict[str, Any]:
-    """The machine between two readings, as fields of a sample."""
+    """Return the machine's state between two readings, as fields of a sample."""
     before, after = readings[first], readings[last]
     known_s = after["time_s"] + throttle.lag_s
     end = next(
@@ -107,16 +113,16 @@ def _told(before: Reading, after: Reading, name: str) -> list[Any]:
 
 
 def _either(bits: Sequence[int | None]) -> int:
-    """All bits that are set in any of them."""
+    """Return all bits that are set in any of them."""
     return reduce(or_, (one or 0 for one in bits), 0)
 
 
 def _throttled(bits: Sequence[int | None], throttle: Throttle) -> str | None:
-    """What of throttling falls into a pass, in words; the first of `bits` is from before it.
+    """Describe throttling within a pass in words; the first of `bits` is from before it.
 
-    Where the bits for what has occurred stay until the next boot, only one that
-    came counts. Elsewhere the kernel has the firmware forget them at each of
-    its looks, a few seconds apart: one that is set is recent.
+    Where the bits for what has occurred stay until the next boot, only a newly set bit
+    counts. Elsewhere the kernel has the firmware clear them at each of
+    its readings, a few seconds apart: a bit that is set is recent.
     """
     seen, before = _either(bits), bits[0] or 0
     occurred = _either(bits[1:]) & ~before if throttle.since_boot else seen

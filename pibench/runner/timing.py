@@ -39,7 +39,7 @@ class Times:
 
 
 def times_of(network: NetworkFacts, outcome: Outcome, context: Context) -> Times:
-    """Latency, layer times and outputs, where the run can tell them."""
+    """Return latency, layer times and outputs, where the run has them."""
     missing = _why_no_times(outcome)
     if missing is not None:
         none = Provenance(kind="unavailable", reason=missing)
@@ -65,7 +65,7 @@ def _why_no_times(outcome: Outcome) -> str | None:
 def _caffe_times(
     network: NetworkFacts, outcome: Outcome, context: Context, timed: Provenance
 ) -> Times:
-    """The mean of caffe time's iterations: one sample, of the whole run."""
+    """Return the mean of caffe time's iterations: one sample, of the whole run."""
     result = outcome.result or {}
     forward_ms = result["caffe_time"]["totals"].get("forward")
     readings, throttle = around(result["readings"], outcome, context)
@@ -87,7 +87,7 @@ def _caffe_times(
 
 
 def _counted(samples: tuple[Sample, ...], timed: Provenance | None, unread: str) -> Provenance:
-    """Where a time comes from, or why there is none: no sample, or none that counts."""
+    """Return a time's provenance, or why there is none: no sample, or none that counts."""
     if timed is not None and median_ms(samples) is not None:
         return timed
     return Provenance(kind="unavailable", reason=set_aside(samples) or unread)
@@ -96,10 +96,10 @@ def _counted(samples: tuple[Sample, ...], timed: Provenance | None, unread: str)
 def around(
     readings: list[Reading], outcome: Outcome, context: Context
 ) -> tuple[list[Reading], Throttle]:
-    """The readings that are of the machine on which the network was timed.
+    """Return the readings that are of the machine on which the network was timed.
 
     Where an emulator of this host runs it, the host's clock and temperature are not
-    the emulated core's; what the host swaps takes time all the same.
+    the emulated core's. What the host swaps takes time all the same.
     """
     if not context.on_another_machine:
         return readings, Throttle.of((outcome.machine or {}).get("throttle"))
@@ -110,7 +110,7 @@ def around(
 def _inference_times(
     outcome: Outcome, context: Context, timed: Provenance, *, drawn_seed: int | None
 ) -> Times:
-    """Times and outputs; `drawn_seed` is the seed of weights that are nobody's."""
+    """Return times and outputs; `drawn_seed` is the seed of weights drawn at random."""
     inference = (outcome.result or {})["inference"]
     of_weights = (
         WEIGHTS_GIVEN
@@ -130,7 +130,7 @@ def _inference_times(
         interval=interval_of(samples),
         layers=layers,
         outputs=outputs,
-        # What belongs to outputs is nothing without them.
+        # Signatures are meaningless without outputs.
         signatures=_signatures(inference["signatures"]) if outputs else (),
         input_sha256=inference["input_sha256"],
         provenance={
@@ -148,18 +148,18 @@ def _inference_times(
 
 
 def _signatures(said: list[Any]) -> tuple[LayerSignature, ...]:
-    """What the probe said of each blob that a layer wrote."""
+    """Return the probe's signature of each blob that a layer wrote."""
     return tuple(LayerSignature(**signature) for signature in said)
 
 
 def _caffe_time_layers(network: NetworkFacts, lines: list[list[Any]]) -> tuple[LayerTime, ...]:
-    """The lines of `caffe time`, forward and backward of a layer brought together."""
+    """Return the lines of `caffe time`, with forward and backward of a layer combined."""
     forward: dict[str, float] = {}
     backward: dict[str, float] = {}
     for name, direction, milliseconds in lines:
         (forward if direction == "forward" else backward)[name] = milliseconds
     return tuple(
-        # What is not in the network Caffe has put there itself, to copy a blob.
+        # A layer that is not in the network was inserted by Caffe, to copy a blob.
         LayerTime(
             name=name,
             type=network.layer_types.get(name, "Split"),

@@ -1,4 +1,4 @@
-"""From networks and a protocol to the work that targets take."""
+"""Convert networks and a protocol to the work that targets take."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
 class Request:
     """How to run networks: the same for all of one sweep.
 
-    Under `inference`, 0 `repeats` time nothing and compute the values alone; `inputs`,
+    Under `inference`, 0 `repeats` time nothing and only compute the values; `inputs`,
     `keep` and `values_only` are as in `Work`.
     """
 
@@ -49,7 +49,7 @@ class Request:
 
 
 def work_of(index: int, network: Network, request: Request) -> Work:
-    """One network as work; under `inference` it has weights, seeded ones if need be."""
+    """Return one network as work; under `inference` it has weights, seeded ones if need be."""
     weights = network.weights
     if request.protocol == "inference" and weights is None:
         weights = seeded_weights(network, request.seed)
@@ -75,7 +75,7 @@ def work_of(index: int, network: Network, request: Request) -> Work:
 
 
 def check(network: Network, request: Request) -> None:
-    """Make sure that the request means something for this network. Raises InvalidInputError."""
+    """Check that the request is meaningful for this network. Raises InvalidInputError."""
     computes = request.protocol == "inference" and request.compute == "real"
     if request.keep and not computes:
         raise InvalidInputError(
@@ -99,7 +99,10 @@ def check(network: Network, request: Request) -> None:
 
 
 def cost_bytes(network: Network) -> int:
-    """Data and diff of all blobs and parameters: a rough size that orders work, no estimate."""
+    """Return the size of data and diff of all blobs and parameters.
+
+    It only orders the work; it is not an estimate of the memory needed.
+    """
     elements = network.parameter_count + sum(
         math.prod(shape) for shape in network.shapes.blobs.values()
     )
@@ -107,10 +110,10 @@ def cost_bytes(network: Network) -> int:
 
 
 def seeded_weights(network: Network, seed: int) -> Path:
-    """A weights file of seeded random numbers for a network, written once into the cache.
+    """Write a weights file of seeded random numbers for a network, once, into the cache.
 
-    Into a temporary folder where the cache does not take it. Raises HostError where
-    that cannot be either.
+    It is written to a temporary folder where the cache is not writable. Raises HostError
+    where neither is possible.
     """
     from pibench.networks import caffemodel  # noqa: PLC0415  (start-up time)
 
@@ -141,7 +144,7 @@ def seeded_weights(network: Network, seed: int) -> Path:
 
 @functools.cache
 def _folder_of_this_process() -> Path:
-    """A temporary folder that is removed when this process ends."""
+    """Return a temporary folder that is removed when this process ends."""
     used = contextlib.ExitStack()
     atexit.register(used.close)
     return used.enter_context(scratch("weights"))

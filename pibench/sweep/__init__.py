@@ -1,5 +1,5 @@
-"""A sweep: a matrix of cells, each one network run in one way, that survives what kills it.
+"""Run a sweep: a matrix of cells, each one run of a network; an interrupted sweep can resume.
 
-`matrix` lists the cells, `cell_key` computes what decides each one's result, `journal` keeps
-the records, `room` runs as many cells at once as the machine has room for, `execute` runs one.
+`matrix` lists the cells, `cell_key` computes the key of what determines each result, `journal`
+stores the records, `room` runs as many cells at once as fit the machine, `execute` runs one.
 """

@@ -1,4 +1,4 @@
-"""Cells that were run before, in whatever study: a folder that several people may share."""
+"""Cache of cells from all studies, in a folder that several people may share."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pibench.records.store import RecordStore
 from pibench.sweep.journal import mark_of, sealed
 
 ON_BOARDS = ("native", "ssh://")
-"""Targets whose results say how a machine was at that time: they are not taken from elsewhere."""
+"""Targets whose results depend on the machine's state at the time: they are not reused."""
 
 _MOST_BYTES = 64 << 20
 
 
 class CellCache:
-    """Records by their cells' keys, one file each, written whole and checked when read."""
+    """Records by the keys of their cells, one file each, written atomically and checked on read."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or settings.cache_dir() / "cells"
 
     def get(self, key: str) -> Record | None:
-        """The record of a cell; a file that is damaged is removed, and counts as none.
+        """Return the record of a cell; a damaged file is removed and None returned.
 
-        It is sealed anew: one that an earlier version wrote is not what its seal was made of any
-        more once it is read.
+        The record is sealed again: reading upgrades a record of an earlier version, and the old
+        seal does not match the upgraded record.
         """
         path = self._path(key)
         try:
@@ -45,11 +45,11 @@ class CellCache:
         return None
 
     def put(self, record: Record) -> None:
-        """Keep a sealed record that is conclusive. Raises HostError."""
+        """Store a sealed record if it is conclusive. Raises HostError."""
         if record.cell is not None and record.verdict != "inconclusive":
             path = self._path(record.cell.key)
             if path.is_relative_to(settings.cache_dir()):
-                # Where it cannot be made, writing says so.
+                # If the folder cannot be created, the write below reports it.
                 with contextlib.suppress(OSError):
                     cache.make_folder(path.parent)
             write_whole(path, record.model_dump_json() + "\n")

@@ -1,4 +1,4 @@
-"""What decides a cell's result, as one key: the same key, the same result."""
+"""Compute the key of a cell from all that determines its result: equal keys, equal results."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ EMULATORS: Final = {
     "container": ("qemu-aarch64", "qemu-aarch64-static"),
     "sysroot": ("qemu-aarch64", "qemu-aarch64-static"),
 }
-"""The programs of which the first that is there emulates for a target."""
+"""Emulator programs by target; the first one that is installed is used."""
 
 ARCHITECTURE: Final = {"twin": "amd64"}
-"""Whose packages a target runs; arm64 for all others."""
+"""The architecture of a target's packages; arm64 for all others."""
 
 
 def cell_key(cell: Cell, network: Network) -> str:
-    """The SHA-256 of all that decides what a cell's record says.
+    """Return the SHA-256 of everything that determines a cell's record.
 
-    The network and its weights, how it is run, the device's memory and cores, the image, the
-    probe, the emulator, and this program's version. Not among them is the time allowed: a run
-    that it cuts short is inconclusive, and made again.
+    This is the network and its weights, the run options, the device's memory and cores, the image,
+    the probe, the emulator, and pibench's version. The time limit is not included: a run that
+    exceeds it is inconclusive and runs again.
     """
     options, request = cell.options, cell.options.request()
     return fingerprint(
@@ -48,7 +48,7 @@ def cell_key(cell: Cell, network: Network) -> str:
             "protocol": options.protocol,
             "compute": request.compute,
             "threads": request.threads or request.device.cores,
-            # `caffe time` reads no weights, and its input decides no memory.
+            # `caffe time` reads no weights, and its input does not affect memory.
             "repeats": options.repeats if options.protocol == "inference" else None,
             "seed": options.seed if options.protocol == "inference" else None,
             "blas": options.blas,
@@ -59,7 +59,7 @@ def cell_key(cell: Cell, network: Network) -> str:
 
 
 def made_with(target: str) -> dict[str, str | None]:
-    """What a cell is run with on this machine, and on another may be run with otherwise."""
+    """Return the software that runs a cell on this machine and may differ on another one."""
     return {
         "image": _image(target),
         "probe": _probe(),
@@ -75,13 +75,13 @@ def _device(name: str) -> str:
 
 @cache
 def weights_sha256(path: str) -> str:
-    """The SHA-256 of a file as it was when the study first looked."""
+    """Return the SHA-256 of a file as it was when the study first read it."""
     return file_sha256(Path(path))
 
 
 @cache
 def _image(target: str) -> str:
-    """The list of packages, with versions and hashes, that the target's image is made of."""
+    """Return the list of packages, with versions and hashes, of the target's image."""
     from pibench.images.build import Builder  # noqa: PLC0415  (start-up time)
 
     lock = Builder().lock
@@ -90,7 +90,7 @@ def _image(target: str) -> str:
 
 @cache
 def _probe() -> str:
-    """The programs that run with Caffe: the probe, and ours in C."""
+    """Return the programs that run with Caffe: the probe, and pibench's C programs."""
     digest = hashlib.sha256()
     for folder in (Path(__file__).parents[1] / "probe", asset("qemu")):
         for path in sorted(folder.rglob("*")):
@@ -102,7 +102,7 @@ def _probe() -> str:
 
 @cache
 def _emulator(target: str) -> str | None:
-    """The first line of the emulator's `--version`; None where there is none here."""
+    """Return the first line of the emulator's `--version`; None if it is not installed."""
     program = next(filter(None, map(shutil.which, EMULATORS.get(target, ()))), None)
     if program is None:
         return None

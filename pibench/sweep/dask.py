@@ -1,6 +1,6 @@
-"""Cells on many machines, by Dask: which worker takes which cell is told by resource tags.
+"""Run cells on many machines with Dask; resource tags decide which worker takes which cell.
 
-A worker is started as Dask's own documentation has it, with the tags of what it can do:
+Start a worker as Dask's documentation describes, with tags for its capabilities:
 
     dask worker tcp://HOST:8786 --nthreads 1 --resources "docker=1 vm=1"
 """
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from pibench.sweep.matrix import Cell
 
 TAGS: Final = {"container": "docker", "vm": "vm", "sysroot": "sysroot", "twin": "twin"}
-"""The tag that a worker needs for a target; of `native` it is the device, `rpi3b` say."""
+"""The tag that a worker needs for a target; for `native` it is the device, e.g. `rpi3b`."""
 
 RETRIES: Final = 3
-"""How often a cell is given to another worker when one is lost with it."""
+"""How often a cell is given to another worker after its worker was lost."""
 
 CONNECT_S: Final = 20
 
 
 def tag_of(cell: Cell) -> str:
-    """What a worker has to offer for this cell."""
+    """Return the tag that a worker needs for this cell."""
     target = cell.options.target
     return "ssh" if target.startswith("ssh://") else TAGS.get(target, cell.options.device)
 
@@ -39,9 +39,10 @@ def tag_of(cell: Cell) -> str:
 def workers(
     address: str, at_once: int, tell: Callable[[str], None]
 ) -> Iterator[Callable[[Cell], Future[CellResult]]]:
-    """How a cell is submitted to the scheduler at `address`, or to workers here for `local`.
+    """Yield a function that submits a cell to the scheduler at `address`, or to `local` workers.
 
-    Raises HostError where Dask is missing, or nobody answers there.
+    Raises:
+        HostError: if Dask is not installed, or the scheduler does not answer.
     """
     try:
         from distributed import Client, LocalCluster  # noqa: PLC0415  (optional)
@@ -63,7 +64,7 @@ def workers(
         asyncio.run(_greet(address))
         client = Client(address, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
     except Exception as error:
-        # What speaks another protocol makes of Dask's reader whatever it likes, MemoryError say.
+        # A server with another protocol can cause any exception in Dask's reader, even MemoryError.
         said = str(error) or type(error).__name__
         raise HostError(
             f"no Dask scheduler at {address}: {said}", hint="start one: dask scheduler"
@@ -73,7 +74,7 @@ def workers(
 
 
 async def _greet(address: str) -> None:
-    """Ask who is there: for that answer Client itself waits without end."""
+    """Check that a scheduler answers: Client itself would wait forever."""
     from distributed import Security  # noqa: PLC0415  (optional)
     from distributed.core import rpc  # noqa: PLC0415  (optional)
 
@@ -106,6 +107,6 @@ def _submit(client: Any, tell: Callable[[str], None]) -> Callable[[Cell], Future
 
 
 def _on_worker(cell: Cell) -> CellResult:
-    """`run_cell`; what a cell starts there ends with the worker."""
+    """Run `run_cell`; child processes of a cell end with the worker."""
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     return run_cell(cell)

@@ -1,4 +1,4 @@
-"""Running one cell: `pibench run` in a process of its own, which cannot harm the study."""
+"""Run one cell: `pibench run` in a separate process, whose failure cannot harm the study."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 ATTEMPTS: Final = 2
 AROUND_S: Final = 900.0
-"""Beside the network's own time: images being built, a machine booting, the twin asked."""
+"""Time in addition to the network's: building images, booting a machine, running the twin."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """What became of a cell: its record and which attempt made it, or why there is none.
+    """The result of a cell: its record and attempt number, or the reason for a missing record.
 
-    `made_with` is `made_with` of the machine that ran it, another one perhaps.
+    `made_with` is the `made_with` of the machine that ran it, perhaps another one.
     """
 
     record: Record | None
@@ -41,9 +41,9 @@ class CellResult:
 
 
 def run_cell(cell: Cell) -> CellResult:
-    """Run a cell; once more, with all started afresh, if that was inconclusive or failed.
+    """Run a cell; run it a second time from scratch if it was inconclusive or failed.
 
-    Raises nothing: a cell that cannot be run says so in its result.
+    It raises no exception: the result reports why a cell could not run.
     """
     started = time.monotonic()
     ran = _run_once(cell, 1, started)
@@ -71,7 +71,7 @@ def _run_once(cell: Cell, attempt: int, started: float) -> CellResult:
             if out.exists():
                 record = _with_source(cell, next(iter(RecordStore(out).read()), None))
     except (PibenchError, OSError) as error:
-        # Over its time is no fault of the machine: the cells after it may do well.
+        # A timeout is not the machine's fault: later cells may succeed.
         over = time.monotonic() - begun >= budget_s
         code, said = int(ExitCode.INCONCLUSIVE if over else ExitCode.ENVIRONMENT), str(error)
         if over:
@@ -79,7 +79,7 @@ def _run_once(cell: Cell, attempt: int, started: float) -> CellResult:
     if record is None and code == ExitCode.OK:
         code, said = int(ExitCode.ENVIRONMENT), said or "it ended without a record"
     elapsed_s = time.monotonic() - started
-    # A signal ended it: what it was in the midst of is run again.
+    # A signal ended it: the interrupted run is repeated.
     code = code if code >= 0 else int(ExitCode.ENVIRONMENT)
     return CellResult(
         record=record,
@@ -92,14 +92,14 @@ def _run_once(cell: Cell, attempt: int, started: float) -> CellResult:
 
 
 def _with_source(cell: Cell, record: Record | None) -> Record | None:
-    """The record with the path that the study gave: the copy that ran is gone."""
+    """Return the record with the path from the study: the copy that ran is deleted."""
     if record is None or cell.prototxt is None:
         return record
     return record.model_copy(update={"network_source": cell.source})
 
 
 def command(cell: Cell, folder: Path, out: Path) -> Iterator[str | Path]:
-    """The words after `pibench`; a network's text is put into `folder`, under its own name."""
+    """Yield the arguments of `pibench`; a network's text is written to `folder` under its name."""
     options = cell.options
     network: str | Path = cell.network
     if cell.prototxt is not None:

@@ -1,4 +1,4 @@
-"""The images that a study runs, looked at byte for byte before hours are spent on them."""
+"""Verify the images of a study byte for byte before a run of hours."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ USED: Final = {
     "sysroot": ("sysroot", "twin"),
     "twin": ("twin",),
 }
-"""Kinds of image by target; the twin is asked for the peak of what is killed."""
+"""Kinds of image by target; the twin measures the peak of networks that are killed elsewhere."""
 
 
 def mend(targets: Iterable[str], tell: Callable[[str], None]) -> None:
-    """Discard images in which a bit has changed since they were built; `tell` hears of it.
+    """Discard images that have changed since they were built, and report each to `tell`.
 
-    The first cell that needs one builds it anew. What is not built yet is passed over.
+    The first cell that needs such an image builds it again. Images not built yet are skipped.
     """
     builder = Builder()
     for kind in dict.fromkeys(kind for target in targets for kind in USED.get(target, ())):

@@ -1,7 +1,7 @@
-"""The journal of a study: a record per cell, sealed, in a file that only grows.
+"""The journal of a study: one sealed record per cell, in an append-only file.
 
-A folder holds `journal.jsonl`, which is a file of records as any other, `cells.jsonl`, the
-cells asked for last with their keys, and `study.json`. One sweep at a time writes there.
+A folder contains `journal.jsonl`, an ordinary file of records, `cells.jsonl`, the
+most recent list of cells with their keys, and `study.json`. One sweep at a time writes there.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from pibench.records.store import RecordStore, record_from
 _UNSEALED = "0" * 64
 _VERDICTS: Final = get_args(Verdict)
 _LONGEST_LINE_BYTES = 64 << 20
-"""Of a record: with the signatures and outputs of a large network it takes about a megabyte."""
+"""Per record: the signatures and outputs of a large network take about a megabyte."""
 
 
 def sealed(record: Record, key: str, attempt: int) -> Record:
-    """The record as the answer for a cell."""
+    """Return the record with the cell's mark and seal."""
     mark = CellMark(key=key, attempt=attempt, seal=_UNSEALED)
     seal = _seal(record.model_copy(update={"cell": mark}).model_dump(mode="json"))
     return record.model_copy(update={"cell": mark.model_copy(update={"seal": seal})})
 
 
 def mark_of(line: bytes) -> tuple[str, Verdict] | None:
-    """The cell's key and the verdict that a line of the journal tells; None if it is damaged."""
+    """Return the cell's key and verdict from a journal line; None if it is damaged."""
     try:
         data = from_json(line)
         seal, key, verdict = data["cell"]["seal"], data["cell"]["key"], data["verdict"]
@@ -56,7 +56,7 @@ def _seal(data: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What a journal holds: the verdict of each cell by its key, and the damaged lines."""
+    """The content of a journal: the verdict of each cell by its key, and the damaged lines."""
 
     verdicts: dict[str, Verdict]
     damaged: tuple[int, ...]
@@ -73,9 +73,10 @@ class Journal:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """The folder, made if need be, against other sweeps.
+        """Create the folder if needed and lock it against other sweeps.
 
-        Raises HostError while one is at work there.
+        Raises:
+            HostError: if another sweep is running there.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,7 @@ class Journal:
 
     @property
     def at_work(self) -> bool:
-        """Whether a sweep is at work there; its end, however it came, ends that."""
+        """Whether a sweep is running there; a sweep that ends or is killed releases the lock."""
         try:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -117,11 +118,11 @@ class Journal:
         return self.folder / ".lock"
 
     def append(self, record: Record) -> None:
-        """Write a sealed record, and wait until the disk has it. Raises HostError."""
+        """Write a sealed record and wait until it is on the disk. Raises HostError."""
         self.store.append(record)
 
     def read(self) -> Kept:
-        """What there is. A later record of a cell stands for an earlier one."""
+        """Read the journal. A later record of a cell replaces an earlier one."""
         verdicts: dict[str, Verdict] = {}
         damaged = []
         for number, line in _lines(self.store.path):
@@ -133,10 +134,10 @@ class Journal:
         return Kept(verdicts=verdicts, damaged=tuple(damaged))
 
     def records(self) -> Iterator[Record]:
-        """The latest record of each cell of the study, one at a time: it is never read whole.
+        """Yield the latest record of each cell of the study, one at a time, to save memory.
 
-        Records of cells that the study has no more, those of a file since changed say, are
-        in the journal alone.
+        Records of cells that are no longer in the study, for example of a file that changed, remain
+        in the journal only.
         """
         asked = {cell["key"] for cell in self.cells()}
         lines = {
@@ -150,7 +151,7 @@ class Journal:
                 yield record_from(from_json(line), self.store.path, f"line {number}")
 
     def set_aside(self, damaged: tuple[int, ...]) -> Path:
-        """Move damaged lines into a file of their own, so that the journal can be read whole."""
+        """Move damaged lines into a separate file, so that the journal can be read completely."""
         good: list[bytes] = []
         bad: list[bytes] = []
         aside_lines = frozenset(damaged)
@@ -166,7 +167,7 @@ class Journal:
         return aside
 
     def write_cells(self, cells: Iterator[dict[str, Any]]) -> int:
-        """Write the list of cells, whole or not at all; how many there are."""
+        """Write the list of cells atomically; return their number."""
         count = 0
         partial = self.cells_file.with_suffix(".partial")
         try:
@@ -186,7 +187,7 @@ class Journal:
         return count
 
     def cells(self) -> Iterator[dict[str, Any]]:
-        """The list of cells: `key`, `label`, and `left_out` with the reason where it was."""
+        """Yield the list of cells: `key`, `label`, and `left_out` with the reason if it was."""
         for number, line in _lines(self.cells_file):
             try:
                 cell = from_json(line)
@@ -199,7 +200,7 @@ class Journal:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not empty, with their numbers; none where there is no file."""
+    """Yield the lines that are not empty, with their numbers; none if the file is missing."""
     if path.exists():
         with untrusted_input.opened(path, hint="give the folder of a study") as file:
             yield from _bounded_lines(file)

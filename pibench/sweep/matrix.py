@@ -1,4 +1,4 @@
-"""A study as its author writes it, and the cells that it comes to."""
+"""The definition of a study by its author, and the cells that result from it."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ HERE = tuple(name for name in get_args(Target) if name != "ssh")
 """Targets without an address."""
 
 LARGEST = 1_000_000
-"""Cells of one study: more are a slip of the pen, and would fill the disk with their list."""
+"""Cells per study: more are probably a mistake, and their list would fill the disk."""
 
 MOST_BYTES = 16 << 20
-"""Of a study's file: a million seeds take 8 MB."""
+"""The size limit of a study's file: a million seeds take 8 MB."""
 
 Spec = Annotated[str, Field(max_length=4096)]
-"""A name, or a path: Linux has none that is longer."""
+"""A name, or a path: Linux has no longer paths."""
 Threads = Annotated[int, Field(ge=1, le=64)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""What `pibench run` takes: a cell that it refuses is said before the first one runs."""
+"""The limits of `pibench run`: an invalid cell is reported before the first one runs."""
 
 
 def _several(value: Any) -> Any:
-    """One value as a list of one: `batch = 4` is what people write."""
+    """Return a single value as a list: people write `batch = 4`."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
@@ -60,13 +60,13 @@ def _axis(**limits: Any) -> Any:
 
 
 class Study(BaseModel):
-    """The axes of a study, each a list of values, and what holds for all of its cells.
+    """The axes of a study, each a list of values, and the settings common to all cells.
 
-    `batch`, `input` and `compute` are None where the network's own or the target's usual is
-    meant. `weights` names the caffemodel of a network by the network's name in `networks`.
-    `timeout_s` is for one network, as in `pibench run`; `budget_s` for a cell with all that
-    belongs to it, booting say. `prune`, in percent of the device's memory, leaves out what is
-    planned to need that much more than there is.
+    `batch`, `input` and `compute` are None for the default of the network or the target.
+    `weights` maps the name of a network in `networks` to its caffemodel.
+    `timeout_s` is for one network, as in `pibench run`; `budget_s` is for a whole cell, with
+    overhead such as booting. `prune`, in percent of the device's memory, leaves out cells whose
+    planned peak exceeds the memory by more than that.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -91,7 +91,7 @@ class Study(BaseModel):
 
     @property
     def combinations(self) -> int:
-        """How many cells the axes span, those that mean nothing included."""
+        """The number of combinations of the axes, including invalid ones."""
         axes = (self.networks, self.batch, self.input, self.device, self.target, self.protocol)
         more = (self.compute, self.blas, self.threads, self.seed)
         count = 1
@@ -102,11 +102,11 @@ class Study(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One network to be run in one way: what `pibench run` is told.
+    """One run of one network: the arguments of `pibench run`.
 
-    `prototxt` is the file's text, None for a network of the zoo, so that a file that changes
-    in the midst of a study changes nothing. `cost_bytes` is what its blobs and parameters
-    take, roughly.
+    `prototxt` is the file's text, None for a network of the zoo, so that changes of the file
+    during a study have no effect. `cost_bytes` is the approximate size of its blobs and
+    parameters.
     """
 
     network: str
@@ -121,12 +121,12 @@ class Cell:
 
     @property
     def source(self) -> str:
-        """The network's source as records have it."""
+        """The network's source in the form used by records."""
         return "zoo" if self.prototxt is None else recorded(self.network)
 
     @property
     def label(self) -> str:
-        """The cell in words, for people."""
+        """A readable description of the cell."""
         said = [
             self.source if self.prototxt is not None else self.network,
             f"batch {self.batch}" if self.batch else "",
@@ -143,9 +143,10 @@ class Cell:
 
 
 def read(path: Path) -> Study:
-    """The study of a TOML file; its files are looked for beside it.
+    """Read the study of a TOML file; its paths are relative to the file's folder.
 
-    Raises InvalidInputError, naming the file and the key.
+    Raises:
+        InvalidInputError: with the file and the key.
     """
     content = untrusted_input.read(
         path, hint="give a TOML file: docs/sweeps.md", most_bytes=MOST_BYTES
@@ -158,7 +159,7 @@ def read(path: Path) -> Study:
 
 
 def of(data: dict[str, Any], place: Path | str) -> Study:
-    """The study that `data` describes. Raises InvalidInputError that names `place`."""
+    """Validate `data` as a study. Raises InvalidInputError that names `place`."""
     try:
         study = Study.model_validate(data)
     except ValidationError as error:
@@ -190,7 +191,7 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
 
 
 def beside(study: Study, folder: Path) -> Study:
-    """The study with its paths, which are from `folder`, made absolute."""
+    """Return the study with its paths, which are relative to `folder`, made absolute."""
 
     def place(spec: str) -> str:
         path = folder / spec
@@ -208,7 +209,7 @@ def beside(study: Study, folder: Path) -> Study:
 def load(
     spec: str, batch: int | None, size: str | None, weights: str | None, repair: bool
 ) -> Network:
-    """A network of a study, read and checked. Raises InvalidInputError."""
+    """Read and check a network of a study. Raises InvalidInputError."""
     return networks.load(
         spec,
         weights=Path(weights) if weights else None,
@@ -233,10 +234,12 @@ def check_networks(study: Study) -> None:
 
 
 def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
-    """Every cell with its network, and why it means nothing where it does not.
+    """Yield every cell with its network, and the reason if the combination is invalid.
 
-    One at a time: a study of 100,000 is never in memory as a whole.
-    Raises InvalidInputError for a network that cannot be used at all.
+    Cells are generated one at a time, since a study can have 100,000 of them.
+
+    Raises:
+        InvalidInputError: for a network that cannot be used at all.
     """
     texts = {spec: _text(spec) for spec in study.networks}
     for spec, batch, size in itertools.product(study.networks, study.batch, study.input):
@@ -279,7 +282,7 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
 
 
 def _why_not(network: Network, options: Options) -> str | None:
-    """Why these options do not go together; a matrix spans some that do not."""
+    """Return why these options cannot be combined; a matrix contains such combinations."""
     try:
         check(network, options.request())
     except InvalidInputError as error:
@@ -288,6 +291,6 @@ def _why_not(network: Network, options: Options) -> str | None:
 
 
 def _text(spec: str) -> str | None:
-    """The prototxt's own text, None for a name of the zoo."""
+    """Return the prototxt's text, None for a name of the zoo."""
     path = Path(spec)
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

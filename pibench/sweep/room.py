@@ -1,4 +1,4 @@
-"""As many cells at once as the machine holds, and never more."""
+"""Run as many cells at once as the machine has memory and cores for."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 Key = TypeVar("Key")
 MIB: Final = 2**20
 FREE_SHARE: Final = 0.85
-"""Of the memory that is free at the start: the rest is for what else goes on."""
+"""Usable fraction of the memory that is free at the start: the rest is for other programs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Memory in bytes and cores: what there is, or what a cell takes."""
+    """Memory in bytes and cores: either available, or needed by a cell."""
 
     memory_bytes: int
     cores: int
 
 
 def of_this_machine(jobs: int | None = None) -> Room:
-    """What is free here; `jobs` bounds the cells at once, by cores."""
+    """Return what is free on this machine; `jobs` limits parallel cells, through the cores."""
     cores = host.usable_cores()
     free = int(host.available_memory_bytes() * FREE_SHARE)
     return Room(memory_bytes=free, cores=min(cores, jobs) if jobs else cores)
 
 
 def needs(cell: Cell, cores: int) -> Room:
-    """What a cell takes of a machine of so many cores.
+    """Return what a cell needs on a machine with this number of cores.
 
-    An emulated one may fill the board's memory, however small its network: the cap is the
-    cell's, and has to be there. Where values are computed as many cores are busy as there
-    are threads; memory-only compute keeps one busy.
+    An emulated cell may use all of the board's memory, however small its network: the
+    cell's limit must be available. With real compute as many cores are busy as there
+    are threads; memory-only compute uses one.
     """
     options, request = cell.options, cell.options.request()
     device = devices.load(options.device)
     if options.target in ("twin", "native"):
-        # Nothing is capped: blobs, parameters and the buffers of layers.
+        # No limit applies: count blobs, parameters and the buffers of layers.
         memory = uncapped_bytes(cell.cost_bytes)
     elif options.target.startswith("ssh://"):
         memory = 0
@@ -67,11 +67,19 @@ def run_cells(
     *,
     at_most: int = 1024,
 ) -> None:
-    """Run cells, each with what `taken` knows it by, as many at once as `room` has place for.
+    """Run cells in order, as many at once as fit into `room`.
 
-    They are begun in their order. None is a room without walls, for workers elsewhere;
-    `at_most` are under way then. What is in hand is never more than what runs and the next one.
-    Raises HostError for a cell that no room would do for, and whatever `taken` raises.
+    At most one cell beyond the running ones is taken from `cells`.
+
+    Args:
+        cells: the cells, each with a key that is passed on to `taken`.
+        submit: starts a cell.
+        room: the available memory and cores; None for no limit but `at_most` (remote workers).
+        taken: called with key, cell and result of each finished cell.
+        at_most: the maximum number of running cells.
+
+    Raises:
+        HostError: for a cell that needs more than the whole room; also whatever `taken` raises.
     """
     ended: queue.SimpleQueue[Future[CellResult]] = queue.SimpleQueue()
     running: dict[Future[CellResult], tuple[Key, Cell, Room]] = {}

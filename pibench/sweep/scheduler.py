@@ -1,4 +1,4 @@
-"""Conducting a study: what is left of its cells is run, and each record kept as it comes."""
+"""Schedule a study: run the remaining cells, and store each record as soon as it exists."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pibench.sweep.matrix import Cell, Study
 
 IN_A_ROW: Final = 3
-"""Cells that fail for the machine's sake, one after another, before a study is given up."""
+"""Consecutive cells that fail because of the machine before a study is aborted."""
 
 
-# How each cell stands, one byte by its position: a study of any size takes no memory to speak
-# of. A verdict is its place in this tuple.
+# The state of each cell in one byte, by its position, so that a study of any size needs little
+# memory. A verdict is stored as its index in this tuple.
 _VERDICTS: Final = get_args(Verdict)
 _INCONCLUSIVE: Final = _VERDICTS.index("inconclusive")
 _WAITING: Final = 255
@@ -40,7 +40,7 @@ _LIKE_ANOTHER: Final = 253
 
 
 class Place(NamedTuple):
-    """Where a cell stands among all of the study's, and its key."""
+    """The position of a cell among all of the study's, and its key."""
 
     position: int
     key: str
@@ -48,9 +48,9 @@ class Place(NamedTuple):
 
 @dataclass(kw_only=True)
 class SweepSummary:
-    """How a study stands: cells in all, by verdict, taken over, left out and failed.
+    """The state of a study: the number of cells in total, by verdict, reused, left out and failed.
 
-    `failed` holds exit code and words of each cell that has no record, by its label.
+    `failed` has exit code and message of each cell without a record, by its label.
     """
 
     cells: int = 0
@@ -62,13 +62,13 @@ class SweepSummary:
 
     @property
     def left(self) -> int:
-        """Cells without a conclusive record."""
+        """The number of cells without a conclusive record."""
         conclusive = sum(self.verdicts.values()) - self.verdicts["inconclusive"]
         return self.cells - self.left_out - conclusive
 
     @property
     def exit_code(self) -> ExitCode:
-        """The gravest of what befell a cell."""
+        """The most severe exit code of the cells."""
         codes = {code for code, _ in self.failed.values()}
         if ExitCode.ENVIRONMENT in codes:
             return ExitCode.ENVIRONMENT
@@ -81,10 +81,10 @@ class SweepSummary:
 class SweepScheduler:
     """One call of `pibench sweep`.
 
-    `submit` starts a cell, `room` is what it starts them in (None: elsewhere), `known` the
-    cells of other studies. `tell` hears what is worth a line, `watch` the tally whenever it
-    has changed, with a cell's label and record if it is by one. A `dry` call lists the cells
-    and runs none.
+    `submit` starts a cell, `room` limits the cells that run at once (None: they run elsewhere),
+    `known` has the cells of other studies. `tell` is called with each message, `watch` with the
+    summary whenever it changes, and with a cell's label and record if that cell caused the change.
+    A `dry` call lists the cells and runs none.
     """
 
     study: Study
@@ -98,11 +98,13 @@ class SweepScheduler:
     tally: SweepSummary = field(default_factory=SweepSummary)
 
     def run(self) -> SweepSummary:
-        """Run what is missing or inconclusive; every record is on the disk before the next.
+        """Run missing and inconclusive cells; each record is on the disk before the next one.
 
-        Raises InvalidInputError for a network that cannot be used, and HostError when
-        this machine fails cell after cell, or the journal cannot be written. What was
-        recorded stays.
+        Stored records are kept if this fails.
+
+        Raises:
+            InvalidInputError: for a network that cannot be used.
+            HostError: if cells fail repeatedly on this machine, or the journal cannot be written.
         """
         matrix.check_networks(self.study)
         with self.journal.alone():
@@ -131,7 +133,7 @@ class SweepScheduler:
             yield cell_key(cell, network), cell, network, why_not
 
     def _listed(self) -> Iterator[dict[str, Any]]:
-        """Every cell once: two ways of saying the same have the same key."""
+        """Yield every cell once: equivalent definitions have the same key."""
         verdicts = self._read()
         seen: set[bytes] = set()
         for key, cell, network, why_not in self._each():
@@ -152,7 +154,7 @@ class SweepScheduler:
             yield said
 
     def _beyond(self, cell: Cell, network: Network) -> str | None:
-        """Why a cell is left out as planned, far beyond the device."""
+        """Return why a cell is left out: its planned peak exceeds the limit of `prune`."""
         if self.study.prune is None:
             return None
         peak = _planned_bytes(network, cell.options.protocol, cell.options.device)
@@ -162,7 +164,7 @@ class SweepScheduler:
         return f"planned: peak {peak / 2**20:.0f} MiB of {usable / 2**20:.0f} MiB usable"
 
     def _waiting(self) -> Iterator[tuple[Place, Cell]]:
-        """The cells to be run, one at a time; those known elsewhere are recorded on the way."""
+        """Yield the cells to run, one at a time; cached cells are recorded on the way."""
         for position, (key, cell, _, _) in enumerate(self._each()):
             if self._states[position] not in (_WAITING, _INCONCLUSIVE):
                 continue
@@ -177,7 +179,7 @@ class SweepScheduler:
 
     def _taken(self, place: Place, cell: Cell, ran: CellResult) -> None:
         if ran.record is not None and (other := _is_other(cell, ran)):
-            # The key would promise what the record does not hold.
+            # The key would claim software that the record was not made with.
             said = f"run with another {other} than this machine's: have the same there"
             ran = replace(ran, record=None, exit_code=int(ExitCode.ENVIRONMENT), said=said)
         if ran.record is None:
@@ -218,7 +220,7 @@ class SweepScheduler:
 
 
 def _of_this_study(record: Record, cell: Cell, key: str) -> Record:
-    """Another study's record with the path that this one gives the network."""
+    """Return another study's record with this study's path of the network."""
     if record.cell is None or record.network_source == cell.source:
         return record
     moved = record.model_copy(update={"network_source": cell.source})
@@ -226,10 +228,10 @@ def _of_this_study(record: Record, cell: Cell, key: str) -> Record:
 
 
 def _is_other(cell: Cell, ran: CellResult) -> str | None:
-    """What the cell was not run with, of all that its key names; None where all is as it says."""
+    """Return which part of the key does not match the actual run; None if all match."""
     here = made_with(cell.options.target)
     if here["emulator"] is None:
-        # The workers' own: there is none here to be the same.
+        # Use the worker's own emulator: this machine has none to compare.
         here["emulator"] = ran.made_with["emulator"]
     for name, value in here.items():
         if ran.made_with[name] != value:
@@ -252,5 +254,5 @@ def _planned_bytes(network: Network, protocol: Any, device: str) -> int | None:
         environment = of_device(devices.load(device))
         return plan(network, protocol=protocol, environment=environment).peak_rss_bytes
     except InvalidInputError:
-        # Some networks run and cannot be planned.
+        # Some networks run but cannot be planned.
         return None

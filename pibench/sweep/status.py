@@ -1,4 +1,4 @@
-"""How a study stands, told from its folder: another terminal, or a sweep that is long over."""
+"""Read the state of a study from its folder, during a sweep or after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pibench.sweep.journal import Journal
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Cells in all, their verdicts, those left out with the reason, and those to be run."""
+    """The number of cells, their verdicts, those left out with the reason, and those to run."""
 
     folder: str
     at_work: bool
@@ -24,7 +24,7 @@ class Status:
 
 
 def status(folder: Path) -> Status:
-    """Read it. Raises InvalidInputError for a folder in which there is no study."""
+    """Read the status. Raises InvalidInputError for a folder without a study."""
     journal = Journal(folder)
     if not journal.cells_file.exists():
         raise InvalidInputError.at(

@@ -1,4 +1,4 @@
-"""What every target has in common: work goes in, outcomes come out, one at a time."""
+"""Interfaces that all targets share: work goes in, and one outcome per piece comes out."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One network to run. `cost_bytes` orders and shares the work, and measures nothing.
+    """One network to run. `cost_bytes` only orders and divides the work; it is not a measurement.
 
-    Under `inference` with real compute, `inputs` is an npz file of what to feed each input
-    blob (None: seeded numbers), and `keep` names the layers whose blobs are handed over
-    whole. All work of one run has the same `blas`. `values_only` leaves out what is known
-    from a run before: which Caffe it is, and the program's own memory.
+    Under `inference` with real compute, `inputs` is an npz file with the values of each input
+    blob (None: seeded numbers), and `keep` names the layers whose blobs are transferred
+    whole. All work of one run has the same `blas`. `values_only` leaves out what an earlier
+    run already reported: Caffe's version and the program's own memory.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Work:
 
     @property
     def kind(self) -> Kind:
-        """What its baseline depends on."""
+        """Return the properties that the baseline of this work depends on."""
         return Kind(
             protocol=self.protocol, compute=self.compute, threads=self.threads, blas=self.blas
         )
@@ -65,8 +65,8 @@ class Kind:
 class KeptBlob:
     """A whole blob as a layer wrote it: float32, little-endian, in C order.
 
-    `index` is the layer's place in the net that ran. `content` has the SHA-256
-    that the layer's signature says.
+    `index` is the layer's position in the net that ran. The SHA-256 of `content` is
+    the one in the layer's signature.
     """
 
     index: int
@@ -78,13 +78,13 @@ class KeptBlob:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryLimits:
-    """How a process was held to the device's memory where the machine itself has more.
+    """How a process was limited to the device's memory on a machine that has more.
 
-    `memory_bytes`, `swap_bytes` and `cores` are what was found in force, None
-    where nothing could be read. Of the memory, `emulator_bytes` and
-    `probe_bytes` are for what the device would not have to hold; see
-    `Allowance` in pibench/records/schema.py. The `container_` fields are the
-    Engine's words, `watcher_saw_bytes` what a process had that was ended for it.
+    `memory_bytes`, `swap_bytes` and `cores` are the limits found in force, None
+    where they could not be read. `emulator_bytes` and `probe_bytes` are the parts of
+    the memory that the device would not need; see `Allowance` in
+    pibench/records/schema.py. The `container_` fields are reported by the Engine.
+    `watcher_saw_bytes` is the memory of the process when the watcher ended it.
     """
 
     enforced_by: Enforcer
@@ -102,20 +102,20 @@ class MemoryLimits:
 
     @property
     def allowance_bytes(self) -> int:
-        """What of the memory does not stand for the device's."""
+        """Return the part of the memory limit that does not stand for the device's memory."""
         return self.emulator_bytes + self.probe_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a target saw of one piece of work.
+    """What a target observed of one piece of work.
 
     `machine` and `result` are the probe's `hello` and `result` events (see
-    pibench/probe for their fields), None where none came; `died` says
-    why then. `console_oom_lines` are the kernel's words about killed processes
-    that reached the host by another way than the probe. `kept` are the blobs of
-    the layers that the work names, those that came whole. `host` is the machine
-    that ran it where that is not this one, `notes` what else it has to say.
+    pibench/probe for their fields), None where none arrived; `died` then gives the
+    reason. `console_oom_lines` are the kernel's messages about killed processes
+    that reached the host without the probe. `kept` are the blobs of the layers that
+    the work names, if they arrived whole. `host` is the machine that ran the work
+    where that is not this one; `notes` are its further remarks.
     """
 
     work: Work
@@ -131,7 +131,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Something that happened on the way, for whoever watches."""
+    """An event during a run, for progress display."""
 
     work: Work | None
     said: str
@@ -142,24 +142,26 @@ Watcher = Callable[[Progress], None]
 
 
 class Target(Protocol):
-    """Somewhere that networks can run."""
+    """A place where networks can run."""
 
     name: TargetName
     machine: Machine | None
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Build or check all that the work needs; raises HostError."""
+        """Build or check everything that the work needs. Raises HostError."""
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
-        """Run all work; `observe` is called once for each piece, as soon as it has ended.
+        """Run all work; call `observe` once for each piece, as soon as it has ended.
 
-        A piece that fails costs only itself. Raises HostError only
-        where nothing can be run at all.
+        A failure affects only the piece that fails.
+
+        Raises:
+            HostError: nothing can be run at all.
         """
 
     def environment(self) -> dict[str, str | None]:
-        """What the host side adds to a record.
+        """Return what the host side adds to a record.
 
-        `qemu_version` and `image_lock_digest`, and where there is an Engine
+        The keys are `qemu_version` and `image_lock_digest`, and with an Engine also
         `engine` and `container_image_id`.
         """

@@ -1,4 +1,4 @@
-"""How this machine's kernel runs programs of aarch64: its own files under binfmt_misc.
+"""How this machine's kernel runs aarch64 programs, read from its files under binfmt_misc.
 
 Sources: the kernel's Documentation/admin-guide/binfmt-misc.rst and
 fs/binfmt_misc.c; QEMU's documentation of user mode emulation.
@@ -19,19 +19,19 @@ from pibench.targets.scratch import scratch
 DIRECTORY = Path("/proc/sys/fs/binfmt_misc")
 FILESYSTEMS = Path("/proc/filesystems")
 PACKAGE = "qemu-user-static"
-"""Debian's package of the static emulator; since Debian 13 it is an empty one that pulls qemu-user,
+"""Debian's package of the static emulator. Since Debian 13 it is empty and depends on qemu-user,
 which is static there."""
 
 _QEMU = re.compile(r"qemu-\S+ version \S+.*")
 _DEADLINE_S = 10.0
-# What the kernel compares with: programs as they are linked by default (PIE), and as Debian
-# 11's Python is (not PIE).
+# The kernel compares these headers: programs as they are linked by default (PIE), and as
+# Debian 11's Python is (not PIE).
 _PROGRAMS = (elf.aarch64_header(elf.ET_EXEC), elf.aarch64_header(elf.ET_DYN))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Handler:
-    """One registered handler, as the kernel's file of its name shows it.
+    """One registered handler, as the kernel's file of that name shows it.
 
     `magic` is compared under `mask` (None: all bits) at `offset` bytes from a
     file's start. A handler by file name extension has an empty magic.
@@ -46,9 +46,9 @@ class Handler:
     mask: bytes | None = None
 
     def takes(self, header: bytes) -> bool:
-        """Whether this handler is for a file that begins with `header`."""
+        """Return whether this handler matches a file that begins with `header`."""
         mask = self.mask or b"\xff" * len(self.magic)
-        # The kernel looks at the first 256 bytes, zeros where the file is shorter.
+        # The kernel compares the first 256 bytes, with zeros where the file is shorter.
         part = header.ljust(256, b"\0")[self.offset : self.offset + len(self.magic)]
         same = all((a ^ b) & m == 0 for a, b, m in zip(part, self.magic, mask, strict=False))
         return bool(self.magic) and len(part) == len(self.magic) and same
@@ -56,7 +56,7 @@ class Handler:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Why a container for arm64 would not run, and the command that mends it."""
+    """Why a container for arm64 would not run, and the command that fixes it."""
 
     text: str
     fix: str
@@ -66,8 +66,8 @@ class Problem:
 class Registration:
     """What the kernel does with an aarch64 program.
 
-    `handler` is the one that takes it, and None where none does or none is
-    needed; `qemu_version` is the first line of QEMU's own `--version`.
+    `handler` is the one that matches it, None where none does or none is
+    needed; `qemu_version` is the first line of QEMU's `--version`.
     """
 
     handler: Handler | None = None
@@ -76,17 +76,17 @@ class Registration:
 
 
 def mend_command() -> str:
-    """The command that registers QEMU.
+    """Return the command that registers QEMU.
 
-    It names this Python in full: sudo's path has no virtual environment in it.
+    It contains the full path of this Python: sudo's path does not include a virtual environment.
     """
     return f"sudo {sys.executable} -m pibench doctor --fix"
 
 
 def parse(name: str, text: str) -> Handler:
-    """Read a handler's file: `enabled` or `disabled`, then a key and its value per line.
+    """Read a handler's file: `enabled` or `disabled`, then one key and its value per line.
 
-    Raises HostError when it does not read as the kernel writes it.
+    Raises HostError when the text is not in the kernel's format.
     """
     state, *lines = text.splitlines() or [""]
     values = dict(line.partition(" ")[::2] for line in lines)
@@ -108,11 +108,11 @@ def parse(name: str, text: str) -> Handler:
 
 
 def handlers(directory: Path = DIRECTORY) -> list[Handler]:
-    """All registered handlers, the latest first: the order in which the kernel asks them.
+    """Return all registered handlers, the latest first: the order in which the kernel tries them.
 
-    The kernel shows no order. A file's time is when it was registered, to some
-    milliseconds, unless someone has set it since; of two handlers of one time
-    the order cannot be known.
+    The kernel does not show the order. A file's time is the time of its registration, to
+    some milliseconds, unless someone has changed it since. The order of two handlers
+    with the same time cannot be known.
     """
     files = [path for path in directory.iterdir() if path.name not in ("status", "register")]
     files.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
@@ -120,12 +120,16 @@ def handlers(directory: Path = DIRECTORY) -> list[Handler]:
 
 
 def check(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> Registration:
-    """Look at what the kernel would do with an aarch64 program in a container.
+    """Find out what the kernel would do with an aarch64 program in a container.
 
-    With the flag F the kernel keeps the file that it opened at registration:
-    the path it shows may lead elsewhere by now (an upgrade), or nowhere (it was
-    registered from within a container). So the kernel itself is tried first,
-    and the file at that path judged only where this was not possible.
+    With the flag F the kernel keeps the file that it opened at registration. The
+    path it shows may since lead to another file (after an upgrade), or to none (if it
+    was registered from within a container). So an aarch64 program is run first, and the
+    file at that path is judged only where this was not possible.
+
+    Args:
+        directory: where binfmt_misc is mounted.
+        filesystems: the kernel's list of file systems.
     """
     try:
         if not (directory / "status").exists():
@@ -163,9 +167,9 @@ def check(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> Re
 
 
 def require(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> Registration:
-    """What `check` finds, for a target that runs containers for arm64.
+    """Return what `check` finds, for a target that runs containers for arm64.
 
-    Raises HostError with the first problem and how to mend it.
+    Raises HostError with the first problem and its fix.
     """
     if not emulation.needed():
         return Registration()
@@ -178,10 +182,10 @@ def require(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> 
 
 
 def version_in_force() -> str | None:
-    """The version of the QEMU that the kernel starts for an aarch64 program in an empty root.
+    """Return the version of the QEMU that the kernel starts for aarch64 programs in an empty root.
 
-    None where that is not possible: no user namespaces, no handler, or an
-    interpreter that needs files of its own or is no QEMU, which alone reads the
+    None where that is not possible: no user namespaces, no handler, an interpreter
+    that needs further files, or one that is not QEMU. Only QEMU reads the
     environment variable QEMU_VERSION (linux-user/main.c).
     """
     try:
@@ -201,7 +205,7 @@ def version_in_force() -> str | None:
 
 
 def _judge(interpreter: Path) -> tuple[str | None, list[Problem]]:
-    """The version that the file at this path tells, and what is wrong with it."""
+    """Return the version that the file at this path reports, and its problems."""
     try:
         static = elf.is_static(interpreter)
     except OSError as error:
@@ -211,8 +215,8 @@ def _judge(interpreter: Path) -> tuple[str | None, list[Problem]]:
     if not static:
         text = f"the interpreter {interpreter} asks for libraries that no container has: not static"
         problems.append(_problem(text, install=True))
-    # Debian's QEMU takes its arguments as the kernel's when it is called by the name ending in
-    # -binfmt-P that is registered, a link: what it leads to is asked.
+    # Debian registers a link whose name ends in -binfmt-P. Called by it, QEMU expects arguments
+    # in the kernel's form. So the program that the link leads to is started.
     try:
         said = run(
             [str(interpreter.resolve()), "--version"], deadline_s=_DEADLINE_S, check=False

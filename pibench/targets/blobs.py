@@ -1,4 +1,4 @@
-"""Putting whole blobs together from the pieces in which a probe hands them over."""
+"""Assembling whole blobs from the pieces in which a probe sends them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any, Final
 from pibench.targets.base import KeptBlob
 
 LARGEST_BYTES: Final = 1 << 30
-"""What all kept blobs of one run may take of this machine's memory."""
+"""How much of this machine's memory all kept blobs of one run may use."""
 
 
 @dataclass
 class BlobCollector:
-    """Takes the pieces as they come; only a blob that is whole and right is handed out.
+    """Collects the pieces as they arrive and returns only blobs that are whole and correct.
 
-    The frames that carry the pieces have a checksum each, and a blob its SHA-256,
-    so that one of which a piece was lost is none at all.
+    Each frame that carries a piece has a checksum, and each blob a SHA-256, so
+    a blob that lost a piece is dropped.
     """
 
     _parts: dict[tuple[int, str], _Part] = field(default_factory=dict)
     _bytes: int = 0
 
     def add(self, piece: object) -> None:
-        """Take one piece: what `print_blob` in pibench/probe/values.py says."""
+        """Take one piece, in the format of `print_blob` in pibench/probe/values.py."""
         if not isinstance(piece, dict):
             return
         try:
@@ -39,14 +39,14 @@ class BlobCollector:
         if self._bytes > LARGEST_BYTES:
             return
         if offset == 0:
-            # Also where a run is tried again: the pieces of the first time do not count.
+            # Also when a run is tried again: the pieces of the first attempt do not count.
             self._parts[key] = _Part(piece)
         part = self._parts.get(key)
         if part is not None and offset == len(part.content):
             part.content += content
 
     def take_all(self) -> tuple[KeptBlob, ...]:
-        """The whole ones in the order of their layers; afterwards there are none."""
+        """Return the whole blobs in the order of their layers, and forget them."""
         whole = [part.blob() for _, part in sorted(self._parts.items())]
         self._parts.clear()
         self._bytes = 0
@@ -55,7 +55,7 @@ class BlobCollector:
 
 @dataclass
 class _Part:
-    """A blob of which some has come."""
+    """A blob of which some pieces have arrived."""
 
     said: dict[str, Any]
     content: bytearray = field(default_factory=bytearray)

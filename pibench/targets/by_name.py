@@ -1,4 +1,4 @@
-"""Targets by the names that users give them."""
+"""Make targets from the names that users give."""
 
 from __future__ import annotations
 
@@ -26,12 +26,19 @@ def make_target(
     identity: Path | None = None,
     remote_dir: str | None = None,
 ) -> Target:
-    """The target called `name`, for verdicts about `device`.
+    """Return the target called `name`, for verdicts about `device`.
 
-    `machine` is that of target vm, `at_once` how many networks it may run side
-    by side; None takes the default of each. `identity` and `remote_dir` are the
-    key and the folder of a target `ssh://USER@HOST`. Raises InvalidInputError
-    for a target that there is not, or one that an option does not belong to.
+    Args:
+        name: a target's name, or `ssh://[USER@]HOST[:PORT]`.
+        device: the device whose memory limits the networks.
+        builder: builds the images that the target needs.
+        machine: the machine of target vm.
+        at_once: how many networks may run in parallel; None is the target's default.
+        identity: the SSH key of a target `ssh://USER@HOST`.
+        remote_dir: the folder on the board of a target `ssh://USER@HOST`.
+
+    Raises:
+        InvalidInputError: the target does not exist, or an option does not apply to it.
     """
     if machine is not None and name != "vm":
         raise InvalidInputError(

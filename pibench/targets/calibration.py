@@ -1,4 +1,4 @@
-"""What the emulator and the probe themselves hold: measured once, and kept with its error."""
+"""The memory of the emulator and of the probe: measured once, and stored with its error."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ KIB: Final = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The programs without a network, on one target, for one kind of work.
+    """Measurements of the programs without a network, on one target, for one kind of work.
 
     `baseline` is a result of the probe (see pibench/probe): the same program
-    waiting for a network. `emulator_bytes` is what QEMU holds in a process
-    whose guest fills the device, `emulator_error_bytes` the difference between
-    two measures of what it holds in the bare program: QEMU's own mappings, and
+    waiting for a network. `emulator_bytes` is QEMU's memory in a process
+    whose guest fills the device. `emulator_error_bytes` is the difference between
+    two measures of QEMU's memory in the bare program: QEMU's own mappings, and
     the emulated program's memory less the amd64 twin's; None without a twin.
-    `probe_bytes` is the probe's own. `caffe` names Caffe's and the BLAS's
-    versions. `measured` is a date.
+    `probe_bytes` is the probe's own memory. `caffe` has the versions of Caffe and
+    of the BLAS. `measured` is a date.
     """
 
     baseline: dict[str, Any]
@@ -46,10 +46,10 @@ class Calibration:
     measured: str
 
     def completed(self, result: dict[str, Any]) -> dict[str, Any]:
-        """A result of the probe with what it left out, since it is known from before.
+        """Return a result of the probe, completed with what it left out as already known.
 
-        The emulator's share of a process that ended too soon to be looked at
-        is that of the bare program.
+        For a process that ended before the emulator's memory could be sampled, the
+        value of the bare program is used.
         """
         share = result["emulator_rss_bytes"]
         if share is None:
@@ -58,7 +58,7 @@ class Calibration:
 
 
 def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibration]) -> Calibration:
-    """The calibration for what `parts` name, measured if it is not in the cache yet."""
+    """Return the calibration for what `parts` name; measure it if the cache does not have it."""
     key = fingerprint({"format": FORMAT, "probe": probe_digest(), **parts})
     path = settings.cache_dir() / "calibrations" / f"{name}-{key[:16]}.json"
     found = _read(path)
@@ -73,10 +73,10 @@ def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibratio
 
 
 def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> Calibration:
-    """From what a probe told of the programs here, and of the same on the twin.
+    """Return the calibration from a probe's report here and the same programs on the twin.
 
-    Raises HostError where there is nothing to conclude from, or the
-    program did not come as far as to wait for a network.
+    Raises HostError where the probe reported too little, or where the program did
+    not get as far as waiting for a network.
     """
     if session.calibration is None:
         raise HostError(
@@ -89,7 +89,10 @@ def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> Calibr
 
 
 def _on_twin(wanted: Measure, builder: Builder) -> dict[str, Any] | None:
-    """The same programs not emulated, where they are emulated and this machine can run the twin."""
+    """Measure the same programs without emulation, where this machine can run the twin.
+
+    Returns None where it cannot, or where the programs are not emulated anyway.
+    """
     if wanted.fill_bytes is None:
         return None
     try:
@@ -101,7 +104,7 @@ def _on_twin(wanted: Measure, builder: Builder) -> dict[str, Any] | None:
 def evaluate(
     seen: dict[str, Any], caffe: dict[str, Any], twin: dict[str, Any] | None
 ) -> Calibration:
-    """The same from the probes' own words, `twin` None where nothing was measured there."""
+    """Return the calibration from the probes' reports; `twin` is None if it was not measured."""
     baseline = _typical(seen)
     emulator = baseline["emulator_rss_bytes"] or 0
     filled = seen["filled"]
@@ -120,7 +123,7 @@ def evaluate(
 
 
 def _typical(seen: dict[str, Any]) -> dict[str, Any]:
-    """Of several runs of the bare program that with the median peak."""
+    """Return the run with the median peak among several runs of the bare program."""
     (runs,) = seen["bare"]
     for run in runs:
         if run["exit_status"] != 0:

@@ -1,4 +1,4 @@
-"""As much of the ELF format as an emulator's registration takes.
+"""The parts of the ELF format that an emulator's registration needs.
 
 Sources: the System V gABI, chapters "ELF Header" and "Program Header"; "ELF
 for the Arm 64-bit Architecture" for e_machine 183; Linux's
@@ -20,7 +20,13 @@ _SEGMENT_BYTES = struct.calcsize(_SEGMENT)
 
 
 def aarch64_header(kind: int, *, entry: int = 0, segments: int = 0) -> bytes:
-    """The 64-byte header of an aarch64 Linux program of `kind` ET_EXEC or ET_DYN (a PIE)."""
+    """Return the 64-byte header of an aarch64 Linux program.
+
+    Args:
+        kind: ET_EXEC, or ET_DYN for a PIE.
+        entry: address of the first instruction.
+        segments: number of program headers.
+    """
     ident = b"\x7fELF" + bytes([2, 1, 1])  # 64 bits, little-endian, version 1
     return struct.pack(
         "<" + _HEADER,
@@ -35,7 +41,7 @@ def aarch64_header(kind: int, *, entry: int = 0, segments: int = 0) -> bytes:
 
 
 def aarch64_program() -> bytes:
-    """A whole aarch64 program that needs no library and exits with 0."""
+    """Return a complete aarch64 program that needs no library and exits with 0."""
     base = 0x400000
     code = struct.pack(
         "<3I",
@@ -50,7 +56,7 @@ def aarch64_program() -> bytes:
 
 
 def is_static(path: Path) -> bool:
-    """Whether `path` is a 64-bit ELF program that asks for no dynamic loader (no PT_INTERP).
+    """Return whether `path` is a 64-bit ELF program without a dynamic loader (no PT_INTERP).
 
     Raises OSError when it cannot be read.
     """

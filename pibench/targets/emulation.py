@@ -1,4 +1,4 @@
-"""How QEMU's user-mode emulator is told what to emulate, for targets that run its processes."""
+"""Settings of QEMU's user-mode emulator, for targets that run its processes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import platform
 from typing import Final
 
 RESERVED_VA: Final = 1 << 39
-"""Bytes of address space kept for the guest.
+"""Bytes of address space reserved for the guest.
 
-With it QEMU lays a program out as a kernel does, so that its heap can grow.
-Without it libraries follow the program at once, the heap ends after 16 MiB, and
+With the reservation, QEMU lays a program out as a kernel does, so its heap can grow.
+Without it, libraries follow the program directly, the heap ends after 16 MiB, and
 the C library falls back on mappings that waste up to 32 MiB of a large network
-(QEMU 7.2, linux-user/elfload.c). No memory is taken by it.
+(QEMU 7.2, linux-user/elfload.c). The reservation uses no memory.
 """
 
 OVERHEAD_BYTES: Final = 200 << 20
-"""QEMU's own memory: 45 MB at most with `caffe time`, 90 with Python, and a machine's devices."""
+"""QEMU's own memory: 45 MB at most with `caffe time`, 90 with Python, plus a machine's devices."""
 
 _IMPLEMENTER_ARM: Final = 0x41
 _PARTS: Final = {"cortex-a53": 0xD03, "cortex-a72": 0xD08}
@@ -23,20 +23,21 @@ _PARTS: Final = {"cortex-a53": 0xD03, "cortex-a72": 0xD08}
 
 
 def needed() -> bool:
-    """Whether arm64 programs have to be emulated on this machine."""
+    """Return whether arm64 programs have to be emulated on this machine."""
     return platform.machine() not in ("aarch64", "arm64")
 
 
 def environment(cpu: str) -> dict[str, str]:
-    """What an emulator that the kernel starts, without a command line of ours, reads of it.
+    """Return the environment variables that configure an emulator started by the kernel.
 
-    `cpu` is the device's: QEMU's default offers what a Raspberry Pi 3 lacks.
+    The kernel starts it without any option of pibench. `cpu` is the device's CPU model:
+    QEMU's default offers features that a Raspberry Pi 3 lacks.
     """
     return {"QEMU_CPU": cpu, "QEMU_RESERVED_VA": hex(RESERVED_VA)}
 
 
 def is_cpu(cpu: str, main_id_register: int | None) -> bool:
-    """Whether MIDR_EL1 is that CPU's, whatever its revision."""
+    """Return whether MIDR_EL1 identifies that CPU model, in any revision."""
     if main_id_register is None:
         return False
     found = main_id_register >> 24, (main_id_register >> 4) & 0xFFF

@@ -1,4 +1,4 @@
-"""Reading the probe's frames out of a stream that may carry other lines too."""
+"""Read the probe's frames from a stream that may contain other lines too."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pibench.targets.probe_events import problem_with
 
 _FRAME = re.compile(rb"PIBENCH ([0-9a-f]{8}) (\{.*\})\r?$")
 _OOM = re.compile(rb"Out of memory: Killed process \d+ .*")
-# A line longer than this is no frame of ours, and not worth the memory.
+# A longer line is not a frame of pibench's, and is not worth the memory.
 MAX_LINE_BYTES = 64 << 20
-# What is kept of another line: fifty are, whatever a model makes Caffe say.
+# How much of another line is kept: 50 lines are, however much a model makes Caffe write.
 _KEPT_CHARACTERS = 2000
 
 
 class FrameReader:
-    """Feed it bytes as they come; it yields events and keeps the other lines that matter."""
+    """Parses chunks of bytes into events, and keeps the last of the other lines."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -27,7 +27,7 @@ class FrameReader:
         self.other_lines: list[str] = []
 
     def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
-        """Yield the events of all lines that are complete now."""
+        """Yield the events of all lines that are now complete."""
         self._rest += chunk
         if len(self._rest) > MAX_LINE_BYTES:
             self._rest.clear()
@@ -39,7 +39,7 @@ class FrameReader:
                 yield event
 
     def last_words(self, count: int = 3) -> str:
-        """The last lines that were no frames."""
+        """Return the last lines that were not frames."""
         return " | ".join(self.other_lines[-count:])
 
     def _event(self, line: bytes) -> dict[str, Any] | None:
@@ -48,7 +48,7 @@ class FrameReader:
             try:
                 event = json.loads(frame[2])
             except (ValueError, RecursionError):
-                # A checksum is no proof of who wrote it.
+                # A checksum does not prove who wrote the line.
                 return None
             if not isinstance(event, dict) or "event" not in event:
                 return None

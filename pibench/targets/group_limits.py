@@ -1,4 +1,4 @@
-"""The limits of a control group as a probe inside it reads them, version 1 and 2 alike."""
+"""The limits of a control group as a probe inside it reads them, for version 1 and 2."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pibench.probe.cgroup import limit_of
 
 @dataclass(frozen=True, kw_only=True)
 class InForce:
-    """What the probe read inside: bytes and cores, None where it could read nothing."""
+    """The limits that the probe read inside: bytes and cores, None where it could read nothing."""
 
     memory_bytes: int | None
     swap_bytes: int | None
@@ -19,7 +19,7 @@ class InForce:
 
 
 def in_force(machine: Mapping[str, Any]) -> InForce:
-    """The limits that a probe's `hello` tells of."""
+    """Return the limits in a probe's `hello` event."""
     memory = machine.get("cgroup_memory") or {}
     limit = limit_of(memory.get("limit"))
     swap = limit_of(memory.get("swap_limit"))

@@ -1,4 +1,4 @@
-"""The folder that a probe is started on: itself, the networks, and what to do with them."""
+"""The folder that a probe starts from: the probe itself, the networks, and the job file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PROBE = "probe/run.py"
 FOLDER: Final = "{folder}"
-"""What stands for the job's own folder in a job."""
+"""Placeholder for the job's own folder in a job."""
 _PROBE = Path(__file__).resolve().parent.parent / "probe"
 BLAS_NAME = "libpibench_blas.so"
 PRELOAD: Final = f"{FOLDER}/{BLAS_NAME}"
@@ -30,13 +30,13 @@ PRELOAD: Final = f"{FOLDER}/{BLAS_NAME}"
 class Programs:
     """Command line prefixes of Caffe in the target; `preload` is for memory-only compute.
 
-    Any `{folder}` in them (FOLDER) is the job's own folder, wherever that lies
-    when the probe starts. `origin` says whose Caffe it is, the system's or that
-    of our root, which `lock` is the digest of.
+    `{folder}` (FOLDER) in any of them stands for the job's own folder, wherever that is
+    when the probe starts. `origin` is the owner of the Caffe: the system, or pibench's
+    root, whose digest is `lock`.
     `address_space_bytes` limits a child's address space, for targets that run
-    on a machine with other things to do. `env_option` is the option by which
+    on a machine with other tasks. `env_option` is the option by which
     an emulator of the host sets a variable for its guest's dynamic loader.
-    `huge_pages_off` is for machines that stand for a board, which has none.
+    `huge_pages_off` is for machines that stand for a board, which has no huge pages.
     """
 
     caffe: Sequence[str]
@@ -50,7 +50,7 @@ class Programs:
     env: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """As the probe reads them."""
+        """Return the programs in the format that the probe reads."""
         return {
             "origin": self.origin,
             "lock": self.lock,
@@ -66,11 +66,11 @@ class Programs:
 
 @dataclass(frozen=True, kw_only=True)
 class Libraries:
-    """BLAS libraries on this machine that go along with a job, to be preloaded there.
+    """BLAS libraries on this machine that are copied into a job, to be preloaded there.
 
-    `memory_only` is for items of that compute; `other` stands in for OpenBLAS
-    in all, loaded in this order. In the job they lie in a folder called `name`,
-    by which the probe tells them (`origin` in pibench/probe/machine.py).
+    `memory_only` is for items of that compute. `other` replaces OpenBLAS
+    in all items, loaded in this order. In the job they are in a folder called `name`,
+    by which the probe recognizes them (`origin` in pibench/probe/machine.py).
     """
 
     memory_only: Path | None = None
@@ -80,7 +80,7 @@ class Libraries:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What a probe is to measure of the programs themselves: see `calibrate` in probe/job.py."""
+    """What a probe measures of the programs themselves: see `calibrate` in probe/job.py."""
 
     kinds: Sequence[Kind]
     repeats: int
@@ -88,7 +88,7 @@ class Measure:
 
 
 def probe_digest() -> str:
-    """The SHA-256 of the probe's source: another probe may measure otherwise."""
+    """Return the SHA-256 of the probe's source: another probe may measure differently."""
     sources = sorted(_PROBE.glob("*.py"))
     return fingerprint([(path.name, file_sha256(path)) for path in sources])
 
@@ -105,14 +105,21 @@ def write_job(
 ) -> Path:
     """Fill `folder` and return the job file in it.
 
-    The folder can be copied elsewhere and run there. `otherwise` are further
-    programs, in order: the probe takes the first that works where it runs, and
-    tells which.
-    With `describe` the probe also tells which Caffe it runs and measures the
-    programs with no network; without it, the target knows both from before.
+    The folder can be copied elsewhere and run there.
+
+    Args:
+        folder: an existing folder.
+        work: the networks to run.
+        programs: the Caffe to run them with.
+        blas: the libraries to preload.
+        otherwise: further programs, in order; the probe takes the first that works
+            where it runs, and reports which.
+        describe: whether the probe also reports which Caffe it runs and measures the
+            programs with no network; otherwise the target knows both already.
+        measure: what to measure of the programs themselves, if anything.
     """
     (folder / "models").mkdir(parents=True)
-    # What a program opens that is to wait for its network (probe/commands.py).
+    # The pipe that a program opens when it has to wait for its network (probe/commands.py).
     os.mkfifo(folder / "models/none")
     (folder / "models/none").chmod(0o666)
     shutil.copytree(_PROBE, folder / "probe", ignore=shutil.ignore_patterns("__pycache__"))
@@ -137,21 +144,21 @@ def write_job(
     path = folder / "job.json"
     path.write_text(json.dumps(job))
     for entry in [folder, *folder.rglob("*")]:
-        # In the guest an unprivileged child reads this. A linked file is the user's own.
+        # An unprivileged child reads this in the guest. A linked file belongs to the user.
         if not _is_readable_by_all(entry):
             entry.chmod(0o755 if entry.is_dir() else 0o644)
     return path
 
 
 def is_described(work: Sequence[Work]) -> bool:
-    """Whether a probe has to tell which Caffe it runs, and measure the bare program."""
+    """Return whether a probe has to report its Caffe and measure the bare program."""
     return not work or not all(piece.values_only for piece in work)
 
 
 def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Work]) -> Libraries:
-    """What the work has to have preloaded, built or fetched if need be.
+    """Return the libraries that the work has to preload; build or fetch them where needed.
 
-    Raises HostError where that cannot be.
+    Raises HostError where that is not possible.
     """
     (blas,) = {piece.blas for piece in work} or {"openblas"}
     memory_only = any(piece.compute == "memory-only" for piece in work)
@@ -163,7 +170,7 @@ def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[W
 
 
 def _place_blas(folder: Path, blas: Libraries) -> list[str]:
-    """Copy the libraries; of those that stand in for OpenBLAS the names, in their order."""
+    """Copy the libraries; return the names of those that replace OpenBLAS, in their order."""
     if blas.memory_only is not None:
         shutil.copy2(blas.memory_only, folder / BLAS_NAME)
     names = [f"{blas.name}/{library.name}" for library in blas.other]

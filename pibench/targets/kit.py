@@ -1,7 +1,7 @@
-"""What runs on a board: a job's folder, with Caffe of the board's own or of our root.
+"""What runs on a board: a job's folder, with the board's own Caffe or that of pibench's root.
 
-The folder that `write_job` makes can be copied and run wherever a Python is; the
-programs here are what its job names for a board.
+The folder that `write_job` makes can be copied and run wherever there is a Python.
+The programs here are those that its job lists for a board.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 SYSTEM: Final = Programs(caffe=["caffe"], python=["{python}"], origin="system")
 """The Caffe that is installed on the board."""
 PROBE_BYTES: Final = 1 << 20
-"""What the probe's own files take, generously."""
+"""Upper bound for the size of the probe's own files."""
 ROOTS: Final = "roots"
-"""Where our root lies in the folder that a board keeps for us, under its key."""
+"""Where pibench's root is, under its key, in pibench's folder on a board."""
 
 
 def root_programs(root: str, lock: str) -> Programs:
-    """The Caffe of our root, which lies at `root` on the board; `{folder}/...` in the job's own.
+    """Return the Caffe of pibench's root.
 
-    `lock` is the digest of the packages that it is made of.
+    Args:
+        root: where the root is on the board; `{folder}/...` is within the job's folder.
+        lock: the digest of the packages that the root is made of.
     """
     loader = loader_at(root)
     return Programs(
@@ -45,9 +47,9 @@ def root_programs(root: str, lock: str) -> Programs:
 def needs(
     protocols: Iterable[Protocol], folder: str, *, job_bytes: int, root_key: str | None
 ) -> dict[str, Any]:
-    """What probe/check.py is told: what a job takes in `folder` of the board.
+    """Return the input of probe/check.py: what a job needs in `folder` on the board.
 
-    `root_key` is the key of our root, None where there is none to be had.
+    `root_key` is the key of pibench's root, None where that is not available.
     """
     return {
         "protocols": sorted(set(protocols)),
@@ -59,9 +61,9 @@ def needs(
 
 
 def pack(job: Path, archive: Path) -> None:
-    """Pack a job's folder as a plain tar: weights do not get smaller.
+    """Pack a job's folder as a plain tar: weights do not compress.
 
-    The pipe among its models, which no archive carries well, the probe makes anew.
+    The pipe among its models, which archives do not carry well, is made again by the probe.
     """
     with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as tar:
         for path in sorted(job.rglob("*")):
@@ -70,7 +72,7 @@ def pack(job: Path, archive: Path) -> None:
 
 
 def job_bytes(work: Sequence[Work]) -> int:
-    """What a job's folder takes, about: the weights are most of it."""
+    """Return the approximate size of a job's folder; the weights are most of it."""
     models = sum(len(piece.prototxt) for piece in work)
     weights = sum(piece.weights.stat().st_size for piece in work if piece.weights is not None)
     return PROBE_BYTES + models + weights

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class LocalTarget:
-    """A probe of this machine's own Python, and a Caffe that `programs` finds."""
+    """Runs a probe under this machine's own Python, with a Caffe that `programs` finds."""
 
     def __init__(
         self,
@@ -59,16 +59,16 @@ class LocalTarget:
         self._at_once = 1
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Nothing to build; subclasses build their root."""
+        """Do nothing: there is nothing to build. Subclasses build their root."""
 
     def environment(self) -> dict[str, str | None]:
-        """No emulator, and no image unless a subclass has one."""
+        """Return no emulator, and no image unless a subclass has one."""
         return {"qemu_version": None, "image_lock_digest": None}
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
-        """Run all work, on as many probes at a time as this machine has place for."""
+        """Run all work on as many probes at once as this machine has room for."""
         observe_alone = serialised(observe)
-        # Times of two networks that run at once would say nothing of either.
+        # If two networks ran at once, the times of neither would be meaningful.
         real = any(piece.compute == "real" for piece in work)
         self._at_once = 1 if real else self._wanted or self._places(work)
         shares = share(work, self._at_once)
@@ -82,12 +82,12 @@ class LocalTarget:
                 for share_done in as_completed(running_shares):
                     share_done.result()
             except BaseException:
-                # The pool waits for its threads: they end now, and not with their last network.
+                # The pool waits for its threads: end them now, not after their last network.
                 stopping.set()
                 raise
 
     def measure(self, wanted: Measure) -> dict[str, Any]:
-        """What the probe tells of the bare programs here; see `calibrate` in probe/job.py.
+        """Return the probe's measurements of the bare programs; see `calibrate` in probe/job.py.
 
         Raises HostError where it could not run.
         """
@@ -101,7 +101,7 @@ class LocalTarget:
         return session.calibration
 
     def _places(self, work: Sequence[Work]) -> int:
-        """How many of these this machine has place for at once."""
+        """Return how many of these networks this machine has room for at once."""
         largest = max((uncapped_bytes(piece.cost_bytes) for piece in work), default=1)
         return places(host.usable_cores(), largest)
 
@@ -115,7 +115,7 @@ class LocalTarget:
                 session = ProbeSession(waiting, observe, watch)
                 died = self._probe(job, session, stopping)
             if died is None and not session.results and not stopping.is_set():
-                # A result that cannot be believed is none: see FrameReader.
+                # A result that fails its checks does not count: see FrameReader.
                 died = f"the probe ended without a result: {session.frames.last_words()}"
             if died is not None and waiting:
                 observe(
@@ -138,7 +138,7 @@ class LocalTarget:
         return sandboxed([sys.executable, "-I", str(job.parent / PROBE), str(job)])
 
     def _probe(self, job: Path, session: ProbeSession, stopping: threading.Event) -> str | None:
-        """Run one probe to its end; how it died, or None if it did not."""
+        """Run one probe to its end; return how it died, or None if it did not."""
         with running(self._command(job), stdout=subprocess.PIPE) as probe:
             return listen(probe, session, stopping)
 
@@ -157,9 +157,9 @@ class TwinTarget(LocalTarget):
         self._blas = libraries_for(self.builder, "amd64", work)
 
     def blas_core(self) -> str:
-        """The core type that the twin's OpenBLAS takes this machine's CPU for.
+        """Return the core type that the twin's OpenBLAS detects for this machine's CPU.
 
-        Raises HostError where it cannot be asked.
+        Raises HostError where the probe cannot find out.
         """
         self._root = self.builder.twin().content / "root"
         with scratch(self.name) as folder:
@@ -170,7 +170,7 @@ class TwinTarget(LocalTarget):
         return str(json.loads(said)["blas_core"])
 
     def measure(self, wanted: Measure) -> dict[str, Any]:
-        """The same as for any machine, built before it is asked."""
+        """Build the root, then measure as on any machine."""
         self._root = self.builder.twin().content / "root"
         self._blas = Libraries(
             memory_only=self.builder.blas("amd64"),
@@ -180,7 +180,7 @@ class TwinTarget(LocalTarget):
         return super().measure(wanted)
 
     def environment(self) -> dict[str, str | None]:
-        """The lock that the root was built from."""
+        """Return the lock that the root was built from."""
         return {"qemu_version": None, "image_lock_digest": self.builder.lock.digest("amd64")}
 
     def _twin_programs(self) -> Sequence[Programs]:
@@ -199,7 +199,7 @@ class TwinTarget(LocalTarget):
 
 
 class NativeTarget(LocalTarget):
-    """This machine's own Caffe: a Raspberry Pi, say. On an arm64 one without, that of our root."""
+    """This machine's own Caffe (on a Raspberry Pi, say), or on arm64 without one pibench's root."""
 
     def __init__(self, builder: Builder) -> None:
         super().__init__("native", self._native_programs)
@@ -207,7 +207,7 @@ class NativeTarget(LocalTarget):
         self._root: Path | None = None
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Find Caffe or build our root; raises HostError without, and for memory-only."""
+        """Find Caffe or build pibench's root; raise HostError for memory-only or without Caffe."""
         if any(piece.compute == "memory-only" for piece in work):
             raise HostError(
                 "the native target computes for real: memory-only compute stands in "
@@ -235,7 +235,7 @@ class NativeTarget(LocalTarget):
 
 
 def _lacking_of_caffe(*, pycaffe: bool) -> str | None:
-    """What is missing of the system's own Caffe; None if nothing is."""
+    """Return what the system's own Caffe lacks; None if nothing."""
     caffe = shutil.which("caffe")
     if caffe is None:
         return "there is no program caffe"
@@ -250,7 +250,7 @@ def _lacking_of_caffe(*, pycaffe: bool) -> str | None:
 
 
 def refuse_other_blas(work: Sequence[Work]) -> None:
-    """Raise InvalidInputError where the work asks for a BLAS that only pibench's roots have."""
+    """Raise InvalidInputError where the work requests a BLAS that only pibench's roots have."""
     for piece in work:
         if piece.blas != "openblas":
             raise InvalidInputError(
@@ -261,5 +261,5 @@ def refuse_other_blas(work: Sequence[Work]) -> None:
 
 
 def _system_python() -> str:
-    """Whatever Python runs pibench, pycaffe is installed for the system's."""
+    """Return the system's Python: pycaffe is installed for it, whichever Python runs pibench."""
     return shutil.which("python3", path="/usr/bin:/bin") or sys.executable

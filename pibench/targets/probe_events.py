@@ -1,7 +1,7 @@
-"""What a probe reports of its machine and of a run, checked: the fields that records are made of.
+"""Validation of a probe's reports on its machine and on a run, before records are made of them.
 
-A frame may come from a machine that is failing, a file of results from elsewhere. What is in
-it has to be of the right type and within bounds before the code that makes records sees it.
+A frame may come from a failing machine, and a file of results from elsewhere. Its fields must
+have the right type and be within bounds before the code that makes records sees them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Bits = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 
 class Reported(BaseModel):
-    """Strict in what is known; what a newer probe tells besides is passed on."""
+    """Strict for known fields; further fields of a newer probe are passed on."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
     def as_event(self) -> dict[str, Any]:
-        """As the probe said it, what it left out left out."""
+        """Return the fields as the probe reported them, without those it left out."""
         return self.model_dump(exclude_unset=True)
 
 
@@ -78,7 +78,7 @@ class BareResult(Reported):
 
 
 class MachineState(Reported):
-    """What the network's own process was told of the machine."""
+    """What the network's own process read of the machine's state."""
 
     governor: Text | None
     unavailable: dict[Text, Text]
@@ -106,7 +106,7 @@ class InferenceResult(Reported):
 
 
 class CaffeTimeResult(Reported):
-    """What is in caffe time's log."""
+    """What caffe time's log contains."""
 
     # JSON has no tuples.
     layers: list[Annotated[tuple[Text, Text, NonNegativeFloat], Field(strict=False)]]
@@ -150,11 +150,11 @@ _CHECKED: Final[dict[str, tuple[str, type[Reported]]]] = {
     "result": ("result", RunResult),
     "calibration": ("calibration", Calibration),
 }
-"""The events with figures: the key of what they report, and what that has to be."""
+"""The events with measurements: the key of each report, and the model that validates it."""
 
 
 def problem_with(event: dict[str, Any]) -> str | None:
-    """Return what is impossible in an event of a probe, None if nothing is."""
+    """Return why an event of a probe is impossible, or None if it is valid."""
     key, model = _CHECKED.get(str(event["event"]), (None, None))
     if key is None or model is None:
         return None

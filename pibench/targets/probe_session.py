@@ -1,4 +1,4 @@
-"""Listening to one probe, wherever it runs: its events become outcomes of the work it was given."""
+"""Listen to one probe, wherever it runs, and turn its events into outcomes of its work."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import subprocess
 
 SILENCE_DEADLINE_S: Final = 180.0
-"""The probe says something every five seconds."""
+"""The longest silence accepted: the probe sends an event every five seconds."""
 ATTEMPTS: Final = 2
-"""A probe that dies without evidence may do so once: the network in flight is tried again."""
+"""A probe may die once without evidence: the network in flight is then tried again."""
 
 
 def _no_outcome(_: Outcome) -> None:
@@ -55,7 +55,7 @@ class ProbeSession:
     kept: tuple[KeptBlob, ...] = ()
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Take what came; the names of the events in it."""
+        """Take a chunk of output; return the names of the events in it."""
         return [self.take(event) for event in self.frames.feed(chunk)]
 
     def take(self, event: dict[str, Any]) -> str:
@@ -98,7 +98,7 @@ class ProbeSession:
 def listen(
     probe: subprocess.Popen[bytes], session: ProbeSession, stopping: threading.Event
 ) -> str | None:
-    """Read a local probe's pipe to its end; how the probe died, None if it did not."""
+    """Read a local probe's pipe to its end; return how the probe died, or None if it did not."""
     assert probe.stdout is not None  # noqa: S101
     for chunk in read_chunks(probe.stdout):
         if chunk is None:
@@ -110,7 +110,7 @@ def listen(
 
 
 def read_chunks(pipe: IO[bytes]) -> Iterator[bytes | None]:
-    """What comes, empty chunks while nothing does, and None once that has lasted too long."""
+    """Yield chunks as they arrive, empty ones during silence, and None if it lasts too long."""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         heard = time.monotonic()

@@ -1,4 +1,4 @@
-"""Registering QEMU with the kernel for aarch64 programs, which takes root.
+"""Register QEMU with the kernel for aarch64 programs, which needs root.
 
 Source: the kernel's Documentation/admin-guide/binfmt-misc.rst.
 """
@@ -15,9 +15,9 @@ from pibench.targets import binfmt, elf, emulation
 
 NAME = "qemu-aarch64"
 DISTRIBUTIONS_OWN = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
-"""What Debian's package would register by itself on a machine that runs systemd."""
-# e_ident up to the padding, e_type and e_machine. Free are the ABI (byte 7: GNU's for some
-# static programs) and the last bit of e_type, which tells ET_EXEC (2) from ET_DYN (3).
+"""The file by which Debian's package registers QEMU itself on a machine that runs systemd."""
+# e_ident up to the padding, e_type and e_machine. Not compared are the ABI (byte 7: GNU's for
+# some static programs) and the last bit of e_type, which separates ET_EXEC (2) from ET_DYN (3).
 _MAGIC = elf.aarch64_header(elf.ET_EXEC)[:20]
 _MASK = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
 _DEADLINE_S = 30.0
@@ -27,11 +27,20 @@ _REFUSED = "in a container, do it on the host, or start the container with --pri
 def register(
     directory: Path = binfmt.DIRECTORY, *, filesystems: Path = binfmt.FILESYSTEMS
 ) -> list[str]:
-    """Let the kernel run aarch64 programs by a static QEMU; what was done, a line for each step.
+    """Let the kernel run aarch64 programs by a static QEMU.
 
-    Nothing is done where all is well, or this machine needs no emulation.
-    Raises HostError when not root, when no static QEMU is installed,
-    when the kernel refuses, and when it still does not work afterwards.
+    Nothing is done where this works already, or where this machine needs no emulation.
+
+    Args:
+        directory: where binfmt_misc is mounted.
+        filesystems: the kernel's list of file systems.
+
+    Returns:
+        What was done, one line for each step.
+
+    Raises:
+        HostError: not run as root, no static QEMU is installed, the kernel refuses, or
+            aarch64 programs still do not work afterwards.
     """
     if os.geteuid() != 0:
         raise HostError("registering QEMU with the kernel takes root", hint=binfmt.mend_command())
@@ -58,11 +67,11 @@ def register(
 
 
 def _mount(directory: Path, filesystems: Path) -> list[str]:
-    """Mount binfmt_misc where that is missing, its module loaded first."""
+    """Mount binfmt_misc where it is missing; load its module first."""
     if (directory / "status").exists():
         return []
     if "binfmt_misc" not in filesystems.read_text().split():
-        # The mount point itself comes with the module.
+        # The module itself creates the mount point.
         if modprobe := shutil.which("modprobe", path="/usr/sbin:/sbin"):
             run([modprobe, "binfmt_misc"], deadline_s=_DEADLINE_S, check=False)
         if "binfmt_misc" not in filesystems.read_text().split():
@@ -86,13 +95,13 @@ def _mount(directory: Path, filesystems: Path) -> list[str]:
 
 
 def _line() -> str:
-    """The line to register: the distribution's own where its interpreter serves, else ours.
+    """Return the line to register: the distribution's where its interpreter works, else pibench's.
 
-    The flag F lets the kernel open the interpreter now, so that containers
-    need not have it.
+    The flag F makes the kernel open the interpreter now, so containers do not need
+    to contain it.
     """
     own = _first_line(DISTRIBUTIONS_OWN)
-    # :name:type:offset:magic:mask:interpreter:flags, where the first character separates.
+    # :name:type:offset:magic:mask:interpreter:flags; the first character is the separator.
     fields = own.split(own[0]) if own else []
     if len(fields) == 8 and "F" in fields[7] and _serves(Path(fields[6])):
         return own
@@ -107,7 +116,7 @@ def _line() -> str:
 
 
 def _first_line(path: Path) -> str:
-    """The first line of a binfmt.d file that is no comment (binfmt.d(5)); empty without one."""
+    """Return the first line of a binfmt.d file that is not a comment (binfmt.d(5)), or ""."""
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except OSError:
@@ -127,7 +136,7 @@ def _escaped(value: bytes) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Hand a line to the kernel, which wants it in one piece."""
+    """Write a line to the kernel, which expects it in a single write."""
     try:
         path.write_text(text)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Keeping what runs an untrusted model away from the rest of the machine, where bwrap can."""
+"""Isolate a process that runs an untrusted model from the rest of the machine, with bwrap."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _PROBE_DEADLINE_S = 10.0
 
 
 def sandboxed(argv: Sequence[str]) -> list[str]:
-    """The command line behind bwrap: no network, and nothing that can be written to.
+    """Return the command line wrapped in bwrap: no network, and no writable files.
 
-    Without a working bwrap (not installed, or user namespaces switched off)
-    the command line as it is: it still runs as an own process with the
+    Without a working bwrap (not installed, or user namespaces disabled) the command
+    line is returned unchanged: it still runs as a separate process with the
     user's rights.
     """
     if not available():
@@ -32,7 +32,7 @@ def sandboxed(argv: Sequence[str]) -> list[str]:
 
 @cache
 def available() -> bool:
-    """Whether bwrap is installed and may make its namespaces here."""
+    """Return whether bwrap is installed and can make its namespaces here."""
     if shutil.which("bwrap") is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Temporary folders of runs, locked by their owner, so that a dead one's can be removed."""
+"""Temporary folders of runs, locked by their owner, so a dead owner's folder can be removed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NAME = re.compile(r"^pibench-[a-z]+-(\d+)-\w+$")
 
 @contextlib.contextmanager
 def scratch(target: str) -> Iterator[Path]:
-    """A folder for one run of a target, gone afterwards; kill -9 leaves it to the next run."""
+    """Yield a folder for one run, and remove it afterwards; after kill -9 the next run does."""
     remove_orphans()
-    # It has its name once it is locked: before that nobody takes it for an orphan.
+    # It gets its name once it is locked, so nobody can take it for an orphan before that.
     made = Path(tempfile.mkdtemp(prefix=f".{target}-{os.getpid()}-"))
     folder = made.with_name(f"pibench-{made.name[1:]}")
     with _opened(made) as descriptor:
@@ -34,7 +34,7 @@ def scratch(target: str) -> Iterator[Path]:
             yield folder
         except OSError as error:
             if error.filename is None and error.errno in storage.FULL:
-                # A write does not say to what file, and this is where files are written.
+                # A write error does not name its file, and this is where files are written.
                 raise storage.fault(error, folder) from error
             raise
         finally:
@@ -42,15 +42,15 @@ def scratch(target: str) -> Iterator[Path]:
 
 
 def remove_orphans() -> None:
-    """Remove what runs left that were killed; another user's folders stay, as do live ones.
+    """Remove the folders of killed runs; keep those of live runs and of other users.
 
-    A lock tells who lives, and not a process's number: in another container that shares the
-    folder for temporary files the numbers are other ones.
+    The lock shows whether the owner lives. Its process number does not: another container that
+    shares the folder for temporary files numbers its processes differently.
     """
     for folder in Path(tempfile.gettempdir()).glob("pibench-*"):
         with contextlib.suppress(OSError):
             named = _NAME.match(folder.name)
-            # Earlier versions lock nothing: their number has to do.
+            # Earlier versions lock nothing: their process number has to do.
             if not named or psutil.pid_exists(int(named[1])):
                 continue
             if folder.lstat().st_uid != os.getuid():

@@ -1,4 +1,4 @@
-"""Dividing work among machines that run at once."""
+"""Divide work among machines that run at once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PROGRAM_BYTES: Final = 150 << 20
 
 
 def share(work: Sequence[Work], parts: int) -> list[list[Work]]:
-    """Split work so that each part has about the same cost, small networks first.
+    """Split work into parts of about the same cost, each with its small networks first.
 
-    Small first, since their results come soon and an early death costs little.
+    Small networks first: their results come soon, and an early death costs little.
     """
     shares: list[list[Work]] = [[] for _ in range(min(parts, len(work)))]
     for piece in sorted(work, key=lambda piece: piece.cost_bytes, reverse=True):
@@ -27,7 +27,7 @@ def share(work: Sequence[Work], parts: int) -> list[list[Work]]:
 
 
 def serialised(observe: Observer) -> Observer:
-    """The observer for threads: it is called by one of them at a time."""
+    """Return an observer for use in threads: only one of them calls `observe` at a time."""
     lock = threading.Lock()
 
     def observe_alone(outcome: Outcome) -> None:
@@ -38,10 +38,16 @@ def serialised(observe: Observer) -> Observer:
 
 
 def pieces_at_once(work: Sequence[Work], *, wanted: int | None, cores: int, each_bytes: int) -> int:
-    """How many pieces may run at once where each may take so many bytes of this machine.
+    """Return how many pieces may run at once, each with so many bytes of this machine's memory.
 
-    One where arithmetic is done: times of two networks that run at once would
-    say nothing of either.
+    This is one where arithmetic is done: if two networks ran at once, the times of neither would
+    be meaningful.
+
+    Args:
+        work: the pieces.
+        wanted: the user's choice; None takes as many as fit.
+        cores: this machine's cores.
+        each_bytes: what one piece takes at most.
     """
     if any(piece.compute == "real" for piece in work):
         return 1
@@ -49,12 +55,12 @@ def pieces_at_once(work: Sequence[Work], *, wanted: int | None, cores: int, each
 
 
 def places(cores: int, each_bytes: int) -> int:
-    """How many processes may run at once, each on a core and with so many bytes, at least one."""
+    """Return how many processes fit at once, each on one core with `each_bytes`; at least one."""
     return max(1, min(cores, host.available_memory_bytes() // max(each_bytes, 1)))
 
 
 def uncapped_bytes(cost_bytes: int) -> int:
-    """What a network takes at most where nothing limits it: blobs, parameters, layers' buffers."""
+    """Return a network's maximum where nothing limits it: blobs, parameters, layers' buffers."""
     return 2 * cost_bytes + PROGRAM_BYTES
 
 
@@ -63,8 +69,8 @@ def pooled(
 ) -> None:
     """Run pieces of work in threads, the largest first, each as soon as a thread is free.
 
-    After an error or Ctrl-C no piece is begun any more, and those that run
-    learn of it by the event that they were given.
+    After an error or Ctrl-C no further piece is started. The pieces in progress see the
+    event set that was passed to `run_one`.
     """
     waiting = deque(sorted(work, key=lambda piece: piece.cost_bytes, reverse=True))
     stopping = threading.Event()
@@ -83,6 +89,6 @@ def pooled(
             for done in as_completed(workers):
                 done.result()
         except BaseException:
-            # The pool waits for its threads: they end now, and not with their last network.
+            # The pool waits for its threads: end them now, not after their last network.
             stopping.set()
             raise

@@ -1,1 +1,1 @@
-"""Does a network fit a device? What was seen of a run, or planned, and what follows from it."""
+"""Decide whether a network fits a device, from an observed run or from a plan."""

@@ -1,8 +1,8 @@
-"""Does the network fit the device? The verdict, with the evidence it rests on.
+"""Decide whether a network fits the device, with the evidence for the verdict.
 
-Where the kernel enforces the device's memory (a VM, a container, the board
-itself) its own OOM killer decides. Elsewhere (the amd64 twin, a sysroot, a
-larger machine) the peak RSS is held against the device's usable memory.
+If the kernel enforces the device's memory (a VM, a container, the board
+itself), its OOM killer decides. Otherwise (the amd64 twin, a sysroot, a
+larger machine) the peak RSS is compared with the device's usable memory.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 MIB: Final = 2**20
 
 GROWN_SHARE: Final = 0.95
-"""The least share of its limit that a process must have had when the kernel killed it for that.
+"""The minimum fraction of its limit that a process must have used when its own limit killed it.
 
-What is left of the limit is the probe's and the kernel's own: page tables, and file pages that
-were not taken back. Killed at their own limit, networks had 101 to 104 % of it (files are
-counted where they were read first). One killed for somebody else's want of memory is killed
-anywhere.
+The rest of the limit belongs to the probe and the kernel: page tables, and file pages that
+were not reclaimed. Networks killed at their own limit had 101 to 104 % of it (file pages are
+counted where they were first read). A process killed because another one exhausted the memory
+can have any size.
 """
 
 BOARD_GROWN_SHARE: Final = 0.85
-"""The same of the usable memory of a board, where the system has its own programs."""
+"""The same for the usable memory of a board, where the system runs its own programs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +54,16 @@ def decide(
     band: float = BORDERLINE_BAND,
     enforced: bool | None = None,
 ) -> Decision:
-    """The verdict of one run for a device.
+    """Decide the verdict of one run for a device.
 
-    `reference_peak_bytes` is the peak RSS of the same network in the
-    unconstrained amd64 twin: it gives a no-fit its headroom, since the peak of
-    a killed process was cut short. `band` is a share of the device's usable
-    memory. `enforced` says whether the kernel held the process to the device's
-    memory; None takes it from the target (see `enforces`).
+    Args:
+        observation: the run.
+        device: the device.
+        reference_peak_bytes: the peak RSS of the same network in the unconstrained amd64 twin.
+            It gives the headroom of a no-fit, since the peak of a killed process is incomplete.
+        band: the borderline range around the limit, as a fraction of the device's usable memory.
+        enforced: whether the kernel limited the process to the device's memory; None derives it
+            from the target (see `enforces`).
     """
     if enforced is None:
         enforced = enforces(observation, device, band=band)
@@ -84,10 +87,10 @@ def decide(
 
 
 def enforces(observation: Observation, device: Device, *, band: float = BORDERLINE_BAND) -> bool:
-    """Whether the kernel held the process to about the device's memory.
+    """Return whether the kernel limited the process to about the device's memory.
 
-    A VM, a container and a cgroup do, the twin and a watcher do not. A native
-    machine does if it has no more memory than the device, within the band: the board.
+    A VM, a container and a cgroup do; the twin and a watcher do not. A native machine does if it
+    has no more memory than the device, within the band: the board.
     """
     if observation.target in ("native", "ssh"):
         limit = observation.memory_limit_bytes
@@ -96,10 +99,10 @@ def enforces(observation: Observation, device: Device, *, band: float = BORDERLI
 
 
 def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
-    """What makes a run worthless on any target, the first that holds; None if nothing does."""
+    """Return the first reason why a run is unusable on any target; None if there is none."""
     unseen = seen.exit_status is None and not seen.killed
-    # On the board's machine the guest can stall right after its OOM killer has
-    # done its work, so a death whose cause was seen before still counts.
+    # On the board's machine the guest can stall right after an OOM kill, so
+    # a death whose cause was observed before still counts.
     died_unexplained = seen.guest_died and not (seen.killed and seen.out_of_memory)
     lost = f"the {'guest' if seen.target == 'vm' else 'probe'} was lost"
     faults = (
@@ -133,10 +136,10 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
 
 
 def _disagreement(seen: Observation) -> str:
-    """Where the process's end, the Engine and the cgroup's counter contradict each other.
+    """Describe contradictions between process exit, container Engine and cgroup counter.
 
-    The Engine's word is about the whole container, so that it can be true of a
-    helper process where the measured one ended with 0.
+    The Engine reports on the whole container, so its report may concern a helper
+    process although the measured one exited with 0.
     """
     if seen.container_oom_killed is None or seen.guest_died:
         return ""
@@ -151,7 +154,7 @@ def _disagreement(seen: Observation) -> str:
 
 
 def _ending(seen: Observation) -> str:
-    """How the process ended, by the signal's name where a signal ended it."""
+    """Describe how the process ended; if by a signal, with its name."""
     number = seen.signal or (-seen.exit_status if seen.exit_status else 0)
     try:
         return f"ended with {signal.Signals(number).name}"
@@ -164,7 +167,7 @@ def _oom_said(seen: Observation) -> str:
 
 
 def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdict, str] | None:
-    """The verdict of a kernel that enforces a limit; None if the process ended with 0."""
+    """Return the verdict of a kernel with an enforced limit; None if the process exited with 0."""
     if not seen.killed and not seen.allocation_refused:
         return None
     limit = seen.device_limit_bytes
@@ -180,7 +183,7 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
         return "inconclusive", f"{what}, {doubt}"
     under = f"under {_mib(limit)}"
     if seen.allowance_bytes:
-        # The peak of what was killed may well be above the device's share of its cap.
+        # The peak of a killed process may exceed the device's part of the limit.
         under += f" (the cap holds {_mib(seen.allowance_bytes)} more for emulator and probe)"
     if seen.allocation_refused:
         return "no-fit", f"the kernel refused a block of memory {under}"
@@ -188,7 +191,7 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
 
 
 def _doubt_about_kill(seen: Observation, device: Device) -> str:
-    """Why a kill need not have been for the limit that stands for the device; empty if it was."""
+    """Explain why a kill may not be due to the device's limit; empty if it is."""
     if seen.allocation_refused:
         return ""
     if seen.target in SINGLE_GROUP:
@@ -205,7 +208,7 @@ def _doubt_about_kill(seen: Observation, device: Device) -> str:
 
 
 def _doubt_about_own_group(seen: Observation) -> str:
-    """Whether the process's own control group was at its limit when the kernel killed."""
+    """Explain the doubt if the process's own cgroup was not at its limit; empty if it was."""
     limit, peak = _mib(seen.memory_limit_bytes or 0), seen.whole_peak_bytes
     if seen.reached_own_limit is None:
         return f"and whether its own control group had reached its {limit} was not read"
@@ -220,7 +223,7 @@ def _doubt_about_own_group(seen: Observation) -> str:
 
 
 def _doubt_about_size(seen: Observation, enough_bytes: float) -> str:
-    """Whether the process itself had grown so far that it can be what the memory went to."""
+    """Explain the doubt if the process was too small to have exhausted the memory; else empty."""
     peak = seen.whole_peak_bytes
     if peak is not None and peak >= enough_bytes:
         return ""
@@ -229,7 +232,7 @@ def _doubt_about_size(seen: Observation, enough_bytes: float) -> str:
 
 
 def _doubt_about_refusal(seen: Observation, device: Device) -> str:
-    """Why a refused block need not be the device's answer; empty if it is."""
+    """Explain why a refused block may not be due to the device's memory; empty if it is."""
     if not seen.allocation_refused:
         return ""
     if (seen.refused_bytes or 0) > device.ram_bytes:
@@ -251,16 +254,16 @@ def _contradiction(
     reference_peak_bytes: int | None,
     band: float,
 ) -> str:
-    """How a kill contradicts the peak of the same network where nothing cut it short.
+    """Explain how a kill contradicts the peak of an unconstrained run of the same network.
 
-    A machine that is the device decides by itself. A control group is on a machine with
-    other things in it.
+    On a machine equivalent to the device the kill is conclusive. A cgroup is on a machine that
+    also runs other programs.
     """
     if verdict != "no-fit" or seen.target not in SINGLE_GROUP:
         return ""
     if reference_peak_bytes is None:
-        # Page cache may have brought the group to its limit. What was killed for its own
-        # memory has more than the device, since file pages are counted where they were read.
+        # Page cache may have brought the group to its limit. A process killed for its own memory
+        # exceeds the device's, since file pages are counted where they were read.
         confirmed = not seen.killed or (seen.peak_rss_bytes or 0) >= device.usable_bytes
         watched = seen.watcher_saw_bytes is not None
         return "" if confirmed or watched else "and no peak of the amd64 twin confirms it"
@@ -270,7 +273,7 @@ def _contradiction(
 
 
 def _from_watcher(seen: Observation, device: Device) -> tuple[Verdict, str] | None:
-    """The verdict of a process that our own watcher ended; None if it did not."""
+    """Return the verdict for a process that pibench's watcher ended; None if it did not."""
     if seen.watcher_saw_bytes is None or not seen.killed:
         return None
     had, usable = _mib(seen.watcher_saw_bytes), _mib(device.usable_bytes)
@@ -282,10 +285,10 @@ def _from_watcher(seen: Observation, device: Device) -> tuple[Verdict, str] | No
 def _from_peak(
     seen: Observation, device: Device, band: float, *, enforced: bool
 ) -> tuple[Verdict, str]:
-    """The verdict of a process that ended with 0, or was killed where nothing is enforced."""
+    """Return the verdict of a process that exited with 0, or was killed without a limit."""
     peak, usable, limit = seen.peak_rss_bytes, device.usable_bytes, seen.device_limit_bytes
     if not enforced and seen.allocation_refused and (peak or 0) > usable * (1 + band):
-        # What this machine refused came on top of what no such device has.
+        # The refused block comes on top of a peak that already exceeds the device's memory.
         return "no-fit", f"at {_mib(peak or 0)} of {_mib(usable)} usable it was refused more"
     doubt = _doubt_about_peak(seen, enforced=enforced)
     if peak is None or doubt:
@@ -306,7 +309,7 @@ def _from_peak(
 
 
 def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:
-    """Why the peak of this run is not to be used; empty if it is."""
+    """Explain why the peak of this run cannot be used; empty if it can."""
     if seen.allocation_refused:
         return "refused a block of memory on a machine that does not stand for the device"
     if seen.killed:
@@ -321,7 +324,7 @@ def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:
 def _headroom(
     seen: Observation, device: Device, verdict: Verdict, reference_peak_bytes: int | None
 ) -> tuple[int | None, Provenance]:
-    """Usable memory less the peak, in bytes, by whichever peak was not cut short."""
+    """Return usable memory minus the peak, in bytes, from a peak that was not cut short."""
     if seen.exit_status == 0 and not _unusable(seen) and seen.peak_rss_bytes is not None:
         reason = "usable memory of the device less the peak RSS"
         if seen.swap_used_bytes:

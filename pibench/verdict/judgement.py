@@ -1,4 +1,4 @@
-"""Does a planned network fit a device? Its peak against what the device leaves to programs."""
+"""Judge whether a planned network fits a device: its peak against the usable memory."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict, and the usable memory less the planned peak, in bytes."""
+    """The verdict, and the usable memory minus the planned peak, in bytes."""
 
     verdict: Verdict
     headroom_bytes: int
 
 
 def judge(plan: Plan, device: Device) -> Judgement:
-    """Judge a plan by what a run would be judged by, for every peak that a run may have.
+    """Judge a plan by the rule for a run, for every peak that a run may have.
 
-    A run's peak lies within the band of the model's error around the planned one. Fit and
-    no-fit are answers that hold for all of these peaks by the rule of a run without an
-    enforced limit, which has a band of its own around the limit; anything else is borderline.
+    A run's peak lies within the band of the model's error around the planned peak. The verdict is
+    fit or no-fit only if it is the same for all of these peaks, by the rule for a run without an
+    enforced limit, which has its own band around the limit; otherwise it is borderline.
+
+    Returns:
+        The verdict with the headroom in bytes, negative if the planned peak is too large.
     """
     usable = device.usable_bytes
     headroom = usable - plan.peak_rss_bytes

@@ -1,4 +1,4 @@
-"""What was seen of one run, from whichever target, in the terms in which verdicts are decided."""
+"""Observation of one run, from any target, in the terms that the verdict needs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ KIND_BY_TARGET: Final[dict[Target, ProvenanceKind]] = {
 
 
 def provenance_kind(target: Target, *, emulated: bool) -> ProvenanceKind:
-    """Where a run's numbers come from.
+    """Return the provenance of a run's numbers.
 
-    On an arm64 host some targets need no emulator, and what is reached as a
-    board may be an emulated one.
+    On an arm64 host some targets need no emulator, and a board reached over SSH
+    may be an emulated one.
     """
     if target in EMULATED_ELSEWHERE and not emulated:
         return "measured"
@@ -36,36 +36,36 @@ def provenance_kind(target: Target, *, emulated: bool) -> ProvenanceKind:
 
 
 SINGLE_GROUP: Final = ("container", "sysroot")
-"""Targets where a control group of its own stands for the device's memory."""
+"""Targets whose memory limit for the device is a dedicated control group."""
 
 KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
-"""Exit statuses of a process that SIGKILL ended: Python's and, behind a shell or Docker, 137."""
+"""Exit statuses of a process ended by SIGKILL: Python's and, from a shell or Docker, 137."""
 
 _REFUSED: Final = re.compile(r"host allocation of size (\d+) failed|std::bad_alloc")
-"""Caffe's own check (include/caffe/syncedmem.hpp), and C++'s for small blocks."""
+"""Caffe's own check (include/caffe/syncedmem.hpp), and the C++ exception for small blocks."""
 
 
 def is_refused_allocation(fatal_message: str) -> bool:
-    """Whether Caffe's last words are about memory that it did not get, and not about the model."""
+    """Return whether Caffe's last message reports a failed allocation, not a model error."""
     return bool(_REFUSED.search(fatal_message))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What was seen of one run. Sizes in bytes, None where nothing was read.
+    """Observation of one run. Sizes are in bytes, None if not read.
 
-    `emulated` is None where the target says it all. `oom_kills` are the
-    kernel's lines about the measured process only.
-    `peak_rss_bytes` is without the emulator's share. `memory_limit_bytes` is
-    what was in force, not what was asked for; `allowance_bytes` of it are for
-    what the device would not have to hold (an emulator). `enforced_by` says who
-    held the process to that limit; `reached_own_limit` whether the process's own
-    control group came to the end of that limit, None where there is no such group
+    `emulated` is None if the target determines it. `oom_kills` are the
+    kernel's log lines about the measured process only.
+    `peak_rss_bytes` excludes the emulator's memory. `memory_limit_bytes` is the
+    effective limit, not the requested one; `allowance_bytes` of it are for
+    memory that the device would not need (an emulator). `enforced_by` is what limited the
+    process; `reached_own_limit` is whether the process's own
+    control group reached that limit, None if there is no such group
     or it was not read. `group_limit_bytes` is the tightest limit of the groups around
-    the process where the whole machine stands for the device, `address_space_bytes` a
-    limit of its address space or data, `strict_overcommit` whether the kernel refuses what it
-    may not have later. `emulator_died` is set where an emulator ended before
-    its program began. `watcher_saw_bytes` is what the process had when the watcher ended it.
+    the process if the whole machine stands for the device, `address_space_bytes` a
+    limit of its address space or data, `strict_overcommit` whether the kernel refuses memory
+    that it may be unable to provide later. `emulator_died` is set if an emulator ended before
+    its program started. `watcher_saw_bytes` is the process's memory when the watcher ended it.
     """
 
     target: Target
@@ -96,7 +96,7 @@ class Observation:
 
     @property
     def kind(self) -> ProvenanceKind:
-        """Where the numbers of this run come from."""
+        """The provenance of the numbers of this run."""
         usual = self.target not in ON_THE_METAL
         return provenance_kind(
             self.target, emulated=usual if self.emulated is None else self.emulated
@@ -104,33 +104,33 @@ class Observation:
 
     @property
     def device_limit_bytes(self) -> int | None:
-        """What of the limit in force stands for the device's own memory."""
+        """The part of the effective limit that stands for the device's own memory."""
         limit = self.memory_limit_bytes
         return None if limit is None else limit - self.allowance_bytes
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the kernel itself says that it killed for want of memory."""
+        """Whether the kernel reported an out-of-memory kill."""
         return bool(self.oom_kills) or bool(self.oom_counter)
 
     @property
     def allocation_refused(self) -> bool:
-        """Whether the kernel refused Caffe a block of memory rather than kill it later.
+        """Whether the kernel refused a block of memory to Caffe instead of killing it later.
 
-        Linux does so, by its default overcommit, for a block larger than all
+        With default overcommit, Linux refuses a block larger than all
         RAM and swap together; Caffe then aborts.
         """
         return self.fatal_message is not None and is_refused_allocation(self.fatal_message)
 
     @property
     def refused_bytes(self) -> int | None:
-        """How large the refused block was; None where there was none or it is not known."""
+        """The size of the refused block; None if there was none or it is unknown."""
         found = _REFUSED.search(self.fatal_message or "")
         return int(found[1]) if found and found[1] else None
 
     @property
     def whole_peak_bytes(self) -> int | None:
-        """The peak with the emulator's share, as the kernel counts it."""
+        """The peak including the emulator's memory, as the kernel counts it."""
         peak = self.peak_rss_bytes
         return None if peak is None else peak + (self.emulator_rss_bytes or 0)
 

@@ -1,8 +1,8 @@
-"""Shape inference: what every blob and parameter of a network measures, by Caffe's own rules.
+"""Infer the shape of every blob and parameter of a network, by Caffe's own rules.
 
-A shape is a tuple of element counts, N x C x H x W for images; () is a scalar. The
-table RULES has one entry per layer type of Caffe 1.0; its functions follow the
-Reshape and LayerSetUp of that type and refuse what Caffe's checks abort on.
+A shape is a tuple of element counts, N x C x H x W for images; () is a scalar. The table RULES has
+one entry per layer type of Caffe 1.0; its functions follow the Reshape and LayerSetUp of that type
+and reject what Caffe's checks abort on.
 """
 
 from pibench.networks.shapes.contract import MAX_ELEMENTS, Shape, elements, times

@@ -1,4 +1,4 @@
-"""Layers that join, split, cut and reshape blobs."""
+"""Infer shapes of layers that join, split, cut and reshape blobs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def flatten(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def reshape(layer: Layer, bottoms: list[Shape]) -> Made:
-    """0 copies a dimension, one -1 takes what is left."""
+    """Infer a Reshape: 0 copies a dimension, one -1 takes the rest."""
     param, data = layer.reshape_param, bottoms[0]
     start = axis_index(param.axis, data, end=True)
     end = len(data) if param.num_axes == -1 else start + param.num_axes
@@ -91,7 +91,7 @@ def reshape(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def crop(layer: Layer, bottoms: list[Shape]) -> Made:
-    """From `axis` on, bottom 0 is cut to the size of bottom 1."""
+    """Infer a Crop: from `axis` on, bottom 0 is cut to the size of bottom 1."""
     param, (data, reference) = layer.crop_param, bottoms
     if len(data) != len(reference):
         raise Refused(f"{times(data)} and {times(reference)} differ in axes", "reshape one")

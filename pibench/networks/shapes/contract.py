@@ -1,4 +1,4 @@
-"""What a rule takes and gives, how it refuses, and the arithmetic on shapes that rules share."""
+"""Define the rules' input, output and errors, and arithmetic on shapes that rules share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MAX_ELEMENTS = 2**31 - 1
 
 
 def elements(shape: Shape) -> int:
-    """How many numbers a blob of this shape holds."""
+    """Return the number of elements of a blob of this shape."""
     return math.prod(shape)
 
 
 class Refused(Exception):
-    """What a rule finds wrong; `infer` adds file and layer."""
+    """The problem that a rule finds; `infer` adds file and layer."""
 
     def __init__(self, problem: str, hint: str) -> None:
         super().__init__(problem)
@@ -36,7 +36,7 @@ Function = Callable[[Layer, list[Shape]], Made]
 
 @dataclass(frozen=True)
 class Rule:
-    """One layer type: its shape function and how many bottoms and tops Caffe lets it have."""
+    """One layer type: its shape function, and the allowed numbers of bottoms and tops."""
 
     function: Function
     bottoms: tuple[int, int] = (1, 1)
@@ -56,12 +56,12 @@ def check_count(what: str, count: int, allowed: tuple[int, int]) -> None:
 
 
 def times(shape: Shape) -> str:
-    """A shape as people write it: 1 x 3 x 227 x 227."""
+    """Format a shape for readers: 1 x 3 x 227 x 227."""
     return " x ".join(str(dim) for dim in shape) or "a scalar"
 
 
 def axis_index(index: int, shape: Shape, *, end: bool = False) -> int:
-    """A possibly negative axis as a plain index (Blob::CanonicalAxisIndex)."""
+    """Return a possibly negative axis as a plain index (Blob::CanonicalAxisIndex)."""
     limit = len(shape) + end
     if not -limit <= index < limit:
         raise Refused(f"axis {index} does not exist in {times(shape)}", "correct the axis")

@@ -1,4 +1,4 @@
-"""What Caffe's Net asks of every layer, whatever its type; each function raises Refused."""
+"""Check what Caffe's Net requires of every layer type; each function raises Refused."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from pibench.networks import topology
 from pibench.networks.shapes.contract import Layer, Refused, Shape, elements, times
 
 MAX_AXES = 32
-"""Axes that a blob may have (kMaxBlobAxes)."""
+"""Largest number of axes of a blob (kMaxBlobAxes)."""
 
 _CUDNN = 2
-"""The value of every layer's engine that only a Caffe for NVIDIA's GPUs has."""
+"""The value of every layer's engine field that requires a Caffe for NVIDIA's GPUs."""
 
 _NEVER_IN_PLACE = frozenset({"AbsVal", "Flatten", "Reshape", "Split"})
 _RENAME = "give its top another name"
 
 
 def check_counts(layer: Layer, params: int) -> None:
-    """Fields that go with each top, bottom or parameter; `params` is how many of these it has."""
+    """Check the fields that go with each top, bottom or parameter.
+
+    `params` is the number of parameters.
+    """
     for field, given, what, count in (
         ("loss_weight", len(layer.loss_weight), "top", len(layer.top)),
         ("propagate_down", len(layer.propagate_down), "bottom", len(layer.bottom)),
@@ -38,13 +41,13 @@ def check_counts(layer: Layer, params: int) -> None:
 
 
 def check_engines(layer: Layer) -> None:
-    """No layer may ask for cuDNN: Caffe was built without."""
+    """Check that no engine is cuDNN: Caffe was built without it."""
     for name in cudnn_engines(layer):
         raise Refused(f"engine: CUDNN in {name}, for GPUs", "use --repair to take it out")
 
 
 def cudnn_engines(layer: Layer) -> list[str]:
-    """Names of the layer's messages that ask for cuDNN."""
+    """Return the names of the layer's messages that ask for cuDNN."""
     return [
         field.name
         for field, value in layer.ListFields()
@@ -60,7 +63,7 @@ class Owner(NamedTuple):
 
 
 def check_shared(spec: caffe.ParamSpec, shape: Shape, owner: Owner) -> None:
-    """A parameter that takes another's memory must be like it (Net::AppendParam)."""
+    """Check that a parameter that takes another's memory matches it (Net::AppendParam)."""
     permissive = spec.share_mode == caffe.ParamSpec.PERMISSIVE
     if elements(shape) != elements(owner.shape) if permissive else shape != owner.shape:
         raise Refused(
@@ -68,19 +71,19 @@ def check_shared(spec: caffe.ParamSpec, shape: Shape, owner: Owner) -> None:
             "give one of them another name",
         )
     for name, rate in rates(spec).items():
-        # Whoever says it first says it for all.
+        # The first layer that gives a rate gives it for all.
         if owner.rates.setdefault(name, rate) != rate:
             raise Refused(f"shares parameter '{spec.name}' with another {name}", "give one value")
 
 
 def rates(spec: caffe.ParamSpec) -> dict[str, float]:
-    """The multipliers that the file gives."""
+    """Return the multipliers that the file gives."""
     names = ("lr_mult", "decay_mult")
     return {name: getattr(spec, name) for name in names if spec.HasField(name)}
 
 
 def check_in_place(layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-    """A layer that writes over what it reads must be able to, and keep the shape."""
+    """Check that a layer that writes in place can do so, and keeps the shape."""
     for top, bottom, before, after in zip_longest(layer.top, layer.bottom, bottoms, tops):
         if top is None or top != bottom:
             continue
@@ -95,10 +98,10 @@ def overwriter(
     counts: Mapping[topology.Source, int],
     sources: Sequence[Sequence[topology.Source]],
 ) -> tuple[Layer, Refused] | None:
-    """The first layer that writes over a blob which is read elsewhere too, and its fault.
+    """Return the first layer that overwrites a blob with other readers, and the problem.
 
-    Caffe gives every reader a copy then, and takes the writing for a second source.
-    `counts` and `sources` are what `topology.readers` finds.
+    Caffe gives every reader a copy then, and treats the written blob as a second source. `counts`
+    and `sources` are the results of `topology.readers`.
     """
     for layer, read in zip(layers, sources, strict=True):
         for top, bottom, source in zip(layer.top, layer.bottom, read, strict=False):

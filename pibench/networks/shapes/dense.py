@@ -1,4 +1,4 @@
-"""Layers that multiply by a matrix."""
+"""Infer shapes of layers that multiply by a matrix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pibench.networks.shapes.contract import Layer, Made, Refused, Shape, axis_i
 
 
 def inner_product(layer: Layer, bottoms: list[Shape]) -> Made:
-    """Weights: outputs x all the inputs from `axis` on (the other way round if transposed)."""
+    """Infer an InnerProduct; weights: outputs x inputs from `axis` on (or transposed)."""
     param = layer.inner_product_param
     axis = axis_index(param.axis, bottoms[0])
     inputs = elements(bottoms[0][axis:])

@@ -1,4 +1,4 @@
-"""Layers that keep the shape of their bottom."""
+"""Infer shapes of layers that keep the shape of their bottom."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def same(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def dropout(layer: Layer, bottoms: list[Shape]) -> Made:
-    """Where it trains, it draws numbers with that probability (caffe_rng_bernoulli)."""
+    """Infer a Dropout; training draws numbers with its ratio (caffe_rng_bernoulli)."""
     ratio = layer.dropout_param.dropout_ratio
     if not 0 <= ratio <= 1:
         raise Refused(f"dropout_ratio is {ratio:g}", "a share is from 0 to 1")
@@ -26,7 +26,7 @@ def lrn(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def batch_norm(_: Layer, bottoms: list[Shape]) -> Made:
-    """Parameters: mean and variance of each channel, and the factor both are scaled by."""
+    """Infer a BatchNorm; parameters: mean and variance per channel, and the factor of both."""
     if len(bottoms[0]) < 2:
         raise Refused(f"BatchNorm needs two axes, not {times(bottoms[0])}", "reshape its bottom")
     channels = bottoms[0][1]
@@ -40,7 +40,7 @@ def prelu(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def _operand(bottoms: list[Shape], axis: int, num_axes: int) -> tuple[Shape, bool]:
-    """Shape of what Scale or Bias applies, and whether it is a parameter (not a bottom)."""
+    """Return the shape of what Scale or Bias applies, and whether it is a parameter."""
     data = bottoms[0]
     if len(bottoms) == 1:
         start = axis_index(axis, data)

@@ -1,4 +1,4 @@
-"""What Caffe's fillers ask of their parameters (include/caffe/filler.hpp); each raises Refused."""
+"""Check the parameters of Caffe's fillers (include/caffe/filler.hpp); functions raise Refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TYPES = (
 
 
 def check_fillers(layer: Layer, params: list[Shape], tops: list[Shape]) -> None:
-    """Every filler that the layer's set-up runs must be one, and take the blob's shape."""
+    """Check that every filler that the layer's set-up runs exists and accepts the blob's shape."""
     for name, filler, shape in _fillers(layer, params, tops):
         if filler.type not in TYPES:
             raise Refused(
@@ -27,7 +27,7 @@ def check_fillers(layer: Layer, params: list[Shape], tops: list[Shape]) -> None:
 def _fillers(
     layer: Layer, params: list[Shape], tops: list[Shape]
 ) -> Iterator[tuple[str, caffe.FillerParameter, Shape]]:
-    """Name, filler and shape of what is filled."""
+    """Yield name, filler and shape of each blob that is filled."""
     if layer.type == "DummyData":
         fillers = list(layer.dummy_data_param.data_filler)
         if len(fillers) not in (0, 1, len(tops)):
@@ -41,7 +41,7 @@ def _fillers(
 
 
 def _of_params(layer: Layer, count: int) -> tuple[tuple[str, ...], object]:
-    """Names of the fillers of a layer's parameters, in their order, and where they are."""
+    """Return the fillers' names for a layer's parameters, in order, and the message with them."""
     names: tuple[str, ...] = ("weight_filler", "bias_filler")
     if layer.type == "Scale":
         learned = ("filler",) if count == 2 or not layer.scale_param.bias_term else ()
@@ -64,7 +64,7 @@ _OF_WEIGHTS = {
 
 
 def _problem(filler: caffe.FillerParameter, shape: Shape) -> str:
-    """Why the filler aborts on a blob of that shape; empty if it does not."""
+    """Explain why the filler aborts on a blob of that shape; empty if it does not."""
     kind = filler.type
     outputs = shape[0] if shape else -1
     faults = {

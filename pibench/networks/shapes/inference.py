@@ -1,4 +1,4 @@
-"""The walk over a network: each layer's rule applied to the shapes made before it."""
+"""Walk over a network and apply each layer's rule to the shapes made before it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pibench.networks.shapes.rules import DATA_TYPES, RULES, UNSUPPORTED
 
 @dataclass(frozen=True)
 class Shapes:
-    """What `infer` finds, for one phase."""
+    """The result of `infer`, for one phase."""
 
     layers: tuple[Layer, ...]
     """The layers that run, in order; legacy inputs come first as an Input layer."""
@@ -45,16 +45,17 @@ class Shapes:
     readers: Mapping[topology.Source, int]
     """How often each blob is read (see `topology.readers`)."""
     sources: Sequence[Sequence[topology.Source]]
-    """Which blob each bottom of each of `layers` is."""
+    """The blob that each bottom of each of `layers` is."""
 
 
 def infer(
     net: caffe.NetParameter, *, path: object = "network", phase: topology.Phase = "TEST"
 ) -> Shapes:
-    """The shapes of all blobs and parameters of `net` in `phase`.
+    """Infer the shapes of all blobs and parameters of `net` in `phase`.
 
-    Raises InvalidInputError, naming `path` and the layer, where stock Caffe would abort:
-    unknown layer type, unknown or doubly made blob, shapes and counts that do not fit.
+    Raises:
+        InvalidInputError: Stock Caffe would abort: unknown layer type, unknown or doubly made blob,
+            shapes and counts that do not fit. The error names `path` and the layer.
     """
     walk = _Walk(path)
     for layer in topology.layers(net, path, phase=phase):
@@ -109,7 +110,7 @@ class _Walk:
             self.params[layer.name] = tuple(params)
 
     def error(self, layer: Layer, refused: Refused) -> InvalidInputError:
-        """What was refused, with file and layer."""
+        """Return the error with file and layer."""
         return InvalidInputError.at(
             str(self.path), topology.place(layer), refused.problem, hint=refused.hint
         )
@@ -154,7 +155,7 @@ class _Walk:
 
 
 def _rule(layer: Layer) -> Rule:
-    """The table entry of the layer's type, or a refusal that says why there is none."""
+    """Return the table entry of the layer's type, or raise Refused with the reason."""
     kind = layer.type
     if kind in RULES:
         return RULES[kind]

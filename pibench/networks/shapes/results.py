@@ -1,4 +1,4 @@
-"""Layers at the end of a network: scores, losses, counts."""
+"""Infer shapes of layers at the end of a network: scores, losses, counts."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def softmax(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def loss(layer: Layer, bottoms: list[Shape]) -> Made:
-    """The loss is a scalar; a second top, where allowed, repeats the scores.
+    """Infer a loss, which is a scalar; a second top, where allowed, repeats the scores.
 
-    A loss has one weight (of 1) by default, and every top needs one. What its type asks of
-    labels is in `_LABELS`; all ask for one first dimension (LossLayer::Reshape).
+    A loss has one weight (of 1) by default, and every top needs one. `_LABELS` has the requirements
+    of each type on labels; all require equal first dimensions (LossLayer::Reshape).
     """
     if max(len(layer.loss_weight), 1) != len(layer.top):
         raise Refused(
@@ -55,7 +55,7 @@ def loss(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def _one_label_each(data: Shape, labels: Shape, axis: int) -> None:
-    """A label for every place, over all classes along `axis`."""
+    """Check that there is a label for every position, over all classes along `axis`."""
     axis = axis_index(axis, data)
     places = elements(data[:axis]) * elements(data[axis + 1 :])
     if elements(labels) != places:
@@ -85,7 +85,7 @@ def _same_count(_: Layer, bottoms: list[Shape]) -> None:
 
 
 def _legacy(shape: Shape) -> Shape:
-    """Four axes, as channels(), height() and width() have them (Blob::LegacyShape)."""
+    """Return four axes, as channels(), height() and width() have them (Blob::LegacyShape)."""
     if len(shape) > 4:
         raise Refused(f"{times(shape)} has more than four axes", "reshape its bottom")
     return (*shape, 1, 1, 1, 1)[:4]
@@ -116,7 +116,7 @@ _LABELS = {
 
 
 def accuracy(layer: Layer, bottoms: list[Shape]) -> Made:
-    """The accuracy is a scalar; a second top has it for each class."""
+    """Infer an Accuracy, which is a scalar; a second top has it for each class."""
     param, (data, labels) = layer.accuracy_param, bottoms
     axis = axis_index(param.axis, data)
     _one_label_each(data, labels, axis)

@@ -1,4 +1,4 @@
-"""The table of layer types: one entry for each, and the types that have none."""
+"""Define the table of layer types, and list the types without an entry."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ RULES: dict[str, Rule] = {
 """Every layer type of Caffe 1.0 whose shapes follow from the network alone."""
 
 DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData"})
-"""Layers that read their batch from somewhere: none of them runs without the data."""
+"""Layers that read their batch from a data source; they do not run without it."""
 
 UNSUPPORTED = {
     "Filter": "the size of its output depends on the data",
@@ -80,4 +80,4 @@ UNSUPPORTED = {
     "RNN": "recurrent layers unroll into networks of their own",
     "Recurrent": "recurrent layers unroll into networks of their own",
 }
-"""Other types that stock Caffe has, with the reason for leaving them out."""
+"""Other types of stock Caffe, with the reason why they are not supported."""

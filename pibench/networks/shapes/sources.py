@@ -1,15 +1,15 @@
-"""Layers that make blobs from nothing but their own parameters."""
+"""Infer shapes of layers that make blobs from their own parameters alone."""
 
 from __future__ import annotations
 
 from pibench.networks.shapes.contract import Layer, Made, Refused, Shape
 
 LEGACY_DIMS = ("num", "channels", "height", "width")
-"""The fields of a DummyData without `shape`: each has one value for all tops, or one per top."""
+"""Fields of a DummyData without `shape`: each has one value for all tops, or one per top."""
 
 
 def _from_shapes(layer: Layer, dims: list[Shape]) -> list[Shape]:
-    """One shape for every top, or one for all."""
+    """Return one shape for every top; a single given shape is for all."""
     if len(dims) not in (1, len(layer.top)):
         raise Refused(f"{len(layer.top)} top(s) but {len(dims)} shape(s)", "give one shape per top")
     return dims * len(layer.top) if len(dims) == 1 else dims

@@ -1,4 +1,4 @@
-"""Layers that slide a window: convolution, pooling and their kin."""
+"""Infer shapes of layers that slide a window, such as convolution and pooling."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Window:
 
     @property
     def extent(self) -> Shape:
-        """Input elements that the dilated kernel spans."""
+        """Return the input elements that the dilated kernel spans."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
 
 def _spatial(
     name: str, values: Sequence[int], pair: tuple[int, int] | None, axes: int, default: int | None
 ) -> Shape:
-    """A repeated field, its _h and _w pair, or the default, as one number per axis."""
+    """Return a repeated field, its _h and _w pair, or the default, as one number per axis."""
     if pair is not None:
         if values or axes != 2:
             raise Refused(f"both {name} and its _h, _w are given", "keep one of them")
@@ -53,7 +53,7 @@ def _spatial(
 
 
 def window(conv: caffe.ConvolutionParameter, axes: int) -> Window:
-    """The window of a convolution over `axes` spatial axes."""
+    """Return the window of a convolution over `axes` spatial axes."""
 
     def pair(name: str) -> tuple[int, int] | None:
         if conv.HasField(f"{name}_h") or conv.HasField(f"{name}_w"):
@@ -72,7 +72,7 @@ def window(conv: caffe.ConvolutionParameter, axes: int) -> Window:
 
 
 def _slide(data: Shape, found: Window) -> Shape:
-    """Spatial output sizes of a convolution; sizes round down."""
+    """Return the spatial output sizes of a convolution; sizes round down."""
     for size, extent, pad in zip(data, found.extent, found.pad, strict=True):
         if extent > size + 2 * pad:
             raise Refused(
@@ -88,7 +88,7 @@ def _slide(data: Shape, found: Window) -> Shape:
 
 
 def _convolved(layer: Layer, bottoms: list[Shape]) -> tuple[Window, int, int]:
-    """Window, channel axis and input channels, with the checks that both kinds share."""
+    """Return window, channel axis and input channels, after the checks that both kinds share."""
     conv = layer.convolution_param
     require_same_shapes(bottoms, "all bottoms of a convolution must have one shape")
     check_count("top", len(layer.top), (len(bottoms), len(bottoms)))
@@ -106,7 +106,7 @@ def _convolved(layer: Layer, bottoms: list[Shape]) -> tuple[Window, int, int]:
 
 
 def _check_columns(channels: int, found: Window, places: Shape) -> None:
-    """The blob that im2col writes, which is made even where it is not used."""
+    """Check the blob that im2col writes, which is made even if it is not used."""
     columns = (channels, *found.kernel, *places)
     if elements(columns) > MAX_ELEMENTS:
         raise Refused(
@@ -116,7 +116,7 @@ def _check_columns(channels: int, found: Window, places: Shape) -> None:
 
 
 def convolution(layer: Layer, bottoms: list[Shape]) -> Made:
-    """Weights: outputs x input channels of a group x kernel."""
+    """Infer a Convolution; weights: outputs x input channels of a group x kernel."""
     conv = layer.convolution_param
     found, axis, channels = _convolved(layer, bottoms)
     spatial = _slide(bottoms[0][axis + 1 :], found)
@@ -129,7 +129,7 @@ def convolution(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def deconvolution(layer: Layer, bottoms: list[Shape]) -> Made:
-    """Weights: input channels x outputs of a group x kernel (a convolution backwards)."""
+    """Infer a Deconvolution; weights: input channels x outputs of a group x kernel."""
     conv = layer.convolution_param
     found, axis, channels = _convolved(layer, bottoms)
     spatial = tuple(
@@ -146,7 +146,7 @@ def deconvolution(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def im2col(layer: Layer, bottoms: list[Shape]) -> Made:
-    """Columns: each channel becomes as many as the kernel has elements."""
+    """Infer an Im2col: each channel becomes as many as the kernel has elements."""
     axis = axis_index(layer.convolution_param.axis, bottoms[0])
     found = window(layer.convolution_param, len(bottoms[0]) - axis - 1)
     channels = bottoms[0][axis] * elements(found.kernel)
@@ -154,10 +154,10 @@ def im2col(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def pooled_size(size: int, kernel: int, stride: int, pad: int, *, floor: bool) -> int:
-    """Output size of a pooling along one axis (PoolingLayer::Reshape).
+    """Return the output size of a pooling along one axis (PoolingLayer::Reshape).
 
-    Rounded up by default, so that a last window may hang over the edge; with padding, a
-    window that would start in the padding behind the input is dropped.
+    It is rounded up by default, so that a last window may extend over the edge. With padding, a
+    window that would start in the padding after the input is dropped.
     """
     span = size + 2 * pad - kernel
     pooled = (span // stride if floor else -(-span // stride)) + 1
@@ -184,7 +184,7 @@ def pooling(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def pooling_window(pool: caffe.PoolingParameter, bottom: Shape) -> tuple[Shape, Shape, Shape]:
-    """Kernel, stride and pad of a pooling as (height, width) each."""
+    """Return kernel, stride and pad of a pooling as (height, width) each."""
 
     def pair(name: str, single: int) -> Shape:
         fields = f"{name}_h", f"{name}_w"
@@ -214,7 +214,7 @@ def pooling_window(pool: caffe.PoolingParameter, bottom: Shape) -> tuple[Shape, 
 
 
 def spp(layer: Layer, bottoms: list[Shape]) -> Made:
-    """Level i of the pyramid pools to 2^i x 2^i; the levels are laid end to end."""
+    """Infer an SPP: level i of the pyramid pools to 2^i x 2^i; the levels are concatenated."""
     if len(bottoms[0]) != 4:
         raise Refused(f"SPP needs four axes, not {times(bottoms[0])}", "reshape its bottom")
     batch, channels = bottoms[0][:2]
@@ -229,7 +229,7 @@ def spp(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def _check_pyramid(data: Shape, bins: int) -> None:
-    """The pooling of one level: SPPLayer::GetPoolingParam, and what Pooling asks of its pad."""
+    """Check the pooling of one level: SPPLayer::GetPoolingParam, and Pooling's rules for pads."""
     kernel = tuple(-(-size // bins) for size in data)
     pad = tuple((k * bins - size + 1) // 2 for k, size in zip(kernel, data, strict=True))
     if any(pad) and any(p >= k for p, k in zip(pad, kernel, strict=True)):

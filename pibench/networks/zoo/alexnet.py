@@ -1,4 +1,4 @@
-"""AlexNet as BVLC trained it: five convolutions, two normalisations, three dense layers."""
+"""Build AlexNet as BVLC trained it: five convolutions, two normalisations, three dense layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def alexnet(name: str, *, size: int) -> caffe.NetParameter:
-    """Input 3 x size x size (227: pool5 leaves 256 x 6 x 6 for the first dense layer).
+    """Build the network; input 3 x size x size (at 227 pool5 leaves 256 x 6 x 6).
 
     Two of the convolutions have the two groups that the original ran on two GPUs.
     """

@@ -1,10 +1,10 @@
-"""A fluent builder of Caffe networks: one call, one layer (or the usual pair or triple).
+"""Build Caffe networks fluently: one call, one layer (or the usual pair or triple).
 
-Every method that makes a layer returns the name of its top blob and takes as its
-bottom, unless told otherwise, the top made last. Activations are N x C x H x W.
+Every method that makes a layer returns the name of its top blob. Its bottom is by default the last
+top. Activations are N x C x H x W.
 
-No fillers are written: parameters then start as zeros (Scale as ones), which takes
-the memory that any other start takes and none of the time of drawing random numbers.
+No fillers are written: parameters then start as zeros (Scale as ones), which takes the same memory
+as any other start and no time for random numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Size = int | tuple[int, int]
 
 
 class NetBuilder:
-    """Collects the layers of one network, starting from its image input."""
+    """The layers of one network, starting from its image input."""
 
     def __init__(self, name: str, *, size: int, channels: int = 3) -> None:
         """Start a network called `name` with input `data` of 1 x channels x size x size."""
@@ -58,7 +58,7 @@ class NetBuilder:
         bias: bool = True,
         bottom: str | None = None,
     ) -> str:
-        """Convolution with `outputs` filters; `group` equal to the inputs makes it depthwise."""
+        """Add a convolution with `outputs` filters; depthwise if `group` equals the inputs."""
         layer = self._layer("Convolution", name, [bottom or self.last])
         conv = layer.convolution_param
         conv.num_output = outputs
@@ -79,7 +79,7 @@ class NetBuilder:
         return self._append(layer)
 
     def fc(self, name: str, outputs: int, *, bias: bool = True, bottom: str | None = None) -> str:
-        """Fully connected layer over all of C x H x W."""
+        """Add a fully connected layer over all of C x H x W."""
         layer = self._layer("InnerProduct", name, [bottom or self.last])
         layer.inner_product_param.num_output = outputs
         if not bias:
@@ -96,10 +96,10 @@ class NetBuilder:
         eps: float | None = None,
         global_stats: bool = True,
     ) -> str:
-        """BatchNorm, then Scale with bias in place on it: together a usual batch norm.
+        """Add BatchNorm, then Scale with bias in place on it: together a usual batch norm.
 
-        In place on the bottom unless `top` names a blob of its own. `global_stats`
-        writes use_global_stats: stored statistics even in the training phase.
+        It works in place on the bottom unless `top` names another blob. `global_stats` writes
+        use_global_stats: stored statistics even in the training phase.
         """
         source = bottom or self.last
         layer = self._layer("BatchNorm", bn, [source], top or source)
@@ -115,25 +115,25 @@ class NetBuilder:
     # Activations
 
     def relu(self, name: str, *, bottom: str | None = None, top: str | None = None) -> str:
-        """Rectifier, in place unless `top` names a blob of its own."""
+        """Add a rectifier, in place unless `top` names another blob."""
         source = bottom or self.last
         return self._append(self._layer("ReLU", name, [source], top or source))
 
     def dropout(self, name: str, ratio: float = 0.5) -> str:
-        """Dropout in place: it does nothing in the test phase."""
+        """Add dropout in place: it does nothing in the test phase."""
         layer = self._layer("Dropout", name, [self.last], self.last)
         layer.dropout_param.dropout_ratio = ratio
         return self._append(layer)
 
     def lrn(self, name: str) -> str:
-        """Local response normalisation over 5 channels, alpha 1e-4, beta 0.75 (Caffe's default)."""
+        """Add local response normalisation over 5 channels, alpha 1e-4, beta 0.75 (the default)."""
         layer = self._layer("LRN", name, [self.last])
         layer.lrn_param.local_size = 5
         layer.lrn_param.alpha = 1e-4
         return self._append(layer)
 
     def softmax(self, name: str = "prob") -> str:
-        """Softmax over the channels."""
+        """Add a softmax over the channels."""
         return self._append(self._layer("Softmax", name, [self.last]))
 
     # Pooling
@@ -149,7 +149,7 @@ class NetBuilder:
         floor: bool = False,
         bottom: str | None = None,
     ) -> str:
-        """Pooling; sizes are rounded up, as Caffe does, unless `floor` is asked for."""
+        """Add a pooling; sizes are rounded up, as Caffe does, unless `floor` is set."""
         layer = self._layer("Pooling", name, [bottom or self.last])
         pool = layer.pooling_param
         pool.pool = getattr(caffe.PoolingParameter, method)
@@ -163,7 +163,7 @@ class NetBuilder:
         return self._append(layer)
 
     def global_pool(self, name: str) -> str:
-        """Average over H x W, whatever their size."""
+        """Add an average over H x W, whatever their size."""
         layer = self._layer("Pooling", name, [self.last])
         layer.pooling_param.pool = caffe.PoolingParameter.AVE
         layer.pooling_param.global_pooling = True
@@ -172,11 +172,11 @@ class NetBuilder:
     # Joining branches
 
     def concat(self, name: str, bottoms: list[str]) -> str:
-        """Concatenation along the channels."""
+        """Add a concatenation along the channels."""
         return self._append(self._layer("Concat", name, bottoms))
 
     def add(self, name: str, bottoms: list[str], *, coefficients: list[float] | None = None) -> str:
-        """Element-wise sum, weighted when `coefficients` (one for each bottom) are given."""
+        """Add an element-wise sum, weighted if `coefficients` (one for each bottom) are given."""
         layer = self._layer("Eltwise", name, bottoms)
         layer.eltwise_param.operation = caffe.EltwiseParameter.SUM
         layer.eltwise_param.coeff.extend(coefficients or [])
@@ -196,7 +196,7 @@ class NetBuilder:
         group: int = 1,
         bottom: str | None = None,
     ) -> str:
-        """Convolution with bias and a rectifier in place."""
+        """Add a convolution with bias and a rectifier in place."""
         self.conv(name, outputs, kernel, stride=stride, pad=pad, group=group, bottom=bottom)
         return self.relu(relu)
 
@@ -213,7 +213,7 @@ class NetBuilder:
         eps: float | None = None,
         relu: bool = True,
     ) -> str:
-        """Convolution without bias, batch norm and (unless refused) a rectifier, all in place.
+        """Add a convolution without bias, batch norm and (by default) a rectifier, all in place.
 
         The layers are called NAME, NAME_bn, NAME_scale and NAME_relu.
         """
@@ -224,7 +224,7 @@ class NetBuilder:
         return self.relu(f"{name}_relu") if relu else self.last
 
     def classifier(self, name: str, classes: int = 1000) -> caffe.NetParameter:
-        """End with a fully connected classifier and its softmax; the finished network."""
+        """Add a fully connected classifier and its softmax; return the finished network."""
         self.fc(name, classes)
         self.softmax()
         return self.net

@@ -1,4 +1,4 @@
-"""DenseNet-121, -169 and -201: every layer sees the concatenation of all before it."""
+"""Build DenseNet-121, -169 and -201: every layer reads the concatenation of all before it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EPS = 1e-5
 
 
 def bn_relu(n: NetBuilder, prefix: str, relu: str) -> None:
-    """Batch norm into a blob of its own (the bottom is needed again), rectifier in place."""
+    """Add batch norm into a new blob (the bottom is needed again), and a rectifier in place."""
     n.bn_scale(f"{prefix}/bn", f"{prefix}/scale", top=f"{prefix}/bn", eps=EPS, global_stats=False)
     n.relu(relu)
 
 
 def dense_layer(n: NetBuilder, stage: int, index: int) -> None:
-    """1 x 1 bottleneck and 3 x 3 convolution, both normalised first; result appended."""
+    """Add a 1 x 1 bottleneck and a 3 x 3 convolution, both normalised first; append the result."""
     before = n.last
     block = f"{stage}_{index}"
     bn_relu(n, f"conv{block}/x1", f"relu{block}/x1")
@@ -35,10 +35,10 @@ def dense_layer(n: NetBuilder, stage: int, index: int) -> None:
 def densenet(
     name: str, *, size: int, blocks: tuple[int, int, int, int], floor: bool
 ) -> caffe.NetParameter:
-    """Input 3 x size x size; `blocks` dense layers per stage.
+    """Build the network; input 3 x size x size, `blocks` dense layers per stage.
 
-    `floor` rounds the first pooling down, as the designers do: 56 x 56 maps at 224.
-    Without it stock Caffe rounds up: 57 x 57.
+    `floor` rounds the first pooling down, as the designers do: 56 x 56 maps at 224. Without it
+    stock Caffe rounds up: 57 x 57.
     """
     n = NetBuilder(name, size=size)
     channels = 2 * GROWTH

@@ -1,4 +1,4 @@
-"""GoogLeNet (Inception v1): nine inception modules, two training heads left out of deployment."""
+"""Build GoogLeNet (Inception v1): nine inception modules; training heads are not deployed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MODULES = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-"""Filters: 1x1, 3x3 reduction, 3x3, 5x5 reduction, 5x5, projection behind the pooling."""
+"""Filters: 1x1, 3x3 reduction, 3x3, 5x5 reduction, 5x5, projection after the pooling."""
 
 HEADS = {"4a": "loss1", "4d": "loss2"}
-"""The training heads, by the module they look at."""
+"""The training heads, by the module that they read."""
 
 
 def inception(n: NetBuilder, module: str) -> None:
-    """Four branches on one input, concatenated."""
+    """Add four branches on one input, concatenated."""
     direct, reduce3, wide3, reduce5, wide5, projection = MODULES[module]
     name = f"inception_{module}"
     source = n.last
@@ -48,7 +48,7 @@ def inception(n: NetBuilder, module: str) -> None:
 
 
 def training_head(n: NetBuilder, head: str) -> None:
-    """A second classifier half-way: in the published weights file, not in the deploy network."""
+    """Add a training head: in the published weights file, not in the deploy network."""
     trunk = n.last
     n.pool(f"{head}/ave_pool", "AVE", 5, stride=3)
     n.conv_relu(f"{head}/conv", f"{head}/relu_conv", 128, 1)
@@ -60,7 +60,10 @@ def training_head(n: NetBuilder, head: str) -> None:
 
 
 def googlenet(name: str, *, size: int, heads: bool = False) -> caffe.NetParameter:
-    """Input 3 x size x size (224); with `heads`, the network that the weights file holds."""
+    """Build the network; input 3 x size x size (224).
+
+    With `heads` it is the network of the published weights file.
+    """
     n = NetBuilder(name, size=size)
     n.conv_relu("conv1/7x7_s2", "conv1/relu_7x7", 64, 7, stride=2, pad=3)
     n.pool("pool1/3x3_s2", "MAX", 3, stride=2)

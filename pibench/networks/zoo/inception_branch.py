@@ -1,4 +1,4 @@
-"""What the later Inception networks are made of: convolution, batch norm, rectifier."""
+"""Build the unit of the later Inception networks: convolution, batch norm, rectifier."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def branch(
     same: bool = True,
     bottom: str | None = None,
 ) -> str:
-    """One convolution with batch norm and rectifier.
+    """Add one convolution with batch norm and rectifier.
 
     With `same` (and stride 1) the padding keeps height and width; otherwise there is none.
     """
@@ -33,7 +33,7 @@ def branch(
 
 
 def chain(n: NetBuilder, module: str, source: str, parts: Sequence[tuple[str, int, Size]]) -> str:
-    """Convolutions in a row from `source`: (name within the module, channels, kernel) each."""
+    """Add convolutions in a row from `source`: (name within the module, channels, kernel) each."""
     top = source
     for part, outputs, kernel in parts:
         top = branch(n, f"{module}_{part}", outputs, kernel, bottom=top)

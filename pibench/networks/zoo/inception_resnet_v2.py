@@ -1,4 +1,4 @@
-"""Inception-ResNet-v2: inception branches as residuals, scaled down before they are added."""
+"""Build Inception-ResNet-v2: branches are residuals, scaled down before they are added."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def stem(n: NetBuilder) -> None:
-    """3 x 299 x 299 to 320 x 35 x 35: a plain stack, then one inception module."""
+    """Add the stem, 3 x 299 x 299 to 320 x 35 x 35: a plain stack, then one inception module."""
     branch(n, "conv1_3x3_s2", 32, 3, stride=2, same=False)
     branch(n, "conv2_3x3_s1", 32, 3, same=False)
     branch(n, "conv3_3x3_s1", 64, 3)
@@ -39,7 +39,7 @@ def add_residual(
 
 
 def module_a(n: NetBuilder, name: str) -> None:
-    """320 x 35 x 35: 1 x 1, 3 x 3 and two 3 x 3."""
+    """Add module A, 320 x 35 x 35: 1 x 1, 3 x 3 and two 3 x 3."""
     x = n.last
     direct = branch(n, f"{name}_1x1", 32, 1, bottom=x)
     single = chain(n, name, x, [("3x3_reduce", 32, 1), ("3x3", 32, 3)])
@@ -48,7 +48,7 @@ def module_a(n: NetBuilder, name: str) -> None:
 
 
 def reduction_a(n: NetBuilder) -> None:
-    """320 x 35 x 35 to 1088 x 17 x 17."""
+    """Add reduction A, 320 x 35 x 35 to 1088 x 17 x 17."""
     x, name = n.last, "reduction_a"
     single = branch(n, f"{name}_3x3", 384, 3, stride=2, same=False, bottom=x)
     chain(n, name, x, [("3x3_2_reduce", 256, 1), ("3x3_2", 256, 3)])
@@ -58,7 +58,7 @@ def reduction_a(n: NetBuilder) -> None:
 
 
 def module_b(n: NetBuilder, name: str) -> None:
-    """1088 x 17 x 17: 1 x 1, and 7 x 7 as 1 x 7 and 7 x 1."""
+    """Add module B, 1088 x 17 x 17: 1 x 1, and 7 x 7 as 1 x 7 and 7 x 1."""
     x = n.last
     direct = branch(n, f"{name}_1x1", 192, 1, bottom=x)
     split = chain(n, name, x, [("1x7_reduce", 128, 1), ("1x7", 160, (1, 7)), ("7x1", 192, (7, 1))])
@@ -66,7 +66,7 @@ def module_b(n: NetBuilder, name: str) -> None:
 
 
 def reduction_b(n: NetBuilder) -> None:
-    """1088 x 17 x 17 to 2080 x 8 x 8."""
+    """Add reduction B, 1088 x 17 x 17 to 2080 x 8 x 8."""
     x, name = n.last, "reduction_b"
     branch(n, f"{name}_3x3_reduce", 256, 1, bottom=x)
     first = branch(n, f"{name}_3x3", 384, 3, stride=2, same=False)
@@ -79,7 +79,7 @@ def reduction_b(n: NetBuilder) -> None:
 
 
 def module_c(n: NetBuilder, name: str) -> None:
-    """2080 x 8 x 8: 1 x 1, and 3 x 3 as 1 x 3 and 3 x 1."""
+    """Add module C, 2080 x 8 x 8: 1 x 1, and 3 x 3 as 1 x 3 and 3 x 1."""
     x = n.last
     direct = branch(n, f"{name}_1x1", 192, 1, bottom=x)
     split = chain(n, name, x, [("1x3_reduce", 192, 1), ("1x3", 224, (1, 3)), ("3x1", 256, (3, 1))])
@@ -87,7 +87,7 @@ def module_c(n: NetBuilder, name: str) -> None:
 
 
 def inception_resnet_v2(name: str, *, size: int) -> caffe.NetParameter:
-    """Input 3 x size x size (299): 10 A, 20 B and 10 C modules."""
+    """Build the network; input 3 x size x size (299): 10 A, 20 B and 10 C modules."""
     n = NetBuilder(name, size=size)
     stem(n)
     for index in range(1, 11):

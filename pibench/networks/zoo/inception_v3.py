@@ -1,4 +1,4 @@
-"""Inception-v3: factorised convolutions in three kinds of module."""
+"""Build Inception-v3: factorised convolutions in three kinds of module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ B_WIDTHS = (128, 160, 160, 192)
 
 
 def stem(n: NetBuilder) -> None:
-    """3 x 299 x 299 to 192 x 35 x 35 (3 x 229 x 229 to 192 x 27 x 27)."""
+    """Add the stem, 3 x 299 x 299 to 192 x 35 x 35 (3 x 229 x 229 to 192 x 27 x 27)."""
     branch(n, "conv1_3x3_s2", 32, 3, stride=2, same=False)
     branch(n, "conv2_3x3_s1", 32, 3, same=False)
     branch(n, "conv3_3x3_s1", 64, 3)
@@ -26,7 +26,7 @@ def stem(n: NetBuilder) -> None:
 
 
 def module_a(n: NetBuilder, name: str, projection: int) -> None:
-    """1 x 1, 5 x 5, two 3 x 3 in a row, and a pooling with its projection."""
+    """Add module A: 1 x 1, 5 x 5, two 3 x 3 in a row, and a pooling with its projection."""
     x = n.last
     direct = branch(n, f"{name}_1x1", 64, 1, bottom=x)
     five = chain(n, name, x, [("5x5_reduce", 48, 1), ("5x5", 64, 5)])
@@ -37,7 +37,7 @@ def module_a(n: NetBuilder, name: str, projection: int) -> None:
 
 
 def reduction_a(n: NetBuilder) -> None:
-    """35 x 35 to 17 x 17: 288 to 768 channels."""
+    """Add reduction A, 35 x 35 to 17 x 17: 288 to 768 channels."""
     x, name = n.last, "reduction_a"
     single = branch(n, f"{name}_3x3", 384, 3, stride=2, same=False, bottom=x)
     chain(n, name, x, [("3x3_2_reduce", 64, 1), ("3x3_2", 96, 3)])
@@ -47,7 +47,7 @@ def reduction_a(n: NetBuilder) -> None:
 
 
 def module_b(n: NetBuilder, name: str, width: int) -> None:
-    """7 x 7 as 1 x 7 and 7 x 1, once and twice."""
+    """Add module B: 7 x 7 as 1 x 7 and 7 x 1, once and twice."""
     x = n.last
     direct = branch(n, f"{name}_1x1_2", 192, 1, bottom=x)
     once = chain(
@@ -71,7 +71,7 @@ def module_b(n: NetBuilder, name: str, width: int) -> None:
 
 
 def reduction_b(n: NetBuilder) -> None:
-    """17 x 17 to 8 x 8: 768 to 1280 channels."""
+    """Add reduction B, 17 x 17 to 8 x 8: 768 to 1280 channels."""
     x, name = n.last, "reduction_b"
     branch(n, f"{name}_3x3_reduce", 192, 1, bottom=x)
     single = branch(n, f"{name}_3x3", 320, 3, stride=2, same=False)
@@ -82,7 +82,10 @@ def reduction_b(n: NetBuilder) -> None:
 
 
 def module_c(n: NetBuilder, name: str, pool_method: str) -> None:
-    """3 x 3 fanned out into 1 x 3 and 3 x 1 side by side. The last module pools by maximum."""
+    """Add module C: 3 x 3 split into 1 x 3 and 3 x 1 side by side.
+
+    The last module pools by maximum.
+    """
     x = n.last
     direct = branch(n, f"{name}_1x1_2", 320, 1, bottom=x)
     reduced = branch(n, f"{name}_3x3_reduce", 384, 1, bottom=x)
@@ -101,7 +104,7 @@ def module_c(n: NetBuilder, name: str, pool_method: str) -> None:
 
 
 def inception_v3(name: str, *, size: int) -> caffe.NetParameter:
-    """Input 3 x size x size: 299 by design, 229 in the paper."""
+    """Build the network; input 3 x size x size: 299 by design, 229 in the paper."""
     n = NetBuilder(name, size=size)
     stem(n)
     for index, projection in enumerate((32, 64, 64), start=1):

@@ -1,4 +1,4 @@
-"""Inception-v4: a branching stem, then 4 A, 7 B and 3 C modules with reductions between."""
+"""Build Inception-v4: a branching stem, then 4 A, 7 B and 3 C modules with reductions between."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def stem(n: NetBuilder) -> None:
-    """3 x 299 x 299 to 384 x 35 x 35, in three steps that each join two branches."""
+    """Add the stem, 3 x 299 x 299 to 384 x 35 x 35: three steps that each join two branches."""
     branch(n, "conv1_3x3_s2", 32, 3, stride=2, same=False)
     branch(n, "conv2_3x3_s1", 32, 3, same=False)
     x = branch(n, "conv3_3x3_s1", 64, 3)
@@ -36,7 +36,7 @@ def stem(n: NetBuilder) -> None:
 
 
 def module_a(n: NetBuilder, name: str) -> None:
-    """384 x 35 x 35: 1 x 1, 3 x 3, two 3 x 3, pooling; 96 channels each."""
+    """Add module A, 384 x 35 x 35: 1 x 1, 3 x 3, two 3 x 3, pooling; 96 channels each."""
     x = n.last
     direct = branch(n, f"{name}_1x1_2", 96, 1, bottom=x)
     single = chain(n, name, x, [("3x3_reduce", 64, 1), ("3x3", 96, 3)])
@@ -47,7 +47,7 @@ def module_a(n: NetBuilder, name: str) -> None:
 
 
 def reduction_a(n: NetBuilder) -> None:
-    """384 x 35 x 35 to 1024 x 17 x 17."""
+    """Add reduction A, 384 x 35 x 35 to 1024 x 17 x 17."""
     x, name = n.last, "reduction_a"
     single = branch(n, f"{name}_3x3", 384, 3, stride=2, same=False, bottom=x)
     chain(n, name, x, [("3x3_2_reduce", 192, 1), ("3x3_2", 224, 3)])
@@ -57,7 +57,7 @@ def reduction_a(n: NetBuilder) -> None:
 
 
 def module_b(n: NetBuilder, name: str) -> None:
-    """1024 x 17 x 17: 7 x 7 as 1 x 7 and 7 x 1, once and twice."""
+    """Add module B, 1024 x 17 x 17: 7 x 7 as 1 x 7 and 7 x 1, once and twice."""
     x = n.last
     direct = branch(n, f"{name}_1x1_2", 384, 1, bottom=x)
     once = chain(n, name, x, [("1x7_reduce", 192, 1), ("1x7", 224, (1, 7)), ("7x1", 256, (7, 1))])
@@ -79,7 +79,7 @@ def module_b(n: NetBuilder, name: str) -> None:
 
 
 def reduction_b(n: NetBuilder) -> None:
-    """1024 x 17 x 17 to 1536 x 8 x 8."""
+    """Add reduction B, 1024 x 17 x 17 to 1536 x 8 x 8."""
     x, name = n.last, "reduction_b"
     branch(n, f"{name}_3x3_reduce", 192, 1, bottom=x)
     single = branch(n, f"{name}_3x3", 192, 3, stride=2, same=False)
@@ -90,7 +90,7 @@ def reduction_b(n: NetBuilder) -> None:
 
 
 def module_c(n: NetBuilder, name: str) -> None:
-    """1536 x 8 x 8: 3 x 3 fanned out into 1 x 3 and 3 x 1 side by side."""
+    """Add module C, 1536 x 8 x 8: 3 x 3 split into 1 x 3 and 3 x 1 side by side."""
     x = n.last
     direct = branch(n, f"{name}_1x1_2", 256, 1, bottom=x)
     reduced = branch(n, f"{name}_1x1_3", 384, 1, bottom=x)
@@ -109,7 +109,7 @@ def module_c(n: NetBuilder, name: str) -> None:
 
 
 def inception_v4(name: str, *, size: int) -> caffe.NetParameter:
-    """Input 3 x size x size (299)."""
+    """Build the network; input 3 x size x size (299)."""
     n = NetBuilder(name, size=size)
     stem(n)
     for index in range(1, 5):

@@ -1,4 +1,4 @@
-"""MobileNet v1: thirteen depthwise separable convolutions."""
+"""Build MobileNet v1: thirteen depthwise separable convolutions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ STAGES = {
 
 
 def bn_relu(n: NetBuilder, conv: str, relu: str) -> None:
-    """Batch norm and rectifier behind `conv`, in place."""
+    """Add batch norm and rectifier after `conv`, in place."""
     n.bn_scale(f"{conv}/bn", f"{conv}/scale", global_stats=False)
     n.relu(relu)
 
 
 def mobilenet(name: str, *, size: int) -> caffe.NetParameter:
-    """Input 3 x size x size.
+    """Build the network; input 3 x size x size.
 
     A depthwise convolution is, in stock Caffe, one with as many groups as channels.
     """

@@ -1,4 +1,4 @@
-"""Network in Network: each convolution is followed by two 1 x 1 ones (cccp)."""
+"""Build Network in Network: two 1 x 1 convolutions (cccp) follow each convolution."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def nin(name: str, *, size: int) -> caffe.NetParameter:
-    """Input 3 x size x size (224: the last average pooling sees 6 x 6 maps)."""
+    """Build the network; input 3 x size x size (at 224 the last pooling reads 6 x 6 maps)."""
     n = NetBuilder(name, size=size)
 
     n.conv_relu("conv1", "relu0", 96, 11, stride=4)

@@ -1,4 +1,4 @@
-"""ResNet-101 and -152 (after the sum), and the v2 networks (normalised before)."""
+"""Build ResNet-101 and -152 (rectified after the sum), and the v2 networks (normalised before)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from pibench.networks import caffe_pb2 as caffe
 
 WIDTHS = (64, 128, 256, 512)
-"""Channels inside the bottleneck, by stage; a block puts out four times as many."""
+"""Channels inside the bottleneck, by stage; a block outputs four times as many."""
 
 
 def block_names(stage: int, blocks: int) -> list[str]:
-    """The original authors' names: 2a 2b 2c for short stages, 3a 3b1 3b2 ... for long ones."""
+    """Return the authors' block names: 2a 2b 2c for short stages, 3a 3b1 3b2 ... for long ones."""
     if blocks <= 3:
         return [f"{stage}{letter}" for letter in "abc"[:blocks]]
     return [f"{stage}a"] + [f"{stage}b{index}" for index in range(1, blocks)]
@@ -31,14 +31,14 @@ def branch(
     bottom: str | None = None,
     relu: bool = True,
 ) -> str:
-    """One convolution of a block with its batch norm, called res, bn and scale + `name`."""
+    """Add one convolution of a block with its batch norm, called res, bn and scale + `name`."""
     top = n.conv(f"res{name}", outputs, kernel, stride=stride, pad=pad, bias=False, bottom=bottom)
     n.bn_scale(f"bn{name}", f"scale{name}")
     return n.relu(f"res{name}_relu") if relu else top
 
 
 def bottleneck(n: NetBuilder, name: str, width: int, *, stride: int, project: bool) -> None:
-    """1 x 1 (which takes the stride), 3 x 3, 1 x 1; added to the shortcut, then rectified."""
+    """Add 1 x 1 (with the stride), 3 x 3, 1 x 1; add them to the shortcut, then rectify."""
     source = shortcut = n.last
     if project:
         shortcut = branch(n, f"{name}_branch1", 4 * width, 1, stride=stride, relu=False)
@@ -50,7 +50,7 @@ def bottleneck(n: NetBuilder, name: str, width: int, *, stride: int, project: bo
 
 
 def resnet(name: str, *, size: int, blocks: tuple[int, int, int, int]) -> caffe.NetParameter:
-    """Input 3 x size x size; `blocks` bottlenecks per stage, as published by the authors."""
+    """Build the network; input 3 x size x size, `blocks` bottlenecks per stage, as published."""
     n = NetBuilder(name, size=size)
     n.conv("conv1", 64, 7, stride=2, pad=3, bias=False)
     n.bn_scale("bn_conv1", "scale_conv1")
@@ -65,9 +65,9 @@ def resnet(name: str, *, size: int, blocks: tuple[int, int, int, int]) -> caffe.
 
 
 def bottleneck_v2(n: NetBuilder, index: int, width: int, *, stride: int, project: bool) -> None:
-    """Batch norm and rectifier first, then 1 x 1, 3 x 3 (with the stride), 1 x 1; plain sum.
+    """Add batch norm and rectifier, then 1 x 1, 3 x 3 (with the stride), 1 x 1; plain sum.
 
-    The very first block comes straight behind the stem, which has been normalised.
+    The first block follows the stem directly, which has been normalised.
     """
     name = f"res{index}"
     shortcut = n.last
@@ -86,7 +86,7 @@ def bottleneck_v2(n: NetBuilder, index: int, width: int, *, stride: int, project
 
 
 def resnet_v2(name: str, *, size: int, blocks: tuple[int, int, int, int]) -> caffe.NetParameter:
-    """Input 3 x size x size; `blocks` pre-activation bottlenecks per stage."""
+    """Build the network; input 3 x size x size, `blocks` pre-activation bottlenecks per stage."""
     n = NetBuilder(name, size=size)
     n.conv_bn("conv1", 64, 7, stride=2, pad=3)
     n.pool("pool1", "MAX", 3, stride=2)

@@ -1,4 +1,4 @@
-"""ResNeXt: residual bottlenecks whose 3 x 3 convolution is split into many groups."""
+"""Build ResNeXt: residual bottlenecks whose 3 x 3 convolution is split into many groups."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from pibench.networks import caffe_pb2 as caffe
 
 OUTPUTS = (256, 512, 1024, 2048)
-"""Channels that the blocks of each stage put out."""
+"""Output channels of the blocks of each stage."""
 
 
 def bottleneck(
     n: NetBuilder, name: str, outputs: int, width: int, *, group: int, stride: int, project: bool
 ) -> None:
-    """1 x 1, grouped 3 x 3 (which takes the stride), 1 x 1; added to the shortcut, rectified."""
+    """Add 1 x 1, grouped 3 x 3 (with the stride), 1 x 1; add them to the shortcut, rectify."""
     shortcut = source = n.last
     n.conv_bn(f"{name}_conv1", width, 1)
     n.conv_bn(f"{name}_conv2", width, 3, stride=stride, pad=1, group=group)
@@ -39,11 +39,11 @@ def grouped_resnet(
     floor: bool,
     prefix: str = "resx",
 ) -> caffe.NetParameter:
-    """Input 3 x size x size; `blocks` per stage, whose inner width doubles at each stage.
+    """Build the network; input 3 x size x size, `blocks` per stage; the inner width doubles.
 
-    `first_width` is that of the first stage: 32 groups of 4 make 128. `floor` rounds
-    the first pooling down, as the designers do: 56 x 56 maps at 224. Without it stock
-    Caffe rounds up: 57 x 57.
+    `first_width` is that of the first stage: 32 groups of 4 make 128. `floor` rounds the first
+    pooling down, as the designers do: 56 x 56 maps at 224. Without it stock Caffe rounds up: 57 x
+    57.
     """
     n = NetBuilder(name, size=size)
     n.conv_bn("conv1", 64, 7, stride=2, pad=3)

@@ -1,4 +1,4 @@
-"""SqueezeNet v1.0 and v1.1: fire modules that squeeze to few channels and expand again."""
+"""Build SqueezeNet v1.0 and v1.1: fire modules squeeze to few channels and expand again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: 
 
 
 def fire(n: NetBuilder, number: int) -> None:
-    """1 x 1 squeeze, then 1 x 1 and 3 x 3 expansions side by side, concatenated."""
+    """Add a 1 x 1 squeeze, then 1 x 1 and 3 x 3 expansions side by side, concatenated."""
     squeeze, expand = FIRES[number]
     name = f"fire{number}"
     squeezed = n.conv_relu(f"{name}/squeeze1x1", f"{name}/relu_squeeze1x1", squeeze, 1)
@@ -34,11 +34,11 @@ def squeezenet(
     pool_after: tuple[int, int],
     classifier_pad: int,
 ) -> caffe.NetParameter:
-    """Input 3 x size x size.
+    """Build the network; input 3 x size x size.
 
-    `first` is filters and kernel of the first convolution, `pool_after` the two fire
-    modules followed by a pooling: v1.1 pools earlier, which is what makes it fast.
-    v1.0 pads its 1 x 1 classifier by one.
+    `first` is filters and kernel of the first convolution, `pool_after` the two fire modules
+    followed by a pooling: v1.1 is faster because it pools earlier. v1.0 pads its 1 x 1 classifier
+    by one.
     """
     n = NetBuilder(name, size=size)
     filters, kernel = first

@@ -1,4 +1,4 @@
-"""SqueezeNext-23: residual blocks that squeeze twice and split 3 x 3 into 3 x 1 and 1 x 3."""
+"""Build SqueezeNext-23: blocks squeeze twice and split 3 x 3 into 3 x 1 and 1 x 3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTHS = (32, 64, 128, 256)
 
 
 class _Numbered:
-    """The upstream networks number every layer of a kind in one sequence."""
+    """A builder that numbers every layer of a kind in one sequence, as the upstream networks do."""
 
     def __init__(self, n: NetBuilder) -> None:
         self.n = n
@@ -36,7 +36,7 @@ class _Numbered:
         group: int = 1,
         bottom: str | None = None,
     ) -> str:
-        """Convolution without bias, batch norm and rectifier in place."""
+        """Add a convolution without bias, batch norm and rectifier in place."""
         self.convolutions += 1
         i = self.convolutions
         self.n.conv(
@@ -61,11 +61,11 @@ def block(
     group: int,
     squeeze_shortcut: bool,
 ) -> None:
-    """1 x 1 to half, 1 x 1 to a quarter, the split 3 x 3 at half, 1 x 1 back to `width`.
+    """Add 1 x 1 to half, 1 x 1 to a quarter, the split 3 x 3 at half, 1 x 1 back to `width`.
 
     The first block of a stage (`index` 0) has a convolution in its shortcut. With
-    `squeeze_shortcut` its squeezes start from that convolution's output instead of
-    the block's input. Blocks alternate the order of 3 x 1 and 1 x 3.
+    `squeeze_shortcut` its squeezes start from that convolution's output instead of the block's
+    input. Blocks alternate the order of 3 x 1 and 1 x 3.
     """
     shortcut = source = c.n.last
     if index == 0:
@@ -90,10 +90,10 @@ def squeezenext(
     group: int = 1,
     squeeze_shortcut: bool = False,
 ) -> caffe.NetParameter:
-    """Input 3 x size x size.
+    """Build the network; input 3 x size x size.
 
-    `blocks` per stage; `group` 2 for the G variant. The v5 variant moves blocks to
-    the third stage, starts with a 5 x 5 convolution and squeezes its shortcuts.
+    `blocks` per stage; `group` 2 for the G variant. The v5 variant moves blocks to the third stage,
+    starts with a 5 x 5 convolution and squeezes its shortcuts.
     """
     n = NetBuilder(name, size=size)
     c = _Numbered(n)

@@ -1,4 +1,4 @@
-"""VGG-16: thirteen 3 x 3 convolutions in five stages, three dense layers."""
+"""Build VGG-16: thirteen 3 x 3 convolutions in five stages, three dense layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
 def vgg16(name: str, *, size: int) -> caffe.NetParameter:
-    """Input 3 x size x size (224: the last pooling leaves 512 x 7 x 7)."""
+    """Build the network; input 3 x size x size (at 224 the last pooling leaves 512 x 7 x 7)."""
     n = NetBuilder(name, size=size)
     for stage, (convolutions, channels) in enumerate(STAGES, start=1):
         for index in range(1, convolutions + 1):

@@ -1,4 +1,4 @@
-"""WRN-50-2: ResNet-50 with bottlenecks twice as wide."""
+"""Build WRN-50-2: ResNet-50 with bottlenecks twice as wide."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def wide_resnet50_2(name: str, *, size: int, floor: bool) -> caffe.NetParameter:
-    """Input 3 x size x size.
+    """Build the network; input 3 x size x size.
 
-    The same blocks as ResNeXt's with one group: the 3 x 3 convolution takes the stride.
+    The blocks are those of ResNeXt with one group: the 3 x 3 convolution takes the stride.
     """
     return grouped_resnet(
         name, size=size, blocks=(3, 4, 6, 3), first_width=128, group=1, floor=floor, prefix="res"

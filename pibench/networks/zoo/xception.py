@@ -1,4 +1,4 @@
-"""Xception: residual blocks of depthwise separable convolutions."""
+"""Build Xception: residual blocks of depthwise separable convolutions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIDDLE_WIDTH = 728
 
 
 def separable(n: NetBuilder, name: str, inputs: int, outputs: int, *, relu: bool) -> None:
-    """3 x 3 depthwise, then 1 x 1, then one batch norm for both."""
+    """Add 3 x 3 depthwise, then 1 x 1, then one batch norm for both."""
     n.conv(f"{name}_1", inputs, 3, pad=1, group=inputs, bias=False)
     n.conv(f"{name}_2", outputs, 1, bias=False)
     n.bn_scale(f"{name}_bn", f"{name}_scale", eps=EPS)
@@ -25,10 +25,10 @@ def separable(n: NetBuilder, name: str, inputs: int, outputs: int, *, relu: bool
 def shrinking_block(
     n: NetBuilder, index: int, widths: tuple[int, int, int], *, pool_pad: int = 1
 ) -> None:
-    """Two separable convolutions and a pooling, beside a 1 x 1 convolution of stride 2.
+    """Add two separable convolutions and a pooling, beside a 1 x 1 convolution of stride 2.
 
-    `widths` are the channels before, between and after. The shortcut takes the input
-    as it is; the separable branch takes it rectified, which the first block's already is.
+    `widths` are the channels before, between and after. The shortcut takes the input as it is; the
+    separable branch takes it rectified, which the first block's input already is.
     """
     name = f"xception{index}"
     source = n.last
@@ -44,7 +44,7 @@ def shrinking_block(
 
 
 def middle_block(n: NetBuilder, index: int) -> None:
-    """Three separable convolutions at constant size, added to the input."""
+    """Add three separable convolutions at constant size; add them to the input."""
     name = f"xception{index}"
     source = n.last
     n.relu(f"{name}_relu", top=f"{name}_relu")
@@ -54,7 +54,7 @@ def middle_block(n: NetBuilder, index: int) -> None:
 
 
 def xception(name: str, *, size: int) -> caffe.NetParameter:
-    """Input 3 x size x size (299: the maps go 149, 147, 74, 37, 19, 10)."""
+    """Build the network; input 3 x size x size (299: the maps go 149, 147, 74, 37, 19, 10)."""
     n = NetBuilder(name, size=size)
     n.conv_bn("conv1", 32, 3, stride=2, eps=EPS)
     n.conv_bn("conv2", 64, 3, eps=EPS)

@@ -1,7 +1,6 @@
-"""ZynqNet: a SqueezeNet of convolutions alone, made for an FPGA.
+"""Build ZynqNet: a SqueezeNet of convolutions alone, made for an FPGA.
 
-There is no pooling but the last: where the maps shrink, the squeeze is a 3 x 3
-convolution of stride 2.
+The only pooling is the last: where the maps shrink, the squeeze is a 3 x 3 convolution of stride 2.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (64, 256), 7: 
 
 
 def fire(n: NetBuilder, number: int) -> None:
-    """Squeeze (3 x 3 with stride 2 in the even modules), then both expansions."""
+    """Add a squeeze (3 x 3 with stride 2 in the even modules), then both expansions."""
     squeeze, expand = FIRES[number]
     name = f"fire{number}"
     if number % 2 == 0:
@@ -36,7 +35,7 @@ def fire(n: NetBuilder, number: int) -> None:
 
 
 def zynqnet(name: str, *, size: int) -> caffe.NetParameter:
-    """Input 3 x size x size; 1024 outputs in two halves, of which 1000 are classes."""
+    """Build the network; input 3 x size x size; 1024 outputs in two halves, 1000 are classes."""
     n = NetBuilder(name, size=size)
     n.conv_relu("conv1", "relu_conv1", 64, 3, stride=2, pad=1)
     for number in FIRES:

@@ -1,4 +1,4 @@
-"""How each layer type of Caffe uses memory: the table of types, and a file per family."""
+"""Model how each layer type of Caffe uses memory: the table of types, and a file per family."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ LAYERS: dict[str, type[Layer]] = {
     "Swish": Swish,
     "Threshold": ForwardOnly,
 }
-"""One entry for every type that `pibench.networks.shapes` knows, but LRN, which is two."""
+"""One entry for every type that `pibench.networks.shapes` knows, except LRN, which has two."""
 
 
 def _class_of(node: Node) -> type[Layer]:
@@ -97,7 +97,7 @@ def _class_of(node: Node) -> type[Layer]:
 
 
 def refusal(node: Node, *, backward: bool) -> str | None:
-    """Why Caffe aborts when it runs the node (and, with `backward`, the way back); else None."""
+    """Explain why Caffe aborts on the node (with `backward`, also on its way back); else None."""
     proto = node.proto
     if (
         node.type == "Pooling" and proto.pooling_param.pool == caffe.PoolingParameter.STOCHASTIC

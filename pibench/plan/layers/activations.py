@@ -1,4 +1,4 @@
-"""Activations and dropout: most need nothing beyond their bottom and top."""
+"""Model activations and dropout: most need nothing beyond their bottom and top."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ class Dropout(Layer):
     """src/caffe/layers/dropout_layer.cpp: a mask of 4-byte integers when training."""
 
     def set_up(self) -> None:
-        """The mask waits for its first use."""
+        """Create the mask, which is allocated at its first use."""
         self.mask = self.own(self.bottoms[0].count)
 
     def forward(self) -> None:
-        """Testing it copies, or in place does nothing."""
+        """Write the mask and the top; when testing, copy, or do nothing in place."""
         self.process.read(self.bottoms[0].data)
         self.process.read(self.tops[0].data)
         if self.training:
@@ -22,14 +22,14 @@ class Dropout(Layer):
 
 
 class Swish(Layer):
-    """src/caffe/layers/swish_layer.cpp: input and output of a sigmoid of its own."""
+    """src/caffe/layers/swish_layer.cpp: input and output of its internal sigmoid."""
 
     def set_up(self) -> None:
-        """Two blobs of the bottom's size."""
+        """Create two blobs of the bottom's size."""
         self.inner = [self.own(self.bottoms[0].count) for _ in range(2)]
 
     def forward(self) -> None:
-        """Writes both, then the top."""
+        """Write both blobs, then the top."""
         self.process.read(self.bottoms[0].data)
         for memory in self.inner:
             self.process.write(memory)

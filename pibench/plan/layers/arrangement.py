@@ -1,4 +1,4 @@
-"""Layers that share, join, cut and reorder blobs, and pooling."""
+"""Model layers that share, join, cut and reorder blobs, and pooling."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pibench.plan.layers.base import Layer
 
 
 class Source(Layer):
-    """Input: its data exists when somebody reads or fills it (input_layer.cpp)."""
+    """Input: its data is allocated when a layer reads or fills it (input_layer.cpp)."""
 
     def set_up(self) -> None:
-        """Nothing is allocated."""
+        """Allocate nothing."""
 
     def forward(self) -> None:
-        """Nothing is computed."""
+        """Compute nothing."""
 
     def backward(self) -> None:
-        """Nothing flows back."""
+        """Propagate nothing."""
 
 
 class DummyData(Source):
     """src/caffe/layers/dummy_data_layer.cpp: constants are written at set-up."""
 
     def set_up(self) -> None:
-        """Every top is filled."""
+        """Fill every top."""
         for blob in self.tops:
             self.process.write(blob.data)
 
@@ -34,26 +34,26 @@ class Parameter(Layer):
     """include/caffe/layers/parameter_layer.hpp: its top is its parameter."""
 
     def set_up(self) -> None:
-        """Nothing writes the parameter: its layer has no filler."""
+        """Write nothing: the parameter has no filler."""
 
     def forward(self) -> None:
-        """The top's data and diff are the parameter's."""
+        """Let the top share the parameter's data and diff."""
         self.tops[0].data, self.tops[0].diff = self.params[0].data, self.params[0].diff
 
     def backward(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class Split(Layer):
     """src/caffe/layers/split_layer.cpp: the tops share the bottom's data, not its diff."""
 
     def forward(self) -> None:
-        """ShareData."""
+        """Share the bottom's data (ShareData)."""
         for top in self.tops:
             top.data = self.bottoms[0].data
 
     def backward(self) -> None:
-        """Adds the tops' gradients up."""
+        """Add up the tops' gradients."""
         if not self.node.propagate[0]:
             return
         for top in self.tops:
@@ -65,26 +65,26 @@ class View(Layer):
     """Reshape: the top is the bottom under another shape (reshape_layer.cpp)."""
 
     def set_up(self) -> None:
-        """ShareData and ShareDiff."""
+        """Share data and diff (ShareData, ShareDiff)."""
         self.forward()
 
     def forward(self) -> None:
-        """Reshape comes before every pass."""
+        """Share again: Reshape comes before every pass."""
         self.tops[0].data, self.tops[0].diff = self.bottoms[0].data, self.bottoms[0].diff
 
     def backward(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class Flatten(Layer):
-    """src/caffe/layers/flatten_layer.cpp: forward it shares data, backward diff."""
+    """src/caffe/layers/flatten_layer.cpp: shares data forward and diff backward."""
 
     def forward(self) -> None:
-        """ShareData."""
+        """Share the bottom's data (ShareData)."""
         self.tops[0].data = self.bottoms[0].data
 
     def backward(self) -> None:
-        """The bottom takes over the top's gradient."""
+        """Let the bottom share the top's gradient."""
         self.bottoms[0].diff = self.tops[0].diff
 
 
@@ -92,7 +92,7 @@ class Concat(Layer):
     """src/caffe/layers/concat_layer.cpp: a single bottom is shared, not copied."""
 
     def forward(self) -> None:
-        """Copies."""
+        """Copy the bottoms."""
         if len(self.bottoms) == 1:
             self.tops[0].data, self.tops[0].diff = self.bottoms[0].data, self.bottoms[0].diff
             return
@@ -100,7 +100,7 @@ class Concat(Layer):
         super().forward()
 
     def backward(self) -> None:
-        """Copies to the bottoms that ask."""
+        """Copy to the bottoms that need a gradient."""
         if len(self.bottoms) == 1:
             return
         self.process.read(self.tops[0].diff)
@@ -113,14 +113,14 @@ class Slice(Layer):
     """src/caffe/layers/slice_layer.cpp: a single top is shared, not copied."""
 
     def forward(self) -> None:
-        """Copies."""
+        """Copy to the tops."""
         if len(self.tops) == 1:
             self.tops[0].data, self.tops[0].diff = self.bottoms[0].data, self.bottoms[0].diff
             return
         super().forward()
 
     def backward(self) -> None:
-        """Copies the tops' gradients back where asked."""
+        """Copy the tops' gradients to the bottom if it needs a gradient."""
         if len(self.tops) > 1:
             super().backward()
 
@@ -129,12 +129,12 @@ class Crop(Layer):
     """src/caffe/layers/crop_layer.cpp: only bottom 0 is read."""
 
     def forward(self) -> None:
-        """Copies the part that is kept."""
+        """Copy the kept part."""
         self.process.read(self.bottoms[0].data)
         self.process.write(self.tops[0].data)
 
     def backward(self) -> None:
-        """Allocates the bottom's gradient, and fills it where asked."""
+        """Allocate the bottom's gradient, and fill it if it is needed."""
         self.process.read(self.tops[0].diff)
         self.process.read(self.bottoms[0].diff)
         if self.node.propagate[0]:
@@ -142,22 +142,22 @@ class Crop(Layer):
 
 
 class Eltwise(Layer):
-    """src/caffe/layers/eltwise_layer.cpp: MAX remembers which bottom won."""
+    """src/caffe/layers/eltwise_layer.cpp: MAX stores which bottom has the maximum."""
 
     def set_up(self) -> None:
-        """Winners as 4-byte integers."""
+        """Create the maximum's indices as 4-byte integers."""
         self.winners = self.own(self.tops[0].count)
         self.is_max = self.node.proto.eltwise_param.operation == caffe.EltwiseParameter.MAX
 
     def forward(self) -> None:
-        """Adds, multiplies or compares."""
+        """Add, multiply or compare."""
         self.process.read(self.tops[0].data)
         if self.is_max:
             self.process.write(self.winners)
         super().forward()
 
     def backward(self) -> None:
-        """To the bottoms that ask."""
+        """Write the gradients of the bottoms that need one."""
         self.process.read(self.tops[0].diff)
         for blob, asked in zip(self.bottoms, self.node.propagate, strict=True):
             if asked:
@@ -165,16 +165,16 @@ class Eltwise(Layer):
 
 
 class Pooling(Layer):
-    """src/caffe/layers/pooling_layer.cpp: MAX keeps the winner of each window."""
+    """src/caffe/layers/pooling_layer.cpp: MAX stores the maximum's index of each window."""
 
     def set_up(self) -> None:
-        """Winners as 4-byte integers, unless a second top takes them."""
+        """Create the indices as 4-byte integers, unless a second top takes them."""
         pool = self.node.proto.pooling_param.pool
         keeps = pool == caffe.PoolingParameter.MAX and len(self.tops) == 1
         self.winners = self.own(self.tops[0].count) if keeps else None
 
     def forward(self) -> None:
-        """Winners are written before the tops."""
+        """Write the indices, then the tops."""
         self.process.read(self.bottoms[0].data)
         self.process.read(self.tops[0].data)
         if self.winners is not None:
@@ -183,7 +183,7 @@ class Pooling(Layer):
             self.process.write(blob.data)
 
     def backward(self) -> None:
-        """Where asked, from the first top alone."""
+        """Write the bottom's gradient if it is needed, from the first top alone."""
         if self.node.propagate[0]:
             self.process.read(self.tops[0].diff)
             self.process.write(self.bottoms[0].diff)
@@ -193,7 +193,7 @@ class Spp(Layer):
     """src/caffe/layers/spp_layer.cpp: a pooling per level of the pyramid, then a concat."""
 
     def set_up(self) -> None:
-        """Each level has an output and, for MAX, its winners; a single level is the top."""
+        """Create each level's output and, for MAX, its indices; a single level writes the top."""
         batch, channels = self.bottoms[0].shape[:2]
         param = self.node.proto.spp_param
         height = param.pyramid_height
@@ -207,14 +207,14 @@ class Spp(Layer):
             self.inner_diffs += [self.own(self.bottoms[0].count) for _ in levels]
 
     def forward(self) -> None:
-        """Pools every level, then joins them."""
+        """Pool every level, then join them."""
         self.process.read(self.bottoms[0].data)
         for memory in self.inner:
             self.process.write(memory)
         super().forward()
 
     def backward(self) -> None:
-        """Where asked, through every level."""
+        """Propagate through every level if the bottom needs a gradient."""
         if self.node.propagate[0]:
             self.process.read(self.tops[0].diff)
             for memory in self.inner_diffs:
@@ -226,10 +226,10 @@ class Silence(Layer):
     """src/caffe/layers/silence_layer.cpp: its bottoms are not even read."""
 
     def forward(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def backward(self) -> None:
-        """Gradients of zeros where asked."""
+        """Write gradients of zeros where they are needed."""
         for blob, asked in zip(self.bottoms, self.node.propagate, strict=True):
             if asked:
                 self.process.write(blob.diff)
@@ -239,7 +239,7 @@ class Reduction(Layer):
     """src/caffe/layers/reduction_layer.cpp: sums and means multiply by ones."""
 
     def set_up(self) -> None:
-        """The vector of ones."""
+        """Create the vector of ones."""
         param = self.node.proto.reduction_param
         kinds = (caffe.ReductionParameter.SUM, caffe.ReductionParameter.MEAN)
         if param.operation in kinds:

@@ -1,4 +1,4 @@
-"""What every layer does to memory in set-up, forward and backward; layer types refine it."""
+"""Model the memory accesses of a layer in set-up, forward and backward; layer types refine it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Layer:
-    """A layer that computes its tops from its bottoms and has no memory of its own.
+    """A layer that computes its tops from its bottoms and has no buffers.
 
-    `forward` and `backward` replay the accesses of Forward_cpu and Backward_cpu in the
-    order of Caffe's source: `process.write` where all of a buffer is written,
-    `process.read` where it is only looked at, which allocates it all the same.
+    `forward` and `backward` replay the accesses of Forward_cpu and Backward_cpu in the order of
+    Caffe's source: `process.write` where all of a buffer is written, `process.read` where it is
+    only read, which allocates it too.
     """
 
     runs_backward = True
@@ -32,33 +32,33 @@ class Layer:
         self.set_up()
 
     def own(self, count: int, kind: str = "layer buffer") -> Memory:
-        """A buffer of `count` floats that belongs to the layer."""
+        """Create a buffer of `count` floats that belongs to the layer."""
         return Memory(FLOAT_BYTES * count, self.node.name, kind)
 
     def ones(self, count: int) -> Memory:
-        """A vector of ones, written at once: a multiplier that sums by matrix product."""
+        """Create and write a vector of ones: a multiplier that sums by matrix product."""
         memory = self.own(count)
         self.process.write(memory)
         return memory
 
     def fill_params(self) -> None:
-        """The fillers write every parameter."""
+        """Write every parameter, as its filler does."""
         for blob in self.params:
             self.process.write(blob.data)
 
     def set_up(self) -> None:
-        """LayerSetUp and the first Reshape."""
+        """Replay LayerSetUp and the first Reshape."""
         self.fill_params()
 
     def forward(self) -> None:
-        """Reshape and Forward_cpu: every bottom is read, every top written."""
+        """Replay Reshape and Forward_cpu: read every bottom, write every top."""
         for blob in self.bottoms:
             self.process.read(blob.data)
         for blob in self.tops:
             self.process.write(blob.data)
 
     def backward(self) -> None:
-        """Backward_cpu of most layers: nothing unless the bottom needs a gradient."""
+        """Replay Backward_cpu of most layers: nothing unless the bottom needs a gradient."""
         process = self.process
         if not self.node.propagate or not self.node.propagate[0]:
             return

@@ -1,4 +1,4 @@
-"""Convolutions (src/caffe/layers/base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp)."""
+"""Model convolutions (src/caffe/layers/base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pibench.plan.process import Memory
 
 
 def _takes_every_position(conv: caffe.ConvolutionParameter, axes: int) -> bool:
-    """Whether neither stride nor padding moves a kernel of one element off the input's grid."""
+    """Return whether a kernel of one element visits exactly the input's positions.
+
+    That is the case without stride and padding.
+    """
     found = window(conv, axes)
     return set(found.stride) <= {1} and not any(found.pad)
 
@@ -19,19 +22,19 @@ def _takes_every_position(conv: caffe.ConvolutionParameter, axes: int) -> bool:
 class Convolution(Layer):
     """One im2col buffer per layer, unless every kernel is 1 x 1 at stride 1 without padding.
 
-    The buffer takes one image: group x kernel elements of a group x output positions.
+    The buffer has the size of one image: group x kernel elements of a group x output positions.
     """
 
     backwards = False
-    """Deconvolution runs the same products in the other direction."""
+    """True for Deconvolution, which runs the same products in the other direction."""
 
     def set_up(self) -> None:
-        """Fill the parameters; the im2col buffer waits for its first use."""
+        """Fill the parameters; the im2col buffer is allocated at its first use."""
         conv = self.node.proto.convolution_param
         bottom, top = self.bottoms[0].shape, self.tops[0].shape
         axis = conv.axis % len(bottom)
         kernel = self.params[0].shape[2:]
-        # Rows of the products go over the filters' own side, columns over its positions.
+        # The products' rows are those of the filters' side, their columns its positions.
         wide, narrow = (bottom, top) if self.backwards else (top, bottom)
         self.filters = wide[axis] // conv.group
         self.positions = math.prod(wide[axis + 1 :])
@@ -46,7 +49,7 @@ class Convolution(Layer):
             self.multiplier = self.ones(self.top_positions)
 
     def forward(self) -> None:
-        """im2col and a product per group; the bias is one more product."""
+        """Run im2col and a product per group, and one more product for the bias."""
         for bottom, top in zip(self.bottoms, self.tops, strict=True):
             self.process.read(bottom.data)
             if self.backwards:
@@ -58,7 +61,7 @@ class Convolution(Layer):
                 self.process.product(self.outputs, self.top_positions, 1)
 
     def backward(self) -> None:
-        """Gradients of bias, weights and, where asked, bottoms."""
+        """Write the gradients of bias, weights and, where needed, bottoms."""
         process = self.process
         learns = self.node.learns
         process.read(self.params[0].diff)
@@ -79,17 +82,17 @@ class Convolution(Layer):
                     self._spread(bottom.diff)
 
     def _columns_of(self) -> None:
-        """im2col."""
+        """Run im2col."""
         if not self.is_1x1:
             self.process.write(self.columns)
 
     def _gather(self) -> None:
-        """forward_cpu_gemm: filters times columns."""
+        """Replay forward_cpu_gemm: filters times columns."""
         self._columns_of()
         self.process.product(self.filters, self.positions, self.depth)
 
     def _spread(self, result: Memory) -> None:
-        """backward_cpu_gemm: filters, transposed, times values; col2im adds the columns up."""
+        """Replay backward_cpu_gemm: transposed filters times values; col2im adds the columns up."""
         self.process.read(result)
         self._columns_of()
         self.process.product(self.depth, self.positions, self.filters)
@@ -97,15 +100,15 @@ class Convolution(Layer):
 
 
 class Deconvolution(Convolution):
-    """A convolution backwards: its columns go over the bottom's positions."""
+    """A transposed convolution: its columns cover the bottom's positions."""
 
     backwards = True
 
 
 class Im2col(Layer):
-    """The columns are its top; col2im runs backward whether asked or not (im2col_layer.cpp)."""
+    """The top holds the columns; col2im always runs backward (im2col_layer.cpp)."""
 
     def backward(self) -> None:
-        """Writes the bottom's gradient."""
+        """Write the bottom's gradient."""
         self.process.read(self.tops[0].diff)
         self.process.write(self.bottoms[0].diff)

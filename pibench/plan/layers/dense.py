@@ -1,4 +1,4 @@
-"""Matrix products (src/caffe/layers/inner_product_layer.cpp, embed_layer.cpp)."""
+"""Model matrix products (src/caffe/layers/inner_product_layer.cpp, embed_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pibench.plan.layers.base import Layer
 
 
 class InnerProduct(Layer):
-    """Weights times bottom; the bias is spread over the batch by a vector of ones."""
+    """Weights times bottom; a vector of ones spreads the bias over the batch."""
 
     def set_up(self) -> None:
         """Fill the parameters and the bias multiplier."""
@@ -24,7 +24,7 @@ class InnerProduct(Layer):
             self.multiplier = self.ones(self.rows)
 
     def forward(self) -> None:
-        """One product, and one for the bias."""
+        """Run one product, and one for the bias."""
         process = self.process
         process.read(self.bottoms[0].data)
         process.write(self.tops[0].data)
@@ -33,7 +33,7 @@ class InnerProduct(Layer):
             process.product(self.rows, self.outputs, 1)
 
     def backward(self) -> None:
-        """Gradients of weights and bias, then of the bottom where asked."""
+        """Write the gradients of weights and bias, then of the bottom where needed."""
         process = self.process
         process.read(self.tops[0].diff)
         if self.node.learns[0]:
@@ -48,7 +48,7 @@ class InnerProduct(Layer):
 
 
 class Embed(Layer):
-    """Rows of the weights; of their gradient only the rows that were looked up are written."""
+    """Rows of the weights; the backward pass writes only the gradients of the rows used."""
 
     def set_up(self) -> None:
         """Fill the parameters and the bias multiplier."""
@@ -57,14 +57,14 @@ class Embed(Layer):
             self.multiplier = self.ones(self.bottoms[0].count)
 
     def forward(self) -> None:
-        """Copies, and a product for the bias."""
+        """Copy the rows, and run a product for the bias."""
         super().forward()
         if len(self.params) > 1:
             width = self.node.proto.embed_param.num_output
             self.process.product(self.bottoms[0].count, width, 1)
 
     def backward(self) -> None:
-        """An input of zeros looks up the first row alone."""
+        """Write the first row's gradient alone: an input of zeros looks up no other row."""
         process = self.process
         process.read(self.tops[0].diff)
         if self.node.learns[0]:

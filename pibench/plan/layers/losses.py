@@ -1,4 +1,4 @@
-"""Losses and accuracy."""
+"""Model losses and accuracy."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pibench.plan.process import Blob
 
 
 class Loss(Layer):
-    """A loss without memory of its own: it reads its bottoms and writes a number."""
+    """A loss without buffers: it reads its bottoms and writes a number."""
 
     def forward(self) -> None:
-        """Reads all bottoms."""
+        """Read all bottoms."""
         for blob in self.bottoms:
             self.process.read(blob.data)
         self.process.write(self.tops[0].data)
 
     def backward(self) -> None:
-        """The gradient of the scores."""
+        """Write the gradient of the scores."""
         if self.node.propagate[0]:
             self.process.write(self.bottoms[0].diff)
 
@@ -27,7 +27,7 @@ class SoftmaxWithLoss(Loss):
     """src/caffe/layers/softmax_loss_layer.cpp, infogain_loss_layer.cpp: probabilities."""
 
     def set_up(self) -> None:
-        """The inner softmax and its output."""
+        """Create the inner softmax and its output."""
         shape = self.bottoms[0].shape
         axis = self.axis() % len(shape)
         self.probabilities = Blob("", shape, self.node.name, "layer buffer")
@@ -37,11 +37,11 @@ class SoftmaxWithLoss(Loss):
         self.scale = self.own(math.prod(shape[:axis]) * self.inner)
 
     def axis(self) -> int:
-        """Along which the classes lie."""
+        """Return the axis of the classes."""
         return int(self.node.proto.softmax_param.axis)
 
     def forward(self) -> None:
-        """A second top shares the probabilities."""
+        """Compute the probabilities; a second top shares them."""
         process = self.process
         process.read(self.bottoms[0].data)
         process.write(self.probabilities.data)
@@ -53,10 +53,10 @@ class SoftmaxWithLoss(Loss):
 
 
 class InfogainLoss(SoftmaxWithLoss):
-    """The classes lie along the axis of its own parameter."""
+    """The axis of the classes is that of the layer's own parameter."""
 
     def axis(self) -> int:
-        """Along which the classes lie."""
+        """Return the axis of the classes."""
         return int(self.node.proto.infogain_loss_param.axis)
 
 
@@ -64,11 +64,11 @@ class SigmoidCrossEntropyLoss(Loss):
     """src/caffe/layers/sigmoid_cross_entropy_loss_layer.cpp: the sigmoid's output."""
 
     def set_up(self) -> None:
-        """A blob of the scores' size."""
+        """Create a blob of the scores' size."""
         self.sigmoid = self.own(self.bottoms[0].count)
 
     def forward(self) -> None:
-        """The sigmoid comes first."""
+        """Run the sigmoid first."""
         self.process.read(self.bottoms[0].data)
         self.process.write(self.sigmoid)
         super().forward()
@@ -77,31 +77,31 @@ class SigmoidCrossEntropyLoss(Loss):
 
 
 class EuclideanLoss(Loss):
-    """src/caffe/layers/euclidean_loss_layer.cpp: the difference; both bottoms may learn."""
+    """src/caffe/layers/euclidean_loss_layer.cpp: the difference; gradients for both bottoms."""
 
     def set_up(self) -> None:
-        """A blob of the bottoms' size."""
+        """Create a blob of the bottoms' size."""
         self.difference = self.own(self.bottoms[0].count)
 
     def forward(self) -> None:
-        """Subtracts."""
+        """Subtract."""
         for blob in self.bottoms:
             self.process.read(blob.data)
         self.process.write(self.difference)
         super().forward()
 
     def backward(self) -> None:
-        """To each bottom that asks."""
+        """Write the gradient of each bottom that needs one."""
         for blob, asked in zip(self.bottoms, self.node.propagate, strict=True):
             if asked:
                 self.process.write(blob.diff)
 
 
 class HingeLoss(Loss):
-    """src/caffe/layers/hinge_loss_layer.cpp: forward it works in the scores' gradient."""
+    """src/caffe/layers/hinge_loss_layer.cpp: forward uses the scores' gradient as scratch."""
 
     def forward(self) -> None:
-        """Writes the gradient's buffer."""
+        """Write the gradient's buffer."""
         self.process.read(self.bottoms[0].data)
         self.process.write(self.bottoms[0].diff)
         super().forward()
@@ -111,14 +111,14 @@ class ContrastiveLoss(Loss):
     """src/caffe/layers/contrastive_loss_layer.cpp: the difference and its square."""
 
     def set_up(self) -> None:
-        """Two blobs of the bottoms' size; vectors per image and per channel."""
+        """Create two blobs of the bottoms' size, and vectors per image and per channel."""
         count = self.bottoms[0].count
         self.difference, self.square = self.own(count), self.own(count)
         self.distances = self.own(self.bottoms[0].shape[0])
         self.multiplier = self.ones(math.prod(self.bottoms[0].shape[1:2]))
 
     def forward(self) -> None:
-        """The square is the GPU's alone."""
+        """Write the difference; only the GPU's code writes its square."""
         for blob in self.bottoms:
             self.process.read(blob.data)
         self.process.write(self.difference)
@@ -126,14 +126,17 @@ class ContrastiveLoss(Loss):
         super().forward()
 
     def backward(self) -> None:
-        """To the two bottoms that are compared."""
+        """Write the gradients of the two bottoms that are compared."""
         for blob, asked in zip(self.bottoms[:2], self.node.propagate, strict=False):
             if asked:
                 self.process.write(blob.diff)
 
 
 class Accuracy(Layer):
-    """src/caffe/layers/accuracy_layer.cpp: backward it does nothing, or aborts where asked."""
+    """src/caffe/layers/accuracy_layer.cpp: the backward pass writes nothing.
+
+    It aborts if a bottom needs a gradient.
+    """
 
     def backward(self) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""Normalisation over channels, batch or image, with the buffers kept for the way back."""
+"""Model normalisation over channels, batch or image, with the buffers of the backward pass."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pibench.plan.layers.base import Layer
 class BatchNorm(Layer):
     """src/caffe/layers/batch_norm_layer.cpp: two copies of the bottom, in every phase.
 
-    The way back writes the bottom's gradient whether asked or not; in place it first
-    copies the top's.
+    The backward pass always writes the bottom's gradient, needed or not; in place it first copies
+    the top's.
     """
 
     def set_up(self) -> None:
-        """Parameters of zeros, and multipliers over batch and positions."""
+        """Create parameters of zeros, and multipliers over batch and positions."""
         bottom = self.bottoms[0]
         batch, channels = bottom.shape[:2]
         self.positions = bottom.count // (batch * channels)
@@ -37,7 +37,7 @@ class BatchNorm(Layer):
         self.process.write(self.batch_ones)
 
     def forward(self) -> None:
-        """Mean and variance, spread over the image by products of depth 1."""
+        """Compute mean and variance, spread over the image by products of depth 1."""
         process = self.process
         process.read(self.bottoms[0].data)
         process.write(self.tops[0].data)
@@ -52,7 +52,7 @@ class BatchNorm(Layer):
         process.write(self.normalised)
 
     def backward(self) -> None:
-        """The bottom's gradient, and a copy of the top's when in place."""
+        """Write the bottom's gradient, and a copy of the top's when in place."""
         process = self.process
         process.read(self.tops[0].diff)
         if self.in_place:
@@ -67,7 +67,7 @@ class Lrn(Layer):
     """src/caffe/layers/lrn_layer.cpp, across channels: a scale per element, and scratch."""
 
     def set_up(self) -> None:
-        """The scale is written forward."""
+        """Create the scale, which the forward pass writes."""
         _, channels, height, width = self.bottoms[0].shape
         size = self.node.proto.lrn_param.local_size
         self.scale = self.own(self.bottoms[0].count)
@@ -75,7 +75,7 @@ class Lrn(Layer):
         self.plane = height * width
 
     def forward(self) -> None:
-        """The squares of one image, with channels of zeros around, are freed at the end."""
+        """Compute the squares of one image, padded with channels of zeros; free them after."""
         process = self.process
         process.read(self.bottoms[0].data)
         process.read(self.tops[0].data)
@@ -86,7 +86,7 @@ class Lrn(Layer):
         process.free(squares)
 
     def backward(self) -> None:
-        """Asked or not, the bottom's gradient is written."""
+        """Write the bottom's gradient, needed or not."""
         process = self.process
         process.read(self.tops[0].diff)
         process.write(self.bottoms[0].diff)
@@ -100,20 +100,20 @@ class LrnWithinChannel(Layer):
     """LRN within a channel: square, pooling, power and product, each with its blobs."""
 
     def set_up(self) -> None:
-        """Inner layers exchange blobs of the bottom's size."""
+        """Create the inner layers' blobs of the bottom's size."""
         count = self.bottoms[0].count
         self.inner = [self.own(count) for _ in range(3)]
         self.inner_diffs = [self.own(count) for _ in range(5)]
 
     def forward(self) -> None:
-        """Squares, pooled squares and powers; the inputs share the bottom's data."""
+        """Compute squares, pooled squares and powers; the inputs share the bottom's data."""
         self.process.read(self.bottoms[0].data)
         for memory in self.inner:
             self.process.write(memory)
         self.process.write(self.tops[0].data)
 
     def backward(self) -> None:
-        """Only where asked: gradients of all inner blobs."""
+        """Write the gradients of all inner blobs, only if the bottom needs one."""
         if not self.node.propagate[0]:
             return
         self.process.read(self.tops[0].diff)
@@ -123,16 +123,16 @@ class LrnWithinChannel(Layer):
 
 
 def lrn_class(proto: caffe.LayerParameter) -> type[Layer]:
-    """Which of the two LRN layers this is."""
+    """Return the class of this layer's norm region."""
     within = proto.lrn_param.norm_region == caffe.LRNParameter.WITHIN_CHANNEL
     return LrnWithinChannel if within else Lrn
 
 
 class Mvn(Layer):
-    """src/caffe/layers/mvn_layer.cpp: a copy of the bottom; backward is never skipped."""
+    """src/caffe/layers/mvn_layer.cpp: a copy of the bottom; the backward pass always runs."""
 
     def set_up(self) -> None:
-        """Means and variances per channel, or per image with across_channels."""
+        """Create means and variances per channel, or per image with across_channels."""
         bottom = self.bottoms[0]
         param = self.node.proto.mvn_param
         self.rows = bottom.shape[0] if param.across_channels else math.prod(bottom.shape[:2])
@@ -142,7 +142,7 @@ class Mvn(Layer):
         self.multiplier = self.ones(self.columns)
 
     def forward(self) -> None:
-        """The mean, and where asked the variance, spread over the image."""
+        """Spread the mean and, with normalize_variance, the variance over the image."""
         process = self.process
         process.read(self.bottoms[0].data)
         process.read(self.tops[0].data)
@@ -154,7 +154,7 @@ class Mvn(Layer):
             process.write(self.variance)
 
     def backward(self) -> None:
-        """The bottom's gradient is written whether asked or not."""
+        """Write the bottom's gradient, needed or not."""
         self.process.read(self.tops[0].diff)
         self.process.write(self.bottoms[0].diff)
         self.process.write(self.temp)
@@ -162,22 +162,22 @@ class Mvn(Layer):
 
 
 class Softmax(Layer):
-    """src/caffe/layers/softmax_layer.cpp: backward is never skipped."""
+    """src/caffe/layers/softmax_layer.cpp: the backward pass always runs."""
 
     def set_up(self) -> None:
-        """A vector of ones per class, and the sum of each position."""
+        """Create a vector of ones per class, and the sum of each position."""
         shape = self.bottoms[0].shape
         self.set_up_axis(self.node.proto.softmax_param.axis % len(shape))
 
     def set_up_axis(self, axis: int) -> None:
-        """Buffers for classes along `axis`."""
+        """Create buffers for classes along `axis`."""
         shape = self.bottoms[0].shape
         self.classes, self.inner = shape[axis], math.prod(shape[axis + 1 :])
         self.multiplier = self.ones(self.classes)
         self.scale = self.own(math.prod(shape[:axis]) * self.inner)
 
     def forward(self) -> None:
-        """Products of depth 1 spread maximum and sum over the classes."""
+        """Spread maximum and sum over the classes by products of depth 1."""
         process = self.process
         process.read(self.bottoms[0].data)
         process.write(self.tops[0].data)
@@ -185,7 +185,7 @@ class Softmax(Layer):
         process.product(self.classes, self.inner, 1)
 
     def backward(self) -> None:
-        """Writes the bottom's gradient."""
+        """Write the bottom's gradient."""
         process = self.process
         process.read(self.tops[0].diff)
         process.write(self.bottoms[0].diff)

@@ -1,4 +1,4 @@
-"""Scale, Bias and PReLU: factors and terms per channel."""
+"""Model Scale, Bias and PReLU: factors and terms per channel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pibench.plan.process import Blob, Memory, Process
 
 
 class _BiasTerm:
-    """What BiasLayer does, alone or inside Scale (src/caffe/layers/bias_layer.cpp)."""
+    """The work of BiasLayer, alone or inside Scale (src/caffe/layers/bias_layer.cpp)."""
 
     def __init__(self, process: Process, top: Blob, term: Blob, axis: int, ones: Memory) -> None:
         self.process = process
@@ -19,12 +19,12 @@ class _BiasTerm:
         self.multiplier = ones
 
     def forward(self) -> None:
-        """A product of depth 1 per image."""
+        """Run a product of depth 1 per image."""
         self.process.write(self.top.data)
         self.process.product(self.term.count, self.inner, 1)
 
     def backward(self) -> None:
-        """The term's gradient sums the top's."""
+        """Sum the top's gradient into the term's."""
         self.process.read(self.top.diff)
         self.process.write(self.term.diff)
 
@@ -33,7 +33,7 @@ class Scale(Layer):
     """src/caffe/layers/scale_layer.cpp: in place it keeps a copy of its bottom."""
 
     def set_up(self) -> None:
-        """The factor, learned or a second bottom, the bias, and vectors of ones."""
+        """Create the factor (learned, or a second bottom), the bias, and vectors of ones."""
         param = self.node.proto.scale_param
         bottom = self.bottoms[0]
         self.learned = len(self.bottoms) == 1
@@ -63,9 +63,10 @@ class Scale(Layer):
             self.bias.forward()
 
     def backward(self) -> None:
-        """The factor's gradient needs a product of the bottom's size, kept where there is room.
+        """Write the factor's gradient, which needs a product of the bottom's size.
 
-        Not in place that room is the bottom's own gradient, asked for or not.
+        In place the product has its own buffer; otherwise it is written to the bottom's gradient,
+        needed or not.
         """
         process, node = self.process, self.node
         if self.bias and node.learns[-1]:
@@ -88,7 +89,7 @@ class Bias(Layer):
     """src/caffe/layers/bias_layer.cpp."""
 
     def set_up(self) -> None:
-        """The term, learned or a second bottom, and a vector of ones."""
+        """Create the term (learned, or a second bottom), and a vector of ones."""
         bottom = self.bottoms[0]
         self.learned = len(self.bottoms) == 1
         term = self.params[0] if self.learned else self.bottoms[1]
@@ -103,7 +104,7 @@ class Bias(Layer):
         self.term.forward()
 
     def backward(self) -> None:
-        """The bottom's gradient is the top's."""
+        """Let the bottom's gradient be the top's."""
         node = self.node
         if node.propagate[0] and self.bottoms[0] is not self.tops[0]:
             self.process.read(self.tops[0].diff)
@@ -116,7 +117,7 @@ class PRelu(Layer):
     """src/caffe/layers/prelu_layer.cpp: in place it keeps a copy of its bottom."""
 
     def set_up(self) -> None:
-        """Slopes, and two vectors of one image that only the GPU's code uses up."""
+        """Create the slopes, and two vectors of one image that only the GPU's code uses."""
         bottom = self.bottoms[0]
         self.fill_params()
         self.multiplier = self.ones(bottom.count // bottom.shape[0])
@@ -132,7 +133,7 @@ class PRelu(Layer):
         self.process.write(self.tops[0].data)
 
     def backward(self) -> None:
-        """Gradient of the slopes, then of the bottom where asked."""
+        """Write the gradient of the slopes, then of the bottom where needed."""
         self.process.read(self.tops[0].diff)
         if self.node.learns[0]:
             self.process.write(self.params[0].diff)

@@ -1,6 +1,6 @@
-"""The report as one HTML file that asks no network for anything.
+"""Render the report as one self-contained HTML file that makes no network requests.
 
-`page.py` puts it together from the templates, style sheet and script beside it;
-`plotly-basic.min.js` is plotly.js's own bundle (MIT, see `plotly-basic.LICENSE`), renewed by
+`page.py` combines the templates, style sheet and script in this folder;
+`plotly-basic.min.js` is plotly.js's own bundle (MIT, see `plotly-basic.LICENSE`), updated by
 `scripts/renew_plotly.sh`.
 """

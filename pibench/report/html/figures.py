@@ -1,8 +1,9 @@
-"""The report's plots as plain data for plotly.js, with the words for who cannot see them.
+"""Build the report's plots as plain data for plotly.js, with alternative text.
 
-Colours are names of the page's style sheet (`$emulated` is its variable `--emulated`), put in
-by the page, so that plots follow its light and dark. Texts are escaped for plotly, which takes
-markup in them; long lists of layer names stand once per network, traces refer to them by index.
+Colours are names of the page's style sheet (`$emulated` is its variable `--emulated`); the page
+replaces them, so that plots follow its light and dark themes. Text is escaped for plotly, which
+interprets markup in it. Long lists of layer names are stored once per network, and traces refer
+to them by index.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _SYMBOLS: Final = {
     "fit": "circle", "no-fit": "square", "borderline": "diamond", "inconclusive": "x",
 }  # fmt: skip
 _LABELLED: Final = 3
-"""So many of the points farthest off bear their names."""
+"""How many of the points with the largest errors are labelled."""
 _ROUND: Final = (1, 2, 5)
 _LONGEST_TEXT: Final = 48
 
@@ -43,13 +44,13 @@ GROUPS: Final = {
     "pooling": ("Pooling", "SPP"),
     "joining": ("Concat", "Eltwise", "Slice", "Split", "Crop", "Reshape", "Flatten", "Tile"),
 }
-"""Layer types that are told apart by colour; the rest is `other`."""
+"""Layer types with their own colour; the rest is `other`."""
 OTHER: Final = "other"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One plot. `alt` says in words what it shows, `names` is what traces refer to."""
+    """One plot. `alt` describes it in words, `names` has the names that traces refer to."""
 
     data: list[Trace]
     layout: dict[str, Any]
@@ -58,7 +59,7 @@ class Figure:
     names: Sequence[str] = ()
 
     def plain(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return it as JSON-compatible data."""
         return {
             "data": self.data,
             "layout": {**self.layout, "height": self.height_px},
@@ -67,24 +68,24 @@ class Figure:
 
 
 def text(name: str) -> str:
-    """A text of unknown origin as plotly shows it letter by letter, of bearable length."""
+    """Escape untrusted text so that plotly shows it literally, and limit its length."""
     shown = visible(name)
     if len(shown) > _LONGEST_TEXT:
         shown = f"{shown[: _LONGEST_TEXT - 3]}..."
-    # It looks for formulas between dollars before it reads entities.
+    # plotly looks for formulas between dollar signs before it decodes entities.
     return escape(shown, {"$": "&#36;"})
 
 
 def group_of(layer_type: str) -> str:
-    """The kind of work that layers of this type are."""
+    """Return the kind of work of this layer type."""
     return next((group for group, types in GROUPS.items() if layer_type in types), OTHER)
 
 
 def peaks(networks: Sequence[NetworkReport], device: Device) -> Figure:
-    """The peak of each network and the device's line: what fits lies left of it."""
+    """Plot each network's peak and the device's limit; networks that fit are left of it."""
     shown = [one for one in networks if one.peak is not None]
     shown.sort(key=lambda one: -_peak_bytes(one))
-    # Two runs' networks may share a name: a place each.
+    # Networks of two runs may share a name, so each has its own position.
     places = [f"{index}" for index in range(len(shown))]
     stems_x: list[float | None] = []
     stems_y: list[str | None] = []
@@ -191,9 +192,9 @@ def _peak_bytes(one: NetworkReport) -> int:
 def printed_against_ours(
     claims: Sequence[Claim], *, unit: str, quantity: str, tolerance: float
 ) -> Figure:
-    """A point per compared cell, both axes logarithmic; intervals where ours has one.
+    """Plot one point per compared cell on logarithmic axes, with pibench's interval if it has one.
 
-    Cells that prove nothing (see `PredictedTime`) are hollow.
+    Cells that are not a test (see `PredictedTime`) are hollow.
     """
     shown = [claim for claim in claims if isinstance(claim.ours, float)]
     values = [
@@ -288,7 +289,7 @@ def _pair_hover(claim: Claim) -> list[str]:
 
 
 def _farthest(claims: Iterable[Claim]) -> list[str]:
-    """Keys of those that are farthest off, less those whose label another's would cover."""
+    """Return the keys of the largest errors, without labels that would overlap."""
     found: list[Claim] = []
     for claim in sorted(claims, key=lambda claim: -abs(claim.error_pct or 0.0)):
         if len(found) < _LABELLED and not any(_close(claim, other) for other in found):
@@ -297,13 +298,13 @@ def _farthest(claims: Iterable[Claim]) -> list[str]:
 
 
 def _close(claim: Claim, other: Claim) -> bool:
-    """Whether two printed figures are within a quarter of each other: a label's height."""
+    """Return whether two printed figures are within a quarter of each other: a label's height."""
     pair = [float(one.paper) for one in (claim, other)]
     return max(pair) < 1.25 * min(pair)
 
 
 def memory_over_layers(one: NetworkReport) -> Figure | None:
-    """What is resident, step by step of the measured program, as planned; None without a plan."""
+    """Plot the planned resident memory at each step of the program; None without a plan."""
     planned = one.planned
     if planned is None:
         return None
@@ -365,7 +366,7 @@ def memory_over_layers(one: NetworkReport) -> Figure | None:
 
 
 def _phase(phase: str, steps: Sequence[Step], start: int, index_of: dict[str, int]) -> Trace:
-    """A step of the program is one wide; the line is closed at its end."""
+    """Return one trace; each step has width 1, and the line is closed at its end."""
     levels = [round(step.peak_bytes / MIB, 1) for step in steps]
     return {
         "type": "scatter", "mode": "lines", "name": phase,
@@ -378,7 +379,7 @@ def _phase(phase: str, steps: Sequence[Step], start: int, index_of: dict[str, in
 
 
 def time_per_layer(times: LayerTimes) -> Figure:
-    """The share of each layer, in the order in which they run, by kind of work."""
+    """Plot each layer's fraction of the time, in execution order, coloured by kind of work."""
     data: list[Trace] = []
     layers = times.layers
     for group in (*GROUPS, OTHER):
@@ -444,7 +445,7 @@ def _beyond(larger: object, smaller: object) -> float:
 
 
 def _marks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of each decade between the two."""
+    """Return 1, 2 and 5 of each decade between the two."""
     marks = [step * 10.0**decade for decade in range(-3, 10) for step in _ROUND]
     return [mark for mark in marks if low <= mark <= high]
 

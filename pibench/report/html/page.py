@@ -1,8 +1,8 @@
-"""Puts the page together: templates, figures, and a policy that lets nothing else run.
+"""Assemble the page: templates, figures, and a content policy that blocks all other scripts.
 
-Records are not trusted. Every text goes through `visible` (what would steer a reader is written
-out) and Jinja's escaping; plots get theirs from `figures.text`; JSON stands in the page without
-`<`. The content policy names the page's two scripts by their hashes and allows no request.
+Records are not trusted. Every text is passed through `visible` (which escapes control
+characters) and Jinja's escaping; `figures.text` escapes the text of plots; JSON in the page
+has no `<`. The content policy lists the page's two scripts by their hashes and allows no request.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ KINDS: Final = {
     "computed": "from the network's shapes or a file; nothing was run",
     "paper": "as printed in the paper",
 }
-"""What each provenance means, in the order from the board away."""
+"""The meaning of each provenance, from closest to the board to most distant."""
 
 
 def render(report: Report, *, sources: Sequence[str] = ()) -> str:
-    """The whole page. `sources` are the names of the record files, to be told at its end."""
+    """Return the whole page. `sources` are the names of the record files, listed at its end."""
     style, script, plotly = (
         _asset(name) for name in ("style.css", "page.js", "plotly-basic.min.js")
     )
@@ -90,7 +90,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(*scripts: str) -> str:
-    """The content policy. plotly.js sets styles of its own; its pictures are data URLs."""
+    """Return the content policy. plotly.js sets inline styles; its images are data URLs."""
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
@@ -131,12 +131,12 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """What would steer a reader written out; markup is the templates' own."""
+    """Escape control characters in text; only the templates may contain markup."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _as_json(found: dict[str, figures.Figure]) -> Markup:
-    """JSON for a data block: nothing in it can end the block, or begin a comment."""
+    """Return JSON for a data block: nothing in it can end the block or start a comment."""
     text = json.dumps(
         {name: figure.plain() for name, figure in found.items()},
         separators=(",", ":"),
@@ -148,7 +148,7 @@ def _as_json(found: dict[str, figures.Figure]) -> Markup:
 
 
 def _overview(report: Report) -> dict[str, figures.Figure]:
-    """The plots over all networks, by the names of their places."""
+    """Return the plots over all networks, by the names of their places in the page."""
     found = {
         f"peaks-{device_id}": figures.peaks(networks, devices.load(device_id))
         for device_id, networks in _boards(report).items()
@@ -171,7 +171,7 @@ def _has_number(claim: Claim) -> bool:
 
 
 def _boards(report: Report) -> dict[str, list[NetworkReport]]:
-    """Networks with a peak, by the device that they were judged for."""
+    """Return the networks with a peak, by the device of their verdict."""
     found: dict[str, list[NetworkReport]] = {}
     for one in report.networks:
         if one.peak is not None:
@@ -180,7 +180,7 @@ def _boards(report: Report) -> dict[str, list[NetworkReport]]:
 
 
 def _kinds(report: Report, sections: Sequence[Section]) -> dict[str, str]:
-    """The kinds of provenance that the page shows, and what they mean."""
+    """Return the kinds of provenance on the page, and their meaning."""
     shown = {one.kind for record in report.records for one in record.provenance.values()}
     shown |= {claim.provenance.kind for claim in report.claims}
     shown |= {times.provenance.kind for one in sections for times in one.network.times}

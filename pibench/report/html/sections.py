@@ -1,4 +1,4 @@
-"""What the section of one network shows: its figures, and the rows of its tables."""
+"""Build the section of one network: its figures, and the rows of its tables."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from pibench.report.content import LayerTime, LayerTimes, NetworkReport
 
 LARGEST: Final = 10
-"""So many holders and layers are named."""
+"""The number of largest allocations and layers listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseRow:
-    """The highest point of one phase of the program, in bytes, and where it is."""
+    """The maximum of one phase of the program, in bytes, and its position."""
 
     phase: str
     layer: str
@@ -33,7 +33,7 @@ class PhaseRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One network's part of the page."""
+    """The section of one network."""
 
     anchor: str
     network: NetworkReport
@@ -44,7 +44,7 @@ class Section:
     phase_names: Sequence[str]
 
     def time_figure(self, index: int) -> str:
-        """The name of the figure of the network's times at `index`."""
+        """Return the name of the figure of the network's times at `index`."""
         return f"{self.anchor}-time{index}"
 
     @property
@@ -54,12 +54,12 @@ class Section:
 
     @staticmethod
     def largest(times: LayerTimes) -> list[LayerTime]:
-        """The layers that take the most time."""
+        """Return the layers that take the most time."""
         return sorted(times.layers, key=lambda layer: -layer.forward_ms)[:LARGEST]
 
     @staticmethod
     def by_group(times: LayerTimes) -> list[tuple[str, float]]:
-        """Kinds of work and their share of the time, the largest first."""
+        """Return the kinds of work and their fractions of the time, the largest first."""
         total: dict[str, float] = defaultdict(float)
         for layer in times.layers:
             total[figures.group_of(layer.type)] += times.share(layer)
@@ -67,7 +67,7 @@ class Section:
 
 
 def section(network: NetworkReport, *, anchor: str) -> Section:
-    """The section of a network; `anchor` is its id in the page."""
+    """Return the section of a network; `anchor` is its id in the page."""
     drawn: dict[str, figures.Figure] = {}
     memory = figures.memory_over_layers(network)
     if memory is not None:
@@ -102,10 +102,10 @@ def _phases(planned: Plan) -> list[PhaseRow]:
 def _layer_rows(
     planned: Plan | None, times: Sequence[LayerTimes], phases: Sequence[str]
 ) -> list[Markup]:
-    """A table row per layer: what is resident at most while it is at work, by phase; its time.
+    """Return a table row per layer: its maximum resident memory by phase, and its time.
 
-    In the order of the plan, or of the first times where there is none. Not by a template:
-    there are ten thousand, and HTML closes rows and cells itself.
+    The order is the plan's, or that of the first times without a plan. Rows are not rendered by
+    a template: there can be ten thousand, and HTML closes rows and cells implicitly.
     """
     timed = {layer.name: layer for layer in times[0].layers} if times else {}
     peaks: dict[str, dict[str, int]] = {}

@@ -1,4 +1,4 @@
-"""Networks in containers of a Docker Engine (or Podman), held to the device's memory and cores."""
+"""Networks in Docker Engine (or Podman) containers limited to the device's memory and cores."""
 
 from pibench.targets.container.target import ContainerTarget
 

@@ -1,4 +1,4 @@
-"""One container, from its creation to its removal, with the probe's words in between."""
+"""One container, from its creation to its removal, and the reading of the probe's output."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ JOB: Final = "/job"
 PYTHON: Final = "/usr/bin/python3.9"
 EXIT_DEADLINE_S: Final = 10.0
 VERDICT_DEADLINE_S: Final = 2.0
-"""How long the Engine may take to tell that a container ran out of memory: it hears of it apart."""
+"""How long the Engine may take to report that a container ran out of memory.
+
+It learns of that separately from the container's end."""
 _POLL_S: Final = 0.05
 _QUEUE_CHUNKS: Final = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a container ended by the Engine's words; `died` says why it was ended by us."""
+    """How the Engine reports a container's end; `died` is the reason if pibench ended it."""
 
     died: str | None
     exit_code: int | None
@@ -43,13 +45,13 @@ class Ending:
 
     @classmethod
     def unknown(cls, died: str) -> Ending:
-        """The ending of a container that nobody can be asked about any more."""
+        """Return the ending of a container whose state cannot be queried any more."""
         return cls(died=died, exit_code=None, oom_killed=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to run: the image, the job's folder, the limits, emulated or not."""
+    """What to run: the image, the job's folder, the limits, and whether it is emulated."""
 
     image: str
     job: Path
@@ -58,7 +60,7 @@ class Order:
 
 
 Hear = Callable[[bytes], bool]
-"""Takes what the probe wrote; true once nothing more is to come."""
+"""Takes the probe's output; returns True once nothing more is expected."""
 
 
 def run_container(
@@ -68,11 +70,18 @@ def run_container(
     stopping: threading.Event,
     out_of_memory: Callable[[], bool],
 ) -> Ending:
-    """Run one container to its end, and remove it whatever happens.
+    """Run one container to its end, and always remove it.
 
-    `out_of_memory` says whether the probe saw a kill for want of memory, which
-    the Engine then has to confirm. Raises EngineLostError when the Engine stops
-    answering, and whatever `hear` raises.
+    Args:
+        client: the connection to the Engine.
+        order: what to run.
+        hear: receives the probe's output; its exceptions are passed on.
+        stopping: ends the container when it is set.
+        out_of_memory: returns whether the probe saw a kill for lack of memory, which
+            the Engine then has to confirm.
+
+    Raises:
+        EngineLostError: the Engine stops answering.
     """
     with engine_faults("to create a container"):
         container = client.containers.create(**_settings(order))
@@ -82,13 +91,13 @@ def run_container(
     except EngineLacksError:
         return Ending.unknown("somebody removed the container")
     finally:
-        # A lost Engine cannot be told: the next start sweeps.
+        # A lost Engine cannot remove it now; the next start removes orphans.
         with contextlib.suppress(HostError), engine_faults("to remove a container"):
             container.remove(force=True, v=True)
 
 
 def _settings(order: Order) -> dict[str, Any]:
-    """All that is asked of the Engine for one container."""
+    """Return all settings of one container for the Engine."""
     limits = order.limits
     return {
         "image": order.image,
@@ -97,13 +106,13 @@ def _settings(order: Order) -> dict[str, Any]:
         "environment": emulation.environment(limits.cpu) if order.emulated else {},
         "labels": owner_label(),
         "mem_limit": limits.memory_bytes,
-        # Memory and swap together: without it Docker grants as much swap on top.
+        # The limit of memory and swap together: without it Docker grants as much swap on top.
         "memswap_limit": limits.memory_bytes,
         "cpu_period": limit.PERIOD_US,
         "cpu_quota": limit.PERIOD_US * limits.cores,
         "cpuset_cpus": limits.cpuset,
         "pids_limit": limit.PIDS_LIMIT,
-        # Said in full: an Engine's own defaults may be more than it can grant itself.
+        # All explicit: an Engine's own defaults may be more than it is able to grant.
         "ulimits": [
             {"Name": name, "Soft": most, "Hard": most} for name, most in limit.ULIMITS.items()
         ],
@@ -114,7 +123,7 @@ def _settings(order: Order) -> dict[str, Any]:
         "security_opt": ["no-new-privileges"],
         "tmpfs": {"/tmp": f"size={limit.TMP_BYTES},mode=1777,nosuid,nodev,noexec"},  # noqa: S108
         "volumes": {str(order.job): {"bind": JOB, "mode": "ro"}},
-        # Not to the disk: what an untrusted model makes Caffe say has no bounds.
+        # Not to the disk: an untrusted model can make Caffe write any amount of output.
         "log_config": {"Type": "none"},
         "stdin_open": False,
         "tty": False,
@@ -124,7 +133,7 @@ def _settings(order: Order) -> dict[str, Any]:
 def _listen(
     client: DockerClient, container: Container, hear: Hear, stopping: threading.Event
 ) -> str | None:
-    """Start the container and hear it out; why it had to be ended, None if it had not."""
+    """Start the container and read its output; return why it had to be ended, or None."""
     with engine_faults("to attach to a container"):
         stream = container.attach(stream=True, stdout=True, stderr=True, logs=False)
     with engine_faults("to start a container"):
@@ -146,11 +155,11 @@ def _listen(
 
 
 def _chunks(stream: Iterator[bytes]) -> Iterator[bytes]:
-    """What a blocking stream gives, and empty chunks while it gives nothing."""
+    """Yield what a blocking stream delivers, and empty chunks while it delivers nothing."""
     waiting: queue.Queue[bytes | None] = queue.Queue(maxsize=_QUEUE_CHUNKS)
 
     def read() -> None:
-        # However the stream breaks, it is at its end: who reads asks the Engine why.
+        # If the stream breaks, it just ends here: the reader asks the Engine for the reason.
         with contextlib.suppress(Exception):
             for chunk in stream:
                 waiting.put(chunk)
@@ -169,7 +178,7 @@ def _chunks(stream: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _ending(container: Container, died: str | None, out_of_memory: Callable[[], bool]) -> Ending:
-    """Wait for the container's end, forced where it does not come; the Engine's words of it."""
+    """Wait for the container's end, force it where needed, and return the Engine's report of it."""
     if died is not None and not died.startswith("the probe ended"):
         _kill(container)
     deadline = time.monotonic() + EXIT_DEADLINE_S

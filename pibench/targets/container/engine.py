@@ -1,4 +1,4 @@
-"""The Docker Engine, or what speaks its language: found, asked what it can do, its faults told."""
+"""Find the Docker Engine or a compatible one, query its abilities, and translate its errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 CALL_TIMEOUT_S: Final = 60.0
-"""How long one call of the API may take; what takes longer has a deadline of its own."""
+"""Timeout of one API call; calls that take longer have their own deadline."""
 CONNECT_TIMEOUT_S: Final = 10.0
 OLDEST: Final = (20, 10)
 PODMAN: Final = "Podman"
@@ -35,12 +35,12 @@ class EngineLostError(HostError):
 
 
 class EngineLacksError(HostError):
-    """The Engine does not have, or no longer, what it was asked about."""
+    """The Engine does not have, or no longer has, the object of a request."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
-    """What an Engine says of itself; `cores` are those that its containers can have."""
+    """How an Engine describes itself; `cores` are those available to its containers."""
 
     name: str
     version: str
@@ -53,9 +53,9 @@ class EngineFacts:
 
     @property
     def tells_of_children(self) -> bool:
-        """Whether its OOMKilled is about all processes of a container, and not the first alone.
+        """Whether its OOMKilled covers all processes of a container, not only the first.
 
-        Docker's is (containerd watches the cgroup); Podman's was seen to be false where
+        Docker's does (containerd watches the cgroup); Podman's was seen to be false where
         the kernel had killed a child (4.3).
         """
         return self.name != PODMAN
@@ -68,10 +68,14 @@ class EngineFacts:
 
 @contextlib.contextmanager
 def engine_faults(doing: str) -> Iterator[None]:
-    """Turn what the SDK raises within the block into an HostError, in one line.
+    """Turn exceptions of the SDK within the block into a one-line HostError.
 
-    Raises EngineLostError where nobody answered, and EngineLacksError where
-    what was asked about is not there.
+    Args:
+        doing: what the block does, for the message.
+
+    Raises:
+        EngineLostError: the Engine did not answer.
+        EngineLacksError: the object of the request does not exist.
     """
     import docker.errors  # noqa: PLC0415  (start-up time)
     import requests.exceptions  # noqa: PLC0415  (start-up time)
@@ -99,9 +103,9 @@ def engine_faults(doing: str) -> Iterator[None]:
 
 
 def connect() -> tuple[DockerClient, EngineFacts]:
-    """The Engine that DOCKER_HOST names, or the one of this machine.
+    """Connect to the Engine that DOCKER_HOST names, or else to this machine's.
 
-    Raises HostError where none answers or it is too old.
+    Raises HostError where no Engine answers or it is too old.
     """
     import docker  # noqa: PLC0415  (start-up time)
 
@@ -111,7 +115,7 @@ def connect() -> tuple[DockerClient, EngineFacts]:
             client = docker.from_env(timeout=CONNECT_TIMEOUT_S)
             facts = _facts(client.version(), client.info())
     except ValueError as error:
-        # The SDK reads an address as Python's own library does.
+        # The SDK reads an address the way Python's standard library does.
         raise HostError(f"{where} is no address: {error}", hint=START_HINT) from error
     client.api.timeout = CALL_TIMEOUT_S
     if _as_numbers(facts.version) < OLDEST and facts.name != PODMAN:
@@ -144,7 +148,7 @@ def _as_numbers(version: str) -> tuple[int, ...]:
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """The innermost reason, since the SDK wraps a refused connection four times."""
+    """Return the innermost cause, since the SDK wraps a refused connection four times."""
     reason: BaseException = error
     while reason.__cause__ is not None or reason.__context__ is not None:
         reason = reason.__cause__ or reason.__context__ or reason

@@ -1,4 +1,4 @@
-"""Whose containers are whose: what a dead owner left is removed, and only that."""
+"""Ownership of containers: remove those whose owner is gone, and no others."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ OWNER_LABEL: Final = "org.pibench.owner"
 
 
 def owner_label() -> dict[str, str]:
-    """The label by which this process marks its containers."""
+    """Return the label by which this process marks its containers."""
     pid = os.getpid()
     owner = {"host": _host(), "boot": _boot(), "pid": pid, "started_ticks": _started_ticks(pid)}
     return {OWNER_LABEL: json.dumps(owner, sort_keys=True)}
 
 
 def sweep(client: DockerClient) -> int:
-    """Remove the containers whose owner ran on this machine and is gone; how many there were."""
+    """Remove the containers whose owner ran on this machine and is gone; return their number."""
     with engine_faults("when asked for its containers"):
         found = client.api.containers(all=True, filters={"label": OWNER_LABEL})
     removed = 0
     for container in found:
         if is_orphan((container.get("Labels") or {}).get(OWNER_LABEL, "")):
-            # Another pibench may sweep at the same time.
+            # Another pibench may remove orphans at the same time.
             with contextlib.suppress(HostError), engine_faults("to remove a container"):
                 client.api.remove_container(container["Id"], force=True, v=True)
                 removed += 1
@@ -41,7 +41,7 @@ def sweep(client: DockerClient) -> int:
 
 
 def is_orphan(label: str) -> bool:
-    """Whether the process that a label names ran on this machine and is gone."""
+    """Return whether the process that a label names ran on this machine and is gone."""
     try:
         owner: dict[str, Any] = json.loads(label)
         host, boot = owner["host"], owner["boot"]
@@ -56,18 +56,18 @@ def is_orphan(label: str) -> bool:
 
 
 def _started_ticks(pid: int) -> int | None:
-    """When a process started, in the kernel's ticks since boot (proc(5)); None if there is none.
+    """Return when a process started, in the kernel's ticks since boot (proc(5)), or None.
 
-    A process id is used again; the two together are not, even if the clock is set.
+    A process id can be used again. The pair of id and start is unique, even if the clock is set.
     """
     fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     return int(fields[19]) if fields else None
 
 
 def _host() -> str:
-    """This machine (or this container of it), the same over reboots.
+    """Return an id of this machine (or of this container on it) that survives reboots.
 
-    Hashed, since the machine's identity is not for publication (machine-id(5)).
+    It is a hash, since the machine's identity is confidential (machine-id(5)).
     """
     namespace = str(Path("/proc/self/ns/pid").readlink())
     identity = _text(Path("/etc/machine-id")) + platform.node() + namespace

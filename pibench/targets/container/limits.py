@@ -1,4 +1,4 @@
-"""The limits of a container: what is asked, what the host can give, what was found in force."""
+"""The limits of a container: requested, available on the host, and found in force."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 PERIOD_US: Final = 100_000
 """The kernel's default period of the CPU quota."""
 PIDS_LIMIT: Final = 64
-"""Processes and threads: the probe, Caffe with its BLAS threads, QEMU's own two each."""
+"""Processes and threads: the probe, Caffe with its BLAS threads, and two of QEMU for each."""
 ULIMITS: Final = {"nofile": 1024, "nproc": 4096, "core": 0}
-"""Processes are bounded by the cgroup: `nproc` counts all of the user's on the host."""
+"""Processes are limited by the cgroup: `nproc` counts all of the user's on the host."""
 TMP_BYTES: Final = 16 << 20
 NOBODY: Final = 65534
 _PAGE_BYTES: Final = 4096
 
 
 class CapNotInForceError(HostError):
-    """A limit that was asked for does not hold: what runs there would say nothing of the device."""
+    """A requested limit is not in force, so a run there would show nothing about the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a container is asked to be held to. Swap is none: memory and swap together are this.
+    """The limits requested for a container. `memory_bytes` includes swap: there is none.
 
-    `cores` is what the host can give of the device's `device_cores`, `cpu` the
-    model that an emulator is to be.
+    `cores` is how many of the device's `device_cores` the host can provide. `cpu` is the
+    CPU model for an emulator.
     """
 
     memory_bytes: int
@@ -44,15 +44,20 @@ class Limits:
 
     @property
     def cpuset(self) -> str:
-        """The CPUs by number, as the kernel writes such lists."""
+        """Return the CPUs by number, as the kernel writes such lists."""
         return f"0-{self.cores - 1}" if self.cores > 1 else "0"
 
 
 def limits_for(device: Device, *, allowance_bytes: int, host_cores: int) -> Limits:
-    """The device's memory and cores, with room for what it would not have to hold.
+    """Return limits for the device's memory and cores, with room for the allowance.
 
-    The memory is whole pages, as the kernel counts it. More cores than the
-    host has the Engine refuses outright.
+    The memory is rounded to whole pages, as the kernel counts it. The cores are at most
+    the host's: the Engine rejects more.
+
+    Args:
+        device: the device to limit to.
+        allowance_bytes: memory that the device itself would not need.
+        host_cores: the cores that the Engine offers.
     """
     memory_bytes = device.usable_bytes + allowance_bytes
     return Limits(
@@ -64,7 +69,7 @@ def limits_for(device: Device, *, allowance_bytes: int, host_cores: int) -> Limi
 
 
 def attest(machine: Mapping[str, Any], asked: Limits, *, emulated: bool) -> None:
-    """Raise CapNotInForceError unless all that was asked holds inside the container."""
+    """Raise CapNotInForceError unless every requested limit is in force inside the container."""
     found = in_force(machine)
     for check in (_memory_fault, _swap_fault, _cpu_fault):
         fault = check(found, asked)

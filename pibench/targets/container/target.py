@@ -1,4 +1,4 @@
-"""Networks in containers, one each: what the probe, the kernel and the Engine saw of it."""
+"""Networks in one container each, observed by the probe, the kernel and the Engine."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from pibench.records.schema import Target as TargetName
 
 CALIBRATION_ROOM_BYTES: Final = 512 << 20
-"""On top of the device, for the one container that finds out how much is needed there."""
+"""Added to the device's memory for the one container that measures how much is needed."""
 
 PROGRAMS: Final = Programs(
     caffe=["/usr/bin/caffe"],
     python=[PYTHON],
     preload=PRELOAD,
     huge_pages_off=True,
-    # As in the virtual machine: idle BLAS threads are not to take the cores.
+    # As in the virtual machine: idle BLAS threads must not occupy the cores.
     env={"OPENBLAS_THREAD_TIMEOUT": "4"},
 )
 
 
 class ContainerTarget:
-    """Runs each piece of work in a container of its own."""
+    """Runs each piece of work in its own container."""
 
     name: TargetName = "container"
     machine: Machine | None = None
@@ -67,10 +67,11 @@ class ContainerTarget:
     # ------------------------------------------------------------ before anything runs
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Find the Engine, hand it the image and measure what the emulator holds, where not known.
+        """Find the Engine, give it the image, and measure the emulator's memory where unknown.
 
-        Raises HostError for what is missing, and CapNotInForceError
-        where a limit does not hold.
+        Raises:
+            HostError: something required is missing.
+            CapNotInForceError: a limit is not in force.
         """
         self._client, self._facts = connect()
         sweep(self._client)
@@ -83,7 +84,7 @@ class ContainerTarget:
             self._calibrations[kind] = self._calibration(kind)
 
     def environment(self) -> dict[str, str | None]:
-        """QEMU's version, the Engine and the image."""
+        """Return QEMU's version, the Engine and the image."""
         return {
             "qemu_version": self._qemu_version,
             "image_lock_digest": self.builder.lock.digest("arm64"),
@@ -92,7 +93,7 @@ class ContainerTarget:
         }
 
     def _load(self, root: Image) -> str:
-        """The id of the image in the Engine, which is given it where it does not have it."""
+        """Return the image's id in the Engine; load the image where the Engine lacks it."""
         import docker.errors  # noqa: PLC0415  (start-up time)
 
         client, tag = self._connected()[0], container_image.tag_of(root)
@@ -118,7 +119,7 @@ class ContainerTarget:
         return str(image.id)
 
     def _calibration(self, kind: Kind) -> Calibration:
-        """What bare programs hold, for this image, emulator, BLAS and number of cores."""
+        """Return the memory of bare programs for this image, emulator, BLAS and number of cores."""
         cores = self._limits(0).cores
         parts = {
             "image": self._image,
@@ -148,7 +149,7 @@ class ContainerTarget:
     # ------------------------------------------------------------ the work
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
-        """Run each piece in a container; several at once where only memory is measured."""
+        """Run each piece in a container; several in parallel where only memory is measured."""
         at_once = pieces_at_once(
             work,
             wanted=self._at_once,
@@ -161,7 +162,7 @@ class ContainerTarget:
     def _run_piece(
         self, piece: Work, stopping: threading.Event, *, observe: Observer, watch: Watcher
     ) -> None:
-        """Run one piece; where the Engine fails it has its outcome before that is raised."""
+        """Run one piece; where the Engine fails, report its outcome before raising the error."""
         known = self._calibrations[piece.kind]
         limits = self._limits(known.emulator_bytes + known.probe_bytes)
         for attempt in range(1, ATTEMPTS + 1):
@@ -187,7 +188,7 @@ class ContainerTarget:
         client, facts = self._connected()
 
         def hear(chunk: bytes) -> bool:
-            # With the result once more: none counts whose hello was lost.
+            # With the result once more: a result does not count if its hello was lost.
             if {"hello", "result"}.intersection(session.feed(chunk)):
                 attest(session.machine or {}, limits, emulated=not facts.is_arm64)
             return session.ended
@@ -225,7 +226,7 @@ class ContainerTarget:
                 probe_bytes=known.probe_bytes,
                 calibrated=known.measured,
                 container_exit_code=ending.exit_code,
-                # A false that is not about Caffe contradicts nothing.
+                # A false value that does not concern Caffe is not a contradiction.
                 container_oom_killed=ending.oom_killed or (False if about_all else None),
             ),
         )
@@ -245,7 +246,7 @@ def _ran_out_of_memory(result: dict[str, Any] | None) -> bool:
 
 
 def _told(ending: Ending) -> str:
-    """How a container ended, in words."""
+    """Describe in words how a container ended."""
     said = ending.died or "the probe ended without a result"
     if ending.exit_code is not None:
         said += f", exit code {ending.exit_code}"

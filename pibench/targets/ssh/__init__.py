@@ -1,4 +1,4 @@
-"""Target `ssh`: a board over SSH, where nothing is installed and nothing stays but a cache."""
+"""Target `ssh`: a board over SSH. Nothing is installed there, and only a cache remains."""
 
 from pibench.targets.ssh.target import SshTarget
 

@@ -1,4 +1,4 @@
-"""Where a board is: `ssh://[USER@]HOST[:PORT]`, the rest from the user's own SSH configuration."""
+"""A board's address `ssh://[USER@]HOST[:PORT]`; the user's SSH configuration has the rest."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ _EXAMPLE: Final = "write it as ssh://pi@raspberrypi.local or ssh://pi@[fe80::1%2
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A board's host, and user and port where they are named. The host may be an alias."""
+    """A board's host, with user and port where given. The host may be an alias."""
 
     host: str
     user: str | None = None
     port: int | None = None
 
     def __str__(self) -> str:
-        """As `ssh` takes it: `pi@host`, and a port where one is named."""
+        """Return the address as `ssh` takes it: `pi@host`, with the port where one is given."""
         name = f"{self.user}@{self.host}" if self.user else self.host
         return f"{name} port {self.port}" if self.port else name
 
     @property
     def url(self) -> str:
-        """The address as it is given to pibench."""
+        """Return the address as it is given to pibench."""
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
         user = f"{self.user}@" if self.user else ""
         return f"{SCHEME}{user}{host}" + (f":{self.port}" if self.port else "")
 
     def ssh(self) -> str:
-        """The command by which the user gets there by hand."""
+        """Return the command by which the user connects by hand."""
         name = f"{self.user}@{self.host}" if self.user else self.host
         return f"ssh -p {self.port} {name}" if self.port else f"ssh {name}"
 
     def known_as(self) -> str:
-        """How known_hosts names it."""
+        """Return the host's name in known_hosts."""
         return f"[{self.host}]:{self.port}" if self.port and self.port != 22 else self.host
 
 
 def parse(text: str) -> Address:
-    """The address in a URL; raises InvalidInputError for what is none."""
+    """Parse a URL. Raises InvalidInputError for one that is not an SSH address."""
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -58,7 +58,7 @@ def parse(text: str) -> Address:
         )
     if parts.path.strip("/") or parts.query or parts.fragment or port == 0:
         raise InvalidInputError(f"{text} has more in it than user, host and port", hint=_EXAMPLE)
-    # urlsplit lowers the case of a host, which an alias of the user's may depend on.
+    # urlsplit lowers the case of a host, which the user's alias may depend on.
     host = unquote(parts.netloc.rpartition("@")[2])
     host = host[1 : host.index("]")] if host.startswith("[") else host.partition(":")[0]
     if host.startswith("-") or (parts.username or "").startswith("-"):

@@ -1,4 +1,4 @@
-"""A board at the other end of a connection: small programs run there, files put and read."""
+"""A board over a connection: run small programs there, and write and read its files."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415  (asyncssh takes 0.3 s to import: only who connects pays for it)
 
 FOLDER: Final = "~/.cache/pibench"
-"""Where everything of ours lies on a board, unless the user names another folder."""
+"""Where pibench's files are on a board, unless the user names another folder."""
 SCRIPT_DEADLINE_S: Final = 300.0
 UNPACK_DEADLINE_S: Final = 1800.0
 CHUNK_BYTES: Final = 256 << 10
 _PROBE: Final = Path(__file__).resolve().parents[2] / "probe"
-# Reads its own source from standard input, whose rest is the program's: nothing has to lie
-# on the board, and no shell there has to take a quoted program.
+# Reads its own source from standard input, and the program reads the rest: no file has to be
+# on the board, and no shell there has to parse a quoted program.
 _LOADER: Final = "import sys;exec(compile(sys.stdin.buffer.read({size}),{name!r},'exec'))"
 _NOT_FOUND: Final = 127
 _UNCHECKED: Final = "-"
@@ -37,7 +37,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a program said and how it ended; the status is None after a signal."""
+    """A program's output and how it ended; the status is None after a signal."""
 
     status: int | None
     out: str
@@ -45,13 +45,13 @@ class Answer:
 
     @property
     def last_words(self) -> str:
-        """The last line that it wrote."""
+        """Return the last line that it wrote."""
         lines = (self.err or self.out).strip().splitlines()
         return lines[-1].strip() if lines else "it said nothing"
 
 
 class Board:
-    """One connection to a board and what is done over it."""
+    """One connection to a board, and operations over it."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection, name: str) -> None:
         self.connection = connection
@@ -59,7 +59,7 @@ class Board:
         self._sftp: asyncssh.SFTPClient | None = None
 
     async def sftp(self) -> asyncssh.SFTPClient:
-        """The board's files; raises HostError where its server has no SFTP."""
+        """Return a client for the board's files; raises HostError where its server has no SFTP."""
         import asyncssh
 
         if self._sftp is None:
@@ -79,7 +79,7 @@ class Board:
         feed: AsyncIterator[bytes] | None = None,
         deadline_s: float = SCRIPT_DEADLINE_S,
     ) -> Answer:
-        """Run a program of pibench/probe that stands by itself; `feed` is its standard input."""
+        """Run a self-contained program of pibench/probe; `feed` is its standard input."""
         import asyncio
 
         import asyncssh
@@ -111,9 +111,9 @@ class Board:
         return answer
 
     async def check(self, needs: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """What the board is, and what keeps it from the work: see probe/check.py."""
+        """Return the board's facts and the problems that prevent the work: see probe/check.py."""
         answer = await self.script("check.py", json.dumps(needs))
-        # A shell's own start-up files may have spoken before.
+        # A shell's start-up files may have printed lines before.
         said = next((line for line in answer.out.splitlines() if line.startswith("{")), None)
         if said is None:
             raise HostError(f"{self.name}: its Python could not look at it: {answer.last_words}")
@@ -121,13 +121,13 @@ class Board:
         return found["facts"], [(what, todo) for what, todo in found["problems"]]
 
     async def put_root(self, root: CarriedRoot, base: str, report: Report) -> None:
-        """Unpack our root on the board as its archive arrives; whole or not at all."""
+        """Unpack pibench's root on the board while its archive arrives; whole or not at all."""
         place = (posixpath.join(base, ROOTS), root.key, root.sha256)
         await self._unpack(place, root.archive, "our Caffe", report)
 
     async def put_job(self, archive: Path, folder: str, report: Report) -> None:
         """Unpack a job as `job` in the folder of a run."""
-        # SSH itself checks what it carries.
+        # SSH itself checks the integrity of what it carries.
         await self._unpack((folder, "job", _UNCHECKED), archive, "the job", report)
 
     async def _unpack(
@@ -152,7 +152,7 @@ class Board:
             await file.write(text)
 
     async def read(self, path: str, offset: int = 0, size: int = CHUNK_BYTES) -> bytes:
-        """Bytes of a file from an offset on; none where it has no more, or is not there."""
+        """Return bytes of a file from an offset on; none past its end, or if it does not exist."""
         import asyncssh
 
         sftp = await self.sftp()
@@ -164,12 +164,12 @@ class Board:
         return found if isinstance(found, bytes) else found.encode()
 
     async def exists(self, path: str) -> bool:
-        """Whether there is something of that name."""
+        """Return whether the path exists."""
         return await (await self.sftp()).exists(path)
 
 
 async def _chunks(archive: Path, tell: Report) -> AsyncIterator[bytes]:
-    """A file in pieces; every tenth of a large one is told."""
+    """Yield a file in chunks; report every tenth of a large one."""
     size, sent, told = archive.stat().st_size, 0, 0
     with archive.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -183,7 +183,7 @@ async def _chunks(archive: Path, tell: Report) -> AsyncIterator[bytes]:
 async def _feed(
     process: asyncssh.SSHClientProcess[bytes], source: bytes, feed: AsyncIterator[bytes] | None
 ) -> None:
-    """Write to a program's input, at the pace at which it reads; it may end early."""
+    """Write to a program's input at the pace at which it reads; it may end early."""
     try:
         process.stdin.write(source)
         if feed is not None:

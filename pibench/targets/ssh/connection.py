@@ -1,7 +1,7 @@
-"""Connecting to a board as the user's own `ssh` would, and never by asking or by trusting blindly.
+"""Connect to a board as the user's `ssh` would, without prompts and without trusting new hosts.
 
-The user's ~/.ssh/config, agent and known_hosts are heeded; options there that
-would have an unknown host accepted are not. Nothing asks for a password.
+The user's ~/.ssh/config, agent and known_hosts apply, except for options that
+would accept an unknown host. Nothing asks for a password.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KNOWN_HOSTS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """Where to go and as whom: the key is the user's own choice of SSH where none is named."""
+    """The address and the key; without a key, SSH's own configuration chooses it."""
 
     address: Address
     identity: Path | None = None
@@ -40,7 +40,7 @@ class Login:
 
 @contextlib.asynccontextmanager
 async def connected(login: Login) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """A connection; raises HostError with one line for whatever stands in its way."""
+    """Yield a connection; raises HostError with one line for whatever prevents it."""
     connection = await connect(login)
     try:
         yield connection
@@ -51,10 +51,10 @@ async def connected(login: Login) -> AsyncIterator[asyncssh.SSHClientConnection]
 
 
 async def connect(login: Login) -> asyncssh.SSHClientConnection:
-    """The same, for the caller to close."""
+    """Return a connection that the caller has to close."""
     import asyncssh
 
-    # Its messages about what we say ourselves would come on top.
+    # asyncssh's own messages would repeat what pibench reports.
     logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
     if login.identity is not None and not login.identity.expanduser().is_file():
         raise InvalidInputError(
@@ -67,7 +67,7 @@ async def connect(login: Login) -> asyncssh.SSHClientConnection:
     except asyncssh.HostKeyNotVerifiable as error:
         raise await _untrusted(login, options, str(error)) from None
     except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost) as error:
-        # So it ends too where known_hosts has a key of another kind than any that is offered now.
+        # The error is also this one where known_hosts has a key of a type that is not offered now.
         if options is not None and await _offers_no_known_key(login, options):
             raise await _untrusted(login, options, str(error)) from None
         raise _translated(login, error) from None
@@ -76,11 +76,11 @@ async def connect(login: Login) -> asyncssh.SSHClientConnection:
 
 
 async def _options(login: Login) -> Any:
-    """The user's configuration for this host, with the trust in hosts kept strict."""
+    """Return the user's configuration for this host, with strict host key checking."""
     import asyncssh
 
     address = login.address
-    # An empty tuple is asyncssh's word for the user's own ~/.ssh/config.
+    # An empty tuple makes asyncssh read the user's ~/.ssh/config.
     named: dict[str, Any] = {"host": address.host, "config": ()}
     if address.port is not None:
         named["port"] = address.port
@@ -96,7 +96,7 @@ async def _options(login: Login) -> Any:
         "kbdint_auth": False,
     }
     found = await asyncssh.SSHClientConnectionOptions.construct(**named, **strict)
-    # None would mean any host, as a `UserKnownHostsFile none` has it.
+    # None would accept any host, as `UserKnownHostsFile none` does.
     files = [
         str(path)
         for path in (Path(name).expanduser() for name in found.known_hosts or _KNOWN_HOSTS)
@@ -108,7 +108,7 @@ async def _options(login: Login) -> Any:
 
 
 def _trusted(login: Login, options: Any) -> list[Any]:
-    """The keys by which known_hosts knows the host."""
+    """Return the host's keys in known_hosts."""
     import asyncssh
 
     port = options.port if options.port != 22 else None
@@ -117,7 +117,7 @@ def _trusted(login: Login, options: Any) -> list[Any]:
 
 
 async def _offered(login: Login, options: Any) -> Any:
-    """The key that the host shows to whoever asks; None where it does not."""
+    """Return the key that the host offers to any client, or None."""
     import asyncssh
 
     try:
@@ -133,7 +133,7 @@ async def _offers_no_known_key(login: Login, options: Any) -> bool:
 
 
 async def _untrusted(login: Login, options: Any, said: str) -> HostError:
-    """Why the host is not believed: never seen, or another than it was."""
+    """Explain why the host is not trusted: it is unknown, or its key has changed."""
     address = login.address
     shown = Address(
         host=options.host_key_alias or options.host or address.host,
@@ -160,7 +160,7 @@ async def _untrusted(login: Login, options: Any, said: str) -> HostError:
 
 
 def _kind(key: Any) -> str:
-    """What ssh calls the key's algorithm: ED25519, ECDSA or RSA."""
+    """Return what ssh calls the key's algorithm: ED25519, ECDSA or RSA."""
     algorithm = key.get_algorithm() if key is not None else "ssh-ed25519"
     return next((kind for kind in ("ED25519", "ECDSA") if kind.lower() in algorithm), "RSA")
 

@@ -1,4 +1,4 @@
-"""One run on a board from its folder to its end, through connections that may be lost."""
+"""One run on a board from its folder to its end, over connections that may be lost."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """For how long things may take, in seconds.
+    """How long to wait, in seconds.
 
-    `lease_s`: without a sign of life of ours for so long, the board ends the run
-    and removes it. `reconnect_s`: a lost connection is tried anew for so long,
-    which is to be less.
+    `lease_s`: after that long without a sign of life of the host, the board ends the run
+    and removes it. `reconnect_s`: how long to try to restore a lost connection; it has to
+    be less than the lease.
     """
 
     lease_s: float = 300.0
@@ -41,12 +41,12 @@ class Patience:
 
 
 class GoneError(Exception):
-    """The run is not there any more: the board was switched off, or ended it itself."""
+    """The run does not exist any more: the board was switched off, or ended it itself."""
 
 
 @dataclass
 class Session:
-    """One run: its folder on the board, and a connection that is made anew when it is lost."""
+    """One run: its folder on the board, and a connection that is opened again when it is lost."""
 
     login: Login
     base: str
@@ -59,9 +59,9 @@ class Session:
     _signs: itertools.count[int] = field(default_factory=itertools.count)
 
     async def open(self) -> None:
-        """Connect, make the folder, and have it looked after.
+        """Connect, make the folder, and start its supervisor.
 
-        Raises HostError where another run is under way there.
+        Raises HostError where another run is in progress there.
         """
         self.board = await self._connected()
         answer = await self.board.script(
@@ -91,9 +91,9 @@ class Session:
         await board.write(posixpath.join(self.folder, "go"), "")
 
     async def follow(self, take: Callable[[dict[str, Any]], Any]) -> str | None:
-        """Hand on each event until the probe has said all; how it died, or None if it did not.
+        """Pass on each event until the probe has ended; return how it died, or None if it did not.
 
-        Raises HostError where the connection is lost and not regained.
+        Raises HostError where the connection is lost and cannot be restored.
         """
         heard = signed = time.monotonic()
         while True:
@@ -118,8 +118,8 @@ class Session:
             await asyncio.sleep(POLL_S)
 
     async def close(self) -> bool:
-        """End the run and wait until nothing of it is left; False if that was not seen."""
-        # Ctrl-C ends asyncssh's own tasks too, so that what is connected may not answer any more.
+        """End the run and wait until its folder is gone; return False if that was not confirmed."""
+        # Ctrl-C ends asyncssh's tasks too, so a connected board may not answer any more.
         for _ in range(2):
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLEAN_UP_DEADLINE_S):
@@ -145,13 +145,13 @@ class Session:
         while await board.exists(self.folder):
             await asyncio.sleep(0.2)
 
-    # ------------------------------------------------------------ what is asked of the board
+    # ------------------------------------------------------------ requests to the board
 
     async def _more(self) -> bytes:
         return await self._there().read(posixpath.join(self.folder, "frames"), self.offset)
 
     async def _status(self) -> str | None:
-        """The probe's exit status once it has ended."""
+        """Return the probe's exit status once it has ended."""
         said = await self._there().read(posixpath.join(self.folder, "ended"))
         return said.decode() or None
 
@@ -182,7 +182,7 @@ class Session:
         return Board(await connect(self.login), str(self.login.address))
 
     async def _steadily(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Ask the board, over a new connection where the one at hand is lost."""
+        """Query the board, over a new connection where the current one is lost."""
         while True:
             try:
                 async with asyncio.timeout(self.patience.reconnect_s):
@@ -218,7 +218,7 @@ class Session:
             await asyncio.sleep(next(pauses))
 
     async def _find_again(self) -> None:
-        """Check that the run is still there and looked after."""
+        """Check that the run still exists and has a supervisor."""
         answer = await self._there().script("supervise.py", "alive", self.folder)
         if answer.status != 0:
             raise GoneError("the run is not there any more: was the board restarted?")
@@ -226,7 +226,7 @@ class Session:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether an error means that the connection is lost, whatever was being asked."""
+    """Return whether an error means that the connection is lost, whatever was in progress."""
     import asyncssh
 
     lost = (

@@ -1,4 +1,4 @@
-"""Networks on a board over SSH: what it lacks is brought along, and what was brought is removed."""
+"""Networks on a board over SSH: what the board lacks is copied there, and removed afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class SshTarget:
-    """Runs work on a board, one network after another, by the board's own Caffe or ours."""
+    """Runs work on a board, one network after another, by the board's own Caffe or pibench's."""
 
     name: TargetName = "ssh"
     machine: Machine | None = None
@@ -47,7 +47,7 @@ class SshTarget:
         self._programs: Programs | None = None
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Check the board, and bring our Caffe where it has none.
+        """Check the board, and copy pibench's Caffe where it has none.
 
         Raises HostError with what the board lacks, before anything is copied.
         """
@@ -61,15 +61,15 @@ class SshTarget:
         asyncio.run(self._unless_lost(self._prepare(work)))
 
     def environment(self) -> dict[str, str | None]:
-        """No emulator of this host's; which Caffe it is, the probe says."""
+        """Return no emulator of this host's; the probe reports which Caffe it is."""
         return {"qemu_version": None, "image_lock_digest": None}
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
-        """Run each piece; after a lost connection the run is found again where it is."""
+        """Run each piece; after a lost connection, continue the run where it is."""
         asyncio.run(self._unless_lost(self._run(deque(work), observe, watch)))
 
     async def _unless_lost(self, doing: Coroutine[Any, Any, None]) -> None:
-        """A connection lost in the midst of copying is no fault of ours: one line."""
+        """Report a connection that is lost while copying as one line, not as an internal error."""
         try:
             await doing
         except Exception as error:
@@ -99,7 +99,7 @@ class SshTarget:
                 self._programs = await self._bring(board, is_there=facts["root_is_there"])
 
     async def _bring(self, board: Board, *, is_there: bool) -> Programs:
-        """The programs of our root, which is copied to the board unless it is there."""
+        """Return the programs of pibench's root; copy it to the board unless it is there."""
         root = await asyncio.to_thread(self.builder.carried)
         place = posixpath.join(self._folder, ROOTS, root.key)
         if not is_there:
@@ -131,7 +131,7 @@ class SshTarget:
     async def _once(
         self, work: Sequence[Work], take: Callable[[dict[str, Any]], Any]
     ) -> str | None:
-        """One probe from its start to its end; how it died, or None if it did not."""
+        """Run one probe from start to end; return how it died, or None if it did not."""
         assert self._programs is not None, "prepare() comes first"  # noqa: S101
         session = Session(self.login, self._folder, self.patience, self.builder.report)
         with scratch(self.name) as folder:

@@ -1,4 +1,4 @@
-"""Looking at a board without running anything, and removing what is kept there."""
+"""Inspect a board without running anything, and remove the files kept there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What probe/check.py says of a board."""
+    """What probe/check.py reports of a board."""
 
     facts: dict[str, Any]
     problems: list[tuple[str, str]]
@@ -26,7 +26,7 @@ class Findings:
 async def look(
     login: Login, builder: Builder, protocol: Protocol, remote_dir: str | None
 ) -> Findings:
-    """What a board has and lacks for a small network; nothing is built for it, or left there."""
+    """Return what a board has and lacks for a small network; build nothing, leave nothing there."""
     async with connected(login) as connection:
         asked = needs(
             [protocol],
@@ -39,7 +39,7 @@ async def look(
 
 
 async def clean(login: Login, remote_dir: str | None) -> tuple[int, int]:
-    """Remove our Caffe and runs that were cut off; how many there were of each."""
+    """Remove pibench's Caffe and interrupted runs; return how many there were of each."""
     async with connected(login) as connection:
         board = Board(connection, str(login.address))
         answer = await board.script("supervise.py", "clean", remote_dir or FOLDER)

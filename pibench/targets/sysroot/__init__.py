@@ -1,4 +1,4 @@
-"""Networks in qemu-user processes of one's own: no root, no daemon, no namespace."""
+"""Networks in the user's own qemu-user processes: no root, no daemon, no namespace."""
 
 from pibench.targets.sysroot.target import SysrootTarget
 

@@ -1,4 +1,4 @@
-"""A memory cgroup of our own, where this user may make one."""
+"""A memory cgroup made by pibench, where this user may make one."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _REMOVAL_S: Final = 3.0
 
 
 class Grouping(Protocol):
-    """A way to start a command in a memory cgroup of its own."""
+    """A way to start a command in its own memory cgroup."""
 
     def started(
         self, argv: Sequence[str], memory_bytes: int
     ) -> contextlib.AbstractContextManager[list[str]]:
-        """The command line that runs `argv` under the limit, without swap, within the block."""
+        """Yield the command line that runs `argv` in the block, under the limit, without swap."""
 
 
 @dataclass(frozen=True)
 class OwnFolder:
-    """Folders below this process's own group, made by hand (cgroups(7))."""
+    """Folders below this process's own group, made directly (cgroups(7))."""
 
     parent: Path
     version: int
 
     @contextlib.contextmanager
     def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
-        """A shell joins the group and becomes the command."""
+        """Yield a command in which a shell joins the group and then becomes `argv`."""
         namespace = Path("/proc/self/ns/pid").stat().st_ino
         folder = self.parent / f"pibench-{namespace}-{os.getpid()}-{next(_numbers)}"
         try:
@@ -64,7 +64,7 @@ class OwnFolder:
         if self.version == 2:
             values = {"memory.swap.max": 0, "memory.max": memory_bytes}
         else:
-            # Memory before memory and swap together, which may not be less.
+            # Memory first: the limit of memory and swap together must not be less.
             values = {"memory.limit_in_bytes": memory_bytes}
             if (folder / "memory.memsw.limit_in_bytes").exists():
                 values["memory.memsw.limit_in_bytes"] = memory_bytes
@@ -79,7 +79,7 @@ class UserScope:
 
     @contextlib.contextmanager
     def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
-        """systemd makes the group and takes it away with its last process."""
+        """Yield a command for systemd, which makes the group and later removes it."""
         yield [
             *("systemd-run", "--user", "--scope", "--quiet", "--collect"),
             *("-p", f"MemoryMax={memory_bytes}", "-p", "MemorySwapMax=0", "--"),
@@ -89,7 +89,7 @@ class UserScope:
 
 @cache
 def available() -> Grouping | None:
-    """The first way that works here, tried and not assumed; None if none does."""
+    """Return the first way that works here, by trying each; None if none does."""
     own = own_folder()
     ways: list[Grouping] = [own] if own else []
     if shutil.which("systemd-run") is not None:
@@ -108,7 +108,7 @@ def own_folder(root: str = "") -> OwnFolder | None:
     """Return where this process could make groups: its own memory group's folder.
 
     Args:
-        root: A folder in whose place of `/` the groups' files are looked for.
+        root: A folder that replaces `/` in the paths of the groups' files.
     """
     found = groups.hierarchy("memory", root)
     if not found.folders:
@@ -122,9 +122,9 @@ def own_folder(root: str = "") -> OwnFolder | None:
 
 
 def remove_orphans() -> None:
-    """Remove the groups of processes that are gone; one that still holds a process stays.
+    """Remove the groups of processes that are gone, except those that still contain a process.
 
-    Those of another namespace of process numbers stay too: who lives there is not known here.
+    Groups of another PID namespace stay too: their owners cannot be checked from here.
     """
     own = own_folder()
     namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
@@ -136,7 +136,7 @@ def remove_orphans() -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Take the group away; the kernel lets go of it shortly after its last process."""
+    """Remove the group; the kernel releases it shortly after its last process."""
     deadline = time.monotonic() + _REMOVAL_S
     while True:
         try:

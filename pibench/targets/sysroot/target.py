@@ -49,7 +49,7 @@ _VERSION: Final = re.compile(r"^qemu-aarch64\S* version [^\n]*")
 
 
 class SysrootTarget:
-    """Runs each piece of work under a probe of its own, limited by a cgroup or a watcher."""
+    """Runs each piece of work under its own probe, limited by a cgroup or a watcher."""
 
     name: TargetName = "sysroot"
     machine: Machine | None = None
@@ -75,7 +75,7 @@ class SysrootTarget:
     # ------------------------------------------------------------ before anything runs
 
     def prepare(self, work: Sequence[Work]) -> None:
-        """Find the emulator, build the root and measure what the emulator holds, if not known.
+        """Find the emulator, build the root, and measure the emulator's memory where unknown.
 
         Raises HostError for what is missing.
         """
@@ -101,7 +101,7 @@ class SysrootTarget:
             )
 
     def environment(self) -> dict[str, str | None]:
-        """QEMU's version and the lock that the root was built from."""
+        """Return QEMU's version and the lock that the root was built from."""
         return {
             "qemu_version": self._qemu_version,
             "image_lock_digest": self.builder.lock.digest("arm64"),
@@ -128,7 +128,7 @@ class SysrootTarget:
     # ------------------------------------------------------------ the work
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
-        """Run each piece; several at once where only memory is measured."""
+        """Run each piece; several in parallel where only memory is measured."""
         at_once = pieces_at_once(
             work,
             wanted=self._at_once,

@@ -1,4 +1,4 @@
-"""Ending a process that grows beyond the device's memory, where no cgroup does."""
+"""End a process that grows beyond the device's memory, where no cgroup limits it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from typing import Final
 import psutil
 
 INTERVAL_S: Final = 0.02
-"""Caffe touches up to 2 GB/s emulated: between two looks it can grow by 40 MB."""
+"""Caffe touches up to 2 GB/s emulated: between two checks it can grow by 40 MB."""
 
 
 @dataclass
 class Watch:
-    """What the watcher did: the RSS in bytes at which it ended a process, None if it ended none."""
+    """The watcher's result: the RSS in bytes at which it ended a process, None if it ended none."""
 
     saw_bytes: int | None = None
 
 
 @contextlib.contextmanager
 def watched(pid: int, *, limit_bytes: int, emulator_bytes: int) -> Iterator[Watch]:
-    """Within the block no process below `pid` keeps more than the limit, the emulator apart."""
+    """End any process below `pid` whose memory, without the emulator's, exceeds the limit.
+
+    This applies within the block.
+    """
     watch = Watch()
     done = threading.Event()
 
@@ -46,7 +49,7 @@ def watched(pid: int, *, limit_bytes: int, emulator_bytes: int) -> Iterator[Watc
 
 
 def _below(pid: int) -> list[psutil.Process]:
-    """All processes that this one started, directly or not."""
+    """Return all direct and indirect child processes of this one."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""Target `vm`: real Caffe in a full machine emulated by QEMU; no root, no daemon."""
+"""Target `vm`: real Caffe in a full machine emulated by QEMU, without root or a daemon."""
 
 from pibench.targets.vm.target import VmTarget
 

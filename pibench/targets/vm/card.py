@@ -15,9 +15,9 @@ COPY_DEADLINE_S = 120.0
 
 
 def write_card(card: Path, root_disk: Path, job: Path) -> None:
-    """Write the card: partition 1 a copy of `root_disk`, partition 2 the job's files.
+    """Write the card: partition 1 is a copy of `root_disk`, partition 2 has the job's files.
 
-    QEMU takes an SD card only in sizes that are a power of two.
+    QEMU accepts only SD cards whose size is a power of two.
     """
     part = card.with_suffix(".job")
     make_disk(job, part)
@@ -33,7 +33,7 @@ def write_card(card: Path, root_disk: Path, job: Path) -> None:
 
 
 def partition_table(parts: list[tuple[int, int]]) -> bytes:
-    """The first sector: a master boot record of (start, size) pairs in bytes."""
+    """Return the first sector: a master boot record of (start, size) pairs in bytes."""
     entries = b"".join(
         # status, first CHS (unused), type, last CHS (unused), first sector, sectors
         struct.pack(
@@ -51,7 +51,7 @@ def partition_table(parts: list[tuple[int, int]]) -> bytes:
 
 
 def _place(card: Path, part: Path, start: int) -> None:
-    """Copy a partition's content to its place; blocks of zeros stay holes."""
+    """Copy a partition's content to its place; leave blocks of zeros as holes."""
     dd = require_program("dd", package="coreutils")
     run(
         [

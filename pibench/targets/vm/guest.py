@@ -1,4 +1,4 @@
-"""One boot of an emulated machine: started, listened to, watched, ended."""
+"""One boot of an emulated machine: start it, read its console, watch it, end it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pibench.targets.frames import FrameReader
 
 CONNECT_DEADLINE_S = 30.0
 SHUTDOWN_EVENTS = ("SHUTDOWN", "GUEST_PANICKED")
-# What is on its way when the machine ends (the console is a socket) is waited for this long.
+# How long to wait for data in transit when the machine ends (the console is a socket).
 LAST_WORDS_S = 2.0
 
 
 @dataclass(kw_only=True)
 class Boot:
-    """What one boot came to: `died` is None when the probe came to its end."""
+    """The result of one boot: `died` is None when the probe came to its end."""
 
     died: str | None = None
     oom_lines: list[str] = field(default_factory=list)
@@ -45,10 +45,17 @@ async def boot(
     deadlines: Deadlines,
     on_event: Callable[[dict[str, Any]], bool],
 ) -> Boot:
-    """Start the machine, hand each of the probe's events to `on_event`, end the machine.
+    """Start the machine, pass each of the probe's events to `on_event`, end the machine.
 
-    `on_event` returns False when it wants no more of this boot. Raises
-    HostError when QEMU itself does not start.
+    Args:
+        argv: QEMU's command line.
+        qmp_socket: QEMU's control socket.
+        console_socket: the socket of the guest's serial console.
+        deadlines: the silence that is tolerated.
+        on_event: returns False when this boot is to end.
+
+    Raises:
+        HostError: QEMU itself does not start.
     """
     log = qmp_socket.with_suffix(".log")
     with log.open("wb") as errors, running(argv, stderr=errors, stdout=errors) as qemu:
@@ -96,7 +103,7 @@ async def _listen(
 
 
 async def _read(reader: asyncio.StreamReader, ended: asyncio.Task[str]) -> bytes:
-    """The next bytes of the console; empty when the machine has ended and nothing is left."""
+    """Return the next bytes of the console; empty when the machine has ended and all is read."""
     reading = asyncio.create_task(reader.read(65536))
     try:
         await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -110,7 +117,7 @@ async def _read(reader: asyncio.StreamReader, ended: asyncio.Task[str]) -> bytes
 
 
 async def _machine_end(monitor: Any, qemu: subprocess.Popen[bytes]) -> str:
-    """Wait for the machine to end by itself, and say how it did."""
+    """Wait for the machine to end by itself, and return how it did."""
     with monitor.listener(SHUTDOWN_EVENTS) as listener:
         while True:
             try:
@@ -125,10 +132,10 @@ async def _machine_end(monitor: Any, qemu: subprocess.Popen[bytes]) -> str:
 
 @contextlib.asynccontextmanager
 async def _monitor(socket: Path) -> Any:
-    """The QMP connection."""
+    """Return the QMP connection."""
     from qemu.qmp import QMPClient  # noqa: PLC0415  (start-up time)
 
-    # The library reports each closed connection as a warning; ours are meant to close.
+    # The library logs a warning for each closed connection; here they are meant to close.
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     client = QMPClient("pibench")
     await asyncio.wait_for(client.connect(str(socket)), CONNECT_DEADLINE_S)

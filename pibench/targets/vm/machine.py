@@ -13,10 +13,10 @@ MachineName = Literal["virt", "raspi3b"]
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What tells one emulated machine from another.
+    """What differs between the emulated machines.
 
     `console` is the guest's name for the serial line; `boot_deadline_s` is for
-    the time until the probe's first word on a busy host.
+    the time until the probe's first event on a busy host.
     """
 
     name: MachineName
@@ -39,7 +39,7 @@ MACHINES: dict[MachineName, Machine] = {
         silence_deadline_s=120,
     ),
     # Root and job share the SD card, the board's only disk. Its guest was seen
-    # to stall (RCU) after an OOM kill, so that it is not trusted after one.
+    # to stall (RCU) after an OOM kill, so it is not used after one.
     "raspi3b": Machine(
         name="raspi3b",
         console="ttyS1",
@@ -56,30 +56,30 @@ KERNEL_ARGUMENTS = (
     "loglevel=4",
     "panic=-1",
     # The board's own kernels have no huge pages. With them the kernel keeps tens
-    # of MiB free for itself, and what is resident depends on how blobs align.
+    # of MiB free for itself, and the resident size depends on how blobs align.
     "transparent_hugepage=never",
     # Between the kernel's default for 1 GB (about 4 MiB) and the 16 MiB that
     # Raspberry Pi OS sets: with the default, the guest spends a minute reading
     # its own programs back from disk before its OOM killer acts.
     "sysctl.vm.min_free_kbytes=8192",
     # A Cortex-A53 needs no page-table isolation against Meltdown, and the
-    # board's firmware seeds no KASLR, which would switch it on all the same.
-    # Isolation makes QEMU drop its TLB at each system call: twice the time.
+    # board's firmware does not seed KASLR, which would enable the isolation anyway.
+    # Isolation makes QEMU flush its TLB at each system call, which doubles the time.
     "nokaslr",
     "kpti=off",
     "mitigations=off",
     # Debian's hardening zeroes pages that are zeroed again before use.
     "init_on_alloc=0",
-    # Slow vCPUs are no fault, and an OOM kill must not take the guest along.
+    # Slow vCPUs are not an error, and an OOM kill must not end the guest too.
     "rcupdate.rcu_cpu_stall_timeout=300",
     "nowatchdog",
 )
-"""What every guest's kernel is started with; see the kernel's kernel-parameters.txt."""
+"""Kernel options of every guest; see the kernel's kernel-parameters.txt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """The files that a machine boots from, and the sockets it is driven by."""
+    """The files that a machine boots from, and the sockets that control it."""
 
     kernel: Path
     initrd: Path
@@ -91,7 +91,7 @@ class Files:
 
 
 def command_line(machine: Machine, device: Device, files: Files) -> list[str]:
-    """The arguments of qemu-system-aarch64 for a machine, paused until it is told to go."""
+    """Return the arguments of qemu-system-aarch64; the machine waits for the command to start."""
     kernel_arguments = [f"console={machine.console},115200", *KERNEL_ARGUMENTS]
     arguments = [
         "qemu-system-aarch64",
@@ -113,7 +113,7 @@ def command_line(machine: Machine, device: Device, files: Files) -> list[str]:
 
 def _virt(device: Device, files: Files) -> list[str]:
     return [
-        # The default CPU offers what a Pi lacks (SVE, half precision).
+        # The default CPU offers features that a Pi lacks (SVE, half precision).
         *("-cpu", device.qemu_cpu),
         *("-smp", str(device.cores)),
         *("-m", f"{device.ram_bytes >> 20}M"),
@@ -139,12 +139,12 @@ def _board(files: Files) -> list[str]:
     return [
         *("-dtb", str(files.device_tree)),
         *("-accel", "tcg,thread=multi,tb-size=256"),
-        # The first line is the PL011, which the board's tree gives to Bluetooth.
+        # The first line is the PL011, which the board's device tree assigns to Bluetooth.
         *("-serial", "null", "-serial", "chardev:console"),
         *("-drive", f"if=sd,file={_escaped(files.root_disk)},format=raw"),
     ]
 
 
 def _escaped(path: Path) -> str:
-    """A path as the value of an option: QEMU parts options at commas, unless doubled."""
+    """Return a path as the value of an option: QEMU splits options at commas, unless doubled."""
     return str(path).replace(",", ",,")

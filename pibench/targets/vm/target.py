@@ -1,4 +1,4 @@
-"""Networks through emulated machines: several machines at once, a new one when one dies."""
+"""Networks in emulated machines: several machines at once, a new one when one dies."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ GUEST_PROGRAMS = Programs(
     python=["/usr/bin/python3.9"],
     preload=PRELOAD,
     # Idle BLAS threads wait in a busy loop of 2^26 cycles; with more vCPUs than
-    # the host has cores they take them from the thread that works. 4 is the
-    # least that OpenBLAS takes (driver/others/blas_server.c).
+    # the host has cores, they take cores from the working thread. 4 is the
+    # least that OpenBLAS accepts (driver/others/blas_server.c).
     env={"OPENBLAS_THREAD_TIMEOUT": "4"},
 )
 
@@ -71,20 +71,20 @@ class VmTarget:
         self._blas = libraries_for(self.builder, "arm64", work)
 
     def environment(self) -> dict[str, str | None]:
-        """QEMU's version and the lock that the image was built from."""
+        """Return QEMU's version and the lock that the image was built from."""
         return {
             "qemu_version": self._qemu_version,
             "image_lock_digest": self.builder.lock.digest("arm64"),
         }
 
     def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
-        """Share the work out to machines; each piece is observed once."""
+        """Divide the work among machines; each piece is observed once."""
         each_bytes = self.device.ram_bytes + OVERHEAD_BYTES
         shares = share(work, self._at_once or places(host.usable_cores(), each_bytes))
         try:
             asyncio.run(self._run_shares(shares, observe, watch))
         except BaseExceptionGroup as group:
-            # Machines that run at once fail at once, and mostly for one reason.
+            # Machines that run at once fail at once, mostly for the same reason.
             raise _first(group) from None
 
     async def _run_shares(
@@ -104,7 +104,7 @@ class VmTarget:
             _settle(session, ended, attempts)
 
     def _goes_on(self, session: ProbeSession, event: dict[str, Any]) -> bool:
-        """Take an event; False where this machine is not to be trusted after it."""
+        """Take an event; return False where this machine is not reliable after it."""
         kind = session.take(event)
         if kind == "hello":
             session.watch(Progress(work=None, said="booted"))
@@ -149,13 +149,13 @@ class VmTarget:
 
 
 def _settle(session: ProbeSession, ended: Boot, attempts: dict[str, int]) -> None:
-    """After the boot: a death costs the piece in flight an attempt, or its outcome."""
+    """Handle the end of a boot: a death costs the piece in flight an attempt, or is its outcome."""
     if not session.pending or (ended.died is None and session.results):
         return
     died = ended.died or "the probe ended without a result"
     work = session.running or session.pending[0]
     attempts[work.id] = attempts.get(work.id, 0) + 1
-    # The console has the lines of the whole boot; those about earlier pieces are told.
+    # The console has the lines of the whole boot; those about earlier pieces are reported already.
     oom_lines = tuple(line for line in ended.oom_lines if not _is_about(line, session.pids))
     if oom_lines or attempts[work.id] >= ATTEMPTS:
         session.pending.remove(work)
@@ -178,6 +178,6 @@ def _is_about(oom_line: str, pids: set[int]) -> bool:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of a group, however deep."""
+    """Return the first error of a group, however deep."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
