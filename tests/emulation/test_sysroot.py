@@ -152,7 +152,14 @@ def test_a_cgroup_that_a_dead_process_left_is_swept(builder) -> None:
         pytest.skip("this user may make no cgroup by hand")
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
-    left = own.parent / f"pibench-{gone.pid}-0"
+    # A process's number means something in its own namespace alone.
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    left, foreign = (
+        own.parent / f"pibench-{space}-{gone.pid}-0" for space in (namespace, namespace + 1)
+    )
     left.mkdir()
+    foreign.mkdir()
     SysrootTarget(DEVICE, builder).prepare([])
     assert not left.exists()
+    assert foreign.exists()
+    foreign.rmdir()
