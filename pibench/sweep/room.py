@@ -5,13 +5,14 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pibench import devices, host
 from pibench.errors import HostError
 from pibench.targets.emulation import OVERHEAD_BYTES
-from pibench.targets.sharing import PROGRAM_BYTES, uncapped_bytes
+from pibench.targets.sharing import PROGRAM_BYTES, SIGNALS_S, uncapped_bytes
 
 if TYPE_CHECKING:
     from pibench.sweep.execute import CellResult
@@ -103,8 +104,15 @@ def run_cells(
             running[future] = (key, cell, need)
             future.add_done_callback(ended.put)
             waiting = next(cells, None)
-        future = ended.get()
+        future = _next(ended)
         key, cell, need = running.pop(future)
         free_bytes += need.memory_bytes
         free_cores += need.cores
         taken(key, cell, future.result())
+
+
+def _next(ended: queue.SimpleQueue[Future[CellResult]]) -> Future[CellResult]:
+    """Wait for a cell to end, and look for signals meanwhile, as `completed` does."""
+    while True:
+        with suppress(queue.Empty):
+            return ended.get(timeout=SIGNALS_S)

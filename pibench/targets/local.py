@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from pibench.targets.kit import root_programs
 from pibench.targets.probe_session import SILENCE_DEADLINE_S, ProbeSession, listen
 from pibench.targets.sandbox import sandboxed
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import places, serialised, share, uncapped_bytes
+from pibench.targets.sharing import completed, places, serialised, share, uncapped_bytes
 
 if TYPE_CHECKING:
     from pibench.records.schema import Machine
@@ -79,7 +79,7 @@ class LocalTarget:
                     pool.submit(self._run_share, pieces, observe_alone, watch, stopping)
                     for pieces in shares
                 ]
-                for share_done in as_completed(running_shares):
+                for share_done in completed(running_shares):
                     share_done.result()
             except BaseException:
                 # The pool waits for its threads: end them now, not after their last network.

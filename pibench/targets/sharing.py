@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from pibench import host
 from pibench.targets.base import Observer, Outcome, Work
 
+SIGNALS_S: Final = 0.5
+"""How long a signal may go unnoticed."""
 PROGRAM_BYTES: Final = 150 << 20
 """Caffe with no network takes 56 MiB, Python with numpy and pydantic 90 to 130 (measured)."""
 
@@ -59,6 +61,18 @@ def places(cores: int, each_bytes: int) -> int:
     return max(1, min(cores, host.available_memory_bytes() // max(each_bytes, 1)))
 
 
+def completed(futures: Iterable[Future[None]]) -> Iterator[Future[None]]:
+    """Yield futures as they end, and look for signals twice a second meanwhile.
+
+    Of several signals in a row the kernel may give all to another thread. Then nothing wakes a
+    main thread that waits for a lock, and Python runs its handlers nowhere else.
+    """
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, timeout=SIGNALS_S, return_when=FIRST_COMPLETED)
+        yield from done
+
+
 def uncapped_bytes(cost_bytes: int) -> int:
     """Return a network's maximum where nothing limits it: blobs, parameters, layers' buffers."""
     return 2 * cost_bytes + PROGRAM_BYTES
@@ -86,7 +100,7 @@ def pooled(
     with ThreadPoolExecutor(max_workers=max(1, min(at_once, len(work)))) as pool:
         try:
             workers = [pool.submit(work_off) for _ in range(max(1, min(at_once, len(work))))]
-            for done in as_completed(workers):
+            for done in completed(workers):
                 done.result()
         except BaseException:
             # The pool waits for its threads: end them now, not after their last network.
