@@ -30,6 +30,7 @@ lint: $(BIN)/.installed ## Style, types, workflows, and the documentation's link
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -m emulation --setup-plan --quiet --no-summary >/dev/null
 	$(BIN)/shellcheck scripts/*.sh findings/*.sh .ci/run
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows examples/ci/github-workflow.yml

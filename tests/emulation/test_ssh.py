@@ -88,7 +88,7 @@ def over_ssh(login: Login, steps: list[str]) -> dict[str, Record]:
 
 
 @pytest.fixture(scope="module")
-def sandboxed(container: ContainerTarget) -> dict[str, Record]:
+def in_container(container: ContainerTarget) -> dict[str, Record]:
     return run_both(container)
 
 
@@ -109,15 +109,15 @@ def reconciled(tmp_path: Path, aspects: str, *records: Record) -> str:
     return done.stdout
 
 
-def test_both_have_the_same_verdict_and_ram(over_ssh, contained, tmp_path: Path) -> None:
-    ours, theirs = over_ssh["caffe-time"], contained["caffe-time"]
+def test_both_have_the_same_verdict_and_ram(over_ssh, in_container, tmp_path: Path) -> None:
+    ours, theirs = over_ssh["caffe-time"], in_container["caffe-time"]
     assert ours.verdict == theirs.verdict == "fit"
     assert ours.network_rss_bytes == pytest.approx(theirs.network_rss_bytes, rel=0.03)
     reconciled(tmp_path, "verdict,ram=3%", ours, theirs)
 
 
-def test_both_compute_the_same(over_ssh, contained, tmp_path: Path) -> None:
-    ours, theirs = over_ssh["inference"], contained["inference"]
+def test_both_compute_the_same(over_ssh, in_container, tmp_path: Path) -> None:
+    ours, theirs = over_ssh["inference"], in_container["inference"]
     assert ours.verdict == theirs.verdict == "fit"
     assert ours.outputs
     assert ours.network_rss_bytes == pytest.approx(theirs.network_rss_bytes, rel=0.03)
