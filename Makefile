@@ -33,9 +33,11 @@ lint: $(BIN)/.installed ## Style, types, workflows, and the documentation's link
 	$(BIN)/python -m pytest -m emulation --setup-plan --quiet --no-summary >/dev/null
 	$(BIN)/shellcheck scripts/*.sh findings/*.sh .ci/run
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows examples/ci/github-workflow.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows examples/ci/github-workflow.yml examples/ci/release-workflow.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/problem.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci examples/ci/gitlab-ci.yml
-	$(BIN)/zizmor --offline --quiet --no-progress --config .ci/zizmor.yml action.yml examples/ci/github-workflow.yml
+	$(BIN)/zizmor --offline --quiet --no-progress --config .ci/zizmor.yml action.yml examples/ci/github-workflow.yml examples/ci/release-workflow.yml
 	$(BIN)/mkdocs build --quiet --strict
 
 docs: $(BIN)/.installed ## The documentation as a site, into site/; no warning is let pass
