@@ -60,16 +60,15 @@ def _explain(error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error, file=sys.stderr)
         return int(ExitCode.INVALID_INPUT)
-    if said := getattr(error, "format_message", None):
+    if message := getattr(error, "format_message", None):
         # Typer contains its own copy of click or needs the real one: this works for both.
         path = getattr(getattr(error, "ctx", None), "command_path", "pibench")
-        _complain(f"{said().rstrip('.')}; see: {path} --help")
+        _complain(f"{message().rstrip('.')}; see: {path} --help")
         return int(ExitCode.INVALID_INPUT)
     if settings.traceback_wanted():
         raise error
     _complain(
-        f"a fault of pibench itself: {type(error).__name__}: {error}; "
-        "PIBENCH_TRACEBACK=1 shows where"
+        f"internal error: {type(error).__name__}: {error}; set PIBENCH_TRACEBACK=1 to see where"
     )
     return int(ExitCode.ENVIRONMENT)
 

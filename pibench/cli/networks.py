@@ -88,7 +88,7 @@ def show(
         ),
     ],
     batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
-    repair: Annotated[bool, flag("--repair", help="Mend a file made for another Caffe.")] = False,
+    repair: Annotated[bool, flag("--repair", help="Fix a file made for another Caffe.")] = False,
 ) -> None:
     """Print the prototxt of a network.
 
@@ -111,13 +111,13 @@ def export(
         ),
     ],
     directory: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where the files go; made if missing.")
+        Path, typer.Argument(metavar="FOLDER", help="The folder for the files; made if missing.")
     ],
     weights: Annotated[bool, flag("--weights", help="Write seeded random weights too.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random weights.")] = 0,
     batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
-    repair: Annotated[bool, flag("--repair", help="Mend a file made for another Caffe.")] = False,
-    force: Annotated[bool, flag("--force", help="Write over files of that name.")] = False,
+    repair: Annotated[bool, flag("--repair", help="Fix a file made for another Caffe.")] = False,
+    force: Annotated[bool, flag("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Write a network's prototxt, and on request weights of the published size.
 
@@ -139,12 +139,14 @@ def fold_bn(
             metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the files go.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="The folder for the files.")
+    ],
     weights: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The network's .caffemodel, to be folded too."),
     ] = None,
-    force: Annotated[bool, flag("--force", help="Write over files of that name.")] = False,
+    force: Annotated[bool, flag("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Fold BatchNorm and Scale into the layers before them: the same outputs, less memory.
 

@@ -18,8 +18,8 @@ import pytest
 from typer.main import get_command
 
 from pibench import networks
-from pibench.cli import running
 from pibench.cli.app import app
+from pibench.cli.run import exit_code_of
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.images import store
 from pibench.records.schema import Evidence
@@ -140,8 +140,8 @@ def test_images_in_json(pibench: Pibench) -> None:
 def test_an_interruption_says_so_and_ends_with_130(number: int, own_process: Run) -> None:
     code = f"""
         import os
-        import pibench.cli.doctor
-        pibench.cli.doctor.run_doctor = lambda **_: os.kill(os.getpid(), {int(number)})
+        import pibench.diagnosis
+        pibench.diagnosis.diagnose = lambda: os.kill(os.getpid(), {int(number)})
     """
     done = own_process("doctor", code=code)
     assert done.returncode == 130
@@ -219,13 +219,13 @@ def test_the_exit_code_of_verdicts(
 ) -> None:
     records = [make_record(verdict=verdict) for verdict in verdicts]
     loaded = [networks.load("AlexNet")] * len(records)
-    assert running._judge(records, loaded, require_fit=require_fit) == code
+    assert exit_code_of(records, loaded, require_fit=require_fit) == code
 
 
 def judged(message: str, verdict: str, make_record: Callable[..., Record]) -> ExitCode:
     evidence = Evidence(summary="aborted", exit_status=-6, fatal_message=message)
     record = make_record(verdict=verdict, evidence=evidence)
-    return running._judge([record], [networks.load("AlexNet")], require_fit=False)
+    return exit_code_of([record], [networks.load("AlexNet")], require_fit=False)
 
 
 def test_a_model_that_caffe_refused_is_invalid_input(make_record: Callable[..., Record]) -> None:

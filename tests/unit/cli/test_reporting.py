@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from junitparser import JUnitXml
 
-from pibench.cli import running
+from pibench.cli import reproduce
 from pibench.errors import HostError
 from pibench.records.schema import Limits, LimitSet
 from pibench.records.store import RecordStore, read, to_json
-from pibench.runner.options import Options
+from pibench.runner.options import RunOptions
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -218,7 +218,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Rec
     """A sweep whose records are there at once: what is tested comes after it."""
 
     def sweep(
-        loaded: Sequence[Network], _options: Options, store: RecordStore, made: list[Record],
+        loaded: Sequence[Network], _options: RunOptions, store: RecordStore, made: list[Record],
         **_more: object,
     ) -> list[Record]:  # fmt: skip
         for network in loaded:
@@ -226,12 +226,12 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Rec
             store.append(made[-1])
         return made
 
-    monkeypatch.setattr(running, "sweep", sweep)
+    monkeypatch.setattr(reproduce, "run_with_progress", sweep)
 
 
 @pytest.mark.usefixtures("nothing_runs")
 def test_reproduce_writes_the_page_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = running.reproduce_paper("AlexNet,NIN", Options(), tmp_path)
+    code = reproduce.reproduce_paper("AlexNet,NIN", RunOptions(), tmp_path)
     assert code == 0
     said = capsys.readouterr().out.splitlines()
     assert said[-1] == f"written: {tmp_path}/report.html"
@@ -251,8 +251,8 @@ def test_a_page_that_fails_loses_nothing_else(
     def fail(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr(running, "write_page", fail)
-    assert running.reproduce_paper("AlexNet", Options(), tmp_path) == 0
+    monkeypatch.setattr(reproduce, "write_page", fail)
+    assert reproduce.reproduce_paper("AlexNet", RunOptions(), tmp_path) == 0
     said = capsys.readouterr()
     assert "1 of 1 agree" in said.out
     assert f"{tmp_path}/report.html was not written: {type(fault).__name__}" in said.err

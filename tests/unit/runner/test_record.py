@@ -10,11 +10,10 @@ import pytest
 from pibench import devices, networks
 from pibench.errors import HostError
 from pibench.records.store import RecordStore
-from pibench.runner.facts import facts_of
-from pibench.runner.observation import Context
+from pibench.runner.context import Context, facts_of
+from pibench.runner.options import TIMEOUT_S, RunOptions, job_of
 from pibench.runner.record import record_of
 from pibench.runner.runner import Runner
-from pibench.runner.work import TIMEOUT_S, Request, work_of
 from pibench.targets.base import Outcome, Work
 from tests.whole_records import probe_reading as reading
 from tests.whole_records import probe_result as result
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-    from pibench.runner.reference import Reference
+    from pibench.runner.runner import Reference
     from pibench.targets.base import Observer, Watcher
 
 MIB = 2**20
@@ -101,7 +100,7 @@ def record(network: Network) -> Callable[..., Record]:
         **outcome: Any,
     ) -> Record:
         fields: dict[str, Any] = {"compute": "real"} | (request or {})
-        work = work_of(0, network, Request(device=PI, **fields))
+        work = job_of(0, network, RunOptions(**fields))
         context = Context(device=PI, target=cast("Any", FakeTarget(target)))
         outcome.setdefault("machine", MACHINE)
         facts = facts_of(network, work)
@@ -368,15 +367,15 @@ def test_an_emulators_host_is_not_the_emulated_core(on_board: Callable[..., Reco
 
 
 def test_the_defaults_of_work(network: Network) -> None:
-    work = work_of(3, network, Request(device=PI))
+    work = job_of(3, network, RunOptions())
     assert (work.id, work.name, work.weights) == ("3", "NIN", None)
     assert (work.protocol, work.compute, work.threads) == ("caffe-time", "memory-only", 4)
     assert (work.timeout_s, work.repeats, work.warmup) == (TIMEOUT_S["memory-only"], 1, 0)
     # Data and diff of the parameters at least.
     assert work.cost_bytes > 8 * network.parameter_count
     assert work.prototxt == network.prototxt
-    asked = Request(device=PI, compute="real", threads=1, repeats=9, timeout_s=5.0, seed=2)
-    real = work_of(0, network, asked)
+    asked = RunOptions(compute="real", threads=1, repeats=9, timeout_s=5.0, seed=2)
+    real = job_of(0, network, asked)
     assert (real.threads, real.repeats, real.warmup) == (1, 9, 1)
     assert (real.timeout_s, real.seed) == (5.0, 2)
 
@@ -386,15 +385,15 @@ def test_inference_has_seeded_weights_written_once(
 ) -> None:
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
     small = networks.load("SqueezeNet v1.1")
-    first = work_of(0, small, Request(device=PI, protocol="inference", compute="real"))
+    first = job_of(0, small, RunOptions(protocol="inference", compute="real"))
     assert first.weights is not None
     # The file calls itself seeded in its name.
     assert 0 < first.weights.stat().st_size - small.weights_file_bytes < 64
     written = first.weights.stat().st_mtime_ns
-    again = work_of(0, small, Request(device=PI, protocol="inference", compute="real"))
+    again = job_of(0, small, RunOptions(protocol="inference", compute="real"))
     assert again.weights == first.weights
     assert again.weights.stat().st_mtime_ns == written
-    other = work_of(0, small, Request(device=PI, protocol="inference", compute="real", seed=1))
+    other = job_of(0, small, RunOptions(protocol="inference", compute="real", seed=1))
     assert other.weights != first.weights
     assert not list(tmp_path.rglob("*.partial"))
 
@@ -404,7 +403,7 @@ def test_inference_has_seeded_weights_written_once(
 
 def sweep(outcomes: Sequence[Any], store: RecordStore, **fields: Any) -> Runner:
     target = cast("Any", FakeTarget(outcomes=outcomes))
-    return Runner(target=target, request=Request(device=PI, compute="real"), store=store, **fields)
+    return Runner(target=target, options=RunOptions(compute="real"), store=store, **fields)
 
 
 def test_records_come_in_the_order_asked_for(network: Network, tmp_path: Path) -> None:
@@ -412,7 +411,7 @@ def test_records_come_in_the_order_asked_for(network: Network, tmp_path: Path) -
     store = RecordStore(tmp_path / "records.jsonl")
     finished: list[str] = []
     made = sweep(
-        [(1, result()), (0, result())], store, finished=lambda r: finished.append(r.network)
+        [(1, result()), (0, result())], store, on_record=lambda r: finished.append(r.network)
     ).run([network, other])
     assert [record.network for record in made] == ["NIN", other.name]
     assert [record.network for record in store.read()] == [other.name, "NIN"] == finished
@@ -434,7 +433,7 @@ def test_each_record_is_on_disk_before_the_next_is_made(network: Network, tmp_pa
     sweep(
         [(0, result()), (1, result())],
         store,
-        finished=lambda _: on_disk.append(len(store.read())),
+        on_record=lambda _: on_disk.append(len(store.read())),
     ).run([network, network])
     assert on_disk == [1, 2]
 

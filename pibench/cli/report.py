@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def report(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RECORDS...", help="What run wrote or printed.")
+        list[Path], typer.Argument(metavar="RECORDS...", help="Files that run wrote or printed.")
     ],
     out: Annotated[
         list[Path] | None,
@@ -34,7 +34,7 @@ def report(
             "-o",
             metavar="FILE",
             show_default=False,
-            help="Write to it: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
+            help="Output: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
             "Default: Markdown on standard output.",
         ),
     ] = None,
@@ -44,7 +44,7 @@ def report(
             "--format",
             metavar="FORM",
             show_default=False,
-            help="html, markdown, csv, junit, png or svg, where the name does not say.",
+            help="html, markdown, csv, junit, png or svg, if not by the file's name.",
         ),
     ] = None,
     network: Annotated[
@@ -53,14 +53,14 @@ def report(
             "--network",
             metavar="PROTOTXT",
             show_default=False,
-            help="A network of your own among the records, to plan it; may be repeated.",
+            help="A network of your own in the records, to plan it; may be repeated.",
         ),
     ] = None,
     require_fit: Annotated[
         bool,
         flag(
             "--require-fit",
-            help="Ask of every network whether it fits, and nothing of the paper; "
+            help="Report only whether every network fits, nothing of the paper; "
             "exit with 1 unless all do.",
         ),
     ] = False,
@@ -76,8 +76,8 @@ def report(
     asked = files.named(form) if form is not None else None
     if asked is not None and out is not None and len(out) > 1:
         raise InvalidInputError(
-            f"--format {asked} would go for {len(out)} files",
-            hint="leave it out: the files' names say their forms",
+            f"--format {asked} would apply to {len(out)} files",
+            hint="omit it: the files' names determine their formats",
         )
     if as_json and asked is not None and not out:
         raise InvalidInputError(
@@ -89,7 +89,7 @@ def report(
         )
     if asked in ("png", "svg") and not out:
         raise InvalidInputError(
-            f"a picture is not for standard output: --format {asked}", hint=f"-o overview.{asked}"
+            f"a picture cannot go to standard output: --format {asked}", hint=f"-o overview.{asked}"
         )
     forms = [(path, asked or files.form_of(path)) for path in out or ()]
     made = _make(
@@ -120,7 +120,7 @@ def _make(
 
     made = api.report(paths, dict(forms), networks=given, only=only)
     for path in Networks(given).without_record(made.records):
-        say(f"--network {path}: no record is of it")
+        say(f"--network {path}: no record is of this network")
     sources = [path.name for path in paths]
     written = [str(path) for path, _ in forms]
     if made.superseded:
