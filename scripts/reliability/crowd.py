@@ -104,7 +104,7 @@ def run_one(spec: str, target: str, group: crowd.Outer, chance: random.Random, e
         except subprocess.TimeoutExpired:
             return "no record"
     group.limit(1 << 40)
-    if "Traceback" in done.stderr or "fault of pibench itself" in done.stderr:
+    if "Traceback" in done.stderr or "internal error" in done.stderr:
         return f"internal error: {done.stderr.strip().splitlines()[-1]}"
     try:
         (record,) = json.loads(done.stdout)

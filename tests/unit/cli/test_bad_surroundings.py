@@ -67,7 +67,7 @@ def test_a_fault_of_our_own_is_one_line_too(
     monkeypatch.delenv("PIBENCH_TRACEBACK", raising=False)
     assert cli._explain(KeyError("weights\n")) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("pibench: a fault of pibench itself: KeyError")
+    assert line.startswith("pibench: internal error: KeyError")
     monkeypatch.setenv("PIBENCH_TRACEBACK", "1")
     with pytest.raises(KeyError):
         cli._explain(KeyError("weights"))

@@ -24,5 +24,5 @@ def test_ours_is_promised_where_it_runs(
     problems = check.problems(facts, needs)
     print_findings(Findings(facts=facts, problems=problems))
     said = " ".join(capsys.readouterr().out.split())
-    assert ("ours would be copied" in said) is promised
+    assert ("pibench's would be copied" in said) is promised
     assert ("install Caffe there (Debian 11), or use a 64-bit Pi" in said) is not promised

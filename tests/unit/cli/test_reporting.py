@@ -49,7 +49,7 @@ def test_forms_by_their_endings(pibench: Pibench, records: Path, tmp_path: Path)
 
 def test_a_network_that_no_record_is_of_is_told(pibench: Pibench, records: Path) -> None:
     done = pibench("report", records, "--network", "nin")
-    assert "--network nin: no record is of it" in done.err
+    assert "--network nin: no record is of this network" in done.err
 
 
 def test_markdown_and_json_on_standard_output(pibench: Pibench, records: Path) -> None:
@@ -136,9 +136,9 @@ def test_no_run_of_a_network_speaks_for_another_that_does_not_fit(
     [
         (["-o", "r.pdf"], "r.pdf: no form of a report goes by this ending"),
         (["--format", "pdf"], "--format 'pdf' is no form of a report"),
-        (["--format", "png"], "a picture is not for standard output"),
+        (["--format", "png"], "a picture cannot go to standard output"),
         (["--json", "--format", "csv"], "both --json and --format csv are for standard output"),
-        (["--format", "csv", "-o", "a.csv", "-o", "b.md"], "--format csv would go for 2 files"),
+        (["--format", "csv", "-o", "a.csv", "-o", "b.md"], "--format csv would apply to 2 files"),
         (["--network", "none.prototxt"], "none.prototxt"),
     ],
 )
