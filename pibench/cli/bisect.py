@@ -9,23 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import (
-    Absolute,
-    AsJson,
-    Batch,
-    DeviceName,
-    EqualNan,
-    ImageSize,
-    Quiet,
-    Relative,
-    Repair,
-    Timeout,
-    load_networks,
-    number,
-    path,
-    run_options,
-    target_spec,
-)
+from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import InvalidInputError
 
@@ -48,22 +32,22 @@ def bisect(
     ],
     second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
     weights: Annotated[
-        Path | None, path("Weights of both sides. Default: seeded.", "--weights")
+        Path | None, opt.option("Weights of both sides. Default: seeded.", "--weights")
     ] = None,
-    atol: Absolute = None,
-    rtol: Relative = None,
-    equal_nan: EqualNan = False,
+    atol: opt.Absolute = None,
+    rtol: opt.Relative = None,
+    equal_nan: opt.EqualNan = False,
     seed: Annotated[
         int | None,
-        number("--seed", "N", "Seed of the input, and of weights. Default: 0.", 0, 2**32 - 1),
+        opt.number("--seed", "N", "Seed of the input, and of weights. Default: 0.", 0, 2**32 - 1),
     ] = None,
-    device: DeviceName = "rpi3b",
-    batch: Batch = None,
-    input_size: ImageSize = None,
-    repair: Repair = False,
-    timeout_s: Timeout = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    device: opt.DeviceName = "rpi3b",
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    repair: opt.Repair = False,
+    timeout_s: opt.Timeout = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Find the first layer whose output differs between two runs, and whether it is the cause.
 
@@ -91,10 +75,10 @@ def bisect(
         if not quiet:
             say(text)
 
-    options = run_options(
+    options = opt.run_options(
         locals() | {"seed": seed or 0, "protocol": "inference", "compute": "real", "repeats": 0}
     )
-    (network,) = load_networks([spec], options)
+    (network,) = opt.load_networks([spec], options)
     tolerance = Tolerance(
         atol=LAYER_TOLERANCE.atol if atol is None else atol,
         rtol=LAYER_TOLERANCE.rtol if rtol is None else rtol,
@@ -140,7 +124,7 @@ def _prepared(
 
     variant = parse(text)
     try:
-        target_spec(variant.target)
+        opt.target_spec(variant.target)
     except typer.BadParameter as error:
         raise InvalidInputError(
             f"{text}: {error}", hint="give a target, or an existing file of records"
@@ -149,7 +133,7 @@ def _prepared(
     weights = variant.weights or network.weights or seeded_weights(network, options.seed)
     own = network
     if variant.prototxt is not None:
-        (own,) = load_networks([str(variant.prototxt)], replace(options, weights=None))
+        (own,) = opt.load_networks([str(variant.prototxt)], replace(options, weights=None))
     if variant.weights is not None or variant.prototxt is not None:
         try:
             check_weights(own.net, weights)

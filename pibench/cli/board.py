@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pibench.cli.options import AsJson, Identity, ProtocolName, RemoteDir
+from pibench.cli import options as opt
 
 if TYPE_CHECKING:
     from pibench.targets.ssh.connection import Login
@@ -21,10 +21,10 @@ Url = Annotated[str, typer.Argument(metavar="ssh://USER@HOST", help="The board."
 @app.command()
 def check(
     url: Url,
-    protocol: ProtocolName = "caffe-time",
-    identity: Identity = None,
-    remote_dir: RemoteDir = None,
-    as_json: AsJson = False,
+    protocol: opt.ProtocolName = "caffe-time",
+    identity: opt.Identity = None,
+    remote_dir: opt.RemoteDir = None,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Show what a board has and lacks for a run; leaves nothing on the board.
 
@@ -48,7 +48,7 @@ def check(
 
 
 @app.command()
-def clean(url: Url, identity: Identity = None, remote_dir: RemoteDir = None) -> None:
+def clean(url: Url, identity: opt.Identity = None, remote_dir: opt.RemoteDir = None) -> None:
     """Remove what pibench keeps on a board between runs: its Caffe.
 
     Files of interrupted runs are removed too, those of a running one are not.

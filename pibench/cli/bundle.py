@@ -7,24 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import (
-    AsJson,
-    Batch,
-    DeviceName,
-    ImageSize,
-    ProtocolName,
-    Quiet,
-    RecordsOut,
-    Repair,
-    Specs,
-    Threads,
-    Weights,
-    flag,
-    load_networks,
-    number,
-    path,
-    run_options,
-)
+from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 
 if TYPE_CHECKING:
@@ -34,23 +17,26 @@ MB = 10**6
 
 
 def bundle(
-    specs: Specs,
+    specs: opt.Specs,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The archive to write.")
     ] = Path("pi-kit.tar.gz"),
     with_caffe: Annotated[
-        bool, flag("--with-caffe", help="Include Caffe, for a board that has none (64-bit kernel).")
+        bool,
+        opt.flag("--with-caffe", help="Include Caffe, for a board that has none (64-bit kernel)."),
     ] = False,
-    weights: Weights = None,
-    device: DeviceName = "rpi3b",
-    protocol: ProtocolName = "caffe-time",
-    batch: Batch = None,
-    input_size: ImageSize = None,
-    repeats: Annotated[int, number("--repeats", "N", "Timed passes of inference.", 1, 10000)] = 5,
-    threads: Threads = None,
-    repair: Repair = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    weights: opt.Weights = None,
+    device: opt.DeviceName = "rpi3b",
+    protocol: opt.ProtocolName = "caffe-time",
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    repeats: Annotated[
+        int, opt.number("--repeats", "N", "Timed passes of inference.", 1, 10000)
+    ] = 5,
+    threads: opt.Threads = None,
+    repair: opt.Repair = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Pack networks for a board that has no connection; it runs them with python3 run.py.
 
@@ -62,8 +48,8 @@ def bundle(
 
     from pibench.bundle.writer import write_kit
 
-    options = run_options(locals() | {"target": "native"})
-    loaded = load_networks(specs, options, hint="make a kit for each")
+    options = opt.run_options(locals() | {"target": "native"})
+    loaded = opt.load_networks(specs, options, hint="make a kit for each")
     root = None
     if with_caffe:
         from pibench.images.build import Builder
@@ -112,11 +98,11 @@ def import_(
     results: Annotated[
         Path, typer.Argument(metavar="RESULTS", help="The board's pi-results.jsonl.")
     ],
-    out: RecordsOut = None,
+    out: opt.RecordsOut = None,
     kit: Annotated[
-        Path | None, path("The kit, if it was not made on this machine.", "--kit")
+        Path | None, opt.option("The kit, if it was not made on this machine.", "--kit")
     ] = None,
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Make records of what a kit measured on a board.
 

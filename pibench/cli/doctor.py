@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from pibench.cli.options import AsJson, flag
+from pibench.cli import options as opt
 
 
 def doctor(
     fix: Annotated[
-        bool, flag("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
+        bool, opt.flag("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
     ] = False,
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Show what this machine can do, and how to fix what it cannot.
 

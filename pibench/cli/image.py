@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import AsJson, Quiet
+from pibench.cli import options as opt
 from pibench.errors import ExitCode, HostError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def save(
             "without counters: they are made for this machine's QEMU.",
         ),
     ] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Save images as one file, for a machine that cannot build them.
 
@@ -189,8 +189,8 @@ def load(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A file of `image save`; - is standard input.")
     ],
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Load saved images into the cache: all that this pibench can use, or nothing.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pibench.cli.options import flag
+from pibench.cli import options as opt
 from pibench.report.plain import one_line, visible
 
 app = typer.Typer(
@@ -49,7 +49,7 @@ def _remark(row: dict[str, object]) -> str:
 
 @app.command("list")
 def list_networks(
-    json: Annotated[bool, flag("--json", help="Print JSON, one array.")] = False,
+    json: Annotated[bool, opt.flag("--json", help="Print JSON, one array.")] = False,
 ) -> None:
     """List the networks with parameters, weights file and input size.
 
@@ -88,7 +88,9 @@ def show(
         ),
     ],
     batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
-    repair: Annotated[bool, flag("--repair", help="Fix a file made for another Caffe.")] = False,
+    repair: Annotated[
+        bool, opt.flag("--repair", help="Fix a file made for another Caffe.")
+    ] = False,
 ) -> None:
     """Print the prototxt of a network.
 
@@ -113,11 +115,15 @@ def export(
     directory: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="The folder for the files; made if missing.")
     ],
-    weights: Annotated[bool, flag("--weights", help="Write seeded random weights too.")] = False,
+    weights: Annotated[
+        bool, opt.flag("--weights", help="Write seeded random weights too.")
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random weights.")] = 0,
     batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
-    repair: Annotated[bool, flag("--repair", help="Fix a file made for another Caffe.")] = False,
-    force: Annotated[bool, flag("--force", help="Overwrite existing files.")] = False,
+    repair: Annotated[
+        bool, opt.flag("--repair", help="Fix a file made for another Caffe.")
+    ] = False,
+    force: Annotated[bool, opt.flag("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Write a network's prototxt, and on request weights of the published size.
 
@@ -146,7 +152,7 @@ def fold_bn(
         Path | None,
         typer.Option(metavar="FILE", help="The network's .caffemodel, to be folded too."),
     ] = None,
-    force: Annotated[bool, flag("--force", help="Overwrite existing files.")] = False,
+    force: Annotated[bool, opt.flag("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Fold BatchNorm and Scale into the layers before them: the same outputs, less memory.
 

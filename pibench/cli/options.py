@@ -61,8 +61,8 @@ def _completions(incomplete: str) -> list[str]:
     return [name for name in (*TARGETS, REMOTE) if name.startswith(incomplete)]
 
 
-def path(help: str, *names: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
-    """Define an option that takes a file."""
+def option(help: str, *names: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
+    """Define an option without a default, which takes a file unless `metavar` says otherwise."""
     settings: dict[str, Any] = {"metavar": "FILE", "show_default": False, **more}
     return typer.Option(*names, help=help, **settings)
 
@@ -158,11 +158,12 @@ MachineName = Annotated[
     ),
 ]
 Identity = Annotated[
-    Path | None, path("The private key for an ssh:// target. Default: ssh's choice.", "--identity")
+    Path | None,
+    option("The private key for an ssh:// target. Default: ssh's choice.", "--identity"),
 ]
 RemoteDir = Annotated[
     str | None,
-    path(
+    option(
         "The folder on an ssh:// target. Default: ~/.cache/pibench there.",
         "--remote-dir",
         metavar="FOLDER",
@@ -205,7 +206,9 @@ BlasName = Annotated[
     Blas,
     typer.Option("--blas", metavar="NAME", help=f"The BLAS of Caffe: {', '.join(BLAS_NAMES)}."),
 ]
-Weights = Annotated[Path | None, path("The network's .caffemodel (one network only).", "--weights")]
+Weights = Annotated[
+    Path | None, option("The network's .caffemodel (one network only).", "--weights")
+]
 Batch = Annotated[
     int | None,
     typer.Option("--batch", metavar="N", help="Images per pass.", show_default=False),
@@ -222,11 +225,11 @@ Jobs = Annotated[
     int | None, number("--jobs", "N", "Networks in parallel. Default: one per core.", 1, 64)
 ]
 RecordsOut = Annotated[
-    Path | None, path("Append the records to this file (JSON lines).", "--out", "-o")
+    Path | None, option("Append the records to this file (JSON lines).", "--out", "-o")
 ]
 CasesOut = Annotated[
     list[Path] | None,
-    path(
+    option(
         "For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated.",
         "--out",
         "-o",

@@ -7,24 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pibench.cli.options import (
-    AsJson,
-    Batch,
-    CasesOut,
-    DeviceName,
-    ImageSize,
-    Jobs,
-    ProtocolName,
-    Quiet,
-    Repair,
-    RequireFit,
-    Specs,
-    flag,
-    load_networks,
-    path,
-    run_options,
-    target_spec,
-)
+from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import ExitCode, InvalidInputError
 
@@ -42,46 +25,46 @@ ONE_BY_ONE = "plan them one at a time"
 
 
 def plan(
-    specs: Specs,
-    device: DeviceName = "rpi3b",
-    protocol: ProtocolName = "caffe-time",
+    specs: opt.Specs,
+    device: opt.DeviceName = "rpi3b",
+    protocol: opt.ProtocolName = "caffe-time",
     weights: Annotated[
         Path | None,
-        path("Weights that have to fit, at every size that --max-input tries.", "--weights"),
+        opt.option("Weights that have to fit, at every size that --max-input tries.", "--weights"),
     ] = None,
-    batch: Batch = None,
-    input_size: ImageSize = None,
-    repair: Repair = False,
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    repair: opt.Repair = False,
     max_batch: Annotated[
-        bool, flag("--max-batch", help="Search the largest batch that fits.")
+        bool, opt.flag("--max-batch", help="Search the largest batch that fits.")
     ] = False,
     max_input: Annotated[
-        bool, flag("--max-input", help="Search the largest image that fits.")
+        bool, opt.flag("--max-input", help="Search the largest image that fits.")
     ] = False,
     what_if: Annotated[
-        bool, flag("--what-if", help="Show what changes would save; always for one network.")
+        bool, opt.flag("--what-if", help="Show what changes would save; always for one network.")
     ] = False,
     timeline: Annotated[
-        bool, flag("--timeline", help="With --json: what is resident at every step.")
+        bool, opt.flag("--timeline", help="With --json: what is resident at every step.")
     ] = False,
     plot: Annotated[
-        Path | None, path("Write memory over layers to this SVG file.", "--plot")
+        Path | None, opt.option("Write memory over layers to this SVG file.", "--plot")
     ] = None,
-    check: Annotated[bool, flag("--check", help="Run the networks too, and compare.")] = False,
+    check: Annotated[bool, opt.flag("--check", help="Run the networks too, and compare.")] = False,
     target: Annotated[
         str | None,
         typer.Option(
             metavar="TARGET",
-            parser=target_spec,
+            parser=opt.target_spec,
             help="Where --check runs (default: twin). Without --check, twin plans for the twin.",
             show_default=False,
         ),
     ] = None,
-    require_fit: RequireFit = False,
-    out: CasesOut = None,
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    require_fit: opt.RequireFit = False,
+    out: opt.CasesOut = None,
+    jobs: opt.Jobs = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Plan the peak memory of networks from their prototxt, without running them.
 
@@ -89,7 +72,7 @@ def plan(
     """
     import gc
 
-    options = run_options(locals() | {"target": target or "twin"})
+    options = opt.run_options(locals() | {"target": target or "twin"})
     if check:
         only_planned = {
             "--max-batch": max_batch,
@@ -199,7 +182,7 @@ def _plan_each(
 
     for spec in specs:
         try:
-            loaded += [(spec, one) for one in load_networks([spec], options, hint=ONE_BY_ONE)]
+            loaded += [(spec, one) for one in opt.load_networks([spec], options, hint=ONE_BY_ONE)]
         except InvalidInputError as error:
             failed(spec, error)
     for spec, network in loaded:
@@ -224,7 +207,7 @@ def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: b
     from pibench.plan.planner import plan as plan_network
 
     device = options.profile
-    loaded = load_networks(specs, options, hint=ONE_BY_ONE)
+    loaded = opt.load_networks(specs, options, hint=ONE_BY_ONE)
     records = run_with_progress(loaded, options, quiet=quiet)
     rows = []
     for network, record in zip(loaded, records, strict=True):

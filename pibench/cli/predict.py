@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pibench import devices
-from pibench.cli.options import (
-    AsJson,
-    Batch,
-    ImageSize,
-    Quiet,
-    Repair,
-    Specs,
-    flag,
-    load_networks,
-    path,
-    run_options,
-)
+from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import InvalidInputError
 
@@ -51,26 +40,30 @@ def predict(
     ] = None,
     calibration: Annotated[
         Path | None,
-        path("Rates that `calibrate` wrote. Default: those of the paper's board.", "--calibration"),
+        opt.option(
+            "Rates that `calibrate` wrote. Default: those of the paper's board.", "--calibration"
+        ),
     ] = None,
-    batch: Batch = None,
-    input_size: ImageSize = None,
-    repair: Repair = False,
-    per_layer: Annotated[bool, flag("--per-layer", help="Show each layer's time too.")] = False,
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    repair: opt.Repair = False,
+    per_layer: Annotated[bool, opt.flag("--per-layer", help="Show each layer's time too.")] = False,
     counted: Annotated[
         bool,
-        flag("--counted", help="Use counts (pibench count) instead of layer shapes."),
+        opt.flag("--counted", help="Use counts (pibench count) instead of layer shapes."),
     ] = False,
     validate: Annotated[
         bool,
-        flag("--validate", help="Predict each known network from the others only."),
+        opt.flag("--validate", help="Predict each known network from the others only."),
     ] = False,
     plot: Annotated[
         Path | None,
-        path("Write an SVG: a roofline; with --validate, predicted against measured.", "--plot"),
+        opt.option(
+            "Write an SVG: a roofline; with --validate, predicted against measured.", "--plot"
+        ),
     ] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Predict the time of a forward pass on the board, without running the network.
 
@@ -102,8 +95,8 @@ def predict(
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
     profile = devices.load(device or rates.device)
-    options = run_options({"batch": batch, "input_size": input_size, "repair": repair})
-    loaded = load_networks(specs, options, training=False)
+    options = opt.run_options({"batch": batch, "input_size": input_size, "repair": repair})
+    loaded = opt.load_networks(specs, options, training=False)
     counts: Sequence[NetworkCounts | None] = [None] * len(loaded)
     if counted:
         counts = _counts(loaded, profile, rates, quiet=quiet)
@@ -163,22 +156,24 @@ def calibrate(
 
 
 def count(
-    specs: Specs,
+    specs: opt.Specs,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="The device whose CPU executes.")
     ] = "rpi3b",
-    batch: Batch = None,
-    repair: Repair = False,
+    batch: opt.Batch = None,
+    repair: opt.Repair = False,
     cache_model: Annotated[
         bool,
-        flag(
+        opt.flag(
             "--cache-model/--no-cache-model",
             help="Model the core's data caches too, which takes longer.",
         ),
     ] = True,
-    per_layer: Annotated[bool, flag("--per-layer", help="Show each layer's counts too.")] = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    per_layer: Annotated[
+        bool, opt.flag("--per-layer", help="Show each layer's counts too.")
+    ] = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Count the instructions of a forward pass, executed by real Caffe in QEMU.
 
@@ -191,8 +186,8 @@ def count(
     from pibench.counting.counter import Counter
     from pibench.images.build import Builder
 
-    options = run_options({"batch": batch, "repair": repair})
-    loaded = load_networks(specs, options, training=True)
+    options = opt.run_options({"batch": batch, "repair": repair})
+    loaded = opt.load_networks(specs, options, training=True)
     builder = Builder((lambda _: None) if quiet else say)
     counter = Counter(devices.load(device), builder, cache_model=cache_model)
     counted = [counter.count(network) for network in loaded]

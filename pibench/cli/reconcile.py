@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import Absolute, AsJson, CasesOut, EqualNan, Relative, path
+from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ def reconcile(
             show_default=False,
         ),
     ] = None,
-    atol: Absolute = None,
-    rtol: Relative = None,
-    equal_nan: EqualNan = False,
+    atol: opt.Absolute = None,
+    rtol: opt.Relative = None,
+    equal_nan: opt.EqualNan = False,
     baseline: Annotated[
-        Path | None, path("One more side, before the others: accepted figures.", "--baseline")
+        Path | None, opt.option("One more side, before the others: accepted figures.", "--baseline")
     ] = None,
     write_baseline: Annotated[
         Path | None,
-        path("Accept the last side's figures: write them to this file.", "--write-baseline"),
+        opt.option("Accept the last side's figures: write them to this file.", "--write-baseline"),
     ] = None,
-    out: CasesOut = None,
-    as_json: AsJson = False,
+    out: opt.CasesOut = None,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Compare runs, plans, predictions and the paper pairwise.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pibench.cli.options import AsJson, flag
+from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.report.plain import one_line
@@ -58,13 +58,13 @@ def report(
     ] = None,
     require_fit: Annotated[
         bool,
-        flag(
+        opt.flag(
             "--require-fit",
             help="Report only whether every network fits, nothing of the paper; "
             "exit with 1 unless all do.",
         ),
     ] = False,
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Show the latest record of each run as a page, a table, a picture or test cases.
 

@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import (
-    AsJson,
-    ComputeName,
-    Identity,
-    Jobs,
-    MachineName,
-    Quiet,
-    RemoteDir,
-    TargetSpec,
-    run_options,
-    words,
-)
+from pibench.cli import options as opt
 from pibench.cli.report import write_page
 from pibench.cli.run import make_folder, run_with_progress
 from pibench.cli.streams import ignore_broken_pipe, say
@@ -31,23 +20,23 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    target: TargetSpec = "vm",
-    machine: MachineName = None,
-    identity: Identity = None,
-    remote_dir: RemoteDir = None,
+    target: opt.TargetSpec = "vm",
+    machine: opt.MachineName = None,
+    identity: opt.Identity = None,
+    remote_dir: opt.RemoteDir = None,
     only: Annotated[
         str | None,
         typer.Option(
             "--networks", help="Some of the paper's networks: A,B,...", show_default=False
         ),
     ] = None,
-    compute: ComputeName = None,
+    compute: opt.ComputeName = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the files.")] = Path(
         "out"
     ),
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    jobs: opt.Jobs = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Run the paper's 26 networks and compare every printed cell with pibench's result.
 
@@ -56,7 +45,7 @@ def reproduce(
 
     Example: pibench reproduce --networks "AlexNet,VGG 16"
     """
-    code = reproduce_paper(only, run_options(locals()), out, quiet=quiet, as_json=as_json)
+    code = reproduce_paper(only, opt.run_options(locals()), out, quiet=quiet, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -128,7 +117,7 @@ def _paper_networks(only: str | None) -> list[str]:
     if only is None:
         return [entry.name for entry in networks.catalog_entries() if entry.in_paper]
     names: dict[str, None] = {}
-    for wanted in words(only) or ():
+    for wanted in opt.words(only) or ():
         entry = networks.find(wanted)
         if not entry.in_paper:
             raise InvalidInputError(

@@ -8,33 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import (
-    AsJson,
-    Batch,
-    BlasName,
-    ComputeName,
-    DeviceName,
-    Identity,
-    ImageSize,
-    Jobs,
-    MachineName,
-    ProtocolName,
-    Quiet,
-    RecordsOut,
-    RemoteDir,
-    Repair,
-    Repeats,
-    RequireFit,
-    Seed,
-    Specs,
-    TargetSpec,
-    Threads,
-    Timeout,
-    Weights,
-    load_networks,
-    run_options,
-    words,
-)
+from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import ExitCode, HostError, InvalidInputError
 
@@ -46,23 +20,23 @@ if TYPE_CHECKING:
 
 
 def run(
-    specs: Specs,
-    weights: Weights = None,
-    device: DeviceName = "rpi3b",
-    target: TargetSpec = "vm",
-    machine: MachineName = None,
-    identity: Identity = None,
-    remote_dir: RemoteDir = None,
-    protocol: ProtocolName = "caffe-time",
-    batch: Batch = None,
-    input_size: ImageSize = None,
-    compute: ComputeName = None,
-    repeats: Repeats = 5,
-    threads: Threads = None,
-    timeout_s: Timeout = None,
-    out: RecordsOut = None,
-    seed: Seed = 0,
-    blas: BlasName = "openblas",
+    specs: opt.Specs,
+    weights: opt.Weights = None,
+    device: opt.DeviceName = "rpi3b",
+    target: opt.TargetSpec = "vm",
+    machine: opt.MachineName = None,
+    identity: opt.Identity = None,
+    remote_dir: opt.RemoteDir = None,
+    protocol: opt.ProtocolName = "caffe-time",
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    compute: opt.ComputeName = None,
+    repeats: opt.Repeats = 5,
+    threads: opt.Threads = None,
+    timeout_s: opt.Timeout = None,
+    out: opt.RecordsOut = None,
+    seed: opt.Seed = 0,
+    blas: opt.BlasName = "openblas",
     keep_blobs: Annotated[
         str | None,
         typer.Option(
@@ -75,11 +49,11 @@ def run(
         Path,
         typer.Option("--blobs-dir", metavar="FOLDER", help="The folder for these blobs, as npz."),
     ] = Path("blobs"),
-    repair: Repair = False,
-    require_fit: RequireFit = False,
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    repair: opt.Repair = False,
+    require_fit: opt.RequireFit = False,
+    jobs: opt.Jobs = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Run networks on a target and report whether they fit the device.
 
@@ -88,8 +62,8 @@ def run(
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
-    options = run_options(locals() | {"keep": tuple(words(keep_blobs) or ())})
-    loaded = load_networks(specs, options)
+    options = opt.run_options(locals() | {"keep": tuple(opt.words(keep_blobs) or ())})
+    loaded = opt.load_networks(specs, options)
     records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)
     report_blobs(records, options)
     raise typer.Exit(exit_code_of(records, loaded, require_fit=require_fit))
@@ -106,7 +80,7 @@ def run_cell(
     from pibench.sweep.matrix import CellRequest
 
     request = CellRequest.read(cell)
-    loaded = load_networks([request.network], request.options)
+    loaded = opt.load_networks([request.network], request.options)
     records = run_with_progress(loaded, request.options, _store(out), quiet=True)
     raise typer.Exit(exit_code_of(records, loaded, require_fit=False))
 

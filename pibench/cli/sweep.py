@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli.options import AsJson, Jobs, Quiet, Repair, flag, within, words
+from pibench.cli import options as opt
 from pibench.errors import ExitCode, HostError, InterruptedByUserError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -43,15 +43,6 @@ app = typer.Typer(
 )
 
 
-def _axis(name: str, metavar: str, help: str, *, also: str | None = None, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
-    names = (name, also) if also else (name,)
-    return typer.Option(*names, metavar=metavar, help=help, show_default=False, **more)
-
-
-def _amount(name: str, metavar: str, help: str) -> Any:  # noqa: A002  (as above)
-    return _axis(name, metavar, help, callback=within(0))
-
-
 @app.command()
 def run(
     file: Annotated[
@@ -62,46 +53,64 @@ def run(
         Path | None, typer.Option("--out", metavar="DIR", help="The study's folder.")
     ] = None,
     resume: Annotated[
-        bool, flag("--resume", help="Continue the study in --out; options change it.")
+        bool, opt.flag("--resume", help="Continue the study in --out; options change it.")
     ] = False,
-    dry: Annotated[bool, flag("--dry-run", help="List the cells, run none.")] = False,
-    networks: Annotated[str | None, _axis("--networks", "A,B", "Names or prototxt files.")] = None,
-    batch: Annotated[str | None, _axis("--batch", "1,2", "Images per pass.")] = None,
-    image: Annotated[str | None, _axis("--input", "HxW,HxW", "Image sizes.")] = None,
+    dry: Annotated[bool, opt.flag("--dry-run", help="List the cells, run none.")] = False,
+    networks: Annotated[
+        str | None, opt.option("Names or prototxt files.", "--networks", metavar="A,B")
+    ] = None,
+    batch: Annotated[str | None, opt.option("Images per pass.", "--batch", metavar="1,2")] = None,
+    image: Annotated[str | None, opt.option("Image sizes.", "--input", metavar="HxW,HxW")] = None,
     device: Annotated[
-        str | None, _axis("--device", "A,B", "Devices. Default: rpi3b.", also="--devices")
+        str | None, opt.option("Devices. Default: rpi3b.", "--device", "--devices", metavar="A,B")
     ] = None,
-    target: Annotated[str | None, _axis("--target", "A,B", "Targets. Default: vm.")] = None,
-    protocol: Annotated[str | None, _axis("--protocol", "A,B", "Default: caffe-time.")] = None,
+    target: Annotated[
+        str | None, opt.option("Targets. Default: vm.", "--target", metavar="A,B")
+    ] = None,
+    protocol: Annotated[
+        str | None, opt.option("Default: caffe-time.", "--protocol", metavar="A,B")
+    ] = None,
     compute: Annotated[
-        str | None, _axis("--compute", "A,B", "real, memory-only. Default: the target's.")
+        str | None,
+        opt.option("real, memory-only. Default: the target's.", "--compute", metavar="A,B"),
     ] = None,
-    blas: Annotated[str | None, _axis("--blas", "A,B", "Default: openblas.")] = None,
+    blas: Annotated[str | None, opt.option("Default: openblas.", "--blas", metavar="A,B")] = None,
     threads: Annotated[
-        str | None, _axis("--threads", "1,4", "Default: the device's cores.")
+        str | None, opt.option("Default: the device's cores.", "--threads", metavar="1,4")
     ] = None,
-    seed: Annotated[str | None, _axis("--seed", "0,1", "Default: 0.")] = None,
+    seed: Annotated[str | None, opt.option("Default: 0.", "--seed", metavar="0,1")] = None,
     timeout: Annotated[
-        float | None, _amount("--timeout", "SECONDS", "Time limit of each network.")
+        float | None,
+        opt.number("--timeout", "SECONDS", "Time limit of each network.", 0, show_default=False),
     ] = None,
     budget: Annotated[
-        float | None, _amount("--budget", "SECONDS", "Time limit of a cell, with overhead.")
+        float | None,
+        opt.number(
+            "--budget", "SECONDS", "Time limit of a cell, with overhead.", 0, show_default=False
+        ),
     ] = None,
     prune: Annotated[
         float | None,
-        _amount("--prune", "PERCENT", "Omit cells planned to exceed the device by more."),
+        opt.number(
+            "--prune",
+            "PERCENT",
+            "Omit cells planned to exceed the device by more.",
+            0,
+            show_default=False,
+        ),
     ] = None,
     dask: Annotated[
-        str | None, _axis("--dask", "ADDRESS|local", "Run cells on a scheduler's workers.")
+        str | None,
+        opt.option("Run cells on a scheduler's workers.", "--dask", metavar="ADDRESS|local"),
     ] = None,
     cells: Annotated[
-        Path | None, _axis("--cells", "DIR", "The cache of cells that studies share.")
+        Path | None, opt.option("The cache of cells that studies share.", "--cells", metavar="DIR")
     ] = None,
-    fresh: Annotated[bool, flag("--fresh", help="Use no cells from the cache.")] = False,
-    repair: Repair = False,
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    fresh: Annotated[bool, opt.flag("--fresh", help="Use no cells from the cache.")] = False,
+    repair: opt.Repair = False,
+    jobs: opt.Jobs = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Run every cell of a study; recorded cells do not run again.
 
@@ -111,14 +120,14 @@ def run(
     Example: pibench sweep run --networks AlexNet,NIN --batch 1,2,4 --target twin --out study
     """
     axes = {
-        "networks": words(networks),
+        "networks": opt.words(networks),
         "batch": _numbers("--batch", batch),
-        "input": words(image),
-        "device": words(device),
-        "target": words(target),
-        "protocol": words(protocol),
-        "compute": words(compute),
-        "blas": words(blas),
+        "input": opt.words(image),
+        "device": opt.words(device),
+        "target": opt.words(target),
+        "protocol": opt.words(protocol),
+        "compute": opt.words(compute),
+        "blas": opt.words(blas),
         "threads": _numbers("--threads", threads),
         "seed": _numbers("--seed", seed),
         "timeout_s": timeout,
@@ -250,7 +259,7 @@ def _cells_run(
 @app.command()
 def status(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Show the state of a study, while it runs or afterwards.
 
@@ -332,7 +341,7 @@ def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:
     try:
-        return None if text is None else [int(word) for word in words(text) or ()]
+        return None if text is None else [int(word) for word in opt.words(text) or ()]
     except ValueError:
         raise InvalidInputError(
             f"{option} {text} is not a list of whole numbers", hint=f"write {option} 1,2,4"

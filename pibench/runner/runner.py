@@ -67,7 +67,7 @@ class Runner:
             self.on_outcome(outcome)
             network = networks[int(outcome.work.id)]
             facts = facts_of(network, outcome.work)
-            folder = self.options.blobs
+            folder = self.options.blobs if self.options.keep else None
             kept = dump_blobs(outcome, network.slug, folder) if folder else None
             peak = self._reference_peak(outcome, context)
             record = _record_of(facts, outcome, context, peak, kept)
