@@ -18,7 +18,7 @@ from pibench.images.carried import CarriedRoot
 from pibench.records.schema import Frozen, Sha256
 from pibench.runner.context import NetworkFacts
 from pibench.runner.options import RunOptions
-from pibench.targets.base import Work
+from pibench.targets.base import Job
 
 NAME: Final = "manifest.json"
 TOP: Final = "pi-kit"
@@ -82,7 +82,7 @@ class Manifest(Frozen):
 
         return json.dumps(self.model_dump(mode="json"), indent=1).encode("ascii") + b"\n"
 
-    def job_of(self, network: KitNetwork) -> Work:
+    def job_of(self, network: KitNetwork) -> Job:
         """Return the job that ran on the board; its files are not on this machine."""
         return self.options.job(id=network.id, name=network.name, prototxt="", weights=None)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pibench.records.schema import Machine, Record
     from pibench.records.schema import Target as TargetName
     from pibench.records.store import RecordStore
-    from pibench.targets.base import Observer, Watcher, Work
+    from pibench.targets.base import Job, Observer, Watcher
 
 LONGEST_MANIFEST_BYTES: Final = 64 << 20
 MOST_LINES: Final = 100_000
@@ -248,7 +248,7 @@ class _Reader:
             raise self._refused(f"a result of {network.name}, which was not started")
         result = entry.result.as_event()
         outcome = Outcome(
-            work=self.manifest.job_of(network),
+            job=self.manifest.job_of(network),
             machine=self.machine.machine.as_event(),
             result=result,
             host=self._host(self.machine.machine),
@@ -260,7 +260,7 @@ class _Reader:
         network = self._waiting(entry.id)
         machine = self.machine.machine if self.machine else None
         outcome = Outcome(
-            work=self.manifest.job_of(network),
+            job=self.manifest.job_of(network),
             machine=machine.as_event() if machine else None,
             result=None,
             died=entry.why,
@@ -330,10 +330,10 @@ class BoardTarget:
     name: TargetName = "native"
     machine: Machine | None = None
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, jobs: Sequence[Job]) -> None:
         """Do nothing."""
 
-    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+    def run(self, jobs: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Do nothing: the results already exist."""
 
     def environment(self) -> dict[str, str | None]:

@@ -88,19 +88,19 @@ def write_kit(
         weights=None,
     )
     options = replace(options, timeout_s=options.effective_timeout_s)
-    work = [job_of(index, network, options) for index, network in enumerate(loaded)]
+    jobs = [job_of(index, network, options) for index, network in enumerate(loaded)]
     networks = tuple(
         KitNetwork(id=job.id, **facts_of(network, job).model_dump())
-        for network, job in zip(loaded, work, strict=True)
+        for network, job in zip(loaded, jobs, strict=True)
     )
     with scratch("bundle") as folder:
-        job = folder / TOP
+        top = folder / TOP
         otherwise = [root_programs(f"{{folder}}/{ROOTS}/{root.key}", root.lock)] if root else []
-        write_job(job, work, SYSTEM, Libraries(), otherwise=otherwise)
-        (job / _START).rename(job / _RUN)
-        (job / _RUN).chmod(0o755)
-        (job / _README).write_text(_readme(networks, options, root), encoding="ascii")
-        files = {path.relative_to(job).as_posix(): path for path in _files(job)}
+        write_job(top, jobs, SYSTEM, Libraries(), otherwise=otherwise)
+        (top / _START).rename(top / _RUN)
+        (top / _RUN).chmod(0o755)
+        (top / _README).write_text(_readme(networks, options, root), encoding="ascii")
+        files = {path.relative_to(top).as_posix(): path for path in _files(top)}
         if root is not None:
             files[ROOT_ARCHIVE] = root.archive
         manifest = Manifest(
@@ -149,9 +149,9 @@ def _may_be_replaced(out: Path) -> bool:
         return False
 
 
-def _files(job: Path) -> list[Path]:
+def _files(top: Path) -> list[Path]:
     """Return the regular files: the pipe among the models is created where the job runs."""
-    return [path for path in job.rglob("*") if path.is_file()]
+    return [path for path in top.rglob("*") if path.is_file()]
 
 
 def _described(name: str, path: Path) -> KitFile:

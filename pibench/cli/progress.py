@@ -78,10 +78,10 @@ class Progress:
 
     def on_progress(self, report: Report) -> None:
         """Report a message from a target during a run."""
-        if report.work is None:
+        if report.job is None:
             self._bar.update(self._task, description=escape(one_line(report.said)))
             return
-        name = self._names[int(report.work.id)] if self._names else report.work.name
+        name = self._names[int(report.job.id)] if self._names else report.job.name
         if report.said == "started":
             self._running.append(name)
             self._describe()

@@ -45,7 +45,7 @@ def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
         file=path.name,
         sha256=sha256,
         blobs=tuple(arrays),
-        missing=tuple(layer for layer in outcome.work.keep if layer not in came),
+        missing=tuple(layer for layer in outcome.job.keep if layer not in came),
     )
 
 

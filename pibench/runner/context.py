@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.networks.network import Network
     from pibench.records.schema import ProvenanceKind
-    from pibench.targets.base import Outcome, Target, Work
+    from pibench.targets.base import Job, Outcome, Target
 
 
 class NetworkFacts(Frozen):
@@ -38,7 +38,7 @@ class NetworkFacts(Frozen):
     layer_types: dict[str, str]
 
 
-def facts_of(network: Network, work: Work) -> NetworkFacts:
+def facts_of(network: Network, job: Job) -> NetworkFacts:
     """Return the facts of a network and of the work made of it; reads all of its weights."""
     from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
 
@@ -48,10 +48,10 @@ def facts_of(network: Network, work: Work) -> NetworkFacts:
         source=network.recorded_source,
         parameter_count=network.parameter_count,
         weights_file_bytes=network.weights_file_bytes,
-        weights_sha256=None if work.weights is None else file_sha256(work.weights),
+        weights_sha256=None if job.weights is None else file_sha256(job.weights),
         weights_drawn=network.weights is None,
         repairs=tuple(network.repairs),
-        batch=network.batch_under(work.protocol),
+        batch=network.batch_under(job.protocol),
         input_size=network.input_size,
         layer_types={layer.name: layer.type for layer in network.net.layer},
     )

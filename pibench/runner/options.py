@@ -15,7 +15,7 @@ from pibench import cache, devices, settings, storage
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
 from pibench.records.schema import Compute, Machine, Protocol
-from pibench.targets.base import Work
+from pibench.targets.base import Job
 from pibench.targets.scratch import scratch
 
 if TYPE_CHECKING:
@@ -139,10 +139,10 @@ class RunOptions:
                     hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
                 )
 
-    def job(self, **own: Any) -> Work:
+    def job(self, **own: Any) -> Job:
         """Return a job with these options; `own` are the fields that are of its network alone."""
         memory_only = self.effective_compute == "memory-only"
-        return Work(
+        return Job(
             **own,
             protocol=self.protocol,
             compute=self.effective_compute,
@@ -185,7 +185,7 @@ class RunKeywords(TypedDict, total=False):
     values_only: bool
 
 
-def job_of(index: int, network: Network, options: RunOptions) -> Work:
+def job_of(index: int, network: Network, options: RunOptions) -> Job:
     """Return the job of one network; under `inference` it has weights, seeded if none are given."""
     weights = None
     if options.protocol == "inference":

@@ -50,7 +50,7 @@ def record_of(
             the outcome's own was cut short and the twin was run.
         kept: where its whole blobs were written.
     """
-    work = outcome.work
+    job = outcome.job
     context = context.of(outcome)
     decision = decide(
         observation_of(outcome, context),
@@ -70,8 +70,8 @@ def record_of(
         device=context.device.id,
         target=context.target.name,
         machine=context.target.machine,
-        protocol=work.protocol,
-        compute=work.compute,
+        protocol=job.protocol,
+        compute=job.compute,
         batch=network.batch,
         input_size=network.input_size,
         verdict=decision.verdict,
@@ -83,10 +83,10 @@ def record_of(
         headroom_bytes=decision.headroom_bytes,
         latency_ms=times.latency_ms,
         layers=times.layers,
-        repeats=work.repeats if work.protocol == "inference" else work.iterations,
+        repeats=job.repeats if job.protocol == "inference" else job.iterations,
         samples=times.samples,
         latency_interval=times.interval,
-        seed=work.seed if work.protocol == "inference" else None,
+        seed=job.seed if job.protocol == "inference" else None,
         input_sha256=times.input_sha256,
         outputs=times.outputs,
         signatures=times.signatures,
@@ -174,7 +174,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
                 memory_bytes=held.memory_asked_bytes,
                 swap_bytes=0,
                 cores=device.cores,
-                threads=outcome.work.threads,
+                threads=outcome.job.threads,
             ),
             in_force=LimitSet(
                 memory_bytes=held.memory_bytes,
@@ -197,7 +197,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
             memory_bytes=device.ram_bytes,
             swap_bytes=0,
             cores=device.cores,
-            threads=outcome.work.threads,
+            threads=outcome.job.threads,
         ),
         in_force=LimitSet(
             memory_bytes=total_kib * KIB if total_kib else None,
@@ -212,7 +212,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
 def _threads(outcome: Outcome) -> int | None:
     """Return the BLAS threads: OpenBLAS uses no more than there are CPUs."""
     usable = (outcome.machine or {}).get("cores_usable")
-    return min(outcome.work.threads, usable) if usable else None
+    return min(outcome.job.threads, usable) if usable else None
 
 
 def _environment(outcome: Outcome, context: Context) -> Environment:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pibench.records.schema import KeptBlobs, Record
     from pibench.records.store import RecordStore
     from pibench.runner.context import NetworkFacts
-    from pibench.targets.base import Outcome, Progress, Target, Work
+    from pibench.targets.base import Job, Outcome, Progress, Target
 
 REFERENCE_TIMEOUT_S = 300.0
 # The twin's blobs are in this machine's memory; the rest of it belongs to other programs.
@@ -58,20 +58,20 @@ class Runner:
         """
         for network in networks:
             self.options.check(network)
-        works = [job_of(i, network, self.options) for i, network in enumerate(networks)]
-        self.target.prepare(works)
+        jobs = [job_of(i, network, self.options) for i, network in enumerate(networks)]
+        self.target.prepare(jobs)
         context = Context(device=self.options.profile, target=self.target)
         records: dict[str, Record] = {}
 
         def on_outcome(outcome: Outcome) -> None:
             self.on_outcome(outcome)
-            network = networks[int(outcome.work.id)]
-            facts = facts_of(network, outcome.work)
+            network = networks[int(outcome.job.id)]
+            facts = facts_of(network, outcome.job)
             folder = self.options.blobs if self.options.keep else None
             kept = dump_blobs(outcome, network.slug, folder) if folder else None
             peak = self._reference_peak(outcome, context)
             record = _record_of(facts, outcome, context, peak, kept)
-            records[outcome.work.id] = record
+            records[outcome.job.id] = record
             try:
                 if self.store is not None:
                     self.store.append(record)
@@ -79,15 +79,15 @@ class Runner:
                 # Also where it could not be written: it is all that is left of the run.
                 self.on_record(record)
 
-        self.target.run(works, on_outcome, self.on_progress)
-        return [records[work.id] for work in works]
+        self.target.run(jobs, on_outcome, self.on_progress)
+        return [records[job.id] for job in jobs]
 
     def _reference_peak(self, outcome: Outcome, context: Context) -> int | None:
         seen = observation_of(outcome, context)
         cut_short = (seen.killed and not seen.timed_out) or seen.allocation_refused
         if self.reference is None or not cut_short:
             return None
-        return self.reference.peak_bytes(outcome.work)
+        return self.reference.peak_bytes(outcome.job)
 
 
 def _record_of(
@@ -112,26 +112,26 @@ class Reference:
         from pibench.targets.local import TwinTarget  # noqa: PLC0415  (start-up time)
 
         self._target = TwinTarget(builder)
-        self._known: dict[Work, int | None] = {}
+        self._known: dict[Job, int | None] = {}
 
-    def peak_bytes(self, work: Work) -> int | None:
+    def peak_bytes(self, job: Job) -> int | None:
         """Return the twin's peak RSS in bytes, or None where this host cannot measure it."""
         # Every remaining field of the work affects the peak: the protocol and the threads too.
-        piece = replace(
-            work, id="0", name="reference", compute="memory-only", timeout_s=REFERENCE_TIMEOUT_S,
+        reference = replace(
+            job, id="0", name="reference", compute="memory-only", timeout_s=REFERENCE_TIMEOUT_S,
             warmup=0, repeats=1,
         )  # fmt: skip
-        if piece not in self._known:
-            self._known[piece] = self._measure(piece)
-        return self._known[piece]
+        if reference not in self._known:
+            self._known[reference] = self._measure(reference)
+        return self._known[reference]
 
-    def _measure(self, piece: Work) -> int | None:
-        if piece.cost_bytes > HOST_FRACTION * host.available_memory_bytes():
+    def _measure(self, reference: Job) -> int | None:
+        if reference.cost_bytes > HOST_FRACTION * host.available_memory_bytes():
             return None
         seen: list[Outcome] = []
         try:
-            self._target.prepare([piece])
-            self._target.run([piece], seen.append, lambda _: None)
+            self._target.prepare([reference])
+            self._target.run([reference], seen.append, lambda _: None)
         except PibenchError:
             # This host cannot run the twin: the record then states that.
             return None

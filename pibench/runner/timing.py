@@ -68,13 +68,13 @@ def times_of(network: NetworkFacts, outcome: Outcome, context: Context) -> Times
     kind = context.kind
     timed = Provenance(kind=kind, reason=EMULATED_TIME if kind == "emulated" else "")
     if "inference" in result:
-        drawn = outcome.work.seed if network.weights_drawn else None
+        drawn = outcome.job.seed if network.weights_drawn else None
         return _inference_times(outcome, context, timed, drawn_seed=drawn)
     return _caffe_times(network, outcome, context, timed)
 
 
 def _why_no_times(outcome: Outcome) -> str | None:
-    if outcome.work.compute == "memory-only":
+    if outcome.job.compute == "memory-only":
         return "memory-only compute does no arithmetic, so its times and values mean nothing"
     result = outcome.result or {}
     if result.get("exit_status") != 0 or not ({"inference", "caffe_time"} & set(result)):

@@ -70,7 +70,7 @@ def run_both(target: Target) -> dict[str, Record]:
     target.run(works, outcomes.append, lambda _: None)
     context = Context(device=DEVICE, target=target)
     return {
-        one.work.protocol: record_of(facts_of(network, one.work), one, context, None)
+        one.job.protocol: record_of(facts_of(network, one.job), one, context, None)
         for one in outcomes
     }
 
@@ -164,7 +164,7 @@ def test_a_kill_in_a_slice_of_the_board_decides_nothing(builder) -> None:
     )
     board = replace(DEVICE, usable_bytes=machine["mem_total_kib"] * 1024)
     record = record_of(
-        facts_of(network, outcome.work), outcome, Context(device=board, target=target), None
+        facts_of(network, outcome.job), outcome, Context(device=board, target=target), None
     )
     assert record.verdict == "inconclusive"
     assert "in a control group of 300 MiB" in record.evidence.summary

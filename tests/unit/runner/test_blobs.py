@@ -25,7 +25,7 @@ def blob(layer: str, name: str, data: np.ndarray, index: int = 0) -> KeptBlob:
 
 
 def outcome(*kept: KeptBlob, asked: tuple[str, ...] = ()) -> Any:
-    return SimpleNamespace(kept=kept, work=SimpleNamespace(keep=asked))
+    return SimpleNamespace(kept=kept, job=SimpleNamespace(keep=asked))
 
 
 def test_numpy_reads_what_was_kept(tmp_path: Path) -> None:

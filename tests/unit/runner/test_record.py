@@ -14,7 +14,7 @@ from pibench.runner.context import Context, facts_of
 from pibench.runner.options import TIMEOUT_S, RunOptions, job_of
 from pibench.runner.record import record_of
 from pibench.runner.runner import Runner
-from pibench.targets.base import Outcome, Work
+from pibench.targets.base import Job, Outcome
 from tests.whole_records import probe_reading as reading
 from tests.whole_records import probe_result as result
 
@@ -54,19 +54,19 @@ class FakeTarget:
         self.name = name
         self.machine = "virt" if name == "vm" else None
         self.outcomes = outcomes
-        self.prepared: list[Work] = []
+        self.prepared: list[Job] = []
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         self.prepared = list(work)
 
     def environment(self) -> dict[str, str | None]:
         return {"qemu_version": "QEMU 7.2", "image_lock_digest": "d" * 64}
 
-    def run(self, work: Sequence[Work], observe: Observer, _watch: Watcher) -> None:
+    def run(self, work: Sequence[Job], observe: Observer, _watch: Watcher) -> None:
         for index, ended in self.outcomes:
             if isinstance(ended, BaseException):
                 raise ended
-            observe(Outcome(work=work[index], machine=MACHINE, result=ended))
+            observe(Outcome(job=work[index], machine=MACHINE, result=ended))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def record(network: Network) -> Callable[..., Record]:
         context = Context(device=PI, target=cast("Any", FakeTarget(target)))
         outcome.setdefault("machine", MACHINE)
         facts = facts_of(network, work)
-        return record_of(facts, Outcome(work=work, result=seen, **outcome), context, reference)
+        return record_of(facts, Outcome(job=work, result=seen, **outcome), context, reference)
 
     return make
 
@@ -442,7 +442,7 @@ class FakeReference:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def peak_bytes(self, work: Work) -> int:
+    def peak_bytes(self, work: Job) -> int:
         self.asked.append(work.id)
         return 2000 * MIB
 
