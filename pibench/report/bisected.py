@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pibench.bisect.bisection import Bisection, BlobDifference
     from pibench.crosscheck.layers import LayerComparison
 
-VERSION: Final = "1.0"
+VERSION: Final = "2.0"
 AROUND: Final = 3
 """Layers shown before and after the first one that differs."""
 

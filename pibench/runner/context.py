@@ -21,7 +21,7 @@ class NetworkFacts(Frozen):
     """A network as its record describes it, whether it is here or was sent to a board.
 
     `source` is "zoo" or the prototxt's path. `weights_sha256` is of the weights that ran, None
-    where none were loaded; `weights_drawn` is true if they were drawn at random, with the work's
+    where none were loaded; `weights_drawn` is true if they were drawn at random, with the job's
     seed. `layer_types` is by the name of the layer.
     """
 
@@ -39,7 +39,7 @@ class NetworkFacts(Frozen):
 
 
 def facts_of(network: Network, job: Job) -> NetworkFacts:
-    """Return the facts of a network and of the work made of it; reads all of its weights."""
+    """Return the facts of a network and of its job; reads all of its weights."""
     from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
 
     return NetworkFacts(
@@ -59,7 +59,7 @@ def facts_of(network: Network, job: Job) -> NetworkFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What all records of one sweep share.
+    """What all records of one run share.
 
     `no_board` is set for one outcome (`of`): why the supposed board is not one.
     """
