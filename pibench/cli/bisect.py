@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 
 def bisect(
-    spec: Annotated[
-        str, typer.Argument(metavar="NETWORK|PROTOTXT", help="A name or a prototxt file.")
-    ],
+    spec: opt.Spec,
     first: Annotated[
         str, typer.Argument(metavar="A", help="A target, TARGET:key=value,..., or a record file.")
     ],

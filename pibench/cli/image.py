@@ -58,7 +58,7 @@ def build(kinds: Kinds = None) -> None:
 
 @app.command("list")
 def list_images(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """List the images in the cache.
 

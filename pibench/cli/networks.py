@@ -81,16 +81,9 @@ def list_networks(
 
 @app.command("show")
 def show(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
-        ),
-    ],
-    batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
-    repair: Annotated[
-        bool, opt.flag("--repair", help="Fix a file made for another Caffe.")
-    ] = False,
+    name: opt.Spec,
+    batch: opt.Batch = None,
+    repair: opt.Repair = False,
 ) -> None:
     """Print the prototxt of a network.
 
@@ -106,24 +99,17 @@ def show(
 
 @app.command("export")
 def export(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
-        ),
-    ],
+    name: opt.Spec,
     directory: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="The folder for the files; made if missing.")
     ],
     weights: Annotated[
         bool, opt.flag("--weights", help="Write seeded random weights too.")
     ] = False,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random weights.")] = 0,
-    batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
-    repair: Annotated[
-        bool, opt.flag("--repair", help="Fix a file made for another Caffe.")
-    ] = False,
-    force: Annotated[bool, opt.flag("--force", help="Overwrite existing files.")] = False,
+    seed: Annotated[int, opt.number("--seed", "N", "Seed of the random weights.", 0)] = 0,
+    batch: opt.Batch = None,
+    repair: opt.Repair = False,
+    force: opt.Force = False,
 ) -> None:
     """Write a network's prototxt, and on request weights of the published size.
 
@@ -139,20 +125,14 @@ def export(
 
 @app.command("fold-bn")
 def fold_bn(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
-        ),
-    ],
+    name: opt.Spec,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="The folder for the files.")
     ],
     weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The network's .caffemodel, to be folded too."),
+        Path | None, opt.option("The network's .caffemodel, to be folded too.", "--weights")
     ] = None,
-    force: Annotated[bool, opt.flag("--force", help="Overwrite existing files.")] = False,
+    force: opt.Force = False,
 ) -> None:
     """Fold BatchNorm and Scale into the layers before them: the same outputs, less memory.
 

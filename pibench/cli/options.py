@@ -132,6 +132,8 @@ def load_networks(
 Specs = Annotated[
     list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
 ]
+Spec = Annotated[str, typer.Argument(metavar="NETWORK|PROTOTXT", help="A name or a prototxt file.")]
+Force = Annotated[bool, flag("--force", help="Overwrite existing files.")]
 DeviceName = Annotated[
     str,
     typer.Option(

@@ -42,6 +42,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+
 
 @app.command()
 def run(
@@ -258,7 +260,7 @@ def _cells_run(
 
 @app.command()
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
+    folder: Folder,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show the state of a study, while it runs or afterwards.
@@ -270,7 +272,7 @@ def status(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
+    folder: Folder,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="A .parquet or .csv file.")
     ],

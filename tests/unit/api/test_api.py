@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import pibench
 from pibench import api
 from pibench.errors import InvalidInputError
-from pibench.runner.options import RunOptions
+from pibench.runner.options import RunKeywords, RunOptions
 
 
 def test_fits_is_true_for_what_fits() -> None:
@@ -59,6 +60,10 @@ def test_options_take_the_defaults_of_target_and_protocol() -> None:
     assert RunOptions(target="native").effective_compute == "real"
     assert RunOptions(protocol="inference").effective_compute == "real"
     assert RunOptions(compute="real").effective_compute == "real"
+
+
+def test_the_keywords_of_run_are_the_fields_of_its_options() -> None:
+    assert get_type_hints(RunKeywords) == get_type_hints(RunOptions)
 
 
 def test_a_target_that_is_named_is_taken() -> None:
