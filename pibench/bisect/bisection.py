@@ -100,8 +100,8 @@ class Bisection:
 
     def __bool__(self) -> bool:
         # A layer may differ by signatures although its values, compared in full, do not.
-        alone = self.layers.only_first or self.layers.only_second
-        return self.first_divergence is None and not alone
+        unmatched = self.layers.only_first or self.layers.only_second
+        return self.first_divergence is None and not unmatched
 
 
 @dataclass(kw_only=True)
@@ -182,8 +182,8 @@ def bisect(
         HostError: if a required run fails.
     """
     _check(first.record, second.record)
-    ours, theirs = first.record.signatures, second.record.signatures
-    layers = compare_layers(ours, theirs, tolerance)
+    left, right = first.record.signatures, second.record.signatures
+    layers = compare_layers(left, right, tolerance)
     known = Bisection(
         network=first.record.network,
         first=first.name,
@@ -289,9 +289,9 @@ def _fetch(
         readings = cut.readings(first.network.shapes, position)
         wanted += [(one.layer, one.blob) for one in readings]
     layers = list(dict.fromkeys(layer for layer, _ in wanted))
-    ours, theirs = first.keep(layers), second.keep(layers)
-    blobs = [_difference(one, ours, theirs, tolerance) for one in wanted]
-    inputs = {name: ours[layer, name] for layer, name in wanted[1:] if (layer, name) in ours}
+    left, right = first.keep(layers), second.keep(layers)
+    blobs = [_difference(one, left, right, tolerance) for one in wanted]
+    inputs = {name: left[layer, name] for layer, name in wanted[1:] if (layer, name) in left}
     return blobs[0], blobs[1:], inputs
 
 
@@ -302,19 +302,17 @@ def _run_alone(
     assert known.first_divergence is not None  # noqa: S101
     layer, blob = known.first_divergence.layer, known.first_divergence.name
     places = [cut.find_layer(side.network.shapes, layer, blob) for side in (first, second)]
-    ours, theirs = places
-    if ours is None or theirs is None:
+    left, right = places
+    if left is None or right is None:
         return replace(
             known, cause=f"{layer} differs", caveats=(f"{layer} is not in both networks",)
         )
-    layers = [
-        side.network.shapes.layers[place] for side, place in ((first, ours), (second, theirs))
-    ]
+    layers = [side.network.shapes.layers[place] for side, place in ((first, left), (second, right))]
     differing = _differing(*(cut.definition(one) for one in layers))
     known = replace(known, definition=differing)
     if list(layers[0].bottom) != list(layers[1].bottom):
         return replace(known, cause=f"{layer} reads other blobs on the two sides")
-    written = _written_otherwise(first, ours, second, theirs)
+    written = _written_otherwise(first, left, second, right)
     if written:
         return replace(known, cause=f"{layer} differs: {written}")
     if len(inputs) < len(set(layers[0].bottom)) or not inputs:
@@ -322,29 +320,29 @@ def _run_alone(
         return replace(known, cause=f"{layer} differs", caveats=(why,))
     found = _difference(
         (layer, blob),
-        first.isolated(ours, inputs),
-        second.isolated(theirs, inputs),
+        first.isolated(left, inputs),
+        second.isolated(right, inputs),
         known.tolerance,
     )
     return replace(known, isolated=found, cause=_cause(known, found, first, second))
 
 
-def _written_otherwise(first: Runnable, ours: int, second: Runnable, theirs: int) -> str:
+def _written_otherwise(first: Runnable, left: int, second: Runnable, right: int) -> str:
     """Describe inputs written by different layers on each side, e.g. an added in-place layer."""
-    ours_read = cut.readings(first.network.shapes, ours)
-    theirs_read = cut.readings(second.network.shapes, theirs)
-    for one, other in zip(ours_read, theirs_read, strict=True):
+    left_inputs = cut.readings(first.network.shapes, left)
+    right_inputs = cut.readings(second.network.shapes, right)
+    for one, other in zip(left_inputs, right_inputs, strict=True):
         if one.layer != other.layer:
-            said = f"it reads {one.blob} as {one.layer} wrote it in {first.name}, and as "
-            return f"{said}{other.layer} did in {second.name}"
+            reads = f"it reads {one.blob} as {one.layer} wrote it in {first.name}, and as "
+            return f"{reads}{other.layer} did in {second.name}"
     return ""
 
 
-def _cause(known: Bisection, alone: BlobDifference, first: Runnable, second: Runnable) -> str:
+def _cause(known: Bisection, isolated: BlobDifference, first: Runnable, second: Runnable) -> str:
     """Return the conclusion in one sentence."""
     assert known.first_divergence is not None  # noqa: S101
     layer = known.first_divergence.layer
-    if alone:
+    if isolated:
         return (
             f"{layer} is where the difference first exceeds the tolerance; on identical input it "
             "agrees: the difference comes with its input"
@@ -360,18 +358,18 @@ def _cause(known: Bisection, alone: BlobDifference, first: Runnable, second: Run
 
 def _difference(
     wanted: Wanted,
-    ours: Mapping[Wanted, np.ndarray],
-    theirs: Mapping[Wanted, np.ndarray],
+    left: Mapping[Wanted, np.ndarray],
+    right: Mapping[Wanted, np.ndarray],
     tolerance: Tolerance,
 ) -> BlobDifference:
     """Compare one blob of both sides. Raises HostError if it is missing."""
     layer, name = wanted
-    if wanted not in ours or wanted not in theirs:
+    if wanted not in left or wanted not in right:
         raise HostError(
             f"the blob {name} of {layer} is not complete on both sides",
             hint="try again; target vm sends blobs over a serial line",
         )
-    a, b = ours[wanted], theirs[wanted]
+    a, b = left[wanted], right[wanted]
     non_finite = NonFinite.of(a), NonFinite.of(b)
     if a.shape != b.shape:
         return BlobDifference(

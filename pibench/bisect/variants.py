@@ -19,9 +19,9 @@ _MOST_THREADS: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A target, and the options that its run changes. `said` is the original text."""
+    """A target, and the options that its run changes. `text` is what was parsed."""
 
-    said: str
+    text: str
     target: str
     weights: Path | None = None
     prototxt: Path | None = None
@@ -43,7 +43,7 @@ def parse(text: str) -> Variant:
         key, separator, _ = part.partition("=")
         if separator and key.isidentifier() and key not in KEYS:
             raise InvalidInputError(f"{text}: key {key!r} is unknown", hint=_HINT)
-    found = Variant(said=text, target=target)
+    found = Variant(text=text, target=target)
     for part in rest[0].split(",") if rest else ():
         key, separator, value = part.partition("=")
         if not separator or key not in KEYS or not value:
@@ -59,14 +59,14 @@ def _changed(found: Variant, key: str, value: str) -> Variant:
     if key == "threads":
         if not value.isdecimal() or not 1 <= int(value) <= _MOST_THREADS:
             raise InvalidInputError(
-                f"{found.said}: {value} is not a number of threads",
+                f"{found.text}: {value} is not a number of threads",
                 hint=f"give 1 to {_MOST_THREADS}",
             )
         return replace(found, threads=int(value))
     what, known = ("BLAS", BLAS_NAMES) if key == "blas" else ("machine", get_args(Machine))
     if value not in known:
         raise InvalidInputError(
-            f"{found.said}: there is no {what} {value}", hint=f"choose from {', '.join(known)}"
+            f"{found.text}: there is no {what} {value}", hint=f"choose from {', '.join(known)}"
         )
     changed = {key: value}
     return replace(found, **changed)

@@ -38,7 +38,7 @@ class KitFile(Frozen):
     def _stays_inside(cls, path: str) -> str:
         parts = PurePosixPath(path).parts
         if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-            raise ValueError("is no path inside the kit")
+            raise ValueError("is not a path inside the kit")
         return path
 
 

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 LONGEST_MANIFEST_BYTES: Final = 64 << 20
 MOST_LINES: Final = 100_000
-GO_ON: Final = "on the board, python3 run.py goes on, or python3 run.py --end closes what is done"
-COPY: Final = "copy the file from the board once more"
+GO_ON: Final = "on the board, python3 run.py continues, or python3 run.py --end closes the results"
+COPY: Final = "copy the file from the board again"
 KIB: Final = 1024
 
 Entry = TypeVar("Entry", bound=BaseModel)
@@ -178,7 +178,7 @@ def _manifest_in(kit: Path) -> bytes:
         with tarfile.open(fileobj=head, mode="r:") as archive:
             member = archive.next()
             if member is None or member.name != f"{TOP}/{NAME}" or not member.isreg():
-                raise InvalidInputError.at(kit, None, "is no kit", hint=hint)
+                raise InvalidInputError.at(kit, None, "is not a kit", hint=hint)
             if member.size > LONGEST_MANIFEST_BYTES:
                 raise InvalidInputError.at(kit, NAME, "is too long", hint=hint)
             content = archive.extractfile(member)
@@ -239,7 +239,7 @@ class _Reader:
             problem = "the results end here without an end: cut off, or interrupted"
             raise self._refused(problem, hint=f"{COPY}; if it is so there too, {GO_ON}")
         if not self.runs:
-            raise self._refused("no network has a result", hint="python3 run.py goes on")
+            raise self._refused("no network has a result", hint="python3 run.py continues")
         return BoardResults(path=self.path, manifest=self.manifest, runs=tuple(self.runs.values()))
 
     def _result(self, entry: ResultEntry, digest: str) -> None:
@@ -320,7 +320,7 @@ def _when(started: StartEntry) -> str:
     try:
         at = datetime.fromtimestamp(started.unix_s, UTC)
     except (OverflowError, OSError, ValueError):
-        return "the board's clock told no date"
+        return "the board's clock gave no date"
     return f"ran on {at:%Y-%m-%d %H:%M} UTC by the board's own clock"
 
 

@@ -67,7 +67,7 @@ def write_kit(
         raise InvalidInputError.at(out, None, "is a directory", hint="name a file: -o kit.tar.gz")
     if not _may_be_replaced(out):
         raise InvalidInputError.at(
-            out, None, "is there already, and is no kit", hint="name another file: -o kit.tar.gz"
+            out, None, "exists and is not a kit", hint="name another file: -o kit.tar.gz"
         )
     if not out.name.endswith((".tar.gz", ".tgz")):
         # The recipient of kit.zip would try to unzip it.
@@ -75,7 +75,7 @@ def write_kit(
             out, None, "a kit is a compressed tar", hint="end the name in .tar.gz or .tgz"
         )
     _refuse_twice(loaded)
-    # The board's CPU computes. What is of this machine alone stays here.
+    # The board's CPU computes. Paths of this machine are left out.
     options = replace(
         options,
         target="native",

@@ -73,30 +73,31 @@ def report(
     from pibench.atomic_write import is_standard_output
     from pibench.report import files
 
-    asked = files.named(form) if form is not None else None
-    if asked is not None and out is not None and len(out) > 1:
+    wanted = files.named(form) if form is not None else None
+    if wanted is not None and out is not None and len(out) > 1:
         raise InvalidInputError(
-            f"--format {asked} would apply to {len(out)} files",
+            f"--format {wanted} would apply to {len(out)} files",
             hint="omit it: the files' names determine their formats",
         )
-    if as_json and asked is not None and not out:
+    if as_json and wanted is not None and not out:
         raise InvalidInputError(
-            f"both --json and --format {asked} are for standard output", hint="give -o FILE too"
+            f"both --json and --format {wanted} are for standard output", hint="give -o FILE too"
         )
     if as_json and any(map(is_standard_output, out or ())):
         raise InvalidInputError(
             "both --json and -o are for standard output", hint="name a file: -o FILE"
         )
-    if asked in ("png", "svg") and not out:
+    if wanted in ("png", "svg") and not out:
         raise InvalidInputError(
-            f"a picture cannot go to standard output: --format {asked}", hint=f"-o overview.{asked}"
+            f"a picture cannot go to standard output: --format {wanted}",
+            hint=f"-o overview.{wanted}",
         )
-    forms = [(path, asked or files.form_of(path)) for path in out or ()]
+    forms = [(path, wanted or files.form_of(path)) for path in out or ()]
     made = _make(
         paths,
         network or (),
         forms,
-        asked or "markdown",
+        wanted or "markdown",
         only=() if require_fit else None,
         as_json=as_json,
     )

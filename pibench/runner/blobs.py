@@ -37,8 +37,8 @@ def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
         partial.rename(path)
     except OSError as error:
         raise HostError(
-            f"{folder}: the kept blobs were not written: {error.strerror or error}",
-            hint="give a folder with room: --blobs-dir",
+            f"{folder}: the blobs were not written: {error.strerror or error}",
+            hint="give a folder on a disk with room: --blobs-dir",
         ) from error
     came = {blob.layer for blob in outcome.kept}
     return KeptBlobs(

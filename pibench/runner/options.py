@@ -140,7 +140,7 @@ class RunOptions:
                 )
 
     def job(self, **own: Any) -> Job:
-        """Return a job with these options; `own` are the fields that are of its network alone."""
+        """Return a job with these options; `own` are the fields of its network."""
         memory_only = self.effective_compute == "memory-only"
         return Job(
             **own,

@@ -247,8 +247,8 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
 def _state(outcome: Outcome, context: Context) -> dict[str, Any]:
     """Return the clock's governor, and the reason for each figure the machine does not report."""
     machine = outcome.machine or {}
-    told = (outcome.result or {}).get("inference", {}).get("state", {})
-    unavailable = {**machine.get("unavailable", {}), **told.get("unavailable", {})}
+    state = (outcome.result or {}).get("inference", {}).get("state", {})
+    unavailable = {**machine.get("unavailable", {}), **state.get("unavailable", {})}
     governor = machine.get("governor")
     if context.on_another_machine:
         reason = "emulated by a program of this host, whose own figures are not the core's"
@@ -372,7 +372,7 @@ def _own_lines(result: dict[str, Any], context: Context) -> tuple[str, ...]:
 def _notes(result: dict[str, Any], machine: dict[str, Any]) -> tuple[str, ...]:
     notes = []
     if result["complaint"]:
-        notes.append(f"Caffe said: {result['complaint']}")
+        notes.append(f"Caffe reported: {result['complaint']}")
     if result["oom_lines"] is None:
         notes.append("the kernel's log may not be read here")
     if result["exit_status"] not in (0, None) and result["log_tail"]:

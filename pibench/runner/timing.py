@@ -93,7 +93,7 @@ def _caffe_times(
     samples = samples_of(times_ms, readings, throttle)
     lines = result["caffe_time"]["layers"]
     layers = () if set_aside(samples) else _caffe_time_layers(network, lines)
-    unread = "caffe time's log held no such line"
+    unread = "caffe time's log has no such line"
     return Times(
         latency_ms=median_ms(samples),
         samples=samples,
@@ -141,7 +141,7 @@ def _inference_times(
     samples = samples_of(inference["totals_ms"], readings, throttle)
     # Layers are timed after the passes, and before the last reading.
     spoilt = why_disturbed(readings, len(samples), len(readings) - 1, throttle)
-    untimed = "no pass was timed, the values alone computed"
+    untimed = "no pass was timed, only the values were computed"
     outputs = tuple(OutputBlob(**blob) for blob in inference["outputs"])
     layers = () if spoilt else tuple(LayerTime(**layer) for layer in inference["layers"])
     return Times(
@@ -167,9 +167,9 @@ def _inference_times(
     )
 
 
-def _signatures(said: list[Any]) -> tuple[LayerSignature, ...]:
+def _signatures(signatures: list[Any]) -> tuple[LayerSignature, ...]:
     """Return the probe's signature of each blob that a layer wrote."""
-    return tuple(LayerSignature(**signature) for signature in said)
+    return tuple(LayerSignature(**signature) for signature in signatures)
 
 
 def _caffe_time_layers(network: NetworkFacts, lines: list[list[Any]]) -> tuple[LayerTime, ...]:
@@ -202,11 +202,11 @@ class Throttle:
     since_boot: bool = False
 
     @classmethod
-    def of(cls, told: dict[str, Any] | None) -> Throttle:
+    def of(cls, reported: dict[str, Any] | None) -> Throttle:
         """Read the probe's `throttle`; None is a machine that does not report throttling."""
-        if told is None:
+        if reported is None:
             return cls()
-        return cls(lag_s=told["lag_s"], since_boot=told["occurred_since"] == "boot")
+        return cls(lag_s=reported["lag_s"], since_boot=reported["occurred_since"] == "boot")
 
 
 def samples_of(
@@ -259,17 +259,17 @@ def _around(
     swaps = [one["swapped_bytes"] for one in (before, after)]
     swapped = max(0, swaps[1] - swaps[0]) if None not in swaps else None
     reasons = [_throttled(bits, throttle), _swapped(swapped)]
-    told = [one for one in bits if one is not None]
+    known = [one for one in bits if one is not None]
     return {
-        "throttled_bits": _either(told) if told else None,
-        "clock_hz": min(_told(before, after, "clock_hz"), default=None),
-        "temperature_c": max(_told(before, after, "temperature_c"), default=None),
+        "throttled_bits": _either(known) if known else None,
+        "clock_hz": min(_reported(before, after, "clock_hz"), default=None),
+        "temperature_c": max(_reported(before, after, "temperature_c"), default=None),
         "swapped_bytes": swapped,
         "set_aside": "; ".join(reason for reason in reasons if reason) or None,
     }
 
 
-def _told(before: Reading, after: Reading, name: str) -> list[Any]:
+def _reported(before: Reading, after: Reading, name: str) -> list[Any]:
     return [one[name] for one in (before, after) if one[name] is not None]
 
 

@@ -73,7 +73,7 @@ class Journal:
         self.cells_file = folder / "cells.jsonl"
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Create the folder if needed and lock it against other sweeps.
 
         Raises:

@@ -180,7 +180,7 @@ def read(path: Path) -> Study:
     try:
         data = tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InvalidInputError.at(path, None, f"is no TOML: {error}") from None
+        raise InvalidInputError.at(path, None, f"is not TOML: {error}") from None
     return beside(of(data, path), path.parent)
 
 

@@ -106,7 +106,7 @@ class SweepScheduler:
             HostError: if cells fail repeatedly on this machine, or the journal cannot be written.
         """
         matrix.check_networks(self.study)
-        with self.journal.alone():
+        with self.journal.locked():
             self._states = bytearray()
             write_whole(self.journal.study_file, self.study.model_dump_json(indent=2) + "\n")
             self.summary.cells = self.journal.write_cells(self._listed())

@@ -31,7 +31,7 @@ from pibench.errors import InvalidInputError
     ],
 )
 def test_a_side_is_a_target_and_what_is_different_there(text: str, expected: dict) -> None:
-    assert parse(text) == Variant(said=text, **expected)
+    assert parse(text) == Variant(text=text, **expected)
 
 
 @pytest.mark.parametrize(

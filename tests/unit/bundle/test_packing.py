@@ -147,7 +147,7 @@ def test_what_is_no_kit_is_not_written_over(tmp_path: Path) -> None:
     records.write_text("{}")
     link.symlink_to("/dev/null")
     for there in (records, link):
-        with pytest.raises(InvalidInputError, match="is no kit"):
+        with pytest.raises(InvalidInputError, match="is not a kit"):
             write_kit(loaded, request, there, root=None)
     assert records.read_text() == "{}"
     assert link.is_symlink()

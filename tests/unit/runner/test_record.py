@@ -185,7 +185,7 @@ def test_a_deadline_and_an_abort_are_inconclusive(record: Callable[..., Record])
     )
     aborted = record(seen | {"signal": 6, "oom_lines": [], "oom_kills": 0})
     assert aborted.verdict == "inconclusive"
-    assert "Caffe said: 5:3: x" in aborted.evidence.notes
+    assert "Caffe reported: 5:3: x" in aborted.evidence.notes
 
 
 def test_a_kernel_log_that_may_not_be_read_leaves_the_counter(
@@ -207,7 +207,7 @@ def test_memory_only_has_no_times(record: Callable[..., Record]) -> None:
 def test_a_log_without_times_is_no_time_of_zero(record: Callable[..., Record]) -> None:
     made = record(result(caffe_time={"layers": [], "totals": {}}))
     assert made.latency_ms is None
-    assert made.provenance["layers"].reason == "caffe time's log held no such line"
+    assert made.provenance["layers"].reason == "caffe time's log has no such line"
 
 
 def test_a_baseline_that_failed_gives_no_difference(record: Callable[..., Record]) -> None:
