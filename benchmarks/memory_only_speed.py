@@ -15,8 +15,8 @@ import sys
 from pibench import devices, networks
 from pibench.images.build import Builder
 from pibench.records.schema import Compute, Record
+from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
-from pibench.runner.work import Request
 from pibench.targets.vm import VmTarget
 
 MIB = 2**20
@@ -26,8 +26,8 @@ def measure(name: str, compute: Compute) -> Record:
     """One network on the emulated board, alone on the machine."""
     device = devices.load("rpi3b")
     target = VmTarget(device, Builder(), machines_at_once=1)
-    request = Request(device=device, compute=compute)
-    return Runner(target=target, request=request).run([networks.load(name)])[0]
+    request = RunOptions(device=device.id, compute=compute)
+    return Runner(target=target, options=request).run([networks.load(name)])[0]
 
 
 def main() -> None:

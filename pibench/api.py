@@ -19,10 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pibench.bundle.packing import Kit
+    from typing import Any, Unpack
+
+    from pibench.bundle.writer import Kit
     from pibench.crosscheck.gate import Passage
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from pibench.records.store import RecordStore
     from pibench.report.content import Report
     from pibench.report.files import Form
-    from pibench.runner.options import Options
+    from pibench.runner.options import RunKeywords, RunOptions
     from pibench.targets.base import Progress
 
 __all__ = [
@@ -98,36 +100,36 @@ def run(
     these: Network | str | Path | Sequence[Network | str | Path],
     *,
     out: Path | str | None = None,
-    finished: Callable[[Record], None] = lambda _: None,
-    **options: Any,
+    on_record: Callable[[Record], None] = lambda _: None,
+    **options: Unpack[RunKeywords],
 ) -> list[Record]:
     """Run one or more networks on a target and return their records in the given order.
 
     Args:
         these: Networks, names in the zoo or paths of prototxts; a single one is accepted too.
         out: A file to which each record is appended as soon as it is made.
-        finished: Called with each record as soon as it is made.
-        options: Those of `pibench.runner.options.Options`: device, target, protocol, compute,
-            repeats, threads, timeout_s, jobs, machine, seed, blas, keep, blobs.
+        on_record: Called with each record as soon as it is made.
+        options: The fields of `pibench.runner.options.RunOptions`. `weights`, `batch`,
+            `input_size` and `repair` apply to names and paths.
     """
     from pibench.records.store import RecordStore
-    from pibench.runner.options import Options
+    from pibench.runner.options import RunOptions
 
     store = RecordStore(out) if out is not None else None
     if store is not None:
         store.prepare()
-    loaded = _networks(these)
-    return run_all(loaded, choose(Options(**options)), store=store, finished=finished)
+    chosen = RunOptions(**options)
+    return run_all(_networks(these, chosen), choose(chosen), store=store, on_record=on_record)
 
 
 def run_all(
     loaded: Sequence[Network],
-    options: Options,
+    options: RunOptions,
     *,
     store: RecordStore | None = None,
-    finished: Callable[[Record], None] = lambda _: None,
-    watched: Callable[[Progress], None] = lambda _: None,
-    step: Callable[[str], None] = lambda _: None,
+    on_record: Callable[[Record], None] = lambda _: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> list[Record]:
     """Run loaded networks with given options, as `run` does.
 
@@ -135,36 +137,32 @@ def run_all(
         loaded: The networks.
         options: The options; their target must not be `auto` (see `choose`).
         store: Where each record is appended.
-        finished: Called with each record as soon as it is made.
-        watched: Called with each progress report of the target.
-        step: Called with a line about each one-time step, such as building an image.
+        on_record: Called with each record as soon as it is made.
+        on_progress: Called with each progress report of the target.
+        log: Called with a line about each one-time step, such as building an image.
     """
     from pibench.images.build import Builder
-    from pibench.runner.reference import Reference
-    from pibench.runner.runner import Runner
+    from pibench.runner.runner import Reference, Runner
     from pibench.targets.by_name import make_target
 
-    builder = Builder(step)
-    request = options.request()
+    builder = Builder(log)
     target = make_target(
         options.target,
-        request.device,
+        options.profile,
         builder,
         machine=options.machine,
         at_once=options.jobs,
         identity=options.identity,
         remote_dir=options.remote_dir,
     )
-    sweep = Runner(
+    return Runner(
         target=target,
-        request=request,
+        options=options,
         store=store,
         reference=Reference(builder) if target.name in CUT_SHORT_ON else None,
-        blobs=options.blobs,
-        finished=finished,
-        watched=watched,
-    )
-    return sweep.run(loaded)
+        on_record=on_record,
+        on_progress=on_progress,
+    ).run(loaded)
 
 
 def bundle(
@@ -172,8 +170,8 @@ def bundle(
     out: Path | str,
     *,
     with_caffe: bool = False,
-    step: Callable[[str], None] = lambda _: None,
-    **options: Any,
+    log: Callable[[str], None] = lambda _: None,
+    **options: Unpack[RunKeywords],
 ) -> Kit:
     """Pack one or more networks into a .tar.gz that a board runs with `python3 run.py`.
 
@@ -181,20 +179,20 @@ def bundle(
         these: Networks, names in the zoo or paths of prototxts.
         out: The archive to write.
         with_caffe: Include a root file system with Caffe.
-        step: Called with a line about each one-time step, such as building an image.
+        log: Called with a line about each one-time step, such as building an image.
         options: Those of `run` that apply on a board: device, protocol, repeats, threads,
-            timeout_s.
+            timeout_s, seed, and those to read networks.
     """
-    from pibench.bundle.packing import write_kit
-    from pibench.runner.options import Options
+    from pibench.bundle.writer import write_kit
+    from pibench.runner.options import RunOptions
 
     root = None
     if with_caffe:
         from pibench.images.build import Builder
 
-        root = Builder(step).carried()
-    request = Options(**{"target": "native", **options}).request()
-    return write_kit(_networks(these), request, Path(out), root=root)
+        root = Builder(log).carried()
+    chosen = RunOptions(**options)
+    return write_kit(_networks(these, chosen), chosen, Path(out), root=root)
 
 
 def import_results(
@@ -207,7 +205,7 @@ def import_results(
         kit: The bundle they came from; required if it was not made on this machine.
         out: A record file; records that it does not have yet are appended.
     """
-    from pibench.bundle.importing import import_results as imported
+    from pibench.bundle.results import import_results as imported
     from pibench.records.store import RecordStore
 
     store = RecordStore(out) if out is not None else None
@@ -316,12 +314,12 @@ class Fit:
         words = {"fit": "fits", "no-fit": "does not fit"}.get(self.verdict, f"{self.verdict} on")
         peak = f"{self.peak_rss_bytes / MIB:.0f} MiB" if self.peak_rss_bytes else "not known"
         usable = f"{self.device.usable_bytes / MIB:.0f} MiB usable"
-        said = [
+        facts = [
             f"{self.network} {words} {self.device.id}: peak {peak} ({self.how}) of {usable}",
             self.evidence,
             _at_the_peak(self.planned) if self.planned else "",
         ]
-        return f"<{'; '.join(filter(None, said))}>"
+        return f"<{'; '.join(filter(None, facts))}>"
 
 
 def fits(
@@ -370,15 +368,14 @@ def fits(
     )
 
 
-def choose(options: Options, tell: Callable[[str], None] = lambda _: None) -> Options:
-    """Replace the target `auto` by a target that works here, and report the reason to `tell`."""
+def choose(options: RunOptions, log: Callable[[str], None] = lambda _: None) -> RunOptions:
+    """Replace the target `auto` by a target that works here, and report the reason to `log`."""
     if options.target != "auto":
         return options
-    from pibench import devices
     from pibench.diagnosis import choice
 
-    chosen = choice.choose(devices.load(options.device), options.compute)
-    tell(f"target {chosen.target}: {chosen.reason}")
+    chosen = choice.choose(options.profile, options.compute)
+    log(f"target {chosen.target}: {chosen.reason}")
     return replace(options, target=chosen.target)
 
 
@@ -386,12 +383,14 @@ def _network(of: Network | str | Path) -> Network:
     return network(of) if isinstance(of, (str, Path)) else of
 
 
-def _networks(these: Network | str | Path | Sequence[Network | str | Path]) -> list[Network]:
+def _networks(
+    these: Network | str | Path | Sequence[Network | str | Path], options: RunOptions
+) -> list[Network]:
     from pibench.networks.network import Network
 
     # A str is a sequence too, of characters.
     several = [these] if isinstance(these, (str, Path, Network)) else these
-    return [_network(one) for one in several]
+    return [one if isinstance(one, Network) else options.load(one) for one in several]
 
 
 def _plan_if_possible(net: Network, device: str, protocol: Protocol) -> Plan | None:

@@ -19,9 +19,8 @@ from pathlib import Path
 from statistics import mean
 
 from pibench import cli, devices, networks
-from pibench.counting import store
+from pibench.counting.counter import Counter, known_counts
 from pibench.counting.counts import NetworkCounts
-from pibench.counting.run import Counter
 from pibench.images.build import Builder
 from pibench.latency import calibration, fit, pressure, validation, work
 from pibench.latency.model import MACS_PER_CYCLE, predict
@@ -249,7 +248,7 @@ def sorted_names(timed: Collection[str]) -> list[str]:
 
 def cached(counter: Counter, network: networks.Network) -> NetworkCounts | None:
     """The network's counts, None where it was never counted."""
-    return store.known(counter.parts(network))
+    return known_counts(counter.parts(network))
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from pibench.crosscheck.values import (
 from pibench.errors import HostError, InconclusiveError, InvalidInputError
 from pibench.networks import cut
 from pibench.runner.blobs import as_array, write_npz
+from pibench.runner.options import RunOptions, seeded_weights
 from pibench.runner.runner import Runner
-from pibench.runner.work import Request, seeded_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,8 +40,8 @@ LAYER_TOLERANCE: Final = Tolerance(atol=0.0, rtol=1e-5)
 """Euclidean, for a whole blob. arm64 and amd64 differ by at most a fifth of it: docs/outputs.md."""
 
 _RECORDED: Final = (
-    "{}: a record cannot be run again; the whole blobs, and whether the layer parts on "
-    "identical input, take two targets"
+    "{}: a record cannot be run again; whole blobs, and whether the layer differs on "
+    "identical input, need two targets"
 )
 
 Wanted = tuple[str, str]
@@ -78,10 +78,10 @@ class BlobDifference:
 class Bisection:
     """The result; true if no layer differs.
 
-    `parting` is the first layer that differs, by signatures. `blob` is its whole blob, `inputs` are
-    the blobs that it reads. `alone` is its blob if both sides get the first side's input: None if
-    that could not be run; `unsaid` then gives the reason. `definition` has the lines of the
-    layer's definition that differ. `cause` is the conclusion in one sentence.
+    `first_divergence` is the first layer that differs, by signatures. `blob` is its whole blob,
+    `inputs` are the blobs that it reads. `isolated` is its blob if both sides get the first side's
+    input: None if that could not be run; `caveats` then gives the reason. `definition` has the
+    lines of the layer's definition that differ. `cause` is the conclusion in one sentence.
     """
 
     network: str
@@ -90,18 +90,18 @@ class Bisection:
     tolerance: Tolerance
     surroundings: tuple[tuple[str, str, str], ...]
     layers: LayersComparison
-    parting: LayerComparison | None
+    first_divergence: LayerComparison | None
     blob: BlobDifference | None = None
     inputs: tuple[BlobDifference, ...] = ()
-    alone: BlobDifference | None = None
+    isolated: BlobDifference | None = None
     definition: tuple[str, ...] = ()
     cause: str
-    unsaid: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         # A layer may differ by signatures although its values, compared in full, do not.
-        alone = self.layers.only_first or self.layers.only_second
-        return self.parting is None and not alone
+        unmatched = self.layers.only_first or self.layers.only_second
+        return self.first_divergence is None and not unmatched
 
 
 @dataclass(kw_only=True)
@@ -111,45 +111,45 @@ class Runnable:
     name: str
     network: Network
     target: Target
-    request: Request
+    options: RunOptions
     record: Record = field(init=False)
 
     def __post_init__(self) -> None:
-        self.record, _ = self._run(self.network, self.request)
+        self.record, _ = self._run(self.network, self.options)
 
     def keep(self, layers: Sequence[str]) -> dict[Wanted, np.ndarray]:
         """Run the network and return the whole blobs of these layers."""
         _, kept = self._run(
-            self.network, replace(self.request, keep=tuple(layers), values_only=True)
+            self.network, replace(self.options, keep=tuple(layers), values_only=True)
         )
         return _by_name(kept)
 
-    def alone(self, position: int, inputs: Mapping[str, np.ndarray]) -> dict[Wanted, np.ndarray]:
+    def isolated(self, position: int, inputs: Mapping[str, np.ndarray]) -> dict[Wanted, np.ndarray]:
         """Return the output of the layer at that position, run alone on these inputs."""
         layer = self.network.shapes.layers[position]
         shapes = {name: tuple(array.shape) for name, array in inputs.items()}
         net = cut.alone(self.network.net, layer, shapes)
-        weights = self.network.weights or seeded_weights(self.network, self.request.seed)
+        weights = self.network.weights or seeded_weights(self.network, self.options.seed)
         network = replace(self.network, net=net, entry=None, weights=weights)
         with tempfile.TemporaryDirectory(prefix="pibench-inputs-") as folder:
             path = Path(folder) / "inputs.npz"
             write_npz(path, inputs)
-            request = replace(self.request, inputs=path, keep=(layer.name,), values_only=True)
-            _, kept = self._run(network, request)
+            options = replace(self.options, inputs=path, keep=(layer.name,), values_only=True)
+            _, kept = self._run(network, options)
         return _by_name(kept)
 
-    def _run(self, network: Network, request: Request) -> tuple[Record, tuple[KeptBlob, ...]]:
-        heard: list[Outcome] = []
-        sweep = Runner(target=self.target, request=request, heard=heard.append)
-        (record,) = sweep.run([network])
+    def _run(self, network: Network, options: RunOptions) -> tuple[Record, tuple[KeptBlob, ...]]:
+        outcomes: list[Outcome] = []
+        runner = Runner(target=self.target, options=options, on_outcome=outcomes.append)
+        (record,) = runner.run([network])
         if not record.outputs:
             reason = record.provenance["outputs"].reason
             why = record.evidence.fatal_message or record.evidence.summary
             raise InconclusiveError(
                 f"{self.name}: {network.name} has no outputs: {reason} ({why})",
-                hint="see what becomes of it alone: pibench run --protocol inference",
+                hint="run it by itself: pibench run --protocol inference",
             )
-        return record, heard[0].kept
+        return record, outcomes[0].kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ def bisect(
     first: Side,
     second: Side,
     tolerance: Tolerance = LAYER_TOLERANCE,
-    said: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Bisection:
     """Find the first layer that differs between two sides.
 
@@ -175,15 +175,15 @@ def bisect(
         first: the reference side.
         second: the other side.
         tolerance: the accepted difference of a blob.
-        said: called with a message at each step.
+        log: called with a message at each step.
 
     Raises:
         InvalidInputError: if the sides are not runs of the same input, or one has no layer values.
         HostError: if a required run fails.
     """
     _check(first.record, second.record)
-    ours, theirs = first.record.signatures, second.record.signatures
-    layers = compare_layers(ours, theirs, tolerance)
+    left, right = first.record.signatures, second.record.signatures
+    layers = compare_layers(left, right, tolerance)
     known = Bisection(
         network=first.record.network,
         first=first.name,
@@ -191,21 +191,21 @@ def bisect(
         tolerance=tolerance,
         surroundings=tuple(differing_facts([(entry_of(first.record), entry_of(second.record))])),
         layers=layers,
-        parting=layers.parting,
+        first_divergence=layers.first_divergence,
         cause="no layer differs",
     )
-    if layers.parting is None:
+    if layers.first_divergence is None:
         gone = [*layers.only_first, *layers.only_second]
-        return known if not gone else replace(known, cause=f"one side alone has {', '.join(gone)}")
+        return known if not gone else replace(known, cause=f"only one side has {', '.join(gone)}")
     if isinstance(first, Recorded) or isinstance(second, Recorded):
         recorded = [side.name for side in (first, second) if isinstance(side, Recorded)]
         return replace(
             known,
-            cause=f"{layers.parting.layer} is the first layer that parts, by signatures"
-            + (f": {layers.parting.why}" if layers.parting.why else ""),
-            unsaid=(_RECORDED.format(" and ".join(recorded)),),
+            cause=f"{layers.first_divergence.layer} is the first layer that differs, by signatures"
+            + (f": {layers.first_divergence.why}" if layers.first_divergence.why else ""),
+            caveats=(_RECORDED.format(" and ".join(recorded)),),
         )
-    return _look_closer(first, second, known, said)
+    return _look_closer(first, second, known, log)
 
 
 def no_values(record: Record) -> str:
@@ -214,8 +214,8 @@ def no_values(record: Record) -> str:
         return ""
     reason = record.provenance["outputs"].reason
     if record.outputs:
-        reason = "it has outputs alone, and no signatures (a record before version 1.2)"
-    return f"no layer's values: {reason}"
+        reason = "it has outputs only, and no signatures (a record before version 1.2)"
+    return f"no layer values: {reason}"
 
 
 def _check(first: Record, second: Record) -> None:
@@ -235,7 +235,7 @@ def _check(first: Record, second: Record) -> None:
 
 
 def _look_closer(
-    first: Runnable, second: Runnable, known: Bisection, said: Callable[[str], None]
+    first: Runnable, second: Runnable, known: Bisection, log: Callable[[str], None]
 ) -> Bisection:
     """Compare whole blobs of the layer and its inputs; go up if the inputs differ too."""
     candidates = [layer for layer in known.layers.layers if not layer]
@@ -243,7 +243,7 @@ def _look_closer(
     for candidate in candidates:
         found = candidate
         while True:
-            said(f"whole blobs of {found.layer} and of what it reads")
+            log(f"comparing whole blobs of {found.layer} and of its inputs")
             blob, inputs, arrays = _fetch(first, second, found, known.tolerance)
             seen[found.layer, found.name] = blob
             above = next((one for one in inputs if not one), None)
@@ -258,19 +258,19 @@ def _look_closer(
             # Alone it would differ again, which would not reveal the cause.
             return replace(
                 known,
-                parting=found,
+                first_divergence=found,
                 blob=blob,
                 inputs=tuple(inputs),
                 cause=f"{found.layer} is the first layer with values that are not finite: "
                 + blob.why,
-                unsaid=("whether it parts on identical input: NaN is equal to nothing",),
+                caveats=("whether it differs on identical input: NaN is equal to nothing",),
             )
         if not blob:
-            said(f"{found.layer} alone, on identical input")
-            closer = replace(known, parting=found, blob=blob, inputs=tuple(inputs))
+            log(f"running {found.layer} alone, on identical input")
+            closer = replace(known, first_divergence=found, blob=blob, inputs=tuple(inputs))
             return _run_alone(first, second, closer, arrays)
         # By the estimate it was beyond the tolerance, but its values are not: try the next layer.
-    return replace(known, parting=None, cause="no layer differs, value by value")
+    return replace(known, first_divergence=None, cause="no layer differs, value by value")
 
 
 def _is_not_finite(blob: BlobDifference, tolerance: Tolerance) -> bool:
@@ -289,9 +289,9 @@ def _fetch(
         readings = cut.readings(first.network.shapes, position)
         wanted += [(one.layer, one.blob) for one in readings]
     layers = list(dict.fromkeys(layer for layer, _ in wanted))
-    ours, theirs = first.keep(layers), second.keep(layers)
-    blobs = [_difference(one, ours, theirs, tolerance) for one in wanted]
-    inputs = {name: ours[layer, name] for layer, name in wanted[1:] if (layer, name) in ours}
+    left, right = first.keep(layers), second.keep(layers)
+    blobs = [_difference(one, left, right, tolerance) for one in wanted]
+    inputs = {name: left[layer, name] for layer, name in wanted[1:] if (layer, name) in left}
     return blobs[0], blobs[1:], inputs
 
 
@@ -299,50 +299,53 @@ def _run_alone(
     first: Runnable, second: Runnable, known: Bisection, inputs: dict[str, np.ndarray]
 ) -> Bisection:
     """Run the layer alone on both sides and derive the conclusion."""
-    assert known.parting is not None  # noqa: S101
-    layer, blob = known.parting.layer, known.parting.name
+    assert known.first_divergence is not None  # noqa: S101
+    layer, blob = known.first_divergence.layer, known.first_divergence.name
     places = [cut.find_layer(side.network.shapes, layer, blob) for side in (first, second)]
-    ours, theirs = places
-    if ours is None or theirs is None:
-        return replace(known, cause=f"{layer} parts", unsaid=(f"{layer} is not in both networks",))
-    layers = [
-        side.network.shapes.layers[place] for side, place in ((first, ours), (second, theirs))
-    ]
+    left, right = places
+    if left is None or right is None:
+        return replace(
+            known, cause=f"{layer} differs", caveats=(f"{layer} is not in both networks",)
+        )
+    layers = [side.network.shapes.layers[place] for side, place in ((first, left), (second, right))]
     differing = _differing(*(cut.definition(one) for one in layers))
     known = replace(known, definition=differing)
     if list(layers[0].bottom) != list(layers[1].bottom):
         return replace(known, cause=f"{layer} reads other blobs on the two sides")
-    written = _written_otherwise(first, ours, second, theirs)
+    written = _written_otherwise(first, left, second, right)
     if written:
-        return replace(known, cause=f"{layer} parts: {written}")
+        return replace(known, cause=f"{layer} differs: {written}")
     if len(inputs) < len(set(layers[0].bottom)) or not inputs:
-        why = f"{layer} reads nothing" if not layers[0].bottom else "its input did not come whole"
-        return replace(known, cause=f"{layer} parts", unsaid=(why,))
+        why = f"{layer} reads nothing" if not layers[0].bottom else "its input is incomplete"
+        return replace(known, cause=f"{layer} differs", caveats=(why,))
     found = _difference(
-        (layer, blob), first.alone(ours, inputs), second.alone(theirs, inputs), known.tolerance
+        (layer, blob),
+        first.isolated(left, inputs),
+        second.isolated(right, inputs),
+        known.tolerance,
     )
-    return replace(known, alone=found, cause=_cause(known, found, first, second))
+    return replace(known, isolated=found, cause=_cause(known, found, first, second))
 
 
-def _written_otherwise(first: Runnable, ours: int, second: Runnable, theirs: int) -> str:
+def _written_otherwise(first: Runnable, left: int, second: Runnable, right: int) -> str:
     """Describe inputs written by different layers on each side, e.g. an added in-place layer."""
-    ours_read = cut.readings(first.network.shapes, ours)
-    theirs_read = cut.readings(second.network.shapes, theirs)
-    for one, other in zip(ours_read, theirs_read, strict=True):
+    left_inputs = cut.readings(first.network.shapes, left)
+    right_inputs = cut.readings(second.network.shapes, right)
+    for one, other in zip(left_inputs, right_inputs, strict=True):
         if one.layer != other.layer:
-            said = f"it reads {one.blob} as {one.layer} wrote it in {first.name}, and as "
-            return f"{said}{other.layer} did in {second.name}"
+            reads = f"it reads {one.blob} as {one.layer} wrote it in {first.name}, and as "
+            return f"{reads}{other.layer} did in {second.name}"
     return ""
 
 
-def _cause(known: Bisection, alone: BlobDifference, first: Runnable, second: Runnable) -> str:
+def _cause(known: Bisection, isolated: BlobDifference, first: Runnable, second: Runnable) -> str:
     """Return the conclusion in one sentence."""
-    assert known.parting is not None  # noqa: S101
-    layer = known.parting.layer
-    if alone:
+    assert known.first_divergence is not None  # noqa: S101
+    layer = known.first_divergence.layer
+    if isolated:
         return (
             f"{layer} is where the difference first exceeds the tolerance; on identical input it "
-            "agrees: what differs has come with its input"
+            "agrees: the difference comes with its input"
         )
     if known.definition:
         reason = "its definition differs"
@@ -350,23 +353,23 @@ def _cause(known: Bisection, alone: BlobDifference, first: Runnable, second: Run
         reason = "the weights differ"
     else:
         reason = "the same layer and weights, computed in another way"
-    return f"{layer} is at fault: on identical input it still parts; {reason}"
+    return f"{layer} causes the difference: on identical input it still differs; {reason}"
 
 
 def _difference(
     wanted: Wanted,
-    ours: Mapping[Wanted, np.ndarray],
-    theirs: Mapping[Wanted, np.ndarray],
+    left: Mapping[Wanted, np.ndarray],
+    right: Mapping[Wanted, np.ndarray],
     tolerance: Tolerance,
 ) -> BlobDifference:
     """Compare one blob of both sides. Raises HostError if it is missing."""
     layer, name = wanted
-    if wanted not in ours or wanted not in theirs:
+    if wanted not in left or wanted not in right:
         raise HostError(
-            f"the blob {name} of {layer} did not come whole from both sides",
-            hint="try once more; target vm hands blobs over by a serial line",
+            f"the blob {name} of {layer} is not complete on both sides",
+            hint="try again; target vm sends blobs over a serial line",
         )
-    a, b = ours[wanted], theirs[wanted]
+    a, b = left[wanted], right[wanted]
     non_finite = NonFinite.of(a), NonFinite.of(b)
     if a.shape != b.shape:
         return BlobDifference(

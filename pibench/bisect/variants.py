@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, get_args
 
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import BLAS_NAMES, Blas
-
-if TYPE_CHECKING:
-    from pibench.records.schema import Machine
+from pibench.records.schema import Machine
 
 KEYS: Final = ("weights", "prototxt", "blas", "threads", "machine")
 _CHANGES: Final = re.compile(rf":(?=(?:{'|'.join(KEYS)})=)")
@@ -21,9 +19,9 @@ _MOST_THREADS: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A target, and the options that its run changes. `said` is the original text."""
+    """A target, and the options that its run changes. `text` is what was parsed."""
 
-    said: str
+    text: str
     target: str
     weights: Path | None = None
     prototxt: Path | None = None
@@ -45,40 +43,30 @@ def parse(text: str) -> Variant:
         key, separator, _ = part.partition("=")
         if separator and key.isidentifier() and key not in KEYS:
             raise InvalidInputError(f"{text}: key {key!r} is unknown", hint=_HINT)
-    found = Variant(said=text, target=target)
+    found = Variant(text=text, target=target)
     for part in rest[0].split(",") if rest else ():
         key, separator, value = part.partition("=")
         if not separator or key not in KEYS or not value:
-            raise InvalidInputError(f"{text}: {part!r} is no change", hint=_HINT)
+            raise InvalidInputError(f"{text}: {part!r} is not KEY=VALUE", hint=_HINT)
         found = _changed(found, key, value)
     return found
 
 
 def _changed(found: Variant, key: str, value: str) -> Variant:
-    if key == "weights":
-        return replace(found, weights=Path(value))
-    if key == "prototxt":
-        return replace(found, prototxt=Path(value))
-    if key == "blas":
-        blas = next((name for name in BLAS_NAMES if name == value), None)
-        if blas is None:
+    if key in ("weights", "prototxt"):
+        changed: dict[str, Any] = {key: Path(value)}
+        return replace(found, **changed)
+    if key == "threads":
+        if not value.isdecimal() or not 1 <= int(value) <= _MOST_THREADS:
             raise InvalidInputError(
-                f"{found.said}: there is no BLAS {value}", hint=f"choose from {_or(BLAS_NAMES)}"
+                f"{found.text}: {value} is not a number of threads",
+                hint=f"give 1 to {_MOST_THREADS}",
             )
-        return replace(found, blas=blas)
-    if key == "machine":
-        machine = {"virt": "virt", "raspi3b": "raspi3b"}.get(value)
-        if machine is None:
-            raise InvalidInputError(
-                f"{found.said}: there is no machine {value}", hint="choose virt or raspi3b"
-            )
-        return replace(found, machine=machine)  # type: ignore[arg-type]
-    if not value.isdecimal() or not 1 <= int(value) <= _MOST_THREADS:
+        return replace(found, threads=int(value))
+    what, known = ("BLAS", BLAS_NAMES) if key == "blas" else ("machine", get_args(Machine))
+    if value not in known:
         raise InvalidInputError(
-            f"{found.said}: {value} is no number of threads", hint=f"give 1 to {_MOST_THREADS}"
+            f"{found.text}: there is no {what} {value}", hint=f"choose from {', '.join(known)}"
         )
-    return replace(found, threads=int(value))
-
-
-def _or(names: tuple[str, ...]) -> str:
-    return ", ".join(names)
+    changed = {key: value}
+    return replace(found, **changed)

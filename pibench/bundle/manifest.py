@@ -1,4 +1,4 @@
-"""The manifest of a kit: its files, and all properties of its networks that a record needs.
+"""The manifest of a kit: its files, the options of the run, and what records say of its networks.
 
 The manifest's SHA-256 identifies the kit: a board's results refer to it, and
 the manifest stays in the cache of the machine that made the kit.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, field_validator
 
 from pibench import cache, settings
 from pibench._version import __version__
 from pibench.images.carried import CarriedRoot
-from pibench.records.schema import Frozen, Protocol, Sha256
-from pibench.runner.facts import NetworkFacts
-from pibench.targets.base import Work
+from pibench.records.schema import Frozen, Sha256
+from pibench.runner.context import NetworkFacts
+from pibench.runner.options import RunOptions
+from pibench.targets.base import Job
 
 NAME: Final = "manifest.json"
 TOP: Final = "pi-kit"
@@ -37,7 +38,7 @@ class KitFile(Frozen):
     def _stays_inside(cls, path: str) -> str:
         parts = PurePosixPath(path).parts
         if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-            raise ValueError("is no path inside the kit")
+            raise ValueError("is not a path inside the kit")
         return path
 
 
@@ -58,81 +59,19 @@ class KitCaffe(Frozen):
         )
 
 
-class KitNetwork(Frozen):
-    """A network of the kit: the facts for its record, and how it is run.
-
-    `file_name` is its prototxt's path as records store it.
-    """
+class KitNetwork(NetworkFacts):
+    """A network of the kit, as records describe it, with its id in the job."""
 
     id: str
-    name: str
-    sha256: Sha256
-    file_name: str
-    parameter_count: NonNegativeInt
-    weights_file_bytes: NonNegativeInt
-    weights_sha256: Sha256 | None
-    weights_drawn: bool
-    repairs: tuple[str, ...]
-    batch: PositiveInt
-    input_size: str | None = None
-    layer_types: dict[str, str]
-
-    threads: PositiveInt
-    timeout_s: PositiveFloat
-    iterations: PositiveInt
-    warmup: NonNegativeInt
-    repeats: NonNegativeInt
-    seed: NonNegativeInt
-
-    @classmethod
-    def of(cls, facts: NetworkFacts, work: Work) -> Self:
-        """Convert a local network and its work."""
-        return cls(
-            id=work.id,
-            name=facts.name,
-            sha256=facts.sha256,
-            file_name=facts.source,
-            parameter_count=facts.parameter_count,
-            weights_file_bytes=facts.weights_file_bytes,
-            weights_sha256=facts.weights_sha256,
-            weights_drawn=facts.weights_drawn,
-            repairs=facts.repairs,
-            batch=facts.batch,
-            input_size=facts.input_size,
-            layer_types=dict(facts.layer_types),
-            threads=work.threads,
-            timeout_s=work.timeout_s,
-            iterations=work.iterations,
-            warmup=work.warmup,
-            repeats=work.repeats,
-            seed=work.seed,
-        )
-
-    def facts(self) -> NetworkFacts:
-        """Return the facts for its record."""
-        return NetworkFacts(
-            name=self.name,
-            sha256=self.sha256,
-            source=self.file_name,
-            parameter_count=self.parameter_count,
-            weights_file_bytes=self.weights_file_bytes,
-            weights_sha256=self.weights_sha256,
-            weights_drawn=self.weights_drawn,
-            repairs=self.repairs,
-            batch=self.batch,
-            input_size=self.input_size,
-            layer_types=self.layer_types,
-        )
 
 
 class Manifest(Frozen):
     """A kit; equal networks, options and pibench versions give an equal manifest."""
 
     format: Literal["pibench-kit"] = "pibench-kit"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     pibench_version: str = __version__
-    device: str
-    protocol: Protocol
+    options: RunOptions
     networks: tuple[KitNetwork, ...]
     caffe: KitCaffe | None
     files: tuple[KitFile, ...]
@@ -143,20 +82,9 @@ class Manifest(Frozen):
 
         return json.dumps(self.model_dump(mode="json"), indent=1).encode("ascii") + b"\n"
 
-    def work_of(self, network: KitNetwork) -> Work:
-        """Return the work that ran on the board; its files are not on this machine."""
-        known: dict[str, Any] = {
-            name: getattr(network, name)
-            for name in ("id", "name", "threads", "timeout_s", "iterations", "warmup", "repeats")
-        }
-        return Work(
-            **known,
-            prototxt="",
-            weights=None,
-            protocol=self.protocol,
-            compute="real",
-            seed=network.seed,
-        )
+    def job_of(self, network: KitNetwork) -> Job:
+        """Return the job that ran on the board; its files are not on this machine."""
+        return self.options.job(id=network.id, name=network.name, prototxt="", weights=None)
 
 
 def digest_of(text: bytes) -> str:

@@ -1,7 +1,14 @@
-"""The command line. Commands parse, call and print; the called functions do the work."""
+"""The command line: a module for each command, `options` for what they share.
+
+Ctrl-C, TERM and a hangup of the terminal end a run in the same way. Ctrl-C and TERM are handled
+even if this process inherited them as ignored: shells start background jobs with SIGINT ignored.
+An ignored hangup stays ignored, for `nohup`.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import warnings
 
@@ -9,23 +16,24 @@ import warnings
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import NoReturn
 
 INTERRUPTED = 130
+ALWAYS = (signal.SIGINT, signal.SIGTERM)
+AGAIN_S = 0.02
 
 
 def main() -> NoReturn:
     """Run `pibench`; every failure is one line on standard error and an exit code."""
-    from pibench.cli import interruption
-
     try:
-        interruption.accept()
+        accept_signals()
         code = _run()
     except KeyboardInterrupt:
         # Before a command ran, while modules were imported.
         _complain("interrupted")
         code = INTERRUPTED
-    interruption.close()
+    ignore_signals()
     sys.exit(code)
 
 
@@ -60,16 +68,15 @@ def _explain(error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error, file=sys.stderr)
         return int(ExitCode.INVALID_INPUT)
-    if said := getattr(error, "format_message", None):
+    if message := getattr(error, "format_message", None):
         # Typer contains its own copy of click or needs the real one: this works for both.
         path = getattr(getattr(error, "ctx", None), "command_path", "pibench")
-        _complain(f"{said().rstrip('.')}; see: {path} --help")
+        _complain(f"{message().rstrip('.')}; see: {path} --help")
         return int(ExitCode.INVALID_INPUT)
     if settings.traceback_wanted():
         raise error
     _complain(
-        f"a fault of pibench itself: {type(error).__name__}: {error}; "
-        "PIBENCH_TRACEBACK=1 shows where"
+        f"internal error: {type(error).__name__}: {error}; set PIBENCH_TRACEBACK=1 to see where"
     )
     return int(ExitCode.ENVIRONMENT)
 
@@ -82,3 +89,49 @@ def _complain(line: str) -> None:
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     _complain(str(message))
+
+
+def accept_signals() -> None:
+    """Raise KeyboardInterrupt in the main thread at the first of these signals."""
+    for number in (*ALWAYS, signal.SIGHUP):
+        if number in ALWAYS or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ALWAYS)
+    sys.unraisablehook = _try_again
+
+
+def ignore_signals() -> None:
+    """Ignore these signals from now on: the work is complete and the exit code is known."""
+    for number in (*ALWAYS, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # CPython records an interrupted exec (for example while a dataclass is created) as uncaught,
+    # and would end by SIGINT in spite of the exit code. The next exec clears that state.
+    exec("")  # noqa: S102
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; later signals must not interrupt the cleanup and saving."""
+    for number in (*ALWAYS, signal.SIGHUP):
+        if signal.getsignal(number) == _interrupt:
+            # Not SIG_IGN: a child started later would inherit it and ignore TERM.
+            signal.signal(number, _pass)
+    if running := sys.modules.get("pibench.process"):
+        running.interrupted.set()
+    raise KeyboardInterrupt
+
+
+def _pass(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
+def _try_again(lost: sys.UnraisableHookArgs) -> None:
+    """Interrupt again if Python dropped the exception: in a destructor or a callback of gc."""
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+    from threading import Timer
+
+    accept_signals()
+    again = Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()

@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from pibench.cli import (
-    bisecting,
+    bisect,
     board,
     bundle,
+    doctor,
     image,
-    latency,
     networks,
-    reconciling,
-    reporting,
+    plan,
+    predict,
+    reconcile,
+    report,
+    reproduce,
+    run,
     streams,
-    study,
-)
-from pibench.cli.options import (
-    LONGEST_S,
-    AsJson,
-    Batch,
-    BlasName,
-    CasesOut,
-    ComputeName,
-    DeviceName,
-    Identity,
-    ImageSize,
-    Jobs,
-    MachineName,
-    ProtocolName,
-    Quiet,
-    RemoteDir,
-    Repair,
-    RequireFit,
-    Seed,
-    Specs,
-    TargetSpec,
-    finite,
-    flag,
-    target_spec,
+    sweep,
 )
 from pibench.errors import InterruptedByUserError, InvalidInputError
 
@@ -56,7 +35,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise InterruptedByUserError("interrupted", hint="what was recorded is kept") from None
+            raise InterruptedByUserError(
+                "interrupted", hint="the records made so far are kept"
+            ) from None
         except BrokenPipeError:
             # The reader, for example `| head`, has closed the pipe.
             streams.silence_stdout()
@@ -84,12 +65,12 @@ app = typer.Typer(
 )
 app.add_typer(networks.app, name="networks", help="The networks of the paper, and their files.")
 app.add_typer(
-    board.app, name="board", help="A board over SSH: what it has, and what is kept there."
+    board.app, name="board", help="A board over SSH: what it has, and what pibench keeps there."
 )
 app.add_typer(
-    study.app,
+    sweep.app,
     name="sweep",
-    help="A study: many networks, in many ways; `sweep STUDY.toml` is `sweep run STUDY.toml`.",
+    help="A study: many networks, in many ways. `sweep FILE` means `sweep run FILE`.",
 )
 app.add_typer(image.app, name="image", help="The images that emulated targets run.")
 
@@ -111,248 +92,19 @@ def _top(
     pass
 
 
-@app.command()
-def run(
-    specs: Specs,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The network's .caffemodel (one network only)."),
-    ] = None,
-    device: DeviceName = "rpi3b",
-    target: TargetSpec = "vm",
-    machine: MachineName = None,
-    identity: Identity = None,
-    remote_dir: RemoteDir = None,
-    protocol: ProtocolName = "caffe-time",
-    batch: Batch = None,
-    size: ImageSize = None,
-    compute: ComputeName = None,
-    repeats: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=0, max=10000, help="Timed inference passes; 0: values alone."
-        ),
-    ] = 5,
-    threads: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=64, help="BLAS threads. Default: the device's cores."),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS",
-            min=1,
-            max=LONGEST_S,
-            callback=finite,
-            help="Seconds that one network may take.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Append the records to this file (JSON lines)."),
-    ] = None,
-    seed: Seed = 0,
-    blas: BlasName = "openblas",
-    keep: Annotated[
-        str | None,
-        typer.Option(
-            "--keep-blobs",
-            metavar="LAYERS",
-            help="Write the blobs of these layers whole: A,B,... (inference).",
-            show_default=False,
-        ),
-    ] = None,
-    blobs: Annotated[
-        Path, typer.Option("--blobs-dir", metavar="FOLDER", help="Where kept blobs go, as npz.")
-    ] = Path("blobs"),
-    repair: Repair = False,
-    require_fit: RequireFit = False,
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run networks on a target and report whether they fit the device.
-
-    Exit codes: 0 ran (fit or not), 1 --require-fit failed, 2 invalid input,
-    3 the environment, 4 inconclusive.
-
-    Example: pibench run MobileNet my/model.prototxt --json
-    """
-    from pibench.cli.running import run_networks
-    from pibench.runner.options import Options
-
-    raise typer.Exit(
-        run_networks(
-            specs,
-            Options(
-                device=device,
-                target=target,
-                machine=machine,
-                identity=identity,
-                remote_dir=remote_dir,
-                protocol=protocol,
-                compute=compute,
-                repeats=repeats,
-                threads=threads,
-                timeout_s=timeout,
-                jobs=jobs,
-                seed=seed,
-                blas=blas,
-                keep=tuple(part.strip() for part in (keep or "").split(",") if part.strip()),
-                blobs=blobs,
-            ),
-            weights=weights,
-            batch=batch,
-            size=size,
-            repair=repair,
-            out=out,
-            require_fit=require_fit,
-            as_json=as_json,
-            quiet=quiet,
-        )
-    )
-
-
-@app.command()
-def plan(
-    specs: Specs,
-    device: DeviceName = "rpi3b",
-    protocol: ProtocolName = "caffe-time",
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Weights that have to fit, at every size that --max-input searches.",
-            show_default=False,
-        ),
-    ] = None,
-    batch: Batch = None,
-    size: ImageSize = None,
-    repair: Repair = False,
-    max_batch: Annotated[
-        bool, flag("--max-batch", help="Search the largest batch that fits.")
-    ] = False,
-    max_input: Annotated[
-        bool, flag("--max-input", help="Search the largest image that fits.")
-    ] = False,
-    what_if: Annotated[
-        bool, flag("--what-if", help="What changes would save; one network always says.")
-    ] = False,
-    timeline: Annotated[
-        bool, flag("--timeline", help="With --json: what is resident at every step.")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write memory over layers to this SVG file.")
-    ] = None,
-    check: Annotated[bool, flag("--check", help="Run the networks too, and compare.")] = False,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET",
-            parser=target_spec,
-            help="Where --check runs (default: twin); twin alone plans for it, not the device.",
-            show_default=False,
-        ),
-    ] = None,
-    require_fit: RequireFit = False,
-    out: CasesOut = None,
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Plan the peak memory of networks from their prototxt, without running them.
-
-    Example: pibench plan my/deploy.prototxt --protocol inference --max-batch
-    """
-    from pibench.cli.planning import Wishes, check_plans, plan_networks
-
-    wishes = Wishes(
-        device=device,
-        target=target,
-        protocol=protocol,
-        weights=weights,
-        batch=batch,
-        size=size,
-        repair=repair,
-        max_batch=max_batch,
-        max_input=max_input,
-        timeline=timeline,
-        what_if=what_if,
-        plot=plot,
-        as_json=as_json,
-        require_fit=require_fit,
-        out=tuple(out or ()),
-    )
-    if check:
-        code = check_plans(specs, wishes, jobs=jobs, quiet=quiet)
-    else:
-        code = plan_networks(specs, wishes)
-    raise typer.Exit(code)
-
-
+app.command()(run.run)
+app.command("run-cell", hidden=True)(run.run_cell)
+app.command()(plan.plan)
 app.command()(bundle.bundle)
 app.command("import")(bundle.import_)
-app.command()(reporting.report)
-app.command()(latency.predict)
-app.command()(latency.calibrate)
-app.command()(latency.count)
-app.command()(reconciling.reconcile)
-app.command()(bisecting.bisect)
-
-
-@app.command()
-def reproduce(
-    target: TargetSpec = "vm",
-    machine: MachineName = None,
-    identity: Identity = None,
-    remote_dir: RemoteDir = None,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            "--networks", help="Some of the paper's networks: A,B,...", show_default=False
-        ),
-    ] = None,
-    compute: ComputeName = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")] = Path("out"),
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run the paper's 26 networks and compare every printed cell with pibench's result.
-
-    Writes records.jsonl, claims.json, claims.csv and report.html. Exit code: 0 all verdicts
-    agree, 1 one differs, 4 one is inconclusive.
-
-    Example: pibench reproduce --networks "AlexNet,VGG 16"
-    """
-    from pibench.cli.running import reproduce_paper
-    from pibench.runner.options import Options
-
-    options = Options(
-        target=target,
-        machine=machine,
-        identity=identity,
-        remote_dir=remote_dir,
-        compute=compute,
-        jobs=jobs,
-    )
-    raise typer.Exit(reproduce_paper(only, options, out, quiet=quiet, as_json=as_json))
-
-
-@app.command()
-def doctor(
-    fix: Annotated[
-        bool, flag("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show what this machine can do, and how to fix what it cannot.
-
-    Example: pibench doctor --json
-    """
-    from pibench.cli.doctor import run_doctor
-
-    raise typer.Exit(run_doctor(as_json=as_json, fix=fix))
+app.command()(report.report)
+app.command()(predict.predict)
+app.command()(predict.calibrate)
+app.command()(predict.count)
+app.command()(reconcile.reconcile)
+app.command()(bisect.bisect)
+app.command()(reproduce.reproduce)
+app.command()(doctor.doctor)
 
 
 @app.command()

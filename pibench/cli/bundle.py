@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import (
-    AsJson,
-    Batch,
-    DeviceName,
-    ImageSize,
-    ProtocolName,
-    Quiet,
-    Repair,
-    Specs,
-    flag,
-)
+from pibench.cli import options as opt
+from pibench.cli.streams import ignore_broken_pipe, say
+
+if TYPE_CHECKING:
+    from pibench.bundle.writer import Kit
+
+MB = 10**6
 
 
 def bundle(
-    specs: Specs,
+    specs: opt.Specs,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The archive to write.")
     ] = Path("pi-kit.tar.gz"),
     with_caffe: Annotated[
-        bool, flag("--with-caffe", help="Put Caffe in, for a board that has none (64-bit kernel).")
+        bool,
+        opt.flag("--with-caffe", help="Include Caffe, for a board that has none (64-bit kernel)."),
     ] = False,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The network's .caffemodel (one network only)."),
-    ] = None,
-    device: DeviceName = "rpi3b",
-    protocol: ProtocolName = "caffe-time",
-    batch: Batch = None,
-    size: ImageSize = None,
+    weights: opt.Weights = None,
+    device: opt.DeviceName = "rpi3b",
+    protocol: opt.ProtocolName = "caffe-time",
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
     repeats: Annotated[
-        int, typer.Option(metavar="N", min=1, max=10000, help="Timed inference passes.")
+        int, opt.number("--repeats", "N", "Timed passes of inference.", 1, 10000)
     ] = 5,
-    threads: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=64, help="BLAS threads. Default: the device's cores."),
-    ] = None,
-    repair: Repair = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    threads: opt.Threads = None,
+    repair: opt.Repair = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Pack networks for a board that has no connection; it runs them with python3 run.py.
 
@@ -53,44 +44,65 @@ def bundle(
 
     Example: pibench bundle NIN "SqueezeNet V1.1" --with-caffe -o pi-kit.tar.gz
     """
-    from pibench.cli.bundling import write_bundle
-    from pibench.runner.options import Options
+    import json
 
-    write_bundle(
-        specs,
-        Options(
-            device=device,
-            target="native",
-            protocol=protocol,
-            repeats=repeats,
-            threads=threads,
-        ),
-        out=out,
-        with_caffe=with_caffe,
-        weights=weights,
-        batch=batch,
-        size=size,
-        repair=repair,
-        quiet=quiet,
-        as_json=as_json,
+    from pibench.bundle.writer import write_kit
+
+    options = opt.run_options(locals() | {"target": "native"})
+    loaded = opt.load_networks(specs, options, hint="make a kit for each")
+    root = None
+    if with_caffe:
+        from pibench.images.build import Builder
+
+        root = Builder((lambda _: None) if quiet else say).carried()
+    kit = write_kit(loaded, options, out, root=root)
+    with ignore_broken_pipe():
+        if as_json:
+            print(json.dumps(_as_json(kit), indent=2))
+        else:
+            _print_kit(kit)
+
+
+def _as_json(kit: Kit) -> dict[str, object]:
+    return {
+        "path": str(kit.path),
+        "size_bytes": kit.size_bytes,
+        "sha256": kit.sha256,
+        "kit": kit.digest,
+        "device": kit.manifest.options.profile.id,
+        "protocol": kit.manifest.options.protocol,
+        "with_caffe": kit.manifest.caffe is not None,
+        "networks": [
+            {"name": one.name, "sha256": one.sha256, "weights_sha256": one.weights_sha256}
+            for one in kit.manifest.networks
+        ],
+    }
+
+
+def _print_kit(kit: Kit) -> None:
+    from pibench.report.plain import visible
+
+    count = len(kit.manifest.networks)
+    caffe = "with Caffe" if kit.manifest.caffe else "for a board that has Caffe"
+    protocol = kit.manifest.options.protocol
+    path, name = visible(str(kit.path)), visible(kit.path.name)
+    print(
+        f"{path}: {count} network{'s' if count > 1 else ''}, {protocol}, {caffe}, "
+        f"{max(kit.size_bytes / MB, 0.1):.1f} MB, SHA-256 {kit.sha256[:16]}..."
     )
+    print(f"On the board: tar xf {name} && cd pi-kit && python3 run.py")
+    print("Back here:    pibench import pi-results.jsonl -o records.jsonl")
 
 
 def import_(
     results: Annotated[
         Path, typer.Argument(metavar="RESULTS", help="The board's pi-results.jsonl.")
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="Append the records to this file (JSON lines)."
-        ),
-    ] = None,
+    out: opt.RecordsOut = None,
     kit: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The kit, where it was not made on this machine."),
+        Path | None, opt.option("The kit, if it was not made on this machine.", "--kit")
     ] = None,
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Make records of what a kit measured on a board.
 
@@ -99,6 +111,22 @@ def import_(
 
     Example: pibench import pi-results.jsonl -o records.jsonl
     """
-    from pibench.cli.bundling import import_file
+    from pibench.bundle.results import import_results
+    from pibench.errors import ExitCode
+    from pibench.records.store import RecordStore, to_json
+    from pibench.report.terminal import print_records
 
-    raise typer.Exit(import_file(results, out=out, kit=kit, as_json=as_json))
+    imported = import_results(results, kit=kit, store=RecordStore(out) if out else None)
+    with ignore_broken_pipe():
+        if as_json:
+            print(to_json(imported.records))
+        else:
+            print_records(imported.records)
+    count = len(imported.records)
+    if out is None:
+        say(f"{count} results are valid; none was recorded (use -o records.jsonl)")
+    else:
+        before = f", {imported.known} were there already" if imported.known else ""
+        say(f"{count - imported.known} of {count} records were appended to {out}{before}")
+    if any(record.verdict == "inconclusive" for record in imported.records):
+        raise typer.Exit(ExitCode.INCONCLUSIVE)

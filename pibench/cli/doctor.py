@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
+from typing import Annotated
 
-from rich.table import Table
+import typer
 
-from pibench.diagnosis import diagnose
-from pibench.errors import ExitCode
-from pibench.report.terminal import console
-from pibench.targets.registering import register
+from pibench.cli import options as opt
 
 
-def run_doctor(*, as_json: bool, fix: bool) -> ExitCode:
-    """Print the findings; exit code 3 if no target at all can run here.
+def doctor(
+    fix: Annotated[
+        bool, opt.flag("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
+    ] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show what this machine can do, and how to fix what it cannot.
 
-    With `fix`, QEMU is registered with the kernel first, and the change is
-    reported on standard error.
+    Exit code: 0 a target can run here, 3 none can.
 
-    Raises:
-        HostError: if that needs root or fails.
+    Example: pibench doctor --json
     """
+    import json
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from pibench import diagnosis
+    from pibench.errors import ExitCode
+    from pibench.report.terminal import console
+    from pibench.targets.registering import register
+
     if fix:
-        for line in register() or ["nothing to mend"]:
-            print(f"pibench: {line}", file=sys.stderr)
-    diagnosis = diagnose()
+        for line in register() or ["nothing to fix"]:
+            typer.echo(f"pibench: {line}", err=True)
+    found = diagnosis.diagnose()
     if as_json:
-        print(json.dumps(asdict(diagnosis), indent=2))
+        print(json.dumps(asdict(found), indent=2))
     else:
         table = Table("check", "state", box=None)
-        table.add_column("found, and how to mend it", overflow="fold")
-        for finding in diagnosis.findings:
-            table.add_row(
-                finding.name,
-                finding.state,
-                finding.found + (f"; {finding.fix}" if finding.fix else ""),
-            )
+        table.add_column("found, and how to fix it", overflow="fold")
+        for one in found.findings:
+            table.add_row(one.name, one.state, one.found + (f"; {one.fix}" if one.fix else ""))
         out = console()
         out.print(table)
-        out.print(f"\ntargets that can run here: {', '.join(diagnosis.targets) or 'none'}")
-    return ExitCode.OK if diagnosis.targets else ExitCode.ENVIRONMENT
+        out.print(f"\ntargets that can run here: {', '.join(found.targets) or 'none'}")
+    raise typer.Exit(ExitCode.OK if found.targets else ExitCode.ENVIRONMENT)

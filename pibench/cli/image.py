@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pibench.cli.options import AsJson, Quiet
+from pibench.cli import options as opt
 from pibench.errors import ExitCode, HostError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def build(kinds: Kinds = None) -> None:
 
 @app.command("list")
 def list_images(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """List the images in the cache.
 
@@ -101,8 +101,8 @@ def verify() -> None:
             broken.append(image)
     if broken:
         raise HostError(
-            f"{len(broken)} image(s) are not what was built, the first is {broken[0].path}",
-            hint="remove them and build anew: pibench image prune --all; pibench image build",
+            f"{len(broken)} image(s) differ from what was built, the first is {broken[0].path}",
+            hint="remove them and build again: pibench image prune --all; pibench image build",
         )
 
 
@@ -138,8 +138,8 @@ def save(
             "without counters: they are made for this machine's QEMU.",
         ),
     ] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Save images as one file, for a machine that cannot build them.
 
@@ -157,8 +157,8 @@ def save(
     to_pipe = str(file) == "-"
     if to_pipe and (as_json or sys.stdout.isatty()):
         raise InvalidInputError(
-            "standard output cannot take the images: it is a terminal, or --json goes there",
-            hint="name a file, or lead it into one",
+            "images cannot go to standard output: it is a terminal, or --json goes there",
+            hint="name a file, or redirect the output",
         )
     if not to_pipe and not file.suffix and file.name in {image.kind for image in store.images()}:
         raise InvalidInputError(
@@ -168,14 +168,14 @@ def save(
     images = _chosen(names or [])
     total_mb = sum(image.size_bytes for image in images) // 10**6
     with Progress(total_mb, quiet=quiet) as progress:
-        progress.step(f"saving {', '.join(image.kind for image in images)}: {total_mb} MB")
+        progress.log(f"saving {', '.join(image.kind for image in images)}: {total_mb} MB")
         try:
             with writing_whole(Path("/dev/stdout") if to_pipe else file) as stream:
                 manifest = image_file.save(images, stream, _in_megabytes(progress))
         except BrokenPipeError:
             # Unlike a table cut by `| head`, a partial archive is useless.
             raise HostError(
-                "standard output: its reader ended before it had all images",
+                "standard output: its reader ended before it read all images",
                 hint="look at what that reader reported",
             ) from None
     if as_json:
@@ -189,8 +189,8 @@ def load(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A file of `image save`; - is standard input.")
     ],
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Load saved images into the cache: all that this pibench can use, or nothing.
 
@@ -211,7 +211,7 @@ def load(
         untrusted_input.opened(source, hint="give a file of pibench image save") as stream,
         Progress(0, quiet=quiet) as progress,
     ):
-        progress.step(f"loading {source}")
+        progress.log(f"loading {source}")
         loading = image_file.load(
             source, stream, dict(_current_keys()).get, _in_megabytes(progress)
         )
@@ -254,7 +254,7 @@ def _chosen(names: list[str]) -> list[Image]:
 
 
 def _in_megabytes(progress: Progress) -> Callable[[int, int], None]:
-    return lambda done, total: progress.stands(done // 10**6, total // 10**6)
+    return lambda done, total: progress.show(done // 10**6, total // 10**6)
 
 
 def _print_saved(file: Path, manifest: Manifest) -> None:
@@ -274,7 +274,7 @@ def _outcome(one: Loaded, loading: Loading) -> str:
     expected = f"builds key {one.expected_key[:16]}" if one.expected_key else "has no such image"
     return (
         f"{line}not loaded: the file, of pibench {loading.pibench_version} on "
-        f"{loading.architecture}, holds key {one.key[:16]}; this pibench {__version__} {expected}"
+        f"{loading.architecture}, has key {one.key[:16]}; this pibench {__version__} {expected}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pibench.cli.options import flag
+from pibench.cli import options as opt
 from pibench.report.plain import one_line, visible
 
 app = typer.Typer(
@@ -49,7 +49,7 @@ def _remark(row: dict[str, object]) -> str:
 
 @app.command("list")
 def list_networks(
-    json: Annotated[bool, flag("--json", help="Print JSON, one array.")] = False,
+    json: Annotated[bool, opt.flag("--json", help="Print JSON, one array.")] = False,
 ) -> None:
     """List the networks with parameters, weights file and input size.
 
@@ -81,14 +81,9 @@ def list_networks(
 
 @app.command("show")
 def show(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
-        ),
-    ],
-    batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
-    repair: Annotated[bool, flag("--repair", help="Mend a file made for another Caffe.")] = False,
+    name: opt.Spec,
+    batch: opt.Batch = None,
+    repair: opt.Repair = False,
 ) -> None:
     """Print the prototxt of a network.
 
@@ -104,20 +99,17 @@ def show(
 
 @app.command("export")
 def export(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
-        ),
-    ],
+    name: opt.Spec,
     directory: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where the files go; made if missing.")
+        Path, typer.Argument(metavar="FOLDER", help="The folder for the files; made if missing.")
     ],
-    weights: Annotated[bool, flag("--weights", help="Write seeded random weights too.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random weights.")] = 0,
-    batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size to put in.")] = None,
-    repair: Annotated[bool, flag("--repair", help="Mend a file made for another Caffe.")] = False,
-    force: Annotated[bool, flag("--force", help="Write over files of that name.")] = False,
+    weights: Annotated[
+        bool, opt.flag("--weights", help="Write seeded random weights too.")
+    ] = False,
+    seed: Annotated[int, opt.number("--seed", "N", "Seed of the random weights.", 0)] = 0,
+    batch: opt.Batch = None,
+    repair: opt.Repair = False,
+    force: opt.Force = False,
 ) -> None:
     """Write a network's prototxt, and on request weights of the published size.
 
@@ -133,18 +125,14 @@ def export(
 
 @app.command("fold-bn")
 def fold_bn(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NETWORK|PROTOTXT", help="A network of the zoo, or a prototxt file."
-        ),
+    name: opt.Spec,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="The folder for the files.")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the files go.")],
     weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The network's .caffemodel, to be folded too."),
+        Path | None, opt.option("The network's .caffemodel, to be folded too.", "--weights")
     ] = None,
-    force: Annotated[bool, flag("--force", help="Write over files of that name.")] = False,
+    force: opt.Force = False,
 ) -> None:
     """Fold BatchNorm and Scale into the layers before them: the same outputs, less memory.
 

@@ -1,14 +1,19 @@
-"""Options that several commands share, each defined once: its name, its values, its help."""
+"""Options that several commands share, each defined once, and what is made of them."""
 
 from __future__ import annotations
 
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from pibench import devices
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+    from pibench.runner.options import RunOptions
 
 TARGETS: Final = ("auto", "vm", "container", "sysroot", "twin", "native")
 LONGEST_S: Final = 10**7
@@ -27,11 +32,18 @@ def flag(*names: str, help: str, **more: Any) -> Any:  # noqa: A002  (Typer's ow
     return typer.Option(*names, help=help, metavar="", **more)
 
 
-def finite(number: float | None) -> float | None:
-    """Return a number that JSON can represent. Raises typer.BadParameter for infinity and NaN."""
-    if number is not None and not isfinite(number):
-        raise typer.BadParameter(f"{number} is no finite number")
-    return number
+def within(low: float, high: float = inf) -> Any:
+    """Return a callback that limits a number; click's own ranges would fill the help."""
+
+    def checked(number: float | None) -> float | None:
+        if number is not None and not isfinite(number):
+            raise typer.BadParameter(f"{number} is not a finite number")
+        if number is not None and not low <= number <= high:
+            limit = f"{low}<=x" if high == inf else f"{low}<=x<={high}"
+            raise typer.BadParameter(f"{number} is not in the range {limit}.")
+        return number
+
+    return checked
 
 
 def target_spec(text: str) -> str:
@@ -42,16 +54,86 @@ def target_spec(text: str) -> str:
     """
     if text in TARGETS or text.startswith(REMOTE):
         return text
-    raise typer.BadParameter(f"{text!r} is none of {', '.join(TARGETS)}, {REMOTE}USER@HOST")
+    raise typer.BadParameter(f"{text!r} is not one of {', '.join(TARGETS)}, {REMOTE}USER@HOST")
 
 
 def _completions(incomplete: str) -> list[str]:
     return [name for name in (*TARGETS, REMOTE) if name.startswith(incomplete)]
 
 
+def option(help: str, *names: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
+    """Define an option without a default, which takes a file unless `metavar` says otherwise."""
+    settings: dict[str, Any] = {"metavar": "FILE", "show_default": False, **more}
+    return typer.Option(*names, help=help, **settings)
+
+
+def number(name: str, metavar: str, help: str, low: float, high: float = inf, **more: Any) -> Any:  # noqa: A002  (as above)
+    """Define an option that takes a number."""
+    return typer.Option(name, metavar=metavar, help=help, callback=within(low, high), **more)
+
+
+def words(text: str | None) -> list[str] | None:
+    """Split a list such as A,B; None stays None."""
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
+def run_options(given: Mapping[str, Any]) -> RunOptions:
+    """Return the options of a run among a command's parameters, which are named as its fields."""
+    from dataclasses import fields
+
+    from pibench.runner.options import RunOptions
+
+    names = {field.name for field in fields(RunOptions)}
+    return RunOptions(**{name: value for name, value in given.items() if name in names})
+
+
+def load_networks(
+    specs: Sequence[str],
+    options: RunOptions,
+    *,
+    training: bool | None = None,
+    hint: str = "run them one at a time",
+) -> list[Network]:
+    """Read and check all networks before anything runs, and report the repairs.
+
+    Args:
+        specs: Names or prototxt files.
+        options: The options to read them with.
+        training: Whether they must also be valid in the training phase, as `caffe time` sets it
+            up. Default: under protocol caffe-time.
+        hint: What to do instead of giving weights for several networks.
+
+    Raises:
+        InvalidInputError: for the first network that cannot be used, and for weights with several
+            networks.
+    """
+    from pibench.cli.streams import say
+    from pibench.errors import InvalidInputError
+
+    if options.weights is not None and len(specs) != 1:
+        raise InvalidInputError(
+            f"--weights {options.weights} is for one network, but {len(specs)} were given",
+            hint=hint,
+        )
+    loaded = []
+    for spec in specs:
+        network = options.load(spec)
+        for sentence in network.repairs:
+            say(f"{network.source}: repaired: {sentence}")
+        loaded.append(network)
+    caffe_time = options.protocol == "caffe-time"
+    for network in loaded if (caffe_time if training is None else training) else ():
+        network.check_training_phase()
+    if options.weights is not None and caffe_time:
+        say("the weights fit the network; caffe-time loads none (--protocol inference does)")
+    return loaded
+
+
 Specs = Annotated[
     list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
 ]
+Spec = Annotated[str, typer.Argument(metavar="NETWORK|PROTOTXT", help="A name or a prototxt file.")]
+Force = Annotated[bool, flag("--force", help="Overwrite existing files.")]
 DeviceName = Annotated[
     str,
     typer.Option(
@@ -65,42 +147,36 @@ TargetSpec = Annotated[
         metavar="TARGET",
         parser=target_spec,
         autocompletion=_completions,
-        help=f"Where to run: {', '.join(TARGETS)} (the best that works here: auto).",
+        help=f"Where to run: {', '.join(TARGETS)} (auto: the best that works here).",
     ),
 ]
 MachineName = Annotated[
     Machine | None,
     typer.Option(
         "--machine",
-        help="The emulated machine of target vm. Default: virt.",
-        metavar="virt|raspi3b",
+        help="The machine of target vm: virt (default) or raspi3b.",
+        metavar="NAME",
         show_default=False,
     ),
 ]
 Identity = Annotated[
     Path | None,
-    typer.Option(
-        "--identity",
-        metavar="FILE",
-        help="The private key for an ssh:// target. Default: ssh's own choice.",
-        show_default=False,
-    ),
+    option("The private key for an ssh:// target. Default: ssh's choice.", "--identity"),
 ]
 RemoteDir = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "The folder on an ssh:// target. Default: ~/.cache/pibench there.",
         "--remote-dir",
         metavar="FOLDER",
-        help="Where files lie on an ssh:// target. Default: ~/.cache/pibench there.",
-        show_default=False,
     ),
 ]
 ComputeName = Annotated[
     Compute | None,
     typer.Option(
         "--compute",
-        metavar="real|memory-only",
-        help="Default: memory-only where that serves, real elsewhere.",
+        metavar="NAME",
+        help="real or memory-only. Default: memory-only where that suffices.",
         show_default=False,
     ),
 ]
@@ -109,22 +185,31 @@ ProtocolName = Annotated[
     typer.Option(
         "--protocol",
         metavar="NAME",
-        help="caffe-time: the paper's, forward and backward. inference: forward.",
+        help="caffe-time: forward and backward, as in the paper. inference: forward only.",
     ),
+]
+Repeats = Annotated[
+    int,
+    number("--repeats", "N", "Timed passes of inference; 0 only computes.", 0, 10000),
+]
+Threads = Annotated[
+    int | None,
+    number("--threads", "N", "BLAS threads. Default: the device's cores.", 1, 64),
+]
+Timeout = Annotated[
+    float | None,
+    number("--timeout", "SECONDS", "Time limit of each network.", 1, LONGEST_S),
 ]
 Seed = Annotated[
     int,
-    typer.Option(
-        "--seed", metavar="N", min=0, max=2**32 - 1, help="Of the input, and of weights not given."
-    ),
+    number("--seed", "N", "Seed of the input, and of weights not given.", 0, 2**32 - 1),
 ]
 BlasName = Annotated[
     Blas,
-    typer.Option(
-        "--blas",
-        metavar="|".join(BLAS_NAMES),
-        help="What Caffe computes with.",
-    ),
+    typer.Option("--blas", metavar="NAME", help=f"The BLAS of Caffe: {', '.join(BLAS_NAMES)}."),
+]
+Weights = Annotated[
+    Path | None, option("The network's .caffemodel (one network only).", "--weights")
 ]
 Batch = Annotated[
     int | None,
@@ -134,31 +219,34 @@ ImageSize = Annotated[
     str | None,
     typer.Option("--input", metavar="HxW", help="Another image size.", show_default=False),
 ]
-Repair = Annotated[bool, flag("--repair", help="Mend what stock Caffe would refuse, and say so.")]
+Repair = Annotated[
+    bool, flag("--repair", help="Fix what stock Caffe would reject, and list each change.")
+]
 RequireFit = Annotated[bool, flag("--require-fit", help="Exit with 1 unless every network fits.")]
 Jobs = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs",
-        metavar="N",
-        min=1,
-        max=64,
-        help="Networks at once. Default: one per core.",
-        show_default=False,
-    ),
+    int | None, number("--jobs", "N", "Networks in parallel. Default: one per core.", 1, 64)
+]
+RecordsOut = Annotated[
+    Path | None, option("Append the records to this file (JSON lines).", "--out", "-o")
 ]
 CasesOut = Annotated[
     list[Path] | None,
-    typer.Option(
+    option(
+        "For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated.",
         "--out",
         "-o",
-        metavar="FILE",
-        show_default=False,
-        help="For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated.",
     ),
 ]
-EqualNan = Annotated[
-    bool, flag("--equal-nan", help="NaN equals NaN, and an infinity that of its sign.")
+Absolute = Annotated[
+    float | None,
+    number("--atol", "X", "Absolute tolerance.", 0, show_default=False),
 ]
-Quiet = Annotated[bool, flag("--quiet", "-q", help="No progress.")]
+Relative = Annotated[
+    float | None,
+    number("--rtol", "X", "Relative tolerance.", 0, show_default=False),
+]
+EqualNan = Annotated[
+    bool, flag("--equal-nan", help="NaN equals NaN, and infinity equals infinity of its sign.")
+]
+Quiet = Annotated[bool, flag("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]

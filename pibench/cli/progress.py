@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pibench.records.schema import Record
     from pibench.sweep.scheduler import SweepSummary
-    from pibench.targets.base import Progress as Said
+    from pibench.targets.base import Progress as Report
 
 
 class Progress:
@@ -46,7 +46,7 @@ class Progress:
         self._quiet = quiet
         self._running: list[str] = []
         # A CI log cannot show a bar, even if it claims to be a terminal.
-        self._drawn = sys.stderr.isatty() and not os.environ.get("CI") and not quiet
+        self._has_bar = sys.stderr.isatty() and not os.environ.get("CI") and not quiet
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -55,7 +55,7 @@ class Progress:
             *columns,
             console=Console(stderr=True),
             transient=True,
-            disable=not self._drawn,
+            disable=not self._has_bar,
         )
         self._task = self._bar.add_task("preparing", total=total)
 
@@ -66,29 +66,29 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def stands(self, done: int, total: int) -> None:
+    def show(self, done: int, total: int) -> None:
         """Report that `done` of `total` networks have their record."""
         self._done, self._total = done, total
         self._bar.update(self._task, completed=done, total=total)
 
-    def step(self, said: str) -> None:
+    def log(self, line: str) -> None:
         """Report a single step, such as building an image."""
-        self._line(said)
-        self._bar.update(self._task, description=escape(one_line(said)))
+        self._line(line)
+        self._bar.update(self._task, description=escape(one_line(line)))
 
-    def watched(self, said: Said) -> None:
+    def on_progress(self, report: Report) -> None:
         """Report a message from a target during a run."""
-        if said.work is None:
-            self._bar.update(self._task, description=escape(one_line(said.said)))
+        if report.job is None:
+            self._bar.update(self._task, description=escape(one_line(report.said)))
             return
-        name = self._names[int(said.work.id)] if self._names else said.work.name
-        if said.said == "started":
+        name = self._names[int(report.job.id)] if self._names else report.job.name
+        if report.said == "started":
             self._running.append(name)
             self._describe()
         else:
-            self._line(f"{name}: {said.said}")
+            self._line(f"{name}: {report.said}")
 
-    def finished(self, record: Record, name: str | None = None) -> None:
+    def on_record(self, record: Record, name: str | None = None) -> None:
         """Report that another network has its record; `name` may replace the network's name."""
         self._done += 1
         name = name or record.network
@@ -107,7 +107,7 @@ class Progress:
     def _line(self, text: str) -> None:
         if self._quiet:
             return
-        if self._drawn:
+        if self._has_bar:
             self._bar.console.print(escape(one_line(text)), highlight=False)
         else:
             print(one_line(text), file=sys.stderr, flush=True)
@@ -126,13 +126,13 @@ class CellProgress:
     def __exit__(self, *exception: object) -> None:
         self._lines.__exit__(*exception)
 
-    def tell(self, said: str) -> None:
+    def log(self, line: str) -> None:
         """Report a message on one line."""
-        self._lines.step(said)
+        self._lines.log(line)
 
-    def watch(self, tally: SweepSummary, label: str, record: Record | None) -> None:
+    def on_change(self, summary: SweepSummary, label: str, record: Record | None) -> None:
         """Show the changed summary, and the record of cell `label` if it caused the change."""
-        total = tally.cells - tally.left_out
-        self._lines.stands(total - tally.left - (record is not None), total)
+        total = summary.cells - summary.left_out
+        self._lines.show(total - summary.left - (record is not None), total)
         if record is not None:
-            self._lines.finished(record, label)
+            self._lines.on_record(record, label)

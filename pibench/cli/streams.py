@@ -56,7 +56,7 @@ def ignore_broken_pipe() -> Iterator[None]:
 
         raise HostError(
             f"standard output: {error.strerror or error}",
-            hint="what was printed is not all there: lead it to where there is room",
+            hint="the output is incomplete: redirect it to a disk with room",
         ) from error
 
 

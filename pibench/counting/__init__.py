@@ -1,6 +1,5 @@
 """Count the instructions that a network's forward pass executes on the board's CPU.
 
 QEMU's user-mode emulator runs real Caffe with pibench's plugin (`qemu/counter`). Its times mean
-nothing; its instructions are the board's own. `emulator` finds a QEMU that loads plugins, `run`
-runs a network in it, `store` caches counts, which never change.
+nothing; its instructions are the board's own. Counts never change, so they are cached.
 """

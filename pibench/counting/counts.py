@@ -41,8 +41,8 @@ class Counts:
     def __add__(self, other: Self) -> Counts:
         sums: dict[str, int | None] = {}
         for field in fields(self):
-            ours, theirs = getattr(self, field.name), getattr(other, field.name)
-            sums[field.name] = None if ours is None or theirs is None else ours + theirs
+            own, added = getattr(self, field.name), getattr(other, field.name)
+            sums[field.name] = None if own is None or added is None else own + added
         return Counts(**sums)  # type: ignore[arg-type]
 
 

@@ -62,7 +62,7 @@ class LayersComparison:
         return all(self.layers) and not self.only_first and not self.only_second
 
     @property
-    def parting(self) -> LayerComparison | None:
+    def first_divergence(self) -> LayerComparison | None:
         """The first blob beyond the tolerance."""
         return next((layer for layer in self.layers if not layer), None)
 

@@ -126,7 +126,7 @@ class Kit(object):
         self.digest = hashlib.sha256(text).hexdigest()
         try:
             manifest = json.loads(text.decode("utf-8"))
-            self.protocol = of_type(str, manifest["protocol"])
+            self.protocol = of_type(str, manifest["options"]["protocol"])
             self.networks = [
                 (of_type(str, one["id"]), of_type(str, one["name"])) for one in manifest["networks"]
             ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pibench.bisect.bisection import Bisection, BlobDifference
     from pibench.crosscheck.layers import LayerComparison
 
-VERSION: Final = "1.0"
+VERSION: Final = "2.0"
 AROUND: Final = 3
 """Layers shown before and after the first one that differs."""
 
@@ -67,15 +67,15 @@ def as_json(found: Bisection) -> dict[str, Any]:
         "tolerance": asdict(found.tolerance),
         "agrees": bool(found),
         "cause": found.cause,
-        "unsaid": list(found.unsaid),
+        "caveats": list(found.caveats),
         "environment": [
             {"what": what, "first": ours, "second": theirs}
             for what, ours, theirs in found.surroundings
         ],
-        "parting": _optional(found.parting),
+        "first_divergence": _optional(found.first_divergence),
         "blob": _optional(found.blob),
         "inputs": [asdict(one) for one in found.inputs],
-        "alone": _optional(found.alone),
+        "isolated": _optional(found.isolated),
         "definition": list(found.definition),
         "layers": [asdict(layer) for layer in found.layers.layers],
         "only_first": list(found.layers.only_first),
@@ -91,7 +91,7 @@ def _optional(found: LayerComparison | BlobDifference | None) -> dict[str, Any] 
 def _shown(found: Bisection) -> list[LayerComparison]:
     """Return the layers around the first difference, or around the largest one."""
     layers = list(found.layers.layers)
-    centre = found.parting if found.parting is not None else found.layers.worst
+    centre = found.first_divergence if found.first_divergence is not None else found.layers.worst
     if centre is None:
         return layers[: 2 * AROUND + 1]
     at = layers.index(centre)
@@ -116,10 +116,10 @@ def _lines(found: Bisection) -> list[str]:
     if found.blob is not None:
         lines.append(f"Whole blob of {found.blob.layer}: {_apart(found.blob)}.")
     lines += [f"  it reads {one.name} of {one.layer}: {_apart(one)}." for one in found.inputs]
-    if found.alone is not None:
-        lines.append(f"{found.alone.layer} alone, on identical input: {_apart(found.alone)}.")
+    if found.isolated is not None:
+        lines.append(f"{found.isolated.layer} alone, on identical input: {_apart(found.isolated)}.")
     lines += [f"  {line}" for line in found.definition]
-    return [*lines, *(f"Not told: {why}." for why in found.unsaid), f"{found.cause}."]
+    return [*lines, *(f"Not known: {why}." for why in found.caveats), f"{found.cause}."]
 
 
 def _apart(blob: BlobDifference) -> str:

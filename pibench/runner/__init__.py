@@ -1,1 +1,1 @@
-"""Run networks through a target: `options` become work, outcomes become records."""
+"""Run networks through a target: `options` become jobs, outcomes become records."""

@@ -37,15 +37,15 @@ def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
         partial.rename(path)
     except OSError as error:
         raise HostError(
-            f"{folder}: the kept blobs were not written: {error.strerror or error}",
-            hint="give a folder with room: --blobs-dir",
+            f"{folder}: the blobs were not written: {error.strerror or error}",
+            hint="give a folder on a disk with room: --blobs-dir",
         ) from error
     came = {blob.layer for blob in outcome.kept}
     return KeptBlobs(
         file=path.name,
         sha256=sha256,
         blobs=tuple(arrays),
-        missing=tuple(layer for layer in outcome.work.keep if layer not in came),
+        missing=tuple(layer for layer in outcome.job.keep if layer not in came),
     )
 
 

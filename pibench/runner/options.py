@@ -1,30 +1,61 @@
-"""Where and how networks run, with the defaults that a user expects."""
+"""Options of a run, and the jobs that targets get for them."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import difflib
+import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from pibench import devices
-from pibench.runner.work import Request
+from pibench import cache, devices, settings, storage
+from pibench.errors import InvalidInputError
+from pibench.images.other_blas import Blas
+from pibench.records.schema import Compute, Machine, Protocol
+from pibench.targets.base import Job
+from pibench.targets.scratch import scratch
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pibench.devices import Device
+    from pibench.networks.network import Network
 
-    from pibench.images.other_blas import Blas
-    from pibench.records.schema import Compute, Machine, Protocol
+FLOAT_BYTES = 4
+TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
+"""How long one network may take; real compute took five minutes emulated at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Where and how to run; None takes the default of the target, the device or the protocol.
+class RunOptions:
+    """How to read networks, and where and how to run them.
 
-    `repeats` and `threads` are numbers, `timeout_s` is in seconds for each network,
-    `jobs` is how many networks may run in parallel. `seed` is of the input, and of weights
-    where none are given. `blas` is what Caffe computes with. `keep` names layers whose
-    blobs are written whole into the folder `blobs`. `identity` and `remote_dir` are the
-    key and the folder on the board of a target `ssh://USER@HOST`.
+    The command line, `pibench.api.run`, the cells of a sweep and the manifest of a bundle all use
+    this type. None is the default of the network, the target, the device or the protocol.
+
+    Attributes:
+        device: The device's id, alias or name.
+        target: `vm`, `container`, `sysroot`, `twin`, `native`, `ssh://USER@HOST` or `auto`.
+        machine: The machine of target vm.
+        protocol: The protocol to run.
+        compute: Whether Caffe computes, or only allocates its memory.
+        repeats: Timed passes of `inference`; 0 only computes the values.
+        threads: The number of BLAS threads.
+        timeout_s: The time limit of each network.
+        jobs: How many networks may run in parallel.
+        seed: The seed of the input, and of weights where none are given.
+        blas: The BLAS that Caffe computes with.
+        keep: Layers whose blobs are written whole into the folder `blobs`.
+        blobs: The folder for these blobs.
+        identity: The SSH key of a target `ssh://USER@HOST`.
+        remote_dir: The folder on the board of a target `ssh://USER@HOST`.
+        weights: A caffemodel for the network.
+        batch: The batch size.
+        input_size: The image size, such as 229x229.
+        repair: Fix what stock Caffe would reject in a network.
+        inputs: An npz file with the values of each input blob, in place of seeded values.
+        values_only: Leave out what an earlier run already reported; see `Work`.
     """
 
     device: str = "rpi3b"
@@ -42,21 +73,179 @@ class Options:
     blobs: Path | None = None
     identity: Path | None = None
     remote_dir: str | None = None
+    weights: Path | None = None
+    batch: int | None = None
+    input_size: str | None = None
+    repair: bool = False
+    inputs: Path | None = None
+    values_only: bool = False
 
-    def request(self) -> Request:
-        """Return a request with the defaults filled in. Raises InvalidInputError for the device."""
+    @property
+    def profile(self) -> Device:
+        """The device's profile. Raises InvalidInputError for an unknown device."""
+        return devices.load(self.device)
+
+    @property
+    def effective_compute(self) -> Compute:
+        """The compute that a run uses."""
+        if self.compute is not None:
+            return self.compute
         # Memory-only suffices where only memory is requested and computing takes long.
         on_board = self.target == "native" or self.target.startswith("ssh://")
-        memory_only = not on_board and self.protocol == "caffe-time"
-        usual: Compute = "memory-only" if memory_only else "real"
-        return Request(
-            device=devices.load(self.device),
+        return "real" if on_board or self.protocol == "inference" else "memory-only"
+
+    @property
+    def effective_threads(self) -> int:
+        """The number of BLAS threads that a run uses."""
+        return self.threads or self.profile.cores
+
+    @property
+    def effective_timeout_s(self) -> float:
+        """The time limit of each network."""
+        return self.timeout_s or TIMEOUT_S[self.effective_compute]
+
+    def load(self, spec: str | Path) -> Network:
+        """Read and check a network of the zoo or a prototxt file. Raises InvalidInputError."""
+        from pibench import networks  # noqa: PLC0415  (start-up time)
+        from pibench.networks import input_size  # noqa: PLC0415  (start-up time)
+
+        return networks.load(
+            str(spec),
+            weights=self.weights,
+            batch=self.batch,
+            image=input_size.parse(self.input_size) if self.input_size is not None else None,
+            repair=self.repair,
+        )
+
+    def check(self, network: Network) -> None:
+        """Check that the options can be met for this network. Raises InvalidInputError."""
+        compute = self.effective_compute
+        if self.keep and not (self.protocol == "inference" and compute == "real"):
+            raise InvalidInputError(
+                f"{self.protocol} with {compute} compute has no values, so no blobs to keep",
+                hint="run with --protocol inference --compute real",
+            )
+        if self.blas != "openblas" and compute == "memory-only":
+            raise InvalidInputError(
+                f"--blas {self.blas} computes, but memory-only compute replaces the BLAS",
+                hint="add --compute real",
+            )
+        names = [layer.name for layer in network.shapes.layers]
+        for layer in self.keep:
+            if layer not in names:
+                near = difflib.get_close_matches(layer, names, n=3)
+                raise InvalidInputError(
+                    f"{network.name} has no layer {layer!r}",
+                    hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
+                )
+
+    def job(self, **own: Any) -> Job:
+        """Return a job with these options; `own` are the fields of its network."""
+        memory_only = self.effective_compute == "memory-only"
+        return Job(
+            **own,
             protocol=self.protocol,
-            compute=self.compute or usual,
-            threads=self.threads,
-            repeats=self.repeats,
-            timeout_s=self.timeout_s,
+            compute=self.effective_compute,
+            threads=self.effective_threads,
+            timeout_s=self.effective_timeout_s,
+            # Values are not computed: repeats would show nothing new.
+            repeats=1 if memory_only else self.repeats,
+            warmup=0 if memory_only or not self.repeats else 1,
             seed=self.seed,
             blas=self.blas,
+            inputs=self.inputs,
             keep=self.keep,
+            values_only=self.values_only,
         )
+
+
+class RunKeywords(TypedDict, total=False):
+    """The fields of `RunOptions` as keyword arguments."""
+
+    device: str
+    target: str
+    machine: Machine | None
+    protocol: Protocol
+    compute: Compute | None
+    repeats: int
+    threads: int | None
+    timeout_s: float | None
+    jobs: int | None
+    seed: int
+    blas: Blas
+    keep: tuple[str, ...]
+    blobs: Path | None
+    identity: Path | None
+    remote_dir: str | None
+    weights: Path | None
+    batch: int | None
+    input_size: str | None
+    repair: bool
+    inputs: Path | None
+    values_only: bool
+
+
+def job_of(index: int, network: Network, options: RunOptions) -> Job:
+    """Return the job of one network; under `inference` it has weights, seeded if none are given."""
+    weights = None
+    if options.protocol == "inference":
+        weights = network.weights or seeded_weights(network, options.seed)
+    return options.job(
+        id=str(index),
+        name=network.name,
+        prototxt=network.prototxt,
+        weights=weights,
+        cost_bytes=cost_bytes(network),
+    )
+
+
+def cost_bytes(network: Network) -> int:
+    """Return the size of data and diff of all blobs and parameters.
+
+    It only orders the jobs; it is not an estimate of the memory needed.
+    """
+    elements = network.parameter_count + sum(
+        math.prod(shape) for shape in network.shapes.blobs.values()
+    )
+    return 2 * FLOAT_BYTES * elements
+
+
+def seeded_weights(network: Network, seed: int) -> Path:
+    """Write a weights file of seeded random numbers for a network, once, into the cache.
+
+    It is written to a temporary folder where the cache is not writable. Raises HostError
+    where neither is possible.
+    """
+    from pibench.networks import caffemodel  # noqa: PLC0415  (start-up time)
+
+    folder = settings.cache_dir() / "weights"
+    path = folder / f"{network.slug}-{network.sha256[:16]}-seed{seed}.caffemodel"
+
+    def write(partial: Path) -> None:
+        caffemodel.write_seeded(network.net, partial, seed)
+
+    if path.exists():
+        return path
+    try:
+        cache.make_folder(folder)
+        with cache.locked(path.with_suffix(".lock")):
+            if not path.exists():
+                cache.keep(path, write)
+        return path
+    except OSError:
+        path = _folder_of_this_process() / path.name
+    try:
+        if not path.exists():
+            write(path)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise storage.fault(error, path) from error
+    return path
+
+
+@functools.cache
+def _folder_of_this_process() -> Path:
+    """Return a temporary folder that is removed when this process ends."""
+    used = contextlib.ExitStack()
+    atexit.register(used.close)
+    return used.enter_context(scratch("weights"))

@@ -1,12 +1,15 @@
-"""Convert an outcome to a record: the verdict, each number's provenance, the environment."""
+"""Convert an outcome to an observation, and to a record with verdict and provenance."""
 
 from __future__ import annotations
 
+import re
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pibench.records.environment import host_environment
 from pibench.records.schema import (
+    ON_THE_METAL,
     Allowance,
     Environment,
     GuestEnvironment,
@@ -16,13 +19,18 @@ from pibench.records.schema import (
     Provenance,
     Record,
 )
-from pibench.runner.observation import KIB, Context, observation_of, own_rss_bytes
-from pibench.runner.timing import HOST_FIGURES, times_of
+from pibench.runner.timing import HOST_FIGURES, Throttle, times_of, why_disturbed
 from pibench.verdict.decision import Decision, decide
+from pibench.verdict.observation import Observation
 
 if TYPE_CHECKING:
-    from pibench.runner.facts import NetworkFacts
+    from pibench.runner.context import Context, NetworkFacts
     from pibench.targets.base import Outcome
+
+KIB = 1024
+# Targets where the whole machine stands for the device.
+WHOLE_MACHINE = ("vm", *ON_THE_METAL)
+_CAFFE_PROCESS = re.compile(r"Killed process \d+ \((caffe|python3)")
 
 
 def record_of(
@@ -42,7 +50,7 @@ def record_of(
             the outcome's own was cut short and the twin was run.
         kept: where its whole blobs were written.
     """
-    work = outcome.work
+    job = outcome.job
     context = context.of(outcome)
     decision = decide(
         observation_of(outcome, context),
@@ -62,8 +70,8 @@ def record_of(
         device=context.device.id,
         target=context.target.name,
         machine=context.target.machine,
-        protocol=work.protocol,
-        compute=work.compute,
+        protocol=job.protocol,
+        compute=job.compute,
         batch=network.batch,
         input_size=network.input_size,
         verdict=decision.verdict,
@@ -75,10 +83,10 @@ def record_of(
         headroom_bytes=decision.headroom_bytes,
         latency_ms=times.latency_ms,
         layers=times.layers,
-        repeats=work.repeats if work.protocol == "inference" else work.iterations,
+        repeats=job.repeats if job.protocol == "inference" else job.iterations,
         samples=times.samples,
         latency_interval=times.interval,
-        seed=work.seed if work.protocol == "inference" else None,
+        seed=job.seed if job.protocol == "inference" else None,
         input_sha256=times.input_sha256,
         outputs=times.outputs,
         signatures=times.signatures,
@@ -166,7 +174,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
                 memory_bytes=held.memory_asked_bytes,
                 swap_bytes=0,
                 cores=device.cores,
-                threads=outcome.work.threads,
+                threads=outcome.job.threads,
             ),
             in_force=LimitSet(
                 memory_bytes=held.memory_bytes,
@@ -189,7 +197,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
             memory_bytes=device.ram_bytes,
             swap_bytes=0,
             cores=device.cores,
-            threads=outcome.work.threads,
+            threads=outcome.job.threads,
         ),
         in_force=LimitSet(
             memory_bytes=total_kib * KIB if total_kib else None,
@@ -204,7 +212,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
 def _threads(outcome: Outcome) -> int | None:
     """Return the BLAS threads: OpenBLAS uses no more than there are CPUs."""
     usable = (outcome.machine or {}).get("cores_usable")
-    return min(outcome.work.threads, usable) if usable else None
+    return min(outcome.job.threads, usable) if usable else None
 
 
 def _environment(outcome: Outcome, context: Context) -> Environment:
@@ -239,11 +247,142 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
 def _state(outcome: Outcome, context: Context) -> dict[str, Any]:
     """Return the clock's governor, and the reason for each figure the machine does not report."""
     machine = outcome.machine or {}
-    told = (outcome.result or {}).get("inference", {}).get("state", {})
-    unavailable = {**machine.get("unavailable", {}), **told.get("unavailable", {})}
+    state = (outcome.result or {}).get("inference", {}).get("state", {})
+    unavailable = {**machine.get("unavailable", {}), **state.get("unavailable", {})}
     governor = machine.get("governor")
     if context.on_another_machine:
         reason = "emulated by a program of this host, whose own figures are not the core's"
         unavailable |= dict.fromkeys((*HOST_FIGURES, "governor"), reason)
         governor = None
     return {"governor": governor, "unavailable": unavailable}
+
+
+def observation_of(outcome: Outcome, context: Context) -> Observation:
+    """Return the observation of an outcome, in the terms in which verdicts are decided."""
+    result = outcome.result
+    context = context.of(outcome)
+    held = _held(outcome, context)
+    virt_detect = (f"not measured on a board: {context.no_board}",) if context.no_board else ()
+    if result is None:
+        console = tuple(line for line in outcome.console_oom_lines if _CAFFE_PROCESS.search(line))
+        return Observation(
+            target=context.target.name,
+            emulated=context.emulated,
+            peak_rss_bytes=None,
+            exit_status=None,
+            # From the kernel's log: it has killed Caffe, and nothing was left to report it.
+            signal=9 if console else None,
+            oom_kills=console,
+            guest_died=True,
+            **held,
+            notes=(outcome.died or "the target was lost", *virt_detect, *outcome.notes),
+        )
+    return Observation(
+        target=context.target.name,
+        emulated=context.emulated,
+        peak_rss_bytes=own_rss_bytes(result),
+        emulator_rss_bytes=result["emulator_rss_bytes"],
+        # The convention of Python's subprocess: a signal is a negative status.
+        exit_status=-result["signal"] if result["signal"] else result["exit_status"],
+        signal=result["signal"],
+        oom_kills=_own_lines(result, context),
+        oom_counter=_own_counter(outcome, context),
+        timed_out=result["timed_out"],
+        fatal_message=result["fatal_message"],
+        address_space_bytes=(outcome.machine or {}).get("address_space_bytes"),
+        strict_overcommit=(outcome.machine or {}).get("overcommit") == "2",
+        emulator_died=context.on_another_machine and _is_emulators_death(result),
+        swap_used_bytes=result["swap_used_bytes"],
+        **held,
+        elapsed_seconds=result["elapsed_ms"] / 1000.0,
+        notes=(*virt_detect, *_notes(result, outcome.machine or {}), *outcome.notes),
+    )
+
+
+def own_rss_bytes(result: dict[str, Any]) -> int | None:
+    """Return the peak RSS of a process in bytes, without an emulator's share of it.
+
+    The two peak together: an emulator's own memory grows with the code and the
+    memory that it has seen, and never shrinks. None for an emulator that ended
+    before it had the memory that it always takes.
+    """
+    own = int(result["peak_rss_bytes"]) - (result["emulator_rss_bytes"] or 0)
+    return own if own >= 0 else None
+
+
+def _is_emulators_death(result: dict[str, Any]) -> bool:
+    """Return whether a signal ended an emulator before the program that it runs wrote a line.
+
+    It reports the signals of that program itself ("qemu: uncaught target signal").
+    """
+    ended = result["signal"] not in (None, signal.SIGKILL)
+    return ended and not result["log_tail"]
+
+
+def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
+    """Return the limits of the process, as fields of an observation."""
+    machine, held = outcome.machine or {}, outcome.memory_limits
+    if held is not None:
+        return {
+            "memory_limit_bytes": held.memory_bytes,
+            "allowance_bytes": held.allowance_bytes,
+            "enforced_by": held.enforced_by,
+            "reached_own_limit": (outcome.result or {}).get("reached_own_limit"),
+            "group_limit_bytes": machine.get("memory_limit_bytes"),
+            "watcher_saw_bytes": held.watcher_saw_bytes,
+            "container_exit_code": held.container_exit_code,
+            "container_oom_killed": held.container_oom_killed,
+        }
+    limit_kib = machine.get("mem_total_kib")
+    return {
+        "memory_limit_bytes": limit_kib * KIB if limit_kib else None,
+        # A slice or a pod around the process may have less than the machine.
+        "group_limit_bytes": machine.get("memory_limit_bytes"),
+        "enforced_by": "kernel" if context.target.name == "vm" else None,
+    }
+
+
+def _own_counter(outcome: Outcome, context: Context) -> int | None:
+    """Return the count of OOM kills, where it can only be about this process.
+
+    A control group of its own counts nothing else. A machine counts the kills of all programs:
+    its count is evidence only where the machine is the device, and for a process that was killed.
+    """
+    result = outcome.result or {}
+    count: int | None = None
+    if outcome.memory_limits is not None:
+        count = result["cgroup_oom_kills"]
+    elif context.target.name in WHOLE_MACHINE and result["signal"] == signal.SIGKILL:
+        count = result["oom_kills"]
+    return count
+
+
+def _own_lines(result: dict[str, Any], context: Context) -> tuple[str, ...]:
+    """Return the kernel's lines about the network's process.
+
+    In a container the kernel's process numbers differ from the probe's, so a line with the
+    same number may be about any program: for a process that ended by itself it is.
+    """
+    if context.target.name not in WHOLE_MACHINE and result["signal"] != signal.SIGKILL:
+        return ()
+    own = re.compile(rf"(process |pid=){result['pid']}\b")
+    return tuple(line for line in result["oom_lines"] or () if own.search(line))
+
+
+def _notes(result: dict[str, Any], machine: dict[str, Any]) -> tuple[str, ...]:
+    notes = []
+    if result["complaint"]:
+        notes.append(f"Caffe reported: {result['complaint']}")
+    if result["oom_lines"] is None:
+        notes.append("the kernel's log may not be read here")
+    if result["exit_status"] not in (0, None) and result["log_tail"]:
+        notes.append(f"last words: {result['log_tail'][-1]}")
+    readings = result["readings"]
+    why = why_disturbed(readings, 0, len(readings) - 1, Throttle.of(machine.get("throttle")))
+    if why is not None:
+        notes.append(f"while it ran, {why}")
+    if machine.get("huge_pages"):
+        notes.append(
+            "the kernel gives transparent huge pages to all programs: peaks may be some MiB high"
+        )
+    return tuple(notes)

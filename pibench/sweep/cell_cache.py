@@ -1,21 +1,125 @@
-"""Cache of cells from all studies, in a folder that several people may share."""
+"""The key of a cell: a hash of all that determines its result. The cache of cells by their keys."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
+import hashlib
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from pibench import cache, settings, untrusted_input
+from pibench import cache, devices, process, settings, untrusted_input
+from pibench._version import __version__
+from pibench.assets import asset
 from pibench.atomic_write import write_whole
 from pibench.errors import InvalidInputError, PibenchError
-from pibench.records.schema import Record
+from pibench.images.recipe import file_sha256, fingerprint
 from pibench.records.store import RecordStore
 from pibench.sweep.journal import mark_of, sealed
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.sweep.matrix import Cell
+
+EMULATORS: Final = {
+    "vm": ("qemu-system-aarch64",),
+    "container": ("qemu-aarch64", "qemu-aarch64-static"),
+    "sysroot": ("qemu-aarch64", "qemu-aarch64-static"),
+}
+"""Emulator programs by target; the first one that is installed is used."""
+
+ARCHITECTURE: Final = {"twin": "amd64"}
+"""The architecture of a target's packages; arm64 for all others."""
 
 ON_BOARDS = ("native", "ssh://")
 """Targets whose results depend on the machine's state at the time: they are not reused."""
 
 _MOST_BYTES = 64 << 20
+
+
+def cell_key(cell: Cell, network: Network) -> str:
+    """Return the SHA-256 of everything that determines a cell's record.
+
+    This is the network and its weights, the run options, the device's memory and cores, the image,
+    the probe, the emulator, and pibench's version. The time limit is not included: a run that
+    exceeds it is inconclusive and runs again.
+    """
+    options = cell.options
+    return fingerprint(
+        {
+            "network": network.sha256,
+            "name": network.name,
+            "weights": weights_sha256(options.weights) if options.weights else None,
+            "target": options.target,
+            "machine": options.machine,
+            "protocol": options.protocol,
+            "compute": options.effective_compute,
+            "threads": options.effective_threads,
+            # `caffe time` reads no weights, and its input does not affect memory.
+            "repeats": options.repeats if options.protocol == "inference" else None,
+            "seed": options.seed if options.protocol == "inference" else None,
+            "blas": options.blas,
+            "device": _device(options.device),
+            **made_with(options.target),
+        }
+    )
+
+
+def made_with(target: str) -> dict[str, str | None]:
+    """Return the software that runs a cell on this machine and may differ on another one."""
+    return {
+        "image": _image(target),
+        "probe": _probe(),
+        "emulator": _emulator(target),
+        "pibench": __version__,
+    }
+
+
+@functools.cache
+def _device(name: str) -> str:
+    return fingerprint(dataclasses.asdict(devices.load(name)))
+
+
+@functools.cache
+def weights_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as it was when the study first read it."""
+    return file_sha256(path)
+
+
+@functools.cache
+def _image(target: str) -> str:
+    """Return the list of packages, with versions and hashes, of the target's image."""
+    from pibench.images.build import Builder  # noqa: PLC0415  (start-up time)
+
+    lock = Builder().lock
+    return lock.digest("amd64" if ARCHITECTURE.get(target) == "amd64" else "arm64")
+
+
+@functools.cache
+def _probe() -> str:
+    """Return the programs that run with Caffe: the probe, and pibench's C programs."""
+    digest = hashlib.sha256()
+    for folder in (Path(__file__).parents[1] / "probe", asset("qemu")):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+                digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@functools.cache
+def _emulator(target: str) -> str | None:
+    """Return the first line of the emulator's `--version`; None if it is not installed."""
+    program = next(filter(None, map(shutil.which, EMULATORS.get(target, ()))), None)
+    if program is None:
+        return None
+    try:
+        return process.run([program, "--version"], deadline_s=20).stdout.partition("\n")[0]
+    except PibenchError:
+        return None
 
 
 class CellCache:

@@ -37,7 +37,7 @@ def tag_of(cell: Cell) -> str:
 
 @contextmanager
 def workers(
-    address: str, at_once: int, tell: Callable[[str], None]
+    address: str, at_once: int, log: Callable[[str], None]
 ) -> Iterator[Callable[[Cell], Future[CellResult]]]:
     """Yield a function that submits a cell to the scheduler at `address`, or to `local` workers.
 
@@ -58,19 +58,19 @@ def workers(
             ) as cluster,
             Client(cluster) as client,  # type: ignore[no-untyped-call]
         ):
-            yield _submit(client, tell)
+            yield _submit(client, log)
         return
     try:
         asyncio.run(_greet(address))
         client = Client(address, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
     except Exception as error:
         # A server with another protocol can cause any exception in Dask's reader, even MemoryError.
-        said = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise HostError(
-            f"no Dask scheduler at {address}: {said}", hint="start one: dask scheduler"
+            f"no Dask scheduler at {address}: {reason}", hint="start one: dask scheduler"
         ) from None
     with client:
-        yield _submit(client, tell)
+        yield _submit(client, log)
 
 
 async def _greet(address: str) -> None:
@@ -86,7 +86,7 @@ async def _greet(address: str) -> None:
         raise ValueError(f"a {answer['type']} is there")
 
 
-def _submit(client: Any, tell: Callable[[str], None]) -> Callable[[Cell], Future[CellResult]]:
+def _submit(client: Any, log: Callable[[str], None]) -> Callable[[Cell], Future[CellResult]]:
     executors: dict[str, Any] = {}
 
     def submit(cell: Cell) -> Future[CellResult]:
@@ -99,7 +99,7 @@ def _submit(client: Any, tell: Callable[[str], None]) -> Callable[[Cell], Future
                 for name in worker["resources"]
             }
             if tag not in offered:
-                tell(f"no worker offers {tag!r} yet: such cells wait for one")
+                log(f"no worker offers {tag!r} yet: such cells wait for one")
         future: Future[CellResult] = executors[tag].submit(_on_worker, cell)
         return future
 

@@ -1,20 +1,25 @@
-"""Run one cell: `pibench run` in a separate process, whose failure cannot harm the study."""
+"""Run cells, as many at once as the machine has room for, each in a process of its own."""
 
 from __future__ import annotations
 
+import queue
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from pibench import process
-from pibench.errors import ExitCode, PibenchError
+from pibench import host, process
+from pibench.errors import ExitCode, HostError, PibenchError
+from pibench.images import store
+from pibench.images.build import Builder
 from pibench.records.store import RecordStore
-from pibench.runner.work import TIMEOUT_S
-from pibench.sweep.cell_key import made_with
+from pibench.sweep.cell_cache import made_with
+from pibench.targets.emulation import OVERHEAD_BYTES
 from pibench.targets.scratch import scratch
+from pibench.targets.sharing import PROGRAM_BYTES, SIGNALS_S, uncapped_bytes
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record
@@ -23,6 +28,19 @@ if TYPE_CHECKING:
 ATTEMPTS: Final = 2
 AROUND_S: Final = 900.0
 """Time in addition to the network's: building images, booting a machine, running the twin."""
+
+Key = TypeVar("Key")
+MIB: Final = 2**20
+FREE_FRACTION: Final = 0.85
+"""Usable fraction of the memory that is free at the start: the rest is for other programs."""
+
+USED: Final = {
+    "vm": ("vm", "twin"),
+    "container": ("sysroot", "twin"),
+    "sysroot": ("sysroot", "twin"),
+    "twin": ("twin",),
+}
+"""Kinds of image by target; the twin measures the peak of networks that are killed elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +52,7 @@ class CellResult:
 
     record: Record | None
     exit_code: int
-    said: str
+    message: str
     attempt: int
     elapsed_s: float
     made_with: dict[str, str | None]
@@ -55,36 +73,35 @@ def run_cell(cell: Cell) -> CellResult:
 
 
 def _run_once(cell: Cell, attempt: int, started: float) -> CellResult:
-    request = cell.options.request()
-    budget_s = cell.budget_s or (request.timeout_s or TIMEOUT_S[request.compute]) + AROUND_S
+    budget_s = cell.budget_s or cell.options.effective_timeout_s + AROUND_S
     record = None
     begun = time.monotonic()
     try:
         with scratch("study") as folder:
             out = folder / "record.jsonl"
             done = process.run(
-                [sys.executable, "-m", "pibench", *command(cell, folder, out)],
+                [sys.executable, "-m", "pibench", "run-cell", cell.write(folder), out],
                 deadline_s=budget_s,
                 check=False,
             )
-            code, said = done.returncode, done.last_lines(1)
+            code, message = done.returncode, done.last_lines(1)
             if out.exists():
                 record = _with_source(cell, next(iter(RecordStore(out).read()), None))
     except (PibenchError, OSError) as error:
         # A timeout is not the machine's fault: later cells may succeed.
         over = time.monotonic() - begun >= budget_s
-        code, said = int(ExitCode.INCONCLUSIVE if over else ExitCode.ENVIRONMENT), str(error)
+        code, message = int(ExitCode.INCONCLUSIVE if over else ExitCode.ENVIRONMENT), str(error)
         if over:
-            said = f"beyond its budget of {budget_s:g} s; allow more: --budget SECONDS"
+            message = f"beyond its budget of {budget_s:g} s; allow more: --budget SECONDS"
     if record is None and code == ExitCode.OK:
-        code, said = int(ExitCode.ENVIRONMENT), said or "it ended without a record"
+        code, message = int(ExitCode.ENVIRONMENT), message or "it ended without a record"
     elapsed_s = time.monotonic() - started
     # A signal ended it: the interrupted run is repeated.
     code = code if code >= 0 else int(ExitCode.ENVIRONMENT)
     return CellResult(
         record=record,
         exit_code=code,
-        said=said,
+        message=message,
         attempt=attempt,
         elapsed_s=elapsed_s,
         made_with=made_with(cell.options.target),
@@ -98,32 +115,106 @@ def _with_source(cell: Cell, record: Record | None) -> Record | None:
     return record.model_copy(update={"network_source": cell.source})
 
 
-def command(cell: Cell, folder: Path, out: Path) -> Iterator[str | Path]:
-    """Yield the arguments of `pibench`; a network's text is written to `folder` under its name."""
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Memory in bytes and cores: either available, or needed by a cell."""
+
+    memory_bytes: int
+    cores: int
+
+
+def of_this_machine(jobs: int | None = None) -> Room:
+    """Return what is free on this machine; `jobs` limits parallel cells, through the cores."""
+    cores = host.usable_cores()
+    free = int(host.available_memory_bytes() * FREE_FRACTION)
+    return Room(memory_bytes=free, cores=min(cores, jobs) if jobs else cores)
+
+
+def needs(cell: Cell, cores: int) -> Room:
+    """Return what a cell needs on a machine with this number of cores.
+
+    An emulated cell may use all of the board's memory, however small its network: the
+    cell's limit must be available. With real compute as many cores are busy as there
+    are threads; memory-only compute uses one.
+    """
     options = cell.options
-    network: str | Path = cell.network
-    if cell.prototxt is not None:
-        network = folder / Path(cell.network).name
-        network.write_text(cell.prototxt, encoding="utf-8")
-    yield from ("run", "--quiet", "--jobs", "1", "--out", out)
-    values = {
-        "--weights": cell.weights,
-        "--batch": cell.batch,
-        "--input": cell.input,
-        "--device": options.device,
-        "--target": options.target,
-        "--machine": options.machine,
-        "--protocol": options.protocol,
-        "--compute": options.compute,
-        "--blas": options.blas,
-        "--repeats": options.repeats,
-        "--threads": options.threads,
-        "--timeout": options.timeout_s,
-        "--seed": options.seed,
-    }
-    for name, value in values.items():
-        if value is not None:
-            yield from (name, str(value))
-    if cell.repair:
-        yield "--repair"
-    yield from ("--", network)
+    if options.target in ("twin", "native"):
+        # No limit applies: count blobs, parameters and the buffers of layers.
+        memory = uncapped_bytes(cell.cost_bytes)
+    elif options.target.startswith("ssh://"):
+        memory = 0
+    else:
+        memory = options.profile.ram_bytes + OVERHEAD_BYTES
+    busy = options.effective_threads if options.effective_compute == "real" else 1
+    return Room(memory_bytes=memory + PROGRAM_BYTES, cores=min(busy, cores))
+
+
+def run_cells(
+    cells: Iterator[tuple[Key, Cell]],
+    submit: Callable[[Cell], Future[CellResult]],
+    room: Room | None,
+    on_result: Callable[[Key, Cell, CellResult], None],
+    *,
+    at_most: int = 1024,
+) -> None:
+    """Run cells in order, as many at once as fit into `room`.
+
+    At most one cell beyond the running ones is taken from `cells`.
+
+    Args:
+        cells: the cells, each with a key that is passed on to `on_result`.
+        submit: starts a cell.
+        room: the available memory and cores; None for no limit but `at_most` (remote workers).
+        on_result: called with key, cell and result of each finished cell.
+        at_most: the maximum number of running cells.
+
+    Raises:
+        HostError: for a cell that needs more than the whole room; also whatever `on_result` raises.
+    """
+    ended: queue.SimpleQueue[Future[CellResult]] = queue.SimpleQueue()
+    running: dict[Future[CellResult], tuple[Key, Cell, Room]] = {}
+    free_bytes, free_cores = (room.memory_bytes, room.cores) if room else (0, 0)
+    waiting = next(cells, None)
+    while waiting is not None or running:
+        while waiting is not None and len(running) < at_most:
+            key, cell = waiting
+            need = needs(cell, room.cores) if room else Room(memory_bytes=0, cores=0)
+            if need.memory_bytes > free_bytes or need.cores > free_cores:
+                if not running:
+                    raise HostError(
+                        f"{cell.label} needs {need.memory_bytes // MIB} MiB here, and "
+                        f"{free_bytes // MIB} MiB are free",
+                        hint="end other programs, or run it on a larger machine",
+                    )
+                break
+            free_bytes -= need.memory_bytes
+            free_cores -= need.cores
+            future = submit(cell)
+            running[future] = (key, cell, need)
+            future.add_done_callback(ended.put)
+            waiting = next(cells, None)
+        future = _next(ended)
+        key, cell, need = running.pop(future)
+        free_bytes += need.memory_bytes
+        free_cores += need.cores
+        on_result(key, cell, future.result())
+
+
+def _next(ended: queue.SimpleQueue[Future[CellResult]]) -> Future[CellResult]:
+    """Wait for a cell to end, and look for signals meanwhile, as `completed` does."""
+    while True:
+        with suppress(queue.Empty):
+            return ended.get(timeout=SIGNALS_S)
+
+
+def discard_damaged_images(targets: Iterable[str], log: Callable[[str], None]) -> None:
+    """Discard images that have changed since they were built, and report each to `log`.
+
+    The first cell that needs such an image builds it again. Images not built yet are skipped.
+    """
+    builder = Builder()
+    for kind in dict.fromkeys(kind for target in targets for kind in USED.get(target, ())):
+        image = store.find(kind, builder.key(kind))
+        if image is not None and not store.verify(image):
+            store.discard(image)
+            log(f"the image {kind} was damaged on the disk and is built again")

@@ -1,4 +1,4 @@
-"""The journal of a study: one sealed record per cell, in an append-only file.
+"""The journal of a study, one sealed record per cell in an append-only file, and its status.
 
 A folder contains `journal.jsonl`, an ordinary file of records, `cells.jsonl`, the
 most recent list of cells with their keys, and `study.json`. One sweep at a time writes there.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class Journal:
         self.cells_file = folder / "cells.jsonl"
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Create the folder if needed and lock it against other sweeps.
 
         Raises:
@@ -90,7 +91,7 @@ class Journal:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise HostError(
-                    f"{self.folder}: another sweep is at work there",
+                    f"{self.folder}: another sweep is running there",
                     hint=f"watch it: pibench sweep status {self.folder}",
                 ) from None
             self.store.prepare()
@@ -195,7 +196,7 @@ class Journal:
             except (ValueError, TypeError, KeyError):
                 raise InvalidInputError.at(
                     self.cells_file, f"line {number}", "is damaged",
-                    hint=f"write it anew: pibench sweep --resume --out {self.folder}",
+                    hint=f"write it again: pibench sweep --resume --out {self.folder}",
                 ) from None  # fmt: skip
 
 
@@ -212,3 +213,47 @@ def _bounded_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         number += 1
         if line.strip():
             yield number, line.rstrip(b"\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The number of cells, their verdicts, those left out with the reason, and those to run."""
+
+    folder: str
+    at_work: bool
+    cells: int
+    verdicts: dict[str, int]
+    left_out: dict[str, str]
+    missing: tuple[str, ...]
+    damaged_lines: int
+
+
+def status(folder: Path) -> Status:
+    """Read the status. Raises InvalidInputError for a folder without a study."""
+    journal = Journal(folder)
+    if not journal.cells_file.exists():
+        raise InvalidInputError.at(
+            folder, None, "has no study", hint="name the folder that sweep --out wrote"
+        )
+    kept = journal.read()
+    verdicts: Counter[str] = Counter()
+    left_out: dict[str, str] = {}
+    missing: list[str] = []
+    cells = 0
+    for cell in journal.cells():
+        cells += 1
+        if "left_out" in cell:
+            left_out[cell["label"]] = cell["left_out"]
+        elif cell["key"] in kept.verdicts:
+            verdicts[kept.verdicts[cell["key"]]] += 1
+        else:
+            missing.append(cell["label"])
+    return Status(
+        folder=str(folder),
+        at_work=journal.at_work,
+        cells=cells,
+        verdicts=dict(verdicts),
+        left_out=left_out,
+        missing=tuple(missing),
+        damaged_lines=len(kept.damaged),
+    )

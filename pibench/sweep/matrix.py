@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,17 +19,16 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
+    TypeAdapter,
     ValidationError,
 )
 
-from pibench import devices, networks, untrusted_input
+from pibench import devices, untrusted_input
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
-from pibench.networks import input_size
 from pibench.networks.network import recorded
 from pibench.records.schema import Compute, Machine, Protocol, Target
-from pibench.runner.options import Options
-from pibench.runner.work import check, cost_bytes
+from pibench.runner.options import RunOptions, cost_bytes
 from pibench.targets.ssh import address
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 HERE = tuple(name for name in get_args(Target) if name != "ssh")
 """Targets without an address."""
+
+AXES: Final = ("device", "target", "protocol", "compute", "blas", "threads", "seed")
+"""Axes that are fields of `RunOptions`; those of reading a network come before them."""
 
 LARGEST = 1_000_000
 """Cells per study: more are probably a mistake, and their list would fill the disk."""
@@ -92,17 +95,13 @@ class Study(BaseModel):
     @property
     def combinations(self) -> int:
         """The number of combinations of the axes, including invalid ones."""
-        axes = (self.networks, self.batch, self.input, self.device, self.target, self.protocol)
-        more = (self.compute, self.blas, self.threads, self.seed)
-        count = 1
-        for axis in (*axes, *more):
-            count *= len(axis)
-        return count
+        axes = ("networks", "batch", "input", *AXES)
+        return math.prod(len(getattr(self, axis)) for axis in axes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One run of one network: the arguments of `pibench run`.
+    """One run of one network.
 
     `prototxt` is the file's text, None for a network of the zoo, so that changes of the file
     during a study have no effect. `cost_bytes` is the approximate size of its blobs and
@@ -111,11 +110,7 @@ class Cell:
 
     network: str
     prototxt: str | None
-    batch: int | None
-    input: str | None
-    weights: str | None
-    repair: bool
-    options: Options
+    options: RunOptions
     budget_s: float | None
     cost_bytes: int
 
@@ -127,19 +122,50 @@ class Cell:
     @property
     def label(self) -> str:
         """A readable description of the cell."""
-        said = [
+        options = self.options
+        words = [
             self.source if self.prototxt is not None else self.network,
-            f"batch {self.batch}" if self.batch else "",
-            self.input or "",
-            self.options.device,
-            self.options.target,
-            self.options.protocol,
-            self.options.compute or "",
-            self.options.blas if self.options.blas != "openblas" else "",
-            f"{self.options.threads} threads" if self.options.threads else "",
-            f"seed {self.options.seed}" if self.options.seed else "",
+            f"batch {options.batch}" if options.batch else "",
+            options.input_size or "",
+            options.device,
+            options.target,
+            options.protocol,
+            options.compute or "",
+            options.blas if options.blas != "openblas" else "",
+            f"{options.threads} threads" if options.threads else "",
+            f"seed {options.seed}" if options.seed else "",
         ]
-        return " ".join(filter(None, said))
+        return " ".join(filter(None, words))
+
+    def write(self, folder: Path) -> Path:
+        """Write the cell for `pibench run-cell`, and the text of its network under its name."""
+        network = self.network
+        if self.prototxt is not None:
+            copy = folder / Path(network).name
+            copy.write_text(self.prototxt, encoding="utf-8")
+            network = str(copy)
+        path = folder / "cell.json"
+        path.write_bytes(_REQUEST.dump_json(CellRequest(network=network, options=self.options)))
+        return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRequest:
+    """What the process of a cell gets: its network, a name or a file, and its options."""
+
+    network: str
+    options: RunOptions
+
+    @classmethod
+    def read(cls, path: Path) -> CellRequest:
+        """Read what `Cell.write` wrote. Raises InvalidInputError for any other file."""
+        try:
+            return _REQUEST.validate_json(untrusted_input.read(path))
+        except ValidationError as error:
+            raise InvalidInputError.at(path, None, f"is not a cell: {error.title}") from None
+
+
+_REQUEST: Final = TypeAdapter(CellRequest)
 
 
 def read(path: Path) -> Study:
@@ -154,7 +180,7 @@ def read(path: Path) -> Study:
     try:
         data = tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InvalidInputError.at(path, None, f"is no TOML: {error}") from None
+        raise InvalidInputError.at(path, None, f"is not TOML: {error}") from None
     return beside(of(data, path), path.parent)
 
 
@@ -206,24 +232,23 @@ def beside(study: Study, folder: Path) -> Study:
 
 
 @lru_cache(maxsize=64)
-def load(
-    spec: str, batch: int | None, size: str | None, weights: str | None, repair: bool
-) -> Network:
+def load(spec: str, options: RunOptions) -> Network:
     """Read and check a network of a study. Raises InvalidInputError."""
-    return networks.load(
-        spec,
-        weights=Path(weights) if weights else None,
-        batch=batch,
-        image=input_size.parse(size) if size is not None else None,
-        repair=repair,
-    )
+    return options.load(spec)
 
 
-def check_networks(study: Study) -> None:
-    """Read every network before anything is written. Raises InvalidInputError."""
+def _read_networks(study: Study) -> Iterator[tuple[str, RunOptions, Network]]:
+    """Yield each network of the study in each batch and size, with the options to read it."""
     for spec, batch, size in itertools.product(study.networks, study.batch, study.input):
+        weights = study.weights.get(spec)
+        options = RunOptions(
+            weights=Path(weights) if weights else None,
+            batch=batch,
+            input_size=size,
+            repair=study.repair,
+        )
         try:
-            load(spec, batch, size, study.weights.get(spec), study.repair)
+            yield spec, options, load(spec, options)
         except InvalidInputError as error:
             if size is None:
                 raise
@@ -231,6 +256,12 @@ def check_networks(study: Study) -> None:
                 f"with input {size}: {error.message}",
                 hint=error.hint and f"{error.hint}, or sweep this network in a study of its own",
             ) from None
+
+
+def check_networks(study: Study) -> None:
+    """Read every network before anything is written. Raises InvalidInputError."""
+    for _ in _read_networks(study):
+        pass
 
 
 def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
@@ -242,38 +273,23 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
         InvalidInputError: for a network that cannot be used at all.
     """
     texts = {spec: _text(spec) for spec in study.networks}
-    for spec, batch, size in itertools.product(study.networks, study.batch, study.input):
-        weights = study.weights.get(spec)
-        network = load(spec, batch, size, weights, study.repair)
-        for device, target, protocol, compute, blas, threads, seed in itertools.product(
-            study.device,
-            study.target,
-            study.protocol,
-            study.compute,
-            study.blas,
-            study.threads,
-            study.seed,
-        ):
-            options = Options(
-                device=device,
-                target=target,
-                machine=study.machine if target == "vm" else None,
-                protocol=protocol,
-                compute=compute,
+    for spec, reading, network in _read_networks(study):
+        for values in itertools.product(*(getattr(study, axis) for axis in AXES)):
+            options = replace(
+                reading,
+                **dict(zip(AXES, values, strict=True)),
                 repeats=study.repeats,
-                threads=threads,
                 timeout_s=study.timeout_s,
                 jobs=1,
-                seed=seed,
-                blas=blas,
+            )
+            options = replace(
+                options,
+                machine=study.machine if options.target == "vm" else None,
+                weights=options.weights if options.protocol == "inference" else None,
             )
             cell = Cell(
                 network=spec,
                 prototxt=texts[spec],
-                batch=batch,
-                input=size,
-                weights=weights if protocol == "inference" else None,
-                repair=study.repair,
                 options=options,
                 budget_s=study.budget_s,
                 cost_bytes=cost_bytes(network),
@@ -281,10 +297,10 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
             yield cell, network, _why_not(network, options)
 
 
-def _why_not(network: Network, options: Options) -> str | None:
+def _why_not(network: Network, options: RunOptions) -> str | None:
     """Return why these options cannot be combined; a matrix contains such combinations."""
     try:
-        check(network, options.request())
+        options.check(network)
     except InvalidInputError as error:
         return str(error)
     return None

@@ -14,10 +14,9 @@ from pibench.atomic_write import write_whole
 from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.schema import Verdict
 from pibench.sweep import matrix
-from pibench.sweep.cell_cache import ON_BOARDS, CellCache
-from pibench.sweep.cell_key import cell_key, made_with, weights_sha256
+from pibench.sweep.cell_cache import ON_BOARDS, CellCache, cell_key, made_with, weights_sha256
+from pibench.sweep.execute import Room, run_cells
 from pibench.sweep.journal import sealed
-from pibench.sweep.room import Room, run_cells
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -56,7 +55,7 @@ class SweepSummary:
     cells: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
     ran: int = 0
-    taken_over: int = 0
+    cache_hits: int = 0
     left_out: int = 0
     failed: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -82,7 +81,7 @@ class SweepScheduler:
     """One call of `pibench sweep`.
 
     `submit` starts a cell, `room` limits the cells that run at once (None: they run elsewhere),
-    `known` has the cells of other studies. `tell` is called with each message, `watch` with the
+    `cache` has the cells of other studies. `log` is called with each message, `on_change` with the
     summary whenever it changes, and with a cell's label and record if that cell caused the change.
     A `dry` call lists the cells and runs none.
     """
@@ -91,11 +90,11 @@ class SweepScheduler:
     journal: Journal
     submit: Callable[[Cell], Future[CellResult]]
     room: Room | None
-    known: CellCache | None
+    cache: CellCache | None
     dry: bool = False
-    tell: Callable[[str], None] = lambda _: None
-    watch: Callable[[SweepSummary, str, Record | None], None] = lambda *_: None
-    tally: SweepSummary = field(default_factory=SweepSummary)
+    log: Callable[[str], None] = lambda _: None
+    on_change: Callable[[SweepSummary, str, Record | None], None] = lambda *_: None
+    summary: SweepSummary = field(default_factory=SweepSummary)
 
     def run(self) -> SweepSummary:
         """Run missing and inconclusive cells; each record is on the disk before the next one.
@@ -107,22 +106,22 @@ class SweepScheduler:
             HostError: if cells fail repeatedly on this machine, or the journal cannot be written.
         """
         matrix.check_networks(self.study)
-        with self.journal.alone():
+        with self.journal.locked():
             self._states = bytearray()
             write_whole(self.journal.study_file, self.study.model_dump_json(indent=2) + "\n")
-            self.tally.cells = self.journal.write_cells(self._listed())
-            self.tally.left_out = self._states.count(_LEFT_OUT)
-            self.watch(self.tally, "", None)
+            self.summary.cells = self.journal.write_cells(self._listed())
+            self.summary.left_out = self._states.count(_LEFT_OUT)
+            self.on_change(self.summary, "", None)
             self._failed_in_a_row = 0
             if not self.dry:
-                run_cells(self._waiting(), self.submit, self.room, self._taken)
-        return self.tally
+                run_cells(self._waiting(), self.submit, self.room, self._on_result)
+        return self.summary
 
     def _read(self) -> dict[str, Verdict]:
         kept = self.journal.read()
         if kept.damaged:
             aside = self.journal.set_aside(kept.damaged)
-            self.tell(
+            self.log(
                 f"{self.journal.store.path}: {len(kept.damaged)} damaged lines were moved "
                 f"to {aside}; their cells run again"
             )
@@ -142,23 +141,23 @@ class SweepScheduler:
                 continue
             seen.add(digest)
             reason = why_not or self._beyond(cell, network)
-            said = {"key": key, "label": cell.label}
+            entry = {"key": key, "label": cell.label}
             if reason:
                 self._states.append(_LEFT_OUT)
-                said["left_out"] = reason
+                entry["left_out"] = reason
             elif key in verdicts:
                 self._states.append(_VERDICTS.index(verdicts[key]))
-                self.tally.verdicts[verdicts[key]] += 1
+                self.summary.verdicts[verdicts[key]] += 1
             else:
                 self._states.append(_WAITING)
-            yield said
+            yield entry
 
     def _beyond(self, cell: Cell, network: Network) -> str | None:
         """Return why a cell is left out: its planned peak exceeds the limit of `prune`."""
         if self.study.prune is None:
             return None
         peak = _planned_bytes(network, cell.options.protocol, cell.options.device)
-        usable = devices.load(cell.options.device).usable_bytes
+        usable = cell.options.profile.usable_bytes
         if peak is None or peak <= usable * (1 + self.study.prune / 100):
             return None
         return f"planned: peak {peak / 2**20:.0f} MiB of {usable / 2**20:.0f} MiB usable"
@@ -169,53 +168,53 @@ class SweepScheduler:
             if self._states[position] not in (_WAITING, _INCONCLUSIVE):
                 continue
             place = Place(position, key)
-            known = self.known if _may_be_known(cell) else None
-            record = known.get(key) if known else None
+            cache = self.cache if _is_cacheable(cell) else None
+            record = cache.get(key) if cache else None
             if record is None:
                 yield place, cell
                 continue
-            self.tally.taken_over += 1
+            self.summary.cache_hits += 1
             self._keep(place, cell, _of_this_study(record, cell, key))
 
-    def _taken(self, place: Place, cell: Cell, ran: CellResult) -> None:
+    def _on_result(self, place: Place, cell: Cell, ran: CellResult) -> None:
         if ran.record is not None and (other := _is_other(cell, ran)):
             # The key would claim software that the record was not made with.
-            said = f"run with another {other} than this machine's: have the same there"
-            ran = replace(ran, record=None, exit_code=int(ExitCode.ENVIRONMENT), said=said)
+            message = f"the worker has another {other} than this machine; install the same there"
+            ran = replace(ran, record=None, exit_code=int(ExitCode.ENVIRONMENT), message=message)
         if ran.record is None:
             self._failed(cell, ran)
             return
         self._failed_in_a_row = 0
         record = sealed(ran.record, place.key, ran.attempt)
-        self.tally.ran += 1
+        self.summary.ran += 1
         self._keep(place, cell, record)
         is_as_keyed = ran.made_with == made_with(cell.options.target)
-        if self.known and is_as_keyed and _may_be_known(cell):
+        if self.cache and is_as_keyed and _is_cacheable(cell):
             try:
-                self.known.put(record)
+                self.cache.put(record)
             except HostError as error:
-                self.known = None
-                self.tell(f"cells are not kept for other studies any more: {error}")
+                self.cache = None
+                self.log(f"cells are no longer stored for other studies: {error}")
 
     def _keep(self, place: Place, cell: Cell, record: Record) -> None:
         self.journal.append(record)
         if self._states[place.position] == _INCONCLUSIVE:
-            self.tally.verdicts["inconclusive"] -= 1
+            self.summary.verdicts["inconclusive"] -= 1
         self._states[place.position] = _VERDICTS.index(record.verdict)
-        self.tally.verdicts[record.verdict] += 1
-        self.watch(self.tally, cell.label, record)
+        self.summary.verdicts[record.verdict] += 1
+        self.on_change(self.summary, cell.label, record)
 
     def _failed(self, cell: Cell, ran: CellResult) -> None:
-        self.tally.failed[cell.label] = (ran.exit_code, ran.said)
-        self.tell(f"{cell.label}: no record: {ran.said}")
-        self.watch(self.tally, cell.label, None)
+        self.summary.failed[cell.label] = (ran.exit_code, ran.message)
+        self.log(f"{cell.label}: no record: {ran.message}")
+        self.on_change(self.summary, cell.label, None)
         if ran.exit_code != ExitCode.ENVIRONMENT:
             return
         self._failed_in_a_row += 1
         if self._failed_in_a_row == IN_A_ROW:
             raise HostError(
-                f"{IN_A_ROW} cells failed one after another: {ran.said}",
-                hint=f"mend that, then: pibench sweep --resume --out {self.journal.folder}",
+                f"{IN_A_ROW} cells failed one after another: {ran.message}",
+                hint=f"fix the cause, then: pibench sweep --resume --out {self.journal.folder}",
             )
 
 
@@ -236,12 +235,12 @@ def _is_other(cell: Cell, ran: CellResult) -> str | None:
     for name, value in here.items():
         if ran.made_with[name] != value:
             return name
-    weights = weights_sha256(cell.weights) if cell.weights else None
+    weights = weights_sha256(cell.options.weights) if cell.options.weights else None
     is_same = weights is None or ran.record is None or ran.record.weights_sha256 == weights
-    return None if is_same else f"{cell.weights}"
+    return None if is_same else f"{cell.options.weights}"
 
 
-def _may_be_known(cell: Cell) -> bool:
+def _is_cacheable(cell: Cell) -> bool:
     return not cell.options.target.startswith(ON_BOARDS)
 
 

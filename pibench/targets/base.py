@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class Job:
     """One network to run. `cost_bytes` only orders and divides the work; it is not a measurement.
 
     Under `inference` with real compute, `inputs` is an npz file with the values of each input
@@ -44,15 +44,15 @@ class Work:
     values_only: bool = False
 
     @property
-    def kind(self) -> Kind:
+    def baseline_key(self) -> BaselineKey:
         """Return the properties that the baseline of this work depends on."""
-        return Kind(
+        return BaselineKey(
             protocol=self.protocol, compute=self.compute, threads=self.threads, blas=self.blas
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class BaselineKey:
     """What the same program with no network depends on: all work of one kind shares a baseline."""
 
     protocol: ProfilingProtocol
@@ -118,7 +118,7 @@ class Outcome:
     where that is not this one; `notes` are its further remarks.
     """
 
-    work: Work
+    job: Job
     machine: dict[str, Any] | None
     result: dict[str, Any] | None
     died: str | None = None
@@ -133,7 +133,7 @@ class Outcome:
 class Progress:
     """An event during a run, for progress display."""
 
-    work: Work | None
+    job: Job | None
     said: str
 
 
@@ -147,10 +147,10 @@ class Target(Protocol):
     name: TargetName
     machine: Machine | None
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, jobs: Sequence[Job]) -> None:
         """Build or check everything that the work needs. Raises HostError."""
 
-    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+    def run(self, jobs: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Run all work; call `observe` once for each piece, as soon as it has ended.
 
         A failure affects only the piece that fails.

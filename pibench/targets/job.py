@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.images.recipe import file_sha256, fingerprint
-from pibench.targets.base import Kind, Work
+from pibench.targets.base import BaselineKey, Job
 
 if TYPE_CHECKING:
     from pibench.images.build import Builder
@@ -82,7 +82,7 @@ class Libraries:
 class Measure:
     """What a probe measures of the programs themselves: see `calibrate` in probe/job.py."""
 
-    kinds: Sequence[Kind]
+    kinds: Sequence[BaselineKey]
     repeats: int
     fill_bytes: int | None
 
@@ -95,7 +95,7 @@ def probe_digest() -> str:
 
 def write_job(
     folder: Path,
-    work: Sequence[Work],
+    work: Sequence[Job],
     programs: Programs,
     blas: Libraries,
     *,
@@ -150,12 +150,12 @@ def write_job(
     return path
 
 
-def is_described(work: Sequence[Work]) -> bool:
+def is_described(work: Sequence[Job]) -> bool:
     """Return whether a probe has to report its Caffe and measure the bare program."""
     return not work or not all(piece.values_only for piece in work)
 
 
-def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Work]) -> Libraries:
+def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Job]) -> Libraries:
     """Return the libraries that the work has to preload; build or fetch them where needed.
 
     Raises HostError where that is not possible.
@@ -180,7 +180,7 @@ def _place_blas(folder: Path, blas: Libraries) -> list[str]:
     return names
 
 
-def _item(piece: Work, model: str, weights: str | None) -> dict[str, Any]:
+def _item(piece: Job, model: str, weights: str | None) -> dict[str, Any]:
     return {
         "id": piece.id,
         "model": model,
@@ -207,7 +207,7 @@ def _calibrate(wanted: Measure) -> dict[str, Any]:
     }
 
 
-def _place_weights(folder: Path, piece: Work) -> str | None:
+def _place_weights(folder: Path, piece: Job) -> str | None:
     if piece.weights is None:
         return None
     name = f"models/{piece.id}.caffemodel"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibench.records.schema import Protocol
-    from pibench.targets.base import Work
+    from pibench.targets.base import Job
 
 SYSTEM: Final = Programs(caffe=["caffe"], python=["{python}"], origin="system")
 """The Caffe that is installed on the board."""
@@ -71,7 +71,7 @@ def pack(job: Path, archive: Path) -> None:
                 tar.add(path, arcname=path.relative_to(job).as_posix())
 
 
-def job_bytes(work: Sequence[Work]) -> int:
+def job_bytes(work: Sequence[Job]) -> int:
     """Return the approximate size of a job's folder; the weights are most of it."""
     models = sum(len(piece.prototxt) for piece in work)
     weights = sum(piece.weights.stat().st_size for piece in work if piece.weights is not None)

@@ -19,7 +19,7 @@ from pibench.errors import HostError, InvalidInputError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.process import run, running
-from pibench.targets.base import Observer, Outcome, Watcher, Work
+from pibench.targets.base import Job, Observer, Outcome, Watcher
 from pibench.targets.job import (
     PRELOAD,
     PROBE,
@@ -58,14 +58,14 @@ class LocalTarget:
         self._wanted = processes_at_once
         self._at_once = 1
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         """Do nothing: there is nothing to build. Subclasses build their root."""
 
     def environment(self) -> dict[str, str | None]:
         """Return no emulator, and no image unless a subclass has one."""
         return {"qemu_version": None, "image_lock_digest": None}
 
-    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+    def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Run all work on as many probes at once as this machine has room for."""
         observe_alone = serialised(observe)
         # If two networks ran at once, the times of neither would be meaningful.
@@ -100,13 +100,13 @@ class LocalTarget:
             raise HostError(f"the probe could not run: {session.frames.last_words()}")
         return session.calibration
 
-    def _places(self, work: Sequence[Work]) -> int:
+    def _places(self, work: Sequence[Job]) -> int:
         """Return how many of these networks this machine has room for at once."""
         largest = max((uncapped_bytes(piece.cost_bytes) for piece in work), default=1)
         return places(host.usable_cores(), largest)
 
     def _run_share(
-        self, work: Sequence[Work], observe: Observer, watch: Watcher, stopping: threading.Event
+        self, work: Sequence[Job], observe: Observer, watch: Watcher, stopping: threading.Event
     ) -> None:
         waiting = deque(work)
         while waiting and not stopping.is_set():
@@ -119,10 +119,10 @@ class LocalTarget:
                 died = f"the probe ended without a result: {session.frames.last_words()}"
             if died is not None and waiting:
                 observe(
-                    Outcome(work=waiting.popleft(), machine=session.machine, result=None, died=died)
+                    Outcome(job=waiting.popleft(), machine=session.machine, result=None, died=died)
                 )
 
-    def _write(self, folder: Path, work: Sequence[Work], measure: Measure | None = None) -> Path:
+    def _write(self, folder: Path, work: Sequence[Job], measure: Measure | None = None) -> Path:
         first, *otherwise = self._programs()
         return write_job(
             folder / "job",
@@ -151,7 +151,7 @@ class TwinTarget(LocalTarget):
         self.builder = builder
         self._root: Path | None = None
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         """Build the amd64 root and, for memory-only compute, the BLAS."""
         self._root = self.builder.twin().content / "root"
         self._blas = libraries_for(self.builder, "amd64", work)
@@ -206,7 +206,7 @@ class NativeTarget(LocalTarget):
         self.builder = builder
         self._root: Path | None = None
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         """Find Caffe or build pibench's root; raise HostError for memory-only or without Caffe."""
         if any(piece.compute == "memory-only" for piece in work):
             raise HostError(
@@ -249,7 +249,7 @@ def _lacking_of_caffe(*, pycaffe: bool) -> str | None:
     return None
 
 
-def refuse_other_blas(work: Sequence[Work]) -> None:
+def refuse_other_blas(work: Sequence[Job]) -> None:
     """Raise InvalidInputError where the work requests a BLAS that only pibench's roots have."""
     for piece in work:
         if piece.blas != "openblas":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pibench.errors import HostError
-from pibench.targets.base import KeptBlob, Observer, Outcome, Progress, Watcher, Work
+from pibench.targets.base import Job, KeptBlob, Observer, Outcome, Progress, Watcher
 from pibench.targets.blobs import BlobCollector
 from pibench.targets.frames import FrameReader
 
@@ -40,11 +40,11 @@ class ProbeSession:
     Events are matched with work by id, since a frame may be lost on a serial console.
     """
 
-    pending: deque[Work] = field(default_factory=deque)
+    pending: deque[Job] = field(default_factory=deque)
     observe: Observer = _no_outcome
     watch: Watcher = _no_progress
     machine: dict[str, Any] | None = None
-    running: Work | None = None
+    running: Job | None = None
     result: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
     ended: bool = False
@@ -66,7 +66,7 @@ class ProbeSession:
         elif kind == "start":
             self.running = self._find(event)
             if self.running is not None:
-                self.watch(Progress(work=self.running, said="started"))
+                self.watch(Progress(job=self.running, said="started"))
         elif kind == "calibration":
             self.calibration = event["calibration"]
         elif kind == "blob":
@@ -82,17 +82,17 @@ class ProbeSession:
             self.ended = True
         return kind
 
-    def _find(self, event: dict[str, Any]) -> Work | None:
+    def _find(self, event: dict[str, Any]) -> Job | None:
         return next((work for work in self.pending if work.id == event["id"]), None)
 
-    def _finish(self, work: Work | None, result: dict[str, Any]) -> None:
+    def _finish(self, work: Job | None, result: dict[str, Any]) -> None:
         self.running, self.result = None, result
         self.pids.add(result.get("pid", 0))
         if work is not None:
             self.pending.remove(work)
             self.results += 1
             self.kept = self.blobs.take_all()
-            self.observe(Outcome(work=work, machine=self.machine, result=result, kept=self.kept))
+            self.observe(Outcome(job=work, machine=self.machine, result=result, kept=self.kept))
 
 
 def listen(

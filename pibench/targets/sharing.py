@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from pibench import host
-from pibench.targets.base import Observer, Outcome, Work
+from pibench.targets.base import Job, Observer, Outcome
 
 SIGNALS_S: Final = 0.5
 """How long a signal may go unnoticed."""
@@ -17,12 +17,12 @@ PROGRAM_BYTES: Final = 150 << 20
 """Caffe with no network takes 56 MiB, Python with numpy and pydantic 90 to 130 (measured)."""
 
 
-def share(work: Sequence[Work], parts: int) -> list[list[Work]]:
+def share(work: Sequence[Job], parts: int) -> list[list[Job]]:
     """Split work into parts of about the same cost, each with its small networks first.
 
     Small networks first: their results come soon, and an early death costs little.
     """
-    shares: list[list[Work]] = [[] for _ in range(min(parts, len(work)))]
+    shares: list[list[Job]] = [[] for _ in range(min(parts, len(work)))]
     for piece in sorted(work, key=lambda piece: piece.cost_bytes, reverse=True):
         min(shares, key=lambda pieces: sum(p.cost_bytes for p in pieces)).insert(0, piece)
     return [pieces for pieces in shares if pieces]
@@ -39,7 +39,7 @@ def serialised(observe: Observer) -> Observer:
     return observe_alone
 
 
-def pieces_at_once(work: Sequence[Work], *, wanted: int | None, cores: int, each_bytes: int) -> int:
+def pieces_at_once(work: Sequence[Job], *, wanted: int | None, cores: int, each_bytes: int) -> int:
     """Return how many pieces may run at once, each with so many bytes of this machine's memory.
 
     This is one where arithmetic is done: if two networks ran at once, the times of neither would
@@ -79,7 +79,7 @@ def uncapped_bytes(cost_bytes: int) -> int:
 
 
 def pooled(
-    work: Sequence[Work], at_once: int, run_one: Callable[[Work, threading.Event], None]
+    work: Sequence[Job], at_once: int, run_one: Callable[[Job, threading.Event], None]
 ) -> None:
     """Run pieces of work in threads, the largest first, each as soon as a thread is free.
 

@@ -27,8 +27,8 @@ from pathlib import Path
 
 from pibench import devices, networks
 from pibench.images.build import Builder
+from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
-from pibench.runner.work import Request
 from pibench.targets.base import Target
 from pibench.targets.by_name import make_target
 from pibench.targets.local import TwinTarget
@@ -79,7 +79,7 @@ def write_networks(folder: Path) -> list[str]:
 
 def right_verdicts(builder: Builder, specs: Sequence[str]) -> dict[str, set[str]]:
     """The conclusive verdicts that are right, by the peaks on the twin while it is quiet."""
-    sweep = Runner(target=TwinTarget(builder), request=Request(device=DEVICE))
+    sweep = Runner(target=TwinTarget(builder), options=RunOptions())
     records = sweep.run([networks.load(spec) for spec in specs])
     right = {}
     for spec, record in zip(specs, records, strict=True):
@@ -104,7 +104,7 @@ def run_one(spec: str, target: str, group: crowd.Outer, chance: random.Random, e
         except subprocess.TimeoutExpired:
             return "no record"
     group.limit(1 << 40)
-    if "Traceback" in done.stderr or "fault of pibench itself" in done.stderr:
+    if "Traceback" in done.stderr or "internal error" in done.stderr:
         return f"internal error: {done.stderr.strip().splitlines()[-1]}"
     try:
         (record,) = json.loads(done.stdout)
@@ -117,9 +117,7 @@ def prepare(builder: Builder, targets: Sequence[str]) -> None:
     """Build and calibrate while the machine is quiet."""
     for name in targets:
         target: Target = make_target(name, DEVICE, builder)
-        Runner(target=target, request=Request(device=DEVICE)).run(
-            [networks.load("SqueezeNet V1.1")]
-        )
+        Runner(target=target, options=RunOptions()).run([networks.load("SqueezeNet V1.1")])
 
 
 def run_all(

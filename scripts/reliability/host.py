@@ -15,7 +15,7 @@ from pibench.networks.network import Network
 from pibench.plan import answers, environment
 from pibench.plan.planner import plan
 from pibench.records.schema import Protocol
-from pibench.runner.work import Request, check, cost_bytes
+from pibench.runner.options import RunOptions, cost_bytes
 from pibench.verdict.judgement import judge
 
 _PROTOCOLS: tuple[Protocol, ...] = ("caffe-time", "inference")
@@ -54,7 +54,7 @@ def _mend(model: Path) -> None:
 
 def _describe(network: Network) -> None:
     """What `pibench run`, `plan` and `predict` say of a network before it is run."""
-    check(network, Request(device=_device()))
+    RunOptions(device=_device().id).check(network)
     cost_bytes(network)
     _ = network.sha256, network.weights_file_bytes
     for protocol in _PROTOCOLS:

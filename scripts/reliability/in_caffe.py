@@ -17,8 +17,9 @@ from pibench import devices, networks
 from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
 from pibench.records.schema import Verdict
-from pibench.runner.observation import Context, observation_of
-from pibench.targets.base import Outcome, Work
+from pibench.runner.context import Context
+from pibench.runner.record import observation_of
+from pibench.targets.base import Job, Outcome
 from pibench.targets.local import TwinTarget
 from pibench.verdict.decision import decide
 from tests.wild import mutations
@@ -54,7 +55,7 @@ def run(count: int, seed: int, builder: Builder | None = None) -> list[Seen]:
         works = [_work(index, *file, Path(name)) for index, file in enumerate(files)]
         outcomes: dict[str, Outcome] = {}
         target.prepare(works)
-        target.run(works, lambda outcome: outcomes.update({outcome.work.id: outcome}), _unwatched)
+        target.run(works, lambda outcome: outcomes.update({outcome.job.id: outcome}), _unwatched)
         context = Context(device=devices.load("rpi3b"), target=target)
         return [_seen(outcomes[work.id], refusals[int(work.id)], context) for work in works]
 
@@ -99,11 +100,11 @@ def _refusal(prototxt: str, weights: bytes | None, folder: Path) -> str | None:
     return None
 
 
-def _work(index: int, prototxt: str, weights: bytes | None, folder: Path) -> Work:
+def _work(index: int, prototxt: str, weights: bytes | None, folder: Path) -> Job:
     path = folder / f"{index}.caffemodel"
     if weights is not None:
         path.write_bytes(weights)
-    return Work(
+    return Job(
         id=str(index),
         name=f"mutant {index}",
         prototxt=prototxt,
@@ -120,7 +121,7 @@ def _work(index: int, prototxt: str, weights: bytes | None, folder: Path) -> Wor
 def _seen(outcome: Outcome, refusal: str | None, context: Context) -> Seen:
     observed = observation_of(outcome, context)
     return Seen(
-        prototxt=outcome.work.prototxt,
+        prototxt=outcome.job.prototxt,
         refusal=refusal,
         ending=observed.exit_status,
         said=observed.fatal_message or " | ".join(observed.notes),

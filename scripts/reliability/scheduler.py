@@ -18,11 +18,10 @@ from uuid import uuid4
 import psutil
 
 from pibench.sweep import matrix
-from pibench.sweep.cell_key import made_with
-from pibench.sweep.execute import CellResult
+from pibench.sweep.cell_cache import made_with
+from pibench.sweep.execute import CellResult, Room
 from pibench.sweep.journal import Journal
 from pibench.sweep.matrix import Cell
-from pibench.sweep.room import Room
 from pibench.sweep.scheduler import SweepScheduler, SweepSummary
 from tests import whole_records
 
@@ -38,7 +37,7 @@ def answered(cell: Cell) -> Future[CellResult]:
     future: Future[CellResult] = Future()
     made = made_with(cell.options.target)
     future.set_result(
-        CellResult(record=record, exit_code=0, said="", attempt=1, elapsed_s=0.0, made_with=made)
+        CellResult(record=record, exit_code=0, message="", attempt=1, elapsed_s=0.0, made_with=made)
     )
     return future
 
@@ -75,8 +74,8 @@ def main() -> None:
                 journal=Journal(Path(folder)),
                 submit=answered,
                 room=Room(memory_bytes=1 << 40, cores=1 << 20),
-                known=None,
-                watch=watch,
+                cache=None,
+                on_change=watch,
             ).run()
 
         conducted()

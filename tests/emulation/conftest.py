@@ -12,9 +12,8 @@ from pibench import devices, networks
 from pibench.images.build import Builder
 from pibench.networks.network import Network
 from pibench.records.schema import Record
-from pibench.runner.reference import Reference
-from pibench.runner.runner import Runner
-from pibench.runner.work import Request
+from pibench.runner.options import RunOptions
+from pibench.runner.runner import Reference, Runner
 from pibench.targets.base import Target
 from pibench.targets.container import ContainerTarget
 from pibench.targets.local import TwinTarget
@@ -53,8 +52,8 @@ def reference(builder: Builder) -> Reference:
 def run(target: Target, loaded: list[Network], **changes: object) -> list[Record]:
     """Run networks for the device and return their records."""
     reference = changes.pop("reference", None)
-    request = Request(device=DEVICE, **changes)  # type: ignore[arg-type]
-    return Runner(target=target, request=request, reference=reference).run(loaded)  # type: ignore[arg-type]
+    request = RunOptions(**{"compute": "memory-only", **changes})  # type: ignore[arg-type]
+    return Runner(target=target, options=request, reference=reference).run(loaded)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from pibench.crosscheck.sides import entry_of
 from pibench.crosscheck.values import Tolerance
 from pibench.networks import caffemodel
 from pibench.networks.network import Network
+from pibench.runner.options import RunOptions, seeded_weights
 from pibench.runner.runner import Runner
-from pibench.runner.work import Request, seeded_weights
 from pibench.targets.sysroot import SysrootTarget
 from tests.emulation.conftest import DEVICE
 
@@ -66,8 +66,8 @@ def loaded(folder: Path, name: str, text: str) -> Network:
 
 
 def side(target, network: Network, **changes: object) -> Runnable:
-    request = Request(device=DEVICE, protocol="inference", compute="real", repeats=0, **changes)  # type: ignore[arg-type]
-    return Runnable(name=target.name, network=network, target=target, request=request)
+    request = RunOptions(protocol="inference", compute="real", repeats=0, **changes)  # type: ignore[arg-type]
+    return Runnable(name=target.name, network=network, target=target, options=request)
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +79,15 @@ def intact(twin, network) -> Runnable:
 def at_fault(found: Bisection) -> tuple[str, bool, bool]:
     """The layer that parts, and whether its inputs agree and it parts by itself too."""
     assert not found
-    assert found.parting is not None
-    assert found.alone is not None
-    return found.parting.layer, all(found.inputs), not found.alone
+    assert found.first_divergence is not None
+    assert found.isolated is not None
+    return found.first_divergence.layer, all(found.inputs), not found.isolated
 
 
 def test_equal_runs_part_at_no_layer_even_exactly(twin, network, intact) -> None:
     found = bisect(intact, side(twin, network), EXACT)
     assert found
-    assert found.parting is None
+    assert found.first_divergence is None
     assert len(found.layers.layers) == 10
     assert all(layer.identical for layer in found.layers.layers)
 
@@ -124,8 +124,8 @@ def test_a_layer_in_place_that_one_side_adds_is_named(twin, intact, folder) -> N
     text = TEXT.replace('layer { name: "pool1" ', added)
     found = bisect(intact, side(twin, loaded(folder, "added", text)))
     assert found.layers.only_second == ("half",)
-    assert found.parting is not None
-    assert found.parting.layer == "pool1"
+    assert found.first_divergence is not None
+    assert found.first_divergence.layer == "pool1"
     assert "as relu1 wrote it in twin, and as half did" in found.cause
 
 
@@ -159,14 +159,13 @@ def test_emulated_it_is_the_same_network_and_its_faults_are_found(
 
 
 def test_kept_blobs_are_what_the_signatures_say(twin, network, tmp_path) -> None:
-    request = Request(
-        device=DEVICE,
+    request = RunOptions(
         protocol="inference",
         compute="real",
         repeats=0,
         keep=("relu1", "prob"),
     )
-    (record,) = Runner(target=twin, request=request, blobs=tmp_path).run([network])
+    (record,) = Runner(target=twin, options=request, blobs=tmp_path).run([network])
     assert record.kept_blobs is not None
     with np.load(tmp_path / record.kept_blobs.file) as arrays:
         kept = dict(arrays)
@@ -208,8 +207,8 @@ def test_nan_on_both_sides_parts_unless_it_is_taken_for_equal(twin, tmp_path) ->
 
     found = bisect(*sides)
     assert not found
-    assert found.parting is not None
-    assert found.parting.layer == "log"
+    assert found.first_divergence is not None
+    assert found.first_divergence.layer == "log"
     assert "log is the first layer with values that are not finite" in found.cause
     outputs = compare_outputs(*entries)
     assert outputs.agrees is False

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
-from pibench.bundle.importing import import_results
-from pibench.bundle.packing import write_kit
+from pibench.bundle.results import import_results
+from pibench.bundle.writer import write_kit
 from pibench.images.loader import RootLoader
 from pibench.records.store import RecordStore
-from pibench.runner.work import Request
+from pibench.runner.options import RunOptions
 from pibench.targets.sandbox import available
-from tests.emulation.conftest import DEVICE
 from tests.emulation.guests import Guest
 
 pytestmark = pytest.mark.emulation
@@ -53,7 +52,7 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
     loaded = [networks.load(str(too_large)), networks.load("SqueezeNet V1.1")]
     kit = write_kit(
         loaded,
-        Request(device=DEVICE, compute="real"),
+        RunOptions(compute="real"),
         tmp_path / "pi-kit.tar.gz",
         root=builder.carried(),
     )
@@ -103,7 +102,7 @@ def test_a_kit_runs_on_debian_11_and_its_python(builder, tmp_path: Path, protoco
     root = builder.twin().content / "root"
     kit = write_kit(
         [networks.load("SqueezeNet V1.1")],
-        Request(device=DEVICE, protocol=protocol, compute="real", repeats=3),
+        RunOptions(protocol=protocol, compute="real", repeats=3),
         tmp_path / "pi-kit.tar.gz",
         root=None,
     )

@@ -18,8 +18,8 @@ from docker.errors import APIError
 from pibench import networks
 from pibench.images import container as container_image
 from pibench.records.store import RecordStore
+from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
-from pibench.runner.work import Request
 from pibench.targets.container import ContainerTarget, cell, engine
 from pibench.targets.container.engine import EngineLostError
 from pibench.targets.container.leftovers import OWNER_LABEL, owner_label
@@ -109,9 +109,9 @@ def test_an_engine_that_hangs_is_given_up_in_time(
     records: list[Record] = []
     sweep = Runner(
         target=target,
-        request=Request(device=DEVICE),
-        finished=records.append,
-        watched=lambda _: os.kill(pid, signal.SIGSTOP),
+        options=RunOptions(),
+        on_record=records.append,
+        on_progress=lambda _: os.kill(pid, signal.SIGSTOP),
     )
     begun = time.monotonic()
     try:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench import devices, networks
-from pibench.counting import store
-from pibench.counting.run import Counter
+from pibench.counting.counter import Counter
 from pibench.images.counter import API_VERSIONS
 from pibench.latency import work
 from pibench.latency.calibration import shipped
@@ -62,7 +61,7 @@ _start:
 @pytest.fixture
 def counter(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Counts anew each time, whatever is in the cache, and leaves that as it is."""
-    monkeypatch.setattr(store, "stored", lambda _, count: count())
+    monkeypatch.setattr("pibench.counting.counter.stored", lambda _, count: count())
     return Counter(devices.load("rpi3b"), builder)
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from pibench import networks
 from pibench.records.store import RecordStore
+from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
-from pibench.runner.work import Request
 from pibench.targets.vm import VmTarget
 from tests.emulation.conftest import DEVICE
 
@@ -44,12 +44,12 @@ def test_a_machine_that_is_killed_costs_one_boot(builder, tmp_path) -> None:
     others = set(children_of(os.getpid()))
 
     def kill_once(progress) -> None:
-        if progress.said == "started" and progress.work.name == "SqueezeNet V1.0" and not killed:
+        if progress.said == "started" and progress.job.name == "SqueezeNet V1.0" and not killed:
             killed.extend(set(children_of(os.getpid())) - others)
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    sweep = Runner(target=target, request=Request(device=DEVICE), store=store, watched=kill_once)
+    sweep = Runner(target=target, options=RunOptions(), store=store, on_progress=kill_once)
     records = sweep.run(loaded)
     assert killed
     assert [record.verdict for record in records] == ["fit", "fit", "fit"]
@@ -59,9 +59,9 @@ def test_a_machine_that_is_killed_costs_one_boot(builder, tmp_path) -> None:
 
 def test_a_network_over_its_time_is_inconclusive_and_the_next_one_runs(builder) -> None:
     target = VmTarget(DEVICE, builder, machines_at_once=1)
-    request = Request(device=DEVICE, compute="real", timeout_s=8)
+    request = RunOptions(compute="real", timeout_s=8)
     loaded = [networks.load(name) for name in ("SqueezeNet V1.1", "AlexNet")]
-    records = Runner(target=target, request=request).run(loaded)
+    records = Runner(target=target, options=request).run(loaded)
     assert records[1].verdict == "inconclusive"
     assert records[1].evidence.timed_out
     assert "deadline" in records[1].evidence.summary

@@ -15,10 +15,9 @@ from pibench import networks
 from pibench.images.build import Builder
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
-from pibench.runner.facts import facts_of
-from pibench.runner.observation import Context
+from pibench.runner.context import Context, facts_of
+from pibench.runner.options import RunOptions, job_of
 from pibench.runner.record import record_of
-from pibench.runner.work import Request, work_of
 from pibench.targets.base import Outcome, Target
 from pibench.targets.container import ContainerTarget
 from pibench.targets.ssh import SshTarget
@@ -59,10 +58,10 @@ def run_both(target: Target) -> dict[str, Record]:
     """SqueezeNet by both protocols in one go, as emulated every start takes its time."""
     network = networks.load("SqueezeNet V1.1")
     works = [
-        work_of(
+        job_of(
             index,
             network,
-            Request(device=DEVICE, protocol=name, compute="real", threads=THREADS, repeats=1),
+            RunOptions(protocol=name, compute="real", threads=THREADS, repeats=1),
         )
         for index, name in enumerate(PROTOCOLS)
     ]
@@ -71,7 +70,7 @@ def run_both(target: Target) -> dict[str, Record]:
     target.run(works, outcomes.append, lambda _: None)
     context = Context(device=DEVICE, target=target)
     return {
-        one.work.protocol: record_of(facts_of(network, one.work), one, context, None)
+        one.job.protocol: record_of(facts_of(network, one.job), one, context, None)
         for one in outcomes
     }
 
@@ -150,7 +149,7 @@ def test_a_kill_in_a_slice_of_the_board_decides_nothing(builder) -> None:
     """The guest stands for a board with just its memory; its kernel has groups of version 2."""
     target = SshTarget(Login(address=parse("ssh://slice")), builder)
     network = networks.load("VGG 16")
-    works = [work_of(0, network, Request(device=DEVICE, compute="real", threads=THREADS))]
+    works = [job_of(0, network, RunOptions(compute="real", threads=THREADS))]
     outcomes: list[Outcome] = []
     target.prepare(works)
     target.run(works, outcomes.append, lambda _: None)
@@ -165,7 +164,7 @@ def test_a_kill_in_a_slice_of_the_board_decides_nothing(builder) -> None:
     )
     board = replace(DEVICE, usable_bytes=machine["mem_total_kib"] * 1024)
     record = record_of(
-        facts_of(network, outcome.work), outcome, Context(device=board, target=target), None
+        facts_of(network, outcome.job), outcome, Context(device=board, target=target), None
     )
     assert record.verdict == "inconclusive"
     assert "in a control group of 300 MiB" in record.evidence.summary

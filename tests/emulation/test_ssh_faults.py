@@ -22,14 +22,13 @@ import pytest
 from pibench import networks
 from pibench.errors import HostError, InvalidInputError
 from pibench.records.schema import Record
+from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
-from pibench.runner.work import Request
 from pibench.targets.base import Progress
 from pibench.targets.ssh import SshTarget
 from pibench.targets.ssh.address import parse
 from pibench.targets.ssh.connection import Login
 from pibench.targets.ssh.session import Patience
-from tests.emulation.conftest import DEVICE
 from tests.emulation.guests import Guest
 from tests.emulation.wires import Wire, wire_to
 from tests.interrupted import ended_in_order, pibench
@@ -83,9 +82,9 @@ def target(builder, port: int, **changes) -> SshTarget:
     return SshTarget(login, builder, **changes)
 
 
-def run(target: SshTarget, watched=lambda _: None) -> list[Record]:
-    request = Request(device=DEVICE, compute="real", threads=1)
-    return Runner(target=target, request=request, watched=watched).run(
+def run(target: SshTarget, on_progress=lambda _: None) -> list[Record]:
+    request = RunOptions(compute="real", threads=1)
+    return Runner(target=target, options=request, on_progress=on_progress).run(
         [networks.load("SqueezeNet V1.1")]
     )
 

@@ -15,7 +15,7 @@ from pibench.images import container as container_image
 from pibench.images.build import Builder
 from pibench.images.store import Image
 from pibench.targets import binfmt, calibration
-from pibench.targets.base import Kind, MemoryLimits, Observer, Outcome, Watcher, Work
+from pibench.targets.base import BaselineKey, Job, MemoryLimits, Observer, Outcome, Watcher
 from pibench.targets.calibration import Calibration
 from pibench.targets.container.cell import PYTHON, Ending, Order, run_container
 from pibench.targets.container.engine import EngineFacts, connect, engine_faults
@@ -62,11 +62,11 @@ class ContainerTarget:
         self._qemu_version: str | None = None
         self._image: str = ""
         self._blas = Libraries()
-        self._calibrations: dict[Kind, Calibration] = {}
+        self._calibrations: dict[BaselineKey, Calibration] = {}
 
     # ------------------------------------------------------------ before anything runs
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         """Find the Engine, give it the image, and measure the emulator's memory where unknown.
 
         Raises:
@@ -80,7 +80,7 @@ class ContainerTarget:
         root = self.builder.sysroot()
         self._image = self._load(root)
         self._blas = libraries_for(self.builder, "arm64", work)
-        for kind in dict.fromkeys(piece.kind for piece in work):
+        for kind in dict.fromkeys(piece.baseline_key for piece in work):
             self._calibrations[kind] = self._calibration(kind)
 
     def environment(self) -> dict[str, str | None]:
@@ -118,7 +118,7 @@ class ContainerTarget:
             )
         return str(image.id)
 
-    def _calibration(self, kind: Kind) -> Calibration:
+    def _calibration(self, kind: BaselineKey) -> Calibration:
         """Return the memory of bare programs for this image, emulator, BLAS and number of cores."""
         cores = self._limits(0).cores
         parts = {
@@ -131,7 +131,7 @@ class ContainerTarget:
         }
         return calibration.stored(self.name, parts, partial(self._calibrate, kind))
 
-    def _calibrate(self, kind: Kind) -> Calibration:
+    def _calibrate(self, kind: BaselineKey) -> Calibration:
         self.builder.report(f"measuring, once, what Caffe and the emulator hold ({kind.protocol})")
         emulated = not self._connected()[1].is_arm64
         measure = Measure(
@@ -148,7 +148,7 @@ class ContainerTarget:
 
     # ------------------------------------------------------------ the work
 
-    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+    def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Run each piece in a container; several in parallel where only memory is measured."""
         at_once = pieces_at_once(
             work,
@@ -160,10 +160,10 @@ class ContainerTarget:
         pooled(work, at_once, run_piece)
 
     def _run_piece(
-        self, piece: Work, stopping: threading.Event, *, observe: Observer, watch: Watcher
+        self, piece: Job, stopping: threading.Event, *, observe: Observer, watch: Watcher
     ) -> None:
         """Run one piece; where the Engine fails, report its outcome before raising the error."""
-        known = self._calibrations[piece.kind]
+        known = self._calibrations[piece.baseline_key]
         limits = self._limits(known.emulator_bytes + known.probe_bytes)
         for attempt in range(1, ATTEMPTS + 1):
             session = ProbeSession(deque([piece]), watch=watch)
@@ -203,14 +203,14 @@ class ContainerTarget:
         )
 
     def _outcome(
-        self, piece: Work, session: ProbeSession, limits: Limits, ending: Ending
+        self, piece: Job, session: ProbeSession, limits: Limits, ending: Ending
     ) -> Outcome:
-        known = self._calibrations[piece.kind]
+        known = self._calibrations[piece.baseline_key]
         result = known.completed(session.result) if session.result is not None else None
         found = in_force(session.machine or {})
         about_all = self._connected()[1].tells_of_children and ending.oom_killed is not None
         return Outcome(
-            work=piece,
+            job=piece,
             machine={**session.machine, **known.caffe} if session.machine else None,
             result=result,
             died=None if result is not None else _told(ending),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pibench.errors import HostError
 from pibench.images.build import Builder
-from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
+from pibench.targets.base import Job, Observer, Outcome, Progress, Watcher
 from pibench.targets.job import Libraries, Programs, write_job
 from pibench.targets.kit import ROOTS, SYSTEM, job_bytes, needs, pack, root_programs
 from pibench.targets.local import refuse_other_blas
@@ -46,7 +46,7 @@ class SshTarget:
         self._folder = ""
         self._programs: Programs | None = None
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         """Check the board, and copy pibench's Caffe where it has none.
 
         Raises HostError with what the board lacks, before anything is copied.
@@ -64,7 +64,7 @@ class SshTarget:
         """Return no emulator of this host's; the probe reports which Caffe it is."""
         return {"qemu_version": None, "image_lock_digest": None}
 
-    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+    def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Run each piece; after a lost connection, continue the run where it is."""
         asyncio.run(self._unless_lost(self._run(deque(work), observe, watch)))
 
@@ -79,7 +79,7 @@ class SshTarget:
                 f"the connection to {self.login.address} was lost: {error}", hint="run it again"
             ) from None
 
-    async def _prepare(self, work: Sequence[Work]) -> None:
+    async def _prepare(self, work: Sequence[Job]) -> None:
         async with connected(self.login) as connection:
             board = Board(connection, str(self.login.address))
             asked = needs(
@@ -112,7 +112,7 @@ class SshTarget:
             await board.put_root(root, self._folder, self.builder.report)
         return root_programs(place, root.lock)
 
-    async def _run(self, waiting: deque[Work], observe: Observer, watch: Watcher) -> None:
+    async def _run(self, waiting: deque[Job], observe: Observer, watch: Watcher) -> None:
         attempts: dict[str, int] = {}
         while waiting:
             session = ProbeSession(waiting, observe, watch)
@@ -124,13 +124,11 @@ class SshTarget:
             attempts[piece.id] = attempts.get(piece.id, 0) + 1
             if attempts[piece.id] >= ATTEMPTS:
                 waiting.popleft()
-                observe(Outcome(work=piece, machine=session.machine, result=None, died=died))
+                observe(Outcome(job=piece, machine=session.machine, result=None, died=died))
             else:
-                watch(Progress(work=piece, said=f"{died}; once more"))
+                watch(Progress(job=piece, said=f"{died}; once more"))
 
-    async def _once(
-        self, work: Sequence[Work], take: Callable[[dict[str, Any]], Any]
-    ) -> str | None:
+    async def _once(self, work: Sequence[Job], take: Callable[[dict[str, Any]], Any]) -> str | None:
         """Run one probe from start to end; return how it died, or None if it did not."""
         assert self._programs is not None, "prepare() comes first"  # noqa: S101
         session = Session(self.login, self._folder, self.patience, self.builder.report)

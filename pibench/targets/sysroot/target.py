@@ -21,7 +21,7 @@ from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.process import run, running
 from pibench.targets import calibration, emulation
-from pibench.targets.base import Kind, MemoryLimits, Observer, Outcome, Watcher, Work
+from pibench.targets.base import BaselineKey, Job, MemoryLimits, Observer, Outcome, Watcher
 from pibench.targets.calibration import Calibration
 from pibench.targets.group_limits import in_force
 from pibench.targets.job import (
@@ -70,11 +70,11 @@ class SysrootTarget:
         self._qemu_version: str | None = None
         self._root: Path | None = None
         self._blas = Libraries()
-        self._calibrations: dict[Kind, Calibration] = {}
+        self._calibrations: dict[BaselineKey, Calibration] = {}
 
     # ------------------------------------------------------------ before anything runs
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         """Find the emulator, build the root, and measure the emulator's memory where unknown.
 
         Raises HostError for what is missing.
@@ -88,7 +88,7 @@ class SysrootTarget:
         image = self.builder.sysroot()
         self._root = image.content / "root"
         self._blas = libraries_for(self.builder, "arm64", work)
-        for kind in dict.fromkeys(piece.kind for piece in work):
+        for kind in dict.fromkeys(piece.baseline_key for piece in work):
             parts = {
                 "image": image.key,
                 "qemu": [self._qemu_version, Path(self._emulator or "").name],
@@ -111,7 +111,7 @@ class SysrootTarget:
     def _cores(self) -> int:
         return host.usable_cores()
 
-    def _calibrate(self, kind: Kind) -> Calibration:
+    def _calibrate(self, kind: BaselineKey) -> Calibration:
         self.builder.report(f"measuring, once, what Caffe and the emulator hold ({kind.protocol})")
         measure = Measure(
             kinds=[kind],
@@ -127,7 +127,7 @@ class SysrootTarget:
 
     # ------------------------------------------------------------ the work
 
-    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+    def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Run each piece; several in parallel where only memory is measured."""
         at_once = pieces_at_once(
             work,
@@ -139,9 +139,9 @@ class SysrootTarget:
         pooled(work, at_once, run_piece)
 
     def _run_piece(
-        self, piece: Work, stopping: threading.Event, *, observe: Observer, watch: Watcher
+        self, piece: Job, stopping: threading.Event, *, observe: Observer, watch: Watcher
     ) -> None:
-        known = self._calibrations[piece.kind]
+        known = self._calibrations[piece.baseline_key]
         for attempt in range(1, ATTEMPTS + 1):
             session = ProbeSession(deque([piece]), watch=watch)
             with scratch(self.name) as folder:
@@ -179,7 +179,7 @@ class SysrootTarget:
         return _Held(died=died, asked_bytes=usable_bytes, saw_bytes=watch.saw_bytes, grouped=False)
 
     def _write(
-        self, folder: Path, work: Sequence[Work], *, describe: bool, measure: Measure | None = None
+        self, folder: Path, work: Sequence[Job], *, describe: bool, measure: Measure | None = None
     ) -> Path:
         job = folder / "job"
         return write_job(
@@ -239,11 +239,11 @@ def _command(job: Path) -> list[str]:
     return sandboxed([sys.executable, "-I", str(job.parent / PROBE), str(job)])
 
 
-def _outcome(piece: Work, session: ProbeSession, known: Calibration, held: _Held) -> Outcome:
+def _outcome(piece: Job, session: ProbeSession, known: Calibration, held: _Held) -> Outcome:
     machine, result = session.machine or {}, session.result
     found = in_force(machine)
     return Outcome(
-        work=piece,
+        job=piece,
         machine={**machine, **known.caffe} if machine else None,
         result=known.completed(result) if result is not None else None,
         died=None if result is not None else held.died or "the probe ended without a result",

@@ -14,7 +14,7 @@ from pibench import host
 from pibench.devices import Device
 from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run
-from pibench.targets.base import Observer, Outcome, Progress, Watcher, Work
+from pibench.targets.base import Job, Observer, Outcome, Progress, Watcher
 from pibench.targets.emulation import OVERHEAD_BYTES
 from pibench.targets.job import PRELOAD, Libraries, Programs, is_described, libraries_for, write_job
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession
@@ -62,7 +62,7 @@ class VmTarget:
         self._blas = Libraries()
         self._qemu_version: str | None = None
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         """Build the image and, for memory-only compute, the BLAS."""
         qemu = require_program("qemu-system-aarch64", package="qemu-system-arm")
         said = run([qemu, "--version"], deadline_s=30).stdout.splitlines()
@@ -77,7 +77,7 @@ class VmTarget:
             "image_lock_digest": self.builder.lock.digest("arm64"),
         }
 
-    def run(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+    def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Divide the work among machines; each piece is observed once."""
         each_bytes = self.device.ram_bytes + OVERHEAD_BYTES
         shares = share(work, self._at_once or places(host.usable_cores(), each_bytes))
@@ -88,13 +88,13 @@ class VmTarget:
             raise _first(group) from None
 
     async def _run_shares(
-        self, shares: Sequence[Sequence[Work]], observe: Observer, watch: Watcher
+        self, shares: Sequence[Sequence[Job]], observe: Observer, watch: Watcher
     ) -> None:
         async with asyncio.TaskGroup() as group:
             for pieces in shares:
                 group.create_task(self._run_share(pieces, observe, watch))
 
-    async def _run_share(self, work: Sequence[Work], observe: Observer, watch: Watcher) -> None:
+    async def _run_share(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Boot until each piece has its outcome."""
         waiting = deque(work)
         attempts: dict[str, int] = {}
@@ -107,11 +107,11 @@ class VmTarget:
         """Take an event; return False where this machine is not reliable after it."""
         kind = session.take(event)
         if kind == "hello":
-            session.watch(Progress(work=None, said="booted"))
+            session.watch(Progress(job=None, said="booted"))
         killed = kind == "result" and event["result"].get("signal") is not None
         return not (self._kind.reboot_after_oom and killed)
 
-    async def _boot(self, work: Sequence[Work], session: ProbeSession) -> Boot:
+    async def _boot(self, work: Sequence[Job], session: ProbeSession) -> Boot:
         machine = self._kind
         with scratch(self.name) as folder:
             files = await asyncio.to_thread(self._write_files, folder, work)
@@ -126,7 +126,7 @@ class VmTarget:
                 on_event=partial(self._goes_on, session),
             )
 
-    def _write_files(self, folder: Path, work: Sequence[Work]) -> Files:
+    def _write_files(self, folder: Path, work: Sequence[Job]) -> Files:
         assert self._image is not None, "prepare() comes first"  # noqa: S101
         described = is_described(work)
         write_job(folder / "job", work, GUEST_PROGRAMS, self._blas, describe=described)
@@ -161,7 +161,7 @@ def _settle(session: ProbeSession, ended: Boot, attempts: dict[str, int]) -> Non
         session.pending.remove(work)
         session.observe(
             Outcome(
-                work=work,
+                job=work,
                 machine=session.machine,
                 result=None,
                 died=died,
@@ -169,7 +169,7 @@ def _settle(session: ProbeSession, ended: Boot, attempts: dict[str, int]) -> Non
             )
         )
     else:
-        session.watch(Progress(work=work, said=f"{died}; booting again"))
+        session.watch(Progress(job=work, said=f"{died}; booting again"))
 
 
 def _is_about(oom_line: str, pids: set[int]) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import pibench
 from pibench import api
 from pibench.errors import InvalidInputError
-from pibench.runner.options import Options
+from pibench.runner.options import RunKeywords, RunOptions
 
 
 def test_fits_is_true_for_what_fits() -> None:
@@ -55,15 +56,19 @@ def test_one_network_needs_no_list(tmp_path: Path) -> None:
 
 
 def test_options_take_the_defaults_of_target_and_protocol() -> None:
-    assert Options().request().compute == "memory-only"
-    assert Options(target="native").request().compute == "real"
-    assert Options(protocol="inference").request().compute == "real"
-    assert Options(compute="real").request().compute == "real"
+    assert RunOptions().effective_compute == "memory-only"
+    assert RunOptions(target="native").effective_compute == "real"
+    assert RunOptions(protocol="inference").effective_compute == "real"
+    assert RunOptions(compute="real").effective_compute == "real"
+
+
+def test_the_keywords_of_run_are_the_fields_of_its_options() -> None:
+    assert get_type_hints(RunKeywords) == get_type_hints(RunOptions)
 
 
 def test_a_target_that_is_named_is_taken() -> None:
     told: list[str] = []
-    options = Options(target="twin")
+    options = RunOptions(target="twin")
     assert api.choose(options, told.append) is options
     assert told == []
 

@@ -83,7 +83,7 @@ def test_an_unknown_target_is_one_usage_error(suite: pytest.Pytester) -> None:
     suite.makepyfile('def test_it(pibench):\n    assert pibench.fits("NIN")\n')
     result = suite.runpytest_subprocess("--pibench-target", "moon")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *'moon' is none of auto, vm, *"])
+    result.stderr.fnmatch_lines(["ERROR: *'moon' is not one of auto, vm, *"])
 
 
 def test_suites_without_networks_pay_nothing(suite: pytest.Pytester) -> None:

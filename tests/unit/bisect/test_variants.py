@@ -31,22 +31,22 @@ from pibench.errors import InvalidInputError
     ],
 )
 def test_a_side_is_a_target_and_what_is_different_there(text: str, expected: dict) -> None:
-    assert parse(text) == Variant(said=text, **expected)
+    assert parse(text) == Variant(text=text, **expected)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("twin:blas=mkl", "no BLAS mkl"),
-        ("twin:threads=0", "no number of threads"),
-        ("twin:threads=two", "no number of threads"),
+        ("twin:threads=0", "not a number of threads"),
+        ("twin:threads=two", "not a number of threads"),
         ("twin:threads=1,colour=red", "key 'colour' is unknown"),
         (
             "twin:colour=red",
             "key 'colour' is unknown; write TARGET:key=value,...: keys are weights",
         ),
-        ("twin:weights=", "'weights=' is no change"),
-        ("twin:threads=1,", "'' is no change"),
+        ("twin:weights=", "'weights=' is not KEY=VALUE"),
+        ("twin:threads=1,", "'' is not KEY=VALUE"),
         ("vm:machine=pi4", "no machine pi4"),
     ],
 )

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pibench import devices, networks
-from pibench.bundle.packing import Kit, write_kit
+from pibench.bundle.writer import Kit, write_kit
 from pibench.probe.results import FORMAT, VERSION, line_of
-from pibench.runner.work import Request
+from pibench.runner.options import RunOptions
 
 MIB = 2**20
 PI = devices.load("rpi3b")
@@ -118,7 +118,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Kit:
         patch.setenv("PIBENCH_CACHE_DIR", str(cache))
         return write_kit(
             loaded,
-            Request(device=PI, compute="real"),
+            RunOptions(compute="real"),
             tmp_path_factory.mktemp("kit") / "pi-kit.tar.gz",
             root=None,
         )

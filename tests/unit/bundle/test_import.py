@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pibench.bundle.importing import import_results
-from pibench.bundle.packing import Kit
+from pibench.bundle.results import import_results
+from pibench.bundle.writer import Kit
 from pibench.errors import HostError, InvalidInputError
 from pibench.records.store import RecordStore
 from pibench.report.terminal import how_it_ran
@@ -162,7 +162,7 @@ def test_a_changed_byte_is_found_on_its_line(number: int, results: Callable[...,
     path.write_bytes(b"".join(lines))
     said = refusal(path)
     assert f"line {number}: " in said
-    assert "copy the file from the board once more" in said
+    assert "copy the file from the board again" in said
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_every_truncation_is_refused(results: Callable[..., Path]) -> None:
         path.write_bytes(whole[:size])
         said = refusal(path)
         assert "is empty" in said or "cut off" in said
-        assert size == 0 or "python3 run.py goes on" in said
+        assert size == 0 or "python3 run.py continues" in said
 
 
 def test_a_line_that_is_too_long_is_not_read(results: Callable[..., Path]) -> None:
@@ -294,15 +294,15 @@ def test_files_that_are_no_kit(results: Callable[..., Path], tmp_path: Path) -> 
     assert "cannot be read" in refusal(path, no_tar)
     assert "cannot be read" in refusal(path, tmp_path / "absent")
     assert "is a directory" in refusal(path, tmp_path)
-    assert "is no kit" in refusal(path, tar_with(tmp_path / "a", "../../manifest.json"))
-    assert "is no kit" in refusal(path, tar_with(tmp_path / "b", "/pi-kit/manifest.json"))
+    assert "is not a kit" in refusal(path, tar_with(tmp_path / "a", "../../manifest.json"))
+    assert "is not a kit" in refusal(path, tar_with(tmp_path / "b", "/pi-kit/manifest.json"))
     link = tar_with(
         tmp_path / "c", "pi-kit/manifest.json", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"
     )
-    assert "is no kit" in refusal(path, link)
+    assert "is not a kit" in refusal(path, link)
     empty = tmp_path / "d"
     empty.write_bytes(gzip.compress(b""))
-    assert "cannot be read" in refusal(path, empty) or "is no kit" in refusal(path, empty)
+    assert "cannot be read" in refusal(path, empty) or "is not a kit" in refusal(path, empty)
 
 
 def test_a_kit_that_ends_early(kit: Kit, results: Callable[..., Path], tmp_path: Path) -> None:

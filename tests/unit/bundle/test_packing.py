@@ -13,11 +13,10 @@ from pydantic import ValidationError
 
 from pibench import networks
 from pibench.bundle.manifest import KitFile, Manifest, digest_of, remembered
-from pibench.bundle.packing import Kit, write_kit
+from pibench.bundle.writer import Kit, write_kit
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.carried import CarriedRoot
-from pibench.runner.work import Request
-from tests.unit.bundle.conftest import PI
+from pibench.runner.options import RunOptions
 
 
 def members(kit: Kit) -> dict[str, bytes]:
@@ -57,30 +56,33 @@ def test_nothing_of_this_machine_is_in_it(kit: Kit) -> None:
 def test_a_network_s_record_needs_nothing_else(kit: Kit) -> None:
     network = networks.load("NIN")
     (packed, _) = kit.manifest.networks
-    assert packed.facts().sha256 == network.sha256
-    assert packed.facts().layer_types["conv1"] == "Convolution"
-    assert (packed.parameter_count, packed.threads, packed.batch) == (network.parameter_count, 4, 1)
-    work = kit.manifest.work_of(packed)
-    assert (work.id, work.name, work.protocol, work.compute) == ("0", "NIN", "caffe-time", "real")
+    assert packed.sha256 == network.sha256
+    assert packed.layer_types["conv1"] == "Convolution"
+    assert (packed.parameter_count, packed.batch) == (network.parameter_count, 1)
+    job = kit.manifest.job_of(packed)
+    assert (job.id, job.name, job.protocol, job.compute) == ("0", "NIN", "caffe-time", "real")
+    assert job.threads == 4
 
 
 def test_the_same_input_gives_the_same_bytes(kit: Kit, tmp_path: Path) -> None:
     loaded = [networks.load("NIN"), networks.load("SqueezeNet V1.1")]
-    again = write_kit(loaded, Request(device=PI, compute="real"), tmp_path / "b.tar.gz", root=None)
+    again = write_kit(loaded, RunOptions(compute="real"), tmp_path / "b.tar.gz", root=None)
     assert again.path.read_bytes() == kit.path.read_bytes()
     other = write_kit(
-        loaded, Request(device=PI, compute="real", threads=1), tmp_path / "c.tar.gz", root=None
+        loaded, RunOptions(compute="real", threads=1), tmp_path / "c.tar.gz", root=None
     )
     assert other.digest != kit.digest
 
 
 def test_inference_brings_its_weights(tmp_path: Path) -> None:
-    request = Request(device=PI, protocol="inference", compute="real", repeats=3)
+    request = RunOptions(protocol="inference", compute="real", repeats=3)
     kit = write_kit([networks.load("SqueezeNet V1.1")], request, tmp_path / "k.tar.gz", root=None)
     (packed,) = kit.manifest.networks
     content = members(kit)["pi-kit/models/0.caffemodel"]
     assert hashlib.sha256(content).hexdigest() == packed.weights_sha256
-    assert (packed.weights_drawn, packed.repeats, packed.seed) == (True, 3, 0)
+    assert packed.weights_drawn
+    options = kit.manifest.options
+    assert (options.repeats, options.seed, options.weights) == (3, 0, None)
 
 
 def test_caffe_goes_in_as_the_archive_that_it_is(tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_caffe_goes_in_as_the_archive_that_it_is(tmp_path: Path) -> None:
         lock="b" * 64,
     )
     kit = write_kit(
-        [networks.load("NIN")], Request(device=PI, compute="real"), tmp_path / "k.tar.gz", root=root
+        [networks.load("NIN")], RunOptions(compute="real"), tmp_path / "k.tar.gz", root=root
     )
     content = members(kit)
     assert content["pi-kit/root.tar.gz"] == b"as it is"
@@ -118,7 +120,7 @@ def test_a_kit_is_remembered_for_its_results(kit: Kit, cache: Path) -> None:
 
 def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
     loaded = [networks.load("NIN")]
-    request = Request(device=PI, compute="real")
+    request = RunOptions(compute="real")
     with pytest.raises(InvalidInputError, match="is a directory"):
         write_kit(loaded, request, tmp_path, root=None)
     (tmp_path / "file").write_text("")
@@ -132,7 +134,7 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
 def test_a_kit_that_cannot_be_remembered_is_taken_along_to_its_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = Request(device=PI, compute="real")
+    request = RunOptions(compute="real")
     monkeypatch.setenv("PIBENCH_CACHE_DIR", "/dev/null")
     with pytest.warns(UserWarning, match="not kept: .* takes `pibench import --kit KIT`"):
         write_kit([networks.load("NIN")], request, tmp_path / "k.tar.gz", root=None)
@@ -140,12 +142,12 @@ def test_a_kit_that_cannot_be_remembered_is_taken_along_to_its_results(
 
 
 def test_what_is_no_kit_is_not_written_over(tmp_path: Path) -> None:
-    loaded, request = [networks.load("NIN")], Request(device=PI, compute="real")
+    loaded, request = [networks.load("NIN")], RunOptions(compute="real")
     records, link = tmp_path / "records.jsonl", tmp_path / "link.tar.gz"
     records.write_text("{}")
     link.symlink_to("/dev/null")
     for there in (records, link):
-        with pytest.raises(InvalidInputError, match="is no kit"):
+        with pytest.raises(InvalidInputError, match="is not a kit"):
             write_kit(loaded, request, there, root=None)
     assert records.read_text() == "{}"
     assert link.is_symlink()

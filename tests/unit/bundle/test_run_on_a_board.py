@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from pibench.bundle.packing import Kit
-from pibench.bundle.reading import read_results
+from pibench.bundle.results import read_results
+from pibench.bundle.writer import Kit
 from pibench.probe.results import entries, line_of
 
 # It says what caffe time says; how it goes is in a file named after the model's number.
@@ -279,7 +279,7 @@ def test_a_damaged_manifest_is_said(board: Board, text: str) -> None:
         (("files", 0, "path"), "a\0b"),
         (("caffe",), "yes"),
         (("caffe",), {"archive": 1, "key": "k", "sha256": "s", "unpacked_bytes": 1}),
-        (("protocol",), None),
+        (("options", "protocol"), None),
     ],
 )
 def test_a_manifest_that_was_edited_is_said(board: Board, place: tuple[Any], value: Any) -> None:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import pytest
 
 from pibench import cli
-from pibench.cli import interruption
 
 
 class Said(NamedTuple):
@@ -51,8 +50,8 @@ def pibench(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("PIBENCH_TRACEBACK", raising=False)
     # What a command changes for the rest of its process.
-    for name in ("accept", "close"):
-        monkeypatch.setattr(interruption, name, lambda: None)
+    for name in ("accept_signals", "ignore_signals"):
+        monkeypatch.setattr(cli, name, lambda: None)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     thresholds = gc.get_threshold()
 

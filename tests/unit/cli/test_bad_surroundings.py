@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench import cli, diagnosis, networks
-from pibench.cli import running
+from pibench.cli import run
 from pibench.cli.streams import ignore_broken_pipe
 from pibench.errors import HostError, InvalidInputError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.report.plain import LONGEST, one_line
-from pibench.runner.options import Options
+from pibench.runner.options import RunOptions
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Pibench
@@ -67,7 +67,7 @@ def test_a_fault_of_our_own_is_one_line_too(
     monkeypatch.delenv("PIBENCH_TRACEBACK", raising=False)
     assert cli._explain(KeyError("weights\n")) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("pibench: a fault of pibench itself: KeyError")
+    assert line.startswith("pibench: internal error: KeyError")
     monkeypatch.setenv("PIBENCH_TRACEBACK", "1")
     with pytest.raises(KeyError):
         cli._explain(KeyError("weights"))
@@ -213,21 +213,21 @@ def test_what_was_made_is_shown_where_it_cannot_be_written(
         made.append(a_record())
         raise HostError("the disk is full")
 
-    monkeypatch.setattr(running, "sweep", full)
+    monkeypatch.setattr(run, "run_with_progress", full)
     with pytest.raises(HostError, match="the disk is full"):
-        running.run_networks(
-            ["NIN"], Options(target="twin"), weights=None, batch=None, size=None, repair=False,
-            out=tmp_path / "r.jsonl", require_fit=False, as_json=True,
+        run.run_and_show(
+            [networks.load("NIN")], RunOptions(target="twin"), tmp_path / "r.jsonl", quiet=True,
+            as_json=True,
         )  # fmt: skip
     assert a_record().record_id in capsys.readouterr().out
 
 
 def test_the_way_out_of_a_layer_without_backward_pass() -> None:
     record = a_record().model_copy(update={"protocol": "caffe-time"})
-    hint = running._way_out(record, "argmax_layer.hpp:67] Not Implemented Yet")
+    hint = run.hint_for(record, "argmax_layer.hpp:67] Not Implemented Yet")
     assert hint is not None
     assert "--protocol inference" in hint
-    assert running._way_out(record, "net.cpp:1] Check failed") is None
+    assert run.hint_for(record, "net.cpp:1] Check failed") is None
 
 
 def test_the_doctor_looks_past_a_cache_out_of_reach(

@@ -79,7 +79,7 @@ def test_bad_input_is_one_line(pibench: Pibench, arguments: tuple[str, ...], sai
 def test_the_same_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
     kit = api.bundle(["NIN", "SqueezeNet V1.1"], tmp_path / "kit.tar.gz", threads=1)
-    assert kit.manifest.networks[0].threads == 1
+    assert kit.manifest.options.threads == 1
     results = tmp_path / "pi-results.jsonl"
     digest, lines = kit.digest, []
     for entry in whole_run(kit.digest):

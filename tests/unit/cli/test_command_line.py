@@ -18,8 +18,8 @@ import pytest
 from typer.main import get_command
 
 from pibench import networks
-from pibench.cli import running
 from pibench.cli.app import app
+from pibench.cli.run import exit_code_of
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.images import store
 from pibench.records.schema import Evidence
@@ -69,13 +69,13 @@ def test_help_imports_nothing_that_takes_long(own_process: Run) -> None:
     ("arguments", "said"),
     [
         (["run", "Nonsense"], "Nonsense"),
-        (["run", "NIN", "AlexNet", "--weights", "w.caffemodel"], "goes with one network, and 2"),
+        (["run", "NIN", "AlexNet", "--weights", "w.caffemodel"], "is for one network, but 2"),
         (["run", "NIN", "--out", "."], "is a directory; name a file"),
         (["run", "NIN", "--device", "toaster"], "toaster"),
         (["run", "missing.prototxt"], "missing.prototxt"),
         (["run", "NIN", "--batch", "0"], "batch 0"),
         (["run", "NIN", "--input", "300"], "'300' is no input size"),
-        (["run", "NIN", "--target", "toaster"], "'toaster' is none of auto, vm"),
+        (["run", "NIN", "--target", "toaster"], "'toaster' is not one of auto, vm"),
         (["reproduce", "--networks", "Nonsense"], "Nonsense"),
         (["reproduce", "--networks", ",  ,"], "names no network"),
         (["image", "build", "floppy"], "there is no image called floppy; choose from"),
@@ -140,13 +140,13 @@ def test_images_in_json(pibench: Pibench) -> None:
 def test_an_interruption_says_so_and_ends_with_130(number: int, own_process: Run) -> None:
     code = f"""
         import os
-        import pibench.cli.doctor
-        pibench.cli.doctor.run_doctor = lambda **_: os.kill(os.getpid(), {int(number)})
+        import pibench.diagnosis
+        pibench.diagnosis.diagnose = lambda: os.kill(os.getpid(), {int(number)})
     """
     done = own_process("doctor", code=code)
     assert done.returncode == 130
     assert done.stdout == ""
-    assert done.stderr == "pibench: interrupted; what was recorded is kept\n"
+    assert done.stderr == "pibench: interrupted; the records made so far are kept\n"
 
 
 def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
 
 NO_DATA = {"sweep export",
     "board clean", "calibrate", "image build", "image lock", "image prune", "image verify",
-    "networks export", "networks fold-bn", "networks show", "schema",
+    "networks export", "networks fold-bn", "networks show", "run-cell", "schema",
 }  # fmt: skip
 """What prints no data of its own, or nothing but a file or JSON."""
 
@@ -219,17 +219,17 @@ def test_the_exit_code_of_verdicts(
 ) -> None:
     records = [make_record(verdict=verdict) for verdict in verdicts]
     loaded = [networks.load("AlexNet")] * len(records)
-    assert running._judge(records, loaded, require_fit=require_fit) == code
+    assert exit_code_of(records, loaded, require_fit=require_fit) == code
 
 
 def judged(message: str, verdict: str, make_record: Callable[..., Record]) -> ExitCode:
     evidence = Evidence(summary="aborted", exit_status=-6, fatal_message=message)
     record = make_record(verdict=verdict, evidence=evidence)
-    return running._judge([record], [networks.load("AlexNet")], require_fit=False)
+    return exit_code_of([record], [networks.load("AlexNet")], require_fit=False)
 
 
 def test_a_model_that_caffe_refused_is_invalid_input(make_record: Callable[..., Record]) -> None:
-    with pytest.raises(InvalidInputError, match=r"AlexNet: Caffe refused it: .* layer type: Mish"):
+    with pytest.raises(InvalidInputError, match=r"AlexNet: Caffe rejected it: .* layer type: Mish"):
         judged(FATAL, "inconclusive", make_record)
 
 

@@ -97,7 +97,7 @@ def test_mending_what_is_well_keeps_the_output_one_of_json(
 ) -> None:
     monkeypatch.setattr(emulation_of_targets, "needed", lambda: False)
     said = pibench("doctor", "--json", "--fix", code=None)
-    assert said.err == "pibench: nothing to mend\n"
+    assert said.err == "pibench: nothing to fix\n"
     assert named(json.loads(said.out), "binfmt")[0]["state"] == "ok"
 
 

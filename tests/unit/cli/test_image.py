@@ -88,7 +88,7 @@ def test_all_that_is_current_is_saved_and_the_rest_by_name(
     in_cache("other", monkeypatch, tmp_path)
     said = pibench("image", "load", "one", code=1)
     key = Builder().key("twin")[:16]
-    assert f"holds key {OTHER_KEY[:16]}; this pibench" in said.out
+    assert f"has key {OTHER_KEY[:16]}; this pibench" in said.out
     assert f"builds key {key}" in said.out
     assert [image.kind for image in store.images()] == ["vm"]
 
@@ -124,7 +124,7 @@ def test_a_reader_that_ends_early_fails_the_save(file: Path, tmp_path: Path) -> 
     maker = {**os.environ, "PIBENCH_CACHE_DIR": str(tmp_path / "maker")}
     done = subprocess.run(["bash", "-c", command], env=maker, capture_output=True, check=False)
     assert done.returncode == 3
-    assert b"ended before it had all images" in done.stderr
+    assert b"ended before it read all images" in done.stderr
 
 
 def test_standard_output_is_for_one_thing(pibench: Pibench) -> None:

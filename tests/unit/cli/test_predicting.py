@@ -94,11 +94,11 @@ def test_validate_prints_every_network_and_pictures_have_a_point_each(
     [
         ((), "no network was given"),
         (("--validate", "AlexNet"), "--validate takes no networks"),
-        (("--validate", "--counted"), "--validate goes by layer shapes"),
-        (("--validate", "--per-layer"), "leave --per-layer out"),
-        (("--validate", "--batch", "2"), "leave --batch out"),
-        (("--validate", "--input", "64x64"), "leave --input out"),
-        (("--validate", "--device", "rpi3b_plus"), "times of rpi3b, none of rpi3b_plus"),
+        (("--validate", "--counted"), "--validate uses layer shapes"),
+        (("--validate", "--per-layer"), "omit --per-layer"),
+        (("--validate", "--batch", "2"), "omit --batch"),
+        (("--validate", "--input", "64x64"), "omit --input"),
+        (("--validate", "--device", "rpi3b_plus"), "times of rpi3b, not of rpi3b_plus"),
         (("AlexNet", "--input", "big"), "'big' is no input size"),
         (("AlexNet", "--device", "rpi4b_2gb"), "no latency is known for rpi4b_2gb"),
         (

@@ -91,7 +91,7 @@ def test_a_baseline_is_written_and_met_and_missed(
         (("paper", "nothing.jsonl"), "nothing.jsonl: cannot be read"),
         (("paper", "paper", "--fail-on", "speed"), "'speed' is none of verdict"),
         (("paper", "paper", "--rtol", "-1"), "--rtol"),
-        (("paper", "paper", "--rtol", "inf"), "inf is no finite number"),
+        (("paper", "paper", "--rtol", "inf"), "inf is not a finite number"),
         (("paper", "paper", "--atol", "nan"), "--atol"),
         (("paper", "paper", "--fail-on", "ram=\u0665%"), "'\u0665%' is no percentage of ram"),
         (("paper", "paper", "--fail-on", "latency=5%+1MiB"), "is no percentage of latency"),
@@ -110,8 +110,8 @@ def test_what_cannot_be_compared_is_one_line(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--seed", "5"), "its input is of seed 0, not 5; --seed 0"),
-        (("--batch", "4"), "it is of batch 1, not 4; --batch 1"),
+        (("--seed", "5"), "its input has seed 0, not 5; --seed 0"),
+        (("--batch", "4"), "it has batch 1, not 4; --batch 1"),
         (("--input", "64x64"), "it is of another network than small at 64x64"),
         (("--weights", "other.caffemodel"), "its weights are not other.caffemodel"),
     ],
@@ -134,7 +134,7 @@ def test_outputs_without_signatures_say_so(pibench: Pibench, tmp_path: Path) -> 
     old = json.loads((GOLDEN / "twin.jsonl").read_text().splitlines()[0])
     (tmp_path / "old.jsonl").write_text(json.dumps(old | {"signatures": []}))
     found = pibench("bisect", "small.prototxt", "twin", "old.jsonl", "-q", code=2)
-    assert "old.jsonl: no layer's values: it has outputs alone, and no signatures" in found.err
+    assert "old.jsonl: no layer values: it has outputs only, and no signatures" in found.err
 
 
 def test_a_file_with_several_runs_of_the_network_names_no_side(
@@ -147,7 +147,7 @@ def test_a_file_with_several_runs_of_the_network_names_no_side(
     (tmp_path / "two.jsonl").write_text(f"{json.dumps(one)}\n{json.dumps(other)}\n")
     sides = ("small.prototxt", "two.jsonl", "two.jsonl", "-q")
     found = pibench("bisect", *sides, code=2)
-    assert "two.jsonl: holds several runs of small: small; small, seed 7; give" in found.err
+    assert "two.jsonl: has several runs of small: small; small, seed 7; give" in found.err
     assert "no layer differs" in pibench("bisect", *sides, "--seed", 7).out
 
 
@@ -195,7 +195,7 @@ def test_seeded_weights_for_two_prototxts_must_fit_both(pibench: Pibench) -> Non
         (("twin", "empty.jsonl"), "no record of SqueezeNet V1.1"),
         (("twin", "native:machine=raspi3b"), "belongs to target vm"),
         (("twin", "x" * 300), "File name too long"),
-        (("twin", "twin", "--rtol", "inf"), "inf is no finite number"),
+        (("twin", "twin", "--rtol", "inf"), "inf is not a finite number"),
     ],
 )
 def test_sides_that_cannot_be_run_are_refused_before_anything_runs(

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from junitparser import JUnitXml
 
-from pibench.cli import running
+from pibench.cli import reproduce
 from pibench.errors import HostError
 from pibench.records.schema import Limits, LimitSet
 from pibench.records.store import RecordStore, read, to_json
-from pibench.runner.options import Options
+from pibench.runner.options import RunOptions
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -49,7 +49,7 @@ def test_forms_by_their_endings(pibench: Pibench, records: Path, tmp_path: Path)
 
 def test_a_network_that_no_record_is_of_is_told(pibench: Pibench, records: Path) -> None:
     done = pibench("report", records, "--network", "nin")
-    assert "--network nin: no record is of it" in done.err
+    assert "--network nin: no record is of this network" in done.err
 
 
 def test_markdown_and_json_on_standard_output(pibench: Pibench, records: Path) -> None:
@@ -136,9 +136,9 @@ def test_no_run_of_a_network_speaks_for_another_that_does_not_fit(
     [
         (["-o", "r.pdf"], "r.pdf: no form of a report goes by this ending"),
         (["--format", "pdf"], "--format 'pdf' is no form of a report"),
-        (["--format", "png"], "a picture is not for standard output"),
+        (["--format", "png"], "a picture cannot go to standard output"),
         (["--json", "--format", "csv"], "both --json and --format csv are for standard output"),
-        (["--format", "csv", "-o", "a.csv", "-o", "b.md"], "--format csv would go for 2 files"),
+        (["--format", "csv", "-o", "a.csv", "-o", "b.md"], "--format csv would apply to 2 files"),
         (["--network", "none.prototxt"], "none.prototxt"),
     ],
 )
@@ -218,7 +218,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Rec
     """A sweep whose records are there at once: what is tested comes after it."""
 
     def sweep(
-        loaded: Sequence[Network], _options: Options, store: RecordStore, made: list[Record],
+        loaded: Sequence[Network], _options: RunOptions, store: RecordStore, made: list[Record],
         **_more: object,
     ) -> list[Record]:  # fmt: skip
         for network in loaded:
@@ -226,12 +226,12 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Rec
             store.append(made[-1])
         return made
 
-    monkeypatch.setattr(running, "sweep", sweep)
+    monkeypatch.setattr(reproduce, "run_with_progress", sweep)
 
 
 @pytest.mark.usefixtures("nothing_runs")
 def test_reproduce_writes_the_page_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = running.reproduce_paper("AlexNet,NIN", Options(), tmp_path)
+    code = reproduce.reproduce_paper("AlexNet,NIN", RunOptions(), tmp_path)
     assert code == 0
     said = capsys.readouterr().out.splitlines()
     assert said[-1] == f"written: {tmp_path}/report.html"
@@ -251,8 +251,8 @@ def test_a_page_that_fails_loses_nothing_else(
     def fail(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr(running, "write_page", fail)
-    assert running.reproduce_paper("AlexNet", Options(), tmp_path) == 0
+    monkeypatch.setattr(reproduce, "write_page", fail)
+    assert reproduce.reproduce_paper("AlexNet", RunOptions(), tmp_path) == 0
     said = capsys.readouterr()
     assert "1 of 1 agree" in said.out
     assert f"{tmp_path}/report.html was not written: {type(fault).__name__}" in said.err

@@ -39,14 +39,14 @@ def study(tmp_path: Path) -> Path:
         (["--networks", "NIN", "--devices", "pdp11", "--out", "new"], "pdp11"),
         (["--networks", "NIN", "--target", "moon", "--out", "new"], "moon"),
         (["--networks", "NIN", "--compute", "fast", "--out", "new"], "compute"),
-        (["--resume", "--out", "new"], "holds no study to go on with"),
+        (["--resume", "--out", "new"], "has no study to continue"),
         (["nowhere.toml", "--out", "new"], "nowhere.toml"),
         (["--networks", "NIN", "--input", "0x0", "--out", "new"], "0x0"),
         (["--networks", "NIN", "--batch", "999999999", "--out", "new"], "out of range"),
         (["--networks", "NIN", "--budget", "0", "--out", "new"], "budget_s"),
         (["--networks", "NIN", "--batch", ",", "--out", "new"], "batch"),
-        (["status", "nowhere"], "holds no study"),
-        (["export", "nowhere", "-o", "x.csv"], "holds no study"),
+        (["status", "nowhere"], "has no study"),
+        (["export", "nowhere", "-o", "x.csv"], "has no study"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(
@@ -58,12 +58,12 @@ def test_what_cannot_be_is_said_in_one_line(
 
 def test_a_study_is_not_begun_twice(pibench: Pibench, study: Path) -> None:
     said = pibench("sweep", "--networks", "NIN", "--out", study, code=2)
-    assert "holds a study already" in said.line
+    assert "has a study already" in said.line
 
 
 def test_status_says_how_it_stands(pibench: Pibench, study: Path) -> None:
     said = pibench("sweep", "status", study).out
-    assert "3 cells: 1 fit; no sweep is at work" in said
+    assert "3 cells: 1 fit; no sweep is running" in said
     assert "left out: 1\n  c: too large" in said
     assert "missing: 1, next b" in said
     assert "\x1b" not in said

@@ -58,10 +58,10 @@ def test_reconcile_says_of_real_records_what_it_said() -> None:
 def test_bisect_says_of_real_records_what_it_said() -> None:
     expected = json.loads((GOLDEN / "bisected.json").read_text())
     assert close(said_by_bisect("sysroot", "perturbed", LAYER_TOLERANCE), expected)
-    assert (expected["parting"]["layer"], expected["agrees"]) == ("left", False)
+    assert (expected["first_divergence"]["layer"], expected["agrees"]) == ("left", False)
 
 
 def test_rounding_is_no_parting_and_no_equality() -> None:
     assert said_by_bisect("twin", "sysroot", LAYER_TOLERANCE)["agrees"] is True
     exact = said_by_bisect("twin", "sysroot", Tolerance(0.0, 0.0))
-    assert exact["parting"]["layer"] == "conv1"
+    assert exact["first_divergence"]["layer"] == "conv1"

@@ -27,7 +27,7 @@ def run(values: list[np.ndarray]) -> list:
 def test_equal_runs_part_nowhere() -> None:
     found = compare_layers(run(blobs()), run(blobs()), EXACT)
     assert found
-    assert found.parting is None
+    assert found.first_divergence is None
     assert all(layer.identical and layer.distance == 0.0 for layer in found.layers)
 
 
@@ -41,10 +41,10 @@ def test_the_first_layer_beyond_the_tolerance_is_named(place: int, share: float)
     ]
     found = compare_layers(run(values), run(changed), TOLERANCE)
     assert not found
-    assert found.parting is not None
-    assert (found.parting.layer, found.parting.index) == (f"conv{place}", place)
+    assert found.first_divergence is not None
+    assert (found.first_divergence.layer, found.first_divergence.index) == (f"conv{place}", place)
     # The noise has the size of the blob.
-    assert share / 2.5 < (found.parting.relative or 0) < share * 2.5
+    assert share / 2.5 < (found.first_divergence.relative or 0) < share * 2.5
 
 
 @given(st.integers(0, 4))
@@ -55,8 +55,8 @@ def test_rounding_is_within_the_tolerance_and_not_equal(place: int) -> None:
     assert found
     assert not found.layers[place].identical
     strict = compare_layers(run(values), run(changed), EXACT)
-    assert strict.parting is not None
-    assert strict.parting.index == 0
+    assert strict.first_divergence is not None
+    assert strict.first_divergence.index == 0
 
 
 def test_a_single_value_shows_in_the_extremes_at_least() -> None:
@@ -84,9 +84,9 @@ def test_what_has_no_distance_parts_and_says_why(changes: dict, why: str) -> Non
     found = compare_layers(
         [signature(0, "a", data)], [signature(0, "a", data, **changes)], TOLERANCE
     )
-    assert found.parting is not None
-    assert why in found.parting.why
-    assert found.parting.distance is None
+    assert found.first_divergence is not None
+    assert why in found.first_divergence.why
+    assert found.first_divergence.distance is None
 
 
 def test_blobs_are_matched_by_layer_and_name_and_never_by_place() -> None:
@@ -96,7 +96,7 @@ def test_blobs_are_matched_by_layer_and_name_and_never_by_place() -> None:
     found = compare_layers(first, second, EXACT)
     assert [layer.layer for layer in found.layers] == ["x", "relu"]
     assert (found.only_first, found.only_second) == (("y",), ("new",))
-    assert found.parting is None
+    assert found.first_divergence is None
     assert not found
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pibench.cli.running import _tell_kept
+from pibench.cli.run import report_blobs
 from pibench.errors import HostError
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import KeptBlobs, Record
 from pibench.runner.blobs import dump_blobs
-from pibench.runner.options import Options
+from pibench.runner.options import RunOptions
 from pibench.targets.base import KeptBlob
 
 
@@ -25,7 +25,7 @@ def blob(layer: str, name: str, data: np.ndarray, index: int = 0) -> KeptBlob:
 
 
 def outcome(*kept: KeptBlob, asked: tuple[str, ...] = ()) -> Any:
-    return SimpleNamespace(kept=kept, work=SimpleNamespace(keep=asked))
+    return SimpleNamespace(kept=kept, job=SimpleNamespace(keep=asked))
 
 
 def test_numpy_reads_what_was_kept(tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_where_kept_blobs_are_is_told(
 ) -> None:
     kept = KeptBlobs(file="nin-0123.npz", sha256="0" * 64, blobs=("conv1",), missing=("prob",))
     records = [make_record(network="NIN", kept_blobs=kept), make_record(network="AlexNet")]
-    _tell_kept(records, Options(keep=("conv1", "prob"), blobs=tmp_path))
+    report_blobs(records, RunOptions(keep=("conv1", "prob"), blobs=tmp_path))
     said = capsys.readouterr().err
     assert f"written: {tmp_path}/nin-0123.npz: blobs conv1; not of prob" in said
-    assert "AlexNet: no blobs were kept" in said
-    _tell_kept(records, Options(blobs=tmp_path))
+    assert "AlexNet: no blobs were written" in said
+    report_blobs(records, RunOptions(blobs=tmp_path))
     assert capsys.readouterr().err == ""

@@ -10,12 +10,11 @@ import pytest
 from pibench import devices, networks
 from pibench.errors import HostError
 from pibench.records.store import RecordStore
-from pibench.runner.facts import facts_of
-from pibench.runner.observation import Context
+from pibench.runner.context import Context, facts_of
+from pibench.runner.options import TIMEOUT_S, RunOptions, job_of
 from pibench.runner.record import record_of
 from pibench.runner.runner import Runner
-from pibench.runner.work import TIMEOUT_S, Request, work_of
-from pibench.targets.base import Outcome, Work
+from pibench.targets.base import Job, Outcome
 from tests.whole_records import probe_reading as reading
 from tests.whole_records import probe_result as result
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-    from pibench.runner.reference import Reference
+    from pibench.runner.runner import Reference
     from pibench.targets.base import Observer, Watcher
 
 MIB = 2**20
@@ -55,19 +54,19 @@ class FakeTarget:
         self.name = name
         self.machine = "virt" if name == "vm" else None
         self.outcomes = outcomes
-        self.prepared: list[Work] = []
+        self.prepared: list[Job] = []
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         self.prepared = list(work)
 
     def environment(self) -> dict[str, str | None]:
         return {"qemu_version": "QEMU 7.2", "image_lock_digest": "d" * 64}
 
-    def run(self, work: Sequence[Work], observe: Observer, _watch: Watcher) -> None:
+    def run(self, work: Sequence[Job], observe: Observer, _watch: Watcher) -> None:
         for index, ended in self.outcomes:
             if isinstance(ended, BaseException):
                 raise ended
-            observe(Outcome(work=work[index], machine=MACHINE, result=ended))
+            observe(Outcome(job=work[index], machine=MACHINE, result=ended))
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +100,11 @@ def record(network: Network) -> Callable[..., Record]:
         **outcome: Any,
     ) -> Record:
         fields: dict[str, Any] = {"compute": "real"} | (request or {})
-        work = work_of(0, network, Request(device=PI, **fields))
+        work = job_of(0, network, RunOptions(**fields))
         context = Context(device=PI, target=cast("Any", FakeTarget(target)))
         outcome.setdefault("machine", MACHINE)
         facts = facts_of(network, work)
-        return record_of(facts, Outcome(work=work, result=seen, **outcome), context, reference)
+        return record_of(facts, Outcome(job=work, result=seen, **outcome), context, reference)
 
     return make
 
@@ -186,7 +185,7 @@ def test_a_deadline_and_an_abort_are_inconclusive(record: Callable[..., Record])
     )
     aborted = record(seen | {"signal": 6, "oom_lines": [], "oom_kills": 0})
     assert aborted.verdict == "inconclusive"
-    assert "Caffe said: 5:3: x" in aborted.evidence.notes
+    assert "Caffe reported: 5:3: x" in aborted.evidence.notes
 
 
 def test_a_kernel_log_that_may_not_be_read_leaves_the_counter(
@@ -208,7 +207,7 @@ def test_memory_only_has_no_times(record: Callable[..., Record]) -> None:
 def test_a_log_without_times_is_no_time_of_zero(record: Callable[..., Record]) -> None:
     made = record(result(caffe_time={"layers": [], "totals": {}}))
     assert made.latency_ms is None
-    assert made.provenance["layers"].reason == "caffe time's log held no such line"
+    assert made.provenance["layers"].reason == "caffe time's log has no such line"
 
 
 def test_a_baseline_that_failed_gives_no_difference(record: Callable[..., Record]) -> None:
@@ -368,15 +367,15 @@ def test_an_emulators_host_is_not_the_emulated_core(on_board: Callable[..., Reco
 
 
 def test_the_defaults_of_work(network: Network) -> None:
-    work = work_of(3, network, Request(device=PI))
+    work = job_of(3, network, RunOptions())
     assert (work.id, work.name, work.weights) == ("3", "NIN", None)
     assert (work.protocol, work.compute, work.threads) == ("caffe-time", "memory-only", 4)
     assert (work.timeout_s, work.repeats, work.warmup) == (TIMEOUT_S["memory-only"], 1, 0)
     # Data and diff of the parameters at least.
     assert work.cost_bytes > 8 * network.parameter_count
     assert work.prototxt == network.prototxt
-    asked = Request(device=PI, compute="real", threads=1, repeats=9, timeout_s=5.0, seed=2)
-    real = work_of(0, network, asked)
+    asked = RunOptions(compute="real", threads=1, repeats=9, timeout_s=5.0, seed=2)
+    real = job_of(0, network, asked)
     assert (real.threads, real.repeats, real.warmup) == (1, 9, 1)
     assert (real.timeout_s, real.seed) == (5.0, 2)
 
@@ -386,15 +385,15 @@ def test_inference_has_seeded_weights_written_once(
 ) -> None:
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
     small = networks.load("SqueezeNet v1.1")
-    first = work_of(0, small, Request(device=PI, protocol="inference", compute="real"))
+    first = job_of(0, small, RunOptions(protocol="inference", compute="real"))
     assert first.weights is not None
     # The file calls itself seeded in its name.
     assert 0 < first.weights.stat().st_size - small.weights_file_bytes < 64
     written = first.weights.stat().st_mtime_ns
-    again = work_of(0, small, Request(device=PI, protocol="inference", compute="real"))
+    again = job_of(0, small, RunOptions(protocol="inference", compute="real"))
     assert again.weights == first.weights
     assert again.weights.stat().st_mtime_ns == written
-    other = work_of(0, small, Request(device=PI, protocol="inference", compute="real", seed=1))
+    other = job_of(0, small, RunOptions(protocol="inference", compute="real", seed=1))
     assert other.weights != first.weights
     assert not list(tmp_path.rglob("*.partial"))
 
@@ -404,7 +403,7 @@ def test_inference_has_seeded_weights_written_once(
 
 def sweep(outcomes: Sequence[Any], store: RecordStore, **fields: Any) -> Runner:
     target = cast("Any", FakeTarget(outcomes=outcomes))
-    return Runner(target=target, request=Request(device=PI, compute="real"), store=store, **fields)
+    return Runner(target=target, options=RunOptions(compute="real"), store=store, **fields)
 
 
 def test_records_come_in_the_order_asked_for(network: Network, tmp_path: Path) -> None:
@@ -412,7 +411,7 @@ def test_records_come_in_the_order_asked_for(network: Network, tmp_path: Path) -
     store = RecordStore(tmp_path / "records.jsonl")
     finished: list[str] = []
     made = sweep(
-        [(1, result()), (0, result())], store, finished=lambda r: finished.append(r.network)
+        [(1, result()), (0, result())], store, on_record=lambda r: finished.append(r.network)
     ).run([network, other])
     assert [record.network for record in made] == ["NIN", other.name]
     assert [record.network for record in store.read()] == [other.name, "NIN"] == finished
@@ -434,7 +433,7 @@ def test_each_record_is_on_disk_before_the_next_is_made(network: Network, tmp_pa
     sweep(
         [(0, result()), (1, result())],
         store,
-        finished=lambda _: on_disk.append(len(store.read())),
+        on_record=lambda _: on_disk.append(len(store.read())),
     ).run([network, network])
     assert on_disk == [1, 2]
 
@@ -443,7 +442,7 @@ class FakeReference:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def peak_bytes(self, work: Work) -> int:
+    def peak_bytes(self, work: Job) -> int:
         self.asked.append(work.id)
         return 2000 * MIB
 

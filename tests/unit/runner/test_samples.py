@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pibench.runner.samples import Throttle, samples_of, why_disturbed
+from pibench.runner.timing import Throttle, samples_of, why_disturbed
 
 BOOT = Throttle(lag_s=0.0, since_boot=True)
 POLLED = Throttle(lag_s=2.5)

@@ -13,19 +13,18 @@ import pytest
 
 from pibench.records.schema import Record
 from pibench.sweep import matrix
-from pibench.sweep.cell_key import made_with
-from pibench.sweep.execute import CellResult
+from pibench.sweep.cell_cache import made_with
+from pibench.sweep.execute import CellResult, Room
 from pibench.sweep.journal import Journal
-from pibench.sweep.room import Room
 from pibench.sweep.scheduler import SweepScheduler
 from tests import whole_records
 
 ROOM = Room(memory_bytes=64 << 30, cores=4)
 
 
-def answered(record: Record | None = None, *, code: int = 0, said: str = "") -> CellResult:
+def answered(record: Record | None = None, *, code: int = 0, message: str = "") -> CellResult:
     return CellResult(
-        record=record, exit_code=code, said=said, attempt=1, elapsed_s=0.1, made_with={}
+        record=record, exit_code=code, message=message, attempt=1, elapsed_s=0.1, made_with={}
     )
 
 
@@ -52,7 +51,7 @@ def conduct(tmp_path: Path) -> Callable[..., SweepScheduler]:
 
     def make(cells: Cells, axes: dict[str, Any] | None = None, **more: Any) -> SweepScheduler:
         axes = axes or {"networks": ["NIN", "AlexNet"], "batch": [1, 2, 4], "target": "twin"}
-        settings = {"known": None, "room": ROOM, **more}
+        settings = {"cache": None, "room": ROOM, **more}
         return SweepScheduler(
             study=matrix.of(axes, "here"),
             journal=Journal(tmp_path / "study"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pibench.sweep import matrix
-from pibench.sweep.execute import command, run_cell
-from pibench.sweep.matrix import Cell
+from pibench.sweep.execute import run_cell
+from pibench.sweep.matrix import Cell, CellRequest
 
 
 def cell(**axes: object) -> Cell:
@@ -17,16 +18,20 @@ def cell(**axes: object) -> Cell:
     return found
 
 
+def with_options(one: Cell, **changes: Any) -> Cell:
+    return replace(one, options=replace(one.options, **changes))
+
+
 def test_over_its_time_it_is_stopped_tried_again_and_inconclusive() -> None:
     ran = run_cell(cell(networks="NIN", budget_s=0.1))
     assert (ran.record, ran.exit_code, ran.attempt) == (None, 4, 2)
-    assert ran.said == "beyond its budget of 0.1 s; allow more: --budget SECONDS"
+    assert ran.message == "beyond its budget of 0.1 s; allow more: --budget SECONDS"
 
 
 def test_what_pibench_refuses_is_not_tried_again() -> None:
-    ran = run_cell(replace(cell(networks="NIN"), weights="nowhere.caffemodel"))
+    ran = run_cell(with_options(cell(networks="NIN"), weights=Path("nowhere.caffemodel")))
     assert (ran.record, ran.exit_code, ran.attempt) == (None, 2, 1)
-    assert ran.said.startswith("pibench: ")
+    assert ran.message.startswith("pibench: ")
 
 
 def test_a_file_travels_under_its_own_name(tmp_path: Path) -> None:
@@ -34,8 +39,9 @@ def test_a_file_travels_under_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "tiny.prototxt").write_text(text)
     there = tmp_path / "there"
     there.mkdir()
-    words = list(command(cell(networks=str(tmp_path / "tiny.prototxt")), there, there / "out"))
-    assert words[-2:] == ["--", there / "tiny.prototxt"]
+    wanted = cell(networks=str(tmp_path / "tiny.prototxt"), batch=2, threads=1)
+    request = CellRequest.read(wanted.write(there))
+    assert request == CellRequest(network=str(there / "tiny.prototxt"), options=wanted.options)
     assert (there / "tiny.prototxt").read_text() == text
 
 

@@ -83,8 +83,8 @@ def test_a_later_record_of_a_cell_stands(tmp_path: Path) -> None:
 
 
 def test_one_sweep_at_a_time(tmp_path: Path) -> None:
-    with Journal(tmp_path).alone():
+    with Journal(tmp_path).locked():
         assert Journal(tmp_path).at_work
-        with pytest.raises(HostError, match="another sweep"), Journal(tmp_path).alone():
+        with pytest.raises(HostError, match="another sweep"), Journal(tmp_path).locked():
             pass
     assert not Journal(tmp_path).at_work

@@ -8,7 +8,7 @@ import pytest
 
 from pibench.errors import InvalidInputError
 from pibench.sweep import matrix
-from pibench.sweep.cell_key import cell_key
+from pibench.sweep.cell_cache import cell_key
 
 LENET = 'name: "tiny" input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }'
 
@@ -30,7 +30,7 @@ def test_one_value_needs_no_list() -> None:
 def test_combinations_that_mean_nothing_are_told_with_the_reason() -> None:
     found = labels(networks="NIN", blas=["openblas", "reference"], compute="memory-only")
     assert found[0][1] is None
-    assert "stands in for OpenBLAS" in (found[1][1] or "")
+    assert "memory-only compute replaces the BLAS" in (found[1][1] or "")
 
 
 def test_files_are_looked_for_beside_the_study_and_read_once(tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pibench.errors import HostError
-from pibench.sweep import matrix, room
-from pibench.sweep.execute import CellResult
-from pibench.sweep.room import Room, needs, run_cells
+from pibench.sweep import execute, matrix
+from pibench.sweep.execute import CellResult, Room, needs, run_cells
 from tests.unit.sweep.conftest import answered
 
 MIB = 2**20
@@ -110,5 +109,5 @@ def test_elsewhere_only_so_many_are_under_way() -> None:
 
 
 def test_this_machine_has_room() -> None:
-    assert room.of_this_machine(jobs=1).cores == 1
-    assert room.of_this_machine().memory_bytes > 0
+    assert execute.of_this_machine(jobs=1).cores == 1
+    assert execute.of_this_machine().memory_bytes > 0

@@ -19,9 +19,8 @@ from pibench.networks import caffemodel
 from pibench.sweep import matrix
 from pibench.sweep.cell_cache import CellCache
 from pibench.sweep.execute import CellResult
-from pibench.sweep.journal import Journal
+from pibench.sweep.journal import Journal, status
 from pibench.sweep.scheduler import SweepScheduler
-from pibench.sweep.status import status
 from tests import whole_records
 from tests.unit.sweep.conftest import Cells, answered
 from tests.wild.networks import WILD
@@ -83,24 +82,24 @@ def test_a_changed_axis_runs_only_what_is_new(conduct: MakeConduct) -> None:
 
 
 def test_cells_of_other_studies_are_taken_over(conduct: MakeConduct, tmp_path: Path) -> None:
-    known = CellCache(tmp_path / "cells")
-    conduct(Cells(), known=known).run()
-    kept = sorted(known.folder.rglob("*.jsonl"))
+    cache = CellCache(tmp_path / "cells")
+    conduct(Cells(), cache=cache).run()
+    kept = sorted(cache.folder.rglob("*.jsonl"))
     assert len(kept) == 6
     # One is damaged, by a bit in a figure: it is run again, the others are not.
     kept[0].write_bytes(kept[0].read_bytes().replace(b'"batch":1', b'"batch":3', 1))
     (tmp_path / "study" / "journal.jsonl").unlink()
     cells = Cells()
-    tally = conduct(cells, known=known).run()
-    assert (tally.taken_over, tally.ran, tally.left) == (5, 1, 0)
+    tally = conduct(cells, cache=cache).run()
+    assert (tally.cache_hits, tally.ran, tally.left) == (5, 1, 0)
 
 
 def test_a_pipe_among_shared_cells_is_not_waited_for(tmp_path: Path) -> None:
-    known = CellCache(tmp_path)
+    cache = CellCache(tmp_path)
     path = tmp_path / "ab" / f"{'ab' * 32}.jsonl"
     path.parent.mkdir()
     os.mkfifo(path)
-    assert known.get("ab" * 32) is None
+    assert cache.get("ab" * 32) is None
 
 
 def test_what_is_planned_far_beyond_the_device_is_left_out_and_said(
@@ -116,7 +115,7 @@ def test_what_is_planned_far_beyond_the_device_is_left_out_and_said(
 
 
 def test_a_machine_that_fails_cell_after_cell_ends_it(conduct: MakeConduct) -> None:
-    cells = Cells(lambda _: answered(code=3, said="the Engine is away"))
+    cells = Cells(lambda _: answered(code=3, message="the Engine is away"))
     with pytest.raises(HostError, match="3 cells failed one after another: the Engine"):
         conduct(cells, room=None).run()
 
@@ -134,7 +133,7 @@ def test_what_a_worker_ran_with_other_programs_is_not_kept(conduct: MakeConduct,
     assert len(conducting.journal.read().verdicts) == 5
     ((label, (_, said)),) = tally.failed.items()
     assert label.startswith("NIN batch 2")
-    assert f"another {what} than this machine's" in said
+    assert f"another {what} than this machine" in said
 
 
 def test_weights_that_changed_meanwhile_are_not_kept(conduct: MakeConduct, tmp_path: Path) -> None:
@@ -160,7 +159,7 @@ def test_weights_that_changed_meanwhile_are_not_kept(conduct: MakeConduct, tmp_p
 
 def test_an_invalid_cell_costs_only_itself(conduct: MakeConduct) -> None:
     cells = Cells(
-        lambda cell: answered(code=2, said="no") if "batch 2" in cell.label else verdict("fit")
+        lambda cell: answered(code=2, message="no") if "batch 2" in cell.label else verdict("fit")
     )
     tally = conduct(cells).run()
     assert (tally.ran, len(tally.failed), tally.left, int(tally.exit_code)) == (4, 2, 2, 2)
@@ -174,7 +173,7 @@ def test_damaged_lines_run_again(conduct: MakeConduct) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], lines[2].replace(b"fit", b"fIt", 1), *lines[3:]]))
     again = Cells()
-    tally = conduct(again, tell=told.append).run()
+    tally = conduct(again, log=told.append).run()
     assert (len(again.asked), tally.left) == (1, 0)
     assert "1 damaged lines were moved" in told[0]
 
@@ -225,23 +224,23 @@ def test_a_dry_call_lists_the_cells_and_runs_none(conduct: MakeConduct, tmp_path
 def test_progress_names_the_cell(conduct: MakeConduct) -> None:
     heard: list[str] = []
     axes = {"networks": "NIN", "batch": [1, 2], "target": "twin"}
-    conduct(Cells(), axes, watch=lambda _, label, __: heard.append(label)).run()
+    conduct(Cells(), axes, on_change=lambda _, label, __: heard.append(label)).run()
     assert heard == ["", "NIN batch 1 rpi3b twin caffe-time", "NIN batch 2 rpi3b twin caffe-time"]
 
 
 def test_what_an_earlier_version_kept_is_taken_over_whole(
     conduct: MakeConduct, tmp_path: Path
 ) -> None:
-    known = CellCache(tmp_path / "cells")
-    conduct(Cells(), known=known).run()
-    for path in known.folder.rglob("*.jsonl"):
+    cache = CellCache(tmp_path / "cells")
+    conduct(Cells(), cache=cache).run()
+    for path in cache.folder.rglob("*.jsonl"):
         data = json.loads(path.read_text()) | {"schema_version": "1.3"}
         del data["input_size"]
         data["cell"]["seal"] = "0" * 64
         data["cell"]["seal"] = fingerprint(data)
         path.write_text(json.dumps(data) + "\n")
     (tmp_path / "study" / "journal.jsonl").unlink()
-    tally = conduct(Cells(), known=known).run()
-    assert (tally.taken_over, tally.ran) == (6, 0)
+    tally = conduct(Cells(), cache=cache).run()
+    assert (tally.cache_hits, tally.ran) == (6, 0)
     kept = Journal(tmp_path / "study").read()
     assert (len(kept.verdicts), kept.damaged) == (6, ())

@@ -11,7 +11,7 @@ import pytest
 
 from pibench.errors import HostError
 from pibench.targets import calibration
-from pibench.targets.base import Kind
+from pibench.targets.base import BaselineKey
 from pibench.targets.calibration import Calibration, conclude, evaluate, stored
 from pibench.targets.job import Measure
 from pibench.targets.probe_session import ProbeSession
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pibench.images.build import Builder
 
 MIB = 2**20
-KIND = Kind(protocol="caffe-time", compute="memory-only", threads=4)
+KIND = BaselineKey(protocol="caffe-time", compute="memory-only", threads=4)
 CAFFE = {"caffe_version": "caffe version 1.0.0", "blas": "OpenBLAS", "blas_core": "cortexa53"}
 KNOWN = Calibration(
     baseline={"peak_rss_bytes": 80 * MIB, "emulator_rss_bytes": 24 * MIB, "exit_status": 0},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pibench import devices
 from pibench.targets import sandbox
-from pibench.targets.base import Work
+from pibench.targets.base import Job
 from pibench.targets.job import Libraries, Programs, write_job
 from pibench.targets.sharing import share
 from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def piece(name: str, **changes: Any) -> Work:
+def piece(name: str, **changes: Any) -> Job:
     fields: dict[str, Any] = {
         "id": name,
         "name": name,
@@ -32,7 +32,7 @@ def piece(name: str, **changes: Any) -> Work:
         "threads": 4,
         "timeout_s": 60.0,
     }
-    return Work(**fields | changes)
+    return Job(**fields | changes)
 
 
 # ---------------------------------------------------------------- sharing

@@ -20,7 +20,7 @@ import pytest
 from pibench.errors import HostError
 from pibench.images.build import Builder
 from pibench.targets import sandbox
-from pibench.targets.base import Outcome, Progress, Work
+from pibench.targets.base import Job, Outcome, Progress
 from pibench.targets.job import Programs
 from pibench.targets.local import LocalTarget, NativeTarget
 
@@ -57,7 +57,7 @@ kill -ABRT $$
 """
 
 
-def network(name: str, script: str, **changes: Any) -> Work:
+def network(name: str, script: str, **changes: Any) -> Job:
     fields: dict[str, Any] = {
         "id": name,
         "name": name,
@@ -68,7 +68,7 @@ def network(name: str, script: str, **changes: Any) -> Work:
         "threads": 2,
         "timeout_s": 30.0,
     }
-    return Work(**fields | changes)
+    return Job(**fields | changes)
 
 
 @pytest.fixture(autouse=True)
@@ -92,12 +92,12 @@ def run(
 ) -> Callable[..., tuple[dict[str, Outcome], list[Progress]]]:
     """Runs networks; what came of each by its name, and what was said on the way."""
 
-    def run_all(*work: Work) -> tuple[dict[str, Outcome], list[Progress]]:
+    def run_all(*work: Job) -> tuple[dict[str, Outcome], list[Progress]]:
         outcomes: list[Outcome] = []
         said: list[Progress] = []
         LocalTarget("native", programs).run(work, outcomes.append, said.append)
         assert len(outcomes) == len(work), "each network has one outcome"
-        return {outcome.work.name: outcome for outcome in outcomes}, said
+        return {outcome.job.name: outcome for outcome in outcomes}, said
 
     return run_all
 
@@ -106,7 +106,7 @@ def run(
 def results(run: Callable[..., Any]) -> Callable[..., dict[str, dict[str, Any]]]:
     """Runs networks that all come to a result."""
 
-    def run_all(*work: Work) -> dict[str, dict[str, Any]]:
+    def run_all(*work: Job) -> dict[str, dict[str, Any]]:
         found = {name: outcome.result for name, outcome in run(*work)[0].items()}
         assert None not in found.values()
         return found
@@ -169,7 +169,7 @@ def test_the_machine_is_described_and_the_start_of_each_network_told(
     assert machine["cores_usable"] == len(os.sched_getaffinity(0))
     assert machine["mem_total_kib"] * 1024 == pytest.approx(psutil.virtual_memory().total, rel=0.01)
     assert machine["blas"] is None
-    assert [(p.work.name if p.work else None, p.said) for p in said] == [
+    assert [(p.job.name if p.job else None, p.said) for p in said] == [
         ("A", "started"),
         ("B", "started"),
     ]
@@ -249,11 +249,11 @@ def test_nothing_lives_on_when_pibench_is_ended(number: signal.Signals, tmp_path
     caffe.chmod(0o755)
     code = textwrap.dedent(f"""
         from pibench.targets import sandbox
-        from pibench.targets.base import Work
+        from pibench.targets.base import Job
         from pibench.targets.job import Programs
         from pibench.targets.local import LocalTarget
         sandbox.available = lambda: False
-        work = Work(
+        work = Job(
             id="0", name="A", prototxt="echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60",
             weights=None, protocol="caffe-time", compute="real", threads=1, timeout_s=60,
         )
@@ -285,7 +285,7 @@ def test_nothing_lives_on_when_pibench_is_ended(number: signal.Signals, tmp_path
     ],
 )
 def test_the_native_target_says_what_it_lacks(
-    caffe: bool, work: Work, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    caffe: bool, work: Job, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if caffe:
         (tmp_path / "caffe").write_text("#!/bin/sh\n")

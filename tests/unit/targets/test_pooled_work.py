@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from pibench.targets.base import Work
+from pibench.targets.base import Job
 from pibench.targets.sharing import pooled
 
 
-def pieces(*costs: int) -> list[Work]:
+def pieces(*costs: int) -> list[Job]:
     return [
-        Work(
+        Job(
             id=str(index),
             name=f"network {index}",
             prototxt="",
@@ -39,7 +39,7 @@ def test_each_piece_runs_once(at_once: int) -> None:
     seen: list[str] = []
     lock = threading.Lock()
 
-    def run_one(piece: Work, _: threading.Event) -> None:
+    def run_one(piece: Job, _: threading.Event) -> None:
         time.sleep(0.001)
         with lock:
             seen.append(piece.id)
@@ -53,7 +53,7 @@ def test_no_more_run_at_once_than_are_wanted() -> None:
     most = 0
     lock = threading.Lock()
 
-    def run_one(piece: Work, _: threading.Event) -> None:
+    def run_one(piece: Job, _: threading.Event) -> None:
         nonlocal most
         with lock:
             running.add(piece.id)
@@ -76,7 +76,7 @@ def test_an_error_stops_what_waits_and_tells_what_runs(error: type[BaseException
     told: list[int] = []
     both_run = threading.Barrier(2, timeout=10)
 
-    def run_one(piece: Work, stopping: threading.Event) -> None:
+    def run_one(piece: Job, stopping: threading.Event) -> None:
         begun.append(piece.cost_bytes)
         both_run.wait()
         if piece.cost_bytes == 9:

@@ -16,7 +16,7 @@ from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
 from pibench.probe import supervise, virt_detect
-from pibench.runner.options import Options
+from pibench.runner.options import RunOptions
 from pibench.targets.by_name import make_target
 from pibench.targets.ssh import SshTarget
 from pibench.targets.ssh.address import Address, parse
@@ -82,8 +82,8 @@ def test_how_a_host_is_named_elsewhere() -> None:
 
 
 def test_a_board_computes_for_real_unless_told_otherwise() -> None:
-    assert Options(target="ssh://pi@host").request().compute == "real"
-    assert Options(target="vm").request().compute == "memory-only"
+    assert RunOptions(target="ssh://pi@host").effective_compute == "real"
+    assert RunOptions(target="vm").effective_compute == "memory-only"
 
 
 def test_options_belong_to_their_target() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pibench import devices
 from pibench.errors import HostError
-from pibench.targets.base import Outcome, Progress, Work
+from pibench.targets.base import Job, Outcome, Progress
 from pibench.targets.vm import VmTarget
 from pibench.targets.vm import target as vm_target
 from pibench.targets.vm.guest import Boot
@@ -27,9 +27,9 @@ HELLO: Event = {"event": "hello", "machine": {"mem_total_kib": 1_004_972}}
 OOM = "Out of memory: Killed process {} (caffe) total-vm:1500000kB"
 
 
-def work(*names: str) -> list[Work]:
+def work(*names: str) -> list[Job]:
     return [
-        Work(
+        Job(
             id=str(index),
             name=name,
             prototxt="",
@@ -62,12 +62,12 @@ class Machines:
         self.outcomes: list[Outcome] = []
         self.said: list[Progress] = []
 
-    def run(self, pieces: list[Work], monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    def run(self, pieces: list[Job], monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         target = VmTarget(
             devices.load("rpi3b"), cast("Builder", None), **{"machines_at_once": 1} | options
         )
 
-        def write_files(_folder: Any, waiting: list[Work]) -> None:
+        def write_files(_folder: Any, waiting: list[Job]) -> None:
             self.given.append([piece.name for piece in waiting])
 
         async def boot(_argv: Any, *, on_event: Callable[[Event], bool], **_: Any) -> Boot:
@@ -88,7 +88,7 @@ class Machines:
     def seen(self) -> list[tuple[str, Any]]:
         """Each network with the number of the result it was given, or how it died."""
         return [
-            (outcome.work.name, outcome.result["piece"] if outcome.result else outcome.died)
+            (outcome.job.name, outcome.result["piece"] if outcome.result else outcome.died)
             for outcome in self.outcomes
         ]
 
@@ -98,7 +98,7 @@ def test_a_boot_that_ends_well_is_the_only_one(monkeypatch: pytest.MonkeyPatch) 
     machines.run(work("A", "B"), monkeypatch)
     assert machines.seen() == [("A", 0), ("B", 1)]
     assert machines.outcomes[0].machine == HELLO["machine"]
-    assert [(p.work.name if p.work else None, p.said) for p in machines.said] == [
+    assert [(p.job.name if p.job else None, p.said) for p in machines.said] == [
         (None, "booted"),
         ("A", "started"),
         ("B", "started"),
@@ -251,7 +251,7 @@ def test_a_machine_that_cannot_start_ends_the_others(monkeypatch: pytest.MonkeyP
     target = VmTarget(devices.load("rpi3b"), cast("Builder", None), machines_at_once=2)
     cancelled: list[str] = []
 
-    async def boot(waiting: list[Work], _session: Any) -> Boot:
+    async def boot(waiting: list[Job], _session: Any) -> Boot:
         if waiting[0].name == "A":
             await asyncio.sleep(0.01)
             raise HostError("QEMU does not start")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pibench.cli.options import AsJson, flag
+from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.report.plain import one_line
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def report(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RECORDS...", help="What run wrote or printed.")
+        list[Path], typer.Argument(metavar="RECORDS...", help="Files that run wrote or printed.")
     ],
     out: Annotated[
         list[Path] | None,
@@ -34,7 +34,7 @@ def report(
             "-o",
             metavar="FILE",
             show_default=False,
-            help="Write to it: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
+            help="Output: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
             "Default: Markdown on standard output.",
         ),
     ] = None,
@@ -44,7 +44,7 @@ def report(
             "--format",
             metavar="FORM",
             show_default=False,
-            help="html, markdown, csv, junit, png or svg, where the name does not say.",
+            help="html, markdown, csv, junit, png or svg, if not by the file's name.",
         ),
     ] = None,
     network: Annotated[
@@ -53,18 +53,18 @@ def report(
             "--network",
             metavar="PROTOTXT",
             show_default=False,
-            help="A network of your own among the records, to plan it; may be repeated.",
+            help="A network of your own in the records, to plan it; may be repeated.",
         ),
     ] = None,
     require_fit: Annotated[
         bool,
-        flag(
+        opt.flag(
             "--require-fit",
-            help="Ask of every network whether it fits, and nothing of the paper; "
+            help="Report only whether every network fits, nothing of the paper; "
             "exit with 1 unless all do.",
         ),
     ] = False,
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Show the latest record of each run as a page, a table, a picture or test cases.
 
@@ -73,30 +73,31 @@ def report(
     from pibench.atomic_write import is_standard_output
     from pibench.report import files
 
-    asked = files.named(form) if form is not None else None
-    if asked is not None and out is not None and len(out) > 1:
+    wanted = files.named(form) if form is not None else None
+    if wanted is not None and out is not None and len(out) > 1:
         raise InvalidInputError(
-            f"--format {asked} would go for {len(out)} files",
-            hint="leave it out: the files' names say their forms",
+            f"--format {wanted} would apply to {len(out)} files",
+            hint="omit it: the files' names determine their formats",
         )
-    if as_json and asked is not None and not out:
+    if as_json and wanted is not None and not out:
         raise InvalidInputError(
-            f"both --json and --format {asked} are for standard output", hint="give -o FILE too"
+            f"both --json and --format {wanted} are for standard output", hint="give -o FILE too"
         )
     if as_json and any(map(is_standard_output, out or ())):
         raise InvalidInputError(
             "both --json and -o are for standard output", hint="name a file: -o FILE"
         )
-    if asked in ("png", "svg") and not out:
+    if wanted in ("png", "svg") and not out:
         raise InvalidInputError(
-            f"a picture is not for standard output: --format {asked}", hint=f"-o overview.{asked}"
+            f"a picture cannot go to standard output: --format {wanted}",
+            hint=f"-o overview.{wanted}",
         )
-    forms = [(path, asked or files.form_of(path)) for path in out or ()]
+    forms = [(path, wanted or files.form_of(path)) for path in out or ()]
     made = _make(
         paths,
         network or (),
         forms,
-        asked or "markdown",
+        wanted or "markdown",
         only=() if require_fit else None,
         as_json=as_json,
     )
@@ -120,7 +121,7 @@ def _make(
 
     made = api.report(paths, dict(forms), networks=given, only=only)
     for path in Networks(given).without_record(made.records):
-        say(f"--network {path}: no record is of it")
+        say(f"--network {path}: no record is of this network")
     sources = [path.name for path in paths]
     written = [str(path) for path, _ in forms]
     if made.superseded:

@@ -1,7 +1,8 @@
-"""Read a board's file of results, check each line, and return outcomes as of any target."""
+"""Read a board's file of results, check each line, and convert the outcomes to records."""
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 import zlib
 from contextlib import suppress
@@ -10,26 +11,73 @@ from datetime import UTC, datetime
 from gzip import GzipFile
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, NonNegativeFloat, ValidationError
 
 from pibench import untrusted_input
-from pibench.bundle.entries import DiedEntry, EndEntry, MachineEntry, ResultEntry, StartEntry
 from pibench.bundle.manifest import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
 from pibench.errors import InvalidInputError
 from pibench.probe.results import VERSION, Damaged, entries
 from pibench.records.schema import HostEnvironment
+from pibench.runner.context import Context
+from pibench.runner.record import record_of
 from pibench.targets.base import Outcome
-from pibench.targets.probe_events import MachineInfo, first_of
+from pibench.targets.probe_events import MachineInfo, Reported, RunResult, Text, first_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.records.schema import Machine, Record
+    from pibench.records.schema import Target as TargetName
+    from pibench.records.store import RecordStore
+    from pibench.targets.base import Job, Observer, Watcher
 
 LONGEST_MANIFEST_BYTES: Final = 64 << 20
 MOST_LINES: Final = 100_000
-GO_ON: Final = "on the board, python3 run.py goes on, or python3 run.py --end closes what is done"
-COPY: Final = "copy the file from the board once more"
+GO_ON: Final = "on the board, python3 run.py continues, or python3 run.py --end closes the results"
+COPY: Final = "copy the file from the board again"
 KIB: Final = 1024
 
 Entry = TypeVar("Entry", bound=BaseModel)
+
+# Raised by code for values that a probe never reports, although each one alone is valid.
+_ABSURD: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+
+
+class MachineEntry(Reported):
+    """A probe started."""
+
+    machine: MachineInfo
+    unix_s: float
+
+
+class StartEntry(Reported):
+    """A network was started."""
+
+    id: Text
+    unix_s: float
+    load_1_minute: NonNegativeFloat
+
+
+class ResultEntry(Reported):
+    """A network ended."""
+
+    id: Text
+    result: RunResult
+
+
+class DiedEntry(Reported):
+    """A network whose end was not observed."""
+
+    id: Text
+    why: Text
+
+
+class EndEntry(Reported):
+    """The end of a complete sequence of entries."""
+
+    finished: list[Text]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +178,7 @@ def _manifest_in(kit: Path) -> bytes:
         with tarfile.open(fileobj=head, mode="r:") as archive:
             member = archive.next()
             if member is None or member.name != f"{TOP}/{NAME}" or not member.isreg():
-                raise InvalidInputError.at(kit, None, "is no kit", hint=hint)
+                raise InvalidInputError.at(kit, None, "is not a kit", hint=hint)
             if member.size > LONGEST_MANIFEST_BYTES:
                 raise InvalidInputError.at(kit, NAME, "is too long", hint=hint)
             content = archive.extractfile(member)
@@ -191,7 +239,7 @@ class _Reader:
             problem = "the results end here without an end: cut off, or interrupted"
             raise self._refused(problem, hint=f"{COPY}; if it is so there too, {GO_ON}")
         if not self.runs:
-            raise self._refused("no network has a result", hint="python3 run.py goes on")
+            raise self._refused("no network has a result", hint="python3 run.py continues")
         return BoardResults(path=self.path, manifest=self.manifest, runs=tuple(self.runs.values()))
 
     def _result(self, entry: ResultEntry, digest: str) -> None:
@@ -200,7 +248,7 @@ class _Reader:
             raise self._refused(f"a result of {network.name}, which was not started")
         result = entry.result.as_event()
         outcome = Outcome(
-            work=self.manifest.work_of(network),
+            job=self.manifest.job_of(network),
             machine=self.machine.machine.as_event(),
             result=result,
             host=self._host(self.machine.machine),
@@ -212,7 +260,7 @@ class _Reader:
         network = self._waiting(entry.id)
         machine = self.machine.machine if self.machine else None
         outcome = Outcome(
-            work=self.manifest.work_of(network),
+            job=self.manifest.job_of(network),
             machine=machine.as_event() if machine else None,
             result=None,
             died=entry.why,
@@ -272,5 +320,66 @@ def _when(started: StartEntry) -> str:
     try:
         at = datetime.fromtimestamp(started.unix_s, UTC)
     except (OverflowError, OSError, ValueError):
-        return "the board's clock told no date"
+        return "the board's clock gave no date"
     return f"ran on {at:%Y-%m-%d %H:%M} UTC by the board's own clock"
+
+
+class BoardTarget:
+    """The board that ran a kit: its runs are complete, and nothing can be run."""
+
+    name: TargetName = "native"
+    machine: Machine | None = None
+
+    def prepare(self, jobs: Sequence[Job]) -> None:
+        """Do nothing."""
+
+    def run(self, jobs: Sequence[Job], observe: Observer, watch: Watcher) -> None:
+        """Do nothing: the results already exist."""
+
+    def environment(self) -> dict[str, str | None]:
+        """Return an empty environment: no emulator or image of this machine was used."""
+        return {"qemu_version": None, "image_lock_digest": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """The records of a file of results, and how many of them the store already had."""
+
+    records: tuple[Record, ...]
+    known: int
+
+
+def import_results(
+    path: Path, *, kit: Path | None = None, store: RecordStore | None = None
+) -> Imported:
+    """Convert a board's results to records, and append the new ones to `store`.
+
+    All records are created before the first one is written.
+
+    Raises:
+        InvalidInputError: for results that are damaged, of another kit or incomplete.
+        HostError: if a record cannot be written.
+    """
+    results = read_results(path, kit)
+    records = tuple(_record(results, run) for run in results.runs)
+    if store is None:
+        return Imported(records=records, known=0)
+    store.prepare()
+    return Imported(records=records, known=len(records) - store.append_new(records))
+
+
+def _record(results: BoardResults, run: BoardRun) -> Record:
+    context = Context(device=results.manifest.options.profile, target=BoardTarget())
+    try:
+        record = record_of(run.network, run.outcome, context, None)
+    except _ABSURD as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidInputError.at(
+            results.path,
+            f"line {run.line}",
+            f"no record can be made of it: {reason}",
+            hint="use the version of pibench that made the kit",
+        ) from error
+    # The same line gives the same record id, however often it is imported.
+    name = hashlib.sha256(f"record of {run.digest}".encode()).hexdigest()[:32]
+    return record.model_copy(update={"record_id": name})

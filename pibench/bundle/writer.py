@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,8 +22,8 @@ from pibench.bundle.manifest import (
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.archive import add, compressed_tar, member
 from pibench.images.recipe import file_sha256
-from pibench.runner.facts import facts_of
-from pibench.runner.work import work_of
+from pibench.runner.context import facts_of
+from pibench.runner.options import RunOptions, job_of
 from pibench.targets.job import Libraries, write_job
 from pibench.targets.kit import ROOTS, SYSTEM, root_programs
 from pibench.targets.scratch import scratch
@@ -31,7 +31,6 @@ from pibench.targets.scratch import scratch
 if TYPE_CHECKING:
     from pibench.images.carried import CarriedRoot
     from pibench.networks.network import Network
-    from pibench.runner.work import Request
 
 # Weights hardly compress, and Caffe is already compressed: a higher level has no benefit.
 _LEVEL: Final = 1
@@ -54,11 +53,11 @@ class Kit:
 
 
 def write_kit(
-    loaded: Sequence[Network], request: Request, out: Path, *, root: CarriedRoot | None
+    loaded: Sequence[Network], options: RunOptions, out: Path, *, root: CarriedRoot | None
 ) -> Kit:
     """Pack networks, and Caffe if there is a `root`, into the .tar.gz `out`.
 
-    The same networks, request, root and version of pibench give the same bytes.
+    The same networks, options, root and version of pibench give the same bytes.
 
     Raises:
         InvalidInputError: if `out` is not a valid output path, or a network is given twice.
@@ -68,7 +67,7 @@ def write_kit(
         raise InvalidInputError.at(out, None, "is a directory", hint="name a file: -o kit.tar.gz")
     if not _may_be_replaced(out):
         raise InvalidInputError.at(
-            out, None, "is there already, and is no kit", hint="name another file: -o kit.tar.gz"
+            out, None, "exists and is not a kit", hint="name another file: -o kit.tar.gz"
         )
     if not out.name.endswith((".tar.gz", ".tgz")):
         # The recipient of kit.zip would try to unzip it.
@@ -76,22 +75,36 @@ def write_kit(
             out, None, "a kit is a compressed tar", hint="end the name in .tar.gz or .tgz"
         )
     _refuse_twice(loaded)
-    work = [work_of(index, network, request) for index, network in enumerate(loaded)]
-    facts = [facts_of(network, one) for network, one in zip(loaded, work, strict=True)]
-    networks = tuple(KitNetwork.of(fact, one) for fact, one in zip(facts, work, strict=True))
+    # The board's CPU computes. Paths of this machine are left out.
+    options = replace(
+        options,
+        target="native",
+        compute="real",
+        threads=options.effective_threads,
+        jobs=None,
+        blobs=None,
+        identity=None,
+        remote_dir=None,
+        weights=None,
+    )
+    options = replace(options, timeout_s=options.effective_timeout_s)
+    jobs = [job_of(index, network, options) for index, network in enumerate(loaded)]
+    networks = tuple(
+        KitNetwork(id=job.id, **facts_of(network, job).model_dump())
+        for network, job in zip(loaded, jobs, strict=True)
+    )
     with scratch("bundle") as folder:
-        job = folder / TOP
+        top = folder / TOP
         otherwise = [root_programs(f"{{folder}}/{ROOTS}/{root.key}", root.lock)] if root else []
-        write_job(job, work, SYSTEM, Libraries(), otherwise=otherwise)
-        (job / _START).rename(job / _RUN)
-        (job / _RUN).chmod(0o755)
-        (job / _README).write_text(_readme(networks, request, root), encoding="ascii")
-        files = {path.relative_to(job).as_posix(): path for path in _files(job)}
+        write_job(top, jobs, SYSTEM, Libraries(), otherwise=otherwise)
+        (top / _START).rename(top / _RUN)
+        (top / _RUN).chmod(0o755)
+        (top / _README).write_text(_readme(networks, options, root), encoding="ascii")
+        files = {path.relative_to(top).as_posix(): path for path in _files(top)}
         if root is not None:
             files[ROOT_ARCHIVE] = root.archive
         manifest = Manifest(
-            device=request.device.id,
-            protocol=request.protocol,
+            options=options,
             networks=networks,
             caffe=KitCaffe.of(root) if root else None,
             files=tuple(_described(name, path) for name, path in sorted(files.items())),
@@ -136,9 +149,9 @@ def _may_be_replaced(out: Path) -> bool:
         return False
 
 
-def _files(job: Path) -> list[Path]:
+def _files(top: Path) -> list[Path]:
     """Return the regular files: the pipe among the models is created where the job runs."""
-    return [path for path in job.rglob("*") if path.is_file()]
+    return [path for path in top.rglob("*") if path.is_file()]
 
 
 def _described(name: str, path: Path) -> KitFile:
@@ -167,7 +180,7 @@ def _write(out: Path, manifest: Manifest, files: dict[str, Path]) -> None:
         ) from error
 
 
-def _readme(networks: Sequence[KitNetwork], request: Request, root: CarriedRoot | None) -> str:
+def _readme(networks: Sequence[KitNetwork], options: RunOptions, root: CarriedRoot | None) -> str:
     template = (Path(__file__).parent / "for_the_board.txt").read_text(encoding="ascii")
     listed = "\n".join(
         f"  {one.name.encode('ascii', 'backslashreplace').decode()}" for one in networks
@@ -179,5 +192,5 @@ def _readme(networks: Sequence[KitNetwork], request: Request, root: CarriedRoot 
         else "The board's own\nCaffe is used: sudo apt-get install caffe python3-caffe (Debian 11)."
     )
     return template.format(
-        caffe=caffe, networks=listed, protocol=request.protocol, device=request.device.name
+        caffe=caffe, networks=listed, protocol=options.protocol, device=options.profile.name
     )

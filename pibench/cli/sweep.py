@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pibench.cli.options import AsJson, Jobs, Quiet, Repair, finite, flag
+from pibench.cli import options as opt
 from pibench.errors import ExitCode, HostError, InterruptedByUserError, InvalidInputError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from pibench.sweep.execute import CellResult
+    from pibench.sweep.cell_cache import CellCache
+    from pibench.sweep.execute import CellResult, Room
     from pibench.sweep.journal import Journal
     from pibench.sweep.matrix import Cell, Study
-    from pibench.sweep.room import Room
     from pibench.sweep.scheduler import SweepSummary
 
 
@@ -42,68 +42,77 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-def _axis(name: str, metavar: str, said: str, *, also: str | None = None, **more: Any) -> Any:
-    names = (name, also) if also else (name,)
-    return typer.Option(*names, metavar=metavar, help=said, show_default=False, **more)
-
-
-def _amount(name: str, metavar: str, said: str) -> Any:
-    return _axis(name, metavar, said, min=0, callback=finite)
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
 
 
 @app.command()
 def run(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[STUDY.toml]", help="The study; or its axes by options."),
+        typer.Argument(metavar="[STUDY.toml]", help="The study. Without it: its axes as options."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="The study's folder.")
     ] = None,
     resume: Annotated[
-        bool, flag("--resume", help="Go on with the study in --out; options change it.")
+        bool, opt.flag("--resume", help="Continue the study in --out; options change it.")
     ] = False,
-    dry: Annotated[bool, flag("--dry-run", help="List the cells and run none.")] = False,
-    networks: Annotated[str | None, _axis("--networks", "A,B", "Names or prototxt files.")] = None,
-    batch: Annotated[str | None, _axis("--batch", "1,2", "Images per pass.")] = None,
-    image: Annotated[str | None, _axis("--input", "HxW,HxW", "Image sizes.")] = None,
-    devices: Annotated[
-        str | None, _axis("--device", "A,B", "Devices. Default: rpi3b.", also="--devices")
+    dry: Annotated[bool, opt.flag("--dry-run", help="List the cells, run none.")] = False,
+    networks: Annotated[
+        str | None, opt.option("Names or prototxt files.", "--networks", metavar="A,B")
     ] = None,
-    target: Annotated[str | None, _axis("--target", "A,B", "Targets. Default: vm.")] = None,
-    protocol: Annotated[str | None, _axis("--protocol", "A,B", "Default: caffe-time.")] = None,
+    batch: Annotated[str | None, opt.option("Images per pass.", "--batch", metavar="1,2")] = None,
+    image: Annotated[str | None, opt.option("Image sizes.", "--input", metavar="HxW,HxW")] = None,
+    device: Annotated[
+        str | None, opt.option("Devices. Default: rpi3b.", "--device", "--devices", metavar="A,B")
+    ] = None,
+    target: Annotated[
+        str | None, opt.option("Targets. Default: vm.", "--target", metavar="A,B")
+    ] = None,
+    protocol: Annotated[
+        str | None, opt.option("Default: caffe-time.", "--protocol", metavar="A,B")
+    ] = None,
     compute: Annotated[
-        str | None, _axis("--compute", "A,B", "real, memory-only. Default: the target's usual.")
+        str | None,
+        opt.option("real, memory-only. Default: the target's.", "--compute", metavar="A,B"),
     ] = None,
-    blas: Annotated[str | None, _axis("--blas", "A,B", "Default: openblas.")] = None,
+    blas: Annotated[str | None, opt.option("Default: openblas.", "--blas", metavar="A,B")] = None,
     threads: Annotated[
-        str | None, _axis("--threads", "1,4", "Default: the device's cores.")
+        str | None, opt.option("Default: the device's cores.", "--threads", metavar="1,4")
     ] = None,
-    seed: Annotated[str | None, _axis("--seed", "0,1", "Default: 0.")] = None,
+    seed: Annotated[str | None, opt.option("Default: 0.", "--seed", metavar="0,1")] = None,
     timeout: Annotated[
-        float | None, _amount("--timeout", "SECONDS", "Seconds that one network may take.")
+        float | None,
+        opt.number("--timeout", "SECONDS", "Time limit of each network.", 0, show_default=False),
     ] = None,
     budget: Annotated[
-        float | None, _amount("--budget", "SECONDS", "Seconds for a cell with all around it.")
+        float | None,
+        opt.number(
+            "--budget", "SECONDS", "Time limit of a cell, with overhead.", 0, show_default=False
+        ),
     ] = None,
     prune: Annotated[
         float | None,
-        _amount(
-            "--prune", "PERCENT", "Leave out what is planned to be that far beyond the device."
+        opt.number(
+            "--prune",
+            "PERCENT",
+            "Omit cells planned to exceed the device by more.",
+            0,
+            show_default=False,
         ),
     ] = None,
     dask: Annotated[
-        str | None, _axis("--dask", "ADDRESS|local", "Run cells on the workers of a scheduler.")
+        str | None,
+        opt.option("Run cells on a scheduler's workers.", "--dask", metavar="ADDRESS|local"),
     ] = None,
     cells: Annotated[
-        Path | None, _axis("--cells", "DIR", "Cells known from other studies, to be shared.")
+        Path | None, opt.option("The cache of cells that studies share.", "--cells", metavar="DIR")
     ] = None,
-    fresh: Annotated[bool, flag("--fresh", help="Take nothing from other studies.")] = False,
-    repair: Repair = False,
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    fresh: Annotated[bool, opt.flag("--fresh", help="Use no cells from the cache.")] = False,
+    repair: opt.Repair = False,
+    jobs: opt.Jobs = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Run every cell of a study; recorded cells do not run again.
 
@@ -113,14 +122,14 @@ def run(
     Example: pibench sweep run --networks AlexNet,NIN --batch 1,2,4 --target twin --out study
     """
     axes = {
-        "networks": _words(networks),
+        "networks": opt.words(networks),
         "batch": _numbers("--batch", batch),
-        "input": _words(image),
-        "device": _words(devices),
-        "target": _words(target),
-        "protocol": _words(protocol),
-        "compute": _words(compute),
-        "blas": _words(blas),
+        "input": opt.words(image),
+        "device": opt.words(device),
+        "target": opt.words(target),
+        "protocol": opt.words(protocol),
+        "compute": opt.words(compute),
+        "blas": opt.words(blas),
         "threads": _numbers("--threads", threads),
         "seed": _numbers("--seed", seed),
         "timeout_s": timeout,
@@ -137,14 +146,15 @@ def run(
     study = _study(file, given, journal, resume)
     if prune is not None:
         study = study.model_copy(update={"prune": prune})
-    known = None if fresh else CellCache(cells)
+    cache = None if fresh else CellCache(cells)
     again = ["pibench", "sweep", "--resume", "--out", str(out)]
     for option, value in (("--cells", cells), ("--dask", dask), ("--jobs", jobs)):
         again += [option, str(value)] if value is not None else []
     again += ["--fresh"] if fresh else []
-    tally = _conduct(study, journal, known, dask, jobs, shlex.join(again), dry=dry, quiet=quiet)
-    _show(out, {label: said for label, (_, said) in tally.failed.items()}, as_json=as_json)
-    raise typer.Exit(int(ExitCode.OK if dry else tally.exit_code))
+    summary = _sweep(study, journal, cache, dask, jobs, shlex.join(again), dry=dry, quiet=quiet)
+    failed = {label: message for label, (_, message) in summary.failed.items()}
+    _show(out, failed, as_json=as_json)
+    raise typer.Exit(int(ExitCode.OK if dry else summary.exit_code))
 
 
 def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bool) -> Study:
@@ -154,15 +164,15 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
     there = journal.study_file.exists()
     if there and not resume:
         raise InvalidInputError.at(
-            journal.folder, None, "holds a study already",
-            hint="add --resume to go on with it, or give another --out",
+            journal.folder, None, "has a study already",
+            hint="add --resume to continue it, or give another --out",
         )  # fmt: skip
     if resume and not there:
-        raise InvalidInputError.at(journal.folder, None, "holds no study to go on with")
+        raise InvalidInputError.at(journal.folder, None, "has no study to continue")
     if file is not None:
         if axes:
             raise InvalidInputError(
-                f"the axes are said twice: by {file} and by options",
+                f"axes are given both in {file} and as options",
                 hint="write them into the file",
             )
         return matrix.read(file)
@@ -176,7 +186,7 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
         raise InvalidInputError("a study needs networks", hint="add --networks A,B")
     from pibench import untrusted_input
 
-    again = "give the study once more"
+    again = "give the study again"
     content = untrusted_input.read(journal.study_file, hint=again)
     data = untrusted_input.json_of(content, journal.study_file, None, hint=again)
     study = matrix.of(data, journal.study_file)
@@ -185,10 +195,10 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
     return matrix.beside(study, Path.cwd())
 
 
-def _conduct(
+def _sweep(
     study: Study,
     journal: Journal,
-    known: Any,
+    cache: CellCache | None,
     dask: str | None,
     jobs: int | None,
     again: str,
@@ -198,40 +208,39 @@ def _conduct(
 ) -> SweepSummary:
     from pibench.cli.progress import CellProgress
     from pibench.cli.streams import say
-    from pibench.sweep.images import mend
-    from pibench.sweep.room import of_this_machine
+    from pibench.sweep.execute import discard_damaged_images, of_this_machine
     from pibench.sweep.scheduler import SweepScheduler
 
     room = of_this_machine(jobs)
     if dry:
         dask = None
     elif dask is None:
-        mend(study.target, say)
-    with CellProgress(quiet=quiet) as progress, _cells_run(dask, room, progress.tell) as submit:
-        conduct = SweepScheduler(
+        discard_damaged_images(study.target, say)
+    with CellProgress(quiet=quiet) as progress, _cells_run(dask, room, progress.log) as submit:
+        scheduler = SweepScheduler(
             study=study,
             journal=journal,
             submit=submit,
             room=None if dask else room,
-            known=known,
+            cache=cache,
             dry=dry,
-            tell=progress.tell,
-            watch=progress.watch,
+            log=progress.log,
+            on_change=progress.on_change,
         )
         try:
-            return conduct.run()
+            return scheduler.run()
         except KeyboardInterrupt:
-            tally = conduct.tally
+            summary = scheduler.summary
             raise InterruptedByUserError(
-                f"interrupted: {tally.ran + tally.taken_over} cells were recorded, "
-                f"{tally.left} are left",
-                hint=f"go on: {again}",
+                f"interrupted: {summary.ran + summary.cache_hits} cells were recorded, "
+                f"{summary.left} are left",
+                hint=f"continue: {again}",
             ) from None
 
 
 @contextmanager
 def _cells_run(
-    dask: str | None, room: Room, tell: Callable[[str], None]
+    dask: str | None, room: Room, log: Callable[[str], None]
 ) -> Iterator[Callable[[Cell], Future[CellResult]]]:
     """Yield a function that starts a cell: in a thread with a child process, or by Dask."""
     from concurrent.futures import ThreadPoolExecutor
@@ -242,7 +251,7 @@ def _cells_run(
     if dask is not None:
         from pibench.sweep.dask import workers
 
-        with workers(dask, room.cores, tell) as submit:
+        with workers(dask, room.cores, log) as submit:
             yield submit
         return
     with ThreadPoolExecutor(max_workers=room.cores) as pool, process.stopped_together():
@@ -251,8 +260,8 @@ def _cells_run(
 
 @app.command()
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
-    as_json: AsJson = False,
+    folder: Folder,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Show the state of a study, while it runs or afterwards.
 
@@ -263,7 +272,7 @@ def status(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
+    folder: Folder,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="A .parquet or .csv file.")
     ],
@@ -275,7 +284,7 @@ def export(
     from pibench.atomic_write import write_whole
     from pibench.report.table import csv_of, rows_of
     from pibench.sweep.journal import Journal
-    from pibench.sweep.status import status as of
+    from pibench.sweep.journal import status as of
 
     now = of(folder)
     if out.suffix not in (".parquet", ".csv"):
@@ -305,7 +314,7 @@ def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) 
 
     from pibench.cli.streams import ignore_broken_pipe
     from pibench.report.plain import one_line
-    from pibench.sweep.status import status as of
+    from pibench.sweep.journal import status as of
 
     now = of(folder)
     with ignore_broken_pipe():
@@ -314,7 +323,7 @@ def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) 
             print(json.dumps(dataclasses.asdict(now) | more, indent=2))
             return
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
-        state = "a sweep is at work" if now.at_work else "no sweep is at work"
+        state = "a sweep is running" if now.at_work else "no sweep is running"
         print(f"{one_line(str(folder))}: {now.cells} cells: {verdicts or 'none recorded'}; {state}")
         if now.left_out:
             print(f"left out: {len(now.left_out)}")
@@ -322,27 +331,20 @@ def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) 
             print(f"  {one_line(label)}: {one_line(reason)}")
         if len(now.left_out) > 10:
             print(f"  and {len(now.left_out) - 10} more: --json lists all")
-        for label, said in list((failed or {}).items())[:10]:
-            print(f"failed: {one_line(label)}: {one_line(said)}")
+        for label, message in list((failed or {}).items())[:10]:
+            print(f"failed: {one_line(label)}: {one_line(message)}")
         if now.missing:
             print(f"missing: {len(now.missing)}, next {one_line(now.missing[0])}")
         if now.damaged_lines:
-            print(f"damaged lines in the journal: {now.damaged_lines}; the next sweep mends it")
+            print(f"damaged lines in the journal: {now.damaged_lines}; the next sweep repairs it")
         records = one_line(f"{folder}/journal.jsonl")
         print(f"records: {records} (pibench report, reconcile and load read it)")
 
 
-def _words(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
 def _numbers(option: str, text: str | None) -> list[int] | None:
-    words = _words(text)
     try:
-        return None if words is None else [int(word) for word in words]
+        return None if text is None else [int(word) for word in opt.words(text) or ()]
     except ValueError:
         raise InvalidInputError(
-            f"{option} {text} is no list of whole numbers", hint=f"write {option} 1,2,4"
+            f"{option} {text} is not a list of whole numbers", hint=f"write {option} 1,2,4"
         ) from None

@@ -7,14 +7,17 @@ one BLAS thread, the BLAS kernels of the board's core, and Python's hash seed.
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.counting import emulator, store
+from pibench import cache, settings
 from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
 from pibench.errors import HostError
+from pibench.images.counter import API_VERSIONS
 from pibench.images.loader import RootLoader
-from pibench.images.recipe import file_sha256
+from pibench.images.recipe import file_sha256, fingerprint
 from pibench.process import run
 from pibench.targets import emulation
 from pibench.targets.job import PROBE, Libraries, Programs, write_job
@@ -22,7 +25,8 @@ from pibench.targets.sandbox import sandboxed
 from pibench.targets.scratch import scratch
 
 if TYPE_CHECKING:
-    from pibench.counting.emulator import CountingEmulator
+    from collections.abc import Callable, Mapping
+
     from pibench.devices import Device
     from pibench.images.build import Builder
     from pibench.networks.network import Network
@@ -34,6 +38,58 @@ _CORES: Final = {"cortex-a53": "CORTEXA53", "cortex-a72": "CORTEXA72"}
 _MARKING: Final = Path(__file__).resolve().parent.parent / "probe/counted.py"
 _COUNT: Final = "PIBENCH-COUNT "
 _RESULT: Final = "PIBENCH-RESULT "
+PROGRAM: Final = "qemu-aarch64"
+_DEADLINE_S: Final = 60.0
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountingEmulator:
+    """The emulator's path, its version line, and the plugin built for it."""
+
+    program: str
+    version: str
+    plugin: Path
+
+
+def find_emulator(builder: Builder, root: Path, cpu: str) -> CountingEmulator:
+    """Find the machine's qemu-aarch64 and the newest plugin that it loads.
+
+    The plugin is tested on `root`'s Python.
+
+    Raises:
+        HostError: The program is missing, or loads no plugin: static ones, such as Debian 13's
+            qemu-user and any qemu-user-static, cannot.
+    """
+    program = shutil.which(PROGRAM)
+    if program is None:
+        raise HostError(
+            f"counting needs QEMU's user-mode emulator, but there is no {PROGRAM}",
+            hint="sudo apt-get install qemu-user",
+        )
+    version = run([program, "--version"], deadline_s=_DEADLINE_S).stdout.partition("\n")[0]
+    if "-plugin" not in run([program, "-h"], deadline_s=_DEADLINE_S).stdout:
+        raise HostError(
+            f"{version} at {program} loads no plugins: it is static",
+            hint="put a dynamic qemu-aarch64 first in the PATH, such as that of Debian 12's "
+            "packages qemu-user and libcapstone4, which runs on Debian 13 too",
+        )
+    message = ""
+    for api in API_VERSIONS:
+        plugin = builder.counter(api)
+        python = [str(root / "usr/bin/python3.9"), "--version"]
+        tried = run(
+            [program, "-plugin", str(plugin), "-L", str(root), *python],
+            env=emulation.environment(cpu),
+            deadline_s=_DEADLINE_S,
+            check=False,
+        )
+        if tried.returncode == 0:
+            return CountingEmulator(program=program, version=version, plugin=plugin)
+        message = tried.last_lines()
+    raise HostError(
+        f"{version} does not load the counter: {message}", hint="count with Debian 12's QEMU 7.2"
+    )
 
 
 class Counter:
@@ -51,7 +107,7 @@ class Counter:
         Raises:
             HostError: This machine cannot count, or the run failed.
         """
-        return store.stored(self.parts(network, protocol), lambda: self._run(network, protocol))
+        return stored(self.parts(network, protocol), lambda: self._run(network, protocol))
 
     def parts(self, network: Network, protocol: Protocol = "caffe-time") -> dict[str, Any]:
         """Return everything that the counts depend on; it is their cache key."""
@@ -68,14 +124,14 @@ class Counter:
 
     def _run(self, network: Network, protocol: Protocol) -> NetworkCounts:
         self.builder.report(f"counting {network.name}")
-        said = self.execute(network, protocol)
+        output = self.execute(network, protocol)
         assert self._emulator is not None  # noqa: S101
         return NetworkCounts(
             network=network.name,
             network_sha256=network.sha256,
             image_key=self.builder.key("sysroot"),
             qemu_version=self._emulator.version,
-            layers=parse(said),
+            layers=parse(output),
         )
 
     def execute(
@@ -88,7 +144,7 @@ class Counter:
         """
         root = self.builder.sysroot().content / "root"
         if self._emulator is None:
-            self._emulator = emulator.find(self.builder, root, self.device.qemu_cpu)
+            self._emulator = find_emulator(self.builder, root, self.device.qemu_cpu)
         plugin = str(self._emulator.plugin) + (",cache=on" if self.cache_model else "")
         loader = RootLoader(root, "arm64")
         with scratch("count") as scratch_folder:
@@ -118,7 +174,7 @@ class Counter:
         }
 
 
-def parse(said: str) -> tuple[LayerCounts, ...]:
+def parse(output: str) -> tuple[LayerCounts, ...]:
     """Parse the layers' counts from the output of probe and counter.
 
     Raises:
@@ -127,7 +183,7 @@ def parse(said: str) -> tuple[LayerCounts, ...]:
     layers: list[dict[str, str]] = []
     stretches: dict[int, dict[str, int]] = {}
     summary: dict[str, Any] = {}
-    for line in said.splitlines():
+    for line in output.splitlines():
         if line.startswith(_RESULT):
             layers = json.loads(line.removeprefix(_RESULT))["layers"]
         elif line.startswith(_COUNT):
@@ -139,15 +195,45 @@ def parse(said: str) -> tuple[LayerCounts, ...]:
                 stretches[mark] = found
     if not layers or not summary or not stretches.keys() >= set(range(len(layers))):
         raise HostError(
-            "the counted run ended without all of its counts",
+            "the counted run ended before all counts were written",
             hint="check the image: pibench image verify",
         )
     if summary["threads"] != 1 or summary["full"]:
         raise HostError(
-            f"counts are not to be relied on: {summary['threads']} threads ran, "
+            f"the counts are not reliable: {summary['threads']} threads ran, "
             f"{summary['blocks']} blocks were translated"
         )
     return tuple(
         LayerCounts(name=layer["name"], type=layer["type"], counts=Counts(**stretches[index]))
         for index, layer in enumerate(layers)
     )
+
+
+def stored(parts: Mapping[str, Any], count: Callable[[], NetworkCounts]) -> NetworkCounts:
+    """Return the counts for the key `parts`, counted if they are not in the cache yet."""
+    found = known_counts(parts)
+    if found is not None:
+        return found
+    counts = count()
+    text = json.dumps(counts.as_dict()) + "\n"
+    cache.keep_if_possible(
+        _path(parts), lambda partial: partial.write_text(text), "is counted each time"
+    )
+    return counts
+
+
+def known_counts(parts: Mapping[str, Any]) -> NetworkCounts | None:
+    """Return the counts for the key `parts`; None where the cache has none that can be read."""
+    return _read(_path(parts))
+
+
+def _path(parts: Mapping[str, Any]) -> Path:
+    key = fingerprint({"format": FORMAT, **parts})
+    return settings.cache_dir() / "counts" / f"{key[:16]}.json"
+
+
+def _read(path: Path) -> NetworkCounts | None:
+    try:
+        return NetworkCounts.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

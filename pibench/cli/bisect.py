@@ -1,0 +1,245 @@
+"""`pibench bisect`: run two sides of one network and print the first difference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pibench.cli import options as opt
+from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pibench.bisect.bisection import Side
+    from pibench.images.build import Builder
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.runner.options import RunOptions
+
+
+def bisect(
+    spec: opt.Spec,
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="A target, TARGET:key=value,..., or a record file.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
+    weights: Annotated[
+        Path | None, opt.option("Weights of both sides. Default: seeded.", "--weights")
+    ] = None,
+    atol: opt.Absolute = None,
+    rtol: opt.Relative = None,
+    equal_nan: opt.EqualNan = False,
+    seed: Annotated[
+        int | None,
+        opt.number("--seed", "N", "Seed of the input, and of weights. Default: 0.", 0, 2**32 - 1),
+    ] = None,
+    device: opt.DeviceName = "rpi3b",
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    repair: opt.Repair = False,
+    timeout_s: opt.Timeout = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Find the first layer whose output differs between two runs, and whether it is the cause.
+
+    Keys: weights=FILE, prototxt=FILE, blas=openblas|reference|atlas, threads=N,
+    machine=virt|raspi3b. Blobs differ if their Euclidean distance is more than
+    atol x sqrt(size) + rtol x norm, or if a value is NaN or infinite. Both sides have
+    the same weights unless a key gives others.
+
+    Exit codes: 0 no layer differs, 1 one differs, 2 invalid input, 3 the environment, 4 a run
+    did not complete.
+
+    Example: pibench bisect "SqueezeNet V1.1" twin sysroot:blas=reference --rtol 0
+    """
+    import json
+
+    from pibench.bisect.bisection import LAYER_TOLERANCE, Recorded
+    from pibench.bisect.bisection import bisect as find
+    from pibench.crosscheck.values import Tolerance
+    from pibench.errors import ExitCode
+    from pibench.images.build import Builder
+    from pibench.report.bisected import as_json as to_json
+    from pibench.report.bisected import print_bisection
+
+    def log(text: str) -> None:
+        if not quiet:
+            say(text)
+
+    options = opt.run_options(
+        locals() | {"seed": seed or 0, "protocol": "inference", "compute": "real", "repeats": 0}
+    )
+    (network,) = opt.load_networks([spec], options)
+    tolerance = Tolerance(
+        atol=LAYER_TOLERANCE.atol if atol is None else atol,
+        rtol=LAYER_TOLERANCE.rtol if rtol is None else rtol,
+        equal_nan=equal_nan,
+    )
+    builder = Builder(log)
+    names = (first, second) if first != second else (f"{first} (A)", f"{second} (B)")
+    records = [_recorded(text, network, seed) for text in (first, second)]
+    for text, record in zip((first, second), records, strict=True):
+        if record is not None:
+            checked_seed = options.seed if None in records else seed
+            checked_batch = network.batch if None in records or batch is not None else None
+            _check_record(text, record, network, options, checked_seed, checked_batch)
+    # Check everything before the runs, which take minutes.
+    prepared = [
+        _prepared(name, text, network, options, builder)
+        if record is None
+        else partial(Recorded, name=name, record=record)
+        for name, text, record in zip(names, (first, second), records, strict=True)
+    ]
+    sides: list[Side] = []
+    for name, side in zip(names, prepared, strict=True):
+        log(f"{name}: {network.name}")
+        sides.append(side())
+    found = find(sides[0], sides[1], tolerance, log)
+    with ignore_broken_pipe():
+        if as_json:
+            print(json.dumps(to_json(found), indent=2))
+        else:
+            print_bisection(found)
+    raise typer.Exit(ExitCode.OK if found else ExitCode.DISAGREEMENT)
+
+
+def _prepared(
+    name: str, text: str, network: Network, options: RunOptions, builder: Builder
+) -> Callable[[], Side]:
+    """Check the target and files of a side that must run; return a function that runs it."""
+    from pibench.bisect.bisection import Runnable
+    from pibench.bisect.variants import parse
+    from pibench.networks.caffemodel import check_weights
+    from pibench.runner.options import seeded_weights
+    from pibench.targets.by_name import make_target
+
+    variant = parse(text)
+    try:
+        opt.target_spec(variant.target)
+    except typer.BadParameter as error:
+        raise InvalidInputError(
+            f"{text}: {error}", hint="give a target, or an existing file of records"
+        ) from None
+    target = make_target(variant.target, options.profile, builder, machine=variant.machine)
+    weights = variant.weights or network.weights or seeded_weights(network, options.seed)
+    own = network
+    if variant.prototxt is not None:
+        (own,) = opt.load_networks([str(variant.prototxt)], replace(options, weights=None))
+    if variant.weights is not None or variant.prototxt is not None:
+        try:
+            check_weights(own.net, weights)
+        except InvalidInputError:
+            if weights in (variant.weights, network.weights):
+                raise
+            raise _unshared(text, network, own, variant.prototxt) from None
+    return partial(
+        Runnable,
+        name=name,
+        network=replace(own, weights=weights),
+        target=target,
+        options=replace(options, threads=variant.threads, blas=variant.blas),
+    )
+
+
+def _unshared(
+    text: str, network: Network, own: Network, prototxt: Path | None
+) -> InvalidInputError:
+    """Explain that weights generated for one network do not fit the other."""
+
+    shared, needed = network.shapes.params, own.shapes.params
+    names = {**needed, **shared}
+    layer = next((name for name in names if needed.get(name) != shared.get(name)), "")
+    return InvalidInputError(
+        f"{text}: layer {layer!r} has other parameters in {prototxt} than in {network.name}, "
+        "and both sides share seeded weights",
+        hint="give each side its own: TARGET:weights=FILE",
+    )
+
+
+def _recorded(text: str, network: Network, seed: int | None) -> Record | None:
+    """Return the record of the network in a file; None for a side that is not a file.
+
+    A record of another network with the same name is used only if there is none of this one.
+
+    Raises:
+        InvalidInputError: if there is no record, or several that the options do not distinguish.
+    """
+    from pibench.bisect.bisection import no_values
+    from pibench.crosscheck.reading import read_records
+    from pibench.records.identity import labels_of, latest
+
+    file = Path(text)
+    if not (file.is_file() or file.is_fifo()):
+        return None
+    found = [
+        record
+        for record in read_records(file)
+        if record.protocol == "inference"
+        and (record.network == network.name or record.network_sha256 == network.sha256)
+    ]
+    if not found:
+        raise InvalidInputError.at(
+            file,
+            None,
+            f"no record of {network.name} under protocol inference",
+            hint="make one: pibench run --protocol inference --out FILE",
+        )
+    for is_meant in (
+        lambda one: one.network_sha256 == network.sha256,
+        lambda one: seed in (None, one.seed),
+        lambda one: not no_values(one),
+    ):
+        found = list(filter(is_meant, found)) or found
+    runs = latest(found)
+    if len(runs) > 1:
+        raise InvalidInputError.at(
+            file,
+            None,
+            f"has several runs of {network.name}: {'; '.join(labels_of(runs).values())}",
+            hint="give a file with the record of one of them",
+        )
+    return runs[0]
+
+
+def _check_record(
+    text: str,
+    record: Record,
+    network: Network,
+    options: RunOptions,
+    seed: int | None,
+    batch: int | None,
+) -> None:
+    """Check that a record matches the options, before the other side runs.
+
+    A record cannot be run again. `seed` and `batch` are those that it must have.
+
+    Raises:
+        InvalidInputError: if it does not match.
+    """
+    from pibench.bisect.bisection import no_values
+    from pibench.images.recipe import file_sha256
+
+    hint = "give the options it was made with, or another record"
+    problem = no_values(record)
+    if problem:
+        hint = "make another: pibench run --protocol inference --compute real --out FILE"
+    elif seed is not None and record.seed not in (None, seed):
+        problem = f"its input has seed {record.seed}, not {seed}"
+        hint = f"--seed {record.seed}"
+    elif batch is not None and record.batch != batch:
+        problem = f"it has batch {record.batch}, not {batch}"
+        hint = f"--batch {record.batch}"
+    elif options.input_size is not None and record.network_sha256 != network.sha256:
+        problem = f"it is of another network than {network.name} at {options.input_size}"
+    elif options.weights is not None and record.weights_sha256 != file_sha256(options.weights):
+        problem = f"its weights are not {options.weights}"
+        hint = "give them to the other side only: TARGET:weights=FILE"
+    if problem:
+        raise InvalidInputError.at(Path(text), None, problem, hint=hint)

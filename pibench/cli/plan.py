@@ -1,0 +1,295 @@
+"""`pibench plan`: plan the peak memory of networks; `--check` runs them too and compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pibench.cli import options as opt
+from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.errors import ExitCode, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.crosscheck.planned import Comparison
+    from pibench.devices import Device
+    from pibench.networks.network import Network
+    from pibench.plan.environment import Environment
+    from pibench.plan.planner import Plan
+    from pibench.runner.options import RunOptions
+
+ONE_BY_ONE = "plan them one at a time"
+
+
+def plan(
+    specs: opt.Specs,
+    device: opt.DeviceName = "rpi3b",
+    protocol: opt.ProtocolName = "caffe-time",
+    weights: Annotated[
+        Path | None,
+        opt.option("Weights that have to fit, at every size that --max-input tries.", "--weights"),
+    ] = None,
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    repair: opt.Repair = False,
+    max_batch: Annotated[
+        bool, opt.flag("--max-batch", help="Search the largest batch that fits.")
+    ] = False,
+    max_input: Annotated[
+        bool, opt.flag("--max-input", help="Search the largest image that fits.")
+    ] = False,
+    what_if: Annotated[
+        bool, opt.flag("--what-if", help="Show what changes would save; always for one network.")
+    ] = False,
+    timeline: Annotated[
+        bool, opt.flag("--timeline", help="With --json: what is resident at every step.")
+    ] = False,
+    plot: Annotated[
+        Path | None, opt.option("Write memory over layers to this SVG file.", "--plot")
+    ] = None,
+    check: Annotated[bool, opt.flag("--check", help="Run the networks too, and compare.")] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            parser=opt.target_spec,
+            help="Where --check runs (default: twin). Without --check, twin plans for the twin.",
+            show_default=False,
+        ),
+    ] = None,
+    require_fit: opt.RequireFit = False,
+    out: opt.CasesOut = None,
+    jobs: opt.Jobs = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Plan the peak memory of networks from their prototxt, without running them.
+
+    Example: pibench plan my/deploy.prototxt --protocol inference --max-batch
+    """
+    import gc
+
+    options = opt.run_options(locals() | {"target": target or "twin"})
+    if check:
+        only_planned = {
+            "--max-batch": max_batch,
+            "--max-input": max_input,
+            "--what-if": what_if,
+            "--timeline": timeline,
+            "--plot": plot,
+            "--require-fit": require_fit,
+            "--out": out,
+        }
+        _refuse_with_check(only_planned)
+        raise typer.Exit(_check(specs, options, quiet=quiet, as_json=as_json))
+    # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
+    gc.set_threshold(1_000_000)
+    _refuse_without_check(specs, weights, target, plot)
+    if timeline and not as_json:
+        raise InvalidInputError(
+            "--timeline is printed as JSON only", hint="add --json, or use --plot FILE.svg"
+        )
+    if out:
+        from pibench.report import cases
+
+        cases.writable(out, [Path(spec) for spec in specs])
+    profile = options.profile
+    environment = _environment(profile, on_twin=target == "twin")
+    plans, refused = _plan_each(specs, options, environment, go_on=bool(out))
+    # A single network gets the detailed output.
+    in_full = len(specs) == 1 and not as_json
+    wanted = {
+        "timeline": timeline,
+        "changes": what_if or in_full,
+        "max_batch": max_batch,
+        "max_input": max_input,
+    }
+    rows = [_row(planned, profile, wanted) for planned in plans]
+    if plot is not None and plans:
+        _write_plot(plot, plans[0], profile)
+    if out:
+        why = {spec: error.line() for spec, error in refused.items()}
+        cases.write(cases.of_plans(rows, profile, protocol, why), out)
+    with ignore_broken_pipe():
+        if as_json:
+            import json
+
+            print(json.dumps(rows, indent=2))
+        elif plans:
+            _print(rows, plans, in_full=in_full)
+    for error in refused.values():
+        say(error.line())
+    if refused:
+        raise typer.Exit(ExitCode.INVALID_INPUT)
+    if require_fit and {row["verdict"] for row in rows} != {"fit"}:
+        raise typer.Exit(ExitCode.DISAGREEMENT)
+
+
+def _refuse_with_check(only_planned: dict[str, Any]) -> None:
+    for option, given in only_planned.items():
+        if given:
+            raise InvalidInputError(
+                f"{option} is for a plan, but --check compares a plan with a run",
+                hint="run pibench twice: with --check and without",
+            )
+
+
+def _refuse_without_check(
+    specs: Sequence[str], weights: Path | None, target: str | None, plot: Path | None
+) -> None:
+    """Reject options that would be ignored, and files whose network is ambiguous."""
+    if weights is not None and len(specs) != 1:
+        raise InvalidInputError(
+            f"--weights {weights} is for one network, but {len(specs)} were given", hint=ONE_BY_ONE
+        )
+    if target not in (None, "twin"):
+        raise InvalidInputError(
+            f"--target {target} is where --check runs, but a plan runs nothing",
+            hint="add --check, or omit --target: plans are for the device (or the twin)",
+        )
+    if plot is None:
+        return
+    if len(specs) != 1:
+        raise InvalidInputError(
+            f"--plot {plot} shows one network, but {len(specs)} were given", hint=ONE_BY_ONE
+        )
+    if plot.suffix.lower() != ".svg":
+        raise InvalidInputError(
+            f"--plot {plot}: pictures are written as SVG", hint="end the name in .svg"
+        )
+
+
+def _plan_each(
+    specs: Sequence[str], options: RunOptions, environment: Environment, *, go_on: bool
+) -> tuple[list[Plan], dict[str, InvalidInputError]]:
+    """Return the plans and the failures.
+
+    The first failure ends the command unless `go_on`: files name failed networks.
+    """
+    from pibench.plan.planner import plan as plan_network
+
+    loaded: list[tuple[str, Network]] = []
+    plans: list[Plan] = []
+    refused: dict[str, InvalidInputError] = {}
+
+    def failed(spec: str, error: InvalidInputError) -> None:
+        if not go_on:
+            raise error
+        refused[spec] = error
+
+    for spec in specs:
+        try:
+            loaded += [(spec, one) for one in opt.load_networks([spec], options, hint=ONE_BY_ONE)]
+        except InvalidInputError as error:
+            failed(spec, error)
+    for spec, network in loaded:
+        try:
+            plans.append(plan_network(network, protocol=options.protocol, environment=environment))
+        except InvalidInputError as error:
+            failed(spec, error)
+    return plans, refused
+
+
+def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: bool) -> ExitCode:
+    """Run the networks too and print planned beside measured peaks.
+
+    They run on the twin unless another target is given. Networks that are
+    killed there have no measured peak to compare.
+
+    Raises:
+        HostError: if the target cannot run.
+    """
+    from pibench.cli.run import run_with_progress
+    from pibench.crosscheck import planned as comparing
+    from pibench.plan.planner import plan as plan_network
+
+    device = options.profile
+    loaded = opt.load_networks(specs, options, hint=ONE_BY_ONE)
+    records = run_with_progress(loaded, options, quiet=quiet)
+    rows = []
+    for network, record in zip(loaded, records, strict=True):
+        environment = comparing.environment_of(record, device)
+        planned = plan_network(network, protocol=record.protocol, environment=environment)
+        rows.append(comparing.compare(record, planned))
+    with ignore_broken_pipe():
+        _print_comparison(rows, loaded, as_json=as_json)
+    decided = any(row.error is not None for row in rows) or all(row.agrees for row in rows)
+    return ExitCode.OK if decided else ExitCode.INCONCLUSIVE
+
+
+def _environment(device: Device, *, on_twin: bool) -> Environment:
+    """Return the device's environment, or the twin's on this machine with its OpenBLAS kernels.
+
+    Raises:
+        HostError: if the twin cannot run.
+    """
+    import os
+
+    from pibench.plan.environment import of_device, of_twin
+
+    if not on_twin:
+        return of_device(device)
+    from pibench.images.build import Builder
+    from pibench.targets.local import TwinTarget
+
+    # OpenBLAS starts a thread for each core in its affinity mask, whatever the CPU quota is.
+    return of_twin(device, TwinTarget(Builder(say)).blas_core(), len(os.sched_getaffinity(0)))
+
+
+def _row(planned: Plan, device: Device, wanted: dict[str, bool]) -> dict[str, Any]:
+    from pibench.plan import answers
+    from pibench.verdict.judgement import judge
+
+    row = answers.summary(planned, device, judge(planned, device))
+    if wanted["timeline"]:
+        row["timeline"] = answers.timeline(planned)
+    if wanted["changes"]:
+        row["changes"] = answers.changes(planned)
+    if wanted["max_batch"]:
+        row |= answers.largest_batch(planned, device)
+    if wanted["max_input"]:
+        row |= answers.largest_image(planned, device)
+    return row
+
+
+def _print(rows: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bool) -> None:
+    from pibench.report.planned import names_of, plan_table, print_details
+    from pibench.report.terminal import console
+
+    out = console()
+    out.print(plan_table(rows))
+    for name, row, planned in zip(names_of(rows), rows, plans, strict=True):
+        if in_full or {"changes", "max_batch", "max_input"} & row.keys():
+            print_details(name, row, planned.steps, out)
+
+
+def _print_comparison(
+    rows: Sequence[Comparison], loaded: Sequence[Network], *, as_json: bool
+) -> None:
+    from pibench.crosscheck import planned as comparing
+
+    if as_json:
+        import json
+
+        print(json.dumps([vars(row) for row in rows], indent=2))
+        return
+    from pibench.records.identity import network_labels
+    from pibench.report.planned import comparison_table
+    from pibench.report.terminal import console
+
+    out = console()
+    out.print(comparison_table(rows, network_labels(loaded)))
+    out.print(comparing.summary(rows))
+
+
+def _write_plot(path: Path, planned: Plan, device: Device) -> None:
+    from pibench.atomic_write import write_whole
+    from pibench.report.memory_plot import svg
+
+    batch = planned.network.batch_under(planned.protocol)
+    title = f"{planned.network.name}, {planned.protocol}, batch {batch}"
+    text = svg(title, planned.steps, usable_bytes=device.usable_bytes)
+    write_whole(path, text)

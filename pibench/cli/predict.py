@@ -1,0 +1,344 @@
+"""`pibench predict`, `calibrate` and `count`: the time and the work of a forward pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pibench import devices
+from pibench.cli import options as opt
+from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.counting.counts import NetworkCounts
+    from pibench.devices import Device
+    from pibench.latency.calibration import Calibration
+    from pibench.latency.model import Prediction
+    from pibench.networks.network import Network
+
+
+def predict(
+    specs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.", show_default=False
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"The device to predict for: {', '.join(devices.names())}. "
+            "Default: the calibration's, rpi3b.",
+            show_default=False,
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        opt.option(
+            "Rates that `calibrate` wrote. Default: those of the paper's board.", "--calibration"
+        ),
+    ] = None,
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    repair: opt.Repair = False,
+    per_layer: Annotated[bool, opt.flag("--per-layer", help="Show each layer's time too.")] = False,
+    counted: Annotated[
+        bool,
+        opt.flag("--counted", help="Use counts (pibench count) instead of layer shapes."),
+    ] = False,
+    validate: Annotated[
+        bool,
+        opt.flag("--validate", help="Predict each known network from the others only."),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        opt.option(
+            "Write an SVG: a roofline; with --validate, predicted against measured.", "--plot"
+        ),
+    ] = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Predict the time of a forward pass on the board, without running the network.
+
+    Example: pibench predict MobileNet my/deploy.prototxt --per-layer
+    """
+    import gc
+    import json
+
+    from pibench.latency import calibration as calibrations
+
+    rates = calibrations.shipped() if calibration is None else calibrations.read(calibration)
+    if validate:
+        unsuitable = {
+            "--counted": (counted, "uses layer shapes, not counts"),
+            "--per-layer": (per_layer, "compares whole networks: no layer's time is known"),
+            "--batch": (batch is not None, "has times of one batch only"),
+            "--input": (input_size is not None, "has times of one image size only"),
+            "--repair": (repair, "uses the networks of the zoo as they are"),
+        }
+        _refuse_with_validate(specs or [], unsuitable)
+        _validate(rates, device, plot, as_json=as_json)
+        return
+    if not specs:
+        raise InvalidInputError(
+            "no network was given", hint="name some, or see the errors: pibench predict --validate"
+        )
+    from pibench.latency.model import predict as predict_network
+
+    # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
+    gc.set_threshold(1_000_000)
+    profile = devices.load(device or rates.device)
+    options = opt.run_options({"batch": batch, "input_size": input_size, "repair": repair})
+    loaded = opt.load_networks(specs, options, training=False)
+    counts: Sequence[NetworkCounts | None] = [None] * len(loaded)
+    if counted:
+        counts = _counts(loaded, profile, rates, quiet=quiet)
+    predictions = [
+        predict_network(network, profile, rates, found)
+        for network, found in zip(loaded, counts, strict=True)
+    ]
+    if plot is not None:
+        from pibench.report.latency_plot import roofline
+
+        _write_plot(plot, roofline(predictions, profile, rates))
+    with ignore_broken_pipe():
+        if as_json:
+            answers = [
+                _answer(one, network, rates, counted=counted)
+                for one, network in zip(predictions, loaded, strict=True)
+            ]
+            print(json.dumps(answers, indent=2))
+        else:
+            _print(predictions, loaded, rates, per_layer=per_layer, counted=counted)
+
+
+def calibrate(
+    records: Annotated[
+        Path, typer.Option("--from", metavar="RECORDS", help="Records that the board made.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file of rates to write.")] = Path(
+        "latency-calibration.json"
+    ),
+) -> None:
+    """Fit the rates for predictions to a board's own measurements.
+
+    Example: pibench calibrate --from out/records.jsonl --out my-pi.json
+    """
+    from pibench.atomic_write import is_standard_output, keep_inputs
+    from pibench.latency import calibration as calibrations
+    from pibench.latency.records import calibrate as calibrate_from
+    from pibench.records.store import RecordStore
+    from pibench.report.plain import one_line
+
+    keep_inputs([out], [records])
+    calibrated, left_out = calibrate_from(RecordStore(records).read(), records)
+    for sentence in left_out:
+        say(sentence)
+    calibrations.write(calibrated, out)
+    rates = calibrated.rates
+    line = (
+        f"written: {out}: {calibrated.device}, {calibrated.protocol}, "
+        f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
+        f"multiply-accumulate, {rates.access_ns:.3f} ns per element access"
+    )
+    if is_standard_output(out):
+        say(line)
+        return
+    with ignore_broken_pipe():
+        print(one_line(line))
+
+
+def count(
+    specs: opt.Specs,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="The device whose CPU executes.")
+    ] = "rpi3b",
+    batch: opt.Batch = None,
+    repair: opt.Repair = False,
+    cache_model: Annotated[
+        bool,
+        opt.flag(
+            "--cache-model/--no-cache-model",
+            help="Model the core's data caches too, which takes longer.",
+        ),
+    ] = True,
+    per_layer: Annotated[
+        bool, opt.flag("--per-layer", help="Show each layer's counts too.")
+    ] = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Count the instructions of a forward pass, executed by real Caffe in QEMU.
+
+    Takes seconds to minutes per network; counts never change, so they are cached.
+
+    Example: pibench count "SqueezeNet V1.1" --per-layer
+    """
+    import json
+
+    from pibench.counting.counter import Counter
+    from pibench.images.build import Builder
+
+    options = opt.run_options({"batch": batch, "repair": repair})
+    loaded = opt.load_networks(specs, options, training=True)
+    builder = Builder((lambda _: None) if quiet else say)
+    counter = Counter(devices.load(device), builder, cache_model=cache_model)
+    counted = [counter.count(network) for network in loaded]
+    with ignore_broken_pipe():
+        if as_json:
+            print(json.dumps([one.as_dict() for one in counted], indent=2))
+        else:
+            _print_counts(counted, loaded, per_layer=per_layer)
+
+
+def _print_counts(
+    counted: Sequence[NetworkCounts], loaded: Sequence[Network], *, per_layer: bool
+) -> None:
+    from pibench.records.identity import network_labels
+    from pibench.report.counted import counts_table
+    from pibench.report.terminal import console, printable
+
+    out = console()
+    names = network_labels(loaded)
+    out.print(counts_table([(name, one.total) for name, one in zip(names, counted, strict=True)]))
+    if per_layer:
+        for name, one in zip(names, counted, strict=True):
+            out.print()
+            out.print(printable(name))
+            out.print(counts_table([(layer.name, layer.counts) for layer in one.layers]))
+    out.print(
+        printable(
+            "counted: one forward pass of real Caffe, one thread; in millions. Misses are of "
+            "lines of 64 bytes in a model of the core's data caches."
+        )
+    )
+
+
+def _validate(rates: Calibration, device: str | None, plot: Path | None, *, as_json: bool) -> None:
+    """Print the leave-one-out prediction error of each network in the calibration."""
+    import json
+    from dataclasses import asdict
+
+    from pibench.latency.validation import validate
+
+    if device is not None and devices.load(device).id != rates.device:
+        raise InvalidInputError(
+            f"--validate compares with times of {rates.device}, not of {device}",
+            hint="omit --device, or give that board's --calibration",
+        )
+    found = validate(rates)
+    if plot is not None:
+        from pibench.report.latency_plot import predicted_against_board
+
+        _write_plot(plot, predicted_against_board(found))
+    with ignore_broken_pipe():
+        if as_json:
+            print(json.dumps(asdict(found), indent=2))
+            return
+        from pibench.report.predicted import validation_lines, validation_table
+        from pibench.report.terminal import console, printable
+
+        out = console()
+        out.print(validation_table(found))
+        for line in validation_lines(found, rates):
+            out.print(printable(line))
+
+
+def _refuse_with_validate(specs: Sequence[str], unsuitable: dict[str, tuple[bool, str]]) -> None:
+    if specs:
+        raise InvalidInputError(
+            f"--validate takes no networks, but {len(specs)} were given",
+            hint="it predicts each network of the calibration from the others",
+        )
+    for option, (given, reason) in unsuitable.items():
+        if given:
+            raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
+
+
+def _counts(
+    loaded: Sequence[Network], device: Device, calibration: Calibration, *, quiet: bool
+) -> Sequence[NetworkCounts]:
+    """Count the instructions of each network with real Caffe: minutes in QEMU unless cached."""
+    from pibench.counting.counter import Counter
+    from pibench.images.build import Builder
+
+    counter = Counter(device, Builder((lambda _: None) if quiet else say))
+    return [counter.count(network, calibration.protocol) for network in loaded]
+
+
+def _write_plot(file: Path, picture: str) -> None:
+    if file.suffix.lower() != ".svg":
+        raise InvalidInputError(
+            f"--plot {file}: pictures are written as SVG", hint="end the name in .svg"
+        )
+    from pibench.atomic_write import write_whole
+
+    write_whole(file, picture)
+
+
+def _answer(
+    prediction: Prediction, network: Network, calibration: Calibration, *, counted: bool
+) -> dict[str, Any]:
+    """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
+    from pibench.report.predicted import how_known
+
+    return {
+        "network": prediction.network,
+        "network_sha256": network.sha256,
+        "network_source": network.recorded_source,
+        "batch": network.batch_under(calibration.protocol),
+        "device": prediction.device,
+        "protocol": calibration.protocol,
+        "latency_ms": prediction.latency_ms,
+        "low_ms": prediction.low_ms,
+        "high_ms": prediction.high_ms,
+        "pressure_ms": prediction.pressure_ms,
+        "headroom_bytes": prediction.headroom_bytes,
+        "fits": prediction.fits,
+        "layers": [
+            {
+                "name": layer.work.name,
+                "type": layer.work.type,
+                "latency_ms": layer.latency_ms,
+                "macs": layer.work.macs,
+                "moved_bytes": layer.work.moved_bytes,
+            }
+            for layer in prediction.layers
+        ],
+        "provenance": {
+            "kind": "predicted",
+            "reason": f"rates of {calibration.device} fitted on {calibration.source} "
+            f"({calibration.provenance}); {how_known(counted=counted)}",
+        },
+    }
+
+
+def _print(
+    predictions: Sequence[Prediction],
+    loaded: Sequence[Network],
+    calibration: Calibration,
+    *,
+    per_layer: bool,
+    counted: bool,
+) -> None:
+    from pibench.records.identity import network_labels
+    from pibench.report.predicted import footnotes, layer_table, prediction_table
+    from pibench.report.terminal import console, printable
+
+    out = console()
+    names = network_labels(loaded)
+    out.print(prediction_table(predictions, names))
+    if per_layer:
+        for name, one in zip(names, predictions, strict=True):
+            out.print()
+            out.print(printable(name))
+            out.print(layer_table(one))
+    for line in footnotes(predictions, calibration, counted=counted):
+        out.print(printable(line))

@@ -1,0 +1,132 @@
+"""`pibench reproduce`: run the paper's networks and compare with its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pibench.cli import options as opt
+from pibench.cli.report import write_page
+from pibench.cli.run import make_folder, run_with_progress
+from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pibench.errors import ExitCode
+    from pibench.records.schema import Record
+    from pibench.runner.options import RunOptions
+
+
+def reproduce(
+    target: opt.TargetSpec = "vm",
+    machine: opt.MachineName = None,
+    identity: opt.Identity = None,
+    remote_dir: opt.RemoteDir = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--networks", help="Some of the paper's networks: A,B,...", show_default=False
+        ),
+    ] = None,
+    compute: opt.ComputeName = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the files.")] = Path(
+        "out"
+    ),
+    jobs: opt.Jobs = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Run the paper's 26 networks and compare every printed cell with pibench's result.
+
+    Writes records.jsonl, claims.json, claims.csv and report.html. Exit code: 0 all verdicts
+    agree, 1 one differs, 4 one is inconclusive.
+
+    Example: pibench reproduce --networks "AlexNet,VGG 16"
+    """
+    code = reproduce_paper(only, opt.run_options(locals()), out, quiet=quiet, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def reproduce_paper(
+    only: str | None, options: RunOptions, out: Path, *, quiet: bool = False, as_json: bool = False
+) -> ExitCode:
+    """Run the paper's networks and write records, claims and page.
+
+    With `as_json` the content of claims.json is printed instead of the table.
+    """
+    from pibench import networks
+    from pibench.crosscheck import predicted
+    from pibench.crosscheck.claims import check_claims, exit_code
+    from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
+    from pibench.records.store import RecordStore
+    from pibench.report.terminal import print_reproduction
+
+    loaded = [networks.load(name) for name in _paper_networks(only)]
+    folder = make_folder(out)
+    store = RecordStore(folder / "records.jsonl")
+    store.prepare()
+    made: list[Record] = []
+    try:
+        run_with_progress(loaded, options, store, made, quiet=quiet)
+    except KeyboardInterrupt:
+        say(f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}")
+        raise
+    finally:
+        # Write files for the records made so far, even after an error.
+        wanted = [network.name for network in loaded]
+        predictions = predicted.predict(loaded)
+        claims = check_claims(
+            made,
+            networks=wanted if only else None,
+            predicted=predicted.predicted_times(predictions),
+        )
+        if made:
+            write_claims_json(claims, folder)
+            write_claims_csv(claims, folder)
+    log = say if as_json else _print_line
+    with ignore_broken_pipe():
+        if as_json:
+            print((folder / "claims.json").read_text(encoding="utf-8"), end="")
+        else:
+            print_reproduction(claims, made)
+            print()
+        log(f"written: {folder}/records.jsonl, claims.json, claims.csv")
+    try:
+        write_page(folder / "report.html", made, loaded, only=wanted, predictions=predictions)
+    except Exception as error:
+        # All other output is complete: a failure of the page does not change the result.
+        say(f"{folder}/report.html was not written: {type(error).__name__}: {error}")
+    else:
+        with ignore_broken_pipe():
+            log(f"written: {folder}/report.html")
+    return exit_code(claims)
+
+
+def _print_line(line: str) -> None:
+    from pibench.report.plain import one_line
+
+    print(one_line(line))
+
+
+def _paper_networks(only: str | None) -> list[str]:
+    """Return the names of the paper's networks, all or the selected ones; reject any other."""
+    from pibench import networks
+
+    if only is None:
+        return [entry.name for entry in networks.catalog_entries() if entry.in_paper]
+    names: dict[str, None] = {}
+    for wanted in opt.words(only) or ():
+        entry = networks.find(wanted)
+        if not entry.in_paper:
+            raise InvalidInputError(
+                f"{entry.name} is not one of the paper's networks",
+                hint=f"run it by itself: pibench run {entry.slug}",
+            )
+        names[entry.name] = None
+    if not names:
+        raise InvalidInputError(
+            f"--networks {only!r} names no network", hint="give names: --networks AlexNet,NIN"
+        )
+    return list(names)

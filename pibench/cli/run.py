@@ -1,0 +1,224 @@
+"""`pibench run`: run networks on a target, print their records, set the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pibench.cli import options as opt
+from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.errors import ExitCode, HostError, InvalidInputError
+
+if TYPE_CHECKING:
+    from pibench.networks.network import Network
+    from pibench.records.schema import Record
+    from pibench.records.store import RecordStore
+    from pibench.runner.options import RunOptions
+
+
+def run(
+    specs: opt.Specs,
+    weights: opt.Weights = None,
+    device: opt.DeviceName = "rpi3b",
+    target: opt.TargetSpec = "vm",
+    machine: opt.MachineName = None,
+    identity: opt.Identity = None,
+    remote_dir: opt.RemoteDir = None,
+    protocol: opt.ProtocolName = "caffe-time",
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    compute: opt.ComputeName = None,
+    repeats: opt.Repeats = 5,
+    threads: opt.Threads = None,
+    timeout_s: opt.Timeout = None,
+    out: opt.RecordsOut = None,
+    seed: opt.Seed = 0,
+    blas: opt.BlasName = "openblas",
+    keep_blobs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYERS",
+            help="Write the blobs of these layers whole: A,B,... (inference).",
+            show_default=False,
+        ),
+    ] = None,
+    blobs: Annotated[
+        Path,
+        typer.Option("--blobs-dir", metavar="FOLDER", help="The folder for these blobs, as npz."),
+    ] = Path("blobs"),
+    repair: opt.Repair = False,
+    require_fit: opt.RequireFit = False,
+    jobs: opt.Jobs = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Run networks on a target and report whether they fit the device.
+
+    Exit codes: 0 ran (fit or not), 1 --require-fit failed, 2 invalid input,
+    3 the environment, 4 inconclusive.
+
+    Example: pibench run MobileNet my/model.prototxt --json
+    """
+    options = opt.run_options(locals() | {"keep": tuple(opt.words(keep_blobs) or ())})
+    loaded = opt.load_networks(specs, options)
+    records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)
+    report_blobs(records, options)
+    raise typer.Exit(exit_code_of(records, loaded, require_fit=require_fit))
+
+
+def run_cell(
+    cell: Annotated[Path, typer.Argument(help="The JSON of a cell.")],
+    out: Annotated[Path, typer.Argument(help="The file for its record.")],
+) -> None:
+    """Run a cell of a sweep; `pibench sweep` calls this.
+
+    Example: pibench run-cell cell.json record.jsonl
+    """
+    from pibench.sweep.matrix import CellRequest
+
+    request = CellRequest.read(cell)
+    loaded = opt.load_networks([request.network], request.options)
+    records = run_with_progress(loaded, request.options, _store(out), quiet=True)
+    raise typer.Exit(exit_code_of(records, loaded, require_fit=False))
+
+
+def run_and_show(
+    loaded: Sequence[Network],
+    options: RunOptions,
+    out: Path | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> list[Record]:
+    """Run all networks and print their records, after a failure those that were made."""
+    made: list[Record] = []
+    try:
+        records = run_with_progress(loaded, options, _store(out), made, quiet=quiet)
+    except HostError:
+        # The disk may be full after hours.
+        if made:
+            _show(made, as_json=as_json)
+        raise
+    _show(records, as_json=as_json)
+    return records
+
+
+def run_with_progress(
+    loaded: Sequence[Network],
+    options: RunOptions,
+    store: RecordStore | None = None,
+    made: list[Record] | None = None,
+    *,
+    quiet: bool = False,
+) -> list[Record]:
+    """Run all networks; each record is added to `store` and `made` as soon as it exists.
+
+    Raises:
+        HostError: if the target cannot run.
+    """
+    from pibench import api
+    from pibench.cli.progress import Progress
+    from pibench.records.identity import network_labels
+
+    options = api.choose(options, say)
+    names = network_labels(loaded)
+    by_hash = {network.sha256: name for network, name in zip(loaded, names, strict=True)}
+    with Progress(len(loaded), quiet=quiet, names=names) as progress:
+
+        def on_record(record: Record) -> None:
+            if made is not None:
+                made.append(record)
+            progress.on_record(record, by_hash[record.network_sha256])
+
+        return api.run_all(
+            loaded,
+            options,
+            store=store,
+            on_record=on_record,
+            on_progress=progress.on_progress,
+            log=progress.log,
+        )
+
+
+def report_blobs(records: Sequence[Record], options: RunOptions) -> None:
+    """Report where kept blobs are, since their file names contain a hash and cannot be guessed."""
+    from pibench.records.identity import labels_of
+
+    if not options.keep or options.blobs is None:
+        return
+    names = labels_of(records)
+    for record in records:
+        kept = record.kept_blobs
+        if kept is None:
+            say(f"{names[record.record_id]}: no blobs were written: the run ended before them")
+            continue
+        missing = f"; not of {', '.join(kept.missing)}" if kept.missing else ""
+        say(f"written: {options.blobs / kept.file}: blobs {', '.join(kept.blobs)}{missing}")
+
+
+def exit_code_of(
+    records: Sequence[Record], loaded: Sequence[Network], *, require_fit: bool
+) -> ExitCode:
+    """Return the exit code of `run`; raise InvalidInputError for a model that Caffe rejected."""
+    from pibench.verdict.observation import is_refused_allocation
+
+    for record, network in zip(records, loaded, strict=True):
+        message = record.evidence.fatal_message
+        if record.verdict == "inconclusive" and message and not is_refused_allocation(message):
+            place = network.source if network.source != "zoo" else network.name
+            raise InvalidInputError.at(
+                place, None, f"Caffe rejected it: {message}", hint=hint_for(record, message)
+            )
+    verdicts = {record.verdict for record in records}
+    if "inconclusive" in verdicts:
+        return ExitCode.INCONCLUSIVE
+    if require_fit and verdicts != {"fit"}:
+        return ExitCode.DISAGREEMENT
+    return ExitCode.OK
+
+
+def hint_for(record: Record, message: str) -> str | None:
+    """Return a hint if Caffe cannot run a network backward, as `caffe time` does."""
+    backward = "Not Implemented" in message or "cannot backpropagate" in message
+    if backward and record.protocol == "caffe-time":
+        return "caffe time runs layers backward too; forward only: --protocol inference"
+    return None
+
+
+def _show(records: Sequence[Record], *, as_json: bool) -> None:
+    from pibench.records.store import to_json
+    from pibench.report.terminal import print_records
+
+    with ignore_broken_pipe():
+        if as_json:
+            print(to_json(records))
+        else:
+            print_records(records)
+
+
+def _store(out: Path | None) -> RecordStore | None:
+    from pibench.records.store import RecordStore
+
+    if out is None:
+        return None
+    make_folder(out.parent)
+    store = RecordStore(out)
+    store.prepare()
+    return store
+
+
+def make_folder(folder: Path) -> Path:
+    """Create a folder for output. Raises InvalidInputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError.at(
+            folder,
+            None,
+            f"cannot be made a directory ({error.strerror})",
+            hint="give another --out",
+        ) from error
+    return folder
