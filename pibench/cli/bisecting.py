@@ -189,8 +189,8 @@ def _prepared(
     from pibench.bisect.variants import parse
     from pibench.cli.loading import load_all
     from pibench.cli.options import target_spec
+    from pibench.engines.caffe.caffemodel import check_weights
     from pibench.errors import InvalidInputError
-    from pibench.networks.caffemodel import check_weights
     from pibench.runner.work import Request, seeded_weights
     from pibench.targets.by_name import make_target
 

@@ -18,7 +18,7 @@ from pibench.errors import UnknownNetworkError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 _SOEAVER = "soeaver/caffe-model"
 _CEILING = " The published file's 'ceil_mode: false' taken out: stock Caffe rounds up."

@@ -115,7 +115,7 @@ def seeded_weights(network: Network, seed: int) -> Path:
     It is written to a temporary folder where the cache is not writable. Raises HostError
     where neither is possible.
     """
-    from pibench.networks import caffemodel  # noqa: PLC0415  (start-up time)
+    from pibench.engines.caffe import caffemodel  # noqa: PLC0415  (start-up time)
 
     folder = settings.cache_dir() / "weights"
     path = folder / f"{network.slug}-{network.sha256[:16]}-seed{seed}.caffemodel"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pibench.networks import caffe_pb2 as caffe
+from pibench.engines.caffe import caffe_pb2 as caffe
 
 Size = int | tuple[int, int]
 """Kernel, pad or stride: one number for both axes, or (height, width)."""

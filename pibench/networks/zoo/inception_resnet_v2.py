@@ -8,7 +8,7 @@ from pibench.networks.zoo.builder import NetBuilder
 from pibench.networks.zoo.inception_branch import branch, chain
 
 if TYPE_CHECKING:
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 
 def stem(n: NetBuilder) -> None:

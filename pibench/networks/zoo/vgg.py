@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pibench.networks.zoo.builder import NetBuilder
 
 if TYPE_CHECKING:
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and channels of each stage."""

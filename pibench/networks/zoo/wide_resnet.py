@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pibench.networks.zoo.resnext import grouped_resnet
 
 if TYPE_CHECKING:
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 
 def wide_resnet50_2(name: str, *, size: int, floor: bool) -> caffe.NetParameter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pibench.networks.shapes.contract import Layer, Made, Refused, Shape, axis_index, times
+from pibench.engines.caffe.shapes.contract import Layer, Made, Refused, Shape, axis_index, times
 
 
 def same(layer: Layer, bottoms: list[Shape]) -> Made:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import forks, legacy, outline, prototxt, topology
+from pibench.engines.caffe.shapes import DATA_TYPES
+from pibench.engines.caffe.shapes.conventions import cudnn_engines
+from pibench.engines.caffe.sources import batch_size, set_batch, why_no_batch
 from pibench.errors import InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import forks, legacy, outline, prototxt, topology
-from pibench.networks.shapes import DATA_TYPES
-from pibench.networks.shapes.conventions import cudnn_engines
-from pibench.networks.sources import batch_size, set_batch, why_no_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

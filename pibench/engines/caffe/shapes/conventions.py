@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import topology
-from pibench.networks.shapes.contract import Layer, Refused, Shape, elements, times
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import topology
+from pibench.engines.caffe.shapes.contract import Layer, Refused, Shape, elements, times
 
 MAX_AXES = 32
 """Largest number of axes of a blob (kMaxBlobAxes)."""

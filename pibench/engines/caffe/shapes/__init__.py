@@ -5,8 +5,8 @@ one entry per layer type of Caffe 1.0; its functions follow the Reshape and Laye
 and reject what Caffe's checks abort on.
 """
 
-from pibench.networks.shapes.contract import MAX_ELEMENTS, Shape, elements, times
-from pibench.networks.shapes.inference import Shapes, infer
-from pibench.networks.shapes.rules import DATA_TYPES, RULES
+from pibench.engines.caffe.shapes.contract import MAX_ELEMENTS, Shape, elements, times
+from pibench.engines.caffe.shapes.inference import Shapes, infer
+from pibench.engines.caffe.shapes.rules import DATA_TYPES, RULES
 
 __all__ = ["DATA_TYPES", "MAX_ELEMENTS", "RULES", "Shape", "Shapes", "elements", "infer", "times"]

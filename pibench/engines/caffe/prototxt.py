@@ -8,9 +8,9 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import files, forks, outline, topology
 from pibench.errors import InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import files, forks, outline, topology
 
 MAX_FILE_BYTES = 32 << 20
 """The longest network of the zoo has 0.3 MB of text; a file a hundred times as long is not one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pibench.networks.shapes.arrangement import (
+from pibench.engines.caffe.shapes.arrangement import (
     batch_reindex,
     concat,
     crop,
@@ -14,12 +14,20 @@ from pibench.networks.shapes.arrangement import (
     slice_,
     tile,
 )
-from pibench.networks.shapes.contract import MANY, Rule
-from pibench.networks.shapes.dense import embed, inner_product
-from pibench.networks.shapes.elementwise import batch_norm, bias, dropout, lrn, prelu, same, scale
-from pibench.networks.shapes.results import accuracy, arg_max, loss, softmax
-from pibench.networks.shapes.sources import dummy_data, input_shapes, parameter
-from pibench.networks.shapes.windows import convolution, deconvolution, im2col, pooling, spp
+from pibench.engines.caffe.shapes.contract import MANY, Rule
+from pibench.engines.caffe.shapes.dense import embed, inner_product
+from pibench.engines.caffe.shapes.elementwise import (
+    batch_norm,
+    bias,
+    dropout,
+    lrn,
+    prelu,
+    same,
+    scale,
+)
+from pibench.engines.caffe.shapes.results import accuracy, arg_max, loss, softmax
+from pibench.engines.caffe.shapes.sources import dummy_data, input_shapes, parameter
+from pibench.engines.caffe.shapes.windows import convolution, deconvolution, im2col, pooling, spp
 
 _ANY_TOPS = (1, MANY)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pibench.networks.shapes.contract import Layer, Made, Refused, Shape, axis_index, elements
+from pibench.engines.caffe.shapes.contract import Layer, Made, Refused, Shape, axis_index, elements
 
 
 def inner_product(layer: Layer, bottoms: list[Shape]) -> Made:

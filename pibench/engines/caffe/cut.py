@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibench.networks import caffe_pb2 as caffe
+from pibench.engines.caffe import caffe_pb2 as caffe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.networks.shapes import Shape, Shapes
+    from pibench.engines.caffe.shapes import Shape, Shapes
 
 INPUTS = "pibench inputs"
 """The Input layer of a cut network: no layer in a weights file has this name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pibench.networks.shapes.contract import Layer, Made, Refused, Shape
+from pibench.engines.caffe.shapes.contract import Layer, Made, Refused, Shape
 
 LEGACY_DIMS = ("num", "channels", "height", "width")
 """Fields of a DummyData without `shape`: each has one value for all tops, or one per top."""

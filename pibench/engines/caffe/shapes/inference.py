@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from pibench.errors import InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import forks, topology
-from pibench.networks.shapes import conventions, fillers
-from pibench.networks.shapes.contract import (
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import forks, topology
+from pibench.engines.caffe.shapes import conventions, fillers
+from pibench.engines.caffe.shapes.contract import (
     MAX_ELEMENTS,
     Layer,
     Made,
@@ -21,7 +20,8 @@ from pibench.networks.shapes.contract import (
     elements,
     times,
 )
-from pibench.networks.shapes.rules import DATA_TYPES, RULES, UNSUPPORTED
+from pibench.engines.caffe.shapes.rules import DATA_TYPES, RULES, UNSUPPORTED
+from pibench.errors import InvalidInputError
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from google.protobuf.message import DecodeError
 
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import files, shapes, topology, wire
+from pibench.engines.caffe.shapes import Shape, elements
 from pibench.errors import InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import files, shapes, topology, wire
-from pibench.networks.shapes import Shape, elements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import topology
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import topology
 
 _WRITES_OVER = frozenset({"BatchNorm", "Dropout", "ELU", "ReLU", "Sigmoid", "TanH"})
 """Layers whose own gradient does not need the overwritten values (or keeps a copy)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks.shapes.contract import (
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe.shapes.contract import (
     MAX_ELEMENTS,
     Layer,
     Made,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks.shapes.contract import Layer, Refused, Shape, times
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe.shapes.contract import Layer, Refused, Shape, times
 
 TYPES = (
     "constant", "gaussian", "positive_unitball", "uniform", "xavier", "msra", "bilinear",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import topology
-from pibench.networks.shapes.sources import LEGACY_DIMS
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import topology
+from pibench.engines.caffe.shapes.sources import LEGACY_DIMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pibench.networks import caffe_pb2 as caffe
+from pibench.engines.caffe import caffe_pb2 as caffe
 
 Shape = tuple[int, ...]
 Layer = caffe.LayerParameter

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 LIKENESS = 0.8
 """How similar two names must be (of 1) for one to count as a misspelling of the other."""

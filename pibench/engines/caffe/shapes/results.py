@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pibench.networks.shapes.contract import (
+from pibench.engines.caffe.shapes.contract import (
     Layer,
     Made,
     Refused,

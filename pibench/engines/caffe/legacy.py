@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.errors import InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

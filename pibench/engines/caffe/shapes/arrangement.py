@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from pibench.networks.shapes.contract import (
+from pibench.engines.caffe.shapes.contract import (
     Layer,
     Made,
     Refused,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
+from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.errors import InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
 
 Phase = Literal["TRAIN", "TEST"]
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)

@@ -1,0 +1,1 @@
+"""Caffe: its files, its rules, and how it runs."""
