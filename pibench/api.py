@@ -107,12 +107,15 @@ def run(
         these: Networks, names in the zoo or paths of prototxts; a single one is accepted too.
         out: A file to which each record is appended as soon as it is made.
         finished: Called with each record as soon as it is made.
-        options: Those of `pibench.runner.options.Options`: device, target, protocol, compute,
-            repeats, threads, timeout_s, jobs, machine, seed, blas, keep, blobs.
+        options: Those of `pibench.runner.options.Options`: device, target, engine, protocol,
+            compute, repeats, threads, timeout_s, jobs, machine, seed, blas, keep, blobs.
     """
+    from pibench.engines.registry import engine_of
     from pibench.records.store import RecordStore
     from pibench.runner.options import Options
 
+    if "engine" in options:
+        options.setdefault("protocol", engine_of(options["engine"]).protocols[0])
     store = RecordStore(out) if out is not None else None
     if store is not None:
         store.prepare()

@@ -29,6 +29,8 @@ from pibench.cli.options import (
     CasesOut,
     ComputeName,
     DeviceName,
+    EngineName,
+    EngineProtocol,
     Identity,
     ImageSize,
     Jobs,
@@ -123,7 +125,8 @@ def run(
     machine: MachineName = None,
     identity: Identity = None,
     remote_dir: RemoteDir = None,
-    protocol: ProtocolName = "caffe-time",
+    engine: EngineName = "caffe",
+    protocol: EngineProtocol = None,
     batch: Batch = None,
     size: ImageSize = None,
     compute: ComputeName = None,
@@ -179,6 +182,7 @@ def run(
     Example: pibench run MobileNet my/model.prototxt --json
     """
     from pibench.cli.running import run_networks
+    from pibench.engines.registry import engine_of
     from pibench.runner.options import Options
 
     raise typer.Exit(
@@ -190,7 +194,8 @@ def run(
                 machine=machine,
                 identity=identity,
                 remote_dir=remote_dir,
-                protocol=protocol,
+                engine=engine,
+                protocol=protocol or engine_of(engine).protocols[0],
                 compute=compute,
                 repeats=repeats,
                 threads=threads,

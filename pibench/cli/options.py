@@ -112,6 +112,17 @@ ProtocolName = Annotated[
         help="caffe-time: the paper's, forward and backward. inference: forward.",
     ),
 ]
+EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="What runs the network.")]
+EngineProtocol = Annotated[
+    Protocol | None,
+    typer.Option(
+        "--protocol",
+        metavar="NAME",
+        show_default=False,
+        help="caffe-time: the paper's, forward and backward. inference: forward. "
+        "Default: the engine's first; Caffe's is caffe-time.",
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option(

@@ -13,12 +13,12 @@ from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.cli.sweeping import sweep
 from pibench.crosscheck.claims import check_claims, exit_code
 from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
+from pibench.engines.registry import is_refused_allocation, label_of
 from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.identity import labels_of
 from pibench.records.store import RecordStore, to_json
 from pibench.report.plain import one_line
 from pibench.report.terminal import print_records, print_reproduction
-from pibench.verdict.observation import is_refused_allocation
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -88,11 +88,12 @@ def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit:
     """Return the exit code of `run`; raise InvalidInputError for a model that Caffe rejected."""
     for record, network in zip(records, loaded, strict=True):
         said = record.evidence.fatal_message
-        if record.verdict == "inconclusive" and said and not is_refused_allocation(said):
+        if record.verdict != "inconclusive" or not said:
+            continue
+        if not is_refused_allocation(record.engine, said):
             place = network.source if network.source != "zoo" else network.name
-            raise InvalidInputError.at(
-                place, None, f"Caffe refused it: {said}", hint=_way_out(record, said)
-            )
+            problem = f"{label_of(record.engine)} refused it: {said}"
+            raise InvalidInputError.at(place, None, problem, hint=_way_out(record, said))
     verdicts = {record.verdict for record in records}
     if "inconclusive" in verdicts:
         return ExitCode.INCONCLUSIVE

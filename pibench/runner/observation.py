@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pibench.engines.registry import engine_of, label_of
 from pibench.records.schema import EMULATED_ELSEWHERE, ON_THE_METAL
 from pibench.runner.samples import Throttle, why_disturbed
 from pibench.verdict.observation import Observation, provenance_kind
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 KIB = 1024
 # Targets where the whole machine stands for the device.
 WHOLE_MACHINE = ("vm", *ON_THE_METAL)
-_CAFFE_PROCESS = re.compile(r"Killed process \d+ \((caffe|python3)")
+_KILLED_PROCESS = r"Killed process \d+ \(({})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +68,16 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
     held = _held(outcome, context)
     virt_detect = (f"not measured on a board: {context.no_board}",) if context.no_board else ()
     if result is None:
-        console = tuple(line for line in outcome.console_oom_lines if _CAFFE_PROCESS.search(line))
+        names = "|".join(map(re.escape, engine_of(outcome.work.engine).processes))
+        own = re.compile(_KILLED_PROCESS.format(names))
+        console = tuple(line for line in outcome.console_oom_lines if own.search(line))
         return Observation(
+            engine=outcome.work.engine,
             target=context.target.name,
             emulated=context.emulated,
             peak_rss_bytes=None,
             exit_status=None,
-            # From the kernel's log: it has killed Caffe, and nothing was left to report it.
+            # From the kernel's log: it has killed the engine, and nothing was left to report it.
             signal=9 if console else None,
             oom_kills=console,
             guest_died=True,
@@ -81,6 +85,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
             notes=(outcome.died or "the target was lost", *virt_detect, *outcome.notes),
         )
     return Observation(
+        engine=outcome.work.engine,
         target=context.target.name,
         emulated=context.emulated,
         peak_rss_bytes=own_rss_bytes(result),
@@ -98,7 +103,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         swap_used_bytes=result["swap_used_bytes"],
         **held,
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
-        notes=(*virt_detect, *_notes(result, outcome.machine or {}), *outcome.notes),
+        notes=(*virt_detect, *_notes(outcome, result), *outcome.notes),
     )
 
 
@@ -172,10 +177,11 @@ def _own_lines(result: dict[str, Any], context: Context) -> tuple[str, ...]:
     return tuple(line for line in result["oom_lines"] or () if own.search(line))
 
 
-def _notes(result: dict[str, Any], machine: dict[str, Any]) -> tuple[str, ...]:
+def _notes(outcome: Outcome, result: dict[str, Any]) -> tuple[str, ...]:
+    machine = outcome.machine or {}
     notes = []
     if result["complaint"]:
-        notes.append(f"Caffe said: {result['complaint']}")
+        notes.append(f"{label_of(outcome.work.engine)} said: {result['complaint']}")
     if result["oom_lines"] is None:
         notes.append("the kernel's log may not be read here")
     if result["exit_status"] not in (0, None) and result["log_tail"]:

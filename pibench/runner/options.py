@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench import devices
+from pibench.engines.registry import engine_of
 from pibench.runner.work import Request
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Options:
 
     `repeats` and `threads` are numbers, `timeout_s` is in seconds for each network,
     `jobs` is how many networks may run in parallel. `seed` is of the input, and of weights
-    where none are given. `blas` is what Caffe computes with. `keep` names layers whose
+    where none are given. `blas` is what the engine computes with. `keep` names layers whose
     blobs are written whole into the folder `blobs`. `identity` and `remote_dir` are the
     key and the folder on the board of a target `ssh://USER@HOST`.
     """
@@ -30,6 +31,7 @@ class Options:
     device: str = "rpi3b"
     target: str = "vm"
     machine: Machine | None = None
+    engine: str = "caffe"
     protocol: Protocol = "caffe-time"
     compute: Compute | None = None
     repeats: int = 5
@@ -44,10 +46,14 @@ class Options:
     remote_dir: str | None = None
 
     def request(self) -> Request:
-        """Return a request with the defaults filled in. Raises InvalidInputError for the device."""
+        """Return a request with the defaults filled in.
+
+        Raises InvalidInputError for an unknown device or engine.
+        """
         # Memory-only suffices where only memory is requested and computing takes long.
         on_board = self.target == "native" or self.target.startswith("ssh://")
-        memory_only = not on_board and self.protocol == "caffe-time"
+        computes = engine_of(self.engine).computes
+        memory_only = not on_board and self.protocol == "caffe-time" and "memory-only" in computes
         usual: Compute = "memory-only" if memory_only else "real"
         return Request(
             device=devices.load(self.device),
@@ -59,4 +65,5 @@ class Options:
             seed=self.seed,
             blas=self.blas,
             keep=self.keep,
+            engine=self.engine,
         )

@@ -62,6 +62,10 @@ def record_of(
         device=context.device.id,
         target=context.target.name,
         machine=context.target.machine,
+        engine=work.engine,
+        # Boards may still have bundles of an earlier version, whose probe has another name for it.
+        engine_version=(outcome.machine or {}).get("engine_version")
+        or (outcome.machine or {}).get("caffe_version"),
         protocol=work.protocol,
         compute=work.compute,
         batch=network.batch,
@@ -222,13 +226,12 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
             memory_total_bytes=total_kib * KIB if total_kib else None,
             device_tree_model=machine.get("board"),
             main_id_register=f"{midr:#x}" if midr is not None else None,
-            caffe_version=machine.get("caffe_version"),
             caffe_origin=machine.get("caffe_origin"),
             blas_name=machine.get("blas"),
             blas_core_type=machine.get("blas_core"),
             blas_threads=_threads(outcome),
             python_version=machine.get("python"),
-            # A board's Caffe may be its own: the probe reports which one it used.
+            # A board's engine may be its own: the probe reports which one it used.
             image_lock_digest=machine.get("caffe_lock") or host["image_lock_digest"],
             container_image_id=host.get("container_image_id"),
             **_state(outcome, context),

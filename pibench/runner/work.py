@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench import cache, settings, storage
+from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.targets.base import Work
 from pibench.targets.scratch import scratch
@@ -46,6 +47,7 @@ class Request:
     inputs: Path | None = None
     keep: tuple[str, ...] = ()
     values_only: bool = False
+    engine: str = "caffe"
 
 
 def work_of(index: int, network: Network, request: Request) -> Work:
@@ -71,11 +73,13 @@ def work_of(index: int, network: Network, request: Request) -> Work:
         inputs=request.inputs,
         keep=request.keep,
         values_only=request.values_only,
+        engine=request.engine,
     )
 
 
 def check(network: Network, request: Request) -> None:
     """Check that the request is meaningful for this network. Raises InvalidInputError."""
+    _check_engine(request)
     computes = request.protocol == "inference" and request.compute == "real"
     if request.keep and not computes:
         raise InvalidInputError(
@@ -95,6 +99,19 @@ def check(network: Network, request: Request) -> None:
             raise InvalidInputError(
                 f"{network.name} has no layer {layer!r}",
                 hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
+            )
+
+
+def _check_engine(request: Request) -> None:
+    engine = engine_of(request.engine)
+    for option, value, known in (
+        ("protocol", request.protocol, engine.protocols),
+        ("compute", request.compute, engine.computes),
+    ):
+        if value not in known:
+            raise InvalidInputError(
+                f"{engine.label} has no {option} {value}",
+                hint=f"use --{option} {' or '.join(known)}",
             )
 
 

@@ -45,6 +45,7 @@ def cell_key(cell: Cell, network: Network) -> str:
             "weights": weights_sha256(cell.weights) if cell.weights else None,
             "target": options.target,
             "machine": options.machine,
+            "engine": options.engine,
             "protocol": options.protocol,
             "compute": request.compute,
             "threads": request.threads or request.device.cores,

@@ -1,19 +1,23 @@
-"""One forward-only run in pycaffe: times per layer and the outputs. Needs numpy and pycaffe."""
+"""Forward passes in pycaffe, run by Caffe's Python: timed, or counted. Needs numpy and pycaffe."""
 
+import ctypes
 import hashlib
 import json
 import os
 import signal
 import time
 
-from .machine_state import MachineState
-from .marks import RESULT
-from .procfs import read_fields, read_int
-from .values import practised, print_values
+from ..log import RESULT, SIGNATURE
+from ..machine_state import MachineState
+from ..procfs import read_fields, read_int
+from ..values import practised, print_blob, print_outputs
 
 # Range of the random inputs: that of pixels less their mean.
 PIXELS = 128.0
 PIECE = 16384
+# A system call that no kernel has; the counter recognizes it (MARK in counter.c).
+MARK = 0x70696265
+OUTSIDE = -1
 
 
 def run_inference(spec):
@@ -82,6 +86,27 @@ def fill_inputs(net, spec):
     return digest.hexdigest()
 
 
+def print_values(net, projector, keep):
+    """Run one pass layer by layer; print what each layer computed, and the outputs.
+
+    A layer's tops are read right after it ran, since layers in place
+    overwrite them. Splits, which Caffe inserts, copy nothing and are skipped.
+    """
+    names = list(net._blob_names)
+    for index, layer in enumerate(net._layer_names):
+        net._forward(index, index)
+        kind = net.layers[index].type
+        if kind == "Split":
+            continue
+        for top in net._top_ids(index):
+            described = projector.describe(net._blobs[top].data)
+            described.update({"index": index, "layer": layer, "type": kind, "name": names[top]})
+            print(SIGNATURE + json.dumps(described))
+            if layer in keep:
+                print_blob(described, net._blobs[top].data)
+    print_outputs([(name, net.blobs[name].data) for name in net.outputs], projector)
+
+
 def time_layers(net, repeats):
     """Return name, type and median time of each layer."""
     layers = []
@@ -103,3 +128,36 @@ def median(values):
     if len(ordered) % 2:
         return ordered[middle]
     return (ordered[middle - 1] + ordered[middle]) / 2.0
+
+
+def run_counted(spec):
+    """Run a network once uncounted and once with a mark before each layer; print its layers.
+
+    QEMU's counter (qemu/counter) counts the instructions between the marks.
+    """
+    import numpy
+
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    import caffe
+
+    caffe.set_mode_cpu()
+    caffe.set_random_seed(spec["seed"])
+    phase = caffe.TRAIN if spec["training"] else caffe.TEST
+    net = caffe.Net(spec["model"], phase)
+    random = numpy.random.RandomState(spec["seed"])
+    for name in net.inputs:
+        blob = net.blobs[name]
+        blob.data[...] = random.uniform(-1.0, 1.0, size=blob.data.shape)
+    system_call = ctypes.CDLL(None).syscall
+    system_call.argtypes = [ctypes.c_long, ctypes.c_long]
+    forward = net._forward
+    count = len(net.layers)
+    # A pass that does not count allocates the memory and warms OpenBLAS up.
+    forward(0, count - 1)
+    for index in range(count):
+        system_call(MARK, index)
+        forward(index, index)
+        system_call(MARK, OUTSIDE)
+    names = list(net._layer_names)
+    layers = [{"name": names[index], "type": net.layers[index].type} for index in range(count)]
+    print(RESULT + json.dumps({"layers": layers}), flush=True)

@@ -1,28 +1,26 @@
-"""Extract from Caffe's log what matters: the times, the fatal messages, the last lines."""
+"""Read what a measured program prints: the lines for the probe, and the last lines of its log."""
 
 import json
-import re
 
-from .marks import BLOB, OUTPUT, RESULT, SIGNATURE, VALUES
+# Prefixes of the lines that a measured program prints for the probe; the rest is JSON.
+RESULT = "PIBENCH-RESULT "
+SIGNATURE = "PIBENCH-SIGNATURE "
+OUTPUT = "PIBENCH-OUTPUT "
+VALUES = "PIBENCH-VALUES "
+BLOB = "PIBENCH-BLOB "
 
 LOG_LINES = 12
 # The longest line that counts is a result of the probe's. A longer one is dropped, rest included.
 MAX_LINE_BYTES = 4 << 20
 # Limit for all that a child may report of its blobs: deep networks report some 300 KB.
 MAX_TOLD_BYTES = 16 << 20
-# "I1122 07:43:53.8 8470 caffe.cpp:397]      conv1<tab>forward: 1.2 ms."
-LAYER_LINE = re.compile(r"\]\s+(\S.*?)\s+(forward|backward): ([0-9.einf+-]+) ms\.")
-TOTAL_LINE = re.compile(r"\] Average (Forward|Backward) pass: ([0-9.einf+-]+) ms\.")
-FATAL_LINE = re.compile(r"^F\d{4} \S+\s+\d+ (.*)$")
-# The C++ runtime's message about an uncaught exception, a refused allocation for example.
-UNCAUGHT_LINE = re.compile(r"^terminate called after throwing an instance of (.*)$")
-PARSE_LINE = re.compile(r"^\[libprotobuf \w+ [^\]]*\] (.*)$")
 
 
 class LogReader(object):
-    """Keeps the relevant parts of a child's log: the times, the fatal messages, the last lines.
+    """Keeps the relevant parts of a child's log: its reports, the fatal message, the last lines.
 
-    Pieces of blobs are not kept: each is passed to `on_blob`, as a dictionary.
+    Pieces of blobs are not kept: each is passed to `on_blob`, as a dictionary. An engine's
+    own reader overrides `engine_line` and `times`.
     """
 
     def __init__(self, on_blob=None):
@@ -33,8 +31,6 @@ class LogReader(object):
         self.tail = []
         self.fatal = None
         self.complaint = None
-        self.layers = []
-        self.totals = {}
         self.payload = None
 
     def feed(self, chunk):
@@ -54,20 +50,20 @@ class LogReader(object):
             mark, _, said = text.partition(" ")
             self.take(mark + " ", read_json(said), len(text))
             return
-        layer = LAYER_LINE.search(text)
-        total = TOTAL_LINE.search(text)
-        fatal = FATAL_LINE.match(text) or UNCAUGHT_LINE.match(text)
-        complaint = PARSE_LINE.match(text)
-        if layer:
-            self.layers.append([layer.group(1), layer.group(2), float(layer.group(3))])
-        elif total:
-            self.totals[total.group(1).lower()] = float(total.group(2))
-        else:
+        if not self.engine_line(text):
             self.tail = (self.tail + [text[:400]])[-LOG_LINES:]
-        if fatal and self.fatal is None:
-            self.fatal = fatal.group(1)[:1000]
-        if complaint and self.complaint is None:
-            self.complaint = complaint.group(1)[:1000]
+
+    def engine_line(self, text):  # noqa: ARG002
+        """Take a line of the engine's own log; return whether it is left out of the last lines.
+
+        It may set `fatal`, the reason why the engine ended, and `complaint`, a problem that
+        it reported before.
+        """
+        return False
+
+    def times(self):
+        """Return the times in the engine's log, as further fields of the result."""
+        return {}
 
     def take(self, mark, said, size):
         """Take a child's report of its values; its format and size are not trusted."""
