@@ -116,9 +116,9 @@ def test_a_copy_without_the_pipe_gets_it_back(tmp_path: Path) -> None:
 
 def test_the_root_s_programs_go_through_its_loader() -> None:
     found = root_programs("{folder}/root", "a" * 64)
-    loader, option, path, program = found.caffe
+    loader, option, path, program = found.program
     assert loader.startswith("{folder}/root/lib/aarch64-linux-gnu/ld-")
-    assert (option, program) == ("--library-path", "{folder}/root/usr/bin/caffe")
+    assert (option, program) == ("--library-path", "{folder}/root/{program}")
     assert path.split(":")[0] == "{folder}/root/usr/lib/aarch64-linux-gnu/openblas-pthread"
     assert found.env["PYTHONHOME"] == "{folder}/root/usr"
 
