@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import files, forks, outline, topology
+from pibench.engines.caffe import files, legacy, outline, topology
 from pibench.errors import InvalidInputError
 
 MAX_FILE_BYTES = 32 << 20
@@ -136,7 +136,7 @@ def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
     what = f"{field.name}: {field.value}" if field.value else field.name
     inside = f" in {field.parent}" if field.parent else ""
     noun = "value" if field.known_name else "field"
-    origin = forks.describe_field(field.name, field.value)
+    origin = legacy.describe_field(field.name, field.value)
     problem = f"stock Caffe has no {noun} '{what}'{inside}"
     if origin:
         problem += f" ({origin})"

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import forks, legacy, outline, prototxt, topology
+from pibench.engines.caffe import legacy, outline, prototxt, topology
 from pibench.engines.caffe.shapes import DATA_TYPES
 from pibench.engines.caffe.shapes.conventions import cudnn_engines
 from pibench.engines.caffe.sources import batch_size, set_batch, why_no_batch
@@ -58,7 +58,7 @@ def _taken_out(unknown: list[outline.UnknownField]) -> list[str]:
         inside = f" of {parent}" if parent else ""
         where = f"line {first.line}" if count == 1 else f"{count} times, first on line {first.line}"
         consequence = _consequence(name, value)
-        if first.near and not forks.describe_field(name, value):
+        if first.near and not legacy.describe_field(name, value):
             consequence += f"; did the file mean {first.near!r}?"
         sentences.append(f"took out {what}{inside} ({where}): {consequence}")
     return sentences
@@ -72,7 +72,7 @@ def _consequence(name: str, value: str) -> str:
         )
     if name == "ceil_mode":
         return "stock Caffe rounds sizes up anyway"
-    origin = forks.describe_field(name, value)
+    origin = legacy.describe_field(name, value)
     return f"{origin}, unknown to stock Caffe" if origin else "unknown to stock Caffe"
 
 
@@ -144,7 +144,7 @@ def _take_stock_types(net: caffe.NetParameter) -> list[str]:
     done = []
     for layer in net.layer:
         where = topology.place(layer)
-        if layer.type in forks.DEPTHWISE_TYPES:
+        if layer.type in legacy.DEPTHWISE_TYPES:
             done.append(f"made {layer.type} {where} a Convolution with a group for each channel")
             layer.type = "Convolution"
             if layer.convolution_param.group <= 1:

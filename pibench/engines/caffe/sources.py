@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import topology
-from pibench.engines.caffe.shapes.sources import LEGACY_DIMS
+from pibench.engines.caffe.shapes.rules import LEGACY_DIMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

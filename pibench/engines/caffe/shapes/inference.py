@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import forks, topology
+from pibench.engines.caffe import legacy, topology
 from pibench.engines.caffe.shapes import conventions, fillers
 from pibench.engines.caffe.shapes.contract import (
     MAX_ELEMENTS,
@@ -168,7 +168,7 @@ def _rule(layer: Layer) -> Rule:
         raise Refused(f"layer type {kind} is not supported: {UNSUPPORTED[kind]}", "take it out")
     if not kind:
         raise Refused("has no type", 'add one, such as type: "Convolution"')
-    known = forks.describe_type(kind, RULES)
+    known = legacy.describe_type(kind, RULES)
     raise Refused(f"stock Caffe has no layer type '{kind}'", known or "check the type's name")
 
 

@@ -1,4 +1,4 @@
-"""Define the table of layer types, and list the types without an entry."""
+"""Define the table of layer types, the simplest rules, and the types without an entry."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ from pibench.engines.caffe.shapes.arrangement import (
     slice_,
     tile,
 )
-from pibench.engines.caffe.shapes.contract import MANY, Rule
-from pibench.engines.caffe.shapes.dense import embed, inner_product
+from pibench.engines.caffe.shapes.contract import (
+    MANY,
+    Layer,
+    Made,
+    Refused,
+    Rule,
+    Shape,
+    axis_index,
+    elements,
+)
 from pibench.engines.caffe.shapes.elementwise import (
     batch_norm,
     bias,
@@ -26,8 +34,66 @@ from pibench.engines.caffe.shapes.elementwise import (
     scale,
 )
 from pibench.engines.caffe.shapes.results import accuracy, arg_max, loss, softmax
-from pibench.engines.caffe.shapes.sources import dummy_data, input_shapes, parameter
 from pibench.engines.caffe.shapes.windows import convolution, deconvolution, im2col, pooling, spp
+
+LEGACY_DIMS = ("num", "channels", "height", "width")
+"""Fields of a DummyData without `shape`: each has one value for all tops, or one per top."""
+
+
+def _from_shapes(layer: Layer, dims: list[Shape]) -> list[Shape]:
+    """Return one shape for every top; a single given shape is for all."""
+    if len(dims) not in (1, len(layer.top)):
+        raise Refused(f"{len(layer.top)} top(s) but {len(dims)} shape(s)", "give one shape per top")
+    return dims * len(layer.top) if len(dims) == 1 else dims
+
+
+def input_shapes(layer: Layer, _: list[Shape]) -> Made:
+    return _from_shapes(layer, [tuple(shape.dim) for shape in layer.input_param.shape]), []
+
+
+def dummy_data(layer: Layer, _: list[Shape]) -> Made:
+    param = layer.dummy_data_param
+    legacy = {name: list(getattr(param, name)) for name in LEGACY_DIMS}
+    if not any(legacy.values()):
+        return _from_shapes(layer, [tuple(shape.dim) for shape in param.shape]), []
+    if param.shape:
+        raise Refused("shape and num, channels, height or width are given", "keep the shape")
+    tops = len(layer.top)
+    for name, values in legacy.items():
+        if len(values) not in (1, tops):
+            raise Refused(
+                f"{tops} top(s) but {len(values)} {name}", "give one for all tops, or one per top"
+            )
+    per_top = [values * tops if len(values) == 1 else values for values in legacy.values()]
+    return list(zip(*per_top, strict=True)), []
+
+
+def parameter(layer: Layer, _: list[Shape]) -> Made:
+    shape = tuple(layer.parameter_param.shape.dim)
+    return [shape], [shape]
+
+
+def inner_product(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Infer an InnerProduct; weights: outputs x inputs from `axis` on (or transposed)."""
+    param = layer.inner_product_param
+    axis = axis_index(param.axis, bottoms[0])
+    inputs = elements(bottoms[0][axis:])
+    if param.num_output < 1:
+        raise Refused("num_output is missing or 0", "set num_output")
+    weights = (inputs, param.num_output) if param.transpose else (param.num_output, inputs)
+    params: list[Shape] = [weights, (param.num_output,)] if param.bias_term else [weights]
+    return [(*bottoms[0][:axis], param.num_output)], params
+
+
+def embed(layer: Layer, bottoms: list[Shape]) -> Made:
+    param = layer.embed_param
+    if param.num_output < 1 or param.input_dim < 1:
+        raise Refused("num_output or input_dim is missing or 0", "set both")
+    params: list[Shape] = [(param.input_dim, param.num_output)]
+    if param.bias_term:
+        params.append((param.num_output,))
+    return [(*bottoms[0], param.num_output)], params
+
 
 _ANY_TOPS = (1, MANY)
 
