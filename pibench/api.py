@@ -112,9 +112,12 @@ def run(
         options: The fields of `pibench.runner.options.RunOptions`. `weights`, `batch`,
             `input_size` and `repair` apply to names and paths.
     """
+    from pibench.engines.registry import engine_of
     from pibench.records.store import RecordStore
     from pibench.runner.options import RunOptions
 
+    if "engine" in options:
+        options.setdefault("protocol", engine_of(options["engine"]).protocols[0])
     store = RecordStore(out) if out is not None else None
     if store is not None:
         store.prepare()

@@ -23,8 +23,8 @@ from pibench.crosscheck.values import (
     distance,
     errors,
 )
+from pibench.engines.caffe import cut
 from pibench.errors import HostError, InconclusiveError, InvalidInputError
-from pibench.networks import cut
 from pibench.runner.blobs import as_array, write_npz
 from pibench.runner.options import RunOptions, seeded_weights
 from pibench.runner.runner import Runner

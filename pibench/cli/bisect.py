@@ -116,7 +116,7 @@ def _prepared(
     """Check the target and files of a side that must run; return a function that runs it."""
     from pibench.bisect.bisection import Runnable
     from pibench.bisect.variants import parse
-    from pibench.networks.caffemodel import check_weights
+    from pibench.engines.caffe.caffemodel import check_weights
     from pibench.runner.options import seeded_weights
     from pibench.targets.by_name import make_target
 

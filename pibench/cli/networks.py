@@ -140,8 +140,8 @@ def fold_bn(
     """
     from pibench import networks
     from pibench.cli.streams import say
+    from pibench.engines.caffe import topology
     from pibench.networks import fold_bn as folding
-    from pibench.networks import topology
 
     network = networks.load(name, weights=weights)
     paths = folding.write(network, out, force=force)

@@ -180,6 +180,17 @@ ComputeName = Annotated[
         show_default=False,
     ),
 ]
+EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="What runs the network.")]
+EngineProtocol = Annotated[
+    Protocol | None,
+    typer.Option(
+        "--protocol",
+        metavar="NAME",
+        show_default=False,
+        help="caffe-time: forward and backward, as in the paper. inference: forward only. "
+        "Default: the first of the engine; for Caffe it is caffe-time.",
+    ),
+]
 ProtocolName = Annotated[
     Protocol,
     typer.Option(

@@ -27,7 +27,8 @@ def run(
     machine: opt.MachineName = None,
     identity: opt.Identity = None,
     remote_dir: opt.RemoteDir = None,
-    protocol: opt.ProtocolName = "caffe-time",
+    engine: opt.EngineName = "caffe",
+    protocol: opt.EngineProtocol = None,
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     compute: opt.ComputeName = None,
@@ -62,6 +63,9 @@ def run(
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
+    from pibench.engines.registry import engine_of
+
+    protocol = protocol or engine_of(engine).protocols[0]
     options = opt.run_options(locals() | {"keep": tuple(opt.words(keep_blobs) or ())})
     loaded = opt.load_networks(specs, options)
     records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)
@@ -163,15 +167,16 @@ def exit_code_of(
     records: Sequence[Record], loaded: Sequence[Network], *, require_fit: bool
 ) -> ExitCode:
     """Return the exit code of `run`; raise InvalidInputError for a model that Caffe rejected."""
-    from pibench.verdict.observation import is_refused_allocation
+    from pibench.engines.registry import is_refused_allocation, label_of
 
     for record, network in zip(records, loaded, strict=True):
         message = record.evidence.fatal_message
-        if record.verdict == "inconclusive" and message and not is_refused_allocation(message):
+        if record.verdict != "inconclusive" or not message:
+            continue
+        if not is_refused_allocation(record.engine, message):
             place = network.source if network.source != "zoo" else network.name
-            raise InvalidInputError.at(
-                place, None, f"Caffe rejected it: {message}", hint=hint_for(record, message)
-            )
+            problem = f"{label_of(record.engine)} rejected it: {message}"
+            raise InvalidInputError.at(place, None, problem, hint=hint_for(record, message))
     verdicts = {record.verdict for record in records}
     if "inconclusive" in verdicts:
         return ExitCode.INCONCLUSIVE

@@ -149,7 +149,7 @@ class Counter:
         loader = RootLoader(root, "arm64")
         with scratch("count") as scratch_folder:
             folder = scratch_folder / "job"
-            write_job(folder, [], Programs(caffe=[], python=[]), Libraries(), describe=False)
+            write_job(folder, [], Programs(program=[], python=[]), Libraries(), describe=False)
             model = folder / "models/counted.prototxt"
             model.write_text(network.prototxt, encoding="utf-8")
             spec = {"model": str(model), "seed": SEED, "training": protocol == "caffe-time"}

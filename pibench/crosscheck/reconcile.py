@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from pibench.crosscheck.values import Tolerance
 
 FEWEST: Final = 2
-_PLACES: Final = ("network", "device", "source", "compute", "limits", "caffe_origin", "board")
+_PLACES: Final = (
+    *("network", "device", "source", "engine", "compute", "limits", "caffe_origin", "board"),
+)
 """Options that name a run or say where it ran, not how."""
 _MOST_NAMED: Final = 3
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from pibench import devices
 from pibench.crosscheck.claims import is_board
 from pibench.crosscheck.paper import is_of_the_zoo, plain
+from pibench.engines.registry import label_of
 from pibench.records.identity import Run, labels, run_of
 from pibench.records.schema import (
     Bytes,
@@ -153,7 +154,7 @@ def _facts(record: Record) -> dict[str, str]:
     found = {
         "target": record.target if record.machine is None else f"{record.target} {record.machine}",
         "compute": record.compute,
-        "Caffe": guest.caffe_version,
+        label_of(record.engine): record.engine_version,
         "Caffe's origin": guest.caffe_origin,
         # Only the version: build options and the core follow it.
         "BLAS": " ".join(blas.split()[:2]) if blas else None,

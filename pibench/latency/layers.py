@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Final
 
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks.shapes.windows import window
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe.shapes.windows import window
 
 if TYPE_CHECKING:
-    from pibench.networks.shapes import Shape
+    from pibench.engines.caffe.shapes import Shape
 
 FLOAT_BYTES: Final = 4
 

@@ -18,8 +18,8 @@ from pibench.latency import layers
 from pibench.latency.layers import FLOAT_BYTES, Effort
 
 if TYPE_CHECKING:
+    from pibench.engines.caffe.shapes import Shape
     from pibench.networks.network import Network
-    from pibench.networks.shapes import Shape
     from pibench.records.schema import Protocol
 
 

@@ -18,7 +18,7 @@ from pibench.errors import UnknownNetworkError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 _SOEAVER = "soeaver/caffe-model"
 _CEILING = " The published file's 'ceil_mode: false' taken out: stock Caffe rounds up."
@@ -103,7 +103,7 @@ _SQNXT_BLOCKS = {"blocks": (6, 6, 8, 1), "first_kernel": 7}
 CATALOG: tuple[ZooEntry, ...] = (
     ZooEntry(
         name="AlexNet", slug="alexnet", paper_row=1, paper_name="AlexNet",
-        aliases=("bvlc_alexnet",), input_size=227, builder="alexnet:alexnet",
+        aliases=("bvlc_alexnet",), input_size=227, builder="sequential:alexnet",
         source="BVLC/caffe models/bvlc_alexnet",
     ),
     ZooEntry(
@@ -152,7 +152,7 @@ CATALOG: tuple[ZooEntry, ...] = (
     ),
     ZooEntry(
         name="NIN", slug="nin", paper_row=10, paper_name="NIN",
-        aliases=("Network in Network",), input_size=224, builder="nin:nin",
+        aliases=("Network in Network",), input_size=224, builder="sequential:nin",
         source="the Caffe model zoo's NIN for ImageNet",
     ),
     *_both_roundings(
@@ -184,7 +184,8 @@ CATALOG: tuple[ZooEntry, ...] = (
         paper_row=15, aliases=("ResNeXt-50",), source=f"{_SOEAVER}.",
     ),
     ZooEntry(
-        name="VGG 16", slug="vgg-16", paper_name="VGG 16", input_size=224, builder="vgg:vgg16",
+        name="VGG 16", slug="vgg-16", paper_name="VGG 16", input_size=224,
+        builder="sequential:vgg16",
         source="the Caffe model zoo's VGG_ILSVRC_16_layers",
     ),
     *_both_roundings(
@@ -216,7 +217,7 @@ CATALOG: tuple[ZooEntry, ...] = (
         arguments={"blocks": (3, 30, 48, 8)}, source=_SOEAVER,
     ),
     *_both_roundings(
-        "Wrn-50-2", "wrn-50-2", "wide_resnet:wide_resnet50_2", {},
+        "Wrn-50-2", "wrn-50-2", "resnext:wide_resnet50_2", {},
         aliases=("Wide-ResNet-50-2", "WRN50-2"), source=f"{_SOEAVER}.",
     ),
     *_both_roundings(

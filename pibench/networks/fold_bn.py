@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import caffemodel, prototxt, topology
 from pibench.errors import InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import caffemodel, prototxt, topology
 from pibench.networks.network import Network, slug_of
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import sources, topology
+from pibench.engines.caffe.shapes.contract import Shape, times
 from pibench.errors import InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import sources, topology
-from pibench.networks.shapes.contract import Shape, times
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network

@@ -10,14 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pibench.engines.caffe import caffemodel, prototxt, shapes, sources
+from pibench.engines.caffe import repair as mending
 from pibench.errors import InvalidInputError
-from pibench.networks import caffemodel, catalog, input_size, prototxt, shapes, sources
-from pibench.networks import repair as mending
+from pibench.networks import catalog, input_size
 
 if TYPE_CHECKING:
-    from pibench.networks import caffe_pb2 as caffe
-    from pibench.networks.shapes import Shapes
-    from pibench.networks.topology import Phase
+    from pibench.engines.caffe import caffe_pb2 as caffe
+    from pibench.engines.caffe.shapes import Shapes
+    from pibench.engines.caffe.topology import Phase
     from pibench.records.schema import Protocol
 
 MAX_BATCH = 65536

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import topology
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import topology
 from pibench.plan.process import Blob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.networks.shapes import Shapes
+    from pibench.engines.caffe.shapes import Shapes
 
 _SPLIT = caffe.LayerParameter(type="Split")
 _LOSSES = frozenset(

@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
-from pibench.networks import caffemodel
 from pibench.plan import graph, layers, protocols
 from pibench.plan.malloc import Heap
 from pibench.plan.openblas import PackingBuffers

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibench.networks import fold_bn, in_place, input_size, topology
+from pibench.engines.caffe import in_place, topology
+from pibench.networks import fold_bn, input_size
 from pibench.plan.planner import Plan, plan
 
 if TYPE_CHECKING:

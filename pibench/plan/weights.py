@@ -4,7 +4,7 @@ Net::CopyTrainedLayersFrom parses the whole file before it copies anything. Pack
 pieces, given by the 8 KiB buffer of the file stream, and their array doubles whenever it is full
 (RepeatedField::Reserve): the offset of a blob in the file therefore decides how large its array
 gets. Sources: protobuf 3.12, parse_context.h, repeated_field.h and zero_copy_stream_impl.cc; the
-file's layout is that of `pibench.networks.caffemodel`.
+file's layout is that of `pibench.engines.caffe.caffemodel`.
 """
 
 from __future__ import annotations

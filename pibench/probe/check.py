@@ -5,7 +5,8 @@ over a connection and run from standard input.
 
     python3 check.py NEEDS      NEEDS is JSON; prints facts and problems as JSON
 
-NEEDS: `protocols` of the job; `folder`, the place for its files (`~` is the
+NEEDS: `trials`, short commands that succeed where the engine works, in which `{python}`
+stands for the system's Python; `folder`, the place for the job's files (`~` is the
 user's home); `job_bytes`, their size; `root_bytes`, the unpacked size of pibench's
 root; `root_key`, under which that root may be there already, None where it is not
 available. A problem is one line about the cause and one line about the fix.
@@ -22,7 +23,7 @@ OLDEST_PYTHON = (3, 5)
 LEAST_MEMORY_KIB = 160 * 1024
 # For records, logs, and what the system itself writes meanwhile.
 SPARE_BYTES = 32 * 1024 * 1024
-CAFFE_DEADLINE_S = 120
+TRIAL_DEADLINE_S = 120
 ROOTS = "roots"
 # The machines that pibench's root runs on.
 ARM64 = ("aarch64", "arm64")
@@ -43,7 +44,7 @@ def facts(needs):
         "folder": folder,
         "folder_complaint": folder_complaint(folder),
         "free_bytes": free_bytes(folder),
-        "caffe_complaint": caffe_complaint(needs["protocols"]),
+        "caffe_complaint": engine_complaint(needs["trials"]),
         "root_is_there": root_is_there(folder, needs.get("root_key")),
     }
 
@@ -95,12 +96,17 @@ def root_problems(found, needs):
     return []
 
 
-def caffe_complaint(protocols):
-    """Return why the system's own Caffe cannot run these protocols, or None if it can."""
-    complaint = complaint_of(["caffe", "--version"], None, CAFFE_DEADLINE_S)
-    if complaint is None and "inference" in protocols:
-        complaint = complaint_of([system_python(), "-c", "import caffe"], None, CAFFE_DEADLINE_S)
-    return complaint
+def engine_complaint(trials):
+    """Return why the system's own engine does not work, or None if it does.
+
+    In a trial, `{python}` stands for the system's Python.
+    """
+    for parts in trials:
+        command = [system_python() if part == "{python}" else part for part in parts]
+        complaint = complaint_of(command, None, TRIAL_DEADLINE_S)
+        if complaint is not None:
+            return complaint
+    return None
 
 
 def system_python():

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 
-from .caffe_log import LogReader
 from .emulator import emulator_rss_bytes
 from .page_cache import mapped_files
 from .procfs import read_fields, read_int
@@ -141,13 +140,16 @@ class Resident(object):
         return min(self.share_kib, max(peak_kib - self.guest_kib, 0)) * 1024
 
 
-def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S, arrived=None):
-    """Run one child to its end; return its wait status, peak memory, log and elapsed time.
+def watch_child(
+    command, env, timeout_s, log, frames, item_id, prepare, poll_s=POLL_S, arrived=None
+):
+    """Run one child to its end; return its wait status, peak memory and elapsed time.
+
+    `log` reads what it prints.
 
     Where `arrived` is given, the child is ended as soon as `arrived` is true of it and
     it sleeps. That is not a failure, and the files it had mapped are reported.
     """
-    log = LogReader(lambda piece: frames.send("blob", id=item_id, blob=piece))
     started = time.monotonic()
     child = subprocess.Popen(
         command,
@@ -183,7 +185,7 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         if pid and not os.WIFSTOPPED(wait_status):
             break
         if pid:
-            # It has done its work, and waits for this sample before it ends: see inference.
+            # It has done its work, and waits for this sample before it ends: see pycaffe.
             status = read_fields("/proc/{}/status".format(child.pid))
             resident.sample(read_int(status, "VmHWM") or 0, at_once=True)
             os.kill(child.pid, signal.SIGCONT)
@@ -215,7 +217,6 @@ def watch_child(command, env, timeout_s, frames, item_id, prepare, poll_s=POLL_S
         "elapsed_ms": (time.monotonic() - started) * 1000.0,
         "user_ms": usage.ru_utime * 1000.0,
         "mapped": mapped,
-        "log": log,
     }
 
 

@@ -8,13 +8,13 @@ import time
 
 from .cgroup import cgroup_memory, growth, reached_own_limit
 from .child import POLL_S, prepare_child, watch_child
-from .commands import bare_item, command_of, place_environment
+from .engines import engine_of
 from .kernel_log import KernelLog, oom_counter
-from .machine import describe_caffe, describe_machine, memory_kib
+from .machine import describe_engine, describe_machine, memory_kib
 from .machine_state import MachineState
 from .page_cache import preload
 from .procfs import read_fields, read_int
-from .programs import NoProgramsError, make_empty_model, settle
+from .programs import NoProgramsError, bare_item, make_empty_model, place_environment, settle
 
 # A program with no network ends within a second: its emulator is sampled often.
 CLOSE_POLL_S = 0.02
@@ -26,6 +26,7 @@ class Watched(object):
 
     def __init__(self, job, folder, frames, guest):
         self.job = job
+        self.engine = engine_of(job)
         self.folder = folder
         self.frames = frames
         self.guest = guest
@@ -36,7 +37,7 @@ class Watched(object):
 
     def run(self, item, poll_s=POLL_S):
         """Run one item."""
-        command, env = command_of(self.job, item, self.folder)
+        command, env = self.engine.command_of(self.job, item, self.folder)
         command, env = place_environment(self.job, command, env)
         return self._watch(command, env, item, poll_s)
 
@@ -47,7 +48,7 @@ class Watched(object):
         to the network. The same holds for what it touches while it ends.
         """
         item = bare_item(item)
-        command, env = command_of(self.job, item, self.folder)
+        command, env = self.engine.command_of(self.job, item, self.folder)
         command, env = place_environment(self.job, command, env)
         kind = kind_of(item)
         if kind not in self.warm:
@@ -77,10 +78,11 @@ class Watched(object):
         oom_before, group_before = oom_counter(), cgroup_memory()
         prepare = prepare_child(self.guest, self.job.get("address_space_bytes"))
         before = self.state.read()
+        name = item["id"]
+        log = self.engine.LogReader(lambda piece: self.frames.send("blob", id=name, blob=piece))
         ended = watch_child(
-            command, env, item["timeout_s"], self.frames, item["id"], prepare, poll_s, arrived
+            command, env, item["timeout_s"], log, self.frames, name, prepare, poll_s, arrived
         )
-        log = ended.pop("log")
         if ended["signal"] == signal.SIGKILL:
             # The kernel's messages about a kill may follow the process's end.
             time.sleep(0.2)
@@ -103,7 +105,7 @@ class Watched(object):
                 ended["inference"] = json.loads(log.payload)
                 ended["inference"].update(log.told)
             elif item["compute"] == "real":
-                ended["caffe_time"] = {"layers": log.layers, "totals": log.totals}
+                ended.update(log.times())
         return ended
 
 
@@ -142,7 +144,7 @@ def kind_of(item):
 def run_job(path, frames, guest):
     """Run all items of a job in their order; report each as soon as it has ended.
 
-    The job's `describe` and `baselines` decide whether the machine's Caffe is
+    The job's `describe` and `baselines` decide whether the machine's engine is
     described and the same program measured with no network. A target leaves these out
     where it knows both already.
     """
@@ -156,9 +158,9 @@ def run_job(path, frames, guest):
         return
     make_empty_model(folder)
     machine = describe_machine(job)
-    machine.update(caffe_origin=job["origin"], caffe_lock=job["lock"])
+    machine.update(engine=job["engine"], caffe_origin=job["origin"], caffe_lock=job["lock"])
     if job["describe"]:
-        machine.update(describe_caffe(job, folder))
+        machine.update(describe_engine(job, folder))
     frames.send("hello", machine=machine)
     watched = Watched(job, folder, frames, guest)
     if job.get("calibrate"):

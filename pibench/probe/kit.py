@@ -212,7 +212,7 @@ class Kit(object):
     def _check_machine(self):
         """Make sure that this machine can run it; return whether to unpack Caffe. Raises Failed."""
         needs = {
-            "protocols": [self.protocol],
+            "trials": self._trials(),
             "folder": self.top,
             "job_bytes": 0,
             "root_bytes": self.root["unpacked_bytes"] if self.root else None,
@@ -235,6 +235,12 @@ class Kit(object):
         ours = found["caffe_complaint"] is not None
         say("Caffe: {}".format("the kit's own" if ours else "this machine's"))
         return ours and not found["root_is_there"]
+
+    def _trials(self):
+        """Return the job's trials, with the name of this machine's own program."""
+        job = json.loads(self._bytes("job.json").decode("utf-8"))
+        (program,) = job["programs"][0]["program"]
+        return [[program if part == "{program}" else part for part in one] for one in job["trials"]]
 
     def _unpack_root(self):
         say("unpacking Caffe, {} MB".format(self.root["unpacked_bytes"] // 1000000))

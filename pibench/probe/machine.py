@@ -1,4 +1,4 @@
-"""What this machine is, and which Caffe it runs."""
+"""What this machine is, and which engine it runs."""
 
 import json
 import os
@@ -8,17 +8,18 @@ import sys
 
 from .cgroup import cgroup_cpu, cgroup_memory, cgroup_pids, tightest_memory_bytes
 from .child import child_env
-from .commands import RUN, other_blas, place_environment
 from .emulator import main_id_register
-from .huge_pages import huge_pages_in_use
+from .engines import engine_of
 from .machine_state import MachineState
 from .procfs import read_fields, read_int, read_text
-from .sandbox import sandbox
+from .programs import RUN, other_blas, place_environment
 from .virt_detect import virtualization_reason
 
 # Libraries that Caffe may be linked with: Debian's uses the first, a link to whichever BLAS.
 BLAS_LIBRARIES = ("libblas.so.3", "libopenblas.so.0", "libcblas.so.3", "libatlas.so.3")
 BOARD = "/proc/device-tree/model"
+HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
+PR_SET_THP_DISABLE = 41  # linux/prctl.h
 
 
 def memory_kib():
@@ -45,6 +46,52 @@ def cpu_model():
         if name.strip() in ("model name", "CPU part"):
             return value.strip()
     return None
+
+
+def huge_pages_in_use(switch_off):
+    """Return whether programs get huge pages by default; `switch_off` disables them if possible.
+
+    Boards' kernels have no transparent huge pages. Where the kernel always uses them, memory
+    counts as resident in pieces of 2 MiB, and a small network's peak varies by several MiB.
+
+    The switch applies to this process and its children from here on. QEMU's user mode does
+    not pass it on (linux-user/syscall.c).
+    """
+    if "[always]" not in (read_text(HUGE_PAGES) or ""):
+        return False
+    if not switch_off:
+        return True
+    import ctypes
+
+    return ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0
+
+
+def sandbox():
+    """Return user, privileges, file system and network of this process, from the kernel."""
+    status = read_fields("/proc/self/status")
+    return {
+        "uid": os.getuid(),
+        "capabilities": status.get("CapEff"),
+        "no_new_privileges": status.get("NoNewPrivs"),
+        "seccomp": status.get("Seccomp"),
+        "root_read_only": root_is_read_only(),
+        "interfaces": interfaces(),
+    }
+
+
+def root_is_read_only():
+    """Return whether the root file system is mounted read-only; None where that is unknown."""
+    for line in (read_text("/proc/self/mountinfo") or "").splitlines():
+        words = line.split()
+        if len(words) > 5 and words[4] == "/":
+            return "ro" in words[5].split(",")
+    return None
+
+
+def interfaces():
+    """Return the names of the network interfaces; `lo` alone reaches no other machine."""
+    lines = (read_text("/proc/self/net/dev") or "").splitlines()[2:]
+    return sorted(line.partition(":")[0].strip() for line in lines if ":" in line)
 
 
 def describe_machine(job):
@@ -82,8 +129,8 @@ def describe_machine(job):
     return machine
 
 
-def describe_caffe(job, folder):
-    """Return the versions of Caffe and of the BLAS it runs; starts both, slow when emulated."""
+def describe_engine(job, folder):
+    """Return the versions of the engine and of its BLAS; starts both, slow when emulated."""
     env = dict(job["env"])
     if job["other_blas"]:
         env["LD_PRELOAD"] = other_blas(job, folder)
@@ -91,7 +138,7 @@ def describe_caffe(job, folder):
     def ask(command):
         return first_line(*place_environment(job, command, env))
 
-    found = {"caffe_version": ask(job["caffe"] + ["--version"])}
+    found = dict(engine_of(job).versions(job, ask))
     described = ask(job["python"] + [RUN, "--describe"])
     try:
         found.update(json.loads(described))

@@ -36,11 +36,11 @@ def main():
     if options.describe:
         describe_libraries()
     elif options.inference:
-        from .inference import run_inference
+        from .engines.pycaffe import run_inference
 
         run_inference(json.loads(options.inference))
     elif options.counted:
-        from .counted import run_counted
+        from .engines.pycaffe import run_counted
 
         run_counted(json.loads(options.counted))
     else:

@@ -1,15 +1,18 @@
-"""Choose the Caffe of a job: the first in its list that works on this machine."""
+"""The programs of a job: the first in its list that work on this machine, and how they start."""
 
 import os
 
 from .check import complaint_of, system_python
-from .commands import place_environment
 
-# Emulated, or on a board with a slow card, the import of pycaffe takes long.
+RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py")
+NO_MODEL = "models/none"
+BARE_TIMEOUT_S = 600
+
+# Emulated, or on a board with a slow card, an import takes long.
 TRIAL_DEADLINE_S = 300
 FOLDER = "{folder}"
 PYTHON = "{python}"
-MODELS = "models"
+PROGRAM = "{program}"
 
 
 class NoProgramsError(Exception):
@@ -23,21 +26,19 @@ class NoProgramsError(Exception):
 def settle(job, folder):
     """Return the job with the programs that this machine runs, and with its actual paths.
 
-    `programs` lists candidates in order, each with `origin`, `lock`, `caffe`,
-    `python`, `env`, `env_option`, `preload`, `address_space_bytes` and
+    `programs` lists candidates in order, each with `origin`, `lock`, `program` (the
+    engine's), `python`, `env`, `env_option`, `preload`, `address_space_bytes` and
     `huge_pages_off`; the chosen one's become the job's own. `{folder}` in
-    them stands for the job's folder, `{python}` for the Python that pycaffe would be
-    installed for. A single candidate is taken without a trial, since there is no
-    alternative. Several are tried in order, and if none works, the last one is not
-    taken either. Raises NoProgramsError.
+    them stands for the job's folder, `{python}` for the system's own Python.
+    A single candidate is taken without a trial, since there is no alternative. Several
+    are tried in order, and if none works, the last one is not taken either. Raises NoProgramsError.
     """
     candidates = [placed(candidate, folder) for candidate in job["programs"]]
     if len(candidates) == 1:
         return dict(job, **candidates[0])
     reasons = []
-    protocols = {item["protocol"] for item in job["items"]}
     for candidate in candidates:
-        complaint = trial(candidate, protocols)
+        complaint = trial(candidate, job["trials"])
         if complaint is None:
             return dict(job, **candidate)
         reasons.append("{}: {}".format(candidate["origin"], complaint))
@@ -55,12 +56,15 @@ def placed(value, folder):
     return value.replace(FOLDER, folder).replace(PYTHON, system_python())
 
 
-def trial(candidate, protocols):
-    """Return why the candidate does not work here, or None if it does."""
-    tried = [candidate["caffe"] + ["--version"]]
-    if "inference" in protocols:
-        tried.append(candidate["python"] + ["-c", "import caffe"])
-    for command in tried:
+def trial(candidate, trials):
+    """Return why the candidate does not work here, or None if it does.
+
+    Each trial is a short command, in which `{program}` stands for the candidate's program and
+    `{python}` for its Python.
+    """
+    stand_for = {PROGRAM: candidate["program"], PYTHON: candidate["python"]}
+    for parts in trials:
+        command = [word for part in parts for word in stand_for.get(part, [part])]
         command, env = place_environment(candidate, command, candidate["env"])
         complaint = complaint_of(command, env, TRIAL_DEADLINE_S)
         if complaint is not None:
@@ -69,11 +73,38 @@ def trial(candidate, protocols):
 
 
 def make_empty_model(folder):
-    """Make the pipe at which a program without a network waits (see commands.py).
+    """Make the pipe at which a program without a network waits (see bare_item).
 
     A copy of the folder may lack it: archives and file transfers carry files.
     """
-    path = os.path.join(folder, MODELS, "none")
+    path = os.path.join(folder, NO_MODEL)
     if not os.path.exists(path):
         os.mkfifo(path)
         os.chmod(path, 0o666)
+
+
+def other_blas(job, folder):
+    """Return the libraries of a BLAS that replaces the one the engine finds, for the loader."""
+    return ":".join(os.path.join(folder, name) for name in job["other_blas"])
+
+
+def place_environment(job, command, env):
+    """Return command and environment, adapted to an emulator of the host where there is one.
+
+    The emulator's own loader would act on LD_PRELOAD and similar variables, which are meant for
+    the guest's loader: `env_option` is the option by which the emulator sets them there.
+    """
+    env = dict(env)
+    option = job.get("env_option")
+    if not option:
+        return command, env
+    options = []
+    for name in sorted(name for name in env if name.startswith("LD_")):
+        options += [option, "{}={}".format(name, env.pop(name))]
+    return command[:1] + options + command[1:], env
+
+
+def bare_item(item):
+    """Return the same item with no network: the program waits at a pipe that nobody writes to."""
+    nothing = {"weights": None, "inputs": None, "keep": []}
+    return dict(item, id=None, model=NO_MODEL, timeout_s=BARE_TIMEOUT_S, **nothing)

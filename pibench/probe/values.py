@@ -1,13 +1,13 @@
 """The values that a forward pass computes: a signature of every layer, the outputs, kept blobs.
 
 Everything is printed as soon as it is computed, one line each, so that the process that is
-measured keeps none of it. The probe reads these lines (see caffe_log.py).
+measured keeps none of it. The probe reads these lines (see log.py).
 """
 
 import binascii
 import json
 
-from .marks import BLOB, OUTPUT, SIGNATURE, VALUES
+from .log import BLOB, OUTPUT, VALUES
 from .signature import ROWS_AT_ONCE, WIDTH, Projector
 
 # An output's values are printed if there are no more than this, in all:
@@ -27,32 +27,10 @@ def practised():
     return projector
 
 
-def print_values(net, projector, keep):
-    """Run one pass layer by layer; print what each layer computed, and the outputs.
-
-    A layer's tops are read right after it ran, since layers in place
-    overwrite them. Splits, which Caffe inserts, copy nothing and are skipped.
-    """
-    names = list(net._blob_names)
-    for index, layer in enumerate(net._layer_names):
-        net._forward(index, index)
-        kind = net.layers[index].type
-        if kind == "Split":
-            continue
-        for top in net._top_ids(index):
-            described = projector.describe(net._blobs[top].data)
-            described.update({"index": index, "layer": layer, "type": kind, "name": names[top]})
-            print(SIGNATURE + json.dumps(described))
-            if layer in keep:
-                print_blob(described, net._blobs[top].data)
-    print_outputs(net, projector)
-
-
-def print_outputs(net, projector):
-    """Print the output blobs, condensed; after each its values, if there are not too many."""
+def print_outputs(outputs, projector):
+    """Print the outputs, (name, array) each; after each its values, if there are not too many."""
     left = ALL_OUTPUTS
-    for name in net.outputs:
-        data = net.blobs[name].data
+    for name, data in outputs:
         described = projector.describe(data)
         told = data.size <= min(left, LARGEST_OUTPUT)
         described.update({"name": name, "values": "" if told else None})

@@ -55,6 +55,7 @@ class Run(Frozen):
     input_size: str | None = None
     device: str = ""
     source: str = ""
+    engine: str | None = None
     protocol: Protocol | None = None
     compute: Compute | None = None
     threads: Whole | None = None
@@ -78,6 +79,7 @@ class Run(Frozen):
         """The options that differ from the command line's defaults."""
         found = {
             "batch": self.batch != 1,
+            "engine": self.engine not in (None, "caffe"),
             "input_size": self.input_size is not None,
             "threads": self.threads not in (None, _cores(self.device)),
             "blas": self.blas not in (None, "openblas"),
@@ -87,8 +89,8 @@ class Run(Frozen):
 
 
 OPTIONS: Final = (
-    "batch", "input_size", "device", "source", "protocol", "compute", "threads", "blas", "seed",
-    "weights_sha256", "repeats", "limits", "caffe_origin", "board",
+    "batch", "input_size", "device", "source", "engine", "protocol", "compute", "threads", "blas",
+    "seed", "weights_sha256", "repeats", "limits", "caffe_origin", "board",
 )  # fmt: skip
 """Options that distinguish runs of one network, in order of preference."""
 _WITH_DEFAULT: Final = ("batch", "input_size", "threads", "blas", "seed")
@@ -105,6 +107,7 @@ def run_of(record: Record) -> Run:
         input_size=record.input_size,
         device=record.device,
         source=record.target if record.machine is None else f"{record.target} {record.machine}",
+        engine=record.engine,
         protocol=record.protocol,
         compute=record.compute,
         threads=record.limits.asked.threads,

@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-SCHEMA_VERSION: Final = "1.5"
+SCHEMA_VERSION: Final = "1.6"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """The reason recorded with outputs if the user gave the weights, so that none were generated."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -239,7 +239,7 @@ class Evidence(Frozen):
     negative for a signal, which `signal` then repeats; both are None if
     the end of the process was not observed. `oom_kills` are unmodified lines of the kernel's
     log, `oom_counter` is the cgroup's count of kills, `fatal_message` is
-    Caffe's glog FATAL line. `memory_limit_bytes` is the effective limit:
+    the message with which the engine ended. `memory_limit_bytes` is the effective limit:
     the guest's MemTotal or the cgroup's limit, which includes room for the emulator
     (`Limits.allowance`). `reached_own_limit` is whether the process's own
     control group reached that limit, None without such a group.
@@ -318,10 +318,10 @@ class HostEnvironment(Frozen):
 
 
 class GuestEnvironment(Frozen):
-    """The environment of Caffe itself: inside the machine, the container or the image.
+    """The environment of the engine: inside the machine, the container or the image.
 
     `main_id_register` is the CPU's MIDR_EL1 as a program there reads it: 0x410fd034
-    is a Cortex-A53 r0p4. `caffe_origin` is the origin of the Caffe that ran: the system
+    is a Cortex-A53 r0p4. `caffe_origin` is the origin of the engine that ran: the system
     or pibench's root. `governor` is the one of the CPU's clock.
     `unavailable` gives a reason for each figure that this machine does not report.
     """
@@ -331,7 +331,6 @@ class GuestEnvironment(Frozen):
     memory_total_bytes: Bytes | None = None
     device_tree_model: str | None = None
     main_id_register: str | None = None
-    caffe_version: str | None = None
     caffe_origin: Literal["system", "root"] | None = None
     blas_name: str | None = None
     blas_core_type: str | None = None
@@ -344,7 +343,7 @@ class GuestEnvironment(Frozen):
 
 
 class Environment(Frozen):
-    """Host and guest; a native run also describes its Caffe in `guest`."""
+    """Host and guest; a native run also describes its engine in `guest`."""
 
     host: HostEnvironment
     guest: GuestEnvironment = GuestEnvironment()
@@ -365,6 +364,8 @@ class CellMark(Frozen):
 class Record(Frozen):
     """The record of one network on one target.
 
+    `engine` ran it, such as `caffe`; `engine_version` is what that engine reports of itself.
+
     `peak_rss_bytes` is of the network's own process; if a host process emulates
     it, QEMU's own memory is subtracted and reported in
     `emulator_rss_bytes`. `network_rss_bytes` is the peak minus the baseline (the
@@ -380,7 +381,7 @@ class Record(Frozen):
     forward pass as `outputs`, and share their provenance.
     """
 
-    schema_version: Literal["1.5"] = SCHEMA_VERSION
+    schema_version: Literal["1.6"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -397,6 +398,8 @@ class Record(Frozen):
     device: Name
     target: Target
     machine: Machine | None = None
+    engine: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")] = "caffe"
+    engine_version: str | None = None
     protocol: Protocol
     compute: Compute
     batch: Batch = 1

@@ -264,6 +264,9 @@ def _converted(data: dict[str, Any]) -> dict[str, Any]:
     if version == SCHEMA_VERSION:
         return data
     data = {**data, "schema_version": SCHEMA_VERSION}
+    if "engine" not in data:
+        # Before 1.6 there was Caffe alone, with its version in the guest's environment.
+        data |= {"engine": "caffe", "engine_version": _caffe_version(data)}
     provenance = data.get("provenance")
     if isinstance(provenance, dict):
         known = {name: provenance[name] for name in RESULT_FIELDS if name in provenance}
@@ -279,6 +282,12 @@ def _converted(data: dict[str, Any]) -> dict[str, Any]:
             if detail["type"] == "extra_forbidden":
                 _remove(data, detail["loc"])
     return data
+
+
+def _caffe_version(data: dict[str, Any]) -> Any:
+    environment = data.get("environment")
+    guest = environment.get("guest") if isinstance(environment, dict) else None
+    return guest.get("caffe_version") if isinstance(guest, dict) else None
 
 
 def _remove(data: Any, location: tuple[int | str, ...]) -> None:

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from pibench import devices
+from pibench.engines.registry import label_of
 from pibench.records.schema import WEIGHTS_GIVEN
 from pibench.report.numbers import mib
 from pibench.report.plain import visible
@@ -83,7 +84,7 @@ def environment(record: Record) -> list[Fact]:
     guest, host = record.environment.guest, record.environment.host
     return _said(
         [
-            ("Caffe", _joined(guest.caffe_version, guest.caffe_origin)),
+            (label_of(record.engine), _joined(record.engine_version, guest.caffe_origin)),
             ("BLAS", guest.blas_name),
             ("BLAS core, threads", _joined(guest.blas_core_type, _shown(guest.blas_threads))),
             ("Guest", _joined(guest.architecture, guest.kernel, guest.device_tree_model)),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pibench import cache, devices, settings, storage
+from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
 from pibench.records.schema import Compute, Machine, Protocol
@@ -38,14 +39,15 @@ class RunOptions:
         device: The device's id, alias or name.
         target: `vm`, `container`, `sysroot`, `twin`, `native`, `ssh://USER@HOST` or `auto`.
         machine: The machine of target vm.
+        engine: The engine that runs the network.
         protocol: The protocol to run.
-        compute: Whether Caffe computes, or only allocates its memory.
+        compute: Whether the engine computes, or only allocates its memory.
         repeats: Timed passes of `inference`; 0 only computes the values.
         threads: The number of BLAS threads.
         timeout_s: The time limit of each network.
         jobs: How many networks may run in parallel.
         seed: The seed of the input, and of weights where none are given.
-        blas: The BLAS that Caffe computes with.
+        blas: The BLAS that the engine computes with.
         keep: Layers whose blobs are written whole into the folder `blobs`.
         blobs: The folder for these blobs.
         identity: The SSH key of a target `ssh://USER@HOST`.
@@ -61,6 +63,7 @@ class RunOptions:
     device: str = "rpi3b"
     target: str = "vm"
     machine: Machine | None = None
+    engine: str = "caffe"
     protocol: Protocol = "caffe-time"
     compute: Compute | None = None
     repeats: int = 5
@@ -92,7 +95,9 @@ class RunOptions:
             return self.compute
         # Memory-only suffices where only memory is requested and computing takes long.
         on_board = self.target == "native" or self.target.startswith("ssh://")
-        return "real" if on_board or self.protocol == "inference" else "memory-only"
+        possible = "memory-only" in engine_of(self.engine).computes
+        memory_only = possible and not on_board and self.protocol == "caffe-time"
+        return "memory-only" if memory_only else "real"
 
     @property
     def effective_threads(self) -> int:
@@ -120,6 +125,7 @@ class RunOptions:
     def check(self, network: Network) -> None:
         """Check that the options can be met for this network. Raises InvalidInputError."""
         compute = self.effective_compute
+        self._check_engine()
         if self.keep and not (self.protocol == "inference" and compute == "real"):
             raise InvalidInputError(
                 f"{self.protocol} with {compute} compute has no values, so no blobs to keep",
@@ -139,6 +145,18 @@ class RunOptions:
                     hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
                 )
 
+    def _check_engine(self) -> None:
+        engine = engine_of(self.engine)
+        for option, value, known in (
+            ("protocol", self.protocol, engine.protocols),
+            ("compute", self.effective_compute, engine.computes),
+        ):
+            if value not in known:
+                raise InvalidInputError(
+                    f"{engine.label} has no {option} {value}",
+                    hint=f"use --{option} {' or '.join(known)}",
+                )
+
     def job(self, **own: Any) -> Job:
         """Return a job with these options; `own` are the fields of its network."""
         memory_only = self.effective_compute == "memory-only"
@@ -156,6 +174,7 @@ class RunOptions:
             inputs=self.inputs,
             keep=self.keep,
             values_only=self.values_only,
+            engine=self.engine,
         )
 
 
@@ -165,6 +184,7 @@ class RunKeywords(TypedDict, total=False):
     device: str
     target: str
     machine: Machine | None
+    engine: str
     protocol: Protocol
     compute: Compute | None
     repeats: int
@@ -216,7 +236,7 @@ def seeded_weights(network: Network, seed: int) -> Path:
     It is written to a temporary folder where the cache is not writable. Raises HostError
     where neither is possible.
     """
-    from pibench.networks import caffemodel  # noqa: PLC0415  (start-up time)
+    from pibench.engines.caffe import caffemodel  # noqa: PLC0415  (start-up time)
 
     folder = settings.cache_dir() / "weights"
     path = folder / f"{network.slug}-{network.sha256[:16]}-seed{seed}.caffemodel"

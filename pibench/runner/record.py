@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pibench.engines.registry import engine_of, label_of
 from pibench.records.environment import host_environment
 from pibench.records.schema import (
     ON_THE_METAL,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 KIB = 1024
 # Targets where the whole machine stands for the device.
 WHOLE_MACHINE = ("vm", *ON_THE_METAL)
-_CAFFE_PROCESS = re.compile(r"Killed process \d+ \((caffe|python3)")
+_KILLED_PROCESS = r"Killed process \d+ \(({})"
 
 
 def record_of(
@@ -70,6 +71,10 @@ def record_of(
         device=context.device.id,
         target=context.target.name,
         machine=context.target.machine,
+        engine=job.engine,
+        # Boards may still have bundles of an earlier version, whose probe has another name for it.
+        engine_version=(outcome.machine or {}).get("engine_version")
+        or (outcome.machine or {}).get("caffe_version"),
         protocol=job.protocol,
         compute=job.compute,
         batch=network.batch,
@@ -230,13 +235,12 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
             memory_total_bytes=total_kib * KIB if total_kib else None,
             device_tree_model=machine.get("board"),
             main_id_register=f"{midr:#x}" if midr is not None else None,
-            caffe_version=machine.get("caffe_version"),
             caffe_origin=machine.get("caffe_origin"),
             blas_name=machine.get("blas"),
             blas_core_type=machine.get("blas_core"),
             blas_threads=_threads(outcome),
             python_version=machine.get("python"),
-            # A board's Caffe may be its own: the probe reports which one it used.
+            # A board's engine may be its own: the probe reports which one it used.
             image_lock_digest=machine.get("caffe_lock") or host["image_lock_digest"],
             container_image_id=host.get("container_image_id"),
             **_state(outcome, context),
@@ -264,13 +268,16 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
     held = _held(outcome, context)
     virt_detect = (f"not measured on a board: {context.no_board}",) if context.no_board else ()
     if result is None:
-        console = tuple(line for line in outcome.console_oom_lines if _CAFFE_PROCESS.search(line))
+        names = "|".join(map(re.escape, engine_of(outcome.job.engine).processes))
+        own = re.compile(_KILLED_PROCESS.format(names))
+        console = tuple(line for line in outcome.console_oom_lines if own.search(line))
         return Observation(
+            engine=outcome.job.engine,
             target=context.target.name,
             emulated=context.emulated,
             peak_rss_bytes=None,
             exit_status=None,
-            # From the kernel's log: it has killed Caffe, and nothing was left to report it.
+            # From the kernel's log: it has killed the engine, and nothing was left to report it.
             signal=9 if console else None,
             oom_kills=console,
             guest_died=True,
@@ -278,6 +285,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
             notes=(outcome.died or "the target was lost", *virt_detect, *outcome.notes),
         )
     return Observation(
+        engine=outcome.job.engine,
         target=context.target.name,
         emulated=context.emulated,
         peak_rss_bytes=own_rss_bytes(result),
@@ -295,7 +303,7 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         swap_used_bytes=result["swap_used_bytes"],
         **held,
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
-        notes=(*virt_detect, *_notes(result, outcome.machine or {}), *outcome.notes),
+        notes=(*virt_detect, *_notes(outcome, result), *outcome.notes),
     )
 
 
@@ -369,10 +377,11 @@ def _own_lines(result: dict[str, Any], context: Context) -> tuple[str, ...]:
     return tuple(line for line in result["oom_lines"] or () if own.search(line))
 
 
-def _notes(result: dict[str, Any], machine: dict[str, Any]) -> tuple[str, ...]:
+def _notes(outcome: Outcome, result: dict[str, Any]) -> tuple[str, ...]:
+    machine = outcome.machine or {}
     notes = []
     if result["complaint"]:
-        notes.append(f"Caffe reported: {result['complaint']}")
+        notes.append(f"{label_of(outcome.job.engine)} reported: {result['complaint']}")
     if result["oom_lines"] is None:
         notes.append("the kernel's log may not be read here")
     if result["exit_status"] not in (0, None) and result["log_tail"]:

@@ -142,7 +142,7 @@ def _inference_times(
     # Layers are timed after the passes, and before the last reading.
     spoilt = why_disturbed(readings, len(samples), len(readings) - 1, throttle)
     untimed = "no pass was timed, only the values were computed"
-    outputs = tuple(OutputBlob(**blob) for blob in inference["outputs"])
+    outputs = tuple(OutputBlob(**blob) for blob in inference.get("outputs", []))
     layers = () if spoilt else tuple(LayerTime(**layer) for layer in inference["layers"])
     return Times(
         latency_ms=median_ms(samples),
@@ -151,8 +151,8 @@ def _inference_times(
         layers=layers,
         outputs=outputs,
         # Signatures are meaningless without outputs.
-        signatures=_signatures(inference["signatures"]) if outputs else (),
-        input_sha256=inference["input_sha256"],
+        signatures=_signatures(inference.get("signatures", [])) if outputs else (),
+        input_sha256=inference.get("input_sha256"),
         provenance={
             "latency_ms": _counted(samples, timed, untimed),
             "layers": timed

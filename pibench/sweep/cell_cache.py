@@ -55,6 +55,7 @@ def cell_key(cell: Cell, network: Network) -> str:
             "weights": weights_sha256(options.weights) if options.weights else None,
             "target": options.target,
             "machine": options.machine,
+            "engine": options.engine,
             "protocol": options.protocol,
             "compute": options.effective_compute,
             "threads": options.effective_threads,

@@ -20,8 +20,8 @@ class Job:
 
     Under `inference` with real compute, `inputs` is an npz file with the values of each input
     blob (None: seeded numbers), and `keep` names the layers whose blobs are transferred
-    whole. All work of one run has the same `blas`. `values_only` leaves out what an earlier
-    run already reported: Caffe's version and the program's own memory.
+    whole. All work of one run has the same `blas` and `engine`. `values_only` leaves out what
+    an earlier run already reported: the engine's version and the program's own memory.
     """
 
     id: str
@@ -42,12 +42,17 @@ class Job:
     inputs: Path | None = None
     keep: tuple[str, ...] = ()
     values_only: bool = False
+    engine: str = "caffe"
 
     @property
     def baseline_key(self) -> BaselineKey:
         """Return the properties that the baseline of this work depends on."""
         return BaselineKey(
-            protocol=self.protocol, compute=self.compute, threads=self.threads, blas=self.blas
+            protocol=self.protocol,
+            compute=self.compute,
+            threads=self.threads,
+            blas=self.blas,
+            engine=self.engine,
         )
 
 
@@ -59,6 +64,7 @@ class BaselineKey:
     compute: Compute
     threads: int
     blas: Blas = "openblas"
+    engine: str = "caffe"
 
 
 @dataclass(frozen=True, kw_only=True)

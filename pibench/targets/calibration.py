@@ -84,7 +84,7 @@ def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> Calibr
             hint="check the image: pibench image verify sysroot",
         )
     machine = session.machine or {}
-    caffe = {name: machine.get(name) for name in ("caffe_version", "blas", "blas_core")}
+    caffe = {name: machine.get(name) for name in ("engine_version", "blas", "blas_core")}
     return evaluate(session.calibration, caffe, _on_twin(wanted, builder))
 
 

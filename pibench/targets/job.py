@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from pibench.engines.base import PROGRAM, Engine
+from pibench.engines.caffe import CAFFE
+from pibench.engines.registry import engine_of
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.targets.base import BaselineKey, Job
 
@@ -28,18 +31,21 @@ PRELOAD: Final = f"{FOLDER}/{BLAS_NAME}"
 
 @dataclass(frozen=True, kw_only=True)
 class Programs:
-    """Command line prefixes of Caffe in the target; `preload` is for memory-only compute.
+    """Command line prefixes of the engine's program and of Python in the target.
+
+    `{program}` (PROGRAM) in `program` stands for the path of the engine's program in a root
+    file system, or for its name where `origin` is the system.
 
     `{folder}` (FOLDER) in any of them stands for the job's own folder, wherever that is
-    when the probe starts. `origin` is the owner of the Caffe: the system, or pibench's
-    root, whose digest is `lock`.
+    when the probe starts. `origin` is the owner of the engine: the system, or pibench's
+    root, whose digest is `lock`. `preload` is for memory-only compute.
     `address_space_bytes` limits a child's address space, for targets that run
     on a machine with other tasks. `env_option` is the option by which
     an emulator of the host sets a variable for its guest's dynamic loader.
     `huge_pages_off` is for machines that stand for a board, which has no huge pages.
     """
 
-    caffe: Sequence[str]
+    program: Sequence[str]
     python: Sequence[str]
     origin: Literal["system", "root"] = "root"
     lock: str | None = None
@@ -49,12 +55,13 @@ class Programs:
     huge_pages_off: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the programs in the format that the probe reads."""
+    def as_json(self, engine: Engine) -> dict[str, Any]:
+        """Return the programs of an engine in the format that the probe reads."""
+        program = engine.program_name if self.origin == "system" else engine.program
         return {
             "origin": self.origin,
             "lock": self.lock,
-            "caffe": list(self.caffe),
+            "program": [part.replace(PROGRAM, program) for part in self.program] if program else [],
             "python": list(self.python),
             "preload": self.preload,
             "address_space_bytes": self.address_space_bytes,
@@ -89,8 +96,10 @@ class Measure:
 
 def probe_digest() -> str:
     """Return the SHA-256 of the probe's source: another probe may measure differently."""
-    sources = sorted(_PROBE.glob("*.py"))
-    return fingerprint([(path.name, file_sha256(path)) for path in sources])
+    sources = sorted(_PROBE.rglob("*.py"))
+    return fingerprint(
+        [(path.relative_to(_PROBE).as_posix(), file_sha256(path)) for path in sources]
+    )
 
 
 def write_job(
@@ -110,31 +119,35 @@ def write_job(
     Args:
         folder: an existing folder.
         work: the networks to run.
-        programs: the Caffe to run them with.
+        programs: the programs to run them with.
         blas: the libraries to preload.
         otherwise: further programs, in order; the probe takes the first that works
             where it runs, and reports which.
-        describe: whether the probe also reports which Caffe it runs and measures the
+        describe: whether the probe also reports which engine it runs and measures the
             programs with no network; otherwise the target knows both already.
         measure: what to measure of the programs themselves, if anything.
     """
     (folder / "models").mkdir(parents=True)
-    # The pipe that a program opens when it has to wait for its network (probe/commands.py).
+    # The pipe at which a program waits for its network (bare_item in probe/programs.py).
     os.mkfifo(folder / "models/none")
     (folder / "models/none").chmod(0o666)
     shutil.copytree(_PROBE, folder / "probe", ignore=shutil.ignore_patterns("__pycache__"))
+    engine = _engine_of(work, measure)
+    shutil.copy(engine.probe_module, folder / f"probe/engines/{engine.id}.py")
     other_blas = _place_blas(folder, blas)
     items = []
     for piece in work:
-        model = f"models/{piece.id}.prototxt"
-        (folder / model).write_text(piece.prototxt, encoding="utf-8")
-        item = _item(piece, model, _place_weights(folder, piece))
+        model = f"models/{piece.id}{engine.model_suffix}"
+        engine.write_model(piece.prototxt, folder / model)
+        item = _item(piece, model, _place_weights(folder, piece, engine.weights_suffix))
         if piece.inputs is not None:
             item["inputs"] = f"models/{piece.id}.npz"
             shutil.copyfile(piece.inputs, folder / item["inputs"])
         items.append(item)
     job = {
-        "programs": [candidate.as_json() for candidate in (programs, *otherwise)],
+        "engine": engine.id,
+        "trials": engine.trials({piece.protocol for piece in work}),
+        "programs": [candidate.as_json(engine) for candidate in (programs, *otherwise)],
         "other_blas": other_blas,
         "describe": describe,
         "baselines": describe,
@@ -151,8 +164,15 @@ def write_job(
 
 
 def is_described(work: Sequence[Job]) -> bool:
-    """Return whether a probe has to report its Caffe and measure the bare program."""
+    """Return whether a probe has to report its engine and measure the bare program."""
     return not work or not all(piece.values_only for piece in work)
+
+
+def _engine_of(work: Sequence[Job], measure: Measure | None) -> Engine:
+    """Return the one engine of a job."""
+    kinds = measure.kinds if measure else [piece.baseline_key for piece in work]
+    (name,) = {kind.engine for kind in kinds} or {CAFFE.id}
+    return engine_of(name)
 
 
 def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Job]) -> Libraries:
@@ -207,10 +227,10 @@ def _calibrate(wanted: Measure) -> dict[str, Any]:
     }
 
 
-def _place_weights(folder: Path, piece: Job) -> str | None:
+def _place_weights(folder: Path, piece: Job, suffix: str) -> str | None:
     if piece.weights is None:
         return None
-    name = f"models/{piece.id}.caffemodel"
+    name = f"models/{piece.id}{suffix}"
     source = piece.weights.resolve()
     try:
         # A second name costs nothing, and weights may be half a gigabyte.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import tarfile
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench.engines.base import PROGRAM
+from pibench.engines.caffe import CAFFE
 from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.targets.job import Programs
 
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from pibench.engines.base import Engine
     from pibench.records.schema import Protocol
     from pibench.targets.base import Job
 
-SYSTEM: Final = Programs(caffe=["caffe"], python=["{python}"], origin="system")
-"""The Caffe that is installed on the board."""
+SYSTEM: Final = Programs(program=[PROGRAM], python=["{python}"], origin="system")
+"""The engine that is installed on the board."""
 PROBE_BYTES: Final = 1 << 20
 """Upper bound for the size of the probe's own files."""
 ROOTS: Final = "roots"
@@ -36,7 +39,7 @@ def root_programs(root: str, lock: str) -> Programs:
     """
     loader = loader_at(root)
     return Programs(
-        caffe=loader.command("usr/bin/caffe"),
+        program=loader.command(PROGRAM),
         python=loader.python(),
         origin="root",
         lock=lock,
@@ -45,14 +48,22 @@ def root_programs(root: str, lock: str) -> Programs:
 
 
 def needs(
-    protocols: Iterable[Protocol], folder: str, *, job_bytes: int, root_key: str | None
+    protocols: Iterable[Protocol],
+    folder: str,
+    *,
+    job_bytes: int,
+    root_key: str | None,
+    engine: Engine = CAFFE,
 ) -> dict[str, Any]:
     """Return the input of probe/check.py: what a job needs in `folder` on the board.
 
     `root_key` is the key of pibench's root, None where that is not available.
     """
     return {
-        "protocols": sorted(set(protocols)),
+        "trials": [
+            [(engine.program_name or "") if part == PROGRAM else part for part in trial]
+            for trial in engine.trials(set(protocols))
+        ],
         "folder": folder,
         "job_bytes": job_bytes,
         "root_bytes": unpacked_bytes(root_key) if root_key else None,

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pibench import host
+from pibench.engines.base import PROGRAM, PYTHON, Engine
+from pibench.engines.caffe import CAFFE
+from pibench.engines.registry import engine_of
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class LocalTarget:
-    """Runs a probe under this machine's own Python, with a Caffe that `programs` finds."""
+    """Runs a probe under this machine's own Python, with an engine that `programs` finds."""
 
     def __init__(
         self,
@@ -187,7 +190,7 @@ class TwinTarget(LocalTarget):
         assert self._root is not None, "prepare() comes first"  # noqa: S101
         loader = RootLoader(self._root, "amd64")
         programs = Programs(
-            caffe=loader.command("usr/bin/caffe"),
+            program=loader.command(PROGRAM),
             python=loader.python(),
             preload=PRELOAD,
             huge_pages_off=True,
@@ -199,15 +202,19 @@ class TwinTarget(LocalTarget):
 
 
 class NativeTarget(LocalTarget):
-    """This machine's own Caffe (on a Raspberry Pi, say), or on arm64 without one pibench's root."""
+    """This machine's own engine (on a Raspberry Pi, say), or on arm64 without it pibench's root."""
 
     def __init__(self, builder: Builder) -> None:
         super().__init__("native", self._native_programs)
         self.builder = builder
+        self._engine: Engine = CAFFE
         self._root: Path | None = None
 
     def prepare(self, work: Sequence[Job]) -> None:
-        """Find Caffe or build pibench's root; raise HostError for memory-only or without Caffe."""
+        """Find the engine or build pibench's root.
+
+        Raises HostError for memory-only compute, or if the engine is not available.
+        """
         if any(piece.compute == "memory-only" for piece in work):
             raise HostError(
                 "the native target computes for real: memory-only compute stands in "
@@ -215,34 +222,37 @@ class NativeTarget(LocalTarget):
                 hint="leave --compute out, or say --compute real",
             )
         refuse_other_blas(work)
-        lacking = _lacking_of_caffe(pycaffe=any(p.protocol == "inference" for p in work))
+        (name,) = {piece.engine for piece in work} or {CAFFE.id}
+        engine = self._engine = engine_of(name)
+        lacking = _lacking(engine, work)
         if lacking is None:
             return
-        if platform.machine() != "aarch64":
+        if platform.machine() != "aarch64" or not engine.packages:
+            ways = [engine.install_hint, "use another target: pibench doctor lists them"]
             raise HostError(
-                f"this machine has no Caffe of its own that works ({lacking})",
-                hint="install it (Debian 11: sudo apt-get install caffe python3-caffe), "
-                "or use another target: pibench doctor lists them",
+                f"this machine has no {engine.label} of its own that works ({lacking})",
+                hint=", or ".join(filter(None, ways)),
             )
-        self.builder.report(f"no Caffe of this machine's own works ({lacking}): ours is taken")
+        self.builder.report(
+            f"no {engine.label} of this machine's own works ({lacking}): ours is taken"
+        )
         self._root = self.builder.sysroot().content / "root"
 
     def _native_programs(self) -> Sequence[Programs]:
         if self._root is not None:
             return [root_programs(str(self._root), self.builder.lock.digest("arm64"))]
-        caffe = [shutil.which("caffe") or "caffe"]
-        return [Programs(caffe=caffe, python=[_system_python()], origin="system")]
+        program = shutil.which(self._engine.program_name or "") or PROGRAM
+        return [Programs(program=[program], python=[_system_python()], origin="system")]
 
 
-def _lacking_of_caffe(*, pycaffe: bool) -> str | None:
-    """Return what the system's own Caffe lacks; None if nothing."""
-    caffe = shutil.which("caffe")
-    if caffe is None:
-        return "there is no program caffe"
-    commands = [[caffe, "--version"]]
-    if pycaffe:
-        commands.append([_system_python(), "-c", "import caffe"])
-    for command in commands:
+def _lacking(engine: Engine, work: Sequence[Job]) -> str | None:
+    """Return what the system's own engine lacks for this work; None if nothing."""
+    program = shutil.which(engine.program_name or "")
+    if program is None and engine.program_name:
+        return f"there is no program {engine.program_name}"
+    stand_for = {PROGRAM: program or "", PYTHON: _system_python()}
+    for parts in engine.trials({piece.protocol for piece in work}):
+        command = [stand_for.get(part, part) for part in parts]
         done = run(command, deadline_s=120, check=False)
         if done.returncode != 0:
             return done.last_lines(1) or f"{' '.join(command)}: {done.ending}"

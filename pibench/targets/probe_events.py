@@ -52,7 +52,8 @@ class MachineInfo(Reported):
     huge_pages: bool
     memory_limit_bytes: Bytes | None = None
     address_space_bytes: Bytes | None = None
-    caffe_version: Text | None = None
+    engine: Text = "caffe"
+    engine_version: Text | None = None
     caffe_origin: Annotated[str, Field(pattern=r"^(system|root)$")]
     caffe_lock: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     blas: Text | None = None
@@ -93,7 +94,7 @@ class LayerTiming(Reported):
 
 
 class InferenceResult(Reported):
-    """What pibench/probe/inference.py prints."""
+    """What an engine's program prints, such as pibench/probe/engines/pycaffe.py."""
 
     totals_ms: list[NonNegativeFloat]
     readings: Annotated[list[Reading], Field(min_length=1)]

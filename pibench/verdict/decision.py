@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pibench.devices.profile import BORDERLINE_BAND
+from pibench.engines.registry import label_of
 from pibench.records.schema import ON_THE_METAL, Evidence, Provenance
 from pibench.verdict.observation import SINGLE_GROUP
 
@@ -110,7 +111,7 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
         (seen.timed_out, "the deadline passed before the process ended"),
         (
             seen.fatal_message is not None and not seen.allocation_refused,
-            f"Caffe aborted: {seen.fatal_message}",
+            f"{label_of(seen.engine)} aborted: {seen.fatal_message}",
         ),
         (died_unexplained, f"{lost}{_oom_said(seen)}"),
         (unseen, f"nobody saw the process end{_oom_said(seen)}"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pibench.engines import registry
 from pibench.records.schema import EMULATED_ELSEWHERE, ON_THE_METAL
 
 if TYPE_CHECKING:
@@ -41,14 +41,6 @@ SINGLE_GROUP: Final = ("container", "sysroot")
 KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
 """Exit statuses of a process ended by SIGKILL: Python's and, from a shell or Docker, 137."""
 
-_REFUSED: Final = re.compile(r"host allocation of size (\d+) failed|std::bad_alloc")
-"""Caffe's own check (include/caffe/syncedmem.hpp), and the C++ exception for small blocks."""
-
-
-def is_refused_allocation(fatal_message: str) -> bool:
-    """Return whether Caffe's last message reports a failed allocation, not a model error."""
-    return bool(_REFUSED.search(fatal_message))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
@@ -71,6 +63,7 @@ class Observation:
     target: Target
     peak_rss_bytes: int | None
     exit_status: int | None
+    engine: str = "caffe"
     emulated: bool | None = None
     signal: int | None = None
     oom_kills: tuple[str, ...] = ()
@@ -115,18 +108,19 @@ class Observation:
 
     @property
     def allocation_refused(self) -> bool:
-        """Whether the kernel refused a block of memory to Caffe instead of killing it later.
+        """Whether the kernel refused a block of memory to the engine instead of killing it later.
 
         With default overcommit, Linux refuses a block larger than all
-        RAM and swap together; Caffe then aborts.
+        RAM and swap together; the engine then aborts.
         """
-        return self.fatal_message is not None and is_refused_allocation(self.fatal_message)
+        return self.fatal_message is not None and registry.is_refused_allocation(
+            self.engine, self.fatal_message
+        )
 
     @property
     def refused_bytes(self) -> int | None:
         """The size of the refused block; None if there was none or it is unknown."""
-        found = _REFUSED.search(self.fatal_message or "")
-        return int(found[1]) if found and found[1] else None
+        return registry.refused_bytes(self.engine, self.fatal_message or "")
 
     @property
     def whole_peak_bytes(self) -> int | None:

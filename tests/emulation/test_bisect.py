@@ -12,7 +12,7 @@ from pibench.bisect.bisection import Bisection, Runnable, bisect
 from pibench.crosscheck.outputs import compare_outputs
 from pibench.crosscheck.sides import entry_of
 from pibench.crosscheck.values import Tolerance
-from pibench.networks import caffemodel
+from pibench.engines.caffe import caffemodel
 from pibench.networks.network import Network
 from pibench.runner.options import RunOptions, seeded_weights
 from pibench.runner.runner import Runner

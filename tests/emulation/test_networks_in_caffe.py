@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
+from pibench.engines.caffe import caffemodel
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
-from pibench.networks import caffemodel
 
 pytestmark = pytest.mark.emulation
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from pibench import networks
 from pibench.crosscheck.planned import Comparison, compare, environment_of
+from pibench.engines.caffe import caffemodel
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
-from pibench.networks import caffemodel, fold_bn
+from pibench.networks import fold_bn
 from pibench.plan import graph
 from pibench.plan.environment import of_twin
 from pibench.plan.planner import plan

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from pibench import networks as zoo
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import caffemodel, prototxt
-from pibench.networks.shapes import DATA_TYPES, RULES
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import caffemodel, prototxt
+from pibench.engines.caffe.shapes import DATA_TYPES, RULES
 from tests.wild.networks import WILD
 from tests.wild.strategies import networks
 

@@ -9,9 +9,13 @@ as any other start and no time for random numbers.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pibench.networks import caffe_pb2 as caffe
+from pibench.engines.caffe import caffe_pb2 as caffe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 Size = int | tuple[int, int]
 """Kernel, pad or stride: one number for both axes, or (height, width)."""
@@ -228,3 +232,34 @@ class NetBuilder:
         self.fc(name, classes)
         self.softmax()
         return self.net
+
+
+EPS = 1e-3
+
+
+def branch(
+    n: NetBuilder,
+    name: str,
+    outputs: int,
+    kernel: Size,
+    *,
+    stride: int = 1,
+    same: bool = True,
+    bottom: str | None = None,
+) -> str:
+    """Add one convolution with batch norm and rectifier.
+
+    With `same` (and stride 1) the padding keeps height and width; otherwise there is none.
+    """
+    pad: Size = 0
+    if same:
+        pad = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
+    return n.conv_bn(name, outputs, kernel, stride=stride, pad=pad, bottom=bottom, eps=EPS)
+
+
+def chain(n: NetBuilder, module: str, source: str, parts: Sequence[tuple[str, int, Size]]) -> str:
+    """Add convolutions in a row from `source`: (name within the module, channels, kernel) each."""
+    top = source
+    for part, outputs, kernel in parts:
+        top = branch(n, f"{module}_{part}", outputs, kernel, bottom=top)
+    return top

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pibench.networks.zoo.builder import NetBuilder
-from pibench.networks.zoo.inception_branch import branch, chain
+from pibench.networks.zoo.builder import NetBuilder, branch, chain
 
 if TYPE_CHECKING:
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 
 def stem(n: NetBuilder) -> None:

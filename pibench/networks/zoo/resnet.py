@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pibench.networks.zoo.builder import NetBuilder
 
 if TYPE_CHECKING:
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 WIDTHS = (64, 128, 256, 512)
 """Channels inside the bottleneck, by stage; a block outputs four times as many."""

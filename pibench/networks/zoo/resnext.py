@@ -1,4 +1,4 @@
-"""Build ResNeXt: residual bottlenecks whose 3 x 3 convolution is split into many groups."""
+"""Build ResNeXt, whose 3 x 3 convolutions are split into many groups, and the wide ResNet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pibench.networks.zoo.builder import NetBuilder
 
 if TYPE_CHECKING:
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 OUTPUTS = (256, 512, 1024, 2048)
 """Output channels of the blocks of each stage."""
@@ -63,3 +63,13 @@ def grouped_resnet(
             )
     n.global_pool("pool_ave")
     return n.classifier("classifier")
+
+
+def wide_resnet50_2(name: str, *, size: int, floor: bool) -> caffe.NetParameter:
+    """Build the network; input 3 x size x size.
+
+    The blocks are those of ResNeXt with one group: the 3 x 3 convolution takes the stride.
+    """
+    return grouped_resnet(
+        name, size=size, blocks=(3, 4, 6, 3), first_width=128, group=1, floor=floor, prefix="res"
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pibench.networks.zoo.builder import NetBuilder
 
 if TYPE_CHECKING:
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192),
          8: (64, 256), 9: (64, 256)}  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pibench.networks.zoo.builder import NetBuilder
 
 if TYPE_CHECKING:
-    from pibench.networks import caffe_pb2 as caffe
+    from pibench.engines.caffe import caffe_pb2 as caffe
 
 FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (64, 256), 7: (64, 192),
          8: (112, 256), 9: (112, 368)}  # fmt: skip

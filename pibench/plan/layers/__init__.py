@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pibench.networks import caffe_pb2 as caffe
+from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.plan.layers.activations import Dropout, ForwardOnly, Swish
 from pibench.plan.layers.arrangement import (
     Concat,
@@ -89,7 +89,7 @@ LAYERS: dict[str, type[Layer]] = {
     "Swish": Swish,
     "Threshold": ForwardOnly,
 }
-"""One entry for every type that `pibench.networks.shapes` knows, except LRN, which has two."""
+"""One entry for every type that `pibench.engines.caffe.shapes` knows, except LRN, which has two."""
 
 
 def _class_of(node: Node) -> type[Layer]:

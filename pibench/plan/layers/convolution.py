@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks.shapes.windows import window
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe.shapes.windows import window
 from pibench.plan.layers.base import Layer
 from pibench.plan.process import Memory
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pibench.networks import caffe_pb2 as caffe
+from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.plan.layers.base import Layer
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.devices import Device
+from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
 from pibench.images import container as container_image
 from pibench.images.build import Builder
@@ -36,7 +37,7 @@ CALIBRATION_ROOM_BYTES: Final = 512 << 20
 """Added to the device's memory for the one container that measures how much is needed."""
 
 PROGRAMS: Final = Programs(
-    caffe=["/usr/bin/caffe"],
+    program=[f"/{PROGRAM}"],
     python=[PYTHON],
     preload=PRELOAD,
     huge_pages_off=True,

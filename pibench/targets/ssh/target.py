@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pibench.engines.registry import engine_of
 from pibench.errors import HostError
 from pibench.images.build import Builder
 from pibench.targets.base import Job, Observer, Outcome, Progress, Watcher
@@ -82,11 +83,13 @@ class SshTarget:
     async def _prepare(self, work: Sequence[Job]) -> None:
         async with connected(self.login) as connection:
             board = Board(connection, str(self.login.address))
+            engine = engine_of(work[0].engine)
             asked = needs(
                 (piece.protocol for piece in work),
                 self._wanted_folder,
                 job_bytes=job_bytes(work),
-                root_key=self.builder.key("carried"),
+                root_key=self.builder.key("carried") if engine.packages else None,
+                engine=engine,
             )
             facts, problems = await board.check(asked)
             if problems:

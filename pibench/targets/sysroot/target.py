@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from pibench import host
 from pibench.devices import Device
+from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
@@ -192,7 +193,7 @@ class SysrootTarget:
         env = {**loader.python_env(), "OPENBLAS_THREAD_TIMEOUT": "4"}
         if self._emulator is None:
             return Programs(
-                caffe=loader.command("usr/bin/caffe"),
+                program=loader.command(PROGRAM),
                 python=loader.python(),
                 preload=PRELOAD,
                 huge_pages_off=True,
@@ -200,7 +201,7 @@ class SysrootTarget:
             )
         prefix = [self._emulator, "-L", str(self._root)]
         return Programs(
-            caffe=[*prefix, str(self._root / "usr/bin/caffe")],
+            program=[*prefix, str(self._root / PROGRAM)],
             python=[*prefix, str(self._root / "usr/bin/python3.9")],
             preload=PRELOAD,
             huge_pages_off=True,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pibench import host
 from pibench.devices import Device
+from pibench.engines.base import PROGRAM
 from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run
 from pibench.targets.base import Job, Observer, Outcome, Progress, Watcher
@@ -25,7 +26,7 @@ from pibench.targets.vm.guest import Boot, Deadlines, boot
 from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line
 
 GUEST_PROGRAMS = Programs(
-    caffe=["/usr/bin/caffe"],
+    program=[f"/{PROGRAM}"],
     python=["/usr/bin/python3.9"],
     preload=PRELOAD,
     # Idle BLAS threads wait in a busy loop of 2^26 cycles; with more vCPUs than

@@ -107,7 +107,7 @@ def test_caffe_goes_in_as_the_archive_that_it_is(tmp_path: Path) -> None:
     assert kit.manifest.caffe.sha256 == digest
     programs = json.loads(content["pi-kit/job.json"])["programs"]
     assert [one["origin"] for one in programs] == ["system", "root"]
-    assert programs[1]["caffe"][0].startswith("{folder}/roots/aaaaaaaaaaaaaaaa/")
+    assert programs[1]["program"][0].startswith("{folder}/roots/aaaaaaaaaaaaaaaa/")
 
 
 def test_a_kit_is_remembered_for_its_results(kit: Kit, cache: Path) -> None:

@@ -252,7 +252,7 @@ def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> 
         "import sys; from pathlib import Path; from pibench.targets import job, base; "
         "work = base.Work(id='0', name='n', prototxt='name: \"\\u00e9\"', weights=None, "
         "protocol='caffe-time', compute='real', threads=1, timeout_s=1.0); "
-        "job.write_job(Path(sys.argv[1]), [work], job.Programs(caffe=[], python=[]), "
+        "job.write_job(Path(sys.argv[1]), [work], job.Programs(program=[], python=[]), "
         "job.Libraries())"
     )
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

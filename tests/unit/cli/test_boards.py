@@ -16,7 +16,7 @@ def test_ours_is_promised_where_it_runs(
     architecture: str, promised: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     needs: dict[str, Any] = {
-        "protocols": [], "folder": "/", "job_bytes": 0, "root_bytes": 1, "root_key": None,
+        "trials": [], "folder": "/", "job_bytes": 0, "root_bytes": 1, "root_key": None,
     }  # fmt: skip
     facts = check.facts(needs) | {
         "architecture": architecture, "caffe_complaint": "no caffe", "folder_complaint": None,

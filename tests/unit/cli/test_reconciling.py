@@ -12,7 +12,7 @@ import pytest
 from junitparser import JUnitXml
 
 from pibench import networks
-from pibench.networks import caffemodel
+from pibench.engines.caffe import caffemodel
 from pibench.records.store import RecordStore
 from tests.whole_records import of_the_zoo
 

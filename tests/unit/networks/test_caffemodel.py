@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pibench import networks
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import caffemodel, prototxt
 from pibench.errors import ExitCode, InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import caffemodel, prototxt
 
 SMALL = prototxt.parse(
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pibench import networks
-from pibench.networks import cut, shapes
+from pibench.engines.caffe import cut, shapes
 
 SMALL = """
 name: "small"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pibench import networks
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import caffemodel, fold_bn
+from pibench.networks import fold_bn
 from pibench.networks.network import Network
 from tests.wild.networks import WILD
 

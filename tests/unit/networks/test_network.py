@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from pibench import networks
 from pibench.cli.networks import app
+from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
-from pibench.networks import caffemodel, network
+from pibench.networks import network
 
 
 def test_zoo_network() -> None:

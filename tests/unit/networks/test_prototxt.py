@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pibench import networks
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import caffemodel, prototxt, repair, shapes
 from pibench.errors import ExitCode, InvalidInputError
-from pibench.networks import caffe_pb2 as caffe
-from pibench.networks import caffemodel, prototxt, repair, shapes
 
 GOOD = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }\n'
 NET = GOOD + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }\n'

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
+from pibench.engines.caffe import prototxt, repair, shapes
 from pibench.errors import InvalidInputError
-from pibench.networks import prototxt, repair, shapes
 
 INPUT = (
     'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [N, 3, 9, 9] } } }\n'

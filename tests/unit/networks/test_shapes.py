@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pibench import networks
+from pibench.engines.caffe import prototxt, shapes, sources, topology
 from pibench.errors import InvalidInputError
-from pibench.networks import prototxt, shapes, sources, topology
 
 
 def infer(*layers: str, data: str = "2, 3, 8, 8") -> shapes.Shapes:

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from pibench import networks
-from pibench.networks import caffemodel, prototxt, shapes
+from pibench.engines.caffe import caffemodel, prototxt, shapes
 
 # Parameters, and MB of the published or saved weights file.
 PUBLISHED = {

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from pibench import devices, networks
+from pibench.engines.caffe import caffemodel, in_place
+from pibench.engines.caffe.shapes import infer
 from pibench.errors import InvalidInputError
-from pibench.networks import caffemodel, in_place, input_size
+from pibench.networks import input_size
 from pibench.networks.network import Network
-from pibench.networks.shapes import infer
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
 from pibench.plan.savings import savings

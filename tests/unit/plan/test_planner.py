@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pibench import devices, networks
+from pibench.engines.caffe.shapes.rules import RULES
 from pibench.errors import InvalidInputError
 from pibench.networks import input_size
 from pibench.networks.network import Network
-from pibench.networks.shapes.rules import RULES
 from pibench.plan.environment import Environment
 from pibench.plan.layers import LAYERS
 from pibench.plan.planner import plan

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
-from pibench.networks import caffemodel, wire
+from pibench.engines.caffe import caffemodel, wire
 from pibench.plan import graph, weights
 from tests.wild.networks import WILD
 

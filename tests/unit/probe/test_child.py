@@ -10,6 +10,7 @@ import pytest
 
 from pibench.probe import child
 from pibench.probe.frames import Frames
+from pibench.probe.log import LogReader
 
 MIB_KIB = 1024
 
@@ -20,6 +21,7 @@ def test_a_child_that_stops_itself_is_looked_at_and_let_go() -> None:
         ["sh", "-c", "kill -STOP $$; kill -STOP $$; exit 3"],
         os.environ,
         timeout_s=20,
+        log=LogReader(),
         frames=Frames(io.BytesIO()),
         item_id="1",
         prepare=lambda: None,

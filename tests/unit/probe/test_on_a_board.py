@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pibench.engines.caffe import CAFFE
 from pibench.probe import check, programs, unpack
 from pibench.targets.job import PRELOAD, Programs
 from pibench.targets.kit import SYSTEM, root_programs
@@ -23,7 +24,9 @@ from pibench.targets.kit import SYSTEM, root_programs
 
 def settled(folder: str, *candidates: Programs, protocol: str = "caffe-time") -> dict[str, Any]:
     job = {
-        "programs": [candidate.as_json() for candidate in candidates],
+        "engine": "caffe",
+        "trials": CAFFE.trials([protocol]),
+        "programs": [candidate.as_json(CAFFE) for candidate in candidates],
         "items": [{"protocol": protocol}],
     }
     found: dict[str, Any] = programs.settle(job, folder)
@@ -48,21 +51,21 @@ def script(tmp_path: Path):
 
 def test_paths_of_a_job_follow_its_folder() -> None:
     wanted = Programs(
-        caffe=["{folder}/root/caffe"],
+        program=["{folder}/root/caffe"],
         python=["{python}", "-B"],
         preload=PRELOAD,
         env={"PYTHONHOME": "{folder}/root/usr"},
     )
     job = settled("/new place", wanted)
-    assert job["caffe"] == ["/new place/root/caffe"]
+    assert job["program"] == ["/new place/root/caffe"]
     assert job["python"][0] == check.system_python()
     assert job["preload"] == "/new place/libpibench_blas.so"
     assert job["env"] == {"PYTHONHOME": "/new place/root/usr"}
 
 
 def test_the_first_caffe_that_works_is_taken(script) -> None:
-    broken = Programs(caffe=["/nowhere/caffe"], python=["true"], origin="system")
-    good = Programs(caffe=[script("caffe", "exit 0")], python=["true"], lock="l" * 64)
+    broken = Programs(program=["/nowhere/caffe"], python=["true"], origin="system")
+    good = Programs(program=[script("caffe", "exit 0")], python=["true"], lock="l" * 64)
     job = settled("/", broken, good)
     assert (job["origin"], job["lock"]) == ("root", "l" * 64)
     assert settled("/", good, broken)["origin"] == "root"
@@ -70,16 +73,16 @@ def test_the_first_caffe_that_works_is_taken(script) -> None:
 
 def test_pycaffe_counts_where_it_is_needed(script) -> None:
     caffe = script("caffe", "exit 0")
-    bare = Programs(caffe=[caffe], python=[script("p", "exit 1")], origin="system")
-    whole = Programs(caffe=[caffe], python=[script("q", "exit 0")])
+    bare = Programs(program=[caffe], python=[script("p", "exit 1")], origin="system")
+    whole = Programs(program=[caffe], python=[script("q", "exit 0")])
     assert settled("/", bare, whole)["origin"] == "system"
     assert settled("/", bare, whole, protocol="inference")["origin"] == "root"
 
 
 def test_candidates_run_in_their_own_environment(script) -> None:
     caffe = script("caffe", '[ "$MINE" = set ]')
-    with_env = Programs(caffe=[caffe], python=["true"], env={"MINE": "set"})
-    without = Programs(caffe=[caffe], python=["true"], origin="system")
+    with_env = Programs(program=[caffe], python=["true"], env={"MINE": "set"})
+    without = Programs(program=[caffe], python=["true"], origin="system")
     assert settled("/", without, with_env)["origin"] == "root"
 
 
@@ -87,7 +90,7 @@ def test_a_probe_without_any_caffe_says_why_of_each(tmp_path: Path, script) -> N
     from pibench.targets.job import Libraries, write_job
 
     broken = Programs(
-        caffe=[script("caffe", "echo libcaffe is missing; exit 127")], python=["true"]
+        program=[script("caffe", "echo libcaffe is missing; exit 127")], python=["true"]
     )
     job = write_job(tmp_path / "job", [], SYSTEM, Libraries(), otherwise=[broken])
     done = subprocess.run(
@@ -113,9 +116,9 @@ def test_a_copy_without_the_pipe_gets_it_back(tmp_path: Path) -> None:
 
 def test_the_root_s_programs_go_through_its_loader() -> None:
     found = root_programs("{folder}/root", "a" * 64)
-    loader, option, path, program = found.caffe
+    loader, option, path, program = found.program
     assert loader.startswith("{folder}/root/lib/aarch64-linux-gnu/ld-")
-    assert (option, program) == ("--library-path", "{folder}/root/usr/bin/caffe")
+    assert (option, program) == ("--library-path", "{folder}/root/{program}")
     assert path.split(":")[0] == "{folder}/root/usr/lib/aarch64-linux-gnu/openblas-pthread"
     assert found.env["PYTHONHOME"] == "{folder}/root/usr"
 
@@ -136,7 +139,7 @@ PI = {
     "root_is_there": False,
 }
 NEEDS = {
-    "protocols": ["caffe-time"],
+    "trials": [["caffe", "--version"]],
     "folder": "~/.cache/pibench",
     "job_bytes": 5_000_000,
     "root_bytes": 300 << 20,

@@ -15,19 +15,20 @@ import pytest
 
 import pibench
 from pibench.probe import (
-    caffe_log,
-    commands,
     emulator,
-    huge_pages,
-    inference,
     job,
     machine,
     procfs,
+    programs,
 )
 from pibench.probe import frames as probe_frames
+from pibench.probe import (
+    log as probe_log,
+)
+from pibench.probe.engines import caffe, pycaffe
 
 FOLDER = Path(pibench.__file__).parent / "probe"
-SOURCES = sorted(FOLDER.glob("*.py"))
+SOURCES = sorted(FOLDER.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
@@ -40,9 +41,19 @@ def test_the_probe_imports_nothing_that_a_board_lacks(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             imported.add((node.module or ".").partition(".")[0])
     standard = {
-        *("argparse", "binascii", "contextlib", "ctypes", "errno", "fcntl", "glob", "hashlib"),
-        *("json", "mmap", "os", "platform", "re", "resource", "select", "shutil", "signal"),
-        *("stat", "struct", "subprocess", "sys", "tarfile", "tempfile", "time", "zlib"),
+        *(
+            "argparse",
+            "binascii",
+            "contextlib",
+            "ctypes",
+            "errno",
+            "fcntl",
+            "glob",
+            "hashlib",
+            "importlib",
+        ),
+        *("importlib", "json", "mmap", "os", "platform", "re", "resource", "select", "shutil"),
+        *("signal", "stat", "struct", "subprocess", "sys", "tarfile", "tempfile", "time", "zlib"),
     }
     assert imported <= standard | {"numpy", "caffe", "probe"}
     at_the_top = {
@@ -77,7 +88,7 @@ I1122 07:43:53.869340  8470 caffe.cpp:412] *** Benchmark ends ***
 
 
 def read(text: str, size: int = 1 << 20) -> Any:
-    log = caffe_log.LogReader()
+    log = caffe.LogReader()
     content = text.encode()
     for begin in range(0, len(content), size):
         log.feed(content[begin : begin + size])
@@ -128,23 +139,23 @@ def test_the_parsers_complaint_is_kept_beside_the_fatal_words() -> None:
 
 def test_a_long_log_keeps_its_last_lines_only() -> None:
     log = read("".join("line {} {}\n".format(i, "x" * 1000) for i in range(100)))
-    assert len(log.tail) == caffe_log.LOG_LINES
+    assert len(log.tail) == probe_log.LOG_LINES
     assert log.tail[-1].startswith("line 99 x")
     assert max(map(len, log.tail)) <= 400
     assert len(read("F1122 07:43:53.8  1 " + "x" * 5000 + "\n").fatal) == 1000
 
 
 def test_a_line_without_end_is_not_kept() -> None:
-    log = caffe_log.LogReader()
+    log = caffe.LogReader()
     for _ in range(40):
         log.feed(b"x" * (1 << 18))
-        assert len(log.rest) <= caffe_log.MAX_LINE_BYTES
+        assert len(log.rest) <= probe_log.MAX_LINE_BYTES
     log.feed(b"\nPIBENCH-RESULT {}\n")
     assert log.payload == "{}"
 
 
 def test_a_result_may_be_a_long_line() -> None:
-    log = caffe_log.LogReader()
+    log = caffe.LogReader()
     line = b"PIBENCH-RESULT " + b"x" * (3 << 20) + b"\n"
     for start in range(0, len(line), 65536):
         log.feed(line[start : start + 65536])
@@ -170,7 +181,7 @@ def test_nobody_of_the_same_user_may_look_into_the_probe() -> None:
 
 
 def test_bytes_that_are_no_text_do_no_harm() -> None:
-    log = caffe_log.LogReader()
+    log = caffe.LogReader()
     log.feed(b"\xff\xfe name\nPIBENCH-RESULT {}\n")
     assert log.tail == ["\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER} name"]
     assert log.payload == "{}"
@@ -184,7 +195,8 @@ ITEM = {
     "seed": 5, "inputs": None, "keep": [],
 }  # fmt: skip
 JOB = {
-    "caffe": ["ld.so", "caffe"],
+    "engine": "caffe",
+    "program": ["ld.so", "caffe"],
     "python": ["python3"],
     "preload": "/job/b.so",
     "other_blas": [],
@@ -193,7 +205,7 @@ JOB = {
 
 
 def test_caffe_time_runs_by_the_papers_command() -> None:
-    command, env = commands.command_of(JOB, ITEM, "/job")
+    command, env = caffe.command_of(JOB, ITEM, "/job")
     assert command == [
         *("ld.so", "caffe", "time", "-model", "/job/models/1.prototxt", "-iterations", "2")
     ]
@@ -204,7 +216,7 @@ def test_caffe_time_runs_by_the_papers_command() -> None:
 
 
 def test_memory_only_preloads_the_blas_and_logs_errors_alone() -> None:
-    _, env = commands.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
+    _, env = caffe.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
     assert env["LD_PRELOAD"] == "/job/b.so"
     assert env["GLOG_minloglevel"] == "2"
 
@@ -213,7 +225,7 @@ def test_the_same_program_with_no_network_waits_at_an_empty_pipe(tmp_path: Path)
     (tmp_path / "models").mkdir()
     os.mkfifo(tmp_path / "models/none")
     reader = f"print('PIBENCH-RESULT ' + open({str(tmp_path / 'models/none')!r}).read() + '{{}}')"
-    spec = JOB | {"caffe": [sys.executable, "-c", reader]}
+    spec = JOB | {"program": [sys.executable, "-c", reader]}
     watched = job.Watched(spec, str(tmp_path), probe_frames.Frames(io.BytesIO()), guest=False)
     ended = watched.run_bare(ITEM)
     assert (ended["exit_status"], ended["signal"]) == (0, None)
@@ -224,36 +236,36 @@ def test_the_same_program_with_no_network_waits_at_an_empty_pipe(tmp_path: Path)
 def test_a_program_that_never_opens_its_network_is_no_baseline(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     os.mkfifo(tmp_path / "models/none")
-    spec = JOB | {"caffe": [sys.executable, "-c", "raise SystemExit(3)"]}
+    spec = JOB | {"program": [sys.executable, "-c", "raise SystemExit(3)"]}
     watched = job.Watched(spec, str(tmp_path), probe_frames.Frames(io.BytesIO()), guest=False)
     assert watched.run_bare(ITEM)["exit_status"] == 3
 
 
 def test_inference_is_told_its_weights_and_seed() -> None:
     item = ITEM | {"protocol": "inference", "weights": "models/1.caffemodel"}
-    command, _ = commands.command_of(JOB, item, "/job")
+    command, _ = caffe.command_of(JOB, item, "/job")
     assert [command[0], command[2]] == ["python3", "--inference"]
     assert json.loads(command[3]) == {
         "model": "/job/models/1.prototxt", "weights": "/job/models/1.caffemodel", "warmup": 0,
         "repeats": 3, "seed": 5, "inputs": None, "values": True, "keep": [],
     }  # fmt: skip
     item |= {"inputs": "models/1.npz", "keep": ["conv1"], "compute": "memory-only"}
-    spec = json.loads(commands.command_of(JOB, item, "/job")[0][3])
+    spec = json.loads(caffe.command_of(JOB, item, "/job")[0][3])
     assert (spec["inputs"], spec["keep"], spec["values"]) == ("/job/models/1.npz", ["conv1"], False)
 
 
 def test_another_blas_is_loaded_before_all_others() -> None:
     libraries = ["atlas/libatlas.so.3", "atlas/libblas.so.3"]
-    _, env = commands.command_of(JOB | {"other_blas": libraries}, ITEM, "/job")
+    _, env = caffe.command_of(JOB | {"other_blas": libraries}, ITEM, "/job")
     assert env["LD_PRELOAD"] == "/job/atlas/libatlas.so.3:/job/atlas/libblas.so.3"
 
 
 def test_an_emulator_of_the_host_is_told_what_is_for_the_guests_loader() -> None:
     env = {"LD_PRELOAD": "/b.so", "LD_LIBRARY_PATH": "/lib", "OMP_NUM_THREADS": "4"}
-    command, rest = commands.place_environment({"env_option": "-E"}, ["qemu", "caffe"], env)
+    command, rest = programs.place_environment({"env_option": "-E"}, ["qemu", "caffe"], env)
     assert command == ["qemu", "-E", "LD_LIBRARY_PATH=/lib", "-E", "LD_PRELOAD=/b.so", "caffe"]
     assert rest == {"OMP_NUM_THREADS": "4"}
-    assert commands.place_environment({}, ["caffe"], env) == (["caffe"], env)
+    assert programs.place_environment({}, ["caffe"], env) == (["caffe"], env)
 
 
 # ---------------------------------------------------------------- the emulator's share
@@ -332,19 +344,19 @@ def test_meminfo_and_a_status_in_kib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_median() -> None:
-    assert inference.median([3.0, 1.0, 2.0]) == 2.0
-    assert inference.median([4.0, 1.0, 3.0, 2.0]) == 2.5
+    assert pycaffe.median([3.0, 1.0, 2.0]) == 2.0
+    assert pycaffe.median([4.0, 1.0, 3.0, 2.0]) == 2.5
 
 
 def test_huge_pages_are_switched_off_where_a_kernel_gives_them_unasked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(huge_pages, "read_text", {huge_pages.SETTING: "[always] madvise"}.get)
-    assert huge_pages.huge_pages_in_use(switch_off=False)
+    monkeypatch.setattr(machine, "read_text", {machine.HUGE_PAGES: "[always] madvise"}.get)
+    assert machine.huge_pages_in_use(switch_off=False)
     code = (
-        "from pibench.probe import huge_pages; "
-        "huge_pages.read_text = lambda _: '[always] madvise'; "
-        "assert not huge_pages.huge_pages_in_use(switch_off=True); "
+        "from pibench.probe import machine; "
+        "machine.read_text = lambda _: '[always] madvise'; "
+        "assert not machine.huge_pages_in_use(switch_off=True); "
         "print(open('/proc/self/status').read())"
     )
     # In a process of its own, since it cannot be taken back.
@@ -358,5 +370,5 @@ def test_huge_pages_are_switched_off_where_a_kernel_gives_them_unasked(
 def test_huge_pages_that_nobody_gives_are_not_in_use(
     monkeypatch: pytest.MonkeyPatch, setting: str | None
 ) -> None:
-    monkeypatch.setattr(huge_pages, "read_text", lambda _: setting)
-    assert not huge_pages.huge_pages_in_use(switch_off=False)
+    monkeypatch.setattr(machine, "read_text", lambda _: setting)
+    assert not machine.huge_pages_in_use(switch_off=False)

@@ -36,7 +36,7 @@ MACHINE = {
     "architecture": "aarch64",
     "python": "3.9.2",
     "board": None,
-    "caffe_version": "caffe version 1.0.0",
+    "engine_version": "caffe version 1.0.0",
     "blas": "OpenBLAS 0.3.13",
     "blas_core": "cortexa53",
 }

@@ -13,9 +13,9 @@ from uuid import uuid4
 import pytest
 
 from pibench import networks
+from pibench.engines.caffe import caffemodel
 from pibench.errors import ExitCode, HostError
 from pibench.images.recipe import fingerprint
-from pibench.networks import caffemodel
 from pibench.sweep import matrix
 from pibench.sweep.cell_cache import CellCache
 from pibench.sweep.execute import CellResult

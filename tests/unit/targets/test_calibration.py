@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 KIND = BaselineKey(protocol="caffe-time", compute="memory-only", threads=4)
-CAFFE = {"caffe_version": "caffe version 1.0.0", "blas": "OpenBLAS", "blas_core": "cortexa53"}
+CAFFE = {"engine_version": "caffe version 1.0.0", "blas": "OpenBLAS", "blas_core": "cortexa53"}
 KNOWN = Calibration(
     baseline={"peak_rss_bytes": 80 * MIB, "emulator_rss_bytes": 24 * MIB, "exit_status": 0},
     emulator_bytes=28 * MIB,

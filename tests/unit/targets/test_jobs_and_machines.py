@@ -52,7 +52,7 @@ def test_shares_hold_every_piece_once_and_are_balanced(costs: list[int], parts: 
 
 # ---------------------------------------------------------------- the job's folder
 
-PROGRAMS = Programs(caffe=["/usr/bin/caffe"], python=["/usr/bin/python3"], preload="/job/blas.so")
+PROGRAMS = Programs(program=["/usr/bin/caffe"], python=["/usr/bin/python3"], preload="/job/blas.so")
 
 
 def test_the_job_says_all_that_the_probe_reads(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_job_says_all_that_the_probe_reads(tmp_path: Path) -> None:
     path = write_job(tmp_path / "job", work, PROGRAMS, Libraries())
     job = json.loads(path.read_text())
     (programs,) = job["programs"]
-    assert programs["caffe"] == ["/usr/bin/caffe"]
+    assert programs["program"] == ["/usr/bin/caffe"]
     assert programs["preload"] == "/job/blas.so"
     assert (programs["address_space_bytes"], programs["env"]) == (None, {})
     first, second = job["items"]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pibench.probe import caffe_log, values
+from pibench.probe import log as probe_log
+from pibench.probe import values
 from pibench.targets import blobs
 from pibench.targets.blobs import BlobCollector
 
@@ -26,7 +27,7 @@ def pieces(data: np.ndarray, layer: str = "conv1", index: int = 3) -> list[dict[
     said, heard = io.StringIO(), []
     with redirect_stdout(said):
         values.print_blob(described, data)
-    caffe_log.LogReader(heard.append).feed(said.getvalue().encode())
+    probe_log.LogReader(heard.append).feed(said.getvalue().encode())
     return heard
 
 
@@ -96,12 +97,12 @@ def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_signatures_are_kept_and_a_flood_of_them_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = caffe_log.LogReader()
+    log = probe_log.LogReader()
     log.feed(b'PIBENCH-SIGNATURE {"a": 1}\nPIBENCH-SIGNATURE {"b": \n')
     # A child is not trusted to write JSON.
     assert log.told["signatures"] == [{"a": 1}]
-    monkeypatch.setattr(caffe_log, "MAX_TOLD_BYTES", 100)
-    log = caffe_log.LogReader()
+    monkeypatch.setattr(probe_log, "MAX_TOLD_BYTES", 100)
+    log = probe_log.LogReader()
     for _ in range(50):
         log.feed(b'PIBENCH-SIGNATURE {"a": 1}\n')
     assert len(log.told["signatures"]) == 3
@@ -109,7 +110,7 @@ def test_signatures_are_kept_and_a_flood_of_them_is_not(monkeypatch: pytest.Monk
 
 
 def test_values_are_put_together_behind_their_output() -> None:
-    log = caffe_log.LogReader()
+    log = probe_log.LogReader()
     log.feed(b'PIBENCH-VALUES "lost"\nPIBENCH-OUTPUT {"name": "a", "values": ""}\n')
     log.feed(b'PIBENCH-VALUES "AAAA"\nPIBENCH-VALUES "BBBB"\nPIBENCH-VALUES 3\n')
     log.feed(b'PIBENCH-OUTPUT {"name": "b", "values": null}\nPIBENCH-VALUES "CCCC"\n')
@@ -120,4 +121,4 @@ def test_values_are_put_together_behind_their_output() -> None:
 
 def test_a_piece_fits_a_line() -> None:
     (line, *_) = pieces(np.zeros(100_000, dtype=np.float32))
-    assert len(str(line)) < caffe_log.MAX_LINE_BYTES
+    assert len(str(line)) < probe_log.MAX_LINE_BYTES

@@ -82,7 +82,7 @@ def programs(tmp_path: Path) -> Callable[[], list[Programs]]:
     caffe = tmp_path / "caffe"
     caffe.write_text(CAFFE)
     caffe.chmod(0o755)
-    found = Programs(caffe=[str(caffe)], python=["true"], preload="", env={"MINE": "set"})
+    found = Programs(program=[str(caffe)], python=["true"], preload="", env={"MINE": "set"})
     return lambda: [found]
 
 
@@ -165,7 +165,7 @@ def test_the_machine_is_described_and_the_start_of_each_network_told(
     outcomes, said = run(network("A", "exit 0"), network("B", "exit 0", cost_bytes=1))
     machine = outcomes["A"].machine
     assert machine is not None
-    assert machine["caffe_version"] == "caffe version 1.0.0"
+    assert machine["engine_version"] == "caffe version 1.0.0"
     assert machine["cores_usable"] == len(os.sched_getaffinity(0))
     assert machine["mem_total_kib"] * 1024 == pytest.approx(psutil.virtual_memory().total, rel=0.01)
     assert machine["blas"] is None
@@ -257,7 +257,7 @@ def test_nothing_lives_on_when_pibench_is_ended(number: signal.Signals, tmp_path
             id="0", name="A", prototxt="echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60",
             weights=None, protocol="caffe-time", compute="real", threads=1, timeout_s=60,
         )
-        target = LocalTarget("native", lambda: [Programs(caffe=["{caffe}"], python=["true"])])
+        target = LocalTarget("native", lambda: [Programs(program=["{caffe}"], python=["true"])])
         target.run([work], print, print)
     """)
     pibench = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)

@@ -1,0 +1,1 @@
+"""The engines that run networks, each in a folder of its own."""

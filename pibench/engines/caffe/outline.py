@@ -1,0 +1,252 @@
+"""Parse the outline of a prototxt: its fields, their positions, and those that Caffe lacks.
+
+Protobuf's text parser stops at the first unknown field and reports little about a file that ends
+too early. This pass walks the text once, along the schema, and finds every unknown field with its
+position, so that one error can name it, and a repair can remove all of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+    from pibench.engines.caffe import caffe_pb2 as caffe
+
+LIKENESS = 0.8
+"""How similar two names must be (of 1) for one to count as a misspelling of the other."""
+MAX_DEPTH = 32
+"""Stock messages nest five deep. Deeper text is not a network, and would exhaust the parser."""
+
+_TOKEN = re.compile(
+    r"""(?P<skip>[ \t\r\n\f\v]+|\#[^\n]*)
+      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+      | (?P<word>[A-Za-z_0-9.+-]+)
+      | (?P<mark>[{}<>\[\]:,;])
+      | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_CLOSER = {"{": "}", "<": ">"}
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownField:
+    """A field (or the value of an enum field) that the schema does not have."""
+
+    name: str
+    value: str
+    """The value as written; empty for a message."""
+    parent: str
+    """The enclosing field, such as pooling_param; empty at the top level."""
+    known_name: bool
+    """True when the field exists and only its value does not."""
+    near: str
+    """The most similar name that the schema has there; empty if none is similar."""
+    line: int
+    start: int
+    end: int
+    """Character span of the whole field in the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word, string, mark or anything else ("other"), and its span in the text."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+def tokens(text: str) -> list[Token]:
+    """Return the tokens of `text` without blanks and comments; unexpected ones are "other"."""
+    return [
+        Token(match.lastgroup or "other", match.group(), match.start(), match.end())
+        for match in _TOKEN.finditer(text)
+        if match.lastgroup != "skip"
+    ]
+
+
+def unknown_fields(
+    text: str, path: Path | str, root: type[caffe.NetParameter]
+) -> list[UnknownField]:
+    """Return every field of `text` that message `root` and those below it do not have.
+
+    Other errors are left to protobuf's parser, which reports them well.
+
+    Raises:
+        InvalidInputError: Braces do not pair, or nest deeper than MAX_DEPTH.
+    """
+    walk = _Walk(text, path)
+    walk.message(cast("Descriptor", root.DESCRIPTOR), parent="", opener=None, depth=0)
+    return walk.found
+
+
+def top_level_messages(text: str) -> list[str]:
+    """Return the names of the fields that open a message at the top level, in order."""
+    names: list[str] = []
+    name, depth = "", 0
+    for token in tokens(text):
+        if token.kind == "mark" and token.text in _CLOSER:
+            names += [name] if depth == 0 else []
+            depth += 1
+        elif token.kind == "mark" and token.text in _CLOSER.values():
+            depth -= 1
+        elif token.kind == "word":
+            name = token.text
+    return names
+
+
+class _Walk:
+    """A recursive descent over the tokens, at most MAX_DEPTH deep."""
+
+    def __init__(self, text: str, path: Path | str) -> None:
+        self.text = text
+        self.path = path
+        self.tokens = tokens(text)
+        self.position = 0
+        self.found: list[UnknownField] = []
+
+    def line(self, offset: int) -> int:
+        return self.text.count("\n", 0, offset) + 1
+
+    def fail(self, offset: int, problem: str, hint: str) -> InvalidInputError:
+        return InvalidInputError.at(self.path, f"line {self.line(offset)}", problem, hint=hint)
+
+    def peek(self) -> Token | None:
+        return self.tokens[self.position] if self.position < len(self.tokens) else None
+
+    def message(
+        self, schema: Descriptor | None, *, parent: str, opener: Token | None, depth: int
+    ) -> None:
+        """Read fields up to the brace that closes `opener`, or to the end at the top level."""
+        if depth > MAX_DEPTH:
+            offset = opener.start if opener else 0
+            raise self.fail(
+                offset, f"braces nest deeper than {MAX_DEPTH}", "a network nests five deep at most"
+            )
+        while (token := self.peek()) is not None:
+            if token.text in "}>" and token.kind == "mark":
+                if opener is None:
+                    raise self.fail(
+                        token.start,
+                        f"'{token.text}' closes nothing",
+                        "remove it, or add the missing opening brace",
+                    )
+                self.position += 1
+                return
+            self.field(schema, parent=parent, depth=depth)
+        if opener is not None:
+            raise self.fail(
+                opener.start,
+                f"the '{opener.text}' opened here is never closed: the file is cut short",
+                f"add the missing '{_CLOSER[opener.text]}' or copy the file again",
+            )
+
+    def field(self, schema: Descriptor | None, *, parent: str, depth: int) -> None:
+        """Read one `name: value` or `name { ... }`; any other token is skipped."""
+        first = self.tokens[self.position]
+        self.position += 1
+        if first.kind != "word":
+            return
+        known: FieldDescriptor | None = schema.fields_by_name.get(first.text) if schema else None
+        before = len(self.found)
+        value = self.value(known, first.text, depth)
+        if (token := self.peek()) is not None and token.kind == "mark" and token.text in ",;":
+            self.position += 1
+        if schema is None:
+            return
+        if known is not None and self.value_exists(known, value):
+            return
+        # Unknown fields inside an unknown field are part of it.
+        del self.found[before:]
+        self.found.append(
+            UnknownField(
+                name=first.text,
+                value=" ".join(token.text for token in value),
+                near=_nearest(schema, known, first.text, value),
+                parent=parent,
+                known_name=known is not None,
+                line=self.line(first.start),
+                start=first.start,
+                end=self.tokens[self.position - 1].end,
+            )
+        )
+
+    def value(self, known: FieldDescriptor | None, name: str, depth: int) -> list[Token]:
+        """Return the tokens of a scalar value or list; a message is walked and has none."""
+        token = self.peek()
+        if token is not None and token.text == ":" and token.kind == "mark":
+            self.position += 1
+            token = self.peek()
+        if token is None:
+            return []
+        if token.kind == "mark" and token.text in _CLOSER:
+            self.position += 1
+            inner = known.message_type if known is not None else None
+            self.message(inner, parent=name, opener=token, depth=depth + 1)
+            return []
+        if token.kind == "mark" and token.text == "[":
+            return self.bracketed(known, name, depth)
+        return self.scalar()
+
+    def scalar(self) -> list[Token]:
+        """Read one word, or adjacent strings, which text format joins."""
+        token = self.peek()
+        if token is None or token.kind not in ("word", "string"):
+            return []
+        taken = [token]
+        self.position += 1
+        while token.kind == "string" and (more := self.peek()) and more.kind == "string":
+            taken.append(more)
+            self.position += 1
+        return taken
+
+    def bracketed(self, known: FieldDescriptor | None, name: str, depth: int) -> list[Token]:
+        """Read a short list: `[1, 2]` or `[{...}, {...}]`."""
+        opener = self.tokens[self.position]
+        self.position += 1
+        taken: list[Token] = []
+        while (token := self.peek()) is not None:
+            if token.kind == "mark" and token.text in "]}>":
+                self.position += token.text == "]"
+                return taken
+            if token.kind == "mark" and token.text in _CLOSER:
+                taken += self.value(known, name, depth)
+            else:
+                taken += [token] if token.kind in ("word", "string") else []
+                self.position += 1
+        raise self.fail(opener.start, "the '[' opened here is never closed", "add the missing ']'")
+
+    @staticmethod
+    def value_exists(known: FieldDescriptor, value: list[Token]) -> bool:
+        """Return False for a name (or a quoted string) that is not a value of an enum field."""
+        if known.enum_type is None:
+            return True
+        names = known.enum_type.values_by_name
+        return all(
+            token.kind == "word" and (token.text in names or not token.text[0].isalpha())
+            for token in value
+        )
+
+
+def _nearest(
+    schema: Descriptor, known: FieldDescriptor | None, name: str, value: list[Token]
+) -> str:
+    """Return the field, or the value of a known enum field, that was probably meant."""
+    if known is None:
+        meant, there = name, list(schema.fields_by_name)
+    else:
+        meant = value[0].text if value else ""
+        there = list(known.enum_type.values_by_name) if known.enum_type else []
+    by_lower = {candidate.lower(): candidate for candidate in there}
+    close = difflib.get_close_matches(meant.lower(), list(by_lower), n=1, cutoff=LIKENESS)
+    return by_lower[close[0]] if close else ""

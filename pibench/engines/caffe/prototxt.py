@@ -1,0 +1,200 @@
+"""Read and write networks as text (prototxt), with a one-line error for every bad file."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import files, legacy, outline, topology
+from pibench.errors import InvalidInputError
+
+MAX_FILE_BYTES = 32 << 20
+"""The longest network of the zoo has 0.3 MB of text; a file a hundred times as long is not one."""
+
+REPAIR_HINT = "use --repair"
+
+_NET_FIELDS = ("layer", "layers", "input")
+_LIKE_A_NUMBER = re.compile(r"[+-]?\.?[0-9]|\+")
+_NUMBER = re.compile(
+    r"-?(0[xX][0-9a-fA-F]+|0[0-7]+|((?!0[0-9])[0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fF]?)"
+)
+"""Caffe's parser takes these (google/protobuf/io/tokenizer.cc); Python's takes 1_0, 0b1 and +1."""
+
+
+def read(path: Path | str) -> caffe.NetParameter:
+    """Read the network in the prototxt file at `path`.
+
+    Raises:
+        InvalidInputError: The file is missing, not regular, empty, too big, binary, not UTF-8 or
+            truncated, or stock Caffe could not parse it.
+    """
+    return parse(read_text(path), path)
+
+
+def read_text(path: Path | str) -> str:
+    """Return the text of the file at `path`; raise InvalidInputError if it is not text."""
+    raw = _read_bytes(Path(path))
+    if looks_like_caffemodel(raw):
+        raise InvalidInputError.at(
+            path,
+            None,
+            "this is a caffemodel (binary weights), not a prototxt (text)",
+            hint="give the prototxt as the network and this file with --weights",
+        )
+    try:
+        # Caffe's parser skips a byte order mark too.
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError.at(
+            path,
+            f"byte {error.start}",
+            "not UTF-8 text",
+            hint="save the file as UTF-8",
+        ) from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    size_bytes = files.size_bytes(path, "prototxt")
+    try:
+        if size_bytes > MAX_FILE_BYTES:
+            with path.open("rb") as file:
+                start = file.read(1 << 16)
+            if looks_like_caffemodel(start):
+                return start
+            raise InvalidInputError.at(
+                path,
+                None,
+                f"{size_bytes} bytes are too many for a prototxt (limit {MAX_FILE_BYTES})",
+                hint="a network's text is well under 1 MB; weights go with --weights",
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise files.unreadable(path, error) from None
+
+
+def looks_like_caffemodel(raw: bytes) -> bool:
+    """Return whether `raw` starts like a binary NetParameter: with its name or its first layer.
+
+    0x0A is field 1 (name), 0x12 field 2 (V1 layers), 0xA2 0x06 field 100 (layer). 0x0A is also a
+    line feed, so control characters must follow within the first bytes.
+    """
+    if not raw.startswith((b"\x0a", b"\x12", b"\xa2\x06")):
+        return False
+    return any(byte < 9 or 13 < byte < 32 for byte in raw[1:4096])
+
+
+def parse(text: str, path: Path | str) -> caffe.NetParameter:
+    """Parse the network in `text`; `path` names it in errors.
+
+    Raises:
+        InvalidInputError: Stock Caffe could not parse it; the error names the line.
+    """
+    unknown = scan(text, path)
+    if unknown:
+        raise refusal(unknown[0], path)
+    return parse_known(text, path)
+
+
+def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
+    """Return the fields of `text` that stock Caffe does not have.
+
+    Raises:
+        InvalidInputError: The text is empty, has NUL characters or braces that do not pair.
+    """
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InvalidInputError.at(
+            path, f"line {line}", "holds a NUL character", hint="copy the file again, as text"
+        )
+    found = outline.tokens(text)
+    for token in found:
+        if problem := _not_for_caffe(token):
+            line = text.count("\n", 0, token.start) + 1
+            raise InvalidInputError.at(path, f"line {line}", problem, hint="correct the line")
+    if not found:
+        raise InvalidInputError.at(path, None, "empty: no network in it", hint="check the file")
+    return outline.unknown_fields(text, path, caffe.NetParameter)
+
+
+def _not_for_caffe(token: outline.Token) -> str | None:
+    """Explain why Caffe's parser rejects a token that Python's accepts; None if it does not."""
+    if token.kind == "string":
+        return None
+    if not token.text.isascii():
+        return f"stray character {token.text!r}"
+    if _LIKE_A_NUMBER.match(token.text) and not _NUMBER.fullmatch(token.text):
+        return f"{token.text!r} is no number"
+    return None
+
+
+def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
+    """Return the error that names one unknown field, its origin and the fix."""
+    what = f"{field.name}: {field.value}" if field.value else field.name
+    inside = f" in {field.parent}" if field.parent else ""
+    noun = "value" if field.known_name else "field"
+    origin = legacy.describe_field(field.name, field.value)
+    problem = f"stock Caffe has no {noun} '{what}'{inside}"
+    if origin:
+        problem += f" ({origin})"
+        hint = f"{REPAIR_HINT} to take it out"
+        if field.name == "ceil_mode":
+            hint += ", which pools by rounding up, or write round_mode: FLOOR"
+    elif field.near:
+        hint = f"did you mean {field.near!r}?"
+    else:
+        hint = f"correct the name, or {REPAIR_HINT} to take it out"
+    return InvalidInputError.at(path, f"line {field.line}", problem, hint=hint)
+
+
+def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
+    """Parse `text`, whose fields are all known, and check that it contains a network."""
+    net = caffe.NetParameter()
+    try:
+        with warnings.catch_warnings():
+            # Python only warns of escapes such as "\,"; Caffe's parser rejects them.
+            warnings.simplefilter("error", DeprecationWarning)
+            text_format.Parse(text, net)
+    except text_format.ParseError as error:
+        line = error.GetLine()
+        raise InvalidInputError.at(
+            path, f"line {line}" if line else None, _cleaned(str(error)), hint="correct the line"
+        ) from None
+    except (ValueError, RecursionError, DeprecationWarning) as error:
+        # Lone surrogates and numbers out of range raise a plain ValueError.
+        raise InvalidInputError.at(
+            path, None, f"cannot be parsed ({_cleaned(str(error))})", hint="check the file"
+        ) from None
+    _check_required(net, path)
+    if not any(len(getattr(net, field)) for field in _NET_FIELDS):
+        raise InvalidInputError.at(
+            path, None, "holds no layer", hint="check that this is a network, not a solver"
+        )
+    return net
+
+
+def _check_required(net: caffe.NetParameter, path: Path | str) -> None:
+    """Reject a message without its required fields, which Python's parser accepts."""
+    for layer in net.layer:
+        if not layer.IsInitialized():
+            # No other message of the schema has required fields.
+            raise InvalidInputError.at(
+                path, topology.place(layer), "clip_param lacks min or max", hint="give both"
+            )
+
+
+def _cleaned(message: str) -> str:
+    """Return protobuf's message on one line, without position, quoted line and package name."""
+    message = re.sub(r"^\d+:\d+ : (?:'.*?': )?", "", message, flags=re.DOTALL)
+    message = re.sub(r"pibench\.caffe\.", "", message)
+    printable = "".join(c if c.isprintable() else " " for c in message)
+    shortened = re.sub(r"\s+", " ", printable).strip()
+    return shortened if len(shortened) <= 200 else shortened[:197] + "..."
+
+
+def write(net: caffe.NetParameter) -> str:
+    """Return the network as text that stock Caffe and `parse` read back to the same network."""
+    return text_format.MessageToString(net)

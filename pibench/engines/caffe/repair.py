@@ -1,0 +1,241 @@
+"""Fix what stock Caffe would reject or run with another meaning, on request only.
+
+Every repair is listed in one plain sentence: a repaired network differs from the one in the file,
+and readers of a result need to know how.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import legacy, outline, prototxt, topology
+from pibench.engines.caffe.shapes import DATA_TYPES
+from pibench.engines.caffe.shapes.conventions import cudnn_engines
+from pibench.engines.caffe.sources import batch_size, set_batch, why_no_batch
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+COLOUR_CHANNELS = 3
+
+_LOSSES = frozenset(
+    {"ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss",
+     "SigmoidCrossEntropyLoss", "Accuracy"}
+)  # fmt: skip
+
+
+def repair_text(text: str, path: Path | str) -> tuple[caffe.NetParameter, list[str]]:
+    """Parse the network in `text`, remove fields of forks and repair the rest.
+
+    Returns:
+        The network, and a sentence for each change.
+
+    Raises:
+        InvalidInputError: Something cannot be fixed.
+    """
+    unknown = prototxt.scan(text, path)
+    for field in reversed(unknown):
+        # Blanks preserve the line numbers of the text after them.
+        gap = "".join("\n" if c == "\n" else " " for c in text[field.start : field.end])
+        text = text[: field.start] + gap + text[field.end :]
+    net = prototxt.parse_known(text, path)
+    done = _taken_out(unknown)
+    net, more = repair(net, path, order=outline.top_level_messages(text))
+    return net, done + more
+
+
+def _taken_out(unknown: list[outline.UnknownField]) -> list[str]:
+    """Return one sentence for each kind of removed field, however often it occurred."""
+    counts = Counter((field.name, field.value, field.parent) for field in unknown)
+    sentences = []
+    for (name, value, parent), count in counts.items():
+        first = next(f for f in unknown if (f.name, f.value, f.parent) == (name, value, parent))
+        what = f"'{name}: {value}'" if value else f"'{name}'"
+        inside = f" of {parent}" if parent else ""
+        where = f"line {first.line}" if count == 1 else f"{count} times, first on line {first.line}"
+        consequence = _consequence(name, value)
+        if first.near and not legacy.describe_field(name, value):
+            consequence += f"; did the file mean {first.near!r}?"
+        sentences.append(f"took out {what}{inside} ({where}): {consequence}")
+    return sentences
+
+
+def _consequence(name: str, value: str) -> str:
+    if name == "ceil_mode" and value == "false":
+        return (
+            "the pooling now rounds sizes up, as stock Caffe does; "
+            "write round_mode: FLOOR for rounding down"
+        )
+    if name == "ceil_mode":
+        return "stock Caffe rounds sizes up anyway"
+    origin = legacy.describe_field(name, value)
+    return f"{origin}, unknown to stock Caffe" if origin else "unknown to stock Caffe"
+
+
+def repair(
+    net: caffe.NetParameter, path: Path | str, *, order: Sequence[str] = ()
+) -> tuple[caffe.NetParameter, list[str]]:
+    """Return a copy of `net` that stock Caffe runs as a deployed network.
+
+    First-generation layers become current ones (`order` as in `legacy.upgrade`), only the test
+    phase stays, no layer asks for cuDNN, data layers become inputs, layers that need labels are
+    removed, the batch is 1.
+
+    Returns:
+        The network, and a sentence for each change.
+
+    Raises:
+        InvalidInputError: The file has the form of 2013, or a data layer of unknown size.
+    """
+    mended = caffe.NetParameter()
+    mended.CopyFrom(net)
+    done: list[str] = []
+    if count := legacy.upgrade(mended, path, order):
+        done.append(f"turned {count} first-generation 'layers' into 'layer'")
+    if mended.input:
+        done.append("left the legacy 'input' as it is: stock Caffe reads it as an Input layer")
+    done += _keep_test_phase(mended)
+    done += _drop_cudnn(mended)
+    done += _take_stock_types(mended)
+    labels, sentences = _replace_data_layers(mended, path)
+    done += sentences
+    done += _drop_label_users(mended, labels)
+    done += _single_batch(mended)
+    return mended, done
+
+
+def _replace_layers(net: caffe.NetParameter, layers: list[caffe.LayerParameter]) -> None:
+    kept = [caffe.LayerParameter.FromString(layer.SerializeToString()) for layer in layers]
+    net.ClearField("layer")
+    net.layer.extend(kept)
+
+
+def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
+    """Remove layers that only training has, and the rules: `caffe time` runs the training phase."""
+    kept, done = [], []
+    for layer in net.layer:
+        if not topology.included(layer, net.state, "TEST"):
+            done.append(f"took out {topology.place(layer)}: only training has it")
+            continue
+        if layer.include or layer.exclude:
+            layer.ClearField("include")
+            layer.ClearField("exclude")
+            done.append(f"took the phase rules off {topology.place(layer)}: every phase has it")
+        kept.append(layer)
+    _replace_layers(net, kept)
+    return done
+
+
+def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
+    done = []
+    for layer in net.layer:
+        for name in cudnn_engines(layer):
+            getattr(layer, name).ClearField("engine")
+            done.append(f"took 'engine: CUDNN' out of {topology.place(layer)}: it is for GPUs")
+    return done
+
+
+def _take_stock_types(net: caffe.NetParameter) -> list[str]:
+    """Replace layer types of patches by stock Caffe's that compute the same, or nearly."""
+    done = []
+    for layer in net.layer:
+        where = topology.place(layer)
+        if layer.type in legacy.DEPTHWISE_TYPES:
+            done.append(f"made {layer.type} {where} a Convolution with a group for each channel")
+            layer.type = "Convolution"
+            if layer.convolution_param.group <= 1:
+                layer.convolution_param.group = layer.convolution_param.num_output
+        elif layer.type == "ReLU6":
+            done.append(f"made ReLU6 {where} a ReLU: values above 6 are not cut off any more")
+            layer.type = "ReLU"
+    return done
+
+
+# Data layers
+
+
+def _replace_data_layers(net: caffe.NetParameter, path: Path | str) -> tuple[set[str], list[str]]:
+    """Replace data layers by inputs; return the removed label blobs, and a sentence per change."""
+    labels: set[str] = set()
+    done = []
+    for layer in net.layer:
+        if layer.type not in DATA_TYPES:
+            continue
+        dims = [1, *_image_dims(layer, path)]
+        shape = caffe.BlobShape(dim=dims)
+        replacement = caffe.LayerParameter(
+            name=layer.name,
+            type="Input",
+            top=layer.top[:1],
+            input_param=caffe.InputParameter(shape=[shape]),
+        )
+        size = " x ".join(map(str, dims))
+        done.append(f"put an Input of {size} in place of {layer.type} {topology.place(layer)}")
+        labels.update(layer.top[1:])
+        layer.CopyFrom(replacement)
+    return labels, done
+
+
+def _image_dims(layer: caffe.LayerParameter, path: Path | str) -> tuple[int, int, int]:
+    """Return channels, height and width of a data layer's output."""
+    memory, image = layer.memory_data_param, layer.image_data_param
+    grey = layer.transform_param.force_gray or (layer.type == "ImageData" and not image.is_color)
+    channels = 1 if grey else COLOUR_CHANNELS
+    legacy_crop = max(layer.data_param.crop_size, image.crop_size)
+    crop = layer.transform_param.crop_size or legacy_crop or layer.window_data_param.crop_size
+    if layer.type == "MemoryData" and memory.height and memory.width and memory.channels:
+        return memory.channels, crop or memory.height, crop or memory.width
+    if crop:
+        return channels, crop, crop
+    if image.new_height and image.new_width:
+        return channels, image.new_height, image.new_width
+    raise InvalidInputError.at(
+        path,
+        topology.place(layer),
+        f"a {layer.type} layer without crop_size: the size of its images is not in the file",
+        hint="add transform_param { crop_size: 224 }, or put an Input layer there",
+    )
+
+
+# Losses
+
+
+def _drop_label_users(net: caffe.NetParameter, labels: set[str]) -> list[str]:
+    """Replace softmax losses by softmax; remove other losses, accuracies and users of labels."""
+    gone = set(labels)
+    kept, done = [], []
+    for layer in net.layer:
+        if layer.type == "SoftmaxWithLoss":
+            done.append(f"made {topology.place(layer)} a Softmax: there are no labels")
+            kept.append(_softmax_of(layer))
+        elif layer.type in _LOSSES or gone.intersection(layer.bottom):
+            done.append(f"took out {layer.type} {topology.place(layer)}: it needs labels")
+            gone.update(set(layer.top) - set(layer.bottom))
+        else:
+            kept.append(layer)
+    _replace_layers(net, kept)
+    return done
+
+
+def _softmax_of(loss: caffe.LayerParameter) -> caffe.LayerParameter:
+    softmax = caffe.LayerParameter(
+        name=loss.name, type="Softmax", bottom=loss.bottom[:1], top=loss.top[:1] or [loss.name]
+    )
+    if loss.HasField("softmax_param"):
+        softmax.softmax_param.CopyFrom(loss.softmax_param)
+    return softmax
+
+
+# Batch size
+
+
+def _single_batch(net: caffe.NetParameter) -> list[str]:
+    before = batch_size(net, "TEST")
+    if before in (None, 1) or why_no_batch(net):
+        return []
+    set_batch(net, 1)
+    return [f"set the batch to 1, from {before}"]

@@ -1,0 +1,104 @@
+"""The engines by name: pibench's own, and those of installed packages.
+
+A package offers an engine as an entry point of the group `pibench.engines`:
+
+    [project.entry-points."pibench.engines"]
+    ncnn = "my_package:NCNN"
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import metadata
+from typing import Final
+
+from pibench.engines.base import Engine
+from pibench.engines.caffe import CAFFE
+from pibench.errors import InvalidInputError
+
+GROUP: Final = "pibench.engines"
+_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
+_registered: dict[str, Engine] = {}
+
+
+def register(engine: Engine) -> None:
+    """Make an engine available in this process, under its id.
+
+    Raises:
+        InvalidInputError: The id is not valid, or another engine has it.
+    """
+    if not _ID.match(engine.id):
+        raise InvalidInputError(
+            f"an engine cannot be called {engine.id!r}",
+            hint="use lower-case letters, digits and _",
+        )
+    if _registered.setdefault(engine.id, engine) != engine:
+        raise InvalidInputError(
+            f"there are two engines called {engine.id}", hint="rename or uninstall one of them"
+        )
+
+
+def names() -> list[str]:
+    """Return the ids of all engines, Caffe's first."""
+    _load_entry_points()
+    return list(_registered)
+
+
+def engine_of(name: str) -> Engine:
+    """Return the engine called `name`.
+
+    Raises:
+        InvalidInputError: There is none, or its package cannot be loaded.
+    """
+    if name not in _registered:
+        _load_entry_points()
+    if name not in _registered:
+        raise InvalidInputError(
+            f"there is no engine {name!r}", hint=f"the engines are: {', '.join(_registered)}"
+        )
+    return _registered[name]
+
+
+def label_of(name: str) -> str:
+    """Return the engine's name for messages; the id for an engine that is not installed here."""
+    return _registered[name].label if name in _registered else name
+
+
+def is_refused_allocation(name: str, message: str) -> bool:
+    """Return whether an engine's last message reports a failed allocation, not a model error."""
+    return bool(_known(name).refused_allocation.search(message))
+
+
+def refused_bytes(name: str, message: str) -> int | None:
+    """Return the size of the block in such a message; None if there is none."""
+    return _known(name).refused_bytes(message)
+
+
+def _known(name: str) -> Engine:
+    """Return the engine; Caffe for one that is not installed, whose messages may be alike."""
+    try:
+        return engine_of(name)
+    except InvalidInputError:
+        return CAFFE
+
+
+@cache
+def _load_entry_points() -> None:
+    for point in metadata.entry_points(group=GROUP):
+        try:
+            engine = point.load()
+        except Exception as error:
+            raise InvalidInputError(
+                f"the engine {point.name} ({point.value}) cannot be loaded: {error}",
+                hint="repair or uninstall its package",
+            ) from error
+        if not isinstance(engine, Engine):
+            raise InvalidInputError(
+                f"the engine {point.name} ({point.value}) is not a pibench.engines.base.Engine",
+                hint="repair or uninstall its package",
+            )
+        register(engine)
+
+
+register(CAFFE)

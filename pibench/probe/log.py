@@ -1,0 +1,92 @@
+"""Read what a measured program prints: the lines for the probe, and the last lines of its log."""
+
+import json
+
+# Prefixes of the lines that a measured program prints for the probe; the rest is JSON.
+RESULT = "PIBENCH-RESULT "
+SIGNATURE = "PIBENCH-SIGNATURE "
+OUTPUT = "PIBENCH-OUTPUT "
+VALUES = "PIBENCH-VALUES "
+BLOB = "PIBENCH-BLOB "
+
+LOG_LINES = 12
+# The longest line that counts is a result of the probe's. A longer one is dropped, rest included.
+MAX_LINE_BYTES = 4 << 20
+# Limit for all that a child may report of its blobs: deep networks report some 300 KB.
+MAX_TOLD_BYTES = 16 << 20
+
+
+class LogReader(object):
+    """Keeps the relevant parts of a child's log: its reports, the fatal message, the last lines.
+
+    Pieces of blobs are not kept: each is passed to `on_blob`, as a dictionary. An engine's
+    own reader overrides `engine_line` and `times`.
+    """
+
+    def __init__(self, on_blob=None):
+        self.on_blob = on_blob
+        self.told = {"signatures": [], "outputs": []}
+        self.told_left = MAX_TOLD_BYTES
+        self.rest = b""
+        self.tail = []
+        self.fatal = None
+        self.complaint = None
+        self.payload = None
+
+    def feed(self, chunk):
+        self.rest += chunk
+        lines = self.rest.split(b"\n")
+        self.rest = lines.pop()
+        if len(self.rest) > MAX_LINE_BYTES:
+            self.rest = b""
+        for line in lines:
+            self.line(line.decode("utf-8", "replace"))
+
+    def line(self, text):
+        if text.startswith(RESULT):
+            self.payload = text[len(RESULT) :]
+            return
+        if text.startswith((SIGNATURE, OUTPUT, VALUES, BLOB)):
+            mark, _, said = text.partition(" ")
+            self.take(mark + " ", read_json(said), len(text))
+            return
+        if not self.engine_line(text):
+            self.tail = (self.tail + [text[:400]])[-LOG_LINES:]
+
+    def engine_line(self, text):  # noqa: ARG002
+        """Take a line of the engine's own log; return whether it is left out of the last lines.
+
+        It may set `fatal`, the reason why the engine ended, and `complaint`, a problem that
+        it reported before.
+        """
+        return False
+
+    def times(self):
+        """Return the times in the engine's log, as further fields of the result."""
+        return {}
+
+    def take(self, mark, said, size):
+        """Take a child's report of its values; its format and size are not trusted."""
+        if mark == BLOB:
+            if self.on_blob is not None:
+                self.on_blob(said)
+            return
+        self.told_left -= size
+        outputs = self.told["outputs"]
+        if self.told_left < 0:
+            return
+        if mark == VALUES and isinstance(said, str) and outputs:
+            if outputs[-1].get("values") is not None:
+                outputs[-1]["values"] += said
+        elif mark == OUTPUT and isinstance(said, dict):
+            outputs.append(said)
+        elif mark == SIGNATURE and isinstance(said, dict):
+            self.told["signatures"].append(said)
+
+
+def read_json(text):
+    """Return a child's report parsed as JSON, or None if it is not: a child is not trusted."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
