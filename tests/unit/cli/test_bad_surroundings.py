@@ -147,7 +147,7 @@ def test_a_temporary_folder_without_room_is_one_line(tmp_path: Path) -> None:
 
 def test_until_an_interruption_is_taken_little_is_imported() -> None:
     """What of it is left cannot be caught: the interpreter's own start."""
-    code = "import sys; before = set(sys.modules); import pibench.cli; "
+    code = "import os, signal, sys, warnings; before = set(sys.modules); import pibench.cli; "
     code += "print(*sorted(set(sys.modules) - before - {'warnings', '__future__'}))"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
@@ -250,7 +250,7 @@ def test_the_doctor_looks_past_a_cache_out_of_reach(
 def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pibench.targets import job, base; "
-        "work = base.Work(id='0', name='n', prototxt='name: \"\\u00e9\"', weights=None, "
+        "work = base.Job(id='0', name='n', prototxt='name: \"\\u00e9\"', weights=None, "
         "protocol='caffe-time', compute='real', threads=1, timeout_s=1.0); "
         "job.write_job(Path(sys.argv[1]), [work], job.Programs(program=[], python=[]), "
         "job.Libraries())"
