@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DEADLINE_S: Final = 7200.0
 SEED: Final = 0
 _CORES: Final = {"cortex-a53": "CORTEXA53", "cortex-a72": "CORTEXA72"}
-_MARKING: Final = Path(__file__).resolve().parent.parent / "probe/counted.py"
+_MARKING: Final = Path(__file__).resolve().parent.parent / "probe/engines/pycaffe.py"
 _COUNT: Final = "PIBENCH-COUNT "
 _RESULT: Final = "PIBENCH-RESULT "
 PROGRAM: Final = "qemu-aarch64"

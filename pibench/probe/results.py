@@ -18,7 +18,7 @@ import stat
 
 FORMAT = "pibench-results"
 VERSION = 1
-# The longest line of the probe (caffe_log.MAX_LINE_BYTES) and the text around it.
+# The longest line of the probe (log.MAX_LINE_BYTES) and the text around it.
 LONGEST_LINE_BYTES = 8 << 20
 LINE_HEAD = b'{"digest":"'
 LINE = re.compile(rb'\{"digest":"([0-9a-f]{64})","entry":(\{.*\})\}\n\Z', re.S)

@@ -1,6 +1,6 @@
 """Convert first-generation layers (2014's `layers { type: CONVOLUTION }`) to current ones.
 
-And the layers of Caffe's forks.
+Also describe the fields and layer types of Caffe's forks and patches, which stock Caffe lacks.
 """
 
 from __future__ import annotations
