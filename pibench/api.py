@@ -50,8 +50,6 @@ __all__ = [
 ]
 
 MIB = 2**20
-CUT_SHORT_ON = ("vm", "container", "sysroot", "ssh")
-"""Targets on which a network is killed at its limit; its peak is then measured on the twin."""
 
 
 def network(
@@ -142,7 +140,8 @@ def run_all(
     from pibench.images.build import Builder
     from pibench.runner.reference import Reference
     from pibench.runner.runner import Runner
-    from pibench.targets.by_name import make_target
+    from pibench.target_kinds import kind_of
+    from pibench.targets.registry import make_target
 
     builder = Builder(step)
     request = options.request()
@@ -159,7 +158,7 @@ def run_all(
         target=target,
         request=request,
         store=store,
-        reference=Reference(builder) if target.name in CUT_SHORT_ON else None,
+        reference=Reference(builder) if kind_of(target.name).cut_short else None,
         blobs=options.blobs,
         finished=finished,
         watched=watched,

@@ -192,7 +192,7 @@ def _prepared(
     from pibench.errors import InvalidInputError
     from pibench.networks.caffemodel import check_weights
     from pibench.runner.work import Request, seeded_weights
-    from pibench.targets.by_name import make_target
+    from pibench.targets.registry import make_target
 
     device = devices.load(wishes.device)
     variant = parse(text)

@@ -7,18 +7,16 @@ import signal
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pibench.records.schema import EMULATED_ELSEWHERE, ON_THE_METAL
 from pibench.runner.samples import Throttle, why_disturbed
-from pibench.verdict.observation import Observation, provenance_kind
+from pibench.target_kinds import TargetKind, kind_of
+from pibench.verdict.observation import Observation
 
 if TYPE_CHECKING:
     from pibench.devices import Device
-    from pibench.records.schema import ProvenanceKind
+    from pibench.records.schema import Enforcer, ProvenanceKind
     from pibench.targets.base import Outcome, Target
 
 KIB = 1024
-# Targets where the whole machine stands for the device.
-WHOLE_MACHINE = ("vm", *ON_THE_METAL)
 _CAFFE_PROCESS = re.compile(r"Killed process \d+ \((caffe|python3)")
 
 
@@ -35,7 +33,7 @@ class Context:
 
     def of(self, outcome: Outcome) -> Context:
         """Return the context for one outcome: a board may turn out to be emulated."""
-        if self.target.name not in ON_THE_METAL:
+        if not self.target_kind.is_board:
             return self
         reason = (outcome.machine or {}).get("no_board")
         if (outcome.result or {}).get("emulator_rss_bytes") is not None:
@@ -43,21 +41,31 @@ class Context:
         return replace(self, no_board=reason)
 
     @property
+    def target_kind(self) -> TargetKind:
+        """What the target is."""
+        return kind_of(self.target.name)
+
+    @property
+    def enforced_by(self) -> Enforcer | None:
+        """What limits the memory where the whole machine stands for the device."""
+        return self.target_kind.enforced_by if self.target_kind.is_whole_machine else None
+
+    @property
     def emulated(self) -> bool:
         """Whether an emulator is in use; valid once the target is prepared."""
-        if self.target.name in ON_THE_METAL:
+        if self.target_kind.is_board:
             return self.no_board is not None
         return self.target.environment()["qemu_version"] is not None
 
     @property
     def on_another_machine(self) -> bool:
         """Whether the network runs on a core that a program of this host emulates."""
-        return self.emulated and self.target.name in EMULATED_ELSEWHERE
+        return self.emulated and self.target_kind.emulation == "other-hosts"
 
     @property
     def kind(self) -> ProvenanceKind:
         """The provenance of the numbers of its runs."""
-        return provenance_kind(self.target.name, emulated=self.emulated)
+        return self.target_kind.provenance_of_run(emulated=self.emulated)
 
 
 def observation_of(outcome: Outcome, context: Context) -> Observation:
@@ -141,7 +149,7 @@ def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
         "memory_limit_bytes": limit_kib * KIB if limit_kib else None,
         # A slice or a pod around the process may have less than the machine.
         "group_limit_bytes": machine.get("memory_limit_bytes"),
-        "enforced_by": "kernel" if context.target.name == "vm" else None,
+        "enforced_by": context.enforced_by,
     }
 
 
@@ -155,7 +163,7 @@ def _own_counter(outcome: Outcome, context: Context) -> int | None:
     count: int | None = None
     if outcome.memory_limits is not None:
         count = result["cgroup_oom_kills"]
-    elif context.target.name in WHOLE_MACHINE and result["signal"] == signal.SIGKILL:
+    elif context.target_kind.is_whole_machine and result["signal"] == signal.SIGKILL:
         count = result["oom_kills"]
     return count
 
@@ -166,7 +174,7 @@ def _own_lines(result: dict[str, Any], context: Context) -> tuple[str, ...]:
     In a container the kernel's process numbers differ from the probe's, so a line with the
     same number may be about any program: for a process that ended by itself it is.
     """
-    if context.target.name not in WHOLE_MACHINE and result["signal"] != signal.SIGKILL:
+    if not context.target_kind.is_whole_machine and result["signal"] != signal.SIGKILL:
         return ()
     own = re.compile(rf"(process |pid=){result['pid']}\b")
     return tuple(line for line in result["oom_lines"] or () if own.search(line))

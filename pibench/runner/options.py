@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibench import devices
+from pibench import devices, target_kinds
 from pibench.runner.work import Request
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Options:
     def request(self) -> Request:
         """Return a request with the defaults filled in. Raises InvalidInputError for the device."""
         # Memory-only suffices where only memory is requested and computing takes long.
-        on_board = self.target == "native" or self.target.startswith("ssh://")
-        memory_only = not on_board and self.protocol == "caffe-time"
+        able = target_kinds.kind_of_spec(self.target).memory_only
+        memory_only = able and self.protocol == "caffe-time"
         usual: Compute = "memory-only" if memory_only else "real"
         return Request(
             device=devices.load(self.device),

@@ -197,7 +197,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
             cores=machine.get("cores_usable"),
             threads=_threads(outcome),
         ),
-        enforced_by="kernel" if context.target.name == "vm" else None,
+        enforced_by=context.enforced_by,
     )
 
 

@@ -12,9 +12,6 @@ from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.sweep.journal import mark_of, sealed
 
-ON_BOARDS = ("native", "ssh://")
-"""Targets whose results depend on the machine's state at the time: they are not reused."""
-
 _MOST_BYTES = 64 << 20
 
 

@@ -7,27 +7,18 @@ import hashlib
 import shutil
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pibench import devices, process
 from pibench._version import __version__
 from pibench.assets import asset
 from pibench.errors import PibenchError
 from pibench.images.recipe import file_sha256, fingerprint
+from pibench.target_kinds import kind_of_spec
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.sweep.matrix import Cell
-
-EMULATORS: Final = {
-    "vm": ("qemu-system-aarch64",),
-    "container": ("qemu-aarch64", "qemu-aarch64-static"),
-    "sysroot": ("qemu-aarch64", "qemu-aarch64-static"),
-}
-"""Emulator programs by target; the first one that is installed is used."""
-
-ARCHITECTURE: Final = {"twin": "amd64"}
-"""The architecture of a target's packages; arm64 for all others."""
 
 
 def cell_key(cell: Cell, network: Network) -> str:
@@ -85,7 +76,7 @@ def _image(target: str) -> str:
     from pibench.images.build import Builder  # noqa: PLC0415  (start-up time)
 
     lock = Builder().lock
-    return lock.digest("amd64" if ARCHITECTURE.get(target) == "amd64" else "arm64")
+    return lock.digest(kind_of_spec(target).architecture or "arm64")
 
 
 @cache
@@ -103,7 +94,7 @@ def _probe() -> str:
 @cache
 def _emulator(target: str) -> str | None:
     """Return the first line of the emulator's `--version`; None if it is not installed."""
-    program = next(filter(None, map(shutil.which, EMULATORS.get(target, ()))), None)
+    program = next(filter(None, map(shutil.which, kind_of_spec(target).emulators)), None)
     if program is None:
         return None
     try:

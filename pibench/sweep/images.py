@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from pibench.images import store
 from pibench.images.build import Builder
-
-USED: Final = {
-    "vm": ("vm", "twin"),
-    "container": ("sysroot", "twin"),
-    "sysroot": ("sysroot", "twin"),
-    "twin": ("twin",),
-}
-"""Kinds of image by target; the twin measures the peak of networks that are killed elsewhere."""
+from pibench.target_kinds import kind_of_spec
 
 
 def mend(targets: Iterable[str], tell: Callable[[str], None]) -> None:
@@ -23,7 +15,7 @@ def mend(targets: Iterable[str], tell: Callable[[str], None]) -> None:
     The first cell that needs such an image builds it again. Images not built yet are skipped.
     """
     builder = Builder()
-    for kind in dict.fromkeys(kind for target in targets for kind in USED.get(target, ())):
+    for kind in dict.fromkeys(kind for target in targets for kind in kind_of_spec(target).images):
         image = store.find(kind, builder.key(kind))
         if image is not None and not store.verify(image):
             store.discard(image)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -21,21 +21,18 @@ from pydantic import (
     ValidationError,
 )
 
-from pibench import devices, networks, untrusted_input
+from pibench import devices, networks, target_kinds, untrusted_input
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
 from pibench.networks import input_size
 from pibench.networks.network import recorded
-from pibench.records.schema import Compute, Machine, Protocol, Target
+from pibench.records.schema import Compute, Machine, Protocol
 from pibench.runner.options import Options
 from pibench.runner.work import check, cost_bytes
 from pibench.targets.ssh import address
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
-
-HERE = tuple(name for name in get_args(Target) if name != "ssh")
-"""Targets without an address."""
 
 LARGEST = 1_000_000
 """Cells per study: more are probably a mistake, and their list would fill the disk."""
@@ -177,10 +174,10 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
     for name in study.target:
         if name.startswith(address.SCHEME):
             address.parse(name)
-        elif name not in HERE:
+        elif not target_kinds.kind_of_spec(name).installed:
             raise InvalidInputError.at(
                 place, "target", f"there is no target {name!r}",
-                hint=f"choose from {', '.join(HERE)}, or ssh://USER@HOST",
+                hint=f"choose from {', '.join(target_kinds.choices())}",
             )  # fmt: skip
     unknown = sorted(set(study.weights) - set(study.networks))
     if unknown:
@@ -257,7 +254,7 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
             options = Options(
                 device=device,
                 target=target,
-                machine=study.machine if target == "vm" else None,
+                machine=study.machine if target_kinds.kind_of_spec(target).machines else None,
                 protocol=protocol,
                 compute=compute,
                 repeats=study.repeats,

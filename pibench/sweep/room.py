@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pibench import devices, host
 from pibench.errors import HostError
+from pibench.target_kinds import kind_of_spec
 from pibench.targets.emulation import OVERHEAD_BYTES
 from pibench.targets.sharing import PROGRAM_BYTES, SIGNALS_S, uncapped_bytes
 
@@ -48,13 +49,14 @@ def needs(cell: Cell, cores: int) -> Room:
     """
     options, request = cell.options, cell.options.request()
     device = devices.load(options.device)
-    if options.target in ("twin", "native"):
+    kind = kind_of_spec(options.target)
+    if kind.runs_elsewhere:
+        memory = 0
+    elif kind.boundary in ("guest", "group"):
+        memory = device.ram_bytes + OVERHEAD_BYTES
+    else:
         # No limit applies: count blobs, parameters and the buffers of layers.
         memory = uncapped_bytes(cell.cost_bytes)
-    elif options.target.startswith("ssh://"):
-        memory = 0
-    else:
-        memory = device.ram_bytes + OVERHEAD_BYTES
     threads = request.threads or device.cores
     busy = threads if request.compute == "real" else 1
     return Room(memory_bytes=memory + PROGRAM_BYTES, cores=min(busy, cores))

@@ -14,10 +14,11 @@ from pibench.atomic_write import write_whole
 from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.schema import Verdict
 from pibench.sweep import matrix
-from pibench.sweep.cell_cache import ON_BOARDS, CellCache
+from pibench.sweep.cell_cache import CellCache
 from pibench.sweep.cell_key import cell_key, made_with, weights_sha256
 from pibench.sweep.journal import sealed
 from pibench.sweep.room import Room, run_cells
+from pibench.target_kinds import kind_of_spec
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -242,7 +243,8 @@ def _is_other(cell: Cell, ran: CellResult) -> str | None:
 
 
 def _may_be_known(cell: Cell) -> bool:
-    return not cell.options.target.startswith(ON_BOARDS)
+    # A board's results depend on its state at the time.
+    return not kind_of_spec(cell.options.target).is_board
 
 
 @lru_cache(maxsize=256)
