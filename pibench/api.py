@@ -373,10 +373,9 @@ def choose(options: Options, tell: Callable[[str], None] = lambda _: None) -> Op
     """Replace the target `auto` by a target that works here, and report the reason to `tell`."""
     if options.target != "auto":
         return options
-    from pibench import devices
-    from pibench.diagnosis import choice
+    from pibench import devices, diagnosis
 
-    chosen = choice.choose(devices.load(options.device), options.compute)
+    chosen = diagnosis.choose(devices.load(options.device), options.compute)
     tell(f"target {chosen.target}: {chosen.reason}")
     return replace(options, target=chosen.target)
 
