@@ -14,8 +14,8 @@ from pibench.images.build import Builder
 from pibench.probe.check import ARM64
 from pibench.report.terminal import console
 from pibench.targets.ssh.address import parse
+from pibench.targets.ssh.board import Findings, clean, look
 from pibench.targets.ssh.connection import Login
-from pibench.targets.ssh.upkeep import Findings, clean, look
 
 if TYPE_CHECKING:
     from pibench.records.schema import Protocol

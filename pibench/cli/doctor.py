@@ -11,7 +11,7 @@ from rich.table import Table
 from pibench.diagnosis import diagnose
 from pibench.errors import ExitCode
 from pibench.report.terminal import console
-from pibench.targets.registering import register
+from pibench.targets.binfmt_registration import register
 
 
 def run_doctor(*, as_json: bool, fix: bool) -> ExitCode:

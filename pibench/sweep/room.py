@@ -13,7 +13,7 @@ from pibench import devices, host
 from pibench.errors import HostError
 from pibench.target_kinds import kind_of_spec
 from pibench.targets.emulation import OVERHEAD_BYTES
-from pibench.targets.sharing import PROGRAM_BYTES, SIGNALS_S, uncapped_bytes
+from pibench.targets.worker_pool import PROGRAM_BYTES, SIGNALS_S, uncapped_bytes
 
 if TYPE_CHECKING:
     from pibench.sweep.execute import CellResult

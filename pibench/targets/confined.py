@@ -21,7 +21,7 @@ from pibench.targets.emulator_overhead import EmulatorOverhead
 from pibench.targets.job import Libraries, Measure, Programs, libraries_for, write_job
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import pieces_at_once, pooled, serialised
+from pibench.targets.worker_pool import pieces_at_once, pooled, serialised
 
 if TYPE_CHECKING:
     from pibench.records.schema import Machine

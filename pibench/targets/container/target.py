@@ -15,8 +15,7 @@ from pibench.targets import binfmt
 from pibench.targets.base import MemoryLimits
 from pibench.targets.confined import ConfinedTarget, ProbeRun, effective_limits
 from pibench.targets.container.cell import PYTHON, Ending, Order, run_container
-from pibench.targets.container.engine import EngineFacts, connect, engine_faults
-from pibench.targets.container.leftovers import sweep
+from pibench.targets.container.engine import EngineFacts, connect, engine_faults, remove_orphans
 from pibench.targets.container.limits import CapNotInForceError, Limits, attest, limits_for
 from pibench.targets.emulator_overhead import EmulatorOverhead
 from pibench.targets.job import PRELOAD, Programs
@@ -75,7 +74,7 @@ class ContainerTarget(ConfinedTarget):
     def _prepare_host(self) -> dict[str, Any]:
         """Find the Engine and give it the image."""
         self._client, self._facts = connect()
-        sweep(self._client)
+        remove_orphans(self._client)
         if self._is_emulated:
             self._qemu_version = binfmt.require().qemu_version
         self._image = self._load(self.builder.sysroot())

@@ -91,7 +91,10 @@ def test_version_1_limits_memory_and_swap_together() -> None:
 
 
 def test_version_2_limits_swap_by_itself() -> None:
-    assert effective_limits(changed(V2, "cgroup_memory.swap_limit", str(5 * MIB))).swap_bytes == 5 * MIB
+    assert (
+        effective_limits(changed(V2, "cgroup_memory.swap_limit", str(5 * MIB))).swap_bytes
+        == 5 * MIB
+    )
     assert effective_limits(changed(V2, "cgroup_memory.swap_limit", "max")).swap_bytes is None
 
 
