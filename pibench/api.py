@@ -52,8 +52,6 @@ __all__ = [
 ]
 
 MIB = 2**20
-CUT_SHORT_ON = ("vm", "container", "sysroot", "ssh")
-"""Targets on which a network is killed at its limit; its peak is then measured on the twin."""
 
 
 def network(
@@ -146,7 +144,8 @@ def run_all(
     """
     from pibench.images.build import Builder
     from pibench.runner.runner import Reference, Runner
-    from pibench.targets.by_name import make_target
+    from pibench.target_kinds import kind_of
+    from pibench.targets.registry import make_target
 
     builder = Builder(log)
     target = make_target(
@@ -162,7 +161,7 @@ def run_all(
         target=target,
         options=options,
         store=store,
-        reference=Reference(builder) if target.name in CUT_SHORT_ON else None,
+        reference=Reference(builder) if kind_of(target.name).cut_short else None,
         on_record=on_record,
         on_progress=on_progress,
     ).run(loaded)
@@ -375,9 +374,9 @@ def choose(options: RunOptions, log: Callable[[str], None] = lambda _: None) -> 
     """Replace the target `auto` by a target that works here, and report the reason to `log`."""
     if options.target != "auto":
         return options
-    from pibench.diagnosis import choice
+    from pibench import diagnosis
 
-    chosen = choice.choose(options.profile, options.compute)
+    chosen = diagnosis.choose(options.profile, options.compute)
     log(f"target {chosen.target}: {chosen.reason}")
     return replace(options, target=chosen.target)
 

@@ -118,7 +118,7 @@ def _prepared(
     from pibench.bisect.variants import parse
     from pibench.engines.caffe.caffemodel import check_weights
     from pibench.runner.options import seeded_weights
-    from pibench.targets.by_name import make_target
+    from pibench.targets.registry import make_target
 
     variant = parse(text)
     try:

@@ -10,8 +10,8 @@ import typer
 from pibench.cli import options as opt
 
 if TYPE_CHECKING:
+    from pibench.targets.ssh.board import Findings
     from pibench.targets.ssh.connection import Login
-    from pibench.targets.ssh.upkeep import Findings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -37,7 +37,7 @@ def check(
 
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
-    from pibench.targets.ssh.upkeep import look
+    from pibench.targets.ssh.board import look
 
     found = asyncio.run(look(_login(url, identity), Builder(), protocol, remote_dir))
     if as_json:
@@ -57,9 +57,9 @@ def clean(url: Url, identity: opt.Identity = None, remote_dir: opt.RemoteDir = N
     """
     import asyncio
 
-    from pibench.targets.ssh import upkeep
+    from pibench.targets.ssh.board import clean
 
-    roots, runs = asyncio.run(upkeep.clean(_login(url, identity), remote_dir))
+    roots, runs = asyncio.run(clean(_login(url, identity), remote_dir))
     print(f"removed: {roots} copies of pibench's Caffe, {runs} interrupted runs")
 
 

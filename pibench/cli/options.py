@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from pibench import devices
+from pibench import devices, target_kinds
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.runner.options import RunOptions
 
-TARGETS: Final = ("auto", "vm", "container", "sysroot", "twin", "native")
+_TARGETS: Final = ("auto", *(kind.name for kind in target_kinds.built_in() if not kind.address))
 LONGEST_S: Final = 10**7
 """The largest time limit of a run: four months, and within the range of system clocks."""
-REMOTE: Final = "ssh://"
 
 Machine = Literal["virt", "raspi3b"]
 Compute = Literal["real", "memory-only"]
@@ -52,13 +51,16 @@ def target_spec(text: str) -> str:
     Raises:
         typer.BadParameter: for anything else.
     """
-    if text in TARGETS or text.startswith(REMOTE):
+    if text in _TARGETS or target_kinds.kind_of_spec(text).installed:
         return text
-    raise typer.BadParameter(f"{text!r} is not one of {', '.join(TARGETS)}, {REMOTE}USER@HOST")
+    if (reason := target_kinds.failure(text)) is not None:
+        raise typer.BadParameter(f"the plugin of target {text!r} cannot be loaded: {reason}")
+    raise typer.BadParameter(f"{text!r} is none of auto, {', '.join(target_kinds.choices())}")
 
 
 def _completions(incomplete: str) -> list[str]:
-    return [name for name in (*TARGETS, REMOTE) if name.startswith(incomplete)]
+    schemes = (kind.scheme or kind.name for kind in target_kinds.installed())
+    return [name for name in ("auto", *schemes) if name.startswith(incomplete)]
 
 
 def option(help: str, *names: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
@@ -147,7 +149,7 @@ TargetSpec = Annotated[
         metavar="TARGET",
         parser=target_spec,
         autocompletion=_completions,
-        help=f"Where to run: {', '.join(TARGETS)} (auto: the best that works here).",
+        help=f"Where to run: {', '.join(_TARGETS)} (auto: the best that works here).",
     ),
 ]
 MachineName = Annotated[

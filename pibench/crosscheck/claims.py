@@ -23,8 +23,7 @@ from pibench.crosscheck.paper import (
 )
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.identity import run_of
-from pibench.records.schema import ON_THE_METAL, Provenance
-from pibench.verdict.observation import provenance_kind
+from pibench.records.schema import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 MB: Final = 10**6
 MIB: Final = 2**20
 
-# From the closest stand-in for the board to the most distant one.
-TARGET_ORDER: Final = ("vm", "container", "twin", "ssh", "native", "sysroot")
 BOARD_ARCHITECTURES: Final = ("aarch64", "armv7l")
 
 
@@ -214,14 +211,14 @@ def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
 
 def _distance(record: Record) -> int:
     """Return the distance from the board: smaller is closer, a board itself is negative."""
-    return -1 if is_board(record) else TARGET_ORDER.index(record.target)
+    return -1 if is_board(record) else record.target_kind.board_distance
 
 
 def is_board(record: Record) -> bool:
     """Return whether Caffe ran natively on the board's architecture."""
     environment = record.environment
     architecture = environment.guest.architecture or environment.host.architecture
-    return record.target in ON_THE_METAL and architecture in BOARD_ARCHITECTURES
+    return record.target_kind.is_board and architecture in BOARD_ARCHITECTURES
 
 
 def _claim(
@@ -272,7 +269,7 @@ def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Pr
         return _none("no record of this network by the paper's protocol")
     provenance = record.provenance
     if column == "verdict":
-        kind = provenance_kind(record.target, emulated=record.is_emulated_or_twin)
+        kind = record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin)
         return record.verdict, Provenance(kind=kind, reason=record.evidence.summary)
     if column == "model_size_mb":
         size_bytes = record.weights_file_bytes
@@ -297,7 +294,7 @@ def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
     on_board = provenance.kind == "measured" and is_board(record)
     if record.latency_ms is not None and (on_board or provenance.kind == "predicted"):
         return record.latency_ms, provenance
-    if provenance_kind(record.target, emulated=record.is_emulated_or_twin) == "emulated":
+    if record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin) == "emulated":
         return _none("emulated time is never a Pi time")
     if is_board(record):
         return _none(provenance.reason or "the record holds no time")

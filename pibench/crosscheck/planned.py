@@ -50,9 +50,10 @@ def environment_of(record: Record, device: Device) -> Environment:
     board = of_device(device)
     threads = record.limits.in_force.threads or guest.blas_threads or board.threads
     core = (guest.blas_core_type or board.core).lower()
-    if record.target == "twin":
-        return Environment(architecture="amd64", core=core, threads=threads)
-    if record.target in ("native", "ssh"):
+    usual = record.target_kind.architecture
+    if usual == "amd64":
+        return Environment(architecture=usual, core=core, threads=threads)
+    if usual is None:
         architecture: Architecture = "amd64" if guest.architecture == "x86_64" else "arm64"
         return Environment(architecture=architecture, core=core, threads=threads)
     return Environment(architecture="arm64", core=board.core, threads=threads)

@@ -26,7 +26,6 @@ from pibench.records.schema import (
     SignedBytes,
     Verdict,
 )
-from pibench.verdict.observation import provenance_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,7 +115,7 @@ def entry_of(record: Record) -> Entry:
         ram_bytes, ram = None, Provenance(kind="unavailable", reason=no_ram)
     return Entry(
         **dict(run_of(record)),
-        kind=provenance_kind(record.target, emulated=record.is_emulated_or_twin),
+        kind=record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin),
         verdict=record.verdict,
         came_to_its_end=ended,
         ram_bytes=ram_bytes,
@@ -147,7 +146,7 @@ def _facts(record: Record) -> dict[str, str]:
     """Return the environment facts that can explain a difference, without unknown ones."""
     host, guest = record.environment.host, record.environment.guest
     threads = record.limits.in_force.threads or guest.blas_threads
-    emulated = record.is_emulated_or_twin and record.target != "twin"
+    emulated = record.is_emulated_or_twin and record.target_kind.provenance != "twin"
     # If QEMU runs a program of another architecture, kernel and probe are the host's.
     processor = f"{devices.load(record.device).qemu_cpu}, emulated" if emulated else host.cpu_model
     blas = guest.blas_name

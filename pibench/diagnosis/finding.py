@@ -1,10 +1,12 @@
-"""One check of this machine and its result."""
+"""Checks of this machine, and their results."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
 from typing import Literal
+
+from pibench.targets import binfmt, emulation
 
 State = Literal["ok", "missing", "optional"]
 
@@ -30,3 +32,24 @@ def program(name: str, package: str, *, optional: bool = False) -> Finding:
         found="not installed",
         fix=f"sudo apt-get install {package}",
     )
+
+
+def registration() -> list[Finding]:
+    """Return what prevents containers for arm64, one finding for each problem."""
+    if not emulation.needed():
+        return [Finding(name="binfmt", state="ok", found="not needed: this processor is an arm64")]
+    found = binfmt.check()
+    if found.handler is not None and not found.problems:
+        text = f"{found.handler.name}, flags {found.handler.flags}: {found.qemu_version}"
+        return [Finding(name="binfmt", state="ok", found=text)]
+    return [
+        Finding(name="binfmt", state="missing", found=problem.text, fix=problem.fix)
+        for problem in found.problems
+    ]
+
+
+def user_emulator() -> Finding:
+    """Return the emulator for single programs of a sysroot; the dynamic or the static one."""
+    if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static"):
+        return program("qemu-aarch64-static", "qemu-user-static")
+    return program("qemu-aarch64", "qemu-user")

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.records.schema import (
-    ON_THE_METAL,
     Batch,
     Compute,
     Frozen,
@@ -328,7 +327,7 @@ def _limits(record: Record) -> str | None:
     asked, extra = record.limits.asked, record.limits.allowance
     if asked.memory_bytes is None:
         return None
-    if record.target in ("container", "sysroot") and record.limits.enforced_by is None:
+    if record.target_kind.boundary == "group" and record.limits.enforced_by is None:
         # It was lost before the limits were set.
         return None
     own = asked.memory_bytes - (extra.emulator_bytes + extra.probe_bytes if extra else 0)
@@ -337,12 +336,12 @@ def _limits(record: Record) -> str | None:
 
 
 def _caffe_origin(record: Record) -> str | None:
-    return record.environment.guest.caffe_origin if record.target in ON_THE_METAL else None
+    return record.environment.guest.caffe_origin if record.target_kind.is_board else None
 
 
 def _board(record: Record) -> str | None:
     """Return processor and memory of the machine that ran it, unless it was emulated."""
-    if record.target not in ON_THE_METAL:
+    if not record.target_kind.is_board:
         return None
     host = record.environment.host
     memory = f"{host.memory_bytes / MIB:.0f} MiB" if host.memory_bytes else ""

@@ -21,9 +21,12 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    StringConstraints,
     field_validator,
     model_validator,
 )
+
+from pibench.target_kinds import TargetKind, kind_of
 
 SCHEMA_VERSION: Final = "1.6"
 WEIGHTS_GIVEN: Final = "with the weights given"
@@ -31,7 +34,8 @@ WEIGHTS_GIVEN: Final = "with the weights given"
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Verdict = Literal["fit", "no-fit", "borderline", "inconclusive"]
-Target = Literal["vm", "native", "twin", "container", "sysroot", "ssh"]
+# Another package may add targets: a record of one that is not installed here is valid too.
+Target = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 Machine = Literal["virt", "raspi3b"]
 Enforcer = Literal["kernel", "cgroup", "watcher"]
 Protocol = Literal["caffe-time", "inference"]
@@ -64,9 +68,6 @@ RUN_FIELDS: Final = (
 )
 # Results that contain the values of a computation, or its time.
 COMPUTE_FIELDS: Final = ("latency_ms", "layers", "outputs")
-ON_THE_METAL: Final = ("native", "ssh")
-# Targets that need no emulator on a machine with the board's architecture.
-EMULATED_ELSEWHERE: Final = ("container", "sysroot")
 
 MOST_VALUES: Final = 2**31 - 1
 """Per blob: Caffe counts them in an int and rejects more (Blob::Reshape, src/caffe/blob.cpp)."""
@@ -438,7 +439,8 @@ class Record(Frozen):
 
     @model_validator(mode="after")
     def _only_a_vm_has_a_machine(self) -> Self:
-        if (self.target == "vm") != (self.machine is not None):
+        kind = self.target_kind
+        if kind.installed and bool(kind.machines) != (self.machine is not None):
             raise ValueError("machine belongs to target 'vm', and to no other")
         return self
 
@@ -465,14 +467,20 @@ class Record(Frozen):
         return self
 
     @property
+    def target_kind(self) -> TargetKind:
+        """What the target is; cautious defaults if it is not installed here."""
+        return kind_of(self.target)
+
+    @property
     def is_emulated_or_twin(self) -> bool:
         """Whether nothing in it ran as it would on a Raspberry Pi."""
-        if self.target in ON_THE_METAL:
+        kind = self.target_kind
+        if kind.is_board or not kind.installed:
             # A board may have turned out to be emulated.
             kinds = {self.provenance[name].kind for name in RUN_FIELDS}
-            return "emulated" in kinds and "measured" not in kinds
+            return "measured" not in kinds and (not kind.is_board or "emulated" in kinds)
         native = self.environment.host.qemu_version is None
-        return not (self.target in EMULATED_ELSEWHERE and native)
+        return not (kind.emulation == "other-hosts" and native)
 
     @model_validator(mode="after")
     def _provenance_is_possible(self) -> Self:

@@ -122,8 +122,7 @@ def command(record: Record) -> str:
     if visible(name) != name:
         return ""
     words = ["pibench", "run", name, "--target", record.target]
-    if record.target == "ssh":
-        words[-1] = "ssh://USER@HOST"
+    words[-1] = record.target_kind.address or record.target
     if name.startswith("-"):
         words[2] = f"./{name}"
     if record.machine not in (None, "virt"):

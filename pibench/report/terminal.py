@@ -304,17 +304,18 @@ def _where_confined(record: Record) -> str:
 
 def _where(record: Record) -> str:
     cores = record.limits.in_force.cores
-    if record.target == "vm":
+    if record.machine is not None:
         cpu = devices.load(record.device).qemu_cpu
         return f"emulated: QEMU {record.machine}, {f'{cores:g} x ' if cores else ''}{cpu}"
-    if record.target in ("container", "sysroot"):
+    if record.target_kind.boundary == "group":
         return _where_confined(record)
-    if record.target == "twin":
+    if record.target_kind.provenance == "twin":
         return "twin: the same Caffe packages for amd64, run natively"
     guest = record.environment.guest
     whose = {"system": "its own Caffe", "root": "our Caffe"}.get(guest.caffe_origin or "")
     if record.is_emulated_or_twin:
-        parts = [f"emulated: {record.target}, on a machine that is no board", whose]
+        where = ", on a machine that is no board" if record.target_kind.is_board else ""
+        parts = [f"emulated: {record.target}{where}", whose]
     else:
         parts = [f"measured: {record.target}", guest.device_tree_model, whose]
     return ", ".join(part for part in parts if part)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from pibench.records.schema import EMULATED_ELSEWHERE, ON_THE_METAL, Frozen, Sha256
-from pibench.verdict.observation import provenance_kind
+from pibench.records.schema import Frozen, Sha256
+from pibench.target_kinds import TargetKind, kind_of
 
 if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.networks.network import Network
-    from pibench.records.schema import ProvenanceKind
+    from pibench.records.schema import Enforcer, ProvenanceKind
     from pibench.targets.base import Job, Outcome, Target
 
 
@@ -70,7 +70,7 @@ class Context:
 
     def of(self, outcome: Outcome) -> Context:
         """Return the context for one outcome: a board may turn out to be emulated."""
-        if self.target.name not in ON_THE_METAL:
+        if not self.target_kind.is_board:
             return self
         reason = (outcome.machine or {}).get("no_board")
         if (outcome.result or {}).get("emulator_rss_bytes") is not None:
@@ -78,18 +78,28 @@ class Context:
         return replace(self, no_board=reason)
 
     @property
+    def target_kind(self) -> TargetKind:
+        """What the target is."""
+        return kind_of(self.target.name)
+
+    @property
+    def enforced_by(self) -> Enforcer | None:
+        """What limits the memory where the whole machine stands for the device."""
+        return self.target_kind.enforced_by if self.target_kind.is_whole_machine else None
+
+    @property
     def emulated(self) -> bool:
         """Whether an emulator is in use; valid once the target is prepared."""
-        if self.target.name in ON_THE_METAL:
+        if self.target_kind.is_board:
             return self.no_board is not None
         return self.target.environment()["qemu_version"] is not None
 
     @property
     def on_another_machine(self) -> bool:
         """Whether the network runs on a core that a program of this host emulates."""
-        return self.emulated and self.target.name in EMULATED_ELSEWHERE
+        return self.emulated and self.target_kind.emulation == "other-hosts"
 
     @property
     def kind(self) -> ProvenanceKind:
         """The provenance of the numbers of its runs."""
-        return provenance_kind(self.target.name, emulated=self.emulated)
+        return self.target_kind.provenance_of_run(emulated=self.emulated)

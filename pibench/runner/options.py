@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pibench import cache, devices, settings, storage
+from pibench import cache, devices, settings, storage, target_kinds
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
@@ -94,9 +94,9 @@ class RunOptions:
         if self.compute is not None:
             return self.compute
         # Memory-only suffices where only memory is requested and computing takes long.
-        on_board = self.target == "native" or self.target.startswith("ssh://")
-        possible = "memory-only" in engine_of(self.engine).computes
-        memory_only = possible and not on_board and self.protocol == "caffe-time"
+        able = target_kinds.kind_of_spec(self.target).memory_only
+        possible = able and "memory-only" in engine_of(self.engine).computes
+        memory_only = possible and self.protocol == "caffe-time"
         return "memory-only" if memory_only else "real"
 
     @property

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from pibench.engines.registry import engine_of, label_of
 from pibench.records.environment import host_environment
 from pibench.records.schema import (
-    ON_THE_METAL,
     Allowance,
     Environment,
     GuestEnvironment,
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from pibench.targets.base import Outcome
 
 KIB = 1024
-# Targets where the whole machine stands for the device.
-WHOLE_MACHINE = ("vm", *ON_THE_METAL)
 _KILLED_PROCESS = r"Killed process \d+ \(({})"
 
 
@@ -210,7 +207,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
             cores=machine.get("cores_usable"),
             threads=_threads(outcome),
         ),
-        enforced_by="kernel" if context.target.name == "vm" else None,
+        enforced_by=context.enforced_by,
     )
 
 
@@ -346,7 +343,7 @@ def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
         "memory_limit_bytes": limit_kib * KIB if limit_kib else None,
         # A slice or a pod around the process may have less than the machine.
         "group_limit_bytes": machine.get("memory_limit_bytes"),
-        "enforced_by": "kernel" if context.target.name == "vm" else None,
+        "enforced_by": context.enforced_by,
     }
 
 
@@ -360,7 +357,7 @@ def _own_counter(outcome: Outcome, context: Context) -> int | None:
     count: int | None = None
     if outcome.memory_limits is not None:
         count = result["cgroup_oom_kills"]
-    elif context.target.name in WHOLE_MACHINE and result["signal"] == signal.SIGKILL:
+    elif context.target_kind.is_whole_machine and result["signal"] == signal.SIGKILL:
         count = result["oom_kills"]
     return count
 
@@ -371,7 +368,7 @@ def _own_lines(result: dict[str, Any], context: Context) -> tuple[str, ...]:
     In a container the kernel's process numbers differ from the probe's, so a line with the
     same number may be about any program: for a process that ended by itself it is.
     """
-    if context.target.name not in WHOLE_MACHINE and result["signal"] != signal.SIGKILL:
+    if not context.target_kind.is_whole_machine and result["signal"] != signal.SIGKILL:
         return ()
     own = re.compile(rf"(process |pid=){result['pid']}\b")
     return tuple(line for line in result["oom_lines"] or () if own.search(line))

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pibench import cache, devices, process, settings, untrusted_input
 from pibench._version import __version__
@@ -18,24 +18,12 @@ from pibench.errors import InvalidInputError, PibenchError
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.records.store import RecordStore
 from pibench.sweep.journal import mark_of, sealed
+from pibench.target_kinds import kind_of_spec
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.records.schema import Record
     from pibench.sweep.matrix import Cell
-
-EMULATORS: Final = {
-    "vm": ("qemu-system-aarch64",),
-    "container": ("qemu-aarch64", "qemu-aarch64-static"),
-    "sysroot": ("qemu-aarch64", "qemu-aarch64-static"),
-}
-"""Emulator programs by target; the first one that is installed is used."""
-
-ARCHITECTURE: Final = {"twin": "amd64"}
-"""The architecture of a target's packages; arm64 for all others."""
-
-ON_BOARDS = ("native", "ssh://")
-"""Targets whose results depend on the machine's state at the time: they are not reused."""
 
 _MOST_BYTES = 64 << 20
 
@@ -96,7 +84,7 @@ def _image(target: str) -> str:
     from pibench.images.build import Builder  # noqa: PLC0415  (start-up time)
 
     lock = Builder().lock
-    return lock.digest("amd64" if ARCHITECTURE.get(target) == "amd64" else "arm64")
+    return lock.digest(kind_of_spec(target).architecture or "arm64")
 
 
 @functools.cache
@@ -114,7 +102,7 @@ def _probe() -> str:
 @functools.cache
 def _emulator(target: str) -> str | None:
     """Return the first line of the emulator's `--version`; None if it is not installed."""
-    program = next(filter(None, map(shutil.which, EMULATORS.get(target, ()))), None)
+    program = next(filter(None, map(shutil.which, kind_of_spec(target).emulators)), None)
     if program is None:
         return None
     try:

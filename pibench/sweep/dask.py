@@ -14,14 +14,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench import target_kinds
 from pibench.errors import HostError
 from pibench.sweep.execute import CellResult, run_cell
 
 if TYPE_CHECKING:
     from pibench.sweep.matrix import Cell
-
-TAGS: Final = {"container": "docker", "vm": "vm", "sysroot": "sysroot", "twin": "twin"}
-"""The tag that a worker needs for a target; for `native` it is the device, e.g. `rpi3b`."""
 
 RETRIES: Final = 3
 """How often a cell is given to another worker after its worker was lost."""
@@ -31,8 +29,7 @@ CONNECT_S: Final = 20
 
 def tag_of(cell: Cell) -> str:
     """Return the tag that a worker needs for this cell."""
-    target = cell.options.target
-    return "ssh" if target.startswith("ssh://") else TAGS.get(target, cell.options.device)
+    return target_kinds.kind_of_spec(cell.options.target).tag(cell.options.device)
 
 
 @contextmanager
@@ -44,6 +41,8 @@ def workers(
     Raises:
         HostError: if Dask is not installed, or the scheduler does not answer.
     """
+    # A tag for native would be a device's name, which this machine may not be.
+    tags = [tag for kind in target_kinds.installed() if (tag := kind.tag(""))]
     try:
         from distributed import Client, LocalCluster  # noqa: PLC0415  (optional)
     except ImportError:
@@ -53,7 +52,7 @@ def workers(
             LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=at_once,
                 threads_per_worker=1,
-                resources=dict.fromkeys((*TAGS.values(), "ssh"), 1),
+                resources=dict.fromkeys(tags, 1),
                 dashboard_address=None,
             ) as cluster,
             Client(cluster) as client,  # type: ignore[no-untyped-call]

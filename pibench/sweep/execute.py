@@ -17,9 +17,10 @@ from pibench.images import store
 from pibench.images.build import Builder
 from pibench.records.store import RecordStore
 from pibench.sweep.cell_cache import made_with
+from pibench.target_kinds import kind_of_spec
 from pibench.targets.emulation import OVERHEAD_BYTES
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import PROGRAM_BYTES, SIGNALS_S, uncapped_bytes
+from pibench.targets.worker_pool import PROGRAM_BYTES, SIGNALS_S, uncapped_bytes
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record
@@ -33,14 +34,6 @@ Key = TypeVar("Key")
 MIB: Final = 2**20
 FREE_FRACTION: Final = 0.85
 """Usable fraction of the memory that is free at the start: the rest is for other programs."""
-
-USED: Final = {
-    "vm": ("vm", "twin"),
-    "container": ("sysroot", "twin"),
-    "sysroot": ("sysroot", "twin"),
-    "twin": ("twin",),
-}
-"""Kinds of image by target; the twin measures the peak of networks that are killed elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +131,14 @@ def needs(cell: Cell, cores: int) -> Room:
     are threads; memory-only compute uses one.
     """
     options = cell.options
-    if options.target in ("twin", "native"):
+    kind = kind_of_spec(options.target)
+    if kind.runs_elsewhere:
+        memory = 0
+    elif kind.boundary in ("guest", "group"):
+        memory = options.profile.ram_bytes + OVERHEAD_BYTES
+    else:
         # No limit applies: count blobs, parameters and the buffers of layers.
         memory = uncapped_bytes(cell.cost_bytes)
-    elif options.target.startswith("ssh://"):
-        memory = 0
-    else:
-        memory = options.profile.ram_bytes + OVERHEAD_BYTES
     busy = options.effective_threads if options.effective_compute == "real" else 1
     return Room(memory_bytes=memory + PROGRAM_BYTES, cores=min(busy, cores))
 
@@ -213,7 +207,7 @@ def discard_damaged_images(targets: Iterable[str], log: Callable[[str], None]) -
     The first cell that needs such an image builds it again. Images not built yet are skipped.
     """
     builder = Builder()
-    for kind in dict.fromkeys(kind for target in targets for kind in USED.get(target, ())):
+    for kind in dict.fromkeys(kind for target in targets for kind in kind_of_spec(target).images):
         image = store.find(kind, builder.key(kind))
         if image is not None and not store.verify(image):
             store.discard(image)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
     BaseModel,
@@ -23,19 +23,16 @@ from pydantic import (
     ValidationError,
 )
 
-from pibench import devices, untrusted_input
+from pibench import devices, target_kinds, untrusted_input
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
 from pibench.networks.network import recorded
-from pibench.records.schema import Compute, Machine, Protocol, Target
+from pibench.records.schema import Compute, Machine, Protocol
 from pibench.runner.options import RunOptions, cost_bytes
 from pibench.targets.ssh import address
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
-
-HERE = tuple(name for name in get_args(Target) if name != "ssh")
-"""Targets without an address."""
 
 AXES: Final = ("device", "target", "protocol", "compute", "blas", "threads", "seed")
 """Axes that are fields of `RunOptions`; those of reading a network come before them."""
@@ -203,10 +200,10 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
     for name in study.target:
         if name.startswith(address.SCHEME):
             address.parse(name)
-        elif name not in HERE:
+        elif not target_kinds.kind_of_spec(name).installed:
             raise InvalidInputError.at(
                 place, "target", f"there is no target {name!r}",
-                hint=f"choose from {', '.join(HERE)}, or ssh://USER@HOST",
+                hint=f"choose from {', '.join(target_kinds.choices())}",
             )  # fmt: skip
     unknown = sorted(set(study.weights) - set(study.networks))
     if unknown:
@@ -284,7 +281,7 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
             )
             options = replace(
                 options,
-                machine=study.machine if options.target == "vm" else None,
+                machine=study.machine if target_kinds.kind_of_spec(options.target).machines else None,
                 weights=options.weights if options.protocol == "inference" else None,
             )
             cell = Cell(

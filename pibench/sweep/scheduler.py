@@ -14,9 +14,10 @@ from pibench.atomic_write import write_whole
 from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.schema import Verdict
 from pibench.sweep import matrix
-from pibench.sweep.cell_cache import ON_BOARDS, CellCache, cell_key, made_with, weights_sha256
+from pibench.sweep.cell_cache import CellCache, cell_key, made_with, weights_sha256
 from pibench.sweep.execute import Room, run_cells
 from pibench.sweep.journal import sealed
+from pibench.target_kinds import kind_of_spec
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -241,7 +242,8 @@ def _is_other(cell: Cell, ran: CellResult) -> str | None:
 
 
 def _is_cacheable(cell: Cell) -> bool:
-    return not cell.options.target.startswith(ON_BOARDS)
+    # A board's results depend on its state at the time.
+    return not kind_of_spec(cell.options.target).is_board
 
 
 @lru_cache(maxsize=256)

@@ -37,7 +37,7 @@ from pibench.targets.kit import root_programs
 from pibench.targets.probe_session import SILENCE_DEADLINE_S, ProbeSession, listen
 from pibench.targets.sandbox import sandboxed
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import completed, places, serialised, share, uncapped_bytes
+from pibench.targets.worker_pool import completed, places, serialised, share, uncapped_bytes
 
 if TYPE_CHECKING:
     from pibench.records.schema import Machine

@@ -1,4 +1,4 @@
-"""Validation of a probe's reports on its machine and on a run, before records are made of them.
+"""Read a probe's events from its output, check them, and assemble the blobs that they carry.
 
 A frame may come from a failing machine, and a file of results from elsewhere. Its fields must
 have the right type and be within bounds before the code that makes records sees them.
@@ -6,9 +6,19 @@ have the right type and be within bounds before the code that makes records sees
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
+
+from pibench.targets.base import KeptBlob
 
 Bytes = Annotated[int, Field(ge=0, lt=1 << 60)]
 Text = Annotated[str, Field(max_length=4096)]
@@ -171,3 +181,123 @@ def first_of(error: ValidationError) -> str:
     detail = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in detail["loc"])
     return f"{place}: {detail['msg']}"[:300]
+
+
+_FRAME = re.compile(rb"PIBENCH ([0-9a-f]{8}) (\{.*\})\r?$")
+_OOM = re.compile(rb"Out of memory: Killed process \d+ .*")
+# A longer line is not a frame of pibench's, and is not worth the memory.
+MAX_LINE_BYTES = 64 << 20
+# How much of another line is kept: 50 lines are, however much a model makes Caffe write.
+_KEPT_CHARACTERS = 2000
+
+
+class FrameReader:
+    """Parses chunks of bytes into events, and keeps the last of the other lines."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self.oom_lines: list[str] = []
+        self.other_lines: list[str] = []
+
+    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
+        """Yield the events of all lines that are now complete."""
+        self._rest += chunk
+        if len(self._rest) > MAX_LINE_BYTES:
+            self._rest.clear()
+        while (end := self._rest.find(b"\n")) >= 0:
+            line = bytes(self._rest[:end])
+            del self._rest[: end + 1]
+            event = self._event(line)
+            if event is not None:
+                yield event
+
+    def last_words(self, count: int = 3) -> str:
+        """Return the last lines that were not frames."""
+        return " | ".join(self.other_lines[-count:])
+
+    def _event(self, line: bytes) -> dict[str, Any] | None:
+        frame = _FRAME.search(line)
+        if frame is not None and zlib.crc32(frame[2]) == int(frame[1], 16):
+            try:
+                event = json.loads(frame[2])
+            except (ValueError, RecursionError):
+                # A checksum does not prove who wrote the line.
+                return None
+            if not isinstance(event, dict) or "event" not in event:
+                return None
+            problem = problem_with(event)
+            if problem is None:
+                return event
+            line = f"the probe reported a {event['event']} that cannot be: {problem}".encode()
+        text = line[: 4 * _KEPT_CHARACTERS].decode("utf-8", "replace").strip()[:_KEPT_CHARACTERS]
+        if text:
+            self.other_lines = [*self.other_lines[-50:], text]
+        oom = _OOM.search(line)
+        if oom is not None:
+            self.oom_lines.append(oom[0].decode("utf-8", "replace").strip())
+        return None
+
+
+LARGEST_BYTES: Final = 1 << 30
+"""How much of this machine's memory all kept blobs of one run may use."""
+
+
+@dataclass
+class BlobCollector:
+    """Collects the pieces as they arrive and returns only blobs that are whole and correct.
+
+    Each frame that carries a piece has a checksum, and each blob a SHA-256, so
+    a blob that lost a piece is dropped.
+    """
+
+    _parts: dict[tuple[int, str], _Part] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def add(self, piece: object) -> None:
+        """Take one piece, in the format of `print_blob` in pibench/probe/values.py."""
+        if not isinstance(piece, dict):
+            return
+        try:
+            content = base64.b64decode(piece["data"], validate=True)
+            key = int(piece["index"]), str(piece["name"])
+            offset = int(piece["offset"])
+        except (KeyError, TypeError, ValueError, binascii.Error):
+            return
+        self._bytes += len(content)
+        if self._bytes > LARGEST_BYTES:
+            return
+        if offset == 0:
+            # Also when a run is tried again: the pieces of the first attempt do not count.
+            self._parts[key] = _Part(piece)
+        part = self._parts.get(key)
+        if part is not None and offset == len(part.content):
+            part.content += content
+
+    def take_all(self) -> tuple[KeptBlob, ...]:
+        """Return the whole blobs in the order of their layers, and forget them."""
+        whole = [part.blob() for _, part in sorted(self._parts.items())]
+        self._parts.clear()
+        self._bytes = 0
+        return tuple(blob for blob in whole if blob is not None)
+
+
+@dataclass
+class _Part:
+    """A blob of which some pieces have arrived."""
+
+    said: dict[str, Any]
+    content: bytearray = field(default_factory=bytearray)
+
+    def blob(self) -> KeptBlob | None:
+        if hashlib.sha256(self.content).hexdigest() != self.said.get("sha256"):
+            return None
+        try:
+            return KeptBlob(
+                index=int(self.said["index"]),
+                layer=str(self.said["layer"]),
+                name=str(self.said["name"]),
+                shape=tuple(int(size) for size in self.said["shape"]),
+                content=bytes(self.content),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None

@@ -13,8 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from pibench.errors import HostError
 from pibench.targets.base import Job, KeptBlob, Observer, Outcome, Progress, Watcher
-from pibench.targets.blobs import BlobCollector
-from pibench.targets.frames import FrameReader
+from pibench.targets.probe_events import BlobCollector, FrameReader
 
 if TYPE_CHECKING:
     import subprocess

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pibench.devices.profile import BORDERLINE_BAND
 from pibench.engines.registry import label_of
-from pibench.records.schema import ON_THE_METAL, Evidence, Provenance
-from pibench.verdict.observation import SINGLE_GROUP
+from pibench.records.schema import Evidence, Provenance
 
 if TYPE_CHECKING:
     from pibench.devices import Device
@@ -93,10 +92,11 @@ def enforces(observation: Observation, device: Device, *, band: float = BORDERLI
     A VM, a container and a cgroup do; the twin and a watcher do not. A native machine does if it
     has no more memory than the device, within the band: the board.
     """
-    if observation.target in ("native", "ssh"):
+    kind = observation.target_kind
+    if kind.is_board:
         limit = observation.memory_limit_bytes
         return limit is not None and limit <= device.usable_bytes * (1 + band)
-    return observation.target in ("vm", "container") or observation.enforced_by == "cgroup"
+    return kind.enforced_by is not None or observation.enforced_by == "cgroup"
 
 
 def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
@@ -105,7 +105,7 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
     # On the board's machine the guest can stall right after an OOM kill, so
     # a death whose cause was observed before still counts.
     died_unexplained = seen.guest_died and not (seen.killed and seen.out_of_memory)
-    lost = f"the {'guest' if seen.target == 'vm' else 'probe'} was lost"
+    lost = f"the {'guest' if seen.target_kind.boundary == 'guest' else 'probe'} was lost"
     faults = (
         (bool(_disagreement(seen)), _disagreement(seen)),
         (seen.timed_out, "the deadline passed before the process ended"),
@@ -195,11 +195,11 @@ def _doubt_about_kill(seen: Observation, device: Device) -> str:
     """Explain why a kill may not be due to the device's limit; empty if it is."""
     if seen.allocation_refused:
         return ""
-    if seen.target in SINGLE_GROUP:
+    if seen.target_kind.boundary == "group":
         return _doubt_about_own_group(seen) or _doubt_about_size(
             seen, GROWN_SHARE * (seen.memory_limit_bytes or 0)
         )
-    if seen.target in ON_THE_METAL:
+    if seen.target_kind.is_board:
         group = seen.group_limit_bytes
         if group is not None and group < device.usable_bytes:
             return f"in a control group of {_mib(group)}, less than the device has"
@@ -243,7 +243,7 @@ def _doubt_about_refusal(seen: Observation, device: Device) -> str:
         return f"and its memory is limited to {limit} (ulimit -v or -d)"
     if seen.strict_overcommit:
         return "by a kernel that grants no more than it has (vm.overcommit_memory=2)"
-    if seen.target in SINGLE_GROUP:
+    if seen.target_kind.boundary == "group":
         return "by a machine that has more memory than the device"
     return ""
 
@@ -260,7 +260,7 @@ def _contradiction(
     On a machine equivalent to the device the kill is conclusive. A cgroup is on a machine that
     also runs other programs.
     """
-    if verdict != "no-fit" or seen.target not in SINGLE_GROUP:
+    if verdict != "no-fit" or seen.target_kind.boundary != "group":
         return ""
     if reference_peak_bytes is None:
         # Page cache may have brought the group to its limit. A process killed for its own memory

@@ -7,36 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pibench.engines import registry
-from pibench.records.schema import EMULATED_ELSEWHERE, ON_THE_METAL
+from pibench.target_kinds import TargetKind, kind_of
 
 if TYPE_CHECKING:
-    from pibench.records.schema import Enforcer, ProvenanceKind, Target
-
-KIND_BY_TARGET: Final[dict[Target, ProvenanceKind]] = {
-    "vm": "emulated",
-    "container": "emulated",
-    "sysroot": "emulated",
-    "twin": "twin",
-    "native": "measured",
-    "ssh": "measured",
-}
-
-
-def provenance_kind(target: Target, *, emulated: bool) -> ProvenanceKind:
-    """Return the provenance of a run's numbers.
-
-    On an arm64 host some targets need no emulator, and a board reached over SSH
-    may be an emulated one.
-    """
-    if target in EMULATED_ELSEWHERE and not emulated:
-        return "measured"
-    if target in ON_THE_METAL and emulated:
-        return "emulated"
-    return KIND_BY_TARGET[target]
-
-
-SINGLE_GROUP: Final = ("container", "sysroot")
-"""Targets whose memory limit for the device is a dedicated control group."""
+    from pibench.records.schema import Enforcer, ProvenanceKind
 
 KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
 """Exit statuses of a process ended by SIGKILL: Python's and, from a shell or Docker, 137."""
@@ -60,7 +34,7 @@ class Observation:
     its program started. `watcher_saw_bytes` is the process's memory when the watcher ended it.
     """
 
-    target: Target
+    target: str
     peak_rss_bytes: int | None
     exit_status: int | None
     engine: str = "caffe"
@@ -90,10 +64,14 @@ class Observation:
     @property
     def kind(self) -> ProvenanceKind:
         """The provenance of the numbers of this run."""
-        usual = self.target not in ON_THE_METAL
-        return provenance_kind(
-            self.target, emulated=usual if self.emulated is None else self.emulated
-        )
+        kind = self.target_kind
+        usual = not kind.is_board
+        return kind.provenance_of_run(emulated=usual if self.emulated is None else self.emulated)
+
+    @property
+    def target_kind(self) -> TargetKind:
+        """What the target is."""
+        return kind_of(self.target)
 
     @property
     def device_limit_bytes(self) -> int | None:

@@ -30,8 +30,8 @@ from pibench.images.build import Builder
 from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
 from pibench.targets.base import Target
-from pibench.targets.by_name import make_target
 from pibench.targets.local import TwinTarget
+from pibench.targets.registry import make_target
 from pibench.verdict.decision import BORDERLINE_BAND
 from tests.emulation import crowd
 from tests.emulation.engines import OwnEngine

@@ -21,7 +21,7 @@ import psutil
 
 from docker import from_env
 from pibench import api, settings
-from pibench.targets.container.leftovers import OWNER_LABEL
+from pibench.targets.container.engine import OWNER_LABEL
 
 NETWORK = "SqueezeNet V1.1"
 PER_BOOT = 20

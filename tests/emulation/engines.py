@@ -15,7 +15,7 @@ from docker.errors import DockerException
 
 from docker import DockerClient
 from pibench.process import run, running
-from pibench.targets.container.leftovers import OWNER_LABEL
+from pibench.targets.container.engine import OWNER_LABEL
 
 if TYPE_CHECKING:
     import subprocess

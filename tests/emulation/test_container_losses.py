@@ -21,8 +21,7 @@ from pibench.records.store import RecordStore
 from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
 from pibench.targets.container import ContainerTarget, cell, engine
-from pibench.targets.container.engine import EngineLostError
-from pibench.targets.container.leftovers import OWNER_LABEL, owner_label
+from pibench.targets.container.engine import OWNER_LABEL, EngineLostError, owner_label
 from tests.emulation.conftest import DEVICE, run
 from tests.emulation.engines import OwnEngine, ours, owned_by
 

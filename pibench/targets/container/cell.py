@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench.errors import HostError
 from pibench.targets import emulation
 from pibench.targets.container import limits as limit
-from pibench.targets.container.engine import EngineLacksError, EngineLostError, engine_faults
-from pibench.targets.container.leftovers import owner_label
+from pibench.targets.container.engine import (
+    EngineLacksError,
+    EngineLostError,
+    engine_faults,
+    owner_label,
+)
 from pibench.targets.job import PROBE
 from pibench.targets.probe_session import SILENCE_DEADLINE_S
 

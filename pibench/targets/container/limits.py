@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench.errors import HostError
 from pibench.probe.cgroup import limit_of
 from pibench.targets import emulation
-from pibench.targets.group_limits import InForce, in_force
+from pibench.targets.confined import PAGE_BYTES, EffectiveLimits, effective_limits
 
 if TYPE_CHECKING:
     from pibench.devices import Device
@@ -22,7 +22,6 @@ ULIMITS: Final = {"nofile": 1024, "nproc": 4096, "core": 0}
 """Processes are limited by the cgroup: `nproc` counts all of the user's on the host."""
 TMP_BYTES: Final = 16 << 20
 NOBODY: Final = 65534
-_PAGE_BYTES: Final = 4096
 
 
 class CapNotInForceError(HostError):
@@ -61,7 +60,7 @@ def limits_for(device: Device, *, allowance_bytes: int, host_cores: int) -> Limi
     """
     memory_bytes = device.usable_bytes + allowance_bytes
     return Limits(
-        memory_bytes=memory_bytes // _PAGE_BYTES * _PAGE_BYTES,
+        memory_bytes=memory_bytes // PAGE_BYTES * PAGE_BYTES,
         cores=min(device.cores, host_cores),
         device_cores=device.cores,
         cpu=device.qemu_cpu,
@@ -70,7 +69,7 @@ def limits_for(device: Device, *, allowance_bytes: int, host_cores: int) -> Limi
 
 def attest(machine: Mapping[str, Any], asked: Limits, *, emulated: bool) -> None:
     """Raise CapNotInForceError unless every requested limit is in force inside the container."""
-    found = in_force(machine)
+    found = effective_limits(machine)
     for check in (_memory_fault, _swap_fault, _cpu_fault):
         fault = check(found, asked)
         if fault is not None:
@@ -90,7 +89,7 @@ def attest(machine: Mapping[str, Any], asked: Limits, *, emulated: bool) -> None
     _attest_sandbox(machine)
 
 
-def _memory_fault(found: InForce, asked: Limits) -> CapNotInForceError | None:
+def _memory_fault(found: EffectiveLimits, asked: Limits) -> CapNotInForceError | None:
     if found.memory_bytes == asked.memory_bytes:
         return None
     has = "no limit" if found.memory_bytes is None else f"{found.memory_bytes} bytes"
@@ -102,7 +101,7 @@ def _memory_fault(found: InForce, asked: Limits) -> CapNotInForceError | None:
     )
 
 
-def _swap_fault(found: InForce, asked: Limits) -> CapNotInForceError | None:
+def _swap_fault(found: EffectiveLimits, asked: Limits) -> CapNotInForceError | None:
     del asked
     if found.swap_bytes == 0:
         return None
@@ -113,7 +112,7 @@ def _swap_fault(found: InForce, asked: Limits) -> CapNotInForceError | None:
     )
 
 
-def _cpu_fault(found: InForce, asked: Limits) -> CapNotInForceError | None:
+def _cpu_fault(found: EffectiveLimits, asked: Limits) -> CapNotInForceError | None:
     if found.cores == asked.cores:
         return None
     has = "no quota" if found.cores is None else f"{found.cores:g}"

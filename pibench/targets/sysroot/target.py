@@ -7,12 +7,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from pibench import host
 from pibench.devices import Device
@@ -21,39 +17,23 @@ from pibench.errors import HostError
 from pibench.images.build import Builder
 from pibench.images.loader import RootLoader
 from pibench.process import run, running
-from pibench.targets import calibration, emulation
-from pibench.targets.base import BaselineKey, Job, MemoryLimits, Observer, Outcome, Watcher
-from pibench.targets.calibration import Calibration
-from pibench.targets.group_limits import in_force
-from pibench.targets.job import (
-    PRELOAD,
-    PROBE,
-    Libraries,
-    Measure,
-    Programs,
-    libraries_for,
-    write_job,
-)
-from pibench.targets.probe_session import ATTEMPTS, ProbeSession, listen
+from pibench.target_kinds import kind_of
+from pibench.targets import emulation
+from pibench.targets.base import MemoryLimits
+from pibench.targets.confined import PAGE_BYTES, ConfinedTarget, ProbeRun, effective_limits
+from pibench.targets.emulator_overhead import EmulatorOverhead
+from pibench.targets.job import PRELOAD, PROBE, Programs
+from pibench.targets.probe_session import ProbeSession, listen
 from pibench.targets.sandbox import sandboxed
-from pibench.targets.scratch import scratch
-from pibench.targets.sharing import pieces_at_once, pooled, serialised
 from pibench.targets.sysroot import cgroup, watcher
 
-if TYPE_CHECKING:
-    from pibench.records.schema import Machine
-    from pibench.records.schema import Target as TargetName
-
-EMULATORS: Final = ("qemu-aarch64", "qemu-aarch64-static")
-_PAGE_BYTES: Final = 4096
 _VERSION: Final = re.compile(r"^qemu-aarch64\S* version [^\n]*")
 
 
-class SysrootTarget:
+class SysrootTarget(ConfinedTarget):
     """Runs each piece of work under its own probe, limited by a cgroup or a watcher."""
 
-    name: TargetName = "sysroot"
-    machine: Machine | None = None
+    name = "sysroot"
 
     def __init__(
         self,
@@ -63,23 +43,20 @@ class SysrootTarget:
         processes_at_once: int | None = None,
         use_cgroup: bool = True,
     ) -> None:
-        self.device = device
-        self.builder = builder
-        self._at_once = processes_at_once
+        super().__init__(device, builder, at_once=processes_at_once)
         self._grouping = cgroup.available() if use_cgroup else None
         self._emulator: str | None = None
-        self._qemu_version: str | None = None
         self._root: Path | None = None
-        self._blas = Libraries()
-        self._calibrations: dict[BaselineKey, Calibration] = {}
 
-    # ------------------------------------------------------------ before anything runs
+    @property
+    def _host_cores(self) -> int:
+        return host.usable_cores()
 
-    def prepare(self, work: Sequence[Job]) -> None:
-        """Find the emulator, build the root, and measure the emulator's memory where unknown.
+    @property
+    def _is_emulated(self) -> bool:
+        return self._emulator is not None
 
-        Raises HostError for what is missing.
-        """
+    def _prepare_host(self) -> dict[str, Any]:
         cgroup.remove_orphans()
         if emulation.needed():
             self._emulator = _find_emulator()
@@ -88,104 +65,61 @@ class SysrootTarget:
             self._qemu_version = named[0] if named else said.partition("\n")[0]
         image = self.builder.sysroot()
         self._root = image.content / "root"
-        self._blas = libraries_for(self.builder, "arm64", work)
-        for kind in dict.fromkeys(piece.baseline_key for piece in work):
-            parts = {
-                "image": image.key,
-                "qemu": [self._qemu_version, Path(self._emulator or "").name],
-                "blas": self.builder.key("blas-arm64") if self._blas.memory_only else None,
-                "kind": [kind.protocol, kind.compute, min(kind.threads, self._cores), kind.blas],
-                "device": self.device.usable_bytes,
-            }
-            self._calibrations[kind] = calibration.stored(
-                self.name, parts, partial(self._calibrate, kind)
-            )
-
-    def environment(self) -> dict[str, str | None]:
-        """Return QEMU's version and the lock that the root was built from."""
         return {
-            "qemu_version": self._qemu_version,
-            "image_lock_digest": self.builder.lock.digest("arm64"),
+            "image": image.key,
+            "qemu": [self._qemu_version, Path(self._emulator or "").name],
         }
 
-    @property
-    def _cores(self) -> int:
-        return host.usable_cores()
+    def _measure(self, job: Path, session: ProbeSession) -> None:
+        with running(_command(job), stdout=subprocess.PIPE) as probe:
+            listen(probe, session, threading.Event())
 
-    def _calibrate(self, kind: BaselineKey) -> Calibration:
-        self.builder.report(f"measuring, once, what Caffe and the emulator hold ({kind.protocol})")
-        measure = Measure(
-            kinds=[kind],
-            repeats=calibration.REPEATS,
-            fill_bytes=self.device.usable_bytes if self._emulator else None,
-        )
-        session = ProbeSession()
-        with scratch(self.name) as folder:
-            job = self._write(folder, [], describe=True, measure=measure)
-            with running(_command(job), stdout=subprocess.PIPE) as probe:
-                listen(probe, session, threading.Event())
-        return calibration.conclude(session, measure, self.builder)
-
-    # ------------------------------------------------------------ the work
-
-    def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
-        """Run each piece; several in parallel where only memory is measured."""
-        at_once = pieces_at_once(
-            work,
-            wanted=self._at_once,
-            cores=self._cores,
-            each_bytes=self.device.usable_bytes,
-        )
-        run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
-        pooled(work, at_once, run_piece)
-
-    def _run_piece(
-        self, piece: Job, stopping: threading.Event, *, observe: Observer, watch: Watcher
-    ) -> None:
-        known = self._calibrations[piece.baseline_key]
-        for attempt in range(1, ATTEMPTS + 1):
-            session = ProbeSession(deque([piece]), watch=watch)
-            with scratch(self.name) as folder:
-                job = self._write(folder, [piece], describe=False)
-                held = self._hold(job, session, known, stopping)
-            if stopping.is_set():
-                return
-            if session.result is not None or attempt == ATTEMPTS:
-                observe(_outcome(piece, session, known, held))
-                return
-
-    def _hold(
-        self, job: Path, session: ProbeSession, known: Calibration, stopping: threading.Event
-    ) -> _Held:
+    def _probe(
+        self, job: Path, session: ProbeSession, stopping: threading.Event, known: EmulatorOverhead
+    ) -> ProbeRun:
         """Run one probe, limited in whichever way this machine allows."""
         usable_bytes = self.device.usable_bytes
-        if self._grouping is not None:
-            asked = usable_bytes + known.emulator_bytes + known.probe_bytes
-            asked = asked // _PAGE_BYTES * _PAGE_BYTES
+        if self._grouping is None:
             with (
-                self._grouping.started(_command(job), asked) as argv,
-                running(argv, stdout=subprocess.PIPE) as probe,
+                running(_command(job), stdout=subprocess.PIPE) as probe,
+                watcher.watched(
+                    probe.pid, limit_bytes=usable_bytes, emulator_bytes=known.emulator_bytes
+                ) as watch,
             ):
                 died = listen(probe, session, stopping)
-            return _Held(died=died, asked_bytes=asked, saw_bytes=None, grouped=True)
+            limits = MemoryLimits(
+                enforced_by="watcher",
+                memory_asked_bytes=usable_bytes,
+                memory_bytes=None,
+                swap_bytes=None,
+                cores=(session.machine or {}).get("cores_usable"),
+                emulator_bytes=0,
+                emulator_error_bytes=known.emulator_error_bytes,
+                probe_bytes=0,
+                calibrated=known.measured,
+                watcher_saw_bytes=watch.saw_bytes,
+            )
+            return ProbeRun(died=died, limits=limits)
+        requested = usable_bytes + known.emulator_bytes + known.probe_bytes
+        requested = requested // PAGE_BYTES * PAGE_BYTES
         with (
-            running(_command(job), stdout=subprocess.PIPE) as probe,
-            watcher.watched(
-                probe.pid,
-                limit_bytes=usable_bytes,
-                emulator_bytes=known.emulator_bytes,
-            ) as watch,
+            self._grouping.started(_command(job), requested) as argv,
+            running(argv, stdout=subprocess.PIPE) as probe,
         ):
             died = listen(probe, session, stopping)
-        return _Held(died=died, asked_bytes=usable_bytes, saw_bytes=watch.saw_bytes, grouped=False)
-
-    def _write(
-        self, folder: Path, work: Sequence[Job], *, describe: bool, measure: Measure | None = None
-    ) -> Path:
-        job = folder / "job"
-        return write_job(
-            job, work, self._programs(), self._blas, describe=describe, measure=measure
+        effective = effective_limits(session.machine or {})
+        limits = MemoryLimits(
+            enforced_by="cgroup",
+            memory_asked_bytes=requested,
+            memory_bytes=effective.memory_bytes,
+            swap_bytes=effective.swap_bytes,
+            cores=(session.machine or {}).get("cores_usable"),
+            emulator_bytes=known.emulator_bytes,
+            emulator_error_bytes=known.emulator_error_bytes,
+            probe_bytes=known.probe_bytes,
+            calibrated=known.measured,
         )
+        return ProbeRun(died=died, limits=limits)
 
     def _programs(self) -> Programs:
         assert self._root is not None, "prepare() comes first"  # noqa: S101
@@ -215,18 +149,8 @@ class SysrootTarget:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Held:
-    """How a probe was limited, and how it died if it did. Sizes in bytes."""
-
-    died: str | None
-    asked_bytes: int
-    saw_bytes: int | None
-    grouped: bool
-
-
 def _find_emulator() -> str:
-    for name in EMULATORS:
+    for name in kind_of("sysroot").emulators:
         path = shutil.which(name)
         if path is not None:
             return path
@@ -238,27 +162,3 @@ def _find_emulator() -> str:
 
 def _command(job: Path) -> list[str]:
     return sandboxed([sys.executable, "-I", str(job.parent / PROBE), str(job)])
-
-
-def _outcome(piece: Job, session: ProbeSession, known: Calibration, held: _Held) -> Outcome:
-    machine, result = session.machine or {}, session.result
-    found = in_force(machine)
-    return Outcome(
-        job=piece,
-        machine={**machine, **known.caffe} if machine else None,
-        result=known.completed(result) if result is not None else None,
-        died=None if result is not None else held.died or "the probe ended without a result",
-        kept=session.kept,
-        memory_limits=MemoryLimits(
-            enforced_by="cgroup" if held.grouped else "watcher",
-            memory_asked_bytes=held.asked_bytes,
-            memory_bytes=found.memory_bytes if held.grouped else None,
-            swap_bytes=found.swap_bytes if held.grouped else None,
-            cores=machine.get("cores_usable"),
-            emulator_bytes=known.emulator_bytes if held.grouped else 0,
-            emulator_error_bytes=known.emulator_error_bytes,
-            probe_bytes=known.probe_bytes if held.grouped else 0,
-            calibrated=known.measured,
-            watcher_saw_bytes=held.saw_bytes,
-        ),
-    )

@@ -13,7 +13,7 @@ from typing import Any
 
 from pibench.errors import HostError
 from pibench.process import running
-from pibench.targets.frames import FrameReader
+from pibench.targets.probe_events import FrameReader
 
 CONNECT_DEADLINE_S = 30.0
 SHUTDOWN_EVENTS = ("SHUTDOWN", "GUEST_PANICKED")

@@ -20,10 +20,9 @@ from pibench.targets.emulation import OVERHEAD_BYTES
 from pibench.targets.job import PRELOAD, Libraries, Programs, is_described, libraries_for, write_job
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.scratch import scratch
-from pibench.targets.sharing import places, share
-from pibench.targets.vm.card import write_card
 from pibench.targets.vm.guest import Boot, Deadlines, boot
-from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line
+from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line, write_card
+from pibench.targets.worker_pool import places, share
 
 GUEST_PROGRAMS = Programs(
     program=[f"/{PROGRAM}"],

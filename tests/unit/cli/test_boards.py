@@ -8,7 +8,7 @@ import pytest
 
 from pibench.cli.board import print_findings
 from pibench.probe import check
-from pibench.targets.ssh.upkeep import Findings
+from pibench.targets.ssh.board import Findings
 
 
 @pytest.mark.parametrize(("architecture", "promised"), [("aarch64", True), ("x86_64", False)])

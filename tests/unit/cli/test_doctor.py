@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pibench import diagnosis
-from pibench.diagnosis import emulation
+from pibench.diagnosis.finding import user_emulator
 from pibench.images import store
 from pibench.images.build import Builder
 from pibench.targets import binfmt
@@ -116,10 +116,10 @@ def test_each_problem_of_the_registration_is_a_finding(monkeypatch: pytest.Monke
 
 def test_either_emulator_serves_a_sysroot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert emulation.user_emulator().fix == "sudo apt-get install qemu-user"
+    assert user_emulator().fix == "sudo apt-get install qemu-user"
     assert "sysroot" not in diagnosis.diagnose().targets
     static = tmp_path / "qemu-aarch64-static"
     static.touch(mode=0o755)
-    assert emulation.user_emulator().found == str(static)
+    assert user_emulator().found == str(static)
     (tmp_path / "qemu-aarch64").touch(mode=0o755)
-    assert emulation.user_emulator().found == str(tmp_path / "qemu-aarch64")
+    assert user_emulator().found == str(tmp_path / "qemu-aarch64")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pibench import devices
-from pibench.diagnosis import Diagnosis, choice
+from pibench import devices, diagnosis
+from pibench.diagnosis import Choice, Diagnosis, choose
 from pibench.errors import ExitCode, HostError
+from pibench.target_kinds import kind_of
 
 PI = devices.load("rpi3b")
 
@@ -18,9 +19,9 @@ def chosen(
     *able: str,
     compute: str | None = None,
     model: Path = Path("/nonexistent"),
-) -> choice.Choice:
-    monkeypatch.setattr(choice, "diagnose", lambda: Diagnosis(targets=able, findings=()))
-    return choice.choose(PI, compute, model=model)
+) -> Choice:
+    monkeypatch.setattr(diagnosis, "diagnose", lambda: Diagnosis(targets=able, findings=()))
+    return choose(PI, compute, model=model)
 
 
 @pytest.fixture
@@ -45,9 +46,9 @@ def test_the_best_that_works_with_what_would_be_better(
 ) -> None:
     found = chosen(monkeypatch, *able)
     assert found.target == target
-    assert found.reason.startswith(choice.REASONS[target])
+    assert found.reason.startswith(kind_of(target).summary)
     better = f"; not possible here: {lacking} (pibench doctor)" if lacking else ""
-    assert found.reason == choice.REASONS[target] + better
+    assert found.reason == kind_of(target).summary + better
 
 
 def test_on_the_device_itself_nothing_stands_for_it(

@@ -19,7 +19,7 @@ from pibench.images import build, carried, initrd, recipe
 from pibench.images.apt import Apt, Package, _package
 from pibench.images.build import Builder, make_disk
 from pibench.process import Completed, run
-from pibench.targets.vm.card import partition_table, write_card
+from pibench.targets.vm.machine import partition_table, write_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable

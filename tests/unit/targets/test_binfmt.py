@@ -1,4 +1,4 @@
-"""What the kernel's files of binfmt_misc mean for arm64 containers, and registering for real."""
+"""What the kernel's files of binfmt_misc mean for arm64 containers, and real registration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pibench.errors import HostError
-from pibench.targets import binfmt, elf, emulation, registering
+from pibench.targets import binfmt, binfmt_registration, elf, emulation
 
 STATIC = shutil.which("qemu-aarch64-static")
 needs_static = pytest.mark.skipif(STATIC is None, reason="no qemu-aarch64-static here")
@@ -241,8 +241,8 @@ def test_nothing_is_needed_on_arm64(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(emulation.platform, "machine", lambda: "aarch64")
     assert not emulation.needed()
     assert binfmt.require(tmp_path / "nothing") == binfmt.Registration()
-    monkeypatch.setattr(registering.os, "geteuid", lambda: 0)
-    assert registering.register(tmp_path / "nothing") == []
+    monkeypatch.setattr(binfmt_registration.os, "geteuid", lambda: 0)
+    assert binfmt_registration.register(tmp_path / "nothing") == []
 
 
 def test_what_asks_for_a_loader(tmp_path: Path) -> None:
@@ -273,13 +273,13 @@ def test_our_program_is_one(tmp_path: Path) -> None:
 
 
 def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registering.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(binfmt_registration.os, "geteuid", lambda: 0)
 
 
 def test_registering_takes_root(monkeypatch: pytest.MonkeyPatch, kernel: Path) -> None:
-    monkeypatch.setattr(registering.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(binfmt_registration.os, "geteuid", lambda: 1000)
     with pytest.raises(HostError, match="takes root") as raised:
-        registering.register(kernel)
+        binfmt_registration.register(kernel)
     assert raised.value.hint == binfmt.mend_command()
 
 
@@ -287,32 +287,32 @@ def test_no_static_emulator_is_installed(
     monkeypatch: pytest.MonkeyPatch, kernel: Path, tmp_path: Path
 ) -> None:
     as_root(monkeypatch)
-    monkeypatch.setattr(registering, "DISTRIBUTIONS_OWN", tmp_path / "nothing")
+    monkeypatch.setattr(binfmt_registration, "DISTRIBUTIONS_OWN", tmp_path / "nothing")
     # The name alone proves nothing.
     (tmp_path / "qemu-aarch64-static").symlink_to("/bin/ls")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError, match="no statically linked QEMU") as raised:
-        registering.register(kernel, filesystems=tmp_path / "filesystems")
+        binfmt_registration.register(kernel, filesystems=tmp_path / "filesystems")
     assert raised.value.hint == "sudo apt-get install qemu-user-static"
 
 
 def test_a_kernel_that_refuses(monkeypatch: pytest.MonkeyPatch, kernel: Path) -> None:
     as_root(monkeypatch)
-    monkeypatch.setattr(registering, "_line", lambda: ":q:M::x::/q:F")
+    monkeypatch.setattr(binfmt_registration, "_line", lambda: ":q:M::x::/q:F")
     (kernel / "register").unlink()
     (kernel / "register").mkdir()
     with pytest.raises(HostError, match="the kernel refused to change") as raised:
-        registering.register(kernel, filesystems=kernel.parent / "filesystems")
+        binfmt_registration.register(kernel, filesystems=kernel.parent / "filesystems")
     assert "--privileged" in str(raised.value.hint)
 
 
 def test_registering_that_changed_nothing(monkeypatch: pytest.MonkeyPatch, kernel: Path) -> None:
     """A folder is no kernel: the line is written, and still no handler is there."""
     as_root(monkeypatch)
-    monkeypatch.setattr(registering, "_line", lambda: ":q:M::x::/q:F")
+    monkeypatch.setattr(binfmt_registration, "_line", lambda: ":q:M::x::/q:F")
     (kernel / "register").chmod(0o600)
     with pytest.raises(HostError, match="to no avail: the kernel knows no interpreter"):
-        registering.register(kernel, filesystems=kernel.parent / "filesystems")
+        binfmt_registration.register(kernel, filesystems=kernel.parent / "filesystems")
     assert (kernel / "register").read_text() == ":q:M::x::/q:F"
 
 
@@ -323,7 +323,7 @@ def test_the_line_is_the_distributions_where_that_serves(
     static.write_bytes(elf.aarch64_program())
     static.chmod(0o755)
     own = tmp_path / "qemu-aarch64.conf"
-    monkeypatch.setattr(registering, "DISTRIBUTIONS_OWN", own)
+    monkeypatch.setattr(binfmt_registration, "DISTRIBUTIONS_OWN", own)
     monkeypatch.setenv("PATH", str(tmp_path))
     for line, taken in (
         (f":qemu-aarch64:M::\\x7fELF:\\xff:{static}:OPF", True),
@@ -333,8 +333,8 @@ def test_the_line_is_the_distributions_where_that_serves(
         ("", False),
     ):
         own.write_text(f"# a comment\n\n{line}\n")
-        assert (registering._line() == line) is taken
-    assert registering._line() == (
+        assert (binfmt_registration._line() == line) is taken
+    assert binfmt_registration._line() == (
         ":qemu-aarch64:M:0:"
         r"\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:"
         r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:"
@@ -350,29 +350,29 @@ EMPTY = "test ! -e /proc/sys/fs/binfmt_misc/qemu-aarch64"
 
 REGISTER = """if True:
     from pathlib import Path
-    from pibench.targets import binfmt, registering
+    from pibench.targets import binfmt, binfmt_registration
     def problems():
         return " ".join(problem.text for problem in binfmt.check().problems)
     kernels = binfmt.DIRECTORY
     assert "knows no interpreter" in problems(), problems()
-    (done,) = registering.register()
+    (done,) = binfmt_registration.register()
     assert "registered qemu-aarch64" in done, done
     assert binfmt.check().qemu_version == binfmt.version_in_force() is not None
-    assert registering.register() == []
+    assert binfmt_registration.register() == []
     (kernels / "status").write_text("0")
     assert "switched off" in problems(), problems()
-    assert registering.register() == ["switched binfmt_misc on"]
+    assert binfmt_registration.register() == ["switched binfmt_misc on"]
     (kernels / "qemu-aarch64").write_text("0")
     assert problems() == "the handler qemu-aarch64 is disabled", problems()
-    removed, registered = registering.register()
+    removed, registered = binfmt_registration.register()
     assert "did not serve" in removed, removed
-    (kernels / "register").write_text(registering._line().replace("qemu-aarch64:M", "later:M")
-        .rpartition(":")[0] + ":P")
+    later = binfmt_registration._line().replace("qemu-aarch64:M", "later:M")
+    (kernels / "register").write_text(later.rpartition(":")[0] + ":P")
     assert "later lacks the flag F" in problems(), problems()
-    registering.register()
-    registering.DISTRIBUTIONS_OWN = Path("/nowhere")
+    binfmt_registration.register()
+    binfmt_registration.DISTRIBUTIONS_OWN = Path("/nowhere")
     (kernels / "qemu-aarch64").write_text("-1")
-    registering.register()
+    binfmt_registration.register()
     assert binfmt.check().handler.flags == "F", binfmt.check()
 """
 

@@ -12,9 +12,15 @@ from typing import Any
 import pytest
 
 from pibench.errors import HostError
-from pibench.targets.container import engine, leftovers
-from pibench.targets.container.engine import EngineLacksError, EngineLostError, engine_faults
-from pibench.targets.container.leftovers import OWNER_LABEL, is_orphan, owner_label
+from pibench.targets.container import engine
+from pibench.targets.container.engine import (
+    OWNER_LABEL,
+    EngineLacksError,
+    EngineLostError,
+    engine_faults,
+    is_orphan,
+    owner_label,
+)
 
 VERSION = {"Version": "20.10.24+dfsg1", "Components": [{"Name": "Engine"}]}
 INFO = {"CgroupVersion": "2", "Architecture": "x86_64", "NCPU": 8}
@@ -162,7 +168,7 @@ def test_one_s_own_container_is_no_orphan() -> None:
 
 
 def test_the_container_of_a_process_that_ended_is_an_orphan() -> None:
-    program = "from pibench.targets.container.leftovers import *\nprint(owner_label()[OWNER_LABEL])"
+    program = "from pibench.targets.container.engine import *\nprint(owner_label()[OWNER_LABEL])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert json.loads(done.stdout)["pid"] != os.getpid()
     assert is_orphan(done.stdout.decode())
@@ -170,7 +176,7 @@ def test_the_container_of_a_process_that_ended_is_an_orphan() -> None:
 
 def test_the_container_of_another_living_process_is_no_orphan() -> None:
     program = (
-        "from pibench.targets.container.leftovers import *\n"
+        "from pibench.targets.container.engine import *\n"
         "print(owner_label()[OWNER_LABEL], flush=True)\ninput()"
     )
     with subprocess.Popen(
@@ -208,5 +214,5 @@ def test_a_label_that_cannot_be_read_condemns_nobody(garbage: str) -> None:
 def test_the_host_in_the_label_is_not_for_reading() -> None:
     named = json.loads(label())
     assert len(named["host"]) == 16
-    identity = leftovers._text(Path("/etc/machine-id"))
+    identity = engine._text(Path("/etc/machine-id"))
     assert not identity or identity[:16] not in owner_label()[OWNER_LABEL]

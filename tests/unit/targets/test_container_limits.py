@@ -10,6 +10,7 @@ import pytest
 from pibench import devices
 from pibench.errors import ExitCode
 from pibench.probe.cgroup import limit_of
+from pibench.targets.confined import effective_limits
 from pibench.targets.container.limits import (
     PERIOD_US,
     PIDS_LIMIT,
@@ -18,7 +19,6 @@ from pibench.targets.container.limits import (
     attest,
     limits_for,
 )
-from pibench.targets.group_limits import in_force
 
 MIB = 2**20
 PI = devices.load("rpi3b")
@@ -80,39 +80,42 @@ def test_memory_is_the_device_s_and_the_allowance_in_whole_pages(allowance: int)
 
 
 def test_both_versions_of_cgroups_tell_the_same() -> None:
-    assert in_force(V1) == in_force(V2)
-    found = in_force(V2)
+    assert effective_limits(V1) == effective_limits(V2)
+    found = effective_limits(V2)
     assert (found.memory_bytes, found.swap_bytes, found.cores) == (LIMIT, 0, 2.0)
 
 
 def test_version_1_limits_memory_and_swap_together() -> None:
     machine = changed(V1, "cgroup_memory.swap_limit", str(LIMIT + 5 * MIB))
-    assert in_force(machine).swap_bytes == 5 * MIB
+    assert effective_limits(machine).swap_bytes == 5 * MIB
 
 
 def test_version_2_limits_swap_by_itself() -> None:
-    assert in_force(changed(V2, "cgroup_memory.swap_limit", str(5 * MIB))).swap_bytes == 5 * MIB
-    assert in_force(changed(V2, "cgroup_memory.swap_limit", "max")).swap_bytes is None
+    assert (
+        effective_limits(changed(V2, "cgroup_memory.swap_limit", str(5 * MIB))).swap_bytes
+        == 5 * MIB
+    )
+    assert effective_limits(changed(V2, "cgroup_memory.swap_limit", "max")).swap_bytes is None
 
 
 @pytest.mark.parametrize("machine", [V1, V2], ids=["v1", "v2"])
 def test_a_host_without_swap_gives_none_though_nothing_limits_it(machine: dict[str, Any]) -> None:
     machine = changed(machine, "cgroup_memory.swap_limit", None)
-    assert in_force(machine).swap_bytes is None
-    assert in_force(machine | {"swap_total_kib": 0}).swap_bytes == 0
+    assert effective_limits(machine).swap_bytes is None
+    assert effective_limits(machine | {"swap_total_kib": 0}).swap_bytes == 0
 
 
 def test_nothing_read_is_nothing_known() -> None:
-    found = in_force({})
+    found = effective_limits({})
     assert (found.memory_bytes, found.swap_bytes, found.cores) == (None, None, None)
-    found = in_force({"cgroup_memory": None, "cgroup_cpu": None, "cores_usable": 2})
+    found = effective_limits({"cgroup_memory": None, "cgroup_cpu": None, "cores_usable": 2})
     assert (found.memory_bytes, found.cores) == (None, None)
 
 
 def test_cores_are_the_lesser_of_quota_and_set() -> None:
-    assert in_force(changed(V2, "cgroup_cpu.quota_us", 4 * PERIOD_US)).cores == 2
-    assert in_force(changed(V2, "cgroup_cpu.quota_us", 50_000)).cores == 0.5
-    assert in_force(changed(V2, "cgroup_cpu.quota_us", None)).cores is None
+    assert effective_limits(changed(V2, "cgroup_cpu.quota_us", 4 * PERIOD_US)).cores == 2
+    assert effective_limits(changed(V2, "cgroup_cpu.quota_us", 50_000)).cores == 0.5
+    assert effective_limits(changed(V2, "cgroup_cpu.quota_us", None)).cores is None
 
 
 @pytest.mark.parametrize(

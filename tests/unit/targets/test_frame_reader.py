@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pibench.probe import frames as probe_frames
-from pibench.targets import frames
-from pibench.targets.frames import FrameReader
+from pibench.targets import probe_events
+from pibench.targets.probe_events import FrameReader
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -140,7 +140,7 @@ def test_last_words_are_few_however_much_was_said() -> None:
 
 
 def test_a_line_without_an_end_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(probe_events, "MAX_LINE_BYTES", 1000)
     reader = FrameReader()
     for _ in range(100):
         assert list(reader.feed(b"x" * 300)) == []

@@ -14,8 +14,8 @@ from pibench import devices
 from pibench.targets import sandbox
 from pibench.targets.base import Job
 from pibench.targets.job import Libraries, Programs, write_job
-from pibench.targets.sharing import share
 from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line
+from pibench.targets.worker_pool import share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pibench.probe import log as probe_log
 from pibench.probe import values
-from pibench.targets import blobs
-from pibench.targets.blobs import BlobCollector
+from pibench.targets import probe_events
+from pibench.targets.probe_events import BlobCollector
 
 
 def pieces(data: np.ndarray, layer: str = "conv1", index: int = 3) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def test_what_is_no_piece_of_a_blob_does_no_harm(piece: object) -> None:
 
 
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs, "LARGEST_BYTES", 1000)
+    monkeypatch.setattr(probe_events, "LARGEST_BYTES", 1000)
     collector = BlobCollector()
     for index, size in ((0, 100), (1, 500)):
         for piece in pieces(np.zeros(size, dtype=np.float32), f"layer{index}", index):

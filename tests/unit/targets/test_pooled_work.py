@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pibench.targets.base import Job
-from pibench.targets.sharing import pooled
+from pibench.targets.worker_pool import pooled
 
 
 def pieces(*costs: int) -> list[Job]:

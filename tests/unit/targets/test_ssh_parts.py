@@ -17,7 +17,7 @@ from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
 from pibench.probe import supervise, virt_detect
 from pibench.runner.options import RunOptions
-from pibench.targets.by_name import make_target
+from pibench.targets.registry import make_target
 from pibench.targets.ssh import SshTarget
 from pibench.targets.ssh.address import Address, parse
 from pibench.targets.ssh.session import Patience

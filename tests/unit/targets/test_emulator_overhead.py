@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pibench.errors import HostError
-from pibench.targets import calibration
+from pibench.targets import emulator_overhead
 from pibench.targets.base import BaselineKey
-from pibench.targets.calibration import Calibration, conclude, evaluate, stored
+from pibench.targets.emulator_overhead import EmulatorOverhead, conclude, evaluate, stored
 from pibench.targets.job import Measure
 from pibench.targets.probe_session import ProbeSession
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 KIND = BaselineKey(protocol="caffe-time", compute="memory-only", threads=4)
 CAFFE = {"engine_version": "caffe version 1.0.0", "blas": "OpenBLAS", "blas_core": "cortexa53"}
-KNOWN = Calibration(
+KNOWN = EmulatorOverhead(
     baseline={"peak_rss_bytes": 80 * MIB, "emulator_rss_bytes": 24 * MIB, "exit_status": 0},
     emulator_bytes=28 * MIB,
     emulator_error_bytes=3 * MIB,
@@ -66,7 +66,7 @@ class Measuring:
     def __init__(self) -> None:
         self.times = 0
 
-    def __call__(self) -> Calibration:
+    def __call__(self) -> EmulatorOverhead:
         self.times += 1
         return replace(KNOWN, emulator_bytes=self.times * MIB)
 
@@ -83,7 +83,7 @@ def test_another_emulator_image_or_probe_is_measured_anew(monkeypatch: pytest.Mo
     for parts in ({"qemu": "7.2"}, {"qemu": "10.0"}, {"qemu": "7.2", "image": "x"}):
         stored("container", parts, measure)
     stored("sysroot", {"qemu": "7.2"}, measure)
-    monkeypatch.setattr(calibration, "probe_digest", lambda: "another")
+    monkeypatch.setattr(emulator_overhead, "probe_digest", lambda: "another")
     stored("container", {"qemu": "7.2"}, measure)
     assert measure.times == 5
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_measured_again(text: str, cache: Path) -> None:
 
 
 def test_what_failed_is_not_kept(cache: Path) -> None:
-    def fail() -> Calibration:
+    def fail() -> EmulatorOverhead:
         raise HostError("no")
 
     with pytest.raises(HostError):

@@ -26,7 +26,7 @@ KIB: Final = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class EmulatorOverhead:
     """Measurements of the programs without a network, on one target, for one kind of work.
 
     `baseline` is a result of the probe (see pibench/probe): the same program
@@ -57,23 +57,25 @@ class Calibration:
         return {**result, "baseline": self.baseline, "emulator_rss_bytes": share}
 
 
-def stored(name: str, parts: Mapping[str, Any], measure: Callable[[], Calibration]) -> Calibration:
-    """Return the calibration for what `parts` name; measure it if the cache does not have it."""
+def stored(
+    name: str, parts: Mapping[str, Any], measure: Callable[[], EmulatorOverhead]
+) -> EmulatorOverhead:
+    """Return the overhead for what `parts` name; measure it if the cache does not have it."""
     key = fingerprint({"format": FORMAT, "probe": probe_digest(), **parts})
     path = settings.cache_dir() / "calibrations" / f"{name}-{key[:16]}.json"
     found = _read(path)
     if found is not None:
         return found
-    calibration = measure()
-    text = json.dumps(asdict(calibration), indent=1) + "\n"
+    overhead = measure()
+    text = json.dumps(asdict(overhead), indent=1) + "\n"
     cache.keep_if_possible(
         path, lambda partial: partial.write_text(text), "is measured for each run"
     )
-    return calibration
+    return overhead
 
 
-def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> Calibration:
-    """Return the calibration from a probe's report here and the same programs on the twin.
+def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> EmulatorOverhead:
+    """Return the overhead from a probe's report here and the same programs on the twin.
 
     Raises HostError where the probe reported too little, or where the program did
     not get as far as waiting for a network.
@@ -103,8 +105,8 @@ def _on_twin(wanted: Measure, builder: Builder) -> dict[str, Any] | None:
 
 def evaluate(
     seen: dict[str, Any], caffe: dict[str, Any], twin: dict[str, Any] | None
-) -> Calibration:
-    """Return the calibration from the probes' reports; `twin` is None if it was not measured."""
+) -> EmulatorOverhead:
+    """Return the overhead from the probes' reports; `twin` is None if it was not measured."""
     baseline = _typical(seen)
     emulator = baseline["emulator_rss_bytes"] or 0
     filled = seen["filled"]
@@ -112,7 +114,7 @@ def evaluate(
     if twin is not None and emulator:
         by_twin = baseline["peak_rss_bytes"] - _typical(twin)["peak_rss_bytes"]
         error = abs(by_twin - emulator)
-    return Calibration(
+    return EmulatorOverhead(
         baseline=baseline,
         emulator_bytes=max(emulator, (filled or {}).get("emulator_rss_bytes") or 0),
         emulator_error_bytes=error,
@@ -138,8 +140,8 @@ def _typical(seen: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _read(path: Path) -> Calibration | None:
+def _read(path: Path) -> EmulatorOverhead | None:
     try:
-        return Calibration(**json.loads(path.read_text()))
+        return EmulatorOverhead(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
