@@ -23,7 +23,15 @@ from pibench.targets.container.engine import EngineFacts, connect, engine_faults
 from pibench.targets.container.leftovers import sweep
 from pibench.targets.container.limits import CapNotInForceError, Limits, attest, limits_for
 from pibench.targets.group_limits import in_force
-from pibench.targets.job import PRELOAD, Libraries, Measure, Programs, libraries_for, write_job
+from pibench.targets.job import (
+    PRELOAD,
+    Libraries,
+    Measure,
+    Programs,
+    engine_key,
+    libraries_for,
+    write_job,
+)
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.scratch import scratch
 from pibench.targets.sharing import pieces_at_once, pooled, serialised
@@ -126,6 +134,7 @@ class ContainerTarget:
             "image": self._image,
             "qemu": self._qemu_version,
             "blas": self.builder.key("blas-arm64") if self._blas.memory_only else None,
+            "engine": engine_key(kind.engine),
             "kind": [kind.protocol, kind.compute, min(kind.threads, cores), kind.blas],
             "device": self.device.usable_bytes,
             "cores": cores,

@@ -31,6 +31,7 @@ from pibench.targets.job import (
     Libraries,
     Measure,
     Programs,
+    engine_key,
     libraries_for,
     write_job,
 )
@@ -94,6 +95,7 @@ class SysrootTarget:
                 "image": image.key,
                 "qemu": [self._qemu_version, Path(self._emulator or "").name],
                 "blas": self.builder.key("blas-arm64") if self._blas.memory_only else None,
+                "engine": engine_key(kind.engine),
                 "kind": [kind.protocol, kind.compute, min(kind.threads, self._cores), kind.blas],
                 "device": self.device.usable_bytes,
             }
