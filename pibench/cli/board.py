@@ -57,9 +57,9 @@ def clean(url: Url, identity: opt.Identity = None, remote_dir: opt.RemoteDir = N
     """
     import asyncio
 
-    from pibench.targets.ssh.board import clean
+    from pibench.targets.ssh.board import clean as clean_board
 
-    roots, runs = asyncio.run(clean(_login(url, identity), remote_dir))
+    roots, runs = asyncio.run(clean_board(_login(url, identity), remote_dir))
     print(f"removed: {roots} copies of pibench's Caffe, {runs} interrupted runs")
 
 

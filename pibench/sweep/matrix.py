@@ -281,7 +281,9 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
             )
             options = replace(
                 options,
-                machine=study.machine if target_kinds.kind_of_spec(options.target).machines else None,
+                machine=study.machine
+                if target_kinds.kind_of_spec(options.target).machines
+                else None,
                 weights=options.weights if options.protocol == "inference" else None,
             )
             cell = Cell(

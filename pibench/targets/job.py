@@ -102,6 +102,11 @@ def probe_digest() -> str:
     )
 
 
+def engine_key(name: str) -> list[str]:
+    """Return an engine's id, and the SHA-256 of its part of the probe."""
+    return [name, file_sha256(engine_of(name).probe_module)]
+
+
 def write_job(
     folder: Path,
     work: Sequence[Job],
