@@ -16,7 +16,7 @@ def main() -> None:
     """Every network that has a printed latency counts."""
     paper = load_paper()
     observed = [
-        Observation(network=entry.our_network, latency_ms=entry.figures["latency_ms"].value)
+        Observation(network=entry.zoo_network, latency_ms=entry.figures["latency_ms"].value)
         for entry in paper.entries
         if "latency_ms" in entry.figures
     ]

@@ -24,17 +24,20 @@ def predict(networks: Sequence[Network]) -> list[Prediction]:
 def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTime]:
     """Convert the predictions for the ledger: times by pibench's network names."""
     known = calibrations.shipped()
+    observed = {one.network for one in known.observations}
     edge = {one.network for one in known.observations if one.at_the_edge}
     return {
         one.network: PredictedTime(
             latency_ms=one.latency_ms,
             low_ms=one.low_ms,
             high_ms=one.high_ms,
-            reason=f"counted work, rates fitted on {known.source}, "
+            reason=f"counted work, rates fitted on {known.source}"
             + (
-                "which alone tells what the edge of memory costs"
+                ", the only source for the cost at the edge of memory"
                 if one.network in edge
-                else "this network left out"
+                else ", without this network"
+                if one.network in observed and one.device == known.device
+                else ""
             ),
             independent=one.network not in edge,
         )

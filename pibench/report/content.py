@@ -254,7 +254,7 @@ def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
     """Return the keys of the paper's networks that were run by the paper's protocol."""
     run = {plain(one.network) for one in records if is_the_papers_run(one, paper)}
     return [
-        entry.key for entry in paper.entries if run & {plain(entry.key), plain(entry.our_network)}
+        entry.key for entry in paper.entries if run & {plain(entry.key), plain(entry.zoo_network)}
     ]
 
 
