@@ -140,7 +140,7 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
     from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
-    from pibench.report.bisected import as_json, print_bisection
+    from pibench.report.comparisons import bisection_json, print_bisection
 
     def step(text: str) -> None:
         if not wishes.quiet:
@@ -174,7 +174,7 @@ def bisect_network(spec: str, first: str, second: str, wishes: Wishes) -> ExitCo
     found = find(sides[0], sides[1], tolerance, step)
     with ignore_broken_pipe():
         if wishes.as_json:
-            print(json.dumps(as_json(found), indent=2))
+            print(json.dumps(bisection_json(found), indent=2))
         else:
             print_bisection(found)
     return ExitCode.OK if found else ExitCode.DISAGREEMENT

@@ -47,7 +47,7 @@ def count_networks(specs: Sequence[str], wishes: Wishes) -> None:
 
 def _print(counted: Sequence[NetworkCounts], loaded: Sequence[Network], *, per_layer: bool) -> None:
     from pibench.records.identity import network_labels
-    from pibench.report.counted import counts_table
+    from pibench.report.predicted import counts_table
     from pibench.report.terminal import console, printable
 
     out = console()

@@ -60,7 +60,7 @@ def predict_networks(specs: Sequence[str], wishes: Wishes) -> None:
         for network, found in zip(loaded, counts, strict=True)
     ]
     if wishes.plot is not None:
-        from pibench.report.latency_plot import roofline
+        from pibench.report.plots import roofline
 
         _write_plot(wishes.plot, roofline(predictions, device, calibration))
     with ignore_broken_pipe():
@@ -97,7 +97,7 @@ def validate_calibration(specs: Sequence[str], wishes: Wishes) -> None:
         )
     found = validate(calibration)
     if wishes.plot is not None:
-        from pibench.report.latency_plot import predicted_against_board
+        from pibench.report.plots import predicted_against_board
 
         _write_plot(wishes.plot, predicted_against_board(found))
     with ignore_broken_pipe():

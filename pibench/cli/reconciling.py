@@ -29,7 +29,7 @@ def reconcile(
     fail_on: Annotated[
         str | None,
         typer.Option(
-            metavar="ASPECTS",
+            metavar="METRICS",
             help="Decide by these alone, each to be compared: verdict,ram=5%,latency=15%,outputs",
             show_default=False,
         ),
@@ -75,7 +75,7 @@ def reconcile(
 
     Exit codes: 0 all that was compared agrees; 1 something differs; 2 no network in common,
     or nothing that could be compared; 4 a verdict is undecided. With --fail-on only the named
-    aspects decide: 1 if one differs, else 2 if one was not compared for any network, else
+    metrics decide: 1 if one differs, else 2 if one was not compared for any network, else
     4 if one was not compared for some network or a network of the baseline was not run.
 
     Example: pibench reconcile twin.jsonl pi.jsonl --fail-on verdict,ram=5%,outputs
@@ -112,7 +112,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
 
     Raises:
         InvalidInputError: as `read_sides` and `reconcile` do. Also if nothing differs but a gated
-            aspect could not be compared; this is raised after all output except the baseline.
+            metric could not be compared; this is raised after all output except the baseline.
     """
     from pibench import api
     from pibench.cli.streams import ignore_broken_pipe, say
@@ -122,7 +122,7 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     from pibench.crosscheck.reconcile import Tolerances
     from pibench.errors import ExitCode, InvalidInputError
     from pibench.report import cases
-    from pibench.report.reconciled import as_json, print_reconciliation
+    from pibench.report.comparisons import print_reconciliation, reconciliation_json
 
     gate.parse(wishes.fail_on, Tolerances())
     read = [Path(source) for source in sources]
@@ -151,13 +151,13 @@ def reconcile_files(sources: Sequence[str], wishes: Wishes) -> ExitCode:
     )
     if passed.incomparable and wishes.write_baseline is not None:
         # It could overwrite a baseline that contains what these records lack.
-        say(f"not written: {wishes.write_baseline}: an aspect of --fail-on could not be compared")
+        say(f"not written: {wishes.write_baseline}: an metric of --fail-on could not be compared")
     else:
         accept(found.sides[-1])
-    cases.write(cases.of_passage(found, passed), wishes.out)
+    cases.write(cases.of_gate(found, passed), wishes.out)
     with ignore_broken_pipe():
         if wishes.as_json:
-            print(json.dumps(as_json(found, passed), indent=2))
+            print(json.dumps(reconciliation_json(found, passed), indent=2))
         else:
             print_reconciliation(found, passed)
     if passed.code == ExitCode.INVALID_INPUT:

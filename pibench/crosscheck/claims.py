@@ -11,8 +11,15 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Final
 
-from pibench.crosscheck.paper import Column, Figure, Paper, PaperEntry, is_of_the_zoo
-from pibench.crosscheck.paper import load_paper, plain
+from pibench.crosscheck.paper import (
+    Column,
+    Figure,
+    Paper,
+    PaperEntry,
+    is_of_the_zoo,
+    load_paper,
+    plain,
+)
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.identity import run_of
 from pibench.records.schema import ON_THE_METAL, Provenance
@@ -258,9 +265,8 @@ def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Pr
     provenance = record.provenance[column.field]
     if column.field == "latency_ms":
         value, provenance = _pi_time_ms(record)
-    elif value is not None and column.field.endswith("rss_bytes"):
-        if record.evidence.exit_status != 0:
-            return _none("the process did not complete, its peak is a lower bound")
+    elif column.field.endswith("rss_bytes") and record.evidence.exit_status != 0 and value:
+        return _none("the process did not complete, its peak is a lower bound")
     return (None if value is None else value / column.unit_size), provenance
 
 

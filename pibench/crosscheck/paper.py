@@ -205,7 +205,9 @@ def _read(folder: Traversable) -> Paper:
 
 
 def _text(file: Traversable) -> str:
-    content = untrusted_input.read(file, hint=_HINT) if isinstance(file, Path) else file.read_bytes()
+    content = (
+        untrusted_input.read(file, hint=_HINT) if isinstance(file, Path) else file.read_bytes()
+    )
     return content.decode("utf-8-sig")
 
 

@@ -1,12 +1,14 @@
-"""Draw the whole report as one image (PNG or SVG): peaks and device limit, RAM and latency.
+"""Draw the static figures with matplotlib: the report, memory over layers, latency, roofline.
 
-It uses matplotlib, which needs no browser. Colours are those of the page's light theme.
+Figures are deterministic: fixed ids, no date. Their background is white, so that they are readable
+on dark pages too. Colours are those of the page's light theme.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import matplotlib as mpl
@@ -14,16 +16,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from pibench.errors import InvalidInputError
+from pibench.latency.model import MACS_PER_CYCLE, MEMORY_BYTES_PER_S
 from pibench.report.numbers import MIB
 from pibench.report.plain import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
 
     from pibench.crosscheck.claims import Claim
-    from pibench.crosscheck.paper import Column
+    from pibench.devices import Device
+    from pibench.latency.calibration import Calibration
+    from pibench.latency.model import Prediction
+    from pibench.latency.validation import Validation
+    from pibench.plan.process import Step
     from pibench.report.content import NetworkReport, Report
 
 COLOURS: Final = {
@@ -31,6 +38,11 @@ COLOURS: Final = {
     "predicted": "#b3195f",
 }  # fmt: skip
 _MUTED, _LINE = "#566170", "#d5dbe3"
+PHASES: Final = {
+    "set-up": "#8da0cb", "weights": "#e5c494", "inputs": "#b3b3b3", "forward": "#66c2a5",
+    "backward": "#fc8d62", "outputs": "#e78ac3", "exit": "#d9d9d9",
+}  # fmt: skip
+"""Colours that are distinct for colour-blind readers (ColorBrewer Set2)."""
 _MARKERS: Final = {"fit": "o", "no-fit": "s", "borderline": "D", "inconclusive": "x"}
 _SETTINGS: Final[dict[Any, Any]] = {
     # A dollar sign in a name does not start a formula.
@@ -64,32 +76,151 @@ def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
         raise InvalidInputError(
             "no record has a peak to draw", hint="see them as a table: pibench report RECORDS"
         )
-    pairs: list[tuple[Column, str]] = [("ram_mb", "RAM, MiB"), ("latency_ms", "Latency, ms")]
-    with_pairs = [
-        (claims, title) for column, title in pairs if (claims := _compared(report, column))
+    pairs = [
+        (claims, f"{column.title[0].upper()}{column.title[1:]}, {column.unit}")
+        for name, column in report.paper.columns.items()
+        if column.field not in ("verdict", "weights_file_bytes")
+        and (claims := _compared(report, name))
     ]
-    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
-        # A name may have characters that the font lacks.
-        warnings.simplefilter("ignore", UserWarning)
+    with _style():
         figure = Figure(
-            figsize=(11 if with_pairs else 7, max(3.0, 1.4 + 0.22 * len(shown))),
-            layout="constrained",
+            figsize=(11 if pairs else 7, max(3.0, 1.4 + 0.22 * len(shown))), layout="constrained"
         )
         figure.suptitle(visible(report.headline), fontweight="bold")
-        if with_pairs:
-            grid = figure.add_gridspec(len(with_pairs), 2, width_ratios=(1.5, 1))
+        if pairs:
+            grid = figure.add_gridspec(len(pairs), 2, width_ratios=(1.5, 1))
             _draw_peaks(figure.add_subplot(grid[:, 0]), shown)
-            for index, (claims, title) in enumerate(with_pairs):
+            for index, (claims, title) in enumerate(pairs):
                 _draw_pairs(figure.add_subplot(grid[index, 1]), claims, title)
         else:
             _draw_peaks(figure.add_subplot(), shown)
-        buffer = io.BytesIO()
-        when: dict[str, Any] = {"Date": None} if form == "svg" else {}
-        figure.savefig(buffer, format=form, dpi=150, metadata=when)
+        return _saved(figure, form)
+
+
+def memory_over_layers(title: str, steps: Sequence[Step], *, usable_bytes: int) -> str:
+    """Draw one column per step, coloured by phase, and the device's usable memory as a line."""
+    with _style():
+        figure, axes = _axes((10, 4), title)
+        for phase in dict.fromkeys(step.phase for step in steps):
+            places = [index for index, step in enumerate(steps) if step.phase == phase]
+            peaks = [steps[index].peak_bytes / MIB for index in places]
+            colour = PHASES.get(phase, PHASES["inputs"])
+            axes.bar(places, peaks, width=1, align="edge", color=colour, label=phase)
+        axes.axhline(usable_bytes / MIB, color="black", linestyle="--", linewidth=1)
+        axes.annotate(
+            f"usable {usable_bytes / MIB:.0f} MiB", (0, usable_bytes / MIB), xytext=(4, 4),
+            textcoords="offset points",
+        )  # fmt: skip
+        axes.set_xlim(0, len(steps))
+        axes.margins(y=0.1)
+        axes.set_xticks([])
+        axes.set_xlabel("Steps of the program, layer by layer")
+        axes.set_ylabel("MiB")
+        figure.legend(loc="outside lower left", ncols=len(PHASES))
+        return _saved(figure, "svg").decode()
+
+
+def predicted_against_board(validation: Validation) -> str:
+    """Plot one point per network, predicted by leave-one-out, except those at the memory edge."""
+    with _style():
+        figure, axes = _axes((8, 6), "Predicted against the board's time; dotted: 10 % off")
+        times = [time for row in validation.rows for time in (row.measured_ms, row.predicted_ms)]
+        ends = (min(times) / 1.2, max(times) * 1.2)
+        for factor, dashes in ((1.0, "-"), (1.1, ":"), (1 / 1.1, ":")):
+            axes.plot(ends, [factor * one for one in ends], dashes, color=_MUTED, linewidth=0.8)
+        for row in validation.rows:
+            colour = COLOURS["predicted"] if row.counted else COLOURS["planned"]
+            _point(axes, row.measured_ms, row.predicted_ms, row.network, colour)
+        _logarithmic(axes, ends, ends)
+        axes.set_xlabel("Time on the board, ms")
+        axes.set_ylabel("Predicted, ms")
+        return _saved(figure, "svg").decode()
+
+
+def roofline(predictions: Sequence[Prediction], device: Device, calibration: Calibration) -> str:
+    """Plot multiply-accumulates per second over multiply-accumulates per byte, with the bounds.
+
+    The roofs are the memory's full speed, the NEON data path of all cores and of one core, and
+    the BLAS throughput fitted on the board. Networks without multiply-accumulates are omitted.
+    """
+    points = [(one.network, *_position(one)) for one in predictions]
+    points = [point for point in points if point[2]]
+    one_core = MACS_PER_CYCLE * device.clock_hz / 1e9
+    top = device.cores * one_core
+    roofs = {
+        f"{device.cores} cores, NEON": top,
+        "1 core, NEON": one_core,
+        "BLAS, as fitted": 1.0 / (calibration.rates.tile_mac_ns * calibration.clock_ratio(device)),
+    }
+    intensities = [intensity for _, intensity, _ in points]
+    x = (min(intensities) / 2, max(intensities) * 2)
+    y = (min(rate for _, _, rate in points) / 2, 1.5 * top)
+    with _style():
+        figure, axes = _axes((8, 6), f"Roofline, {device.name}")
+        for name, rate in roofs.items():
+            axes.axhline(rate, color=_MUTED, linestyle="--", linewidth=0.8)
+            axes.annotate(
+                name, (x[1], rate), xytext=(-4, 3), textcoords="offset points", ha="right"
+            )
+        slope = MEMORY_BYTES_PER_S / 1e9
+        axes.plot([x[0], top / slope], [x[0] * slope, top], color=_MUTED, linewidth=0.8)
+        for name, intensity, rate in points:
+            _point(axes, intensity, rate, name, COLOURS["predicted"])
+        _logarithmic(axes, x, y)
+        axes.set_xlabel("Multiply-accumulates per byte moved")
+        axes.set_ylabel("10^9 multiply-accumulates/s")
+        return _saved(figure, "svg").decode()
+
+
+def _position(prediction: Prediction) -> tuple[float, float]:
+    """Return multiply-accumulates per byte moved, and 10^9 of them per second."""
+    macs = sum(layer.work.macs for layer in prediction.layers)
+    moved_bytes = sum(layer.work.moved_bytes for layer in prediction.layers)
+    return macs / max(1, moved_bytes), macs / max(prediction.latency_ms, 1e-9) / 1e6
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        # A name may have characters that the font lacks.
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _axes(size_inches: tuple[float, float], title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size_inches, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(visible(title))
+    return figure, axes
+
+
+def _saved(figure: Figure, form: Literal["png", "svg"]) -> bytes:
+    buffer = io.BytesIO()
+    metadata: dict[str, Any] = {"Date": None} if form == "svg" else {}
+    figure.savefig(buffer, format=form, dpi=150, metadata=metadata)
     return buffer.getvalue()
 
 
-def _compared(report: Report, column: Column) -> list[Claim]:
+def _point(axes: Axes, x: float, y: float, name: str, colour: str) -> None:
+    axes.plot([x], [y], "o", color=colour, markersize=4)
+    axes.annotate(
+        visible(name)[:40], (x, y), xytext=(4, -3), textcoords="offset points", fontsize=7
+    )
+
+
+def _logarithmic(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(*x)
+    axes.set_ylim(*y)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axis.set_minor_formatter(FuncFormatter(_only_2_and_5))
+    axes.tick_params(which="minor", labelsize=7)
+    axes.grid(color=_LINE, linewidth=0.5)
+
+
+def _compared(report: Report, column: str) -> list[Claim]:
     return [
         claim for claim in report.claims if claim.column == column and isinstance(claim.ours, float)
     ]
@@ -146,15 +277,9 @@ def _draw_pairs(axes: Axes, claims: Sequence[Claim], title: str) -> None:
     limits = [*axes.get_xlim(), *axes.get_ylim()]
     low, high = min(limits), max(limits)
     axes.plot([low, high], [low, high], color=_MUTED, linewidth=0.8, linestyle=":", zorder=0)
-    axes.set_xlim(low, high)
-    axes.set_ylim(low, high)
+    _logarithmic(axes, (low, high), (low, high))
     axes.set_xlabel("printed")
-    axes.set_ylabel("ours")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axis.set_minor_formatter(FuncFormatter(_only_2_and_5))
-    axes.tick_params(which="minor", labelsize=7)
-    axes.grid(color=_LINE, linewidth=0.5)
+    axes.set_ylabel("pibench")
     axes.legend(loc="upper left")
 
 

@@ -14,9 +14,10 @@ from xml.sax.saxutils import escape as escape_xml
 from pibench.report.plain import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from markupsafe import Markup
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -32,16 +33,23 @@ _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~$@]|:(?=/|\w+:)|(?<=www)\.)")
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column; a line feed in its heading is for the terminal.
+    """A column. `file_heading` replaces its heading in files, where line feeds become spaces.
+
 
     `wide` columns are in files and wide terminals only, and `file_only` columns in files only.
     """
 
     heading: str
+    file_heading: str = ""
     numeric: bool = False
     fold: bool = False
     wide: bool = False
     file_only: bool = False
+
+    @property
+    def title(self) -> str:
+        """The heading in a file."""
+        return self.file_heading or self.heading.replace("\n", " ").strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +57,14 @@ class Cell:
     """A cell that has more than text.
 
     `agrees` is whether it agrees with another source, if `compared`. `kind` is the provenance of
-    a figure, `short` its text in a narrow terminal, `notes` the numbers of notes, `chip` the class
-    of a label and `link` the id of a section in the page.
+    a figure. `short` replaces text and kind in a narrow terminal, `long` the text in a wide one.
+    `notes` are the numbers of notes, `chip` is the class of a label, `link` the id of a section in
+    the page.
     """
 
     text: str
     short: str = ""
+    long: str = ""
     compared: bool = False
     agrees: bool | None = None
     kind: str = ""
@@ -70,10 +80,18 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Columns and rows; a row has a cell for each column."""
+    """Columns and rows; a row has a cell for each column. `tight` saves width in a terminal.
+
+    A Rich console prints it as it is.
+    """
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell | str]]
+    tight: bool = False
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RichTable]:
+        """Yield the table with the columns that fit the terminal."""
+        yield to_terminal(self, width=options.max_width)
 
 
 def numeric(*headings: str) -> tuple[Column, ...]:
@@ -86,12 +104,13 @@ def escape_markdown(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", escape_xml(visible(text)))
 
 
-def to_terminal(table: Table, *, width: int = 80, padding: int = 1) -> RichTable:
+def to_terminal(table: Table, *, width: int) -> RichTable:
     """Return the table for Rich, with the columns that a terminal of this width shows."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (start-up time)
     from rich.table import Table as RichTable  # noqa: PLC0415
 
-    made = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, padding, 0, 0), show_edge=False)
+    padding = (0, 0 if table.tight else 1, 0, 0)
+    made = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=padding, show_edge=False)
     shown = [
         index
         for index, column in enumerate(table.columns)
@@ -115,10 +134,10 @@ def _text(cell: Cell | str, column: Column, *, wide: bool) -> Text:
     from rich.text import Text  # noqa: PLC0415  (start-up time)
 
     found = cell if isinstance(cell, Cell) else Cell(text=cell)
-    text = visible(found.text if wide or not found.short else found.short)
+    text = visible((found.long if wide else found.short) or found.text)
     if column.numeric or text == "\N{EN DASH}":
         text = text.translate(_ASCII)
-    if found.kind:
+    if found.kind and (wide or not found.short):
         text = f"{text} {found.kind}"
     if not found.compared or (column.numeric and found.agrees is not False):
         return Text(text)
@@ -128,7 +147,7 @@ def _text(cell: Cell | str, column: Column, *, wide: bool) -> Text:
 
 def to_markdown(table: Table) -> list[str]:
     """Return the lines of a Markdown table."""
-    heads = [column.heading.replace("\n", " ").strip() for column in table.columns]
+    heads = [column.title for column in table.columns]
     rules = ["---:" if column.numeric else "---" for column in table.columns]
     rows = [[_markdown(cell) for cell in row] for row in table.rows]
     return [f"| {' | '.join(cells)} |" for cells in (heads, rules, *rows)]
@@ -150,17 +169,16 @@ def to_html(table: Table) -> Markup:
     from markupsafe import Markup  # noqa: PLC0415  (start-up time)
 
     heads = Markup().join(
-        Markup('<th scope="col"{}>{}</th>').format(_class(column), column.heading.replace("\n", " "))
+        Markup('<th scope="col"{}>{}</th>').format(_class(column), column.title)
         for column in table.columns
     )
     rows = Markup("\n").join(
-        Markup("<tr>{}</tr>").format(
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+            _html(row[0]),
             Markup().join(
-                Markup('<th scope="row">{}</th>' if index == 0 else "<td{}>{}</td>").format(
-                    *([] if index == 0 else [_class(column)]), _html(cell)
-                )
-                for index, (column, cell) in enumerate(zip(table.columns, row, strict=True))
-            )
+                Markup("<td{}>{}</td>").format(_class(column), _html(cell))
+                for column, cell in zip(table.columns[1:], row[1:], strict=True)
+            ),
         )
         for row in table.rows
     )

@@ -130,7 +130,7 @@ def ground_of(page: Page) -> str:
 
 def test_plots_follow_dark_and_light(opened: Open, report: Path) -> None:
     page = opened(report, color_scheme="dark")
-    page.locator("#ram").scroll_into_view_if_needed()
+    page.locator("#ram_mb").scroll_into_view_if_needed()
     title = page.locator("[data-figure=ram] .xtitle")
     expect(title).to_be_visible()
     dark = title.evaluate("text => getComputedStyle(text).fill")
@@ -176,7 +176,7 @@ def test_without_javascript_every_table_is_there(opened: Open, report: Path) -> 
 @pytest.mark.parametrize("width", [360, 768])
 def test_nothing_is_wider_than_a_phone(width: int, opened: Open, report: Path) -> None:
     page = opened(report, viewport={"width": width, "height": 800})
-    for place in ("#ledger", "#memory", "#ram", "#runs"):
+    for place in ("#ledger", "#memory", "#ram_mb", "#runs"):
         page.locator(place).scroll_into_view_if_needed()
     page.locator("#n1-alexnet > summary").click()
     page.locator("#n1-alexnet svg.main-svg").first.wait_for()

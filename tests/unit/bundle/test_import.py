@@ -21,7 +21,7 @@ from pibench.bundle.importing import import_results
 from pibench.bundle.packing import Kit
 from pibench.errors import HostError, InvalidInputError
 from pibench.records.store import RecordStore
-from pibench.report.terminal import how_it_ran
+from pibench.report.runs import how_it_ran
 from tests.unit.bundle.conftest import MACHINE, MIB, lines_of, reading, result, started, whole_run
 
 Entries = list[dict[str, Any]]

@@ -56,7 +56,7 @@ def test_markdown_and_json_on_standard_output(pibench: Pibench, records: Path) -
     assert pibench("report", records).out.startswith("# 0 of 1 verdicts agree with the paper\n")
     answer = json.loads(pibench("report", records, "--json").out)
     assert (answer["records"], answer["superseded"]) == (1, 1)
-    assert answer["ledger"]["summary"]["verdicts_differing"] == ["AlexNet"]
+    assert answer["ledger"]["summary"]["verdict"]["differing"] == ["AlexNet"]
     assert answer["networks"][0]["verdict"] == "no-fit"
 
 
