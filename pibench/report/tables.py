@@ -35,7 +35,6 @@ _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~$@]|:(?=/|\w+:)|(?<=www)\.)")
 class Column:
     """A column. `file_heading` replaces its heading in files, where line feeds become spaces.
 
-
     `wide` columns are in files and wide terminals only, and `file_only` columns in files only.
     """
 

@@ -80,9 +80,9 @@ def hover_over_a_point(page: Page, place: str, mark: str) -> str:
 
 def test_a_point_says_what_it_is(opened: Open, report: Path) -> None:
     page = opened(report)
-    said = hover_over_a_point(page, "[data-figure=ram]", ".points path.point")
+    said = hover_over_a_point(page, "[data-figure=ram_mb]", ".points path.point")
     assert re.search(r"AlexNet.*printed 497 MiB, emulated 497 MiB.*error", said), said
-    said = hover_over_a_point(page, "[data-figure=latency]", ".points path.point")
+    said = hover_over_a_point(page, "[data-figure=latency_ms]", ".points path.point")
     assert re.search(r"predicted [\d,]+ ms.*90 % interval", said), said
     said = hover_over_a_point(page, "[data-figure=peaks-rpi3b]", ".points path.point")
     assert re.search(r"peak .* MiB, emulated.*headroom", said), said
@@ -96,7 +96,7 @@ def test_a_networks_section_opens_by_its_link(opened: Open, report: Path) -> Non
     expect(section.locator("h3")).to_have_text("NIN")
     expect(section.locator("[data-figure$=-memory] svg.main-svg").first).to_be_visible()
     expect(section.locator("[data-figure$=-time1] svg.main-svg").first).to_be_visible()
-    expect(section.get_by_text("Holders of the peak")).to_be_visible()
+    expect(section.get_by_text("Largest allocations at the peak")).to_be_visible()
     expect(section.locator("code").first).to_have_text(
         re.compile("^pibench run NIN --target vm --protocol caffe-time")
     )
@@ -131,7 +131,7 @@ def ground_of(page: Page) -> str:
 def test_plots_follow_dark_and_light(opened: Open, report: Path) -> None:
     page = opened(report, color_scheme="dark")
     page.locator("#ram_mb").scroll_into_view_if_needed()
-    title = page.locator("[data-figure=ram] .xtitle")
+    title = page.locator("[data-figure=ram_mb] .xtitle")
     expect(title).to_be_visible()
     dark = title.evaluate("text => getComputedStyle(text).fill")
     assert ground_of(page) == "rgb(17, 22, 29)"

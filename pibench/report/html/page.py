@@ -119,6 +119,7 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
             notes=ledger.notes(report.claims, report.paper),
             shared={name: ledger.shared_kind(report.ledger, name) for name in columns},
             verdicts=report.summary.get(report.paper.column_of("verdict") or ""),
+            verdict_kind=ledger.shared_kind(report.ledger, report.paper.column_of("verdict") or ""),
             figure_columns={n: one for n, one in columns.items() if one.field != "verdict"},
             runs=tables.to_html(
                 runs.table(
