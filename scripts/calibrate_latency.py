@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pibench import devices
 from pibench.crosscheck.paper import load_paper
-from pibench.latency import calibration, fit
-from pibench.latency.calibration import Observation
+from pibench.latency import fit, rates
+from pibench.latency.rates import Observation
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
         provenance="paper",
         source=f'the latency column of "{paper.title}", batch {paper.batch}',
     )
-    print(calibration.dumps(fitted), end="")
+    print(rates.dumps(fitted), end="")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pibench.counting import store
 from pibench.counting.counts import NetworkCounts
 from pibench.counting.run import Counter
 from pibench.images.build import Builder
-from pibench.latency import calibration, fit, pressure, validation, work
+from pibench.latency import fit, pressure, rates, validation, work
 from pibench.latency.model import MACS_PER_CYCLE, predict
 
 VARIED = {
@@ -44,7 +44,7 @@ columns rounded up to whole register tiles, and `access_ns` for each number that
 outside their inner loops: im2col, packing operands into panels, passes over blobs, windows of
 poolings. What each layer type does is read off Caffe 1.0's CPU code
 (`pibench/latency/layers.py`), what a step of each kind takes is in
-`pibench/latency/steps.toml`. No layer is faster than its least traffic at the memory's full
+`pibench/latency/cost_model.toml`. No layer is faster than its least traffic at the memory's full
 speed, which binds nowhere in the paper's networks. Two rates are fitted, by non-negative least
 squares on relative errors; no network's name and no measured time of another machine enters.
 """
@@ -129,16 +129,16 @@ that was never tested, since Debian has none.
 def main() -> None:
     """Print the document, write the pictures."""
     folder = Path(sys.argv[1])
-    known = calibration.shipped()
+    known = rates.shipped()
     board = devices.load(known.device)
     print(HEAD)
-    rates = known.rates
-    print(f"```json\n{{\"tile_mac_ns\": {rates.tile_mac_ns:.4f}, \"access_ns\": "
-          f"{rates.access_ns:.4f}}}\n```")  # fmt: skip
+    fitted = known.rates
+    print(f"```json\n{{\"tile_mac_ns\": {fitted.tile_mac_ns:.4f}, \"access_ns\": "
+          f"{fitted.access_ns:.4f}}}\n```")  # fmt: skip
     cycle_ns = 1e9 / board.clock_hz
     print(MEANING.format(
-        mac=rates.tile_mac_ns / cycle_ns, access=rates.access_ns / cycle_ns, lanes=MACS_PER_CYCLE,
-        share=100 * cycle_ns / MACS_PER_CYCLE / rates.tile_mac_ns, bandwidth=4 / rates.access_ns,
+        mac=fitted.tile_mac_ns / cycle_ns, access=fitted.access_ns / cycle_ns, lanes=MACS_PER_CYCLE,
+        share=100 * cycle_ns / MACS_PER_CYCLE / fitted.tile_mac_ns, bandwidth=4 / fitted.access_ns,
     ))  # fmt: skip
     print("## Networks that were left out\n\n```text")
     print(said("predict", "--validate", "--plot", str(folder / "predicted-against-board.svg")))
@@ -161,10 +161,10 @@ def said(*arguments: str) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
 
 
-def print_sensitivity(known: calibration.Calibration) -> None:
+def print_sensitivity(known: rates.LatencyRates) -> None:
     """A line per constant and value."""
     print("| constant | value | mean % | worst % |\n|---|---|---|---|")
-    base = work.steps()
+    base = work.cost_model()
     for name, values in VARIED.items():
         for value in (getattr(base, name), *values):
             with using(replace(base, **{name: value})):
@@ -174,9 +174,9 @@ def print_sensitivity(known: calibration.Calibration) -> None:
 
 
 @contextlib.contextmanager
-def using(steps: work.Steps) -> Iterator[None]:
+def using(steps: work.CostModel) -> Iterator[None]:
     """Other constants while the block runs."""
-    shipped: Callable[[], work.Steps] = work.steps
+    shipped: Callable[[], work.CostModel] = work.steps
     work.steps = lambda: steps  # type: ignore[assignment]
     try:
         yield
@@ -184,7 +184,7 @@ def using(steps: work.Steps) -> Iterator[None]:
         work.steps = shipped  # type: ignore[assignment]
 
 
-def refitted(known: calibration.Calibration) -> calibration.Calibration:
+def refitted(known: rates.LatencyRates) -> rates.LatencyRates:
     """The same times, and rates for the constants in use."""
     return fit.calibrate(
         known.observations,
@@ -195,7 +195,7 @@ def refitted(known: calibration.Calibration) -> calibration.Calibration:
     )
 
 
-def print_edge(known: calibration.Calibration) -> None:
+def print_edge(known: rates.LatencyRates) -> None:
     """What is known of the edge of memory, and two predictions by it."""
     edge = known.pressure
     price = edge.ms_per_mib or 0.0
@@ -208,7 +208,7 @@ def print_edge(known: calibration.Calibration) -> None:
     print("```")
 
 
-def print_counted(known: calibration.Calibration) -> None:
+def print_counted(known: rates.LatencyRates) -> None:
     """A line per network whose counts are in the cache; nothing is counted here."""
     board = devices.load(known.device)
     counter = Counter(board, Builder())

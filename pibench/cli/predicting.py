@@ -13,7 +13,7 @@ from pibench.atomic_write import write_whole
 from pibench.cli.loading import load_all
 from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import InvalidInputError
-from pibench.latency import calibration as calibrations
+from pibench.latency import rates as latency_rates
 from pibench.latency.model import Prediction, predict
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pibench.counting.counts import NetworkCounts
     from pibench.devices import Device
-    from pibench.latency.calibration import Calibration
+    from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
 
 
@@ -142,7 +142,7 @@ def calibrate_from(path: Path, out: Path) -> None:
     calibrated, left_out = calibrate(RecordStore(path).read(), path)
     for sentence in left_out:
         say(sentence)
-    calibrations.write(calibrated, out)
+    latency_rates.write(calibrated, out)
     rates = calibrated.rates
     line = (
         f"written: {out}: {calibrated.device}, {calibrated.protocol}, "
@@ -156,14 +156,14 @@ def calibrate_from(path: Path, out: Path) -> None:
         print(one_line(line))
 
 
-def _calibration(wishes: Wishes) -> Calibration:
+def _calibration(wishes: Wishes) -> LatencyRates:
     if wishes.calibration is None:
-        return calibrations.shipped()
-    return calibrations.read(wishes.calibration)
+        return latency_rates.shipped()
+    return latency_rates.read(wishes.calibration)
 
 
 def _counts(
-    loaded: Sequence[Network], device: Device, calibration: Calibration, wishes: Wishes
+    loaded: Sequence[Network], device: Device, calibration: LatencyRates, wishes: Wishes
 ) -> Sequence[NetworkCounts | None]:
     """Count the instructions of each network with real Caffe: minutes in QEMU unless cached."""
     from pibench.counting.run import Counter
@@ -182,7 +182,7 @@ def _write_plot(path: Path, picture: str) -> None:
 
 
 def _answer(
-    prediction: Prediction, network: Network, calibration: Calibration, *, counted: bool
+    prediction: Prediction, network: Network, calibration: LatencyRates, *, counted: bool
 ) -> dict[str, Any]:
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
     from pibench.report.predicted import how_known
@@ -221,7 +221,7 @@ def _answer(
 def _print(
     predictions: Sequence[Prediction],
     loaded: Sequence[Network],
-    calibration: Calibration,
+    calibration: LatencyRates,
     *,
     per_layer: bool,
     counted: bool,

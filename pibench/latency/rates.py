@@ -1,23 +1,24 @@
-"""Read and write the rates of a board, and the times they were fitted on, as plain JSON."""
+"""Read and write the latency rates of a board, and the times they were fitted on, as JSON."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from pibench import devices, untrusted_input
 from pibench.atomic_write import write_whole
 from pibench.errors import InvalidInputError
+from pibench.records.schema import Protocol
+from pibench.records.store import first_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pibench.devices import Device
     from pibench.networks.network import Network
-    from pibench.records.schema import Protocol
 
 FORMAT: Final = 2
 POSSIBLE_NS: Final = (1e-6, 1e6)
@@ -28,7 +29,16 @@ MOST_WIDTHS: Final = 1e3
 LARGEST: Final = 1e12
 """Largest value of any other number, in any unit: 10^12 ms are 31 years."""
 _DEFAULT: Final = "rpi3b.json"
-_HINT: Final = "write one anew: pibench calibrate --from RECORDS"
+_HINT: Final = "write them again: pibench calibrate --from RECORDS"
+
+Rate = Annotated[float, Field(ge=POSSIBLE_NS[0], le=POSSIBLE_NS[1])]
+Amount = Annotated[float, Field(ge=0, le=LARGEST)]
+
+
+def _known_device(name: str) -> str:
+    if name not in devices.names():
+        raise ValueError(f"is none of {', '.join(devices.names())}")
+    return name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +50,7 @@ class Observation:
     """
 
     network: str
-    latency_ms: float
+    latency_ms: Annotated[float, Field(ge=SHORTEST_MS, le=LARGEST)]
     at_the_edge: bool = False
 
 
@@ -48,8 +58,8 @@ class Observation:
 class Rates:
     """Nanoseconds per multiply-accumulate of a whole register tile, and per element access."""
 
-    tile_mac_ns: float
-    access_ns: float
+    tile_mac_ns: Rate
+    access_ns: Rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +71,10 @@ class Pressure:
     is the least headroom above the onset; that network did not.
     """
 
-    onset_mib: float
-    ms_per_mib: float | None
-    edge_mib: float
-    clear_mib: float
+    onset_mib: Amount
+    ms_per_mib: Amount | None
+    edge_mib: Amount
+    clear_mib: Amount
 
     @property
     def paid_ms(self) -> float:
@@ -73,20 +83,20 @@ class Pressure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class LatencyRates:
     """Rates of one board from times of one provenance.
 
     `provenance` is `paper` or `measured`. `half_width_share` is half the width of the 90 % interval
     as a fraction of the predicted time, from leave-one-out residuals.
     """
 
-    device: str
-    provenance: str
+    device: Annotated[str, AfterValidator(_known_device)]
+    provenance: Literal["paper", "measured"]
     source: str
     protocol: Protocol
     rates: Rates
     pressure: Pressure
-    half_width_share: float
+    half_width_share: Annotated[float, Field(ge=0, le=MOST_WIDTHS)]
     observations: tuple[Observation, ...]
 
     @property
@@ -104,26 +114,26 @@ class Calibration:
         """Return the factor by which a device of the same CPU is slower; 1.0 for the board itself.
 
         Raises:
-            InvalidInputError: The CPU differs; the calibration has no rates for it.
+            InvalidInputError: The CPU differs; there are no rates for it.
         """
         board = devices.load(self.device)
         if device.cpu != board.cpu:
             raise InvalidInputError(
-                f"no latency is known for {device.id}: its CPU is a {device.cpu}, and the "
-                f"calibration is of {board.id}'s {board.cpu}",
+                f"no latency is known for {device.id}: its CPU is a {device.cpu}, the "
+                f"rates are those of {board.id}'s {board.cpu}",
                 hint="measure some networks there, then: pibench calibrate --from RECORDS",
             )
         return board.clock_hz / device.clock_hz
 
 
-def shipped() -> Calibration:
-    """Return the calibration shipped with pibench: the Raspberry Pi 3 Model B's, from the paper."""
+def shipped() -> LatencyRates:
+    """Return the rates shipped with pibench: the Raspberry Pi 3 Model B's, from the paper."""
     file = resources.files(__package__) / _DEFAULT
     return _parse(file.read_bytes(), _DEFAULT)
 
 
-def read(path: Path) -> Calibration:
-    """Read a calibration that `write` wrote.
+def read(path: Path) -> LatencyRates:
+    """Read latency rates that `write` wrote.
 
     Raises:
         InvalidInputError: The file has other content.
@@ -131,111 +141,24 @@ def read(path: Path) -> Calibration:
     return _parse(untrusted_input.read(path, hint=_HINT), path)
 
 
-def write(calibration: Calibration, path: Path) -> None:
-    """Write the calibration as JSON, atomically; raises the same errors as `write_whole`."""
-    write_whole(path, dumps(calibration))
+def write(rates: LatencyRates, path: Path) -> None:
+    """Write the rates as JSON, atomically; raises the same errors as `write_whole`."""
+    write_whole(path, dumps(rates))
 
 
-def dumps(calibration: Calibration) -> str:
-    """Return the calibration as JSON text."""
-    return json.dumps({"format": FORMAT, **asdict(calibration)}, indent=2) + "\n"
+def dumps(rates: LatencyRates) -> str:
+    """Return the rates as JSON text."""
+    return json.dumps({"format": FORMAT, **asdict(rates)}, indent=2) + "\n"
 
 
-def _parse(text: bytes, path: Path | str) -> Calibration:
-    whole = _Place(path, None, untrusted_input.json_of(text, path, None, hint=_HINT))
-    if whole.member("format").value != FORMAT:
-        raise _wrong(path, "format", f"is not {FORMAT}, the only one that is known")
-    rates, pressure = whole.member("rates"), whole.member("pressure")
-    price = pressure.member("ms_per_mib")
-    return Calibration(
-        device=whole.member("device").one_of(devices.names()),
-        provenance=whole.member("provenance").one_of(("paper", "measured")),
-        source=whole.member("source").text(),
-        protocol=cast("Protocol", whole.member("protocol").one_of(("caffe-time", "inference"))),
-        rates=Rates(**{name: rates.member(name).rate() for name in _names(Rates)}),
-        pressure=Pressure(
-            ms_per_mib=None if price.value is None else price.number(),
-            **{
-                name: pressure.member(name).number()
-                for name in _names(Pressure)
-                if name != "ms_per_mib"
-            },
-        ),
-        half_width_share=whole.member("half_width_share").number(most=MOST_WIDTHS),
-        observations=tuple(
-            Observation(
-                network=one.member("network").text(),
-                latency_ms=one.member("latency_ms").time_ms(),
-                at_the_edge=one.member("at_the_edge").truth(),
-            )
-            for one in whole.member("observations").items()
-        ),
-    )
-
-
-def _names(kind: type[Rates | Pressure]) -> list[str]:
-    return [field.name for field in fields(kind)]
-
-
-def _wrong(path: Path | str, place: str | None, problem: str) -> InvalidInputError:
-    return InvalidInputError.at(path, place, f"{problem}: no calibration of latency", hint=_HINT)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A value in a calibration's file and its position there, which errors report."""
-
-    path: Path | str
-    name: str | None
-    value: Any
-
-    def member(self, name: str) -> _Place:
-        place = name if self.name is None else f"{self.name}.{name}"
-        if not isinstance(self.value, dict):
-            raise _wrong(self.path, self.name, "is no object")
-        if name not in self.value:
-            raise _wrong(self.path, place, "is missing")
-        return _Place(self.path, place, self.value[name])
-
-    def items(self) -> list[_Place]:
-        if not isinstance(self.value, list):
-            raise _wrong(self.path, self.name, "is no list")
-        return [
-            _Place(self.path, f"{self.name}[{index}]", one) for index, one in enumerate(self.value)
-        ]
-
-    def number(self, *, most: float = LARGEST) -> float:
-        known = isinstance(self.value, int | float) and not isinstance(self.value, bool)
-        if not known or self.value < 0:
-            raise _wrong(self.path, self.name, "is no number of 0 or above")
-        if self.value > most:
-            raise _wrong(self.path, self.name, f"is above {most:g}")
-        return float(self.value)
-
-    def time_ms(self) -> float:
-        found = self.number()
-        if found < SHORTEST_MS:
-            raise _wrong(self.path, self.name, f"is no time of a network: below {SHORTEST_MS:g} ms")
-        return found
-
-    def rate(self) -> float:
-        rate = self.number()
-        if not POSSIBLE_NS[0] <= rate <= POSSIBLE_NS[1]:
-            least, most = POSSIBLE_NS
-            raise _wrong(self.path, self.name, f"is no rate from {least:g} to {most:g} ns")
-        return rate
-
-    def text(self) -> str:
-        if not isinstance(self.value, str):
-            raise _wrong(self.path, self.name, "is no text")
-        return self.value
-
-    def one_of(self, known: Sequence[str]) -> str:
-        if self.text() not in known:
-            raise _wrong(self.path, self.name, f"is none of {', '.join(known)}")
-        return self.text()
-
-    def truth(self) -> bool:
-        if not isinstance(self.value, bool):
-            raise _wrong(self.path, self.name, "is neither true nor false")
-        return self.value
+def _parse(text: bytes, path: Path | str) -> LatencyRates:
+    whole = untrusted_input.json_of(text, path, None, hint=_HINT)
+    if not isinstance(whole, dict) or "format" not in whole:
+        raise InvalidInputError.at(path, None, "is not latency rates", hint=_HINT)
+    if whole["format"] != FORMAT:
+        raise InvalidInputError.at(path, "format", f"is not {FORMAT}", hint=_HINT)
+    try:
+        # JSON of finite numbers is strict input: no text becomes a number.
+        return TypeAdapter(LatencyRates).validate_json(json.dumps(whole), strict=True)
+    except ValidationError as error:
+        raise InvalidInputError.at(path, first_of(error), "no latency rates", hint=_HINT) from None

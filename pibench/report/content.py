@@ -17,7 +17,7 @@ from pibench.crosscheck.claims import check_claims, is_the_papers_run, summary
 from pibench.crosscheck.paper import DEFAULT, Paper, load_paper, plain
 from pibench.crosscheck.planned import environment_of
 from pibench.errors import InvalidInputError
-from pibench.latency import calibration as calibrations
+from pibench.latency import rates as latency_rates
 from pibench.latency.model import predict
 from pibench.plan.planner import plan
 from pibench.records.identity import Run, labels, labels_of
@@ -229,7 +229,7 @@ def _predict(
     known: Mapping[str, Prediction],
 ) -> tuple[dict[str, Prediction], dict[str, str]]:
     """Return predictions by record id; each network is predicted once per device."""
-    calibration = calibrations.shipped()
+    calibration = latency_rates.shipped()
     found = {(sha256, calibration.device): one for sha256, one in known.items()}
     reasons: dict[str, str] = {}
     of_the_zoo = {

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from pibench.crosscheck.claims import Claim
     from pibench.devices import Device
-    from pibench.latency.calibration import Calibration
     from pibench.latency.model import Prediction
+    from pibench.latency.rates import LatencyRates
     from pibench.latency.validation import Validation
     from pibench.plan.process import Step
     from pibench.report.content import NetworkReport, Report
@@ -137,7 +137,7 @@ def predicted_against_board(validation: Validation) -> str:
         return _saved(figure, "svg").decode()
 
 
-def roofline(predictions: Sequence[Prediction], device: Device, calibration: Calibration) -> str:
+def roofline(predictions: Sequence[Prediction], device: Device, calibration: LatencyRates) -> str:
     """Plot multiply-accumulates per second over multiply-accumulates per byte, with the bounds.
 
     The roofs are the memory's full speed, the NEON data path of all cores and of one core, and
@@ -196,13 +196,14 @@ def _axes(size_inches: tuple[float, float], title: str) -> tuple[Figure, Axes]:
 
 def _saved(figure: Figure, form: Literal["png", "svg"]) -> bytes:
     buffer = io.BytesIO()
-    metadata: dict[str, Any] = {"Date": None} if form == "svg" else {}
+    title = figure.get_suptitle() or figure.axes[0].get_title(loc="left")
+    metadata: dict[str, Any] = {"Title": title} | ({"Date": None} if form == "svg" else {})
     figure.savefig(buffer, format=form, dpi=150, metadata=metadata)
     return buffer.getvalue()
 
 
 def _point(axes: Axes, x: float, y: float, name: str, colour: str) -> None:
-    axes.plot([x], [y], "o", color=colour, markersize=4)
+    axes.plot([x], [y], "o", color=colour, markersize=4, gid=f"point {visible(name)}")
     axes.annotate(
         visible(name)[:40], (x, y), xytext=(4, -3), textcoords="offset points", fontsize=7
     )

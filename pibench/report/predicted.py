@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.counting.counts import Counts
-    from pibench.latency.calibration import Calibration
     from pibench.latency.model import Prediction
+    from pibench.latency.rates import LatencyRates
     from pibench.latency.validation import Row, Validation
 
 _COUNTED: Final = (
@@ -58,7 +58,7 @@ def how_known(*, counted: bool) -> str:
 
 
 def footnotes(
-    predictions: Sequence[Prediction], calibration: Calibration, *, counted: bool = False
+    predictions: Sequence[Prediction], calibration: LatencyRates, *, counted: bool = False
 ) -> list[str]:
     """Explain the times, and the meaning of "does not fit" if it occurs."""
     how = how_known(counted=counted)
@@ -142,7 +142,7 @@ def counts_table(rows: Sequence[tuple[str, Counts]]) -> Table:
     )  # fmt: skip
 
 
-def validation_lines(validation: Validation, calibration: Calibration) -> list[str]:
+def validation_lines(validation: Validation, calibration: LatencyRates) -> list[str]:
     """Return the totals, the naive model's, and the basis of the rate at the edge of memory."""
     counted = sum(row.counted for row in validation.rows)
     lines = [

@@ -17,8 +17,8 @@ from pibench.counting import store
 from pibench.counting.run import Counter
 from pibench.images.counter import API_VERSIONS
 from pibench.latency import work
-from pibench.latency.calibration import shipped
 from pibench.latency.model import predict
+from pibench.latency.rates import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +103,7 @@ def test_powf_executes_what_the_constants_say(counter: Counter, tmp_path: Path) 
         for layer in counter.count(networks.load(str(path))).layers
         if layer.type == "Power"
     )
-    assert (raised - plain) / 64**3 == pytest.approx(work.steps().pow_instructions, rel=0.02)
+    assert (raised - plain) / 64**3 == pytest.approx(work.cost_model().pow_instructions, rel=0.02)
 
 
 @pytest.mark.skipif(

@@ -77,11 +77,11 @@ def test_every_output_shows_a_second_table(
     records.write_text("".join(f"{one.model_dump_json()}\n" for one in paper_run[:10]))
     files = [tmp_path / f"report.{ending}" for ending in ("md", "html", "xml", "svg")]
     made = api.report([records], files, table=str(table))
-    assert made.headline == "2 of 3 verdicts agree with the paper"
+    assert made.headline == "2 of 2 verdicts agree with the paper"
     shown = files[0].read_text()
     assert "| Peak MB paper/run | Err % |" in shown
     assert "**≠ 1/" in shown
-    assert 'data-column="6"' not in files[1].read_text()
+    assert 'data-column="8"' not in files[1].read_text()
     assert 'id="peak"' in files[1].read_text()
     assert 'name="NiN: peak"' in files[2].read_text()
 
