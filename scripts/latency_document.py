@@ -83,7 +83,7 @@ What it comes to where a board has less memory than the one that was timed:
 """
 
 BASELINES = """
-Naive models for comparison: multiply-accumulates times a factor, left out alike, are above.
+Naive models for comparison: multiply-accumulates times a factor, leave-one-out too, are above.
 Times of the amd64 twin (forward passes, one BLAS thread) times a factor come to 5.4 %, worst 12
 %, measured on a host with nothing else to do, and to 13.8 %, worst 24.3 %, on a busy one: times
 depend on the host, counts do not.
@@ -140,7 +140,7 @@ def main() -> None:
         mac=fitted.tile_mac_ns / cycle_ns, access=fitted.access_ns / cycle_ns, lanes=MACS_PER_CYCLE,
         share=100 * cycle_ns / MACS_PER_CYCLE / fitted.tile_mac_ns, bandwidth=4 / fitted.access_ns,
     ))  # fmt: skip
-    print("## Networks that were left out\n\n```text")
+    print("## Leave-one-out validation\n\n```text")
     print(said("predict", "--validate", "--plot", str(folder / "predicted-against-board.svg")))
     print("```\n" + BASELINES + "\n![Predicted against the board](predicted-against-board.svg)\n")
     names = [entry.slug for entry in networks.catalog_entries() if entry.in_paper]
@@ -176,12 +176,12 @@ def print_sensitivity(known: rates.LatencyRates) -> None:
 @contextlib.contextmanager
 def using(steps: work.CostModel) -> Iterator[None]:
     """Other constants while the block runs."""
-    shipped: Callable[[], work.CostModel] = work.steps
-    work.steps = lambda: steps  # type: ignore[assignment]
+    shipped: Callable[[], work.CostModel] = work.cost_model
+    work.cost_model = lambda: steps  # type: ignore[assignment]
     try:
         yield
     finally:
-        work.steps = shipped  # type: ignore[assignment]
+        work.cost_model = shipped  # type: ignore[assignment]
 
 
 def refitted(known: rates.LatencyRates) -> rates.LatencyRates:

@@ -56,8 +56,6 @@ _SETTINGS: Final[dict[Any, Any]] = {
     "legend.frameon": False,
     # Fixed ids, equal in every run.
     "svg.hashsalt": "pibench",
-    # Text as shapes: the image looks the same everywhere.
-    "svg.fonttype": "path",
 }
 
 
@@ -82,7 +80,8 @@ def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
         if column.field not in ("verdict", "weights_file_bytes")
         and (claims := _compared(report, name))
     ]
-    with _style():
+    # Text as shapes: the image looks the same everywhere.
+    with _style("path"):
         figure = Figure(
             figsize=(11 if pairs else 7, max(3.0, 1.4 + 0.22 * len(shown))), layout="constrained"
         )
@@ -180,8 +179,9 @@ def _position(prediction: Prediction) -> tuple[float, float]:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
-    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+def _style(fonttype: str = "none") -> Iterator[None]:
+    """Apply the settings; text in an SVG stays text by default, and is readable by programs."""
+    with mpl.rc_context(_SETTINGS | {"svg.fonttype": fonttype}), warnings.catch_warnings():
         # A name may have characters that the font lacks.
         warnings.simplefilter("ignore", UserWarning)
         yield
