@@ -134,8 +134,8 @@ def test_no_run_of_a_network_speaks_for_another_that_does_not_fit(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-o", "r.pdf"], "r.pdf: no form of a report goes by this ending"),
-        (["--format", "pdf"], "--format 'pdf' is no form of a report"),
+        (["-o", "r.pdf"], "r.pdf: no format of a report has this ending"),
+        (["--format", "pdf"], "--format 'pdf' is not a format of a report"),
         (["--format", "png"], "a picture is not for standard output"),
         (["--json", "--format", "csv"], "both --json and --format csv are for standard output"),
         (["--format", "csv", "-o", "a.csv", "-o", "b.md"], "--format csv would go for 2 files"),
