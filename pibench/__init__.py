@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pibench.api import Fit, fits, run
-    from pibench.report.table import load
+    from pibench.report.frames import load
 
 __all__ = ["Fit", "__version__", "fits", "load", "run"]
 
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     if name == "load":
-        from pibench.report.table import load  # noqa: PLC0415  (see above)
+        from pibench.report.frames import load  # noqa: PLC0415  (see above)
 
         return load
     raise AttributeError(f"module 'pibench' has no attribute {name!r}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Unpack
 
     from pibench.bundle.writer import Kit
-    from pibench.crosscheck.gate import Passage
+    from pibench.crosscheck.gate import GateResult
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
     from pibench.networks.network import Network
@@ -222,7 +222,7 @@ def reconcile(
     atol: float | None = None,
     rtol: float | None = None,
     equal_nan: bool = False,
-) -> tuple[Reconciliation, Passage]:
+) -> tuple[Reconciliation, GateResult]:
     """Compare two or more sides of the same networks and evaluate the gate.
 
     Args:
@@ -253,7 +253,7 @@ def reconcile(
     if baseline is not None:
         read.insert(0, read_side(str(baseline)))
     found = compared(read, tolerances)
-    return found, gate.passage(found, gated)
+    return found, gate.decide(found, gated)
 
 
 def report(
@@ -262,6 +262,7 @@ def report(
     *,
     networks: Sequence[Path] = (),
     only: Sequence[str] | None = None,
+    table: str | None = None,
 ) -> Report:
     """Build the report of record files and write it to `out`.
 
@@ -274,19 +275,21 @@ def report(
         networks: Your own prototxts that records refer to; they are planned and predicted.
         only: The paper's networks to list in the ledger. None lists all if the records are of the
             paper's networks; an empty sequence omits the ledger.
+        table: The published table to compare with: an id of one of pibench's, or the folder of
+            another. None is the paper's.
     """
     from pibench.atomic_write import keep_inputs, write_whole
+    from pibench.crosscheck.paper import DEFAULT
     from pibench.report import files
     from pibench.report.content import build, without_collecting
-    from pibench.report.merging import read_all
-    from pibench.report.rebuilding import Networks
+    from pibench.report.sources import Networks, read_all
 
     paths = [Path(path) for path in records]
     if not isinstance(out, Mapping):
         out = {Path(path): files.form_of(Path(path)) for path in out}
     keep_inputs(out, [*paths, *networks])
     with without_collecting():
-        made = build(read_all(paths), Networks(networks), only=only)
+        made = build(read_all(paths), Networks(networks), only=only, table=table or DEFAULT)
     for path, form in out.items():
         write_whole(path, files.rendered(made, form, sources=[path.name for path in paths]))
     return made
@@ -409,7 +412,8 @@ def _at_the_peak(planned: Plan) -> str:
     """Describe the layer at the planned peak, and the layer that has the most memory then."""
     step = planned.peak_step
     at = f"the planned peak is at {step.phase} {step.layer}".rstrip()
-    holder = next((holder for holder in planned.holders if holder.layer), None)
-    if holder is None:
+    largest = next((one for one in planned.allocations if one.layer), None)
+    if largest is None:
         return at
-    return f"{at}, where {holder.layer} holds {holder.held_bytes / MIB:.0f} MiB ({holder.kind})"
+    size_mib = largest.size_bytes / MIB
+    return f"{at}, where {largest.layer} has {size_mib:.0f} MiB ({largest.kind})"

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from pibench import devices
 from pibench.crosscheck.paper import load_paper
-from pibench.latency import calibration, fit
-from pibench.latency.calibration import Observation
+from pibench.latency import fit, rates
+from pibench.latency.rates import Observation
 
 
 def main() -> None:
     """Every network that has a printed latency counts."""
     paper = load_paper()
     observed = [
-        Observation(network=entry.our_network, latency_ms=entry.figures["latency_ms"].value)
+        Observation(network=entry.zoo_network, latency_ms=entry.figures["latency_ms"].value)
         for entry in paper.entries
         if "latency_ms" in entry.figures
     ]
@@ -27,7 +27,7 @@ def main() -> None:
         provenance="paper",
         source=f'the latency column of "{paper.title}", batch {paper.batch}',
     )
-    print(calibration.dumps(fitted), end="")
+    print(rates.dumps(fitted), end="")
 
 
 if __name__ == "__main__":

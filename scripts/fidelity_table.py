@@ -72,14 +72,15 @@ def reproduced(folder: Path, target: str) -> Path:
 def row(target: str, folder: Path) -> str:
     """One target: its ledger's totals, and the plans for it against its own peaks."""
     total = json.loads((folder / "claims.json").read_text(encoding="utf-8"))["summary"]
-    ram = error(total["ram_mean_absolute_error_pct"], total["ram_worst_error_pct"], 1)
+    of_ram, verdicts = total["ram_mb"], total["verdict"]
+    ram = error(of_ram["mean_absolute_error_pct"], of_ram["worst_error_pct"], 1)
     errors = planned_errors(folder / "records.jsonl")
     worst = max(errors, key=lambda name: abs(errors[name]))
     plans = error(fmean(map(abs, errors.values())), errors[worst], 2)
     cells = (
         f"`{target}`",
-        f"{total['verdicts_agreed']} of {total['verdicts_total']}",
-        f"{ram} ({total['ram_worst_network']}), {total['ram_compared']} networks",
+        f"{verdicts['agreed']} of {verdicts['total']}",
+        f"{ram} ({of_ram['worst_network']}), {of_ram['compared']} networks",
         f"{plans} ({worst}), {len(errors)} networks",
     )
     return f"| {' | '.join(cells)} |"

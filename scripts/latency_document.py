@@ -22,7 +22,7 @@ from pibench import cli, devices, networks
 from pibench.counting.counter import Counter, known_counts
 from pibench.counting.counts import NetworkCounts
 from pibench.images.build import Builder
-from pibench.latency import calibration, fit, pressure, validation, work
+from pibench.latency import fit, pressure, rates, validation, work
 from pibench.latency.model import MACS_PER_CYCLE, predict
 
 VARIED = {
@@ -43,7 +43,7 @@ columns rounded up to whole register tiles, and `access_ns` for each number that
 outside their inner loops: im2col, packing operands into panels, passes over blobs, windows of
 poolings. What each layer type does is read off Caffe 1.0's CPU code
 (`pibench/latency/layers.py`), what a step of each kind takes is in
-`pibench/latency/steps.toml`. No layer is faster than its least traffic at the memory's full
+`pibench/latency/cost_model.toml`. No layer is faster than its least traffic at the memory's full
 speed, which binds nowhere in the paper's networks. Two rates are fitted, by non-negative least
 squares on relative errors; no network's name and no measured time of another machine enters.
 """
@@ -82,7 +82,7 @@ What it comes to where a board has less memory than the one that was timed:
 """
 
 BASELINES = """
-Naive models for comparison: multiply-accumulates times a factor, left out alike, are above.
+Naive models for comparison: multiply-accumulates times a factor, leave-one-out too, are above.
 Times of the amd64 twin (forward passes, one BLAS thread) times a factor come to 5.4 %, worst 12
 %, measured on a host with nothing else to do, and to 13.8 %, worst 24.3 %, on a busy one: times
 depend on the host, counts do not.
@@ -128,18 +128,18 @@ that was never tested, since Debian has none.
 def main() -> None:
     """Print the document, write the pictures."""
     folder = Path(sys.argv[1])
-    known = calibration.shipped()
+    known = rates.shipped()
     board = devices.load(known.device)
     print(HEAD)
-    rates = known.rates
-    print(f"```json\n{{\"tile_mac_ns\": {rates.tile_mac_ns:.4f}, \"access_ns\": "
-          f"{rates.access_ns:.4f}}}\n```")  # fmt: skip
+    fitted = known.rates
+    print(f"```json\n{{\"tile_mac_ns\": {fitted.tile_mac_ns:.4f}, \"access_ns\": "
+          f"{fitted.access_ns:.4f}}}\n```")  # fmt: skip
     cycle_ns = 1e9 / board.clock_hz
     print(MEANING.format(
-        mac=rates.tile_mac_ns / cycle_ns, access=rates.access_ns / cycle_ns, lanes=MACS_PER_CYCLE,
-        share=100 * cycle_ns / MACS_PER_CYCLE / rates.tile_mac_ns, bandwidth=4 / rates.access_ns,
+        mac=fitted.tile_mac_ns / cycle_ns, access=fitted.access_ns / cycle_ns, lanes=MACS_PER_CYCLE,
+        share=100 * cycle_ns / MACS_PER_CYCLE / fitted.tile_mac_ns, bandwidth=4 / fitted.access_ns,
     ))  # fmt: skip
-    print("## Networks that were left out\n\n```text")
+    print("## Leave-one-out validation\n\n```text")
     print(said("predict", "--validate", "--plot", str(folder / "predicted-against-board.svg")))
     print("```\n" + BASELINES + "\n![Predicted against the board](predicted-against-board.svg)\n")
     names = [entry.slug for entry in networks.catalog_entries() if entry.in_paper]
@@ -160,10 +160,10 @@ def said(*arguments: str) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
 
 
-def print_sensitivity(known: calibration.Calibration) -> None:
+def print_sensitivity(known: rates.LatencyRates) -> None:
     """A line per constant and value."""
     print("| constant | value | mean % | worst % |\n|---|---|---|---|")
-    base = work.steps()
+    base = work.cost_model()
     for name, values in VARIED.items():
         for value in (getattr(base, name), *values):
             with using(replace(base, **{name: value})):
@@ -173,17 +173,17 @@ def print_sensitivity(known: calibration.Calibration) -> None:
 
 
 @contextlib.contextmanager
-def using(steps: work.Steps) -> Iterator[None]:
+def using(steps: work.CostModel) -> Iterator[None]:
     """Other constants while the block runs."""
-    shipped: Callable[[], work.Steps] = work.steps
-    work.steps = lambda: steps  # type: ignore[assignment]
+    shipped: Callable[[], work.CostModel] = work.cost_model
+    work.cost_model = lambda: steps  # type: ignore[assignment]
     try:
         yield
     finally:
-        work.steps = shipped  # type: ignore[assignment]
+        work.cost_model = shipped  # type: ignore[assignment]
 
 
-def refitted(known: calibration.Calibration) -> calibration.Calibration:
+def refitted(known: rates.LatencyRates) -> rates.LatencyRates:
     """The same times, and rates for the constants in use."""
     return fit.calibrate(
         known.observations,
@@ -194,7 +194,7 @@ def refitted(known: calibration.Calibration) -> calibration.Calibration:
     )
 
 
-def print_edge(known: calibration.Calibration) -> None:
+def print_edge(known: rates.LatencyRates) -> None:
     """What is known of the edge of memory, and two predictions by it."""
     edge = known.pressure
     price = edge.ms_per_mib or 0.0
@@ -207,7 +207,7 @@ def print_edge(known: calibration.Calibration) -> None:
     print("```")
 
 
-def print_counted(known: calibration.Calibration) -> None:
+def print_counted(known: rates.LatencyRates) -> None:
     """A line per network whose counts are in the cache; nothing is counted here."""
     board = devices.load(known.device)
     counter = Counter(board, Builder())

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from pibench import networks
 from pibench.bisect.bisection import LAYER_TOLERANCE
-from pibench.crosscheck.aspects import LatencyComparison
 from pibench.crosscheck.layers import LayersComparison, compare_layers
+from pibench.crosscheck.metrics import LatencyComparison
 from pibench.crosscheck.outputs import OUTPUT_TOLERANCE, OutputsComparison
 from pibench.crosscheck.reconcile import NetworkComparison, reconcile
 from pibench.crosscheck.sides import Side, entry_of
@@ -97,7 +97,7 @@ whole blobs, and `reconcile` leaves them undecided. Scores with a NaN have no to
 
 `reconcile` works as `diff` does: 0 where all that was compared agrees, 1 where something
 differs by more than the defaults, 2 where there was nothing to compare, 4 where a verdict is
-undecided. With `--fail-on` the aspects named decide alone, and each has to be compared for
+undecided. With `--fail-on` the metrics named decide alone, and each has to be compared for
 every network: 1 where one differs, else 2 where one was compared for no network (an error in
 every test case of it, the others told all the same), else 4 where one was not for some.
 
@@ -158,8 +158,8 @@ def records(path: Path, target: str, names: list[str]) -> dict[str, Record]:
 def row(compared: NetworkComparison, layers: LayersComparison) -> str:
     """One line of the table."""
     outputs, latency, worst = (
-        compared.aspects["outputs"],
-        compared.aspects["latency"],
+        compared.metrics["outputs"],
+        compared.metrics["latency"],
         layers.worst,
     )
     if (
@@ -204,7 +204,7 @@ def totals(
         "furthest": furthest,
         "margin": math.floor(LAYER_TOLERANCE.rtol / furthest),
         "blobs": sum(len(one.layers) for one in layers.values()),
-        "needed": max(one.aspects["outputs"].required or 0.0 for one in compared.values()),
+        "needed": max(one.metrics["outputs"].required or 0.0 for one in compared.values()),
         "low": min(scores),
         "high": max(scores),
         "smallest": min(signed),

@@ -66,8 +66,7 @@ def bisect(
     from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
-    from pibench.report.bisected import as_json as to_json
-    from pibench.report.bisected import print_bisection
+    from pibench.report.comparisons import bisection_json, print_bisection
 
     def log(text: str) -> None:
         if not quiet:
@@ -104,7 +103,7 @@ def bisect(
     found = find(sides[0], sides[1], tolerance, log)
     with ignore_broken_pipe():
         if as_json:
-            print(json.dumps(to_json(found), indent=2))
+            print(json.dumps(bisection_json(found), indent=2))
         else:
             print_bisection(found)
     raise typer.Exit(ExitCode.OK if found else ExitCode.DISAGREEMENT)

@@ -287,9 +287,9 @@ def _print_comparison(
 
 def _write_plot(path: Path, planned: Plan, device: Device) -> None:
     from pibench.atomic_write import write_whole
-    from pibench.report.memory_plot import svg
+    from pibench.report.plots import memory_over_layers
 
     batch = planned.network.batch_under(planned.protocol)
     title = f"{planned.network.name}, {planned.protocol}, batch {batch}"
-    text = svg(title, planned.steps, usable_bytes=device.usable_bytes)
+    text = memory_over_layers(title, planned.steps, usable_bytes=device.usable_bytes)
     write_whole(path, text)

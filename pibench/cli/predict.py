@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from pibench.counting.counts import NetworkCounts
     from pibench.devices import Device
-    from pibench.latency.calibration import Calibration
     from pibench.latency.model import Prediction
+    from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
 
 
@@ -72,9 +72,9 @@ def predict(
     import gc
     import json
 
-    from pibench.latency import calibration as calibrations
+    from pibench.latency import rates as latency_rates
 
-    rates = calibrations.shipped() if calibration is None else calibrations.read(calibration)
+    rates = latency_rates.shipped() if calibration is None else latency_rates.read(calibration)
     if validate:
         unsuitable = {
             "--counted": (counted, "uses layer shapes, not counts"),
@@ -105,7 +105,7 @@ def predict(
         for network, found in zip(loaded, counts, strict=True)
     ]
     if plot is not None:
-        from pibench.report.latency_plot import roofline
+        from pibench.report.plots import roofline
 
         _write_plot(plot, roofline(predictions, profile, rates))
     with ignore_broken_pipe():
@@ -132,7 +132,7 @@ def calibrate(
     Example: pibench calibrate --from out/records.jsonl --out my-pi.json
     """
     from pibench.atomic_write import is_standard_output, keep_inputs
-    from pibench.latency import calibration as calibrations
+    from pibench.latency import rates as latency_rates
     from pibench.latency.records import calibrate as calibrate_from
     from pibench.records.store import RecordStore
     from pibench.report.plain import one_line
@@ -141,7 +141,7 @@ def calibrate(
     calibrated, left_out = calibrate_from(RecordStore(records).read(), records)
     for sentence in left_out:
         say(sentence)
-    calibrations.write(calibrated, out)
+    latency_rates.write(calibrated, out)
     rates = calibrated.rates
     line = (
         f"written: {out}: {calibrated.device}, {calibrated.protocol}, "
@@ -202,7 +202,7 @@ def _print_counts(
     counted: Sequence[NetworkCounts], loaded: Sequence[Network], *, per_layer: bool
 ) -> None:
     from pibench.records.identity import network_labels
-    from pibench.report.counted import counts_table
+    from pibench.report.predicted import counts_table
     from pibench.report.terminal import console, printable
 
     out = console()
@@ -221,7 +221,7 @@ def _print_counts(
     )
 
 
-def _validate(rates: Calibration, device: str | None, plot: Path | None, *, as_json: bool) -> None:
+def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_json: bool) -> None:
     """Print the leave-one-out prediction error of each network in the calibration."""
     import json
     from dataclasses import asdict
@@ -235,7 +235,7 @@ def _validate(rates: Calibration, device: str | None, plot: Path | None, *, as_j
         )
     found = validate(rates)
     if plot is not None:
-        from pibench.report.latency_plot import predicted_against_board
+        from pibench.report.plots import predicted_against_board
 
         _write_plot(plot, predicted_against_board(found))
     with ignore_broken_pipe():
@@ -263,7 +263,7 @@ def _refuse_with_validate(specs: Sequence[str], unsuitable: dict[str, tuple[bool
 
 
 def _counts(
-    loaded: Sequence[Network], device: Device, calibration: Calibration, *, quiet: bool
+    loaded: Sequence[Network], device: Device, calibration: LatencyRates, *, quiet: bool
 ) -> Sequence[NetworkCounts]:
     """Count the instructions of each network with real Caffe: minutes in QEMU unless cached."""
     from pibench.counting.counter import Counter
@@ -284,7 +284,7 @@ def _write_plot(file: Path, picture: str) -> None:
 
 
 def _answer(
-    prediction: Prediction, network: Network, calibration: Calibration, *, counted: bool
+    prediction: Prediction, network: Network, calibration: LatencyRates, *, counted: bool
 ) -> dict[str, Any]:
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
     from pibench.report.predicted import how_known
@@ -323,7 +323,7 @@ def _answer(
 def _print(
     predictions: Sequence[Prediction],
     loaded: Sequence[Network],
-    calibration: Calibration,
+    calibration: LatencyRates,
     *,
     per_layer: bool,
     counted: bool,

@@ -25,8 +25,8 @@ def reconcile(
     fail_on: Annotated[
         str | None,
         typer.Option(
-            metavar="ASPECTS",
-            help="Aspects that decide, each required: verdict,ram=5%,latency=15%,outputs",
+            metavar="METRICS",
+            help="Metrics that decide, each required: verdict,ram=5%,latency=15%,outputs",
             show_default=False,
         ),
     ] = None,
@@ -52,7 +52,7 @@ def reconcile(
 
     Exit codes: 0 all that was compared agrees; 1 something differs; 2 no network in common,
     or nothing that could be compared; 4 a verdict is undecided. With --fail-on only the named
-    aspects decide: 1 if one differs, else 2 if one was not compared for any network, else
+    metrics decide: 1 if one differs, else 2 if one was not compared for any network, else
     4 if one was not compared for some network or a network of the baseline was not run.
 
     Example: pibench reconcile twin.jsonl pi.jsonl --fail-on verdict,ram=5%,outputs
@@ -67,8 +67,7 @@ def reconcile(
     from pibench.crosscheck.reconcile import Tolerances
     from pibench.errors import ExitCode, InvalidInputError
     from pibench.report import cases
-    from pibench.report.reconciled import as_json as to_json
-    from pibench.report.reconciled import print_reconciliation
+    from pibench.report.comparisons import print_reconciliation, reconciliation_json
 
     gate.parse(fail_on, Tolerances())
     read = [Path(source) for source in sources]
@@ -97,13 +96,13 @@ def reconcile(
     )
     if passed.incomparable and write_baseline is not None:
         # It could overwrite a baseline that contains what these records lack.
-        say(f"not written: {write_baseline}: an aspect of --fail-on could not be compared")
+        say(f"not written: {write_baseline}: a metric of --fail-on could not be compared")
     else:
         accept(found.sides[-1])
-    cases.write(cases.of_passage(found, passed), out or ())
+    cases.write(cases.of_gate(found, passed), out or ())
     with ignore_broken_pipe():
         if as_json:
-            print(json.dumps(to_json(found, passed), indent=2))
+            print(json.dumps(reconciliation_json(found, passed), indent=2))
         else:
             print_reconciliation(found, passed)
     if passed.code == ExitCode.INVALID_INPUT:

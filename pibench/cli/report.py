@@ -64,6 +64,16 @@ def report(
             "exit with 1 unless all do.",
         ),
     ] = False,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="ID|FOLDER",
+            show_default=False,
+            help="The published table to compare with, built in or in a folder. "
+            "Default: the paper's.",
+        ),
+    ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show the latest record of each run as a page, a table, a picture or test cases.
@@ -99,6 +109,7 @@ def report(
         forms,
         wanted or "markdown",
         only=() if require_fit else None,
+        table=table,
         as_json=as_json,
     )
     if require_fit:
@@ -112,14 +123,15 @@ def _make(
     shown: Form,
     *,
     only: Sequence[str] | None,
+    table: str | None,
     as_json: bool,
 ) -> Report:
     from pibench import api
     from pibench.atomic_write import is_standard_output
     from pibench.report.files import rendered
-    from pibench.report.rebuilding import Networks
+    from pibench.report.sources import Networks
 
-    made = api.report(paths, dict(forms), networks=given, only=only)
+    made = api.report(paths, dict(forms), networks=given, only=only, table=table)
     for path in Networks(given).without_record(made.records):
         say(f"--network {path}: no record is of this network")
     sources = [path.name for path in paths]
@@ -164,8 +176,7 @@ def write_page(
     from pibench.atomic_write import write_whole
     from pibench.report.content import build, without_collecting
     from pibench.report.files import rendered
-    from pibench.report.merging import merge
-    from pibench.report.rebuilding import Networks
+    from pibench.report.sources import Networks, merge
 
     by_hash = {network.sha256: one for network, one in zip(loaded, predictions, strict=True)}
     with without_collecting():

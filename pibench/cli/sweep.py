@@ -282,7 +282,7 @@ def export(
     Example: pibench sweep export study -o study.parquet
     """
     from pibench.atomic_write import write_whole
-    from pibench.report.table import csv_of, rows_of
+    from pibench.report.frames import csv_of, rows_of
     from pibench.sweep.journal import Journal
     from pibench.sweep.journal import status as of
 

@@ -1,8 +1,8 @@
-"""The paper as a ledger of claims: each printed cell, pibench's value, and whether they agree.
+"""A published table as a ledger of claims: each printed cell, pibench's value, their agreement.
 
-paper.toml defines the tolerances and the meaning of each column. pibench's figures are
-compared only if they are of the same kind: RAM from a run that completed,
-latency measured on a board or predicted for one.
+The table's file defines the columns, their fields and tolerances. pibench's figures are compared
+only if they are of the same kind: RAM from a run that completed, latency measured on a board or
+predicted for one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 from pibench.crosscheck.paper import (
-    COLUMNS,
     Column,
     Figure,
     Paper,
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pibench.records.schema import Record
-
-MB: Final = 10**6
-MIB: Final = 2**20
 
 BOARD_ARCHITECTURES: Final = ("aarch64", "armv7l")
 
@@ -57,14 +53,15 @@ class Claim:
 
     `agrees` is None if nothing can be compared, and `provenance` gives the reason.
     `error_pct` is pibench's value minus the paper's, in percent of the paper's. `low` and `high`
-    are the interval of a predicted figure.
+    are the interval of a predicted figure. `field` is the record's field that the column prints.
     """
 
     key: str
     row: int | None
     paper_network: str
     network: str | None
-    column: Column
+    column: str
+    field: str
     unit: str
     paper: str | float
     ours: str | float | None
@@ -78,26 +75,20 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
-    """Totals of the ledger. Errors are in percent; networks have the paper's names."""
+class ColumnSummary:
+    """Totals of one column of the ledger. Errors are in percent; networks have the paper's names.
 
-    verdicts_total: int
-    verdicts_agreed: int
-    verdicts_differing: tuple[str, ...]
-    verdicts_undecided: tuple[str, ...]
-    ram_total: int
-    ram_compared: int
-    ram_agreed: int
-    ram_mean_absolute_error_pct: float | None
-    ram_worst_network: str | None
-    ram_worst_error_pct: float | None
-    model_size_total: int
-    model_size_compared: int
-    model_size_agreed: int
-    model_size_differing: tuple[str, ...]
-    latency_total: int
-    latency_compared: int
-    latency_mean_absolute_error_pct: float | None
+    Figures without an error (verdicts) count as compared if they agree or differ.
+    """
+
+    total: int
+    compared: int
+    agreed: int
+    differing: tuple[str, ...]
+    undecided: tuple[str, ...]
+    mean_absolute_error_pct: float | None
+    worst_network: str | None
+    worst_error_pct: float | None
 
 
 def check_claims(
@@ -128,43 +119,39 @@ def check_claims(
     for entry in entries:
         record = _closest(entry, usable)
         claims += [
-            _claim(entry, column, paper, record, (predicted or {}).get(entry.our_network))
-            for column in COLUMNS
-            if column == "verdict" or column in entry.figures
+            _claim(entry, name, paper, record, (predicted or {}).get(entry.zoo_network))
+            for name, column in paper.columns.items()
+            if name in entry.figures or (column.field == "verdict" and entry.verdict)
         ]
     return claims
 
 
-def summary(claims: Sequence[Claim]) -> Summary:
-    """Return the totals over the given claims."""
-    verdicts, ram, size, latency = (
-        [claim for claim in claims if claim.column == column] for column in COLUMNS
-    )
-    worst = max(_compared(ram), key=lambda claim: abs(claim.error_pct or 0.0), default=None)
-    return Summary(
-        verdicts_total=len(verdicts),
-        verdicts_agreed=_count_agreed(verdicts),
-        verdicts_differing=_names(verdicts, agrees=False),
-        verdicts_undecided=_names(verdicts, agrees=None),
-        ram_total=len(ram),
-        ram_compared=len(_compared(ram)),
-        ram_agreed=_count_agreed(ram),
-        ram_mean_absolute_error_pct=_mean_absolute_error_pct(ram),
-        ram_worst_network=worst.paper_network if worst else None,
-        ram_worst_error_pct=worst.error_pct if worst else None,
-        model_size_total=len(size),
-        model_size_compared=len(_compared(size)),
-        model_size_agreed=_count_agreed(size),
-        model_size_differing=_names(size, agrees=False),
-        latency_total=len(latency),
-        latency_compared=len(_compared(latency)),
-        latency_mean_absolute_error_pct=_mean_absolute_error_pct(latency),
+def summary(claims: Sequence[Claim]) -> dict[str, ColumnSummary]:
+    """Return the totals over the given claims, by column."""
+    by_column: dict[str, list[Claim]] = {}
+    for claim in claims:
+        by_column.setdefault(claim.column, []).append(claim)
+    return {name: _column_summary(of_column) for name, of_column in by_column.items()}
+
+
+def _column_summary(claims: Sequence[Claim]) -> ColumnSummary:
+    errors = [(claim.error_pct, claim) for claim in claims if claim.error_pct is not None]
+    worst_pct, worst = max(errors, key=lambda one: abs(one[0]), default=(None, None))
+    return ColumnSummary(
+        total=len(claims),
+        compared=sum(claim.agrees is not None for claim in claims),
+        agreed=sum(claim.agrees is True for claim in claims),
+        differing=_names(claims, agrees=False),
+        undecided=_names(claims, agrees=None),
+        mean_absolute_error_pct=mean(abs(pct) for pct, _ in errors) if errors else None,
+        worst_network=worst.paper_network if worst else None,
+        worst_error_pct=worst_pct,
     )
 
 
 def exit_code(claims: Sequence[Claim]) -> ExitCode:
     """Return 0 if all verdicts agree, 1 if one differs, else 4 (undecided); only verdicts count."""
-    agreements = [claim.agrees for claim in claims if claim.column == "verdict"]
+    agreements = [claim.agrees for claim in claims if claim.field == "verdict"]
     if False in agreements:
         return ExitCode.DISAGREEMENT
     # Without any verdict nothing was confirmed.
@@ -200,7 +187,7 @@ def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
 
     A record with the command line's default options takes precedence.
     """
-    ours = {plain(name) for name in (entry.key, entry.our_network)}
+    ours = {plain(name) for name in (entry.key, entry.zoo_network)}
     of_network = [record for record in records if plain(record.network) in ours]
     return max(
         of_network,
@@ -223,39 +210,40 @@ def is_board(record: Record) -> bool:
 
 def _claim(
     entry: PaperEntry,
-    column: Column,
+    name: str,
     paper: Paper,
     record: Record | None,
     predicted: PredictedTime | None,
 ) -> Claim:
-    printed: str | float
-    if column == "verdict":
-        printed = "fit" if entry.ran else "no-fit"
-    else:
-        printed = entry.figures[column].value
+    column = paper.columns[name]
+    figure = entry.figures.get(name)
     ours, provenance = _ours(column, record)
     low = high = None
-    if column == "latency_ms" and ours is None and predicted is not None:
-        ours, low, high = predicted.latency_ms, predicted.low_ms, predicted.high_ms
+    if column.field == "latency_ms" and ours is None and predicted is not None:
+        ours, low, high = (
+            one / column.unit_size
+            for one in (predicted.latency_ms, predicted.low_ms, predicted.high_ms)
+        )
         provenance = Provenance(kind="predicted", reason=predicted.reason)
     agrees, error_pct = None, None
     circular = provenance.kind == "predicted" and predicted and not predicted.independent
-    if isinstance(ours, float) and isinstance(printed, float) and not circular:
-        agrees, error_pct = _compare(ours, entry.figures[column], paper.columns[column].tolerance)
+    if isinstance(ours, float) and figure is not None and not circular:
+        agrees, error_pct = _compare(ours, figure, column.tolerance)
     elif ours in ("fit", "no-fit"):
-        agrees = ours == printed
+        agrees = ours == entry.verdict
     return Claim(
         key=entry.key,
         row=entry.row,
         paper_network=entry.network,
         network=record.network if record else None,
-        column=column,
-        unit=paper.columns[column].unit,
-        paper=printed,
+        column=name,
+        field=column.field,
+        unit=column.unit,
+        paper=figure.value if figure else str(entry.verdict),
         ours=ours,
         error_pct=error_pct,
         agrees=agrees,
-        explanation=paper.explanations.get((entry.key, column)),
+        explanation=paper.explanations.get((entry.key, name)),
         provenance=provenance,
         record_id=record.record_id if record else None,
         low=low,
@@ -267,25 +255,16 @@ def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Pr
     """Return pibench's value in the column's unit, or None with the reason."""
     if record is None:
         return _none("no record of this network by the paper's protocol")
-    provenance = record.provenance
-    if column == "verdict":
+    if column.field == "verdict":
         kind = record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin)
         return record.verdict, Provenance(kind=kind, reason=record.evidence.summary)
-    if column == "model_size_mb":
-        size_bytes = record.weights_file_bytes
-        return (None if size_bytes is None else size_bytes / MB), provenance["weights_file_bytes"]
-    if column == "ram_mb":
-        return _ram_mib(record)
-    return _pi_time_ms(record)
-
-
-def _ram_mib(record: Record) -> tuple[float | None, Provenance]:
-    """Return RAM in MiB; None for an incomplete process, whose peak is only a lower bound."""
-    if record.network_rss_bytes is None:
-        return None, record.provenance["network_rss_bytes"]
-    if record.evidence.exit_status != 0:
-        return _none("the process did not come to its end, its peak is a lower bound")
-    return record.network_rss_bytes / MIB, record.provenance["network_rss_bytes"]
+    value: float | None = getattr(record, column.field)
+    provenance = record.provenance[column.field]
+    if column.field == "latency_ms":
+        value, provenance = _pi_time_ms(record)
+    elif column.field.endswith("rss_bytes") and record.evidence.exit_status != 0 and value:
+        return _none("the process did not complete, its peak is a lower bound")
+    return (None if value is None else value / column.unit_size), provenance
 
 
 def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
@@ -297,7 +276,7 @@ def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
     if record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin) == "emulated":
         return _none("emulated time is never a Pi time")
     if is_board(record):
-        return _none(provenance.reason or "the record holds no time")
+        return _none(provenance.reason or "the record has no time")
     return _none("time on another processor is never a Pi time")
 
 
@@ -305,24 +284,11 @@ def _none(reason: str) -> tuple[None, Provenance]:
     return None, Provenance(kind="unavailable", reason=reason)
 
 
-def _compare(ours: float, printed: Figure, tolerance: float | None) -> tuple[bool, float]:
+def _compare(ours: float, printed: Figure, tolerance: float) -> tuple[bool, float]:
     """Return whether the value is within tolerance or rounds to the print, and the error in %."""
     difference = ours - printed.value
-    allowed = max((tolerance or 0.0) * printed.value, printed.rounding)
+    allowed = max(tolerance * printed.value, printed.rounding)
     return abs(difference) <= allowed, 100 * difference / printed.value
-
-
-def _compared(claims: Iterable[Claim]) -> list[Claim]:
-    return [claim for claim in claims if claim.error_pct is not None]
-
-
-def _mean_absolute_error_pct(claims: Iterable[Claim]) -> float | None:
-    errors = [abs(claim.error_pct) for claim in claims if claim.error_pct is not None]
-    return mean(errors) if errors else None
-
-
-def _count_agreed(claims: Iterable[Claim]) -> int:
-    return sum(claim.agrees is True for claim in claims)
 
 
 def _names(claims: Iterable[Claim], *, agrees: bool | None) -> tuple[str, ...]:

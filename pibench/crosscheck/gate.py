@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from pibench.crosscheck.aspects import ASPECTS, MIB, Aspect
+from pibench.crosscheck.metrics import METRICS, MIB, Metric
 from pibench.crosscheck.reconcile import reasons
 from pibench.errors import ExitCode, InvalidInputError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pibench.crosscheck.reconcile import NetworkComparison, Reconciliation, Tolerances
 
-WITH_SHARE: Final[tuple[Aspect, ...]] = ("ram", "latency")
+WITH_SHARE: Final[tuple[Metric, ...]] = ("ram", "latency")
 _NUMBER: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _SHARE: Final = re.compile(rf"(?P<percent>{_NUMBER}) ?%(?:\+(?P<floor>{_NUMBER}) ?MiB)?")
 _HINT: Final = "for example: --fail-on verdict,ram=5%,latency=15%,outputs"
@@ -23,39 +23,39 @@ _HINT: Final = "for example: --fail-on verdict,ram=5%,latency=15%,outputs"
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """The aspects that decide. A requested gate does not pass an aspect that was not compared."""
+    """The metrics that decide. A requested gate does not pass an metric that was not compared."""
 
-    aspects: tuple[Aspect, ...] = ASPECTS
+    metrics: tuple[Metric, ...] = METRICS
     asked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One aspect of one network, over every pair of sides that has it.
+    """One metric of one network, over every pair of sides that has it.
 
-    `left out` marks an optional aspect that could not be compared. `incomparable` marks a
-    requested aspect that could not be compared for any network. A check without an aspect is a
+    `not compared` marks an optional metric that could not be compared. `incomparable` marks a
+    requested metric that could not be compared for any network. A check without an metric is a
     network of a baseline that was not run.
     """
 
     network: str
-    aspect: Aspect | None
-    state: Literal["agrees", "differs", "undecided", "incomparable", "left out"]
+    metric: Metric | None
+    state: Literal["agrees", "differs", "undecided", "incomparable", "not compared"]
     networks: tuple[NetworkComparison, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.network}: {self.aspect or 'of the baseline, not run'}"
+        return f"{self.network}: {self.metric or 'of the baseline, not run'}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passage:
+class GateResult:
     """The gate's result: every check, the failures, and what is undecided.
 
-    `asked` has the requested aspects, which alone decide; it is empty if no gate was requested.
+    `asked` has the requested metrics, which alone decide; it is empty if no gate was requested.
     `incomparable` has one sentence for each of them that could not be compared for any network.
     """
 
-    asked: tuple[Aspect, ...]
+    asked: tuple[Metric, ...]
     checks: tuple[Check, ...]
     incomparable: tuple[str, ...] = ()
 
@@ -71,7 +71,7 @@ class Passage:
 
     @property
     def code(self) -> ExitCode:
-        """1 if something differs, else 2 for an incomparable aspect, else 4 if undecided."""
+        """1 if something differs, else 2 for an incomparable metric, else 4 if undecided."""
         if self.failed:
             return ExitCode.DISAGREEMENT
         if self.incomparable:
@@ -90,35 +90,35 @@ def parse(text: str | None, tolerances: Tolerances) -> tuple[Gate, Tolerances]:
     """
     if text is None:
         return Gate(), tolerances
-    aspects: list[Aspect] = []
+    metrics: list[Metric] = []
     for part in (part.strip() for part in text.split(",")):
         name, sign, share = part.partition("=")
-        aspect = next((one for one in ASPECTS if one == name), None)
-        if aspect is None:
+        metric = next((one for one in METRICS if one == name), None)
+        if metric is None:
             raise InvalidInputError(
-                f"--fail-on {text}: {part!r} is none of {', '.join(ASPECTS)}", hint=_HINT
+                f"--fail-on {text}: {part!r} is none of {', '.join(METRICS)}", hint=_HINT
             )
-        if sign and aspect not in WITH_SHARE:
+        if sign and metric not in WITH_SHARE:
             raise InvalidInputError(
-                f"--fail-on {text}: {aspect} takes no percentage"
-                + (": outputs go by --atol and --rtol" if aspect == "outputs" else ""),
+                f"--fail-on {text}: {metric} takes no percentage"
+                + (": outputs go by --atol and --rtol" if metric == "outputs" else ""),
                 hint=_HINT,
             )
         if sign:
-            tolerances = _held(f"--fail-on {text}", aspect, share, tolerances)
-        if aspect in aspects:
-            raise InvalidInputError(f"--fail-on {text}: {aspect} twice", hint=_HINT)
-        aspects.append(aspect)
-    return Gate(aspects=tuple(aspects), asked=True), tolerances
+            tolerances = _held(f"--fail-on {text}", metric, share, tolerances)
+        if metric in metrics:
+            raise InvalidInputError(f"--fail-on {text}: {metric} twice", hint=_HINT)
+        metrics.append(metric)
+    return Gate(metrics=tuple(metrics), asked=True), tolerances
 
 
-def _held(said: str, aspect: Aspect, share: str, tolerances: Tolerances) -> Tolerances:
+def _held(said: str, metric: Metric, share: str, tolerances: Tolerances) -> Tolerances:
     """Return the tolerances with one replaced; RAM may have a floor: `5%` or `5%+0MiB`."""
     given = _SHARE.fullmatch(share)
-    if given is None or (given["floor"] and aspect != "ram"):
-        raise InvalidInputError(f"{said}: {share!r} is no percentage of {aspect}", hint=_HINT)
+    if given is None or (given["floor"] and metric != "ram"):
+        raise InvalidInputError(f"{said}: {share!r} is no percentage of {metric}", hint=_HINT)
     part = float(given["percent"]) / 100
-    if aspect == "latency":
+    if metric == "latency":
         return replace(tolerances, latency=part)
     tolerances = replace(tolerances, ram=part)
     if given["floor"] is None:
@@ -126,38 +126,38 @@ def _held(said: str, aspect: Aspect, share: str, tolerances: Tolerances) -> Tole
     return replace(tolerances, ram_floor_bytes=round(float(given["floor"]) * MIB))
 
 
-def passage(found: Reconciliation, gate: Gate) -> Passage:
+def decide(found: Reconciliation, gate: Gate) -> GateResult:
     """Return whether the comparison passes the gate.
 
-    The exit code is 1 if a gated aspect of a network differs between any two sides, else 2 if a
-    requested aspect could not be compared for any network, else 4 if something is undecided.
-    A requested gate requires each of its aspects to be compared for every network (on some pair
+    The exit code is 1 if a gated metric of a network differs between any two sides, else 2 if a
+    requested metric could not be compared for any network, else 4 if something is undecided.
+    A requested gate requires each of its metrics to be compared for every network (on some pair
     of sides), and every network of a baseline to be run; without a requested gate only verdicts
     must be decided.
     """
     by_network = _by_network(found)
     checks: list[Check] = []
     incomparable = []
-    for aspect in gate.aspects:
-        of_aspect = [
+    for metric in gate.metrics:
+        of_metric = [
             Check(
                 network=name,
-                aspect=aspect,
-                state=_state(networks, aspect, gate),
+                metric=metric,
+                state=_state(networks, metric, gate),
                 networks=tuple(networks),
             )
             for name, networks in by_network.items()
         ]
-        if gate.asked and all(check.state in ("undecided", "left out") for check in of_aspect):
-            # Report the other aspects too: they may be the cause.
-            of_aspect = [replace(check, state="incomparable") for check in of_aspect]
-            why = reasons(found.networks, [aspect])
-            said = f"--fail-on {aspect}: it could be compared for no network"
+        if gate.asked and all(check.state in ("undecided", "not compared") for check in of_metric):
+            # Report the other metrics too: they may be the cause.
+            of_metric = [replace(check, state="incomparable") for check in of_metric]
+            why = reasons(found.networks, [metric])
+            said = f"--fail-on {metric}: it could be compared for no network"
             incomparable.append(said + (f"; {why[0]}" if why else ""))
-        checks += of_aspect
-    checks += [Check(network=name, aspect=None, state="undecided") for name in _not_run(found)]
-    return Passage(
-        asked=gate.aspects if gate.asked else (),
+        checks += of_metric
+    checks += [Check(network=name, metric=None, state="undecided") for name in _not_run(found)]
+    return GateResult(
+        asked=gate.metrics if gate.asked else (),
         checks=tuple(checks),
         incomparable=tuple(incomparable),
     )
@@ -171,28 +171,28 @@ def _by_network(found: Reconciliation) -> dict[str, list[NetworkComparison]]:
 
 
 def _state(
-    networks: Sequence[NetworkComparison], aspect: Aspect, gate: Gate
-) -> Literal["agrees", "differs", "undecided", "left out"]:
+    networks: Sequence[NetworkComparison], metric: Metric, gate: Gate
+) -> Literal["agrees", "differs", "undecided", "not compared"]:
     """Return "differs" if any pair differs, else "agrees" if any agrees, else why it is open."""
-    answers = {one.aspects[aspect].agrees for one in networks}
+    answers = {one.metrics[metric].agrees for one in networks}
     if False in answers:
         return "differs"
     if True in answers:
         return "agrees"
-    wanted = gate.asked or aspect == "verdict"
-    open_ = wanted and _is_open(networks, aspect, asked=gate.asked)
-    return "undecided" if open_ else "left out"
+    wanted = gate.asked or metric == "verdict"
+    open_ = wanted and _is_open(networks, metric, asked=gate.asked)
+    return "undecided" if open_ else "not compared"
 
 
-def _is_open(networks: Sequence[NetworkComparison], aspect: Aspect, *, asked: bool) -> bool:
-    """Return whether the aspect counts as undecided.
+def _is_open(networks: Sequence[NetworkComparison], metric: Metric, *, asked: bool) -> bool:
+    """Return whether the metric counts as undecided.
 
     If the gate asked for it, it does unless there was nothing to compare; otherwise only an
     undecided verdict does, not a side without any verdict.
     """
-    comparisons = [network.aspects[aspect] for network in networks]
+    comparisons = [network.metrics[metric] for network in networks]
     if asked:
-        return not all(one.moot for one in comparisons)
+        return not all(one.not_applicable for one in comparisons)
     return any(one.why.startswith("undecided") for one in comparisons)
 
 

@@ -16,7 +16,7 @@ from pibench.crosscheck.paper import Paper, load_paper
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LEDGER_VERSION: Final = "1.1"
+LEDGER_VERSION: Final = "2.0"
 
 
 def write_claims_json(
@@ -60,9 +60,9 @@ def as_dict(claims: Sequence[Claim], paper: Paper) -> dict[str, Any]:
         "device": paper.device,
         "protocol": paper.protocol,
         "batch": paper.batch,
-        "columns": {name: dataclasses.asdict(column) for name, column in paper.columns.items()},
+        "columns": {name: column.model_dump() for name, column in paper.columns.items()},
         "exit_code": int(exit_code(claims)),
-        "summary": dataclasses.asdict(summary(claims)),
+        "summary": {name: dataclasses.asdict(one) for name, one in summary(claims).items()},
         "claims": [_plain_claim(claim) for claim in claims],
     }
 

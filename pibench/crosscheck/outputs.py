@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from pibench.crosscheck.aspects import Comparison, neither_ended
 from pibench.crosscheck.layers import estimated_distance, share, unlike, unlike_places
+from pibench.crosscheck.metrics import Comparison, neither_ended
 from pibench.crosscheck.values import (
     NonFinite,
     Tolerance,
@@ -76,7 +76,7 @@ def compare_outputs(
     why = incomparable(first, second)
     if why:
         return OutputsComparison(
-            aspect="outputs", agrees=None, why=why, moot=neither_ended(first, second)
+            metric="outputs", agrees=None, why=why, not_applicable=neither_ended(first, second)
         )
     theirs = {blob.name: blob for blob in second.outputs}
     blobs = [
@@ -94,7 +94,7 @@ def compare_outputs(
         if name not in names
     ]
     return OutputsComparison(
-        aspect="outputs",
+        metric="outputs",
         agrees=None if _undecided(blobs) else all(blobs),
         why="; ".join(f"{blob.name}: {blob.why}" for blob in blobs if blob.why),
         required=_required(blobs),

@@ -1,82 +1,145 @@
-"""The paper's printed table and the explanations of it, from the data files in this folder."""
+"""Published tables as data: a folder with table.toml (columns, explanations) and data.csv (cells).
+
+A second table is a second folder, in `tables/` or anywhere else (`pibench report --table`).
+"""
 
 from __future__ import annotations
 
 import csv
 import tomllib
 from contextlib import suppress
-from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pibench import networks
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from pibench import devices, networks, untrusted_input
 from pibench.errors import InvalidInputError
 from pibench.records.identity import ZOO
+from pibench.records.schema import Protocol
+from pibench.records.store import first_of
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     from pibench.records.identity import Run
-    from pibench.records.schema import Protocol, Record
+    from pibench.records.schema import Record
 
-Column = Literal["verdict", "ram_mb", "model_size_mb", "latency_ms"]
-COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
+DEFAULT: Final = "embedded-dnn"
+_HINT: Final = "docs/report.md describes the format of a table"
+_FIXED: Final = ("key", "row", "network", "zoo_network")
+UNITS: Final = {
+    "bytes": {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6,
+              "GB": 10**9},
+    "ms": {"ms": 1, "s": 1000},
+}  # fmt: skip
+"""Units by the suffix of a record's field, each with its size in that suffix."""
+
+ResultField = Literal[
+    "verdict", "peak_rss_bytes", "network_rss_bytes", "weights_file_bytes", "latency_ms"
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figure:
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Figure(_Model):
     """A printed number, and half a unit of its last printed digit: the rounding error."""
 
-    value: float
+    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     rounding: float
 
     @classmethod
     def parse(cls, text: str) -> Figure:
         """Parse the printed text: "2.3" stands for 2.25 to 2.35, "30" for 29.5 to 30.5."""
-        exponent = Decimal(text).as_tuple().exponent
-        return cls(value=float(text), rounding=0.5 * 10.0 ** int(exponent))
+        try:
+            exponent = Decimal(text).as_tuple().exponent
+        except InvalidOperation:
+            raise ValueError(f"{text!r} is not a number") from None
+        if not isinstance(exponent, int):
+            raise ValueError(f"{text!r} is not finite")
+        return cls(value=float(text), rounding=0.5 * 10.0**exponent)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PaperEntry:
-    """One network of the paper; `row` is its printed number, None for networks that did not run.
+class PaperEntry(_Model):
+    """One network of the table; `row` is its printed number, None for networks without one.
 
-    `our_network` is its name in pibench's catalogue, which its records use.
+    `zoo_network` is its name in pibench's catalogue, which its records use.
     """
 
-    key: str
-    row: int | None
-    network: str
-    ran: bool
-    figures: dict[Column, Figure]
-    our_network: str
+    key: Annotated[str, Field(min_length=1)]
+    row: Annotated[int | None, BeforeValidator(lambda text: text or None)] = None
+    network: Annotated[str, Field(min_length=1)]
+    zoo_network: str
+    verdict: Literal["fit", "no-fit"] | None = None
+    figures: dict[str, Figure]
 
     def answers_to(self, name: str) -> bool:
         """Return whether a name refers to this network; case and punctuation are ignored."""
-        known = {plain(known) for known in (self.key, self.network, self.our_network)}
+        known = {plain(known) for known in (self.key, self.network, self.zoo_network)}
         return plain(name) in known
 
 
-@dataclass(frozen=True, kw_only=True)
-class ColumnDoc:
-    """The meaning of a column; `tolerance` is a fraction of the printed figure."""
+class Column(_Model):
+    """A column: the field of a record that it prints, and how it is compared.
 
-    unit: str
-    doc: str
-    tolerance: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paper:
-    """The table, and the run that produced its columns."""
+    `tolerance` is a fraction of the printed figure; `decimals` are those of pibench's figure.
+    """
 
     title: str
+    field: ResultField
+    unit: str = ""
+    decimals: Annotated[int, Field(ge=0, le=9)] = 0
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    doc: str = ""
+
+    def model_post_init(self, _: Any) -> None:
+        """Reject a unit that the field cannot have."""
+        known = UNITS.get(self.field.rpartition("_")[2], {"": 1})
+        if self.unit not in known:
+            raise ValueError(f"unit {self.unit!r} of {self.field} is none of {', '.join(known)}")
+
+    @property
+    def unit_size(self) -> int:
+        """The size of `unit` in the unit of the record's field."""
+        return UNITS.get(self.field.rpartition("_")[2], {"": 1})[self.unit]
+
+
+class _Explanation(_Model):
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    text: str
+
+
+class Paper(_Model):
+    """A published table, and the run that produced its columns."""
+
+    title: str
+    citation: str = ""
     device: str
     protocol: Protocol
-    batch: int
-    entries: tuple[PaperEntry, ...]
-    columns: dict[Column, ColumnDoc]
-    explanations: dict[tuple[str, Column], str]
+    batch: Annotated[int, Field(ge=1)]
+    columns: Annotated[dict[str, Column], Field(min_length=1)]
+    explanation: tuple[_Explanation, ...] = ()
+    entries: tuple[PaperEntry, ...] = ()
+
+    @property
+    def explanations(self) -> dict[tuple[str, str], str]:
+        """The explanations, by an entry's key and a column's name."""
+        return {
+            (key, column): one.text
+            for one in self.explanation
+            for key in one.keys
+            for column in one.columns
+        }
+
+    def column_of(self, field: ResultField) -> str | None:
+        """Return the name of the column that prints a record's field, if there is one."""
+        return next((name for name, one in self.columns.items() if one.field == field), None)
 
 
 def plain(name: str) -> str:
@@ -102,37 +165,62 @@ def _sha256_in_the_zoo(name: str, batch: int) -> str:
 
 
 @cache
-def load_paper() -> Paper:
-    """Load the table of "Deep Neural Networks on Embedded Systems", 26 networks, as printed."""
-    folder = resources.files(__package__)
-    notes = tomllib.loads((folder / "paper.toml").read_text(encoding="utf-8"))
-    table = csv.DictReader((folder / "paper.csv").read_text(encoding="utf-8").splitlines())
-    return Paper(
-        title=notes["title"],
-        device=notes["device"],
-        protocol=notes["protocol"],
-        batch=notes["batch"],
-        entries=tuple(_entry(line) for line in table),
-        columns={column: ColumnDoc(**notes["columns"][column]) for column in COLUMNS},
-        explanations={
-            (key, column): explanation["text"]
-            for explanation in notes["explanation"]
-            for key in explanation["keys"]
-            for column in explanation["columns"]
-        },
+def load_paper(table: str = DEFAULT) -> Paper:
+    """Load a table: one of pibench's by its id, or the folder of another one.
+
+    Raises:
+        InvalidInputError: if there is no such table, or its files are not valid.
+    """
+    shipped = {one.name: one for one in (resources.files(__package__) / "tables").iterdir()}
+    if table in shipped:
+        return _read(shipped[table])
+    if not Path(table).is_dir():
+        raise InvalidInputError(
+            f"there is no table {table}", hint=f"give a folder, or one of {', '.join(shipped)}"
+        )
+    return _read(Path(table))
+
+
+def _read(folder: Traversable) -> Paper:
+    notes, lines = folder / "table.toml", folder / "data.csv"
+    place: str | None = None
+    file = notes
+    try:
+        data = tomllib.loads(_text(notes))
+        paper = Paper.model_validate(data | {"entries": ()})
+        devices.load(paper.device)
+        file = lines
+        entries = []
+        for number, line in enumerate(csv.DictReader(_text(lines).splitlines()), start=2):
+            place = f"line {number}"
+            entries.append(_entry(line, paper.columns))
+    except ValidationError as error:
+        raise InvalidInputError.at(str(file), place, first_of(error), hint=_HINT) from error
+    except ValueError as error:
+        raise InvalidInputError.at(str(file), place, str(error), hint=_HINT) from error
+    if not entries or len({entry.key for entry in entries}) < len(entries):
+        problem = "has a key twice" if entries else "has no network"
+        raise InvalidInputError.at(str(lines), None, problem, hint=_HINT)
+    return paper.model_copy(update={"entries": tuple(entries)})
+
+
+def _text(file: Traversable) -> str:
+    content = (
+        untrusted_input.read(file, hint=_HINT) if isinstance(file, Path) else file.read_bytes()
     )
+    return content.decode("utf-8-sig")
 
 
-def _entry(line: dict[str, str]) -> PaperEntry:
+def _entry(line: dict[str | None, Any], columns: dict[str, Column]) -> PaperEntry:
+    surplus = {*line} - {*_FIXED, *columns}
+    missing = {*_FIXED, *columns} - {name for name, text in line.items() if text is not None}
+    if surplus or missing:
+        names = ", ".join(sorted(str(name or "a cell without a heading") for name in surplus))
+        raise ValueError(f"unknown: {names}" if surplus else f"lacks {', '.join(sorted(missing))}")
+    printed = {name: line[name] for name in columns if line[name]}
+    verdicts = {name for name, column in columns.items() if column.field == "verdict"}
     return PaperEntry(
-        key=line["key"],
-        row=int(line["row"]) if line["row"] else None,
-        network=line["network"],
-        ran=line["ran"] == "yes",
-        figures={
-            column: Figure.parse(line[column])
-            for column in COLUMNS
-            if column != "verdict" and line[column]
-        },
-        our_network=line["our_network"],
+        **{name: line[name] for name in _FIXED},
+        verdict=next((text for name, text in printed.items() if name in verdicts), None),
+        figures={n: Figure.parse(text) for n, text in printed.items() if n not in verdicts},
     )

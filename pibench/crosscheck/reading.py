@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pibench import untrusted_input
 from pibench.crosscheck import baseline
-from pibench.crosscheck.paper import load_paper
+from pibench.crosscheck.paper import DEFAULT, load_paper
 from pibench.crosscheck.sides import Entry, Side, entry_of
 from pibench.errors import InvalidInputError
 from pibench.records.identity import latest
@@ -20,10 +20,10 @@ from pibench.records.store import first_of, parse, record_from
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pibench.crosscheck.paper import Paper, PaperEntry, ResultField
     from pibench.records.schema import Record
 
 PAPER: Final = "paper"
-MIB: Final = 2**20
 _HEAD_BYTES: Final = 1000
 _HINT: Final = "give records (JSON lines), or what plan, predict or run print with --json"
 _RECORDS_HINT: Final = "give records: what run wrote with --out, or printed with --json"
@@ -31,7 +31,7 @@ _BASELINE: Final = re.compile(rf'\s*\{{\s*"{baseline.MARK}"'.encode())
 
 
 def read_sides(sources: Sequence[str]) -> list[Side]:
-    """Read a side from each source: a file, or the word "paper" for the printed table.
+    """Read a side from each source: a file, a folder of a table, or "paper".
 
     Sides with the same file name are labelled with their full paths.
 
@@ -50,6 +50,8 @@ def read_side(source: str, name: str | None = None) -> Side:
     if source == PAPER and not Path(source).exists():
         return paper_side()
     path, name = Path(source), name or _name(source)
+    if path.is_dir():
+        return paper_side(source, name)
     content = untrusted_input.read(path, hint=_HINT)
     if _is_array(content):
         return _array(path, name, content)
@@ -86,33 +88,41 @@ def _record(path: Path, place: str, item: dict[str, Any]) -> Record:
     raise InvalidInputError.at(path, place, f"is {what}", hint=hint or _RECORDS_HINT)
 
 
-def paper_side() -> Side:
-    """Return the paper's table: verdicts, RAM in MiB (printed as MB), and the board's times."""
-    paper = load_paper()
+def paper_side(table: str = DEFAULT, name: str = PAPER) -> Side:
+    """Return a published table: verdicts, RAM, and the board's times."""
+    paper = load_paper(table)
     printed = Provenance(kind="paper", reason="as printed")
     entries = []
     for one in paper.entries:
-        ram, latency = one.figures.get("ram_mb"), one.figures.get("latency_ms")
+        ram_bytes = _printed(paper, one, "network_rss_bytes")
+        latency_ms = _printed(paper, one, "latency_ms")
         entries.append(
             Entry(
-                network=one.our_network,
+                network=one.zoo_network,
                 network_sha256=None,
                 batch=paper.batch,
                 protocol=paper.protocol,
                 device=paper.device,
                 source=PAPER,
                 kind="paper",
-                verdict="fit" if one.ran else "no-fit",
-                came_to_its_end=one.ran,
-                ram_bytes=None if ram is None else round(ram.value * MIB),
-                ram=printed if ram else _not_printed("RAM"),
-                latency_ms=latency.value if latency else None,
-                latency=printed if latency else _not_printed("latency"),
+                verdict=one.verdict,
+                came_to_its_end=None if one.verdict is None else one.verdict == "fit",
+                ram_bytes=None if ram_bytes is None else round(ram_bytes),
+                ram=_not_printed("RAM") if ram_bytes is None else printed,
+                latency_ms=latency_ms,
+                latency=_not_printed("latency") if latency_ms is None else printed,
                 clock=f"board {paper.device}",
                 values=_not_printed("outputs"),
             )
         )
-    return Side.of(PAPER, "paper", entries)
+    return Side.of(name, "paper", entries)
+
+
+def _printed(paper: Paper, entry: PaperEntry, field: ResultField) -> float | None:
+    """Return a printed figure in the unit of the record's field."""
+    name = paper.column_of(field)
+    figure = entry.figures.get(name) if name else None
+    return figure.value * paper.columns[name].unit_size if name and figure else None
 
 
 def _not_printed(what: str) -> Provenance:

@@ -3,7 +3,7 @@
 Each pair of sides is compared on the networks that both have. Networks are the same if
 prototxt SHA-256, batch and protocol are equal; if a side has names only (the paper), names are
 compared. If a side has several runs of one network, runs are matched by the options that
-distinguish them there. Each aspect that could not be compared has a reason; if nothing could
+distinguish them there. Each metric that could not be compared has a reason; if nothing could
 be compared, that is an error.
 """
 
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.crosscheck.aspects import (
-    ASPECTS,
+from pibench.crosscheck.metrics import (
     LATENCY_TOLERANCE,
+    METRICS,
     RAM_FLOOR_BYTES,
     RAM_TOLERANCE,
-    Aspect,
     Comparison,
+    Metric,
     compare_latencies,
     compare_ram,
     compare_verdicts,
@@ -58,7 +58,7 @@ class Tolerances:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkComparison:
-    """One run on two sides: a comparison for each aspect.
+    """One run on two sides: a comparison for each metric.
 
     `label` distinguishes it from all others of its protocol and batch.
     """
@@ -67,7 +67,7 @@ class NetworkComparison:
     label: str
     first: Entry
     second: Entry
-    aspects: dict[Aspect, Comparison]
+    metrics: dict[Metric, Comparison]
 
     @property
     def subject(self) -> str:
@@ -78,8 +78,8 @@ class NetworkComparison:
 
     @property
     def agrees(self) -> bool | None:
-        """False if an aspect differs, true if one agrees and none differs, else None."""
-        answers = {one.agrees for one in self.aspects.values()}
+        """False if an metric differs, true if one agrees and none differs, else None."""
+        answers = {one.agrees for one in self.metrics.values()}
         return False if False in answers else True if True in answers else None
 
 
@@ -151,10 +151,10 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
             f"no network is on two sides: {unlike or _listed(sides)}",
             hint="give records of the same networks, batch and protocol",
         )
-    told = [one for network in found.networks for one in network.aspects.values()]
+    told = [one for network in found.networks for one in network.metrics.values()]
     if all(one.agrees is None for one in told):
         raise InvalidInputError(
-            f"nothing could be compared: {reasons(found.networks, ASPECTS)[0]}",
+            f"nothing could be compared: {reasons(found.networks, METRICS)[0]}",
             hint="give sides that tell the same things",
         )
     return found
@@ -170,14 +170,14 @@ def _listed(sides: Sequence[Side]) -> str:
     )
 
 
-def reasons(networks: Iterable[NetworkComparison], aspects: Sequence[Aspect]) -> list[str]:
-    """Explain why aspects were not compared: each reason once, with its first network."""
+def reasons(networks: Iterable[NetworkComparison], metrics: Sequence[Metric]) -> list[str]:
+    """Explain why metrics were not compared: each reason once, with its first network."""
     found: dict[str, str] = {}
     for network in networks:
-        for aspect in aspects:
-            why = network.aspects[aspect].why
-            if network.aspects[aspect].agrees is None and why:
-                found.setdefault(f"{aspect}: {why}", network.label)
+        for metric in metrics:
+            why = network.metrics[metric].why
+            if network.metrics[metric].agrees is None and why:
+                found.setdefault(f"{metric}: {why}", network.label)
     return [f"{why} ({network})" for why, network in found.items()]
 
 
@@ -235,7 +235,7 @@ def _network(first: Entry, second: Entry, label: str, tolerances: Tolerances) ->
         label=label,
         first=first,
         second=second,
-        aspects={
+        metrics={
             "verdict": compare_verdicts(first, second),
             "ram": compare_ram(first, second, tolerances.ram, tolerances.ram_floor_bytes),
             "latency": compare_latencies(first, second, tolerances.latency),

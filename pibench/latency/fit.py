@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 from statistics import mean
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from pibench import networks
 from pibench.errors import InvalidInputError
 from pibench.latency import model, pressure, work
-from pibench.latency.calibration import POSSIBLE_NS, Calibration, Observation, Pressure, Rates
+from pibench.latency.rates import POSSIBLE_NS, LatencyRates, Observation, Pressure, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,10 +112,10 @@ def calibrate(
     *,
     device: Device,
     protocol: Protocol,
-    provenance: str,
+    provenance: Literal["paper", "measured"],
     source: str,
-) -> Calibration:
-    """Fit a calibration of `device` to times of one provenance.
+) -> LatencyRates:
+    """Fit the rates of `device` to times of one provenance.
 
     Args:
         observed: The times.
@@ -140,10 +140,10 @@ def calibrate(
     for what, rate in (("multiply-accumulates", rates.tile_mac_ns), ("accesses", rates.access_ns)):
         if not least <= rate <= most:
             raise InvalidInputError(
-                f"the times tell no rate of {what}: {rate:g} ns each would fit them best",
+                f"the times determine no rate of {what}: {rate:g} ns each would fit them best",
                 hint="measure more networks, of other kinds too",
             )
-    return Calibration(
+    return LatencyRates(
         device=device.id,
         provenance=provenance,
         source=source,

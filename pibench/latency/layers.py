@@ -36,7 +36,7 @@ class Product:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
+class LayerCost:
     """The parts of a layer's work, in elements; `passes` are reads and writes of blobs."""
 
     products: tuple[Product, ...] = ()
@@ -50,7 +50,7 @@ class Effort:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class LayerContext:
     """One layer in its network: its shapes, and whether it runs in the training phase."""
 
     layer: caffe.LayerParameter
@@ -73,48 +73,48 @@ class Site:
         return list(self.layer.bottom[:1]) == list(self.layer.top[:1])
 
 
-def effort(site: Site) -> Effort:
+def layer_cost(context: LayerContext) -> LayerCost:
     """Return the work of one layer; other types than the table's read bottoms and write tops."""
-    return _EFFORTS.get(site.layer.type, _elementwise)(site)
+    return _COSTS.get(context.layer.type, _elementwise)(context)
 
 
-def _elementwise(site: Site) -> Effort:
-    return Effort(passes=site.read + site.made)
+def _elementwise(context: LayerContext) -> LayerCost:
+    return LayerCost(passes=context.read + context.made)
 
 
-def _nothing(_: Site) -> Effort:
+def _nothing(_: LayerContext) -> LayerCost:
     """Return no work: blobs share memory, or nothing is done while the network runs."""
-    return Effort(runs=False)
+    return LayerCost(runs=False)
 
 
-def _convolution(site: Site) -> Effort:
+def _convolution(context: LayerContext) -> LayerCost:
     """Count forward_cpu_gemm: im2col and a product per group and image, the bias a product."""
-    parameter = site.layer.convolution_param
-    images, top = _images(site.tops[0], parameter.axis)
+    parameter = context.layer.convolution_param
+    images, top = _images(context.tops[0], parameter.axis)
     outputs, area = top[0], prod(top[1:])
-    depth = prod(site.weights[0][1:])
-    group, count = parameter.group, images * len(site.tops)
+    depth = prod(context.weights[0][1:])
+    group, count = parameter.group, images * len(context.tops)
     products = [Product(outputs // group, area, depth, group * count)]
     passes = 0
-    if len(site.weights) > 1:
+    if len(context.weights) > 1:
         passes = 2 * outputs * area * count
     found = window(parameter, len(top) - 1)
     as_it_is = set(found.kernel) == set(found.stride) == {1} and set(found.pad) == {0}
     im2col = 0 if as_it_is else depth * group * area * count
-    return Effort(products=tuple(products), passes=passes, im2col=im2col)
+    return LayerCost(products=tuple(products), passes=passes, im2col=im2col)
 
 
-def _deconvolution(site: Site) -> Effort:
+def _deconvolution(context: LayerContext) -> LayerCost:
     """Count a transposed convolution: a product per group into columns, which col2im adds up."""
-    parameter = site.layer.convolution_param
-    images, bottom = _images(site.bottoms[0], parameter.axis)
+    parameter = context.layer.convolution_param
+    images, bottom = _images(context.bottoms[0], parameter.axis)
     inputs, area = bottom[0], prod(bottom[1:])
-    group, count = parameter.group, images * len(site.tops)
-    depth = prod(site.weights[0][1:])
-    passes = 2 * site.made if len(site.weights) > 1 else 0
-    return Effort(
+    group, count = parameter.group, images * len(context.tops)
+    depth = prod(context.weights[0][1:])
+    passes = 2 * context.made if len(context.weights) > 1 else 0
+    return LayerCost(
         products=(Product(depth, area, inputs // group, group * count),),
-        passes=passes + site.made,
+        passes=passes + context.made,
         im2col=depth * group * area * count,
     )
 
@@ -125,20 +125,20 @@ def _images(shape: Shape, axis: int) -> tuple[int, Shape]:
     return prod(shape[:at]), shape[at:]
 
 
-def _inner_product(site: Site) -> Effort:
+def _inner_product(context: LayerContext) -> LayerCost:
     """Count one product over all images, and one more for the bias, over a depth of 1."""
-    outputs = site.weights[0][0] if not site.layer.inner_product_param.transpose else None
-    outputs = outputs or site.weights[0][1]
-    images = site.made // outputs
-    bias = 2 * site.made if len(site.weights) > 1 else 0
-    depth = prod(site.weights[0]) // outputs
-    return Effort(products=(Product(images, outputs, depth),), passes=bias)
+    outputs = context.weights[0][0] if not context.layer.inner_product_param.transpose else None
+    outputs = outputs or context.weights[0][1]
+    images = context.made // outputs
+    bias = 2 * context.made if len(context.weights) > 1 else 0
+    depth = prod(context.weights[0]) // outputs
+    return LayerCost(products=(Product(images, outputs, depth),), passes=bias)
 
 
-def _pooling(site: Site) -> Effort:
+def _pooling(context: LayerContext) -> LayerCost:
     """Count the initial fill of the top (and its mask), then the elements of each window."""
-    parameter = site.layer.pooling_param
-    bottom = site.bottoms[0]
+    parameter = context.layer.pooling_param
+    bottom = context.bottoms[0]
     if parameter.global_pooling:
         size = prod(bottom[2:])
     elif parameter.HasField("kernel_size"):
@@ -146,79 +146,79 @@ def _pooling(site: Site) -> Effort:
     else:
         size = parameter.kernel_h * parameter.kernel_w
     fills = 1 + (parameter.pool == caffe.PoolingParameter.MAX)
-    return Effort(passes=fills * site.made, windows=size * site.made)
+    return LayerCost(passes=fills * context.made, windows=size * context.made)
 
 
-def _lrn(site: Site) -> Effort:
+def _lrn(context: LayerContext) -> LayerCost:
     """Count, across channels, squares, a running sum per channel, a power and a product.
 
     Within a channel the layer consists of inner layers: a pooling replaces the running sum.
     """
-    parameter = site.layer.lrn_param
+    parameter = context.layer.lrn_param
     within = parameter.norm_region == caffe.LRNParameter.WITHIN_CHANNEL
-    elements = site.made
+    elements = context.made
     windows = elements * parameter.local_size**2 if within else 0
-    return Effort(passes=13 * elements, windows=windows, pows=elements)
+    return LayerCost(passes=13 * elements, windows=windows, pows=elements)
 
 
-def _batch_norm(site: Site) -> Effort:
+def _batch_norm(context: LayerContext) -> LayerCost:
     """Count the subtraction of the mean (a product of depth 1) and the division by deviations.
 
     Deviations are spread over the image first, and a copy of the result is stored.
 
     Where statistics are computed, the blob is also summed, squared and summed again.
     """
-    parameter = site.layer.batch_norm_param
-    stored = not site.training
+    parameter = context.layer.batch_norm_param
+    stored = not context.training
     if parameter.HasField("use_global_stats"):
         stored = parameter.use_global_stats
     accesses = 2 + 1 + 3 + 2
-    if not site.in_place:
+    if not context.in_place:
         accesses += 2
     if not stored:
         accesses += 1 + 2 + 1
-    return Effort(passes=accesses * site.made)
+    return LayerCost(passes=accesses * context.made)
 
 
-def _scale(site: Site) -> Effort:
+def _scale(context: LayerContext) -> LayerCost:
     """Count the copy of the bottom for the backward pass (in place), and one pass for the bias."""
-    accesses = 2 + (2 if site.in_place else 0)
-    if site.layer.scale_param.bias_term:
+    accesses = 2 + (2 if context.in_place else 0)
+    if context.layer.scale_param.bias_term:
         accesses += 2
-    return Effort(passes=accesses * site.made)
+    return LayerCost(passes=accesses * context.made)
 
 
-def _eltwise(site: Site) -> Effort:
+def _eltwise(context: LayerContext) -> LayerCost:
     """Count a sum, which fills its top with 0 and adds each bottom, or pairwise operations."""
-    bottoms = len(site.bottoms)
-    if site.layer.eltwise_param.operation == caffe.EltwiseParameter.SUM:
-        return Effort(passes=(1 + 3 * bottoms) * site.made)
-    return Effort(passes=3 * (bottoms - 1) * site.made)
+    bottoms = len(context.bottoms)
+    if context.layer.eltwise_param.operation == caffe.EltwiseParameter.SUM:
+        return LayerCost(passes=(1 + 3 * bottoms) * context.made)
+    return LayerCost(passes=3 * (bottoms - 1) * context.made)
 
 
-def _dropout(site: Site) -> Effort:
+def _dropout(context: LayerContext) -> LayerCost:
     """Count a random number and a product per element in training, else a copy, if not in place."""
-    if site.training:
-        return Effort(passes=4 * site.made, randoms=site.made)
-    return Effort(runs=False) if site.in_place else _elementwise(site)
+    if context.training:
+        return LayerCost(passes=4 * context.made, randoms=context.made)
+    return LayerCost(runs=False) if context.in_place else _elementwise(context)
 
 
-def _exponential(site: Site) -> Effort:
+def _exponential(context: LayerContext) -> LayerCost:
     """Count a function of math.h per element: Sigmoid, TanH, ELU, Exp, Log and similar types."""
-    return Effort(passes=site.read + site.made, exps=site.made)
+    return LayerCost(passes=context.read + context.made, exps=context.made)
 
 
-def _power(site: Site) -> Effort:
-    return Effort(passes=2 * (site.read + site.made), pows=site.made)
+def _power(context: LayerContext) -> LayerCost:
+    return LayerCost(passes=2 * (context.read + context.made), pows=context.made)
 
 
-def _softmax(site: Site) -> Effort:
+def _softmax(context: LayerContext) -> LayerCost:
     """Count the copy, the maximum and its subtraction, exponentials, their sum, the division."""
-    elements = prod(site.bottoms[0])
-    return Effort(passes=12 * elements, exps=elements)
+    elements = prod(context.bottoms[0])
+    return LayerCost(passes=12 * elements, exps=elements)
 
 
-_EFFORTS: Final[dict[str, Callable[[Site], Effort]]] = {
+_COSTS: Final[dict[str, Callable[[LayerContext], LayerCost]]] = {
     **dict.fromkeys(
         ("Input", "DummyData", "Data", "Split", "Flatten", "Reshape", "Silence"), _nothing
     ),

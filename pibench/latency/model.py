@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pibench.latency import pressure, work
-from pibench.latency.counted import counted_work
+from pibench.latency.work import counted_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.counting.counts import NetworkCounts
     from pibench.devices import Device
-    from pibench.latency.calibration import Calibration, Rates
+    from pibench.latency.rates import LatencyRates, Rates
     from pibench.latency.work import LayerWork
     from pibench.networks.network import Network
 
@@ -66,19 +66,19 @@ class Prediction:
 def predict(
     network: Network,
     device: Device,
-    calibration: Calibration,
+    calibration: LatencyRates,
     counted: NetworkCounts | None = None,
 ) -> Prediction:
     """Predict the latency of one forward pass of `network` on `device`.
 
     Args:
         network: The network.
-        device: The board; it must have the calibration's CPU.
+        device: The board; it must have the CPU of the rates.
         calibration: The rates.
         counted: Counts of the network; without them the work comes from layer shapes.
 
     Raises:
-        InvalidInputError: The calibration has no rates for the CPU, or Caffe would reject the
+        InvalidInputError: There are no rates for the CPU, or Caffe would reject the
             network.
     """
     slower = calibration.clock_ratio(device)
@@ -118,4 +118,4 @@ def layer_ms(done: LayerWork, rates: Rates, slower: float = 1.0) -> float:
 
 def all_accesses(done: LayerWork) -> float:
     """Return the element accesses, including the equivalent of entering the layer and BLAS."""
-    return done.accesses + work.steps().call * done.calls
+    return done.accesses + work.cost_model().call * done.calls

@@ -21,7 +21,7 @@ from pibench.plan.planner import plan
 
 if TYPE_CHECKING:
     from pibench.devices import Device
-    from pibench.latency.calibration import Pressure
+    from pibench.latency.rates import Pressure
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
 
@@ -75,7 +75,7 @@ def cost(headroom: int, device: Device, pressure: Pressure, *, timed: bool = Fal
         headroom: Usable memory minus the planned peak, in bytes.
         device: The board.
         pressure: The fitted cost.
-        timed: Whether the calibration has a time of this very network on this device. Its headroom
+        timed: Whether the rates were fitted on a time of this network on this device. Its headroom
             then defines the bounds, and the plan's error does not widen them.
     """
     here_mib = headroom / MIB

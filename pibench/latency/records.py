@@ -1,4 +1,4 @@
-"""Make a calibration from records of a board: one provenance, one protocol."""
+"""Fit latency rates to records of a board: one provenance, one protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pibench import devices, networks
 from pibench.errors import InvalidInputError, UnknownNetworkError
 from pibench.latency import fit
-from pibench.latency.calibration import SHORTEST_MS, Calibration, Observation
+from pibench.latency.rates import SHORTEST_MS, LatencyRates, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _BOARDS = ("aarch64", "armv7l", "armv6l")
 
 
-def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[str]]:
-    """Fit a calibration to records that a board made of itself.
+def calibrate(records: Sequence[Record], path: Path) -> tuple[LatencyRates, list[str]]:
+    """Fit latency rates to records that a board made of itself.
 
     Of a network that was timed more than once the median counts.
 
@@ -30,7 +30,7 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
         path: Their file, for errors.
 
     Returns:
-        The calibration, and a sentence for each record left out.
+        The rates, and a sentence for each excluded record.
 
     Raises:
         InvalidInputError: The records are of several boards, protocols or provenances, or too few
@@ -48,8 +48,7 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
             path, None, "no record has a time that a board measured",
             hint="measure on the board: pibench run --target native --compute real --out FILE",
         )  # fmt: skip
-    kind = "measured"
-    # Bytes of a file's name that are not text would make the calibration's JSON invalid.
+    # Bytes of a file's name that are not text would make the rates' JSON invalid.
     name = path.name.encode("utf-8", "replace").decode()
     device = _one(path, "devices", (record.device for record in usable))
     protocol = _one(path, "protocols", (record.protocol for record in usable))
@@ -57,7 +56,7 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
         _observations(usable),
         device=devices.load(device),
         protocol="inference" if protocol == "inference" else "caffe-time",
-        provenance=kind,
+        provenance="measured",
         source=f"{len(usable)} records of {name}",
     )
     return calibrated, said
@@ -73,7 +72,7 @@ def _unusable(record: Record) -> str | None:
     if kind != "measured" or architecture not in _BOARDS:
         return f"its time is {kind} on {architecture}, not measured on a board"
     if record.batch != 1:
-        return f"it is of batch {record.batch}, and a calibration of batch 1"
+        return f"it is of batch {record.batch}, and rates are of batch 1"
     try:
         network = networks.load(networks.find(record.network).name)
     except UnknownNetworkError:
@@ -89,7 +88,7 @@ def _one(path: Path, what: str, found: Iterable[str]) -> str:
     if len(kinds) > 1:
         raise InvalidInputError.at(
             path, None, f"holds records of several {what}: {', '.join(kinds)}",
-            hint="give a file for each: a calibration mixes nothing",
+            hint="give a file for each",
         )  # fmt: skip
     return kinds[0]
 

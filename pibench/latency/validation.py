@@ -1,20 +1,22 @@
-"""Estimate the model's error for networks it was not fitted on, leaving out one at a time."""
+"""Predict networks leave-one-out, by rates fitted without them, and estimate the model's error."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING
 
 from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.latency import fit
+from pibench.latency.model import Prediction, predict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.latency.calibration import Calibration
     from pibench.latency.fit import Counted
+    from pibench.latency.rates import LatencyRates
+    from pibench.networks.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +52,11 @@ class Validation:
     macs_alone_worst_pct: float
 
 
-def validate(calibration: Calibration) -> Validation:
-    """Predict each network that the calibration has a time of by rates fitted on the others.
+def validate(calibration: LatencyRates) -> Validation:
+    """Predict each network that the rates were fitted on by rates fitted on the others.
 
     Raises:
-        InvalidInputError: The calibration has too few networks away from the edge of memory.
+        InvalidInputError: There are too few networks away from the edge of memory.
     """
     if len(calibration.rated_on) < fit.LEAST_NETWORKS:
         raise InvalidInputError(
@@ -83,7 +85,7 @@ def validate(calibration: Calibration) -> Validation:
     )
 
 
-def _row(one: Counted, left_out_ms: float | None, calibration: Calibration) -> Row:
+def _row(one: Counted, left_out_ms: float | None, calibration: LatencyRates) -> Row:
     measured = one.observation.latency_ms
     work_ms = one.predicted_ms(calibration.rates) if left_out_ms is None else left_out_ms
     edge_ms = 0.0
@@ -108,15 +110,29 @@ def _naive_errors_pct(counted: Sequence[Counted]) -> list[float]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return Spearman's correlation: that of ranks; tied values share their mean rank."""
-    ranks = [_ranks(first), _ranks(second)]
-    middle = (len(first) + 1) / 2
-    ours, theirs = ([rank - middle for rank in one] for one in ranks)
-    product = sum(a * b for a, b in zip(ours, theirs, strict=True))
-    size = (sum(a * a for a in ours) * sum(b * b for b in theirs)) ** 0.5
-    return product / size if size else 0.0
+    """Return Spearman's correlation: that of ranks; 0 if all values of a side are equal."""
+    from scipy.stats import spearmanr  # noqa: PLC0415  (start-up time)
+
+    if min(len(set(first)), len(set(second))) < 2:
+        return 0.0
+    return float(spearmanr(first, second).statistic)
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
-    ordered = sorted(values)
-    return [ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values]
+def predict_leave_one_out(
+    networks: Sequence[Network], calibration: LatencyRates
+) -> list[Prediction]:
+    """Predict each network for the calibrated board, by rates fitted on the others alone.
+
+    Networks that the rates were not fitted on, including those at the edge of memory, are predicted
+    by the given rates.
+    """
+    device = devices.load(calibration.device)
+    counted = fit.count_all(calibration.rated_on, device, calibration.protocol)
+    predictions = []
+    for network in networks:
+        others = [one for one in counted if one.observation.network != network.name]
+        known = calibration
+        if len(others) < len(counted):
+            known = replace(calibration, rates=fit.fit_rates(others))
+        predictions.append(predict(network, device, known))
+    return predictions

@@ -1,15 +1,18 @@
-"""Format a plan for JSON output: the keys of a record, and those that only a plan has."""
+"""Format a plan for JSON: the keys of a record, its own ones, and possible optimizations."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibench.plan.savings import savings
+from pibench.engines.caffe import in_place, topology
+from pibench.networks import fold_bn, input_size
+from pibench.plan.planner import Plan, plan
 from pibench.plan.search import max_batch, max_image
 
 if TYPE_CHECKING:
     from pibench.devices import Device
-    from pibench.plan.planner import Plan
+    from pibench.networks.network import Network
     from pibench.verdict.judgement import Judgement
 
 LARGEST = 10
@@ -51,9 +54,9 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
             "threads": planned.environment.threads,
         },
         "peak_at": {"phase": planned.peak_step.phase, "layer": planned.peak_step.layer},
-        "holders": [
-            {"layer": holder.layer, "kind": holder.kind, "bytes": holder.held_bytes}
-            for holder in planned.holders[:LARGEST]
+        "allocations": [
+            {"layer": allocation.layer, "kind": allocation.kind, "bytes": allocation.size_bytes}
+            for allocation in planned.allocations[:LARGEST]
         ],
         "provenance": dict.fromkeys(_PLANNED, planned_kind) | {"baseline_rss_bytes": baseline},
     }
@@ -76,11 +79,11 @@ def changes(planned: Plan) -> list[dict[str, Any]]:
     """Return the changes that would change the peak."""
     return [
         {
-            "change": saving.change,
-            "peak_rss_bytes": saving.peak_rss_bytes,
-            "saved_bytes": saving.saved_bytes,
+            "change": one.change,
+            "peak_rss_bytes": one.peak_rss_bytes,
+            "saved_bytes": one.saved_bytes,
         }
-        for saving in savings(planned)
+        for one in optimizations(planned)
     ]
 
 
@@ -111,3 +114,49 @@ def largest_image(planned: Plan, device: Device) -> dict[str, Any]:
             for layer, (own, there) in found.other_parameters.items()
         ],
     }
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """One change, the peak with it, and what it saves, in bytes (negative if it costs memory)."""
+
+    change: str
+    peak_rss_bytes: int
+    saved_bytes: int
+
+
+def optimizations(planned: Plan) -> list[Optimization]:
+    """Return the changes that apply, those that save most first. Stock Caffe supports all of them.
+
+    "in place": layers that can overwrite their bottom do so. "fold-bn": BatchNorm and Scale are
+    folded into the layer before (the test phase's network; see `pibench.networks.fold_bn`).
+    """
+    found = []
+    if planned.protocol == "caffe-time":
+        forward = plan(planned.network, protocol="inference", environment=planned.environment)
+        found.append(_optimization("--protocol inference", planned, forward.peak_rss_bytes))
+    for change, network in (
+        ("in place", _in_place(planned.network)),
+        ("fold-bn", _folded(planned.network)),
+    ):
+        if network is not None:
+            other = plan(network, protocol=planned.protocol, environment=planned.environment)
+            found.append(_optimization(change, planned, other.peak_rss_bytes))
+    return sorted(found, key=lambda one: -one.saved_bytes)
+
+
+def _optimization(change: str, planned: Plan, peak_bytes: int) -> Optimization:
+    return Optimization(change, peak_bytes, planned.peak_rss_bytes - peak_bytes)
+
+
+def _in_place(network: Network) -> Network | None:
+    changed = input_size.copy(network)
+    return changed if in_place.share(changed.net, path=network.source) else None
+
+
+def _folded(network: Network) -> Network | None:
+    if not fold_bn.find(topology.layers(network.net, network.source)):
+        return None
+    changed = input_size.copy(network)
+    changed.net.CopyFrom(fold_bn.fold(network.net, path=network.source))
+    return changed

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class Allocation:
     """What one layer has allocated of one kind at the peak, in bytes."""
 
     layer: str
     kind: str
-    held_bytes: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Plan:
     """The planned run of one network. Sizes in bytes; the peak is the process's RSS.
 
     `error_share` is the largest error of the model that was observed, as a fraction of the peak.
-    `steps` are in order, and `peak_step` is one of them. `holders` are sorted, largest first.
+    `steps` are in order, and `peak_step` is one of them. `allocations` are sorted, largest first.
     """
 
     network: Network
@@ -46,7 +46,7 @@ class Plan:
     error_share: float
     steps: Sequence[Step]
     peak_step: Step
-    holders: Sequence[Holder]
+    allocations: Sequence[Allocation]
 
     @property
     def band_bytes(self) -> int:
@@ -86,7 +86,7 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
         error_share=program.worst_error,
         steps=process.steps,
         peak_step=process.steps[process.peak_step],
-        holders=_holders(process),
+        allocations=_allocations(process),
     )
 
 
@@ -105,7 +105,7 @@ def _check(network: Network, nodes: Sequence[graph.Node], *, backward: bool) -> 
             raise InvalidInputError.at(place, f"layer '{node.name}'", reason, hint=hint)
 
 
-def _holders(process: Process) -> list[Holder]:
+def _allocations(process: Process) -> list[Allocation]:
     """Return the resident bytes at the peak by layer and kind; program and BLAS too."""
     held: dict[tuple[str, str], int] = defaultdict(int)
     peak = process.peak_step
@@ -117,5 +117,5 @@ def _holders(process: Process) -> list[Holder]:
                 held[memory.layer, memory.kind] += size
     held["", "program"] += process.program_bytes
     held["", "BLAS buffers"] += process.blas.resident_bytes
-    found = [Holder(layer, kind, size) for (layer, kind), size in held.items() if size]
-    return sorted(found, key=lambda holder: -holder.held_bytes)
+    found = [Allocation(layer, kind, size) for (layer, kind), size in held.items() if size]
+    return sorted(found, key=lambda allocation: -allocation.size_bytes)

@@ -1,94 +1,125 @@
-"""Report a gate's decisions case by case: JUnit XML and Markdown for `-o` of plan and reconcile."""
+"""Cases of plans, comparisons and reports, written as JUnit XML; gates also as Markdown.
+
+In a report, each claim of the paper is a case, and each run outside the paper. A claim that agrees
+passes. One that differs fails, unless the ledger explains it: then it is skipped, with the
+difference and the explanation. A claim that could not be compared is skipped with its reason; a
+verdict that could not be reached is an error. A network that is not in the paper passes if it fits.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from pibench.atomic_write import keep_inputs, write_whole
 from pibench.errors import InvalidInputError
+from pibench.records.identity import labels_of
+from pibench.report.comparisons import closing, described
+from pibench.report.facts import command, target
 from pibench.report.files import form_of
-from pibench.report.markdown import table, text
 from pibench.report.numbers import NOTHING, mib, signed_mib
 from pibench.report.plain import visible
-from pibench.report.reconciled import closing, told
+from pibench.report.tables import Cell, Column, Table, numeric, to_markdown
+from pibench.report.tables import escape_markdown as text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pibench.crosscheck.gate import Check, Passage
+    from junitparser.junitparser import FinalResult
+
+    from pibench.crosscheck.gate import Check, GateResult
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
+    from pibench.records.schema import Record
+    from pibench.report.content import Report
+    from pibench.report.ledger import LedgerCell, Row
 
-Outcome = Literal[
-    "passes",
-    "fails",
-    "is undecided",
-    "could not be compared",
-    "was not compared",
-    "was not planned",
-]
-_ELEMENTS: Final = {
+_RESULTS: Final[dict[str, type[FinalResult]]] = {
+    "differs": Failure,
     "fails": Failure,
+    "no-fit": Failure,
+    "borderline": Failure,
+    "inconclusive": Error,
+    "undecided": Error,
     "is undecided": Error,
     "could not be compared": Error,
-    "was not compared": Skipped,
     "was not planned": Error,
+    "was not compared": Skipped,
+    "skipped": Skipped,
 }
-_STATES: Final[dict[str, Outcome]] = {
+"""The JUnit element of each outcome; all other cases pass."""
+_STATES: Final = {
     "agrees": "passes",
     "differs": "fails",
     "undecided": "is undecided",
     "incomparable": "could not be compared",
-    "left out": "was not compared",
+    "not compared": "was not compared",
 }
+_BESIDE: Final = ("device", "source", "protocol", "batch")
+"""Shown in brackets after a run's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One requirement on one network, whether it is met, and why."""
+    """One requirement on one network, its outcome, and why; `output` replaces `why` as details."""
 
     subject: str
     claim: str
-    outcome: Outcome
+    outcome: str
     why: str
+    classname: str = ""
+    output: str = ""
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The name of the test case."""
+        return f"{self.subject}: {self.claim}" if self.claim else self.subject
+
+
+def junit_text(suites: Mapping[str, Iterable[Case]]) -> str:
+    """Return JUnit XML with these suites: a failure is something wrong, an error is undecided."""
+    xml = JUnitXml("pibench")
+    for name, cases in suites.items():
+        suite = TestSuite(visible(name))
+        for one in cases:
+            classname = one.classname or f"pibench.{one.claim}"
+            case = TestCase(visible(one.name), classname, one.seconds)
+            if one.outcome in _RESULTS:
+                kind = None if one.outcome == "skipped" else one.outcome
+                case.result = [_RESULTS[one.outcome](visible(one.why), kind)]
+            # Only the line feeds between lines are kept.
+            case.system_out = "\n".join(map(visible, (one.output or one.why).split("\n")))
+            suite.add_testcase(case)
+        if len(suite):
+            xml.add_testsuite(suite)
+    xml.update_statistics()  # type: ignore[no-untyped-call]
+    buffer = BytesIO()
+    xml.write(buffer, pretty=True)
+    return buffer.getvalue().decode("utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cases:
-    """All decisions of a gate: a headline, the cases, and their table in Markdown."""
+    """All decisions of a gate: a headline, the cases, their table and notes."""
 
     command: str
     headline: str
     cases: tuple[Case, ...]
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    right: tuple[int, ...] = ()
+    table: Table
     notes: tuple[str, ...] = ()
 
     def junit(self) -> str:
-        """Return one test case each: a failure if something is wrong, an error if undecided."""
-        suite = TestSuite(f"pibench {self.command}")
-        for one in self.cases:
-            case = TestCase(visible(f"{one.subject}: {one.claim}"), f"pibench.{one.claim}", 0.0)
-            if one.outcome in _ELEMENTS:
-                case.result = [_ELEMENTS[one.outcome](visible(one.why), one.outcome)]
-            case.system_out = visible(one.why)
-            suite.add_testcase(case)
-        xml = JUnitXml("pibench")
-        xml.add_testsuite(suite)
-        xml.update_statistics()  # type: ignore[no-untyped-call]
-        buffer = BytesIO()
-        xml.write(buffer, pretty=True)
-        return buffer.getvalue().decode("utf-8")
+        """Return one test case each."""
+        return junit_text({f"pibench {self.command}": self.cases})
 
     def markdown(self) -> str:
         """Return the headline, the table, and the notes; all untrusted text is escaped."""
-        lines = [f"# {text(self.headline)}", "", *table(self.heads, self.rows, right=self.right)]
+        lines = [f"# {text(self.headline)}", "", *to_markdown(self.table)]
         return "\n".join([*lines, "", *(f"- {text(note)}" for note in self.notes), ""])
 
 
@@ -128,27 +159,33 @@ def of_plans(
                 for spec, why in refused.items()
             ),
         ),
-        heads=("Network", "Verdict", "Peak MiB", "Band ±MiB", "Headroom MiB", "At the peak"),
-        rows=(
-            *(_row(answer) for answer in answers),
-            *(
-                (text(spec), "**error**", NOTHING, NOTHING, NOTHING, text(why))
-                for spec, why in refused.items()
+        table=Table(
+            columns=(
+                Column(heading="Network"),
+                Column(heading="Verdict"),
+                *numeric("Peak MiB", "Band ±MiB", "Headroom MiB"),
+                Column(heading="At the peak"),
+            ),
+            rows=(
+                *(_row(answer) for answer in answers),
+                *(
+                    (spec, Cell(text="error", chip="verdict"), NOTHING, NOTHING, NOTHING, why)
+                    for spec, why in refused.items()
+                ),
             ),
         ),
-        right=(2, 3, 4),
         notes=(f"{how}. Usable there: {mib(device.usable_bytes)} MiB.",),
     )
 
 
-def _row(answer: dict[str, Any]) -> tuple[str, ...]:
+def _row(answer: dict[str, Any]) -> tuple[Cell | str, ...]:
     return (
-        text(_subject(answer)),
-        f"**{answer['verdict']}**",
+        _subject(answer),
+        Cell(text=answer["verdict"], chip="verdict"),
         mib(answer["peak_rss_bytes"]),
         mib(answer["band_bytes"]),
         signed_mib(answer["headroom_bytes"]),
-        text(_at_the_peak(answer)),
+        _at_the_peak(answer),
     )
 
 
@@ -158,7 +195,7 @@ def _planned(answer: dict[str, Any]) -> Case:
         f"peak {mib(answer['peak_rss_bytes'])} MiB of {mib(answer['usable_bytes'])} MiB usable, "
         f"at {_at_the_peak(answer)}"
     )
-    outcome: Outcome = "passes" if answer["verdict"] == "fit" else "fails"
+    outcome = "passes" if answer["verdict"] == "fit" else "fails"
     return Case(
         subject=_subject(answer), claim=f"fits {answer['device']}", outcome=outcome, why=why
     )
@@ -172,22 +209,23 @@ def _subject(answer: dict[str, Any]) -> str:
 
 def _at_the_peak(answer: dict[str, Any]) -> str:
     at = f"{answer['peak_at']['phase']} {answer['peak_at']['layer']}".rstrip()
-    holder = next((one for one in answer["holders"] if one["layer"]), None)
-    if holder is None:
+    allocation = next((one for one in answer["allocations"] if one["layer"]), None)
+    if allocation is None:
         return at
-    return f"{at}, where {holder['layer']} holds {mib(holder['bytes'])} MiB ({holder['kind']})"
+    size = mib(allocation["bytes"])
+    return f"{at}, where {allocation['layer']} has {size} MiB ({allocation['kind']})"
 
 
-def of_passage(found: Reconciliation, passage: Passage) -> Cases:
-    """Return one case per network and aspect, as the gate decided it over every pair of sides."""
+def of_gate(found: Reconciliation, result: GateResult) -> Cases:
+    """Return one case per network and metric, as the gate decided it over every pair of sides."""
     cases = tuple(
         Case(
             subject=check.network,
-            claim=check.aspect or "was run",
+            claim=check.metric or "was run",
             outcome=_STATES[check.state],
             why=_why(check),
         )
-        for check in passage.checks
+        for check in result.checks
     )
     passed = sum(case.outcome == "passes" for case in cases)
     sides = " against ".join(side.name for side in found.sides)
@@ -195,21 +233,90 @@ def of_passage(found: Reconciliation, passage: Passage) -> Cases:
         command="reconcile",
         headline=f"{passed} of {len(cases)} comparisons agree: {sides}",
         cases=cases,
-        heads=("Network", "Aspect", "Outcome", "Why"),
-        rows=tuple(
-            (text(case.subject), case.claim, f"**{case.outcome}**", text(case.why))
-            for case in cases
+        table=Table(
+            columns=[Column(heading=name) for name in ("Network", "Metric", "Outcome", "Why")],
+            rows=tuple(
+                (case.subject, case.claim, Cell(text=case.outcome, chip="verdict"), case.why)
+                for case in cases
+            ),
         ),
-        notes=tuple(closing(found, passage)),
+        notes=tuple(closing(found, result)),
     )
 
 
 def _why(check: Check) -> str:
     """Return the result of each pair of sides."""
-    if check.aspect is None:
+    if check.metric is None:
         return "of the baseline, and on no other side"
     said = [
-        f"{one.first.source} against {one.second.source}: {told(one.aspects[check.aspect])}"
+        f"{one.first.source} against {one.second.source}: {described(one.metrics[check.metric])}"
         for one in check.networks
     ]
     return "; ".join(said)
+
+
+def junit(report: Report) -> str:
+    """Return the report as JUnit XML; times are those of the runs, in seconds."""
+    rows = report.ledger
+    in_ledger = {row.record.record_id for row in rows if row.record}
+    others = [record for record in report.records if record.record_id not in in_ledger]
+    names = labels_of(report.records, beside=_BESIDE)
+    return junit_text(
+        {
+            report.paper.title: [
+                _of_claim(row, cell, report.paper.columns[name].title)
+                for row in rows
+                for name, cell in row.cells.items()
+            ],
+            "networks": [_of_run(record, names[record.record_id]) for record in others],
+        }
+    )
+
+
+def _seconds(record: Record | None) -> float:
+    """Return the run's time, rounded to the millisecond."""
+    elapsed = record.evidence.elapsed_seconds if record else None
+    return round(elapsed or 0.0, 3)
+
+
+def _of_claim(row: Row, cell: LedgerCell, title: str) -> Case:
+    claim = cell.claim
+    figures = f"printed {cell.paper}, pibench {cell.ours} {claim.unit}".rstrip()
+    outcome, why = "", ""
+    if claim.agrees is None:
+        undecided = claim.field == "verdict"
+        outcome = "undecided" if undecided else "skipped"
+        why = f"{figures if undecided else 'not compared'}: {claim.provenance.reason}"
+    elif not claim.agrees and claim.explanation:
+        outcome, why = "skipped", f"differs, as explained: {figures}. {claim.explanation}"
+    elif not claim.agrees:
+        outcome, why = "differs", f"{figures} ({cell.error} %)"
+    error = "" if claim.error_pct is None else f", error {cell.error} %"
+    interval = f", 90 % interval {cell.interval}" if cell.interval else ""
+    known = f"{claim.provenance.kind}: {claim.provenance.reason}"
+    return Case(
+        subject=row.name,
+        claim=title,
+        outcome=outcome,
+        why=why,
+        classname=f"paper.{claim.column}",
+        output=f"{figures}{error}{interval}; {known}",
+        # All cells of a row come from one run: count its time once.
+        seconds=_seconds(row.record) if claim.field == "verdict" else 0.0,
+    )
+
+
+def _of_run(record: Record, name: str) -> Case:
+    where = f"{record.device}, {target(record)}, {record.protocol}, batch {record.batch}"
+    why = visible(f"{record.verdict}: {record.evidence.summary}")
+    if record.headroom_bytes is not None:
+        why += f"; headroom {signed_mib(record.headroom_bytes)} MiB"
+    return Case(
+        subject=f"{name} fits ({where})",
+        claim="",
+        outcome=record.verdict,
+        why=why,
+        classname="fits",
+        output=f"{why}\n{command(record)}".rstrip(),
+        seconds=_seconds(record),
+    )

@@ -14,27 +14,28 @@ from typing import TYPE_CHECKING
 from pibench import devices
 from pibench.crosscheck import predicted
 from pibench.crosscheck.claims import check_claims, is_the_papers_run, summary
-from pibench.crosscheck.paper import Paper, load_paper, plain
+from pibench.crosscheck.paper import DEFAULT, Paper, load_paper, plain
 from pibench.crosscheck.planned import environment_of
 from pibench.errors import InvalidInputError
-from pibench.latency import calibration as calibrations
+from pibench.latency import rates as latency_rates
 from pibench.latency.model import predict
 from pibench.plan.planner import plan
 from pibench.records.identity import Run, labels, labels_of
 from pibench.records.schema import Provenance
-from pibench.report.rebuilding import Networks
+from pibench.report import ledger
+from pibench.report.sources import Networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pibench.crosscheck.claims import Claim, Summary
-    from pibench.crosscheck.paper import Column
+    from pibench.crosscheck.claims import Claim, ColumnSummary
     from pibench.devices import Device
     from pibench.latency.model import Prediction
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
     from pibench.records.schema import Record
-    from pibench.report.merging import Merged
+    from pibench.report.ledger import Row
+    from pibench.report.sources import Merged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class NetworkReport:
     name: str
     records: tuple[Record, ...]
     device: Device
-    claims: Mapping[Column, Claim]
+    claims: Mapping[str, Claim]
     planned: Plan | None
     not_planned: str
     prediction: Prediction | None
@@ -123,7 +124,7 @@ class Report:
 
     paper: Paper
     claims: Sequence[Claim]
-    summary: Summary
+    summary: Mapping[str, ColumnSummary]
     networks: Sequence[NetworkReport]
     records: Sequence[Record]
     superseded: int
@@ -133,19 +134,22 @@ class Report:
         """The shortest names that distinguish all runs, by the records' ids."""
         return labels_of(self.records)
 
+    @cached_property
+    def ledger(self) -> list[Row]:
+        """The rows of the ledger; empty if no record is of the paper's networks."""
+        return ledger.rows(self.claims, self.records, self.paper)
+
     @property
     def missing_from_the_paper(self) -> int:
         """The number of the paper's networks without a record by its protocol."""
-        return len(self.paper.entries) - self.summary.verdicts_total
+        return len(self.paper.entries) - len({claim.key for claim in self.claims})
 
     @property
     def headline(self) -> str:
         """The result in one sentence."""
-        total = self.summary
-        if total.verdicts_total:
-            return (
-                f"{total.verdicts_agreed} of {total.verdicts_total} verdicts agree with the paper"
-            )
+        total = self.summary.get(self.paper.column_of("verdict") or "")
+        if total is not None:
+            return f"{total.agreed} of {total.total} verdicts agree with the paper"
         fitting = sum(record.verdict == "fit" for record in self.records)
         if len(self.records) == 1:
             return f"{self.networks[0].name}: {self.records[0].verdict}"
@@ -170,6 +174,7 @@ def build(
     *,
     only: Sequence[str] | None = None,
     predictions: Mapping[str, Prediction] | None = None,
+    table: str = DEFAULT,
 ) -> Report:
     """Build the report of these records.
 
@@ -178,8 +183,9 @@ def build(
         known: the source of the networks of the records.
         only: the paper's networks to include; those of the records if None.
         predictions: existing results of `predicted.predict`, by the networks' hashes.
+        table: the paper's table to compare with: an id, or a folder.
     """
-    paper = load_paper()
+    paper = load_paper(table)
     records = merged.records
     rebuilt, reasons = _rebuild(records, known or Networks())
     by_record, unpredicted = _predict(records, rebuilt, predictions or {})
@@ -223,7 +229,7 @@ def _predict(
     known: Mapping[str, Prediction],
 ) -> tuple[dict[str, Prediction], dict[str, str]]:
     """Return predictions by record id; each network is predicted once per device."""
-    calibration = calibrations.shipped()
+    calibration = latency_rates.shipped()
     found = {(sha256, calibration.device): one for sha256, one in known.items()}
     reasons: dict[str, str] = {}
     of_the_zoo = {
@@ -254,7 +260,7 @@ def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
     """Return the keys of the paper's networks that were run by the paper's protocol."""
     run = {plain(one.network) for one in records if is_the_papers_run(one, paper)}
     return [
-        entry.key for entry in paper.entries if run & {plain(entry.key), plain(entry.our_network)}
+        entry.key for entry in paper.entries if run & {plain(entry.key), plain(entry.zoo_network)}
     ]
 
 

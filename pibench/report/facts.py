@@ -1,4 +1,4 @@
-"""The non-numeric facts of a record, as terms and sentences: evidence, limits, environment."""
+"""The facts of a record as terms and sentences: evidence, limits, environment, timed passes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from pibench import devices
 from pibench.engines.registry import label_of
 from pibench.records.schema import WEIGHTS_GIVEN
-from pibench.report.numbers import mib
+from pibench.records.statistics import counting_ms, set_aside, why_no_interval
+from pibench.report.numbers import mib, milliseconds
 from pibench.report.plain import visible
-from pibench.report.timing import timing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ _DEFAULT_REPEATS: Final = 5
 def evidence(record: Record) -> list[Fact]:
     """Return the evidence for the verdict, the strongest first."""
     seen = record.evidence
-    return _said(
+    return _known(
         [
             ("Verdict", f"{record.verdict}: {seen.summary}"),
             ("Exit status", _shown(seen.exit_status)),
@@ -62,9 +62,9 @@ def limits(record: Record) -> list[Fact]:
     """Return the requested limits and the effective ones."""
     asked, held, extra = record.limits.asked, record.limits.in_force, record.limits.allowance
     facts: list[tuple[str, str | None]] = [
-        ("Limits asked for", _limit_set(asked)),
-        ("Limits in force", _limit_set(held)),
-        ("Held by", record.limits.enforced_by or "nobody"),
+        ("Limits requested", _limit_set(asked)),
+        ("Limits effective", _limit_set(held)),
+        ("Enforced by", record.limits.enforced_by or "nothing"),
     ]
     if extra is not None:
         facts.append(
@@ -76,13 +76,13 @@ def limits(record: Record) -> list[Fact]:
                 ),
             )
         )
-    return _said(facts)
+    return _known(facts)
 
 
 def environment(record: Record) -> list[Fact]:
     """Return where it ran: Caffe's environment first, then the host."""
     guest, host = record.environment.guest, record.environment.host
-    return _said(
+    return _known(
         [
             (label_of(record.engine), _joined(record.engine_version, guest.caffe_origin)),
             ("BLAS", guest.blas_name),
@@ -150,6 +150,77 @@ def command(record: Record) -> str:
     return shlex.join(words)
 
 
+def timing(record: Record) -> list[str]:
+    """Return the lines about a record's passes; none if nothing was timed."""
+    if not record.samples:
+        return []
+    lines = [line for line in (_passes(record), _excluded(record)) if line]
+    if record.provenance["latency_ms"].kind == "measured" or set_aside(record.samples):
+        lines += _state(record)
+    return lines
+
+
+def unavailable_state(records: Iterable[Record]) -> list[str]:
+    """Return why machine state is missing for the measured times, each reason once."""
+    measured = [one for one in records if one.samples and not one.is_emulated_or_twin]
+    reasons = {
+        (figure, reason): None
+        for record in measured
+        for figure, reason in record.environment.guest.unavailable.items()
+    }
+    return [f"unavailable: {figure}: {reason}" for figure, reason in reasons]
+
+
+def _passes(record: Record) -> str | None:
+    """Return the median with its interval, if there are several passes."""
+    if record.latency_ms is None or len(record.samples) == 1:
+        return None
+    count = len(counting_ms(record.samples))
+    kind = record.provenance["latency_ms"].kind
+    passes = "pass" if count == 1 else "passes"
+    text = f"{_ms(record.latency_ms)} ms {kind}, median of {count} {passes}"
+    interval = record.latency_interval
+    if interval is None:
+        return f"{text}; {why_no_interval(record.samples) or 'no interval'}"
+    return (
+        f"{text}, {interval.confidence:.0%} interval "
+        f"{_ms(interval.low_ms)} to {_ms(interval.high_ms)} ms"
+    ).replace("%", " %")
+
+
+def _excluded(record: Record) -> str | None:
+    """Return the excluded samples, and the outliers among those that count."""
+    outliers = [one.latency_ms for one in record.samples if one.outlier]
+    parts = [set_aside(record.samples)]
+    if outliers:
+        listed = ", ".join(_ms(one) for one in outliers)
+        parts.append(f"outlier{'s' if len(outliers) > 1 else ''}, counted: {listed} ms")
+    return "; ".join(part for part in parts if part) or None
+
+
+def _state(record: Record) -> list[str]:
+    """Return the clock, the temperature and the firmware's bits over all passes."""
+    clocks = [one.clock_hz for one in record.samples if one.clock_hz is not None]
+    degrees = [one.temperature_c for one in record.samples if one.temperature_c is not None]
+    governor = record.environment.guest.governor
+    parts = []
+    if clocks:
+        low, high = (one / 1e6 for one in (min(clocks), max(clocks)))
+        text = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+        parts.append(f"clock {text} MHz{f' (governor {governor})' if governor else ''}")
+    if degrees:
+        parts.append(f"up to {max(degrees):.1f} degrees C")
+    return ["; ".join(parts)] if parts else []
+
+
+def _passes_of(count: int) -> str:
+    return f"{count} pass" if count == 1 else f"{count} passes"
+
+
+def _ms(value: float) -> str:
+    return milliseconds(value).replace(",", "")
+
+
 def _limit_set(limits: LimitSet) -> str | None:
     return _joined(
         _mib(limits.memory_bytes),
@@ -175,6 +246,6 @@ def _joined(*parts: str | None) -> str | None:
     return ", ".join(part for part in parts if part) or None
 
 
-def _said(facts: Iterable[tuple[str, str | None]]) -> list[Fact]:
+def _known(facts: Iterable[tuple[str, str | None]]) -> list[Fact]:
     """Return the facts whose value is known."""
     return [(term, text) for term, text in facts if text]

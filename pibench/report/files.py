@@ -26,8 +26,8 @@ def form_of(path: Path) -> Form:
     form = _BY_ENDING.get(path.suffix.lower())
     if form is None:
         raise InvalidInputError.at(
-            path, None, "no form of a report goes by this ending",
-            hint=f"end it in {', '.join(_BY_ENDING)}, or say it: --format {'|'.join(FORMS)}",
+            path, None, "no format of a report has this ending",
+            hint=f"end it in {', '.join(_BY_ENDING)}, or give it: --format {'|'.join(FORMS)}",
         )  # fmt: skip
     return form
 
@@ -37,7 +37,7 @@ def named(text: str) -> Form:
     if text in FORMS:
         return text
     raise InvalidInputError(
-        f"--format {text!r} is no form of a report", hint=f"give one of {', '.join(FORMS)}"
+        f"--format {text!r} is not a format of a report", hint=f"give one of {', '.join(FORMS)}"
     )
 
 
@@ -65,15 +65,15 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
 
         return markdown(report)
     if form == "csv":
-        from pibench.report.table import csv_text  # noqa: PLC0415
+        from pibench.report.frames import csv_text  # noqa: PLC0415
 
         return csv_text(report.records)
     if form == "junit":
-        from pibench.report.junit import junit  # noqa: PLC0415
+        from pibench.report.cases import junit  # noqa: PLC0415
 
         return junit(report)
     # Without a home directory it warns about its own folders, which does not affect the image.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from pibench.report.overview_plot import overview  # noqa: PLC0415
+    from pibench.report.plots import overview  # noqa: PLC0415
 
     return overview(report, form)

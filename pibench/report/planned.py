@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
-from pibench.report.memory_plot import columns, phase_line
+from pibench.report.numbers import MIB, NOTHING, mib, signed, signed_mib
 from pibench.report.plain import visible
+from pibench.report.tables import Column, Table, numeric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,29 +16,31 @@ if TYPE_CHECKING:
     from pibench.crosscheck.planned import Comparison
     from pibench.plan.process import Step
 
-MIB: Final = 2**20
+_EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 _PICTURE_ROWS: Final = 8
 
 
 def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
-    """Format one line per network, in MiB."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Network", overflow="fold", min_width=14)
-    table.add_column("Verdict", no_wrap=True)
-    for heading in ("Peak\nMiB", "Band\n+-MiB", "Head\nMiB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Peak reached at", overflow="fold")
-    for name, answer in zip(names_of(answers), answers, strict=True):
-        at = answer["peak_at"]
-        table.add_row(
-            visible(name),
-            answer["verdict"],
-            f"{answer['peak_rss_bytes'] / MIB:.0f}",
-            f"{answer['band_bytes'] / MIB:.0f}",
-            f"{answer['headroom_bytes'] / MIB:+.0f}",
-            visible(f"{at['phase']} {at['layer']}"),
-        )
-    return table
+    """Return one row per network, in MiB."""
+    return Table(
+        columns=(
+            Column(heading="Network", fold=True),
+            Column(heading="Verdict"),
+            *numeric("Peak\nMiB", "Band\n+-MiB", "Head\nMiB"),
+            Column(heading="Peak reached at", fold=True),
+        ),
+        rows=[
+            (
+                name,
+                answer["verdict"],
+                mib(answer["peak_rss_bytes"]),
+                mib(answer["band_bytes"]),
+                signed_mib(answer["headroom_bytes"]),
+                f"{answer['peak_at']['phase']} {answer['peak_at']['layer']}",
+            )
+            for name, answer in zip(names_of(answers), answers, strict=True)
+        ],
+    )
 
 
 def names_of(answers: Sequence[dict[str, Any]]) -> list[str]:
@@ -61,14 +61,14 @@ def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: 
     for line in columns(steps, width=width, rows=_PICTURE_ROWS):
         to.print(line)
     to.print(phase_line(steps, width=width))
-    to.print(f"{_legend(steps)}\n\nLargest holders at the peak\n")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Layer", overflow="fold")
-    table.add_column("Kind", no_wrap=True)
-    table.add_column("MiB", justify="right", no_wrap=True)
-    for holder in answer["holders"]:
-        size = f"{holder['bytes'] / MIB:.1f}"
-        table.add_row(visible(holder["layer"]) or "-", holder["kind"], size)
+    to.print(f"{_legend(steps)}\n\nLargest allocations at the peak\n")
+    table = Table(
+        columns=(Column(heading="Layer", fold=True), Column(heading="Kind"), *numeric("MiB")),
+        rows=[
+            (one["layer"] or NOTHING, one["kind"], mib(one["bytes"], 1))
+            for one in answer["allocations"]
+        ],
+    )
     to.print(table)
     for change in answer.get("changes", ()):
         saved = change["saved_bytes"] / MIB
@@ -94,18 +94,51 @@ def _legend(steps: Sequence[Step]) -> str:
 
 
 def comparison_table(rows: Sequence[Comparison], names: Sequence[str]) -> Table:
-    """Compare planned with measured peaks in MiB, one line per network, with these names."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Network", overflow="fold", min_width=14)
-    for heading in ("Planned\nMiB", "Measured\nMiB", "Error\n%"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Note", overflow="fold")
-    for name, row in zip(names, rows, strict=True):
-        table.add_row(
-            visible(name),
-            f"{row.planned_bytes / MIB:.1f}",
-            f"{row.measured_bytes / MIB:.1f}" if row.measured_bytes else "-",
-            f"{100 * row.error:+.2f}" if row.error is not None else "-",
-            row.note,
-        )
-    return table
+    """Compare planned with measured peaks in MiB, one row per network, with these names."""
+    return Table(
+        columns=(
+            Column(heading="Network", fold=True),
+            *numeric("Planned\nMiB", "Measured\nMiB", "Error\n%"),
+            Column(heading="Note", fold=True),
+        ),
+        rows=[
+            (
+                name,
+                mib(row.planned_bytes, 1),
+                mib(row.measured_bytes or None, 1),
+                signed(None if row.error is None else 100 * row.error, 2),
+                row.note,
+            )
+            for name, row in zip(names, rows, strict=True)
+        ],
+    )
+
+
+def columns(steps: Sequence[Step], *, width: int, rows: int) -> list[str]:
+    """Draw memory over steps with block characters.
+
+    Args:
+        steps: the planned steps, in order.
+        width: the number of intervals (characters per line); at most one per step.
+        rows: the number of lines.
+
+    Returns:
+        The lines; a column shows the highest RSS in its interval.
+    """
+    width = max(1, min(width, len(steps)))
+    peaks = [0] * width
+    for index, step in enumerate(steps):
+        at = index * width // len(steps)
+        peaks[at] = max(peaks[at], step.peak_bytes)
+    tallest = max(peaks)
+    eighths = [round(8 * rows * peak / tallest) for peak in peaks]
+    return [
+        "".join(_EIGHTHS[min(8, max(0, tall - 8 * row))] for tall in eighths)
+        for row in reversed(range(rows))
+    ]
+
+
+def phase_line(steps: Sequence[Step], *, width: int) -> str:
+    """Return the first letter of each interval's phase, for the line below `columns`."""
+    width = max(1, min(width, len(steps)))
+    return "".join(steps[index * len(steps) // width].phase[0] for index in range(width))

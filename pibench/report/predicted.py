@@ -1,42 +1,44 @@
-"""Print predicted latencies on the terminal: networks, layers, and the table of errors."""
+"""Tables of predicted latencies, their errors, and counted instructions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
-from pibench.report.plain import visible
+from pibench.report.numbers import NOTHING, number, signed
+from pibench.report.tables import Column, Table, numeric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.crosscheck.claims import Claim
-    from pibench.latency.calibration import Calibration
+    from pibench.counting.counts import Counts
     from pibench.latency.model import Prediction
+    from pibench.latency.rates import LatencyRates
     from pibench.latency.validation import Row, Validation
 
-NOTHING: Final = "-"
+_COUNTED: Final = (
+    "Instr.", "MACs", "SIMD/FP", "Load", "Store", "Branch", "L1\nmiss", "L2\nmiss",
+)  # fmt: skip
 
 
 def prediction_table(predictions: Sequence[Prediction], names: Sequence[str]) -> Table:
-    """Format one line per network, in ms; multiply-accumulates in millions."""
-    table = _table("Network")
-    for heading in ("Latency\nms", "Low\nms", "High\nms", "MMAC", "Layers"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Note", overflow="fold")
-    for name, one in zip(names, predictions, strict=True):
-        table.add_row(
-            visible(name),
-            f"{one.latency_ms:.0f}",
-            f"{one.low_ms:.0f}",
-            f"{one.high_ms:.0f}",
-            f"{sum(layer.work.macs for layer in one.layers) / 1e6:.0f}",
-            str(len(one.layers)),
-            note(one),
-        )
-    return table
+    """Return one row per network, in ms; multiply-accumulates in millions."""
+    return Table(
+        columns=(
+            Column(heading="Network", fold=True),
+            *numeric("Latency\nms", "Low\nms", "High\nms", "MMAC", "Layers"),
+            Column(heading="Note", fold=True),
+        ),
+        rows=[
+            (
+                name,
+                *map(number, (one.latency_ms, one.low_ms, one.high_ms)),
+                number(sum(layer.work.macs for layer in one.layers) / 1e6),
+                str(len(one.layers)),
+                note(one),
+            )
+            for name, one in zip(names, predictions, strict=True)
+        ],
+    )
 
 
 def note(prediction: Prediction) -> str:
@@ -56,7 +58,7 @@ def how_known(*, counted: bool) -> str:
 
 
 def footnotes(
-    predictions: Sequence[Prediction], calibration: Calibration, *, counted: bool = False
+    predictions: Sequence[Prediction], calibration: LatencyRates, *, counted: bool = False
 ) -> list[str]:
     """Explain the times, and the meaning of "does not fit" if it occurs."""
     how = how_known(counted=counted)
@@ -76,75 +78,82 @@ def footnotes(
     return lines
 
 
-def latency_table(claims: Sequence[Claim]) -> Table:
-    """Show the paper's and pibench's latency in ms; fitted figures have no error."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("#", justify="right")
-    table.add_column("Network", overflow="fold", min_width=14)
-    for heading in ("Latency ms\npaper", "\nours", "\nlow", "\nhigh", "Err\n%"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Ours is", no_wrap=True)
-    for claim in claims:
-        if claim.column == "latency_ms" and isinstance(claim.ours, float):
-            table.add_row(
-                str(claim.row),
-                visible(claim.paper_network),
-                f"{claim.paper:g}",
-                f"{claim.ours:.0f}",
-                NOTHING if claim.low is None else f"{claim.low:.0f}",
-                NOTHING if claim.high is None else f"{claim.high:.0f}",
-                NOTHING if claim.error_pct is None else f"{claim.error_pct:+.1f}",
-                claim.provenance.kind,
-            )
-    return table
-
-
 def layer_table(prediction: Prediction) -> Table:
-    """Format one line per layer that takes time."""
-    table = _table("Layer")
-    table.add_column("Type", no_wrap=True)
-    for heading in ("ms", "Share\n%", "MMAC"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for layer in prediction.layers:
-        if layer.latency_ms:
-            table.add_row(
-                visible(layer.work.name),
-                visible(layer.work.type),
-                f"{layer.latency_ms:.2f}",
-                f"{100 * layer.latency_ms / prediction.latency_ms:.1f}",
-                f"{layer.work.macs / 1e6:.1f}" if layer.work.macs else NOTHING,
+    """Return one row per layer that takes time."""
+    return Table(
+        columns=(
+            Column(heading="Layer", fold=True),
+            Column(heading="Type"),
+            *numeric("ms", "Share\n%", "MMAC"),
+        ),
+        rows=[
+            (
+                one.work.name,
+                one.work.type,
+                number(one.latency_ms, 2),
+                number(100 * one.latency_ms / prediction.latency_ms, 1),
+                number(one.work.macs / 1e6, 1) if one.work.macs else NOTHING,
             )
-    return table
+            for one in prediction.layers
+            if one.latency_ms
+        ],
+    )
 
 
 def validation_table(validation: Validation) -> Table:
-    """Format one line per network: its time on the board, and its leave-one-out prediction."""
-    table = _table("Network")
-    for heading in ("Board\nms", "Predicted\nms", "Error\n%"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for row in validation.rows:
-        table.add_row(
-            visible(row.network),
-            f"{row.measured_ms:.0f}",
-            f"{row.predicted_ms:.0f}",
-            f"{row.error_pct:+.1f}",
-            "" if row.counted else "edge",
-        )
-    return table
+    """Return one row per network: its time on the board, and its leave-one-out prediction."""
+    return Table(
+        columns=(
+            Column(heading="Network", fold=True),
+            *numeric("Board\nms", "Predicted\nms", "Error\n%"),
+            Column(heading=""),
+        ),
+        rows=[
+            (
+                row.network,
+                number(row.measured_ms),
+                number(row.predicted_ms),
+                signed(row.error_pct),
+                "" if row.counted else "edge",
+            )
+            for row in validation.rows
+        ],
+    )
 
 
-def validation_lines(validation: Validation, calibration: Calibration) -> list[str]:
+def counts_table(rows: Sequence[tuple[str, Counts]]) -> Table:
+    """Return one row per network or layer, in millions; multiply-accumulates are per lane."""
+    return Table(
+        columns=(Column(heading="", fold=True), *numeric(*_COUNTED)),
+        rows=[
+            (
+                name,
+                *(
+                    number(None if figure is None else figure / 1e6, 2)
+                    for figure in (
+                        one.instructions, one.macs, one.simd_instructions, one.load_instructions,
+                        one.store_instructions, one.branch_instructions, one.l1_misses,
+                        one.l2_misses,
+                    )
+                ),
+            )
+            for name, one in rows
+        ],
+    )  # fmt: skip
+
+
+def validation_lines(validation: Validation, calibration: LatencyRates) -> list[str]:
     """Return the totals, the naive model's, and the basis of the rate at the edge of memory."""
     counted = sum(row.counted for row in validation.rows)
     lines = [
         (
-            f"Left out one at a time, {counted} networks: mean absolute error "
+            f"Leave-one-out over {counted} networks: mean absolute error "
             f"{validation.mape_pct:.1f} %, worst {validation.worst_pct:.1f} %, rank correlation "
             f"{validation.rank_correlation:.3f}, {validation.within_10_pct:.0f} % within 10 %."
         ),
         (
-            f"Multiply-accumulates alone, left out alike: {validation.macs_alone_mape_pct:.1f} %, "
+            "Multiply-accumulates alone, leave-one-out: "
+            f"{validation.macs_alone_mape_pct:.1f} %, "
             f"worst {validation.macs_alone_worst_pct:.1f} %."
         ),
     ]
@@ -156,12 +165,6 @@ def _edge(row: Row) -> str:
     bare_pct = 100 * (row.work_ms / row.measured_ms - 1)
     return (
         f"edge: {row.network} is at the edge of the board's memory. Its work alone gives "
-        f"{row.work_ms:.0f} ms ({bare_pct:+.1f} %); what the edge costs was fixed by it, so that "
-        "its error says nothing."
+        f"{row.work_ms:.0f} ms ({bare_pct:+.1f} %); what the edge costs is fitted on it, its "
+        "error is therefore not a test."
     )
-
-
-def _table(first: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column(first, overflow="fold", min_width=14)
-    return table

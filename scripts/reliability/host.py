@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pibench import devices, networks
 from pibench.errors import InvalidInputError
-from pibench.latency import calibration
+from pibench.latency import rates
 from pibench.latency.model import predict
 from pibench.networks import fold_bn
 from pibench.networks.network import Network
@@ -67,7 +67,7 @@ def _describe(network: Network) -> None:
             # Caffe sets it up, and aborts on the way back, say.
             continue
     try:
-        predict(network, _device(), calibration.shipped())
+        predict(network, _device(), rates.shipped())
     except InvalidInputError:
         return
 

@@ -80,9 +80,9 @@ def hover_over_a_point(page: Page, place: str, mark: str) -> str:
 
 def test_a_point_says_what_it_is(opened: Open, report: Path) -> None:
     page = opened(report)
-    said = hover_over_a_point(page, "[data-figure=ram]", ".points path.point")
+    said = hover_over_a_point(page, "[data-figure=ram_mb]", ".points path.point")
     assert re.search(r"AlexNet.*printed 497 MiB, emulated 497 MiB.*error", said), said
-    said = hover_over_a_point(page, "[data-figure=latency]", ".points path.point")
+    said = hover_over_a_point(page, "[data-figure=latency_ms]", ".points path.point")
     assert re.search(r"predicted [\d,]+ ms.*90 % interval", said), said
     said = hover_over_a_point(page, "[data-figure=peaks-rpi3b]", ".points path.point")
     assert re.search(r"peak .* MiB, emulated.*headroom", said), said
@@ -96,7 +96,7 @@ def test_a_networks_section_opens_by_its_link(opened: Open, report: Path) -> Non
     expect(section.locator("h3")).to_have_text("NIN")
     expect(section.locator("[data-figure$=-memory] svg.main-svg").first).to_be_visible()
     expect(section.locator("[data-figure$=-time1] svg.main-svg").first).to_be_visible()
-    expect(section.get_by_text("Holders of the peak")).to_be_visible()
+    expect(section.get_by_text("Largest allocations at the peak")).to_be_visible()
     expect(section.locator("code").first).to_have_text(
         re.compile("^pibench run NIN --target vm --protocol caffe-time")
     )
@@ -130,8 +130,8 @@ def ground_of(page: Page) -> str:
 
 def test_plots_follow_dark_and_light(opened: Open, report: Path) -> None:
     page = opened(report, color_scheme="dark")
-    page.locator("#ram").scroll_into_view_if_needed()
-    title = page.locator("[data-figure=ram] .xtitle")
+    page.locator("#ram_mb").scroll_into_view_if_needed()
+    title = page.locator("[data-figure=ram_mb] .xtitle")
     expect(title).to_be_visible()
     dark = title.evaluate("text => getComputedStyle(text).fill")
     assert ground_of(page) == "rgb(17, 22, 29)"
@@ -176,7 +176,7 @@ def test_without_javascript_every_table_is_there(opened: Open, report: Path) -> 
 @pytest.mark.parametrize("width", [360, 768])
 def test_nothing_is_wider_than_a_phone(width: int, opened: Open, report: Path) -> None:
     page = opened(report, viewport={"width": width, "height": 800})
-    for place in ("#ledger", "#memory", "#ram", "#runs"):
+    for place in ("#ledger", "#memory", "#ram_mb", "#runs"):
         page.locator(place).scroll_into_view_if_needed()
     page.locator("#n1-alexnet > summary").click()
     page.locator("#n1-alexnet svg.main-svg").first.wait_for()

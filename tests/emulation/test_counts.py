@@ -16,8 +16,8 @@ from pibench import devices, networks
 from pibench.counting.counter import Counter
 from pibench.images.counter import API_VERSIONS
 from pibench.latency import work
-from pibench.latency.calibration import shipped
 from pibench.latency.model import predict
+from pibench.latency.rates import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def test_powf_executes_what_the_constants_say(counter: Counter, tmp_path: Path) 
         for layer in counter.count(networks.load(str(path))).layers
         if layer.type == "Power"
     )
-    assert (raised - plain) / 64**3 == pytest.approx(work.steps().pow_instructions, rel=0.02)
+    assert (raised - plain) / 64**3 == pytest.approx(work.cost_model().pow_instructions, rel=0.02)
 
 
 @pytest.mark.skipif(

@@ -124,7 +124,7 @@ def test_a_model_is_gated_in_its_owners_test_suite(installed: Installed) -> None
     said = installed.run("pytest", "-q", "-p", "no:cacheprovider", code=1).stdout
     assert "1 failed, 2 passed" in said
     assert "VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable" in said
-    assert "at backward conv1_1, where fc6 holds 392 MiB (parameter)" in said
+    assert "at backward conv1_1, where fc6 has 392 MiB (parameter)" in said
 
 
 @pytest.fixture

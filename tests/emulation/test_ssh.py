@@ -91,14 +91,14 @@ def in_container(container: ContainerTarget) -> dict[str, Record]:
     return run_both(container)
 
 
-def reconciled(tmp_path: Path, aspects: str, *records: Record) -> str:
-    """What `pibench reconcile` says of two records that are to agree in some aspects."""
+def reconciled(tmp_path: Path, metrics: str, *records: Record) -> str:
+    """What `pibench reconcile` says of two records that are to agree in some metrics."""
     files = []
     for record in records:
         files.append(tmp_path / f"{record.target}.jsonl")
         RecordStore(files[-1]).append(record)
     done = subprocess.run(
-        [sys.executable, "-m", "pibench", "reconcile", *files, "--fail-on", aspects],
+        [sys.executable, "-m", "pibench", "reconcile", *files, "--fail-on", metrics],
         capture_output=True,
         text=True,
         check=False,

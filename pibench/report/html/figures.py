@@ -233,14 +233,14 @@ def printed_against_ours(
         data=data,
         layout={
             "xaxis": {**axis, "title": {"text": f"printed, {unit}"}},
-            "yaxis": {**axis, "title": {"text": f"ours, {unit}"}, "automargin": True},
+            "yaxis": {**axis, "title": {"text": f"pibench, {unit}"}, "automargin": True},
             "margin": {"t": 36, "b": 48},
             "legend": _LEGEND_ABOVE,
         },
         height_px=440,
         alt=(
-            f"{quantity}: ours against the printed figure for {len(shown)} networks, of which "
-            f"{compared} are compared. The ledger has the figures."
+            f"{quantity}: pibench's figures against the printed ones for {len(shown)} networks, "
+            f"of which {compared} are compared. The ledger has the figures."
         ),
     )
 
@@ -275,16 +275,16 @@ def _pair_points(claims: Sequence[Claim], kind: str, labelled: Sequence[str]) ->
 def _pair_hover(claim: Claim) -> list[str]:
     decimals = 0 if isinstance(claim.ours, float) and claim.ours >= 10 else 1
     ours = claim.ours if isinstance(claim.ours, float) else None
-    said = "proves nothing: it rests on the printed figure itself"
+    text_of_error = "not a test: it depends on the printed figure"
     if claim.error_pct is not None:
-        said = f"error {signed(claim.error_pct)} %"
+        text_of_error = f"error {signed(claim.error_pct)} %"
     if claim.low is not None and claim.high is not None:
-        said += f", 90 % interval {number(claim.low)} to {number(claim.high)}"
+        text_of_error += f", 90 % interval {number(claim.low)} to {number(claim.high)}"
     return [
         text(claim.paper_network),
         f"{claim.paper:,g} {claim.unit}",
         f"{number(ours, decimals)} {claim.unit}",
-        said,
+        text_of_error,
     ]
 
 
@@ -427,9 +427,9 @@ def _vertical(x: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _above(x: float, said: str, anchor: str) -> dict[str, Any]:
+def _above(x: float, label: str, anchor: str) -> dict[str, Any]:
     return {
-        "x": x, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": anchor, "text": said,
+        "x": x, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": anchor, "text": label,
         "showarrow": False, "font": {"color": "$ink", "size": 12},
     }  # fmt: skip
 
@@ -451,5 +451,4 @@ def _marks(low: float, high: float) -> list[float]:
 
 
 def _log_range(low: float, high: float) -> list[float]:
-
     return [log10(low), log10(high)]

@@ -10,27 +10,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import defaultdict
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pibench import devices
 from pibench._version import __version__
 from pibench.networks.network import slug_of
-from pibench.report import facts, ledger_table, numbers
+from pibench.report import facts, ledger, numbers, runs, tables
 from pibench.report.html import figures
-from pibench.report.html.sections import Section, section
+from pibench.report.numbers import NOTHING, mib, milliseconds, percent
 from pibench.report.plain import visible
-from pibench.report.terminal import how_it_ran
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pibench.crosscheck.claims import Claim
-    from pibench.crosscheck.paper import Column
-    from pibench.report.content import NetworkReport, Report
+    from pibench.plan.planner import Plan
+    from pibench.report.content import LayerTime, LayerTimes, NetworkReport, Report
 
 KINDS: Final = {
     "measured": "on the board itself, or natively on the machine that the record names",
@@ -44,6 +45,54 @@ KINDS: Final = {
 """The meaning of each provenance, from closest to the board to most distant."""
 
 
+LARGEST: Final = 10
+"""The number of largest allocations and layers listed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseRow:
+    """The maximum of one phase of the program, in bytes, and its position."""
+
+    phase: str
+    layer: str
+    peak_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The section of one network."""
+
+    anchor: str
+    network: NetworkReport
+    figures: Mapping[str, figures.Figure]
+    phases: Sequence[PhaseRow]
+    layer_count: int
+    layer_rows: Markup
+    phase_names: Sequence[str]
+
+    def time_figure(self, index: int) -> str:
+        """Return the name of the figure of the network's times at `index`."""
+        return f"{self.anchor}-time{index}"
+
+    @property
+    def memory_figure(self) -> str:
+        """The name of the figure of memory over layers."""
+        return f"{self.anchor}-memory"
+
+    @staticmethod
+    def largest(times: LayerTimes) -> list[LayerTime]:
+        """Return the layers that take the most time."""
+        return sorted(times.layers, key=lambda layer: -layer.forward_ms)[:LARGEST]
+
+    @staticmethod
+    def by_group(times: LayerTimes) -> list[tuple[str, float]]:
+        """Return the kinds of work and their fractions of the time, the largest first."""
+        total: dict[str, float] = defaultdict(float)
+        for layer in times.layers:
+            total[figures.group_of(layer.type)] += times.share(layer)
+        return sorted(total.items(), key=lambda item: -item[1])
+
+
 def render(report: Report, *, sources: Sequence[str] = ()) -> str:
     """Return the whole page. `sources` are the names of the record files, listed at its end."""
     style, script, plotly = (
@@ -53,8 +102,8 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
         section(one, anchor=f"n{index}-{slug_of(one.name).replace('.', '-')}")
         for index, one in enumerate(report.networks, start=1)
     ]
-    rows = ledger_table.rows(report)
-    columns: tuple[Column, ...] = ("verdict", "ram_mb", "model_size_mb", "latency_ms")
+    anchors = {record.record_id: one.anchor for one in sections for record in one.network.records}
+    columns = report.paper.columns
     return (
         _environment()
         .get_template("page.html.j2")
@@ -66,18 +115,26 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
             script=script,
             plotly=plotly,
             data=_as_json(_overview(report)),
-            rows=rows,
-            notes=ledger_table.notes(report),
-            shared={column: ledger_table.shared_kind(rows, column) for column in columns},
+            rows=report.ledger,
+            notes=ledger.notes(report.claims, report.paper),
+            shared={name: ledger.shared_kind(report.ledger, name) for name in columns},
+            verdicts=report.summary.get(report.paper.column_of("verdict") or ""),
+            verdict_kind=ledger.shared_kind(report.ledger, report.paper.column_of("verdict") or ""),
+            figure_columns={n: one for n, one in columns.items() if one.field != "verdict"},
+            runs=tables.to_html(
+                runs.table(
+                    [record for one in sections for record in one.network.records],
+                    names=report.labels,
+                    links=anchors,
+                )
+            ),
             sections=sections,
-            anchors={
-                record.record_id: one.anchor for one in sections for record in one.network.records
-            },
+            anchors=anchors,
             boards=_boards(report),
             paper_device=devices.load(report.paper.device),
             charts=_overview(report),
             kinds=_kinds(report, sections),
-            ways=how_it_ran(report.records),
+            ways=runs.how_it_ran(report.records),
             newest=max(record.created for record in report.records),
             sources=sources,
             version=__version__,
@@ -153,15 +210,11 @@ def _overview(report: Report) -> dict[str, figures.Figure]:
         f"peaks-{device_id}": figures.peaks(networks, devices.load(device_id))
         for device_id, networks in _boards(report).items()
     }
-    for column, name, quantity in (
-        ("ram_mb", "ram", "RAM"),
-        ("latency_ms", "latency", "Latency"),
-    ):
-        claims = [one for one in report.claims if one.column == column and _has_number(one)]
-        if claims:
-            doc = report.paper.columns[claims[0].column]
+    for name, column in report.paper.columns.items():
+        claims = [one for one in report.claims if one.column == name and _has_number(one)]
+        if claims and column.field != "weights_file_bytes":
             found[name] = figures.printed_against_ours(
-                claims, unit=doc.unit, quantity=quantity, tolerance=doc.tolerance or 0.0
+                claims, unit=column.unit, quantity=column.title, tolerance=column.tolerance
             )
     return found
 
@@ -189,3 +242,63 @@ def _kinds(report: Report, sections: Sequence[Section]) -> dict[str, str]:
     if report.claims:
         shown.add("paper")
     return {kind: meaning for kind, meaning in KINDS.items() if kind in shown}
+
+
+def section(network: NetworkReport, *, anchor: str) -> Section:
+    """Return the section of a network; `anchor` is its id in the page."""
+    drawn: dict[str, figures.Figure] = {}
+    memory = figures.memory_over_layers(network)
+    if memory is not None:
+        drawn[f"{anchor}-memory"] = memory
+    for index, times in enumerate(network.times):
+        drawn[f"{anchor}-time{index}"] = figures.time_per_layer(times)
+    planned = network.planned
+    phases = dict.fromkeys(step.phase for step in planned.steps if step.layer) if planned else {}
+    rows = _layer_rows(planned, network.times, list(phases))
+    return Section(
+        anchor=anchor,
+        network=network,
+        figures=drawn,
+        phases=_phases(planned) if planned else [],
+        layer_count=len(rows),
+        layer_rows=Markup("\n").join(rows),
+        phase_names=list(phases),
+    )
+
+
+def _phases(planned: Plan) -> list[PhaseRow]:
+    highest: dict[str, PhaseRow] = {}
+    for step in planned.steps:
+        before = highest.get(step.phase)
+        if before is None or step.peak_bytes > before.peak_bytes:
+            highest[step.phase] = PhaseRow(
+                phase=step.phase, layer=step.layer, peak_bytes=step.peak_bytes
+            )
+    return list(highest.values())
+
+
+def _layer_rows(
+    planned: Plan | None, times: Sequence[LayerTimes], phases: Sequence[str]
+) -> list[Markup]:
+    """Return a table row per layer: its maximum resident memory by phase, and its time.
+
+    The order is the plan's, or that of the first times without a plan. Rows are not rendered by
+    a template: there can be ten thousand, and HTML closes rows and cells implicitly.
+    """
+    timed = {layer.name: layer for layer in times[0].layers} if times else {}
+    peaks: dict[str, dict[str, int]] = {}
+    for step in planned.steps if planned else ():
+        if step.layer:
+            of_layer = peaks.setdefault(step.layer, {})
+            of_layer[step.phase] = max(of_layer.get(step.phase, 0), step.peak_bytes)
+    rows = []
+    for name in dict.fromkeys([*peaks, *timed]):
+        layer = timed.get(name)
+        cells = [layer.type if layer else NOTHING]
+        cells += [mib(peaks.get(name, {}).get(phase), 1) for phase in phases]
+        if times:
+            cells.append(milliseconds(layer.forward_ms if layer else None))
+            cells.append(percent(times[0].share(layer) if layer else None))
+        row = "".join(f"<td>{escape(visible(cell))}" for cell in cells)
+        rows.append(Markup(f'<tr><th scope="row"><bdi>{escape(visible(name))}</bdi>{row}'))  # noqa: S704
+    return rows

@@ -24,7 +24,7 @@ def test_fits_is_true_for_what_fits() -> None:
 def test_what_does_not_fit_names_the_layer_at_the_peak() -> None:
     said = repr(pibench.fits("VGG 16"))
     assert "VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable" in said
-    assert "the planned peak is at backward conv1_1, where fc6 holds 392 MiB" in said
+    assert "the planned peak is at backward conv1_1, where fc6 has 392 MiB" in said
 
 
 def test_a_plan_is_for_the_network_as_given(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_what_fits_passes_and_what_does_not_names_the_layer(suite: pytest.Pytest
             "*VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable*",
         ]
     )
-    result.stdout.fnmatch_lines(["*where fc6 holds 392 MiB (parameter)*"])
+    result.stdout.fnmatch_lines(["*where fc6 has 392 MiB (parameter)*"])
 
 
 def test_the_marker_and_the_ini_file_give_defaults(suite: pytest.Pytester) -> None:

@@ -33,6 +33,6 @@ def test_what_is_read_is_not_written_over(records: Path) -> None:
 
 
 def test_sides_are_reconciled_and_gated(records: Path) -> None:
-    found, passage = api.reconcile(["paper", records], fail_on="verdict")
+    found, result = api.reconcile(["paper", records], fail_on="verdict")
     assert len(found.networks) == 3
-    assert passage.code == 0
+    assert result.code == 0

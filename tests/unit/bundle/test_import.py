@@ -21,7 +21,7 @@ from pibench.bundle.results import import_results
 from pibench.bundle.writer import Kit
 from pibench.errors import HostError, InvalidInputError
 from pibench.records.store import RecordStore
-from pibench.report.terminal import how_it_ran
+from pibench.report.runs import how_it_ran
 from tests.unit.bundle.conftest import MACHINE, MIB, lines_of, reading, result, started, whole_run
 
 Entries = list[dict[str, Any]]
@@ -73,7 +73,7 @@ def test_a_machine_that_is_no_board_measures_nothing(
         "emulated"
     }
     assert nin.is_emulated_or_twin
-    assert how_it_ran([nin])[0].startswith("emulated: native, on a machine that is no board")
+    assert how_it_ran([nin])[0].startswith("emulated: native, on a machine that is not a board")
     assert nin.evidence.notes[0] == (
         "not measured on a board: its device tree is a virtual machine's"
     )

@@ -53,7 +53,7 @@ def test_the_keys_are_those_of_a_record(plans: Plans) -> None:
     peak, usable = answer["peak_rss_bytes"], PI.usable_bytes
     assert answer["headroom_bytes"] == usable - peak
     assert answer["provenance"]["peak_rss_bytes"]["kind"] == "planned"
-    assert len(answer["holders"]) == 10
+    assert len(answer["allocations"]) == 10
     assert max(step["peak_bytes"] for step in answer["timeline"]) == peak
     assert answer["max_batch"] > 1
     assert answer["max_input"][0] > 224
@@ -119,7 +119,7 @@ def test_a_smaller_board_does_not_fit_what_a_larger_one_does(
 def test_one_network_is_answered_in_full(pibench: Pibench, tmp_path: Path) -> None:
     picture = tmp_path / "memory.svg"
     said = pibench("plan", "squeezenet-v1.1", "--max-batch", "--plot", str(picture)).out
-    for part in ("█", "Largest holders", "im2col buffer", "largest batch that fits", "more"):
+    for part in ("█", "Largest allocations", "im2col buffer", "largest batch that fits", "more"):
         assert part in said
     assert all(len(line) <= 80 for line in said.splitlines())
     root = ET.fromstring(picture.read_text())  # noqa: S314 (our own file)
@@ -220,7 +220,7 @@ def test_a_gate_writes_test_cases_and_a_summary(pibench: Pibench, tmp_path: Path
     failure = vgg.find("failure")
     assert failure is not None
     # The layer at the peak, and what holds most then: what its owner would have to change.
-    assert "at backward conv1_1, where fc6 holds 392 MiB" in failure.attrib["message"]
+    assert "at backward conv1_1, where fc6 has 392 MiB" in failure.attrib["message"]
     summary = (tmp_path / "summary.md").read_text()
     assert summary.startswith("# 1 of 2 networks fit rpi3b\n")
     assert "| VGG 16 | **no-fit** | 1,485 |" in summary

@@ -52,7 +52,7 @@ def test_the_paper_against_records_and_a_prediction(
     assert found["exit_code"] == 0
     (pair,) = found["pairs"]
     assert {one["network"] for one in pair["networks"]} == {"AlexNet", "NIN"}
-    assert all(one["aspects"]["latency"]["agrees"] for one in pair["networks"])
+    assert all(one["metrics"]["latency"]["agrees"] for one in pair["networks"])
     assert len(pair["only_first"]) == 24
 
 

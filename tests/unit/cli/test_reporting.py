@@ -56,7 +56,7 @@ def test_markdown_and_json_on_standard_output(pibench: Pibench, records: Path) -
     assert pibench("report", records).out.startswith("# 0 of 1 verdicts agree with the paper\n")
     answer = json.loads(pibench("report", records, "--json").out)
     assert (answer["records"], answer["superseded"]) == (1, 1)
-    assert answer["ledger"]["summary"]["verdicts_differing"] == ["AlexNet"]
+    assert answer["ledger"]["summary"]["verdict"]["differing"] == ["AlexNet"]
     assert answer["networks"][0]["verdict"] == "no-fit"
 
 
@@ -134,8 +134,8 @@ def test_no_run_of_a_network_speaks_for_another_that_does_not_fit(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-o", "r.pdf"], "r.pdf: no form of a report goes by this ending"),
-        (["--format", "pdf"], "--format 'pdf' is no form of a report"),
+        (["-o", "r.pdf"], "r.pdf: no format of a report has this ending"),
+        (["--format", "pdf"], "--format 'pdf' is not a format of a report"),
         (["--format", "png"], "a picture cannot go to standard output"),
         (["--json", "--format", "csv"], "both --json and --format csv are for standard output"),
         (["--format", "csv", "-o", "a.csv", "-o", "b.md"], "--format csv would apply to 2 files"),

@@ -14,27 +14,27 @@ from typing import Any
 import pytest
 
 from pibench.bisect.bisection import LAYER_TOLERANCE, Recorded, bisect
-from pibench.crosscheck.gate import parse, passage
+from pibench.crosscheck.gate import decide, parse
 from pibench.crosscheck.reading import read_sides
 from pibench.crosscheck.reconcile import Tolerances, reconcile
 from pibench.crosscheck.values import Tolerance
 from pibench.records.store import read
-from pibench.report import bisected, reconciled
+from pibench.report.comparisons import bisection_json, reconciliation_json
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def said_by_reconcile(*names: str) -> dict[str, Any]:
     found = reconcile(read_sides([str(GOLDEN / f"{name}.jsonl") for name in names]))
-    passed = passage(found, parse(None, Tolerances())[0])
-    return json.loads(json.dumps(reconciled.as_json(found, passed)))
+    passed = decide(found, parse(None, Tolerances())[0])
+    return json.loads(json.dumps(reconciliation_json(found, passed)))
 
 
 def said_by_bisect(first: str, second: str, tolerance: Tolerance) -> dict[str, Any]:
     sides = [
         Recorded(name=name, record=read(GOLDEN / f"{name}.jsonl")[0]) for name in (first, second)
     ]
-    return json.loads(json.dumps(bisected.as_json(bisect(*sides, tolerance))))
+    return json.loads(json.dumps(bisection_json(bisect(*sides, tolerance))))
 
 
 def close(found: Any, expected: Any) -> bool:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pibench.crosscheck.gate import parse, passage
+from pibench.crosscheck.gate import decide, parse
 from pibench.crosscheck.layers import compare_layers
 from pibench.crosscheck.outputs import OutputsComparison, compare_outputs
 from pibench.crosscheck.reconcile import Tolerances, reconcile
 from pibench.crosscheck.sides import Side, entry_of
 from pibench.crosscheck.values import Tolerance
 from pibench.errors import ExitCode
-from pibench.report.reconciled import as_json, told
+from pibench.report.comparisons import described, reconciliation_json
 from pibench.report.terminal import console, print_records
 from tests.unit.crosscheck.conftest import signature
 
@@ -62,13 +62,13 @@ def test_the_gate_fails_on_nan_and_says_how_many_and_where(make_run: MakeRun) ->
     sides = [Side.of(name, "records", [entry_of(make_run(scores=scores))]) for name in "ab"]
     gate, tolerances = parse("outputs", Tolerances())
     found = reconcile(sides, tolerances)
-    passed = passage(found, gate)
+    passed = decide(found, gate)
     assert passed.code == ExitCode.DISAGREEMENT
-    assert told(found.networks[0].aspects["outputs"]) == (
+    assert described(found.networks[0].metrics["outputs"]) == (
         "prob: 2 of 4 values are NaN, the first at [0, 2] on both sides"
     )
-    (network,) = as_json(found, passed)["pairs"][0]["networks"]
-    (blob,) = network["aspects"]["outputs"]["blobs"]
+    (network,) = reconciliation_json(found, passed)["pairs"][0]["networks"]
+    (blob,) = network["metrics"]["outputs"]["blobs"]
     assert [side["nan"] for side in blob["values"]["non_finite"]] == [2, 2]
 
 
@@ -79,7 +79,9 @@ def test_nan_equal_to_nan_passes_with_a_remark(make_run: MakeRun) -> None:
     found = compare_outputs(*entries, Tolerance(1e-6, 1e-4, equal_nan=True))
     assert isinstance(found, OutputsComparison)
     assert found
-    assert told(found) == ("agrees: prob: 1 of 3 values is NaN, the first at [0, 1] on both sides")
+    assert described(found) == (
+        "agrees: prob: 1 of 3 values is NaN, the first at [0, 1] on both sides"
+    )
     assert found.required is not None
     assert 0 < found.required < 1e-6
 

@@ -1,4 +1,4 @@
-"""Sides against each other: each aspect, only like with like, never a pass for want of anything."""
+"""Sides against each other: each metric, only like with like, never a pass for want of anything."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pibench.crosscheck import baseline, layers
-from pibench.crosscheck.aspects import compare_latencies, compare_ram, compare_verdicts
-from pibench.crosscheck.gate import parse, passage
+from pibench.crosscheck.gate import decide, parse
+from pibench.crosscheck.metrics import compare_latencies, compare_ram, compare_verdicts
 from pibench.crosscheck.outputs import compare_outputs
 from pibench.crosscheck.reading import paper_side, read_side, read_sides
 from pibench.crosscheck.reconcile import Tolerances, reconcile
@@ -23,7 +23,7 @@ from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.schema import Evidence, Limits, LimitSet, Provenance
 from pibench.records.store import RecordStore
 from pibench.report import cases
-from pibench.report.reconciled import as_json, closing, print_reconciliation, told
+from pibench.report.comparisons import closing, described, print_reconciliation, reconciliation_json
 from pibench.report.terminal import console
 from tests.whole_records import of_the_zoo
 
@@ -109,7 +109,7 @@ def test_the_noise_of_runs_is_no_difference_of_ram_and_says_so(
 ) -> None:
     found = compare_ram(ram(entry, 8), ram(entry, 10), 0.05)
     assert found
-    assert told(found) == "+25.0 %: 2.0 MiB apart, within the floor of 2 MiB"
+    assert described(found) == "+25.0 %: 2.0 MiB apart, within the floor of 2 MiB"
     assert compare_ram(ram(entry, 8), ram(entry, 11), 0.05).agrees is False
     assert compare_ram(ram(entry, 8), ram(entry, 9), 0.05, 0).agrees is False
     # Two plans have no noise.
@@ -127,9 +127,9 @@ def test_a_peak_that_was_cut_short_is_no_ram(
     make_run: MakeRun, entry: Callable[..., Entry]
 ) -> None:
     found = compare_ram(entry(), killed(make_run))
-    assert (found.agrees, found.moot) == (None, False)
+    assert (found.agrees, found.not_applicable) == (None, False)
     assert "lower bound" in found.why
-    assert compare_ram(killed(make_run), killed(make_run)).moot
+    assert compare_ram(killed(make_run), killed(make_run)).not_applicable
 
 
 # ---------------------------------------------------------------- latency
@@ -224,7 +224,7 @@ def test_outputs_of_another_computation_are_not_compared(
     changes: dict[str, Any], why: str, entry: Callable[..., Entry]
 ) -> None:
     found = compare_outputs(entry(), entry(**changes))
-    assert (found.agrees, found.moot) == (None, False)
+    assert (found.agrees, found.not_applicable) == (None, False)
     assert why in found.why
 
 
@@ -272,7 +272,7 @@ def test_sides_of_other_networks_are_told_apart_by_their_names(side: Callable[..
 
 def test_what_was_not_compared_is_in_the_last_line(side: Callable[..., Side]) -> None:
     found = reconcile([side("a"), side("b", {"weights_sha256": "9" * 64})])
-    last = closing(found, passage(found, parse(None, Tolerances())[0]))[-1]
+    last = closing(found, decide(found, parse(None, Tolerances())[0]))[-1]
     assert last.startswith("All that was compared agrees. Not compared: latency: twin times are")
     assert "; outputs: the weights differ" in last
 
@@ -325,7 +325,7 @@ def test_networks_of_one_name_are_compared_each_with_its_like(side: Callable[...
         ("a/deploy.prototxt", "no-fit", "no-fit"),
         ("b/deploy.prototxt", "fit", "fit"),
     ]
-    found = cases.of_passage(reconcile(sides), judged("verdict,ram", *sides)[1])
+    found = cases.of_gate(reconcile(sides), judged("verdict,ram", *sides)[1])
     names = [f"{case.subject}: {case.claim}" for case in found.cases]
     assert len(set(names)) == len(names) == 4
     assert "b/deploy.prototxt" in printed_pair(*sides)
@@ -339,7 +339,7 @@ def test_networks_of_one_name_are_compared_each_with_its_like(side: Callable[...
 def printed_pair(*sides: Side) -> str:
     out = StringIO()
     found = reconcile(sides)
-    print_reconciliation(found, passage(found, parse(None, Tolerances())[0]), to=console(out))
+    print_reconciliation(found, decide(found, parse(None, Tolerances())[0]), to=console(out))
     return out.getvalue()
 
 
@@ -393,7 +393,7 @@ def test_a_files_network_is_not_the_papers_of_that_name(make_record: MakeRun) ->
     copy = of_the_zoo(own)
     found = reconcile([paper_side(), Side.of("own", "records", [entry_of(copy)])])
     assert [one.label for one in found.networks] == ["AlexNet"]
-    assert found.networks[0].aspects["verdict"].agrees is False
+    assert found.networks[0].metrics["verdict"].agrees is False
 
 
 # ---------------------------------------------------------------- the gate
@@ -401,7 +401,7 @@ def test_a_files_network_is_not_the_papers_of_that_name(make_record: MakeRun) ->
 
 def judged(text: str | None, *sides: Side) -> tuple[ExitCode, Any]:
     gate, tolerances = parse(text, Tolerances())
-    found = passage(reconcile(sides, tolerances), gate)
+    found = decide(reconcile(sides, tolerances), gate)
     return found.code, found
 
 
@@ -465,7 +465,7 @@ def test_a_gate_that_cannot_be_meant_is_refused(text: str) -> None:
 
 def test_a_gates_shares_are_taken() -> None:
     gate, held = parse("ram=2.5%, latency = 30 %,verdict".replace(" = ", "="), Tolerances())
-    assert gate.aspects == ("ram", "latency", "verdict")
+    assert gate.metrics == ("ram", "latency", "verdict")
     assert (held.ram, held.latency) == (0.025, 0.3)
 
 
@@ -584,8 +584,8 @@ def test_the_paper_is_a_side(paper_run: list[Record]) -> None:
     ours = Side.of("vm", "records", map(entry_of, paper_run))
     found = reconcile([paper_side(), ours], Tolerances(ram=0.10))
     assert len(found.networks) == 26
-    assert all(one.aspects["verdict"] for one in found.networks)
-    assert sum(one.aspects["ram"].agrees is True for one in found.networks) == 15
+    assert all(one.metrics["verdict"] for one in found.networks)
+    assert sum(one.metrics["ram"].agrees is True for one in found.networks) == 15
 
 
 # ---------------------------------------------------------------- what is printed
@@ -597,7 +597,7 @@ def test_it_is_printed_whole_and_in_eighty_columns(
     worse = {"scores": SCORES * 1.01, "target": "vm", "verdict": "no-fit"}
     other = {"network": "\x1b[31mred", "network_sha256": "f" * 64}
     found = reconcile([side("a", {}, other), side("b", worse)])
-    print_reconciliation(found, passage(found, parse(None, Tolerances())[0]), to=console())
+    print_reconciliation(found, decide(found, parse(None, Tolerances())[0]), to=console())
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
     flat = " ".join(said.split())
@@ -609,9 +609,9 @@ def test_it_is_printed_whole_and_in_eighty_columns(
 
 def test_the_json_holds_what_the_table_does(side: Callable[..., Side]) -> None:
     found = reconcile([side("a"), side("b", {"target": "vm"})])
-    passed = passage(found, parse(None, Tolerances())[0])
-    said = json.loads(json.dumps(as_json(found, passed), allow_nan=False))
-    assert (said["schema_version"], said["exit_code"], said["agrees"]) == ("1.1", 0, True)
+    passed = decide(found, parse(None, Tolerances())[0])
+    said = json.loads(json.dumps(reconciliation_json(found, passed), allow_nan=False))
+    assert (said["schema_version"], said["exit_code"], said["agrees"]) == ("2.0", 0, True)
     (network,) = said["pairs"][0]["networks"]
-    assert network["aspects"]["outputs"]["blobs"][0]["values"]["top5"] is True
+    assert network["metrics"]["outputs"]["blobs"][0]["values"]["top5"] is True
     assert network["second"]["kind"] == "emulated"

@@ -9,8 +9,7 @@ import pytest
 from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
 from pibench.errors import HostError
 from pibench.latency import work
-from pibench.latency.counted import counted_work
-from pibench.latency.work import LayerWork
+from pibench.latency.work import LayerWork, counted_work
 
 COUNTS = Counts(
     mac_instructions=30, simd_instructions=0, load_instructions=0, store_instructions=0,
@@ -41,11 +40,11 @@ def test_products_keep_their_tiles_and_move_what_l2_missed() -> None:
 def test_other_layers_move_what_l1_missed_and_take_their_instructions() -> None:
     (one,) = counted_work([RELU], counts_of("relu"))
     assert one.tile_macs == 0
-    assert one.accesses == pytest.approx(16 * 5 + 90 / work.steps().instructions_per_access)
+    assert one.accesses == pytest.approx(16 * 5 + 90 / work.cost_model().instructions_per_access)
 
 
 def test_the_boards_powf_takes_the_place_of_the_counted_one() -> None:
-    steps = work.steps()
+    steps = work.cost_model()
     powers = replace(RELU, pows=10)
     executed = int(90 + 10 * steps.pow_instructions)
     counts = replace(COUNTS, other_instructions=executed - COUNTS.mac_instructions)

@@ -14,9 +14,9 @@ from pibench.engines.caffe.shapes import infer
 from pibench.errors import InvalidInputError
 from pibench.networks import input_size
 from pibench.networks.network import Network
+from pibench.plan.answers import optimizations
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
-from pibench.plan.savings import savings
 from pibench.plan.search import LargestBatch, LargestImage, max_batch, max_image
 from pibench.verdict.decision import decide
 from pibench.verdict.judgement import judge
@@ -193,7 +193,7 @@ def test_weights_leave_the_sizes_that_they_fit(
 def test_folding_saves_what_batch_norm_holds(pi: Environment) -> None:
     network = networks.load("ResNet-101")
     planned = plan(network, protocol="caffe-time", environment=pi)
-    by_change = {saving.change: saving for saving in savings(planned)}
+    by_change = {one.change: one for one in optimizations(planned)}
     folded = by_change["fold-bn"]
     assert folded.peak_rss_bytes + folded.saved_bytes == planned.peak_rss_bytes
     assert folded.saved_bytes > 250 * 2**20
@@ -203,9 +203,9 @@ def test_folding_saves_what_batch_norm_holds(pi: Environment) -> None:
 def test_working_in_place_saves_activations(wild: Callable[..., Network], pi: Environment) -> None:
     network = wild("depthwise")
     planned = plan(network, protocol="inference", environment=pi)
-    (saving,) = savings(planned)
-    assert saving.change == "in place"
-    assert saving.saved_bytes > 3 * 10**6
+    (one,) = optimizations(planned)
+    assert one.change == "in place"
+    assert one.saved_bytes > 3 * 10**6
 
 
 def test_no_layer_writes_over_what_another_reads(wild: Callable[..., Network]) -> None:
@@ -254,4 +254,4 @@ def test_every_network_of_the_zoo_stays_itself_in_place(name: str) -> None:
 
 def test_what_would_change_is_said_of_a_network_with_scale_in_place(pi: Environment) -> None:
     planned = plan(networks.load("DenseNet-121"), protocol="caffe-time", environment=pi)
-    assert {saving.change for saving in savings(planned)} >= {"in place", "fold-bn"}
+    assert {one.change for one in optimizations(planned)} >= {"in place", "fold-bn"}

@@ -75,23 +75,28 @@ def test_every_type_with_shapes_has_its_memory() -> None:
 
 def test_holders_add_up_to_the_peak(wild: Callable[..., Network]) -> None:
     planned = plan(wild("caffenet"), protocol="caffe-time", environment=PI)
-    held = sum(holder.held_bytes for holder in planned.holders)
+    held = sum(allocation.size_bytes for allocation in planned.allocations)
     assert held == pytest.approx(planned.peak_rss_bytes, rel=0.01)
-    largest = planned.holders[0]
+    largest = planned.allocations[0]
     assert (largest.layer, largest.kind) == ("innerproduct17", "parameter")
     # 256 x 6 x 6 inputs, 4096 outputs.
-    assert largest.held_bytes == pytest.approx(4 * 9216 * 4096, rel=0.001)
+    assert largest.size_bytes == pytest.approx(4 * 9216 * 4096, rel=0.001)
 
 
 def test_a_tiny_network_peaks_when_the_program_ends(wild: Callable[..., Network]) -> None:
     planned = plan(wild("tiny"), protocol="caffe-time", environment=PI)
     assert planned.peak_step == planned.steps[-1]
-    assert [holder.kind for holder in planned.holders[:2]] == ["program", "program's end"]
+    assert [allocation.kind for allocation in planned.allocations[:2]] == [
+        "program",
+        "program's end",
+    ]
 
 
 def test_a_convolution_with_single_elements_needs_no_columns(wild: Callable[..., Network]) -> None:
     planned = plan(wild("attention"), protocol="caffe-time", environment=PI)
-    with_columns = {holder.layer for holder in planned.holders if holder.kind == "im2col buffer"}
+    with_columns = {
+        allocation.layer for allocation in planned.allocations if allocation.kind == "im2col buffer"
+    }
     assert with_columns == {"convolution2", "convolution12"}
 
 

@@ -12,8 +12,7 @@ from pibench.errors import InvalidInputError
 from pibench.records.schema import WEIGHTS_GIVEN, LayerTime, Provenance
 from pibench.report.content import Report, build
 from pibench.report.facts import command
-from pibench.report.merging import merge
-from pibench.report.rebuilding import Networks
+from pibench.report.sources import Networks, merge
 from tests.whole_records import of_the_zoo
 
 if TYPE_CHECKING:

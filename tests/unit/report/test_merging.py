@@ -12,7 +12,7 @@ import pytest
 from pibench.errors import InvalidInputError
 from pibench.records.schema import SCHEMA_VERSION
 from pibench.records.store import RecordStore
-from pibench.report.merging import merge, read_all
+from pibench.report.sources import merge, read_all
 from pibench.sweep.journal import sealed
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def test_what_no_report_can_show_is_refused(
 
 def test_an_empty_file_is_no_report(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text("\n\n")
-    with pytest.raises(InvalidInputError, match="holds no record"):
+    with pytest.raises(InvalidInputError, match="has no record"):
         read_all([tmp_path / "r.jsonl"])
 
 

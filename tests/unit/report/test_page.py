@@ -15,7 +15,7 @@ import pytest
 from pibench.records.schema import LayerTime, ProvenanceKind, Verdict
 from pibench.report.content import build
 from pibench.report.html.page import render
-from pibench.report.merging import merge
+from pibench.report.sources import merge
 from tests.whole_records import of_the_zoo
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def test_every_plot_has_its_figure_and_words_for_it(page: str) -> None:
         for name, figure in json.loads(text).items()
     }
     assert plots.keys() == figures.keys()
-    assert {"peaks-rpi3b", "ram", "latency"} <= figures.keys()
+    assert {"peaks-rpi3b", "ram_mb", "latency_ms"} <= figures.keys()
     assert all(attrs["role"] == "group" and attrs["aria-label"] for attrs in plots.values())
 
 

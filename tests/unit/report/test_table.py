@@ -16,7 +16,7 @@ import pibench
 from pibench.errors import InvalidInputError
 from pibench.records.schema import SCHEMA_VERSION, Sample
 from pibench.records.store import RecordStore
-from pibench.report.table import csv_text
+from pibench.report.frames import csv_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 if TYPE_CHECKING:
     from pibench.crosscheck.sides import Entry
 
-Aspect = Literal["verdict", "ram", "latency", "outputs"]
-ASPECTS: Final[tuple[Aspect, ...]] = get_args(Aspect)
+Metric = Literal["verdict", "ram", "latency", "outputs"]
+METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 RAM_TOLERANCE: Final = 0.05
 RAM_FLOOR_BYTES: Final = 2 << 20
 """The RAM of two runs of one network may differ by this much, whatever its size: the resident
@@ -24,18 +24,18 @@ FEWEST_LAYERS: Final = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One aspect of one network on two sides; true only if it was compared and agrees.
+    """One metric of one network on two sides; true only if it was compared and agrees.
 
-    `agrees` is None if the aspect was not compared. `why` gives the reason, and also explains an
-    agreement that rests on an absolute floor alone. `moot` means that there was nothing to
-    compare: the network did not complete on either side. `error` is the second value minus the
+    `agrees` is None if the metric was not compared. `why` gives the reason, and also explains an
+    agreement that rests on an absolute floor alone. `not_applicable` means that there was nothing
+    to compare: the network did not complete on either side. `error` is the second value minus the
     first, as a fraction of the first. `required` is the smallest tolerance that would accept it.
     """
 
-    aspect: Aspect
+    metric: Metric
     agrees: bool | None
     why: str = ""
-    moot: bool = False
+    not_applicable: bool = False
     error: float | None = None
     required: float | None = None
 
@@ -70,13 +70,13 @@ def compare_verdicts(first: Entry, second: Entry) -> Comparison:
     verdicts = first.verdict, second.verdict
     for entry in (first, second):
         if entry.verdict is None:
-            return Comparison(aspect="verdict", agrees=None, why=f"{entry.source} gives none")
+            return Comparison(metric="verdict", agrees=None, why=f"{entry.source} gives none")
         if entry.verdict not in ("fit", "no-fit"):
             said = f"{verdicts[0]} and {verdicts[1]}"
-            return Comparison(aspect="verdict", agrees=None, why=f"undecided: {said}")
+            return Comparison(metric="verdict", agrees=None, why=f"undecided: {said}")
     same = verdicts[0] == verdicts[1]
     why = "" if same else f"{verdicts[0]} and {verdicts[1]}"
-    return Comparison(aspect="verdict", agrees=same, why=why)
+    return Comparison(metric="verdict", agrees=same, why=why)
 
 
 def compare_ram(
@@ -97,9 +97,9 @@ def compare_ram(
     """
     for entry in (first, second):
         if entry.ram_bytes is None:
-            moot = neither_ended(first, second)
+            not_applicable = neither_ended(first, second)
             why = f"{entry.source}: {entry.ram.reason}"
-            return Comparison(aspect="ram", agrees=None, why=why, moot=moot)
+            return Comparison(metric="ram", agrees=None, why=why, not_applicable=not_applicable)
     ours, theirs = first.ram_bytes or 0, second.ram_bytes or 0
     found = _relative("ram", float(ours), float(theirs), tolerance)
     # A plan has no noise, so the floor does not apply to two plans.
@@ -125,16 +125,18 @@ def compare_latencies(
     """
     for entry in (first, second):
         if entry.latency_ms is None:
-            moot = neither_ended(first, second)
+            not_applicable = neither_ended(first, second)
             why = f"{entry.source}: {entry.latency.reason}"
-            return LatencyComparison(aspect="latency", agrees=None, why=why, moot=moot)
+            return LatencyComparison(
+                metric="latency", agrees=None, why=why, not_applicable=not_applicable
+            )
     if first.clock is None or second.clock is None or first.clock != second.clock:
         kinds = [f"{entry.latency.kind} ({entry.clock or 'its own'})" for entry in (first, second)]
         why = f"times of two clocks: {kinds[0]}, {kinds[1]}"
         if first.clock is second.clock is None and kinds[0] == kinds[1]:
             why = f"{first.latency.kind} times are of their own run, and compared with no other"
         return LatencyComparison(
-            aspect="latency", agrees=None, why=why, shares=_shares(first, second)
+            metric="latency", agrees=None, why=why, shares=_shares(first, second)
         )
     found = _relative("latency", first.latency_ms or 0.0, second.latency_ms or 0.0, tolerance)
     return LatencyComparison(**vars(found))
@@ -153,14 +155,14 @@ def not_fitting(entry: Entry) -> bool:
     return entry.verdict == "no-fit"
 
 
-def _relative(aspect: Aspect, first: float, second: float, tolerance: float) -> Comparison:
+def _relative(metric: Metric, first: float, second: float, tolerance: float) -> Comparison:
     if not first or not math.isfinite(second / first):
         agrees = second == first
         why = "" if agrees else "the first is 0, or next to it"
-        return Comparison(aspect=aspect, agrees=agrees, why=why, error=0.0 if agrees else None)
+        return Comparison(metric=metric, agrees=agrees, why=why, error=0.0 if agrees else None)
     error = second / first - 1
     return Comparison(
-        aspect=aspect, agrees=abs(error) <= tolerance, error=error, required=abs(error)
+        metric=metric, agrees=abs(error) <= tolerance, error=error, required=abs(error)
     )
 
 

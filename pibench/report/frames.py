@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from pibench.errors import InvalidInputError
 from pibench.records.identity import labels_of
 from pibench.records.schema import UNITS, Record
-from pibench.report.merging import read_all
+from pibench.report.sources import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,0 +1,288 @@
+"""Draw the static figures with matplotlib: the report, memory over layers, latency, roofline.
+
+Figures are deterministic: fixed ids, no date. Their background is white, so that they are readable
+on dark pages too. Colours are those of the page's light theme.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from pibench.errors import InvalidInputError
+from pibench.latency.model import MACS_PER_CYCLE, MEMORY_BYTES_PER_S
+from pibench.report.numbers import MIB
+from pibench.report.plain import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from matplotlib.axes import Axes
+
+    from pibench.crosscheck.claims import Claim
+    from pibench.devices import Device
+    from pibench.latency.model import Prediction
+    from pibench.latency.rates import LatencyRates
+    from pibench.latency.validation import Validation
+    from pibench.plan.process import Step
+    from pibench.report.content import NetworkReport, Report
+
+COLOURS: Final = {
+    "measured": "#1d4ed8", "emulated": "#0b7285", "twin": "#6d3fc9", "planned": "#8f5700",
+    "predicted": "#b3195f",
+}  # fmt: skip
+_MUTED, _LINE = "#566170", "#d5dbe3"
+PHASES: Final = {
+    "set-up": "#8da0cb", "weights": "#e5c494", "inputs": "#b3b3b3", "forward": "#66c2a5",
+    "backward": "#fc8d62", "outputs": "#e78ac3", "exit": "#d9d9d9",
+}  # fmt: skip
+"""Colours that are distinct for colour-blind readers (ColorBrewer Set2)."""
+_MARKERS: Final = {"fit": "o", "no-fit": "s", "borderline": "D", "inconclusive": "x"}
+_SETTINGS: Final[dict[Any, Any]] = {
+    # A dollar sign in a name does not start a formula.
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _LINE,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    # Fixed ids, equal in every run.
+    "svg.hashsalt": "pibench",
+}
+
+
+def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
+    """Draw the image file: peaks at the left, printed and pibench's figures (if any) at the right.
+
+    Raises:
+        InvalidInputError: if no record has a peak.
+    """
+    shown = sorted(
+        (one for one in report.networks if one.peak is not None),
+        key=lambda one: one.peak.size_bytes if one.peak else 0,
+        reverse=True,
+    )
+    if not shown:
+        raise InvalidInputError(
+            "no record has a peak to draw", hint="see them as a table: pibench report RECORDS"
+        )
+    pairs = [
+        (claims, f"{column.title[0].upper()}{column.title[1:]}, {column.unit}")
+        for name, column in report.paper.columns.items()
+        if column.field not in ("verdict", "weights_file_bytes")
+        and (claims := _compared(report, name))
+    ]
+    # Text as shapes: the image looks the same everywhere.
+    with _style("path"):
+        figure = Figure(
+            figsize=(11 if pairs else 7, max(3.0, 1.4 + 0.22 * len(shown))), layout="constrained"
+        )
+        figure.suptitle(visible(report.headline), fontweight="bold")
+        if pairs:
+            grid = figure.add_gridspec(len(pairs), 2, width_ratios=(1.5, 1))
+            _draw_peaks(figure.add_subplot(grid[:, 0]), shown)
+            for index, (claims, title) in enumerate(pairs):
+                _draw_pairs(figure.add_subplot(grid[index, 1]), claims, title)
+        else:
+            _draw_peaks(figure.add_subplot(), shown)
+        return _saved(figure, form)
+
+
+def memory_over_layers(title: str, steps: Sequence[Step], *, usable_bytes: int) -> str:
+    """Draw one column per step, coloured by phase, and the device's usable memory as a line."""
+    with _style():
+        figure, axes = _axes((10, 4), title)
+        for phase in dict.fromkeys(step.phase for step in steps):
+            places = [index for index, step in enumerate(steps) if step.phase == phase]
+            peaks = [steps[index].peak_bytes / MIB for index in places]
+            colour = PHASES.get(phase, PHASES["inputs"])
+            axes.bar(places, peaks, width=1, align="edge", color=colour, label=phase)
+        axes.axhline(usable_bytes / MIB, color="black", linestyle="--", linewidth=1)
+        axes.annotate(
+            f"usable {usable_bytes / MIB:.0f} MiB", (0, usable_bytes / MIB), xytext=(4, 4),
+            textcoords="offset points",
+        )  # fmt: skip
+        axes.set_xlim(0, len(steps))
+        axes.margins(y=0.1)
+        axes.set_xticks([])
+        axes.set_xlabel("Steps of the program, layer by layer")
+        axes.set_ylabel("MiB")
+        figure.legend(loc="outside lower left", ncols=len(PHASES))
+        return _saved(figure, "svg").decode()
+
+
+def predicted_against_board(validation: Validation) -> str:
+    """Plot one point per network, predicted by leave-one-out, except those at the memory edge."""
+    with _style():
+        figure, axes = _axes((8, 6), "Predicted against the board's time; dotted: 10 % off")
+        times = [time for row in validation.rows for time in (row.measured_ms, row.predicted_ms)]
+        ends = (min(times) / 1.2, max(times) * 1.2)
+        for factor, dashes in ((1.0, "-"), (1.1, ":"), (1 / 1.1, ":")):
+            axes.plot(ends, [factor * one for one in ends], dashes, color=_MUTED, linewidth=0.8)
+        for row in validation.rows:
+            colour = COLOURS["predicted"] if row.counted else COLOURS["planned"]
+            _point(axes, row.measured_ms, row.predicted_ms, row.network, colour)
+        _logarithmic(axes, ends, ends)
+        axes.set_xlabel("Time on the board, ms")
+        axes.set_ylabel("Predicted, ms")
+        return _saved(figure, "svg").decode()
+
+
+def roofline(predictions: Sequence[Prediction], device: Device, calibration: LatencyRates) -> str:
+    """Plot multiply-accumulates per second over multiply-accumulates per byte, with the bounds.
+
+    The roofs are the memory's full speed, the NEON data path of all cores and of one core, and
+    the BLAS throughput fitted on the board. Networks without multiply-accumulates are omitted.
+    """
+    points = [(one.network, *_position(one)) for one in predictions]
+    points = [point for point in points if point[2]]
+    one_core = MACS_PER_CYCLE * device.clock_hz / 1e9
+    top = device.cores * one_core
+    roofs = {
+        f"{device.cores} cores, NEON": top,
+        "1 core, NEON": one_core,
+        "BLAS, as fitted": 1.0 / (calibration.rates.tile_mac_ns * calibration.clock_ratio(device)),
+    }
+    intensities = [intensity for _, intensity, _ in points]
+    x = (min(intensities) / 2, max(intensities) * 2)
+    y = (min(rate for _, _, rate in points) / 2, 1.5 * top)
+    with _style():
+        figure, axes = _axes((8, 6), f"Roofline, {device.name}")
+        for name, rate in roofs.items():
+            axes.axhline(rate, color=_MUTED, linestyle="--", linewidth=0.8)
+            axes.annotate(
+                name, (x[1], rate), xytext=(-4, 3), textcoords="offset points", ha="right"
+            )
+        slope = MEMORY_BYTES_PER_S / 1e9
+        axes.plot([x[0], top / slope], [x[0] * slope, top], color=_MUTED, linewidth=0.8)
+        for name, intensity, rate in points:
+            _point(axes, intensity, rate, name, COLOURS["predicted"])
+        _logarithmic(axes, x, y)
+        axes.set_xlabel("Multiply-accumulates per byte moved")
+        axes.set_ylabel("10^9 multiply-accumulates/s")
+        return _saved(figure, "svg").decode()
+
+
+def _position(prediction: Prediction) -> tuple[float, float]:
+    """Return multiply-accumulates per byte moved, and 10^9 of them per second."""
+    macs = sum(layer.work.macs for layer in prediction.layers)
+    moved_bytes = sum(layer.work.moved_bytes for layer in prediction.layers)
+    return macs / max(1, moved_bytes), macs / max(prediction.latency_ms, 1e-9) / 1e6
+
+
+@contextmanager
+def _style(fonttype: str = "none") -> Iterator[None]:
+    """Apply the settings; text in an SVG stays text by default, and is readable by programs."""
+    with mpl.rc_context(_SETTINGS | {"svg.fonttype": fonttype}), warnings.catch_warnings():
+        # A name may have characters that the font lacks.
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _axes(size_inches: tuple[float, float], title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size_inches, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(visible(title))
+    return figure, axes
+
+
+def _saved(figure: Figure, form: Literal["png", "svg"]) -> bytes:
+    buffer = io.BytesIO()
+    title = figure.get_suptitle() or figure.axes[0].get_title(loc="left")
+    metadata: dict[str, Any] = {"Title": title} | ({"Date": None} if form == "svg" else {})
+    figure.savefig(buffer, format=form, dpi=150, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _point(axes: Axes, x: float, y: float, name: str, colour: str) -> None:
+    axes.plot([x], [y], "o", color=colour, markersize=4, gid=f"point {visible(name)}")
+    axes.annotate(
+        visible(name)[:40], (x, y), xytext=(4, -3), textcoords="offset points", fontsize=7
+    )
+
+
+def _logarithmic(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(*x)
+    axes.set_ylim(*y)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axis.set_minor_formatter(FuncFormatter(_only_2_and_5))
+    axes.tick_params(which="minor", labelsize=7)
+    axes.grid(color=_LINE, linewidth=0.5)
+
+
+def _compared(report: Report, column: str) -> list[Claim]:
+    return [
+        claim for claim in report.claims if claim.column == column and isinstance(claim.ours, float)
+    ]
+
+
+def _draw_peaks(axes: Axes, shown: Sequence[NetworkReport]) -> None:
+    axes.set_title("Peak resident memory, MiB")
+    labelled: set[tuple[str, str]] = set()
+    for place, one in enumerate(shown):
+        if one.peak is None:
+            continue
+        kind, verdict = one.peak.provenance.kind, one.record.verdict
+        peak_mib = one.peak.size_bytes / MIB
+        label = f"{verdict}, {kind}" if (verdict, kind) not in labelled else None
+        labelled.add((verdict, kind))
+        axes.plot([0, peak_mib], [place, place], color=_LINE, linewidth=0.8, zorder=1)
+        axes.plot(
+            [peak_mib], [place], _MARKERS[verdict], color=COLOURS.get(kind, _MUTED),
+            markersize=5, label=label, zorder=3,
+        )  # fmt: skip
+    for usable in {one.device.usable_bytes for one in shown}:
+        axes.axvline(usable / MIB, color="black", linestyle="--", linewidth=1, zorder=2)
+        axes.annotate(
+            f"usable: {usable / MIB:,.1f}", (usable / MIB, len(shown) - 0.4), xytext=(4, 0),
+            textcoords="offset points", va="center",
+        )  # fmt: skip
+    axes.set_yticks(range(len(shown)), [visible(one.name)[:40] for one in shown])
+    axes.tick_params(length=0)
+    axes.set_xlim(left=0)
+    axes.set_ylim(-0.7, len(shown))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.legend(loc="upper right")
+
+
+def _draw_pairs(axes: Axes, claims: Sequence[Claim], title: str) -> None:
+    """Plot printed figures on x, pibench's on y; hollow if pibench's depend on the printed one."""
+    axes.set_title(title)
+    kinds: set[str] = set()
+    for claim in claims:
+        if not isinstance(claim.ours, float) or not isinstance(claim.paper, float):
+            continue
+        kind = claim.provenance.kind
+        colour = COLOURS.get(kind, _MUTED)
+        if claim.low is not None and claim.high is not None:
+            axes.plot([claim.paper] * 2, [claim.low, claim.high], color=colour, linewidth=0.9)
+        axes.plot(
+            [claim.paper], [claim.ours], "o", color=colour, markersize=4,
+            fillstyle="full" if claim.error_pct is not None else "none",
+            label=None if kind in kinds else kind,
+        )  # fmt: skip
+        kinds.add(kind)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    limits = [*axes.get_xlim(), *axes.get_ylim()]
+    low, high = min(limits), max(limits)
+    axes.plot([low, high], [low, high], color=_MUTED, linewidth=0.8, linestyle=":", zorder=0)
+    _logarithmic(axes, (low, high), (low, high))
+    axes.set_xlabel("printed")
+    axes.set_ylabel("pibench")
+    axes.legend(loc="upper left")
+
+
+def _only_2_and_5(value: float, _: int) -> str:
+    return f"{value:,g}" if f"{value:e}"[0] in "25" else ""

@@ -1,0 +1,207 @@
+"""One table model for all outputs, with renderers for the terminal, Markdown and HTML.
+
+Cells are plain text; each renderer escapes it. Figures are written with the characters of
+`pibench.report.numbers`; the terminal shows them in ASCII.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from xml.sax.saxutils import escape as escape_xml
+
+from pibench.report.plain import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from markupsafe import Markup
+    from rich.console import Console, ConsoleOptions
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+WIDE: Final = 120
+"""Minimum columns of a terminal for the columns that are marked `wide`."""
+MARKS: Final = {True: "=", False: "≠", None: "?"}
+ASCII_MARKS: Final = {True: "=", False: "!", None: "?"}
+STYLES: Final = {True: "green", False: "bold red", None: "yellow"}
+_ASCII: Final = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", ",": None})
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~$@]|:(?=/|\w+:)|(?<=www)\.)")
+"""Characters that start markup, an automatic link or a mention in Markdown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column. `file_heading` replaces its heading in files, where line feeds become spaces.
+
+    `wide` columns are in files and wide terminals only, and `file_only` columns in files only.
+    """
+
+    heading: str
+    file_heading: str = ""
+    numeric: bool = False
+    fold: bool = False
+    wide: bool = False
+    file_only: bool = False
+
+    @property
+    def title(self) -> str:
+        """The heading in a file."""
+        return self.file_heading or self.heading.replace("\n", " ").strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell that has more than text.
+
+    `agrees` is whether it agrees with another source, if `compared`. `kind` is the provenance of
+    a figure. `short` replaces text and kind in a narrow terminal, `long` the text in a wide one.
+    `notes` are the numbers of notes, `chip` is the class of a label, `link` the id of a section in
+    the page.
+    """
+
+    text: str
+    short: str = ""
+    long: str = ""
+    compared: bool = False
+    agrees: bool | None = None
+    kind: str = ""
+    notes: tuple[int, ...] = ()
+    chip: str = ""
+    link: str = ""
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether it differs, or is the word for a verdict."""
+        return bool(self.chip) or (self.compared and self.agrees is False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Columns and rows; a row has a cell for each column. `tight` saves width in a terminal.
+
+    A Rich console prints it as it is.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell | str]]
+    tight: bool = False
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RichTable]:
+        """Yield the table with the columns that fit the terminal."""
+        yield to_terminal(self, width=options.max_width)
+
+
+def numeric(*headings: str) -> tuple[Column, ...]:
+    """Return columns of figures with these headings."""
+    return tuple(Column(heading=heading, numeric=True) for heading in headings)
+
+
+def escape_markdown(text: str) -> str:
+    """Escape untrusted text, so that Markdown and HTML show it unchanged."""
+    return _SPECIAL.sub(r"\\\1", escape_xml(visible(text)))
+
+
+def to_terminal(table: Table, *, width: int) -> RichTable:
+    """Return the table for Rich, with the columns that a terminal of this width shows."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (start-up time)
+    from rich.table import Table as RichTable  # noqa: PLC0415
+
+    padding = (0, 0 if table.tight else 1, 0, 0)
+    made = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=padding, show_edge=False)
+    shown = [
+        index
+        for index, column in enumerate(table.columns)
+        if not column.file_only and (width >= WIDE or not column.wide)
+    ]
+    for index in shown:
+        column = table.columns[index]
+        made.add_column(
+            column.heading,
+            justify="right" if column.numeric else "left",
+            no_wrap=not column.fold,
+            overflow="fold",
+            min_width=14 if column.heading in ("Network", "Layer") else None,
+        )
+    for row in table.rows:
+        made.add_row(*(_text(row[i], table.columns[i], wide=width >= WIDE) for i in shown))
+    return made
+
+
+def _text(cell: Cell | str, column: Column, *, wide: bool) -> Text:
+    from rich.text import Text  # noqa: PLC0415  (start-up time)
+
+    found = cell if isinstance(cell, Cell) else Cell(text=cell)
+    text = visible((found.long if wide else found.short) or found.text)
+    if column.numeric or text == "\N{EN DASH}":
+        text = text.translate(_ASCII)
+    if found.kind and (wide or not found.short):
+        text = f"{text} {found.kind}"
+    if not found.compared or (column.numeric and found.agrees is not False):
+        return Text(text)
+    space = "" if column.numeric else " "
+    return Text(f"{ASCII_MARKS[found.agrees]}{space}{text}", style=STYLES[found.agrees])
+
+
+def to_markdown(table: Table) -> list[str]:
+    """Return the lines of a Markdown table."""
+    heads = [column.title for column in table.columns]
+    rules = ["---:" if column.numeric else "---" for column in table.columns]
+    rows = [[_markdown(cell) for cell in row] for row in table.rows]
+    return [f"| {' | '.join(cells)} |" for cells in (heads, rules, *rows)]
+
+
+def _markdown(cell: Cell | str) -> str:
+    if isinstance(cell, str):
+        return escape_markdown(cell)
+    text = escape_markdown(cell.text) + (f" {cell.kind}" if cell.kind else "")
+    if cell.compared and (cell.chip or cell.agrees is False):
+        text = f"{MARKS[cell.agrees]} {text}"
+    if cell.stands_out and not (cell.compared and cell.agrees):
+        text = f"**{text}**"
+    return text + "".join(f"<sup>{number}</sup>" for number in cell.notes)
+
+
+def to_html(table: Table) -> Markup:
+    """Return an HTML table; the first cell of a row is its heading."""
+    from markupsafe import Markup  # noqa: PLC0415  (start-up time)
+
+    heads = Markup().join(
+        Markup('<th scope="col"{}>{}</th>').format(_class(column), column.title)
+        for column in table.columns
+    )
+    rows = Markup("\n").join(
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+            _html(row[0]),
+            Markup().join(
+                Markup("<td{}>{}</td>").format(_class(column), _html(cell))
+                for column, cell in zip(table.columns[1:], row[1:], strict=True)
+            ),
+        )
+        for row in table.rows
+    )
+    return Markup("<table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody>\n</table>").format(
+        heads, rows
+    )
+
+
+def _class(column: Column) -> Markup:
+    from markupsafe import Markup  # noqa: PLC0415  (start-up time)
+
+    return Markup(' class="n"') if column.numeric else Markup()
+
+
+def _html(cell: Cell | str) -> Markup:
+    from markupsafe import Markup  # noqa: PLC0415  (start-up time)
+
+    found = cell if isinstance(cell, Cell) else Cell(text=cell)
+    text = Markup("<bdi>{}</bdi>").format(visible(found.text))
+    if found.link:
+        text = Markup('<a href="#{}">{}</a>').format(found.link, text)
+    if found.chip:
+        name = visible(found.text)
+        text = Markup('<span class="{0} {0}-{1}">{1}</span>').format(found.chip, name)
+    if found.kind:
+        text += Markup(' <span class="kind kind-{0}">{0}</span>').format(found.kind)
+    return text

@@ -1,0 +1,150 @@
+"""Tables are files: pibench's own, and a second one in any folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibench import api
+from pibench.crosscheck.claims import check_claims, exit_code, summary
+from pibench.crosscheck.paper import load_paper
+from pibench.crosscheck.reading import read_side
+from pibench.errors import ExitCode, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pibench.records.schema import Record
+
+TABLE = """
+title = "Another table"
+device = "rpi3b"
+protocol = "caffe-time"
+batch = 1
+
+[columns.peak]
+title = "peak"
+field = "peak_rss_bytes"
+unit = "MB"
+decimals = 1
+tolerance = 0.05
+
+[columns.fits]
+title = "verdict"
+field = "verdict"
+
+[[explanation]]
+keys = ["nin"]
+columns = ["peak"]
+text = "Printed with another unit."
+"""
+DATA = """key,row,network,zoo_network,peak,fits
+alex,1,Alex,AlexNet,581,fit
+nin,2,NiN,NIN,1,fit
+vgg,,VGG,VGG 16,,no-fit
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "table.toml").write_text(TABLE)
+    (tmp_path / "data.csv").write_text(DATA)
+    return tmp_path
+
+
+def test_a_second_table_has_its_own_ledger(table: Path, paper_run: list[Record]) -> None:
+    claims = check_claims(paper_run, load_paper(str(table)))
+    assert [(claim.key, claim.column, claim.agrees) for claim in claims] == [
+        ("alex", "peak", True),
+        ("alex", "fits", True),
+        ("nin", "peak", False),
+        ("nin", "fits", True),
+        ("vgg", "fits", True),
+    ]
+    assert claims[0].ours == pytest.approx(554 * 2**20 / 1e6, abs=1)
+    assert claims[2].explanation == "Printed with another unit."
+    assert summary(claims)["peak"].differing == ("NiN",)
+    assert exit_code(claims) == ExitCode.OK
+
+
+def test_every_output_shows_a_second_table(
+    table: Path, paper_run: list[Record], tmp_path: Path
+) -> None:
+    records = tmp_path / "records.jsonl"
+    records.write_text("".join(f"{one.model_dump_json()}\n" for one in paper_run[:10]))
+    files = [tmp_path / f"report.{ending}" for ending in ("md", "html", "xml", "svg")]
+    made = api.report([records], files, table=str(table))
+    assert made.headline == "2 of 2 verdicts agree with the paper"
+    shown = files[0].read_text()
+    assert "| Peak MB paper/run | Err % |" in shown
+    assert "**≠ 1/" in shown
+    assert 'data-column="8"' not in files[1].read_text()
+    assert 'id="peak"' in files[1].read_text()
+    assert 'name="NiN: peak"' in files[2].read_text()
+
+
+def test_a_second_table_is_a_side_of_a_comparison(table: Path) -> None:
+    side = read_side(str(table))
+    assert [one.verdict for one in side.entries] == ["fit", "fit", "no-fit"]
+    assert side.entries[0].ram.reason == "the paper prints no RAM of it"
+
+
+def test_a_table_without_verdicts_has_no_verdict_claims(
+    table: Path, make_record: Callable[..., Record]
+) -> None:
+    toml, data = table / "table.toml", table / "data.csv"
+    toml.write_text(TABLE.replace('[columns.fits]\ntitle = "verdict"\nfield = "verdict"', ""))
+    data.write_text("key,row,network,zoo_network,peak\nalex,,Alex,AlexNet,581\n")
+    records = table / "records.jsonl"
+    records.write_text(make_record().model_dump_json() + "\n")
+    page = table / "page.html"
+    made = api.report([records], [page, table / "report.md"], table=str(table))
+    assert made.headline == "AlexNet: fit"
+    assert [claim.column for claim in made.claims] == ["peak"]
+    assert "| # | Network | Peak MB" in (table / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "problem"),
+    [
+        ("table.toml", 'unit = "MB"', 'unit = "ms"', "unit 'ms' of peak_rss_bytes is none of"),
+        ("table.toml", "peak_rss_bytes", "colour", "columns.peak.field"),
+        ("table.toml", "rpi3b", "rpi9", "rpi9"),
+        ("table.toml", "title", "title =", "table.toml"),
+        ("data.csv", "581", "many", "line 2: 'many' is not a number"),
+        ("data.csv", "581", "inf", "line 2: 'inf' is not finite"),
+        ("data.csv", "581", "-3", "line 2: value"),
+        ("data.csv", "no-fit", "no", "line 4: verdict"),
+        ("data.csv", "key,", "id,", "line 2: unknown: id"),
+        ("data.csv", "nin,2", "alex,2", "has a key twice"),
+        ("data.csv", DATA.partition("\n")[2], "", "has no network"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_named(
+    table: Path, file: str, old: str, new: str, problem: str
+) -> None:
+    path = table / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InvalidInputError) as raised:
+        load_paper(str(table))
+    assert problem in raised.value.line()
+    assert "\n" not in raised.value.line()
+
+
+def test_a_table_that_does_not_exist_is_named() -> None:
+    with pytest.raises(InvalidInputError, match="there is no table nowhere"):
+        load_paper("nowhere")
+
+
+def test_the_ledger_as_json_has_the_columns_of_its_table(
+    table: Path, paper_run: list[Record]
+) -> None:
+    from pibench.crosscheck.ledger import as_dict
+
+    paper = load_paper(str(table))
+    ledger = json.loads(json.dumps(as_dict(check_claims(paper_run, paper), paper)))
+    assert ledger["columns"]["peak"]["field"] == "peak_rss_bytes"
+    assert ledger["summary"]["peak"]["compared"] == 2
