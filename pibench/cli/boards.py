@@ -35,7 +35,7 @@ def check_board(
     if as_json:
         print(json.dumps({"facts": found.facts, "problems": found.problems}, indent=2))
     else:
-        _print(found)
+        print_findings(found)
     return ExitCode.ENVIRONMENT if found.problems else ExitCode.OK
 
 
@@ -47,7 +47,7 @@ def clean_board(url: str, *, identity: Path | None, remote_dir: str | None) -> E
     return ExitCode.OK
 
 
-def _print(found: Findings) -> None:
+def print_findings(found: Findings) -> None:
     facts: dict[str, Any] = found.facts
     if "architecture" not in facts:
         raise HostError(found.problems[0][0], hint=found.problems[0][1])

@@ -58,8 +58,8 @@ def run_networks(
             _show(made, as_json=as_json)
         raise
     _show(records, as_json=as_json)
-    _tell_kept(records, options)
-    return _judge(records, loaded, require_fit=require_fit)
+    tell_kept(records, options)
+    return exit_code_of(records, loaded, require_fit=require_fit)
 
 
 def _show(records: Sequence[Record], *, as_json: bool) -> None:
@@ -70,7 +70,7 @@ def _show(records: Sequence[Record], *, as_json: bool) -> None:
             print_records(records)
 
 
-def _tell_kept(records: Sequence[Record], options: Options) -> None:
+def tell_kept(records: Sequence[Record], options: Options) -> None:
     """Report where kept blobs are, since their file names contain a hash and cannot be guessed."""
     if not options.keep or options.blobs is None:
         return
@@ -84,14 +84,16 @@ def _tell_kept(records: Sequence[Record], options: Options) -> None:
         say(f"written: {options.blobs / kept.file}: blobs {', '.join(kept.blobs)}{lacks}")
 
 
-def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit: bool) -> ExitCode:
+def exit_code_of(
+    records: Sequence[Record], loaded: Sequence[Network], *, require_fit: bool
+) -> ExitCode:
     """Return the exit code of `run`; raise InvalidInputError for a model that Caffe rejected."""
     for record, network in zip(records, loaded, strict=True):
         said = record.evidence.fatal_message
         if record.verdict == "inconclusive" and said and not is_refused_allocation(said):
             place = network.source if network.source != "zoo" else network.name
             raise InvalidInputError.at(
-                place, None, f"Caffe refused it: {said}", hint=_way_out(record, said)
+                place, None, f"Caffe refused it: {said}", hint=way_out(record, said)
             )
     verdicts = {record.verdict for record in records}
     if "inconclusive" in verdicts:
@@ -101,7 +103,7 @@ def _judge(records: Sequence[Record], loaded: Sequence[Network], *, require_fit:
     return ExitCode.OK
 
 
-def _way_out(record: Record, said: str) -> str | None:
+def way_out(record: Record, said: str) -> str | None:
     """Return a hint if Caffe cannot run a network backward, as `caffe time` does."""
     backward = "Not Implemented" in said or "cannot backpropagate" in said
     if backward and record.protocol == "caffe-time":

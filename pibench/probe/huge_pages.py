@@ -10,13 +10,13 @@ SETTING = "/sys/kernel/mm/transparent_hugepage/enabled"
 PR_SET_THP_DISABLE = 41  # linux/prctl.h
 
 
-def huge_pages_in_use(switch_off):
+def huge_pages_in_use(switch_off, setting=SETTING):
     """Return whether programs get huge pages by default; `switch_off` disables them if possible.
 
     The switch applies to this process and its children from here on. QEMU's user mode does
     not pass it on (linux-user/syscall.c).
     """
-    if "[always]" not in (read_text(SETTING) or ""):
+    if "[always]" not in (read_text(setting) or ""):
         return False
     if not switch_off:
         return True

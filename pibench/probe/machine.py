@@ -21,9 +21,9 @@ BLAS_LIBRARIES = ("libblas.so.3", "libopenblas.so.0", "libcblas.so.3", "libatlas
 BOARD = "/proc/device-tree/model"
 
 
-def memory_kib():
+def memory_kib(meminfo="/proc/meminfo"):
     """Return MemTotal, MemAvailable and the swap of this machine, in KiB."""
-    fields = read_fields("/proc/meminfo")
+    fields = read_fields(meminfo)
     return {
         "mem_total_kib": read_int(fields, "MemTotal"),
         "mem_available_kib": read_int(fields, "MemAvailable"),

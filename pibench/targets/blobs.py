@@ -22,6 +22,7 @@ class BlobCollector:
     a blob that lost a piece is dropped.
     """
 
+    largest_bytes: int = LARGEST_BYTES
     _parts: dict[tuple[int, str], _Part] = field(default_factory=dict)
     _bytes: int = 0
 
@@ -36,7 +37,7 @@ class BlobCollector:
         except (KeyError, TypeError, ValueError, binascii.Error):
             return
         self._bytes += len(content)
-        if self._bytes > LARGEST_BYTES:
+        if self._bytes > self.largest_bytes:
             return
         if offset == 0:
             # Also when a run is tried again: the pieces of the first attempt do not count.

@@ -21,7 +21,8 @@ _KEPT_CHARACTERS = 2000
 class FrameReader:
     """Parses chunks of bytes into events, and keeps the last of the other lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self.max_line_bytes = max_line_bytes
         self._rest = bytearray()
         self.oom_lines: list[str] = []
         self.other_lines: list[str] = []
@@ -29,7 +30,7 @@ class FrameReader:
     def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
         """Yield the events of all lines that are now complete."""
         self._rest += chunk
-        if len(self._rest) > MAX_LINE_BYTES:
+        if len(self._rest) > self.max_line_bytes:
             self._rest.clear()
         while (end := self._rest.find(b"\n")) >= 0:
             line = bytes(self._rest[:end])

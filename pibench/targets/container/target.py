@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -186,18 +186,11 @@ class ContainerTarget:
         self, job: Path, limits: Limits, session: ProbeSession, stopping: threading.Event
     ) -> Ending:
         client, facts = self._connected()
-
-        def hear(chunk: bytes) -> bool:
-            # With the result once more: a result does not count if its hello was lost.
-            if {"hello", "result"}.intersection(session.feed(chunk)):
-                attest(session.machine or {}, limits, emulated=not facts.is_arm64)
-            return session.ended
-
         order = Order(image=self._image, job=job, limits=limits, emulated=not facts.is_arm64)
         return run_container(
             client,
             order,
-            hear,
+            attesting(session, limits, emulated=not facts.is_arm64),
             stopping,
             lambda: facts.tells_of_children and _ran_out_of_memory(session.result),
         )
@@ -239,6 +232,21 @@ class ContainerTarget:
         assert self._client is not None  # noqa: S101  (prepare() comes first)
         assert self._facts is not None  # noqa: S101
         return self._client, self._facts
+
+
+def attesting(session: ProbeSession, limits: Limits, *, emulated: bool) -> Callable[[bytes], bool]:
+    """Return a function that gives a container's output to the session, and whether it ended.
+
+    It raises CapNotInForceError where the probe does not report the limits that were requested.
+    """
+
+    def hear(chunk: bytes) -> bool:
+        # With the result once more: a result does not count if its hello was lost.
+        if {"hello", "result"}.intersection(session.feed(chunk)):
+            attest(session.machine or {}, limits, emulated=emulated)
+        return session.ended
+
+    return hear
 
 
 def _ran_out_of_memory(result: dict[str, Any] | None) -> bool:

@@ -81,7 +81,7 @@ class SysrootTarget:
         """
         cgroup.remove_orphans()
         if emulation.needed():
-            self._emulator = _find_emulator()
+            self._emulator = find_emulator()
             said = run([self._emulator, "--version"], deadline_s=30).stdout
             named = _VERSION.match(said)
             self._qemu_version = named[0] if named else said.partition("\n")[0]
@@ -224,7 +224,7 @@ class _Held:
     grouped: bool
 
 
-def _find_emulator() -> str:
+def find_emulator() -> str:
     for name in EMULATORS:
         path = shutil.which(name)
         if path is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pibench.cli.boards import _print
+from pibench.cli.boards import print_findings
 from pibench.probe import check
 from pibench.targets.ssh.upkeep import Findings
 
@@ -22,7 +22,7 @@ def test_ours_is_promised_where_it_runs(
         "architecture": architecture, "caffe_complaint": "no caffe", "folder_complaint": None,
     }  # fmt: skip
     problems = check.problems(facts, needs)
-    _print(Findings(facts=facts, problems=problems))
+    print_findings(Findings(facts=facts, problems=problems))
     said = " ".join(capsys.readouterr().out.split())
     assert ("ours would be copied" in said) is promised
     assert ("install Caffe there (Debian 11), or use a 64-bit Pi" in said) is not promised

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -99,9 +98,9 @@ def test_an_out_folder_that_is_a_file_is_refused(pibench: Pibench, tmp_path: Pat
 
 
 def test_a_machine_without_qemu_is_an_environment_fault(
-    pibench: Pibench, monkeypatch: pytest.MonkeyPatch
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt-get install qemu-system-arm" in pibench("run", "NIN", "-q", code=3).line
 
 
@@ -219,13 +218,13 @@ def test_the_exit_code_of_verdicts(
 ) -> None:
     records = [make_record(verdict=verdict) for verdict in verdicts]
     loaded = [networks.load("AlexNet")] * len(records)
-    assert running._judge(records, loaded, require_fit=require_fit) == code
+    assert running.exit_code_of(records, loaded, require_fit=require_fit) == code
 
 
 def judged(message: str, verdict: str, make_record: Callable[..., Record]) -> ExitCode:
     evidence = Evidence(summary="aborted", exit_status=-6, fatal_message=message)
     record = make_record(verdict=verdict, evidence=evidence)
-    return running._judge([record], [networks.load("AlexNet")], require_fit=False)
+    return running.exit_code_of([record], [networks.load("AlexNet")], require_fit=False)
 
 
 def test_a_model_that_caffe_refused_is_invalid_input(make_record: Callable[..., Record]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pibench.cli.running import _tell_kept
+from pibench.cli.running import tell_kept
 from pibench.errors import HostError
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import KeptBlobs, Record
@@ -70,9 +70,9 @@ def test_where_kept_blobs_are_is_told(
 ) -> None:
     kept = KeptBlobs(file="nin-0123.npz", sha256="0" * 64, blobs=("conv1",), missing=("prob",))
     records = [make_record(network="NIN", kept_blobs=kept), make_record(network="AlexNet")]
-    _tell_kept(records, Options(keep=("conv1", "prob"), blobs=tmp_path))
+    tell_kept(records, Options(keep=("conv1", "prob"), blobs=tmp_path))
     said = capsys.readouterr().err
     assert f"written: {tmp_path}/nin-0123.npz: blobs conv1; not of prob" in said
     assert "AlexNet: no blobs were kept" in said
-    _tell_kept(records, Options(blobs=tmp_path))
+    tell_kept(records, Options(blobs=tmp_path))
     assert capsys.readouterr().err == ""
