@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from pathlib import Path
 
-# Containers often forbid bytecode to be kept, and pytest would rewrite every test each time.
-# It is kept among the tests' own leavings.
-if sys.dont_write_bytecode:
-    sys.dont_write_bytecode = False
-    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+# Containers often forbid bytecode to be kept: pytest would rewrite every test each time, and each
+# of the hundreds of processes that tests start would compile pibench.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from hypothesis import settings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import sys
 from collections.abc import Iterator
 
 NOBODY = 65534
@@ -24,8 +25,13 @@ def limited(kind: int, soft: int) -> Iterator[None]:
 @contextlib.contextmanager
 def files_end_at(size_bytes: int) -> Iterator[None]:
     """No file can be written beyond that size, as on a disk that fills: EFBIG, after a part."""
-    with limited(resource.RLIMIT_FSIZE, size_bytes):
-        yield
+    # Python 3.11 keeps bytecode that was cut short, and trips over it ever after.
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        with limited(resource.RLIMIT_FSIZE, size_bytes):
+            yield
+    finally:
+        sys.dont_write_bytecode = kept
 
 
 @contextlib.contextmanager

@@ -229,7 +229,7 @@ def test_any_bytes_in_a_file(tmp_path_factory: pytest.TempPathFactory, raw: byte
 SQUEEZENET = networks.load("SqueezeNet V1.1").prototxt
 
 
-@settings(relaxed, max_examples=75)
+@settings(relaxed, max_examples=40)
 @given(st.data())
 def test_mutated_networks(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(SQUEEZENET)))
@@ -241,7 +241,7 @@ NUMBERS = [match.span() for match in re.finditer(r"(?<=: )\d+", SQUEEZENET)]
 TYPES = [match.span() for match in re.finditer(r'(?<=type: ")\w+', SQUEEZENET)]
 
 
-@settings(relaxed, max_examples=75)
+@settings(relaxed, max_examples=40)
 @given(
     number=st.sampled_from(NUMBERS),
     value=st.sampled_from(["0", "1", "-1", "3", "99999", "2147483647"]),
