@@ -8,8 +8,9 @@ import sys
 
 # Containers often forbid bytecode to be kept: pytest would rewrite every test each time, and each
 # of the hundreds of processes that tests start would compile pibench.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from hypothesis import settings
 
