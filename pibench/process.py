@@ -81,6 +81,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     check: bool = True,
+    grace_s: float = GRACE_S,
 ) -> Completed:
     """Run a command to its end and return what it printed.
 
@@ -90,13 +91,15 @@ def run(
         env: Variables added to this process's environment.
         cwd: The working directory.
         check: Raise HostError for a nonzero ending.
+        grace_s: Seconds between TERM and KILL, when the command is stopped.
 
     Raises:
         HostError: The command passed its deadline or, with `check`, did not end with 0; the error
             names the command and its last output.
     """
     args = tuple(str(arg) for arg in argv)
-    with running(args, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    pipe = subprocess.PIPE
+    with running(args, env=env, cwd=cwd, stdout=pipe, stderr=pipe, grace_s=grace_s) as child:
         try:
             out, err = child.communicate(timeout=deadline_s)
         except subprocess.TimeoutExpired:
@@ -124,6 +127,7 @@ def running(
     cwd: Path | None = None,
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
+    grace_s: float = GRACE_S,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a child that is stopped at the end of the block, and with the thread that entered it.
 
@@ -153,7 +157,7 @@ def running(
         yield child
     finally:
         _live.discard(child)
-        stop(child)
+        stop(child, grace_s=grace_s)
 
 
 @contextlib.contextmanager

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from pathlib import Path
 
-# Containers often forbid bytecode to be kept, and pytest would rewrite every test each time.
-# It is kept among the tests' own leavings.
+# Containers often forbid bytecode to be kept: pytest would rewrite every test each time, and each
+# of the hundreds of processes that tests start would compile pibench.
 if sys.dont_write_bytecode:
     sys.dont_write_bytecode = False
-    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from hypothesis import settings
 

@@ -50,14 +50,14 @@ def _run() -> int:
 
         code: int = app(standalone_mode=False) or 0
     except Exception as error:
-        return _explain(error)
+        return explain(error)
     if code == INTERRUPTED:
         # Interrupted while the arguments were read: Typer converts that to an exit code.
         raise KeyboardInterrupt
     return code
 
 
-def _explain(error: Exception) -> int:
+def explain(error: Exception) -> int:
     """Print the error on one line and return its exit code."""
     from pibench import settings
     from pibench.errors import ExitCode, PibenchError

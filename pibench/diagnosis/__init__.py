@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -116,18 +117,25 @@ class Choice:
     reason: str
 
 
-def choose(device: Device, compute: str | None, *, model: Path = DEVICE_TREE_MODEL) -> Choice:
+def choose(
+    device: Device,
+    compute: str | None,
+    *,
+    model: Path = DEVICE_TREE_MODEL,
+    able: Collection[str] | None = None,
+) -> Choice:
     """Return the best target that works here.
 
     Args:
         device: the device to run for.
         compute: the requested compute, None for the default.
         model: the device tree's file with this machine's model.
+        able: the targets that can run here; None to find out.
 
     Raises:
         HostError: none works.
     """
-    able = diagnose().targets
+    able = diagnose().targets if able is None else able
     on_device = _text(model).startswith(device.name)
     better: list[str] = []
     for kind in _from_best_to_worst():

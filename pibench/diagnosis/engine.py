@@ -19,6 +19,7 @@ DEADLINE_S = 1.4
 OLDEST_API = (1, 41)
 """The API of Docker Engine 20.10; Podman's service names the one that it follows."""
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
+SYSTEMD = Path("/run/systemd/system")
 _LIMITS_FIX = (
     "switch the memory cgroup on: kernel parameters cgroup_enable=memory swapaccount=1, then reboot"
 )
@@ -48,9 +49,9 @@ class Question:
         """Return findings from the Engine's answer, once it is there or its time is up."""
         self._thread.join(max(0.0, self._ends - time.monotonic()))
         if self._thread.is_alive():
-            return [_missing(*_explain(TimeoutError()))]
+            return [_missing(*explain(TimeoutError()))]
         if self._asked.error is not None:
-            return [_missing(*_explain(self._asked.error))]
+            return [_missing(*explain(self._asked.error))]
         return judge(self._asked.version, self._asked.info)
 
     def _ask(self) -> None:
@@ -98,15 +99,17 @@ def _host() -> str:
     return os.environ.get("DOCKER_HOST") or _DEFAULT_HOST
 
 
-def _explain(error: BaseException) -> tuple[str, str]:
-    """Return what went wrong and how to fix it."""
+def explain(error: BaseException, *, systemd: Path = SYSTEMD) -> tuple[str, str]:
+    """Return what went wrong and how to fix it; `systemd` is there where systemd runs."""
     host = _host()
     given = "DOCKER_HOST" in os.environ
     causes = list(_causes(error))
     if any("timeout" in type(cause).__name__.lower() for cause in causes):
         return (
             f"{host} does not answer",
-            "correct or unset DOCKER_HOST" if given else f"restart it: {_start_command('restart')}",
+            "correct or unset DOCKER_HOST"
+            if given
+            else f"restart it: {_start_command('restart', systemd)}",
         )
     reason = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
     said = f"{host}: {reason.strerror if reason else error}"
@@ -115,12 +118,12 @@ def _explain(error: BaseException) -> tuple[str, str]:
     if given:
         return said, "correct or unset DOCKER_HOST"
     if shutil.which("dockerd") or shutil.which("dockerd", path="/usr/sbin:/sbin"):
-        return said, f"start it: {_start_command('start')}"
+        return said, f"start it: {_start_command('start', systemd)}"
     return "not installed", "sudo apt-get install docker.io"
 
 
-def _start_command(verb: str) -> str:
-    if Path("/run/systemd/system").exists():
+def _start_command(verb: str, systemd: Path) -> str:
+    if systemd.exists():
         return f"sudo systemctl {verb} docker"
     return "sudo dockerd &" if verb == "start" else f"sudo service docker {verb}"
 

@@ -38,7 +38,11 @@ def registration() -> list[Finding]:
     """Return what prevents containers for arm64, one finding for each problem."""
     if not emulation.needed():
         return [Finding(name="binfmt", state="ok", found="not needed: this processor is an arm64")]
-    found = binfmt.check()
+    return registration_findings(binfmt.check())
+
+
+def registration_findings(found: binfmt.Registration) -> list[Finding]:
+    """Return a registration as findings: the handler, or one for each problem."""
     if found.handler is not None and not found.problems:
         text = f"{found.handler.name}, flags {found.handler.flags}: {found.qemu_version}"
         return [Finding(name="binfmt", state="ok", found=text)]

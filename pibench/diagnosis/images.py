@@ -76,10 +76,10 @@ def _mirror() -> Finding:
 
 def _disk() -> Finding:
     folder = settings.cache_dir()
-    existing = next(parent for parent in (folder, *folder.parents) if _in_reach(parent))
+    existing = next(parent for parent in (folder, *folder.parents) if in_reach(parent))
     free = shutil.disk_usage(existing).free
     usable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    enough = usable and (free >= DISK_NEEDED_BYTES or "vm" in _built_kinds())
+    enough = usable and (free >= DISK_NEEDED_BYTES or "vm" in built_kinds())
     return Finding(
         name="cache",
         state="ok" if enough else "missing",
@@ -90,7 +90,7 @@ def _disk() -> Finding:
     )
 
 
-def _in_reach(path: Path) -> bool:
+def in_reach(path: Path) -> bool:
     """Return whether the path exists and is readable."""
     try:
         return path.exists()
@@ -98,7 +98,7 @@ def _in_reach(path: Path) -> bool:
         return False
 
 
-def _built_kinds() -> list[str]:
+def built_kinds() -> list[str]:
     """Return the kinds of images in the cache; none where the cache is not readable."""
     try:
         return sorted({image.kind for image in store.images()})
@@ -122,7 +122,7 @@ def _memory() -> Finding:
 
 def built_images() -> list[Finding]:
     """Return which images are in the cache."""
-    built = _built_kinds()
+    built = built_kinds()
     return [
         Finding(
             name="images",

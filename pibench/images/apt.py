@@ -97,7 +97,7 @@ class Apt:
             )
         self._mirror = debian_mirror()
         self._write_configuration(self._mirror, keyring)
-        self._check(
+        self.check(
             run(["apt-get", "update"], env=self._env, deadline_s=UPDATE_DEADLINE_S, check=False)
         )
 
@@ -117,9 +117,9 @@ class Apt:
             deadline_s=60,
             check=False,
         )
-        self._check(done)
+        self.check(done)
         uris = (line for line in done.stdout.splitlines() if line.startswith("'"))
-        return sorted(_package(line) for line in uris)
+        return sorted(package_of(line) for line in uris)
 
     def download(
         self, packages: Sequence[Package | LockedPackage], into: Path, *, suite_date: str = ""
@@ -146,7 +146,7 @@ class Apt:
         missing = [package for package in packages if package.name in gone]
         if missing:
             raise self._moved(self._named(missing), suite_date)
-        self._check(done)
+        self.check(done)
 
     def _write_configuration(self, mirror: str, keyring: Path) -> None:
         for folder in (
@@ -178,7 +178,7 @@ class Apt:
             'Acquire::Check-Valid-Until "false";\n'
         )
 
-    def _check(self, done: Completed) -> None:
+    def check(self, done: Completed) -> None:
         """Turn apt's error message into one line that states the fix."""
         said = [line for line in done.stderr.splitlines() if line.startswith(("E:", "Err:", "W:"))]
         text = " ".join(said)
@@ -212,7 +212,7 @@ class Apt:
         )
 
 
-def _package(line: str) -> Package:
+def package_of(line: str) -> Package:
     """Read one line of --print-uris: 'URI' FILENAME SIZE HASH."""
     uri, filename, size, *_ = line.split(" ")
     name, version, _ = filename.rsplit("_", 2)

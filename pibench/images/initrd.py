@@ -40,7 +40,7 @@ def module_files(kernel_root: Path, release: str, modules: Sequence[str] = MODUL
             raise HostError(f"the kernel {release} has no module {name}")
         if path in ordered:
             return
-        for dependency in _depends(path):
+        for dependency in depends(path):
             add(dependency)
         ordered.append(path)
 
@@ -49,7 +49,7 @@ def module_files(kernel_root: Path, release: str, modules: Sequence[str] = MODUL
     return ordered
 
 
-def _depends(module: Path) -> list[str]:
+def depends(module: Path) -> list[str]:
     content = module.read_bytes()
     start = content.find(b"\0depends=")
     if start < 0:

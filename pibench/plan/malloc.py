@@ -54,8 +54,8 @@ class Heap:
         self.threshold_bytes = max(_FIRST_THRESHOLD_BYTES, largest_unmapped_bytes)
         # Both start at 128 KiB; once the threshold grows, the trim threshold is twice as large.
         self._trim_bytes = 2 * largest_unmapped_bytes or _FIRST_THRESHOLD_BYTES
-        self._top = self._end = self._highest_end = 0
-        self._pages = bytearray()
+        self.top = self._end = self._highest_end = 0
+        self.pages = bytearray()
         self._prefix = 0
         """Every page of the heap below this offset is known to be resident."""
         self._free: list[tuple[int, int]] = []
@@ -69,7 +69,7 @@ class Heap:
         chunk = max(chunk, _MIN_CHUNK_BYTES)
         if self._free and self._free[-1][0] >= chunk:
             return self._from_bins(chunk)
-        if self._end - self._top < chunk + _MIN_CHUNK_BYTES:
+        if self._end - self.top < chunk + _MIN_CHUNK_BYTES:
             if chunk >= self.threshold_bytes:
                 return self._map(chunk)
             self._extend(chunk)
@@ -77,14 +77,14 @@ class Heap:
 
     def calloc(self, size_bytes: int) -> Block:
         """Allocate a zeroed block: its possibly dirty part is cleared, and thereby touched."""
-        top, clean_from = self._top, self._highest_end
+        top, clean_from = self.top, self._highest_end
         chunk = (size_bytes + _HEADER_BYTES + _ALIGN_BYTES - 1) & -_ALIGN_BYTES
         end = top + chunk
         if end + _MIN_CHUNK_BYTES <= self._end and (
             not self._free or self._free[-1][0] < chunk >= _MIN_CHUNK_BYTES
         ):
             # Fast path for the usual case: memory that the heap has, from its top.
-            self._top = end
+            self.top = end
             if end + 16 > self._prefix:
                 self._touch(top, end + 16)
             block = Block(top, chunk, 0)
@@ -125,7 +125,7 @@ class Heap:
 
     def pass_through(self, size_bytes: int, touched_bytes: int) -> None:
         """Allocate, write the start and free: only the touched pages remain."""
-        top = self._top
+        top = self.top
         if (
             self._end - top >= size_bytes + 2 * _MIN_CHUNK_BYTES
             and self._end - top < self._trim_bytes
@@ -151,8 +151,8 @@ class Heap:
             end = self._take(end)[1]
         if start in self._free_by_end:
             start = self._take(self._free_by_end[start])[0]
-        if end == self._top:
-            self._top = start
+        if end == self.top:
+            self.top = start
             self._touch(start, start + 16)
             if end - start >= _CONSOLIDATION_BYTES:
                 self._trim()
@@ -176,22 +176,22 @@ class Heap:
         return Block(start, end - start, 0)
 
     def _from_top(self, chunk: int) -> Block:
-        start = self._top
-        self._top = start + chunk
-        self._touch(self._top, self._top + 16)
+        start = self.top
+        self.top = start + chunk
+        self._touch(self.top, self.top + 16)
         return Block(start, chunk, 0)
 
     def _extend(self, chunk: int) -> None:
         """Extend the heap by brk: the missing bytes and a pad, in whole pages."""
-        missing = chunk + _TOP_PAD_BYTES + _MIN_CHUNK_BYTES - (self._end - self._top)
+        missing = chunk + _TOP_PAD_BYTES + _MIN_CHUNK_BYTES - (self._end - self.top)
         self._end += (missing + PAGE_BYTES - 1) & -PAGE_BYTES
         if self._end > self._highest_end:
             self._highest_end = self._end
-            self._pages.extend(bytes((self._end >> _PAGE_SHIFT) - len(self._pages)))
+            self.pages.extend(bytes((self._end >> _PAGE_SHIFT) - len(self.pages)))
 
     def _trim(self) -> None:
         """Trim the top (systrim) to the pad, once it exceeds the trim threshold."""
-        top_bytes = self._end - self._top
+        top_bytes = self._end - self.top
         if top_bytes < self._trim_bytes:
             return
         extra = (top_bytes - _MIN_CHUNK_BYTES - 1 - _TOP_PAD_BYTES) & -PAGE_BYTES
@@ -200,8 +200,8 @@ class Heap:
         self._end -= extra
         self._prefix = min(self._prefix, self._end)
         first, last = self._end >> _PAGE_SHIFT, (self._end + extra) >> _PAGE_SHIFT
-        self.resident_bytes -= self._pages.count(1, first, last) << _PAGE_SHIFT
-        self._pages[first:last] = bytes(last - first)
+        self.resident_bytes -= self.pages.count(1, first, last) << _PAGE_SHIFT
+        self.pages[first:last] = bytes(last - first)
 
     def _put(self, start: int, end: int) -> None:
         insort(self._free, (end - start, start))
@@ -218,10 +218,10 @@ class Heap:
         if end <= self._prefix:
             return
         first, last = start >> _PAGE_SHIFT, (end + PAGE_BYTES - 1) >> _PAGE_SHIFT
-        new = last - first - self._pages.count(1, first, last)
+        new = last - first - self.pages.count(1, first, last)
         if new > 0:
-            last = min(last, len(self._pages))
-            self._pages[first:last] = b"\1" * (last - first)
+            last = min(last, len(self.pages))
+            self.pages[first:last] = b"\1" * (last - first)
             self._grow(new << _PAGE_SHIFT)
         if start <= self._prefix:
             self._prefix = last << _PAGE_SHIFT

@@ -89,14 +89,14 @@ def prepare_child(guest, address_space_bytes):
     return prepare
 
 
-def exact_rss_kib(pid):
+def exact_rss_kib(pid, proc="/proc"):
     """Return the resident size of a process from its page tables; 0 where that is unknown.
 
     VmHWM, VmRSS and ru_maxrss are read from counters, which lack up to 64
     pages of each thread (before Linux 6.2), or a batch of at least 32 of each CPU
     (from f1a7941243c1, "mm: convert mm's rss stats into percpu_counter", on).
     """
-    return read_int(read_fields("/proc/{}/smaps_rollup".format(pid)), "Rss") or 0
+    return read_int(read_fields("{}/{}/smaps_rollup".format(proc, pid)), "Rss") or 0
 
 
 class Resident(object):
@@ -107,8 +107,9 @@ class Resident(object):
     the sample is close to the peak.
     """
 
-    def __init__(self, pid):
+    def __init__(self, pid, proc="/proc"):
         self.pid = pid
+        self.proc = proc
         self.high_water_kib = 0
         self.share_kib = None
         self.guest_kib = 0
@@ -120,11 +121,12 @@ class Resident(object):
             return
         # The CPU time, not the elapsed time: on a busy machine that is longer.
         begun = time.process_time()
-        self.high_water_kib = max(self.high_water_kib, exact_rss_kib(self.pid))
-        share = emulator_rss_bytes(self.pid)
+        self.high_water_kib = max(self.high_water_kib, exact_rss_kib(self.pid, self.proc))
+        share = emulator_rss_bytes(self.pid, self.proc)
         cost = time.process_time() - begun
+        status = "{}/{}/status".format(self.proc, self.pid)
         # The mappings of a process that is ending are incomplete.
-        if share is not None and read_fields("/proc/{}/status".format(self.pid)).get("VmRSS"):
+        if share is not None and read_fields(status).get("VmRSS"):
             self.share_kib = max(self.share_kib or 0, share // 1024)
             self.guest_kib = max(self.guest_kib, self.high_water_kib - self.share_kib)
         pause = min(cost / WALKING_SHARE, WALKING_PAUSE_S)

@@ -23,20 +23,20 @@ PLAUSIBLE_BYTES = 256 << 20
 READ_MAIN_ID = b"\x00\x00\x38\xd5\xc0\x03\x5f\xd6"
 
 
-def is_emulated(pid):
+def is_emulated(pid, proc="/proc"):
     """Return whether QEMU runs this process."""
     try:
-        return "qemu" in os.path.basename(os.readlink("/proc/{}/exe".format(pid)))
+        return "qemu" in os.path.basename(os.readlink("{}/{}/exe".format(proc, pid)))
     except OSError:
         return False
 
 
-def emulator_rss_bytes(pid):
+def emulator_rss_bytes(pid, proc="/proc"):
     """Return the emulator's resident bytes in a process; None if there is none, or unknown."""
-    if not is_emulated(pid):
+    if not is_emulated(pid, proc):
         return None
     try:
-        with open("/proc/{}/smaps".format(pid), "rb") as handle:
+        with open("{}/{}/smaps".format(proc, pid), "rb") as handle:
             text = handle.read()
     except OSError:
         return None

@@ -23,10 +23,10 @@ class LogReader(object):
     own reader overrides `engine_line` and `times`.
     """
 
-    def __init__(self, on_blob=None):
+    def __init__(self, on_blob=None, max_told_bytes=MAX_TOLD_BYTES):
         self.on_blob = on_blob
         self.told = {"signatures": [], "outputs": []}
-        self.told_left = MAX_TOLD_BYTES
+        self.told_left = max_told_bytes
         self.rest = b""
         self.tail = []
         self.fatal = None

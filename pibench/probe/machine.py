@@ -22,9 +22,9 @@ HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 PR_SET_THP_DISABLE = 41  # linux/prctl.h
 
 
-def memory_kib():
+def memory_kib(meminfo="/proc/meminfo"):
     """Return MemTotal, MemAvailable and the swap of this machine, in KiB."""
-    fields = read_fields("/proc/meminfo")
+    fields = read_fields(meminfo)
     return {
         "mem_total_kib": read_int(fields, "MemTotal"),
         "mem_available_kib": read_int(fields, "MemAvailable"),
@@ -48,7 +48,7 @@ def cpu_model():
     return None
 
 
-def huge_pages_in_use(switch_off):
+def huge_pages_in_use(switch_off, setting=HUGE_PAGES):
     """Return whether programs get huge pages by default; `switch_off` disables them if possible.
 
     Boards' kernels have no transparent huge pages. Where the kernel always uses them, memory
@@ -57,7 +57,7 @@ def huge_pages_in_use(switch_off):
     The switch applies to this process and its children from here on. QEMU's user mode does
     not pass it on (linux-user/syscall.c).
     """
-    if "[always]" not in (read_text(HUGE_PAGES) or ""):
+    if "[always]" not in (read_text(setting) or ""):
         return False
     if not switch_off:
         return True

@@ -91,8 +91,9 @@ class Vcgencmd(object):
 
     lag_s = FIRMWARE_LAG_S
 
-    def __init__(self, path, occurred_since):
+    def __init__(self, path, occurred_since, answer_timeout_s=ANSWER_TIMEOUT_S):
         self.place = path
+        self.answer_timeout_s = answer_timeout_s
         self.occurred_since = occurred_since
         try:
             self.shell = subprocess.Popen(
@@ -110,7 +111,7 @@ class Vcgencmd(object):
     def answer(self):
         if self.shell is None:
             raise Untold("{} cannot be asked".format(self.place))
-        end = time.monotonic() + ANSWER_TIMEOUT_S
+        end = time.monotonic() + self.answer_timeout_s
         said = b""
         try:
             os.write(self.shell.stdin.fileno(), b"\n")
@@ -141,8 +142,9 @@ class Vcgencmd(object):
 class MachineState(object):
     """Reads the machine's state repeatedly; `base` is the root of /sys, /proc and /usr."""
 
-    def __init__(self, base="/"):
+    def __init__(self, base="/", answer_timeout_s=ANSWER_TIMEOUT_S):
         self.base = base
+        self.answer_timeout_s = answer_timeout_s
         self.untold = {}
         self.clocks = self._clocks()
         self.zones = sorted(glob.glob(self._path("sys/class/thermal/thermal_zone*/temp")))
@@ -206,7 +208,8 @@ class MachineState(object):
         alarm = self._alarm()
         for path in (self._path("usr/bin/vcgencmd"), self._path("opt/vc/bin/vcgencmd")):
             if os.access(path, os.X_OK):
-                return Vcgencmd(path, alarm.occurred_since if alarm else "boot")
+                since = alarm.occurred_since if alarm else "boot"
+                return Vcgencmd(path, since, self.answer_timeout_s)
         if alarm:
             self.untold["throttled_bits"] = (
                 "this kernel tells of under-voltage alone, and of throttling nothing: "

@@ -18,9 +18,9 @@ READ_TIMER_HZ = b"\x00\xe0\x3b\xd5\xc0\x03\x5f\xd6"
 QEMU_TIMER_HZ = 62500000
 
 
-def virtualization_reason(tree=TREE, timer_hz=None):
+def virtualization_reason(tree=TREE, timer_hz=None, architecture=None):
     """Return in words what shows that this is not a board, or None."""
-    if os.uname().machine == "x86_64":
+    if (architecture or os.uname().machine) == "x86_64":
         return None
     compatible = (read_text(os.path.join(tree, "compatible")) or "").split("\0")
     if "linux,dummy-virt" in compatible:

@@ -34,7 +34,7 @@ def tag_of(cell: Cell) -> str:
 
 @contextmanager
 def workers(
-    address: str, at_once: int, log: Callable[[str], None]
+    address: str, at_once: int, log: Callable[[str], None], *, connect_s: float = CONNECT_S
 ) -> Iterator[Callable[[Cell], Future[CellResult]]]:
     """Yield a function that submits a cell to the scheduler at `address`, or to `local` workers.
 
@@ -60,8 +60,8 @@ def workers(
             yield _submit(client, log)
         return
     try:
-        asyncio.run(_greet(address))
-        client = Client(address, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+        asyncio.run(_greet(address, connect_s))
+        client = Client(address, timeout=connect_s)  # type: ignore[no-untyped-call]
     except Exception as error:
         # A server with another protocol can cause any exception in Dask's reader, even MemoryError.
         reason = str(error) or type(error).__name__
@@ -72,14 +72,14 @@ def workers(
         yield _submit(client, log)
 
 
-async def _greet(address: str) -> None:
+async def _greet(address: str, connect_s: float) -> None:
     """Check that a scheduler answers: Client itself would wait forever."""
     from distributed import Security  # noqa: PLC0415  (optional)
     from distributed.core import rpc  # noqa: PLC0415  (optional)
 
     arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
     there = rpc(address, connection_args=arguments)  # type: ignore[no-untyped-call]
-    async with asyncio.timeout(CONNECT_S), there:
+    async with asyncio.timeout(connect_s), there:
         answer = await there.identity()
     if answer["type"] != "Scheduler":
         raise ValueError(f"a {answer['type']} is there")

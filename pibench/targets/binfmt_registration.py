@@ -25,7 +25,10 @@ _REFUSED = "in a container, do it on the host, or start the container with --pri
 
 
 def register(
-    directory: Path = binfmt.DIRECTORY, *, filesystems: Path = binfmt.FILESYSTEMS
+    directory: Path = binfmt.DIRECTORY,
+    *,
+    filesystems: Path = binfmt.FILESYSTEMS,
+    distribution: Path = DISTRIBUTIONS_OWN,
 ) -> list[str]:
     """Let the kernel run aarch64 programs by a static QEMU.
 
@@ -34,6 +37,7 @@ def register(
     Args:
         directory: where binfmt_misc is mounted.
         filesystems: the kernel's list of file systems.
+        distribution: the file of binfmt.d by which the distribution registers QEMU.
 
     Returns:
         What was done, one line for each step.
@@ -52,7 +56,7 @@ def register(
         done.append("switched binfmt_misc on")
     if not binfmt.check(directory, filesystems=filesystems).problems:
         return done
-    line = _line()
+    line = registration_line(distribution)
     if (directory / NAME).exists():
         _write(directory / NAME, "-1")
         done.append(f"removed the handler {NAME}, which did not serve")
@@ -94,13 +98,13 @@ def _mount(directory: Path, filesystems: Path) -> list[str]:
     return [f"mounted binfmt_misc on {directory}"]
 
 
-def _line() -> str:
+def registration_line(distribution: Path = DISTRIBUTIONS_OWN) -> str:
     """Return the line to register: the distribution's where its interpreter works, else pibench's.
 
     The flag F makes the kernel open the interpreter now, so containers do not need
     to contain it.
     """
-    own = _first_line(DISTRIBUTIONS_OWN)
+    own = _first_line(distribution)
     # :name:type:offset:magic:mask:interpreter:flags; the first character is the separator.
     fields = own.split(own[0]) if own else []
     if len(fields) == 8 and "F" in fields[7] and _serves(Path(fields[6])):

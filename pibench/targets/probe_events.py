@@ -194,7 +194,8 @@ _KEPT_CHARACTERS = 2000
 class FrameReader:
     """Parses chunks of bytes into events, and keeps the last of the other lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self.max_line_bytes = max_line_bytes
         self._rest = bytearray()
         self.oom_lines: list[str] = []
         self.other_lines: list[str] = []
@@ -202,7 +203,7 @@ class FrameReader:
     def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
         """Yield the events of all lines that are now complete."""
         self._rest += chunk
-        if len(self._rest) > MAX_LINE_BYTES:
+        if len(self._rest) > self.max_line_bytes:
             self._rest.clear()
         while (end := self._rest.find(b"\n")) >= 0:
             line = bytes(self._rest[:end])
@@ -250,6 +251,7 @@ class BlobCollector:
     a blob that lost a piece is dropped.
     """
 
+    largest_bytes: int = LARGEST_BYTES
     _parts: dict[tuple[int, str], _Part] = field(default_factory=dict)
     _bytes: int = 0
 
@@ -264,7 +266,7 @@ class BlobCollector:
         except (KeyError, TypeError, ValueError, binascii.Error):
             return
         self._bytes += len(content)
-        if self._bytes > LARGEST_BYTES:
+        if self._bytes > self.largest_bytes:
             return
         if offset == 0:
             # Also when a run is tried again: the pieces of the first attempt do not count.

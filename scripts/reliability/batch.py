@@ -56,10 +56,17 @@ class SweepSummary:
 class Batch:
     """Takes inputs one by one, each under its limits."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        take: Callable[[Path, Path | None], bool] | None = None,
+        cpu_limit_s: float = CPU_LIMIT_S,
+    ) -> None:
         from scripts.reliability import host  # noqa: PLC0415 (instrumented by then, see below)
 
-        self.take = host.take
+        self.take = take or host.take
+        self.cpu_limit_s = cpu_limit_s
         self.folder = folder
         self.model = folder / "input.prototxt"
         self.weights = folder / "input.caffemodel"
@@ -90,7 +97,7 @@ class Batch:
 
     def _guarded(self, weights: Path | None) -> str | None:
         """Run the input under both alarms; what was wrong, or None."""
-        signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT_S)
+        signal.setitimer(signal.ITIMER_PROF, self.cpu_limit_s)
         signal.setitimer(signal.ITIMER_REAL, BLOCKED_AFTER_S)
         try:
             if self.take(self.model, weights):

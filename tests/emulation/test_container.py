@@ -18,6 +18,7 @@ from pibench.images import container as container_image
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.targets.container import ContainerTarget, target
+from pibench.targets.container.engine import connect
 from pibench.targets.container.limits import CapNotInForceError
 from tests.emulation.conftest import DEVICE, run
 from tests.emulation.engines import WITHOUT_MEMORY_CGROUP, OwnEngine, ours, owned_by
@@ -95,8 +96,9 @@ def test_the_cap_in_the_record_is_the_device_s(records) -> None:
         assert record.environment.host.qemu_version.startswith("qemu-aarch64 version")
 
 
-def test_a_container_is_left_by_none_of_them(container) -> None:
-    client, _ = container._connected()
+@pytest.mark.usefixtures("records")
+def test_a_container_is_left_by_none_of_them() -> None:
+    client, _ = connect()
     assert owned_by(client, os.getpid()) == []
 
 

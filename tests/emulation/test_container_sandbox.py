@@ -14,6 +14,7 @@ import pytest
 
 from pibench import networks
 from pibench.targets.container import target
+from pibench.targets.container.engine import connect
 from tests.emulation.conftest import run
 from tests.emulation.engines import owned_by
 
@@ -49,7 +50,7 @@ def hostile(container, monkeypatch) -> Callable[..., Record]:
         caffe = [target.PYTHON, "-I", "-S", "-c", program]
         monkeypatch.setattr(target, "PROGRAMS", replace(target.PROGRAMS, caffe=caffe))
         (record,) = run(container, [networks.load("SqueezeNet V1.1")], **options)
-        client, _ = container._connected()
+        client, _ = connect()
         assert owned_by(client, os.getpid()) == []
         return record
 

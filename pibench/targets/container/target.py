@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -146,18 +147,11 @@ class ContainerTarget(ConfinedTarget):
         self, job: Path, limits: Limits, session: ProbeSession, stopping: threading.Event
     ) -> Ending:
         client, facts = self._connected()
-
-        def hear(chunk: bytes) -> bool:
-            # With the result once more: a result does not count if its hello was lost.
-            if {"hello", "result"}.intersection(session.feed(chunk)):
-                attest(session.machine or {}, limits, emulated=self._is_emulated)
-            return session.ended
-
         order = Order(image=self._image, job=job, limits=limits, emulated=self._is_emulated)
         return run_container(
             client,
             order,
-            hear,
+            attesting(session, limits, emulated=self._is_emulated),
             stopping,
             lambda: facts.tells_of_children and _ran_out_of_memory(session.result),
         )
@@ -170,6 +164,21 @@ class ContainerTarget(ConfinedTarget):
         assert self._client is not None  # noqa: S101  (prepare() comes first)
         assert self._facts is not None  # noqa: S101
         return self._client, self._facts
+
+
+def attesting(session: ProbeSession, limits: Limits, *, emulated: bool) -> Callable[[bytes], bool]:
+    """Return a function that gives a container's output to the session, and whether it ended.
+
+    It raises CapNotInForceError where the probe does not report the limits that were requested.
+    """
+
+    def hear(chunk: bytes) -> bool:
+        # With the result once more: a result does not count if its hello was lost.
+        if {"hello", "result"}.intersection(session.feed(chunk)):
+            attest(session.machine or {}, limits, emulated=emulated)
+        return session.ended
+
+    return hear
 
 
 def _ran_out_of_memory(result: dict[str, Any] | None) -> bool:

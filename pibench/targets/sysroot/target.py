@@ -59,7 +59,7 @@ class SysrootTarget(ConfinedTarget):
     def _prepare_host(self) -> dict[str, Any]:
         cgroup.remove_orphans()
         if emulation.needed():
-            self._emulator = _find_emulator()
+            self._emulator = find_emulator()
             said = run([self._emulator, "--version"], deadline_s=30).stdout
             named = _VERSION.match(said)
             self._qemu_version = named[0] if named else said.partition("\n")[0]
@@ -149,7 +149,8 @@ class SysrootTarget(ConfinedTarget):
         )
 
 
-def _find_emulator() -> str:
+def find_emulator() -> str:
+    """Return the path of QEMU's user-mode emulator. Raises HostError."""
     for name in kind_of("sysroot").emulators:
         path = shutil.which(name)
         if path is not None:

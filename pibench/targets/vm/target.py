@@ -100,10 +100,10 @@ class VmTarget:
         attempts: dict[str, int] = {}
         while waiting:
             session = ProbeSession(waiting, observe, watch)
-            ended = await self._boot(list(waiting), session)
+            ended = await self.boot_once(list(waiting), session)
             _settle(session, ended, attempts)
 
-    def _goes_on(self, session: ProbeSession, event: dict[str, Any]) -> bool:
+    def goes_on(self, session: ProbeSession, event: dict[str, Any]) -> bool:
         """Take an event; return False where this machine is not reliable after it."""
         kind = session.take(event)
         if kind == "hello":
@@ -111,7 +111,8 @@ class VmTarget:
         killed = kind == "result" and event["result"].get("signal") is not None
         return not (self._kind.reboot_after_oom and killed)
 
-    async def _boot(self, work: Sequence[Job], session: ProbeSession) -> Boot:
+    async def boot_once(self, work: Sequence[Job], session: ProbeSession) -> Boot:
+        """Run the work in one machine, and return how that ended."""
         machine = self._kind
         with scratch(self.name) as folder:
             files = await asyncio.to_thread(self._write_files, folder, work)
@@ -123,7 +124,7 @@ class VmTarget:
                 deadlines=Deadlines(
                     boot_s=machine.boot_deadline_s, silence_s=machine.silence_deadline_s
                 ),
-                on_event=partial(self._goes_on, session),
+                on_event=partial(self.goes_on, session),
             )
 
     def _write_files(self, folder: Path, work: Sequence[Job]) -> Files:

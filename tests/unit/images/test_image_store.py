@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -194,8 +196,7 @@ def test_a_dead_builders_child_that_still_writes_disturbs_no_build(
 ) -> None:
     partial = cache / "images" / f".partial-vm-{KEY[:16]}"
     (partial / "content").mkdir(parents=True)
-    monkeypatch.setattr(store.os, "getpid", lambda: 7)
-    real = store.shutil.rmtree
+    real = shutil.rmtree
 
     def refilled(path: Path, ignore_errors: bool = False) -> None:
         if "~" in path.name:
@@ -204,13 +205,13 @@ def test_a_dead_builders_child_that_still_writes_disturbs_no_build(
             return
         real(path, ignore_errors=ignore_errors)
 
-    monkeypatch.setattr(store.shutil, "rmtree", refilled)
-    image, built = store.ensure("vm", KEY, "1" * 64, lambda _, __: None)
+    with monkeypatch.context() as while_it_writes:
+        while_it_writes.setattr(shutil, "rmtree", refilled)
+        image, built = store.ensure("vm", KEY, "1" * 64, lambda _, __: None)
     assert built
     assert list(image.content.iterdir()) == []
-    left = partial.with_name(f"{partial.name}~7")
+    left = partial.with_name(f"{partial.name}~{os.getpid()}")
     assert left.exists()
-    monkeypatch.setattr(store.shutil, "rmtree", real)
     assert store.prune({("vm", KEY)}) == [left]
 
 

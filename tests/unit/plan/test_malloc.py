@@ -92,9 +92,9 @@ def test_counted_pages_always_add_up(seed: int) -> None:
             if chance.random() < 0.7:
                 heap.write(live[-1])
         mapped = sum(block.resident_bytes for block in live if block.start < 0)
-        assert heap.resident_bytes == mapped + heap._pages.count(1) * PAGE_BYTES
+        assert heap.resident_bytes == mapped + heap.pages.count(1) * PAGE_BYTES
         starts = sorted((b.start, b.start + b.chunk_bytes) for b in live if b.start >= 0)
         assert all(end <= start for (_, end), (start, _) in pairwise(starts))
     for block in live:
         heap.free(block)
-    assert heap._top == 0
+    assert heap.top == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,15 +46,19 @@ def test_a_child_that_stops_itself_is_looked_at_and_let_go() -> None:
     ],
 )
 def test_the_emulators_share_of_the_peak(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     samples: list[tuple[int, int]],
     peak_mib: int,
     expected_mib: int | None,
 ) -> None:
-    monkeypatch.setattr(child, "exact_rss_kib", lambda _: 0)
-    share = child.Resident(os.getpid())
+    process = tmp_path / "7"
+    process.mkdir()
+    (process / "exe").symlink_to("/usr/bin/qemu-aarch64-static")
+    (process / "status").write_text("VmRSS: 1 kB\n")
+    share = child.Resident(7, str(tmp_path))
     for high_water_mib, emulator_mib in samples:
-        monkeypatch.setattr(child, "emulator_rss_bytes", lambda _, mib=emulator_mib: mib << 20)
+        mapping = f"7f0000000000-7f0080000000 rw-p 0 00:00 0\nRss: {emulator_mib * MIB_KIB} kB\n"
+        (process / "smaps").write_text(mapping)
         share.sample(high_water_mib * MIB_KIB, at_once=True)
     found = share.of_peak_bytes(peak_mib * MIB_KIB)
     assert found == (None if expected_mib is None else expected_mib << 20)

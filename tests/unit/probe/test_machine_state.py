@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pibench.probe.machine_state import KERNEL_LAG_S, MachineState, Vcgencmd
+from tests.limits import limited
 
 THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 ZONE = "sys/class/thermal/thermal_zone{}/temp"
@@ -45,8 +47,8 @@ class Board:
     def tool(self, script: str, path: str = "usr/bin/vcgencmd") -> None:
         self.write(path, f"#!/bin/sh\n{script}\n").chmod(0o755)
 
-    def state(self) -> MachineState:
-        return MachineState(str(self.base))
+    def state(self, **options: float) -> MachineState:
+        return MachineState(str(self.base), **options)
 
 
 @pytest.fixture
@@ -241,12 +243,11 @@ def test_an_old_kernel_s_board_is_asked_by_vcgencmd(board: Board) -> None:
     ],
 )
 def test_a_tool_that_fails_is_no_figure_and_keeps_nobody_waiting(
-    script: str, said: str, board: Board, monkeypatch: pytest.MonkeyPatch
+    script: str, said: str, board: Board
 ) -> None:
-    monkeypatch.setattr("pibench.probe.machine_state.ANSWER_TIMEOUT_S", 0.3)
     board.remove(THROTTLED)
     board.tool(script)
-    state = board.state()
+    state = board.state(answer_timeout_s=0.3)
     began = time.monotonic()
     assert state.read()["throttled_bits"] is None
     assert state.read()["throttled_bits"] is None
@@ -255,29 +256,22 @@ def test_a_tool_that_fails_is_no_figure_and_keeps_nobody_waiting(
     state.close()
 
 
-def test_a_tool_that_cannot_be_started_is_no_figure(
-    board: Board, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(12, "Cannot allocate memory")
-
+def test_a_tool_that_cannot_be_started_is_no_figure(board: Board) -> None:
     board.remove(THROTTLED)
     board.tool("echo throttled=0x0")
-    monkeypatch.setattr("pibench.probe.machine_state.subprocess.Popen", refuse)
-    state = board.state()
+    # No pipe to it can be opened.
+    with limited(resource.RLIMIT_NOFILE, 3):
+        state = board.state()
     assert isinstance(state.throttle, Vcgencmd)
     assert state.read()["throttled_bits"] is None
 
 
-def test_the_last_reading_waits_for_the_kernels_look(
-    board: Board, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("pibench.probe.machine_state.time.sleep", slept.append)
+def test_the_last_reading_waits_for_the_kernels_look(board: Board) -> None:
     state = board.state()
-    state.read()
-    state.settled()
-    assert slept == [pytest.approx(KERNEL_LAG_S, abs=0.5)]
+    assert state.throttle.lag_s == KERNEL_LAG_S
+    state.throttle.lag_s = 0.3
+    first_s = state.read()["time_s"]
+    assert 0.29 < state.settled()["time_s"] - first_s < 2
 
 
 def test_reading_is_cheap(board: Board) -> None:

@@ -18,7 +18,6 @@ from pibench.probe import (
     emulator,
     job,
     machine,
-    procfs,
     programs,
 )
 from pibench.probe import frames as probe_frames
@@ -291,25 +290,19 @@ GUEST = "".join(
 )
 
 
-def pretend_smaps(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
-    (folder / "smaps").write_text(text)
-    monkeypatch.setattr(emulator, "is_emulated", lambda _: True)
-    opened = open
-    monkeypatch.setattr(
-        "builtins.open",
-        lambda path, *rest, **named: opened(
-            folder / "smaps" if str(path).endswith("/smaps") else path, *rest, **named
-        ),
-    )
+def emulated_rss_bytes(proc: Path, smaps: str) -> int | None:
+    """What is found in a /proc with one process, which QEMU runs."""
+    (proc / "7").mkdir()
+    (proc / "7/exe").symlink_to("/usr/bin/qemu-aarch64-static")
+    (proc / "7/smaps").write_text(smaps)
+    found: int | None = emulator.emulator_rss_bytes(7, str(proc))
+    return found
 
 
 @pytest.mark.parametrize("guest", ["", GUEST], ids=["small", "large"])
-def test_the_emulators_memory_lies_above_the_guests(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, guest: str
-) -> None:
-    pretend_smaps(monkeypatch, tmp_path, guest + SMAPS)
+def test_the_emulators_memory_lies_above_the_guests(tmp_path: Path, guest: str) -> None:
     # A mapping that grew while it was read counts once.
-    assert emulator.emulator_rss_bytes(7) == (28 + 12290 + 4) * 1024
+    assert emulated_rss_bytes(tmp_path, guest + SMAPS) == (28 + 12290 + 4) * 1024
 
 
 def test_a_process_that_is_not_emulated_has_no_emulator() -> None:
@@ -319,25 +312,19 @@ def test_a_process_that_is_not_emulated_has_no_emulator() -> None:
 @pytest.mark.parametrize(
     "text", ["", GUEST, "7f0000000000-7f0080000000 rw-p 00000000 00:00 0\nRss: 900000 kB\n"]
 )
-def test_a_guest_taken_for_the_emulator_is_no_figure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
-) -> None:
-    pretend_smaps(monkeypatch, tmp_path, text)
-    assert emulator.emulator_rss_bytes(7) is None
+def test_a_guest_taken_for_the_emulator_is_no_figure(tmp_path: Path, text: str) -> None:
+    assert emulated_rss_bytes(tmp_path, text) is None
 
 
 # ---------------------------------------------------------------- limits
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
-    """A /proc and a /sys that hold just these files."""
-    monkeypatch.setattr(procfs, "read_text", files.get)
-
-
-def test_meminfo_and_a_status_in_kib(monkeypatch: pytest.MonkeyPatch) -> None:
-    meminfo = "MemTotal:        1004972 kB\nMemFree: 5 kB\nSwapTotal:             0 kB\nHuge:\n"
-    pretend(monkeypatch, {"/proc/meminfo": meminfo})
-    assert machine.memory_kib() == {
+def test_meminfo_and_a_status_in_kib(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(
+        "MemTotal:        1004972 kB\nMemFree: 5 kB\nSwapTotal:             0 kB\nHuge:\n"
+    )
+    assert machine.memory_kib(str(meminfo)) == {
         "mem_total_kib": 1_004_972, "mem_available_kib": None, "swap_total_kib": 0,
         "swap_free_kib": None,
     }  # fmt: skip
@@ -349,26 +336,26 @@ def test_the_median() -> None:
 
 
 def test_huge_pages_are_switched_off_where_a_kernel_gives_them_unasked(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(machine, "read_text", {machine.HUGE_PAGES: "[always] madvise"}.get)
-    assert machine.huge_pages_in_use(switch_off=False)
+    setting = tmp_path / "enabled"
+    setting.write_text("[always] madvise never\n")
+    assert machine.huge_pages_in_use(switch_off=False, setting=str(setting))
     code = (
-        "from pibench.probe import machine; "
-        "machine.read_text = lambda _: '[always] madvise'; "
-        "assert not machine.huge_pages_in_use(switch_off=True); "
+        "import sys; from pibench.probe import machine; "
+        "assert not machine.huge_pages_in_use(switch_off=True, setting=sys.argv[1]); "
         "print(open('/proc/self/status').read())"
     )
     # In a process of its own, since it cannot be taken back.
     status = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code, str(setting)], check=True, capture_output=True, text=True
     )
     assert "THP_enabled:\t0" in status.stdout or "THP_enabled" not in status.stdout
 
 
 @pytest.mark.parametrize("setting", ["always [madvise] never", None])
-def test_huge_pages_that_nobody_gives_are_not_in_use(
-    monkeypatch: pytest.MonkeyPatch, setting: str | None
-) -> None:
-    monkeypatch.setattr(machine, "read_text", lambda _: setting)
-    assert not machine.huge_pages_in_use(switch_off=False)
+def test_huge_pages_that_nobody_gives_are_not_in_use(tmp_path: Path, setting: str | None) -> None:
+    path = tmp_path / "enabled"
+    if setting is not None:
+        path.write_text(setting)
+    assert not machine.huge_pages_in_use(switch_off=False, setting=str(path))

@@ -27,11 +27,6 @@ while :; do sleep 0.1; done
 
 
 @pytest.fixture
-def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process.stop, "__kwdefaults__", {"grace_s": 0.3})
-
-
-@pytest.fixture
 def pids(tmp_path: Path) -> Path:
     return tmp_path / "pids"
 
@@ -59,19 +54,17 @@ def assert_all_gone(pids: Path, count: int) -> None:
     wait_until(lambda: not any(map(alive, noted(pids))))
 
 
-@pytest.mark.usefixtures("_short_grace")
 def test_the_deadline_ends_a_child_that_ignores_term_and_what_it_started(pids: Path) -> None:
     started = time.monotonic()
     with pytest.raises(HostError, match="sh did not end within 1 s and was stopped"):
-        process.run(["sh", "-c", STUBBORN_FAMILY.format(pids=pids)], deadline_s=1)
+        process.run(["sh", "-c", STUBBORN_FAMILY.format(pids=pids)], deadline_s=1, grace_s=0.3)
     assert time.monotonic() - started < 8
     assert_all_gone(pids, 2)
 
 
-@pytest.mark.usefixtures("_short_grace")
 def test_ctrl_c_inside_the_block_leaves_no_child(pids: Path) -> None:
     def interrupted() -> None:
-        with process.running(["sh", "-c", STUBBORN_FAMILY.format(pids=pids)]):
+        with process.running(["sh", "-c", STUBBORN_FAMILY.format(pids=pids)], grace_s=0.3):
             wait_until(lambda: len(noted(pids)) == 2)
             raise KeyboardInterrupt
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.store import RecordStore, TornLineWarning, read, to_json
+from tests.limits import files_end_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,21 +173,15 @@ def test_a_place_that_cannot_be_written_is_a_fault_of_the_environment(
         RecordStore(tmp_path).append(make_record())
 
 
-def test_a_full_disk_leaves_the_file_as_it_was(
-    tmp_path: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, make_record: MakeRecord) -> None:
     store = RecordStore(tmp_path / "records.jsonl")
     store.append(make_record())
     before = store.path.read_bytes()
-    write = os.write
-
-    def half_then_full(descriptor: int, data: bytes) -> int:
-        if len(data) < len(before):
-            raise OSError(28, "No space left on device")
-        return write(descriptor, bytes(data)[: len(data) // 2])
-
-    monkeypatch.setattr(os, "write", half_then_full)
-    with pytest.raises(HostError, match="No space left on device"):
+    # Half of the second record can be written.
+    with (
+        files_end_at(len(before) * 3 // 2),
+        pytest.raises(HostError, match="File too large"),
+    ):
         store.append(make_record())
     assert store.path.read_bytes() == before
 

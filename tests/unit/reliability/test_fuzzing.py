@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from scripts.reliability import batch as batches
 from scripts.reliability.batch import Batch
 from tests.wild import mutations
 from tests.wild.networks import WILD
@@ -64,11 +64,8 @@ def _grows(*_: object) -> bool:
         (_grows, "grew by 64 MiB or more"),
     ],
 )
-def test_faults_are_found_and_kept(
-    batch: Batch, monkeypatch: pytest.MonkeyPatch, fault: object, said: str
-) -> None:
-    monkeypatch.setattr(batches, "CPU_LIMIT_S", 0.2)
-    monkeypatch.setattr(batch, "take", fault)
+def test_faults_are_found_and_kept(tmp_path: Path, fault: Callable[..., bool], said: str) -> None:
+    batch = Batch(tmp_path, take=fault, cpu_limit_s=0.2)
     batch.feed(b"layer { }")
     batch.feed(b"layer { x }")
     assert batch.tally.findings == {said: 2}

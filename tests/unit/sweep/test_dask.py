@@ -26,20 +26,18 @@ def test_the_tag_that_a_worker_needs(target: str, tag: str) -> None:
     assert tag_of(cell) == tag
 
 
-def test_one_who_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pibench.sweep.dask.CONNECT_S", 0.5)
+def test_one_who_never_answers_is_not_waited_for() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(HostError, match="no Dask scheduler at tcp:"),
-        workers(f"tcp://127.0.0.1:{silent.getsockname()[1]}", 1, lambda _: None),
+        workers(f"tcp://127.0.0.1:{silent.getsockname()[1]}", 1, lambda _: None, connect_s=0.5),
     ):
         pass
 
 
-def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pibench.sweep.dask.CONNECT_S", 0.5)
+def test_nobody_at_the_address() -> None:
     with (
         pytest.raises(HostError, match="no Dask scheduler at tcp:"),
-        workers("tcp://127.0.0.1:1", 1, lambda _: None),
+        workers("tcp://127.0.0.1:1", 1, lambda _: None, connect_s=0.5),
     ):
         pass

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +28,35 @@ VERSION = {"Version": "20.10.24+dfsg1", "Components": [{"Name": "Engine"}]}
 INFO = {"CgroupVersion": "2", "Architecture": "x86_64", "NCPU": 8}
 
 
-class FakeClient:
-    """An Engine's client that tells what the test gives: no Engine is too old on purpose."""
-
-    def __init__(self, version: dict[str, Any], info: dict[str, Any]) -> None:
-        self.version = lambda: version
-        self.info = lambda: info
-        self.api = self
-        self.timeout = 0.0
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
-
-
 def connected(
     monkeypatch: pytest.MonkeyPatch, version: dict[str, Any], info: dict[str, Any] = INFO
 ) -> engine.EngineFacts:
-    client = FakeClient(version, info)
-    monkeypatch.setattr("docker.from_env", lambda **_: client)
-    try:
-        return engine.connect()[1]
-    except HostError:
-        assert client.closed
-        raise
+    """What is found of an Engine that answers so: none is too old on purpose."""
+    answers = {"version": {"ApiVersion": "1.41"} | version, "info": info}
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answers[self.path.rpartition("/")[2]]).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_address[1]}")
+        try:
+            client, facts = engine.connect()
+            client.close()
+        finally:
+            server.shutdown()
+    return facts
 
 
 # ---------------------------------------------------------------- what it is
@@ -214,5 +221,6 @@ def test_a_label_that_cannot_be_read_condemns_nobody(garbage: str) -> None:
 def test_the_host_in_the_label_is_not_for_reading() -> None:
     named = json.loads(label())
     assert len(named["host"]) == 16
-    identity = engine._text(Path("/etc/machine-id"))
+    machine_id = Path("/etc/machine-id")
+    identity = machine_id.read_text().strip() if machine_id.exists() else ""
     assert not identity or identity[:16] not in owner_label()[OWNER_LABEL]

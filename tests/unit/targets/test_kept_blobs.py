@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from pibench.probe import log as probe_log
 from pibench.probe import values
-from pibench.targets import probe_events
 from pibench.targets.probe_events import BlobCollector
 
 
@@ -87,22 +86,20 @@ def test_what_is_no_piece_of_a_blob_does_no_harm(piece: object) -> None:
     assert collector.take_all() == ()
 
 
-def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe_events, "LARGEST_BYTES", 1000)
-    collector = BlobCollector()
+def test_no_more_is_kept_than_there_is_room_for() -> None:
+    collector = BlobCollector(largest_bytes=1000)
     for index, size in ((0, 100), (1, 500)):
         for piece in pieces(np.zeros(size, dtype=np.float32), f"layer{index}", index):
             collector.add(piece)
     assert [blob.layer for blob in collector.take_all()] == ["layer0"]
 
 
-def test_signatures_are_kept_and_a_flood_of_them_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signatures_are_kept_and_a_flood_of_them_is_not() -> None:
     log = probe_log.LogReader()
     log.feed(b'PIBENCH-SIGNATURE {"a": 1}\nPIBENCH-SIGNATURE {"b": \n')
     # A child is not trusted to write JSON.
     assert log.told["signatures"] == [{"a": 1}]
-    monkeypatch.setattr(probe_log, "MAX_TOLD_BYTES", 100)
-    log = probe_log.LogReader()
+    log = probe_log.LogReader(max_told_bytes=100)
     for _ in range(50):
         log.feed(b'PIBENCH-SIGNATURE {"a": 1}\n')
     assert len(log.told["signatures"]) == 3

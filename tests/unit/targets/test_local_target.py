@@ -25,7 +25,7 @@ from pibench.targets.job import Programs
 from pibench.targets.local import LocalTarget, NativeTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 CAFFE = """\
 #!/bin/sh
@@ -72,9 +72,19 @@ def network(name: str, script: str, **changes: Any) -> Job:
 
 
 @pytest.fixture(autouse=True)
-def _uncontained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without bwrap: what it keeps from a model is another test's matter."""
-    monkeypatch.setattr(sandbox, "available", lambda: False)
+def _uncontained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Without a bwrap that works: what it keeps from a model is another test's matter."""
+    bwrap = tmp_path_factory.mktemp("bin") / "bwrap"
+    bwrap.write_text("#!/bin/sh\nexit 1\n")
+    bwrap.chmod(0o755)
+    sandbox.available.cache_clear()
+    with monkeypatch.context() as inside:
+        inside.setenv("PATH", str(bwrap.parent), prepend=os.pathsep)
+        assert not sandbox.available()
+    yield
+    sandbox.available.cache_clear()
 
 
 @pytest.fixture

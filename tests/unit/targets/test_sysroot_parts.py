@@ -200,8 +200,8 @@ def test_without_an_emulator_there_is_a_way_to_have_one(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError) as fault:
-        target._find_emulator()
+        target.find_emulator()
     assert fault.value.hint == "sudo apt-get install qemu-user"
     static = tmp_path / "qemu-aarch64-static"
     static.touch(mode=0o755)
-    assert target._find_emulator() == str(static)
+    assert target.find_emulator() == str(static)

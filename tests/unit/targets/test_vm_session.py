@@ -14,13 +14,13 @@ from pibench import devices
 from pibench.errors import HostError
 from pibench.targets.base import Job, Outcome, Progress
 from pibench.targets.vm import VmTarget
-from pibench.targets.vm import target as vm_target
 from pibench.targets.vm.guest import Boot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from pibench.images.build import Builder
+    from pibench.targets.probe_session import ProbeSession
 
 Event = dict[str, Any]
 HELLO: Event = {"event": "hello", "machine": {"mem_total_kib": 1_004_972}}
@@ -62,26 +62,21 @@ class Machines:
         self.outcomes: list[Outcome] = []
         self.said: list[Progress] = []
 
-    def run(self, pieces: list[Job], monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
-        target = VmTarget(
+    def run(self, pieces: list[Job], **options: Any) -> None:
+        given, boots = self.given, self.boots
+
+        class Scripted(VmTarget):
+            async def boot_once(self, work: Sequence[Job], session: ProbeSession) -> Boot:
+                given.append([piece.name for piece in work])
+                events, end = boots.pop(0)
+                for event in events:
+                    if not self.goes_on(session, event):
+                        return Boot()
+                return end
+
+        target = Scripted(
             devices.load("rpi3b"), cast("Builder", None), **{"machines_at_once": 1} | options
         )
-
-        def write_files(_folder: Any, waiting: list[Job]) -> None:
-            self.given.append([piece.name for piece in waiting])
-
-        async def boot(_argv: Any, *, on_event: Callable[[Event], bool], **_: Any) -> Boot:
-            events, end = self.boots.pop(0)
-            for event in events:
-                if not on_event(event):
-                    return Boot()
-            return end
-
-        monkeypatch.setattr(target, "_write_files", write_files)
-        monkeypatch.setattr(vm_target, "command_line", lambda *_: [])
-        files = type("Files", (), {"qmp_socket": None, "console_socket": None})
-        monkeypatch.setattr(target, "_write_files", lambda f, w: write_files(f, w) or files)
-        monkeypatch.setattr(vm_target, "boot", boot)
         target.run(pieces, self.outcomes.append, self.said.append)
         assert not self.boots, "a boot was left over"
 
@@ -93,9 +88,9 @@ class Machines:
         ]
 
 
-def test_a_boot_that_ends_well_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_boot_that_ends_well_is_the_only_one() -> None:
     machines = Machines(([HELLO, start(0), result(0), start(1), result(1)], Boot()))
-    machines.run(work("A", "B"), monkeypatch)
+    machines.run(work("A", "B"))
     assert machines.seen() == [("A", 0), ("B", 1)]
     assert machines.outcomes[0].machine == HELLO["machine"]
     assert [(p.job.name if p.job else None, p.said) for p in machines.said] == [
@@ -105,125 +100,107 @@ def test_a_boot_that_ends_well_is_the_only_one(monkeypatch: pytest.MonkeyPatch) 
     ]
 
 
-def test_a_dead_guest_costs_the_network_in_flight_alone_and_at_the_second_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_dead_guest_costs_the_network_in_flight_alone_and_at_the_second_time() -> None:
     died = Boot(died="the guest said nothing for 120 s")
     machines = Machines(
         ([HELLO, start(0), result(0), start(1)], died),
         ([HELLO, start(1)], died),
         ([HELLO, start(2), result(2)], Boot()),
     )
-    machines.run(work("A", "B", "C"), monkeypatch)
+    machines.run(work("A", "B", "C"))
     assert machines.seen() == [("A", 0), ("B", died.died), ("C", 2)]
     assert machines.given == [["A", "B", "C"], ["B", "C"], ["C"]]
     assert "the guest said nothing for 120 s; booting again" in [p.said for p in machines.said]
     assert machines.outcomes[1].machine == HELLO["machine"]
 
 
-def test_a_network_that_runs_at_the_second_boot_has_its_result(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_network_that_runs_at_the_second_boot_has_its_result() -> None:
     machines = Machines(
         ([HELLO, start(0)], Boot(died="gone")), ([HELLO, start(0), result(0)], Boot())
     )
-    machines.run(work("A"), monkeypatch)
+    machines.run(work("A"))
     assert machines.seen() == [("A", 0)]
 
 
-def test_a_guest_that_never_comes_up_is_given_up_network_by_network(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_guest_that_never_comes_up_is_given_up_network_by_network() -> None:
     machines = Machines(*[([], Boot(died="no kernel"))] * 4)
-    machines.run(work("A", "B"), monkeypatch)
+    machines.run(work("A", "B"))
     assert machines.seen() == [("A", "no kernel"), ("B", "no kernel")]
     assert machines.outcomes[0].machine is None
 
 
-def test_a_death_after_the_last_result_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_death_after_the_last_result_costs_nothing() -> None:
     machines = Machines(([HELLO, start(0), result(0)], Boot(died="gone")))
-    machines.run(work("A"), monkeypatch)
+    machines.run(work("A"))
     assert machines.seen() == [("A", 0)]
 
 
-def test_the_kernels_word_about_a_kill_is_an_outcome_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_kernels_word_about_a_kill_is_an_outcome_at_once() -> None:
     line = OOM.format(301)
     machines = Machines(
         ([HELLO, start(0)], Boot(died="the guest stalled", oom_lines=[line])),
         ([HELLO, start(1), result(1)], Boot()),
     )
-    machines.run(work("A", "B"), monkeypatch)
+    machines.run(work("A", "B"))
     assert machines.seen() == [("A", "the guest stalled"), ("B", 1)]
     assert machines.outcomes[0].console_oom_lines == (line,)
 
 
-def test_a_kill_that_has_its_result_is_not_held_against_the_next_network(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_kill_that_has_its_result_is_not_held_against_the_next_network() -> None:
     killed = result(0, signal=9, exit_status=None, pid=301)
     earlier = OOM.format(301)
     machines = Machines(
         ([HELLO, start(0), killed, start(1)], Boot(died="stalled", oom_lines=[earlier])),
         ([HELLO, start(1), result(1)], Boot()),
     )
-    machines.run(work("A", "B"), monkeypatch)
+    machines.run(work("A", "B"))
     assert machines.seen() == [("A", 0), ("B", 1)]
 
     own = OOM.format(307)
     machines = Machines(
         ([HELLO, start(0), killed, start(1)], Boot(died="stalled", oom_lines=[earlier, own]))
     )
-    machines.run(work("A", "B"), monkeypatch)
+    machines.run(work("A", "B"))
     assert machines.outcomes[1].console_oom_lines == (own,)
 
 
-def test_a_lost_frame_never_gives_a_result_to_another_network(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_lost_frame_never_gives_a_result_to_another_network() -> None:
     machines = Machines(
         # The result of A did not survive the console.
         ([HELLO, start(0), start(1), result(1), start(2), result(2)], Boot()),
         ([HELLO, start(0), result(0)], Boot()),
     )
-    machines.run(work("A", "B", "C"), monkeypatch)
+    machines.run(work("A", "B", "C"))
     assert machines.seen() == [("B", 1), ("C", 2), ("A", 0)]
     assert machines.given[1] == ["A"]
 
 
-def test_a_death_is_held_against_the_network_that_had_started(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_death_is_held_against_the_network_that_had_started() -> None:
     line = OOM.format(305)
     machines = Machines(
         ([HELLO, start(0), start(1)], Boot(died="stalled", oom_lines=[line])),
         ([HELLO, start(0), result(0)], Boot()),
     )
-    machines.run(work("A", "B"), monkeypatch)
+    machines.run(work("A", "B"))
     assert machines.seen() == [("B", "stalled"), ("A", 0)]
 
 
-def test_a_probe_whose_results_are_lost_again_and_again_is_given_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_probe_whose_results_are_lost_again_and_again_is_given_up() -> None:
     machines = Machines(*[([HELLO, start(0)], Boot())] * 2)
-    machines.run(work("A"), monkeypatch)
+    machines.run(work("A"))
     assert machines.seen() == [("A", "the probe ended without a result")]
 
 
-def test_a_result_that_comes_twice_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_that_comes_twice_counts_once() -> None:
     machines = Machines(([HELLO, start(0), result(0), result(0), start(1), result(1)], Boot()))
-    machines.run(work("A", "B"), monkeypatch)
+    machines.run(work("A", "B"))
     assert machines.seen() == [("A", 0), ("B", 1)]
 
 
 @pytest.mark.parametrize(
     ("machine", "given"), [("virt", [["A", "B"]]), ("raspi3b", [["A", "B"], ["B"]])]
 )
-def test_the_boards_machine_boots_anew_after_a_kill(
-    machine: str, given: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_boards_machine_boots_anew_after_a_kill(machine: str, given: list[list[str]]) -> None:
     killed = result(0, signal=9, exit_status=None)
     rest = [start(1), result(1)]
     boots = (
@@ -232,37 +209,37 @@ def test_the_boards_machine_boots_anew_after_a_kill(
         else [([HELLO, start(0), killed], Boot()), ([HELLO, *rest], Boot())]
     )
     machines = Machines(*boots)
-    machines.run(work("A", "B"), monkeypatch, machine=machine)
+    machines.run(work("A", "B"), machine=machine)
     assert machines.seen() == [("A", 0), ("B", 1)]
     assert machines.given == given
 
 
-def test_machines_at_once_share_the_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_at_once_share_the_networks() -> None:
     # The dearer network is first in line for a machine; each machine's work is its own.
     machines = Machines(
         ([HELLO, start(1), result(1)], Boot()), ([HELLO, start(0), result(0)], Boot())
     )
-    machines.run(work("A", "B"), monkeypatch, machines_at_once=5)
+    machines.run(work("A", "B"), machines_at_once=5)
     assert sorted(machines.seen()) == [("A", 0), ("B", 1)]
     assert sorted(machines.given) == [["A"], ["B"]]
 
 
-def test_a_machine_that_cannot_start_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = VmTarget(devices.load("rpi3b"), cast("Builder", None), machines_at_once=2)
+def test_a_machine_that_cannot_start_ends_the_others() -> None:
     cancelled: list[str] = []
 
-    async def boot(waiting: list[Job], _session: Any) -> Boot:
-        if waiting[0].name == "A":
-            await asyncio.sleep(0.01)
-            raise HostError("QEMU does not start")
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            cancelled.append(waiting[0].name)
-            raise
-        return Boot()
+    class Failing(VmTarget):
+        async def boot_once(self, work: Sequence[Job], session: ProbeSession) -> Boot:  # noqa: ARG002
+            if work[0].name == "A":
+                await asyncio.sleep(0.01)
+                raise HostError("QEMU does not start")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled.append(work[0].name)
+                raise
+            return Boot()
 
-    monkeypatch.setattr(target, "_boot", boot)
+    target = Failing(devices.load("rpi3b"), cast("Builder", None), machines_at_once=2)
     with pytest.raises(HostError, match="QEMU does not start"):
         target.run(work("A", "B"), lambda _: None, lambda _: None)
     assert cancelled == ["B"]
