@@ -55,7 +55,7 @@ def target_spec(text: str) -> str:
         return text
     if (reason := target_kinds.failure(text)) is not None:
         raise typer.BadParameter(f"the plugin of target {text!r} cannot be loaded: {reason}")
-    raise typer.BadParameter(f"{text!r} is none of auto, {', '.join(target_kinds.choices())}")
+    raise typer.BadParameter(f"{text!r} is not one of auto, {', '.join(target_kinds.choices())}")
 
 
 def _completions(incomplete: str) -> list[str]:

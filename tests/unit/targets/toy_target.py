@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pibench import settings
 from pibench.target_kinds import TargetKind
-from pibench.targets.base import Work
+from pibench.targets.base import Job
 from pibench.targets.job import Programs
 from pibench.targets.local import LocalTarget
 from pibench.targets.registry import TargetOptions, register
@@ -45,7 +45,7 @@ class ToyTarget(LocalTarget):
         super().__init__(KIND.name, self._toy, processes_at_once=options.at_once or 1)
         self._caffe = settings.cache_dir() / "toy-caffe"
 
-    def prepare(self, work: Sequence[Work]) -> None:
+    def prepare(self, work: Sequence[Job]) -> None:
         """Install Caffe."""
         del work
         self._caffe.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class ToyTarget(LocalTarget):
         return {"qemu_version": "toy 1.0", "image_lock_digest": None}
 
     def _toy(self) -> list[Programs]:
-        return [Programs(caffe=[str(self._caffe)], python=["python3"])]
+        return [Programs(program=[str(self._caffe)], python=["python3"])]
 
 
 def register_toy() -> None:
