@@ -316,12 +316,12 @@ class Fit:
         words = {"fit": "fits", "no-fit": "does not fit"}.get(self.verdict, f"{self.verdict} on")
         peak = f"{self.peak_rss_bytes / MIB:.0f} MiB" if self.peak_rss_bytes else "not known"
         usable = f"{self.device.usable_bytes / MIB:.0f} MiB usable"
-        said = [
+        parts = [
             f"{self.network} {words} {self.device.id}: peak {peak} ({self.how}) of {usable}",
             self.evidence,
             _at_the_peak(self.planned) if self.planned else "",
         ]
-        return f"<{'; '.join(filter(None, said))}>"
+        return f"<{'; '.join(filter(None, parts))}>"
 
 
 def fits(

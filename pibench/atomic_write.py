@@ -83,7 +83,10 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     for path in outputs:
         if os.path.realpath(path) in read:
             raise InvalidInputError.at(
-                path, None, "is what is read here, and would be lost", hint="name another file"
+                path,
+                None,
+                "is an input of this command and would be overwritten",
+                hint="name another file",
             )
 
 

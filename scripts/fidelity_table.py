@@ -100,10 +100,10 @@ def planned_errors(records: Path) -> dict[str, float]:
 
 def latency() -> str:
     """What `pibench predict --validate` says."""
-    said = subprocess.run(
+    completed = subprocess.run(
         [*pibench("predict"), "--validate", "--json"], stdout=subprocess.PIPE, check=True
     )
-    found: dict[str, Any] = json.loads(said.stdout)
+    found: dict[str, Any] = json.loads(completed.stdout)
     counted = [one for one in found["rows"] if one["counted"]]
     figures = error(found["mape_pct"], max((one["error_pct"] for one in counted), key=abs), 1)
     return (

@@ -141,10 +141,10 @@ def main() -> None:
         share=100 * cycle_ns / MACS_PER_CYCLE / rates.tile_mac_ns, bandwidth=4 / rates.access_ns,
     ))  # fmt: skip
     print("## Networks that were left out\n\n```text")
-    print(said("predict", "--validate", "--plot", str(folder / "predicted-against-board.svg")))
+    print(output_of("predict", "--validate", "--plot", str(folder / "predicted-against-board.svg")))
     print("```\n" + BASELINES + "\n![Predicted against the board](predicted-against-board.svg)\n")
     names = [entry.slug for entry in networks.catalog_entries() if entry.in_paper]
-    said("predict", *names, "--plot", str(folder / "roofline.svg"))
+    output_of("predict", *names, "--plot", str(folder / "roofline.svg"))
     print("![Roofline](roofline.svg)")
     print_edge(known)
     print(CONSTANTS)
@@ -152,7 +152,7 @@ def main() -> None:
     print_counted(known)
 
 
-def said(*arguments: str) -> str:
+def output_of(*arguments: str) -> str:
     """What a command prints."""
     out = io.StringIO()
     sys.argv = ["pibench", *arguments]
@@ -204,7 +204,7 @@ def print_edge(known: calibration.Calibration) -> None:
         clear=edge.clear_mib, paid=edge.paid_ms, plan_error=100 * pressure.PLAN_ERROR_SHARE,
     ))  # fmt: skip
     print("```text")
-    print(said("predict", "ResNet-101", "DenseNet-169", "--device", "rpi3b_plus"))
+    print(output_of("predict", "ResNet-101", "DenseNet-169", "--device", "rpi3b_plus"))
     print("```")
 
 

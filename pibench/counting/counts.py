@@ -41,8 +41,8 @@ class Counts:
     def __add__(self, other: Self) -> Counts:
         sums: dict[str, int | None] = {}
         for field in fields(self):
-            ours, theirs = getattr(self, field.name), getattr(other, field.name)
-            sums[field.name] = None if ours is None or theirs is None else ours + theirs
+            one, another = getattr(self, field.name), getattr(other, field.name)
+            sums[field.name] = None if one is None or another is None else one + another
         return Counts(**sums)  # type: ignore[arg-type]
 
 

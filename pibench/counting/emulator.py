@@ -41,17 +41,17 @@ def find(builder: Builder, root: Path, cpu: str) -> CountingEmulator:
     program = shutil.which(PROGRAM)
     if program is None:
         raise HostError(
-            f"counting needs QEMU's user-mode emulator, and there is no {PROGRAM}",
+            f"counting needs QEMU's user-mode emulator, but {PROGRAM} is not installed",
             hint="sudo apt-get install qemu-user",
         )
     version = run([program, "--version"], deadline_s=_DEADLINE_S).stdout.partition("\n")[0]
     if "-plugin" not in run([program, "-h"], deadline_s=_DEADLINE_S).stdout:
         raise HostError(
-            f"{version} at {program} loads no plugins: it is static",
-            hint="put a dynamic qemu-aarch64 first in the PATH: that of Debian 12's packages "
-            "qemu-user and libcapstone4, say, which runs on Debian 13 too",
+            f"{version} at {program} is statically linked and cannot load plugins",
+            hint="put a dynamically linked qemu-aarch64 first in PATH, for example from "
+            "Debian 12's packages qemu-user and libcapstone4, which also run on Debian 13",
         )
-    said = ""
+    output = ""
     for api in API_VERSIONS:
         plugin = builder.counter(api)
         python = [str(root / "usr/bin/python3.9"), "--version"]
@@ -63,7 +63,8 @@ def find(builder: Builder, root: Path, cpu: str) -> CountingEmulator:
         )
         if tried.returncode == 0:
             return CountingEmulator(program=program, version=version, plugin=plugin)
-        said = tried.last_lines()
+        output = tried.last_lines()
     raise HostError(
-        f"{version} does not load the counter: {said}", hint="count with Debian 12's QEMU 7.2"
+        f"{version} cannot load the instruction counter: {output}",
+        hint="use QEMU 7.2 from Debian 12",
     )

@@ -68,14 +68,14 @@ class Counter:
 
     def _run(self, network: Network, protocol: Protocol) -> NetworkCounts:
         self.builder.report(f"counting {network.name}")
-        said = self.execute(network, protocol)
+        output = self.execute(network, protocol)
         assert self._emulator is not None  # noqa: S101
         return NetworkCounts(
             network=network.name,
             network_sha256=network.sha256,
             image_key=self.builder.key("sysroot"),
             qemu_version=self._emulator.version,
-            layers=parse(said),
+            layers=parse(output),
         )
 
     def execute(
@@ -118,7 +118,7 @@ class Counter:
         }
 
 
-def parse(said: str) -> tuple[LayerCounts, ...]:
+def parse(output: str) -> tuple[LayerCounts, ...]:
     """Parse the layers' counts from the output of probe and counter.
 
     Raises:
@@ -127,7 +127,7 @@ def parse(said: str) -> tuple[LayerCounts, ...]:
     layers: list[dict[str, str]] = []
     stretches: dict[int, dict[str, int]] = {}
     summary: dict[str, Any] = {}
-    for line in said.splitlines():
+    for line in output.splitlines():
         if line.startswith(_RESULT):
             layers = json.loads(line.removeprefix(_RESULT))["layers"]
         elif line.startswith(_COUNT):
@@ -139,12 +139,12 @@ def parse(said: str) -> tuple[LayerCounts, ...]:
                 stretches[mark] = found
     if not layers or not summary or not stretches.keys() >= set(range(len(layers))):
         raise HostError(
-            "the counted run ended without all of its counts",
+            "the counted run ended before it printed all counts",
             hint="check the image: pibench image verify",
         )
     if summary["threads"] != 1 or summary["full"]:
         raise HostError(
-            f"counts are not to be relied on: {summary['threads']} threads ran, "
+            f"the counts are unreliable: {summary['threads']} threads ran, "
             f"{summary['blocks']} blocks were translated"
         )
     return tuple(

@@ -14,8 +14,8 @@ DEVICE_TREE_MODEL: Final = Path("/proc/device-tree/model")
 
 REASONS: Final = {
     "native": "this machine is the device",
-    "vm": "a machine of its own, whose kernel decides what fits",
-    "container": "the Engine's cgroup holds it to the device's memory and cores",
+    "vm": "a separate machine, whose kernel decides what fits",
+    "container": "the Engine's cgroup limits it to the device's memory and cores",
     "sysroot": "the same programs under qemu-user, with no root and no daemon",
     "twin": "the same packages at full speed, judged by peak memory alone",
 }
@@ -51,7 +51,7 @@ def choose(device: Device, compute: str | None, *, model: Path = DEVICE_TREE_MOD
             lacking = f"; not possible here: {', '.join(better)} (pibench doctor)"
             return Choice(target=target, reason=reason + (lacking if better else ""))
         better.append(target)
-    raise HostError("no target can run here", hint="pibench doctor says what each of them lacks")
+    raise HostError("no target can run here", hint="pibench doctor lists what each target lacks")
 
 
 def _text(path: Path) -> str:

@@ -78,7 +78,7 @@ class Builder:
             return counter_key(kind)
         if kind in other_blas.kinds():
             return other_blas.key_of(kind)
-        raise HostError(f"there is no image of the kind {kind}")
+        raise HostError(f"unknown image {kind}")
 
     def image(self, kind: str) -> Image:
         """Return the image of a kind: one of KINDS, BLAS_KINDS or the other BLAS libraries.
@@ -97,7 +97,7 @@ class Builder:
             "carried": self.carried_image,
         }
         if kind not in makers:
-            raise HostError(f"there is no image of the kind {kind}")
+            raise HostError(f"unknown image {kind}")
         return makers[kind]()
 
     def twin(self) -> Image:

@@ -28,7 +28,7 @@ MOST_WIDTHS: Final = 1e3
 LARGEST: Final = 1e12
 """Largest value of any other number, in any unit: 10^12 ms are 31 years."""
 _DEFAULT: Final = "rpi3b.json"
-_HINT: Final = "write one anew: pibench calibrate --from RECORDS"
+_HINT: Final = "create it again: pibench calibrate --from RECORDS"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def dumps(calibration: Calibration) -> str:
 def _parse(text: bytes, path: Path | str) -> Calibration:
     whole = _Place(path, None, untrusted_input.json_of(text, path, None, hint=_HINT))
     if whole.member("format").value != FORMAT:
-        raise _wrong(path, "format", f"is not {FORMAT}, the only one that is known")
+        raise _wrong(path, "format", f"is not {FORMAT}, the only known format")
     rates, pressure = whole.member("rates"), whole.member("pressure")
     price = pressure.member("ms_per_mib")
     return Calibration(
@@ -178,7 +178,7 @@ def _names(kind: type[Rates | Pressure]) -> list[str]:
 
 
 def _wrong(path: Path | str, place: str | None, problem: str) -> InvalidInputError:
-    return InvalidInputError.at(path, place, f"{problem}: no calibration of latency", hint=_HINT)
+    return InvalidInputError.at(path, place, f"{problem}: not a latency calibration", hint=_HINT)
 
 
 @dataclass(frozen=True)
@@ -192,14 +192,14 @@ class _Place:
     def member(self, name: str) -> _Place:
         place = name if self.name is None else f"{self.name}.{name}"
         if not isinstance(self.value, dict):
-            raise _wrong(self.path, self.name, "is no object")
+            raise _wrong(self.path, self.name, "is not an object")
         if name not in self.value:
             raise _wrong(self.path, place, "is missing")
         return _Place(self.path, place, self.value[name])
 
     def items(self) -> list[_Place]:
         if not isinstance(self.value, list):
-            raise _wrong(self.path, self.name, "is no list")
+            raise _wrong(self.path, self.name, "is not a list")
         return [
             _Place(self.path, f"{self.name}[{index}]", one) for index, one in enumerate(self.value)
         ]
@@ -207,7 +207,7 @@ class _Place:
     def number(self, *, most: float = LARGEST) -> float:
         known = isinstance(self.value, int | float) and not isinstance(self.value, bool)
         if not known or self.value < 0:
-            raise _wrong(self.path, self.name, "is no number of 0 or above")
+            raise _wrong(self.path, self.name, "is not a number of 0 or more")
         if self.value > most:
             raise _wrong(self.path, self.name, f"is above {most:g}")
         return float(self.value)
@@ -215,19 +215,21 @@ class _Place:
     def time_ms(self) -> float:
         found = self.number()
         if found < SHORTEST_MS:
-            raise _wrong(self.path, self.name, f"is no time of a network: below {SHORTEST_MS:g} ms")
+            raise _wrong(
+                self.path, self.name, f"is too short for a network's time: below {SHORTEST_MS:g} ms"
+            )
         return found
 
     def rate(self) -> float:
         rate = self.number()
         if not POSSIBLE_NS[0] <= rate <= POSSIBLE_NS[1]:
             least, most = POSSIBLE_NS
-            raise _wrong(self.path, self.name, f"is no rate from {least:g} to {most:g} ns")
+            raise _wrong(self.path, self.name, f"is not a rate from {least:g} to {most:g} ns")
         return rate
 
     def text(self) -> str:
         if not isinstance(self.value, str):
-            raise _wrong(self.path, self.name, "is no text")
+            raise _wrong(self.path, self.name, "is not text")
         return self.value
 
     def one_of(self, known: Sequence[str]) -> str:

@@ -132,7 +132,7 @@ def calibrate(
     free = [one for one in counted if not one.short_mib]
     if len(free) < LEAST_NETWORKS:
         raise InvalidInputError(
-            f"{len(free)} networks with memory to spare were timed; a fit needs {LEAST_NETWORKS}",
+            f"{len(free)} networks with spare memory have times; a fit needs {LEAST_NETWORKS}",
             hint="measure more of the zoo: pibench run --target native --compute real --out FILE",
         )
     rates = fit_rates(free)
@@ -140,8 +140,8 @@ def calibrate(
     for what, rate in (("multiply-accumulates", rates.tile_mac_ns), ("accesses", rates.access_ns)):
         if not least <= rate <= most:
             raise InvalidInputError(
-                f"the times tell no rate of {what}: {rate:g} ns each would fit them best",
-                hint="measure more networks, of other kinds too",
+                f"the times do not determine the rate of {what}: {rate:g} ns fits best",
+                hint="measure more networks, also of other kinds",
             )
     return Calibration(
         device=device.id,

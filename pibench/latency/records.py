@@ -36,13 +36,13 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
         InvalidInputError: The records are of several boards, protocols or provenances, or too few
             are usable.
     """
-    usable, said = [], []
+    usable, notes = [], []
     for record in records:
         reason = _unusable(record)
         if reason is None:
             usable.append(record)
         else:
-            said.append(f"{record.network} left out: {reason}")
+            notes.append(f"{record.network} left out: {reason}")
     if not usable:
         raise InvalidInputError.at(
             path, None, "no record has a time that a board measured",
@@ -60,7 +60,7 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[Calibration, list[
         provenance=kind,
         source=f"{len(usable)} records of {name}",
     )
-    return calibrated, said
+    return calibrated, notes
 
 
 def _unusable(record: Record) -> str | None:
@@ -73,13 +73,13 @@ def _unusable(record: Record) -> str | None:
     if kind != "measured" or architecture not in _BOARDS:
         return f"its time is {kind} on {architecture}, not measured on a board"
     if record.batch != 1:
-        return f"it is of batch {record.batch}, and a calibration of batch 1"
+        return f"it has batch {record.batch}, but a calibration needs batch 1"
     try:
         network = networks.load(networks.find(record.network).name)
     except UnknownNetworkError:
-        return "it is no network of the zoo, and its layers are not known"
+        return "it is not a network of the zoo, so its layers are not known"
     if network.sha256 != record.network_sha256:
-        return "another network goes by that name in the zoo now"
+        return "the zoo now has a different network with that name"
     return None
 
 
@@ -88,8 +88,8 @@ def _one(path: Path, what: str, found: Iterable[str]) -> str:
     kinds = sorted(set(found))
     if len(kinds) > 1:
         raise InvalidInputError.at(
-            path, None, f"holds records of several {what}: {', '.join(kinds)}",
-            hint="give a file for each: a calibration mixes nothing",
+            path, None, f"contains records of several {what}: {', '.join(kinds)}",
+            hint="use one file for each: a calibration never mixes them",
         )  # fmt: skip
     return kinds[0]
 

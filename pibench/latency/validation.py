@@ -111,9 +111,9 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """Return Spearman's correlation: that of ranks; tied values share their mean rank."""
     ranks = [_ranks(first), _ranks(second)]
     middle = (len(first) + 1) / 2
-    ours, theirs = ([rank - middle for rank in one] for one in ranks)
-    product = sum(a * b for a, b in zip(ours, theirs, strict=True))
-    size = (sum(a * a for a in ours) * sum(b * b for b in theirs)) ** 0.5
+    deviations, other_deviations = ([rank - middle for rank in one] for one in ranks)
+    product = sum(a * b for a, b in zip(deviations, other_deviations, strict=True))
+    size = (sum(a * a for a in deviations) * sum(b * b for b in other_deviations)) ** 0.5
     return product / size if size else 0.0
 
 

@@ -9,7 +9,7 @@ LOG_LINES = 12
 # The longest line that counts is a result of the probe's. A longer one is dropped, rest included.
 MAX_LINE_BYTES = 4 << 20
 # Limit for all that a child may report of its blobs: deep networks report some 300 KB.
-MAX_TOLD_BYTES = 16 << 20
+MAX_REPORT_BYTES = 16 << 20
 # "I1122 07:43:53.8 8470 caffe.cpp:397]      conv1<tab>forward: 1.2 ms."
 LAYER_LINE = re.compile(r"\]\s+(\S.*?)\s+(forward|backward): ([0-9.einf+-]+) ms\.")
 TOTAL_LINE = re.compile(r"\] Average (Forward|Backward) pass: ([0-9.einf+-]+) ms\.")
@@ -27,8 +27,8 @@ class LogReader(object):
 
     def __init__(self, on_blob=None):
         self.on_blob = on_blob
-        self.told = {"signatures": [], "outputs": []}
-        self.told_left = MAX_TOLD_BYTES
+        self.reported = {"signatures": [], "outputs": []}
+        self.bytes_left = MAX_REPORT_BYTES
         self.rest = b""
         self.tail = []
         self.fatal = None
@@ -51,8 +51,8 @@ class LogReader(object):
             self.payload = text[len(RESULT) :]
             return
         if text.startswith((SIGNATURE, OUTPUT, VALUES, BLOB)):
-            mark, _, said = text.partition(" ")
-            self.take(mark + " ", read_json(said), len(text))
+            mark, _, value = text.partition(" ")
+            self.take(mark + " ", read_json(value), len(text))
             return
         layer = LAYER_LINE.search(text)
         total = TOTAL_LINE.search(text)
@@ -69,23 +69,23 @@ class LogReader(object):
         if complaint and self.complaint is None:
             self.complaint = complaint.group(1)[:1000]
 
-    def take(self, mark, said, size):
+    def take(self, mark, value, size):
         """Take a child's report of its values; its format and size are not trusted."""
         if mark == BLOB:
             if self.on_blob is not None:
-                self.on_blob(said)
+                self.on_blob(value)
             return
-        self.told_left -= size
-        outputs = self.told["outputs"]
-        if self.told_left < 0:
+        self.bytes_left -= size
+        outputs = self.reported["outputs"]
+        if self.bytes_left < 0:
             return
-        if mark == VALUES and isinstance(said, str) and outputs:
+        if mark == VALUES and isinstance(value, str) and outputs:
             if outputs[-1].get("values") is not None:
-                outputs[-1]["values"] += said
-        elif mark == OUTPUT and isinstance(said, dict):
-            outputs.append(said)
-        elif mark == SIGNATURE and isinstance(said, dict):
-            self.told["signatures"].append(said)
+                outputs[-1]["values"] += value
+        elif mark == OUTPUT and isinstance(value, dict):
+            outputs.append(value)
+        elif mark == SIGNATURE and isinstance(value, dict):
+            self.reported["signatures"].append(value)
 
 
 def read_json(text):

@@ -101,7 +101,7 @@ class Watched(object):
         if ended["exit_status"] == 0:
             if log.payload is not None:
                 ended["inference"] = json.loads(log.payload)
-                ended["inference"].update(log.told)
+                ended["inference"].update(log.reported)
             elif item["compute"] == "real":
                 ended["caffe_time"] = {"layers": log.layers, "totals": log.totals}
         return ended

@@ -116,11 +116,11 @@ class Supervisor(object):
     def lease_is_over(self):
         try:
             with open(self.path("lease")) as handle:
-                said = handle.read()
+                lease = handle.read()
         except (IOError, OSError):
-            said = self.sign_of_life
-        if said != self.sign_of_life:
-            self.sign_of_life = said
+            lease = self.sign_of_life
+        if lease != self.sign_of_life:
+            self.sign_of_life = lease
             self.renewed = time.monotonic()
         return time.monotonic() - self.renewed > self.lease_s
 

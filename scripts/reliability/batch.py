@@ -135,11 +135,11 @@ def _hang(_number: int, _frame: FrameType | None) -> NoReturn:
 def _place(error: BaseException) -> str:
     """What was raised, and the innermost line of pibench's under it."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "/pibench/" in frame.filename] or frames
-    where = f"{Path(ours[-1].filename).name}:{ours[-1].name}"
+    own_frames = [frame for frame in frames if "/pibench/" in frame.filename] or frames
+    where = f"{Path(own_frames[-1].filename).name}:{own_frames[-1].name}"
     # A hang is seen wherever it happens to be; what started it tells more.
     if isinstance(error, Hang):
-        where = " > ".join(dict.fromkeys(Path(frame.filename).name for frame in ours))
+        where = " > ".join(dict.fromkeys(Path(frame.filename).name for frame in own_frames))
     return f"{type(error).__name__} in {where}"
 
 
@@ -149,19 +149,19 @@ def with_hypothesis(kind: str, count: int, chosen_seed: int, batch: Batch) -> No
 
     from tests.wild import mutations  # noqa: PLC0415
 
-    drawn = mutations.mutants() if kind == "prototxt" else mutations.mutants_with_weights()
+    strategy = mutations.mutants() if kind == "prototxt" else mutations.mutants_with_weights()
 
     @seed(chosen_seed)
     @settings(
         max_examples=count, database=None, deadline=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(drawn)
-    def one(drawn_input: bytes | tuple[str, bytes]) -> None:
-        if isinstance(drawn_input, tuple):
-            batch.feed(drawn_input[0].encode(), drawn_input[1])
+    @given(strategy)
+    def one(generated: bytes | tuple[str, bytes]) -> None:
+        if isinstance(generated, tuple):
+            batch.feed(generated[0].encode(), generated[1])
         else:
-            batch.feed(drawn_input)
+            batch.feed(generated)
 
     one()
 

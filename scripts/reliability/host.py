@@ -36,7 +36,7 @@ def take(model: Path, weights: Path | None = None) -> bool:
         loaded = networks.load(str(model), weights=weights)
     except InvalidInputError:
         if weights is None:
-            _mend(model)
+            _repair(model)
         return False
     if weights is not None:
         _fold(loaded, model.parent / "folded")
@@ -44,7 +44,7 @@ def take(model: Path, weights: Path | None = None) -> bool:
     return True
 
 
-def _mend(model: Path) -> None:
+def _repair(model: Path) -> None:
     try:
         loaded = networks.load(str(model), repair=True)
     except InvalidInputError:

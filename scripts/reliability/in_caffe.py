@@ -137,15 +137,18 @@ def section(seen: Sequence[Seen]) -> str:
     """The table for the document."""
     counts: Counter[tuple[str, str]] = Counter()
     for one in seen:
-        ours = "accepts" if one.refusal is None else "refuses"
-        counts[ours, _end(one)] += 1
+        decision = "accepts" if one.refusal is None else "refuses"
+        counts[decision, _end(one)] += 1
     lines = [
         f"{len(seen)} such files, half of them refused by pibench, went to real Caffe on the twin",
         "all the same, as `caffe time` or with a mutated caffemodel under `inference`.",
         "",
         "| pibench | Caffe | files |",
         "|---|---|---:|",
-        *(f"| {ours} | {end} | {number} |" for (ours, end), number in sorted(counts.items())),
+        *(
+            f"| {decision} | {end} | {number} |"
+            for (decision, end), number in sorted(counts.items())
+        ),
         "",
         f"Files with `fit` or `borderline` that Caffe did not run to its end: {len(faults(seen))}.",
     ]

@@ -69,7 +69,7 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
         # What is done is done.
         again = ssh(guest, "cd pi-kit && python3 run.py")
         assert again.returncode == 0
-        assert "2 of 2 networks are done already" in again.stdout.decode()
+        assert "2 of 2 networks are already done" in again.stdout.decode()
         results = tmp_path / "pi-results.jsonl"
         results.write_bytes(ssh(guest, "cat pi-kit/pi-results.jsonl").stdout)
     finally:

@@ -116,7 +116,7 @@ def test_a_killed_helper_of_a_program_that_ends_with_0_decides_nothing(
     (record,) = run(container, [networks.load("SqueezeNet V1.1")])
     assert record.verdict == "inconclusive"
     assert record.evidence.summary == (
-        "the evidence disagrees: the process ended with 0, the Engine says OOMKilled true, "
+        "the evidence disagrees: the process ended with 0, the Engine reports OOMKilled true, "
         "the cgroup counted 1 kills"
     )
     assert record.evidence.container_exit_code == 0
@@ -197,7 +197,7 @@ def test_auto_says_what_it_chose_and_why(tmp_path: Path) -> None:
     done = pibench(*arguments, PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == (
-        "pibench: target container: the Engine's cgroup holds it to the device's memory "
+        "pibench: target container: the Engine's cgroup limits it to the device's memory "
         "and cores; not possible here: vm (pibench doctor)"
     )
     (record,) = json.loads(done.stdout)

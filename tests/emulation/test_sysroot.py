@@ -76,7 +76,7 @@ def test_a_watcher_ends_what_does_not_fit(builder, reference, vgg_with) -> None:
         evidence = records[name].evidence
         assert evidence.signal == 9
         assert not evidence.oom_counter
-        assert evidence.summary.startswith("ended by the watcher at ")
+        assert evidence.summary.startswith("stopped by the watcher at ")
         had_mib = int(evidence.summary.split()[5])
         assert DEVICE.usable_bytes < had_mib * MIB < DEVICE.usable_bytes + 250 * MIB
     assert records["SqueezeNet V1.1"].evidence.exit_status == 0

@@ -75,9 +75,9 @@ DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowDa
 UNSUPPORTED = {
     "Filter": "the size of its output depends on the data",
     "HDF5Output": "it writes files",
-    "LSTM": "recurrent layers unroll into networks of their own",
-    "Python": "its shapes are decided by code outside the network",
-    "RNN": "recurrent layers unroll into networks of their own",
-    "Recurrent": "recurrent layers unroll into networks of their own",
+    "LSTM": "pibench does not unroll recurrent layers",
+    "Python": "code outside the network decides its shapes",
+    "RNN": "pibench does not unroll recurrent layers",
+    "Recurrent": "pibench does not unroll recurrent layers",
 }
 """Other types of stock Caffe, with the reason why they are not supported."""

@@ -34,7 +34,7 @@ def test_a_device_without_room_is_no_folder_without_room() -> None:
 def test_a_loop_of_links_is_no_input_that_would_be_lost(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     keep_inputs([tmp_path / "out"], [tmp_path / "loop"])
-    with pytest.raises(InvalidInputError, match="would be lost"):
+    with pytest.raises(InvalidInputError, match="would be overwritten"):
         keep_inputs([tmp_path / "loop"], [tmp_path / "loop"])
 
 

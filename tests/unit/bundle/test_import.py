@@ -210,9 +210,9 @@ def test_a_line_that_is_too_long_is_not_read(results: Callable[..., Path]) -> No
 def test_places_that_hold_no_results(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "none")
     assert "is a directory" in refusal(tmp_path)
-    assert "no regular file" in refusal(Path("/dev/null"))
+    assert "not a regular file" in refusal(Path("/dev/null"))
     (tmp_path / "other").write_bytes(b"\x1f\x8b\x00 no text \xff\n")
-    assert "line 1: no line of results" in refusal(tmp_path / "other")
+    assert "line 1: not a line of results" in refusal(tmp_path / "other")
 
 
 # ---------------------------------------------------------------- whose results they are
@@ -237,7 +237,7 @@ def test_another_version_is_named(kit: Kit, results: Callable[..., Path]) -> Non
 def test_a_file_that_does_not_begin_as_results_do(
     first: dict[str, Any], kit: Kit, results: Callable[..., Path]
 ) -> None:
-    assert "line 1: no beginning of results" in refusal(results(changed(kit, 0, **first)))
+    assert "line 1: not the start of a results file" in refusal(results(changed(kit, 0, **first)))
 
 
 def test_a_kit_that_was_not_made_here_has_to_be_given(

@@ -82,7 +82,7 @@ def test_what_another_wrote_behind_results_stays_as_it_is(path: Path) -> None:
 
 def test_what_is_no_file_is_no_place_for_results(path: Path) -> None:
     os.mkfifo(path)
-    with pytest.raises(Damaged, match="no regular file"):
+    with pytest.raises(Damaged, match="not a regular file"):
         ResultsFile(str(path), KIT)
 
 

@@ -138,7 +138,7 @@ def test_what_is_done_is_not_run_again(board: Board) -> None:
     board.run()
     code, said = board.run()
     assert (code, board.events()) == (0, WHOLE)
-    assert "2 of 2 networks are done already" in said
+    assert "2 of 2 networks are already done" in said
     assert board.times_run("0") == 1
 
 
@@ -155,7 +155,7 @@ def test_after_an_interruption_it_goes_on(board: Board, number: signal.Signals) 
     board.plan("1", "well")
     code, said = board.run()
     assert code == 0
-    assert "1 of 2 networks are done already" in said
+    assert "1 of 2 networks are already done" in said
     assert board.times_run("0") == 1
     assert board.events() == [
         *("begin", "machine", "start", "result", "start", "interrupted"),
@@ -206,7 +206,7 @@ def test_one_that_takes_the_machine_down_is_tried_twice(board: Board, kit: Kit) 
         file.write(line[:40])
     code, said = board.run()
     assert code == 0
-    assert "[1/2] NIN: given up, the machine went down each of 2 times that it ran" in said
+    assert "[1/2] NIN: given up, the machine went down in each of 2 attempts" in said
     assert board.times_run("0") == 0
     assert board.events()[3:5] == ["died", "machine"]
 
@@ -221,7 +221,7 @@ def test_the_end_may_be_said_early(board: Board) -> None:
     process.communicate(timeout=30)
     code, said = board.run("--end")
     assert (code, "0 of 2 networks are in" in said) == (0, True)
-    assert "there is nothing to import yet" in said
+    assert "nothing to import yet; run them" in said
     assert "copy it" not in said
     board.plan("0", "well")
     board.plan("1", "sleep")
@@ -244,7 +244,7 @@ def test_two_at_once_would_measure_each_other(board: Board) -> None:
     process = board.start()
     board.wait_for("start", "1")
     code, said = board.run()
-    assert (code, "this kit is running already" in said) == (3, True)
+    assert (code, "this kit is already running" in said) == (3, True)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
 
@@ -254,7 +254,7 @@ def test_a_file_that_is_not_as_packed_is_named(board: Board) -> None:
     model.write_text(model.read_text() + "\n")
     code, said = board.run()
     assert code == 2
-    assert "the kit is damaged: models/1.prototxt is not as it was packed" in said
+    assert "the kit is damaged: models/1.prototxt differs from the packed file" in said
     assert not board.results.exists()
     model.unlink()
     assert board.run()[0] == 2
@@ -309,7 +309,9 @@ def test_without_its_whole_program_it_says_so(
     damage(board.top / name)
     code, said = board.run()
     assert (code, said.count("\n")) == (2, 1)
-    assert said.startswith(f"the kit is damaged: {name} is not as it was packed; copy and unpack")
+    assert said.startswith(
+        f"the kit is damaged: {name} differs from the packed file; copy and unpack"
+    )
 
 
 def test_results_that_were_altered_are_not_gone_on_with(board: Board) -> None:
@@ -330,7 +332,7 @@ def test_results_of_another_kit_stay_as_they_are(board: Board) -> None:
     assert digest
     board.results.write_bytes(line)
     code, said = board.run()
-    assert (code, "is of another kit; move it away" in said) == (2, True)
+    assert (code, "belongs to another kit; move it away" in said) == (2, True)
     assert board.results.read_bytes() == line
 
 

@@ -160,8 +160,8 @@ def test_records_that_could_not_be_written_are_refused_before_the_run(tmp_path: 
     (tmp_path / "loop").symlink_to("loop")
     for path, said in (
         (tmp_path, "is a directory"),
-        (Path(os.devnull), "no regular file"),
-        (tmp_path / "pipe", "no regular file"),
+        (Path(os.devnull), "not a regular file"),
+        (tmp_path / "pipe", "not a regular file"),
         (tmp_path / "loop", "cannot be written"),
         (tmp_path / ("x" * 300), "cannot be written"),
     ):

@@ -68,7 +68,7 @@ def test_an_inconclusive_verdict_is_told_by_the_exit_code(
         (("bundle", "NIN", "--device", "toaster"), "toaster"),
         (("bundle", "NIN", "-o", "/"), "is a directory"),
         (("bundle", "NIN", "nin"), "NIN is given twice"),
-        (("import", "/dev/zero"), "is no regular file"),
+        (("import", "/dev/zero"), "is not a regular file"),
         (("import", "absent.jsonl"), "No such file"),
     ],
 )

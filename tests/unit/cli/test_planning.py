@@ -248,7 +248,9 @@ def test_a_gate_names_what_cannot_be_planned_and_plans_the_rest(
     assert (tmp_path / "summary.md").read_text().startswith("# 0 of 1 networks fit")
 
 
-@pytest.mark.parametrize(("name", "said"), [("gate.html", ".md or .xml"), ("mine", "is what is")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("gate.html", ".md or .xml"), ("mine", "is an input of")]
+)
 def test_a_gate_writes_no_other_form_and_over_no_input(
     name: str, said: str, pibench: Pibench, tmp_path: Path
 ) -> None:

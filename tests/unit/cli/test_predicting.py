@@ -99,13 +99,13 @@ def test_validate_prints_every_network_and_pictures_have_a_point_each(
         (("--validate", "--batch", "2"), "leave --batch out"),
         (("--validate", "--input", "64x64"), "leave --input out"),
         (("--validate", "--device", "rpi3b_plus"), "times of rpi3b, none of rpi3b_plus"),
-        (("AlexNet", "--input", "big"), "'big' is no input size"),
+        (("AlexNet", "--input", "big"), "'big' is not an input size"),
         (("AlexNet", "--device", "rpi4b_2gb"), "no latency is known for rpi4b_2gb"),
         (
             ("AlexNet", "--calibration", "missing.json"),
-            "missing.json: cannot be read: No such file or directory; write one",
+            "missing.json: cannot be read: No such file or directory; create it",
         ),
-        (("NoSuchNet",), "no network of the zoo"),
+        (("NoSuchNet",), "is neither a network of the zoo"),
         (("AlexNet", "--plot", "roof.png"), "pictures are written as SVG"),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_file_of_something_else(pibench: Pibench, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("dear diary\n")
     done = pibench("report", path, code=2)
-    assert done.err.startswith(f"pibench: {path}: line 1: no valid JSON")
+    assert done.err.startswith(f"pibench: {path}: line 1: not valid JSON")
 
 
 def test_what_run_printed_is_read_and_a_plan_is_named(
@@ -196,7 +196,7 @@ def test_standard_output_that_is_a_file_is_written_on_behind_what_is_there(
 def test_the_records_that_are_read_are_not_written_over(pibench: Pibench, records: Path) -> None:
     before = records.read_bytes()
     done = pibench("report", records, "-o", records, "--format", "html", code=2)
-    assert "would be lost" in done.err
+    assert "would be overwritten" in done.err
     assert records.read_bytes() == before
 
 

@@ -69,9 +69,9 @@ def test_without_the_cache_model_there_are_no_misses() -> None:
 
 
 def test_a_run_that_is_not_whole_is_refused() -> None:
-    with pytest.raises(HostError, match="without all of its counts"):
+    with pytest.raises(HostError, match="before it printed all counts"):
         parse(said(marks=(-1, 0)))
-    with pytest.raises(HostError, match="without all of its counts"):
+    with pytest.raises(HostError, match="before it printed all counts"):
         parse("")
 
 

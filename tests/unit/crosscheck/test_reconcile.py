@@ -501,18 +501,18 @@ def test_a_network_of_the_baseline_that_was_not_run_is_undecided(
     [
         ("", "holds nothing"),
         ("[]", "holds nothing"),
-        ("[{", "no valid JSON"),
+        ("[{", "not valid JSON"),
         ("[3]", "item 1: is no object"),
         ('[{"a": 1}]', "item 1: is no record, plan or prediction"),
         ('[{"peak_at": 1}]', "item 1: is none of ours"),
         ('[{"pressure_ms": Infinity}]', "0.pressure_ms: "),
-        ("[" * 100_000, "no valid JSON (recursion limit"),
+        ("[" * 100_000, "not valid JSON (recursion limit"),
         ('{"a": 1' + "0" * 400 + "}", "line 1: a: "),
-        ('{"pibench_baseline": "1.0"', "no valid JSON"),
+        ('{"pibench_baseline": "1.0"', "not valid JSON"),
         ('{"pibench_baseline": "1.0"}', "holds no network"),
         ('{"pibench_baseline": "2.0", "networks": []}', "version 2.0"),
         ('{"pibench_baseline": "1.0", "networks": [{"network": 3}]}', "network 1: network:"),
-        ('{"a": 1}', "line 1: no record"),
+        ('{"a": 1}', "line 1: not a record"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_the_place(

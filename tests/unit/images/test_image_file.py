@@ -168,7 +168,7 @@ def test_two_loads_at_once_add_each_image_once(file: bytes) -> None:
 def test_a_changed_image_is_not_saved() -> None:
     images = built()
     (images[0].content / "release").write_text("5.11\n")
-    with pytest.raises(HostError, match="is not what was built") as fault:
+    with pytest.raises(HostError, match="differs from what was built") as fault:
         saved(images)
     assert "pibench image build vm" in (fault.value.hint or "")
 

@@ -106,7 +106,7 @@ def test_a_broken_lock_is_named(text: str, copied: Path) -> None:
     (copied / "docker/rootfs.lock.json").write_text(text)
     with pytest.raises(HostError, match=r"rootfs\.lock\.json is not a lock") as caught:
         recipe.load_lock()
-    assert caught.value.hint == "make it anew: pibench image lock"
+    assert caught.value.hint == "create it again: pibench image lock"
 
 
 def test_a_lock_that_is_written_is_the_one_that_is_read(copied: Path) -> None:
@@ -162,7 +162,7 @@ def test_what_an_image_is_made_of_is_in_its_key(
 
 
 def test_there_is_no_key_for_an_unknown_kind() -> None:
-    with pytest.raises(HostError, match="no image of the kind floppy"):
+    with pytest.raises(HostError, match="unknown image floppy"):
         Builder().key("floppy")
 
 

@@ -224,4 +224,4 @@ def test_a_cache_that_cannot_be_written_says_so(cache: Path) -> None:
     cache.write_text("a file where the folder would be")
     with pytest.raises(HostError, match=r"the cache directory .* cannot be written") as caught:
         ensure()
-    assert caught.value.hint == "name another one: PIBENCH_CACHE_DIR=DIR"
+    assert caught.value.hint == "choose another one: PIBENCH_CACHE_DIR=DIR"

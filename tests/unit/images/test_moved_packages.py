@@ -82,7 +82,7 @@ def test_a_package_that_is_gone_is_named_with_what_finds_it(
         f"the mirror {mirror} answers 404 for bullseye arm64: {named}; "
         "name a mirror that still has bullseye: PIBENCH_DEBIAN_MIRROR=http://HOST/debian "
         "(Debian's archive keeps old releases, its snapshot service every past state, such as "
-        "that of 2025-08-09), or take the images from a machine that has them: pibench image save "
+        "that of 2025-08-09), or copy the images from a machine that has them: pibench image save "
         "FILE there, pibench image load FILE here"
     )
 

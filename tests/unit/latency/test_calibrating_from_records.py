@@ -81,7 +81,7 @@ def test_a_network_that_has_changed_is_left_out(
     made = [board_record(name) for name in NAMES]
     changed = board_record("NIN", network_sha256="0" * 64)
     _, said = from_records.calibrate([*made, changed], tmp_path / "records.jsonl")
-    assert said == ["NIN left out: another network goes by that name in the zoo now"]
+    assert said == ["NIN left out: the zoo now has a different network with that name"]
 
 
 def test_boards_and_protocols_are_never_mixed(

@@ -216,7 +216,7 @@ def test_rates_are_never_negative() -> None:
 
 def test_too_few_networks_are_refused() -> None:
     observed = made_up(Rates(tile_mac_ns=1, access_ns=1), ["AlexNet", "NIN", "GoogleNet"])
-    with pytest.raises(InvalidInputError, match="3 networks with memory to spare"):
+    with pytest.raises(InvalidInputError, match="3 networks with spare memory"):
         fit.calibrate(
             observed, device=DEVICE, protocol="caffe-time", provenance="paper", source="few"
         )
@@ -232,8 +232,8 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no valid JSON"),
-        ("[]", "is no object"),
+        ("", "not valid JSON"),
+        ("[]", "is not an object"),
         ("{}", "format: is missing"),
         ('{"format": 1}', "format: is not 2"),
         ('{"format": 2}', "rates: is missing"),
@@ -245,7 +245,7 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str, said: str)
     with pytest.raises(InvalidInputError, match=said) as refused:
         calibrations.read(path)
     assert refused.value.line().startswith(f"{path}: ")
-    assert "write one anew: pibench calibrate" in refused.value.line()
+    assert "create it again: pibench calibrate" in refused.value.line()
 
 
 PLACES = (
@@ -289,7 +289,7 @@ def test_a_rate_that_no_board_has_is_refused(tmp_path: Path, name: str, rate: fl
     data["rates"][name] = rate
     path = tmp_path / "rates.json"
     path.write_text(json.dumps(data))
-    with pytest.raises(InvalidInputError, match=f"rates.{name}: is (no rate from 1e-06|above)"):
+    with pytest.raises(InvalidInputError, match=f"rates.{name}: is (not a rate from 1e-06|above)"):
         calibrations.read(path)
 
 
@@ -306,7 +306,7 @@ def test_a_time_that_no_network_takes_is_refused(tmp_path: Path, time_ms: float)
 def test_times_that_tell_no_rate_are_no_calibration() -> None:
     names = ["AlexNet", "NIN", "MobileNet", "SqueezeNet V1.1", "GoogleNet"]
     observed = made_up(Rates(tile_mac_ns=1, access_ns=0), names)
-    with pytest.raises(InvalidInputError, match="the times tell no rate of accesses"):
+    with pytest.raises(InvalidInputError, match="the times do not determine the rate of accesses"):
         fit.calibrate(
             observed, device=DEVICE, protocol="caffe-time", provenance="measured", source="x"
         )

@@ -106,8 +106,8 @@ def test_every_classifier_is_drawn_small() -> None:
 
 def test_weights_of_another_network(weights: Path) -> None:
     assert refused(weights, networks.load("AlexNet").net) == (
-        f"{weights}: weights of another network: none of its 4 layers is one of AlexNet's; "
-        "give the weights that belong to this network"
+        f"{weights}: contains weights of another network: none of its 4 layers is one of "
+        "AlexNet's; give the weights that belong to this network"
     )
 
 
@@ -125,7 +125,7 @@ def test_other_number_of_blobs(weights: Path) -> None:
     other = caffe.NetParameter()
     other.CopyFrom(SMALL)
     other.layer[1].convolution_param.bias_term = False
-    assert "layer 'conv': holds 2 blob(s) where the network has 1" in refused(weights, other)
+    assert "layer 'conv': the file has 2 blob(s), the network has 1" in refused(weights, other)
 
 
 def test_missing_layers(tmp_path: Path) -> None:
@@ -176,10 +176,13 @@ def test_unknown_fields_are_kept(tmp_path: Path, weights: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [
-        (b"", "empty: no weights in it"),
-        (b'name: "AlexNet"\nlayer {}\n', "text, not a caffemodel (binary weights)"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(64), "an HDF5 file; weights are read from caffemodel files"),
-        (b"\xff" * 64, "no whole caffemodel"),
+        (b"", "is empty: it contains no weights"),
+        (b'name: "AlexNet"\nlayer {}\n', "is text, not a caffemodel (binary weights)"),
+        (
+            b"\x89HDF\r\n\x1a\n" + bytes(64),
+            "is an HDF5 file; pibench reads weights from caffemodel files",
+        ),
+        (b"\xff" * 64, "is an incomplete caffemodel"),
     ],
 )
 def test_other_kinds_of_file(tmp_path: Path, raw: bytes, problem: str) -> None:
@@ -197,7 +200,7 @@ def test_truncated_file_says_where(tmp_path: Path, weights: Path) -> None:
     path = tmp_path / "cut.caffemodel"
     path.write_bytes(weights.read_bytes()[:-10])
     line = refused(path)
-    assert "no whole caffemodel (cut short: 10 bytes are missing)" in line
+    assert "is an incomplete caffemodel (cut short: 10 bytes are missing)" in line
     assert line.endswith("copy or download the file again")
 
 
@@ -230,8 +233,8 @@ def test_layers_of_both_generations_are_refused(weights: Path) -> None:
 def test_every_layer_of_a_name_is_held_against_the_network(weights: Path) -> None:
     whole = weights.read_bytes()
     for name, problem in (
-        ("conv", "layer 'conv': holds 1 blob(s) where the network has 2"),
-        ("data", "layer 'data': holds 1 blob(s) where the network has 0"),
+        ("conv", "layer 'conv': the file has 1 blob(s), the network has 2"),
+        ("data", "layer 'data': the file has 1 blob(s), the network has 0"),
     ):
         net = caffe.NetParameter.FromString(whole)
         net.layer.insert(0, caffe.LayerParameter(name=name, blobs=[caffe.BlobProto(num=0)]))

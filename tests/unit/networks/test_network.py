@@ -49,7 +49,7 @@ def test_a_network_that_caffe_cannot_set_up_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         networks.load(str(path))
     assert caught.value.line() == (
-        f"{path}: layer 'r': bottom 'x' is made by no layer before it; correct the blob's name"
+        f"{path}: layer 'r': bottom 'x' is written by no earlier layer; correct the blob's name"
     )
 
 

@@ -51,9 +51,9 @@ def test_old_training_file(old_file: Path) -> None:
     }  # fmt: skip
     assert network.repairs == (
         "turned 6 first-generation 'layers' into 'layer'",
-        "took out layer 'data': only training has it",
-        "took the phase rules off layer 'data': every phase has it",
-        "took the phase rules off layer 'accuracy': every phase has it",
+        "took out layer 'data': it belongs to training only",
+        "removed the phase rules of layer 'data': it belongs to every phase",
+        "removed the phase rules of layer 'accuracy': it belongs to every phase",
         "put an Input of 1 x 3 x 28 x 28 in place of Data layer 'data'",
         "took out Accuracy layer 'accuracy': it needs labels",
         "made layer 'loss' a Softmax: there are no labels",
@@ -67,7 +67,7 @@ def test_old_layers_are_refused_unasked(old_file: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         networks.load(str(old_file))
     assert caught.value.line() == (
-        f"{old_file}: holds 6 first-generation 'layers {{ }}'; "
+        f"{old_file}: contains 6 first-generation 'layers {{ }}'; "
         "use --repair to turn them into 'layer { }'"
     )
 
@@ -90,7 +90,7 @@ def test_ceil_mode_false_pools_up_and_says_so() -> None:
     assert done == [
         (
             "took out 'ceil_mode: false' of pooling_param (line 2): the pooling now rounds sizes "
-            "up, as stock Caffe does; write round_mode: FLOOR for rounding down"
+            "up, as stock Caffe does; to round down, write round_mode: FLOOR"
         )
     ]
 
@@ -161,7 +161,7 @@ def test_data_layer_without_size() -> None:
     with pytest.raises(InvalidInputError) as caught:
         repair.repair_text('layer { name: "d" type: "Data" top: "d" }', "net.prototxt")
     assert caught.value.line().startswith(
-        "net.prototxt: layer 'd': a Data layer without crop_size: the size of its images is not"
+        "net.prototxt: layer 'd': has a Data layer without crop_size: the file does not state"
     )
 
 
@@ -169,8 +169,8 @@ def test_the_form_of_2013_is_refused_by_name() -> None:
     with pytest.raises(InvalidInputError) as caught:
         repair.repair_text('layers { layer { name: "conv1" type: "conv" } }', "net.prototxt")
     assert caught.value.line() == (
-        "net.prototxt: layer 'conv1': a layer inside layers, the form of 2013, which cannot be "
-        "repaired; upgrade the file with Caffe's own upgrade_net_proto_text"
+        "net.prototxt: layer 'conv1': has a 'layer' inside 'layers' (the 2013 format), which "
+        "pibench cannot repair; upgrade the file with Caffe's own upgrade_net_proto_text"
     )
 
 
@@ -206,7 +206,7 @@ def test_layers_of_patches_become_stock_ones() -> None:
     assert blobs["dw"] == (1, 3, 7, 7)
     assert done == [
         "made DepthwiseConvolution layer 'dw' a Convolution with a group for each channel",
-        "made ReLU6 layer 'cut' a ReLU: values above 6 are not cut off any more",
+        "made ReLU6 layer 'cut' a ReLU: values above 6 are no longer clipped",
     ]
     net, _ = repair.repair_text(
         INPUT.replace("N", "1")

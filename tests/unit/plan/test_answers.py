@@ -140,7 +140,7 @@ def test_an_input_that_nothing_reads_has_no_largest_batch(
 ) -> None:
     text = 'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: [1, 50] } } }'
     found = max_batch(wild(text), device=ROOMY, protocol="caffe-time", environment=pi)
-    assert found == LargestBatch(batch=None, note="the planned peak at 65536 is that at 1")
+    assert found == LargestBatch(batch=None, note="the planned peak at 65536 equals the one at 1")
     small = max_batch(wild(text), device=ROOMY, protocol="inference", environment=pi)
     assert small == LargestBatch(batch=65536, note="no larger batch is searched")
 
@@ -218,7 +218,7 @@ def test_no_layer_writes_over_what_another_reads(wild: Callable[..., Network]) -
     "text", ["229", "0x3", "3x0", "axb", "1x2x3", "-1x5", "٣x٣", "x", "9" * 99]
 )
 def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="is no input size"):
+    with pytest.raises(InvalidInputError, match="is not an input size"):
         input_size.parse(text)
 
 
@@ -236,7 +236,7 @@ def test_a_network_without_images_has_no_size(wild: Callable[..., Network]) -> N
     text = """layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 5 } } }
     layer { name: "i" type: "InnerProduct" bottom: "d" top: "i"
             inner_product_param { num_output: 2 } }"""
-    with pytest.raises(InvalidInputError, match="no input of four axes"):
+    with pytest.raises(InvalidInputError, match="no input with four axes"):
         input_size.image_size(wild(text))
 
 

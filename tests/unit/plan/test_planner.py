@@ -123,7 +123,7 @@ def test_what_aborts_backward_is_refused_under_caffe_time_alone(
 def test_stochastic_pooling_is_refused(wild: Callable[..., Network]) -> None:
     text = WILD["tiny"]().replace("pool: MAX", "pool: STOCHASTIC")
     for protocol in ("caffe-time", "inference"):
-        with pytest.raises(InvalidInputError, match=r"layer 'pooling3'.*GPUs alone"):
+        with pytest.raises(InvalidInputError, match=r"layer 'pooling3'.*only runs on GPUs"):
             plan(wild(text), protocol=protocol, environment=PI)  # type: ignore[arg-type]
 
 

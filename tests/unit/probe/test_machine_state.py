@@ -198,7 +198,7 @@ def test_an_odd_governor_is_none(text: str, board: Board) -> None:
     board.write(GOVERNOR, text)
     told = board.state().describe()
     assert told["governor"] is None
-    assert "scaling_governor says" in told["unavailable"]["governor"]
+    assert "scaling_governor contains" in told["unavailable"]["governor"]
 
 
 # ---------------------------------------------------------------- where throttling is told
@@ -214,7 +214,7 @@ def test_a_mainline_kernel_tells_of_under_voltage_alone(board: Board) -> None:
     board.write(ALARM, "1\n")
     assert state.read()["throttled_bits"] == 1 << 16
     told = state.describe()
-    assert "under-voltage alone" in told["unavailable"]["throttled_bits"]
+    assert "under-voltage only" in told["unavailable"]["throttled_bits"]
     assert told["throttle"]["occurred_since"] == "last look"
 
 
@@ -234,7 +234,7 @@ def test_an_old_kernel_s_board_is_asked_by_vcgencmd(board: Board) -> None:
     ("script", "said"),
     [
         ("echo 'VCHI initialization failed'; exit 255", "VCHI initialization failed"),
-        ("exit 1", "says ''"),
+        ("exit 1", "contains ''"),
         ("printf 'throttled=0x0\\nand more\\n'", "throttled=0x0 and more"),
         ("kill -9 $PPID", "does not answer"),
         ("sleep 60", "does not answer"),

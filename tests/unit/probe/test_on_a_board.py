@@ -161,12 +161,12 @@ def test_a_board_that_has_what_it_takes() -> None:
             {"architecture": "armv7l", "python_bits": 32},
             (
                 "its kernel is 32-bit (armv7l), and it has no usable Caffe of its own (no caffe): "
-                "ours is for arm64"
+                "pibench's Caffe is for arm64"
             ),
         ),
         (
             {"architecture": "x86_64"},
-            "it is no arm64 machine (x86_64), and it has no usable Caffe of its own (no caffe)",
+            "it is not an arm64 machine (x86_64), and it has no usable Caffe of its own (no caffe)",
         ),
         (
             {"free_bytes": 100 << 20},
@@ -229,7 +229,7 @@ def test_a_folder_in_memory_is_refused() -> None:
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "is no folder" in check.folder_complaint(str(tmp_path / "file/below"))
+    assert "is not a folder" in check.folder_complaint(str(tmp_path / "file/below"))
 
 
 def test_a_program_s_last_words_are_its_complaint(script) -> None:

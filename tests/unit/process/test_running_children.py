@@ -133,7 +133,7 @@ def test_a_failure_says_how_it_ended_and_the_last_words() -> None:
     script = "for word in one two three four; do echo $word >&2; echo >&2; done; exit 3"
     with pytest.raises(HostError, match=r"^sh failed \(exit status 3\): two \| three \| four$"):
         process.run(["sh", "-c", script], deadline_s=5)
-    with pytest.raises(HostError, match=r"^sh failed \(SIGKILL\): it said nothing$"):
+    with pytest.raises(HostError, match=r"^sh failed \(SIGKILL\): it printed nothing$"):
         process.run(["sh", "-c", "kill -9 $$"], deadline_s=5)
 
 

@@ -100,14 +100,14 @@ def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: Ma
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b"network,verdict", "no valid JSON"),
-        (b'{"schema_version": "1.0"} {', "no valid JSON"),
-        (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "no valid JSON"),
+        (b"network,verdict", "not valid JSON"),
+        (b'{"schema_version": "1.0"} {', "not valid JSON"),
+        (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "not valid JSON"),
         (b"[1, 2]", "schema_version is missing"),
         (b"{}", "schema_version is missing"),
-        (b'{"schema_version": "2.0"}', "a record of version '2.0', this program reads 1.5"),
-        (b'{"schema_version": "1.0"}', "no record: network: Field required (and "),
-        (b'{"schema_version": "1.7", "later": 1}', "no record: network: Field required (and "),
+        (b'{"schema_version": "2.0"}', "a record of version '2.0'; this pibench reads 1.5"),
+        (b'{"schema_version": "1.0"}', "not a record: network: Field required (and "),
+        (b'{"schema_version": "1.7", "later": 1}', "not a record: network: Field required (and "),
     ],
 )
 def test_what_is_no_record_is_named_with_its_line(

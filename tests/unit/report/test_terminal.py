@@ -210,7 +210,7 @@ def test_an_interval_and_what_was_set_aside_are_shown(timed: Callable[..., Recor
 
 def test_no_interval_and_no_latency_say_why(timed: Callable[..., Record]) -> None:
     text = shown([timed([Sample(latency_ms=674.0), Sample(latency_ms=675.0)])])
-    assert "median of 2 passes; no interval of fewer than 3 passes" in text
+    assert "median of 2 passes; an interval needs at least 3 passes" in text
     text = shown([timed([Sample(latency_ms=674.0, set_aside="the kernel swapped (1.0 MiB)")] * 2)])
     assert "2 of 2 set aside: the kernel swapped" in text
     assert "median of" not in text

@@ -23,11 +23,11 @@ def pieces(data: np.ndarray, layer: str = "conv1", index: int = 3) -> list[dict[
         "index": index, "layer": layer, "name": f"{layer}-top", "shape": list(data.shape),
         "sha256": hashlib.sha256(data.tobytes()).hexdigest(),
     }  # fmt: skip
-    said, heard = io.StringIO(), []
-    with redirect_stdout(said):
+    output, events = io.StringIO(), []
+    with redirect_stdout(output):
         values.print_blob(described, data)
-    caffe_log.LogReader(heard.append).feed(said.getvalue().encode())
-    return heard
+    caffe_log.LogReader(events.append).feed(output.getvalue().encode())
+    return events
 
 
 @given(st.integers(0, 200_000), st.integers(0, 2**32 - 1))
@@ -99,12 +99,12 @@ def test_signatures_are_kept_and_a_flood_of_them_is_not(monkeypatch: pytest.Monk
     log = caffe_log.LogReader()
     log.feed(b'PIBENCH-SIGNATURE {"a": 1}\nPIBENCH-SIGNATURE {"b": \n')
     # A child is not trusted to write JSON.
-    assert log.told["signatures"] == [{"a": 1}]
-    monkeypatch.setattr(caffe_log, "MAX_TOLD_BYTES", 100)
+    assert log.reported["signatures"] == [{"a": 1}]
+    monkeypatch.setattr(caffe_log, "MAX_REPORT_BYTES", 100)
     log = caffe_log.LogReader()
     for _ in range(50):
         log.feed(b'PIBENCH-SIGNATURE {"a": 1}\n')
-    assert len(log.told["signatures"]) == 3
+    assert len(log.reported["signatures"]) == 3
     assert log.tail == []
 
 
@@ -113,7 +113,7 @@ def test_values_are_put_together_behind_their_output() -> None:
     log.feed(b'PIBENCH-VALUES "lost"\nPIBENCH-OUTPUT {"name": "a", "values": ""}\n')
     log.feed(b'PIBENCH-VALUES "AAAA"\nPIBENCH-VALUES "BBBB"\nPIBENCH-VALUES 3\n')
     log.feed(b'PIBENCH-OUTPUT {"name": "b", "values": null}\nPIBENCH-VALUES "CCCC"\n')
-    assert log.told["outputs"] == [
+    assert log.reported["outputs"] == [
         {"name": "a", "values": "AAAABBBB"}, {"name": "b", "values": None},
     ]  # fmt: skip
 

@@ -41,7 +41,7 @@ def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
     path.write_bytes(b"x" * (2 << 20))
     assert len(untrusted_input.read(path, most_bytes=2 << 20)) == 2 << 20
     path.write_bytes(b"x" * ((2 << 20) + 1))
-    assert "is longer than the 2 MiB that are read; shorten it" in refusal(
+    assert "exceeds the limit of 2 MiB; shorten it" in refusal(
         path, most_bytes=2 << 20, hint="shorten it"
     )
 
@@ -51,7 +51,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     assert "is a named pipe" in refusal(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     assert "is a named pipe" in refusal(tmp_path / "link")
-    assert "is no regular file" in refusal(Path("/dev/zero"))
+    assert "is not a regular file" in refusal(Path("/dev/zero"))
     assert "is a directory" in refusal(tmp_path)
     assert "No such file" in refusal(tmp_path / "none")
     assert "File name too long" in refusal(tmp_path / ("n" * 300))
@@ -79,7 +79,7 @@ def test_a_pipe_without_an_end_is_left_at_the_bound() -> None:
     with subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE) as endless:
         assert endless.stdout is not None
         path = Path(f"/dev/fd/{endless.stdout.fileno()}")
-        assert "is longer than" in refusal(path, most_bytes=1 << 20)
+        assert "exceeds the limit of" in refusal(path, most_bytes=1 << 20)
         endless.kill()
 
 
@@ -93,10 +93,10 @@ def test_a_pipe_without_an_end_is_left_at_the_bound() -> None:
         ("[-Infinity]", "0: "),
         ("1e400", "infinite"),
         (str(2**63), "beyond 64 bits"),
-        ("", "no valid JSON"),
-        ("{} {}", "no valid JSON"),
-        ("{'a': 1}", "no valid JSON"),
-        (b'"\xff"', "no valid JSON"),
+        ("", "not valid JSON"),
+        ("{} {}", "not valid JSON"),
+        ("{'a': 1}", "not valid JSON"),
+        (b'"\xff"', "not valid JSON"),
     ],
 )
 def test_what_is_no_json_of_ours(text: bytes | str, said: str) -> None:

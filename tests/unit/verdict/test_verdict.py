@@ -46,10 +46,10 @@ ENFORCED_ROWS = [
     ("signal", OOM_KILLED | {"exit_status": None, "signal": 9}, "no-fit", "killed by the kernel"),
     ("counter", OOM_KILLED | {"oom_kills": (), "oom_counter": 1}, "no-fit", "killed by"),
     ("died after", OOM_KILLED | {"guest_died": True}, "no-fit", "killed by the kernel"),
-    ("kill alone", OOM_KILLED | {"oom_kills": ()}, "inconclusive", "without a word of the kernel"),
+    ("kill alone", OOM_KILLED | {"oom_kills": ()}, "inconclusive", "the kernel reported nothing"),
     ("counter 0", OOM_KILLED | {"oom_kills": (), "oom_counter": 0}, "inconclusive", "SIGKILL"),
     ("low limit", OOM_KILLED | {"memory_limit_bytes": 512 * MIB}, "inconclusive", "under 512 MiB"),
-    ("0 and oom", ENDED | {"oom_kills": OOM}, "inconclusive", "yet the kernel reports it killed"),
+    ("0 and oom", ENDED | {"oom_kills": OOM}, "inconclusive", "but the kernel reports it killed"),
     ("timeout", ENDED | {"timed_out": True}, "inconclusive", "the deadline passed"),
     ("late kill", OOM_KILLED | {"timed_out": True}, "inconclusive", "the deadline passed"),
     ("died", ENDED | {"guest_died": True}, "inconclusive", "was lost"),
@@ -59,7 +59,12 @@ ENFORCED_ROWS = [
         "inconclusive",
         "was lost after the kernel ran out of memory",
     ),
-    ("unseen", ENDED | {"exit_status": None}, "inconclusive", "nobody saw the process end"),
+    (
+        "unseen",
+        ENDED | {"exit_status": None},
+        "inconclusive",
+        "the end of the process was not observed",
+    ),
     (
         "abort",
         ENDED | {"exit_status": -6, "fatal_message": "F0101 net.cpp:1] Check failed"},
@@ -69,7 +74,7 @@ ENFORCED_ROWS = [
     ("status 1", ENDED | {"exit_status": 1}, "inconclusive", "ended with status 1"),
     ("segfault", ENDED | {"exit_status": -11}, "inconclusive", "ended with SIGSEGV"),
     ("swap", ENDED | {"swap_used_bytes": 9 * MIB}, "inconclusive", "9 MiB of swap in use"),
-    ("swap unread", ENDED | {"swap_used_bytes": None}, "inconclusive", "nobody read whether swap"),
+    ("swap unread", ENDED | {"swap_used_bytes": None}, "inconclusive", "swap usage was not read"),
     ("refused", REFUSED, "no-fit", "the kernel refused a block of memory under"),
     ("refused, 134", REFUSED | {"exit_status": 134, "signal": None}, "no-fit", "refused a block"),
     ("refused low", REFUSED | {"memory_limit_bytes": 512 * MIB}, "inconclusive", "refused a block"),
@@ -113,7 +118,7 @@ def test_a_machine_that_is_the_device_refuses_small_blocks_too(target: str) -> N
     ("seen", "said"),
     [
         # A server with other programs: they had 400 MiB.
-        ({"peak_rss_bytes": 516 * MIB}, "at 516 MiB: other programs must have had the rest"),
+        ({"peak_rss_bytes": 516 * MIB}, "at 516 MiB: other programs must have used the rest"),
         ({"peak_rss_bytes": None}, "at an unknown size"),
         # A slice of systemd, or a container, with less than the board.
         ({"group_limit_bytes": 300 * MIB}, "in a control group of 300 MiB"),
@@ -141,16 +146,16 @@ def test_an_emulator_that_ends_before_its_program_decides_nothing() -> None:
 def test_a_kill_under_an_unknown_limit_decides_nothing() -> None:
     decision = decided("vm", **OOM_KILLED, memory_limit_bytes=None)
     assert decision.verdict == "inconclusive"
-    assert decision.evidence.summary == "killed out of memory, under a limit that was not read"
+    assert decision.evidence.summary == "killed out of memory, under an unknown limit"
     decision = decided("native", **OOM_KILLED, memory_limit_bytes=None)
     assert decision.verdict == "inconclusive"
-    assert "does not stand for the device" in decision.evidence.summary
+    assert "does not represent the device" in decision.evidence.summary
 
 
 def test_a_refusal_under_an_unknown_limit_decides_nothing() -> None:
     decision = decided("vm", **REFUSED, memory_limit_bytes=None)
     assert decision.verdict == "inconclusive"
-    assert decision.evidence.summary == "refused a block of memory, under a limit that was not read"
+    assert decision.evidence.summary == "refused a block of memory, under an unknown limit"
 
 
 def test_a_refused_networks_peak_is_a_lower_bound_and_its_headroom_the_twins() -> None:
@@ -244,7 +249,7 @@ def test_a_no_fit_has_its_headroom_from_the_twin_or_not_at_all() -> None:
     assert given.headroom_bytes == PI.usable_bytes - 1486 * MIB
     assert given.headroom_provenance.kind == "twin"
     doubtful = decide(seen, PI, reference_peak_bytes=500 * MIB)
-    assert "alone would have it fit" in doubtful.headroom_provenance.reason
+    assert "alone it would fit" in doubtful.headroom_provenance.reason
 
 
 def test_an_inconclusive_run_has_no_headroom() -> None:
