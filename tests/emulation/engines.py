@@ -111,7 +111,7 @@ class OwnEngine:
             client.close()
 
 
-def ours(client: DockerClient) -> list[str]:
+def own_containers(client: DockerClient) -> list[str]:
     """The ids of all containers of pibench, whoever's."""
     found = client.api.containers(all=True, filters={"label": OWNER_LABEL})
     return [container["Id"] for container in found]

@@ -158,7 +158,7 @@ def test_emulated_it_is_the_same_network_and_its_faults_are_found(
     assert ("architecture", "x86_64", "aarch64") in found.surroundings
 
 
-def test_kept_blobs_are_what_the_signatures_say(twin, network, tmp_path) -> None:
+def test_kept_blobs_match_the_signatures(twin, network, tmp_path) -> None:
     request = Request(
         device=DEVICE,
         protocol="inference",
@@ -198,7 +198,7 @@ layer { name: "log" type: "Log" bottom: "conv" top: "log" }
 """
 
 
-def test_nan_on_both_sides_parts_unless_it_is_taken_for_equal(twin, tmp_path) -> None:
+def test_nan_on_both_sides_differs_unless_it_counts_as_equal(twin, tmp_path) -> None:
     (tmp_path / "log.prototxt").write_text(LOG)
     network = networks.load(str(tmp_path / "log.prototxt"))
     sides = [side(twin, network), side(twin, network, blas="reference")]
@@ -213,8 +213,8 @@ def test_nan_on_both_sides_parts_unless_it_is_taken_for_equal(twin, tmp_path) ->
     assert "log is the first layer with values that are not finite" in found.cause
     outputs = compare_outputs(*entries)
     assert outputs.agrees is False
-    for said in (found.cause, outputs.why):
-        assert f"{output.non_finite_count} of 1568 values are NaN, the first at [0, " in said
+    for message in (found.cause, outputs.why):
+        assert f"{output.non_finite_count} of 1568 values are NaN, the first at [0, " in message
 
     # The signatures differ by what rounding does: whole blobs show that NaN is in the same places.
     assert sides[0].record.outputs[0].sha256 != sides[1].record.outputs[0].sha256

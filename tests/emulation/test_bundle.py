@@ -61,11 +61,11 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
     assert ssh(guest, "tar xzf -", stdin=kit.path).returncode == 0
     try:
         ran = ssh(guest, "cd pi-kit && python3 run.py")
-        said = ran.stdout.decode()
-        assert ran.returncode == 0, said
-        assert "Caffe: the kit's own" in said
-        assert "[1/2] too-large: killed, out of memory" in said
-        assert "[2/2] SqueezeNet V1.1: peak" in said
+        output = ran.stdout.decode()
+        assert ran.returncode == 0, output
+        assert "Caffe: the kit's own" in output
+        assert "[1/2] too-large: killed, out of memory" in output
+        assert "[2/2] SqueezeNet V1.1: peak" in output
         # What is done is done.
         again = ssh(guest, "cd pi-kit && python3 run.py")
         assert again.returncode == 0

@@ -24,7 +24,7 @@ from pibench.targets.container import ContainerTarget, cell, engine
 from pibench.targets.container.engine import EngineLostError
 from pibench.targets.container.leftovers import OWNER_LABEL, owner_label
 from tests.emulation.conftest import DEVICE, run
-from tests.emulation.engines import OwnEngine, ours, owned_by
+from tests.emulation.engines import OwnEngine, own_containers, owned_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,12 +76,12 @@ def test_an_engine_that_ends_in_mid_run_costs_the_network_in_flight(
         with own_engine.client() as client:
             wait_until(lambda: is_running(client, pibench.pid))
         own_engine.signal(how)
-        _, said = pibench.communicate(timeout=60)
-    assert pibench.returncode == 3, said
-    line = said.splitlines()[-1]
+        _, output = pibench.communicate(timeout=60)
+    assert pibench.returncode == 3, output
+    line = output.splitlines()[-1]
     assert line.startswith("pibench: the Engine did not answer while a container ran: ")
     assert "pibench doctor says more" in line
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     before, lost = RecordStore(out).read()
     assert (before.network, before.verdict) == ("SqueezeNet V1.1", "fit")
     assert (lost.network, lost.verdict) == ("slow", "inconclusive")
@@ -93,7 +93,7 @@ def test_an_engine_that_ends_in_mid_run_costs_the_network_in_flight(
     (record,) = run(ContainerTarget(DEVICE, builder), [networks.load("SqueezeNet V1.1")])
     assert record.verdict == "fit"
     with own_engine.client() as client:
-        assert ours(client) == []
+        assert own_containers(client) == []
 
 
 @pytest.mark.usefixtures("container")
@@ -163,7 +163,7 @@ def test_the_next_start_sweeps_what_a_dead_owner_left_and_nothing_else(
 
 
 @pytest.mark.usefixtures("container")
-def test_a_container_that_somebody_removes_is_run_anew(
+def test_a_container_that_somebody_removes_runs_again(
     own_engine: OwnEngine, builder, slow: Path
 ) -> None:
     ContainerTarget(DEVICE, builder).prepare([])

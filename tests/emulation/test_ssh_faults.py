@@ -217,8 +217,8 @@ def test_a_disk_that_fills_while_it_is_written_to(
 def when_started(*actions):
     """Does things by and by once a network has begun: pairs of seconds and what to do."""
 
-    def watched(said: Progress) -> None:
-        if said.said == "started":
+    def watched(output: Progress) -> None:
+        if output.said == "started":
             for after_s, act in actions:
                 threading.Timer(after_s, act).start()
 

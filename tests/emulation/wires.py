@@ -32,7 +32,7 @@ class Wire:
             end.close()
         self._ends.clear()
 
-    def mend(self) -> None:
+    def repair_text(self) -> None:
         """Carry connections again."""
         self.whole = True
 

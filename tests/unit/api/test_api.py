@@ -21,9 +21,9 @@ def test_fits_is_true_for_what_fits() -> None:
 
 
 def test_what_does_not_fit_names_the_layer_at_the_peak() -> None:
-    said = repr(pibench.fits("VGG 16"))
-    assert "VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable" in said
-    assert "the planned peak is at backward conv1_1, where fc6 holds 392 MiB" in said
+    output = repr(pibench.fits("VGG 16"))
+    assert "VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable" in output
+    assert "the planned peak is at backward conv1_1, where fc6 holds 392 MiB" in output
 
 
 def test_a_plan_is_for_the_network_as_given(tmp_path: Path) -> None:
@@ -62,10 +62,10 @@ def test_options_take_the_defaults_of_target_and_protocol() -> None:
 
 
 def test_a_target_that_is_named_is_taken() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     options = Options(target="twin")
-    assert api.choose(options, told.append) is options
-    assert told == []
+    assert api.choose(options, reported.append) is options
+    assert reported == []
 
 
 def test_importing_costs_nothing() -> None:

@@ -19,7 +19,7 @@ from pibench import cli
 from pibench.cli import interruption
 
 
-class Said(NamedTuple):
+class Result(NamedTuple):
     """How a call ended: its exit code, standard output and standard error."""
 
     code: int
@@ -35,7 +35,7 @@ class Said(NamedTuple):
         return line
 
 
-Pibench = Callable[..., Said]
+Pibench = Callable[..., Result]
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def pibench(
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     thresholds = gc.get_threshold()
 
-    def run(*arguments: object, code: int | None = 0) -> Said:
+    def run(*arguments: object, code: int | None = 0) -> Result:
         monkeypatch.setattr(sys, "argv", ["pibench", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         found = int(ended.value.code or 0)
-        assert code is None or found == code, said.err
-        return Said(found, said.out, said.err)
+        assert code is None or found == code, output.err
+        return Result(found, output.out, output.err)
 
     yield run
     gc.set_threshold(*thresholds)

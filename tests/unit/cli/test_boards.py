@@ -12,7 +12,7 @@ from pibench.targets.ssh.upkeep import Findings
 
 
 @pytest.mark.parametrize(("architecture", "promised"), [("aarch64", True), ("x86_64", False)])
-def test_ours_is_promised_where_it_runs(
+def test_pibench_s_caffe_is_offered_where_it_runs(
     architecture: str, promised: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     needs: dict[str, Any] = {
@@ -23,6 +23,6 @@ def test_ours_is_promised_where_it_runs(
     }  # fmt: skip
     problems = check.problems(facts, needs)
     _print(Findings(facts=facts, problems=problems))
-    said = " ".join(capsys.readouterr().out.split())
-    assert ("ours would be copied" in said) is promised
-    assert ("install Caffe there (Debian 11), or use a 64-bit Pi" in said) is not promised
+    output = " ".join(capsys.readouterr().out.split())
+    assert ("ours would be copied" in output) is promised
+    assert ("install Caffe there (Debian 11), or use a 64-bit Pi" in output) is not promised

@@ -71,7 +71,7 @@ def test_a_machine_with_loaded_images_needs_no_packages(
     assert "twin" in json.loads(pibench("doctor", "--json").out)["targets"]
 
 
-def test_mending_takes_root() -> None:
+def test_fixing_needs_root() -> None:
     user: list[str] = []
     if os.geteuid() == 0:
         user = [str(shutil.which("setpriv")), "--reuid", "65534", "--clear-groups"]
@@ -92,13 +92,13 @@ def test_mending_takes_root() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
-def test_mending_what_is_well_keeps_the_output_one_of_json(
+def test_fixing_nothing_still_prints_json(
     pibench: Pibench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(emulation_of_targets, "needed", lambda: False)
-    said = pibench("doctor", "--json", "--fix", code=None)
-    assert said.err == "pibench: nothing to mend\n"
-    assert named(json.loads(said.out), "binfmt")[0]["state"] == "ok"
+    output = pibench("doctor", "--json", "--fix", code=None)
+    assert output.err == "pibench: nothing to mend\n"
+    assert named(json.loads(output.out), "binfmt")[0]["state"] == "ok"
 
 
 def test_each_problem_of_the_registration_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

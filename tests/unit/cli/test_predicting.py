@@ -32,18 +32,20 @@ def test_json_has_time_interval_and_layers(pibench: Pibench) -> None:
     assert (first["fits"], second["fits"]) == (True, False)
 
 
-def test_the_table_says_what_a_time_is(pibench: Pibench) -> None:
-    said = pibench("predict", "resnet-101", "vgg16", "--per-layer").out
-    assert "edge" in said
-    assert "does not fit" in said
-    assert "nothing was run" in said
-    assert "fc6" in said
+def test_the_table_states_what_a_time_is(pibench: Pibench) -> None:
+    output = pibench("predict", "resnet-101", "vgg16", "--per-layer").out
+    assert "edge" in output
+    assert "does not fit" in output
+    assert "nothing was run" in output
+    assert "fc6" in output
 
 
-def test_what_was_counted_is_not_said_to_be_nothing() -> None:
+def test_what_was_counted_is_not_reported_as_nothing() -> None:
     shipped = calibration.shipped()
-    said = footnotes([], shipped, counted=True)[0]
-    assert said.startswith("predicted, Caffe's instructions were counted in QEMU, no time was: one")
+    output = footnotes([], shipped, counted=True)[0]
+    assert output.startswith(
+        "predicted, Caffe's instructions were counted in QEMU, no time was: one"
+    )
 
 
 def test_a_file_is_predicted_as_the_zoo_is(pibench: Pibench, tmp_path: Path) -> None:
@@ -81,9 +83,9 @@ def test_validate_prints_every_network_and_pictures_have_a_point_each(
     pibench: Pibench, tmp_path: Path
 ) -> None:
     pibench("predict", "AlexNet", "vgg16", "NIN", "--plot", "roof.svg")
-    said = pibench("predict", "--validate", "--plot", "errors.svg").out
-    assert "ResNext50_32x4d" in said
-    assert "rank correlation" in said
+    output = pibench("predict", "--validate", "--plot", "errors.svg").out
+    assert "ResNext50_32x4d" in output
+    assert "rank correlation" in output
     for name, points in (("roof.svg", 3), ("errors.svg", 15)):
         picture = ET.parse(tmp_path / name).getroot()  # noqa: S314  (our own)
         assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == points
@@ -112,9 +114,9 @@ def test_validate_prints_every_network_and_pictures_have_a_point_each(
 def test_what_cannot_be_predicted_is_one_line(
     pibench: Pibench, arguments: tuple[str, ...], message: str
 ) -> None:
-    said = pibench("predict", *arguments, code=2)
-    assert message in said.err
-    assert said.err.count("\n") == 1
+    output = pibench("predict", *arguments, code=2)
+    assert message in output.err
+    assert output.err.count("\n") == 1
 
 
 def test_calibrating_from_nothing_is_one_line(pibench: Pibench, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_forms_by_their_endings(pibench: Pibench, records: Path, tmp_path: Path)
         assert f"written: {tmp_path / 'new' / name}" in done.out
 
 
-def test_a_network_that_no_record_is_of_is_told(pibench: Pibench, records: Path) -> None:
+def test_a_network_without_a_record_is_reported(pibench: Pibench, records: Path) -> None:
     done = pibench("report", records, "--network", "nin")
     assert "--network nin: no record is of it" in done.err
 
@@ -132,7 +132,7 @@ def test_no_run_of_a_network_speaks_for_another_that_does_not_fit(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["-o", "r.pdf"], "r.pdf: no form of a report goes by this ending"),
         (["--format", "pdf"], "--format 'pdf' is no form of a report"),
@@ -143,10 +143,10 @@ def test_no_run_of_a_network_speaks_for_another_that_does_not_fit(
     ],
 )
 def test_what_cannot_be_meant(
-    pibench: Pibench, arguments: Sequence[str], said: str, records: Path
+    pibench: Pibench, arguments: Sequence[str], message: str, records: Path
 ) -> None:
     done = pibench("report", records, *arguments, code=2)
-    assert said in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
 
 
@@ -233,8 +233,8 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Rec
 def test_reproduce_writes_the_page_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = running.reproduce_paper("AlexNet,NIN", Options(), tmp_path)
     assert code == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[-1] == f"written: {tmp_path}/report.html"
+    output = capsys.readouterr().out.splitlines()
+    assert output[-1] == f"written: {tmp_path}/report.html"
     page = (tmp_path / "report.html").read_text()
     assert "<h1>2 of 2 verdicts agree with the paper</h1>" in page
     assert "Memory over layers" in page
@@ -253,9 +253,9 @@ def test_a_page_that_fails_loses_nothing_else(
 
     monkeypatch.setattr(running, "write_page", fail)
     assert running.reproduce_paper("AlexNet", Options(), tmp_path) == 0
-    said = capsys.readouterr()
-    assert "1 of 1 agree" in said.out
-    assert f"{tmp_path}/report.html was not written: {type(fault).__name__}" in said.err
+    output = capsys.readouterr()
+    assert "1 of 1 agree" in output.out
+    assert f"{tmp_path}/report.html was not written: {type(fault).__name__}" in output.err
     assert {path.name for path in tmp_path.iterdir()} == {
         "records.jsonl", "claims.json", "claims.csv",
     }  # fmt: skip

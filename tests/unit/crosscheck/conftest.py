@@ -30,8 +30,8 @@ NONE = Provenance(kind="unavailable", reason="no emulator was seen in the proces
 
 def signature(index: int, layer: str, data: np.ndarray, **changes: Any) -> LayerSignature:
     """What the probe says of a blob that a layer wrote."""
-    said = PROJECTOR.describe(data.astype(np.float32))
-    fields = {"index": index, "layer": layer, "type": "Convolution", "name": layer, **said}
+    message = PROJECTOR.describe(data.astype(np.float32))
+    fields = {"index": index, "layer": layer, "type": "Convolution", "name": layer, **message}
     return LayerSignature(**fields | changes)
 
 

@@ -66,7 +66,7 @@ def test_the_device_itself_computes_for_real(monkeypatch: pytest.MonkeyPatch, bo
     assert found.target == "vm"
 
 
-def test_the_device_without_caffe_says_so(monkeypatch: pytest.MonkeyPatch, board: Path) -> None:
+def test_the_device_without_caffe_is_reported(monkeypatch: pytest.MonkeyPatch, board: Path) -> None:
     found = chosen(monkeypatch, "container", model=board)
     assert found.target == "container"
     assert "not possible here: native, vm" in found.reason

@@ -79,16 +79,16 @@ def test_a_socket_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("host", "message"),
     [
         ("tcp://127.0.0.1:1", "Connection refused"),
         ("smoke://signals", "Invalid bind address protocol"),
     ],
 )
-def test_a_host_that_is_none(monkeypatch: pytest.MonkeyPatch, host: str, said: str) -> None:
+def test_a_host_that_is_none(monkeypatch: pytest.MonkeyPatch, host: str, message: str) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
     finding = asked()
-    assert said in finding.found
+    assert message in finding.found
     assert finding.fix == "correct or unset DOCKER_HOST"
 
 
@@ -104,7 +104,7 @@ def test_an_engine_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert finding.found.endswith("does not answer")
 
 
-def test_what_mends_the_default_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fixes_the_default_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def fix(error: OSError) -> str:
         return engine._explain(error)[1]
 
@@ -125,14 +125,14 @@ def test_a_socket_that_one_may_not_use() -> None:
     denied = RuntimeError("Error while fetching server API version")
     denied.__context__ = ConnectionError("Connection aborted.")
     denied.__context__.__context__ = PermissionError(13, "Permission denied")
-    said, fix = engine._explain(denied)
-    assert said == "unix:///var/run/docker.sock: Permission denied"
+    output, fix = engine._explain(denied)
+    assert output == "unix:///var/run/docker.sock: Permission denied"
     for way in ('sudo usermod -aG docker "$USER"', "run with sudo", "DOCKER_HOST"):
         assert way in fix
 
 
 @pytest.mark.parametrize(
-    ("version", "info", "states", "said"),
+    ("version", "info", "states", "message"),
     [
         ({"Version": "19.03", "ApiVersion": "1.40"}, {}, ["missing"], "too old"),
         ({}, {"MemoryLimit": False}, ["missing"], "cannot limit memory"),
@@ -142,14 +142,14 @@ def test_a_socket_that_one_may_not_use() -> None:
     ],
 )
 def test_what_an_engine_must_be_able_to_do(
-    version: dict[str, Any], info: dict[str, Any], states: list[str], said: str
+    version: dict[str, Any], info: dict[str, Any], states: list[str], message: str
 ) -> None:
     findings = engine.judge(VERSION | version, INFO | info)
     assert [finding.state for finding in findings] == states
-    assert said in findings[0].found
+    assert message in findings[0].found
 
 
-def test_an_engine_that_does_not_say_what_it_is() -> None:
+def test_an_engine_without_a_version() -> None:
     (finding,) = engine.judge({}, {})
     assert finding.state == "missing"
     assert "of unknown version" in finding.found

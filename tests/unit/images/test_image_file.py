@@ -204,7 +204,7 @@ def test_no_flipped_byte_is_taken(file: bytes, cache: Path) -> None:
     [b"", b"no archive", gzip.compress(b""), gzip.compress(b"x")],
     ids=["empty", "text", "packed nothing", "packed text"],
 )
-def test_what_is_no_archive_is_refused(content: bytes, cache: Path) -> None:
+def test_what_is_not_an_archive_is_refused(content: bytes, cache: Path) -> None:
     assert "a file that pibench image save wrote" in refused(content, cache)
 
 

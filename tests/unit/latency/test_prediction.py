@@ -230,7 +230,7 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "not valid JSON"),
         ("[]", "is not an object"),
@@ -239,10 +239,10 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
         ('{"format": 2}', "rates: is missing"),
     ],
 )
-def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_not_a_calibration_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "rates.json"
     path.write_text(text)
-    with pytest.raises(InvalidInputError, match=said) as refused:
+    with pytest.raises(InvalidInputError, match=message) as refused:
         calibrations.read(path)
     assert refused.value.line().startswith(f"{path}: ")
     assert "create it again: pibench calibrate" in refused.value.line()
@@ -303,7 +303,7 @@ def test_a_time_that_no_network_takes_is_refused(tmp_path: Path, time_ms: float)
         calibrations.read(path)
 
 
-def test_times_that_tell_no_rate_are_no_calibration() -> None:
+def test_times_that_determine_no_rate_are_refused() -> None:
     names = ["AlexNet", "NIN", "MobileNet", "SqueezeNet V1.1", "GoogleNet"]
     observed = made_up(Rates(tile_mac_ns=1, access_ns=0), names)
     with pytest.raises(InvalidInputError, match="the times do not determine the rate of accesses"):

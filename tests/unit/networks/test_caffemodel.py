@@ -87,14 +87,14 @@ def test_seeded_values(weights: Path) -> None:
     assert 0.5 < deviation / (2 / 27) ** 0.5 < 1.5
 
 
-def test_what_is_added_to_an_identity_is_drawn_smaller() -> None:
+def test_what_is_added_to_an_identity_gets_smaller_weights() -> None:
     gains = caffemodel.residual_gains(networks.load("ResNet-101").net)
     assert gains["res2b_branch2c"] == pytest.approx((1 / 66) ** 0.5)
     assert gains["res2a_branch2c"] == gains["res2a_branch1"] == pytest.approx(0.5)
     assert gains["fc1000"] == 0.01
 
 
-def test_every_classifier_is_drawn_small() -> None:
+def test_every_classifier_gets_small_weights() -> None:
     def small(name: str) -> set[str]:
         net = networks.find(name).build_for_weights()
         return {layer for layer, gain in caffemodel.residual_gains(net).items() if gain == 0.01}
@@ -196,7 +196,7 @@ def test_missing_and_directory(tmp_path: Path) -> None:
     assert "a directory, not a caffemodel" in refused(tmp_path)
 
 
-def test_truncated_file_says_where(tmp_path: Path, weights: Path) -> None:
+def test_truncated_file_states_where(tmp_path: Path, weights: Path) -> None:
     path = tmp_path / "cut.caffemodel"
     path.write_bytes(weights.read_bytes()[:-10])
     line = refused(path)
@@ -230,7 +230,7 @@ def test_layers_of_both_generations_are_refused(weights: Path) -> None:
     assert "'layer' and the older 'layers' in one" in refused(weights)
 
 
-def test_every_layer_of_a_name_is_held_against_the_network(weights: Path) -> None:
+def test_every_layer_of_a_name_is_compared_with_the_network(weights: Path) -> None:
     whole = weights.read_bytes()
     for name, problem in (
         ("conv", "layer 'conv': the file has 1 blob(s), the network has 2"),

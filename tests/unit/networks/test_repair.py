@@ -31,7 +31,7 @@ layers { name: "loss" type: SOFTMAX_LOSS bottom: "ip" bottom: "label" top: "loss
 """
 
 
-def mend(text: str) -> tuple[dict[str, shapes.Shape], list[str]]:
+def repaired_shapes(text: str) -> tuple[dict[str, shapes.Shape], list[str]]:
     net, done = repair.repair_text(text, "net.prototxt")
     again = prototxt.parse(prototxt.write(net), "again")
     return dict(shapes.infer(again).blobs), done
@@ -82,8 +82,8 @@ def test_data_layer_is_refused_unasked() -> None:
     )
 
 
-def test_ceil_mode_false_pools_up_and_says_so() -> None:
-    blobs, done = mend(
+def test_ceil_mode_false_pools_up_and_is_reported() -> None:
+    blobs, done = repaired_shapes(
         INPUT.replace("N", "1") + POOL.replace("EXTRA", "kernel_size: 2 stride: 2 ceil_mode: false")
     )
     assert blobs["p"] == (1, 3, 5, 5)
@@ -96,7 +96,7 @@ def test_ceil_mode_false_pools_up_and_says_so() -> None:
 
 
 def test_ceil_mode_true_changes_nothing() -> None:
-    _, done = mend(
+    _, done = repaired_shapes(
         INPUT.replace("N", "1") + POOL.replace("EXTRA", "kernel_size: 2 ceil_mode: true")
     )
     assert done == [
@@ -104,14 +104,14 @@ def test_ceil_mode_true_changes_nothing() -> None:
     ]
 
 
-def test_fields_of_forks_go_once_told() -> None:
+def test_fields_of_forks_are_removed_and_reported_once() -> None:
     conv = (
         'layer { name: "c%d" type: "Convolution" bottom: "data" top: "c%d" '
         "convolution_param { num_output: 2 kernel_size: 1 engine: MKL2017, } }\n"
     )
     text = 'engine: "MKL2017"\n' + INPUT.replace("N", "1") + conv % (1, 1) + conv % (2, 2)
     text += 'layer { name: "r" type: "ReLU" bottom: "c1" top: "c1" mystery { a { b: 1 } } }'
-    _, done = mend(text)
+    _, done = repaired_shapes(text)
     assert done == [
         (
             "took out 'engine: \"MKL2017\"' (line 1): an engine of Intel's fork, "
@@ -134,8 +134,8 @@ def test_batch_becomes_one_only_on_request(tmp_path: Path) -> None:
     assert network.repairs == ("set the batch to 1, from 10",)
 
 
-def test_legacy_input_stays_and_is_told() -> None:
-    blobs, done = mend('input: "data" input_dim: [10, 3, 5, 5]')
+def test_legacy_input_stays_and_is_reported() -> None:
+    blobs, done = repaired_shapes('input: "data" input_dim: [10, 3, 5, 5]')
     assert blobs == {"data": (1, 3, 5, 5)}
     assert done == [
         "left the legacy 'input' as it is: stock Caffe reads it as an Input layer",
@@ -143,7 +143,7 @@ def test_legacy_input_stays_and_is_told() -> None:
     ]
 
 
-def test_whatever_needs_labels_goes() -> None:
+def test_layers_that_need_labels_are_removed() -> None:
     text = """
     layer { name: "d" type: "ImageData" top: "d" top: "label"
             image_data_param { new_height: 8 new_width: 6 is_color: false } }
@@ -151,7 +151,7 @@ def test_whatever_needs_labels_goes() -> None:
     layer { name: "two" type: "EuclideanLoss" bottom: "d" bottom: "flat" top: "l" }
     layer { name: "r" type: "ReLU" bottom: "d" top: "r" }
     """
-    blobs, done = mend(text)
+    blobs, done = repaired_shapes(text)
     assert blobs == {"d": (1, 1, 8, 6), "r": (1, 1, 8, 6)}
     assert "took out Flatten layer 'one': it needs labels" in done
     assert "took out EuclideanLoss layer 'two': it needs labels" in done
@@ -176,12 +176,12 @@ def test_the_form_of_2013_is_refused_by_name() -> None:
 
 def test_a_clean_network_is_left_alone() -> None:
     net = networks.load("AlexNet").net
-    mended, done = repair.repair(net, "alexnet")
-    assert mended == net
+    repaired, done = repair.repair(net, "alexnet")
+    assert repaired == net
     assert done == []
 
 
-def test_an_engine_for_gpus_goes_once_told() -> None:
+def test_an_engine_for_gpus_is_removed_and_reported_once() -> None:
     text = (
         'input: "data" input_dim: [1, 3, 8, 8]\n'
         'layer { name: "r" type: "ReLU" bottom: "data" top: "r" relu_param { engine: CUDNN } }'
@@ -197,7 +197,7 @@ def test_an_engine_for_gpus_goes_once_told() -> None:
 
 
 def test_layers_of_patches_become_stock_ones() -> None:
-    blobs, done = mend(
+    blobs, done = repaired_shapes(
         INPUT.replace("N", "1")
         + 'layer { name: "dw" type: "DepthwiseConvolution" bottom: "data" top: "dw"\n'
         "  convolution_param { num_output: 3 kernel_size: 3 } }\n"

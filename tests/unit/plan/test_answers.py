@@ -189,7 +189,7 @@ def test_weights_leave_the_sizes_that_they_fit(
     assert none == LargestImage(height=0, width=0, note="of those that the weights fit")
 
 
-def test_folding_saves_what_batch_norm_holds(pi: Environment) -> None:
+def test_folding_saves_what_batch_norm_uses(pi: Environment) -> None:
     network = networks.load("ResNet-101")
     planned = plan(network, protocol="caffe-time", environment=pi)
     by_change = {saving.change: saving for saving in savings(planned)}
@@ -251,6 +251,6 @@ def test_every_network_of_the_zoo_stays_itself_in_place(name: str) -> None:
     assert set(after.blobs) <= set(before.blobs)
 
 
-def test_what_would_change_is_said_of_a_network_with_scale_in_place(pi: Environment) -> None:
+def test_what_would_change_is_reported_for_a_network_with_scale_in_place(pi: Environment) -> None:
     planned = plan(networks.load("DenseNet-121"), protocol="caffe-time", environment=pi)
     assert {saving.change for saving in savings(planned)} >= {"in place", "fold-bn"}

@@ -75,8 +75,8 @@ def test_every_type_with_shapes_has_its_memory() -> None:
 
 def test_holders_add_up_to_the_peak(wild: Callable[..., Network]) -> None:
     planned = plan(wild("caffenet"), protocol="caffe-time", environment=PI)
-    held = sum(holder.held_bytes for holder in planned.holders)
-    assert held == pytest.approx(planned.peak_rss_bytes, rel=0.01)
+    kept_values = sum(holder.held_bytes for holder in planned.holders)
+    assert kept_values == pytest.approx(planned.peak_rss_bytes, rel=0.01)
     largest = planned.holders[0]
     assert (largest.layer, largest.kind) == ("innerproduct17", "parameter")
     # 256 x 6 x 6 inputs, 4096 outputs.
@@ -104,8 +104,8 @@ def test_the_peak_lies_in_the_timeline(wild: Callable[..., Network]) -> None:
 
 
 def test_shared_weights_count_once(wild: Callable[..., Network]) -> None:
-    apart = WILD["siamese"]().replace('param { name: "w2" }', "param { }")
-    both = plan(wild(apart), protocol="caffe-time", environment=PI)
+    spaced = WILD["siamese"]().replace('param { name: "w2" }', "param { }")
+    both = plan(wild(spaced), protocol="caffe-time", environment=PI)
     one = plan(wild("siamese"), protocol="caffe-time", environment=PI)
     # 20 maps of 38 x 38 into 500 outputs, and its gradient.
     assert both.peak_rss_bytes - one.peak_rss_bytes == pytest.approx(8 * 14_440_000, rel=0.02)

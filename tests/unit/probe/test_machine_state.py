@@ -54,7 +54,7 @@ def board(tmp_path: Path) -> Board:
     return Board(tmp_path)
 
 
-def test_a_board_tells_everything(board: Board) -> None:
+def test_a_board_reports_everything(board: Board) -> None:
     board.write(THROTTLED, "50005\n")
     board.write(ZONE.format(1), "61234\n")
     board.write("proc/vmstat", "pswpin 3\npswpout 4\n")
@@ -78,17 +78,17 @@ def test_a_board_tells_everything(board: Board) -> None:
     }
 
 
-def test_a_machine_that_tells_nothing_says_so(tmp_path: Path) -> None:
+def test_a_machine_without_readings_is_reported(tmp_path: Path) -> None:
     state = MachineState(str(tmp_path))
     read = state.read()
     del read["time_s"]
     assert set(read.values()) == {None}
-    told = state.describe()
-    assert (told["governor"], told["throttle"]) == (None, None)
-    assert set(told["unavailable"]) == {*read, "governor"}
-    assert "no vcgencmd" in told["unavailable"]["throttled_bits"]
-    assert "no cpufreq" in told["unavailable"]["clock_hz"]
-    assert "No such file" in told["unavailable"]["swapped_bytes"]
+    reported = state.describe()
+    assert (reported["governor"], reported["throttle"]) == (None, None)
+    assert set(reported["unavailable"]) == {*read, "governor"}
+    assert "no vcgencmd" in reported["unavailable"]["throttled_bits"]
+    assert "no cpufreq" in reported["unavailable"]["clock_hz"]
+    assert "No such file" in reported["unavailable"]["swapped_bytes"]
     # Nothing to wait for.
     began = time.monotonic()
     state.settled()
@@ -108,7 +108,7 @@ ODD = ["", "garbage", "\x00\x00", "9" * 4000, "-1", "1.5e3", "12 13", b"\xff\xfe
         ("proc/vmstat", "swapped_bytes"),
     ],
 )
-def test_odd_contents_are_no_figure(
+def test_odd_contents_give_no_figure(
     path: str, figure: str, text: str | bytes, board: Board
 ) -> None:
     board.write(path, text)
@@ -172,7 +172,7 @@ def test_a_file_that_vanishes_while_it_is_read_again(board: Board) -> None:
     assert "No such file" in state.describe()["unavailable"]["clock_hz"]
 
 
-def test_of_several_zones_those_that_tell_count(board: Board) -> None:
+def test_of_several_zones_those_that_report_count(board: Board) -> None:
     board.write(ZONE.format(1), "-274000")
     board.write(ZONE.format(2), "nonsense")
     state = board.state()
@@ -196,15 +196,15 @@ def test_the_slowest_core_counts_and_the_firmware_before_what_was_asked_of_it(
 @pytest.mark.parametrize("text", ["", "\x1b[2J", "x" * 500, "two words"])
 def test_an_odd_governor_is_none(text: str, board: Board) -> None:
     board.write(GOVERNOR, text)
-    told = board.state().describe()
-    assert told["governor"] is None
-    assert "scaling_governor contains" in told["unavailable"]["governor"]
+    reported = board.state().describe()
+    assert reported["governor"] is None
+    assert "scaling_governor contains" in reported["unavailable"]["governor"]
 
 
 # ---------------------------------------------------------------- where throttling is told
 
 
-def test_a_mainline_kernel_tells_of_under_voltage_alone(board: Board) -> None:
+def test_a_mainline_kernel_only_reports_under_voltage(board: Board) -> None:
     board.remove(THROTTLED)
     board.write("sys/class/hwmon/hwmon0/name", "cpu_thermal\n")
     board.write("sys/class/hwmon/hwmon1/name", "rpi_volt\n")
@@ -213,9 +213,9 @@ def test_a_mainline_kernel_tells_of_under_voltage_alone(board: Board) -> None:
     assert state.read()["throttled_bits"] == 0
     board.write(ALARM, "1\n")
     assert state.read()["throttled_bits"] == 1 << 16
-    told = state.describe()
-    assert "under-voltage only" in told["unavailable"]["throttled_bits"]
-    assert told["throttle"]["occurred_since"] == "last look"
+    reported = state.describe()
+    assert "under-voltage only" in reported["unavailable"]["throttled_bits"]
+    assert reported["throttle"]["occurred_since"] == "last look"
 
 
 def test_an_old_kernel_s_board_is_asked_by_vcgencmd(board: Board) -> None:
@@ -231,7 +231,7 @@ def test_an_old_kernel_s_board_is_asked_by_vcgencmd(board: Board) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "message"),
     [
         ("echo 'VCHI initialization failed'; exit 255", "VCHI initialization failed"),
         ("exit 1", "contains ''"),
@@ -240,8 +240,8 @@ def test_an_old_kernel_s_board_is_asked_by_vcgencmd(board: Board) -> None:
         ("sleep 60", "does not answer"),
     ],
 )
-def test_a_tool_that_fails_is_no_figure_and_keeps_nobody_waiting(
-    script: str, said: str, board: Board, monkeypatch: pytest.MonkeyPatch
+def test_a_tool_that_fails_gives_no_figure_and_delays_nobody(
+    script: str, message: str, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pibench.probe.machine_state.ANSWER_TIMEOUT_S", 0.3)
     board.remove(THROTTLED)
@@ -251,11 +251,11 @@ def test_a_tool_that_fails_is_no_figure_and_keeps_nobody_waiting(
     assert state.read()["throttled_bits"] is None
     assert state.read()["throttled_bits"] is None
     assert time.monotonic() - began < 3
-    assert said in state.describe()["unavailable"]["throttled_bits"]
+    assert message in state.describe()["unavailable"]["throttled_bits"]
     state.close()
 
 
-def test_a_tool_that_cannot_be_started_is_no_figure(
+def test_a_tool_that_cannot_be_started_gives_no_figure(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

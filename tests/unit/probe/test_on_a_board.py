@@ -83,7 +83,7 @@ def test_candidates_run_in_their_own_environment(script) -> None:
     assert settled("/", without, with_env)["origin"] == "root"
 
 
-def test_a_probe_without_any_caffe_says_why_of_each(tmp_path: Path, script) -> None:
+def test_a_probe_without_any_caffe_states_why_for_each(tmp_path: Path, script) -> None:
     from pibench.targets.job import Libraries, write_job
 
     broken = Programs(
@@ -144,12 +144,12 @@ NEEDS = {
 }
 
 
-def said(needs: dict[str, Any] | None = None, **changed: Any) -> list[str]:
+def complaints(needs: dict[str, Any] | None = None, **changed: Any) -> list[str]:
     return [what for what, _ in check.problems(PI | changed, NEEDS | (needs or {}))]
 
 
 def test_a_board_that_has_what_it_takes() -> None:
-    assert said() == []
+    assert complaints() == []
 
 
 @pytest.mark.parametrize(
@@ -183,25 +183,25 @@ def test_a_board_that_has_what_it_takes() -> None:
     ],
 )
 def test_what_a_board_lacks_is_one_line(changed: dict[str, Any], line: str) -> None:
-    assert said(**changed) == [line]
+    assert complaints(**changed) == [line]
 
 
 def test_a_caffe_of_its_own_needs_neither_our_root_nor_its_room() -> None:
     # A 32-bit system of 2016 with Caffe built on it.
     old = {"architecture": "armv7l", "python_bits": 32, "python": [3, 5, 2]}
-    assert said(caffe_complaint=None, free_bytes=100 << 20, **old) == []
+    assert complaints(caffe_complaint=None, free_bytes=100 << 20, **old) == []
 
 
 def test_a_64_bit_kernel_under_32_bit_programs_runs_our_root() -> None:
-    assert said(python_bits=32) == []
+    assert complaints(python_bits=32) == []
 
 
 def test_a_root_that_is_there_takes_no_room() -> None:
-    assert said(root_is_there=True, free_bytes=100 << 20) == []
+    assert complaints(root_is_there=True, free_bytes=100 << 20) == []
 
 
 def test_no_caffe_and_no_root_to_be_had() -> None:
-    assert said({"root_bytes": None}) == ["it has no usable Caffe of its own (no caffe)"]
+    assert complaints({"root_bytes": None}) == ["it has no usable Caffe of its own (no caffe)"]
 
 
 def test_the_check_needs_nothing_but_a_python(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_folder_in_memory_is_refused() -> None:
     assert "in memory" in check.folder_complaint(f"{shared}/pibench")
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "is not a folder" in check.folder_complaint(str(tmp_path / "file/below"))
 

@@ -169,7 +169,7 @@ def test_nobody_of_the_same_user_may_look_into_the_probe() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_bytes_that_are_no_text_do_no_harm() -> None:
+def test_bytes_that_are_not_text_do_no_harm() -> None:
     log = caffe_log.LogReader()
     log.feed(b"\xff\xfe name\nPIBENCH-RESULT {}\n")
     assert log.tail == ["\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER} name"]
@@ -221,7 +221,7 @@ def test_the_same_program_with_no_network_waits_at_an_empty_pipe(tmp_path: Path)
     assert "inference" not in ended
 
 
-def test_a_program_that_never_opens_its_network_is_no_baseline(tmp_path: Path) -> None:
+def test_a_program_that_never_opens_its_network_is_not_a_baseline(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     os.mkfifo(tmp_path / "models/none")
     spec = JOB | {"caffe": [sys.executable, "-c", "raise SystemExit(3)"]}
@@ -229,7 +229,7 @@ def test_a_program_that_never_opens_its_network_is_no_baseline(tmp_path: Path) -
     assert watched.run_bare(ITEM)["exit_status"] == 3
 
 
-def test_inference_is_told_its_weights_and_seed() -> None:
+def test_inference_gets_its_weights_and_seed() -> None:
     item = ITEM | {"protocol": "inference", "weights": "models/1.caffemodel"}
     command, _ = commands.command_of(JOB, item, "/job")
     assert [command[0], command[2]] == ["python3", "--inference"]
@@ -248,7 +248,7 @@ def test_another_blas_is_loaded_before_all_others() -> None:
     assert env["LD_PRELOAD"] == "/job/atlas/libatlas.so.3:/job/atlas/libblas.so.3"
 
 
-def test_an_emulator_of_the_host_is_told_what_is_for_the_guests_loader() -> None:
+def test_an_emulator_of_the_host_gets_the_guest_loader_s_variables() -> None:
     env = {"LD_PRELOAD": "/b.so", "LD_LIBRARY_PATH": "/lib", "OMP_NUM_THREADS": "4"}
     command, rest = commands.place_environment({"env_option": "-E"}, ["qemu", "caffe"], env)
     assert command == ["qemu", "-E", "LD_LIBRARY_PATH=/lib", "-E", "LD_PRELOAD=/b.so", "caffe"]
@@ -307,7 +307,7 @@ def test_a_process_that_is_not_emulated_has_no_emulator() -> None:
 @pytest.mark.parametrize(
     "text", ["", GUEST, "7f0000000000-7f0080000000 rw-p 00000000 00:00 0\nRss: 900000 kB\n"]
 )
-def test_a_guest_taken_for_the_emulator_is_no_figure(
+def test_a_guest_taken_for_the_emulator_gives_no_figure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
 ) -> None:
     pretend_smaps(monkeypatch, tmp_path, text)

@@ -188,7 +188,7 @@ def deploy(path: str, digest: str, **changes: Any) -> dict[str, Any]:
         ),
     ],
 )  # fmt: skip
-def test_a_name_says_what_tells_apart_and_no_more(
+def test_a_name_states_what_distinguishes_runs_and_no_more(
     changes: list[dict[str, Any]], names: list[str], make_record: Make
 ) -> None:
     runs = [run_of(made(make_record, **one)) for one in changes]
@@ -217,8 +217,8 @@ def made(make_record: Make, **changes: Any) -> Record:
     """A record that may be of any target and compute."""
     kind = "measured" if changes.get("target") == "ssh" else "emulated"
     kinds = {
-        name: said if said.kind == "unavailable" else Provenance(kind=kind)
-        for name, said in make_record().provenance.items()
+        name: output if output.kind == "unavailable" else Provenance(kind=kind)
+        for name, output in make_record().provenance.items()
     }
     for name in ("latency_ms", "layers") if changes.get("compute") == "memory-only" else ():
         kinds[name] = Provenance(kind="unavailable", reason="it computes nothing")

@@ -60,7 +60,7 @@ BLOB = {"name": "prob", "shape": (1, 8), "sha256": "0" * 64}
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"shape": (10**18, 200)}, "more than 2147483647 values"),
         ({"shape": (2**31, 0)}, ""),
@@ -71,11 +71,11 @@ BLOB = {"name": "prob", "shape": (1, 8), "sha256": "0" * 64}
         ({"maximum": 3.4028235e38, "l2_norm": 1e40, "projection": (-1e40,)}, ""),
     ],
 )
-def test_a_blob_is_one_that_caffe_can_hold(changes: dict[str, Any], said: str) -> None:
-    if not said:
+def test_a_blob_is_one_that_caffe_can_store(changes: dict[str, Any], message: str) -> None:
+    if not message:
         assert BlobSummary.model_validate(BLOB | changes).name == "prob"
         return
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=message):
         BlobSummary.model_validate(BLOB | changes)
 
 

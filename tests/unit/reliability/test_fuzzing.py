@@ -57,7 +57,7 @@ def _grows(*_: object) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (_raises, "ZeroDivisionError in test_fuzzing.py:_raises"),
         (_hangs, "Hang in batch.py > test_fuzzing.py"),
@@ -65,12 +65,12 @@ def _grows(*_: object) -> bool:
     ],
 )
 def test_faults_are_found_and_kept(
-    batch: Batch, monkeypatch: pytest.MonkeyPatch, fault: object, said: str
+    batch: Batch, monkeypatch: pytest.MonkeyPatch, fault: object, message: str
 ) -> None:
     monkeypatch.setattr(batches, "CPU_LIMIT_S", 0.2)
     monkeypatch.setattr(batch, "take", fault)
     batch.feed(b"layer { }")
     batch.feed(b"layer { x }")
-    assert batch.tally.findings == {said: 2}
+    assert batch.tally.findings == {message: 2}
     (kept,) = (batch.folder / "findings").iterdir()
     assert (kept / "input.prototxt").read_bytes() == b"layer { }"

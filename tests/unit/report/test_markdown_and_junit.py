@@ -48,7 +48,9 @@ def test_the_ledger_is_a_markdown_table(paper_run: list[Record]) -> None:
     assert "- RAM: mean absolute error 2.4 % over 15 of 15 rows" in shown
 
 
-def test_runs_that_the_ledger_does_not_hold_follow_it(make_record: Callable[..., Record]) -> None:
+def test_runs_that_the_ledger_does_not_contain_follow_it(
+    make_record: Callable[..., Record],
+) -> None:
     twin = make_record(target="twin", machine=None, protocol="inference")
     shown = markdown(build(merge([make_record(), twin])))
     assert "## Other runs" in shown
@@ -115,7 +117,7 @@ def test_a_case_has_its_command_on_a_line_and_its_time_in_milliseconds(
     assert second.startswith("pibench run mine.prototxt")
 
 
-def test_what_xml_cannot_hold_is_written_out(make_record: Callable[..., Record]) -> None:
+def test_what_xml_cannot_contain_is_written_out(make_record: Callable[..., Record]) -> None:
     name = "\x1b]0;x\x07\x00<&\ud7ff"
     record = make_record(network=name, network_source="x.prototxt")
     tree = ET.fromstring(junit(build(merge([record]))))  # noqa: S314  (our own)

@@ -20,7 +20,7 @@ KEY = "ab" * 32
 LINE = json.dumps(sealed(whole_records.record(), KEY, 1).model_dump(mode="json")).encode()
 
 
-def test_a_sealed_record_is_a_record_and_tells_its_cell(tmp_path: Path) -> None:
+def test_a_sealed_record_is_a_record_and_reports_its_cell(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.append(sealed(whole_records.record(), KEY, 2))
     assert journal.read().verdicts == {KEY: whole_records.record().verdict}

@@ -27,7 +27,7 @@ def test_one_value_needs_no_list() -> None:
     assert matrix.of({"networks": "NIN", "batch": 4}, "here").batch == (4,)
 
 
-def test_combinations_that_mean_nothing_are_told_with_the_reason() -> None:
+def test_combinations_that_mean_nothing_are_reported_with_the_reason() -> None:
     found = labels(networks="NIN", blas=["openblas", "reference"], compute="memory-only")
     assert found[0][1] is None
     assert "stands in for OpenBLAS" in (found[1][1] or "")
@@ -45,7 +45,7 @@ def test_files_are_looked_for_beside_the_study_and_read_once(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "networks"),
         ("networks = []", "networks"),
@@ -69,12 +69,12 @@ def test_files_are_looked_for_beside_the_study_and_read_once(tmp_path: Path) -> 
         (f'networks = "{"x" * 5000}"', "networks"),
     ],
 )
-def test_a_study_that_cannot_be_used_says_where(text: str, said: str, tmp_path: Path) -> None:
+def test_a_study_that_cannot_be_used_states_where(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(text)
     with pytest.raises(InvalidInputError) as caught:
         matrix.read(path)
-    assert said in caught.value.line()
+    assert message in caught.value.line()
     assert "\n" not in caught.value.line()
 
 

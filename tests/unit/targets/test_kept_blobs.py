@@ -54,7 +54,7 @@ def test_a_blob_of_several_pieces_without_one_is_none() -> None:
         assert collector.take_all() == ()
 
 
-def test_a_run_that_is_tried_again_begins_anew() -> None:
+def test_a_run_that_is_tried_again_starts_from_the_beginning() -> None:
     data = np.arange(200_000, dtype=np.float32)
     collector = BlobCollector()
     collector.add(pieces(data)[0])
@@ -80,7 +80,7 @@ def test_blobs_come_in_the_order_of_their_layers() -> None:
         {"data": "AAAA", "index": 0, "name": "x", "offset": 0, "sha256": "no"},
     ],
 )  # fmt: skip
-def test_what_is_no_piece_of_a_blob_does_no_harm(piece: object) -> None:
+def test_an_invalid_piece_of_a_blob_does_no_harm(piece: object) -> None:
     collector = BlobCollector()
     collector.add(piece)
     assert collector.take_all() == ()

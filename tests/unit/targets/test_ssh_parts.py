@@ -57,7 +57,7 @@ def test_addresses(url: str, host: str, user: str | None, port: int | None) -> N
         "http://host",
     ],
 )
-def test_what_is_no_address_is_one_line(url: str) -> None:
+def test_what_is_not_an_address_is_one_line(url: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         parse(url)
     assert caught.value.hint
@@ -81,7 +81,7 @@ def test_how_a_host_is_named_elsewhere() -> None:
 # ---------------------------------------------------------------- options
 
 
-def test_a_board_computes_for_real_unless_told_otherwise() -> None:
+def test_a_board_computes_for_real_unless_asked_otherwise() -> None:
     assert Options(target="ssh://pi@host").request().compute == "real"
     assert Options(target="vm").request().compute == "memory-only"
 
@@ -182,7 +182,7 @@ def test_a_run_without_a_sign_of_life_ends_by_itself(base: Path) -> None:
     wait_for(run.is_gone)
 
 
-def test_how_the_probe_ended_is_told(base: Path) -> None:
+def test_how_the_probe_ended_is_reported(base: Path) -> None:
     run = Run(base, 60)
     run.go(seconds=0.1)
     wait_for((run.folder / "ended").exists)
@@ -236,7 +236,7 @@ def test_cleaning_spares_a_run_that_is_under_way(base: Path) -> None:
     assert run.folder.exists()
 
 
-def test_a_connection_is_tried_anew_for_less_than_the_board_waits() -> None:
+def test_a_connection_is_tried_again_for_less_than_the_board_waits() -> None:
     assert Patience().reconnect_s < Patience().lease_s
 
 
@@ -279,9 +279,9 @@ def test_signs_of_an_emulated_board(
 
 
 @pytest.mark.usefixtures("arm64")
-@pytest.mark.parametrize("told", ["serial-number", "system__linux,serial"])
-def test_a_board_is_one(told: str, tmp_path: Path) -> None:
-    assert virt_detect.virtualization_reason(tree(tmp_path, **PI, **{told: "1"}), PI_HZ) is None
+@pytest.mark.parametrize("reported", ["serial-number", "system__linux,serial"])
+def test_a_board_is_one(reported: str, tmp_path: Path) -> None:
+    assert virt_detect.virtualization_reason(tree(tmp_path, **PI, **{reported: "1"}), PI_HZ) is None
 
 
 @pytest.mark.usefixtures("arm64")

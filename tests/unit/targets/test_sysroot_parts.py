@@ -184,7 +184,7 @@ def test_the_emulator_s_share_is_not_the_program_s() -> None:
     assert watch.saw_bytes is None
 
 
-def test_a_process_that_is_gone_is_no_fault() -> None:
+def test_a_process_that_is_gone_is_not_a_fault() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
     with watched(gone.pid, limit_bytes=1, emulator_bytes=0) as watch:

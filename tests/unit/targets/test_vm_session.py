@@ -159,7 +159,7 @@ def test_the_kernels_word_about_a_kill_is_an_outcome_at_once(
     assert machines.outcomes[0].console_oom_lines == (line,)
 
 
-def test_a_kill_that_has_its_result_is_not_held_against_the_next_network(
+def test_a_kill_that_has_its_result_does_not_count_for_the_next_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed = result(0, signal=9, exit_status=None, pid=301)
@@ -192,7 +192,7 @@ def test_a_lost_frame_never_gives_a_result_to_another_network(
     assert machines.given[1] == ["A"]
 
 
-def test_a_death_is_held_against_the_network_that_had_started(
+def test_a_death_counts_for_the_network_that_had_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     line = OOM.format(305)
@@ -221,7 +221,7 @@ def test_a_result_that_comes_twice_counts_once(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("machine", "given"), [("virt", [["A", "B"]]), ("raspi3b", [["A", "B"], ["B"]])]
 )
-def test_the_boards_machine_boots_anew_after_a_kill(
+def test_the_boards_machine_boots_again_after_a_kill(
     machine: str, given: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = result(0, signal=9, exit_status=None)

@@ -46,7 +46,7 @@ def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_what_is_not_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "is a named pipe" in refusal(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
@@ -84,7 +84,7 @@ def test_a_pipe_without_an_end_is_left_at_the_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[" * 100_000, "recursion limit"),
         ("1" * 5000, "out of range"),
@@ -99,8 +99,8 @@ def test_a_pipe_without_an_end_is_left_at_the_bound() -> None:
         (b'"\xff"', "not valid JSON"),
     ],
 )
-def test_what_is_no_json_of_ours(text: bytes | str, said: str) -> None:
-    assert said in json_refusal(text)
+def test_json_that_pibench_cannot_read(text: bytes | str, message: str) -> None:
+    assert message in json_refusal(text)
 
 
 values = st.recursive(
@@ -126,6 +126,6 @@ def test_no_bad_number_gets_through_anywhere(value: Any, bad: float, keys: list[
 
 
 @given(text=st.binary(max_size=60) | st.text(alphabet='[]{}",:0123456789eE+-.truefalsn\\u '))
-def test_whatever_it_is_it_is_read_or_refused(text: bytes | str) -> None:
+def test_any_input_is_read_or_refused(text: bytes | str) -> None:
     with contextlib.suppress(InvalidInputError):
         untrusted_input.json_of(text, "f.json", None, hint="mend it")

@@ -64,14 +64,14 @@ def test_only_sides_that_agree_decide(killed: bool, counted: bool, engine: bool)
         assert decision.headroom_bytes is None
 
 
-def test_what_the_engine_does_not_tell_contradicts_nothing() -> None:
+def test_what_the_engine_does_not_report_contradicts_nothing() -> None:
     assert from_three_sides(killed=True, counted=True, engine=None).verdict == "no-fit"
     assert from_three_sides(killed=False, counted=False, engine=None).verdict == "fit"
     lost = from_three_sides(killed=False, counted=True, engine=None)
     assert lost.verdict == "inconclusive"
 
 
-def test_the_engine_s_word_alone_is_no_verdict_on_a_probe_that_died() -> None:
+def test_the_engine_s_word_alone_does_not_decide_about_a_probe_that_died() -> None:
     died = decided(
         exit_status=None,
         peak_rss_bytes=None,
@@ -152,7 +152,7 @@ OWN_KILL: dict[str, Any] = {
 
 @pytest.mark.parametrize("target", ["container", "sysroot"])
 @pytest.mark.parametrize(
-    ("seen", "said"),
+    ("seen", "message"),
     [
         # The group around it had less, or the machine ran out.
         ({"reached_own_limit": False}, "its own limit is 978 MiB, so another limit was reached"),
@@ -164,12 +164,12 @@ OWN_KILL: dict[str, Any] = {
     ],
 )
 def test_a_kill_counts_only_at_the_group_s_own_limit(
-    target: str, seen: dict[str, Any], said: str
+    target: str, seen: dict[str, Any], message: str
 ) -> None:
     assert decided(target=target, **OWN_KILL).verdict == "no-fit"
     decision = decided(target=target, **OWN_KILL | seen)
     assert decision.verdict == "inconclusive"
-    assert said in decision.evidence.summary
+    assert message in decision.evidence.summary
     assert decision.evidence.reached_own_limit is (OWN_KILL | seen)["reached_own_limit"]
 
 
@@ -229,7 +229,7 @@ def watched(**seen: Any) -> Decision:
     return decided(**fields | seen)
 
 
-def test_what_the_watcher_ended_beyond_the_device_is_no_fit() -> None:
+def test_what_the_watcher_ended_beyond_the_device_does_not_fit() -> None:
     decision = watched(exit_status=-9, watcher_saw_bytes=USABLE + 20 * MIB)
     assert decision.verdict == "no-fit"
     assert decision.evidence.summary.startswith("stopped by the watcher at 93")
@@ -267,7 +267,7 @@ def test_what_the_watcher_let_pass_is_judged_by_its_peak(peak_mib: int, verdict:
     assert watched(peak_rss_bytes=peak_mib * MIB).verdict == verdict
 
 
-def test_a_kill_at_the_deadline_is_no_watcher_s() -> None:
+def test_a_kill_at_the_deadline_is_not_the_watcher_s() -> None:
     late = watched(exit_status=-9, timed_out=True, watcher_saw_bytes=USABLE + MIB)
     assert late.verdict == "inconclusive"
     assert "deadline" in late.evidence.summary

@@ -92,15 +92,15 @@ ENFORCED_ROWS = [
 
 @pytest.mark.parametrize("target", ["vm", "container", "native"])
 @pytest.mark.parametrize(
-    ("seen", "verdict", "said"),
+    ("seen", "verdict", "message"),
     [row[1:] for row in ENFORCED_ROWS],
     ids=[row[0] for row in ENFORCED_ROWS],
 )
 def test_where_the_kernel_enforces(
-    target: str, seen: dict[str, Any], verdict: str, said: str
+    target: str, seen: dict[str, Any], verdict: str, message: str
 ) -> None:
     decision = decided(target, **seen)
-    assert (decision.verdict, said in decision.evidence.summary) == (verdict, True), decision
+    assert (decision.verdict, message in decision.evidence.summary) == (verdict, True), decision
 
 
 @pytest.mark.parametrize("target", ["vm", "native"])
@@ -115,7 +115,7 @@ def test_a_machine_that_is_the_device_refuses_small_blocks_too(target: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("seen", "said"),
+    ("seen", "message"),
     [
         # A server with other programs: they had 400 MiB.
         ({"peak_rss_bytes": 516 * MIB}, "at 516 MiB: other programs must have used the rest"),
@@ -125,12 +125,14 @@ def test_a_machine_that_is_the_device_refuses_small_blocks_too(target: str) -> N
     ],
 )
 def test_on_a_board_a_kill_counts_only_if_the_network_had_the_memory(
-    seen: dict[str, Any], said: str
+    seen: dict[str, Any], message: str
 ) -> None:
     assert decided("native", **OOM_KILLED).verdict == "no-fit"
     assert decided("native", **OOM_KILLED, group_limit_bytes=2**30).verdict == "no-fit"
     decision = decided("native", **OOM_KILLED | seen)
-    assert (decision.verdict, said in decision.evidence.summary) == ("inconclusive", True), decision
+    assert (decision.verdict, message in decision.evidence.summary) == ("inconclusive", True), (
+        decision
+    )
 
 
 def test_an_emulator_that_ends_before_its_program_decides_nothing() -> None:
@@ -263,7 +265,7 @@ def test_a_peak_nobody_read_is_unavailable() -> None:
     assert decision.peak_provenance.kind == "unavailable"
 
 
-def test_the_evidence_holds_all_that_was_seen() -> None:
+def test_the_evidence_contains_all_observations() -> None:
     evidence = decided(**OOM_KILLED, elapsed_seconds=12.5, notes=("one boot",)).evidence
     assert (evidence.exit_status, evidence.signal) == (-9, 9)
     assert evidence.oom_kills == OOM
@@ -279,7 +281,7 @@ def test_band_and_enforcement_can_be_given() -> None:
     assert BORDERLINE_BAND == 0.02
 
 
-def test_a_block_refused_past_the_device_s_memory_is_no_fit_anywhere() -> None:
+def test_a_block_refused_past_the_device_s_memory_never_fits() -> None:
     refused = "syncedmem.hpp:33] Check failed: *ptr host allocation of size 1726272432 failed"
     device = devices.load("rpi3b")
     verdicts = {
