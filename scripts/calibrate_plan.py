@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What pibench/plan/calibration.toml says of the programs, measured anew from records.
+"""Measure again, from records, what pibench/plan/calibration.toml states about the programs.
 
     calibrate_plan.py RECORDS.jsonl...
 
 Prints a table per architecture and protocol. Records are what `pibench run --out
-RECORDS.jsonl` appends: of the zoo's networks, as many as can be had, say
+RECORDS.jsonl` appends: of the zoo's networks, as many as possible, for example
 
     pibench run squeezenet-v1.1 nin googlenet alexnet resnet-101 --target twin --out twin.jsonl
 

@@ -118,8 +118,8 @@ def outputs() -> str:
     needed = max(float(rtol) for _, rtol, _ in found)
     same = sum(top5 == "same" for _, _, top5 in found)
     return (
-        f"Outputs on amd64 and on emulated arm64: an rtol of {needed:.1e} alone would do, "
-        f"{OUTPUT_TOLERANCE.rtol:g} is held to; the same first five classes for {same} of "
+        f"Outputs on amd64 and on emulated arm64: an rtol of {needed:.1e} would be enough, "
+        f"{OUTPUT_TOLERANCE.rtol:g} is used; the same first five classes for {same} of "
         f"{len(found)} networks (docs/outputs.md)."
     )
 

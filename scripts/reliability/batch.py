@@ -169,7 +169,7 @@ def with_hypothesis(kind: str, count: int, chosen_seed: int, batch: Batch) -> No
 def with_atheris(kind: str, count: int, chosen_seed: int, batch: Batch) -> None:
     """Inputs that Atheris (libFuzzer) grows from a corpus, by which of pibench's code they reach.
 
-    Three of four mutations are ours, the others libFuzzer's own, of bytes.
+    Three of four mutations are pibench's, the others are byte mutations of libFuzzer.
     """
     import atheris  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md anew, section by section, from what these commands print.
+"""Write docs/reliability.md again, section by section, from what these commands print.
 
     python scripts/reliability/document.py [NAME...]
 

@@ -27,10 +27,10 @@ def _device() -> devices.Device:
 
 
 def take(model: Path, weights: Path | None = None) -> bool:
-    """Do all with a file that is done without Caffe; False where it is refused.
+    """Do everything with a file that needs no Caffe; return False if it is refused.
 
-    A prototxt is read as it is and, where that is refused, mended; a caffemodel is held
-    against the network and folded. Whatever is raised here is a fault of ours.
+    A prototxt is read as it is and, if that is refused, repaired; a caffemodel is compared
+    with the network and folded. Any exception here is an error of pibench.
     """
     try:
         loaded = networks.load(str(model), weights=weights)

@@ -3,7 +3,7 @@
     python scripts/reliability/soak.py --runs 500 --target container
 
 Prints a Markdown table of this process's file descriptors, threads and memory, and of what
-lies in the temporary folder, in the cache and, of ours, in the Engine.
+lies in the temporary folder, in the cache and, of pibench's, in the Engine.
 """
 
 from __future__ import annotations

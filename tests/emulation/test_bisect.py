@@ -77,7 +77,7 @@ def intact(twin, network) -> Runnable:
 
 
 def at_fault(found: Bisection) -> tuple[str, bool, bool]:
-    """The layer that parts, and whether its inputs agree and it parts by itself too."""
+    """Return the first layer that differs, whether its inputs agree and it differs alone."""
     assert not found
     assert found.parting is not None
     assert found.alone is not None

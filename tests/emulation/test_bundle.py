@@ -1,4 +1,4 @@
-"""Kits on machines that have nothing of ours: a plain Debian for arm64, and Debian 11's Python."""
+"""Kits on machines without pibench: a plain Debian for arm64, and Debian 11's Python."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
     imported = import_results(results, store=store)
     assert [record.network for record in store.read()] == ["too-large", "SqueezeNet V1.1"]
     killed, squeeze = imported.records
-    # The guest has more than the board, so that it is not the one to say what fits there.
+    # The guest has more than the board, so it does not decide what fits there.
     assert (killed.verdict, killed.evidence.signal) == ("inconclusive", 9)
     assert killed.evidence.oom_counter == 1
     in_vm = computed_in_vm["SqueezeNet V1.1"]
@@ -115,7 +115,7 @@ def test_a_kit_runs_on_debian_11_and_its_python(builder, tmp_path: Path, protoco
             *("bwrap", "--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"),
             *("--ro-bind", "/sys", "/sys", "--bind", str(tmp_path), "/job", "--unshare-net"),
             *("--chdir", "/job/pi-kit", "--clearenv", "--setenv", "PATH", "/usr/bin:/bin"),
-            # What ldconfig would have told the loader, had any script of a package run.
+            # What ldconfig would have configured for the loader if a package's scripts had run.
             *("--setenv", "LD_LIBRARY_PATH", RootLoader(Path("/"), "amd64").library_path),
             *("/usr/bin/python3", "run.py"),
         ],

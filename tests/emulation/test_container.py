@@ -160,7 +160,7 @@ def engine_without_memory_cgroup(own_engine: OwnEngine) -> OwnEngine:
 def test_an_engine_that_discards_the_cap_is_refused(
     engine_without_memory_cgroup: OwnEngine, builder, container, tmp_path: Path
 ) -> None:
-    del container  # What the emulator holds is known: nothing but the cap stands in the way.
+    del container  # The emulator's memory is known: only the cap prevents the run.
     with pytest.raises(CapNotInForceError, match="the container has no limit"):
         run(ContainerTarget(DEVICE, builder), [networks.load("SqueezeNet V1.1")])
     out = tmp_path / "records.jsonl"

@@ -100,7 +100,7 @@ def test_an_engine_that_ends_in_mid_run_costs_the_network_in_flight(
 def test_an_engine_that_hangs_is_given_up_in_time(
     own_engine: OwnEngine, builder, slow: Path, monkeypatch
 ) -> None:
-    # The probe says something every five seconds.
+    # The probe reports something every five seconds.
     monkeypatch.setattr(cell, "SILENCE_DEADLINE_S", 7.0)
     monkeypatch.setattr(engine, "CALL_TIMEOUT_S", 4.0)
     target = ContainerTarget(DEVICE, builder)
@@ -145,7 +145,7 @@ def test_the_next_start_sweeps_what_a_dead_owner_left_and_nothing_else(
                 {},
                 {"org.pibench.other": "x"},
                 {OWNER_LABEL: json.dumps(elsewhere)},
-                {OWNER_LABEL: "no owner of ours"},
+                {OWNER_LABEL: "not a pibench owner"},
             )
         ]
         try:

@@ -152,7 +152,7 @@ def test_a_fork_without_end_ends_at_its_own_limit(hostile) -> None:
     found = sandbox_report(
         hostile("""
         import time
-        # QEMU 7.2 now and then aborts in a forked child, and says so on its standard error.
+        # QEMU 7.2 now and then aborts in a forked child, and reports it on its standard error.
         kept, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1), os.dup2(nowhere, 2)
         forked = 0

@@ -1,4 +1,4 @@
-"""Real Caffe counted in QEMU: the same every time, whole, and as the layer shapes say."""
+"""Real Caffe counted in QEMU: the same every time, complete, as the layer shapes imply."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _start:
 
 @pytest.fixture
 def counter(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> Counter:
-    """Counts anew each time, whatever is in the cache, and leaves that as it is."""
+    """Count again each time; the cache is neither used nor changed."""
     monkeypatch.setattr(store, "stored", lambda _, count: count())
     return Counter(devices.load("rpi3b"), builder)
 

@@ -34,7 +34,7 @@ done
 
 @pytest.fixture(scope="module")
 def caller_output(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The lines of a caller that holds a lock, two files and a pipe while the script runs."""
+    """The lines of a caller that keeps a lock, two files and a pipe while the script runs."""
     require_means()
     require_mounts()
     for folder in ("/etc/docker", "/var/lib/docker"):

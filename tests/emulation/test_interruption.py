@@ -1,4 +1,4 @@
-"""A run ends in order on every target, whatever it inherited, and nothing stays but its records."""
+"""A run ends in order on every target, with any inherited signals; only its records stay."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def run_both(target: Target) -> dict[str, Record]:
 
 @pytest.fixture(scope="module")
 def steps() -> list[str]:
-    """What the user is told on the way."""
+    """Progress messages for the user."""
     return []
 
 
@@ -93,7 +93,7 @@ def in_container(container: ContainerTarget) -> dict[str, Record]:
 
 
 def reconciled(tmp_path: Path, aspects: str, *records: Record) -> str:
-    """What `pibench reconcile` says of two records that are to agree in some aspects."""
+    """Return what `pibench reconcile` prints for two records that must agree in some aspects."""
     files = []
     for record in records:
         files.append(tmp_path / f"{record.target}.jsonl")

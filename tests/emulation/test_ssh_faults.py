@@ -36,7 +36,7 @@ from tests.interrupted import ended_in_order, pibench
 
 pytestmark = pytest.mark.emulation
 SHORT = Patience(lease_s=6.0, reconnect_s=3.0)
-# Ends by itself once it is told to; till then it is at work on its network.
+# Ends by itself when asked to; until then it works on its network.
 CAFFE = """\
 #!/bin/sh
 case "$1" in --version) echo caffe version 0; exit 0;; esac
@@ -62,7 +62,7 @@ def home(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def slow_caffe(guest: Guest) -> Iterator[None]:
-    """A Caffe of the board's own that works until it is told to finish."""
+    """The board's own Caffe, which works until the test asks it to finish."""
     quoted = CAFFE.replace("'", "'\\''")
     guest.sh(f"mkdir -p bin; rm -f finish; printf %s '{quoted}' > bin/caffe; chmod 755 bin/caffe")
     yield
@@ -101,7 +101,7 @@ def refused(target: SshTarget) -> str:
 
 
 def left_of_runs(guest: Guest, base: str = ".cache/pibench") -> str:
-    """Folders of runs, and processes of ours, that are on the board."""
+    """Return folders of runs and pibench's processes on the board."""
     return guest.sh(
         f"ls {base}/runs 2>/dev/null; "
         "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | "
@@ -230,7 +230,7 @@ def test_a_cut_connection_is_taken_up_again(builder, guest: Guest, wire: Wire) -
     patience = Patience(lease_s=60.0, reconnect_s=30.0)
     (record,) = run(
         target(builder, wire.port, patience=patience),
-        when_started((0, wire.cut), (2, wire.mend), (4, lambda: guest.sh("touch finish"))),
+        when_started((0, wire.cut), (2, wire.repair), (4, lambda: guest.sh("touch finish"))),
     )
     # One to look at the board, one for the run, one after the cut.
     assert wire.carried >= 3
@@ -254,7 +254,7 @@ KILLED = """\
 import sys
 from pibench.images.build import Builder
 from tests.emulation.test_ssh_faults import SHORT, run, target
-run(target(Builder(), int(sys.argv[1]), patience=SHORT), lambda said: print(said.said, flush=True))
+run(target(Builder(), int(sys.argv[1]), patience=SHORT), lambda step: print(step.said, flush=True))
 """
 
 

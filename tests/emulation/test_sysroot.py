@@ -70,7 +70,7 @@ def test_a_watcher_ends_what_does_not_fit(builder, reference, vgg_with) -> None:
     for record in records.values():
         assert record.limits.enforced_by == "watcher"
         assert record.limits.asked.memory_bytes == DEVICE.usable_bytes
-        # Nobody but the watcher holds it to that.
+        # Only the watcher enforces that.
         assert record.limits.in_force.memory_bytes is None
     for name in ("VGG 16", "DenseNet-201-floor"):
         evidence = records[name].evidence

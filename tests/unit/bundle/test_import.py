@@ -328,7 +328,7 @@ def test_nothing_is_ever_unpacked(
     assert {one for one in tmp_path.rglob("*") if "elsewhere" not in one.parts} == before
 
 
-# ---------------------------------------------------------------- what is well said and wrong
+# ---------------------------------------------------------------- well-formed and wrong
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_no_value_in_any_place_is_an_internal_error(
     data: st.DataObject, kit: Kit, results: Callable[..., Path]
 ) -> None:
-    """With its digests made anew, so that it is the contents that are judged."""
+    """Return it with new digests, so that its contents are checked."""
     entries = copy.deepcopy(whole_run(kit.digest))
     everywhere = [place for place in places(entries) if len(place) > 1 and place[0] > 0]
     *parents, last = data.draw(st.sampled_from(everywhere))

@@ -20,7 +20,7 @@ from pibench.bundle.packing import Kit
 from pibench.bundle.reading import read_results
 from pibench.probe.results import entries, line_of
 
-# It says what caffe time says; how it goes is in a file named after the model's number.
+# It prints what caffe time prints; a file named after the model's number sets how it ends.
 CAFFE = """\
 #!{python}
 import os, signal, sys, time

@@ -28,7 +28,7 @@ class Result(NamedTuple):
 
     @property
     def line(self) -> str:
-        """What a call that was refused says: one line, and nothing on standard output."""
+        """The error of a refused call: one line, and nothing on standard output."""
         (line,) = self.err.splitlines()
         assert self.out == ""
         assert line.startswith("pibench: ")

@@ -1,4 +1,4 @@
-"""One line, the right exit code and nothing lost, whatever surrounds the command line."""
+"""One line, the right exit code and nothing lost, in any environment of the command line."""
 
 from __future__ import annotations
 

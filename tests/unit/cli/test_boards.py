@@ -1,4 +1,4 @@
-"""What `pibench board check` says of a board."""
+"""What `pibench board check` reports about a board."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ PIBENCH = (sys.executable, "-m", "pibench")
 
 def build(content: Path, _work: Path) -> None:
     (content / "root").mkdir()
-    # Not to be compressed, and longer than a pipe holds.
+    # Not to be compressed, and longer than a pipe's buffer.
     (content / "root/file").write_bytes(os.urandom(4 << 20))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, TERM and a hangup end a command in order, whatever it inherited."""
+"""Ctrl-C, TERM and a hangup end a command in order, with any inherited signal handling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def own_process(code: str, *, blocked: bool = False) -> subprocess.CompletedProcess[str]:
-    """A program around `pibench schema`, which does what `code` says where a command begins."""
+    """A program around `pibench schema`, which runs `code` where a command begins."""
     program = f"""if True:
         import os, signal, sys, time
         import pibench.records.schema

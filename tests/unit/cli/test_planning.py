@@ -219,7 +219,7 @@ def test_a_gate_writes_test_cases_and_a_summary(pibench: Pibench, tmp_path: Path
     assert alexnet.find("failure") is None
     failure = vgg.find("failure")
     assert failure is not None
-    # The layer at the peak, and what holds most then: what its owner would have to change.
+    # The layer at the peak, and what uses most memory there: what its owner would have to change.
     assert "at backward conv1_1, where fc6 holds 392 MiB" in failure.attrib["message"]
     summary = (tmp_path / "summary.md").read_text()
     assert summary.startswith("# 1 of 2 networks fit rpi3b\n")

@@ -1,4 +1,4 @@
-"""Records of real runs against each other: what is said of them must stay the same.
+"""Records of real runs against each other: their comparison must stay the same.
 
 The network is that of tests/emulation/test_bisect.py, the records are those of `pibench run
 --protocol inference --repeats 2` on the twin, in the sysroot, and on the twin with a weight

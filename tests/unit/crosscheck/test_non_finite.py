@@ -1,4 +1,4 @@
-"""NaN and infinities in outputs and layers: `reconcile` and `bisect` say the same of every pair."""
+"""NaN and infinities in outputs and layers: `reconcile` and `bisect` agree about every pair."""
 
 from __future__ import annotations
 

@@ -435,7 +435,7 @@ def test_a_network_left_uncompared_is_undecided(side: Callable[..., Side]) -> No
     code, found = judged("outputs", side("a", {}, other), side("b", {}, changed))
     assert code == ExitCode.INCONCLUSIVE
     assert found.undecided == ("other (inference, batch 1): outputs",)
-    # Without a gate of that kind it is told, and decides nothing.
+    # Without a gate of that kind it is reported, and decides nothing.
     assert judged(None, side("a", {}, other), side("b", {}, changed))[0] == ExitCode.OK
 
 

@@ -1,4 +1,4 @@
-"""Values against values: what holds for any two arrays."""
+"""Values against values: what is true for any two arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `doctor` says of the Docker Engine: one that answers, one that hangs, and none."""
+"""What `doctor` reports about the Docker Engine: one that answers, one that hangs, and none."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture

@@ -359,7 +359,7 @@ def test_a_cache_without_room_is_named_before_anything_is_written(cache: Path) -
     largest = image_file.MOST_IMAGE_BYTES
     images = [{"kind": f"k-{number}", "size_bytes": largest} for number in range(64)]
     if shutil.disk_usage(cache.parent).free > 64 * largest:
-        pytest.skip("this disk has room for whatever a file may declare")
+        pytest.skip("this disk has room for all that a file may declare")
     file = packed([manifest(images=images)])
     with pytest.raises(PibenchError, match="MB free"):
         image_file.load(Path("f"), io.BytesIO(file), lambda _: KEYS["sysroot"], lambda _d, _t: None)

@@ -186,7 +186,7 @@ def test_a_prototxt_that_starts_with_a_blank_line_is_text(tmp_path: Path) -> Non
     assert len(prototxt.read(path).layer) == 2
 
 
-# Property tests: whatever comes in, only InvalidInputError comes out.
+# Property tests: any input gives a network or InvalidInputError.
 
 relaxed = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

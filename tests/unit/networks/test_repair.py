@@ -1,4 +1,4 @@
-"""Repairs: each is told, each gives what stock Caffe runs, none happens unasked."""
+"""Repairs: each is reported, each gives what stock Caffe runs, none happens unasked."""
 
 from __future__ import annotations
 

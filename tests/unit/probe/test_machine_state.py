@@ -1,4 +1,4 @@
-"""The machine's state out of real files, whatever they hold."""
+"""The machine's state from real files with any contents."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_an_odd_governor_is_none(text: str, board: Board) -> None:
     assert "scaling_governor contains" in reported["unavailable"]["governor"]
 
 
-# ---------------------------------------------------------------- where throttling is told
+# ---------------------------------------------------------------- where throttling is reported
 
 
 def test_a_mainline_kernel_only_reports_under_voltage(board: Board) -> None:
@@ -226,7 +226,7 @@ def test_an_old_kernel_s_board_is_asked_by_vcgencmd(board: Board) -> None:
     assert [state.read()["throttled_bits"] for _ in range(3)] == [0x10000, 0x20000, 0x30000]
     assert state.describe()["throttle"]["occurred_since"] == "boot"
     state.close()
-    # Closed, it is not told any more, and nothing breaks.
+    # After closing it is no longer reported, and nothing breaks.
     assert state.read()["throttled_bits"] is None
 
 

@@ -32,7 +32,7 @@ def settled(folder: str, *candidates: Programs, protocol: str = "caffe-time") ->
 
 @pytest.fixture
 def script(tmp_path: Path):
-    """Writes programs that do what is said, in a folder of their own."""
+    """Writes programs with the given behaviour, in a separate folder."""
 
     def write(name: str, text: str) -> str:
         path = tmp_path / name
@@ -242,7 +242,7 @@ def test_a_program_that_hangs_is_ended_with_what_it_started(script, tmp_path: Pa
     hangs = script("hangs", f"sleep 60 & echo $! > {tmp_path}/started; wait")
     before = time.monotonic()
     assert "within 1 s" in check.complaint_of([hangs], None, 1)
-    # The other one holds the output open: waited for, it would sleep to its end.
+    # The other one keeps the output open: waiting for it would last until its end.
     assert time.monotonic() - before < 30
     # None for a process that ended, though nobody asked how.
     assert not Path(f"/proc/{(tmp_path / 'started').read_text().strip()}/fd/0").exists()

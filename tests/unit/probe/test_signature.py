@@ -1,4 +1,4 @@
-"""Signatures: what they hold, and how well the distance of two blobs can be told from them."""
+"""Signatures: what they contain, and how well they estimate the distance of two blobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLOATS = arrays.arrays(
 
 
 def squares(first: np.ndarray, second: np.ndarray) -> float:
-    """The squared distance as the projections tell it."""
+    """Return the squared distance that the projections estimate."""
     first_side, second_side = (
         np.array(PROJECTOR.describe(one)["projection"]) for one in (first, second)
     )

@@ -1,4 +1,4 @@
-"""Children end with the block that started them, and how they ended is said in words."""
+"""Children end with the block that started them, and their end is described in words."""
 
 from __future__ import annotations
 

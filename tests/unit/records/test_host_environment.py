@@ -1,4 +1,4 @@
-"""The host's environment, here and on machines that tell less."""
+"""The host's environment, here and on machines that report less."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a record must say, and what it refuses to say."""
+"""What a record must contain, and what it rejects."""
 
 from __future__ import annotations
 

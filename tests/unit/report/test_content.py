@@ -1,4 +1,4 @@
-"""What a report says: claims, the networks behind records, their peaks, plans and times."""
+"""What a report contains: claims, the networks behind records, their peaks, plans and times."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ PNG = b"\x89PNG\r\n"
 
 
 def cases(records: Sequence[Record]) -> dict[str, str]:
-    """The outcome of each test case: "", or the element that says otherwise."""
+    """The outcome of each test case: "", or the element that is not a success."""
     xml = JUnitXml.fromstring(junit(build(merge(records))).encode())
     return {
         case.name: "".join(type(result).__name__ for result in case.result)

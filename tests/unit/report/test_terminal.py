@@ -155,7 +155,7 @@ def test_how_it_ran_is_reported_once_per_way(make_record: Callable[..., Record])
 def test_evidence_in_a_word(
     make_record: Callable[..., Record], evidence: dict[str, Any], word: str
 ) -> None:
-    record = make_record(evidence=Evidence(summary="said", **evidence))
+    record = make_record(evidence=Evidence(summary="summary", **evidence))
     assert evidence_in_a_word(record) == word
 
 

@@ -281,7 +281,7 @@ def inferred(times_ms: list[float], readings: list[dict[str, Any]]) -> dict[str,
 def on_board(
     record: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Record]:
-    """The record of inference on a board that tells its state."""
+    """The record of inference on a board that reports its state."""
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
 
     def make(times_ms: list[float], readings: list[dict[str, Any]], **options: Any) -> Record:

@@ -35,7 +35,7 @@ def test_no_flipped_bit_goes_unseen(place: int, bit: int) -> None:
     flipped[place] ^= 1 << bit
     assert mark_of(LINE) is not None
     mark = mark_of(bytes(flipped))
-    # A bit of the seal's own spelling (`a` or `A`) and blanks between words tell the same.
+    # A bit of the seal's own spelling (`a` or `A`) and blanks between words mean the same.
     assert mark is None or json.loads(flipped) == json.loads(LINE)
 
 

@@ -62,7 +62,7 @@ def add(kernel: Path, name: str, interpreter: object, *, flags: str = "POF") -> 
 
 @pytest.fixture
 def emulator(tmp_path: Path) -> Path:
-    """A program that says it is QEMU, which is a script: no ELF, and so not static."""
+    """A script that reports to be QEMU: not an ELF file, and so not static."""
     path = tmp_path / "qemu-aarch64-static"
     path.write_text(f"#!/bin/sh\necho '{VERSION}'\n")
     path.chmod(0o755)

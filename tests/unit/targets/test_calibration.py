@@ -1,4 +1,4 @@
-"""What the emulator holds: measured once, kept, and concluded from the probes' own words."""
+"""The emulator's memory: measured once, stored, and derived from the probes' reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NO_BUILDER = cast("Builder", None)
 
 
 def bare(peak_mib: float, emulator_mib: float | None = 24, **changes: Any) -> dict[str, Any]:
-    """A run of the program with no network, as the probe tells of it."""
+    """A run of the program with no network, as the probe reports it."""
     return {
         "exit_status": 0,
         "signal": None,

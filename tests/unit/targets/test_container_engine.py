@@ -1,4 +1,4 @@
-"""The Engine's words about itself, its faults in ours, and whose containers are whose."""
+"""The Engine's description of itself, its faults, and who owns which container."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INFO = {"CgroupVersion": "2", "Architecture": "x86_64", "NCPU": 8}
 
 
 class FakeClient:
-    """An Engine's client that tells what the test gives: no Engine is too old on purpose."""
+    """An Engine's client that reports what the test gives, such as an old version."""
 
     def __init__(self, version: dict[str, Any], info: dict[str, Any]) -> None:
         self.version = lambda: version

@@ -129,7 +129,7 @@ def test_no_limit_has_many_spellings(text: str | None, limit: int | None) -> Non
 @pytest.mark.parametrize("machine", [V1, V2], ids=["v1", "v2"])
 def test_limits_in_force_are_accepted(machine: dict[str, Any]) -> None:
     attest(machine, ASKED, emulated=True)
-    # A native arm64 host has whatever core it has.
+    # A native arm64 host has its own kind of core.
     attest(machine | {"main_id_register": None}, ASKED, emulated=False)
 
 

@@ -46,7 +46,7 @@ I1122 07:43:53.869320  8470 caffe.cpp:404] Average Backward pass: 30 ms.
 I1122 07:43:53.869325  8470 caffe.cpp:406] Average Forward-Backward: 43 ms.
 LOG
 """
-# tail holds what it is to print: 30 MB.
+# tail keeps what it is to print: 30 MB.
 USE_MEMORY = "head -c 40000000 /dev/zero | tail -c 30000000 | wc -c >/dev/null\n"
 MESSAGE = "syncedmem.hpp:33] Check failed: *ptr host allocation of size 1726272432 failed"
 ABORT = f"""\
@@ -90,7 +90,7 @@ def programs(tmp_path: Path) -> Callable[[], list[Programs]]:
 def run(
     programs: Callable[[], list[Programs]],
 ) -> Callable[..., tuple[dict[str, Outcome], list[Progress]]]:
-    """Runs networks; what came of each by its name, and what was said on the way."""
+    """Runs networks; returns the outcomes by name, and the progress messages."""
 
     def run_all(*work: Work) -> tuple[dict[str, Outcome], list[Progress]]:
         outcomes: list[Outcome] = []

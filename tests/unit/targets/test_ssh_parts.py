@@ -101,7 +101,7 @@ def test_options_belong_to_their_target() -> None:
 
 # ---------------------------------------------------------------- the supervisor
 
-# Stands for the probe: it says something, starts a child that dies with it, and waits.
+# Stands for the probe: it prints something, starts a child that dies with it, and waits.
 PROBE = """\
 import ctypes, os, signal, subprocess, sys
 print("begun", flush=True)
@@ -253,7 +253,7 @@ def tree(folder: Path, **files: str) -> str:
 
 @pytest.fixture
 def arm64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on an arm64 machine, whatever this one is."""
+    """As on an arm64 machine."""
     named = type("uname", (), {"machine": "aarch64"})
     monkeypatch.setattr(virt_detect.os, "uname", lambda: named)
 

@@ -29,10 +29,10 @@ def refusal(path: Path, **options: Any) -> str:
 
 def json_refusal(text: bytes | str) -> str:
     with pytest.raises(InvalidInputError) as refused:
-        untrusted_input.json_of(text, "f.json", "line 3", hint="mend it")
+        untrusted_input.json_of(text, "f.json", "line 3", hint="fix it")
     line = refused.value.line()
     assert line.startswith("f.json: line 3: ")
-    assert line.endswith("; mend it")
+    assert line.endswith("; fix it")
     return line
 
 
@@ -128,4 +128,4 @@ def test_no_bad_number_gets_through_anywhere(value: Any, bad: float, keys: list[
 @given(text=st.binary(max_size=60) | st.text(alphabet='[]{}",:0123456789eE+-.truefalsn\\u '))
 def test_any_input_is_read_or_refused(text: bytes | str) -> None:
     with contextlib.suppress(InvalidInputError):
-        untrusted_input.json_of(text, "f.json", None, hint="mend it")
+        untrusted_input.json_of(text, "f.json", None, hint="fix it")

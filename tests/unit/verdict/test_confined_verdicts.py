@@ -1,4 +1,4 @@
-"""Verdicts where a container, a cgroup or a watcher held the process."""
+"""Verdicts where a container, a cgroup or a watcher limited the process."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_the_emulator_must_not_have_taken_the_device_s_memory() -> None:
 def test_within_the_allowance_a_peak_is_judged_by_the_device() -> None:
     fits = decided(peak_rss_bytes=USABLE - 30 * MIB)
     assert fits.verdict == "fit"
-    # The cgroup held it to the device, so that the band is no doubt.
+    # The cgroup limited it to the device, so the band does not matter.
     close = decided(peak_rss_bytes=USABLE - 5 * MIB)
     assert close.verdict == "fit"
     above = decided(peak_rss_bytes=USABLE + 5 * MIB)
