@@ -63,8 +63,8 @@ EDGE = """
 A network whose planned headroom is below {onset:.0f} MiB pays {price:.0f} ms for each MiB below
 that: about {page:.1f} ms for a page of 4 KiB, what an SD card takes to read one. The onset is in
 MiB and the same on all boards: what must stay in memory, pages of libraries, belongs to the
-programs. Only one network of the paper is there, with {edge:.1f} MiB, and it fixes this price; the next one,
-with {clear:.1f} MiB, pays nothing. Its agreement is therefore not a test.
+programs. Only one network of the paper is there, with {edge:.1f} MiB, and it fixes this price;
+the next one, with {clear:.1f} MiB, pays nothing. Its agreement is therefore not a test.
 The intervals of other networks and boards state all that is known about them:
 
 - With as little left as that network, or less, a network pays at least as much as it did,
@@ -121,8 +121,8 @@ counts there. The plugin itself speaks QEMU's later interface too: in QEMU 10.0'
 emulator, which loads plugins on Debian 13, it counts a bare program as in 7.2, exactly
 (`tests/emulation/test_counts.py`). `pibench count` does not run Caffe in that: an operating
 system would be counted too, and layers are marked by system calls, which only the user-mode
-emulator reports. pibench also builds and tries the counter for a user-mode emulator with that interface;
-this was never tested, since Debian has none.
+emulator reports. pibench also builds and tries the counter for a user-mode emulator with that
+interface; this was never tested, since Debian has none.
 """
 
 

@@ -54,8 +54,8 @@ TAIL = """
 
 `reconcile` compares outputs with {outputs}, value by value; `bisect` compares
 layers with {layers}, by Euclidean distance. The largest distance of a layer above
-is {furthest:.1e} of its norm: `bisect`'s default is {margin:.0f} times what rounding did in {blobs:,}
-blobs. The output that needs the largest rtol needs {needed:.1e}.
+is {furthest:.1e} of its norm: `bisect`'s default is {margin:.0f} times what rounding did in
+{blobs:,} blobs. The output that needs the largest rtol needs {needed:.1e}.
 
 Seeded weights follow He's rule and classify nothing, but the values neither vanish nor
 saturate: the largest score of a network is {low:.4f} to {high:.4f}, where a uniform one would
@@ -111,9 +111,14 @@ $ pibench reconcile records.jsonl --write-baseline accepted.json     # commit th
 $ pibench reconcile records.jsonl --baseline accepted.json --fail-on verdict,ram=5%,outputs
 ```
 
-A network of the baseline that was not run is undecided too (4). Emulated times and the twin's
-are compared with no other time, the baseline's included: `latency=15%` needs a board's on both
-sides, measured, predicted or printed.
+Networks are matched by the hash of their prototxt; files and names do not matter. If a side has
+several runs of one network (other threads, seeds, weights, targets), `reconcile` compares runs
+with the same distinguishing options and lists runs without a counterpart. If the sides have no
+target in common, it compares each run of one side with each run of the other.
+
+A network of the baseline that was not run is also undecided (4). Emulated times and those of the
+twin are never compared with another time, including the baseline's: `latency=15%` needs a time of
+the board on both sides, measured, predicted or printed.
 """
 
 

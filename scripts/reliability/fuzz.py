@@ -5,8 +5,9 @@
 
 Two engines make the files: hypothesis generates networks and breaks them, Atheris (libFuzzer for
 Python, the extra `fuzz`) grows files by which of pibench's code they reach. Batches run in
-processes with small limits (batch.py); `--only` makes one row's, which depends on no other. `--in-caffe` of
-the files (default 200) then bypass pibench's checks and go to real Caffe on the twin (in_caffe.py).
+processes with small limits (batch.py); `--only` makes one row's batch, which depends on no other.
+`--in-caffe` of the files (default 200) then bypass pibench's checks and go to real Caffe on the
+twin (in_caffe.py).
 What was wrong is kept in FOLDER with its input, and ends the program with status 1.
 """
 
