@@ -16,7 +16,7 @@ from pibench.errors import HostError, InvalidInputError
 NO_PLACE = frozenset(
     {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 )
-"""Errors for a name that no file can have, whatever the permissions and the free space."""
+"""Errors for a name that no file can have, regardless of permissions and free space."""
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:

@@ -93,7 +93,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def share(folder: Path) -> None:
-    """Make files in `folder` readable for all who may write to the cache, whatever the umask."""
+    """Make files in `folder` readable for all who may write to the cache, with any umask."""
     if not _mode(settings.cache_dir()) & _OTHERS_WRITE:
         return
     readable = _file_mode(settings.cache_dir()) & 0o444

@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def planned(record: Record) -> tuple[str, int, int]:
-    """The table that the record belongs to, its planned peak, and the program's bytes in it."""
+    """Return the record's table, its planned peak, and the program's bytes in it."""
     environment = environment_of(record, devices.load(record.device))
     network = networks.load(record.network, batch=record.batch)
     found = plan(network, protocol=record.protocol, environment=environment)
@@ -46,7 +46,7 @@ def planned(record: Record) -> tuple[str, int, int]:
 
 
 def table(key: str, seen: list[tuple[Record, int, int]]) -> list[str]:
-    """One table: the medians, and the error that is left with them."""
+    """Return one table: the medians, and the error that remains with them."""
     beyond = [(record.peak_rss_bytes or 0) - planned_bytes for record, planned_bytes, _ in seen]
     shift = round(statistics.median(beyond))
     errors = [

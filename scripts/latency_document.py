@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def output_of(*arguments: str) -> str:
-    """What a command prints."""
+    """Return what a command prints."""
     out = io.StringIO()
     sys.argv = ["pibench", *arguments]
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
@@ -162,7 +162,7 @@ def output_of(*arguments: str) -> str:
 
 
 def print_sensitivity(known: calibration.Calibration) -> None:
-    """A line per constant and value."""
+    """Print a line per constant and value."""
     print("| constant | value | mean % | worst % |\n|---|---|---|---|")
     base = work.steps()
     for name, values in VARIED.items():
@@ -185,7 +185,7 @@ def using(steps: work.Steps) -> Iterator[None]:
 
 
 def refitted(known: calibration.Calibration) -> calibration.Calibration:
-    """The same times, and rates for the constants in use."""
+    """Return the same times, with rates for the constants in use."""
     return fit.calibrate(
         known.observations,
         device=devices.load(known.device),
@@ -196,7 +196,7 @@ def refitted(known: calibration.Calibration) -> calibration.Calibration:
 
 
 def print_edge(known: calibration.Calibration) -> None:
-    """What is known of the edge of memory, and two predictions by it."""
+    """Print what is known about the edge of memory, and two predictions."""
     edge = known.pressure
     price = edge.ms_per_mib or 0.0
     print(EDGE.format(
@@ -209,7 +209,7 @@ def print_edge(known: calibration.Calibration) -> None:
 
 
 def print_counted(known: calibration.Calibration) -> None:
-    """A line per network whose counts are in the cache; nothing is counted here."""
+    """Print a line per network whose counts are in the cache; count nothing."""
     board = devices.load(known.device)
     counter = Counter(board, Builder())
     timed = {one.network: f"{one.latency_ms:.0f}" for one in known.observations}
@@ -238,7 +238,7 @@ def print_counted(known: calibration.Calibration) -> None:
 
 
 def sorted_names(timed: Collection[str]) -> list[str]:
-    """The paper's networks: those with a time in its order, then those that do not fit."""
+    """Return the paper's networks: those with a time, in its order, then those that do not fit."""
     others = [
         entry.name
         for entry in networks.catalog_entries()
@@ -248,7 +248,7 @@ def sorted_names(timed: Collection[str]) -> list[str]:
 
 
 def cached(counter: Counter, network: networks.Network) -> NetworkCounts | None:
-    """The network's counts, None where it was never counted."""
+    """Return the network's counts, or None if it was never counted."""
     return store.known(counter.parts(network))
 
 

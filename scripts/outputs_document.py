@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def records(path: Path, target: str, names: list[str]) -> dict[str, Record]:
-    """The records of all networks on one target, made where they are missing."""
+    """Return the records of all networks on one target; make those that are missing."""
     store = RecordStore(path)
     known = {record.network for record in store.read()} if path.exists() else set()
     for name in names:
@@ -161,7 +161,7 @@ def records(path: Path, target: str, names: list[str]) -> dict[str, Record]:
 
 
 def row(compared: NetworkComparison, layers: LayersComparison) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     outputs, latency, worst = (
         compared.aspects["outputs"],
         compared.aspects["latency"],
@@ -190,7 +190,7 @@ def totals(
     layers: dict[str, LayersComparison],
     records: dict[str, Record],
 ) -> dict[str, object]:
-    """The figures of the text."""
+    """Return the figures of the text."""
     furthest = max(one.worst.relative or 0.0 for one in layers.values() if one.worst is not None)
     scores = [record.outputs[0].maximum or 0.0 for record in records.values()]
     signed = [

@@ -2,7 +2,7 @@
 
 There are four kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
 initial RAM disk, device trees and the disk made of the arm64 root; `carried`,
-the part of the arm64 root that is copied to a board without a Caffe of its own.
+the part of the arm64 root that is copied to a board that has no Caffe.
 In addition, built from source: the memory-only BLAS of each architecture, and the
 instruction counter for each version of QEMU's plugin interface. And from Debian's
 packages: the BLAS libraries that can replace OpenBLAS.

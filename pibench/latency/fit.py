@@ -49,7 +49,7 @@ class Counted:
         return pressure.short_mib(self.headroom_mib)
 
     def predicted_ms(self, rates: Rates) -> float:
-        """Return the time of the work alone."""
+        """Return the time of the work only."""
         return (rates.tile_mac_ns * self.tile_macs + rates.access_ns * self.accesses) / 1e6
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def predict_leave_one_out(
     networks: Sequence[Network], calibration: Calibration
 ) -> list[Prediction]:
-    """Predict each network for the calibrated board, by rates fitted on the others alone.
+    """Predict each network for the calibrated board, with rates fitted only on the others.
 
     Networks that the rates were not fitted on, including those at the edge of memory, are predicted
     by the given rates.

@@ -311,7 +311,7 @@ def seeded_name(name: str, seed: int) -> str:
 def write_seeded(net: caffe.NetParameter, path: Path | str, seed: int = 0) -> None:
     """Write a caffemodel with random weights for `net`: the same bytes for the same seed.
 
-    Weights are drawn as in `seeded_values`. The network's name in the file states that it is
+    The weights are those of `seeded_values`. The network's name in the file states that it is
     seeded. The largest piece in memory is 4 MB.
     """
     with Path(path).open("wb") as file:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pibench.errors import InvalidInputError
 from pibench.networks import caffemodel, catalog, input_size, prototxt, shapes, sources
-from pibench.networks import repair as mending
+from pibench.networks import repair as repairing
 
 if TYPE_CHECKING:
     from pibench.networks import caffe_pb2 as caffe
@@ -179,7 +179,7 @@ def _from_file(path: str, *, repair: bool) -> Network:
     text = prototxt.read_text(path)
     repairs: list[str] = []
     if repair:
-        net, repairs = mending.repair_text(text, path)
+        net, repairs = repairing.repair_text(text, path)
     else:
         net = prototxt.parse(text, path)
     stem = Path(path).stem
@@ -197,8 +197,8 @@ def _from_file(path: str, *, repair: bool) -> Network:
 def recorded(path: str) -> str:
     """Return the path of a prototxt for records: as it was given, or shortened.
 
-    A path into the working directory is made relative to it: readers of a record need to tell files
-    apart, and do not need to know this user's folders.
+    A path into the working directory is made relative to it: readers of a record need to
+    distinguish files, but not to know this user's folders.
     """
     given = Path(path)
     with suppress(ValueError, OSError):

@@ -81,7 +81,7 @@ def of_twin(device: Device, core: str, cores_usable: int) -> Environment:
     """Return the environment of the amd64 twin on a machine with `cores_usable` cores.
 
     Args:
-        device: The device that the twin stands for.
+        device: The device that the twin represents.
         core: The machine's core type as OpenBLAS names it.
         cores_usable: Cores that processes on the machine can use.
     """

@@ -123,7 +123,7 @@ def complaint_of(command, env, deadline_s):
     full_env.update(env or {})
     name = os.path.basename(command[0])
     try:
-        # In its own session: the processes that the command starts hold its output open, and
+        # In its own session: the processes that the command starts keep its output open, and
         # have to be ended with it.
         child = subprocess.Popen(
             command,

@@ -44,7 +44,7 @@ class Watched(object):
         """Run the same program with no network, until it waits for one.
 
         The memory it has by then is loaded before the first layer and does not belong
-        to the network. The same holds for what it touches while it ends.
+        to the network. The same is true for what it touches while it ends.
         """
         item = bare_item(item)
         command, env = command_of(self.job, item, self.folder)
@@ -65,7 +65,7 @@ class Watched(object):
             pipe.close()
 
     def fill(self, size_bytes):
-        """Run Python with that many bytes of memory of its own, all of them touched."""
+        """Run Python with that many bytes of memory, all of them touched."""
         program = "b'x' * {}".format(size_bytes)
         command = self.job["python"] + ["-I", "-S", "-c", program]
         item = {"id": None, "timeout_s": FILL_TIMEOUT_S, "compute": "memory-only"}

@@ -326,7 +326,7 @@ class Session(object):
         self.ended = False
 
     def run(self, waiting):
-        """Run all; raise Failed where none can run. Results are kept whatever happens."""
+        """Run all; raise Failed where none can run. Results are always kept."""
         while waiting:
             before = len(self.results.finished)
             try:

@@ -19,7 +19,7 @@ import time
 NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
 HEXADECIMAL = re.compile(r"(?:throttled=)?(?:0x)?([0-9a-fA-F]{1,8})\Z")
 LONGEST_BYTES = 4096
-# Values beyond these bounds are not what the file's name says.
+# Values beyond these bounds cannot be what the file's name states.
 CLOCK_KHZ = (1000, 10000000)
 TEMPERATURE_MC = (-60000, 200000)
 UNDER_VOLTAGE_OCCURRED = 1 << 16

@@ -26,7 +26,7 @@ def settle(job, folder):
     `programs` lists candidates in order, each with `origin`, `lock`, `caffe`,
     `python`, `env`, `env_option`, `preload`, `address_space_bytes` and
     `huge_pages_off`; the chosen one's become the job's own. `{folder}` in
-    them stands for the job's folder, `{python}` for the Python that pycaffe would be
+    them means the job's folder, `{python}` the Python that pycaffe would be
     installed for. A single candidate is taken without a trial, since there is no
     alternative. Several are tried in order, and if none works, the last one is not
     taken either. Raises NoProgramsError.

@@ -28,6 +28,6 @@ def root_is_read_only():
 
 
 def interfaces():
-    """Return the names of the network interfaces; `lo` alone reaches no other machine."""
+    """Return the names of the network interfaces; with only `lo`, no other machine is reachable."""
     lines = (read_text("/proc/self/net/dev") or "").splitlines()[2:]
     return sorted(line.partition(":")[0].strip() for line in lines if ":" in line)

@@ -1,4 +1,4 @@
-"""Detect signs that this machine is emulated or virtual, and not a board, whatever its name.
+"""Detect signs that this machine is emulated or virtual and not a board, despite its name.
 
 Measurements there are not measurements of the board, above all its times. A
 sign is something that QEMU or another hypervisor puts there, or that the

@@ -67,7 +67,7 @@ RULES: dict[str, Rule] = {
     ),
     "Accuracy": Rule(accuracy, (2, 2), (1, 2)),
 }  # fmt: skip
-"""Every layer type of Caffe 1.0 whose shapes follow from the network alone."""
+"""Every layer type of Caffe 1.0 whose shapes depend only on the network."""
 
 DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData"})
 """Layers that read their batch from a data source; they do not run without it."""

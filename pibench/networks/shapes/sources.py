@@ -1,4 +1,4 @@
-"""Infer shapes of layers that make blobs from their own parameters alone."""
+"""Infer shapes of layers that make blobs only from their parameters."""
 
 from __future__ import annotations
 
