@@ -225,7 +225,7 @@ def main() -> None:
             batch = Batch(Path(folder))
     else:
         batch = Batch(Path(folder))
-    # What is loaded late is no growth of an input's.
+    # Modules that are loaded late do not count as an input's growth.
     batch.model.write_bytes((Path(folder) / "first.prototxt").read_bytes())
     batch.take(batch.model)
     limit = (resident_kib("VmSize") << 10) + (MEMORY_LIMIT_MIB << 20)

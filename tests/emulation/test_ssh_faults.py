@@ -1,7 +1,7 @@
 """Target ssh where something is in the way: each time one clear line, and nothing left behind.
 
 Against the real OpenSSH server of the guest. Caffe is a script there, in the
-user's own PATH: what it computes is no matter here, that it takes long is.
+user's own PATH: what it computes does not matter here, only that it takes long.
 """
 
 from __future__ import annotations

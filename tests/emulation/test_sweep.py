@@ -228,7 +228,7 @@ def test_a_flipped_byte_in_an_image_is_seen_and_repaired(builder, tmp_path: Path
     assert "the image twin was damaged on the disk: it is built anew" in output
     (record,) = Journal(tmp_path / "s").records()
     assert record.verdict == "fit"
-    print("1 byte of an image flipped: seen, built anew, 1 of 1 cells fit")
+    print("1 byte of an image flipped: detected, built again, 1 of 1 cells fit")
 
 
 def test_an_inconclusive_cell_is_tried_twice_and_left_for_the_next_sweep(tmp_path: Path) -> None:

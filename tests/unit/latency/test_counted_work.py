@@ -53,7 +53,7 @@ def test_the_boards_powf_takes_the_place_of_the_counted_one() -> None:
     assert one.accesses == pytest.approx(
         16 * 5 + 90 / steps.instructions_per_access + 10 * steps.pow
     )
-    # Counts of fewer instructions than that are no reason for a negative time.
+    # Counts of fewer instructions than that do not make the time negative.
     (few,) = counted_work([powers], counts_of("relu"))
     assert few.accesses == pytest.approx(16 * 5 + 10 * steps.pow)
 

@@ -223,7 +223,7 @@ def test_the_check_needs_nothing_but_a_python(tmp_path: Path) -> None:
 def test_a_folder_in_memory_is_refused() -> None:
     shared = "/dev/shm"  # noqa: S108  (nothing is written there)
     if check.file_system(shared) != "tmpfs":
-        pytest.skip("it is no tmpfs here")
+        pytest.skip("this is not a tmpfs")
     assert "in memory" in check.folder_complaint(f"{shared}/pibench")
 
 

@@ -178,7 +178,7 @@ def test_switched_off_for_the_whole_machine(kernel: Path, emulator: Path) -> Non
 
 def test_no_handler(kernel: Path) -> None:
     assert "knows no interpreter" in problem(kernel)
-    # One for programs that are no PIE alone does not do.
+    # A handler that is only for programs without PIE is not enough.
     path = add(kernel, "half", "/q")
     path.write_text(path.read_text().replace("fffeffffff", "ffffffffff"))
     assert "knows no interpreter" in problem(kernel)
@@ -307,7 +307,7 @@ def test_a_kernel_that_refuses(monkeypatch: pytest.MonkeyPatch, kernel: Path) ->
 
 
 def test_registering_that_changed_nothing(monkeypatch: pytest.MonkeyPatch, kernel: Path) -> None:
-    """A folder is no kernel: the line is written, and still no handler is there."""
+    """A folder is not a kernel: the line is written, but no handler exists afterwards."""
     as_root(monkeypatch)
     monkeypatch.setattr(registering, "_line", lambda: ":q:M::x::/q:F")
     (kernel / "register").chmod(0o600)
