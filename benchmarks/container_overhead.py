@@ -59,17 +59,17 @@ def main() -> None:
         (folder / blas.name).write_bytes(blas.read_bytes())
         for compute in get_args(Compute):
             bare = bare_command(folder, compute, builder)
-            ours = [
+            pibench_run = [
                 *(sys.executable, "-m", "pibench", "run", name, "--target=container"),
                 *(f"--compute={compute}", "--quiet"),
             ]
             # The first call hands the image over and measures the emulator.
-            seconds(ours)
-            times = [(seconds(bare), seconds(ours)) for _ in range(rounds)]
-            bare_s, ours_s = (min(column) for column in zip(*times, strict=True))
+            seconds(pibench_run)
+            times = [(seconds(bare), seconds(pibench_run)) for _ in range(rounds)]
+            bare_s, pibench_s = (min(column) for column in zip(*times, strict=True))
             print(
-                f"{name}, {compute}: docker run {bare_s:.2f} s, pibench run {ours_s:.2f} s: "
-                f"{ours_s - bare_s:+.2f} s, of which 15 % and 1 s would be "
+                f"{name}, {compute}: docker run {bare_s:.2f} s, pibench run {pibench_s:.2f} s: "
+                f"{pibench_s - bare_s:+.2f} s, of which 15 % and 1 s would be "
                 f"{0.15 * bare_s + 1.0:.2f} s",
                 flush=True,
             )

@@ -16,7 +16,7 @@ from pibench.errors import HostError, InvalidInputError
 NO_PLACE = frozenset(
     {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 )
-"""Errors for a name that no file can have, whatever the permissions and the free space."""
+"""Errors for a name that no file can have, regardless of permissions and free space."""
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
@@ -83,7 +83,10 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     for path in outputs:
         if os.path.realpath(path) in read:
             raise InvalidInputError.at(
-                path, None, "is what is read here, and would be lost", hint="name another file"
+                path,
+                None,
+                "is an input of this command and would be overwritten",
+                hint="name another file",
             )
 
 

@@ -81,19 +81,19 @@ def locked(path: Path) -> Iterator[None]:
     """
     from filelock import Timeout  # noqa: PLC0415  (start-up time)
 
-    held = lock(path)
-    while not held.is_locked:
+    file_lock = lock(path)
+    while not file_lock.is_locked:
         process.end_if_interrupted()
         with contextlib.suppress(Timeout):
-            held.acquire(timeout=_PATIENCE_S)
+            file_lock.acquire(timeout=_PATIENCE_S)
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()
 
 
 def share(folder: Path) -> None:
-    """Make files in `folder` readable for all who may write to the cache, whatever the umask."""
+    """Make files in `folder` readable for all who may write to the cache, with any umask."""
     if not _mode(settings.cache_dir()) & _OTHERS_WRITE:
         return
     readable = _file_mode(settings.cache_dir()) & 0o444

@@ -114,7 +114,8 @@ def run(
     )
     if check and done.returncode != 0:
         raise HostError(
-            f"{Path(args[0]).name} failed ({done.ending}): {done.last_lines() or 'it said nothing'}"
+            f"{Path(args[0]).name} failed ({done.ending}): "
+            f"{done.last_lines() or 'it printed nothing'}"
         )
     return done
 
@@ -138,7 +139,7 @@ def running(
     # util-linux, which every Debian has; elsewhere only the end of the block stops the child.
     dying = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     if shutil.which(argv[0]) is None:
-        raise HostError(f"cannot start {argv[0]}: there is no such program")
+        raise HostError(f"cannot start {argv[0]}: the program is not installed")
     try:
         child = subprocess.Popen(
             [*dying, *argv],

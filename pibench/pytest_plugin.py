@@ -32,7 +32,7 @@ MARKER = "pibench"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the plugin to the command line and the ini file."""
     group = parser.getgroup("pibench", "Caffe networks on a Raspberry Pi 3")
-    text = "where pibench runs networks: vm, container, sysroot, twin, auto. Default: it plans"
+    text = "where pibench runs networks: vm, container, sysroot, twin, auto. Default: plan only"
     group.addoption("--pibench-target", metavar="TARGET", default=None, help=text)
     parser.addini("pibench_target", text, default=None)
     parser.addini("pibench_device", "the device that networks have to fit", default="rpi3b")

@@ -43,7 +43,7 @@ def cache_dir() -> Path:
             return Path(override).expanduser().resolve()
         except (RuntimeError, OSError, ValueError) as error:
             raise HostError(
-                f"PIBENCH_CACHE_DIR={override} is no folder: {error}", hint="name another one"
+                f"PIBENCH_CACHE_DIR={override} is not a folder: {error}", hint="name another one"
             ) from None
     import platformdirs  # noqa: PLC0415  (start-up time)
 
@@ -69,12 +69,13 @@ def _temporary_cache() -> Path:
     except OSError as error:
         place = error.filename or "no temporary folder"
         raise HostError(
-            f"there is no home to keep a cache in, nor {place}: {error.strerror}", hint=hint
+            f"no home directory for the cache, and {place} is not usable: {error.strerror}",
+            hint=hint,
         ) from None
     # Another user may have created it before.
     mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
     if not mine or found.st_mode & 0o022:
-        raise HostError(f"{folder}: others than you may write there", hint=hint)
+        raise HostError(f"{folder}: other users may write there", hint=hint)
     return folder
 
 

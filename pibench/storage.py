@@ -17,8 +17,8 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
 _HINTS: Final = {
     errno.EROFS: "it is mounted read-only",
-    errno.EACCES: "see who may write there",
-    errno.EPERM: "see whose it is",
+    errno.EACCES: "check the permissions there",
+    errno.EPERM: "check its owner",
 }
 
 
@@ -31,14 +31,14 @@ def fault(error: OSError, folder: Path | None = None) -> HostError:
     """
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         # An error of copying a folder lists all files: only the first is reported.
-        source, copy, said = error.args[0][0]
-        number = _NUMBER.match(said)
+        source, copy, reason = error.args[0][0]
+        number = _NUMBER.match(reason)
         code = int(number[1]) if number else 0
-        error = OSError(code, os.strerror(code) if code else said, source, None, copy)
+        error = OSError(code, os.strerror(code) if code else reason, source, None, copy)
     place: str | Path | None = _place(error) or folder
     why = error.strerror or str(error)
     hint = "make room there" if error.errno in FULL else _HINTS.get(error.errno or 0)
-    hint = hint or "check the space and rights there"
+    hint = hint or "check the free space and the permissions there"
     if other := _variable(place):
         hint += f", or name another folder: {other}=DIR"
     return HostError(f"{place}: {why}" if place else why, hint=hint)

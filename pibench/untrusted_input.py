@@ -65,7 +65,7 @@ def read_stream(
         content += chunk
         if len(content) > most_bytes:
             raise InvalidInputError.at(
-                path, None, f"is longer than the {most_bytes >> 20} MiB that are read", hint=hint
+                path, None, f"exceeds the limit of {most_bytes >> 20} MiB", hint=hint
             )
     return bytes(content)
 
@@ -79,14 +79,14 @@ def json_of(text: bytes | str, path: Path | str, place: str | None, *, hint: str
     try:
         value = from_json(text)
     except ValueError as error:
-        raise InvalidInputError.at(path, place, f"no valid JSON ({error})", hint=hint) from error
+        raise InvalidInputError.at(path, place, f"not valid JSON ({error})", hint=hint) from error
     beyond = _beyond(value)
     if beyond is not None:
         where = ".".join(map(str, beyond)) or None
         raise InvalidInputError.at(
             path,
             ": ".join(part for part in (place, where) if part) or None,
-            "no number, or an infinite one, or one beyond 64 bits",
+            "not a number, infinite, or beyond 64 bits",
             hint=hint,
         )
     return value
@@ -111,8 +111,8 @@ def _no_input(path: Path, mode: int) -> str:
         return "is a directory"
     if stat.S_ISFIFO(mode):
         # A pipe that the shell has connected has a writer; other pipes may not.
-        return "" if _PIPE.fullmatch(str(path)) else "is a named pipe, which nobody may write to"
-    return "is no regular file"
+        return "" if _PIPE.fullmatch(str(path)) else "is a named pipe that no process writes to"
+    return "is not a regular file"
 
 
 def _beyond(value: Any) -> tuple[str | int, ...] | None:

@@ -21,7 +21,7 @@ INPUT = re.compile(r"\$\{\{ inputs\.([\w-]+) \}\}")
 
 
 def script(given: dict[str, str], action: Path = ACTION) -> str:
-    """The steps, each in a bash of its own that ends all where it fails."""
+    """Return the steps, each in its own bash; the first failure ends all."""
     read = yaml.safe_load(action.read_text(encoding="utf-8"))
     declared = {name: str(one.get("default", "")) for name, one in read["inputs"].items()}
     if unknown := given.keys() - declared.keys():

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fit the shipped rates anew on the paper's latencies, and print the JSON.
+"""Fit the shipped rates again on the paper's latencies, and print the JSON.
 
 calibrate_latency.py > pibench/latency/rpi3b.json
 """

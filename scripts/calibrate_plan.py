@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What pibench/plan/calibration.toml says of the programs, measured anew from records.
+"""Measure again, from records, what pibench/plan/calibration.toml states about the programs.
 
     calibrate_plan.py RECORDS.jsonl...
 
 Prints a table per architecture and protocol. Records are what `pibench run --out
-RECORDS.jsonl` appends: of the zoo's networks, as many as can be had, say
+RECORDS.jsonl` appends: of the zoo's networks, as many as possible, for example
 
     pibench run squeezenet-v1.1 nin googlenet alexnet resnet-101 --target twin --out twin.jsonl
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def planned(record: Record) -> tuple[str, int, int]:
-    """The table that the record belongs to, its planned peak, and the program's bytes in it."""
+    """Return the record's table, its planned peak, and the program's bytes in it."""
     environment = environment_of(record, devices.load(record.device))
     network = networks.load(record.network, batch=record.batch)
     found = plan(network, protocol=record.protocol, environment=environment)
@@ -46,7 +46,7 @@ def planned(record: Record) -> tuple[str, int, int]:
 
 
 def table(key: str, seen: list[tuple[Record, int, int]]) -> list[str]:
-    """One table: the medians, and the error that is left with them."""
+    """Return one table: the medians, and the error that remains with them."""
     beyond = [(record.peak_rss_bytes or 0) - planned_bytes for record, planned_bytes, _ in seen]
     shift = round(statistics.median(beyond))
     errors = [

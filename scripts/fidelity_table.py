@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def lines(folder: Path) -> list[str]:
-    """The table, and what it does not hold."""
+    """Return the table, and what it does not contain."""
     return [
         "| 26 networks | verdicts as printed | RAM against the paper | plan against its peaks |",
         "|---|---|---|---|",
@@ -59,18 +59,18 @@ def lines(folder: Path) -> list[str]:
 
 
 def reproduced(folder: Path, target: str) -> Path:
-    """The folder with what `pibench reproduce` wrote."""
+    """Return the folder with what `pibench reproduce` wrote."""
     if not (folder / "report.html").exists():
         command = [*pibench("reproduce"), "--target", target, "--out", str(folder)]
         code = subprocess.run(command, stdout=sys.stderr, check=False).returncode
-        # A verdict that differs is what the table is to say.
+        # The table reports verdicts that differ.
         if code not in (ExitCode.OK, ExitCode.DISAGREEMENT, ExitCode.INCONCLUSIVE):
             raise SystemExit(code)
     return folder
 
 
 def row(target: str, folder: Path) -> str:
-    """One target: its ledger's totals, and the plans for it against its own peaks."""
+    """Return one target's row: its ledger's totals, and the plans for it against its own peaks."""
     total = json.loads((folder / "claims.json").read_text(encoding="utf-8"))["summary"]
     of_ram, verdicts = total["ram_mb"], total["verdict"]
     ram = error(of_ram["mean_absolute_error_pct"], of_ram["worst_error_pct"], 1)
@@ -100,11 +100,11 @@ def planned_errors(records: Path) -> dict[str, float]:
 
 
 def latency() -> str:
-    """What `pibench predict --validate` says."""
-    said = subprocess.run(
+    """Return what `pibench predict --validate` reports."""
+    completed = subprocess.run(
         [*pibench("predict"), "--validate", "--json"], stdout=subprocess.PIPE, check=True
     )
-    found: dict[str, Any] = json.loads(said.stdout)
+    found: dict[str, Any] = json.loads(completed.stdout)
     counted = [one for one in found["rows"] if one["counted"]]
     figures = error(found["mape_pct"], max((one["error_pct"] for one in counted), key=abs), 1)
     return (
@@ -114,24 +114,24 @@ def latency() -> str:
 
 
 def outputs() -> str:
-    """The last line, from the table of docs/outputs.md."""
+    """Return the last line, from the table of docs/outputs.md."""
     found = OUTPUTS_ROW.findall(OUTPUTS.read_text(encoding="utf-8"))
     needed = max(float(rtol) for _, rtol, _ in found)
     same = sum(top5 == "same" for _, _, top5 in found)
     return (
-        f"Outputs on amd64 and on emulated arm64: an rtol of {needed:.1e} alone would do, "
-        f"{OUTPUT_TOLERANCE.rtol:g} is held to; the same first five classes for {same} of "
+        f"Outputs on amd64 and on emulated arm64: an rtol of {needed:.1e} would be enough, "
+        f"{OUTPUT_TOLERANCE.rtol:g} is used; the same first five classes for {same} of "
         f"{len(found)} networks (docs/outputs.md)."
     )
 
 
 def error(mean: float, worst: float, decimals: int) -> str:
-    """A mean absolute error and the worst one, in per cent."""
+    """Format a mean absolute error and the worst one, in per cent."""
     return f"{mean:.{decimals}f} %, {worst:+.{decimals}f} %"
 
 
 def pibench(command: str) -> list[str]:
-    """The command line of this environment."""
+    """Return the command line of this environment."""
     return [sys.executable, "-m", "pibench", command]
 
 

@@ -10,7 +10,7 @@
 #   PIBENCH_MODE       plan (default): nothing is run. run: real Caffe, on PIBENCH_TARGET
 #   PIBENCH_TARGET     vm (default), container, sysroot, twin
 #   PIBENCH_DEVICE, PIBENCH_PROTOCOL   rpi3b, caffe-time
-#   PIBENCH_BASELINE   accepted figures to be held to as well, decided by PIBENCH_FAIL_ON (verdict)
+#   PIBENCH_BASELINE   accepted figures to compare with as well, decided by PIBENCH_FAIL_ON (verdict)
 #   PIBENCH_OUT        the folder of summary.md, gate.xml and the rest: pibench-out
 #   PIBENCH_VENV       the environment; pibench is taken from there, or else from PATH
 set -euo pipefail
@@ -49,9 +49,9 @@ key() {
 
 # Standard output goes to a file: names in a prototxt are anyone's, and a line of a job's log
 # can be a command to the CI (GitHub's ::...::). Errors are pibench's own lines.
-said=log.txt
+out_file=log.txt
 pibench() {
-    { command pibench "$@" 2>&1 >>"$out/$said" | tee -a "$out/errors.txt" >&2; }
+    { command pibench "$@" 2>&1 >>"$out/$out_file" | tee -a "$out/errors.txt" >&2; }
 }
 
 gate() {
@@ -76,7 +76,7 @@ gate() {
     options=(--device "$device" --protocol "$protocol" --require-fit)
     case $mode in
         plan)
-            said=plan.json pibench plan "${options[@]}" --json \
+            out_file=plan.json pibench plan "${options[@]}" --json \
                 -o "$out/summary.md" -o "$out/gate.xml" -- "${files[@]}" || code=$?
             ;;
         run)
@@ -107,7 +107,7 @@ gate() {
 summarise() {
     cat "$out/summary.md" "$out/baseline.md" 2>/dev/null || true
     if [ -s "$out/errors.txt" ]; then
-        printf '\npibench ended with exit code %s and said:\n\n' "$1"
+        printf '\npibench ended with exit code %s and printed:\n\n' "$1"
         sed 's/^/    /' "$out/errors.txt"
     fi
 }

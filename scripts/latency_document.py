@@ -61,10 +61,10 @@ EDGE = """
 
 A network whose planned headroom is below {onset:.0f} MiB pays {price:.0f} ms for each MiB below
 that: about {page:.1f} ms for a page of 4 KiB, what an SD card takes to read one. The onset is in
-MiB and alike on all boards: what has to stay in memory, pages of libraries, is of the programs.
-One network of the paper alone is there, with {edge:.1f} MiB, and it fixes this price; the next one,
-with {clear:.1f} MiB, pays nothing. So that its agreement is no test, and no more is known of other
-networks and boards than this, which is what their intervals say:
+MiB and the same on all boards: what must stay in memory, pages of libraries, belongs to the
+programs. Only one network of the paper is there, with {edge:.1f} MiB, and it fixes this price;
+the next one, with {clear:.1f} MiB, pays nothing. Its agreement is therefore not a test.
+The intervals of other networks and boards state all that is known about them:
 
 - With as little left as that network, or less, a network pays at least as much as it did,
   {paid:.0f} ms: a step and a slope from any onset alike pass through the one time that is known,
@@ -94,16 +94,16 @@ CONSTANTS = """
 Tiles, im2col and windows are read off the code or counted. Packing, powf, expf and random
 numbers are round estimates, made with the errors in view though not searched for the least.
 With one of them halved or doubled (tiles: none, or 8; calls: none, or five times as dear) and
-the rates fitted anew, the errors of left-out networks become:
+the rates fitted again, the errors of left-out networks become:
 """
 
 COUNTED = """
 ## From shapes, and from counts
 
 `pibench count` runs real Caffe in QEMU and counts what it executes; `pibench predict --counted`
-puts these counts in the place of shapes, by the same rates. powf alone is taken from shapes:
-the board's C library was older, and its powf slower, than that of the image, whose powf is taken
-off (`pow_instructions`).
+uses these counts instead of shapes, with the same rates. Only powf is taken from shapes: the
+board's C library was older, and its powf slower, than the image's, whose powf is subtracted
+(`pow_instructions`).
 
 The model of the caches (`qemu/counter/cache.h`) has the A53's sizes and its read allocate mode, in
 which long runs of whole lines are written past the caches. It leaves out its prefetcher, that
@@ -119,9 +119,9 @@ Debian 12's, from its packages `qemu-user` and `libcapstone4`, runs with Debian 
 counts there. The plugin itself speaks QEMU's later interface too: in QEMU 10.0's system
 emulator, which loads plugins on Debian 13, it counts a bare program as in 7.2, exactly
 (`tests/emulation/test_counts.py`). `pibench count` does not run Caffe in that: an operating
-system would be counted along, and layers are marked by system calls, which only the user-mode
-emulator tells of. For a user-mode emulator of that interface the counter is built and tried too;
-that was never tested, since Debian has none.
+system would be counted too, and layers are marked by system calls, which only the user-mode
+emulator reports. pibench also builds and tries the counter for a user-mode emulator with that
+interface; this was never tested, since Debian has none.
 """
 
 
@@ -140,10 +140,10 @@ def main() -> None:
         share=100 * cycle_ns / MACS_PER_CYCLE / fitted.tile_mac_ns, bandwidth=4 / fitted.access_ns,
     ))  # fmt: skip
     print("## Leave-one-out validation\n\n```text")
-    print(said("predict", "--validate", "--plot", str(folder / "predicted-against-board.svg")))
+    print(output_of("predict", "--validate", "--plot", str(folder / "predicted-against-board.svg")))
     print("```\n" + BASELINES + "\n![Predicted against the board](predicted-against-board.svg)\n")
     names = [entry.slug for entry in networks.catalog_entries() if entry.in_paper]
-    said("predict", *names, "--plot", str(folder / "roofline.svg"))
+    output_of("predict", *names, "--plot", str(folder / "roofline.svg"))
     print("![Roofline](roofline.svg)")
     print_edge(known)
     print(CONSTANTS)
@@ -151,8 +151,8 @@ def main() -> None:
     print_counted(known)
 
 
-def said(*arguments: str) -> str:
-    """What a command prints."""
+def output_of(*arguments: str) -> str:
+    """Return what a command prints."""
     out = io.StringIO()
     sys.argv = ["pibench", *arguments]
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
@@ -203,7 +203,7 @@ def print_edge(known: rates.LatencyRates) -> None:
         clear=edge.clear_mib, paid=edge.paid_ms, plan_error=100 * pressure.PLAN_ERROR_SHARE,
     ))  # fmt: skip
     print("```text")
-    print(said("predict", "ResNet-101", "DenseNet-169", "--device", "rpi3b_plus"))
+    print(output_of("predict", "ResNet-101", "DenseNet-169", "--device", "rpi3b_plus"))
     print("```")
 
 
@@ -237,7 +237,7 @@ def print_counted(known: rates.LatencyRates) -> None:
 
 
 def sorted_names(timed: Collection[str]) -> list[str]:
-    """The paper's networks: those with a time in its order, then those that do not fit."""
+    """Return the paper's networks: those with a time, in its order, then those that do not fit."""
     others = [
         entry.name
         for entry in networks.catalog_entries()

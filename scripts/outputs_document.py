@@ -44,7 +44,7 @@ $ pibench reconcile twin.jsonl sysroot.jsonl --fail-on verdict,outputs
 EXPLANATION = """
 *Furthest layer*: the largest Euclidean distance of a layer's blob on the two sides, as a share
 of its norm, estimated from signatures. *Largest error* and *rtol*: of the output's values; a
-relative tolerance of so much alone would do. *Top 5*: the same classes in the same order.
+relative tolerance of that size would be enough. *Top 5*: the same classes in the same order.
 *Ranks*: Spearman's correlation of the layers' times, the only thing about these times that can
 be compared.
 """
@@ -52,24 +52,24 @@ be compared.
 TAIL = """
 ## What the tolerances are
 
-`reconcile` holds outputs to {outputs}, value by value; `bisect` holds layers to {layers}, by
-Euclidean distance. The furthest of all layers above is {furthest:.1e} of its norm away, so that
-`bisect`'s default is {margin:.0f} times what rounding did in {blobs:,} blobs; the output that
-needs most needs an rtol of {needed:.1e}.
+`reconcile` compares outputs with {outputs}, value by value; `bisect` compares
+layers with {layers}, by Euclidean distance. The largest distance of a layer above
+is {furthest:.1e} of its norm: `bisect`'s default is {margin:.0f} times what rounding did in
+{blobs:,} blobs. The output that needs the largest rtol needs {needed:.1e}.
 
-Seeded weights are drawn by He's rule and classify nothing, but the values neither vanish nor
+Seeded weights follow He's rule and classify nothing, but the values neither vanish nor
 saturate: the largest score of a network is {low:.4f} to {high:.4f}, where a uniform one would
-be 0.001, and no value of any layer is infinite or no number.
+be 0.001, and no value of any layer is infinite or NaN.
 
-## How a layer is told by its signature
+## How a signature identifies a layer
 
-For every blob that a layer writes, right after the layer ran, a record holds its shape, the
-SHA-256 of its values, their minimum, maximum and norm, and 16 dot products with fixed random
-signs. The mean of the squared differences of the latter is an unbiased estimate of the squared
+For every blob that a layer writes, read right after the layer ran, a record contains its shape,
+the SHA-256 of its values, their minimum, maximum and norm, and 16 dot products with fixed random
+signs. The mean of the squared differences of these products is an unbiased estimate of the squared
 distance of two blobs (Alon, Matias and Szegedy 1996). A whole network is {smallest:.0f} to
 {largest:.0f} KiB of JSON, where its blobs are {least:.0f} to {most:.0f} MiB.
 
-A changed weight, another BLAS (`--rtol 0`), or a broken layer are found by
+These commands find a changed weight, the effect of another BLAS (`--rtol 0`), and a broken layer:
 
 ```console
 $ pibench bisect "SqueezeNet V1.1" twin twin:weights=changed.caffemodel
@@ -77,21 +77,21 @@ $ pibench bisect "SqueezeNet V1.1" twin sysroot:blas=reference --rtol 0
 $ pibench bisect "SqueezeNet V1.1" twin container:prototxt=changed.prototxt
 ```
 
-Whole blobs are handed over for the layer that parts and what it reads, and for no other; then
-the layer alone is run on both sides with the first one's input. `run --keep-blobs conv1,fc7`
-writes whole blobs as npz. From target `vm` they come over the guest's serial console: half a
-minute for 8 MB on a machine with two cores. What does not come whole is left out and named.
+Whole blobs are transferred only for the first layer that differs and for its inputs. `bisect`
+then runs this layer alone on both sides, with the input of the first side. `run --keep-blobs
+conv1,fc7` writes whole blobs as npz. From target `vm` they arrive over the guest's serial console:
+half a minute for 8 MB on a machine with two cores. Incomplete blobs are left out and listed.
 
 ## Values that are not finite
 
-A NaN or an infinity in an output is equal to nothing, neither in `reconcile` nor in `bisect`: a
-network that computes NaN on both sides differs (exit code 1), and the line says how many values
-are NaN, how many infinite, and where the first ones are. With `--equal-nan` a NaN is equal to a
-NaN and an infinity to that of its sign, in the same place; the counts are reported all the
-same. Where a record holds no values of a blob (more than 65,536), it has the count of these
-values and no places: equal blobs are known by their SHA-256, of others `bisect` looks at the
+In `reconcile` and in `bisect`, a NaN or an infinity in an output is never equal to anything: a
+network that computes NaN on both sides differs (exit code 1), and the line states how many values
+are NaN, how many are infinite, and where the first ones are. With `--equal-nan` a NaN is equal to
+a NaN, and an infinity to one of the same sign, at the same position; the counts are still
+reported. If a blob has more than 65,536 values, the record contains only the count of such values,
+not their positions: equal blobs are recognized by their SHA-256; for others `bisect` compares the
 whole blobs, and `reconcile` leaves them undecided. Scores with a NaN have no top 5. `run` and
-`report` name every output that is not finite, and `--write-baseline` warns of it.
+`report` list every output that is not finite, and `--write-baseline` warns about it.
 
 ## Which exit code a pipeline gets
 
@@ -101,9 +101,9 @@ undecided. With `--fail-on` the metrics named decide alone, and each has to be c
 every network: 1 where one differs, else 2 where one was compared for no network (an error in
 every test case of it, the others told all the same), else 4 where one was not for some.
 
-RAM agrees within its percentage or within a floor of 2 MiB, and where the floor alone let it
-agree the line says so. Which pages of the libraries' files are resident, and what the allocator
-holds, is never twice the same: eight runs of a LeNet (`pibench run lenet.prototxt --target twin
+RAM agrees within its percentage or within a floor of 2 MiB; if it only agrees because of the floor,
+the line states that. The resident pages of the libraries' files and the memory that the allocator
+keeps differ from run to run: eight runs of a LeNet (`pibench run lenet.prototxt --target twin
 --protocol inference`) had 7.5 to 8.3 MiB. For another floor: `ram=5%+0MiB`. Two plans have none.
 
 ```console
@@ -111,9 +111,14 @@ $ pibench reconcile records.jsonl --write-baseline accepted.json     # commit th
 $ pibench reconcile records.jsonl --baseline accepted.json --fail-on verdict,ram=5%,outputs
 ```
 
-A network of the baseline that was not run is undecided too (4). Emulated times and the twin's
-are compared with no other time, the baseline's included: `latency=15%` needs a board's on both
-sides, measured, predicted or printed.
+Networks are matched by the hash of their prototxt; files and names do not matter. If a side has
+several runs of one network (other threads, seeds, weights, targets), `reconcile` compares runs
+with the same distinguishing options and lists runs without a counterpart. If the sides have no
+target in common, it compares each run of one side with each run of the other.
+
+A network of the baseline that was not run is also undecided (4). Emulated times and those of the
+twin are never compared with another time, including the baseline's: `latency=15%` needs a time of
+the board on both sides, measured, predicted or printed.
 """
 
 
@@ -144,7 +149,7 @@ def main() -> None:
 
 
 def records(path: Path, target: str, names: list[str]) -> dict[str, Record]:
-    """The records of all networks on one target, made where they are missing."""
+    """Return the records of all networks on one target; make those that are missing."""
     store = RecordStore(path)
     known = {record.network for record in store.read()} if path.exists() else set()
     for name in names:
@@ -156,7 +161,7 @@ def records(path: Path, target: str, names: list[str]) -> dict[str, Record]:
 
 
 def row(compared: NetworkComparison, layers: LayersComparison) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     outputs, latency, worst = (
         compared.metrics["outputs"],
         compared.metrics["latency"],
@@ -185,7 +190,7 @@ def totals(
     layers: dict[str, LayersComparison],
     records: dict[str, Record],
 ) -> dict[str, object]:
-    """The figures of the text."""
+    """Return the figures of the text."""
     furthest = max(one.worst.relative or 0.0 for one in layers.values() if one.worst is not None)
     scores = [record.outputs[0].maximum or 0.0 for record in records.values()]
     signed = [
@@ -197,7 +202,7 @@ def totals(
         for record in records.values()
     ]
     if any(one.non_finite_count for record in records.values() for one in record.signatures):
-        raise SystemExit("some values are infinite or no number: the text says that none is")
+        raise SystemExit("some values are infinite or NaN, but the text states that none is")
     return {
         "outputs": OUTPUT_TOLERANCE,
         "layers": LAYER_TOLERANCE,

@@ -59,7 +59,7 @@ def measure(path: Path, *options: str) -> None:
 
 
 def heading(record: Record) -> str:
-    """What one table's records have in common."""
+    """Return what one table's records have in common."""
     environment = environment_of(record, devices.load(record.device))
     return (
         f"{record.protocol}, target {record.target} ({environment.architecture}, OpenBLAS for "
@@ -68,7 +68,7 @@ def heading(record: Record) -> str:
 
 
 def row(record: Record) -> Comparison:
-    """The record's network, planned for where it ran."""
+    """Return the record's network, planned for where it ran."""
     network = networks.load(record.network, batch=record.batch)
     environment = environment_of(record, devices.load(record.device))
     planned = plan(network, protocol=record.protocol, environment=environment)

@@ -51,7 +51,7 @@ wait_until_it_answers() { # [PID]
     waited_s=0
     until answers; do
         [ -n "$sudo" ] && answers "$sudo" &&
-            fail "the Docker Engine runs, but you may not use it; sudo usermod -aG docker $(id -un), and log in anew"
+            fail "the Docker Engine runs, but you may not use it; sudo usermod -aG docker $(id -un), and log in again"
         if [ "$waited_s" -ge "$deadline_s" ] || { [ -n "${1:-}" ] && [ ! -d "/proc/$1" ]; }; then
             $sudo tail -n 5 "$log" >&2 || true
             fail "the Docker Engine does not answer; see $log"

@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Settings for every test."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
-# How long an example takes says how busy the host is.
+# How long an example takes depends on how busy the host is.
 settings.register_profile("pibench", deadline=None)
 settings.load_profile("pibench")

@@ -45,14 +45,14 @@ def ended_in_order(process: subprocess.Popen[str], *numbers: signal.Signals) -> 
     started = psutil.Process(process.pid).children(recursive=True)
     for number in numbers:
         process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert "interrupted" in said.splitlines()[-1]
+    output = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "interrupted" in output.splitlines()[-1]
     # Where nobody waits for orphans they stay as zombies.
     psutil.wait_procs(started, timeout=0.5)
     assert not [child for child in started if is_alive(child)]
-    return said
+    return output
 
 
 def is_alive(process: psutil.Process) -> bool:

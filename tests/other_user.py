@@ -57,7 +57,7 @@ def run_as(
     shown = {Path(sys.base_prefix), Path(sys.prefix), ROOT, cwd}
     shown |= {read_only} if read_only else set()
     closed = {first for path in shown if (first := _closed_above(path))}
-    # Once what is above it is shown anew, a folder below is there.
+    # After the parent is mounted again, a folder below it is visible.
     shown = {path for path in shown if not any(other in path.parents for other in shown)}
     shown = {path for path in shown if _closed_above(path)}
     grouping = ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]

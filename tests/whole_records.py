@@ -133,7 +133,7 @@ def _sha256(name: str) -> str:
 
 
 def probe_reading(time_s: float, **changes: Any) -> dict[str, Any]:
-    """What a machine without a Raspberry Pi's files tells of its state."""
+    """What a machine without a Raspberry Pi's files reports about its state."""
     fields = {
         "time_s": time_s, "throttled_bits": None, "clock_hz": None, "temperature_c": None,
         "swapped_bytes": 0,

@@ -72,7 +72,7 @@ def load(id_or_name: str) -> Device:
         if wanted in {name.casefold() for name in (device.id, device.name, *device.aliases)}:
             return device
     raise InvalidInputError(
-        f"unknown device {id_or_name!r}", hint=f"the known ones are: {', '.join(names())}"
+        f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}"
     )
 
 

@@ -21,7 +21,7 @@ OLDEST_API = (1, 41)
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
 SYSTEMD = Path("/run/systemd/system")
 _LIMITS_FIX = (
-    "switch the memory cgroup on: kernel parameters cgroup_enable=memory swapaccount=1, then reboot"
+    "enable the memory cgroup: kernel parameters cgroup_enable=memory swapaccount=1, then reboot"
 )
 
 
@@ -112,13 +112,13 @@ def explain(error: BaseException, *, systemd: Path = SYSTEMD) -> tuple[str, str]
             else f"restart it: {_start_command('restart', systemd)}",
         )
     reason = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
-    said = f"{host}: {reason.strerror if reason else error}"
+    problem = f"{host}: {reason.strerror if reason else error}"
     if isinstance(reason, PermissionError):
-        return said, ACCESS_HINT
+        return problem, ACCESS_HINT
     if given:
-        return said, "correct or unset DOCKER_HOST"
+        return problem, "correct or unset DOCKER_HOST"
     if shutil.which("dockerd") or shutil.which("dockerd", path="/usr/sbin:/sbin"):
-        return said, f"start it: {_start_command('start', systemd)}"
+        return problem, f"start it: {_start_command('start', systemd)}"
     return "not installed", "sudo apt-get install docker.io"
 
 

@@ -86,7 +86,7 @@ def _disk() -> Finding:
         found=f"{folder}, {free / _GIB:.0f} GiB free",
         fix=None
         if enough
-        else f"{DISK_NEEDED_BYTES >> 30} GiB in a directory that you may write: PIBENCH_CACHE_DIR",
+        else f"{DISK_NEEDED_BYTES >> 30} GiB are needed: choose a directory by PIBENCH_CACHE_DIR",
     )
 
 
@@ -115,8 +115,8 @@ def _memory() -> Finding:
         found=f"{available / _GIB:.1f} GiB available to this process",
         fix=None
         if enough
-        else f"vm needs {MEMORY_NEEDED_BYTES / _GIB:.1f} GiB: end other programs, or raise the "
-        "limit of the memory group around pibench; see also --target twin",
+        else f"vm needs {MEMORY_NEEDED_BYTES / _GIB:.1f} GiB: stop other programs, raise the "
+        "limit of pibench's control group, or use --target twin",
     )
 
 
@@ -130,7 +130,7 @@ def built_images() -> list[Finding]:
             found=", ".join(built) or "none built yet",
             fix=None
             if "vm" in built
-            else "built when first needed, or now: pibench image build; from a "
-            "machine that has them: pibench image load FILE",
+            else "built when first needed, or now: pibench image build; or copied from "
+            "another machine: pibench image load FILE",
         )
     ]

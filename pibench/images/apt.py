@@ -24,7 +24,7 @@ from pibench.process import Completed, require_program, run
 UPDATE_DEADLINE_S = 180.0
 DOWNLOAD_DEADLINE_S = 900.0
 FROM_ELSEWHERE: Final = (
-    "take the images from a machine that has them: pibench image save FILE there, "
+    "copy the images from a machine that has them: pibench image save FILE there, "
     "pibench image load FILE here"
 )
 _GONE = (
@@ -180,14 +180,16 @@ class Apt:
 
     def check(self, done: Completed) -> None:
         """Turn apt's error message into one line that states the fix."""
-        said = [line for line in done.stderr.splitlines() if line.startswith(("E:", "Err:", "W:"))]
-        text = " ".join(said)
+        complaints = [
+            line for line in done.stderr.splitlines() if line.startswith(("E:", "Err:", "W:"))
+        ]
+        text = " ".join(complaints)
         # `apt-get update` exits 0 when an index could not be fetched.
         if done.returncode == 0 and "Failed to fetch" not in text:
             return
         if "404" in text or "does not have a Release file" in text:
             raise self._moved("the suite's package lists", "")
-        first = said[0] if said else done.last_lines()
+        first = complaints[0] if complaints else done.last_lines()
         raise HostError(
             f"apt could not fetch {self.recipe.suite} for {self.architecture}: {first}",
             hint="check the network and the mirror (PIBENCH_DEBIAN_MIRROR=http://HOST/debian), "

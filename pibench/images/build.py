@@ -2,7 +2,7 @@
 
 There are four kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
 initial RAM disk, device trees and the disk made of the arm64 root; `carried`,
-the part of the arm64 root that is copied to a board without a Caffe of its own.
+the part of the arm64 root that is copied to a board that has no Caffe.
 In addition, built from source: the memory-only BLAS of each architecture, and the
 instruction counter for each version of QEMU's plugin interface. And from Debian's
 packages: the BLAS libraries that can replace OpenBLAS.
@@ -78,7 +78,7 @@ class Builder:
             return counter_key(kind)
         if kind in other_blas.kinds():
             return other_blas.key_of(kind)
-        raise HostError(f"there is no image of the kind {kind}")
+        raise HostError(f"unknown image {kind}")
 
     def image(self, kind: str) -> Image:
         """Return the image of a kind: one of KINDS, BLAS_KINDS or the other BLAS libraries.
@@ -97,7 +97,7 @@ class Builder:
             "carried": self.carried_image,
         }
         if kind not in makers:
-            raise HostError(f"there is no image of the kind {kind}")
+            raise HostError(f"unknown image {kind}")
         return makers[kind]()
 
     def twin(self) -> Image:

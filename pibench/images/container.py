@@ -1,4 +1,4 @@
-"""The arm64 root as an image of a container Engine, labelled arm64 whatever the Engine is."""
+"""The arm64 root as an image of a container Engine, labelled arm64 on any Engine."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The file is a compressed tar. Its first member is the manifest: format, pibench's version and
 architecture, and for each image the cache's metadata, including its key and its digest. The
 same images make the same bytes. A file is not trusted when it is loaded: every read has a
-limit, no name or link leads out of its image, and no image appears in the cache before all of
+limit, no name or link points outside its image, and no image appears in the cache before all of
 the file was read and each image was compared with its digest.
 """
 
@@ -110,13 +110,13 @@ def save(images: Sequence[Image], stream: IO[bytes], on_progress: Progress) -> M
     """Write images to a stream, which may be a pipe.
 
     Raises:
-        HostError: an image is not what was built, or was removed meanwhile.
+        HostError: an image differs from what was built, or was removed meanwhile.
     """
     images = sorted(images, key=store.name_of)
     for image in images:
         if not store.verify(image):
             raise HostError(
-                f"the image {image.path} is not what was built",
+                f"the image {image.path} differs from what was built",
                 hint=f"remove that folder and build it again: pibench image build {image.kind}",
             )
     paths = {store.name_of(image): sorted(image.content.rglob("*")) for image in images}
@@ -143,8 +143,8 @@ def save(images: Sequence[Image], stream: IO[bytes], on_progress: Progress) -> M
                     done += _add(tar, path, name)
                 except FileNotFoundError:
                     raise HostError(
-                        f"the image {image.path} was removed while it was saved",
-                        hint="pibench image list shows what is there",
+                        f"the image {image.path} was removed during pibench image save",
+                        hint="list the images: pibench image list",
                     ) from None
                 # Otherwise every member that was written stays in memory.
                 tar.members = []  # type: ignore[attr-defined]  # the stubs leave it out
@@ -253,7 +253,9 @@ def _read_manifest(source: Path, tar: tarfile.TarFile, reader: _BoundedReader) -
     if first is None or first.name != MANIFEST or not _is_plain(first):
         raise InvalidInputError.at(source, None, "is not an image file", hint=_AGAIN)
     if first.size > LONGEST_MANIFEST_BYTES:
-        raise InvalidInputError.at(source, MANIFEST, "is too long", hint=_AGAIN)
+        raise InvalidInputError.at(
+            source, MANIFEST, "is longer than an image file's manifest can be", hint=_AGAIN
+        )
     content = tar.extractfile(first)
     assert content is not None  # noqa: S101
     value = json_of(content.read(), source, MANIFEST, hint=_AGAIN)
@@ -270,7 +272,7 @@ def _read_manifest(source: Path, tar: tarfile.TarFile, reader: _BoundedReader) -
         names = {store.name_of(one.image()) for one in manifest.images}
     except (ValidationError, ValueError) as error:
         raise InvalidInputError.at(
-            source, MANIFEST, f"is not as pibench writes it: {_first(error)}", hint=_AGAIN
+            source, MANIFEST, f"is not a manifest of pibench: {_first(error)}", hint=_AGAIN
         ) from None
     if len(names) != len(manifest.images):
         raise InvalidInputError.at(source, MANIFEST, "names an image twice", hint=_AGAIN)
@@ -302,14 +304,14 @@ def _read_images(
         name, _, rest = found.name.partition("/")
         if name not in saved:
             raise InvalidInputError.at(
-                source, found.name[:200], "is of no image in the manifest", hint=_AGAIN
+                source, found.name[:200], "belongs to no image in the manifest", hint=_AGAIN
             )
         size_bytes = found.size if found.isreg() else 0
         bytes_left[name] -= size_bytes
         entries_left[name] -= 1
         if size_bytes < 0 or bytes_left[name] < 0 or entries_left[name] < 0:
             raise InvalidInputError.at(
-                source, found.name[:200], "is more than the manifest has of its image", hint=_AGAIN
+                source, found.name[:200], "exceeds the size in the manifest", hint=_AGAIN
             )
         reader.limit = tar.offset + _HEADERS_BYTES
         if name in coming:
@@ -326,11 +328,11 @@ def _read_images(
 def _place(tar: tarfile.TarFile, found: tarfile.TarInfo, content: Path) -> None:
     """Put one member into an image's folder, never through a link and never over a file."""
     if found.isreg() and not _is_plain(found):
-        raise UnpackError(f"{found.name} is a file with holes")
+        raise UnpackError(f"{found.name} is a sparse file")
     if found.issym() and found.linkname.startswith("/"):
         # A package's absolute link is meant within its root; pibench itself does not follow any.
         if PurePosixPath(found.name).parts[:1] != ("root",):
-            raise UnpackError(f"the link {found.name} leads out of its image")
+            raise UnpackError(f"the link {found.name} points outside its image")
         path = Path(inside(str(content), found.name))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(found.linkname)
@@ -350,7 +352,7 @@ def _check_room(coming: dict[str, Image]) -> None:
     if free < needed:
         raise HostError(
             f"{store.folder()} has {free / 1e6:.0f} MB free; the images take {needed / 1e6:.0f} MB",
-            hint="make room, or name another folder: PIBENCH_CACHE_DIR=DIR",
+            hint="make room, or choose another folder: PIBENCH_CACHE_DIR=DIR",
         )
 
 
@@ -361,7 +363,7 @@ def _problems_named(source: Path) -> Iterator[None]:
         yield
     except store.ContentChangedError as error:
         raise InvalidInputError.at(
-            source, str(error), "is not what the manifest's digest says", hint=_AGAIN
+            source, str(error), "does not match the digest in the manifest", hint=_AGAIN
         ) from None
     except (tarfile.TarError, UnpackError, EOFError, zlib.error, ValueError) as error:
         raise InvalidInputError.at(
@@ -376,5 +378,5 @@ def _problems_named(source: Path) -> Iterator[None]:
             ) from None
         raise HostError(
             f"{error.filename or store.folder()}: {error.strerror}",
-            hint="check the space and rights there, or set PIBENCH_CACHE_DIR",
+            hint="check the free space and the permissions there, or set PIBENCH_CACHE_DIR",
         ) from error

@@ -21,7 +21,7 @@ _OTHERS_SETTINGS = (
 
 @dataclass(frozen=True)
 class RootLoader:
-    """The command lines that run a root's programs on a CPU of its own architecture."""
+    """The command lines that run a root's programs on a CPU of the same architecture."""
 
     root: Path
     architecture: Architecture

@@ -119,7 +119,7 @@ def load_lock(name: str = ROOTFS_LOCK) -> Lock:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise HostError(
-            f"{path} is not a lock ({error})", hint="make it anew: pibench image lock"
+            f"{path} is not a lock ({error})", hint="create it again: pibench image lock"
         ) from error
 
 
@@ -132,7 +132,7 @@ def write_lock(
     recipe = asset("docker/rootfs.toml")
     if "_assets" in recipe.parts:
         raise HostError(
-            "a lock is written into a checkout, and this pibench is installed from a wheel",
+            "pibench image lock needs a checkout, but this pibench was installed from a wheel",
             hint="clone the repository and run make setup there",
         )
     path = recipe.with_name(Path(name).name)

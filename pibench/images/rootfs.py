@@ -71,8 +71,8 @@ def download(
         path = by_name.get(package.name)
         if path is None or file_sha256(path) != package.sha256:
             raise HostError(
-                f"the package {package.name} {package.version} from the mirror is not the one "
-                "that the lock names",
+                f"the package {package.name} {package.version} from the mirror differs from "
+                "the one in the lock",
                 hint="check the mirror, or make a new lock: pibench image lock",
             )
     return [by_name[package.name] for package in locked]
@@ -142,7 +142,7 @@ def byte_compile(root: Path, compiler: RootLoader) -> None:
         check=False,
     )
     if not any((root / "usr/lib/python3/dist-packages/caffe/__pycache__").glob("*.pyc")):
-        raise HostError("byte-compiling the root file system did not work")
+        raise HostError("byte-compiling the root file system failed")
 
 
 def _locked(package: Package, debs: Path) -> LockedPackage:

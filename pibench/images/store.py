@@ -246,19 +246,19 @@ def _make_folder(base: Path) -> None:
     if not writable:
         raise HostError(
             f"the cache directory {base} cannot be written",
-            hint="name another one: PIBENCH_CACHE_DIR=DIR",
+            hint="choose another one: PIBENCH_CACHE_DIR=DIR",
         )
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Take the lock of an image within the block. Raises HostError where this user may not."""
-    held = contextlib.ExitStack()
+    stack = contextlib.ExitStack()
     try:
-        held.enter_context(cache.locked(path))
+        stack.enter_context(cache.locked(path))
     except OSError as error:
         raise storage.fault(error, path) from error
-    with held:
+    with stack:
         yield
 
 

@@ -49,7 +49,7 @@ class Counted:
         return pressure.short_mib(self.headroom_mib)
 
     def predicted_ms(self, rates: Rates) -> float:
-        """Return the time of the work alone."""
+        """Return the time of the work only."""
         return (rates.tile_mac_ns * self.tile_macs + rates.access_ns * self.accesses) / 1e6
 
 
@@ -132,7 +132,7 @@ def calibrate(
     free = [one for one in counted if not one.short_mib]
     if len(free) < LEAST_NETWORKS:
         raise InvalidInputError(
-            f"{len(free)} networks with memory to spare were timed; a fit needs {LEAST_NETWORKS}",
+            f"{len(free)} networks with spare memory have times; a fit needs {LEAST_NETWORKS}",
             hint="measure more of the zoo: pibench run --target native --compute real --out FILE",
         )
     rates = fit_rates(free)

@@ -120,7 +120,7 @@ def _deconvolution(context: LayerContext) -> LayerCost:
 
 
 def _images(shape: Shape, axis: int) -> tuple[int, Shape]:
-    """Return how many images a blob holds, and the shape of one."""
+    """Return the number of images in a blob, and the shape of one."""
     at = axis % len(shape)
     return prod(shape[:at]), shape[at:]
 

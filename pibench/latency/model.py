@@ -44,7 +44,7 @@ class Prediction:
     """A forward pass on a device, in ms: 90 % of networks are expected within low and high.
 
     `pressure_ms`, part of the latency, is the cost of the edge of memory and belongs to no layer;
-    if it is not 0, low and high include its bounds too (`pibench.latency.pressure`). `fits` tells
+    if it is not 0, low and high include its bounds too (`pibench.latency.pressure`). `fits` states
     whether the plan is within the memory; if not, the time is for a board with more.
     """
 

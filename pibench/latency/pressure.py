@@ -1,4 +1,4 @@
-"""Estimate the cost of running at the edge of the board's memory, from the plan's headroom alone.
+"""Estimate the cost of running at the edge of the board's memory, from the plan's headroom.
 
 A board caches file pages (for example of running libraries) in the memory that programs leave free.
 If almost none is left, pages are dropped and read again from the SD card, pass after pass: a

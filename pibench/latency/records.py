@@ -36,13 +36,13 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[LatencyRates, list
         InvalidInputError: The records are of several boards, protocols or provenances, or too few
             are usable.
     """
-    usable, said = [], []
+    usable, notes = [], []
     for record in records:
         reason = _unusable(record)
         if reason is None:
             usable.append(record)
         else:
-            said.append(f"{record.network} left out: {reason}")
+            notes.append(f"{record.network} left out: {reason}")
     if not usable:
         raise InvalidInputError.at(
             path, None, "no record has a time that a board measured",
@@ -59,7 +59,7 @@ def calibrate(records: Sequence[Record], path: Path) -> tuple[LatencyRates, list
         provenance="measured",
         source=f"{len(usable)} records of {name}",
     )
-    return calibrated, said
+    return calibrated, notes
 
 
 def _unusable(record: Record) -> str | None:
@@ -76,9 +76,9 @@ def _unusable(record: Record) -> str | None:
     try:
         network = networks.load(networks.find(record.network).name)
     except UnknownNetworkError:
-        return "it is no network of the zoo, and its layers are not known"
+        return "it is not a network of the zoo, so its layers are not known"
     if network.sha256 != record.network_sha256:
-        return "another network goes by that name in the zoo now"
+        return "the zoo now has a different network with that name"
     return None
 
 

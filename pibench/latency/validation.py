@@ -24,7 +24,7 @@ class Row:
     """One network: its time on the board, and the prediction by rates fitted without it.
 
     A network at the edge of memory is not `counted` among the errors: the cost of the edge is known
-    from it alone, so its prediction is not independent. `work_ms` is the time without that cost.
+    only from it, so its prediction is not independent. `work_ms` is the time without that cost.
     """
 
     network: str

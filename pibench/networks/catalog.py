@@ -110,7 +110,7 @@ CATALOG: tuple[ZooEntry, ...] = (
         name="GoogleNet", slug="googlenet", paper_row=2, paper_name="GoogleNet",
         aliases=("bvlc_googlenet", "Inception-V1"), input_size=224,
         builder="googlenet:googlenet", weights_arguments={"heads": True},
-        source="BVLC/caffe models/bvlc_googlenet; its weights file holds two training heads too",
+        source="BVLC/caffe models/bvlc_googlenet; its weights include two training heads",
     ),
     ZooEntry(
         name="SqueezeNet V1.0", slug="squeezenet-v1.0", paper_row=3, paper_name="SqueezeNet V1.0",
@@ -270,4 +270,4 @@ def find(name: str) -> ZooEntry:
     hint = (
         f"did you mean {', '.join(suggestions)}?" if suggestions else "see: pibench networks list"
     )
-    raise UnknownNetworkError(f"{name!r} is no network of the zoo and no file", hint=hint)
+    raise UnknownNetworkError(f"{name!r} is neither a network of the zoo nor a file", hint=hint)

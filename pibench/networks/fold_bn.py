@@ -99,7 +99,7 @@ def fold_weights(
         raise InvalidInputError.at(
             str(path),
             None,
-            "its weights are first-generation 'layers', which cannot be folded",
+            "its weights are first-generation 'layers', which fold-bn cannot read",
             hint="rewrite them with Caffe's own upgrade_net_proto_binary",
         )
     folded = caffe.NetParameter()

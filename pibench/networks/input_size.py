@@ -28,7 +28,7 @@ def parse(text: str) -> tuple[int, int]:
         if 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE:
             return height, width
     raise InvalidInputError(
-        f"{text!r} is no input size", hint="give height x width, such as 229x229"
+        f"{text!r} is not an input size", hint="give height x width, such as 229x229"
     )
 
 
@@ -38,7 +38,7 @@ def image_size(network: Network) -> tuple[int, int]:
     if size is None:
         raise _refused(
             network,
-            "has no input of four axes, so no image size to change",
+            "has no input with four axes, so its image size cannot be changed",
             hint="leave --input and --max-input out",
         )
     return size
@@ -109,8 +109,8 @@ def _first_of(differing: OtherParameters) -> str:
     """Explain, by the first layer with other parameters, that this dimension is not the batch."""
     for name, (before, after) in differing.items():
         return (
-            f"layer '{name}' would have parameters of {_listed(after)} instead of "
-            f"{_listed(before)}, so the first dimension is not a batch"
+            f"layer '{name}' would get parameters of {_listed(after)} instead of "
+            f"{_listed(before)}: the first dimension is not a batch"
         )
     return ""
 

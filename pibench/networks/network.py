@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffemodel, prototxt, shapes, sources
-from pibench.engines.caffe import repair as mending
+from pibench.engines.caffe import repair as repairing
 from pibench.errors import InvalidInputError
 from pibench.networks import catalog, input_size
 
@@ -180,7 +180,7 @@ def _from_file(path: str, *, repair: bool) -> Network:
     text = prototxt.read_text(path)
     repairs: list[str] = []
     if repair:
-        net, repairs = mending.repair_text(text, path)
+        net, repairs = repairing.repair_text(text, path)
     else:
         net = prototxt.parse(text, path)
     stem = Path(path).stem
@@ -198,8 +198,8 @@ def _from_file(path: str, *, repair: bool) -> Network:
 def recorded(path: str) -> str:
     """Return the path of a prototxt for records: as it was given, or shortened.
 
-    A path into the working directory is made relative to it: readers of a record need to tell files
-    apart, and do not need to know this user's folders.
+    A path into the working directory is made relative to it: readers of a record need to
+    distinguish files, but not to know this user's folders.
     """
     given = Path(path)
     with suppress(ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Plan the peak memory of stock Caffe from the prototxt alone: nothing is run.
+"""Plan the peak memory of stock Caffe from the prototxt: nothing is run.
 
 A network becomes the Net that Caffe sets up (`graph`). Each layer type replays its memory accesses
 (`layers/`) in the order of the measured program (`protocols`, `weights`). A model of malloc

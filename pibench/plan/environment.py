@@ -71,8 +71,8 @@ def of_device(device: Device) -> Environment:
     core = _CORE_OF_CPU.get(device.cpu)
     if core is None:
         raise InvalidInputError(
-            f"no BLAS kernel is known for {device.id}'s CPU {device.cpu!r}",
-            hint=f"the known CPUs are: {', '.join(sorted(_CORE_OF_CPU))}",
+            f"no BLAS kernel is known for the CPU of {device.id}, {device.cpu!r}",
+            hint=f"known CPUs: {', '.join(sorted(_CORE_OF_CPU))}",
         )
     return Environment(architecture="arm64", core=core, threads=device.cores)
 
@@ -81,7 +81,7 @@ def of_twin(device: Device, core: str, cores_usable: int) -> Environment:
     """Return the environment of the amd64 twin on a machine with `cores_usable` cores.
 
     Args:
-        device: The device that the twin stands for.
+        device: The device that the twin represents.
         core: The machine's core type as OpenBLAS names it.
         cores_usable: Cores that processes on the machine can use.
     """

@@ -28,7 +28,7 @@ class Block:
     """One block of malloc: its position and its resident part.
 
     `start` is an offset into the heap, or -1 for a mapped block (mmap). `chunk_bytes` includes
-    malloc's header. `resident_bytes` is counted for mapped blocks alone, since pages of the heap
+    malloc's header. `resident_bytes` is counted only for mapped blocks, since pages of the heap
     belong to neighbours too.
     """
 

@@ -107,15 +107,15 @@ def _check(network: Network, nodes: Sequence[graph.Node], *, backward: bool) -> 
 
 def _allocations(process: Process) -> list[Allocation]:
     """Return the resident bytes at the peak by layer and kind; program and BLAS too."""
-    held: dict[tuple[str, str], int] = defaultdict(int)
+    sizes: dict[tuple[str, str], int] = defaultdict(int)
     peak = process.peak_step
     for memory in process.memories:
         if memory.born <= peak and (memory.died is None or memory.died >= peak):
             block = memory.block
             if block is not None:
                 size = block.chunk_bytes if block.is_written else block.resident_bytes
-                held[memory.layer, memory.kind] += size
-    held["", "program"] += process.program_bytes
-    held["", "BLAS buffers"] += process.blas.resident_bytes
-    found = [Allocation(layer, kind, size) for (layer, kind), size in held.items() if size]
+                sizes[memory.layer, memory.kind] += size
+    sizes["", "program"] += process.program_bytes
+    sizes["", "BLAS buffers"] += process.blas.resident_bytes
+    found = [Allocation(layer, kind, size) for (layer, kind), size in sizes.items() if size]
     return sorted(found, key=lambda allocation: -allocation.size_bytes)

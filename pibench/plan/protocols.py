@@ -21,7 +21,7 @@ def caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) -
     """Replay time() of tools/caffe.cpp: a pass of the Net, then one of each layer by itself.
 
     The Net's own backward pass skips layers that no loss needs. The second pass calls every layer:
-    in a network without a loss it alone fills the gradients of the weights.
+    in a network without a loss only this fills the gradients of the weights.
     """
     net = _net(process, nodes, definition_bytes, training=True)
     _forward(process, net)
@@ -105,7 +105,7 @@ def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
 
 
 def _fill_inputs(process: Process, layer: layers.Layer) -> None:
-    """Fill the inputs, which are drawn in pieces of negligible size."""
+    """Fill the inputs, which are generated in pieces of negligible size."""
     for top in layer.tops:
         process.read(top.data)
         process.write(top.data)

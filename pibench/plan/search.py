@@ -82,7 +82,7 @@ def max_batch(
         return LargestBatch(batch=largest)
     most, one = planned(MAX_BATCH), planned(1)
     if most is not None and one is not None and most.peak_rss_bytes == one.peak_rss_bytes:
-        return LargestBatch(batch=None, note=f"the planned peak at {MAX_BATCH} is that at 1")
+        return LargestBatch(batch=None, note=f"the planned peak at {MAX_BATCH} equals the one at 1")
     return LargestBatch(batch=largest, note="no larger batch is searched")
 
 

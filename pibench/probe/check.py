@@ -54,13 +54,13 @@ def problems(found, needs):
     python = ".".join(str(number) for number in found["python"])
     if tuple(found["python"][:2]) < OLDEST_PYTHON:
         return [("its Python is {}, and 3.5 is needed".format(python), "install a newer python3")]
-    said = []
+    found_problems = []
     if found["folder_complaint"]:
         what = "{} cannot be used: {}".format(found["folder"], found["folder_complaint"])
-        said.append((what, "name another folder that you may write to"))
+        found_problems.append((what, "name another folder that you may write to"))
     needs_root = found["caffe_complaint"] is not None
     if needs_root:
-        said += root_problems(found, needs)
+        found_problems += root_problems(found, needs)
     wanted = needs["job_bytes"] + SPARE_BYTES
     if needs_root and not found["root_is_there"]:
         wanted += needs.get("root_bytes") or 0
@@ -68,14 +68,14 @@ def problems(found, needs):
         what = "{} has {} MiB free, and {} MiB are needed".format(
             found["folder"], found["free_bytes"] >> 20, (wanted >> 20) + 1
         )
-        said.append((what, "make room there, or name a folder on another file system"))
+        found_problems.append((what, "make room there, or name a folder on another file system"))
     available_kib = found["memory_available_kib"]
     if available_kib is not None and available_kib < LEAST_MEMORY_KIB:
         what = "{} MiB of memory are available, and Caffe alone takes {} MiB".format(
             available_kib >> 10, LEAST_MEMORY_KIB >> 10
         )
-        said.append((what, "end what else runs there: a desktop, a browser, a server"))
-    return said
+        found_problems.append((what, "stop other programs there: a desktop, a browser, a server"))
+    return found_problems
 
 
 def root_problems(found, needs):
@@ -83,13 +83,18 @@ def root_problems(found, needs):
     missing = "it has no usable Caffe of its own ({})".format(found["caffe_complaint"])
     machine = found["architecture"]
     if machine in ("armv6l", "armv7l", "armv8l"):
-        what = "its kernel is 32-bit ({}), and {}: ours is for arm64".format(machine, missing)
+        what = "its kernel is 32-bit ({}), and {}: pibench's Caffe is for arm64".format(
+            machine, missing
+        )
         # Boards with a 64-bit processor follow the firmware's setting: the Pi 3 and later.
         return [
-            (what, "on a Pi 3 or later, say arm_64bit=1 in config.txt and reboot; or 64-bit Pi OS")
+            (
+                what,
+                "on a Pi 3 or later, set arm_64bit=1 in config.txt and reboot, or use 64-bit Pi OS",
+            )
         ]
     if machine not in ARM64:
-        what = "it is no arm64 machine ({}), and {}".format(machine, missing)
+        what = "it is not an arm64 machine ({}), and {}".format(machine, missing)
         return [(what, "install Caffe there (Debian 11), or use a 64-bit Pi")]
     if needs.get("root_bytes") is None:
         return [(missing, "install Caffe there, or make the kit with Caffe in it")]
@@ -124,7 +129,7 @@ def complaint_of(command, env, deadline_s):
     full_env.update(env or {})
     name = os.path.basename(command[0])
     try:
-        # In its own session: the processes that the command starts hold its output open, and
+        # In its own session: the processes that the command starts keep its output open, and
         # have to be ended with it.
         child = subprocess.Popen(
             command,
@@ -137,7 +142,7 @@ def complaint_of(command, env, deadline_s):
         absent = error.errno == 2
         return "no {}".format(name) if absent else "{}: {}".format(name, error.strerror)
     try:
-        said = child.communicate(timeout=deadline_s)[0]
+        output = child.communicate(timeout=deadline_s)[0]
     except BaseException as error:
         # An interruption of this program does not reach another session either.
         os.killpg(child.pid, signal.SIGKILL)
@@ -147,7 +152,7 @@ def complaint_of(command, env, deadline_s):
         return "{} did not answer within {} s".format(" ".join(command), deadline_s)
     if child.returncode == 0:
         return None
-    lines = said.decode("utf-8", "replace").strip().splitlines()
+    lines = output.decode("utf-8", "replace").strip().splitlines()
     return lines[-1][:300] if lines else "{} ended with {}".format(name, child.returncode)
 
 
@@ -162,7 +167,7 @@ def folder_complaint(folder):
     """Return why files cannot be kept there, or None if they can."""
     existing = nearest_existing(folder)
     if not os.path.isdir(existing):
-        return "{} is no folder".format(existing)
+        return "{} is not a folder".format(existing)
     if not os.access(existing, os.W_OK | os.X_OK):
         return "{} may not be written to".format(existing)
     if ":" in folder or ";" in folder:

@@ -45,7 +45,7 @@ class Watched(object):
         """Run the same program with no network, until it waits for one.
 
         The memory it has by then is loaded before the first layer and does not belong
-        to the network. The same holds for what it touches while it ends.
+        to the network. The same is true for what it touches while it ends.
         """
         item = bare_item(item)
         command, env = self.engine.command_of(self.job, item, self.folder)
@@ -66,7 +66,7 @@ class Watched(object):
             pipe.close()
 
     def fill(self, size_bytes):
-        """Run Python with that many bytes of memory of its own, all of them touched."""
+        """Run Python with that many bytes of memory, all of them touched."""
         program = "b'x' * {}".format(size_bytes)
         command = self.job["python"] + ["-I", "-S", "-c", program]
         item = {"id": None, "timeout_s": FILL_TIMEOUT_S, "compute": "memory-only"}
@@ -103,7 +103,7 @@ class Watched(object):
         if ended["exit_status"] == 0:
             if log.payload is not None:
                 ended["inference"] = json.loads(log.payload)
-                ended["inference"].update(log.told)
+                ended["inference"].update(log.reported)
             elif item["compute"] == "real":
                 ended.update(log.times())
         return ended

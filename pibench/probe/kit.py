@@ -57,9 +57,11 @@ def main(top):
     parser = argparse.ArgumentParser(
         prog="run.py", description="Run this kit's networks in Caffe, and write " + RESULTS
     )
-    parser.add_argument("--check", action="store_true", help="see whether it can run; run nothing")
     parser.add_argument(
-        "--end", action="store_true", help="run nothing more: close the results with what is there"
+        "--check", action="store_true", help="check whether this machine can run it; run nothing"
+    )
+    parser.add_argument(
+        "--end", action="store_true", help="run nothing more: close the file of results as it is"
     )
     options = parser.parse_args()
     for number in INTERRUPTING:
@@ -70,14 +72,18 @@ def main(top):
     try:
         return Kit(top).run(options.check, options.end)
     except Failed as failure:
-        say("{}; {}".format(failure.what, failure.todo))
+        show("{}; {}".format(failure.what, failure.todo))
         return failure.code
     except Interrupted:
-        say("interrupted; python3 run.py goes on where this stopped")
+        show("interrupted; python3 run.py goes on where this stopped")
         return INTERRUPTED
     except (IOError, OSError) as error:
         place = getattr(error, "filename", None) or top
-        say("{}: {}; see to the space and the rights there".format(place, error.strerror or error))
+        show(
+            "{}: {}; check the free space and the permissions there".format(
+                place, error.strerror or error
+            )
+        )
         return ENVIRONMENT
 
 
@@ -88,7 +94,7 @@ def interrupt(_number, _frame):
     raise Interrupted()
 
 
-def say(text):
+def show(text):
     """Print a line for the user, in the terminal's encoding; the terminal may be closed."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     line = "".join(char if char.isprintable() else "?" for char in text)
@@ -152,7 +158,7 @@ class Kit(object):
             return self._close()
         needs_root = self._check_machine()
         if only_check:
-            say("it can run here")
+            show("it can run here")
             return 0
         results = self._results()
         try:
@@ -181,14 +187,14 @@ class Kit(object):
             raise Failed(
                 INVALID,
                 "{}: {}".format(self.path(name), error.strerror),
-                "unpack the kit anew and run it from there",
+                "unpack the kit again and run it from there",
             ) from None
 
     def _damaged(self, name):
         return Failed(
             INVALID,
-            "the kit is damaged: {} is not as it was packed".format(name),
-            "copy and unpack it anew; {} can stay".format(RESULTS),
+            "the kit is damaged: {} differs from the packed file".format(name),
+            "copy and unpack it again; {} can stay".format(RESULTS),
         )
 
     def _check_files(self):
@@ -200,7 +206,7 @@ class Kit(object):
         files = [one for one in self.files if one[0] != packed]
         total_bytes = sum(size_bytes for _, _, size_bytes in files)
         if total_bytes > 100 << 20:
-            say("checking {} MB of files".format(total_bytes // 1000000))
+            show("checking {} MB of files".format(total_bytes // 1000000))
         for path, sha256, _ in files:
             try:
                 found = file_sha256(self.path(path))
@@ -221,20 +227,20 @@ class Kit(object):
         found = check.facts(needs)
         problems = check.problems(found, needs)
         for what, todo in problems[1:]:
-            say("this machine: {}; {}".format(what, todo))
+            show("this machine: {}; {}".format(what, todo))
         if problems:
             raise Failed(ENVIRONMENT, "this machine: " + problems[0][0], problems[0][1])
-        say(
+        show(
             "this machine: {}, {}, {} MiB of memory, Python {}".format(
-                found["board"] or "no board that tells its name",
+                found["board"] or "unknown board",
                 found["architecture"],
                 (found["memory_total_kib"] or 0) >> 10,
                 ".".join(str(part) for part in found["python"]),
             )
         )
-        ours = found["caffe_complaint"] is not None
-        say("Caffe: {}".format("the kit's own" if ours else "this machine's"))
-        return ours and not found["root_is_there"]
+        uses_kit = found["caffe_complaint"] is not None
+        show("Caffe: {}".format("the kit's own" if uses_kit else "this machine's"))
+        return uses_kit and not found["root_is_there"]
 
     def _trials(self):
         """Return the job's trials, with the name of this machine's own program."""
@@ -243,7 +249,7 @@ class Kit(object):
         return [[program if part == "{program}" else part for part in one] for one in job["trials"]]
 
     def _unpack_root(self):
-        say("unpacking Caffe, {} MB".format(self.root["unpacked_bytes"] // 1000000))
+        show("unpacking Caffe, {} MB".format(self.root["unpacked_bytes"] // 1000000))
         try:
             with open(self.path(self.root["archive"]), "rb") as stream:
                 unpack(stream, self.path(check.ROOTS), self.root["key"], self.root["sha256"])
@@ -256,11 +262,11 @@ class Kit(object):
             return ResultsFile(path, self.digest)
         except Busy:
             raise Failed(
-                ENVIRONMENT, "this kit is running already", "wait for it, or end it"
+                ENVIRONMENT, "this kit is already running", "wait for it, or stop it"
             ) from None
         except OtherKit:
             raise Failed(
-                INVALID, "{} is of another kit".format(path), "move it away, and run again"
+                INVALID, "{} belongs to another kit".format(path), "move it away, and run again"
             ) from None
         except Damaged as damage:
             raise Failed(
@@ -277,14 +283,14 @@ class Kit(object):
                 continue
             attempts = results.unended.get(network, 0)
             if attempts >= ATTEMPTS:
-                why = "the machine went down each of {} times that it ran".format(attempts)
+                why = "the machine went down in each of {} attempts".format(attempts)
                 results.append("died", id=network, why=why)
-                say("{}: given up, {}".format(self.name_of(network), why))
+                show("{}: given up, {}".format(self.name_of(network), why))
                 continue
             waiting.append(network)
         done = len(self.networks) - len(waiting)
         if done:
-            say("{} of {} networks are done already".format(done, len(self.networks)))
+            show("{} of {} networks are already done".format(done, len(self.networks)))
         return waiting
 
     def _close(self):
@@ -298,16 +304,18 @@ class Kit(object):
 
     def _ended(self, results):
         results.end()
-        say(
+        show(
             "{} of {} networks are in {}".format(
                 len(results.finished), len(self.networks), self.path(RESULTS)
             )
         )
         if not results.finished:
-            say("there is nothing to import yet: python3 run.py runs them")
+            show("nothing to import yet; run them: python3 run.py")
             return 0
-        say("its last digest begins with {}".format(results.digest[:16]))
-        say("copy it to where pibench is, then: pibench import {} -o records.jsonl".format(RESULTS))
+        show("its last digest begins with {}".format(results.digest[:16]))
+        show(
+            "copy it to where pibench is, then: pibench import {} -o records.jsonl".format(RESULTS)
+        )
         return 0
 
 
@@ -319,12 +327,12 @@ class Session(object):
         self.results = results
         self.current = None
         self.started = None
-        self.told = None
+        self.reported = None
         self.words = []
         self.ended = False
 
     def run(self, waiting):
-        """Run all; raise Failed where none can run. Results are kept whatever happens."""
+        """Run all; raise Failed where none can run. Results are always kept."""
         while waiting:
             before = len(self.results.finished)
             try:
@@ -335,18 +343,18 @@ class Session(object):
             if self.current is not None:
                 why = "the probe ended before it: {}".format(self._last_words())
                 self.results.append("died", id=self.current, why=why[:LONGEST_WORDS])
-                say("{}: {}".format(self.kit.name_of(self.current), why))
+                show("{}: {}".format(self.kit.name_of(self.current), why))
                 self.current = None
             if len(self.results.finished) == before:
                 raise Failed(
                     ENVIRONMENT,
                     "the probe could not run: {}".format(self._last_words()),
-                    "run it again; what is done is kept",
+                    "run it again; finished networks are kept",
                 )
             waiting = [one for one in waiting if one not in self.results.finished]
 
     def _last_words(self):
-        return " | ".join(self.words) or "it said nothing"
+        return " | ".join(self.words) or "it printed nothing"
 
     def _probe(self, waiting):
         """Run one probe, from its start to its end."""
@@ -374,17 +382,17 @@ class Session(object):
 
     def _listen(self, pipe):
         rest = b""
-        heard = time.monotonic()
+        last_output = time.monotonic()
         while not self.ended:
             if not select.select([pipe], [], [], 1.0)[0]:
-                if time.monotonic() - heard > SILENCE_S:
-                    self.words.append("it said nothing for {:.0f} s".format(SILENCE_S))
+                if time.monotonic() - last_output > SILENCE_S:
+                    self.words.append("it printed nothing for {:.0f} s".format(SILENCE_S))
                     return
                 continue
             chunk = os.read(pipe, CHUNK_BYTES)
             if not chunk:
                 return
-            heard = time.monotonic()
+            last_output = time.monotonic()
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
             for line in lines:
@@ -407,30 +415,30 @@ class Session(object):
             raise Failed(
                 ENVIRONMENT,
                 "no Caffe here can run this: {}".format("; ".join(event["reasons"])),
-                "see what it says",
+                "follow these messages",
             )
         elif kind == "start":
             self.current = event["id"]
-            self.started = self.told = time.monotonic()
+            self.started = self.reported = time.monotonic()
             load = os.getloadavg()[0]
             self.results.append("start", id=self.current, unix_s=time.time(), load_1_minute=load)
-            say("{}: started".format(self.kit.name_of(self.current)))
+            show("{}: started".format(self.kit.name_of(self.current)))
         elif kind == "alive" and self.current is not None:
             self._still_running(event)
         elif kind == "result":
             self.results.append("result", id=event["id"], result=event["result"])
-            say("{}: {}".format(self.kit.name_of(event["id"]), summary(event["result"])))
+            show("{}: {}".format(self.kit.name_of(event["id"]), summary(event["result"])))
             self.current = None
         elif kind == "end":
             self.ended = True
 
     def _still_running(self, event):
         now = time.monotonic()
-        if now - self.told < STILL_RUNNING_S:
+        if now - self.reported < STILL_RUNNING_S:
             return
-        self.told = now
+        self.reported = now
         took = "{:.0f} s, {} MiB".format(now - self.started, event["rss_kib"] >> 10)
-        say("{}: still running, {}".format(self.kit.name_of(self.current), took))
+        show("{}: still running, {}".format(self.kit.name_of(self.current), took))
 
 
 def stop(process):

@@ -47,8 +47,8 @@ class LogReader(object):
             self.payload = text[len(RESULT) :]
             return
         if text.startswith((SIGNATURE, OUTPUT, VALUES, BLOB)):
-            mark, _, said = text.partition(" ")
-            self.take(mark + " ", read_json(said), len(text))
+            mark, _, value = text.partition(" ")
+            self.take(mark + " ", read_json(value), len(text))
             return
         if not self.engine_line(text):
             self.tail = (self.tail + [text[:400]])[-LOG_LINES:]
@@ -65,23 +65,23 @@ class LogReader(object):
         """Return the times in the engine's log, as further fields of the result."""
         return {}
 
-    def take(self, mark, said, size):
+    def take(self, mark, value, size):
         """Take a child's report of its values; its format and size are not trusted."""
         if mark == BLOB:
             if self.on_blob is not None:
-                self.on_blob(said)
+                self.on_blob(value)
             return
-        self.told_left -= size
-        outputs = self.told["outputs"]
-        if self.told_left < 0:
+        self.bytes_left -= size
+        outputs = self.reported["outputs"]
+        if self.bytes_left < 0:
             return
-        if mark == VALUES and isinstance(said, str) and outputs:
+        if mark == VALUES and isinstance(value, str) and outputs:
             if outputs[-1].get("values") is not None:
-                outputs[-1]["values"] += said
-        elif mark == OUTPUT and isinstance(said, dict):
-            outputs.append(said)
-        elif mark == SIGNATURE and isinstance(said, dict):
-            self.told["signatures"].append(said)
+                outputs[-1]["values"] += value
+        elif mark == OUTPUT and isinstance(value, dict):
+            outputs.append(value)
+        elif mark == SIGNATURE and isinstance(value, dict):
+            self.reported["signatures"].append(value)
 
 
 def read_json(text):

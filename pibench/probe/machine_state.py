@@ -19,7 +19,7 @@ import time
 NUMBER = re.compile(r"-?[0-9]{1,18}\Z")
 HEXADECIMAL = re.compile(r"(?:throttled=)?(?:0x)?([0-9a-fA-F]{1,8})\Z")
 LONGEST_BYTES = 4096
-# Values beyond these bounds are not what the file's name says.
+# Values beyond these bounds cannot be what the file's name states.
 CLOCK_KHZ = (1000, 10000000)
 TEMPERATURE_MC = (-60000, 200000)
 UNDER_VOLTAGE_OCCURRED = 1 << 16
@@ -50,7 +50,7 @@ def number_in(path, low, high):
     """Return the whole number in a file. Raises Untold for other text, or a value out of bounds."""
     text = text_of(path)
     if not NUMBER.match(text) or not low <= int(text) <= high:
-        raise Untold("{} says {!r}".format(path, text[:40]))
+        raise Untold("{} contains {!r}".format(path, text[:40]))
     return int(text)
 
 
@@ -58,7 +58,7 @@ def bits_in(text, place):
     """Return throttle bits as the kernel or vcgencmd writes them. Raises Untold."""
     found = HEXADECIMAL.match(text)
     if not found:
-        raise Untold("{} says {!r}".format(place, text[:80]))
+        raise Untold("{} contains {!r}".format(place, text[:80]))
     return int(found.group(1), 16)
 
 
@@ -112,23 +112,23 @@ class Vcgencmd(object):
         if self.shell is None:
             raise Untold("{} cannot be asked".format(self.place))
         end = time.monotonic() + self.answer_timeout_s
-        said = b""
+        answer = b""
         try:
             os.write(self.shell.stdin.fileno(), b"\n")
-            while not said.endswith(b"\n"):
+            while not answer.endswith(b"\n"):
                 pipe = self.shell.stdout.fileno()
                 if not select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
                     break
                 chunk = os.read(pipe, LONGEST_BYTES)
                 if not chunk:
                     break
-                said += chunk
+                answer += chunk
         except OSError:
             pass
-        if not said.endswith(b"\n"):
+        if not answer.endswith(b"\n"):
             self.close()
             raise Untold("{} does not answer".format(self.place))
-        return said.decode("ascii", "replace").strip()
+        return answer.decode("ascii", "replace").strip()
 
     def close(self):
         if self.shell is not None:
@@ -155,10 +155,10 @@ class MachineState(object):
     def read(self):
         """Return the state now; its time is this machine's monotonic clock, in seconds."""
         state = {
-            "throttled_bits": self._told("throttled_bits", self._bits),
-            "clock_hz": self._told("clock_hz", self._clock_hz),
-            "temperature_c": self._told("temperature_c", self._temperature_c),
-            "swapped_bytes": self._told("swapped_bytes", self._swapped_bytes),
+            "throttled_bits": self._reported("throttled_bits", self._bits),
+            "clock_hz": self._reported("clock_hz", self._clock_hz),
+            "temperature_c": self._reported("temperature_c", self._temperature_c),
+            "swapped_bytes": self._reported("swapped_bytes", self._swapped_bytes),
         }
         self.last_s = time.monotonic()
         state["time_s"] = round(self.last_s, 4)
@@ -175,7 +175,7 @@ class MachineState(object):
 
     def describe(self):
         """Return this machine's sources of state; `unavailable` names what it does not report."""
-        governor = self._told("governor", self._governor)
+        governor = self._reported("governor", self._governor)
         throttle = None
         if self.throttle is not None:
             throttle = {
@@ -192,7 +192,7 @@ class MachineState(object):
     def _path(self, path):
         return os.path.join(self.base, path)
 
-    def _told(self, figure, read):
+    def _reported(self, figure, read):
         try:
             return read()
         except Untold as reason:
@@ -212,8 +212,7 @@ class MachineState(object):
                 return Vcgencmd(path, since, self.answer_timeout_s)
         if alarm:
             self.untold["throttled_bits"] = (
-                "this kernel tells of under-voltage alone, and of throttling nothing: "
-                + alarm.place
+                "this kernel reports under-voltage only, no throttling: " + alarm.place
             )
         return alarm
 
@@ -255,16 +254,16 @@ class MachineState(object):
         """Return the highest temperature of all zones that report one."""
         if not self.zones:
             raise Untold("no thermal zone in {}".format(self._path("sys/class/thermal")))
-        told = []
+        temperatures = []
         reason = None
         for path in self.zones:
             try:
-                told.append(number_in(path, *TEMPERATURE_MC) / 1000.0)
+                temperatures.append(number_in(path, *TEMPERATURE_MC) / 1000.0)
             except Untold as untold:
                 reason = reason or untold
-        if not told:
+        if not temperatures:
             raise reason
-        return max(told)
+        return max(temperatures)
 
     def _swapped_bytes(self):
         """Return the bytes moved to and from swap since the machine started."""
@@ -276,7 +275,7 @@ class MachineState(object):
         except (OSError, IOError) as error:
             raise Untold("{}: {}".format(path, error.strerror or error)) from None
         except (KeyError, ValueError):
-            raise Untold("{} tells no pswpin and pswpout".format(path)) from None
+            raise Untold("{} has no pswpin and pswpout".format(path)) from None
 
     def _governor(self):
         """Return the governor of all clocks; several are separated by commas."""
@@ -284,5 +283,5 @@ class MachineState(object):
             raise Untold("no cpufreq in {}".format(self._path("sys/devices/system/cpu")))
         found = [text_of(os.path.join(folder, "scaling_governor")) for folder in self.clocks]
         if not all(re.match(r"[a-z_]{1,15}\Z", one) for one in found):
-            raise Untold("{}/scaling_governor says {!r}".format(self.clocks[0], found[0][:40]))
+            raise Untold("{}/scaling_governor contains {!r}".format(self.clocks[0], found[0][:40]))
         return ", ".join(sorted(set(found)))

@@ -84,12 +84,12 @@ def read_line(number, line):
     found = LINE.match(line)
     if not found:
         torn = not line.endswith(b"\n")
-        raise Damaged(number, "cut off" if torn else "no line of results", torn)
+        raise Damaged(number, "cut off" if torn else "not a line of results", torn)
     text = found.group(2)
     try:
         entry = json.loads(text.decode("ascii"), parse_constant=no_number)
     except (ValueError, RecursionError):
-        raise Damaged(number, "no line of results") from None
+        raise Damaged(number, "not a line of results") from None
     return found.group(1).decode("ascii"), entry, text
 
 
@@ -102,7 +102,7 @@ def kit_of(entry):
     kit = entry.get("kit")
     well = entry.get("event") == "begin" and entry.get("format") == FORMAT
     if not well or not isinstance(kit, str) or not re.match(r"[0-9a-f]{64}\Z", kit):
-        raise Damaged(1, "no beginning of results")
+        raise Damaged(1, "not the start of a results file")
     return kit
 
 
@@ -125,7 +125,7 @@ class ResultsFile(object):
         self.descriptor = os.open(path, flags, 0o644)
         try:
             if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
-                raise Damaged(1, "no regular file")
+                raise Damaged(1, "not a regular file")
             self._lock()
             self._read()
             if self.last_event is None:

@@ -16,7 +16,7 @@ done in pieces of some 128 KiB: it must not raise the peak of the process that i
 import hashlib
 
 SIGNS = 16
-# A prime, so that a pattern in the blob (a channel's size, say) does not meet the same signs.
+# A prime, so that a pattern in the blob (such as a channel's size) does not meet the same signs.
 WIDTH = 1021
 ROWS_AT_ONCE = 16
 # Digits of a projection; float32 values determine seven.

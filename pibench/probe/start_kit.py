@@ -14,7 +14,7 @@ PROGRAM = "probe/"
 
 
 def damaged():
-    """Return the first file of the program that is not as it was packed; None if all are.
+    """Return the first file of the program that differs from the packed file; None if all are.
 
     The check comes before any of it is imported: half a file may be a program too.
     """
@@ -47,8 +47,8 @@ def start():
     name = damaged()
     if name is not None:
         sys.stdout.write(
-            "the kit is damaged: %s is not as it was packed; "
-            "copy and unpack it anew; pi-results.jsonl can stay\n" % name
+            "the kit is damaged: %s differs from the packed file; "
+            "copy and unpack it again; pi-results.jsonl can stay\n" % name
         )
         return 2
     sys.path.insert(0, TOP)

@@ -9,7 +9,7 @@ The host writes small files into FOLDER, and the supervisor answers by other fil
 `lease`, whose content changes as a sign of life of the host; `go`, the job in
 `job/` is to be started; `stop`, end it and remove FOLDER. `frames` and `errors`
 are what the probe writes, `ended` its exit status. A lease without a new sign
-of life ends as `stop` does: nothing stays, whatever became of the host. Time is
+of life ends as `stop` does: nothing stays, even if the host is lost. Time is
 counted by the clock since boot; a board's own may jump.
 
 One self-contained file in Python 3.5, as check.py.
@@ -116,11 +116,11 @@ class Supervisor(object):
     def lease_is_over(self):
         try:
             with open(self.path("lease")) as handle:
-                said = handle.read()
+                lease = handle.read()
         except (IOError, OSError):
-            said = self.sign_of_life
-        if said != self.sign_of_life:
-            self.sign_of_life = said
+            lease = self.sign_of_life
+        if lease != self.sign_of_life:
+            self.sign_of_life = lease
             self.renewed = time.monotonic()
         return time.monotonic() - self.renewed > self.lease_s
 
@@ -156,7 +156,7 @@ def is_alive(folder):
 
 
 def sweep(runs):
-    """Remove runs without a supervisor (the board was switched off, say); return their number."""
+    """Remove runs without a supervisor (the board was switched off); return their number."""
     removed = 0
     for name in os.listdir(runs) if os.path.isdir(runs) else []:
         path = os.path.join(runs, name)

@@ -58,9 +58,9 @@ def unpack(stream, folder, key, sha256):
             while hashing.read(1 << 20):
                 pass
         except (tarfile.TarError, EOFError) as error:
-            raise UnpackError("the archive ends early or is damaged: {}".format(error)) from None
+            raise UnpackError("the archive is incomplete or damaged: {}".format(error)) from None
         if sha256 not in (UNCHECKED, hashing.digest.hexdigest()):
-            raise UnpackError("the archive is not the one that was to come (SHA-256)")
+            raise UnpackError("the archive's SHA-256 does not match")
         # Write it to the card before anything is measured: writing slows the machine down.
         os.sync()
         with open(os.path.join(partial, COMPLETE), "w") as handle:

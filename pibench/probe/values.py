@@ -32,10 +32,10 @@ def print_outputs(outputs, projector):
     left = ALL_OUTPUTS
     for name, data in outputs:
         described = projector.describe(data)
-        told = data.size <= min(left, LARGEST_OUTPUT)
-        described.update({"name": name, "values": "" if told else None})
+        printed = data.size <= min(left, LARGEST_OUTPUT)
+        described.update({"name": name, "values": "" if printed else None})
         print(OUTPUT + json.dumps(described))
-        if told:
+        if printed:
             left -= data.size
             content = little_endian(data)
             for start in range(0, len(content), CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""Detect signs that this machine is emulated or virtual, and not a board, whatever its name.
+"""Detect signs that this machine is emulated or virtual and not a board, despite its name.
 
 Measurements there are not measurements of the board, above all its times. A
 sign is something that QEMU or another hypervisor puts there, or that the
@@ -32,8 +32,8 @@ def virtualization_reason(tree=TREE, timer_hz=None, architecture=None):
     if (timer_hz or read_timer_hz()) == QEMU_TIMER_HZ:
         # A board's runs at 19.2 MHz (BCM2837 and before) or 54 MHz (BCM2711 and later).
         return "its timer runs at 62.5 MHz, as QEMU's does and no Raspberry Pi's"
-    told = ("serial-number", "system/linux,serial", "system/linux,revision")
-    if not any(os.path.exists(os.path.join(tree, name)) for name in told):
+    serials = ("serial-number", "system/linux,serial", "system/linux,revision")
+    if not any(os.path.exists(os.path.join(tree, name)) for name in serials):
         return "its device tree lacks the serial number that a Raspberry Pi's firmware puts there"
     return None
 

@@ -84,7 +84,7 @@ class Run(Frozen):
             "blas": self.blas not in (None, "openblas"),
             "seed": bool(self.seed),
         }
-        return [name for name, holds in found.items() if holds]
+        return [name for name, applies in found.items() if applies]
 
 
 OPTIONS: Final = (
@@ -173,12 +173,13 @@ def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
     named: dict[Any, str] = {}
     taken: set[tuple[Any, ...]] = set()
     for (network, *shown), group in groups.items():
-        apart = _told_apart(group)
+        by_run = _distinguishing_options(group)
         for run in group:
             # Omit default values of options.
-            told = {*run.unusual, *apart[run.identity].difference(_WITH_DEFAULT)}.difference(beside)
-            said = [_said(name, getattr(run, name)) for name in OPTIONS if name in told]
-            label = ", ".join([network, *filter(None, said)])
+            options = {*run.unusual, *by_run[run.identity].difference(_WITH_DEFAULT)}
+            options.difference_update(beside)
+            words = [_describe(name, getattr(run, name)) for name in OPTIONS if name in options]
+            label = ", ".join([network, *filter(None, words)])
             # A network's own name may look like another one's label.
             numbered = chain([label], (f"{label} #{number}" for number in count(2)))
             label = next(one for one in numbered if (one, *shown) not in taken)
@@ -213,30 +214,30 @@ def network_labels(networks: Sequence[Network]) -> list[str]:
 
 def distinguishing(runs: Iterable[Run]) -> set[str]:
     """Find what distinguishes these runs: "network" for the name, and options."""
-    return set().union(*_told_apart([*runs]).values())
+    return set().union(*_distinguishing_options([*runs]).values())
 
 
-def _told_apart(runs: Sequence[Run]) -> dict[Any, set[str]]:
+def _distinguishing_options(runs: Sequence[Run]) -> dict[Any, set[str]]:
     """Return the minimal options that distinguish each run, in the order of `OPTIONS`."""
     found: dict[Any, set[str]] = {run.identity: set() for run in runs}
     groups = [runs]
     for name in ("network", *OPTIONS):
-        parted: list[Sequence[Run]] = []
+        split: list[Sequence[Run]] = []
         for group in groups:
             by_value: dict[Any, list[Run]] = defaultdict(list)
             for run in group:
                 by_value[getattr(run, name)].append(run)
             for run in group if len(by_value) > 1 else ():
                 found[run.identity].add(name)
-            parted += by_value.values()
-        groups = parted
+            split += by_value.values()
+        groups = split
     return found
 
 
 def _is_made_again(earlier: Run, later: Run, *, lost: bool) -> bool:
     """Return whether the later run equals the earlier one, or all known fields of a lost one."""
     pairs = zip(earlier.identity, later.identity, strict=True)
-    return all(ours == theirs or (lost and ours is None) for ours, theirs in pairs)
+    return all(one == other or (lost and one is None) for one, other in pairs)
 
 
 def _network_names(runs: Iterable[Run]) -> dict[Any, str]:
@@ -292,7 +293,7 @@ def _digits(hashes: Collection[str]) -> Mapping[str, str]:
     return {one: one for one in hashes}
 
 
-def _said(name: str, value: Any) -> str:
+def _describe(name: str, value: Any) -> str:
     if value is None or value == "":
         return ""
     words = {
@@ -316,11 +317,11 @@ def _cores(device: str) -> int | None:
 
 def _blas(record: Record) -> str | None:
     """Return the library's name without its version and the core it was selected for."""
-    said = (record.environment.guest.blas_name or "").lower()
-    if record.compute == "memory-only" or not said:
+    words = (record.environment.guest.blas_name or "").lower()
+    if record.compute == "memory-only" or not words:
         return None
     known = ("openblas", "atlas", "reference")
-    return next((name for name in known if name in said), said)
+    return next((name for name in known if name in words), words)
 
 
 def _limits(record: Record) -> str | None:
@@ -331,8 +332,8 @@ def _limits(record: Record) -> str | None:
         # It was lost before the limits were set.
         return None
     own = asked.memory_bytes - (extra.emulator_bytes + extra.probe_bytes if extra else 0)
-    said = [f"{own / MIB:.0f} MiB", f"{asked.cores:g} cores" if asked.cores else ""]
-    return " and ".join(filter(None, said))
+    words = [f"{own / MIB:.0f} MiB", f"{asked.cores:g} cores" if asked.cores else ""]
+    return " and ".join(filter(None, words))
 
 
 def _caffe_origin(record: Record) -> str | None:

@@ -125,7 +125,7 @@ class Provenance(Frozen):
     reason: str = ""
 
     @model_validator(mode="after")
-    def _unavailable_says_why(self) -> Self:
+    def _require_reason(self) -> Self:
         if self.kind == "unavailable" and not self.reason.strip():
             raise ValueError("provenance 'unavailable' needs a reason")
         return self
@@ -435,7 +435,7 @@ class Record(Frozen):
         try:
             return created.astimezone(UTC)
         except OverflowError as error:
-            raise ValueError("no date that a calendar has in UTC") from error
+            raise ValueError("not a date in UTC") from error
 
     @model_validator(mode="after")
     def _only_a_vm_has_a_machine(self) -> Self:
@@ -448,7 +448,7 @@ class Record(Frozen):
     def _each_result_has_its_provenance(self) -> Self:
         unknown = sorted(set(self.provenance) - set(RESULT_FIELDS))
         if unknown:
-            raise ValueError(f"provenance for fields that are no results: {', '.join(unknown)}")
+            raise ValueError(f"provenance for fields that are not results: {', '.join(unknown)}")
         for name in RESULT_FIELDS:
             value, provenance = getattr(self, name), self.provenance.get(name)
             if provenance is None:
@@ -463,7 +463,7 @@ class Record(Frozen):
     @model_validator(mode="after")
     def _signatures_come_with_outputs(self) -> Self:
         if self.signatures and not self.outputs:
-            raise ValueError("signatures belong to outputs, and there are none")
+            raise ValueError("signatures need outputs, and there are none")
         return self
 
     @property

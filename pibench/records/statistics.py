@@ -82,7 +82,7 @@ def why_no_interval(samples: Sequence[Sample]) -> str | None:
     """Explain why too few or equal samples do not support an interval; None if they do."""
     counting = counting_ms(samples)
     if len(counting) < FEWEST_FOR_INTERVAL:
-        return f"no interval of fewer than {FEWEST_FOR_INTERVAL} passes"
+        return f"an interval needs at least {FEWEST_FOR_INTERVAL} passes"
     if len(set(counting)) == 1:
         return "no interval: all passes took the same time"
     return None

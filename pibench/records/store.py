@@ -62,7 +62,7 @@ class RecordStore:
                 self.path, None, f"cannot be written ({error.strerror})", hint="give another file"
             ) from None
         if not regular:
-            raise InvalidInputError.at(self.path, None, "no regular file", hint=hint)
+            raise InvalidInputError.at(self.path, None, "is not a regular file", hint=hint)
 
     def append(self, record: Record) -> None:
         """Write the record on a new line and wait until it is on the disk.
@@ -188,7 +188,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
     except InvalidInputError:
         if not _is_torn(line):
             raise
-        message = f"{path}: {place}: cut off while it was written, left out"
+        message = f"{path}: {place}: incomplete line, skipped"
         warnings.warn(message, TornLineWarning, stacklevel=3)
         return None
     return record_from(data, path, place)
@@ -201,7 +201,7 @@ def record_from(data: Any, path: Path, place: str) -> Record:
         return Record.model_validate(_converted(data))
     except ValidationError as error:
         raise InvalidInputError.at(
-            path, place, f"no record: {first_of(error)}", hint="fix or remove this line"
+            path, place, f"not a record: {first_of(error)}", hint="fix or remove this line"
         ) from error
 
 
@@ -219,10 +219,10 @@ def _is_torn(line: bytes) -> bool:
         from_json(beginning, allow_partial=True)
     except ValueError:
         return False
-    return not _holds_a_whole_value(beginning)
+    return not _starts_with_whole_value(beginning)
 
 
-def _holds_a_whole_value(line: bytes) -> bool:
+def _starts_with_whole_value(line: bytes) -> bool:
     """Return whether something follows a whole object, for example a second record.
 
     The partial parser stops after the first object and reports success.
@@ -241,14 +241,14 @@ def _check_version(path: Path, place: str, data: Any) -> None:
         raise InvalidInputError.at(
             path,
             place,
-            "no record: schema_version is missing or is not a version",
+            "not a record: schema_version is missing or not a version",
             hint="fix or remove this line",
         )
     if version.split(".")[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
         raise InvalidInputError.at(
             path,
             place,
-            f"a record of version {version!r}, this program reads {SCHEMA_VERSION}",
+            f"a record of version {version!r}; this pibench reads {SCHEMA_VERSION}",
             hint="use the version of pibench that wrote it",
         )
 
@@ -272,7 +272,7 @@ def _converted(data: dict[str, Any]) -> dict[str, Any]:
         known = {name: provenance[name] for name in RESULT_FIELDS if name in provenance}
         for name in ADDED_BY_1_1 if version == "1.0" else ():
             data.setdefault(name, None)
-            reason = f"a record of version {version} does not tell"
+            reason = f"a record of version {version} does not contain it"
             known.setdefault(name, {"kind": "unavailable", "reason": reason})
         data["provenance"] = known
     try:

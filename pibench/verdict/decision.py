@@ -113,16 +113,16 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
             seen.fatal_message is not None and not seen.allocation_refused,
             f"{label_of(seen.engine)} aborted: {seen.fatal_message}",
         ),
-        (died_unexplained, f"{lost}{_oom_said(seen)}"),
-        (unseen, f"nobody saw the process end{_oom_said(seen)}"),
+        (died_unexplained, f"{lost}{_out_of_memory_note(seen)}"),
+        (unseen, f"the end of the process was not observed{_out_of_memory_note(seen)}"),
         (
             seen.exit_status == 0 and seen.out_of_memory,
-            "ended with 0, yet the kernel reports it killed out of memory",
+            "ended with 0, but the kernel reports it killed out of memory",
         ),
         (seen.emulator_died, f"the emulator {_ending(seen)} before the network had started"),
         (
             not seen.killed and (seen.watcher_saw_bytes or 0) > (seen.peak_rss_bytes or 0),
-            f"the watcher ended a helper of it at {_mib(seen.watcher_saw_bytes or 0)}",
+            f"the watcher stopped a child process of it at {_mib(seen.watcher_saw_bytes or 0)}",
         ),
         (
             seen.exit_status != 0 and not seen.killed and not seen.allocation_refused,
@@ -130,10 +130,10 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
         ),
         (
             seen.killed and not seen.out_of_memory and seen.watcher_saw_bytes is None,
-            "killed (SIGKILL) without a word of the kernel about memory",
+            "killed (SIGKILL), but the kernel reported nothing about memory",
         ),
     )
-    return next((("inconclusive", said) for holds, said in faults if holds), None)
+    return next((("inconclusive", summary) for applies, summary in faults if applies), None)
 
 
 def _disagreement(seen: Observation) -> str:
@@ -149,7 +149,7 @@ def _disagreement(seen: Observation) -> str:
         return ""
     ended = "killed" if seen.killed else f"ended with {seen.exit_status}"
     return (
-        f"the evidence disagrees: the process {ended}, the Engine says OOMKilled "
+        f"the evidence disagrees: the process {ended}, the Engine reports OOMKilled "
         f"{str(engine).lower()}, the cgroup counted {seen.oom_counter or 0} kills"
     )
 
@@ -163,7 +163,7 @@ def _ending(seen: Observation) -> str:
         return f"ended with status {seen.exit_status}"
 
 
-def _oom_said(seen: Observation) -> str:
+def _out_of_memory_note(seen: Observation) -> str:
     return " after the kernel ran out of memory" if seen.out_of_memory else ""
 
 
@@ -174,7 +174,7 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
     limit = seen.device_limit_bytes
     what = "refused a block of memory" if seen.allocation_refused else "killed out of memory"
     if limit is None:
-        return "inconclusive", f"{what}, under a limit that was not read"
+        return "inconclusive", f"{what}, under an unknown limit"
     if limit < device.usable_bytes * (1 - band):
         return "inconclusive", (
             f"{what} under {_mib(limit)}, less than the {_mib(device.usable_bytes)} of the device"
@@ -185,7 +185,7 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
     under = f"under {_mib(limit)}"
     if seen.allowance_bytes:
         # The peak of a killed process may exceed the device's part of the limit.
-        under += f" (the cap holds {_mib(seen.allowance_bytes)} more for emulator and probe)"
+        under += f" (the cap includes {_mib(seen.allowance_bytes)} for emulator and probe)"
     if seen.allocation_refused:
         return "no-fit", f"the kernel refused a block of memory {under}"
     return "no-fit", f"killed by the kernel, out of memory {under}"
@@ -220,7 +220,7 @@ def _doubt_about_own_group(seen: Observation) -> str:
     cause = "of a control group around it, or of the machine"
     if around is not None and around < (seen.memory_limit_bytes or 0):
         cause = f"a control group around pibench allows {_mib(around)}"
-    return f"{at}: its own limit is {limit}, so that another one was reached ({cause})"
+    return f"{at}: its own limit is {limit}, so another limit was reached ({cause})"
 
 
 def _doubt_about_size(seen: Observation, enough_bytes: float) -> str:
@@ -229,7 +229,7 @@ def _doubt_about_size(seen: Observation, enough_bytes: float) -> str:
     if peak is not None and peak >= enough_bytes:
         return ""
     at = "at an unknown size" if peak is None else f"at {_mib(peak)}"
-    return f"{at}: other programs must have had the rest of the memory"
+    return f"{at}: other programs must have used the rest of the memory"
 
 
 def _doubt_about_refusal(seen: Observation, device: Device) -> str:
@@ -270,7 +270,7 @@ def _contradiction(
         return "" if confirmed or watched else "and no peak of the amd64 twin confirms it"
     if reference_peak_bytes >= device.usable_bytes * (1 - band):
         return ""
-    return f"yet the same network takes {_mib(reference_peak_bytes)} on the amd64 twin"
+    return f"but the same network takes {_mib(reference_peak_bytes)} on the amd64 twin"
 
 
 def _from_watcher(seen: Observation, device: Device) -> tuple[Verdict, str] | None:
@@ -279,8 +279,8 @@ def _from_watcher(seen: Observation, device: Device) -> tuple[Verdict, str] | No
         return None
     had, usable = _mib(seen.watcher_saw_bytes), _mib(device.usable_bytes)
     if seen.watcher_saw_bytes > device.usable_bytes:
-        return "no-fit", f"ended by the watcher at {had} of {usable} usable"
-    return "inconclusive", f"ended by the watcher at {had}, and {usable} are usable"
+        return "no-fit", f"stopped by the watcher at {had} of {usable} usable"
+    return "inconclusive", f"stopped by the watcher at {had}, and {usable} are usable"
 
 
 def _from_peak(
@@ -290,20 +290,23 @@ def _from_peak(
     peak, usable, limit = seen.peak_rss_bytes, device.usable_bytes, seen.device_limit_bytes
     if not enforced and seen.allocation_refused and (peak or 0) > usable * (1 + band):
         # The refused block comes on top of a peak that already exceeds the device's memory.
-        return "no-fit", f"at {_mib(peak or 0)} of {_mib(usable)} usable it was refused more"
+        return (
+            "no-fit",
+            f"at {_mib(peak or 0)} of {_mib(usable)} usable, its next allocation was refused",
+        )
     doubt = _doubt_about_peak(seen, enforced=enforced)
     if peak is None or doubt:
         return "inconclusive", doubt
-    said = f"ended with 0, peak {_mib(peak)} of {_mib(usable)} usable"
-    held_to_device = enforced and limit is not None and limit <= usable
-    if abs(usable - peak) <= band * usable and not (held_to_device and peak <= usable):
-        return "borderline", f"{said}, within {band:.0%}"
+    summary = f"ended with 0, peak {_mib(peak)} of {_mib(usable)} usable"
+    limited_to_device = enforced and limit is not None and limit <= usable
+    if abs(usable - peak) <= band * usable and not (limited_to_device and peak <= usable):
+        return "borderline", f"{summary}, within {band:.0%}"
     if peak <= usable:
-        return "fit", said
+        return "fit", summary
     if enforced:
-        under = "a limit that was not read" if limit is None else f"a limit of {_mib(limit)}"
+        under = "an unknown limit" if limit is None else f"a limit of {_mib(limit)}"
         return "inconclusive", (
-            f"{said}: it ran under {under}; --target vm --machine raspi3b decides"
+            f"{summary}: it ran under {under}; --target vm --machine raspi3b decides"
         )
     over = f"peak {_mib(peak)}, over the {_mib(usable)} usable on the device"
     return "no-fit", f"{over}; this target does not limit the process, which ended with 0"
@@ -312,13 +315,13 @@ def _from_peak(
 def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:
     """Explain why the peak of this run cannot be used; empty if it can."""
     if seen.allocation_refused:
-        return "refused a block of memory on a machine that does not stand for the device"
+        return "refused a block of memory on a machine that does not represent the device"
     if seen.killed:
-        return "killed out of memory on a machine that does not stand for the device"
+        return "killed out of memory on a machine that does not represent the device"
     if seen.swap_used_bytes:
         return f"ended with 0, but with {_mib(seen.swap_used_bytes)} of swap in use"
     if enforced and seen.swap_used_bytes is None:
-        return "ended with 0, but nobody read whether swap was in use"
+        return "ended with 0, but swap usage was not read"
     return "ended with 0, but its peak RSS was not read" if seen.peak_rss_bytes is None else ""
 
 
@@ -327,21 +330,21 @@ def _headroom(
 ) -> tuple[int | None, Provenance]:
     """Return usable memory minus the peak, in bytes, from a peak that was not cut short."""
     if seen.exit_status == 0 and not _unusable(seen) and seen.peak_rss_bytes is not None:
-        reason = "usable memory of the device less the peak RSS"
+        reason = "usable memory of the device minus the peak RSS"
         if seen.swap_used_bytes:
             reason += ", which leaves out what was swapped"
         kind = seen.kind
         return device.usable_bytes - seen.peak_rss_bytes, Provenance(kind=kind, reason=reason)
     if verdict != "no-fit":
-        reason = "the run did not end as it should, so its peak says little"
+        reason = "the run did not end normally, so its peak is not conclusive"
         return None, Provenance(kind="unavailable", reason=reason)
     if reference_peak_bytes is None:
-        reason = "the kernel cut the peak short, and no peak of the amd64 twin was given"
+        reason = "the kernel limited the peak, and no peak of the amd64 twin was given"
         return None, Provenance(kind="unavailable", reason=reason)
     headroom = device.usable_bytes - reference_peak_bytes
-    reason = "usable memory of the device less the peak of the same network on the amd64 twin"
+    reason = "usable memory of the device minus the peak of the same network on the amd64 twin"
     if headroom >= 0:
-        reason += ", which alone would have it fit"
+        reason += "; by that peak alone it would fit"
     return headroom, Provenance(kind="twin", reason=reason)
 
 
@@ -351,9 +354,9 @@ def _peak_provenance(seen: Observation) -> Provenance:
     if seen.killed:
         reason = "lower bound: the process was killed while it still grew"
     elif seen.exit_status != 0:
-        reason = "lower bound: the process did not come to its end"
+        reason = "lower bound: the process did not finish"
     else:
-        reason = "ru_maxrss of the process, or more where its page tables told more"
+        reason = "ru_maxrss of the process, or more if its page tables reported more"
     if seen.emulator_rss_bytes:
         reason += f", less {_mib(seen.emulator_rss_bytes)} of the emulator"
     return Provenance(kind=seen.kind, reason=reason)

@@ -28,7 +28,7 @@ class Observation:
     process; `reached_own_limit` is whether the process's own
     control group reached that limit, None if there is no such group
     or it was not read. `group_limit_bytes` is the tightest limit of the groups around
-    the process if the whole machine stands for the device, `address_space_bytes` a
+    the process if the whole machine represents the device, `address_space_bytes` a
     limit of its address space or data, `strict_overcommit` whether the kernel refuses memory
     that it may be unable to provide later. `emulator_died` is set if an emulator ended before
     its program started. `watcher_saw_bytes` is the process's memory when the watcher ended it.
@@ -75,7 +75,7 @@ class Observation:
 
     @property
     def device_limit_bytes(self) -> int | None:
-        """The part of the effective limit that stands for the device's own memory."""
+        """The part of the effective limit that represents the device's own memory."""
         limit = self.memory_limit_bytes
         return None if limit is None else limit - self.allowance_bytes
 

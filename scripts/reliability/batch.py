@@ -142,11 +142,11 @@ def _hang(_number: int, _frame: FrameType | None) -> NoReturn:
 def _place(error: BaseException) -> str:
     """What was raised, and the innermost line of pibench's under it."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "/pibench/" in frame.filename] or frames
-    where = f"{Path(ours[-1].filename).name}:{ours[-1].name}"
+    own_frames = [frame for frame in frames if "/pibench/" in frame.filename] or frames
+    where = f"{Path(own_frames[-1].filename).name}:{own_frames[-1].name}"
     # A hang is seen wherever it happens to be; what started it tells more.
     if isinstance(error, Hang):
-        where = " > ".join(dict.fromkeys(Path(frame.filename).name for frame in ours))
+        where = " > ".join(dict.fromkeys(Path(frame.filename).name for frame in own_frames))
     return f"{type(error).__name__} in {where}"
 
 
@@ -156,19 +156,19 @@ def with_hypothesis(kind: str, count: int, chosen_seed: int, batch: Batch) -> No
 
     from tests.wild import mutations  # noqa: PLC0415
 
-    drawn = mutations.mutants() if kind == "prototxt" else mutations.mutants_with_weights()
+    strategy = mutations.mutants() if kind == "prototxt" else mutations.mutants_with_weights()
 
     @seed(chosen_seed)
     @settings(
         max_examples=count, database=None, deadline=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(drawn)
-    def one(drawn_input: bytes | tuple[str, bytes]) -> None:
-        if isinstance(drawn_input, tuple):
-            batch.feed(drawn_input[0].encode(), drawn_input[1])
+    @given(strategy)
+    def one(generated: bytes | tuple[str, bytes]) -> None:
+        if isinstance(generated, tuple):
+            batch.feed(generated[0].encode(), generated[1])
         else:
-            batch.feed(drawn_input)
+            batch.feed(generated)
 
     one()
 
@@ -176,7 +176,7 @@ def with_hypothesis(kind: str, count: int, chosen_seed: int, batch: Batch) -> No
 def with_atheris(kind: str, count: int, chosen_seed: int, batch: Batch) -> None:
     """Inputs that Atheris (libFuzzer) grows from a corpus, by which of pibench's code they reach.
 
-    Three of four mutations are ours, the others libFuzzer's own, of bytes.
+    Three of four mutations are pibench's, the others are byte mutations of libFuzzer.
     """
     import atheris  # noqa: PLC0415
 
@@ -232,7 +232,7 @@ def main() -> None:
             batch = Batch(Path(folder))
     else:
         batch = Batch(Path(folder))
-    # What is loaded late is no growth of an input's.
+    # Modules that are loaded late do not count as an input's growth.
     batch.model.write_bytes((Path(folder) / "first.prototxt").read_bytes())
     batch.take(batch.model)
     limit = (resident_kib("VmSize") << 10) + (MEMORY_LIMIT_MIB << 20)

@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md anew, section by section, from what these commands print.
+"""Write docs/reliability.md again, section by section, from what these commands print.
 
     python scripts/reliability/document.py [NAME...]
 
@@ -29,10 +29,10 @@ DEADLINE_S = 4 * 3600.0
 def printed(command: str) -> str:
     """What a command prints; of tests only the lines that they print themselves, as a list."""
     words = [sys.executable, *command.split()]
-    said = process.run(words, deadline_s=DEADLINE_S, cwd=TOP, env={"PYTHONPATH": str(TOP)}).stdout
+    output = process.run(words, deadline_s=DEADLINE_S, cwd=TOP, env={"PYTHONPATH": str(TOP)}).stdout
     if "pytest" not in command:
-        return said.strip()
-    lines = [line.lstrip(".") for line in said.splitlines()]
+        return output.strip()
+    lines = [line.lstrip(".") for line in output.splitlines()]
     return "\n".join(f"- {line}" for line in lines if re.match(r"[A-Za-z0-9].*: ", line))
 
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Mutated model files through all that reads them here, as the Markdown of docs/reliability.md.
+"""Pass mutated model files to all readers of pibench; print the Markdown of docs/reliability.md.
 
     fuzz.py [--count N] [--seed S] [--only ENGINE-KIND] [--in-caffe N] [--findings FOLDER]
 
-By two engines: hypothesis draws networks and breaks them, Atheris (libFuzzer for Python, the
-extra `fuzz`) grows files by which of pibench's code they reach. Batches run in processes that
-may take little (batch.py); `--only` makes one row's, which depends on no other. `--in-caffe` of
-the files, 200 unless told, then go past our own checks to real Caffe on the twin (in_caffe.py).
+Two engines make the files: hypothesis generates networks and breaks them, Atheris (libFuzzer for
+Python, the extra `fuzz`) grows files by which of pibench's code they reach. Batches run in
+processes with small limits (batch.py); `--only` makes one row's batch, which depends on no other.
+`--in-caffe` of the files (default 200) then bypass pibench's checks and go to real Caffe on the
+twin (in_caffe.py).
 What was wrong is kept in FOLDER with its input, and ends the program with status 1.
 """
 

@@ -27,16 +27,16 @@ def _device() -> devices.Device:
 
 
 def take(model: Path, weights: Path | None = None) -> bool:
-    """Do all with a file that is done without Caffe; False where it is refused.
+    """Do everything with a file that needs no Caffe; return False if it is refused.
 
-    A prototxt is read as it is and, where that is refused, mended; a caffemodel is held
-    against the network and folded. Whatever is raised here is a fault of ours.
+    A prototxt is read as it is and, if that is refused, repaired; a caffemodel is compared
+    with the network and folded. Any exception here is an error of pibench.
     """
     try:
         loaded = networks.load(str(model), weights=weights)
     except InvalidInputError:
         if weights is None:
-            _mend(model)
+            _repair(model)
         return False
     if weights is not None:
         _fold(loaded, model.parent / "folded")
@@ -44,7 +44,7 @@ def take(model: Path, weights: Path | None = None) -> bool:
     return True
 
 
-def _mend(model: Path) -> None:
+def _repair(model: Path) -> None:
     try:
         loaded = networks.load(str(model), repair=True)
     except InvalidInputError:

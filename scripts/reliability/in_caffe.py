@@ -1,4 +1,4 @@
-"""Mutated files past our own checks to real Caffe: the twin's probe, which has to survive them.
+"""Pass mutated files, unchecked, to real Caffe: the twin's probe has to survive them.
 
 Each file is a target's work as it is, whether the host accepts it or not. Its verdict is then
 held against how Caffe itself ended.
@@ -29,16 +29,16 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One file: the host's word on it, Caffe's, and the verdict.
+    """One file: the host's decision, Caffe's end, and the verdict.
 
     `refusal` is why the host refuses it, None where it does not; `ending` Caffe's exit status
-    (a signal as a negative number), None where nobody saw it; `said` its last words.
+    (a signal as a negative number), None if it was not seen; `last_words` its last output.
     """
 
     prototxt: str
     refusal: str | None
     ending: int | None
-    said: str
+    last_words: str
     verdict: Verdict
 
     @property
@@ -124,7 +124,7 @@ def _seen(outcome: Outcome, refusal: str | None, context: Context) -> Seen:
         prototxt=outcome.job.prototxt,
         refusal=refusal,
         ending=observed.exit_status,
-        said=observed.fatal_message or " | ".join(observed.notes),
+        last_words=observed.fatal_message or " | ".join(observed.notes),
         verdict=decide(observed, context.device).verdict,
     )
 
@@ -138,15 +138,18 @@ def section(seen: Sequence[Seen]) -> str:
     """The table for the document."""
     counts: Counter[tuple[str, str]] = Counter()
     for one in seen:
-        ours = "accepts" if one.refusal is None else "refuses"
-        counts[ours, _end(one)] += 1
+        decision = "accepts" if one.refusal is None else "refuses"
+        counts[decision, _end(one)] += 1
     lines = [
         f"{len(seen)} such files, half of them refused by pibench, went to real Caffe on the twin",
         "all the same, as `caffe time` or with a mutated caffemodel under `inference`.",
         "",
         "| pibench | Caffe | files |",
         "|---|---|---:|",
-        *(f"| {ours} | {end} | {number} |" for (ours, end), number in sorted(counts.items())),
+        *(
+            f"| {decision} | {end} | {number} |"
+            for (decision, end), number in sorted(counts.items())
+        ),
         "",
         f"Files with `fit` or `borderline` that Caffe did not run to its end: {len(faults(seen))}.",
     ]

@@ -3,7 +3,7 @@
     python scripts/reliability/soak.py --runs 500 --target container
 
 Prints a Markdown table of this process's file descriptors, threads and memory, and of what
-lies in the temporary folder, in the cache and, of ours, in the Engine.
+lies in the temporary folder, in the cache and, of pibench's, in the Engine.
 """
 
 from __future__ import annotations
@@ -87,8 +87,10 @@ def main() -> int:
         if before == 0 or done // step > before // step:
             print(f"| {done} | {' | '.join(state(asked.target))} |", flush=True)
     took_s = time.monotonic() - begun
-    said = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
-    print(f"\n{asked.runs} runs of {NETWORK} on {asked.target} in {took_s / 60:.0f} min: {said}.")
+    summary = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+    print(
+        f"\n{asked.runs} runs of {NETWORK} on {asked.target} in {took_s / 60:.0f} min: {summary}."
+    )
     return 0 if verdicts == Counter(fit=asked.runs) else 1
 
 

@@ -75,10 +75,10 @@ def opened(browser: Browser) -> Iterator[Open]:
         page.set_default_timeout(15_000)
         url = path.as_uri() + hash_
 
-        def said(message: ConsoleMessage) -> None:
+        def output(message: ConsoleMessage) -> None:
             complaints.append(f"{message.type}: {message.text}")
 
-        page.on("console", said)
+        page.on("console", output)
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
         page.on(

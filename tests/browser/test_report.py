@@ -78,7 +78,7 @@ def hover_over_a_point(page: Page, place: str, mark: str) -> str:
     return label.first.text_content() or ""
 
 
-def test_a_point_says_what_it_is(opened: Open, report: Path) -> None:
+def test_a_point_states_what_it_is(opened: Open, report: Path) -> None:
     page = opened(report)
     said = hover_over_a_point(page, "[data-figure=ram_mb]", ".points path.point")
     assert re.search(r"AlexNet.*printed 497 MiB, emulated 497 MiB.*error", said), said
@@ -115,8 +115,8 @@ def test_names_with_markup_are_text(opened: Open, hostile_report: Path) -> None:
     page = opened(hostile_report)
     expect(page.locator("summary h3")).to_have_text(HOSTILE)
     page.locator("details.network summary").first.click()
-    said = hover_over_a_point(page, "[data-figure$=-time0]", ".point path")
-    assert said.startswith(HOSTILE[:40]), said
+    output = hover_over_a_point(page, "[data-figure$=-time0]", ".point path")
+    assert output.startswith(HOSTILE[:40]), output
     page.locator("#memory").scroll_into_view_if_needed()
     expect(
         page.locator("#memory .yaxislayer-above text, #memory .ytick text").first

@@ -98,7 +98,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
 
 @pytest.fixture
 def own_engine(engines: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnEngine:
-    """An Engine of the tests' own that runs, for whatever reads DOCKER_HOST."""
+    """A running Engine of the tests, for everything that reads DOCKER_HOST."""
     engines.start()
     monkeypatch.setenv("DOCKER_HOST", engines.host)
     return engines

@@ -31,7 +31,7 @@ WITHOUT_MEMORY_CGROUP = (
 )
 
 
-# With --bridge=none dockerd deletes whatever docker0 it sees, and that is the machine's Engine's.
+# With --bridge=none dockerd deletes any docker0 that it sees, also that of the machine's Engine.
 # unshare becomes dockerd: the process is the same.
 OWN_NETWORK = ("unshare", "--net")
 
@@ -111,7 +111,7 @@ class OwnEngine:
             client.close()
 
 
-def ours(client: DockerClient) -> list[str]:
+def own_containers(client: DockerClient) -> list[str]:
     """The ids of all containers of pibench, whoever's."""
     found = client.api.containers(all=True, filters={"label": OWNER_LABEL})
     return [container["Id"] for container in found]

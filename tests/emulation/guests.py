@@ -10,7 +10,7 @@ Programs in /home/pi/bin are on its user's PATH, /mnt is a disk of 24 MiB, and o
 `port_slice` one in a control group (version 2) of 300 MiB.
 Its root file system is Debian's own packages unpacked; the kernel is the one
 of pibench's VM. `virt` by default; with machine="raspi3b" QEMU's model of the
-board, whose device tree says "Raspberry Pi 3 Model B".
+board, whose device tree contains "Raspberry Pi 3 Model B".
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def intact(twin, network) -> Runnable:
 
 
 def at_fault(found: Bisection) -> tuple[str, bool, bool]:
-    """The layer that parts, and whether its inputs agree and it parts by itself too."""
+    """Return the first layer that differs, whether its inputs agree and it differs alone."""
     assert not found
     assert found.first_divergence is not None
     assert found.isolated is not None
@@ -197,7 +197,7 @@ layer { name: "log" type: "Log" bottom: "conv" top: "log" }
 """
 
 
-def test_nan_on_both_sides_parts_unless_it_is_taken_for_equal(twin, tmp_path) -> None:
+def test_nan_on_both_sides_differs_unless_it_counts_as_equal(twin, tmp_path) -> None:
     (tmp_path / "log.prototxt").write_text(LOG)
     network = networks.load(str(tmp_path / "log.prototxt"))
     sides = [side(twin, network), side(twin, network, blas="reference")]
@@ -212,8 +212,8 @@ def test_nan_on_both_sides_parts_unless_it_is_taken_for_equal(twin, tmp_path) ->
     assert "log is the first layer with values that are not finite" in found.cause
     outputs = compare_outputs(*entries)
     assert outputs.agrees is False
-    for said in (found.cause, outputs.why):
-        assert f"{output.non_finite_count} of 1568 values are NaN, the first at [0, " in said
+    for message in (found.cause, outputs.why):
+        assert f"{output.non_finite_count} of 1568 values are NaN, the first at [0, " in message
 
     # The signatures differ by what rounding does: whole blobs show that NaN is in the same places.
     assert sides[0].record.outputs[0].sha256 != sides[1].record.outputs[0].sha256

@@ -1,4 +1,4 @@
-"""Kits on machines that have nothing of ours: a plain Debian for arm64, and Debian 11's Python."""
+"""Kits on machines without pibench: a plain Debian for arm64, and Debian 11's Python."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
     assert ssh(guest, "tar xzf -", stdin=kit.path).returncode == 0
     try:
         ran = ssh(guest, "cd pi-kit && python3 run.py")
-        said = ran.stdout.decode()
-        assert ran.returncode == 0, said
-        assert "Caffe: the kit's own" in said
-        assert "[1/2] too-large: killed, out of memory" in said
-        assert "[2/2] SqueezeNet V1.1: peak" in said
+        output = ran.stdout.decode()
+        assert ran.returncode == 0, output
+        assert "Caffe: the kit's own" in output
+        assert "[1/2] too-large: killed, out of memory" in output
+        assert "[2/2] SqueezeNet V1.1: peak" in output
         # What is done is done.
         again = ssh(guest, "cd pi-kit && python3 run.py")
         assert again.returncode == 0
-        assert "2 of 2 networks are done already" in again.stdout.decode()
+        assert "2 of 2 networks are already done" in again.stdout.decode()
         results = tmp_path / "pi-results.jsonl"
         results.write_bytes(ssh(guest, "cat pi-kit/pi-results.jsonl").stdout)
     finally:
@@ -77,7 +77,7 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
     imported = import_results(results, store=store)
     assert [record.network for record in store.read()] == ["too-large", "SqueezeNet V1.1"]
     killed, squeeze = imported.records
-    # The guest has more than the board, so that it is not the one to say what fits there.
+    # The guest has more than the board, so it does not decide what fits there.
     assert (killed.verdict, killed.evidence.signal) == ("inconclusive", 9)
     assert killed.evidence.oom_counter == 1
     in_vm = computed_in_vm["SqueezeNet V1.1"]
@@ -114,7 +114,7 @@ def test_a_kit_runs_on_debian_11_and_its_python(builder, tmp_path: Path, protoco
             *("bwrap", "--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"),
             *("--ro-bind", "/sys", "/sys", "--bind", str(tmp_path), "/job", "--unshare-net"),
             *("--chdir", "/job/pi-kit", "--clearenv", "--setenv", "PATH", "/usr/bin:/bin"),
-            # What ldconfig would have told the loader, had any script of a package run.
+            # What ldconfig would have configured for the loader if a package's scripts had run.
             *("--setenv", "LD_LIBRARY_PATH", RootLoader(Path("/"), "amd64").library_path),
             *("/usr/bin/python3", "run.py"),
         ],

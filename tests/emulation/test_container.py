@@ -21,7 +21,7 @@ from pibench.targets.container import ContainerTarget, target
 from pibench.targets.container.engine import connect
 from pibench.targets.container.limits import CapNotInForceError
 from tests.emulation.conftest import DEVICE, run
-from tests.emulation.engines import WITHOUT_MEMORY_CGROUP, OwnEngine, ours, owned_by
+from tests.emulation.engines import WITHOUT_MEMORY_CGROUP, OwnEngine, own_containers, owned_by
 
 pytestmark = pytest.mark.emulation
 MIB = 2**20
@@ -59,7 +59,7 @@ def test_a_network_that_fits_has_its_peak_without_the_emulator_s_share(records) 
         assert "of the emulator" in fitting.provenance["peak_rss_bytes"].reason
 
 
-def test_a_kill_is_told_from_three_sides(records) -> None:
+def test_a_kill_is_reported_by_three_sides(records) -> None:
     # Under Docker's own 1 GiB the floor variant was seen to pass.
     for name in ("VGG 16", FLOOR, "Inception-V4"):
         killed = records[name]
@@ -118,7 +118,7 @@ def test_a_killed_helper_of_a_program_that_ends_with_0_decides_nothing(
     (record,) = run(container, [networks.load("SqueezeNet V1.1")])
     assert record.verdict == "inconclusive"
     assert record.evidence.summary == (
-        "the evidence disagrees: the process ended with 0, the Engine says OOMKilled true, "
+        "the evidence disagrees: the process ended with 0, the Engine reports OOMKilled true, "
         "the cgroup counted 1 kills"
     )
     assert record.evidence.container_exit_code == 0
@@ -130,16 +130,16 @@ def test_a_killed_helper_of_a_program_that_ends_with_0_decides_nothing(
 def test_the_image_is_arm64_and_handed_over_once(own_engine: OwnEngine, builder) -> None:
     root = builder.sysroot()
     tag = container_image.tag_of(root)
-    told: list[str] = []
-    builder_telling = type(builder)(told.append)
+    reported: list[str] = []
+    reporting_builder = type(builder)(reported.append)
     handing_over = "handing the image to the Engine"
     with own_engine.client() as client:
         ids = []
         for repeat in range(3):
-            ContainerTarget(DEVICE, builder_telling).prepare([])
+            ContainerTarget(DEVICE, reporting_builder).prepare([])
             ids.append(client.images.get(tag).id)
             assert client.images.get(tag).attrs["Architecture"] == "arm64"
-            assert told.count(handing_over) == (1, 1, 2)[repeat]
+            assert reported.count(handing_over) == (1, 1, 2)[repeat]
             if repeat == 1:
                 client.images.remove(tag, force=True)
         # The same root has the same name everywhere.
@@ -162,7 +162,7 @@ def engine_without_memory_cgroup(own_engine: OwnEngine) -> OwnEngine:
 def test_an_engine_that_discards_the_cap_is_refused(
     engine_without_memory_cgroup: OwnEngine, builder, container, tmp_path: Path
 ) -> None:
-    del container  # What the emulator holds is known: nothing but the cap stands in the way.
+    del container  # The emulator's memory is known: only the cap prevents the run.
     with pytest.raises(CapNotInForceError, match="the container has no limit"):
         run(ContainerTarget(DEVICE, builder), [networks.load("SqueezeNet V1.1")])
     out = tmp_path / "records.jsonl"
@@ -174,7 +174,7 @@ def test_an_engine_that_discards_the_cap_is_refused(
     assert "Traceback" not in done.stderr
     assert RecordStore(out).read() == []
     with engine_without_memory_cgroup.client() as client:
-        assert ours(client) == []
+        assert own_containers(client) == []
 
 
 def test_an_engine_that_is_not_there_is_one_line(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_an_engine_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the command line
 
 
-def test_auto_says_what_it_chose_and_why(tmp_path: Path) -> None:
+def test_auto_states_what_it_chose_and_why(tmp_path: Path) -> None:
     # As on a machine without the system emulator.
     for folder in ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"):
         for program in Path(folder).iterdir():
@@ -199,7 +199,7 @@ def test_auto_says_what_it_chose_and_why(tmp_path: Path) -> None:
     done = pibench(*arguments, PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == (
-        "pibench: target container: the Engine's cgroup holds it to the device's memory "
+        "pibench: target container: the Engine's cgroup limits it to the device's memory "
         "and cores; not possible here: vm (pibench doctor)"
     )
     (record,) = json.loads(done.stdout)

@@ -23,7 +23,7 @@ from pibench.runner.runner import Runner
 from pibench.targets.container import ContainerTarget, cell, engine
 from pibench.targets.container.engine import OWNER_LABEL, EngineLostError, owner_label
 from tests.emulation.conftest import DEVICE, run
-from tests.emulation.engines import OwnEngine, ours, owned_by
+from tests.emulation.engines import OwnEngine, own_containers, owned_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,12 +75,12 @@ def test_an_engine_that_ends_in_mid_run_costs_the_network_in_flight(
         with own_engine.client() as client:
             wait_until(lambda: is_running(client, pibench.pid))
         own_engine.signal(how)
-        _, said = pibench.communicate(timeout=60)
-    assert pibench.returncode == 3, said
-    line = said.splitlines()[-1]
+        _, output = pibench.communicate(timeout=60)
+    assert pibench.returncode == 3, output
+    line = output.splitlines()[-1]
     assert line.startswith("pibench: the Engine did not answer while a container ran: ")
     assert "pibench doctor says more" in line
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     before, lost = RecordStore(out).read()
     assert (before.network, before.verdict) == ("SqueezeNet V1.1", "fit")
     assert (lost.network, lost.verdict) == ("slow", "inconclusive")
@@ -92,14 +92,14 @@ def test_an_engine_that_ends_in_mid_run_costs_the_network_in_flight(
     (record,) = run(ContainerTarget(DEVICE, builder), [networks.load("SqueezeNet V1.1")])
     assert record.verdict == "fit"
     with own_engine.client() as client:
-        assert ours(client) == []
+        assert own_containers(client) == []
 
 
 @pytest.mark.usefixtures("container")
 def test_an_engine_that_hangs_is_given_up_in_time(
     own_engine: OwnEngine, builder, slow: Path, monkeypatch
 ) -> None:
-    # The probe says something every five seconds.
+    # The probe reports something every five seconds.
     monkeypatch.setattr(cell, "SILENCE_DEADLINE_S", 7.0)
     monkeypatch.setattr(engine, "CALL_TIMEOUT_S", 4.0)
     target = ContainerTarget(DEVICE, builder)
@@ -144,7 +144,7 @@ def test_the_next_start_sweeps_what_a_dead_owner_left_and_nothing_else(
                 {},
                 {"org.pibench.other": "x"},
                 {OWNER_LABEL: json.dumps(elsewhere)},
-                {OWNER_LABEL: "no owner of ours"},
+                {OWNER_LABEL: "not a pibench owner"},
             )
         ]
         try:
@@ -162,7 +162,7 @@ def test_the_next_start_sweeps_what_a_dead_owner_left_and_nothing_else(
 
 
 @pytest.mark.usefixtures("container")
-def test_a_container_that_somebody_removes_is_run_anew(
+def test_a_container_that_somebody_removes_runs_again(
     own_engine: OwnEngine, builder, slow: Path
 ) -> None:
     ContainerTarget(DEVICE, builder).prepare([])

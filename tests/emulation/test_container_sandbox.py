@@ -57,7 +57,7 @@ def hostile(container, monkeypatch) -> Callable[..., Record]:
     return run_program
 
 
-def told(record: Record) -> dict[str, Any]:
+def sandbox_report(record: Record) -> dict[str, Any]:
     """What the program printed last; its end decides nothing about the network."""
     assert record.verdict == "inconclusive"
     assert record.evidence.summary == "ended with status 7"
@@ -67,7 +67,7 @@ def told(record: Record) -> dict[str, Any]:
 
 
 def test_it_cannot_write_but_to_its_own_small_tmp(hostile) -> None:
-    found = told(
+    found = sandbox_report(
         hostile("""
         for path in ("/pibench", "/etc/passwd", "/job/job.json", "/job/models/more", sys.argv[3]):
             attempt(path, write, path)
@@ -93,7 +93,7 @@ def test_it_cannot_write_but_to_its_own_small_tmp(hostile) -> None:
 
 
 def test_it_reaches_nobody(hostile) -> None:
-    found = told(
+    found = sandbox_report(
         hostile("""
         def reach(address, kind=socket.SOCK_STREAM):
             with socket.socket(socket.AF_INET, kind) as end:
@@ -113,7 +113,7 @@ def test_it_reaches_nobody(hostile) -> None:
 
 
 def test_it_cannot_become_anybody_else(hostile) -> None:
-    found = told(
+    found = sandbox_report(
         hostile("""
         import ctypes
         with open("/proc/self/oom_score_adj") as file:
@@ -150,10 +150,10 @@ def test_it_cannot_become_anybody_else(hostile) -> None:
 
 
 def test_a_fork_without_end_ends_at_its_own_limit(hostile) -> None:
-    found = told(
+    found = sandbox_report(
         hostile("""
         import time
-        # QEMU 7.2 now and then aborts in a forked child, and says so on its standard error.
+        # QEMU 7.2 now and then aborts in a forked child, and reports it on its standard error.
         kept, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1), os.dup2(nowhere, 2)
         forked = 0
@@ -218,7 +218,7 @@ def test_it_cannot_speak_for_the_probe(hostile) -> None:
     attempt("memory", write, "/proc/1/mem")
     attempt("kill", os.kill, 1, 9)
     """)
-    found = told(record)
+    found = sandbox_report(record)
     # A kill of the first process in a container is not delivered, and no error.
     assert found.pop("kill") is None
     assert set(found.values()) <= {"EACCES", "EPERM"}, found

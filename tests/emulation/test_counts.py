@@ -1,4 +1,4 @@
-"""Real Caffe counted in QEMU: the same every time, whole, and as the layer shapes say."""
+"""Real Caffe counted in QEMU: the same every time, complete, as the layer shapes imply."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def test_a_second_run_under_load_counts_and_predicts_the_same(
     assert second == pytest.approx(first, rel=0.01)
 
 
-def test_powf_executes_what_the_constants_say(counter: Counter, tmp_path: Path) -> None:
+def test_powf_executes_as_many_instructions_as_the_constants_state(
+    counter: Counter, tmp_path: Path
+) -> None:
     path = tmp_path / "powers.prototxt"
     path.write_text(POWERS)
     plain, raised = (
@@ -127,13 +129,13 @@ def test_a_bare_program_is_counted_exactly_by_the_system_emulator(
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if ran.returncode == 0:
             break
-    said = [
+    output = [
         json.loads(line.removeprefix("PIBENCH-COUNT "))
         for line in ran.stdout.splitlines()
         if line.startswith("PIBENCH-COUNT ")
     ]
-    assert len(said) == 2, ran.stderr
-    found, summary = said
+    assert len(output) == 2, ran.stderr
+    found, summary = output
     assert summary["threads"] == 1
     assert found["mac_instructions"] == found["simd_instructions"] == TURNS
     assert found["macs"] == 4 * TURNS
@@ -157,7 +159,7 @@ def test_layers_are_those_of_the_network_and_add_up(counted: NetworkCounts) -> N
     assert 0 < total.l2_misses < total.l1_misses < total.load_instructions
 
 
-def test_products_are_what_the_shapes_say(counted: NetworkCounts) -> None:
+def test_products_match_the_shapes(counted: NetworkCounts) -> None:
     expected = {one.name: one for one in work.count(networks.load(NAME)) if one.macs}
     for layer in counted.layers:
         if layer.name in expected:
@@ -168,7 +170,7 @@ def test_products_are_what_the_shapes_say(counted: NetworkCounts) -> None:
     assert products == pytest.approx(total, rel=0.03)
 
 
-def test_passes_over_blobs_are_what_the_shapes_say(counted: NetworkCounts) -> None:
+def test_passes_over_blobs_match_the_shapes(counted: NetworkCounts) -> None:
     expected = {one.name: one for one in work.count(networks.load(NAME))}
     for layer in counted.layers:
         if layer.type in ("ReLU", "Concat"):

@@ -57,8 +57,8 @@ def sysroot(builder) -> SysrootTarget:
 @pytest.mark.parametrize("limit_mib", [600, 900])
 def test_a_group_that_is_smaller_than_the_board_decides_nothing(limit_mib: int) -> None:
     with crowd.outer(limit_mib * MIB) as group:
-        code, (record,), said = pibench("ResNet-101", "--target", "sysroot", group=group)
-    assert (code, record["verdict"]) == (4, "inconclusive"), said
+        code, (record,), output = pibench("ResNet-101", "--target", "sysroot", group=group)
+    assert (code, record["verdict"]) == (4, "inconclusive"), output
     evidence = record["evidence"]
     assert (evidence["signal"], evidence["reached_own_limit"]) == (9, False)
     assert f"a control group around pibench allows {limit_mib} MiB" in evidence["summary"]
@@ -72,8 +72,8 @@ def test_as_many_at_once_as_the_group_has_memory_for(tmp_path: Path) -> None:
         copy.parent.mkdir()
         copy.write_text(networks.load("ResNet-101").prototxt)
     with crowd.outer(1500 * MIB) as group:
-        code, records, said = pibench(*map(str, copies), "--target", "sysroot", group=group)
-    assert [record["verdict"] for record in records] == ["fit", "fit"], said
+        code, records, output = pibench(*map(str, copies), "--target", "sysroot", group=group)
+    assert [record["verdict"] for record in records] == ["fit", "fit"], output
     assert code == 0
 
 
@@ -99,9 +99,9 @@ def test_somebody_else_s_kill_is_nobody_s_evidence(sysroot: SysrootTarget) -> No
     crowd.own_folder()
     with crowd.foreign_kills(), ThreadPoolExecutor() as pool:
         beside = pool.submit(run, sysroot, [networks.load("NIN")])
-        code, records, said = pibench("ResNet-101", "DenseNet-121", "--target", "twin")
+        code, records, output = pibench("ResNet-101", "DenseNet-121", "--target", "twin")
         records += [record.model_dump() for record in beside.result()]
-    assert code == 0, said
+    assert code == 0, output
     for record in records:
         assert record["verdict"] == "fit", record["evidence"]
         assert not record["evidence"]["oom_kills"]
@@ -147,8 +147,8 @@ def test_an_emulator_that_dies_costs_one_network(tmp_path: Path) -> None:
     fake.write_text(DIES.format(emulator=emulator))
     fake.chmod(0o755)
     path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    code, records, said = pibench("SqueezeNet V1.1", "NIN", "--target", "sysroot", env=path)
-    assert code == 4, said
+    code, records, output = pibench("SqueezeNet V1.1", "NIN", "--target", "sysroot", env=path)
+    assert code == 4, output
     assert len(records) == 2
     for record in records:
         summary = "the emulator ended with SIGSEGV before the network had started"

@@ -33,8 +33,8 @@ done
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The lines of a caller that holds a lock, two files and a pipe while the script runs."""
+def caller_output(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The lines of a caller that keeps a lock, two files and a pipe while the script runs."""
     require_means()
     require_mounts()
     for folder in ("/etc/docker", "/var/lib/docker"):
@@ -52,19 +52,19 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_lock_of_the_caller_is_released(said: list[str]) -> None:
-    assert "released" in said
+def test_a_lock_of_the_caller_is_released(caller_output: list[str]) -> None:
+    assert "released" in caller_output
 
 
-def test_no_file_of_the_caller_stays_open(said: list[str]) -> None:
-    files = [line.removeprefix("file ") for line in said if line.startswith("file ")]
+def test_no_file_of_the_caller_stays_open(caller_output: list[str]) -> None:
+    files = [line.removeprefix("file ") for line in caller_output if line.startswith("file ")]
     assert "/var/log/dockerd.log" in files
-    (pipe,) = (line.removeprefix("output ") for line in said if line.startswith("output "))
+    (pipe,) = (line.removeprefix("output ") for line in caller_output if line.startswith("output "))
     assert pipe not in files
     assert not [file for file in files if "/caller" in file]
 
 
-def test_it_has_a_session_of_its_own(said: list[str]) -> None:
-    (line,) = (line for line in said if line.startswith("session "))
+def test_it_has_a_session_of_its_own(caller_output: list[str]) -> None:
+    (line,) = (line for line in caller_output if line.startswith("session "))
     _, session, _, pid = line.split()
     assert session == pid

@@ -16,10 +16,10 @@ def test_emulated_outputs_are_the_twin_s(virt, twin) -> None:
     (native,) = run(twin, loaded, protocol="inference", compute="real", repeats=3)
     assert emulated.verdict == native.verdict == "fit"
     assert [o.shape for o in emulated.outputs] == [o.shape for o in native.outputs]
-    for ours, theirs in zip(emulated.outputs, native.outputs, strict=True):
-        assert ours.non_finite_count == 0
-        assert ours.l2_norm == pytest.approx(theirs.l2_norm, rel=1e-3)
-        assert ours.maximum == pytest.approx(theirs.maximum, rel=1e-3)
+    for first_side, second_side in zip(emulated.outputs, native.outputs, strict=True):
+        assert first_side.non_finite_count == 0
+        assert first_side.l2_norm == pytest.approx(second_side.l2_norm, rel=1e-3)
+        assert first_side.maximum == pytest.approx(second_side.maximum, rel=1e-3)
     names = [layer.name for layer in native.layers]
     assert "conv1" in names
     assert names == [layer.name for layer in emulated.layers]

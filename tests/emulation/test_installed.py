@@ -74,7 +74,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return made
 
 
-def test_the_wheel_holds_all_that_is_needed_at_run_time(installed: Installed) -> None:
+def test_the_wheel_contains_all_that_is_needed_at_run_time(installed: Installed) -> None:
     listed = ["git", "ls-files", "-co", "--exclude-standard", "pibench", "docker", "qemu"]
     tracked = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     wanted = {
@@ -83,21 +83,21 @@ def test_the_wheel_holds_all_that_is_needed_at_run_time(installed: Installed) ->
     }
     assert len(wanted) > 300
     with zipfile.ZipFile(installed.wheel) as archive:
-        held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert held == wanted
+        kept_values = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert kept_values == wanted
 
 
 def test_the_commands_of_the_readme(installed: Installed) -> None:
     where = "import pibench; print(pibench.__file__)"
     assert str(installed.venv) in installed.run("python", "-c", where).stdout
     networks = ("--networks", "SqueezeNet V1.1", "--target", "twin", "-q")
-    said = installed.run("pibench", "reproduce", *networks).stdout
-    assert "Verdicts: 1 of 1 agree with the paper." in said
+    output = installed.run("pibench", "reproduce", *networks).stdout
+    assert "Verdicts: 1 of 1 agree with the paper." in output
     page = (installed.project / "out/report.html").read_text()
     assert "SqueezeNet V1.1" in page
     assert "plotly.js" in page
-    ours = ("small.prototxt", "--target", "twin", "--require-fit", "--out", "mine.jsonl", "-q")
-    installed.run("pibench", "run", *ours)
+    own = ("small.prototxt", "--target", "twin", "--require-fit", "--out", "mine.jsonl", "-q")
+    installed.run("pibench", "run", *own)
     installed.run("pibench", "report", "mine.jsonl", "-o", "summary.md", "-o", "gate.xml")
     installed.run("pibench", "plan", "large.prototxt", "--require-fit", code=1)
     installed.run("pibench", "predict", "small.prototxt")
@@ -168,44 +168,48 @@ def test_the_steps_of_the_action(installed: Installed) -> None:
 
 
 def test_the_gate_runs_real_caffe(installed: Installed, gate: Callable[..., str]) -> None:
-    said = gate(1, prototxt="small.prototxt\nlarge.prototxt", mode="run", target="twin")
-    assert said.startswith("# 1 of 2 networks fit\n")
-    assert "| VGG 16 | rpi3b | twin | caffe-time | **no-fit** |" in said
+    output = gate(1, prototxt="small.prototxt\nlarge.prototxt", mode="run", target="twin")
+    assert output.startswith("# 1 of 2 networks fit\n")
+    assert "| VGG 16 | rpi3b | twin | caffe-time | **no-fit** |" in output
     # The very networks of the paper: a gate asks whether they fit, not whether the paper agrees.
     assert outcomes(installed) == (2, 1, 0)
     assert (installed.project / "pibench-out/report.html").stat().st_size > 1_000_000
 
 
-def test_the_gate_says_why_it_could_not_decide(
+def test_the_gate_states_why_it_could_not_decide(
     installed: Installed, gate: Callable[..., str]
 ) -> None:
     hostile = installed.project / "bad" / "x.prototxt"
     hostile.parent.mkdir()
     hostile.write_text('name: "a" layer { name: "</pre>::error::x" type: "Mish" }')
-    said = gate(2, prototxt="bad/*").splitlines()
+    output = gate(2, prototxt="bad/*").splitlines()
     # Nothing in a name is markup: escaped in a table, and what is indented is text.
-    row, told = [line for line in said if "bad/x.prototxt" in line]
+    row, reported = [line for line in output if "bad/x.prototxt" in line]
     assert row.startswith("| bad/x.prototxt | **error** |")
     assert "<" not in row
-    assert told == said[-1]
-    assert told.startswith("    pibench: bad/x.prototxt")
+    assert reported == output[-1]
+    assert reported.startswith("    pibench: bad/x.prototxt")
     # A quoted command is a file's name, and there is none.
     with pytest.raises(FileNotFoundError):
         gate(2, prototxt="$(touch pwned)`touch pwned`")
     assert not (installed.project / "pwned").exists()
 
 
-def test_the_gate_holds_a_plan_to_a_baseline(
+def test_the_gate_compares_a_plan_with_a_baseline(
     installed: Installed, gate: Callable[..., str]
 ) -> None:
     gate(prototxt="small.prototxt")
     accepted = installed.project / "accepted.json"
     planned = "pibench-out/plan.json"
     installed.run("pibench", "reconcile", planned, "--write-baseline", str(accepted))
-    held = {"prototxt": "small.prototxt", "baseline": str(accepted), "fail_on": "verdict,ram=1%"}
-    assert "The gate (verdict, ram) passes" in gate(**held)
+    kept_values = {
+        "prototxt": "small.prototxt",
+        "baseline": str(accepted),
+        "fail_on": "verdict,ram=1%",
+    }
+    assert "The gate (verdict, ram) passes" in gate(**kept_values)
     entry = next(line for line in accepted.read_text().splitlines() if '"ram_bytes"' in line)
     doubled = entry.replace(ram := re.findall(r"\d+", entry)[0], str(2 * int(ram)))
     accepted.write_text(accepted.read_text().replace(entry, doubled))
-    assert "| ram | **fails** |" in gate(1, **held)
+    assert "| ram | **fails** |" in gate(1, **kept_values)
     assert outcomes(installed, "baseline.xml") == (2, 1, 0)

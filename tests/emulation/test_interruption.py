@@ -1,4 +1,4 @@
-"""A run ends in order on every target, whatever it inherited, and nothing stays but its records."""
+"""A run ends in order on every target, with any inherited signals; only its records stay."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ def test_a_study_and_the_runs_that_it_has_started(tmp_path: Path) -> None:
             wait_until((study / "cells.jsonl").exists)
             time.sleep(after_s)
             began = time.monotonic()
-            said = ended_in_order(process, INT)
+            output = ended_in_order(process, INT)
         assert time.monotonic() - began < 15
-        assert "4 are left; go on: pibench sweep" in said
+        assert "4 are left; go on: pibench sweep" in output
 
 
 @pytest.mark.usefixtures("twin")

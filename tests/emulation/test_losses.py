@@ -40,7 +40,7 @@ def test_a_machine_that_is_killed_costs_one_boot(builder, tmp_path) -> None:
     loaded = [networks.load(name) for name in ("SqueezeNet V1.1", "SqueezeNet V1.0", "NIN")]
     store = RecordStore(tmp_path / "records.jsonl")
     killed = []
-    # The guest that other tests share is none of ours.
+    # The guest that other tests share does not belong to this test.
     others = set(children_of(os.getpid()))
 
     def kill_once(progress) -> None:

@@ -16,7 +16,7 @@ def test_broken_files_never_fit(builder: Builder) -> None:
     assert in_caffe.faults(seen) == []
     refused = [one for one in seen if one.refusal is not None]
     assert len(refused) == 10
-    # What pibench refuses, Caffe aborts on, and the probe lives to tell; the rest runs.
+    # What pibench refuses, Caffe aborts on, and the probe survives to report it; the rest runs.
     assert {one.verdict for one in refused} == {"inconclusive"}
     assert all(one.ending for one in refused)
     assert all(one.ending == 0 for one in seen if one.refusal is None)

@@ -30,13 +30,13 @@ def test_this_machine_s_own_caffe(builder, tmp_path: Path, monkeypatch) -> None:
     assert small.verdict == "fit"
     assert small.provenance["latency_ms"].kind == "measured"
     assert {layer.name for layer in small.layers} > {"conv1", "fire2/squeeze1x1"}
-    # This machine enforces nothing: the peak is held against the board's memory.
+    # This machine enforces nothing: the peak is compared with the board's memory.
     assert large.verdict == "no-fit"
     assert large.evidence.exit_status == 0
 
 
 def test_an_arm64_machine_without_caffe_takes_our_root(builder, monkeypatch) -> None:
-    """As far as it can be seen here: this machine says it is arm64, the kernel starts QEMU."""
+    """As far as it can be seen here: this machine reports arm64, the kernel starts QEMU."""
     binfmt.require()
     monkeypatch.setattr(local, "platform", SimpleNamespace(machine=lambda: "aarch64"))
     for name, value in emulation.environment(DEVICE.qemu_cpu).items():
@@ -49,6 +49,6 @@ def test_an_arm64_machine_without_caffe_takes_our_root(builder, monkeypatch) -> 
     assert guest.caffe_origin == "root"
     assert guest.image_lock_digest == builder.lock.digest("arm64")
     assert guest.blas_core_type == "cortexa53"
-    # What QEMU runs is not measured on a board, on whatever target.
+    # What QEMU runs is not measured on a board, on any target.
     assert record.provenance["latency_ms"].kind == "emulated"
     assert "its programs are run by QEMU" in record.evidence.notes[0]

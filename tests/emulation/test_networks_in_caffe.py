@@ -20,7 +20,7 @@ from pibench.images.loader import RootLoader
 
 pytestmark = pytest.mark.emulation
 
-# Run by the root's Python 3.9: set a network up, save it, say what it is made of.
+# Run by the root's Python 3.9: set a network up, save it, print its blobs.
 DESCRIBE = """
 import json, os, sys
 import caffe

@@ -38,7 +38,7 @@ def test_what_is_built_is_enough(
     cache = settings.cache_dir()
     words = ["run", "SqueezeNet V1.1", "--target", target, "--protocol", protocol]
     words += ["--compute", "memory-only", "--json", "--quiet"]
-    # What the emulator holds is measured by whoever may write to the cache.
+    # A user who may write to the cache measures the emulator's memory.
     subprocess.run([sys.executable, "-m", "pibench", *words], stdout=subprocess.DEVNULL, check=True)
     done = run_as(
         USER,

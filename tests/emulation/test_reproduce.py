@@ -73,9 +73,9 @@ def test_two_networks_in_files_of_one_name(tmp_path: Path, monkeypatch: pytest.M
     files, out = ("a/deploy.prototxt", "b/deploy.prototxt"), "records.jsonl"
     done = pibench("run", *files, "--target", "twin", "--out", out, "--require-fit")
     assert done.returncode == 1, done.stderr
-    for said in (done.stdout, done.stderr):
-        assert "a/deploy.prototxt: no-fit" in said
-        assert "b/deploy.prototxt: fit" in said
+    for output in (done.stdout, done.stderr):
+        assert "a/deploy.prototxt: no-fit" in output
+        assert "b/deploy.prototxt: fit" in output
     # The same run again is a later one; with one thread it is another.
     for more in ((), ("--threads", "1")):
         again = pibench("run", "b/deploy.prototxt", "--target", "twin", *more, "--out", out)

@@ -77,7 +77,7 @@ def run_both(target: Target) -> dict[str, Record]:
 
 @pytest.fixture(scope="module")
 def steps() -> list[str]:
-    """What the user is told on the way."""
+    """Progress messages for the user."""
     return []
 
 
@@ -109,21 +109,21 @@ def reconciled(tmp_path: Path, metrics: str, *records: Record) -> str:
 
 
 def test_both_have_the_same_verdict_and_ram(over_ssh, in_container, tmp_path: Path) -> None:
-    ours, theirs = over_ssh["caffe-time"], in_container["caffe-time"]
-    assert ours.verdict == theirs.verdict == "fit"
-    assert ours.network_rss_bytes == pytest.approx(theirs.network_rss_bytes, rel=0.03)
-    reconciled(tmp_path, "verdict,ram=3%", ours, theirs)
+    first_side, second_side = over_ssh["caffe-time"], in_container["caffe-time"]
+    assert first_side.verdict == second_side.verdict == "fit"
+    assert first_side.network_rss_bytes == pytest.approx(second_side.network_rss_bytes, rel=0.03)
+    reconciled(tmp_path, "verdict,ram=3%", first_side, second_side)
 
 
 def test_both_compute_the_same(over_ssh, in_container, tmp_path: Path) -> None:
-    ours, theirs = over_ssh["inference"], in_container["inference"]
-    assert ours.verdict == theirs.verdict == "fit"
-    assert ours.outputs
-    assert ours.network_rss_bytes == pytest.approx(theirs.network_rss_bytes, rel=0.03)
-    reconciled(tmp_path, "verdict,ram=3%,outputs", ours, theirs)
+    first_side, second_side = over_ssh["inference"], in_container["inference"]
+    assert first_side.verdict == second_side.verdict == "fit"
+    assert first_side.outputs
+    assert first_side.network_rss_bytes == pytest.approx(second_side.network_rss_bytes, rel=0.03)
+    reconciled(tmp_path, "verdict,ram=3%,outputs", first_side, second_side)
 
 
-def test_a_record_says_whose_caffe_ran_and_that_qemu_is_no_board(over_ssh, builder) -> None:
+def test_a_record_states_whose_caffe_ran_and_that_qemu_is_not_a_board(over_ssh, builder) -> None:
     for record in over_ssh.values():
         guest = record.environment.guest
         assert guest.caffe_origin == "root"
@@ -138,10 +138,10 @@ def test_a_record_says_whose_caffe_ran_and_that_qemu_is_no_board(over_ssh, build
 
 
 @pytest.mark.usefixtures("over_ssh")
-def test_that_our_caffe_is_copied_and_stays_is_told(steps: list[str]) -> None:
-    told = [step for step in steps if "has no Caffe of its own" in step]
-    assert len(told) == 1
-    assert "pibench board clean ssh://board" in told[0]
+def test_that_caffe_is_copied_and_stays_is_reported(steps: list[str]) -> None:
+    reported = [step for step in steps if "has no Caffe of its own" in step]
+    assert len(reported) == 1
+    assert "pibench board clean ssh://board" in reported[0]
 
 
 @pytest.mark.usefixtures("over_ssh")

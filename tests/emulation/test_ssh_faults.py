@@ -1,7 +1,7 @@
 """Target ssh where something is in the way: each time one clear line, and nothing left behind.
 
 Against the real OpenSSH server of the guest. Caffe is a script there, in the
-user's own PATH: what it computes is no matter here, that it takes long is.
+user's own PATH: what it computes does not matter here, only that it takes long.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.interrupted import ended_in_order, pibench
 
 pytestmark = pytest.mark.emulation
 SHORT = Patience(lease_s=6.0, reconnect_s=3.0)
-# Ends by itself once it is told to; till then it is at work on its network.
+# Ends by itself when asked to; until then it works on its network.
 CAFFE = """\
 #!/bin/sh
 case "$1" in --version) echo caffe version 0; exit 0;; esac
@@ -61,7 +61,7 @@ def home(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def slow_caffe(guest: Guest) -> Iterator[None]:
-    """A Caffe of the board's own that works until it is told to finish."""
+    """The board's own Caffe, which works until the test asks it to finish."""
     quoted = CAFFE.replace("'", "'\\''")
     guest.sh(f"mkdir -p bin; rm -f finish; printf %s '{quoted}' > bin/caffe; chmod 755 bin/caffe")
     yield
@@ -100,7 +100,7 @@ def refused(target: SshTarget) -> str:
 
 
 def left_of_runs(guest: Guest, base: str = ".cache/pibench") -> str:
-    """Folders of runs, and processes of ours, that are on the board."""
+    """Return folders of runs and pibench's processes on the board."""
     return guest.sh(
         f"ls {base}/runs 2>/dev/null; "
         "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | "
@@ -216,8 +216,8 @@ def test_a_disk_that_fills_while_it_is_written_to(
 def when_started(*actions):
     """Does things by and by once a network has begun: pairs of seconds and what to do."""
 
-    def watched(said: Progress) -> None:
-        if said.said == "started":
+    def watched(output: Progress) -> None:
+        if output.said == "started":
             for after_s, act in actions:
                 threading.Timer(after_s, act).start()
 
@@ -229,7 +229,7 @@ def test_a_cut_connection_is_taken_up_again(builder, guest: Guest, wire: Wire) -
     patience = Patience(lease_s=60.0, reconnect_s=30.0)
     (record,) = run(
         target(builder, wire.port, patience=patience),
-        when_started((0, wire.cut), (2, wire.mend), (4, lambda: guest.sh("touch finish"))),
+        when_started((0, wire.cut), (2, wire.repair), (4, lambda: guest.sh("touch finish"))),
     )
     # One to look at the board, one for the run, one after the cut.
     assert wire.carried >= 3
@@ -253,7 +253,7 @@ KILLED = """\
 import sys
 from pibench.images.build import Builder
 from tests.emulation.test_ssh_faults import SHORT, run, target
-run(target(Builder(), int(sys.argv[1]), patience=SHORT), lambda said: print(said.said, flush=True))
+run(target(Builder(), int(sys.argv[1]), patience=SHORT), lambda step: print(step.said, flush=True))
 """
 
 

@@ -51,8 +51,8 @@ def sweep(*words: object, **env: str) -> subprocess.Popen[str]:
 def finished(*words: object, **env: str) -> str:
     """The same to its end, which has to be a good one."""
     with sweep(*words, **env) as pibench:
-        out, said = pibench.communicate(timeout=400)
-    assert pibench.returncode == 0, said
+        out, output = pibench.communicate(timeout=400)
+    assert pibench.returncode == 0, output
     return out
 
 
@@ -127,8 +127,8 @@ def test_a_machine_that_is_killed_is_booted_again(tmp_path: Path) -> None:
         wait_until(machine)
         time.sleep(1)
         machine()[0].kill()
-        _, said = pibench.communicate(timeout=300)
-    assert pibench.returncode == 0, said
+        _, output = pibench.communicate(timeout=300)
+    assert pibench.returncode == 0, output
     (record,) = Journal(tmp_path / "s").records()
     assert record.verdict == "fit"
     print("1 QEMU killed: booted again, 1 of 1 cells fit")
@@ -146,11 +146,11 @@ def test_an_engine_that_is_killed_costs_no_record(
         with sweep(*axes(folder, "container", 5), "--jobs", 1, **env) as pibench:
             wait_until(lambda: Journal(folder).read().verdicts)
             engine.signal(signal.SIGKILL)
-            _, said = pibench.communicate(timeout=200)
-        assert pibench.returncode == 3, said
-        assert "cells failed one after another" in said.splitlines()[-1]
-        assert "pibench sweep --resume --out" in said.splitlines()[-1]
-        assert "Traceback" not in said
+            _, output = pibench.communicate(timeout=200)
+        assert pibench.returncode == 3, output
+        assert "cells failed one after another" in output.splitlines()[-1]
+        assert "pibench sweep --resume --out" in output.splitlines()[-1]
+        assert "Traceback" not in output
         engine.start()
         finished("--resume", "--out", folder, **env)
     finally:
@@ -184,8 +184,8 @@ def test_a_worker_that_is_killed_costs_no_cell(tmp_path: Path) -> None:
         with sweep(*axes(tmp_path / "s", "twin", 8), "--dask", address) as pibench:
             wait_until(lambda: len(Journal(tmp_path / "s").read().verdicts) >= 2)
             processes[1].kill()
-            _, said = pibench.communicate(timeout=200)
-        assert pibench.returncode == 0, said
+            _, output = pibench.communicate(timeout=200)
+        assert pibench.returncode == 0, output
     count = keys(tmp_path / "s")
     assert (len(count), set(count.values())) == (8, {1})
     print("1 of 2 Dask workers killed: 8 of 8 cells have one record")
@@ -199,9 +199,9 @@ def test_a_full_disk_ends_a_study_that_then_goes_on(tmp_path: Path) -> None:
     run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", small], deadline_s=10)
     try:
         with sweep(*axes(small / "s", "twin", 8)) as pibench:
-            _, said = pibench.communicate(timeout=200)
-        assert pibench.returncode == 3, said
-        assert "No space left on device" in said.splitlines()[-1]
+            _, output = pibench.communicate(timeout=200)
+        assert pibench.returncode == 3, output
+        assert "No space left on device" in output.splitlines()[-1]
         before = keys(small / "s")
         assert 0 < len(before) < 8
         run(["mount", "-o", "remount,size=1m", small], deadline_s=10)
@@ -214,7 +214,7 @@ def test_a_full_disk_ends_a_study_that_then_goes_on(tmp_path: Path) -> None:
         run(["umount", small], deadline_s=10)
 
 
-def test_a_flipped_byte_in_an_image_is_seen_and_mended(builder, tmp_path: Path) -> None:
+def test_a_flipped_byte_in_an_image_is_seen_and_repaired(builder, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     original = builder.twin().path
     shutil.copytree(original, cache / "images" / original.name, symlinks=True)
@@ -223,20 +223,20 @@ def test_a_flipped_byte_in_an_image_is_seen_and_mended(builder, tmp_path: Path) 
     content[len(content) // 2] ^= 1
     library.write_bytes(content)
     with sweep(*axes(tmp_path / "s", "twin", 1), PIBENCH_CACHE_DIR=str(cache)) as pibench:
-        _, said = pibench.communicate(timeout=300)
-    assert pibench.returncode == 0, said
-    assert "the image twin was damaged on the disk: it is built anew" in said
+        _, output = pibench.communicate(timeout=300)
+    assert pibench.returncode == 0, output
+    assert "the image twin was damaged on the disk: it is built anew" in output
     (record,) = Journal(tmp_path / "s").records()
     assert record.verdict == "fit"
-    print("1 byte of an image flipped: seen, built anew, 1 of 1 cells fit")
+    print("1 byte of an image flipped: detected, built again, 1 of 1 cells fit")
 
 
 def test_an_inconclusive_cell_is_tried_twice_and_left_for_the_next_sweep(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     asked = ["--networks", "ResNet-101", "--target", "twin", "--compute", "real", "--out", folder]
     with sweep(*asked, "--timeout", 1) as pibench:
-        _, said = pibench.communicate(timeout=200)
-    assert pibench.returncode == 4, said
+        _, output = pibench.communicate(timeout=200)
+    assert pibench.returncode == 4, output
     (record,) = Journal(folder).records()
     assert record.verdict == "inconclusive"
     assert record.cell.attempt == 2

@@ -70,13 +70,13 @@ def test_a_watcher_ends_what_does_not_fit(builder, reference, vgg_with) -> None:
     for record in records.values():
         assert record.limits.enforced_by == "watcher"
         assert record.limits.asked.memory_bytes == DEVICE.usable_bytes
-        # Nobody but the watcher holds it to that.
+        # Only the watcher enforces that.
         assert record.limits.in_force.memory_bytes is None
     for name in ("VGG 16", "DenseNet-201-floor"):
         evidence = records[name].evidence
         assert evidence.signal == 9
         assert not evidence.oom_counter
-        assert evidence.summary.startswith("ended by the watcher at ")
+        assert evidence.summary.startswith("stopped by the watcher at ")
         had_mib = int(evidence.summary.split()[5])
         assert DEVICE.usable_bytes < had_mib * MIB < DEVICE.usable_bytes + 250 * MIB
     assert records["SqueezeNet V1.1"].evidence.exit_status == 0

@@ -14,7 +14,7 @@ MIB = 2**20
 
 
 def test_shrunk_until_it_fits_and_grown_until_it_does_not(virt, vgg_with, reference) -> None:
-    # Nothing but a number in the prototxt tells the first two apart.
+    # Only a number in the prototxt distinguishes the first two.
     large, small = vgg_with(4096), vgg_with(256)
     single = networks.load("SqueezeNet V1.1")
     many = networks.load("SqueezeNet V1.1", batch=64)
@@ -33,7 +33,7 @@ def test_shrunk_until_it_fits_and_grown_until_it_does_not(virt, vgg_with, refere
         assert fitting.provenance["peak_rss_bytes"].kind == "emulated"
 
 
-def test_a_block_larger_than_the_machine_is_no_fit(virt, tmp_path: Path) -> None:
+def test_a_block_larger_than_the_machine_does_not_fit(virt, tmp_path: Path) -> None:
     path = tmp_path / "wide.prototxt"
     path.write_text(
         'name: "wide"\n'

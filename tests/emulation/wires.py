@@ -1,4 +1,4 @@
-"""A wire to a port of this machine that can be cut, and mended, whatever it carries."""
+"""A wire to a port of this machine that can be cut and repaired; the content does not matter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Wire:
         return int(self._server.getsockname()[1])
 
     def cut(self) -> None:
-        """Drop everything, as when a cable is drawn and the peer then resets."""
+        """Drop everything, as when a cable is pulled and the peer then resets."""
         self.whole = False
         for end in self._ends:
             with contextlib.suppress(OSError):
@@ -32,7 +32,7 @@ class Wire:
             end.close()
         self._ends.clear()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Carry connections again."""
         self.whole = True
 

@@ -72,7 +72,7 @@ def _layers(path: Path) -> list[StoredLayer]:
         raise InvalidInputError.at(
             path,
             f"byte {error.offset}",
-            f"no whole caffemodel ({error.problem})",
+            f"is an incomplete caffemodel ({error.problem})",
             hint="copy or download the file again",
         ) from None
     except OSError as error:
@@ -84,11 +84,11 @@ def _refuse_other_kinds(path: Path, file: BinaryIO) -> None:
     start = file.read(4096)
     problem = None
     if not start:
-        problem = "empty: no weights in it"
+        problem = "is empty: it contains no weights"
     elif start.startswith(_HDF5_MAGIC):
-        problem = "an HDF5 file; weights are read from caffemodel files"
+        problem = "is an HDF5 file; pibench reads weights from caffemodel files"
     elif not any(byte < 9 or 13 < byte < 32 or byte > 126 for byte in start):
-        problem = "text, not a caffemodel (binary weights)"
+        problem = "is text, not a caffemodel (binary weights)"
     if problem:
         raise InvalidInputError.at(path, None, problem, hint="give a .caffemodel file")
 
@@ -171,7 +171,7 @@ def read(path: Path | str) -> caffe.NetParameter:
         net.ParseFromString(Path(path).read_bytes())
     except DecodeError as error:
         raise InvalidInputError.at(
-            path, None, f"no caffemodel ({error})", hint="give a .caffemodel file"
+            path, None, f"is not a caffemodel ({error})", hint="give a .caffemodel file"
         ) from None
     return net
 
@@ -197,7 +197,7 @@ def check_weights(net: caffe.NetParameter, path: Path | str) -> None:
         raise InvalidInputError.at(
             path,
             None,
-            f"weights of another network: none of its {len(stored)} layers is one of "
+            f"contains weights of another network: none of its {len(stored)} layers is one of "
             f"{net.name or 'this network'}'s",
             hint=_OTHER_NETWORK,
         )
@@ -221,7 +221,7 @@ def _compare(path: Path | str, stored: StoredLayer, wanted: tuple[Shape, ...]) -
         raise InvalidInputError.at(
             path,
             place,
-            f"holds {len(stored.blobs)} blob(s) where the network has {len(wanted)}",
+            f"the file has {len(stored.blobs)} blob(s), the network has {len(wanted)}",
             hint=_OTHER_NETWORK,
         )
     triples = zip(stored.blobs, stored.legacy, wanted, strict=True)
@@ -311,7 +311,7 @@ def seeded_name(name: str, seed: int) -> str:
 def write_seeded(net: caffe.NetParameter, path: Path | str, seed: int = 0) -> None:
     """Write a caffemodel with random weights for `net`: the same bytes for the same seed.
 
-    Weights are drawn as in `seeded_values`. The network's name in the file states that it is
+    The weights are those of `seeded_values`. The network's name in the file states that it is
     seeded. The largest piece in memory is 4 MB.
     """
     with Path(path).open("wb") as file:

@@ -31,9 +31,11 @@ def size_bytes(path: Path, kind: str) -> int:
         raise unreadable(path, error) from None
     except ValueError:
         # The name has a NUL in it.
-        raise InvalidInputError.at(path, None, "no name of a file", hint="check the path") from None
+        raise InvalidInputError.at(
+            path, None, "is not a file name", hint="check the path"
+        ) from None
     if not stat.S_ISREG(found.st_mode):
-        what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        what = "a directory" if stat.S_ISDIR(found.st_mode) else "is not a regular file"
         raise InvalidInputError.at(path, None, f"{what}, not a {kind}", hint="name the file")
     return found.st_size
 

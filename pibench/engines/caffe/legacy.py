@@ -87,7 +87,7 @@ def _upgraded(old: caffe.V1LayerParameter, path: object) -> caffe.LayerParameter
         raise InvalidInputError.at(
             str(path),
             f"layer '{old.layer.name}'",
-            "a layer inside layers, the form of 2013, which cannot be repaired",
+            "has a 'layer' inside 'layers' (the 2013 format), which pibench cannot repair",
             hint="upgrade the file with Caffe's own upgrade_net_proto_text",
         )
     kind = caffe.V1LayerParameter.LayerType.Name(old.type)

@@ -131,7 +131,7 @@ class _Walk:
         if depth > MAX_DEPTH:
             offset = opener.start if opener else 0
             raise self.fail(
-                offset, f"braces nest deeper than {MAX_DEPTH}", "a network nests five deep at most"
+                offset, f"braces nest deeper than {MAX_DEPTH}", "a network has at most five levels"
             )
         while (token := self.peek()) is not None:
             if token.text in "}>" and token.kind == "mark":
@@ -147,7 +147,7 @@ class _Walk:
         if opener is not None:
             raise self.fail(
                 opener.start,
-                f"the '{opener.text}' opened here is never closed: the file is cut short",
+                f"the '{opener.text}' opened here is never closed: the file is incomplete",
                 f"add the missing '{_CLOSER[opener.text]}' or copy the file again",
             )
 

@@ -42,7 +42,7 @@ def read_text(path: Path | str) -> str:
         raise InvalidInputError.at(
             path,
             None,
-            "this is a caffemodel (binary weights), not a prototxt (text)",
+            "is a caffemodel (binary weights), not a prototxt (text)",
             hint="give the prototxt as the network and this file with --weights",
         )
     try:
@@ -52,7 +52,7 @@ def read_text(path: Path | str) -> str:
         raise InvalidInputError.at(
             path,
             f"byte {error.start}",
-            "not UTF-8 text",
+            "is not UTF-8 text",
             hint="save the file as UTF-8",
         ) from None
 
@@ -68,7 +68,7 @@ def _read_bytes(path: Path) -> bytes:
             raise InvalidInputError.at(
                 path,
                 None,
-                f"{size_bytes} bytes are too many for a prototxt (limit {MAX_FILE_BYTES})",
+                f"{size_bytes} bytes are too large for a prototxt (limit {MAX_FILE_BYTES})",
                 hint="a network's text is well under 1 MB; weights go with --weights",
             )
         return path.read_bytes()
@@ -108,7 +108,7 @@ def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InvalidInputError.at(
-            path, f"line {line}", "holds a NUL character", hint="copy the file again, as text"
+            path, f"line {line}", "contains a NUL character", hint="copy the file again, as text"
         )
     found = outline.tokens(text)
     for token in found:
@@ -116,7 +116,9 @@ def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
             line = text.count("\n", 0, token.start) + 1
             raise InvalidInputError.at(path, f"line {line}", problem, hint="correct the line")
     if not found:
-        raise InvalidInputError.at(path, None, "empty: no network in it", hint="check the file")
+        raise InvalidInputError.at(
+            path, None, "is empty: it contains no network", hint="check the file"
+        )
     return outline.unknown_fields(text, path, caffe.NetParameter)
 
 
@@ -127,7 +129,7 @@ def _not_for_caffe(token: outline.Token) -> str | None:
     if not token.text.isascii():
         return f"stray character {token.text!r}"
     if _LIKE_A_NUMBER.match(token.text) and not _NUMBER.fullmatch(token.text):
-        return f"{token.text!r} is no number"
+        return f"{token.text!r} is not a number"
     return None
 
 
@@ -171,7 +173,7 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
     _check_required(net, path)
     if not any(len(getattr(net, field)) for field in _NET_FIELDS):
         raise InvalidInputError.at(
-            path, None, "holds no layer", hint="check that this is a network, not a solver"
+            path, None, "contains no layer", hint="check that this is a network, not a solver"
         )
     return net
 

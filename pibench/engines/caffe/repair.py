@@ -68,7 +68,7 @@ def _consequence(name: str, value: str) -> str:
     if name == "ceil_mode" and value == "false":
         return (
             "the pooling now rounds sizes up, as stock Caffe does; "
-            "write round_mode: FLOOR for rounding down"
+            "to round down, write round_mode: FLOOR"
         )
     if name == "ceil_mode":
         return "stock Caffe rounds sizes up anyway"
@@ -91,21 +91,21 @@ def repair(
     Raises:
         InvalidInputError: The file has the form of 2013, or a data layer of unknown size.
     """
-    mended = caffe.NetParameter()
-    mended.CopyFrom(net)
+    repaired = caffe.NetParameter()
+    repaired.CopyFrom(net)
     done: list[str] = []
-    if count := legacy.upgrade(mended, path, order):
+    if count := legacy.upgrade(repaired, path, order):
         done.append(f"turned {count} first-generation 'layers' into 'layer'")
-    if mended.input:
+    if repaired.input:
         done.append("left the legacy 'input' as it is: stock Caffe reads it as an Input layer")
-    done += _keep_test_phase(mended)
-    done += _drop_cudnn(mended)
-    done += _take_stock_types(mended)
-    labels, sentences = _replace_data_layers(mended, path)
+    done += _keep_test_phase(repaired)
+    done += _drop_cudnn(repaired)
+    done += _take_stock_types(repaired)
+    labels, sentences = _replace_data_layers(repaired, path)
     done += sentences
-    done += _drop_label_users(mended, labels)
-    done += _single_batch(mended)
-    return mended, done
+    done += _drop_label_users(repaired, labels)
+    done += _single_batch(repaired)
+    return repaired, done
 
 
 def _replace_layers(net: caffe.NetParameter, layers: list[caffe.LayerParameter]) -> None:
@@ -119,12 +119,14 @@ def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
     kept, done = [], []
     for layer in net.layer:
         if not topology.included(layer, net.state, "TEST"):
-            done.append(f"took out {topology.place(layer)}: only training has it")
+            done.append(f"took out {topology.place(layer)}: it belongs to training only")
             continue
         if layer.include or layer.exclude:
             layer.ClearField("include")
             layer.ClearField("exclude")
-            done.append(f"took the phase rules off {topology.place(layer)}: every phase has it")
+            done.append(
+                f"removed the phase rules of {topology.place(layer)}: it belongs to every phase"
+            )
         kept.append(layer)
     _replace_layers(net, kept)
     return done
@@ -150,7 +152,7 @@ def _take_stock_types(net: caffe.NetParameter) -> list[str]:
             if layer.convolution_param.group <= 1:
                 layer.convolution_param.group = layer.convolution_param.num_output
         elif layer.type == "ReLU6":
-            done.append(f"made ReLU6 {where} a ReLU: values above 6 are not cut off any more")
+            done.append(f"made ReLU6 {where} a ReLU: values above 6 are no longer clipped")
             layer.type = "ReLU"
     return done
 
@@ -196,7 +198,7 @@ def _image_dims(layer: caffe.LayerParameter, path: Path | str) -> tuple[int, int
     raise InvalidInputError.at(
         path,
         topology.place(layer),
-        f"a {layer.type} layer without crop_size: the size of its images is not in the file",
+        f"has a {layer.type} layer without crop_size: the file does not state the image size",
         hint="add transform_param { crop_size: 224 }, or put an Input layer there",
     )
 

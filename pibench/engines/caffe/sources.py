@@ -61,7 +61,7 @@ def why_no_batch(net: caffe.NetParameter) -> str:
         if other is not None:
             return (
                 f"'{own[0].blobs[0]}' has a first dimension of {own[0].dims[0]} and "
-                f"'{other.blobs[0]}' one of {other.dims[0]}: which is the batch is not known"
+                f"'{other.blobs[0]}' one of {other.dims[0]}: which one is the batch is unknown"
             )
     return ""
 

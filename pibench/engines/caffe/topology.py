@@ -38,7 +38,7 @@ def layers(
         raise InvalidInputError.at(
             str(path),
             None,
-            f"holds {len(net.layers)} first-generation 'layers {{ }}'",
+            f"contains {len(net.layers)} first-generation 'layers {{ }}'",
             hint="use --repair to turn them into 'layer { }'",
         )
     for layer in net.layer:

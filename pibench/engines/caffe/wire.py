@@ -44,7 +44,7 @@ def read_varint(data: bytes | mmap, at: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, offset + 1
         shift += 7
-    raise CorruptError(at, "cut short" if at + 10 > end else "no number where one belongs")
+    raise CorruptError(at, "cut short" if at + 10 > end else "a number is missing")
 
 
 def fields(data: bytes | mmap, start: int, end: int) -> Iterator[Field]:
@@ -63,7 +63,7 @@ def fields(data: bytes | mmap, start: int, end: int) -> Iterator[Field]:
         elif kind in _FIXED_BYTES:
             stop = at + _FIXED_BYTES[kind]
         else:
-            raise CorruptError(begin, f"wire type {kind}, which Caffe never writes")
+            raise CorruptError(begin, f"wire type {kind}, which Caffe does not use")
         if number == 0:
             raise CorruptError(begin, "field number 0")
         if stop > end:

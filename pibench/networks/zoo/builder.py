@@ -167,7 +167,7 @@ class NetBuilder:
         return self._append(layer)
 
     def global_pool(self, name: str) -> str:
-        """Add an average over H x W, whatever their size."""
+        """Add an average over H x W of any size."""
         layer = self._layer("Pooling", name, [self.last])
         layer.pooling_param.pool = caffe.PoolingParameter.AVE
         layer.pooling_param.global_pooling = True

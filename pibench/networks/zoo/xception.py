@@ -25,7 +25,7 @@ def separable(n: NetBuilder, name: str, inputs: int, outputs: int, *, relu: bool
 def shrinking_block(
     n: NetBuilder, index: int, widths: tuple[int, int, int], *, pool_pad: int = 1
 ) -> None:
-    """Add two separable convolutions and a pooling, beside a 1 x 1 convolution of stride 2.
+    """Add two separable convolutions and a pooling, parallel to a 1 x 1 convolution of stride 2.
 
     `widths` are the channels before, between and after. The shortcut takes the input as it is; the
     separable branch takes it rectified, which the first block's input already is.

@@ -1,4 +1,4 @@
-"""Build ZynqNet: a SqueezeNet of convolutions alone, made for an FPGA.
+"""Build ZynqNet: a SqueezeNet that only has convolutions, made for an FPGA.
 
 The only pooling is the last: where the maps shrink, the squeeze is a 3 x 3 convolution of stride 2.
 """

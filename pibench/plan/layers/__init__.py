@@ -102,9 +102,9 @@ def refusal(node: Node, *, backward: bool) -> str | None:
     if (
         node.type == "Pooling" and proto.pooling_param.pool == caffe.PoolingParameter.STOCHASTIC
     ) or (node.type == "SPP" and proto.spp_param.pool == caffe.SPPParameter.STOCHASTIC):
-        return "stochastic pooling runs on GPUs alone"
+        return "stochastic pooling only runs on GPUs"
     if backward and not _class_of(node).runs_backward:
-        return f"caffe time runs layers backward too, and {node.type} aborts there"
+        return f"caffe time also runs layers backward, where {node.type} aborts"
     return None
 
 

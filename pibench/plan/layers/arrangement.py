@@ -183,7 +183,7 @@ class Pooling(Layer):
             self.process.write(blob.data)
 
     def backward(self) -> None:
-        """Write the bottom's gradient if it is needed, from the first top alone."""
+        """Write the bottom's gradient if it is needed, from the first top only."""
         if self.node.propagate[0]:
             self.process.read(self.tops[0].diff)
             self.process.write(self.bottoms[0].diff)

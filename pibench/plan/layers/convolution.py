@@ -106,7 +106,7 @@ class Deconvolution(Convolution):
 
 
 class Im2col(Layer):
-    """The top holds the columns; col2im always runs backward (im2col_layer.cpp)."""
+    """The top contains the columns; col2im always runs backward (im2col_layer.cpp)."""
 
     def backward(self) -> None:
         """Write the bottom's gradient."""

@@ -64,7 +64,7 @@ class Embed(Layer):
             self.process.product(self.bottoms[0].count, width, 1)
 
     def backward(self) -> None:
-        """Write the first row's gradient alone: an input of zeros looks up no other row."""
+        """Write only the first row's gradient: an input of zeros looks up no other row."""
         process = self.process
         process.read(self.tops[0].diff)
         if self.node.learns[0]:

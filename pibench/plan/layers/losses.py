@@ -53,7 +53,7 @@ class SoftmaxWithLoss(Loss):
 
 
 class InfogainLoss(SoftmaxWithLoss):
-    """The axis of the classes is that of the layer's own parameter."""
+    """The layer's own parameter sets the axis of the classes."""
 
     def axis(self) -> int:
         """Return the axis of the classes."""

@@ -74,7 +74,7 @@ def test_an_error_comes_with_its_hint_and_without_our_frames(suite: pytest.Pytes
     suite.makepyfile('def test_it(pibench):\n    assert pibench.fits("NIN", device="rpi9")\n')
     result = suite.runpytest_subprocess()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*unknown device 'rpi9'; the known ones are: *rpi3b*"])
+    result.stdout.fnmatch_lines(["*unknown device 'rpi9'; known devices: *rpi3b*"])
     result.stdout.no_fnmatch_line("*api.py*")
     result.stdout.no_fnmatch_line("*pytest_plugin.py*")
 

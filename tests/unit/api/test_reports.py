@@ -28,7 +28,7 @@ def test_a_report_goes_into_every_file_by_its_ending(records: Path, tmp_path: Pa
 
 
 def test_what_is_read_is_not_written_over(records: Path) -> None:
-    with pytest.raises(InvalidInputError, match="is what is read here"):
+    with pytest.raises(InvalidInputError, match="is an input of this command"):
         api.report([records], {records: "markdown"})
 
 

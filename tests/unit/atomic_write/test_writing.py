@@ -23,7 +23,7 @@ def test_a_name_that_no_file_can_have_is_invalid_input(
     assert Path("file").read_text() == "content"
 
 
-def test_a_device_without_room_is_no_folder_without_room() -> None:
+def test_a_full_device_is_not_a_full_folder() -> None:
     with pytest.raises(HostError) as fault:
         write_whole(Path("/dev/full"), "text")
     assert fault.value.line() == (
@@ -31,10 +31,10 @@ def test_a_device_without_room_is_no_folder_without_room() -> None:
     )
 
 
-def test_a_loop_of_links_is_no_input_that_would_be_lost(tmp_path: Path) -> None:
+def test_a_loop_of_links_is_not_an_input_that_would_be_lost(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     keep_inputs([tmp_path / "out"], [tmp_path / "loop"])
-    with pytest.raises(InvalidInputError, match="would be lost"):
+    with pytest.raises(InvalidInputError, match="would be overwritten"):
         keep_inputs([tmp_path / "loop"], [tmp_path / "loop"])
 
 

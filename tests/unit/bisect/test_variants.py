@@ -35,7 +35,7 @@ def test_a_side_is_a_target_and_what_is_different_there(text: str, expected: dic
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("twin:blas=mkl", "no BLAS mkl"),
         ("twin:threads=0", "not a number of threads"),
@@ -50,7 +50,7 @@ def test_a_side_is_a_target_and_what_is_different_there(text: str, expected: dic
         ("vm:machine=pi4", "no machine pi4"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(text: str, said: str) -> None:
+def test_what_cannot_be_meant_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidInputError) as raised:
         parse(text)
-    assert said in raised.value.line()
+    assert message in raised.value.line()

@@ -48,7 +48,7 @@ def reading(time_s: float, **changes: Any) -> dict[str, Any]:
 
 
 def result(**changes: Any) -> dict[str, Any]:
-    """What a board's probe says of `caffe time` that ended well."""
+    """Return what a board's probe reports about a successful `caffe time`."""
     fields = {
         "pid": 301,
         "exit_status": 0,

@@ -64,7 +64,7 @@ def test_whole_results_are_records_like_any_other(results: Callable[..., Path]) 
     assert nin.evidence.notes == ("ran on 2023-11-14 22:13 UTC by the board's own clock",)
 
 
-def test_a_machine_that_is_no_board_measures_nothing(
+def test_a_machine_that_is_not_a_board_measures_nothing(
     kit: Kit, results: Callable[..., Path]
 ) -> None:
     virtual = MACHINE | {"no_board": "its device tree is a virtual machine's"}
@@ -113,7 +113,7 @@ def test_a_part_that_was_ended_is_enough(kit: Kit, results: Callable[..., Path])
     assert nin.network == "NIN"
 
 
-def test_what_a_newer_probe_tells_besides_is_no_fault(
+def test_unknown_fields_of_a_newer_probe_are_accepted(
     kit: Kit, results: Callable[..., Path]
 ) -> None:
     entries = changed(kit, 1, machine=MACHINE | {"moon": "full"})
@@ -207,12 +207,12 @@ def test_a_line_that_is_too_long_is_not_read(results: Callable[..., Path]) -> No
     assert "line 8: longer than any line that a kit writes" in refusal(path)
 
 
-def test_places_that_hold_no_results(tmp_path: Path) -> None:
+def test_places_that_contain_no_results(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "none")
     assert "is a directory" in refusal(tmp_path)
-    assert "no regular file" in refusal(Path("/dev/null"))
+    assert "not a regular file" in refusal(Path("/dev/null"))
     (tmp_path / "other").write_bytes(b"\x1f\x8b\x00 no text \xff\n")
-    assert "line 1: no line of results" in refusal(tmp_path / "other")
+    assert "line 1: not a line of results" in refusal(tmp_path / "other")
 
 
 # ---------------------------------------------------------------- whose results they are
@@ -237,7 +237,7 @@ def test_another_version_is_named(kit: Kit, results: Callable[..., Path]) -> Non
 def test_a_file_that_does_not_begin_as_results_do(
     first: dict[str, Any], kit: Kit, results: Callable[..., Path]
 ) -> None:
-    assert "line 1: no beginning of results" in refusal(results(changed(kit, 0, **first)))
+    assert "line 1: not the start of a results file" in refusal(results(changed(kit, 0, **first)))
 
 
 def test_a_kit_that_was_not_made_here_has_to_be_given(
@@ -245,9 +245,9 @@ def test_a_kit_that_was_not_made_here_has_to_be_given(
 ) -> None:
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "elsewhere"))
     path = results()
-    said = refusal(path)
-    assert "a kit that was not made here" in said
-    assert "--kit pi-kit.tar.gz" in said
+    output = refusal(path)
+    assert "a kit that was not made here" in output
+    assert "--kit pi-kit.tar.gz" in output
     assert len(import_results(path, kit=kit.path).records) == 2
 
 
@@ -256,9 +256,9 @@ def test_results_of_another_kit_are_refused(kit: Kit, results: Callable[..., Pat
     path = results()
     path.write_bytes(b"".join(lines_of(whole_run(other), other)))
     assert "a kit that was not made here (bbbbbbbbbbbbbbbb)" in refusal(path)
-    said = refusal(path, kit.path)
-    assert "of another kit (bbbbbbbbbbbbbbbb) than" in said
-    assert kit.digest[:16] in said
+    output = refusal(path, kit.path)
+    assert "of another kit (bbbbbbbbbbbbbbbb) than" in output
+    assert kit.digest[:16] in output
 
 
 def test_a_kit_that_was_changed_is_another(
@@ -287,7 +287,7 @@ def tar_with(path: Path, name: str, content: bytes = b"{}", **fields: Any) -> Pa
     return path
 
 
-def test_files_that_are_no_kit(results: Callable[..., Path], tmp_path: Path) -> None:
+def test_files_that_are_not_a_kit(results: Callable[..., Path], tmp_path: Path) -> None:
     path = results()
     no_tar = tmp_path / "text"
     no_tar.write_text("text")
@@ -328,11 +328,11 @@ def test_nothing_is_ever_unpacked(
     assert {one for one in tmp_path.rglob("*") if "elsewhere" not in one.parts} == before
 
 
-# ---------------------------------------------------------------- what is well said and wrong
+# ---------------------------------------------------------------- well-formed and wrong
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda e: e.insert(3, {"event": "format", "id": "0"}), "an entry that no kit writes"),
         (lambda e: e.insert(3, {"id": "0"}), "an entry that no kit writes"),
@@ -364,12 +364,12 @@ def test_nothing_is_ever_unpacked(
     ],
 )
 def test_entries_that_no_kit_writes(
-    change: Callable[[Entries], Any], said: str, kit: Kit, results: Callable[..., Path]
+    change: Callable[[Entries], Any], message: str, kit: Kit, results: Callable[..., Path]
 ) -> None:
     entries = copy.deepcopy(whole_run(kit.digest))
     change(entries)
     line = refusal(results(entries))
-    assert said in line
+    assert message in line
     assert "line " in line
 
 
@@ -423,10 +423,10 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_no_value_in_any_place_is_a_fault_of_ours(
+def test_no_value_in_any_place_is_an_internal_error(
     data: st.DataObject, kit: Kit, results: Callable[..., Path]
 ) -> None:
-    """With its digests made anew, so that it is the contents that are judged."""
+    """Return it with new digests, so that its contents are checked."""
     entries = copy.deepcopy(whole_run(kit.digest))
     everywhere = [place for place in places(entries) if len(place) > 1 and place[0] > 0]
     *parents, last = data.draw(st.sampled_from(everywhere))

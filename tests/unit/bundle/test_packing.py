@@ -118,7 +118,7 @@ def test_a_kit_is_remembered_for_its_results(kit: Kit, cache: Path) -> None:
     assert remembered("1" * 64) is None
 
 
-def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_reported(tmp_path: Path) -> None:
     loaded = [networks.load("NIN")]
     request = RunOptions(compute="real")
     with pytest.raises(InvalidInputError, match="is a directory"):
@@ -154,6 +154,6 @@ def test_what_is_no_kit_is_not_written_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "", "a\0b"])
-def test_a_path_that_leads_out_is_no_file_of_a_kit(path: str) -> None:
+def test_a_path_that_leads_out_is_not_a_file_of_a_kit(path: str) -> None:
     with pytest.raises(ValidationError):
         KitFile(path=path, sha256="a" * 64, size_bytes=1)

@@ -56,7 +56,7 @@ def test_a_line_that_a_fall_of_power_cut_is_taken_out(path: Path, cut: int) -> N
     assert lines(path) == ["begin", "start", "died"]
 
 
-def test_an_empty_or_half_begun_file_is_begun_anew(path: Path) -> None:
+def test_an_empty_or_incomplete_file_is_started_again(path: Path) -> None:
     path.write_bytes(b'{"digest":"')
     ResultsFile(str(path), KIT).close()
     assert lines(path) == ["begin"]
@@ -81,9 +81,9 @@ def test_what_another_wrote_behind_results_stays_as_it_is(path: Path) -> None:
     assert path.read_bytes() == content
 
 
-def test_what_is_no_file_is_no_place_for_results(path: Path) -> None:
+def test_results_are_only_written_to_regular_files(path: Path) -> None:
     os.mkfifo(path)
-    with pytest.raises(Damaged, match="no regular file"):
+    with pytest.raises(Damaged, match="not a regular file"):
         ResultsFile(str(path), KIT)
 
 

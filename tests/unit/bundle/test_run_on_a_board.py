@@ -20,7 +20,7 @@ from pibench.bundle.results import read_results
 from pibench.bundle.writer import Kit
 from pibench.probe.results import entries, line_of
 
-# It says what caffe time says; how it goes is in a file named after the model's number.
+# It prints what caffe time prints; a file named after the model's number sets how it ends.
 CAFFE = """\
 #!{python}
 import os, signal, sys, time
@@ -84,9 +84,9 @@ class Board:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         process = self.start(*arguments)
-        said = process.communicate(timeout=100)[0]
-        assert "Traceback" not in said
-        return process.returncode, said
+        output = process.communicate(timeout=100)[0]
+        assert "Traceback" not in output
+        return process.returncode, output
 
     def entries(self) -> list[dict[str, Any]]:
         with self.results.open("rb") as stream:
@@ -114,13 +114,13 @@ def board(tmp_path: Path, kit: Kit) -> Board:
 WHOLE = ["begin", "machine", "start", "result", "start", "result", "end"]
 
 
-def test_it_runs_all_and_says_how(board: Board) -> None:
-    code, said = board.run()
+def test_it_runs_all_and_states_how(board: Board) -> None:
+    code, output = board.run()
     assert code == 0
-    assert "[1/2] NIN: started" in said
-    assert "[2/2] SqueezeNet V1.1: peak" in said
-    assert "forward 82 ms" in said
-    assert "pibench import pi-results.jsonl" in said
+    assert "[1/2] NIN: started" in output
+    assert "[2/2] SqueezeNet V1.1: peak" in output
+    assert "forward 82 ms" in output
+    assert "pibench import pi-results.jsonl" in output
     assert board.events() == WHOLE
     found = read_results(board.results)
     assert [run.network.name for run in found.runs] == ["NIN", "SqueezeNet V1.1"]
@@ -136,9 +136,9 @@ def test_it_runs_all_and_says_how(board: Board) -> None:
 
 def test_what_is_done_is_not_run_again(board: Board) -> None:
     board.run()
-    code, said = board.run()
+    code, output = board.run()
     assert (code, board.events()) == (0, WHOLE)
-    assert "2 of 2 networks are done already" in said
+    assert "2 of 2 networks are already done" in output
     assert board.times_run("0") == 1
 
 
@@ -148,14 +148,14 @@ def test_after_an_interruption_it_goes_on(board: Board, number: signal.Signals) 
     process = board.start()
     board.wait_for("start", "1")
     process.send_signal(number)
-    said = process.communicate(timeout=30)[0]
+    output = process.communicate(timeout=30)[0]
     assert process.returncode == 130
-    assert "goes on where this stopped" in said
+    assert "goes on where this stopped" in output
     assert board.events()[-1] == "interrupted"
     board.plan("1", "well")
-    code, said = board.run()
+    code, output = board.run()
     assert code == 0
-    assert "1 of 2 networks are done already" in said
+    assert "1 of 2 networks are already done" in output
     assert board.times_run("0") == 1
     assert board.events() == [
         *("begin", "machine", "start", "result", "start", "interrupted"),
@@ -166,25 +166,25 @@ def test_after_an_interruption_it_goes_on(board: Board, number: signal.Signals) 
 
 def test_one_that_is_killed_costs_itself_alone(board: Board) -> None:
     board.plan("0", "killed")
-    code, said = board.run()
+    code, output = board.run()
     assert code == 0
-    assert "[1/2] NIN: ended by signal 9" in said
+    assert "[1/2] NIN: ended by signal 9" in output
     assert board.entries()[3]["result"]["signal"] == 9
     assert board.events() == WHOLE
 
 
-def test_what_caffe_refuses_is_said(board: Board) -> None:
+def test_what_caffe_refuses_is_reported(board: Board) -> None:
     board.plan("0", "refused")
-    code, said = board.run()
+    code, output = board.run()
     assert code == 0
-    assert "[1/2] NIN: Caffe gave up: net.cpp:1] Unknown layer type: Mish" in said
+    assert "[1/2] NIN: Caffe gave up: net.cpp:1] Unknown layer type: Mish" in output
 
 
 def test_one_that_takes_the_probe_along_costs_itself_alone(board: Board) -> None:
     board.plan("0", "takes the probe along")
-    code, said = board.run()
+    code, output = board.run()
     assert code == 0
-    assert "[1/2] NIN: the probe ended before it" in said
+    assert "[1/2] NIN: the probe ended before it" in output
     assert board.events() == [
         *("begin", "machine", "start", "died", "machine", "start", "result", "end")
     ]
@@ -204,34 +204,34 @@ def test_one_that_takes_the_machine_down_is_tried_twice(board: Board, kit: Kit) 
             file.write(line)
         # The power failed within a line.
         file.write(line[:40])
-    code, said = board.run()
+    code, output = board.run()
     assert code == 0
-    assert "[1/2] NIN: given up, the machine went down each of 2 times that it ran" in said
+    assert "[1/2] NIN: given up, the machine went down in each of 2 attempts" in output
     assert board.times_run("0") == 0
     assert board.events()[3:5] == ["died", "machine"]
 
 
-def test_the_end_may_be_said_early(board: Board) -> None:
-    code, said = board.run("--end")
-    assert (code, "there are no results yet" in said) == (2, True)
+def test_the_results_may_be_closed_early(board: Board) -> None:
+    code, output = board.run("--end")
+    assert (code, "there are no results yet" in output) == (2, True)
     board.plan("0", "sleep")
     process = board.start()
     board.wait_for("start", "0")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
-    code, said = board.run("--end")
-    assert (code, "0 of 2 networks are in" in said) == (0, True)
-    assert "there is nothing to import yet" in said
-    assert "copy it" not in said
+    code, output = board.run("--end")
+    assert (code, "0 of 2 networks are in" in output) == (0, True)
+    assert "nothing to import yet; run them" in output
+    assert "copy it" not in output
     board.plan("0", "well")
     board.plan("1", "sleep")
     process = board.start()
     board.wait_for("start", "1")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
-    code, said = board.run("--end")
+    code, output = board.run("--end")
     assert code == 0
-    assert "1 of 2 networks are in" in said
+    assert "1 of 2 networks are in" in output
     assert [run.network.name for run in read_results(board.results).runs] == ["NIN"]
     # It can be gone on with all the same.
     board.plan("1", "well")
@@ -243,8 +243,8 @@ def test_two_at_once_would_measure_each_other(board: Board) -> None:
     board.plan("1", "sleep")
     process = board.start()
     board.wait_for("start", "1")
-    code, said = board.run()
-    assert (code, "this kit is running already" in said) == (3, True)
+    code, output = board.run()
+    assert (code, "this kit is already running" in output) == (3, True)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
 
@@ -252,9 +252,9 @@ def test_two_at_once_would_measure_each_other(board: Board) -> None:
 def test_a_file_that_is_not_as_packed_is_named(board: Board) -> None:
     model = board.top / "models/1.prototxt"
     model.write_text(model.read_text() + "\n")
-    code, said = board.run()
+    code, output = board.run()
     assert code == 2
-    assert "the kit is damaged: models/1.prototxt is not as it was packed" in said
+    assert "the kit is damaged: models/1.prototxt differs from the packed file" in output
     assert not board.results.exists()
     model.unlink()
     assert board.run()[0] == 2
@@ -263,11 +263,11 @@ def test_a_file_that_is_not_as_packed_is_named(board: Board) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", '{"networks": 5}', '{"files": [1]}', "\xff", "[" * 100_000]
 )
-def test_a_damaged_manifest_is_said(board: Board, text: str) -> None:
+def test_a_damaged_manifest_is_reported(board: Board, text: str) -> None:
     (board.top / "manifest.json").write_bytes(text.encode("latin-1"))
-    code, said = board.run()
+    code, output = board.run()
     assert code == 2
-    assert "the kit is damaged: manifest.json" in said
+    assert "the kit is damaged: manifest.json" in output
 
 
 @pytest.mark.parametrize(
@@ -282,16 +282,18 @@ def test_a_damaged_manifest_is_said(board: Board, text: str) -> None:
         (("options", "protocol"), None),
     ],
 )
-def test_a_manifest_that_was_edited_is_said(board: Board, place: tuple[Any], value: Any) -> None:
+def test_a_manifest_that_was_edited_is_reported(
+    board: Board, place: tuple[Any], value: Any
+) -> None:
     path = board.top / "manifest.json"
     holder = manifest = json.loads(path.read_text())
     for step in place[:-1]:
         holder = holder[step]
     holder[place[-1]] = value
     path.write_text(json.dumps(manifest))
-    code, said = board.run()
-    assert (code, said.count("\n")) == (2, 1)
-    assert "the kit is damaged: manifest.json" in said
+    code, output = board.run()
+    assert (code, output.count("\n")) == (2, 1)
+    assert "the kit is damaged: manifest.json" in output
 
 
 @pytest.mark.parametrize(
@@ -303,13 +305,15 @@ def test_a_manifest_that_was_edited_is_said(board: Board, place: tuple[Any], val
         ("manifest.json", lambda path: path.unlink()),
     ],
 )
-def test_without_its_whole_program_it_says_so(
+def test_without_its_whole_program_it_is_reported(
     board: Board, name: str, damage: Callable[[Path], Any]
 ) -> None:
     damage(board.top / name)
-    code, said = board.run()
-    assert (code, said.count("\n")) == (2, 1)
-    assert said.startswith(f"the kit is damaged: {name} is not as it was packed; copy and unpack")
+    code, output = board.run()
+    assert (code, output.count("\n")) == (2, 1)
+    assert output.startswith(
+        f"the kit is damaged: {name} differs from the packed file; copy and unpack"
+    )
 
 
 def test_results_that_were_altered_are_not_gone_on_with(board: Board) -> None:
@@ -317,9 +321,9 @@ def test_results_that_were_altered_are_not_gone_on_with(board: Board) -> None:
     board.results.write_bytes(
         board.results.read_bytes().replace(b'"signal":null', b'"signal":9   ')
     )
-    code, said = board.run()
+    code, output = board.run()
     assert code == 2
-    assert "pi-results.jsonl: line 4: its digest does not match" in said
+    assert "pi-results.jsonl: line 4: its digest does not match" in output
 
 
 def test_results_of_another_kit_stay_as_they_are(board: Board) -> None:
@@ -329,34 +333,34 @@ def test_results_of_another_kit_stay_as_they_are(board: Board) -> None:
     )
     assert digest
     board.results.write_bytes(line)
-    code, said = board.run()
-    assert (code, "is of another kit; move it away" in said) == (2, True)
+    code, output = board.run()
+    assert (code, "belongs to another kit; move it away" in output) == (2, True)
     assert board.results.read_bytes() == line
 
 
-def test_without_a_caffe_it_says_what_to_do(tmp_path: Path, kit: Kit) -> None:
+def test_without_a_caffe_it_states_what_to_do(tmp_path: Path, kit: Kit) -> None:
     board = Board(tmp_path, kit, with_caffe=False)
     for arguments in ((), ("--check",)):
-        code, said = board.run(*arguments)
+        code, output = board.run(*arguments)
         assert code == 3
-        assert "no usable Caffe" in said
+        assert "no usable Caffe" in output
     assert not board.results.exists()
 
 
 def test_a_check_runs_nothing(board: Board) -> None:
-    code, said = board.run("--check")
-    assert (code, "it can run here" in said) == (0, True)
+    code, output = board.run("--check")
+    assert (code, "it can run here" in output) == (0, True)
     assert not board.results.exists()
 
 
-def test_a_folder_that_cannot_be_written_says_so(board: Board) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(board: Board) -> None:
     board.results.mkdir()
-    code, said = board.run()
+    code, output = board.run()
     assert code == 3
-    assert "pi-results.jsonl: Is a directory" in said
+    assert "pi-results.jsonl: Is a directory" in output
 
 
-def test_an_old_python_is_told_so() -> None:
+def test_an_old_python_is_reported() -> None:
     # The file is Python 2 as well: its first lines are all that is run there.
     import parso
 
@@ -383,13 +387,13 @@ def test_what_is_printed_fits_any_terminal(board: Board) -> None:
     manifest = json.loads((board.top / "manifest.json").read_text())
     manifest["networks"][0]["name"] = "N\u00efN\x1b[2J"
     (board.top / "manifest.json").write_text(json.dumps(manifest))
-    code, said = board.run()
+    code, output = board.run()
     assert code == 0
-    assert "[1/2] N" in said
-    assert "\x1b" not in said
+    assert "[1/2] N" in output
+    assert "\x1b" not in output
 
 
-def test_no_reader_is_no_reason_to_stop(board: Board) -> None:
+def test_no_reader_is_not_a_reason_to_stop(board: Board) -> None:
     process = board.start()
     assert process.stdout is not None
     process.stdout.close()

@@ -22,7 +22,7 @@ from pibench import cli
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Said(NamedTuple):
+class Result(NamedTuple):
     """How a call ended: its exit code, standard output and standard error."""
 
     code: int
@@ -31,14 +31,14 @@ class Said(NamedTuple):
 
     @property
     def line(self) -> str:
-        """What a call that was refused says: one line, and nothing on standard output."""
+        """The error of a refused call: one line, and nothing on standard output."""
         (line,) = self.err.splitlines()
         assert self.out == ""
         assert line.startswith("pibench: ")
         return line
 
 
-Pibench = Callable[..., Said]
+Pibench = Callable[..., Result]
 
 
 @contextlib.contextmanager
@@ -68,13 +68,13 @@ def pibench(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("PIBENCH_TRACEBACK", raising=False)
 
-    def run(*arguments: object, code: int | None = 0) -> Said:
+    def run(*arguments: object, code: int | None = 0) -> Result:
         monkeypatch.setattr(sys, "argv", ["pibench", *map(str, arguments)])
         with restored(), pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         found = int(ended.value.code or 0)
-        assert code is None or found == code, said.err
-        return Said(found, said.out, said.err)
+        assert code is None or found == code, output.err
+        return Result(found, output.out, output.err)
 
     return run

@@ -1,4 +1,4 @@
-"""One line, the right exit code and nothing lost, whatever surrounds the command line."""
+"""One line, the right exit code and nothing lost, in any environment of the command line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def started(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["run", "NIN", "--batch", "x"], "--batch"),
         (["run", "NIN", "--jobs", "0"], "--jobs"),
@@ -51,10 +51,10 @@ def started(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
     ],
 )
 def test_a_wrong_call_is_one_line_that_points_to_the_help(
-    pibench: Pibench, arguments: list[str], said: str
+    pibench: Pibench, arguments: list[str], message: str
 ) -> None:
     line = pibench(*arguments, code=2).line
-    assert said in line
+    assert message in line
     assert line.endswith("--help")
 
 
@@ -120,7 +120,7 @@ def test_a_reader_that_leaves_ends_nothing() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["predict", "NIN", "--json"]])
-def test_a_full_disk_behind_standard_output_is_said(arguments: list[str]) -> None:
+def test_a_full_disk_behind_standard_output_is_reported(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = started(*arguments, stdout=full)
     (line,) = done.stderr.splitlines()
@@ -159,14 +159,14 @@ def test_until_an_interruption_is_taken_little_is_imported() -> None:
 def test_records_that_could_not_be_written_are_refused_before_the_run(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
-    for path, said in (
+    for path, output in (
         (tmp_path, "is a directory"),
-        (Path(os.devnull), "no regular file"),
-        (tmp_path / "pipe", "no regular file"),
+        (Path(os.devnull), "not a regular file"),
+        (tmp_path / "pipe", "not a regular file"),
         (tmp_path / "loop", "cannot be written"),
         (tmp_path / ("x" * 300), "cannot be written"),
     ):
-        with pytest.raises(InvalidInputError, match=said):
+        with pytest.raises(InvalidInputError, match=output):
             RecordStore(path).prepare()
 
 
@@ -176,7 +176,7 @@ def test_preparing_leaves_what_was_recorded(tmp_path: Path) -> None:
     assert (tmp_path / "r.jsonl").read_text() == "garbage\ntorn"
 
 
-def test_a_cache_that_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_is_not_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     from pibench import settings
 
     monkeypatch.setenv("PIBENCH_CACHE_DIR", "~nobody-of-this-name/x")
@@ -249,7 +249,7 @@ def test_the_doctor_looks_past_a_cache_out_of_reach(
     closed.chmod(0o700)
 
 
-def test_a_network_is_handed_on_as_it_is_whatever_the_locale(tmp_path: Path) -> None:
+def test_a_network_is_passed_on_unchanged_in_any_locale(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pibench.targets import job, base; "
         "work = base.Job(id='0', name='n', prototxt='name: \"\\u00e9\"', weights=None, "

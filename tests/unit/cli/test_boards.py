@@ -1,4 +1,4 @@
-"""What `pibench board check` says of a board."""
+"""What `pibench board check` reports about a board."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pibench.targets.ssh.board import Findings
 
 
 @pytest.mark.parametrize(("architecture", "promised"), [("aarch64", True), ("x86_64", False)])
-def test_ours_is_promised_where_it_runs(
+def test_pibench_s_caffe_is_offered_where_it_runs(
     architecture: str, promised: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     needs: dict[str, Any] = {

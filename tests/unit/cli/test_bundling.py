@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 @pytest.fixture
 def made(pibench: Pibench) -> str:
     """The digest of a kit of NIN and SqueezeNet V1.1 that was made here."""
-    told = json.loads(pibench("bundle", "NIN", "SqueezeNet V1.1", "-o", "kit.tar.gz", "--json").out)
-    assert [one["name"] for one in told["networks"]] == ["NIN", "SqueezeNet V1.1"]
-    assert told["with_caffe"] is False
-    return str(told["kit"])
+    reported = json.loads(
+        pibench("bundle", "NIN", "SqueezeNet V1.1", "-o", "kit.tar.gz", "--json").out
+    )
+    assert [one["name"] for one in reported["networks"]] == ["NIN", "SqueezeNet V1.1"]
+    assert reported["with_caffe"] is False
+    return str(reported["kit"])
 
 
 def test_there_and_back(pibench: Pibench, made: str, tmp_path: Path) -> None:
@@ -50,7 +52,7 @@ def test_refused_in_one_line(pibench: Pibench, made: str, tmp_path: Path) -> Non
     assert not (tmp_path / "r").exists()
 
 
-def test_an_inconclusive_verdict_is_told_by_the_exit_code(
+def test_the_exit_code_shows_an_inconclusive_verdict(
     pibench: Pibench, made: str, tmp_path: Path
 ) -> None:
     results = tmp_path / "pi-results.jsonl"
@@ -61,19 +63,19 @@ def test_an_inconclusive_verdict_is_told_by_the_exit_code(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("bundle", "no-such-network"), "no-such-network"),
         (("bundle", "NIN", "AlexNet", "--weights", "x.caffemodel"), "one network"),
         (("bundle", "NIN", "--device", "toaster"), "toaster"),
         (("bundle", "NIN", "-o", "/"), "is a directory"),
         (("bundle", "NIN", "nin"), "NIN is given twice"),
-        (("import", "/dev/zero"), "is no regular file"),
+        (("import", "/dev/zero"), "is not a regular file"),
         (("import", "absent.jsonl"), "No such file"),
     ],
 )
-def test_bad_input_is_one_line(pibench: Pibench, arguments: tuple[str, ...], said: str) -> None:
-    assert said in pibench(*arguments, code=2).line
+def test_bad_input_is_one_line(pibench: Pibench, arguments: tuple[str, ...], message: str) -> None:
+    assert message in pibench(*arguments, code=2).line
 
 
 def test_the_same_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_the_examples_give_what_the_action_and_the_script_take() -> None:
     assert job["artifacts"]["reports"]["junit"].startswith(f"{job['artifacts']['paths'][0]}/")
 
 
-def test_a_gate_that_is_not_installed_says_so(tmp_path: Path) -> None:
+def test_a_gate_that_is_not_installed_is_reported(tmp_path: Path) -> None:
     ended = subprocess.run(
         [ROOT / "scripts/gate.sh"],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PIBENCH_PROTOTXT": "*.prototxt"},
@@ -63,6 +63,6 @@ def test_a_gate_that_is_not_installed_says_so(tmp_path: Path) -> None:
     assert ended.stderr.endswith("scripts/gate.sh install\n")
     # Both steps are where somebody would look for them.
     for page in ("README.md", "docs/ci.md"):
-        said = (ROOT / page).read_text()
-        assert "scripts/gate.sh install" in said
-        assert "scripts/gate.sh gate" in said
+        output = (ROOT / page).read_text()
+        assert "scripts/gate.sh install" in output
+        assert "scripts/gate.sh gate" in output

@@ -65,7 +65,7 @@ def test_help_imports_nothing_that_takes_long(own_process: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["run", "Nonsense"], "Nonsense"),
         (["run", "NIN", "AlexNet", "--weights", "w.caffemodel"], "is for one network, but 2"),
@@ -81,9 +81,9 @@ def test_help_imports_nothing_that_takes_long(own_process: Run) -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(
-    arguments: list[str], said: str, pibench: Pibench, tmp_path: Path
+    arguments: list[str], message: str, pibench: Pibench, tmp_path: Path
 ) -> None:
-    assert said in pibench(*arguments, code=2).line
+    assert message in pibench(*arguments, code=2).line
     assert not list(tmp_path.rglob("*.jsonl"))
 
 
@@ -105,16 +105,16 @@ def test_a_machine_without_qemu_is_an_environment_fault(
 
 
 def test_the_schema_is_a_json_schema_with_units(pibench: Pibench) -> None:
-    said = pibench("schema").out
-    schema = json.loads(said)
+    output = pibench("schema").out
+    schema = json.loads(output)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["type"] == "object"
     assert schema["properties"]["provenance"]["type"] == "object"
     assert "peak_rss_bytes" in schema["required"]
-    assert '"unit": "byte"' in said
+    assert '"unit": "byte"' in output
 
 
-def test_doctor_in_json_says_what_is_missing_and_how_to_mend_it(pibench: Pibench) -> None:
+def test_doctor_in_json_states_what_is_missing_and_the_fix(pibench: Pibench) -> None:
     done = pibench("doctor", "--json", code=None)
     found = json.loads(done.out)
     assert done.code == (0 if found["targets"] else 3)
@@ -136,7 +136,7 @@ def test_images_in_json(pibench: Pibench) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_says_so_and_ends_with_130(number: int, own_process: Run) -> None:
+def test_an_interruption_is_reported_and_ends_with_130(number: int, own_process: Run) -> None:
     code = f"""
         import os
         import pibench.diagnosis
@@ -148,7 +148,7 @@ def test_an_interruption_says_so_and_ends_with_130(number: int, own_process: Run
     assert done.stderr == "pibench: interrupted; the records made so far are kept\n"
 
 
-def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
+def test_a_reader_that_has_gone_is_not_a_fault(tmp_path: Path) -> None:
     command = f"{sys.executable} -m pibench schema | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -178,11 +178,11 @@ COMMANDS = dict(commands(get_command(app)))
 def test_every_command_has_an_example_that_it_would_take(name: str) -> None:
     command = COMMANDS[name]
     (example,) = [line for line in command.help.splitlines() if line.startswith("Example: ")]
-    said = shlex.split(example.removeprefix("Example: pibench "), comments=True)
-    said = said[: said.index(">")] if ">" in said else said
-    assert said[: len(name.split())] == name.split()
+    output = shlex.split(example.removeprefix("Example: pibench "), comments=True)
+    output = output[: output.index(">")] if ">" in output else output
+    assert output[: len(name.split())] == name.split()
     # Parsed, and not run: an option that was renamed is refused here.
-    command.make_context(name, said[len(name.split()) :])
+    command.make_context(name, output[len(name.split()) :])
     options = {option for parameter in command.params for option in parameter.opts}
     assert ("--json" in options) == (name not in NO_DATA)
 
@@ -232,7 +232,7 @@ def test_a_model_that_caffe_refused_is_invalid_input(make_record: Callable[..., 
         judged(FATAL, "inconclusive", make_record)
 
 
-def test_memory_that_was_refused_is_no_fault_of_the_model(
+def test_memory_that_was_refused_is_not_a_fault_of_the_model(
     make_record: Callable[..., Record],
 ) -> None:
     assert judged(REFUSED, "inconclusive", make_record) == ExitCode.INCONCLUSIVE

@@ -71,7 +71,7 @@ def test_a_machine_with_loaded_images_needs_no_packages(
     assert "twin" in json.loads(pibench("doctor", "--json").out)["targets"]
 
 
-def test_mending_takes_root() -> None:
+def test_fixing_needs_root() -> None:
     user: list[str] = []
     if os.geteuid() == 0:
         user = [str(shutil.which("setpriv")), "--reuid", "65534", "--clear-groups"]

@@ -27,7 +27,7 @@ PIBENCH = (sys.executable, "-m", "pibench")
 
 def build(content: Path, _work: Path) -> None:
     (content / "root").mkdir()
-    # Not to be compressed, and longer than a pipe holds.
+    # Not to be compressed, and longer than a pipe's buffer.
     (content / "root/file").write_bytes(os.urandom(4 << 20))
 
 
@@ -54,8 +54,8 @@ def file(pibench: Pibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def test_a_machine_without_packages_gets_its_images_from_a_file(
     pibench: Pibench, file: Path
 ) -> None:
-    said = pibench("image", "load", file)
-    assert [line.split()[0::4] for line in said.out.splitlines()] == [
+    output = pibench("image", "load", file)
+    assert [line.split()[0::4] for line in output.out.splitlines()] == [
         ["twin", "added"],
         ["vm", "added"],
     ]
@@ -86,10 +86,10 @@ def test_all_that_is_current_is_saved_and_the_rest_by_name(
     assert not Path("s").exists()
 
     in_cache("other", monkeypatch, tmp_path)
-    said = pibench("image", "load", "one", code=1)
+    result = pibench("image", "load", "one", code=1)
     key = Builder().key("twin")[:16]
-    assert f"has key {OTHER_KEY[:16]}; this pibench" in said.out
-    assert f"builds key {key}" in said.out
+    assert f"has key {OTHER_KEY[:16]}; this pibench" in result.out
+    assert f"builds key {key}" in result.out
     assert [image.kind for image in store.images()] == ["vm"]
 
 
@@ -161,7 +161,7 @@ def test_an_interrupted_load_leaves_nothing(loading: subprocess.Popen[bytes]) ->
     assert [path for path in store.folder().iterdir() if path.is_dir()] == []
 
 
-def test_a_killed_load_is_no_image_and_the_next_one_loads(
+def test_a_killed_load_is_not_an_image_and_the_next_one_loads(
     loading: subprocess.Popen[bytes], pibench: Pibench, file: Path
 ) -> None:
     loading.kill()

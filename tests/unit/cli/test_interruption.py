@@ -1,4 +1,4 @@
-"""Ctrl-C, TERM and a hangup end a command in order, whatever it inherited."""
+"""Ctrl-C, TERM and a hangup end a command in order, with any inherited signal handling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def own_process(code: str, *, blocked: bool = False) -> subprocess.CompletedProcess[str]:
-    """A program around `pibench schema`, which does what `code` says where a command begins."""
+    """A program around `pibench schema`, which runs `code` where a command begins."""
     program = f"""if True:
         import os, signal, sys, time
         import pibench.records.schema
@@ -98,7 +98,7 @@ def test_an_interruption_within_an_exec_has_the_exit_code_too() -> None:
     assert done.returncode == 130
 
 
-def test_nohup_holds(tmp_path: Path) -> None:
+def test_nohup_is_respected(tmp_path: Path) -> None:
     with pibench("sweep", "status", tmp_path, ignoring=[HUP]) as process:
         process.send_signal(HUP)
         assert process.wait(timeout=30) == 2
@@ -115,8 +115,8 @@ def test_whenever_they_come_there_is_no_traceback(
             time.sleep(after_s)
             for number in numbers:
                 process.send_signal(number)
-            said = process.communicate(timeout=30)[1]
+            output = process.communicate(timeout=30)[1]
         # Before Python runs, the system ends it; afterwards it was done.
         assert process.returncode in (130, 0, *(-number for number in numbers))
         if process.returncode >= 0:
-            assert "Traceback" not in said
+            assert "Traceback" not in output

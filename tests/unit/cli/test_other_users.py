@@ -60,7 +60,7 @@ def test_a_cache_that_another_made_under_that_name_is_refused(place: Path) -> No
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
     assert line == (
-        f"pibench: {cache}: others than you may write there; "
+        f"pibench: {cache}: other users may write there; "
         "name a folder of your own: PIBENCH_CACHE_DIR=DIR"
     )
 

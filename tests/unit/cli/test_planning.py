@@ -83,13 +83,13 @@ def test_the_batch_of_a_plan_is_that_of_its_protocol(plans: Plans, tmp_path: Pat
     assert plans(str(path), "--protocol", "inference")[0]["batch"] == 2
 
 
-def test_an_answer_about_another_network_says_so(pibench: Pibench, plans: Plans) -> None:
+def test_an_answer_about_another_network_is_reported(pibench: Pibench, plans: Plans) -> None:
     (answer,) = plans("vgg-16", "--max-input")
     assert [one["layer"] for one in answer["max_input_other_parameters"]] == ["fc6"]
     assert "another network than at 224x224" in answer["max_input_note"]
-    said = " ".join(pibench("plan", "vgg-16", "--max-input").out.split())
+    output = " ".join(pibench("plan", "vgg-16", "--max-input").out.split())
     height, width = answer["max_input"]
-    assert f"largest image that fits: {height}x{width} (another network than at 224x224" in said
+    assert f"largest image that fits: {height}x{width} (another network than at 224x224" in output
 
 
 def test_the_largest_batch_of_a_network_without_one_is_not_a_number(
@@ -99,9 +99,9 @@ def test_the_largest_batch_of_a_network_without_one_is_not_a_number(
     path.write_text("""layer { name: "p" type: "Parameter" top: "p"
       parameter_param { shape { dim: 16 dim: 2 } } }
     layer { name: "r" type: "ReLU" bottom: "p" top: "r" }""")
-    said = " ".join(pibench("plan", path, "--max-batch").out.split())
-    assert "largest batch that fits: not known (" in said
-    assert "no Input and no DummyData" in said
+    output = " ".join(pibench("plan", path, "--max-batch").out.split())
+    assert "largest batch that fits: not known (" in output
+    assert "no Input and no DummyData" in output
     refused = pibench("plan", path, "--batch", "4", code=2).line
     assert "parameter.prototxt: batch 4: it has no Input" in refused
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_planned_is_one_line(
     assert done.err.count("\n") == 1
 
 
-def test_repairs_are_said(pibench: Pibench, tmp_path: Path) -> None:
+def test_repairs_are_reported(pibench: Pibench, tmp_path: Path) -> None:
     path = tmp_path / "old.prototxt"
     path.write_text(WILD["tiny"]().replace("stride: 2", "stride: 2 ceil_mode: false"))
     assert "ceil_mode" in pibench("plan", str(path), code=2).err
@@ -232,9 +232,9 @@ def test_a_gate_names_what_cannot_be_planned_and_plans_the_rest(
     broken = tmp_path / "broken.prototxt"
     broken.write_text("layer {\n  nme: 5\n")
     out = ("-o", str(tmp_path / "gate.xml"), "-o", str(tmp_path / "summary.md"))
-    said = pibench("plan", str(broken), "NIN", "--json", "--require-fit", *out, code=2)
-    assert [one["network"] for one in json.loads(said.out)] == ["NIN"]
-    assert "broken.prototxt: line 1: " in said.err
+    output = pibench("plan", str(broken), "NIN", "--json", "--require-fit", *out, code=2)
+    assert [one["network"] for one in json.loads(output.out)] == ["NIN"]
+    assert "broken.prototxt: line 1: " in output.err
     nin, other = ET.parse(tmp_path / "gate.xml").iter("testcase")  # noqa: S314  (our own)
     assert (nin.attrib["name"], len(nin.findall("error"))) == ("NIN: fits rpi3b", 0)
     (error,) = other.findall("error")
@@ -248,12 +248,14 @@ def test_a_gate_names_what_cannot_be_planned_and_plans_the_rest(
     assert (tmp_path / "summary.md").read_text().startswith("# 0 of 1 networks fit")
 
 
-@pytest.mark.parametrize(("name", "said"), [("gate.html", ".md or .xml"), ("mine", "is what is")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("gate.html", ".md or .xml"), ("mine", "is an input of")]
+)
 def test_a_gate_writes_no_other_form_and_over_no_input(
-    name: str, said: str, pibench: Pibench, tmp_path: Path
+    name: str, message: str, pibench: Pibench, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.xml"
     mine.write_text(networks.load("nin").prototxt)
     out = mine if name == "mine" else tmp_path / name
-    assert said in pibench("plan", str(mine), "-o", str(out), code=2).err
+    assert message in pibench("plan", str(mine), "-o", str(out), code=2).err
     assert mine.read_text() == networks.load("nin").prototxt

@@ -32,12 +32,12 @@ def test_json_has_time_interval_and_layers(pibench: Pibench) -> None:
     assert (first["fits"], second["fits"]) == (True, False)
 
 
-def test_the_table_says_what_a_time_is(pibench: Pibench) -> None:
-    said = pibench("predict", "resnet-101", "vgg16", "--per-layer").out
-    assert "edge" in said
-    assert "does not fit" in said
-    assert "nothing was run" in said
-    assert "fc6" in said
+def test_the_table_states_what_a_time_is(pibench: Pibench) -> None:
+    output = pibench("predict", "resnet-101", "vgg16", "--per-layer").out
+    assert "edge" in output
+    assert "does not fit" in output
+    assert "nothing was run" in output
+    assert "fc6" in output
 
 
 def test_what_was_counted_is_not_said_to_be_nothing() -> None:
@@ -106,16 +106,16 @@ def test_validate_prints_every_network_and_pictures_have_a_point_each(
             ("AlexNet", "--calibration", "missing.json"),
             "missing.json: cannot be read: No such file or directory; write them",
         ),
-        (("NoSuchNet",), "no network of the zoo"),
+        (("NoSuchNet",), "is neither a network of the zoo"),
         (("AlexNet", "--plot", "roof.png"), "pictures are written as SVG"),
     ],
 )
 def test_what_cannot_be_predicted_is_one_line(
     pibench: Pibench, arguments: tuple[str, ...], message: str
 ) -> None:
-    said = pibench("predict", *arguments, code=2)
-    assert message in said.err
-    assert said.err.count("\n") == 1
+    output = pibench("predict", *arguments, code=2)
+    assert message in output.err
+    assert output.err.count("\n") == 1
 
 
 def test_calibrating_from_nothing_is_one_line(pibench: Pibench, tmp_path: Path) -> None:

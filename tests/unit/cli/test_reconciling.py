@@ -44,10 +44,10 @@ def test_the_paper_against_records_and_a_prediction(
     printed = pibench("predict", "AlexNet", "nin", "--json").out
     (tmp_path / "predicted.json").write_text(printed)
     gate = ("--fail-on", "verdict,ram=10%,latency=20%")
-    said = pibench("reconcile", "paper", str(records), "predicted.json", *gate, code=4).out
+    output = pibench("reconcile", "paper", str(records), "predicted.json", *gate, code=4).out
     # Of 24 networks there is no prediction: that is no pass.
-    assert "Undecided: GoogleNet: latency" in said
-    assert "AlexNet: latency" not in said
+    assert "Undecided: GoogleNet: latency" in output
+    assert "AlexNet: latency" not in output
     found = json.loads(pibench("reconcile", "paper", "predicted.json", "--json").out)
     assert found["exit_code"] == 0
     (pair,) = found["pairs"]
@@ -58,16 +58,16 @@ def test_the_paper_against_records_and_a_prediction(
 
 def test_a_plan_is_a_side(pibench: Pibench, tmp_path: Path) -> None:
     (tmp_path / "planned.json").write_text(pibench("plan", "AlexNet", "vgg16", "--json").out)
-    said = pibench("reconcile", "paper", "planned.json", "--fail-on", "verdict,ram=5%").out
-    assert "planned: from a static model" in said
-    assert "The gate (verdict, ram) passes." in said
+    output = pibench("reconcile", "paper", "planned.json", "--fail-on", "verdict,ram=5%").out
+    assert "planned: from a static model" in output
+    assert "The gate (verdict, ram) passes." in output
 
 
 def test_a_baseline_is_written_and_met_and_missed(
     pibench: Pibench, records: Path, paper_run: list[Record], tmp_path: Path
 ) -> None:
-    said = pibench("reconcile", str(records), "--write-baseline", "accepted.json")
-    assert "26 networks of vm" in said.err
+    output = pibench("reconcile", str(records), "--write-baseline", "accepted.json")
+    assert "26 networks of vm" in output.err
     gate = ("--baseline", "accepted.json", "--fail-on", "verdict,ram=2%")
     pibench("reconcile", str(records), *gate)
     worse = of_the_zoo(paper_run[0]).model_copy(
@@ -77,15 +77,15 @@ def test_a_baseline_is_written_and_met_and_missed(
         }
     )
     RecordStore(records).append(worse)
-    said = pibench("reconcile", str(records), *gate, code=1)
-    assert f"Differs: {worse.network}: ram." in said.out
+    output = pibench("reconcile", str(records), *gate, code=1)
+    assert f"Differs: {worse.network}: ram." in output.out
     few = tmp_path / "few.jsonl"
     RecordStore(few).append(of_the_zoo(paper_run[1]))
     assert "of the baseline, not run" in pibench("reconcile", "few.jsonl", *gate, code=4).out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("paper",), "one side alone cannot be compared"),
         (("paper", "nothing.jsonl"), "nothing.jsonl: cannot be read"),
@@ -99,16 +99,16 @@ def test_a_baseline_is_written_and_met_and_missed(
     ],
 )
 def test_what_cannot_be_compared_is_one_line(
-    arguments: tuple[str, ...], said: str, pibench: Pibench
+    arguments: tuple[str, ...], message: str, pibench: Pibench
 ) -> None:
     found = pibench("reconcile", *arguments, code=2)
-    assert said in found.err
+    assert message in found.err
     assert len(found.err.splitlines()) == 1
     assert not found.out
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--seed", "5"), "its input has seed 0, not 5; --seed 0"),
         (("--batch", "4"), "it has batch 1, not 4; --batch 1"),
@@ -117,7 +117,7 @@ def test_what_cannot_be_compared_is_one_line(
     ],
 )
 def test_a_record_is_what_the_options_ask_for_or_no_side(
-    options: tuple[str, ...], said: str, pibench: Pibench, tmp_path: Path
+    options: tuple[str, ...], message: str, pibench: Pibench, tmp_path: Path
 ) -> None:
     (tmp_path / "small.prototxt").write_text(SMALL)
     caffemodel.write_seeded(networks.load("small.prototxt").net, tmp_path / "other.caffemodel")
@@ -125,11 +125,11 @@ def test_a_record_is_what_the_options_ask_for_or_no_side(
     assert "no layer differs" in pibench("bisect", "small.prototxt", *sides, "-q").out
     for pair in (sides, [sides[0], "twin"]):
         found = pibench("bisect", "small.prototxt", *pair, *options, "-q", code=2)
-        assert said in found.err
+        assert message in found.err
         assert len(found.err.splitlines()) == 1
 
 
-def test_outputs_without_signatures_say_so(pibench: Pibench, tmp_path: Path) -> None:
+def test_outputs_without_signatures_are_reported(pibench: Pibench, tmp_path: Path) -> None:
     (tmp_path / "small.prototxt").write_text(SMALL)
     old = json.loads((GOLDEN / "twin.jsonl").read_text().splitlines()[0])
     (tmp_path / "old.jsonl").write_text(json.dumps(old | {"signatures": []}))
@@ -185,7 +185,7 @@ def test_seeded_weights_for_two_prototxts_must_fit_both(pibench: Pibench) -> Non
 
 
 @pytest.mark.parametrize(
-    ("sides", "said"),
+    ("sides", "message"),
     [
         (("twin", "nowhere"), "nowhere"),
         (("twin:colour=red", "twin"), "twin:colour=red: key 'colour' is unknown; write"),
@@ -199,11 +199,11 @@ def test_seeded_weights_for_two_prototxts_must_fit_both(pibench: Pibench) -> Non
     ],
 )
 def test_sides_that_cannot_be_run_are_refused_before_anything_runs(
-    sides: tuple[str, str], said: str, pibench: Pibench, tmp_path: Path
+    sides: tuple[str, str], message: str, pibench: Pibench, tmp_path: Path
 ) -> None:
     (tmp_path / "empty.jsonl").touch()
     found = pibench("bisect", "SqueezeNet V1.1", *sides, "-q", code=2)
-    assert said in found.err
+    assert message in found.err
     assert len(found.err.splitlines()) == 1
 
 
@@ -236,16 +236,16 @@ def test_an_aspect_that_cannot_be_compared_hides_no_other(
     accepted = Path("accepted.json").read_bytes()
     gate = ("--baseline", "accepted.json", "--fail-on", "ram=0.1%,outputs", "-o", "gate.xml")
     line = "--fail-on outputs: it could be compared for no network; outputs: "
-    said = pibench("reconcile", str(records), *gate, "--write-baseline", "accepted.json", code=2)
-    assert line in said.err.splitlines()[-1]
-    assert "The gate (ram, outputs) cannot be decided." in said.out
+    output = pibench("reconcile", str(records), *gate, "--write-baseline", "accepted.json", code=2)
+    assert line in output.err.splitlines()[-1]
+    assert "The gate (ram, outputs) cannot be decided." in output.out
     suite = next(iter(JUnitXml.fromfile("gate.xml")))
     assert (suite.tests, suite.failures, suite.errors) == (52, 0, 26)
     worse = {"peak_rss_bytes": 700 * 2**20, "network_rss_bytes": 643 * 2**20}
     RecordStore(records).append(of_the_zoo(paper_run[0]).model_copy(update=worse))
-    said = pibench("reconcile", str(records), *gate, code=1)
-    assert f"Differs: {paper_run[0].network}: ram." in said.out
-    assert line in " ".join(said.out.split())
+    output = pibench("reconcile", str(records), *gate, code=1)
+    assert f"Differs: {paper_run[0].network}: ram." in output.out
+    assert line in " ".join(output.out.split())
     suite = next(iter(JUnitXml.fromfile("gate.xml")))
     assert (suite.failures, suite.errors) == (1, 26)
     assert Path("accepted.json").read_bytes() == accepted

@@ -47,7 +47,7 @@ def test_forms_by_their_endings(pibench: Pibench, records: Path, tmp_path: Path)
         assert f"written: {tmp_path / 'new' / name}" in done.out
 
 
-def test_a_network_that_no_record_is_of_is_told(pibench: Pibench, records: Path) -> None:
+def test_a_network_without_a_record_is_reported(pibench: Pibench, records: Path) -> None:
     done = pibench("report", records, "--network", "nin")
     assert "--network nin: no record is of this network" in done.err
 
@@ -132,7 +132,7 @@ def test_no_run_of_a_network_speaks_for_another_that_does_not_fit(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["-o", "r.pdf"], "r.pdf: no format of a report has this ending"),
         (["--format", "pdf"], "--format 'pdf' is not a format of a report"),
@@ -143,10 +143,10 @@ def test_no_run_of_a_network_speaks_for_another_that_does_not_fit(
     ],
 )
 def test_what_cannot_be_meant(
-    pibench: Pibench, arguments: Sequence[str], said: str, records: Path
+    pibench: Pibench, arguments: Sequence[str], message: str, records: Path
 ) -> None:
     done = pibench("report", records, *arguments, code=2)
-    assert said in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
 
 
@@ -154,7 +154,7 @@ def test_a_file_of_something_else(pibench: Pibench, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("dear diary\n")
     done = pibench("report", path, code=2)
-    assert done.err.startswith(f"pibench: {path}: line 1: no valid JSON")
+    assert done.err.startswith(f"pibench: {path}: line 1: not valid JSON")
 
 
 def test_what_run_printed_is_read_and_a_plan_is_named(
@@ -196,7 +196,7 @@ def test_standard_output_that_is_a_file_is_written_on_behind_what_is_there(
 def test_the_records_that_are_read_are_not_written_over(pibench: Pibench, records: Path) -> None:
     before = records.read_bytes()
     done = pibench("report", records, "-o", records, "--format", "html", code=2)
-    assert "would be lost" in done.err
+    assert "would be overwritten" in done.err
     assert records.read_bytes() == before
 
 
@@ -233,8 +233,8 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., Rec
 def test_reproduce_writes_the_page_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = reproduce.reproduce_paper("AlexNet,NIN", RunOptions(), tmp_path)
     assert code == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[-1] == f"written: {tmp_path}/report.html"
+    output = capsys.readouterr().out.splitlines()
+    assert output[-1] == f"written: {tmp_path}/report.html"
     page = (tmp_path / "report.html").read_text()
     assert "<h1>2 of 2 verdicts agree with the paper</h1>" in page
     assert "Memory over layers" in page

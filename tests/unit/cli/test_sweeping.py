@@ -30,7 +30,7 @@ def study(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--networks", "NIN"], "add --out DIR"),
         (["--out", "new"], "no study is given"),
@@ -49,10 +49,10 @@ def study(tmp_path: Path) -> Path:
         (["export", "nowhere", "-o", "x.csv"], "has no study"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(
-    words: list[str], said: str, pibench: Pibench, tmp_path: Path
+def test_what_cannot_be_is_reported_in_one_line(
+    words: list[str], message: str, pibench: Pibench, tmp_path: Path
 ) -> None:
-    assert said in pibench("sweep", *words, code=2).line
+    assert message in pibench("sweep", *words, code=2).line
     assert not list(tmp_path.iterdir())
 
 
@@ -78,38 +78,38 @@ def test_records_leave_as_one_table(pibench: Pibench, study: Path, form: str) ->
 
 
 def test_a_table_of_another_kind_is_refused(pibench: Pibench, study: Path) -> None:
-    said = pibench("sweep", "export", study, "-o", "out.xlsx", code=2)
-    assert "neither .parquet nor .csv" in said.line
+    output = pibench("sweep", "export", study, "-o", "out.xlsx", code=2)
+    assert "neither .parquet nor .csv" in output.line
 
 
 @pytest.mark.parametrize("words", [["--prune", "-5"], ["--prune", "nan"], ["--budget", "inf"]])
 def test_amounts_are_finite_and_not_negative(pibench: Pibench, words: list[str]) -> None:
-    said = pibench("sweep", "--networks", "NIN", "--out", "new", *words, code=2)
-    assert f"Invalid value for '{words[0]}'" in said.line
+    output = pibench("sweep", "--networks", "NIN", "--out", "new", *words, code=2)
+    assert f"Invalid value for '{words[0]}'" in output.line
 
 
 @pytest.mark.parametrize("line", ["{", "{}", "[]", '{"key": 1}'])
-def test_a_damaged_list_of_cells_is_told(pibench: Pibench, study: Path, line: str) -> None:
+def test_a_damaged_list_of_cells_is_reported(pibench: Pibench, study: Path, line: str) -> None:
     Journal(study).cells_file.write_text(line + "\n")
     assert "line 1: is damaged" in pibench("sweep", "status", study, code=2).line
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[" * 200_000, '{"networks": ["NIN"], "seed": 1e999}'])
-def test_a_damaged_study_is_told_and_can_be_given_again(
+def test_a_damaged_study_is_reported_and_can_be_given_again(
     pibench: Pibench, study: Path, text: str
 ) -> None:
     Journal(study).study_file.write_text(text)
     assert "study.json" in pibench("sweep", "--resume", "--out", study, code=2).line
 
 
-def test_a_table_holds_what_the_study_asks_for_now(pibench: Pibench, study: Path) -> None:
+def test_a_table_contains_what_the_study_now_asks_for(pibench: Pibench, study: Path) -> None:
     earlier = whole_records.record(record_id="e" * 32, network="=earlier")
     Journal(study).append(sealed(earlier, "ef" * 32, 1))
     pibench("sweep", "export", study, "-o", "out.csv")
     assert list(pd.read_csv("out.csv")["cell.key"]) == [KEY]
 
 
-def test_going_on_changes_what_options_say_and_keeps_the_rest(
+def test_going_on_changes_the_given_options_and_keeps_the_rest(
     pibench: Pibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("my.prototxt").write_text(

@@ -58,10 +58,10 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
 
     def run(accesses: Iterable[Access]) -> Misses:
         given = "".join(f"{kind} {address} {size}\n" for kind, address, size in accesses)
-        said = subprocess.run(
+        output = subprocess.run(
             [str(program)], input=given, capture_output=True, text=True, check=True
         )
-        pairs = (line.split() for line in said.stdout.splitlines())
+        pairs = (line.split() for line in output.stdout.splitlines())
         return [(first == "1", second == "1") for first, second in pairs]
 
     return run
@@ -84,14 +84,14 @@ def test_each_line_is_missed_once_where_it_has_room(trace: Trace) -> None:
 
 
 def test_l1_has_four_ways(trace: Trace) -> None:
-    apart = [way * 128 for way in range(5)]
-    assert trace(loads(apart[:4] * 2))[4:] == [(False, False)] * 4
+    spaced = [way * 128 for way in range(5)]
+    assert trace(loads(spaced[:4] * 2))[4:] == [(False, False)] * 4
     # The one used longest ago went; L2 has it.
-    assert trace(loads(apart * 2))[5:] == [(True, False)] * 5
+    assert trace(loads(spaced * 2))[5:] == [(True, False)] * 5
 
 
 @pytest.mark.parametrize("distance", [1, 64, 576])
-def test_l2_holds_as_many_lines_whatever_their_distance(trace: Trace, distance: int) -> None:
+def test_l2_stores_as_many_lines_at_any_distance(trace: Trace, distance: int) -> None:
     full = [distance * index for index in range(L2_LINES)]
     again = trace(loads(full * 2))[L2_LINES:]
     assert not any(second for _, second in again)
@@ -100,8 +100,8 @@ def test_l2_holds_as_many_lines_whatever_their_distance(trace: Trace, distance: 
 
 
 def test_l2_loses_what_was_used_longest_ago(trace: Trace) -> None:
-    drawn = random.Random(1)  # noqa: S311  (no secret)
-    lines = [drawn.randrange(12_000) for _ in range(60_000)]
+    generator = random.Random(1)  # noqa: S311  (no secret)
+    lines = [generator.randrange(12_000) for _ in range(60_000)]
     kept: OrderedDict[int, None] = OrderedDict()
     for line, (l1_missed, l2_missed) in zip(lines, trace(loads(lines)), strict=True):
         if not l1_missed:

@@ -41,7 +41,7 @@ NETWORK = NetworkCounts(
 )
 
 
-def said(*, marks: tuple[int, ...] = (-1, 0, 1), threads: int = 1) -> str:
+def counter_output(*, marks: tuple[int, ...] = (-1, 0, 1), threads: int = 1) -> str:
     layers = [{"name": layer.name, "type": layer.type} for layer in NETWORK.layers]
     counted = vars(ONE)
     lines = ["Caffe says something", "PIBENCH-RESULT " + json.dumps({"layers": layers})]
@@ -51,7 +51,7 @@ def said(*, marks: tuple[int, ...] = (-1, 0, 1), threads: int = 1) -> str:
 
 
 def test_layers_get_the_stretch_of_their_mark() -> None:
-    first, second = parse(said())
+    first, second = parse(counter_output())
     assert (first.name, second.name) == ("conv", "relu")
     assert first.counts == second.counts == ONE
 
@@ -70,14 +70,14 @@ def test_without_the_cache_model_there_are_no_misses() -> None:
 
 def test_a_run_that_is_not_whole_is_refused() -> None:
     with pytest.raises(HostError, match="before all counts were written"):
-        parse(said(marks=(-1, 0)))
+        parse(counter_output(marks=(-1, 0)))
     with pytest.raises(HostError, match="before all counts were written"):
         parse("")
 
 
 def test_counts_of_several_threads_are_refused() -> None:
     with pytest.raises(HostError, match="2 threads ran"):
-        parse(said(threads=2))
+        parse(counter_output(threads=2))
 
 
 def test_counts_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,9 +94,7 @@ def test_counts_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(made) == 2
 
 
-def test_counts_that_are_spoilt_are_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_counts_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
     counter.stored({}, lambda: NETWORK)
     (path,) = (tmp_path / "counts").iterdir()

@@ -1,4 +1,4 @@
-"""Runs of one small network to be held against each other: signatures and outputs as a probe's."""
+"""Runs of one small network to compare with each other: signatures and outputs as a probe's."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ NONE = Provenance(kind="unavailable", reason="no emulator was seen in the proces
 
 
 def signature(index: int, layer: str, data: np.ndarray, **changes: Any) -> LayerSignature:
-    """What the probe says of a blob that a layer wrote."""
-    said = PROJECTOR.describe(data.astype(np.float32))
-    fields = {"index": index, "layer": layer, "type": "Convolution", "name": layer, **said}
+    """Return what the probe reports about a blob that a layer wrote."""
+    message = PROJECTOR.describe(data.astype(np.float32))
+    fields = {"index": index, "layer": layer, "type": "Convolution", "name": layer, **message}
     return LayerSignature(**fields | changes)
 
 
 def output(name: str, data: np.ndarray, *, values: bool = True) -> OutputBlob:
-    """What the probe says of an output."""
+    """Return what the probe reports about an output."""
     data = data.astype(np.float32)
     content = base64.b64encode(data.astype("<f4").tobytes()).decode() if values else None
     return OutputBlob(name=name, values=content, **PROJECTOR.describe(data))

@@ -104,7 +104,7 @@ def test_units_are_not_blurred(paper_run: list[Record]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "column", "said"),
+    ("key", "column", "message"),
     [
         ("densenet-121", "ram_mb", "ceil_mode"),
         ("densenet-169", "ram_mb", "ceil_mode"),
@@ -118,11 +118,11 @@ def test_units_are_not_blurred(paper_run: list[Record]) -> None:
     ],
 )
 def test_what_is_odd_is_explained(
-    paper_run: list[Record], key: str, column: str, said: str
+    paper_run: list[Record], key: str, column: str, message: str
 ) -> None:
     explanation = cell(check_claims(paper_run), key, column).explanation
     assert explanation
-    assert said in explanation
+    assert message in explanation
 
 
 def test_one_flipped_verdict_is_a_disagreement(paper_run: list[Record]) -> None:
@@ -164,7 +164,7 @@ def test_only_the_networks_asked_for_count(paper_run: list[Record]) -> None:
         check_claims(paper_run, networks=["LeNet"])
 
 
-def test_nothing_at_all_is_no_agreement() -> None:
+def test_nothing_at_all_is_not_agreement() -> None:
     assert exit_code([]) == ExitCode.INCONCLUSIVE
     claims = check_claims([])
     assert exit_code(claims) == ExitCode.INCONCLUSIVE

@@ -1,4 +1,4 @@
-"""Records of real runs against each other: what is said of them must stay the same.
+"""Records of real runs against each other: their comparison must stay the same.
 
 The network is that of tests/emulation/test_bisect.py, the records are those of `pibench run
 --protocol inference --repeats 2` on the twin, in the sysroot, and on the twin with a weight
@@ -24,13 +24,13 @@ from pibench.report.comparisons import bisection_json, reconciliation_json
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def said_by_reconcile(*names: str) -> dict[str, Any]:
+def reconciled_json(*names: str) -> dict[str, Any]:
     found = reconcile(read_sides([str(GOLDEN / f"{name}.jsonl") for name in names]))
     passed = decide(found, parse(None, Tolerances())[0])
     return json.loads(json.dumps(reconciliation_json(found, passed)))
 
 
-def said_by_bisect(first: str, second: str, tolerance: Tolerance) -> dict[str, Any]:
+def bisected_json(first: str, second: str, tolerance: Tolerance) -> dict[str, Any]:
     sides = [
         Recorded(name=name, record=read(GOLDEN / f"{name}.jsonl")[0]) for name in (first, second)
     ]
@@ -50,18 +50,18 @@ def close(found: Any, expected: Any) -> bool:
     return bool(found == expected)
 
 
-def test_reconcile_says_of_real_records_what_it_said() -> None:
+def test_reconcile_of_real_records_is_unchanged() -> None:
     expected = json.loads((GOLDEN / "reconciled.json").read_text())
-    assert close(said_by_reconcile("twin", "sysroot", "perturbed"), expected)
+    assert close(reconciled_json("twin", "sysroot", "perturbed"), expected)
 
 
-def test_bisect_says_of_real_records_what_it_said() -> None:
+def test_bisect_of_real_records_is_unchanged() -> None:
     expected = json.loads((GOLDEN / "bisected.json").read_text())
-    assert close(said_by_bisect("sysroot", "perturbed", LAYER_TOLERANCE), expected)
+    assert close(bisected_json("sysroot", "perturbed", LAYER_TOLERANCE), expected)
     assert (expected["first_divergence"]["layer"], expected["agrees"]) == ("left", False)
 
 
 def test_rounding_is_no_parting_and_no_equality() -> None:
-    assert said_by_bisect("twin", "sysroot", LAYER_TOLERANCE)["agrees"] is True
-    exact = said_by_bisect("twin", "sysroot", Tolerance(0.0, 0.0))
+    assert bisected_json("twin", "sysroot", LAYER_TOLERANCE)["agrees"] is True
+    exact = bisected_json("twin", "sysroot", Tolerance(0.0, 0.0))
     assert exact["first_divergence"]["layer"] == "conv1"

@@ -63,9 +63,9 @@ def test_a_single_value_shows_in_the_extremes_at_least() -> None:
     first = np.zeros((1, 64, 56, 56), dtype=np.float32)
     second = first.copy()
     second[0, 3, 4, 5] = 10.0
-    told = estimated_distance(signature(0, "a", first), signature(0, "a", second))
-    assert told is not None
-    assert told >= 10.0
+    reported = estimated_distance(signature(0, "a", first), signature(0, "a", second))
+    assert reported is not None
+    assert reported >= 10.0
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_single_value_shows_in_the_extremes_at_least() -> None:
         ({"projection": (), "sha256": "f" * 64}, "projections are missing"),
     ],
 )
-def test_what_has_no_distance_parts_and_says_why(changes: dict, why: str) -> None:
+def test_what_has_no_distance_differs_and_states_why(changes: dict, why: str) -> None:
     (data,) = blobs(1)
     found = compare_layers(
         [signature(0, "a", data)], [signature(0, "a", data, **changes)], TOLERANCE

@@ -1,4 +1,4 @@
-"""NaN and infinities in outputs and layers: `reconcile` and `bisect` say the same of every pair."""
+"""NaN and infinities in outputs and layers: `reconcile` and `bisect` agree about every pair."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_reconcile_and_bisect_agree_on_every_pair(
     assert layers.layers[0].why or layers
 
 
-def test_the_gate_fails_on_nan_and_says_how_many_and_where(make_run: MakeRun) -> None:
+def test_the_gate_fails_on_nan_and_states_how_many_and_where(make_run: MakeRun) -> None:
     scores = np.array([[0.5, 0.5, NAN, NAN]])
     sides = [Side.of(name, "records", [entry_of(make_run(scores=scores))]) for name in "ab"]
     gate, tolerances = parse("outputs", Tolerances())

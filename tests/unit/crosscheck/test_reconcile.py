@@ -94,7 +94,7 @@ def ram(entry: Callable[..., Entry], mib: int) -> Entry:
     return entry(peak_rss_bytes=(57 + mib) * MIB, network_rss_bytes=mib * MIB)
 
 
-def test_ram_is_held_to_a_share_of_the_first(entry: Callable[..., Entry]) -> None:
+def test_ram_is_compared_by_a_share_of_the_first(entry: Callable[..., Entry]) -> None:
     found = compare_ram(ram(entry, 100), ram(entry, 104), 0.05)
     assert found
     assert found.error == pytest.approx(0.04)
@@ -104,7 +104,7 @@ def test_ram_is_held_to_a_share_of_the_first(entry: Callable[..., Entry]) -> Non
     assert compare_ram(ram(entry, 100), ram(entry, 106), (worse.required or 0) + 1e-12)
 
 
-def test_the_noise_of_runs_is_no_difference_of_ram_and_says_so(
+def test_the_noise_of_runs_is_not_a_difference_of_ram(
     entry: Callable[..., Entry], side: Callable[..., Side]
 ) -> None:
     found = compare_ram(ram(entry, 8), ram(entry, 10), 0.05)
@@ -123,7 +123,7 @@ def test_the_noise_of_runs_is_no_difference_of_ram_and_says_so(
     assert judged("ram=5%+0.5MiB", *sides)[0] == ExitCode.DISAGREEMENT
 
 
-def test_a_peak_that_was_cut_short_is_no_ram(
+def test_a_peak_that_was_cut_short_is_not_compared(
     make_run: MakeRun, entry: Callable[..., Entry]
 ) -> None:
     found = compare_ram(entry(), killed(make_run))
@@ -162,7 +162,7 @@ def test_emulated_times_and_the_twins_are_compared_with_none(
     assert found.shares.rank_correlation == pytest.approx(1.0)
 
 
-def test_shares_and_ranks_say_which_layer_takes_another_part_of_the_time(
+def test_shares_and_ranks_state_which_layer_takes_another_part_of_the_time(
     entry: Callable[..., Entry],
 ) -> None:
     found = compare_latencies(
@@ -180,7 +180,7 @@ def test_shares_and_ranks_say_which_layer_takes_another_part_of_the_time(
 SCORES = np.linspace(0.1, 0.9, 8).reshape(1, 8)
 
 
-def test_outputs_within_the_tolerance_agree_and_say_what_would_have_done(
+def test_outputs_within_the_tolerance_agree_and_state_the_smallest_tolerance(
     entry: Callable[..., Entry],
 ) -> None:
     found = compare_outputs(entry(scores=SCORES), entry(target="vm", scores=SCORES * (1 + 1e-6)))
@@ -201,7 +201,7 @@ def test_outputs_beyond_it_differ(entry: Callable[..., Entry]) -> None:
     )
 
 
-def test_without_values_the_projections_tell(entry: Callable[..., Entry]) -> None:
+def test_without_values_the_projections_decide(entry: Callable[..., Entry]) -> None:
     large = np.random.default_rng(0).standard_normal((1, 70_000))
     first = entry(scores=large, values=False)
     near = compare_outputs(first, entry(scores=large * (1 + 1e-5), values=False))
@@ -241,7 +241,7 @@ def test_an_output_that_one_side_lacks_differs(make_run: MakeRun) -> None:
 # ---------------------------------------------------------------- sides
 
 
-def test_every_two_sides_are_compared_and_environments_said(side: Callable[..., Side]) -> None:
+def test_every_two_sides_are_compared_and_environments_reported(side: Callable[..., Side]) -> None:
     found = reconcile(
         [side("a"), side("b", {"blas": "reference/libblas.so.3"}), side("c", {"target": "vm"})]
     )
@@ -253,7 +253,7 @@ def test_every_two_sides_are_compared_and_environments_said(side: Callable[..., 
     assert found
 
 
-def test_no_network_in_common_is_an_error_and_says_why(side: Callable[..., Side]) -> None:
+def test_no_network_in_common_is_an_error_and_states_why(side: Callable[..., Side]) -> None:
     other = {"network_sha256": "b" * 64}
     with pytest.raises(InvalidInputError, match="the prototxts differ") as raised:
         reconcile([side("a"), side("b", other)])
@@ -264,7 +264,9 @@ def test_no_network_in_common_is_an_error_and_says_why(side: Callable[..., Side]
         reconcile([side("a")])
 
 
-def test_sides_of_other_networks_are_told_apart_by_their_names(side: Callable[..., Side]) -> None:
+def test_sides_of_other_networks_are_distinguished_by_their_names(
+    side: Callable[..., Side],
+) -> None:
     others = [{"network": f"n{one}", "network_sha256": str(one) * 64} for one in range(5)]
     with pytest.raises(InvalidInputError, match="sides: a has small; b has n0, n1, n2 and 2 more"):
         reconcile([side("a"), side("b", *others)])
@@ -362,8 +364,8 @@ def test_a_run_without_its_like_is_not_compared_and_named(side: Callable[..., Si
         "no run in two is like small, 1 thread in one: it has small; small, 2 threads",
         "no run in one is like small, 2 threads in two: it has small, 1 thread; small",
     )
-    for said in pair.unlike:
-        assert said in " ".join(printed_pair(one, two).split())
+    for output in pair.unlike:
+        assert output in " ".join(printed_pair(one, two).split())
 
 
 def test_runs_of_a_baseline_that_were_not_made_again_are_undecided(
@@ -433,7 +435,7 @@ def test_a_network_left_uncompared_is_undecided(side: Callable[..., Side]) -> No
     code, found = judged("outputs", side("a", {}, other), side("b", {}, changed))
     assert code == ExitCode.INCONCLUSIVE
     assert found.undecided == ("other (inference, batch 1): outputs",)
-    # Without a gate of that kind it is told, and decides nothing.
+    # Without a gate of that kind it is reported, and decides nothing.
     assert judged(None, side("a", {}, other), side("b", {}, changed))[0] == ExitCode.OK
 
 
@@ -448,7 +450,7 @@ def test_what_fits_on_neither_side_leaves_nothing_open(
     assert judged("verdict,ram=5%,outputs", *both)[0] == ExitCode.OK
 
 
-def test_an_undecided_verdict_is_told_by_the_exit_code(side: Callable[..., Side]) -> None:
+def test_the_exit_code_shows_an_undecided_verdict(side: Callable[..., Side]) -> None:
     assert judged(None, side("a"), side("b", {"verdict": "borderline"}))[0] == (
         ExitCode.INCONCLUSIVE
     )
@@ -497,37 +499,37 @@ def test_a_network_of_the_baseline_that_was_not_run_is_undecided(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "holds nothing"),
         ("[]", "holds nothing"),
-        ("[{", "no valid JSON"),
+        ("[{", "not valid JSON"),
         ("[3]", "item 1: is no object"),
         ('[{"a": 1}]', "item 1: is no record, plan or prediction"),
         ('[{"peak_at": 1}]', "item 1: is none of ours"),
         ('[{"pressure_ms": Infinity}]', "0.pressure_ms: "),
-        ("[" * 100_000, "no valid JSON (recursion limit"),
+        ("[" * 100_000, "not valid JSON (recursion limit"),
         ('{"a": 1' + "0" * 400 + "}", "line 1: a: "),
-        ('{"pibench_baseline": "1.0"', "no valid JSON"),
+        ('{"pibench_baseline": "1.0"', "not valid JSON"),
         ('{"pibench_baseline": "1.0"}', "holds no network"),
         ('{"pibench_baseline": "2.0", "networks": []}', "version 2.0"),
         ('{"pibench_baseline": "1.0", "networks": [{"network": 3}]}', "network 1: network:"),
-        ('{"a": 1}', "line 1: no record"),
+        ('{"a": 1}', "line 1: not a record"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_the_place(
-    text: str, said: str, tmp_path: Path
+    text: str, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "side.json"
     path.write_text(text)
     with pytest.raises(InvalidInputError) as raised:
         read_side(str(path))
     assert raised.value.line().startswith(f"{path}: ")
-    assert said in raised.value.line()
+    assert message in raised.value.line()
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("batch", -1, "greater than 0"),
         ("ram_bytes", -5, "greater than or equal to 0"),
@@ -539,23 +541,23 @@ def test_a_file_that_cannot_be_used_is_named_with_the_place(
     ],
 )
 def test_a_figure_of_a_baseline_is_within_bounds(
-    side: Callable[..., Side], tmp_path: Path, field: str, value: Any, said: str
+    side: Callable[..., Side], tmp_path: Path, field: str, value: Any, message: str
 ) -> None:
     path = baseline.write(side("a", {}), tmp_path / "f.json")
     content = json.loads(path.read_text())
     content["networks"][0][field] = value
     path.write_text(json.dumps(content))
-    with pytest.raises(InvalidInputError, match=f"network 1: {field}: .*{said}"):
+    with pytest.raises(InvalidInputError, match=f"network 1: {field}: .*{message}"):
         read_side(str(path))
 
 
-def test_a_peak_below_that_of_no_network_is_no_ram(make_run: MakeRun) -> None:
+def test_a_peak_below_that_of_no_network_is_not_compared(make_run: MakeRun) -> None:
     entry = entry_of(make_run(peak_rss_bytes=10, baseline_rss_bytes=12, network_rss_bytes=-2))
     assert entry.ram_bytes is None
     assert "below that of the same program without a network" in entry.ram.reason
 
 
-def test_next_to_nothing_is_no_share_of_anything(side: Callable[..., Side]) -> None:
+def test_next_to_nothing_is_not_a_share_of_anything(side: Callable[..., Side]) -> None:
     """A share of it would be infinite, which JSON does not have."""
     found = compare_latencies(
         *(side("a", {"latency_ms": one, "target": "native"}).entries[0] for one in (5e-324, 1e12))
@@ -564,7 +566,7 @@ def test_next_to_nothing_is_no_share_of_anything(side: Callable[..., Side]) -> N
     assert layers.share(1e40, 5e-324) is None
 
 
-def test_files_of_one_name_are_told_apart(make_run: MakeRun, tmp_path: Path) -> None:
+def test_files_of_one_name_are_distinguished(make_run: MakeRun, tmp_path: Path) -> None:
     for folder in ("x", "y"):
         RecordStore(tmp_path / folder / "records.jsonl").append(make_run())
     paths = [str(tmp_path / folder / "records.jsonl") for folder in ("x", "y")]
@@ -581,8 +583,8 @@ def test_records_printed_as_json_are_a_side_too(make_run: MakeRun, tmp_path: Pat
 
 
 def test_the_paper_is_a_side(paper_run: list[Record]) -> None:
-    ours = Side.of("vm", "records", map(entry_of, paper_run))
-    found = reconcile([paper_side(), ours], Tolerances(ram=0.10))
+    own = Side.of("vm", "records", map(entry_of, paper_run))
+    found = reconcile([paper_side(), own], Tolerances(ram=0.10))
     assert len(found.networks) == 26
     assert all(one.metrics["verdict"] for one in found.networks)
     assert sum(one.metrics["ram"].agrees is True for one in found.networks) == 15
@@ -598,16 +600,16 @@ def test_it_is_printed_whole_and_in_eighty_columns(
     other = {"network": "\x1b[31mred", "network_sha256": "f" * 64}
     found = reconcile([side("a", {}, other), side("b", worse)])
     print_reconciliation(found, decide(found, parse(None, Tolerances())[0]), to=console())
-    said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 80
-    flat = " ".join(said.split())
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    flat = " ".join(output.split())
     assert "! small: verdict: fit and no-fit" in flat
     assert "! small: outputs: prob differs by up to 0.009, rtol alone of 0.01 would do" in flat
     assert "only in a: \\x1b[31mred" in flat
-    assert "\x1b" not in said
+    assert "\x1b" not in output
 
 
-def test_the_json_holds_what_the_table_does(side: Callable[..., Side]) -> None:
+def test_the_json_contains_what_the_table_does(side: Callable[..., Side]) -> None:
     found = reconcile([side("a"), side("b", {"target": "vm"})])
     passed = decide(found, parse(None, Tolerances())[0])
     said = json.loads(json.dumps(reconciliation_json(found, passed), allow_nan=False))

@@ -1,4 +1,4 @@
-"""Values against values: what holds for any two arrays."""
+"""Values against values: what is true for any two arrays."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_where_every_value_is_within_so_is_the_distance(
     assert distance(*both) <= tolerance.distance(a.size, float(np.linalg.norm(a))) * (1 + 1e-9)
 
 
-def test_a_value_that_is_no_number_on_one_side_is_never_within() -> None:
+def test_a_value_that_is_not_a_number_on_one_side_is_never_within() -> None:
     a = np.array([[1.0, np.nan, np.inf, np.inf]], dtype=np.float32)
     b = np.array([[1.0, np.nan, -np.inf, 2.0]], dtype=np.float32)
     found = compare_values(a, b, Tolerance(1e30, 1e30))

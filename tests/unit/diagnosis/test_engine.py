@@ -1,4 +1,4 @@
-"""What `doctor` says of the Docker Engine: one that answers, one that hangs, and none."""
+"""What `doctor` reports about the Docker Engine: one that answers, one that hangs, and none."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -80,16 +80,16 @@ def test_a_socket_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("host", "message"),
     [
         ("tcp://127.0.0.1:1", "Connection refused"),
         ("smoke://signals", "Invalid bind address protocol"),
     ],
 )
-def test_a_host_that_is_none(monkeypatch: pytest.MonkeyPatch, host: str, said: str) -> None:
+def test_a_host_that_is_none(monkeypatch: pytest.MonkeyPatch, host: str, message: str) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
     finding = asked()
-    assert said in finding.found
+    assert message in finding.found
     assert finding.fix == "correct or unset DOCKER_HOST"
 
 
@@ -134,7 +134,7 @@ def test_a_socket_that_one_may_not_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "info", "states", "said"),
+    ("version", "info", "states", "message"),
     [
         ({"Version": "19.03", "ApiVersion": "1.40"}, {}, ["missing"], "too old"),
         ({}, {"MemoryLimit": False}, ["missing"], "cannot limit memory"),
@@ -144,14 +144,14 @@ def test_a_socket_that_one_may_not_use() -> None:
     ],
 )
 def test_what_an_engine_must_be_able_to_do(
-    version: dict[str, Any], info: dict[str, Any], states: list[str], said: str
+    version: dict[str, Any], info: dict[str, Any], states: list[str], message: str
 ) -> None:
     findings = engine.judge(VERSION | version, INFO | info)
     assert [finding.state for finding in findings] == states
-    assert said in findings[0].found
+    assert message in findings[0].found
 
 
-def test_an_engine_that_does_not_say_what_it_is() -> None:
+def test_an_engine_without_a_version() -> None:
     (finding,) = engine.judge({}, {})
     assert finding.state == "missing"
     assert "of unknown version" in finding.found

@@ -168,7 +168,7 @@ def test_two_loads_at_once_add_each_image_once(file: bytes) -> None:
 def test_a_changed_image_is_not_saved() -> None:
     images = built()
     (images[0].content / "release").write_text("5.11\n")
-    with pytest.raises(HostError, match="is not what was built") as fault:
+    with pytest.raises(HostError, match="differs from what was built") as fault:
         saved(images)
     assert "pibench image build vm" in (fault.value.hint or "")
 
@@ -204,7 +204,7 @@ def test_no_flipped_byte_is_taken(file: bytes, cache: Path) -> None:
     [b"", b"no archive", gzip.compress(b""), gzip.compress(b"x")],
     ids=["empty", "text", "packed nothing", "packed text"],
 )
-def test_what_is_no_archive_is_refused(content: bytes, cache: Path) -> None:
+def test_what_is_not_an_archive_is_refused(content: bytes, cache: Path) -> None:
     assert "a file that pibench image save wrote" in refused(content, cache)
 
 
@@ -359,7 +359,7 @@ def test_a_cache_without_room_is_named_before_anything_is_written(cache: Path) -
     largest = image_file.MOST_IMAGE_BYTES
     images = [{"kind": f"k-{number}", "size_bytes": largest} for number in range(64)]
     if shutil.disk_usage(cache.parent).free > 64 * largest:
-        pytest.skip("this disk has room for whatever a file may declare")
+        pytest.skip("this disk has room for all that a file may declare")
     file = packed([manifest(images=images)])
     with pytest.raises(PibenchError, match="MB free"):
         image_file.load(Path("f"), io.BytesIO(file), lambda _: KEYS["sysroot"], lambda _d, _t: None)

@@ -106,7 +106,7 @@ def test_a_broken_lock_is_named(text: str, copied: Path) -> None:
     (copied / "docker/rootfs.lock.json").write_text(text)
     with pytest.raises(HostError, match=r"rootfs\.lock\.json is not a lock") as caught:
         recipe.load_lock()
-    assert caught.value.hint == "make it anew: pibench image lock"
+    assert caught.value.hint == "create it again: pibench image lock"
 
 
 def test_a_lock_that_is_written_is_the_one_that_is_read(copied: Path) -> None:
@@ -162,7 +162,7 @@ def test_what_an_image_is_made_of_is_in_its_key(
 
 
 def test_there_is_no_key_for_an_unknown_kind() -> None:
-    with pytest.raises(HostError, match="no image of the kind floppy"):
+    with pytest.raises(HostError, match="unknown image floppy"):
         Builder().key("floppy")
 
 
@@ -293,7 +293,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_disk_holds_the_folder(source: Path, tmp_path: Path) -> None:
+def test_a_disk_contains_the_folder(source: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk.ext4"
     make_disk(source, disk)
     assert debugfs(disk, "cat models/0.prototxt") == 'name: "A"\n'
@@ -314,7 +314,7 @@ def test_many_small_files_find_their_place(tmp_path: Path) -> None:
     assert debugfs(disk, "cat file999") == "x"
 
 
-def parts_of(sector: bytes) -> list[tuple[int, int]]:
+def partitions_of(sector: bytes) -> list[tuple[int, int]]:
     """Start and size in bytes of a master boot record's partitions, of type Linux."""
     assert len(sector) == 512
     assert sector[510:] == b"\x55\xaa"
@@ -330,17 +330,17 @@ def parts_of(sector: bytes) -> list[tuple[int, int]]:
 
 def test_the_partition_table_is_a_master_boot_record(tmp_path: Path) -> None:
     sector = partition_table([(MIB, 5 * MIB), (8 * MIB, 1000)])
-    assert parts_of(sector) == [(MIB, 5 * MIB), (8 * MIB, 1024)]
+    assert partitions_of(sector) == [(MIB, 5 * MIB), (8 * MIB, 1024)]
     sfdisk = shutil.which("sfdisk") or shutil.which("sfdisk", path="/usr/sbin:/sbin")
     if sfdisk:
         disk = tmp_path / "disk"
         disk.write_bytes(sector.ljust(16 * MIB, b"\0"))
-        said = run([sfdisk, "-d", disk], deadline_s=10).stdout.replace(" ", "")
-        assert "start=2048,size=10240,type=83" in said
-        assert "start=16384,size=2,type=83" in said
+        output = run([sfdisk, "-d", disk], deadline_s=10).stdout.replace(" ", "")
+        assert "start=2048,size=10240,type=83" in output
+        assert "start=16384,size=2,type=83" in output
 
 
-def test_the_card_holds_root_and_job_and_has_a_size_that_qemu_takes(
+def test_the_card_contains_root_and_job_and_has_a_size_that_qemu_takes(
     source: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
@@ -352,7 +352,7 @@ def test_the_card_holds_root_and_job_and_has_a_size_that_qemu_takes(
     size = card.stat().st_size
     assert size & (size - 1) == 0
     with card.open("rb") as file:
-        (first, first_size), (second, second_size) = parts_of(file.read(512))
+        (first, first_size), (second, second_size) = partitions_of(file.read(512))
         assert first + first_size <= second
         assert second + second_size <= size
         file.seek(first)

@@ -183,7 +183,7 @@ def test_verifying_notices_every_change(change: Callable[[Path], None]) -> None:
 
 
 @pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"kind": "vm"}'])
-def test_a_folder_without_a_whole_manifest_is_no_image(manifest: str) -> None:
+def test_a_folder_without_a_whole_manifest_is_not_an_image(manifest: str) -> None:
     image = ensure()
     (image.path / "manifest.json").write_text(manifest)
     assert store.find("vm", KEY) is None
@@ -215,14 +215,14 @@ def test_a_dead_builders_child_that_still_writes_disturbs_no_build(
     assert store.prune({("vm", KEY)}) == [left]
 
 
-def test_a_partial_is_no_image_even_when_its_manifest_is_written(cache: Path) -> None:
+def test_a_partial_is_not_an_image_even_when_its_manifest_is_written(cache: Path) -> None:
     image = ensure()
     image.path.rename(cache / "images" / f".partial-{image.path.name}")
     assert list(store.images()) == []
 
 
-def test_a_cache_that_cannot_be_written_says_so(cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(cache: Path) -> None:
     cache.write_text("a file where the folder would be")
     with pytest.raises(HostError, match=r"the cache directory .* cannot be written") as caught:
         ensure()
-    assert caught.value.hint == "name another one: PIBENCH_CACHE_DIR=DIR"
+    assert caught.value.hint == "choose another one: PIBENCH_CACHE_DIR=DIR"

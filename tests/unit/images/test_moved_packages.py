@@ -57,7 +57,9 @@ def recipe() -> Recipe:
     return replace(load_recipe(), keyring=str(MIRROR / "signing-key.gpg"))
 
 
-def test_a_mirror_that_has_all_is_no_complaint(mirror: str, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_mirror_that_has_all_gives_no_complaint(
+    mirror: str, recipe: Recipe, tmp_path: Path
+) -> None:
     assert mirror
     (deb,) = download(recipe, "arm64", [THERE], "2025-08-09", tmp_path)
     assert deb.read_text() == "stands for a package\n"
@@ -82,7 +84,7 @@ def test_a_package_that_is_gone_is_named_with_what_finds_it(
         f"the mirror {mirror} answers 404 for bullseye arm64: {named}; "
         "name a mirror that still has bullseye: PIBENCH_DEBIAN_MIRROR=http://HOST/debian "
         "(Debian's archive keeps old releases, its snapshot service every past state, such as "
-        "that of 2025-08-09), or take the images from a machine that has them: pibench image save "
+        "that of 2025-08-09), or copy the images from a machine that has them: pibench image save "
         "FILE there, pibench image load FILE here"
     )
 
@@ -105,7 +107,7 @@ def test_a_suite_that_is_gone_gets_the_same_advice(
     assert "pibench image load FILE" in (fault.value.hint or "")
 
 
-def test_the_lock_says_where_a_mirror_has_each_package() -> None:
+def test_the_lock_states_where_a_mirror_has_each_package() -> None:
     for name in ("docker/rootfs.lock.json", "docker/blas.lock.json"):
         lock = load_lock(name)
         assert lock.suite_date == "2025-08-09"

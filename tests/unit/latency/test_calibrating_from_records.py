@@ -50,8 +50,8 @@ def test_a_boards_records_make_a_calibration(
     board_record: Callable[..., Record], tmp_path: Path
 ) -> None:
     made = [board_record(name, 1000.0 + index) for index, name in enumerate(NAMES)]
-    found, said = from_records.calibrate(made, tmp_path / "records.jsonl")
-    assert said == []
+    found, output = from_records.calibrate(made, tmp_path / "records.jsonl")
+    assert output == []
     assert (found.device, found.provenance, found.protocol) == ("rpi3b", "measured", "caffe-time")
     assert [one.network for one in found.observations] == list(NAMES)
 
@@ -69,10 +69,10 @@ def test_emulated_times_are_left_out_and_named(
     board_record: Callable[..., Record], make_record: Callable[..., Record], tmp_path: Path
 ) -> None:
     made = [board_record(name) for name in NAMES]
-    found, said = from_records.calibrate([*made, make_record()], tmp_path / "records.jsonl")
+    found, output = from_records.calibrate([*made, make_record()], tmp_path / "records.jsonl")
     assert len(found.observations) == len(NAMES)
-    assert len(said) == 1
-    assert "AlexNet left out: its time is emulated" in said[0]
+    assert len(output) == 1
+    assert "AlexNet left out: its time is emulated" in output[0]
 
 
 def test_a_network_that_has_changed_is_left_out(
@@ -80,8 +80,8 @@ def test_a_network_that_has_changed_is_left_out(
 ) -> None:
     made = [board_record(name) for name in NAMES]
     changed = board_record("NIN", network_sha256="0" * 64)
-    _, said = from_records.calibrate([*made, changed], tmp_path / "records.jsonl")
-    assert said == ["NIN left out: another network goes by that name in the zoo now"]
+    _, output = from_records.calibrate([*made, changed], tmp_path / "records.jsonl")
+    assert output == ["NIN left out: the zoo now has a different network with that name"]
 
 
 def test_boards_and_protocols_are_never_mixed(
@@ -107,6 +107,6 @@ def test_a_time_that_no_network_takes_is_none(
     board_record: Callable[..., Record], tmp_path: Path
 ) -> None:
     made = [board_record(name) for name in NAMES]
-    found, said = from_records.calibrate([*made, board_record("VGG 16", 0.0)], tmp_path / "r")
+    found, output = from_records.calibrate([*made, board_record("VGG 16", 0.0)], tmp_path / "r")
     assert len(found.observations) == len(NAMES)
-    assert said == ["VGG 16 left out: it has no time"]
+    assert output == ["VGG 16 left out: it has no time"]

@@ -52,7 +52,7 @@ def test_the_boards_powf_takes_the_place_of_the_counted_one() -> None:
     assert one.accesses == pytest.approx(
         16 * 5 + 90 / steps.instructions_per_access + 10 * steps.pow
     )
-    # Counts of fewer instructions than that are no reason for a negative time.
+    # Counts of fewer instructions than that do not make the time negative.
     (few,) = counted_work([powers], counts_of("relu"))
     assert few.accesses == pytest.approx(16 * 5 + 10 * steps.pow)
 
@@ -63,11 +63,11 @@ def test_layers_without_work_stay_without() -> None:
 
 
 def test_counts_of_another_network_are_refused() -> None:
-    with pytest.raises(HostError, match="other layers"):
+    with pytest.raises(HostError, match="do not match"):
         counted_work([CONV, RELU], counts_of("conv"))
 
 
 def test_counts_without_misses_are_refused() -> None:
     bare = replace(COUNTS, l1_misses=None, l2_misses=None)
-    with pytest.raises(HostError, match="without the model of the caches"):
+    with pytest.raises(HostError, match="without the cache model"):
         counted_work([CONV], counts_of("conv", counts=bare))

@@ -216,7 +216,7 @@ def test_rates_are_never_negative() -> None:
 
 def test_too_few_networks_are_refused() -> None:
     observed = made_up(Rates(tile_mac_ns=1, access_ns=1), ["AlexNet", "NIN", "GoogleNet"])
-    with pytest.raises(InvalidInputError, match="3 networks with memory to spare"):
+    with pytest.raises(InvalidInputError, match="3 networks with spare memory"):
         fit.calibrate(
             observed, device=DEVICE, protocol="caffe-time", provenance="paper", source="few"
         )
@@ -230,7 +230,7 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "no valid JSON"),
         ("[]", "is not latency rates"),
@@ -239,10 +239,10 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
         ('{"format": 2}', "device: Field required"),
     ],
 )
-def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_not_a_calibration_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "rates.json"
     path.write_text(text)
-    with pytest.raises(InvalidInputError, match=said) as refused:
+    with pytest.raises(InvalidInputError, match=message) as refused:
         latency_rates.read(path)
     assert refused.value.line().startswith(f"{path}: ")
     assert "write them again: pibench calibrate" in refused.value.line()
@@ -303,7 +303,7 @@ def test_a_time_that_no_network_takes_is_refused(tmp_path: Path, time_ms: float)
         latency_rates.read(path)
 
 
-def test_times_that_tell_no_rate_are_no_calibration() -> None:
+def test_times_that_determine_no_rate_are_refused() -> None:
     names = ["AlexNet", "NIN", "MobileNet", "SqueezeNet V1.1", "GoogleNet"]
     observed = made_up(Rates(tile_mac_ns=1, access_ns=0), names)
     with pytest.raises(InvalidInputError, match="the times determine no rate of accesses"):

@@ -87,14 +87,14 @@ def test_seeded_values(weights: Path) -> None:
     assert 0.5 < deviation / (2 / 27) ** 0.5 < 1.5
 
 
-def test_what_is_added_to_an_identity_is_drawn_smaller() -> None:
+def test_what_is_added_to_an_identity_gets_smaller_weights() -> None:
     gains = caffemodel.residual_gains(networks.load("ResNet-101").net)
     assert gains["res2b_branch2c"] == pytest.approx((1 / 66) ** 0.5)
     assert gains["res2a_branch2c"] == gains["res2a_branch1"] == pytest.approx(0.5)
     assert gains["fc1000"] == 0.01
 
 
-def test_every_classifier_is_drawn_small() -> None:
+def test_every_classifier_gets_small_weights() -> None:
     def small(name: str) -> set[str]:
         net = networks.find(name).build_for_weights()
         return {layer for layer, gain in caffemodel.residual_gains(net).items() if gain == 0.01}
@@ -106,8 +106,8 @@ def test_every_classifier_is_drawn_small() -> None:
 
 def test_weights_of_another_network(weights: Path) -> None:
     assert refused(weights, networks.load("AlexNet").net) == (
-        f"{weights}: weights of another network: none of its 4 layers is one of AlexNet's; "
-        "give the weights that belong to this network"
+        f"{weights}: contains weights of another network: none of its 4 layers is one of "
+        "AlexNet's; give the weights that belong to this network"
     )
 
 
@@ -125,7 +125,7 @@ def test_other_number_of_blobs(weights: Path) -> None:
     other = caffe.NetParameter()
     other.CopyFrom(SMALL)
     other.layer[1].convolution_param.bias_term = False
-    assert "layer 'conv': holds 2 blob(s) where the network has 1" in refused(weights, other)
+    assert "layer 'conv': the file has 2 blob(s), the network has 1" in refused(weights, other)
 
 
 def test_missing_layers(tmp_path: Path) -> None:
@@ -176,10 +176,13 @@ def test_unknown_fields_are_kept(tmp_path: Path, weights: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [
-        (b"", "empty: no weights in it"),
-        (b'name: "AlexNet"\nlayer {}\n', "text, not a caffemodel (binary weights)"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(64), "an HDF5 file; weights are read from caffemodel files"),
-        (b"\xff" * 64, "no whole caffemodel"),
+        (b"", "is empty: it contains no weights"),
+        (b'name: "AlexNet"\nlayer {}\n', "is text, not a caffemodel (binary weights)"),
+        (
+            b"\x89HDF\r\n\x1a\n" + bytes(64),
+            "is an HDF5 file; pibench reads weights from caffemodel files",
+        ),
+        (b"\xff" * 64, "is an incomplete caffemodel"),
     ],
 )
 def test_other_kinds_of_file(tmp_path: Path, raw: bytes, problem: str) -> None:
@@ -193,11 +196,11 @@ def test_missing_and_directory(tmp_path: Path) -> None:
     assert "a directory, not a caffemodel" in refused(tmp_path)
 
 
-def test_truncated_file_says_where(tmp_path: Path, weights: Path) -> None:
+def test_truncated_file_states_where(tmp_path: Path, weights: Path) -> None:
     path = tmp_path / "cut.caffemodel"
     path.write_bytes(weights.read_bytes()[:-10])
     line = refused(path)
-    assert "no whole caffemodel (cut short: 10 bytes are missing)" in line
+    assert "is an incomplete caffemodel (cut short: 10 bytes are missing)" in line
     assert line.endswith("copy or download the file again")
 
 
@@ -227,11 +230,11 @@ def test_layers_of_both_generations_are_refused(weights: Path) -> None:
     assert "'layer' and the older 'layers' in one" in refused(weights)
 
 
-def test_every_layer_of_a_name_is_held_against_the_network(weights: Path) -> None:
+def test_every_layer_of_a_name_is_compared_with_the_network(weights: Path) -> None:
     whole = weights.read_bytes()
     for name, problem in (
-        ("conv", "layer 'conv': holds 1 blob(s) where the network has 2"),
-        ("data", "layer 'data': holds 1 blob(s) where the network has 0"),
+        ("conv", "layer 'conv': the file has 1 blob(s), the network has 2"),
+        ("data", "layer 'data': the file has 1 blob(s), the network has 0"),
     ):
         net = caffe.NetParameter.FromString(whole)
         net.layer.insert(0, caffe.LayerParameter(name=name, blobs=[caffe.BlobProto(num=0)]))

@@ -45,12 +45,15 @@ def test_unknown_name_suggests_close_ones() -> None:
     with pytest.raises(UnknownNetworkError) as caught:
         networks.load("resnet-100")
     assert caught.value.exit_code == ExitCode.INVALID_INPUT
-    assert "'resnet-100' is no network of the zoo and no file; did you mean" in caught.value.line()
+    assert (
+        "'resnet-100' is neither a network of the zoo nor a file; did you mean"
+        in caught.value.line()
+    )
     assert "ResNet-101" in caught.value.line()
 
 
 def test_a_name_like_nothing_points_to_the_list() -> None:
-    with pytest.raises(UnknownNetworkError, match="no network of the zoo"):
+    with pytest.raises(UnknownNetworkError, match="neither a network of the zoo"):
         networks.find("@@@")
 
 

@@ -50,7 +50,7 @@ def test_a_network_that_caffe_cannot_set_up_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         networks.load(str(path))
     assert caught.value.line() == (
-        f"{path}: layer 'r': bottom 'x' is made by no layer before it; correct the blob's name"
+        f"{path}: layer 'r': bottom 'x' is written by no earlier layer; correct the blob's name"
     )
 
 
@@ -119,7 +119,7 @@ def test_every_help_has_an_example(command: str) -> None:
     assert "Example: pibench networks" in CliRunner().invoke(app, [command, "--help"]).stdout
 
 
-def test_an_export_writes_over_nothing_unless_told_to(tmp_path: Path) -> None:
+def test_an_export_writes_over_nothing_unless_asked_to(tmp_path: Path) -> None:
     (tmp_path / "nin.caffemodel").write_bytes(b"trained for weeks")
     with pytest.raises(InvalidInputError, match=r"nin\.caffemodel: is there already"):
         networks.export("NIN", tmp_path, weights=True)
@@ -129,14 +129,14 @@ def test_an_export_writes_over_nothing_unless_told_to(tmp_path: Path) -> None:
     assert (tmp_path / "nin.caffemodel").stat().st_size > 10**6
 
 
-@pytest.mark.parametrize(("image", "said"), [((256, 256), "256x256"), ((224, 224), None)])
-def test_the_image_size_is_told_where_it_is_not_the_networks_own(
-    image: tuple[int, int], said: str | None
+@pytest.mark.parametrize(("image", "message"), [((256, 256), "256x256"), ((224, 224), None)])
+def test_the_image_size_is_reported_where_it_is_not_the_networks_own(
+    image: tuple[int, int], message: str | None
 ) -> None:
-    assert networks.load("NIN", image=image).input_size == said
+    assert networks.load("NIN", image=image).input_size == message
 
 
-def test_a_source_is_recorded_as_short_as_it_tells_files_apart(
+def test_a_source_is_recorded_as_short_as_it_distinguishes_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }'

@@ -35,13 +35,13 @@ def line_of(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "net.prototxt: empty: no network in it; check the file"),
-        ("# a comment\n", "net.prototxt: empty: no network in it; check the file"),
+        ("", "net.prototxt: is empty: it contains no network; check the file"),
+        ("# a comment\n", "net.prototxt: is empty: it contains no network; check the file"),
         (
             GOOD + "layer {\n name: 'x'\n",
             (
-                "net.prototxt: line 2: the '{' opened here is never closed: the file is cut short; "
-                "add the missing '}' or copy the file again"
+                "net.prototxt: line 2: the '{' opened here is never closed: the file is "
+                "incomplete; add the missing '}' or copy the file again"
             ),
         ),
         (
@@ -104,15 +104,15 @@ def line_of(text: str) -> str:
         ),
         (
             GOOD + "\0",
-            "net.prototxt: line 2: holds a NUL character; copy the file again, as text",
+            "net.prototxt: line 2: contains a NUL character; copy the file again, as text",
         ),
         (
             'name: "x"',
-            "net.prototxt: holds no layer; check that this is a network, not a solver",
+            "net.prototxt: contains no layer; check that this is a network, not a solver",
         ),
         (
             "layer {" * 500 + "}" * 500,
-            "net.prototxt: line 1: braces nest deeper than 32; a network nests five deep at most",
+            "net.prototxt: line 1: braces nest deeper than 32; a network has at most five levels",
         ),
         (
             "layer { convolution_param { num_output: -3 } }",
@@ -154,14 +154,14 @@ def test_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(b'name: "caf\xe9"\n')
     with pytest.raises(InvalidInputError) as caught:
         prototxt.read(path)
-    assert caught.value.line() == f"{path}: byte 10: not UTF-8 text; save the file as UTF-8"
+    assert caught.value.line() == f"{path}: byte 10: is not UTF-8 text; save the file as UTF-8"
 
 
 def test_huge_file(tmp_path: Path) -> None:
     path = tmp_path / "huge.prototxt"
     with path.open("wb") as file:
         file.truncate(prototxt.MAX_FILE_BYTES + 1)
-    with pytest.raises(InvalidInputError, match="33554433 bytes are too many for a prototxt"):
+    with pytest.raises(InvalidInputError, match="33554433 bytes are too large for a prototxt"):
         prototxt.read(path)
 
 
@@ -174,7 +174,7 @@ def test_caffemodel_given_as_prototxt(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         prototxt.read(path)
     assert caught.value.line() == (
-        f"{path}: this is a caffemodel (binary weights), not a prototxt (text); "
+        f"{path}: is a caffemodel (binary weights), not a prototxt (text); "
         "give the prototxt as the network and this file with --weights"
     )
 
@@ -185,7 +185,7 @@ def test_a_prototxt_that_starts_with_a_blank_line_is_text(tmp_path: Path) -> Non
     assert len(prototxt.read(path).layer) == 2
 
 
-# Property tests: whatever comes in, only InvalidInputError comes out.
+# Property tests: any input gives a network or InvalidInputError.
 
 relaxed = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -276,7 +276,7 @@ def test_names_that_the_system_cannot_look_up(tmp_path: Path) -> None:
     for read in (prototxt.read, caffemodel.index):
         with pytest.raises(InvalidInputError, match="File name too long"):
             read("x/" * 3000 + "net.prototxt")
-        with pytest.raises(InvalidInputError, match="no name of a file"):
+        with pytest.raises(InvalidInputError, match="is not a file name"):
             read("a\0/net.prototxt")
     (tmp_path / "net.prototxt").symlink_to("net.prototxt")
     with pytest.raises(InvalidInputError, match="cannot be read"):

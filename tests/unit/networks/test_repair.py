@@ -1,4 +1,4 @@
-"""Repairs: each is told, each gives what stock Caffe runs, none happens unasked."""
+"""Repairs: each is reported, each gives what stock Caffe runs, none happens unasked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ layers { name: "loss" type: SOFTMAX_LOSS bottom: "ip" bottom: "label" top: "loss
 """
 
 
-def mend(text: str) -> tuple[dict[str, shapes.Shape], list[str]]:
+def repaired_shapes(text: str) -> tuple[dict[str, shapes.Shape], list[str]]:
     net, done = repair.repair_text(text, "net.prototxt")
     again = prototxt.parse(prototxt.write(net), "again")
     return dict(shapes.infer(again).blobs), done
@@ -51,9 +51,9 @@ def test_old_training_file(old_file: Path) -> None:
     }  # fmt: skip
     assert network.repairs == (
         "turned 6 first-generation 'layers' into 'layer'",
-        "took out layer 'data': only training has it",
-        "took the phase rules off layer 'data': every phase has it",
-        "took the phase rules off layer 'accuracy': every phase has it",
+        "took out layer 'data': it belongs to training only",
+        "removed the phase rules of layer 'data': it belongs to every phase",
+        "removed the phase rules of layer 'accuracy': it belongs to every phase",
         "put an Input of 1 x 3 x 28 x 28 in place of Data layer 'data'",
         "took out Accuracy layer 'accuracy': it needs labels",
         "made layer 'loss' a Softmax: there are no labels",
@@ -67,7 +67,7 @@ def test_old_layers_are_refused_unasked(old_file: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         networks.load(str(old_file))
     assert caught.value.line() == (
-        f"{old_file}: holds 6 first-generation 'layers {{ }}'; "
+        f"{old_file}: contains 6 first-generation 'layers {{ }}'; "
         "use --repair to turn them into 'layer { }'"
     )
 
@@ -82,21 +82,21 @@ def test_data_layer_is_refused_unasked() -> None:
     )
 
 
-def test_ceil_mode_false_pools_up_and_says_so() -> None:
-    blobs, done = mend(
+def test_ceil_mode_false_pools_up_and_is_reported() -> None:
+    blobs, done = repaired_shapes(
         INPUT.replace("N", "1") + POOL.replace("EXTRA", "kernel_size: 2 stride: 2 ceil_mode: false")
     )
     assert blobs["p"] == (1, 3, 5, 5)
     assert done == [
         (
             "took out 'ceil_mode: false' of pooling_param (line 2): the pooling now rounds sizes "
-            "up, as stock Caffe does; write round_mode: FLOOR for rounding down"
+            "up, as stock Caffe does; to round down, write round_mode: FLOOR"
         )
     ]
 
 
 def test_ceil_mode_true_changes_nothing() -> None:
-    _, done = mend(
+    _, done = repaired_shapes(
         INPUT.replace("N", "1") + POOL.replace("EXTRA", "kernel_size: 2 ceil_mode: true")
     )
     assert done == [
@@ -104,14 +104,14 @@ def test_ceil_mode_true_changes_nothing() -> None:
     ]
 
 
-def test_fields_of_forks_go_once_told() -> None:
+def test_fields_of_forks_are_removed_and_reported_once() -> None:
     conv = (
         'layer { name: "c%d" type: "Convolution" bottom: "data" top: "c%d" '
         "convolution_param { num_output: 2 kernel_size: 1 engine: MKL2017, } }\n"
     )
     text = 'engine: "MKL2017"\n' + INPUT.replace("N", "1") + conv % (1, 1) + conv % (2, 2)
     text += 'layer { name: "r" type: "ReLU" bottom: "c1" top: "c1" mystery { a { b: 1 } } }'
-    _, done = mend(text)
+    _, done = repaired_shapes(text)
     assert done == [
         (
             "took out 'engine: \"MKL2017\"' (line 1): an engine of Intel's fork, "
@@ -134,8 +134,8 @@ def test_batch_becomes_one_only_on_request(tmp_path: Path) -> None:
     assert network.repairs == ("set the batch to 1, from 10",)
 
 
-def test_legacy_input_stays_and_is_told() -> None:
-    blobs, done = mend('input: "data" input_dim: [10, 3, 5, 5]')
+def test_legacy_input_stays_and_is_reported() -> None:
+    blobs, done = repaired_shapes('input: "data" input_dim: [10, 3, 5, 5]')
     assert blobs == {"data": (1, 3, 5, 5)}
     assert done == [
         "left the legacy 'input' as it is: stock Caffe reads it as an Input layer",
@@ -143,7 +143,7 @@ def test_legacy_input_stays_and_is_told() -> None:
     ]
 
 
-def test_whatever_needs_labels_goes() -> None:
+def test_layers_that_need_labels_are_removed() -> None:
     text = """
     layer { name: "d" type: "ImageData" top: "d" top: "label"
             image_data_param { new_height: 8 new_width: 6 is_color: false } }
@@ -151,7 +151,7 @@ def test_whatever_needs_labels_goes() -> None:
     layer { name: "two" type: "EuclideanLoss" bottom: "d" bottom: "flat" top: "l" }
     layer { name: "r" type: "ReLU" bottom: "d" top: "r" }
     """
-    blobs, done = mend(text)
+    blobs, done = repaired_shapes(text)
     assert blobs == {"d": (1, 1, 8, 6), "r": (1, 1, 8, 6)}
     assert "took out Flatten layer 'one': it needs labels" in done
     assert "took out EuclideanLoss layer 'two': it needs labels" in done
@@ -161,7 +161,7 @@ def test_data_layer_without_size() -> None:
     with pytest.raises(InvalidInputError) as caught:
         repair.repair_text('layer { name: "d" type: "Data" top: "d" }', "net.prototxt")
     assert caught.value.line().startswith(
-        "net.prototxt: layer 'd': a Data layer without crop_size: the size of its images is not"
+        "net.prototxt: layer 'd': has a Data layer without crop_size: the file does not state"
     )
 
 
@@ -169,19 +169,19 @@ def test_the_form_of_2013_is_refused_by_name() -> None:
     with pytest.raises(InvalidInputError) as caught:
         repair.repair_text('layers { layer { name: "conv1" type: "conv" } }', "net.prototxt")
     assert caught.value.line() == (
-        "net.prototxt: layer 'conv1': a layer inside layers, the form of 2013, which cannot be "
-        "repaired; upgrade the file with Caffe's own upgrade_net_proto_text"
+        "net.prototxt: layer 'conv1': has a 'layer' inside 'layers' (the 2013 format), which "
+        "pibench cannot repair; upgrade the file with Caffe's own upgrade_net_proto_text"
     )
 
 
 def test_a_clean_network_is_left_alone() -> None:
     net = networks.load("AlexNet").net
-    mended, done = repair.repair(net, "alexnet")
-    assert mended == net
+    repaired, done = repair.repair(net, "alexnet")
+    assert repaired == net
     assert done == []
 
 
-def test_an_engine_for_gpus_goes_once_told() -> None:
+def test_an_engine_for_gpus_is_removed_and_reported_once() -> None:
     text = (
         'input: "data" input_dim: [1, 3, 8, 8]\n'
         'layer { name: "r" type: "ReLU" bottom: "data" top: "r" relu_param { engine: CUDNN } }'
@@ -197,7 +197,7 @@ def test_an_engine_for_gpus_goes_once_told() -> None:
 
 
 def test_layers_of_patches_become_stock_ones() -> None:
-    blobs, done = mend(
+    blobs, done = repaired_shapes(
         INPUT.replace("N", "1")
         + 'layer { name: "dw" type: "DepthwiseConvolution" bottom: "data" top: "dw"\n'
         "  convolution_param { num_output: 3 kernel_size: 3 } }\n"
@@ -206,7 +206,7 @@ def test_layers_of_patches_become_stock_ones() -> None:
     assert blobs["dw"] == (1, 3, 7, 7)
     assert done == [
         "made DepthwiseConvolution layer 'dw' a Convolution with a group for each channel",
-        "made ReLU6 layer 'cut' a ReLU: values above 6 are not cut off any more",
+        "made ReLU6 layer 'cut' a ReLU: values above 6 are no longer clipped",
     ]
     net, _ = repair.repair_text(
         INPUT.replace("N", "1")

@@ -142,11 +142,12 @@ def test_shared_parameters_count_once() -> None:
 @pytest.mark.parametrize(
     ("layer", "problem"),
     [
-        ('type: "ReLU" bottom: "dat" top: "x"', "bottom 'dat' is made by no layer before it"),
-        ('type: "Sigmoid" bottom: "data" top: "y" top: "y"', "top 'y' is made twice"),
-        ('type: "Input" top: "data" input_param { shape { dim: 1 } }', "top 'data' is made twice"),
+        ('type: "ReLU" bottom: "dat" top: "x"', "bottom 'dat' is written by no earlier layer"),
+        ('type: "Sigmoid" bottom: "data" top: "y" top: "y"', "top 'y' is written by two layers"),
+        ('type: "Input" top: "data" input_param { shape { dim: 1 } }',
+         "top 'data' is written by two layers"),
         ('type: "ReLU" bottom: "data" bottom: "data" top: "x"',
-         "has 2 bottom(s) where 1 belong"),
+         "has 2 bottom(s) and needs 1"),
         (('type: "Convolution" bottom: "data" top: "x" convolution_param { num_output: 4 '
          "kernel_size: 3 group: 2 }"), "group 2 does not divide 3 input and 4 output channels"),
         (('type: "Convolution" bottom: "data" top: "x" convolution_param { num_output: 4 '
@@ -202,15 +203,15 @@ POOL = 'type: "Pooling" bottom: "data" top: "x" pooling_param { %s }'
         ([LABELS % 3, 'type: "HingeLoss" bottom: "data" bottom: "labels" top: "x"'],
          "bottom 0 is 2 x 3 x 8 x 8 but bottom 1 is 3"),
         ([LABELS % 2, 'type: "EuclideanLoss" bottom: "data" bottom: "labels" top: "x"'],
-         "both need as many numbers"),
+         "both need the same number of elements"),
         ([LABELS % 2, 'type: "SigmoidCrossEntropyLoss" bottom: "data" bottom: "labels" top: "x"'],
-         "both need as many numbers"),
+         "both need the same number of elements"),
         ([LABELS % "2, 2", ('type: "MultinomialLogisticLoss" bottom: "data" bottom: "labels" '
           'top: "x"')], "labels measure 2 x 2, more than one each"),
         ([LABELS % 2, ('type: "ContrastiveLoss" bottom: "data" bottom: "data" bottom: "labels" '
-          'top: "x"')], "are no two lists of vectors"),
+          'top: "x"')], "are not two lists of vectors"),
         ([LABELS % "2, 8, 8", 'type: "InfogainLoss" bottom: "data" bottom: "labels" top: "x"'],
-         "its matrix is in a file"),
+         "its matrix comes from a file"),
         (['type: "Dropout" bottom: "data" top: "x" dropout_param { dropout_ratio: 4 }'],
          "dropout_ratio is 4"),
         ([WEIGHTS % 'weight_filler { type: "gausian" }'],
@@ -220,7 +221,7 @@ POOL = 'type: "Pooling" bottom: "data" top: "x" pooling_param { %s }'
         ([WEIGHTS % 'bias_filler { type: "gaussian" sparse: 5 }'], "sparse is 5 for 4"),
         ([WEIGHTS % 'bias_filler { type: "uniform" min: 2 }'], "min 2 is above max 1"),
         ([WEIGHTS % 'weight_filler { type: "bilinear" }'], "needs a square kernel, not 4 x 192"),
-        ([WEIGHTS % "" + " blobs { data: 32 }"], "holds blobs, as a caffemodel does"),
+        ([WEIGHTS % "" + " blobs { data: 32 }"], "contains blobs, which belong in a caffemodel"),
         ([POOL % "kernel_size: 2 pad_h: 1"], "pad_h without the other, or with pad"),
         ([POOL % "kernel_size: 2 kernel_h: 2 kernel_w: 2"], "kernel_size and kernel_h, kernel_w"),
         (['type: "Pooling" bottom: "data" top: "small" pooling_param { kernel_size: 8 }',
@@ -339,7 +340,7 @@ CONV = 'type: "Convolution" bottom: "data" top: "c" convolution_param { num_outp
     [
         (
             [CONV + " kernel_size: 1 bias_term: false } param { } param { }"],
-            "layer 'l1': 2 param for 1 parameter(s); take the last out",
+            "layer 'l1': 2 param for 1 parameter(s); remove the last one",
         ),
         (
             ['type: "ReLU" bottom: "data" top: "r" loss_weight: 1 loss_weight: 0'],

@@ -120,7 +120,7 @@ REFUSED = {
         INPUT.replace("dim: 16", "")
         + """layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
              inner_product_param { num_output: 4 axis: 0 } }""",
-        "layer 'ip' would have parameters of 4 x 360 and 4 instead of 4 x 216 and 4, so the first",
+        "layer 'ip' would get parameters of 4 x 360 and 4 instead of 4 x 216 and 4: the first",
     ),
     "a fixed shape": (
         INPUT

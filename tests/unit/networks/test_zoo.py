@@ -102,7 +102,7 @@ def test_rounding_of_the_first_pooling(name: str, sizes: list[int]) -> None:
     assert [blobs[f"pool{stage}"][2] for stage in (1, 2, 3, 4)] == sizes
 
 
-def test_googlenet_file_holds_more_than_the_deployed_network() -> None:
+def test_googlenet_file_contains_more_than_the_deployed_network() -> None:
     network = load("GoogleNet")
     deployed_mb = caffemodel.file_size_bytes(network.net) / 1e6
     assert round(deployed_mb, 1) == 28.0

@@ -15,7 +15,7 @@ from tests.wild.networks import WILD
 
 @pytest.fixture
 def wild(tmp_path: Path) -> Callable[..., Network]:
-    """Loads a network of `tests.wild` by name, or whatever prototxt text is given."""
+    """Loads a network of `tests.wild` by name, or the given prototxt text."""
 
     def load(name_or_text: str, **options: object) -> Network:
         text = WILD[name_or_text]() if name_or_text in WILD else name_or_text

@@ -141,7 +141,7 @@ def test_an_input_that_nothing_reads_has_no_largest_batch(
 ) -> None:
     text = 'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: [1, 50] } } }'
     found = max_batch(wild(text), device=ROOMY, protocol="caffe-time", environment=pi)
-    assert found == LargestBatch(batch=None, note="the planned peak at 65536 is that at 1")
+    assert found == LargestBatch(batch=None, note="the planned peak at 65536 equals the one at 1")
     small = max_batch(wild(text), device=ROOMY, protocol="inference", environment=pi)
     assert small == LargestBatch(batch=65536, note="no larger batch is searched")
 
@@ -190,7 +190,7 @@ def test_weights_leave_the_sizes_that_they_fit(
     assert none == LargestImage(height=0, width=0, note="of those that the weights fit")
 
 
-def test_folding_saves_what_batch_norm_holds(pi: Environment) -> None:
+def test_folding_saves_what_batch_norm_uses(pi: Environment) -> None:
     network = networks.load("ResNet-101")
     planned = plan(network, protocol="caffe-time", environment=pi)
     by_change = {one.change: one for one in optimizations(planned)}
@@ -219,7 +219,7 @@ def test_no_layer_writes_over_what_another_reads(wild: Callable[..., Network]) -
     "text", ["229", "0x3", "3x0", "axb", "1x2x3", "-1x5", "٣x٣", "x", "9" * 99]
 )
 def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="is no input size"):
+    with pytest.raises(InvalidInputError, match="is not an input size"):
         input_size.parse(text)
 
 
@@ -237,7 +237,7 @@ def test_a_network_without_images_has_no_size(wild: Callable[..., Network]) -> N
     text = """layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 5 } } }
     layer { name: "i" type: "InnerProduct" bottom: "d" top: "i"
             inner_product_param { num_output: 2 } }"""
-    with pytest.raises(InvalidInputError, match="no input of four axes"):
+    with pytest.raises(InvalidInputError, match="no input with four axes"):
         input_size.image_size(wild(text))
 
 
@@ -252,6 +252,6 @@ def test_every_network_of_the_zoo_stays_itself_in_place(name: str) -> None:
     assert set(after.blobs) <= set(before.blobs)
 
 
-def test_what_would_change_is_said_of_a_network_with_scale_in_place(pi: Environment) -> None:
+def test_what_would_change_is_reported_for_a_network_with_scale_in_place(pi: Environment) -> None:
     planned = plan(networks.load("DenseNet-121"), protocol="caffe-time", environment=pi)
     assert {one.change for one in optimizations(planned)} >= {"in place", "fold-bn"}

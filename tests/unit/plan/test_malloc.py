@@ -13,7 +13,7 @@ from pibench.plan.malloc import PAGE_BYTES, Heap
 MIB = 2**20
 
 
-def test_a_large_block_that_is_only_read_holds_one_page() -> None:
+def test_a_large_block_that_is_only_read_uses_one_page() -> None:
     heap = Heap()
     block = heap.calloc(10 * MIB)
     assert block.start == -1

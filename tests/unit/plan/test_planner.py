@@ -109,8 +109,8 @@ def test_the_peak_lies_in_the_timeline(wild: Callable[..., Network]) -> None:
 
 
 def test_shared_weights_count_once(wild: Callable[..., Network]) -> None:
-    apart = WILD["siamese"]().replace('param { name: "w2" }', "param { }")
-    both = plan(wild(apart), protocol="caffe-time", environment=PI)
+    spaced = WILD["siamese"]().replace('param { name: "w2" }', "param { }")
+    both = plan(wild(spaced), protocol="caffe-time", environment=PI)
     one = plan(wild("siamese"), protocol="caffe-time", environment=PI)
     # 20 maps of 38 x 38 into 500 outputs, and its gradient.
     assert both.peak_rss_bytes - one.peak_rss_bytes == pytest.approx(8 * 14_440_000, rel=0.02)
@@ -128,7 +128,7 @@ def test_what_aborts_backward_is_refused_under_caffe_time_alone(
 def test_stochastic_pooling_is_refused(wild: Callable[..., Network]) -> None:
     text = WILD["tiny"]().replace("pool: MAX", "pool: STOCHASTIC")
     for protocol in ("caffe-time", "inference"):
-        with pytest.raises(InvalidInputError, match=r"layer 'pooling3'.*GPUs alone"):
+        with pytest.raises(InvalidInputError, match=r"layer 'pooling3'.*only runs on GPUs"):
             plan(wild(text), protocol=protocol, environment=PI)  # type: ignore[arg-type]
 
 

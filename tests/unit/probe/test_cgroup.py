@@ -66,7 +66,7 @@ def v1(tmp_path: Path) -> str:
 
 @pytest.fixture
 def v2(tmp_path: Path) -> str:
-    """A scope in a slice that is held back at 1000 MiB, well before what it is killed for."""
+    """A scope in a slice that is throttled at 1000 MiB, well below the limit of the kill."""
     return tree(
         tmp_path,
         "0::/user.slice/run.scope\n",
@@ -164,7 +164,7 @@ def looks(version: int, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]
     ("before", "after", "reached"),
     [
         (*looks(1), True),
-        # A batch of pages short of the limit, which another CPU holds.
+        # A batch of pages short of the limit, which another CPU keeps.
         (*looks(1, peak="999800000"), True),
         (*looks(1, peak="700000000"), False),
         (*looks(1, limit=V1_NO_LIMIT), False),

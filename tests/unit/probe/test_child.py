@@ -64,9 +64,9 @@ def test_the_emulators_share_of_the_peak(
     assert found == (None if expected_mib is None else expected_mib << 20)
 
 
-def test_what_is_resident_is_told_by_the_page_tables() -> None:
+def test_page_tables_show_what_is_resident() -> None:
     before = child.exact_rss_kib(os.getpid())
-    held = bytearray(64 << 20)
+    kept_values = bytearray(64 << 20)
     grown = child.exact_rss_kib(os.getpid()) - before
-    assert abs(grown - (len(held) >> 10)) < 1024
+    assert abs(grown - (len(kept_values) >> 10)) < 1024
     assert child.exact_rss_kib(-1) == 0

@@ -1,4 +1,4 @@
-"""The machine's state out of real files, whatever they hold."""
+"""The machine's state from real files with any contents."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def board(tmp_path: Path) -> Board:
     return Board(tmp_path)
 
 
-def test_a_board_tells_everything(board: Board) -> None:
+def test_a_board_reports_everything(board: Board) -> None:
     board.write(THROTTLED, "50005\n")
     board.write(ZONE.format(1), "61234\n")
     board.write("proc/vmstat", "pswpin 3\npswpout 4\n")
@@ -80,17 +80,17 @@ def test_a_board_tells_everything(board: Board) -> None:
     }
 
 
-def test_a_machine_that_tells_nothing_says_so(tmp_path: Path) -> None:
+def test_a_machine_without_readings_is_reported(tmp_path: Path) -> None:
     state = MachineState(str(tmp_path))
     read = state.read()
     del read["time_s"]
     assert set(read.values()) == {None}
-    told = state.describe()
-    assert (told["governor"], told["throttle"]) == (None, None)
-    assert set(told["unavailable"]) == {*read, "governor"}
-    assert "no vcgencmd" in told["unavailable"]["throttled_bits"]
-    assert "no cpufreq" in told["unavailable"]["clock_hz"]
-    assert "No such file" in told["unavailable"]["swapped_bytes"]
+    reported = state.describe()
+    assert (reported["governor"], reported["throttle"]) == (None, None)
+    assert set(reported["unavailable"]) == {*read, "governor"}
+    assert "no vcgencmd" in reported["unavailable"]["throttled_bits"]
+    assert "no cpufreq" in reported["unavailable"]["clock_hz"]
+    assert "No such file" in reported["unavailable"]["swapped_bytes"]
     # Nothing to wait for.
     began = time.monotonic()
     state.settled()
@@ -110,7 +110,7 @@ ODD = ["", "garbage", "\x00\x00", "9" * 4000, "-1", "1.5e3", "12 13", b"\xff\xfe
         ("proc/vmstat", "swapped_bytes"),
     ],
 )
-def test_odd_contents_are_no_figure(
+def test_odd_contents_give_no_figure(
     path: str, figure: str, text: str | bytes, board: Board
 ) -> None:
     board.write(path, text)
@@ -174,7 +174,7 @@ def test_a_file_that_vanishes_while_it_is_read_again(board: Board) -> None:
     assert "No such file" in state.describe()["unavailable"]["clock_hz"]
 
 
-def test_of_several_zones_those_that_tell_count(board: Board) -> None:
+def test_of_several_zones_those_that_report_count(board: Board) -> None:
     board.write(ZONE.format(1), "-274000")
     board.write(ZONE.format(2), "nonsense")
     state = board.state()
@@ -198,15 +198,15 @@ def test_the_slowest_core_counts_and_the_firmware_before_what_was_asked_of_it(
 @pytest.mark.parametrize("text", ["", "\x1b[2J", "x" * 500, "two words"])
 def test_an_odd_governor_is_none(text: str, board: Board) -> None:
     board.write(GOVERNOR, text)
-    told = board.state().describe()
-    assert told["governor"] is None
-    assert "scaling_governor says" in told["unavailable"]["governor"]
+    reported = board.state().describe()
+    assert reported["governor"] is None
+    assert "scaling_governor contains" in reported["unavailable"]["governor"]
 
 
-# ---------------------------------------------------------------- where throttling is told
+# ---------------------------------------------------------------- where throttling is reported
 
 
-def test_a_mainline_kernel_tells_of_under_voltage_alone(board: Board) -> None:
+def test_a_mainline_kernel_only_reports_under_voltage(board: Board) -> None:
     board.remove(THROTTLED)
     board.write("sys/class/hwmon/hwmon0/name", "cpu_thermal\n")
     board.write("sys/class/hwmon/hwmon1/name", "rpi_volt\n")
@@ -215,9 +215,9 @@ def test_a_mainline_kernel_tells_of_under_voltage_alone(board: Board) -> None:
     assert state.read()["throttled_bits"] == 0
     board.write(ALARM, "1\n")
     assert state.read()["throttled_bits"] == 1 << 16
-    told = state.describe()
-    assert "under-voltage alone" in told["unavailable"]["throttled_bits"]
-    assert told["throttle"]["occurred_since"] == "last look"
+    reported = state.describe()
+    assert "under-voltage only" in reported["unavailable"]["throttled_bits"]
+    assert reported["throttle"]["occurred_since"] == "last look"
 
 
 def test_an_old_kernel_s_board_is_asked_by_vcgencmd(board: Board) -> None:
@@ -228,22 +228,22 @@ def test_an_old_kernel_s_board_is_asked_by_vcgencmd(board: Board) -> None:
     assert [state.read()["throttled_bits"] for _ in range(3)] == [0x10000, 0x20000, 0x30000]
     assert state.describe()["throttle"]["occurred_since"] == "boot"
     state.close()
-    # Closed, it is not told any more, and nothing breaks.
+    # After closing it is no longer reported, and nothing breaks.
     assert state.read()["throttled_bits"] is None
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "message"),
     [
         ("echo 'VCHI initialization failed'; exit 255", "VCHI initialization failed"),
-        ("exit 1", "says ''"),
+        ("exit 1", "contains ''"),
         ("printf 'throttled=0x0\\nand more\\n'", "throttled=0x0 and more"),
         ("kill -9 $PPID", "does not answer"),
         ("sleep 60", "does not answer"),
     ],
 )
 def test_a_tool_that_fails_is_no_figure_and_keeps_nobody_waiting(
-    script: str, said: str, board: Board
+    script: str, message: str, board: Board
 ) -> None:
     board.remove(THROTTLED)
     board.tool(script)
@@ -252,7 +252,7 @@ def test_a_tool_that_fails_is_no_figure_and_keeps_nobody_waiting(
     assert state.read()["throttled_bits"] is None
     assert state.read()["throttled_bits"] is None
     assert time.monotonic() - began < 3
-    assert said in state.describe()["unavailable"]["throttled_bits"]
+    assert message in state.describe()["unavailable"]["throttled_bits"]
     state.close()
 
 

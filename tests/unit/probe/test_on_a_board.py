@@ -35,7 +35,7 @@ def settled(folder: str, *candidates: Programs, protocol: str = "caffe-time") ->
 
 @pytest.fixture
 def script(tmp_path: Path):
-    """Writes programs that do what is said, in a folder of their own."""
+    """Writes programs with the given behaviour, in a separate folder."""
 
     def write(name: str, text: str) -> str:
         path = tmp_path / name
@@ -86,7 +86,7 @@ def test_candidates_run_in_their_own_environment(script) -> None:
     assert settled("/", without, with_env)["origin"] == "root"
 
 
-def test_a_probe_without_any_caffe_says_why_of_each(tmp_path: Path, script) -> None:
+def test_a_probe_without_any_caffe_states_why_for_each(tmp_path: Path, script) -> None:
     from pibench.targets.job import Libraries, write_job
 
     broken = Programs(
@@ -147,12 +147,12 @@ NEEDS = {
 }
 
 
-def said(needs: dict[str, Any] | None = None, **changed: Any) -> list[str]:
+def complaints(needs: dict[str, Any] | None = None, **changed: Any) -> list[str]:
     return [what for what, _ in check.problems(PI | changed, NEEDS | (needs or {}))]
 
 
 def test_a_board_that_has_what_it_takes() -> None:
-    assert said() == []
+    assert complaints() == []
 
 
 @pytest.mark.parametrize(
@@ -164,12 +164,12 @@ def test_a_board_that_has_what_it_takes() -> None:
             {"architecture": "armv7l", "python_bits": 32},
             (
                 "its kernel is 32-bit (armv7l), and it has no usable Caffe of its own (no caffe): "
-                "ours is for arm64"
+                "pibench's Caffe is for arm64"
             ),
         ),
         (
             {"architecture": "x86_64"},
-            "it is no arm64 machine (x86_64), and it has no usable Caffe of its own (no caffe)",
+            "it is not an arm64 machine (x86_64), and it has no usable Caffe of its own (no caffe)",
         ),
         (
             {"free_bytes": 100 << 20},
@@ -186,25 +186,25 @@ def test_a_board_that_has_what_it_takes() -> None:
     ],
 )
 def test_what_a_board_lacks_is_one_line(changed: dict[str, Any], line: str) -> None:
-    assert said(**changed) == [line]
+    assert complaints(**changed) == [line]
 
 
 def test_a_caffe_of_its_own_needs_neither_our_root_nor_its_room() -> None:
     # A 32-bit system of 2016 with Caffe built on it.
     old = {"architecture": "armv7l", "python_bits": 32, "python": [3, 5, 2]}
-    assert said(caffe_complaint=None, free_bytes=100 << 20, **old) == []
+    assert complaints(caffe_complaint=None, free_bytes=100 << 20, **old) == []
 
 
 def test_a_64_bit_kernel_under_32_bit_programs_runs_our_root() -> None:
-    assert said(python_bits=32) == []
+    assert complaints(python_bits=32) == []
 
 
 def test_a_root_that_is_there_takes_no_room() -> None:
-    assert said(root_is_there=True, free_bytes=100 << 20) == []
+    assert complaints(root_is_there=True, free_bytes=100 << 20) == []
 
 
 def test_no_caffe_and_no_root_to_be_had() -> None:
-    assert said({"root_bytes": None}) == ["it has no usable Caffe of its own (no caffe)"]
+    assert complaints({"root_bytes": None}) == ["it has no usable Caffe of its own (no caffe)"]
 
 
 def test_the_check_needs_nothing_but_a_python(tmp_path: Path) -> None:
@@ -226,13 +226,13 @@ def test_the_check_needs_nothing_but_a_python(tmp_path: Path) -> None:
 def test_a_folder_in_memory_is_refused() -> None:
     shared = "/dev/shm"  # noqa: S108  (nothing is written there)
     if check.file_system(shared) != "tmpfs":
-        pytest.skip("it is no tmpfs here")
+        pytest.skip("this is not a tmpfs")
     assert "in memory" in check.folder_complaint(f"{shared}/pibench")
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "is no folder" in check.folder_complaint(str(tmp_path / "file/below"))
+    assert "is not a folder" in check.folder_complaint(str(tmp_path / "file/below"))
 
 
 def test_a_program_s_last_words_are_its_complaint(script) -> None:
@@ -245,7 +245,7 @@ def test_a_program_that_hangs_is_ended_with_what_it_started(script, tmp_path: Pa
     hangs = script("hangs", f"sleep 60 & echo $! > {tmp_path}/started; wait")
     before = time.monotonic()
     assert "within 1 s" in check.complaint_of([hangs], None, 1)
-    # The other one holds the output open: waited for, it would sleep to its end.
+    # The other one keeps the output open: waiting for it would last until its end.
     assert time.monotonic() - before < 30
     # None for a process that ended, though nobody asked how.
     assert not Path(f"/proc/{(tmp_path / 'started').read_text().strip()}/fd/0").exists()

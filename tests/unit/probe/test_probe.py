@@ -232,7 +232,7 @@ def test_the_same_program_with_no_network_waits_at_an_empty_pipe(tmp_path: Path)
     assert "inference" not in ended
 
 
-def test_a_program_that_never_opens_its_network_is_no_baseline(tmp_path: Path) -> None:
+def test_a_program_that_never_opens_its_network_is_not_a_baseline(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     os.mkfifo(tmp_path / "models/none")
     spec = JOB | {"program": [sys.executable, "-c", "raise SystemExit(3)"]}
@@ -240,7 +240,7 @@ def test_a_program_that_never_opens_its_network_is_no_baseline(tmp_path: Path) -
     assert watched.run_bare(ITEM)["exit_status"] == 3
 
 
-def test_inference_is_told_its_weights_and_seed() -> None:
+def test_inference_gets_its_weights_and_seed() -> None:
     item = ITEM | {"protocol": "inference", "weights": "models/1.caffemodel"}
     command, _ = caffe.command_of(JOB, item, "/job")
     assert [command[0], command[2]] == ["python3", "--inference"]
@@ -259,7 +259,7 @@ def test_another_blas_is_loaded_before_all_others() -> None:
     assert env["LD_PRELOAD"] == "/job/atlas/libatlas.so.3:/job/atlas/libblas.so.3"
 
 
-def test_an_emulator_of_the_host_is_told_what_is_for_the_guests_loader() -> None:
+def test_an_emulator_of_the_host_gets_the_guest_loader_s_variables() -> None:
     env = {"LD_PRELOAD": "/b.so", "LD_LIBRARY_PATH": "/lib", "OMP_NUM_THREADS": "4"}
     command, rest = programs.place_environment({"env_option": "-E"}, ["qemu", "caffe"], env)
     assert command == ["qemu", "-E", "LD_LIBRARY_PATH=/lib", "-E", "LD_PRELOAD=/b.so", "caffe"]

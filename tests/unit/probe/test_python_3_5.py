@@ -17,7 +17,7 @@ GRAMMAR = parso.load_grammar(version="3.5")
 
 
 def complaints(source: str) -> list[str]:
-    """What Python 3.5 would say of the source, with places."""
+    """Return what Python 3.5 would report about the source, with places."""
     found = GRAMMAR.iter_errors(GRAMMAR.parse(source))
     return [f"line {one.start_pos[0]}: {one.message}" for one in found]
 

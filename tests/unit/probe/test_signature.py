@@ -1,4 +1,4 @@
-"""Signatures: what they hold, and how well the distance of two blobs can be told from them."""
+"""Signatures: what they contain, and how well they estimate the distance of two blobs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ FLOATS = arrays.arrays(
 
 
 def squares(first: np.ndarray, second: np.ndarray) -> float:
-    """The squared distance as the projections tell it."""
-    ours, theirs = (np.array(PROJECTOR.describe(one)["projection"]) for one in (first, second))
-    return float(((ours - theirs) ** 2).mean())
+    """Return the squared distance that the projections estimate."""
+    first_side, second_side = (
+        np.array(PROJECTOR.describe(one)["projection"]) for one in (first, second)
+    )
+    return float(((first_side - second_side) ** 2).mean())
 
 
 def test_the_signs_are_the_same_for_ever() -> None:
@@ -77,7 +79,7 @@ def test_it_is_the_dot_products_with_the_signs() -> None:
 
 
 @pytest.mark.parametrize("kind", ["dense", "one channel", "one value"])
-def test_the_distance_is_told_within_a_factor_of_two_and_a_half(kind: str) -> None:
+def test_the_distance_is_estimated_within_a_factor_of_two_and_a_half(kind: str) -> None:
     ratios = []
     for seed in range(200):
         random = np.random.default_rng(seed)

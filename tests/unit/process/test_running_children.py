@@ -1,4 +1,4 @@
-"""Children end with the block that started them, and how they ended is said in words."""
+"""Children end with the block that started them, and their end is described in words."""
 
 from __future__ import annotations
 
@@ -122,11 +122,11 @@ def test_a_required_program_comes_with_its_package(monkeypatch: pytest.MonkeyPat
     assert process.require_program("ldconfig", package="libc-bin").endswith("sbin/ldconfig")
 
 
-def test_a_failure_says_how_it_ended_and_the_last_words() -> None:
+def test_a_failure_states_how_it_ended_and_the_last_words() -> None:
     script = "for word in one two three four; do echo $word >&2; echo >&2; done; exit 3"
     with pytest.raises(HostError, match=r"^sh failed \(exit status 3\): two \| three \| four$"):
         process.run(["sh", "-c", script], deadline_s=5)
-    with pytest.raises(HostError, match=r"^sh failed \(SIGKILL\): it said nothing$"):
+    with pytest.raises(HostError, match=r"^sh failed \(SIGKILL\): it printed nothing$"):
         process.run(["sh", "-c", "kill -9 $$"], deadline_s=5)
 
 
@@ -137,7 +137,7 @@ def test_an_ending_is_returned_where_it_is_not_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("returncode", "said"),
+    ("returncode", "message"),
     [
         (0, "exit status 0"),
         (137, "exit status 137"),
@@ -145,11 +145,11 @@ def test_an_ending_is_returned_where_it_is_not_checked() -> None:
         (-200, "signal 200"),
     ],
 )
-def test_endings_in_words(returncode: int, said: str) -> None:
-    assert process.describe_ending(returncode) == said
+def test_endings_in_words(returncode: int, message: str) -> None:
+    assert process.describe_ending(returncode) == message
 
 
-def test_the_environment_is_added_to_and_bytes_that_are_no_text_do_no_harm() -> None:
+def test_the_environment_is_added_to_and_bytes_that_are_not_text_do_no_harm() -> None:
     code = (
         "import os, sys; sys.stdout.buffer.write("
         "os.environb[b'MINE'] + b'\\xff' + bytes('PATH' in os.environ))"

@@ -1,4 +1,4 @@
-"""The host's environment, here and on machines that tell less."""
+"""The host's environment, here and on machines that report less."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_this_host_tells_its_basics() -> None:
+def test_this_host_reports_its_basics() -> None:
     host = host_environment(qemu_version="QEMU emulator version 7.2.0")
     assert host.pibench_version == __version__
     assert host.memory_bytes
@@ -25,7 +25,7 @@ def test_cpu_model_comes_from_cpuinfo(tmp_path: Path) -> None:
     assert cpu_model(cpuinfo, tmp_path / "none") == "Some CPU: 2 GHz"
 
 
-def test_a_board_tells_its_model_in_the_device_tree(tmp_path: Path) -> None:
+def test_a_board_reports_its_model_in_the_device_tree(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"Raspberry Pi 3 Model B Rev 1.2\0")
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nCPU part\t: 0xd03\n")
     model = cpu_model(tmp_path / "cpuinfo", tmp_path / "model")

@@ -1,4 +1,4 @@
-"""Which runs are one, and names that tell the others apart."""
+"""Which runs are the same, and names that distinguish the others."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_runs_that_differ_in_what_decides_them_stand_side_by_side(
             {"environment": around("OpenBLAS 0.3.21 Haswell")},
         ),
         (SYSROOT | {"limits": confined(82)}, SYSROOT | {"limits": confined(85)}),
-        # Lost before it told its BLAS and its limits, and run again.
+        # Lost before it reported its BLAS and its limits, and run again.
         (
             SYSROOT
             | {"limits": asked(memory_bytes=1024 * MIB, threads=4), "verdict": "inconclusive"},
@@ -168,7 +168,7 @@ def deploy(path: str, digest: str, **changes: Any) -> dict[str, Any]:
              {"network_source": "m/alexnet.prototxt", "network_sha256": B}],
             ["AlexNet (zoo)", "AlexNet (alexnet.prototxt)"],
         ),
-        # Another batch is another hash, and says more than its digits.
+        # Another batch is another hash, and explains more than its digits.
         ([{}, {"batch": 4, "network_sha256": B}], ["AlexNet", "AlexNet, batch 4"]),
         ([{}, {"limits": asked(threads=1)}], ["AlexNet", "AlexNet, 1 thread"]),
         (
@@ -180,7 +180,7 @@ def deploy(path: str, digest: str, **changes: Any) -> dict[str, Any]:
             ["AlexNet, weights aaaaaaaa", "AlexNet, weights bbbbbbbb"],
         ),
         ([{}, SYSROOT], ["AlexNet, vm virt", "AlexNet, sysroot"]),
-        # What tells one run apart is not said of others, which need more or less.
+        # A name only contains what distinguishes this run; others may need more or less.
         (
             [SYSROOT, {}, {"limits": asked(threads=1)}, {"machine": "raspi3b"}],
             ["AlexNet, sysroot", "AlexNet, vm virt", "AlexNet, vm virt, 1 thread",
@@ -188,7 +188,7 @@ def deploy(path: str, digest: str, **changes: Any) -> dict[str, Any]:
         ),
     ],
 )  # fmt: skip
-def test_a_name_says_what_tells_apart_and_no_more(
+def test_a_name_states_what_distinguishes_runs_and_no_more(
     changes: list[dict[str, Any]], names: list[str], make_record: Make
 ) -> None:
     runs = [run_of(made(make_record, **one)) for one in changes]
@@ -205,7 +205,7 @@ def test_a_network_that_is_called_like_another_ones_run_has_a_number(make_record
 def test_what_stands_beside_a_name_is_not_in_it(make_record: Make) -> None:
     runs = [run_of(made(make_record, **one)) for one in ({}, SYSROOT, {"batch": 4})]
     assert labels(runs, beside=("source", "batch")) == ["AlexNet"] * 3
-    # But two networks are never told apart by where they ran alone.
+    # But where they ran never distinguishes two networks on its own.
     others = [deploy("a/deploy.prototxt", A), deploy("b/deploy.prototxt", B, **SYSROOT)]
     assert labels([run_of(made(make_record, **one)) for one in others], beside=("source",)) == [
         "a/deploy.prototxt",
@@ -217,8 +217,8 @@ def made(make_record: Make, **changes: Any) -> Record:
     """A record that may be of any target and compute."""
     kind = "measured" if changes.get("target") == "ssh" else "emulated"
     kinds = {
-        name: said if said.kind == "unavailable" else Provenance(kind=kind)
-        for name, said in make_record().provenance.items()
+        name: output if output.kind == "unavailable" else Provenance(kind=kind)
+        for name, output in make_record().provenance.items()
     }
     for name in ("latency_ms", "layers") if changes.get("compute") == "memory-only" else ():
         kinds[name] = Provenance(kind="unavailable", reason="it computes nothing")

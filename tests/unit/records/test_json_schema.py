@@ -47,7 +47,7 @@ def test_an_older_record_validates_once_it_is_read(version: str, tmp_path: Path)
     "changes",
     [{"verdict": "maybe"}, {"peak_rss_bytes": -1}, {"surprise": 1}, {"network_sha256": "xyz"}],
 )
-def test_what_is_no_record_does_not(
+def test_what_is_not_a_record_does_not(
     changes: dict[str, object], make_record: Callable[..., Record]
 ) -> None:
     with pytest.raises(ValidationError):

@@ -1,4 +1,4 @@
-"""What a record must say, and what it refuses to say."""
+"""What a record must contain, and what it rejects."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ BLOB = {"name": "prob", "shape": (1, 8), "sha256": "0" * 64}
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"shape": (10**18, 200)}, "more than 2147483647 values"),
         ({"shape": (2**31, 0)}, ""),
@@ -71,11 +71,11 @@ BLOB = {"name": "prob", "shape": (1, 8), "sha256": "0" * 64}
         ({"maximum": 3.4028235e38, "l2_norm": 1e40, "projection": (-1e40,)}, ""),
     ],
 )
-def test_a_blob_is_one_that_caffe_can_hold(changes: dict[str, Any], said: str) -> None:
-    if not said:
+def test_a_blob_is_one_that_caffe_can_store(changes: dict[str, Any], message: str) -> None:
+    if not message:
         assert BlobSummary.model_validate(BLOB | changes).name == "prob"
         return
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=message):
         BlobSummary.model_validate(BLOB | changes)
 
 
@@ -122,7 +122,7 @@ def test_unavailable_needs_a_reason() -> None:
 
 def test_provenance_for_something_else_is_refused(make_record: MakeRecord) -> None:
     extra = make_record().provenance | {"verdict": Provenance(kind="computed")}
-    with pytest.raises(ValidationError, match="no results: verdict"):
+    with pytest.raises(ValidationError, match="not results: verdict"):
         make_record(provenance=extra)
 
 
@@ -147,7 +147,7 @@ def test_network_rss_is_the_difference(make_record: MakeRecord) -> None:
 
 @pytest.mark.parametrize("change", [{"machine": None}, {"target": "twin"}])
 def test_a_machine_goes_with_a_vm(make_record: MakeRecord, change: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="machine belongs to target 'vm'"):
+    with pytest.raises(ValidationError, match="only target 'vm' has a machine"):
         make_record(**change)
 
 

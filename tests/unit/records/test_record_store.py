@@ -98,11 +98,11 @@ def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: Ma
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
-        (b"network,verdict", "no valid JSON"),
-        (b'{"schema_version": "1.0"} {', "no valid JSON"),
-        (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "no valid JSON"),
+        (b"network,verdict", "not valid JSON"),
+        (b'{"schema_version": "1.0"} {', "not valid JSON"),
+        (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "not valid JSON"),
         (b"[1, 2]", "schema_version is missing"),
         (b"{}", "schema_version is missing"),
         (b'{"schema_version": "2.0"}', "a record of version '2.0', this program reads 1.6"),
@@ -110,15 +110,15 @@ def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: Ma
         (b'{"schema_version": "1.7", "later": 1}', "no record: network: Field required (and "),
     ],
 )
-def test_what_is_no_record_is_named_with_its_line(
-    tmp_path: Path, make_record: MakeRecord, line: bytes, said: str
+def test_what_is_not_a_record_is_named_with_its_line(
+    tmp_path: Path, make_record: MakeRecord, line: bytes, message: str
 ) -> None:
     path = tmp_path / "records.jsonl"
     path.write_bytes(line_of(make_record()) + b"\n\n" + line + b"\n")
     with pytest.raises(InvalidInputError) as caught:
         read(path)
     assert f"{path}: line 3: " in caught.value.line()
-    assert said in caught.value.line()
+    assert message in caught.value.line()
     assert "\n" not in caught.value.line()
     assert caught.value.hint
     assert caught.value.exit_code == ExitCode.INVALID_INPUT

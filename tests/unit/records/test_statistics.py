@@ -29,7 +29,7 @@ def test_the_median_is_of_those_that_count() -> None:
     assert median_ms([]) is None
 
 
-def test_the_interval_is_the_same_each_time_and_holds_the_median() -> None:
+def test_the_interval_is_the_same_each_time_and_contains_the_median() -> None:
     times = [674.0, 681.0, 670.0, 690.0, 677.0]
     first, second = interval_of(samples(*times)), interval_of(samples(*times))
     assert first is not None
@@ -39,7 +39,7 @@ def test_the_interval_is_the_same_each_time_and_holds_the_median() -> None:
     assert first.confidence == 0.95
 
 
-def test_the_interval_covers_the_true_median_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_true_median_as_often_as_it_states() -> None:
     draw = random.Random(5)  # noqa: S311
     normal = NormalDist(100.0, 5.0)
     hits = 0
@@ -53,9 +53,9 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says() -> None:
 @pytest.mark.parametrize(
     ("few", "reason"),
     [
-        ([], "fewer than 3"),
-        ([5.0], "fewer than 3"),
-        ([5.0, 6.0], "fewer than 3"),
+        ([], "at least 3"),
+        ([5.0], "at least 3"),
+        ([5.0, 6.0], "at least 3"),
         ([5.0, 5.0, 5.0], "the same time"),
     ],
 )
@@ -85,7 +85,7 @@ def test_outliers_by_the_modified_z_score() -> None:
     assert [one for one in (4.0, 6.0) if is_outlier(one, [4.0, 6.0])] == []
 
 
-def test_one_apart_from_equal_ones_is_an_outlier() -> None:
+def test_one_that_differs_from_equal_ones_is_an_outlier() -> None:
     times = [100.0] * 9 + [500.0]
     assert median([abs(one - 100.0) for one in times]) == 0.0
     assert [one for one in times if is_outlier(one, times)] == [500.0]

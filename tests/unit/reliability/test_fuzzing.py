@@ -57,17 +57,19 @@ def _grows(*_: object) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (_raises, "ZeroDivisionError in test_fuzzing.py:_raises"),
         (_hangs, "Hang in batch.py > test_fuzzing.py"),
         (_grows, "grew by 64 MiB or more"),
     ],
 )
-def test_faults_are_found_and_kept(tmp_path: Path, fault: Callable[..., bool], said: str) -> None:
+def test_faults_are_found_and_kept(
+    tmp_path: Path, fault: Callable[..., bool], message: str
+) -> None:
     batch = Batch(tmp_path, take=fault, cpu_limit_s=0.2)
     batch.feed(b"layer { }")
     batch.feed(b"layer { x }")
-    assert batch.tally.findings == {said: 2}
+    assert batch.tally.findings == {message: 2}
     (kept,) = (batch.folder / "findings").iterdir()
     assert (kept / "input.prototxt").read_bytes() == b"layer { }"

@@ -1,4 +1,4 @@
-"""What a report says: claims, the networks behind records, their peaks, plans and times."""
+"""What a report contains: claims, the networks behind records, their peaks, plans and times."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_whole_paper(paper_run: list[Record]) -> None:
     assert len(report.networks) == 26
 
 
-def test_a_part_of_the_paper_is_held_against_that_part(paper_run: list[Record]) -> None:
+def test_a_part_of_the_paper_is_compared_with_that_part(paper_run: list[Record]) -> None:
     report = report_of(paper_run[:3])
     assert report.headline == "3 of 3 verdicts agree with the paper"
     assert report.missing_from_the_paper == 23
@@ -168,7 +168,7 @@ def test_a_network_at_hand_is_known_whichever_phase_has_the_records_batch(
     assert Networks(at_hand=[network]).of(record) is network
 
 
-def test_a_given_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+def test_a_given_file_that_is_not_a_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.prototxt").write_text("layer { type: 'Mish' ")
     with pytest.raises(InvalidInputError, match=r"x\.prototxt"):
         Networks([tmp_path / "x.prototxt"])

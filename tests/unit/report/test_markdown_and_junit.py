@@ -28,7 +28,7 @@ PNG = b"\x89PNG\r\n"
 
 
 def cases(records: Sequence[Record]) -> dict[str, str]:
-    """The outcome of each test case: "", or the element that says otherwise."""
+    """The outcome of each test case: "", or the element that is not a success."""
     xml = JUnitXml.fromstring(junit(build(merge(records))).encode())
     return {
         case.name: "".join(type(result).__name__ for result in case.result)
@@ -49,7 +49,9 @@ def test_the_ledger_is_a_markdown_table(paper_run: list[Record]) -> None:
     assert "- RAM: mean absolute error 2.4 % over 15 of 15 rows" in shown
 
 
-def test_runs_that_the_ledger_does_not_hold_follow_it(make_record: Callable[..., Record]) -> None:
+def test_runs_that_the_ledger_does_not_contain_follow_it(
+    make_record: Callable[..., Record],
+) -> None:
     twin = make_record(target="twin", machine=None, protocol="inference")
     shown = markdown(build(merge([make_record(), twin])))
     assert "## Other runs" in shown
@@ -116,7 +118,7 @@ def test_a_case_has_its_command_on_a_line_and_its_time_in_milliseconds(
     assert second.startswith("pibench run mine.prototxt")
 
 
-def test_what_xml_cannot_hold_is_written_out(make_record: Callable[..., Record]) -> None:
+def test_what_xml_cannot_contain_is_written_out(make_record: Callable[..., Record]) -> None:
     name = "\x1b]0;x\x07\x00<&\ud7ff"
     record = make_record(network=name, network_source="x.prototxt")
     tree = ET.fromstring(junit(build(merge([record]))))  # noqa: S314  (our own)

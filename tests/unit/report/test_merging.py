@@ -34,7 +34,7 @@ def test_the_latest_of_each_run_counts(make_record: Callable[..., Record]) -> No
     assert merged.superseded == 1
 
 
-def test_what_a_study_asks_for_side_by_side_is_no_later_try(
+def test_what_a_study_asks_for_side_by_side_is_not_a_later_try(
     make_record: Callable[..., Record],
 ) -> None:
     cells = [
@@ -68,24 +68,24 @@ def test_an_older_version_is_read_beside_a_newer_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"device": "commodore64"}, "record [0-9a-f]{32}: unknown device 'commodore64'"),
         ({"parameter_count": 10**400}, "line 1: parameter_count: .*beyond 64 bits"),
     ],
 )
 def test_what_no_report_can_show_is_refused(
-    changes: dict[str, object], said: str, tmp_path: Path, make_record: Callable[..., Record]
+    changes: dict[str, object], message: str, tmp_path: Path, make_record: Callable[..., Record]
 ) -> None:
     path = tmp_path / "r.jsonl"
     one = make_record()
     path.write_text(json.dumps(one.model_dump(mode="json") | changes))
-    with pytest.raises(InvalidInputError, match=said) as refused:
+    with pytest.raises(InvalidInputError, match=message) as refused:
         read_all([path])
     assert refused.value.line().startswith(f"{path}: ")
 
 
-def test_an_empty_file_is_no_report(tmp_path: Path) -> None:
+def test_an_empty_file_is_not_a_report(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text("\n\n")
     with pytest.raises(InvalidInputError, match="has no record"):
         read_all([tmp_path / "r.jsonl"])

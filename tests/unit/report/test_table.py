@@ -124,7 +124,7 @@ def test_no_cell_is_a_formula(name: str, make_record: Callable[..., Record]) -> 
     assert row["headroom_bytes"] == "-5"
 
 
-def test_each_row_says_which_run_it_is_of(
+def test_each_row_states_which_run_it_is_of(
     tmp_path: Path, make_record: Callable[..., Record]
 ) -> None:
     store = RecordStore(tmp_path / "r.jsonl")

@@ -58,7 +58,7 @@ def test_the_whole_run_at_80_columns(paper_run: list[Record]) -> None:
     assert "auxiliary heads" in text
 
 
-def test_what_differs_or_is_missing_is_marked_and_said(paper_run: list[Record]) -> None:
+def test_what_differs_or_is_missing_is_marked_and_explained(paper_run: list[Record]) -> None:
     flipped = paper_run[0].model_copy(update={"verdict": "no-fit"})
     open_ = paper_run[1].model_copy(update={"verdict": "inconclusive"})
     text = reproduction([flipped, open_, *paper_run[2:-1]])
@@ -108,11 +108,11 @@ def test_the_records_of_a_run_at_80_columns(paper_run: list[Record]) -> None:
     assert "> lower bound" in text
 
 
-def test_a_time_says_what_kind_it_is(make_record: Callable[..., Record]) -> None:
+def test_a_time_states_what_kind_it_is(make_record: Callable[..., Record]) -> None:
     assert "3200 emulated" in shown([make_record()])
 
 
-def test_how_it_ran_is_said_once_per_way(make_record: Callable[..., Record]) -> None:
+def test_how_it_ran_is_reported_once_per_way(make_record: Callable[..., Record]) -> None:
     twin = make_record(
         target="twin",
         machine=None,
@@ -149,7 +149,7 @@ def test_how_it_ran_is_said_once_per_way(make_record: Callable[..., Record]) -> 
 def test_evidence_in_a_word(
     make_record: Callable[..., Record], evidence: dict[str, Any], word: str
 ) -> None:
-    record = make_record(evidence=Evidence(summary="said", **evidence))
+    record = make_record(evidence=Evidence(summary="summary", **evidence))
     assert evidence_in_a_word(record) == word
 
 
@@ -202,13 +202,13 @@ def test_an_interval_and_what_was_set_aside_are_shown(timed: Callable[..., Recor
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_no_interval_and_no_latency_say_why(timed: Callable[..., Record]) -> None:
+def test_no_interval_and_no_latency_state_why(timed: Callable[..., Record]) -> None:
     text = shown([timed([Sample(latency_ms=674.0), Sample(latency_ms=675.0)])])
-    assert "median of 2 passes; no interval of fewer than 3 passes" in text
+    assert "median of 2 passes; an interval needs at least 3 passes" in text
     text = shown([timed([Sample(latency_ms=674.0, set_aside="the kernel swapped (1.0 MiB)")] * 2)])
     assert "2 of 2 set aside: the kernel swapped" in text
     assert "median of" not in text
 
 
-def test_a_record_without_samples_says_nothing_of_passes(paper_run: list[Record]) -> None:
+def test_a_record_without_samples_reports_no_passes(paper_run: list[Record]) -> None:
     assert "passes" not in shown(paper_run)

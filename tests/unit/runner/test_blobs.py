@@ -54,7 +54,7 @@ def test_the_same_blobs_make_the_same_file(tmp_path: Path) -> None:
     assert len(names) == len(list(tmp_path.iterdir())) == 1
 
 
-def test_nothing_kept_is_no_file(tmp_path: Path) -> None:
+def test_nothing_kept_is_not_a_file(tmp_path: Path) -> None:
     assert dump_blobs(outcome(), "net", tmp_path) is None
     assert not list(tmp_path.iterdir())
 
@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         dump_blobs(outcome(blob("a", "a", np.ones(1))), "net", tmp_path / "taken")
 
 
-def test_where_kept_blobs_are_is_told(
+def test_where_kept_blobs_are_is_reported(
     make_record: Callable[..., Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = KeptBlobs(file="nin-0123.npz", sha256="0" * 64, blobs=("conv1",), missing=("prob",))

@@ -204,7 +204,7 @@ def test_memory_only_has_no_times(record: Callable[..., Record]) -> None:
         assert "no arithmetic" in made.provenance[name].reason
 
 
-def test_a_log_without_times_is_no_time_of_zero(record: Callable[..., Record]) -> None:
+def test_a_log_without_times_is_not_a_time_of_zero(record: Callable[..., Record]) -> None:
     made = record(result(caffe_time={"layers": [], "totals": {}}))
     assert made.latency_ms is None
     assert made.provenance["layers"].reason == "caffe time's log has no such line"
@@ -280,7 +280,7 @@ def inferred(times_ms: list[float], readings: list[dict[str, Any]]) -> dict[str,
 def on_board(
     record: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Record]:
-    """The record of inference on a board that tells its state."""
+    """The record of inference on a board that reports its state."""
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
 
     def make(times_ms: list[float], readings: list[dict[str, Any]], **options: Any) -> Record:
@@ -298,15 +298,15 @@ def well(time_s: float, **changes: Any) -> dict[str, Any]:
     )
 
 
-def test_a_throttled_pass_is_set_aside_and_said(on_board: Callable[..., Record]) -> None:
+def test_a_throttled_pass_is_set_aside_and_reported(on_board: Callable[..., Record]) -> None:
     seconds = [well(0), well(10), well(20), well(30), well(40), well(50)]
     seconds[2]["throttled_bits"] = 0x40004
     made = on_board([10_000.0, 14_000.0, 10_200.0, 10_100.0], seconds)
     aside = [one.set_aside for one in made.samples]
     # The kernel looks every two seconds, we after each pass: what it has seen by then may
     # have been right at the end of the first pass, and it is there before the third.
-    said = "the firmware reports throttled (0x40004)"
-    assert aside == [said, said, said, None]
+    output = "the firmware reports throttled (0x40004)"
+    assert aside == [output, output, output, None]
     assert [one.throttled_bits for one in made.samples] == [0x40004] * 3 + [0]
     assert made.latency_ms == 10_100.0
     assert made.latency_interval is None

@@ -58,18 +58,18 @@ def test_where_the_kernel_has_them_forgotten_any_is_recent() -> None:
 
 
 def test_news_belong_to_the_passes_that_they_may_be_of() -> None:
-    told = readings(0, 0, 0, 0, 0x40000, 0, 0)
-    samples = samples_of([1.0] * 5, told, POLLED)
+    reported = readings(0, 0, 0, 0, 0x40000, 0, 0)
+    samples = samples_of([1.0] * 5, reported, POLLED)
     # The pass from 0 to 1 s was known by 3.5 s, that is by the reading at 4 s.
     assert [one.set_aside is None for one in samples] == [False] * 5
-    samples = samples_of([1.0] * 5, told, Throttle(lag_s=0.0))
+    samples = samples_of([1.0] * 5, reported, Throttle(lag_s=0.0))
     assert [one.set_aside is None for one in samples] == [True, True, True, False, False]
 
 
 def test_a_stretch_of_readings_is_judged_as_a_pass_is() -> None:
-    told = readings(0, 0, 0x2, 0)
-    assert why_disturbed(told, 0, 1, Throttle()) is None
-    assert why_disturbed(told, 0, 3, Throttle()) == "the firmware reports clock capped (0x2)"
+    reported = readings(0, 0, 0x2, 0)
+    assert why_disturbed(reported, 0, 1, Throttle()) is None
+    assert why_disturbed(reported, 0, 3, Throttle()) == "the firmware reports clock capped (0x2)"
 
 
 def test_readings_that_are_missing_are_refused() -> None:
@@ -97,8 +97,8 @@ def test_several_reasons_are_all_named() -> None:
 
 
 def test_a_pass_that_was_set_aside_judges_no_other() -> None:
-    told = readings(0, 0, 0, 0, 0, 1, 0)
-    samples = samples_of([10.0, 10.1, 9.9, 10.0, 50.0, 60.0], told, Throttle())
+    reported = readings(0, 0, 0, 0, 0, 1, 0)
+    samples = samples_of([10.0, 10.1, 9.9, 10.0, 50.0, 60.0], reported, Throttle())
     assert [one.outlier for one in samples] == [False] * 6
     samples = samples_of([10.0, 10.1, 9.9, 10.0, 50.0], readings(*[0] * 6), Throttle())
     assert [one.outlier for one in samples] == [False] * 4 + [True]

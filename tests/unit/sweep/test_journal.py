@@ -20,7 +20,7 @@ KEY = "ab" * 32
 LINE = json.dumps(sealed(whole_records.record(), KEY, 1).model_dump(mode="json")).encode()
 
 
-def test_a_sealed_record_is_a_record_and_tells_its_cell(tmp_path: Path) -> None:
+def test_a_sealed_record_is_a_record_and_reports_its_cell(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.append(sealed(whole_records.record(), KEY, 2))
     assert journal.read().verdicts == {KEY: whole_records.record().verdict}
@@ -35,7 +35,7 @@ def test_no_flipped_bit_goes_unseen(place: int, bit: int) -> None:
     flipped[place] ^= 1 << bit
     assert mark_of(LINE) is not None
     mark = mark_of(bytes(flipped))
-    # A bit of the seal's own spelling (`a` or `A`) and blanks between words tell the same.
+    # A bit of the seal's own spelling (`a` or `A`) and blanks between words mean the same.
     assert mark is None or json.loads(flipped) == json.loads(LINE)
 
 

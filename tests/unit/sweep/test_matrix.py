@@ -28,7 +28,7 @@ def test_one_value_needs_no_list() -> None:
     assert matrix.of({"networks": "NIN", "batch": 4}, "here").batch == (4,)
 
 
-def test_combinations_that_mean_nothing_are_told_with_the_reason() -> None:
+def test_combinations_that_mean_nothing_are_reported_with_the_reason() -> None:
     found = labels(networks="NIN", blas=["openblas", "reference"], compute="memory-only")
     assert found[0][1] is None
     assert "memory-only compute replaces the BLAS" in (found[1][1] or "")
@@ -46,7 +46,7 @@ def test_files_are_looked_for_beside_the_study_and_read_once(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "networks"),
         ("networks = []", "networks"),
@@ -70,12 +70,12 @@ def test_files_are_looked_for_beside_the_study_and_read_once(tmp_path: Path) -> 
         (f'networks = "{"x" * 5000}"', "networks"),
     ],
 )
-def test_a_study_that_cannot_be_used_says_where(text: str, said: str, tmp_path: Path) -> None:
+def test_a_study_that_cannot_be_used_states_where(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(text)
     with pytest.raises(InvalidInputError) as caught:
         matrix.read(path)
-    assert said in caught.value.line()
+    assert message in caught.value.line()
     assert "\n" not in caught.value.line()
 
 
@@ -94,7 +94,7 @@ def test_a_file_without_end_is_not_read_whole(tmp_path: Path) -> None:
 
 
 def test_an_empty_size_is_refused_before_anything_is_written() -> None:
-    with pytest.raises(InvalidInputError, match="no input size"):
+    with pytest.raises(InvalidInputError, match="not an input size"):
         matrix.check_networks(matrix.of({"networks": "NIN", "input": ""}, "here"))
 
 

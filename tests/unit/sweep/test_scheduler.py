@@ -102,7 +102,7 @@ def test_a_pipe_among_shared_cells_is_not_waited_for(tmp_path: Path) -> None:
     assert cache.get("ab" * 32) is None
 
 
-def test_what_is_planned_far_beyond_the_device_is_left_out_and_said(
+def test_what_is_planned_far_beyond_the_device_is_left_out_and_reported(
     conduct: MakeConduct, tmp_path: Path
 ) -> None:
     cells = Cells()
@@ -131,9 +131,9 @@ def test_what_a_worker_ran_with_other_programs_is_not_kept(conduct: MakeConduct,
     tally = conducting.run()
     assert tally.exit_code == ExitCode.ENVIRONMENT
     assert len(conducting.journal.read().verdicts) == 5
-    ((label, (_, said)),) = tally.failed.items()
+    ((label, (_, output)),) = tally.failed.items()
     assert label.startswith("NIN batch 2")
-    assert f"another {what} than this machine" in said
+    assert f"another {what} than this machine" in output
 
 
 def test_weights_that_changed_meanwhile_are_not_kept(conduct: MakeConduct, tmp_path: Path) -> None:
@@ -166,16 +166,16 @@ def test_an_invalid_cell_costs_only_itself(conduct: MakeConduct) -> None:
 
 
 def test_damaged_lines_run_again(conduct: MakeConduct) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     first = conduct(Cells())
     first.run()
     path = first.journal.store.path
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], lines[2].replace(b"fit", b"fIt", 1), *lines[3:]]))
     again = Cells()
-    tally = conduct(again, log=told.append).run()
+    tally = conduct(again, log=reported.append).run()
     assert (len(again.asked), tally.left) == (1, 0)
-    assert "1 damaged lines were moved" in told[0]
+    assert "1 damaged lines were moved" in reported[0]
 
 
 def test_a_clock_that_is_set_back_changes_nothing(
@@ -222,10 +222,10 @@ def test_a_dry_call_lists_the_cells_and_runs_none(conduct: MakeConduct, tmp_path
 
 
 def test_progress_names_the_cell(conduct: MakeConduct) -> None:
-    heard: list[str] = []
+    events: list[str] = []
     axes = {"networks": "NIN", "batch": [1, 2], "target": "twin"}
-    conduct(Cells(), axes, on_change=lambda _, label, __: heard.append(label)).run()
-    assert heard == ["", "NIN batch 1 rpi3b twin caffe-time", "NIN batch 2 rpi3b twin caffe-time"]
+    conduct(Cells(), axes, on_change=lambda _, label, __: events.append(label)).run()
+    assert events == ["", "NIN batch 1 rpi3b twin caffe-time", "NIN batch 2 rpi3b twin caffe-time"]
 
 
 def test_what_an_earlier_version_kept_is_taken_over_whole(

@@ -184,7 +184,7 @@ def test_switched_off_for_the_whole_machine(kernel: Path) -> None:
 
 def test_no_handler(kernel: Path) -> None:
     assert "knows no interpreter" in problem(kernel)
-    # One for programs that are no PIE alone does not do.
+    # A handler that is only for programs without PIE is not enough.
     path = add(kernel, "half", "/q")
     path.write_text(path.read_text().replace("fffeffffff", "ffffffffff"))
     assert "knows no interpreter" in problem(kernel)

@@ -1,4 +1,4 @@
-"""The Engine's words about itself, its faults in ours, and whose containers are whose."""
+"""The Engine's description of itself, its faults, and who owns which container."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def connected(
 # ---------------------------------------------------------------- what it is
 
 
-def test_docker_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_states_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = connected(monkeypatch, VERSION)
     assert str(facts) == "Docker Engine 20.10.24+dfsg1, cgroup v2"
     assert (facts.cores, facts.is_arm64, facts.tells_of_children) == (8, False, True)
@@ -118,7 +118,7 @@ def test_no_socket_is_one_line_with_the_way_out(
 
 
 @pytest.mark.parametrize("host", ["nonsense", "ftp://x", "tcp://localhost:99999"])
-def test_a_host_that_is_none_is_no_traceback(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_an_invalid_host_gives_no_traceback(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
     with pytest.raises(HostError) as fault:
         engine.connect()
@@ -143,22 +143,22 @@ def test_a_refusal_has_the_engine_s_own_words_on_one_line(
     with pytest.raises(kind) as fault, engine_faults("to create a container"):
         raise refusal
     assert type(fault.value) is kind
-    said = "the Engine refused to create a container: Range of CPUs is from 0.01 to 2.00"
-    assert fault.value.message == said
+    output = "the Engine refused to create a container: Range of CPUs is from 0.01 to 2.00"
+    assert fault.value.message == output
 
 
 def test_a_time_out_is_an_engine_that_is_lost() -> None:
     import requests
 
-    for raised, said in (
+    for raised, output in (
         (requests.exceptions.ReadTimeout("read timed out"), "did not answer to start"),
         (BrokenPipeError(32, "Broken pipe"), "connection to the Engine broke to start"),
     ):
-        with pytest.raises(EngineLostError, match=said), engine_faults("to start a container"):
+        with pytest.raises(EngineLostError, match=output), engine_faults("to start a container"):
             raise raised
 
 
-def test_what_is_no_fault_of_the_engine_passes() -> None:
+def test_what_is_not_a_fault_of_the_engine_passes() -> None:
     with pytest.raises(ZeroDivisionError), engine_faults("to divide"):
         raise ZeroDivisionError
 
@@ -170,7 +170,7 @@ def label(**changes: Any) -> str:
     return json.dumps(json.loads(owner_label()[OWNER_LABEL]) | changes)
 
 
-def test_one_s_own_container_is_no_orphan() -> None:
+def test_one_s_own_container_is_not_an_orphan() -> None:
     assert not is_orphan(label())
 
 
@@ -181,7 +181,7 @@ def test_the_container_of_a_process_that_ended_is_an_orphan() -> None:
     assert is_orphan(done.stdout.decode())
 
 
-def test_the_container_of_another_living_process_is_no_orphan() -> None:
+def test_the_container_of_another_living_process_is_not_an_orphan() -> None:
     program = (
         "from pibench.targets.container.engine import *\n"
         "print(owner_label()[OWNER_LABEL], flush=True)\ninput()"
@@ -190,10 +190,10 @@ def test_the_container_of_another_living_process_is_no_orphan() -> None:
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
-        said = other.stdout.readline().decode()
-        assert not is_orphan(said)
+        output = other.stdout.readline().decode()
+        assert not is_orphan(output)
         other.kill()
-    assert is_orphan(said)
+    assert is_orphan(output)
 
 
 def test_a_process_id_that_is_used_again_does_not_keep_it() -> None:
@@ -201,7 +201,7 @@ def test_a_process_id_that_is_used_again_does_not_keep_it() -> None:
     assert is_orphan(label(started_ticks=ticks - 1))
 
 
-def test_a_machine_that_was_started_anew_has_no_owners_of_before() -> None:
+def test_a_machine_that_was_started_again_has_no_owners_of_before() -> None:
     assert is_orphan(label(boot="00000000-0000-0000-0000-000000000000"))
 
 

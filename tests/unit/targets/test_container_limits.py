@@ -130,9 +130,9 @@ def test_no_limit_has_many_spellings(text: str | None, limit: int | None) -> Non
 
 
 @pytest.mark.parametrize("machine", [V1, V2], ids=["v1", "v2"])
-def test_what_holds_is_let_through(machine: dict[str, Any]) -> None:
+def test_limits_in_force_are_accepted(machine: dict[str, Any]) -> None:
     attest(machine, ASKED, emulated=True)
-    # A native arm64 host has whatever core it has.
+    # A native arm64 host has its own kind of core.
     attest(machine | {"main_id_register": None}, ASKED, emulated=False)
 
 
@@ -166,19 +166,21 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said", "hint"), FAULTS, ids=[f"{row[0]}={row[1]}" for row in FAULTS]
+    ("path", "value", "expected_message", "hint"),
+    FAULTS,
+    ids=[f"{row[0]}={row[1]}" for row in FAULTS],
 )
-def test_a_limit_that_does_not_hold_refuses_the_run(
-    path: str, value: Any, said: str, hint: str
+def test_a_limit_that_is_not_in_force_refuses_the_run(
+    path: str, value: Any, expected_message: str, hint: str
 ) -> None:
     with pytest.raises(CapNotInForceError) as refused:
         attest(changed(V2, path, value), ASKED, emulated=True)
-    assert said in refused.value.message
+    assert expected_message in refused.value.message
     assert refused.value.hint is not None
     assert hint in refused.value.hint
     assert refused.value.exit_code == ExitCode.ENVIRONMENT
 
 
-def test_a_probe_that_told_nothing_attests_nothing() -> None:
+def test_a_probe_that_reported_nothing_attests_nothing() -> None:
     with pytest.raises(CapNotInForceError, match="memory limit is not in force"):
         attest({}, ASKED, emulated=True)

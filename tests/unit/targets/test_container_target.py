@@ -1,4 +1,4 @@
-"""What a container's probe says is believed only where the cap was attested before."""
+"""A container's probe is believed only if the cap was attested before."""
 
 from __future__ import annotations
 

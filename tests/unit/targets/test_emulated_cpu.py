@@ -28,10 +28,10 @@ def test_the_part_counts_and_not_the_revision(cpu: str, register: int | None, is
     assert emulation.is_cpu(cpu, register) is is_it
 
 
-def test_an_emulator_is_told_its_cpu_and_to_keep_room_for_the_heap() -> None:
-    told = emulation.environment("cortex-a53")
-    assert told["QEMU_CPU"] == "cortex-a53"
-    assert int(told["QEMU_RESERVED_VA"], 16) == emulation.RESERVED_VA == 512 << 30
+def test_an_emulator_gets_its_cpu_and_reserves_room_for_the_heap() -> None:
+    reported = emulation.environment("cortex-a53")
+    assert reported["QEMU_CPU"] == "cortex-a53"
+    assert int(reported["QEMU_RESERVED_VA"], 16) == emulation.RESERVED_VA == 512 << 30
 
 
 @pytest.mark.parametrize(("machine", "needed"), [("x86_64", True), ("aarch64", False)])

@@ -1,4 +1,4 @@
-"""What the emulator holds: measured once, kept, and concluded from the probes' own words."""
+"""The emulator's memory: measured once, stored, and derived from the probes' reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NO_BUILDER = cast("Builder", None)
 
 
 def bare(peak_mib: float, emulator_mib: float | None = 24, **changes: Any) -> dict[str, Any]:
-    """A run of the program with no network, as the probe tells of it."""
+    """A run of the program with no network, as the probe reports it."""
     return {
         "exit_status": 0,
         "signal": None,
@@ -45,7 +45,7 @@ def bare(peak_mib: float, emulator_mib: float | None = 24, **changes: Any) -> di
     } | changes
 
 
-def told(*runs: dict[str, Any], filled_mib: float | None = 28) -> dict[str, Any]:
+def calibration_event(*runs: dict[str, Any], filled_mib: float | None = 28) -> dict[str, Any]:
     """The probe's `calibration`."""
     filled = None if filled_mib is None else bare(990, filled_mib)
     return {"bare": [list(runs)], "filled": filled, "probe_rss_kib": 30 * 1024}
@@ -78,7 +78,7 @@ def test_it_is_measured_once_for_the_same_parts() -> None:
     assert measure.times == 1
 
 
-def test_another_emulator_image_or_probe_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_emulator_image_or_probe_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = Measuring()
     for parts in ({"qemu": "7.2"}, {"qemu": "10.0"}, {"qemu": "7.2", "image": "x"}):
         stored("container", parts, measure)
@@ -120,8 +120,10 @@ def test_a_cache_that_takes_nothing_costs_a_measurement_each_time(cache: Path) -
 # ---------------------------------------------------------------- concluded
 
 
-def test_the_emulator_holds_most_where_the_device_is_full() -> None:
-    found = evaluate(told(bare(80)), CAFFE, told(bare(57, None), filled_mib=None))
+def test_the_emulator_uses_most_where_the_device_is_full() -> None:
+    found = evaluate(
+        calibration_event(bare(80)), CAFFE, calibration_event(bare(57, None), filled_mib=None)
+    )
     assert found.emulator_bytes == 28 * MIB
     assert found.probe_bytes == 30 * MIB
     # By its mappings 24 MiB in the bare program, by the twin 80 - 57.
@@ -129,60 +131,67 @@ def test_the_emulator_holds_most_where_the_device_is_full() -> None:
     assert found.caffe == CAFFE
 
 
-def test_the_bare_program_counts_where_it_holds_more() -> None:
-    assert evaluate(told(bare(80, 31)), CAFFE, None).emulator_bytes == 31 * MIB
-    assert evaluate(told(bare(80), filled_mib=None), CAFFE, None).emulator_bytes == 24 * MIB
+def test_the_bare_program_counts_where_it_uses_more() -> None:
+    assert evaluate(calibration_event(bare(80, 31)), CAFFE, None).emulator_bytes == 31 * MIB
+    assert (
+        evaluate(calibration_event(bare(80), filled_mib=None), CAFFE, None).emulator_bytes
+        == 24 * MIB
+    )
 
 
 def test_of_several_runs_that_with_the_median_peak_counts() -> None:
-    found = evaluate(told(bare(80, 24), bare(95, 40), bare(79, 20)), CAFFE, None)
+    found = evaluate(calibration_event(bare(80, 24), bare(95, 40), bare(79, 20)), CAFFE, None)
     assert found.baseline["peak_rss_bytes"] == 80 * MIB
     assert found.baseline["emulator_rss_bytes"] == 24 * MIB
 
 
 def test_without_a_twin_the_error_is_not_known() -> None:
-    assert evaluate(told(bare(80)), CAFFE, None).emulator_error_bytes is None
+    assert evaluate(calibration_event(bare(80)), CAFFE, None).emulator_error_bytes is None
 
 
 def test_without_an_emulator_there_is_nothing_to_allow_for_but_the_probe() -> None:
-    found = evaluate(told(bare(57, None), filled_mib=None), CAFFE, told(bare(57, None)))
+    found = evaluate(
+        calibration_event(bare(57, None), filled_mib=None), CAFFE, calibration_event(bare(57, None))
+    )
     assert (found.emulator_bytes, found.emulator_error_bytes) == (0, None)
     assert found.probe_bytes == 30 * MIB
 
 
 @pytest.mark.parametrize(
-    ("ending", "said"),
+    ("ending", "expected_message"),
     [
         ({"exit_status": None, "signal": 9}, "(signal 9): it said nothing"),
         ({"exit_status": 127, "log_tail": ["a", "b", "c", "no library"]}, "127): b | c | no libr"),
         ({"exit_status": 1, "fatal_message": "bad"}, "(status 1): bad"),
     ],
 )
-def test_a_program_that_does_not_start_is_no_baseline(ending: dict[str, Any], said: str) -> None:
+def test_a_program_that_does_not_start_is_not_a_baseline(
+    ending: dict[str, Any], expected_message: str
+) -> None:
     with pytest.raises(HostError) as fault:
-        evaluate(told(bare(80), bare(10) | ending), CAFFE, None)
-    assert said in fault.value.message
+        evaluate(calibration_event(bare(80), bare(10) | ending), CAFFE, None)
+    assert expected_message in fault.value.message
     assert "pibench image verify" in fault.value.line()
 
 
-def heard() -> ProbeSession:
+def session() -> ProbeSession:
     return ProbeSession()
 
 
-def test_a_probe_without_a_word_is_a_fault_that_says_so() -> None:
+def test_a_silent_probe_is_reported_as_a_fault() -> None:
     measure = Measure(kinds=[KIND], repeats=3, fill_bytes=None)
     with pytest.raises(HostError, match="could not measure Caffe: no word"):
-        conclude(heard(), measure, NO_BUILDER)
-    hearing = heard()
+        conclude(session(), measure, NO_BUILDER)
+    hearing = session()
     hearing.feed(b"qemu: could not open /lib/ld-linux-aarch64.so.1\n")
     with pytest.raises(HostError, match=r"ld-linux-aarch64\.so\.1"):
         conclude(hearing, measure, NO_BUILDER)
 
 
-def test_what_is_not_emulated_is_not_held_against_the_twin() -> None:
-    hearing = heard()
+def test_what_is_not_emulated_is_not_compared_with_the_twin() -> None:
+    hearing = session()
     hearing.machine = CAFFE | {"cores": 4}
-    hearing.calibration = told(bare(57, None), filled_mib=None)
+    hearing.calibration = calibration_event(bare(57, None), filled_mib=None)
     found = conclude(hearing, Measure(kinds=[KIND], repeats=3, fill_bytes=None), NO_BUILDER)
     assert found.emulator_bytes == 0
     assert found.caffe == CAFFE

@@ -107,11 +107,11 @@ def test_lost_bytes_are_noticed(
 
 
 @given(st.binary(max_size=400))
-def test_garbage_is_no_event(garbage: bytes) -> None:
+def test_garbage_is_not_an_event(garbage: bytes) -> None:
     assert read(garbage + b"\n") == []
 
 
-def test_json_that_is_no_event_is_passed_over() -> None:
+def test_json_that_is_not_an_event_is_passed_over() -> None:
     nested = b'{"event": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     for text in (b"[1, 2]", b'{"id": "1"}', b'"event"', b"{}}", b'{"event": \xff}', nested):
         crc = probe_frames.zlib.crc32(text)
@@ -128,7 +128,7 @@ def test_the_kernels_words_about_kills_are_kept() -> None:
     assert reader.last_words(1) == "[1.0] fine"
 
 
-def test_last_words_are_few_however_much_was_said() -> None:
+def test_last_words_are_few_however_much_was_printed() -> None:
     reader = FrameReader()
     list(reader.feed(b"".join(b"line %d\n" % number for number in range(1000))))
     assert reader.last_words() == "line 997 | line 998 | line 999"

@@ -40,7 +40,7 @@ def piece(name: str, **changes: Any) -> Job:
 
 
 @given(st.lists(st.integers(min_value=1, max_value=10**9), max_size=30), st.integers(1, 9))
-def test_shares_hold_every_piece_once_and_are_balanced(costs: list[int], parts: int) -> None:
+def test_shares_contain_every_piece_once_and_are_balanced(costs: list[int], parts: int) -> None:
     work = [piece(str(index), cost_bytes=cost) for index, cost in enumerate(costs)]
     shares = share(work, parts)
     assert sorted(int(p.id) for pieces in shares for p in pieces) == list(range(len(costs)))
@@ -56,7 +56,7 @@ def test_shares_hold_every_piece_once_and_are_balanced(costs: list[int], parts: 
 PROGRAMS = Programs(program=["/usr/bin/caffe"], python=["/usr/bin/python3"], preload="/job/blas.so")
 
 
-def test_the_job_says_all_that_the_probe_reads(tmp_path: Path) -> None:
+def test_the_job_contains_all_that_the_probe_reads(tmp_path: Path) -> None:
     work = [piece("0", compute="memory-only"), piece("1", protocol="inference", seed=7, repeats=3)]
     path = write_job(tmp_path / "job", work, PROGRAMS, Libraries())
     job = json.loads(path.read_text())
@@ -92,7 +92,7 @@ def test_the_memory_only_blas_comes_along(tmp_path: Path) -> None:
     assert (job.parent / "libpibench_blas.so").read_bytes() == b"ELF"
 
 
-def test_everybody_may_read_the_job_whatever_the_umask(tmp_path: Path) -> None:
+def test_everybody_may_read_the_job_with_any_umask(tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     weights.write_bytes(b"w" * 10)
     weights.chmod(0o600)

@@ -23,11 +23,11 @@ def pieces(data: np.ndarray, layer: str = "conv1", index: int = 3) -> list[dict[
         "index": index, "layer": layer, "name": f"{layer}-top", "shape": list(data.shape),
         "sha256": hashlib.sha256(data.tobytes()).hexdigest(),
     }  # fmt: skip
-    said, heard = io.StringIO(), []
-    with redirect_stdout(said):
+    output, events = io.StringIO(), []
+    with redirect_stdout(output):
         values.print_blob(described, data)
-    probe_log.LogReader(heard.append).feed(said.getvalue().encode())
-    return heard
+    probe_log.LogReader(events.append).feed(output.getvalue().encode())
+    return events
 
 
 @given(st.integers(0, 200_000), st.integers(0, 2**32 - 1))
@@ -54,7 +54,7 @@ def test_a_blob_of_several_pieces_without_one_is_none() -> None:
         assert collector.take_all() == ()
 
 
-def test_a_run_that_is_tried_again_begins_anew() -> None:
+def test_a_run_that_is_tried_again_starts_from_the_beginning() -> None:
     data = np.arange(200_000, dtype=np.float32)
     collector = BlobCollector()
     collector.add(pieces(data)[0])
@@ -80,7 +80,7 @@ def test_blobs_come_in_the_order_of_their_layers() -> None:
         {"data": "AAAA", "index": 0, "name": "x", "offset": 0, "sha256": "no"},
     ],
 )  # fmt: skip
-def test_what_is_no_piece_of_a_blob_does_no_harm(piece: object) -> None:
+def test_an_invalid_piece_of_a_blob_does_no_harm(piece: object) -> None:
     collector = BlobCollector()
     collector.add(piece)
     assert collector.take_all() == ()
@@ -102,7 +102,7 @@ def test_signatures_are_kept_and_a_flood_of_them_is_not() -> None:
     log = probe_log.LogReader(max_told_bytes=100)
     for _ in range(50):
         log.feed(b'PIBENCH-SIGNATURE {"a": 1}\n')
-    assert len(log.told["signatures"]) == 3
+    assert len(log.reported["signatures"]) == 3
     assert log.tail == []
 
 
@@ -111,7 +111,7 @@ def test_values_are_put_together_behind_their_output() -> None:
     log.feed(b'PIBENCH-VALUES "lost"\nPIBENCH-OUTPUT {"name": "a", "values": ""}\n')
     log.feed(b'PIBENCH-VALUES "AAAA"\nPIBENCH-VALUES "BBBB"\nPIBENCH-VALUES 3\n')
     log.feed(b'PIBENCH-OUTPUT {"name": "b", "values": null}\nPIBENCH-VALUES "CCCC"\n')
-    assert log.told["outputs"] == [
+    assert log.reported["outputs"] == [
         {"name": "a", "values": "AAAABBBB"}, {"name": "b", "values": None},
     ]  # fmt: skip
 

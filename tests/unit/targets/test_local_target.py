@@ -46,7 +46,7 @@ I1122 07:43:53.869320  8470 caffe.cpp:404] Average Backward pass: 30 ms.
 I1122 07:43:53.869325  8470 caffe.cpp:406] Average Forward-Backward: 43 ms.
 LOG
 """
-# tail holds what it is to print: 30 MB.
+# tail keeps what it is to print: 30 MB.
 USE_MEMORY = "head -c 40000000 /dev/zero | tail -c 30000000 | wc -c >/dev/null\n"
 MESSAGE = "syncedmem.hpp:33] Check failed: *ptr host allocation of size 1726272432 failed"
 ABORT = f"""\
@@ -100,14 +100,14 @@ def programs(tmp_path: Path) -> Callable[[], list[Programs]]:
 def run(
     programs: Callable[[], list[Programs]],
 ) -> Callable[..., tuple[dict[str, Outcome], list[Progress]]]:
-    """Runs networks; what came of each by its name, and what was said on the way."""
+    """Runs networks; returns the outcomes by name, and the progress messages."""
 
     def run_all(*work: Job) -> tuple[dict[str, Outcome], list[Progress]]:
         outcomes: list[Outcome] = []
-        said: list[Progress] = []
-        LocalTarget("native", programs).run(work, outcomes.append, said.append)
+        output: list[Progress] = []
+        LocalTarget("native", programs).run(work, outcomes.append, output.append)
         assert len(outcomes) == len(work), "each network has one outcome"
-        return {outcome.job.name: outcome for outcome in outcomes}, said
+        return {outcome.job.name: outcome for outcome in outcomes}, output
 
     return run_all
 
@@ -169,17 +169,17 @@ def test_every_way_to_end_is_seen_and_costs_nobody_else(
     assert 500 <= hangs["elapsed_ms"] < 20_000
 
 
-def test_the_machine_is_described_and_the_start_of_each_network_told(
+def test_the_machine_is_described_and_the_start_of_each_network_reported(
     run: Callable[..., Any],
 ) -> None:
-    outcomes, said = run(network("A", "exit 0"), network("B", "exit 0", cost_bytes=1))
+    outcomes, output = run(network("A", "exit 0"), network("B", "exit 0", cost_bytes=1))
     machine = outcomes["A"].machine
     assert machine is not None
     assert machine["engine_version"] == "caffe version 1.0.0"
     assert machine["cores_usable"] == len(os.sched_getaffinity(0))
     assert machine["mem_total_kib"] * 1024 == pytest.approx(psutil.virtual_memory().total, rel=0.01)
     assert machine["blas"] is None
-    assert [(p.job.name if p.job else None, p.said) for p in said] == [
+    assert [(p.job.name if p.job else None, p.said) for p in output] == [
         ("A", "started"),
         ("B", "started"),
     ]
@@ -212,7 +212,7 @@ def test_figures_that_cannot_be_cost_one_network(run: Callable[..., Any]) -> Non
     assert outcomes["B"].result["exit_status"] == 0
 
 
-def test_a_model_that_says_it_is_a_frame_is_not_believed(
+def test_a_model_named_like_a_frame_is_not_believed(
     results: Callable[..., dict[str, dict[str, Any]]],
 ) -> None:
     script = """printf '\\nPIBENCH 1b9a5b2b {"event": "end"}\\n'; exit 3"""
@@ -278,29 +278,29 @@ def test_nothing_lives_on_when_pibench_is_ended(number: signal.Signals, tmp_path
             assert pibench.poll() is None
             time.sleep(0.02)
         pibench.send_signal(number)
-        _, said = pibench.communicate(timeout=20)
+        _, output = pibench.communicate(timeout=20)
     finally:
         pibench.kill()
         pibench.wait()
     assert pibench.returncode == -number
-    assert number == signal.SIGKILL or b"KeyboardInterrupt" in said
+    assert number == signal.SIGKILL or b"KeyboardInterrupt" in output
     assert_gone(int(pid.read_text()))
 
 
 @pytest.mark.parametrize(
-    ("caffe", "work", "said"),
+    ("caffe", "work", "message"),
     [
         (False, network("A", ""), "this machine has no Caffe of its own"),
         (True, network("A", "", compute="memory-only"), "the native target computes for real"),
     ],
 )
 def test_the_native_target_says_what_it_lacks(
-    caffe: bool, work: Job, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    caffe: bool, work: Job, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if caffe:
         (tmp_path / "caffe").write_text("#!/bin/sh\n")
         (tmp_path / "caffe").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(HostError, match=said) as caught:
+    with pytest.raises(HostError, match=message) as caught:
         NativeTarget(Builder()).prepare([work])
     assert caught.value.hint

@@ -108,7 +108,7 @@ def test_an_installed_package_adds_a_target(
     (cell,) = RecordStore(tmp_path / "study" / "journal.jsonl").read()
     assert_is_a_toys(cell)
     offered = pibench("run", "NIN", "--target", "toaster")
-    assert "none of auto, vm, container, sysroot, twin, native, ssh://USER@HOST, toy" in (
+    assert "not one of auto, vm, container, sysroot, twin, native, ssh://USER@HOST, toy" in (
         offered.stderr
     )
 

@@ -66,14 +66,14 @@ def test_no_more_run_at_once_than_are_wanted() -> None:
     assert most == 3
 
 
-def test_no_work_is_no_error() -> None:
+def test_no_work_is_not_an_error() -> None:
     pooled([], 4, lambda *_: pytest.fail("there is nothing to run"))
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_error_stops_what_waits_and_tells_what_runs(error: type[BaseException]) -> None:
+def test_an_error_stops_what_waits_and_notifies_what_runs(error: type[BaseException]) -> None:
     begun: list[int] = []
-    told: list[int] = []
+    reported: list[int] = []
     both_run = threading.Barrier(2, timeout=10)
 
     def run_one(piece: Job, stopping: threading.Event) -> None:
@@ -82,9 +82,9 @@ def test_an_error_stops_what_waits_and_tells_what_runs(error: type[BaseException
         if piece.cost_bytes == 9:
             raise error
         if stopping.wait(timeout=10):
-            told.append(piece.cost_bytes)
+            reported.append(piece.cost_bytes)
 
     with pytest.raises(error):
         pooled(pieces(9, 8, 7, 6, 5), 2, run_one)
     assert sorted(begun) == [8, 9]
-    assert told == [8]
+    assert reported == [8]

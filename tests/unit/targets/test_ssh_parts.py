@@ -57,7 +57,7 @@ def test_addresses(url: str, host: str, user: str | None, port: int | None) -> N
         "http://host",
     ],
 )
-def test_what_is_no_address_is_one_line(url: str) -> None:
+def test_what_is_not_an_address_is_one_line(url: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         parse(url)
     assert caught.value.hint
@@ -101,7 +101,7 @@ def test_options_belong_to_their_target() -> None:
 
 # ---------------------------------------------------------------- the supervisor
 
-# Stands for the probe: it says something, starts a child that dies with it, and waits.
+# Stands for the probe: it prints something, starts a child that dies with it, and waits.
 PROBE = """\
 import ctypes, os, signal, subprocess, sys
 print("begun", flush=True)
@@ -182,7 +182,7 @@ def test_a_run_without_a_sign_of_life_ends_by_itself(base: Path) -> None:
     wait_for(run.is_gone)
 
 
-def test_how_the_probe_ended_is_told(base: Path) -> None:
+def test_how_the_probe_ended_is_reported(base: Path) -> None:
     run = Run(base, 60)
     run.go(seconds=0.1)
     wait_for((run.folder / "ended").exists)
@@ -236,7 +236,7 @@ def test_cleaning_spares_a_run_that_is_under_way(base: Path) -> None:
     assert run.folder.exists()
 
 
-def test_a_connection_is_tried_anew_for_less_than_the_board_waits() -> None:
+def test_a_connection_is_tried_again_for_less_than_the_board_waits() -> None:
     assert Patience().reconnect_s < Patience().lease_s
 
 

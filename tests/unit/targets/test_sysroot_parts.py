@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-# ---------------------------------------------------------------- which group is ours
+# ---------------------------------------------------------------- which group is pibench's
 
 V1 = "9:name=systemd:/\n4:memory:/user.slice/me\n3:cpu,cpuacct:/\n0::/\n"
 V1_MOUNT = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -87,7 +87,7 @@ def test_a_group_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
                 "memory.memsw.limit_in_bytes": "8388608\n",
             },
         ),
-        # A kernel that does not count swap can at least be told to use none.
+        # A kernel that does not count swap can at least be set to use none.
         (1, (), {"memory.limit_in_bytes": "8388608\n", "memory.swappiness": "0\n"}),
     ],
 )
@@ -135,9 +135,9 @@ GROW = """
 import subprocess, sys
 program = '''
 import time
-held = []
+blocks = []
 for _ in range({steps}):
-    held.append(b"x" * (4 << 20))
+    blocks.append(b"x" * (4 << 20))
     time.sleep(0.02)
 print("whole")
 '''
@@ -184,7 +184,7 @@ def test_the_emulator_s_share_is_not_the_program_s() -> None:
     assert watch.saw_bytes is None
 
 
-def test_a_process_that_is_gone_is_no_fault() -> None:
+def test_a_process_that_is_gone_is_not_a_fault() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
     with watched(gone.pid, limit_bytes=1, emulator_bytes=0) as watch:

@@ -1,4 +1,4 @@
-"""Verdicts where a container, a cgroup or a watcher held the process."""
+"""Verdicts where a container, a cgroup or a watcher limited the process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_only_sides_that_agree_decide(killed: bool, counted: bool, engine: bool)
     summary = decision.evidence.summary
     if (killed, counted, engine) == (True, False, False):
         # They agree that memory was not the reason.
-        assert "without a word of the kernel about memory" in summary
+        assert "but the kernel reported nothing about memory" in summary
     elif decision.verdict == "inconclusive":
         assert summary.startswith("the evidence disagrees: the process ")
         assert f"OOMKilled {str(engine).lower()}" in summary
@@ -64,14 +64,14 @@ def test_only_sides_that_agree_decide(killed: bool, counted: bool, engine: bool)
         assert decision.headroom_bytes is None
 
 
-def test_what_the_engine_does_not_tell_contradicts_nothing() -> None:
+def test_what_the_engine_does_not_report_contradicts_nothing() -> None:
     assert from_three_sides(killed=True, counted=True, engine=None).verdict == "no-fit"
     assert from_three_sides(killed=False, counted=False, engine=None).verdict == "fit"
     lost = from_three_sides(killed=False, counted=True, engine=None)
     assert lost.verdict == "inconclusive"
 
 
-def test_the_engine_s_word_alone_is_no_verdict_on_a_probe_that_died() -> None:
+def test_the_engine_s_word_alone_does_not_decide_about_a_probe_that_died() -> None:
     died = decided(
         exit_status=None,
         peak_rss_bytes=None,
@@ -110,7 +110,7 @@ def test_a_limit_is_judged_without_what_is_allowed_on_top() -> None:
     # A killed process was seen to hold more than the device has: the cap is higher by so much.
     assert decision.evidence.summary.endswith(
         f"under {USABLE / MIB:.0f} MiB "
-        f"(the cap holds {ALLOWANCE / MIB:.0f} MiB more for emulator and probe)"
+        f"(the cap includes {ALLOWANCE / MIB:.0f} MiB for emulator and probe)"
     )
     assert decision.evidence.memory_limit_bytes == USABLE + ALLOWANCE
 
@@ -125,7 +125,7 @@ def test_the_emulator_must_not_have_taken_the_device_s_memory() -> None:
 def test_within_the_allowance_a_peak_is_judged_by_the_device() -> None:
     fits = decided(peak_rss_bytes=USABLE - 30 * MIB)
     assert fits.verdict == "fit"
-    # The cgroup held it to the device, so that the band is no doubt.
+    # The cgroup limited it to the device, so the band does not matter.
     close = decided(peak_rss_bytes=USABLE - 5 * MIB)
     assert close.verdict == "fit"
     above = decided(peak_rss_bytes=USABLE + 5 * MIB)
@@ -152,24 +152,24 @@ OWN_KILL: dict[str, Any] = {
 
 @pytest.mark.parametrize("target", ["container", "sysroot"])
 @pytest.mark.parametrize(
-    ("seen", "said"),
+    ("seen", "message"),
     [
         # The group around it had less, or the machine ran out.
-        ({"reached_own_limit": False}, "its own limit is 978 MiB, so that another one was reached"),
+        ({"reached_own_limit": False}, "its own limit is 978 MiB, so another limit was reached"),
         ({"reached_own_limit": False, "peak_rss_bytes": 600 * MIB}, "killed out of memory, at 600"),
         ({"reached_own_limit": None}, "had reached its 978 MiB was not read"),
         # Page cache, or a program beside it, had filled the group.
-        ({"peak_rss_bytes": 700 * MIB}, "at 700 MiB: other programs must have had the rest"),
-        ({"peak_rss_bytes": None}, "at an unknown size: other programs must have had the rest"),
+        ({"peak_rss_bytes": 700 * MIB}, "at 700 MiB: other programs must have used the rest"),
+        ({"peak_rss_bytes": None}, "at an unknown size: other programs must have used the rest"),
     ],
 )
 def test_a_kill_counts_only_at_the_group_s_own_limit(
-    target: str, seen: dict[str, Any], said: str
+    target: str, seen: dict[str, Any], message: str
 ) -> None:
     assert decided(target=target, **OWN_KILL).verdict == "no-fit"
     decision = decided(target=target, **OWN_KILL | seen)
     assert decision.verdict == "inconclusive"
-    assert said in decision.evidence.summary
+    assert message in decision.evidence.summary
     assert decision.evidence.reached_own_limit is (OWN_KILL | seen)["reached_own_limit"]
 
 
@@ -190,7 +190,7 @@ def test_a_kill_of_what_fits_elsewhere_is_a_contradiction(reference_mib: int, ve
         Observation(**fields | OWN_KILL), PI, reference_peak_bytes=reference_mib * MIB
     )
     assert decision.verdict == verdict
-    contradicted = f"yet the same network takes {reference_mib} MiB on the amd64 twin"
+    contradicted = f"but the same network takes {reference_mib} MiB on the amd64 twin"
     assert (contradicted in decision.evidence.summary) is (verdict == "inconclusive")
 
 
@@ -229,10 +229,10 @@ def watched(**seen: Any) -> Decision:
     return decided(**fields | seen)
 
 
-def test_what_the_watcher_ended_beyond_the_device_is_no_fit() -> None:
+def test_what_the_watcher_ended_beyond_the_device_does_not_fit() -> None:
     decision = watched(exit_status=-9, watcher_saw_bytes=USABLE + 20 * MIB)
     assert decision.verdict == "no-fit"
-    assert decision.evidence.summary.startswith("ended by the watcher at 93")
+    assert decision.evidence.summary.startswith("stopped by the watcher at 93")
     assert "lower bound" in decision.peak_provenance.reason
     assert decision.headroom_bytes is None
 
@@ -246,13 +246,13 @@ def test_a_watcher_with_another_limit_than_the_device_decides_nothing() -> None:
 def test_a_kill_that_the_watcher_knows_nothing_of_decides_nothing() -> None:
     decision = watched(exit_status=-9)
     assert decision.verdict == "inconclusive"
-    assert "without a word of the kernel" in decision.evidence.summary
+    assert "the kernel reported nothing" in decision.evidence.summary
 
 
 def test_a_helper_that_the_watcher_ended_decides_nothing_on_the_network() -> None:
     decision = watched(watcher_saw_bytes=USABLE + 20 * MIB)
     assert decision.verdict == "inconclusive"
-    assert decision.evidence.summary == "the watcher ended a helper of it at 938 MiB"
+    assert decision.evidence.summary == "the watcher stopped a child process of it at 938 MiB"
 
 
 def test_a_process_that_ended_before_the_watcher_struck_has_its_peak() -> None:
@@ -267,7 +267,7 @@ def test_what_the_watcher_let_pass_is_judged_by_its_peak(peak_mib: int, verdict:
     assert watched(peak_rss_bytes=peak_mib * MIB).verdict == verdict
 
 
-def test_a_kill_at_the_deadline_is_no_watcher_s() -> None:
+def test_a_kill_at_the_deadline_is_not_the_watcher_s() -> None:
     late = watched(exit_status=-9, timed_out=True, watcher_saw_bytes=USABLE + MIB)
     assert late.verdict == "inconclusive"
     assert "deadline" in late.evidence.summary

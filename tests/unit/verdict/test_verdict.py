@@ -46,10 +46,10 @@ ENFORCED_ROWS = [
     ("signal", OOM_KILLED | {"exit_status": None, "signal": 9}, "no-fit", "killed by the kernel"),
     ("counter", OOM_KILLED | {"oom_kills": (), "oom_counter": 1}, "no-fit", "killed by"),
     ("died after", OOM_KILLED | {"guest_died": True}, "no-fit", "killed by the kernel"),
-    ("kill alone", OOM_KILLED | {"oom_kills": ()}, "inconclusive", "without a word of the kernel"),
+    ("kill alone", OOM_KILLED | {"oom_kills": ()}, "inconclusive", "the kernel reported nothing"),
     ("counter 0", OOM_KILLED | {"oom_kills": (), "oom_counter": 0}, "inconclusive", "SIGKILL"),
     ("low limit", OOM_KILLED | {"memory_limit_bytes": 512 * MIB}, "inconclusive", "under 512 MiB"),
-    ("0 and oom", ENDED | {"oom_kills": OOM}, "inconclusive", "yet the kernel reports it killed"),
+    ("0 and oom", ENDED | {"oom_kills": OOM}, "inconclusive", "but the kernel reports it killed"),
     ("timeout", ENDED | {"timed_out": True}, "inconclusive", "the deadline passed"),
     ("late kill", OOM_KILLED | {"timed_out": True}, "inconclusive", "the deadline passed"),
     ("died", ENDED | {"guest_died": True}, "inconclusive", "was lost"),
@@ -59,7 +59,12 @@ ENFORCED_ROWS = [
         "inconclusive",
         "was lost after the kernel ran out of memory",
     ),
-    ("unseen", ENDED | {"exit_status": None}, "inconclusive", "nobody saw the process end"),
+    (
+        "unseen",
+        ENDED | {"exit_status": None},
+        "inconclusive",
+        "the end of the process was not observed",
+    ),
     (
         "abort",
         ENDED | {"exit_status": -6, "fatal_message": "F0101 net.cpp:1] Check failed"},
@@ -69,7 +74,7 @@ ENFORCED_ROWS = [
     ("status 1", ENDED | {"exit_status": 1}, "inconclusive", "ended with status 1"),
     ("segfault", ENDED | {"exit_status": -11}, "inconclusive", "ended with SIGSEGV"),
     ("swap", ENDED | {"swap_used_bytes": 9 * MIB}, "inconclusive", "9 MiB of swap in use"),
-    ("swap unread", ENDED | {"swap_used_bytes": None}, "inconclusive", "nobody read whether swap"),
+    ("swap unread", ENDED | {"swap_used_bytes": None}, "inconclusive", "swap usage was not read"),
     ("refused", REFUSED, "no-fit", "the kernel refused a block of memory under"),
     ("refused, 134", REFUSED | {"exit_status": 134, "signal": None}, "no-fit", "refused a block"),
     ("refused low", REFUSED | {"memory_limit_bytes": 512 * MIB}, "inconclusive", "refused a block"),
@@ -87,15 +92,15 @@ ENFORCED_ROWS = [
 
 @pytest.mark.parametrize("target", ["vm", "container", "native"])
 @pytest.mark.parametrize(
-    ("seen", "verdict", "said"),
+    ("seen", "verdict", "message"),
     [row[1:] for row in ENFORCED_ROWS],
     ids=[row[0] for row in ENFORCED_ROWS],
 )
 def test_where_the_kernel_enforces(
-    target: str, seen: dict[str, Any], verdict: str, said: str
+    target: str, seen: dict[str, Any], verdict: str, message: str
 ) -> None:
     decision = decided(target, **seen)
-    assert (decision.verdict, said in decision.evidence.summary) == (verdict, True), decision
+    assert (decision.verdict, message in decision.evidence.summary) == (verdict, True), decision
 
 
 @pytest.mark.parametrize("target", ["vm", "native"])
@@ -110,22 +115,24 @@ def test_a_machine_that_is_the_device_refuses_small_blocks_too(target: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("seen", "said"),
+    ("seen", "message"),
     [
         # A server with other programs: they had 400 MiB.
-        ({"peak_rss_bytes": 516 * MIB}, "at 516 MiB: other programs must have had the rest"),
+        ({"peak_rss_bytes": 516 * MIB}, "at 516 MiB: other programs must have used the rest"),
         ({"peak_rss_bytes": None}, "at an unknown size"),
         # A slice of systemd, or a container, with less than the board.
         ({"group_limit_bytes": 300 * MIB}, "in a control group of 300 MiB"),
     ],
 )
 def test_on_a_board_a_kill_counts_only_if_the_network_had_the_memory(
-    seen: dict[str, Any], said: str
+    seen: dict[str, Any], message: str
 ) -> None:
     assert decided("native", **OOM_KILLED).verdict == "no-fit"
     assert decided("native", **OOM_KILLED, group_limit_bytes=2**30).verdict == "no-fit"
     decision = decided("native", **OOM_KILLED | seen)
-    assert (decision.verdict, said in decision.evidence.summary) == ("inconclusive", True), decision
+    assert (decision.verdict, message in decision.evidence.summary) == ("inconclusive", True), (
+        decision
+    )
 
 
 def test_an_emulator_that_ends_before_its_program_decides_nothing() -> None:
@@ -141,16 +148,16 @@ def test_an_emulator_that_ends_before_its_program_decides_nothing() -> None:
 def test_a_kill_under_an_unknown_limit_decides_nothing() -> None:
     decision = decided("vm", **OOM_KILLED, memory_limit_bytes=None)
     assert decision.verdict == "inconclusive"
-    assert decision.evidence.summary == "killed out of memory, under a limit that was not read"
+    assert decision.evidence.summary == "killed out of memory, under an unknown limit"
     decision = decided("native", **OOM_KILLED, memory_limit_bytes=None)
     assert decision.verdict == "inconclusive"
-    assert "does not stand for the device" in decision.evidence.summary
+    assert "does not represent the device" in decision.evidence.summary
 
 
 def test_a_refusal_under_an_unknown_limit_decides_nothing() -> None:
     decision = decided("vm", **REFUSED, memory_limit_bytes=None)
     assert decision.verdict == "inconclusive"
-    assert decision.evidence.summary == "refused a block of memory, under a limit that was not read"
+    assert decision.evidence.summary == "refused a block of memory, under an unknown limit"
 
 
 def test_a_refused_networks_peak_is_a_lower_bound_and_its_headroom_the_twins() -> None:
@@ -244,7 +251,7 @@ def test_a_no_fit_has_its_headroom_from_the_twin_or_not_at_all() -> None:
     assert given.headroom_bytes == PI.usable_bytes - 1486 * MIB
     assert given.headroom_provenance.kind == "twin"
     doubtful = decide(seen, PI, reference_peak_bytes=500 * MIB)
-    assert "alone would have it fit" in doubtful.headroom_provenance.reason
+    assert "alone it would fit" in doubtful.headroom_provenance.reason
 
 
 def test_an_inconclusive_run_has_no_headroom() -> None:
@@ -258,7 +265,7 @@ def test_a_peak_nobody_read_is_unavailable() -> None:
     assert decision.peak_provenance.kind == "unavailable"
 
 
-def test_the_evidence_holds_all_that_was_seen() -> None:
+def test_the_evidence_contains_all_observations() -> None:
     evidence = decided(**OOM_KILLED, elapsed_seconds=12.5, notes=("one boot",)).evidence
     assert (evidence.exit_status, evidence.signal) == (-9, 9)
     assert evidence.oom_kills == OOM
@@ -274,7 +281,7 @@ def test_band_and_enforcement_can_be_given() -> None:
     assert BORDERLINE_BAND == 0.02
 
 
-def test_a_block_refused_past_the_device_s_memory_is_no_fit_anywhere() -> None:
+def test_a_block_refused_past_the_device_s_memory_never_fits() -> None:
     refused = "syncedmem.hpp:33] Check failed: *ptr host allocation of size 1726272432 failed"
     device = devices.load("rpi3b")
     verdicts = {

@@ -79,7 +79,7 @@ def reshape(layer: Layer, bottoms: list[Shape]) -> Made:
                 raise Refused(f"dim {index} copies an axis that {times(data)} lacks", "correct it")
             wanted[index] = data[start + index]
     if wanted.count(-1) > 1 or any(dim < -1 for dim in wanted):
-        raise Refused(f"shape {wanted} is not one", "use positive numbers, 0, and one -1")
+        raise Refused(f"shape {wanted} is not valid", "use positive numbers, 0, and one -1")
     if -1 in wanted:
         known = -math.prod(wanted)
         free = wanted.index(-1)

@@ -52,7 +52,7 @@ def check_count(what: str, count: int, allowed: tuple[int, int]) -> None:
         wanted = (
             f"{low}" if low == high else f"at least {low}" if high == MANY else f"{low} to {high}"
         )
-        raise Refused(f"has {count} {what}(s) where {wanted} belong", f"correct its {what} lines")
+        raise Refused(f"has {count} {what}(s) and needs {wanted}", f"correct its {what} lines")
 
 
 def times(shape: Shape) -> str:

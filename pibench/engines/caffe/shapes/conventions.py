@@ -32,11 +32,14 @@ def check_counts(layer: Layer, params: int) -> None:
         if given not in (0, count):
             raise Refused(f"{given} {field} for {count} {what}(s)", f"give one per {what}, or none")
     if layer.blobs:
-        raise Refused("holds blobs, as a caffemodel does", "take them out; weights have a file")
+        raise Refused(
+            "contains blobs, which belong in a caffemodel",
+            "remove them, and give the caffemodel with --weights",
+        )
     if len(layer.param) > params:
         raise Refused(
             f"{len(layer.param)} param for {params} parameter(s)",
-            "take the last out (a layer without its bias has the weights alone)",
+            "remove the last one (a layer without a bias only has weights)",
         )
 
 

@@ -13,7 +13,7 @@ def dropout(layer: Layer, bottoms: list[Shape]) -> Made:
     """Infer a Dropout; training draws numbers with its ratio (caffe_rng_bernoulli)."""
     ratio = layer.dropout_param.dropout_ratio
     if not 0 <= ratio <= 1:
-        raise Refused(f"dropout_ratio is {ratio:g}", "a share is from 0 to 1")
+        raise Refused(f"dropout_ratio is {ratio:g}", "a ratio is from 0 to 1")
     return same(layer, bottoms)
 
 
@@ -21,7 +21,7 @@ def lrn(layer: Layer, bottoms: list[Shape]) -> Made:
     if len(bottoms[0]) != 4:
         raise Refused(f"LRN needs four axes, not {times(bottoms[0])}", "reshape its bottom")
     if layer.lrn_param.local_size % 2 == 0:
-        raise Refused("local_size is even", "LRN only takes odd sizes")
+        raise Refused("local_size is even", "use an odd size")
     return [bottoms[0]], []
 
 
@@ -52,7 +52,7 @@ def _operand(bottoms: list[Shape], axis: int, num_axes: int) -> tuple[Shape, boo
     if data[start : start + len(bottoms[1])] != bottoms[1]:
         raise Refused(
             f"bottom 1 is {times(bottoms[1])}, which does not fit {times(data)} at axis {axis}",
-            "its shape must be a run of bottom 0's dimensions",
+            "its shape must match consecutive dimensions of bottom 0",
         )
     return bottoms[1], False
 

@@ -78,4 +78,4 @@ def _problem(filler: caffe.FillerParameter, shape: Shape) -> str:
         f"{kind} takes four axes at most, not {times(shape)}": len(shape) > 4
         and kind in ("xavier", "msra", "positive_unitball"),
     }
-    return next((fault for fault, holds in faults.items() if holds), "")
+    return next((fault for fault, applies in faults.items() if applies), "")

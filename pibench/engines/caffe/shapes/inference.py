@@ -119,12 +119,14 @@ class _Walk:
         for name in layer.bottom:
             if name not in self.blobs:
                 raise Refused(
-                    f"bottom '{name}' is made by no layer before it", "correct the blob's name"
+                    f"bottom '{name}' is written by no earlier layer", "correct the blob's name"
                 )
         for index, name in enumerate(layer.top):
             in_place = index < len(layer.bottom) and layer.bottom[index] == name
             if (name in self.blobs and not in_place) or name in layer.top[:index]:
-                raise Refused(f"top '{name}' is made twice", "give the second one another name")
+                raise Refused(
+                    f"top '{name}' is written by two layers", "give the second one another name"
+                )
         return [self.blobs[name] for name in layer.bottom]
 
     def _apply(self, layer: Layer, bottoms: list[Shape]) -> Made:
@@ -182,5 +184,5 @@ def _check_size(name: str, shape: Shape) -> None:
     if elements(shape) > MAX_ELEMENTS:
         raise Refused(
             f"'{name}' would measure {times(shape)}: more than 2^31 - 1 elements",
-            "Caffe cannot count that many; make it smaller",
+            "Caffe cannot index that many; make it smaller",
         )

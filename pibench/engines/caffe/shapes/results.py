@@ -70,17 +70,20 @@ def _infogain_labels(layer: Layer, bottoms: list[Shape]) -> None:
     axis = layer.infogain_loss_param.axis
     _one_label_each(bottoms[0], bottoms[1], axis)
     if len(bottoms) < 3:
-        raise Refused("its matrix is in a file", "give the matrix as a third bottom")
+        raise Refused("its matrix comes from a file", "give the matrix as a third bottom")
     classes = bottoms[0][axis_index(axis, bottoms[0])]
     if elements(bottoms[2]) != classes**2:
-        raise Refused(f"bottom 2 is {times(bottoms[2])} for {classes} classes", "give its square")
+        raise Refused(
+            f"bottom 2 is {times(bottoms[2])} for {classes} classes",
+            "give a square matrix of that size",
+        )
 
 
 def _same_count(_: Layer, bottoms: list[Shape]) -> None:
     if elements(bottoms[0]) != elements(bottoms[1]):
         raise Refused(
             f"bottom 0 is {times(bottoms[0])} but bottom 1 is {times(bottoms[1])}",
-            "both need as many numbers",
+            "both need the same number of elements",
         )
 
 
@@ -100,7 +103,7 @@ def _pairs(_: Layer, bottoms: list[Shape]) -> None:
     left, right, labels = map(_legacy, bottoms)
     if left[1] != right[1] or {*left[2:], *right[2:], *labels[1:]} != {1}:
         raise Refused(
-            f"{' and '.join(map(times, bottoms))} are no two lists of vectors and their labels",
+            f"{' and '.join(map(times, bottoms))} are not two lists of vectors and their labels",
             "give vectors of one length, and one label for each pair",
         )
 

@@ -141,7 +141,7 @@ RULES: dict[str, Rule] = {
     ),
     "Accuracy": Rule(accuracy, (2, 2), (1, 2)),
 }  # fmt: skip
-"""Every layer type of Caffe 1.0 whose shapes follow from the network alone."""
+"""Every layer type of Caffe 1.0 whose shapes depend only on the network."""
 
 DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData"})
 """Layers that read their batch from a data source; they do not run without it."""
@@ -149,9 +149,9 @@ DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowDa
 UNSUPPORTED = {
     "Filter": "the size of its output depends on the data",
     "HDF5Output": "it writes files",
-    "LSTM": "recurrent layers unroll into networks of their own",
-    "Python": "its shapes are decided by code outside the network",
-    "RNN": "recurrent layers unroll into networks of their own",
-    "Recurrent": "recurrent layers unroll into networks of their own",
+    "LSTM": "pibench does not unroll recurrent layers",
+    "Python": "code outside the network decides its shapes",
+    "RNN": "pibench does not unroll recurrent layers",
+    "Recurrent": "pibench does not unroll recurrent layers",
 }
 """Other types of stock Caffe, with the reason why they are not supported."""

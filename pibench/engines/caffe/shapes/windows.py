@@ -111,7 +111,7 @@ def _check_columns(channels: int, found: Window, places: Shape) -> None:
     if elements(columns) > MAX_ELEMENTS:
         raise Refused(
             f"its im2col buffer would measure {times(columns)}: more than 2^31 - 1 elements",
-            "Caffe cannot count that many; make it smaller",
+            "Caffe cannot index that many; make it smaller",
         )
 
 
