@@ -157,7 +157,7 @@ def counted_work(shaped: Sequence[LayerWork], counted: NetworkCounts) -> list[La
     known = {layer.name: layer.counts for layer in counted.layers if layer.type != "Split"}
     if not all(one.name in known for one in shaped):
         raise HostError(
-            f"the counts of {counted.network} are of other layers than the network has",
+            f"the counts of {counted.network} do not match the layers of the network",
             hint="remove the folder counts of the cache, and count again",
         )
     return [_with_counts(one, known[one.name]) if one.calls else one for one in shaped]
@@ -166,7 +166,7 @@ def counted_work(shaped: Sequence[LayerWork], counted: NetworkCounts) -> list[La
 def _with_counts(shaped: LayerWork, counts: Counts) -> LayerWork:
     if counts.l1_misses is None or counts.l2_misses is None:
         raise HostError(
-            "these counts were made without the model of the caches",
+            "these counts were made without the cache model",
             hint="count with it: pibench count --cache-model",
         )
     known = cost_model()

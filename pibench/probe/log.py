@@ -13,7 +13,7 @@ LOG_LINES = 12
 # The longest line that counts is a result of the probe's. A longer one is dropped, rest included.
 MAX_LINE_BYTES = 4 << 20
 # Limit for all that a child may report of its blobs: deep networks report some 300 KB.
-MAX_TOLD_BYTES = 16 << 20
+MAX_REPORT_BYTES = 16 << 20
 
 
 class LogReader(object):
@@ -23,10 +23,10 @@ class LogReader(object):
     own reader overrides `engine_line` and `times`.
     """
 
-    def __init__(self, on_blob=None, max_told_bytes=MAX_TOLD_BYTES):
+    def __init__(self, on_blob=None, max_report_bytes=MAX_REPORT_BYTES):
         self.on_blob = on_blob
-        self.told = {"signatures": [], "outputs": []}
-        self.told_left = max_told_bytes
+        self.reported = {"signatures": [], "outputs": []}
+        self.bytes_left = max_report_bytes
         self.rest = b""
         self.tail = []
         self.fatal = None

@@ -441,7 +441,7 @@ class Record(Frozen):
     def _only_a_vm_has_a_machine(self) -> Self:
         kind = self.target_kind
         if kind.installed and bool(kind.machines) != (self.machine is not None):
-            raise ValueError("machine belongs to target 'vm', and to no other")
+            raise ValueError("only target 'vm' has a machine")
         return self
 
     @model_validator(mode="after")

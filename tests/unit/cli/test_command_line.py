@@ -73,7 +73,7 @@ def test_help_imports_nothing_that_takes_long(own_process: Run) -> None:
         (["run", "NIN", "--device", "toaster"], "toaster"),
         (["run", "missing.prototxt"], "missing.prototxt"),
         (["run", "NIN", "--batch", "0"], "batch 0"),
-        (["run", "NIN", "--input", "300"], "'300' is no input size"),
+        (["run", "NIN", "--input", "300"], "'300' is not an input size"),
         (["run", "NIN", "--target", "toaster"], "'toaster' is not one of auto, vm"),
         (["reproduce", "--networks", "Nonsense"], "Nonsense"),
         (["reproduce", "--networks", ",  ,"], "names no network"),

@@ -100,7 +100,7 @@ def test_validate_prints_every_network_and_pictures_have_a_point_each(
         (("--validate", "--batch", "2"), "omit --batch"),
         (("--validate", "--input", "64x64"), "omit --input"),
         (("--validate", "--device", "rpi3b_plus"), "times of rpi3b, not of rpi3b_plus"),
-        (("AlexNet", "--input", "big"), "'big' is no input size"),
+        (("AlexNet", "--input", "big"), "'big' is not an input size"),
         (("AlexNet", "--device", "rpi4b_2gb"), "no latency is known for rpi4b_2gb"),
         (
             ("AlexNet", "--calibration", "missing.json"),

@@ -232,7 +232,7 @@ def test_a_calibration_survives_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no valid JSON"),
+        ("", "not valid JSON"),
         ("[]", "is not latency rates"),
         ("{}", "is not latency rates"),
         ('{"format": 1}', "format: is not 2"),

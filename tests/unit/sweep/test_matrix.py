@@ -89,7 +89,7 @@ def test_a_file_without_end_is_not_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_bytes(b'networks = "NIN" #')
     os.truncate(path, 1 << 40)
-    with pytest.raises(InvalidInputError, match="longer than"):
+    with pytest.raises(InvalidInputError, match="exceeds the limit of"):
         matrix.read(path)
 
 

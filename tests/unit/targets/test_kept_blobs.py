@@ -98,8 +98,8 @@ def test_signatures_are_kept_and_a_flood_of_them_is_not() -> None:
     log = probe_log.LogReader()
     log.feed(b'PIBENCH-SIGNATURE {"a": 1}\nPIBENCH-SIGNATURE {"b": \n')
     # A child is not trusted to write JSON.
-    assert log.told["signatures"] == [{"a": 1}]
-    log = probe_log.LogReader(max_told_bytes=100)
+    assert log.reported["signatures"] == [{"a": 1}]
+    log = probe_log.LogReader(max_report_bytes=100)
     for _ in range(50):
         log.feed(b'PIBENCH-SIGNATURE {"a": 1}\n')
     assert len(log.reported["signatures"]) == 3
