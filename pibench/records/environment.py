@@ -16,7 +16,10 @@ DEVICE_TREE_MODEL = Path("/proc/device-tree/model")
 
 
 def host_environment(
-    *, qemu_version: str | None = None, engine: str | None = None
+    *,
+    qemu_version: str | None = None,
+    qemu_accelerator: str | None = None,
+    engine: str | None = None,
 ) -> HostEnvironment:
     """Describe this machine; unavailable values are None.
 
@@ -24,6 +27,7 @@ def host_environment(
 
     Args:
         qemu_version: the version text of the QEMU in use, None for a run without QEMU.
+        qemu_accelerator: how QEMU's system emulation runs the cores (`-accel`).
         engine: the container Engine and its version.
     """
     return HostEnvironment(
@@ -36,6 +40,7 @@ def host_environment(
         memory_bytes=psutil.virtual_memory().total,
         load_1_minute=_load_1_minute(),
         qemu_version=qemu_version,
+        qemu_accelerator=qemu_accelerator,
         engine=engine,
     )
 

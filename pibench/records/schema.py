@@ -304,7 +304,10 @@ class Limits(Frozen):
 
 
 class HostEnvironment(Frozen):
-    """The machine that ran pibench; see `pibench.records.environment`."""
+    """The machine that ran pibench; see `pibench.records.environment`.
+
+    `qemu_accelerator` is how QEMU's system emulation ran the cores (`-accel`).
+    """
 
     pibench_version: Name
     python_version: Name
@@ -315,6 +318,7 @@ class HostEnvironment(Frozen):
     memory_bytes: Bytes | None = None
     load_1_minute: Annotated[NonNegativeFloat, Field(le=MOST_VALUES), _unit("1")] | None = None
     qemu_version: str | None = None
+    qemu_accelerator: str | None = None
     engine: str | None = None
 
 

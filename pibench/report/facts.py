@@ -95,7 +95,7 @@ def environment(record: Record) -> list[Fact]:
             ("Container image", guest.container_image_id),
             ("Governor", guest.governor),
             *((f"No {figure}", reason) for figure, reason in sorted(guest.unavailable.items())),
-            ("Emulator", host.qemu_version),
+            ("Emulator", _joined(host.qemu_version, host.qemu_accelerator)),
             ("Engine", host.engine),
             ("Host", _joined(host.architecture, host.kernel, host.cpu_model)),
             ("Host's cores, memory", _joined(_shown(host.logical_cores), _mib(host.memory_bytes))),

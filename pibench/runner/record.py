@@ -225,7 +225,11 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
     midr = machine.get("main_id_register")
     return Environment(
         host=outcome.host
-        or host_environment(qemu_version=host["qemu_version"], engine=host.get("engine")),
+        or host_environment(
+            qemu_version=host["qemu_version"],
+            qemu_accelerator=host.get("qemu_accelerator"),
+            engine=host.get("engine"),
+        ),
         guest=GuestEnvironment(
             kernel=machine.get("kernel"),
             architecture=machine.get("architecture"),

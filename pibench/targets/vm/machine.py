@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pibench.devices import Device
 from pibench.images.build import make_disk
 from pibench.process import require_program, run
 
+if TYPE_CHECKING:
+    from pibench.records.schema import Compute
+
 MachineName = Literal["virt", "raspi3b"]
+Accelerator = Literal["tcg,thread=multi", "tcg,thread=single"]
+"""How QEMU emulates the cores: each in a thread of its own, or all in turn in one thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +99,18 @@ class Files:
     console_socket: Path
 
 
-def command_line(machine: Machine, device: Device, files: Files) -> list[str]:
+def accelerator_for(computes: Iterable[Compute]) -> Accelerator:
+    """Return the accelerator for jobs with this compute.
+
+    Memory-only compute keeps one core busy. With a thread per core, the guest's kernel then
+    spends most instructions in spin locks whose holders the host has not scheduled.
+    """
+    return "tcg,thread=multi" if "real" in computes else "tcg,thread=single"
+
+
+def command_line(
+    machine: Machine, device: Device, files: Files, accelerator: Accelerator
+) -> list[str]:
     """Return the arguments of qemu-system-aarch64; the machine waits for the command to start."""
     kernel_arguments = [f"console={machine.console},115200", *KERNEL_ARGUMENTS]
     arguments = [
@@ -103,6 +120,7 @@ def command_line(machine: Machine, device: Device, files: Files) -> list[str]:
         *("-kernel", str(files.kernel)),
         *("-initrd", str(files.initrd)),
         *("-append", " ".join(kernel_arguments)),
+        *("-accel", f"{accelerator},tb-size=256"),
         *(
             "-chardev",
             f"socket,id=console,path={_escaped(files.console_socket)},server=on,wait=off",
@@ -120,7 +138,6 @@ def _virt(device: Device, files: Files) -> list[str]:
         *("-cpu", device.qemu_cpu),
         *("-smp", str(device.cores)),
         *("-m", f"{device.ram_bytes >> 20}M"),
-        *("-accel", "tcg,thread=multi,tb-size=256"),
         *("-serial", "chardev:console"),
         *_virtio_disk("root", files.root_disk),
         *(_virtio_disk("job", files.job_disk) if files.job_disk else []),
@@ -141,7 +158,6 @@ def _virtio_disk(name: str, path: Path) -> list[str]:
 def _board(files: Files) -> list[str]:
     return [
         *("-dtb", str(files.device_tree)),
-        *("-accel", "tcg,thread=multi,tb-size=256"),
         # The first line is the PL011, which the board's device tree assigns to Bluetooth.
         *("-serial", "null", "-serial", "chardev:console"),
         *("-drive", f"if=sd,file={_escaped(files.root_disk)},format=raw"),

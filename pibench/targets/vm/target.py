@@ -21,7 +21,15 @@ from pibench.targets.job import PRELOAD, Libraries, Programs, is_described, libr
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.scratch import scratch
 from pibench.targets.vm.guest import Boot, Deadlines, boot
-from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line, write_card
+from pibench.targets.vm.machine import (
+    MACHINES,
+    Accelerator,
+    Files,
+    MachineName,
+    accelerator_for,
+    command_line,
+    write_card,
+)
 from pibench.targets.worker_pool import places, share
 
 GUEST_PROGRAMS = Programs(
@@ -61,19 +69,22 @@ class VmTarget:
         self._image: Path | None = None
         self._blas = Libraries()
         self._qemu_version: str | None = None
+        self._accelerator: Accelerator = "tcg,thread=multi"
 
     def prepare(self, work: Sequence[Job]) -> None:
         """Build the image and, for memory-only compute, the BLAS."""
         qemu = require_program("qemu-system-aarch64", package="qemu-system-arm")
         said = run([qemu, "--version"], deadline_s=30).stdout.splitlines()
         self._qemu_version = said[0] if said else None
+        self._accelerator = accelerator_for({job.compute for job in work})
         self._image = self.builder.vm().content
         self._blas = libraries_for(self.builder, "arm64", work)
 
     def environment(self) -> dict[str, str | None]:
-        """Return QEMU's version and the lock that the image was built from."""
+        """Return QEMU's version and accelerator, and the lock that the image was built from."""
         return {
             "qemu_version": self._qemu_version,
+            "qemu_accelerator": self._accelerator,
             "image_lock_digest": self.builder.lock.digest("arm64"),
         }
 
@@ -116,7 +127,7 @@ class VmTarget:
         machine = self._kind
         with scratch(self.name) as folder:
             files = await asyncio.to_thread(self._write_files, folder, work)
-            argv = command_line(machine, self.device, files)
+            argv = command_line(machine, self.device, files, self._accelerator)
             return await boot(
                 argv,
                 qmp_socket=files.qmp_socket,

@@ -15,7 +15,7 @@ from pibench import devices
 from pibench.targets import sandbox
 from pibench.targets.base import Job
 from pibench.targets.job import Libraries, Programs, write_job
-from pibench.targets.vm.machine import MACHINES, Files, MachineName, command_line
+from pibench.targets.vm.machine import MACHINES, Files, MachineName, accelerator_for, command_line
 from pibench.targets.worker_pool import share
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def arguments(name: MachineName) -> dict[str, list[str]]:
         qmp_socket=Path("/t/qmp"),
         console_socket=Path("/t/console"),
     )
-    program, *rest = command_line(machine, devices.load("rpi3b"), files)
+    program, *rest = command_line(machine, devices.load("rpi3b"), files, "tcg,thread=single")
     assert program == "qemu-system-aarch64"
     found: dict[str, list[str]] = {}
     for argument in rest:
@@ -175,6 +175,20 @@ def test_virt_has_what_the_board_has() -> None:
     assert "file=/i/root.ext4" in found["-drive"][0]
     assert "file=/t/job.ext4" in found["-drive"][1]
     assert "console=ttyAMA0,115200" in found["-append"][0].split()
+
+
+@pytest.mark.parametrize(
+    ("computes", "accelerator"),
+    [
+        (["memory-only"], "tcg,thread=single"),
+        (["memory-only", "real"], "tcg,thread=multi"),
+        (["real"], "tcg,thread=multi"),
+    ],
+)
+def test_the_cores_have_threads_of_their_own_where_they_compute(
+    computes: list[Any], accelerator: str
+) -> None:
+    assert accelerator_for(computes) == accelerator
 
 
 def test_the_board_is_as_qemu_knows_it() -> None:
