@@ -234,7 +234,7 @@ def main() -> None:
         batch = Batch(Path(folder))
     # Modules that are loaded late do not count as an input's growth.
     batch.model.write_bytes((Path(folder) / "first.prototxt").read_bytes())
-    batch.take(batch.model)
+    batch.take(batch.model, None)
     limit = (resident_kib("VmSize") << 10) + (MEMORY_LIMIT_MIB << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     ENGINES[engine](kind, int(count), int(chosen_seed), batch)

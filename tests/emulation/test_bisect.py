@@ -164,8 +164,9 @@ def test_kept_blobs_are_what_the_signatures_say(twin, network, tmp_path) -> None
         compute="real",
         repeats=0,
         keep=("relu1", "prob"),
+        blobs=tmp_path,
     )
-    (record,) = Runner(target=twin, options=request, blobs=tmp_path).run([network])
+    (record,) = Runner(target=twin, options=request).run([network])
     assert record.kept_blobs is not None
     with np.load(tmp_path / record.kept_blobs.file) as arrays:
         kept = dict(arrays)

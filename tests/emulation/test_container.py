@@ -114,7 +114,7 @@ def test_a_killed_helper_of_a_program_that_ends_with_0_decides_nothing(
         "os.waitpid(helper, 0)\n"
     )
     caffe = [target.PYTHON, "-I", "-S", "-c", program]
-    monkeypatch.setattr(target, "PROGRAMS", replace(target.PROGRAMS, caffe=caffe))
+    monkeypatch.setattr(target, "PROGRAMS", replace(target.PROGRAMS, program=caffe))
     (record,) = run(container, [networks.load("SqueezeNet V1.1")])
     assert record.verdict == "inconclusive"
     assert record.evidence.summary == (

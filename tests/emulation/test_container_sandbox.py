@@ -48,7 +48,7 @@ def hostile(container, monkeypatch) -> Callable[..., Record]:
     def run_program(body: str, **options: Any) -> Record:
         program = TRY + textwrap.dedent(body) + TELL
         caffe = [target.PYTHON, "-I", "-S", "-c", program]
-        monkeypatch.setattr(target, "PROGRAMS", replace(target.PROGRAMS, caffe=caffe))
+        monkeypatch.setattr(target, "PROGRAMS", replace(target.PROGRAMS, program=caffe))
         (record,) = run(container, [networks.load("SqueezeNet V1.1")], **options)
         client, _ = connect()
         assert owned_by(client, os.getpid()) == []
