@@ -29,6 +29,7 @@ lint: $(BIN)/.installed ## Style, types, workflows, and the documentation's link
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file .ci/mypy-tests.ini tests scripts benchmarks
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -m emulation --setup-plan --quiet --no-summary >/dev/null
 	$(BIN)/shellcheck scripts/*.sh findings/*.sh .ci/run

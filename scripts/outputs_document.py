@@ -135,7 +135,7 @@ def main() -> None:
     compared = {one.network: one for one in reconcile(sides).networks}
     layers = {
         name: compare_layers(
-            *(found[target][name].signatures for target in TARGETS), LAYER_TOLERANCE
+            *(found[target][name].signatures for target in TARGETS), tolerance=LAYER_TOLERANCE
         )
         for name in names
     }

@@ -220,5 +220,5 @@ def test_nan_on_both_sides_differs_unless_it_counts_as_equal(twin, tmp_path) -> 
     assert sides[0].record.outputs[0].sha256 != sides[1].record.outputs[0].sha256
     # The logarithm of what is small makes much of rounding.
     tolerance = Tolerance(1e-3, 1e-3, equal_nan=True)
-    assert bisect(*sides, tolerance)
-    assert compare_outputs(*entries, tolerance)
+    assert bisect(*sides, tolerance=tolerance)
+    assert compare_outputs(*entries, tolerance=tolerance)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
@@ -194,7 +194,7 @@ def _layers_moved(text: str, random: Random) -> str:
 
 def _field_put_in(text: str, random: Random) -> str:
     """Any field of a layer, or of a message in it, where one of that kind is."""
-    field = random.choice(list(caffe.LayerParameter.DESCRIPTOR.fields))
+    field: Any = random.choice(list(caffe.LayerParameter.DESCRIPTOR.fields))
     inner = re.findall(r"(\w+_param) \{", text)
     if inner and random.random() < 0.7:
         name = random.choice(inner)

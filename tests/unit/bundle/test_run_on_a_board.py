@@ -367,7 +367,7 @@ def test_an_old_python_is_reported() -> None:
     from tests.unit.probe.test_python_3_5 import FOLDER
 
     source = (FOLDER / "start_kit.py").read_text()
-    grammar = parso.load_grammar(version="2.7")
+    grammar: Any = parso.load_grammar(version="2.7")
     assert [one.message for one in grammar.iter_errors(grammar.parse(source))] == []
     pretended = (
         "import sys; sys.argv = ['run.py']; sys.version_info = (2, 7, 18); "

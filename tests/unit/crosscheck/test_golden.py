@@ -34,7 +34,7 @@ def bisected_json(first: str, second: str, tolerance: Tolerance) -> dict[str, An
     sides = [
         Recorded(name=name, record=read(GOLDEN / f"{name}.jsonl")[0]) for name in (first, second)
     ]
-    return json.loads(json.dumps(bisection_json(bisect(*sides, tolerance))))
+    return json.loads(json.dumps(bisection_json(bisect(*sides, tolerance=tolerance))))
 
 
 def close(found: Any, expected: Any) -> bool:

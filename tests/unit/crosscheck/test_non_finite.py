@@ -51,7 +51,7 @@ def test_reconcile_and_bisect_agree_on_every_pair(
         [signature(0, "log", blobs[0])], [signature(0, "log", blobs[1])], tolerance
     )
     entries = [entry_of(make_run(scores=blob, values=values)) for blob in blobs]
-    outputs = compare_outputs(*entries, tolerance)
+    outputs = compare_outputs(*entries, tolerance=tolerance)
     assert bool(layers) is bool(outputs) is (equal_nan and alike)
     assert "NaN" in outputs.why or "infinite" in outputs.why
     assert layers.layers[0].why or layers
@@ -76,7 +76,7 @@ def test_nan_equal_to_nan_passes_with_a_remark(make_run: MakeRun) -> None:
     scores = np.array([[0.5, NAN, 0.25]])
     rounded = np.array([[0.5 + 1e-7, NAN, 0.25]])
     entries = [entry_of(make_run(scores=values)) for values in (scores, rounded)]
-    found = compare_outputs(*entries, Tolerance(1e-6, 1e-4, equal_nan=True))
+    found = compare_outputs(*entries, tolerance=Tolerance(1e-6, 1e-4, equal_nan=True))
     assert isinstance(found, OutputsComparison)
     assert found
     assert described(found) == (
@@ -91,7 +91,7 @@ def test_summaries_alone_never_let_nan_in_unknown_places_pass(make_run: MakeRun)
     entries = [
         entry_of(make_run(scores=scores, values=False)) for scores in (first, first[:, ::-1])
     ]
-    found = compare_outputs(*entries, Tolerance(1.0, 1.0, equal_nan=True))
+    found = compare_outputs(*entries, tolerance=Tolerance(1.0, 1.0, equal_nan=True))
     assert found.agrees is None
     assert "only whole blobs tell" in found.why
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import parso
 import pytest
@@ -13,7 +14,7 @@ import pibench
 
 FOLDER = Path(pibench.__file__).parent / "probe"
 SOURCES = sorted(FOLDER.rglob("*.py"))
-GRAMMAR = parso.load_grammar(version="3.5")
+GRAMMAR: Any = parso.load_grammar(version="3.5")
 
 
 def complaints(source: str) -> list[str]:
