@@ -92,7 +92,7 @@ def test_a_study_and_the_runs_that_it_has_started(tmp_path: Path) -> None:
             began = time.monotonic()
             output = ended_in_order(process, INT)
         assert time.monotonic() - began < 15
-        assert "4 are left; go on: pibench sweep" in output
+        assert "4 are left; continue: pibench sweep" in output
 
 
 @pytest.mark.usefixtures("twin")

@@ -225,7 +225,7 @@ def test_a_flipped_byte_in_an_image_is_seen_and_repaired(builder, tmp_path: Path
     with sweep(*axes(tmp_path / "s", "twin", 1), PIBENCH_CACHE_DIR=str(cache)) as pibench:
         _, output = pibench.communicate(timeout=300)
     assert pibench.returncode == 0, output
-    assert "the image twin was damaged on the disk: it is built anew" in output
+    assert "the image twin was damaged on the disk and is built again" in output
     (record,) = Journal(tmp_path / "s").records()
     assert record.verdict == "fit"
     print("1 byte of an image flipped: detected, built again, 1 of 1 cells fit")
