@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from pibench.errors import InvalidInputError
 from pibench.networks import catalog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pibench.engines.caffe import caffe_pb2 as caffe
     from pibench.engines.caffe.topology import Phase
     from pibench.records.schema import Protocol
@@ -363,10 +365,28 @@ def export(
         InvalidInputError: The network cannot be loaded, or a file exists already.
     """
     network = load(name, batch=batch, repair=repair)
-    directory = Path(directory)
-    text_path = directory / f"{network.slug}.prototxt"
-    weights_path = directory / f"{network.slug}.caffemodel"
-    written = [text_path, weights_path] if weights else [text_path]
+    write_weights = None
+    if weights:
+        stored = network.entry.build_for_weights() if network.entry else network.net
+        write_weights = partial(caffemodel.write_seeded, stored, seed=seed)
+    return write_files(Path(directory), network.slug, network.prototxt, write_weights, force=force)
+
+
+def write_files(
+    directory: Path,
+    slug: str,
+    text: str,
+    write_weights: Callable[[Path], None] | None,
+    *,
+    force: bool,
+) -> list[Path]:
+    """Write SLUG.prototxt, and SLUG.caffemodel with `write_weights`; return the paths.
+
+    Raises:
+        InvalidInputError: A file exists already and `force` is not set, or cannot be written.
+    """
+    text_path, weights_path = directory / f"{slug}.prototxt", directory / f"{slug}.caffemodel"
+    written = [text_path, weights_path] if write_weights else [text_path]
     for path in written:
         if path.exists() and not force:
             raise InvalidInputError.at(
@@ -374,10 +394,9 @@ def export(
             )
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        text_path.write_text(network.prototxt, encoding="utf-8")
-        if weights:
-            stored = network.entry.build_for_weights() if network.entry else network.net
-            caffemodel.write_seeded(stored, weights_path, seed)
+        text_path.write_text(text, encoding="utf-8")
+        if write_weights:
+            write_weights(weights_path)
     except OSError as error:
         raise InvalidInputError.at(
             directory, None, f"cannot be written ({error.strerror})", hint="give another directory"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import zlib
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -334,8 +335,7 @@ def _layer_head(layer: caffe.LayerParameter) -> bytes:
 
     Caffe adds the phase, and for BatchNorm that its three parameters are not learned.
     """
-    bare = caffe.LayerParameter()
-    bare.CopyFrom(layer)
+    bare = deepcopy(layer)
     bare.ClearField("blobs")
     bare.phase = caffe.TEST
     if layer.type == "BatchNorm":
@@ -393,30 +393,24 @@ def write_seeded(net: caffe.NetParameter, path: Path | str, seed: int = 0) -> No
     seeded. The largest piece in memory is 4 MB.
     """
     with Path(path).open("wb") as file:
-        file.write(caffe.NetParameter(name=seeded_name(net.name, seed)).SerializeToString())
-        gains = residual_gains(net)
-        for entry in _entries(net):
-            file.write(prefix(_NET_LAYER, entry.body_bytes) + entry.head)
-            for number, shape in enumerate(entry.blobs):
-                file.write(prefix(_LAYER_BLOBS, _blob_bytes(shape)) + _blob_head(shape))
-                gain = gains.get(entry.layer.name, 1.0)
-                for piece in seeded_values(entry.layer, number, shape, seed=seed, gain=gain):
-                    file.write(piece.astype("<f4").tobytes())
+        file.writelines(_seeded_pieces(net, seed))
 
 
 def seeded_weights(net: caffe.NetParameter, seed: int = 0) -> caffe.NetParameter:
     """Return `net` with the blobs that `write_seeded` writes, in memory; for small networks."""
-    seeded = caffe.NetParameter(name=seeded_name(net.name, seed))
+    return caffe.NetParameter.FromString(b"".join(_seeded_pieces(net, seed)))
+
+
+def _seeded_pieces(net: caffe.NetParameter, seed: int) -> Iterator[bytes]:
+    yield caffe.NetParameter(name=seeded_name(net.name, seed)).SerializeToString()
     gains = residual_gains(net)
     for entry in _entries(net):
-        layer = seeded.layer.add()
-        layer.CopyFrom(entry.layer)
+        yield prefix(_NET_LAYER, entry.body_bytes) + entry.head
         for number, shape in enumerate(entry.blobs):
-            blob = layer.blobs.add(shape=caffe.BlobShape(dim=shape))
-            gain = gains.get(layer.name, 1.0)
+            yield prefix(_LAYER_BLOBS, _blob_bytes(shape)) + _blob_head(shape)
+            gain = gains.get(entry.layer.name, 1.0)
             for piece in seeded_values(entry.layer, number, shape, seed=seed, gain=gain):
-                blob.data.extend(piece)
-    return seeded
+                yield piece.astype("<f4").tobytes()
 
 
 def residual_gains(net: caffe.NetParameter) -> dict[str, float]:
@@ -500,14 +494,10 @@ def _constant(layer: caffe.LayerParameter, number: int, shape: Shape) -> float |
     if layer.type == "BatchNorm":
         return 0.0 if number == 0 else 1.0
     if layer.type == "Scale":
-        return 1.0 if number == 0 and _has_factor(layer) else 0.0
+        # With two bottoms, the first blob is the bias.
+        return 1.0 if number == 0 and len(layer.bottom) == 1 else 0.0
     if layer.type == "PReLU":
         return 0.25
     if layer.type in ("Bias", "Parameter") or len(shape) < 2:
         return 0.0
     return None
-
-
-def _has_factor(layer: caffe.LayerParameter) -> bool:
-    """Return whether a Scale layer's first blob is its factor: with two bottoms it is the bias."""
-    return len(layer.bottom) == 1

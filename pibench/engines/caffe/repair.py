@@ -7,6 +7,7 @@ and readers of a result need to know how.
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
@@ -91,8 +92,7 @@ def repair(
     Raises:
         InvalidInputError: The file has the form of 2013, or a data layer of unknown size.
     """
-    repaired = caffe.NetParameter()
-    repaired.CopyFrom(net)
+    repaired = deepcopy(net)
     done: list[str] = []
     if count := upgrade(repaired, path, order):
         done.append(f"turned {count} first-generation 'layers' into 'layer'")
@@ -187,7 +187,7 @@ def _current_type(kind: str) -> str:
 
 
 def _replace_layers(net: caffe.NetParameter, layers: list[caffe.LayerParameter]) -> None:
-    kept = [caffe.LayerParameter.FromString(layer.SerializeToString()) for layer in layers]
+    kept = deepcopy(layers)  # the message's own layers end with the field
     net.ClearField("layer")
     net.layer.extend(kept)
 
