@@ -40,8 +40,7 @@ def reduction_b(n: NetBuilder, single_outputs: int, inner: int, outputs: int) ->
     x, name = n.last, "reduction_b"
     branch(n, f"{name}_3x3_reduce", 192, 1, bottom=x)
     single = branch(n, f"{name}_3x3", single_outputs, 3, stride=2, same=False)
-    parts = [("1x7_reduce", inner, 1), ("1x7", inner, (1, 7)), ("7x1", outputs, (7, 1))]
-    chain(n, name, x, parts)
+    chain(n, name, x, [("1x7_reduce", inner, 1), ("1x7", inner, (1, 7)), ("7x1", outputs, (7, 1))])
     split = branch(n, f"{name}_3x3_2", outputs, 3, stride=2, same=False)
     pooled = n.pool(f"{name}_pool", "MAX", 3, stride=2, bottom=x)
     n.concat(f"{name}_concat", [single, split, pooled])
