@@ -143,11 +143,11 @@ CATALOG: tuple[ZooEntry, ...] = (
     ),
     ZooEntry(
         name="Zynqnet", slug="zynqnet", paper_row=8, paper_name="Zynqnet",
-        input_size=256, builder="zynqnet:zynqnet", source="dgschwend/zynqnet _TRAINED_MODEL",
+        input_size=256, builder="squeezenet:zynqnet", source="dgschwend/zynqnet _TRAINED_MODEL",
     ),
     ZooEntry(
         name="MobileNet", slug="mobilenet", paper_row=9, paper_name="MobileNet",
-        aliases=("MobileNet v1", "MobileNet 1.0"), input_size=224, builder="mobilenet:mobilenet",
+        aliases=("MobileNet v1", "MobileNet 1.0"), input_size=224, builder="sequential:mobilenet",
         source="shicai/MobileNet-Caffe, with batch norm in place",
     ),
     ZooEntry(
@@ -165,12 +165,12 @@ CATALOG: tuple[ZooEntry, ...] = (
     ),
     ZooEntry(
         name="Inception-V3", slug="inception-v3", paper_row=13, paper_name="Inception-V3",
-        aliases=("Inception-V3-229",), input_size=229, builder="inception_v3:inception_v3",
+        aliases=("Inception-V3-229",), input_size=229, builder="inception:inception_v3",
         source=f"{_SOEAVER}, at the input size at which the paper's columns match",
     ),
     ZooEntry(
         name="Inception-V3-299", slug="inception-v3-299", variant_of="Inception-V3",
-        input_size=299, builder="inception_v3:inception_v3",
+        input_size=299, builder="inception:inception_v3",
         source=f"{_SOEAVER}, at its usual input size",
     ),
     ZooEntry(
@@ -179,7 +179,7 @@ CATALOG: tuple[ZooEntry, ...] = (
         source="KaimingHe/deep-residual-networks",
     ),
     *_both_roundings(
-        "ResNext50_32x4d", "resnext50-32x4d", "resnext:grouped_resnet",
+        "ResNext50_32x4d", "resnext50-32x4d", "resnet:grouped_resnet",
         {"blocks": (3, 4, 6, 3), "first_width": 128, "group": 32},
         paper_row=15, aliases=("ResNeXt-50",), source=f"{_SOEAVER}.",
     ),
@@ -194,11 +194,11 @@ CATALOG: tuple[ZooEntry, ...] = (
     ),
     ZooEntry(
         name="Inception-ResNet-V2", slug="inception-resnet-v2", paper_name="Inception-ResNet-V2",
-        input_size=299, builder="inception_resnet_v2:inception_resnet_v2", source=_SOEAVER,
+        input_size=299, builder="inception:inception_resnet_v2", source=_SOEAVER,
     ),
     ZooEntry(
         name="Inception-V4", slug="inception-v4", paper_name="Inception-V4",
-        input_size=299, builder="inception_v4:inception_v4", source=_SOEAVER,
+        input_size=299, builder="inception:inception_v4", source=_SOEAVER,
     ),
     ZooEntry(
         name="ResNet-152", slug="resnet-152", paper_name="ResNet-152",
@@ -217,15 +217,15 @@ CATALOG: tuple[ZooEntry, ...] = (
         arguments={"blocks": (3, 30, 48, 8)}, source=_SOEAVER,
     ),
     *_both_roundings(
-        "Wrn-50-2", "wrn-50-2", "resnext:wide_resnet50_2", {},
+        "Wrn-50-2", "wrn-50-2", "resnet:wide_resnet50_2", {},
         aliases=("Wide-ResNet-50-2", "WRN50-2"), source=f"{_SOEAVER}.",
     ),
     *_both_roundings(
-        "ResNext101_32x4d", "resnext101-32x4d", "resnext:grouped_resnet",
+        "ResNext101_32x4d", "resnext101-32x4d", "resnet:grouped_resnet",
         {"blocks": (3, 4, 23, 3), "first_width": 128, "group": 32}, source=f"{_SOEAVER}.",
     ),
     *_both_roundings(
-        "ResNext101_64x4d", "resnext101-64x4d", "resnext:grouped_resnet",
+        "ResNext101_64x4d", "resnext101-64x4d", "resnet:grouped_resnet",
         {"blocks": (3, 4, 23, 3), "first_width": 256, "group": 64}, source=f"{_SOEAVER}.",
     ),
     ZooEntry(
@@ -250,13 +250,18 @@ def _by_name() -> dict[str, ZooEntry]:
     }
 
 
+def catalog_entries() -> tuple[ZooEntry, ...]:
+    """Return all entries of the catalogue; nothing is built."""
+    return CATALOG
+
+
 def names() -> list[str]:
-    """Return the names of all networks of the catalogue, in its order."""
+    """Return the names of the zoo: the paper's networks in its order, each with its variants."""
     return [entry.name for entry in CATALOG]
 
 
 def find(name: str) -> ZooEntry:
-    """Return the network called `name`, in any spelling.
+    """Return the entry of the network called `name`, in any spelling.
 
     Raises:
         UnknownNetworkError: No network has this name; the error lists the closest names.

@@ -8,14 +8,16 @@ Sources: src/caffe/layers/batch_norm_layer.cpp, scale_layer.cpp.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import caffemodel, prototxt, topology
 from pibench.errors import InvalidInputError
-from pibench.networks.network import Network, slug_of
+from pibench.networks.network import Network, slug_of, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +73,7 @@ def fold(net: caffe.NetParameter, *, path: object = "network") -> caffe.NetParam
         InvalidInputError: As for `topology.layers`.
     """
     layers = topology.layers(net, path)
-    folded = caffe.NetParameter()
-    folded.CopyFrom(net)
+    folded = deepcopy(net)
     folded.ClearField("layer")
     gone = {id(part) for found in find(layers) for part in (found.norm, found.scale)}
     ends = {id(found.layer): (found.scale or found.norm).top[0] for found in find(layers)}
@@ -102,8 +103,7 @@ def fold_weights(
             "its weights are first-generation 'layers', which fold-bn cannot read",
             hint="rewrite them with Caffe's own upgrade_net_proto_binary",
         )
-    folded = caffe.NetParameter()
-    folded.CopyFrom(weights)
+    folded = deepcopy(weights)
     folded.ClearField("layer")
     stored = {layer.name: layer for layer in weights.layer}
     folds = {found.layer.name: found for found in find(topology.layers(net, path))}
@@ -132,30 +132,16 @@ def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
             "no BatchNorm follows a convolution or inner product that nothing else reads",
             hint="there is nothing to fold",
         )
-    slug = slug_of(f"{network.slug}-folded")
-    text, values = folder / f"{slug}.prototxt", folder / f"{slug}.caffemodel"
-    written = [text, values] if network.weights else [text]
-    for path in written:
-        if path.exists() and not force:
-            raise InvalidInputError.at(
-                path, None, "is there already", hint="name another directory, or add --force"
-            )
-    folded = None
     net = fold(network.net, path=network.source)
     # Records are identified by this name, and this is another network than its origin.
     net.name = f"{network.name} folded"
+    write_weights = None
     if network.weights:
-        folded = fold_weights(network.net, caffemodel.read(network.weights), path=network.source)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        text.write_text(prototxt.write(net), encoding="utf-8")
-        if folded is not None:
-            caffemodel.write(folded, values)
-    except OSError as error:
-        raise InvalidInputError.at(
-            folder, None, f"cannot be written ({error.strerror})", hint="give another directory"
-        ) from None
-    return written
+        weights = caffemodel.read(network.weights)
+        folded = fold_weights(network.net, weights, path=network.source)
+        write_weights = partial(caffemodel.write, folded)
+    slug = slug_of(f"{network.slug}-folded")
+    return write_files(folder, slug, prototxt.write(net), write_weights, force=force)
 
 
 def _is_shared(layer: caffe.LayerParameter) -> bool:

@@ -1,29 +1,36 @@
-"""Load a network from the zoo or a file, check it and compute its properties."""
+"""Load a network from the zoo or a file, check it, change its sizes, compute its properties."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibench.engines.caffe import caffemodel, prototxt, shapes, sources
+from pibench.engines.caffe import caffemodel, prototxt, shapes, topology
 from pibench.engines.caffe import repair as repairing
+from pibench.engines.caffe.shapes import Shape, Shapes, times
 from pibench.errors import InvalidInputError
-from pibench.networks import catalog, input_size
+from pibench.networks import catalog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pibench.engines.caffe import caffe_pb2 as caffe
-    from pibench.engines.caffe.shapes import Shapes
     from pibench.engines.caffe.topology import Phase
     from pibench.records.schema import Protocol
 
-MAX_BATCH = 65536
+MAX_BATCH = 65_536
+MAX_SIDE = 65_536
 LONGEST_NAME = 200
 LONGEST_SLUG = 100
+
+OtherParameters = dict[str, tuple[tuple[Shape, ...], tuple[Shape, ...]]]
+"""Layers whose parameters have different shapes in two networks: their shapes in each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +117,113 @@ class Network:
     def batch_under(self, protocol: Protocol) -> int:
         """Return the images per pass of a protocol; `caffe time` sets up the training phase."""
         phase: Phase = "TRAIN" if protocol == "caffe-time" else "TEST"
-        return sources.batch_size(self.net, phase) or 1
+        return topology.batch_size(self.net, phase) or 1
+
+    def image_size(self) -> tuple[int, int]:
+        """Return height and width of the first input with four axes.
+
+        Raises:
+            InvalidInputError: There is none.
+        """
+        size = topology.image_size(self.net)
+        if size is None:
+            raise InvalidInputError.at(
+                self._place,
+                None,
+                "has no input with four axes, so its image size cannot be changed",
+                hint="leave --input and --max-input out",
+            )
+        return size
+
+    def with_image_size(self, height: int, width: int) -> Network:
+        """Return the same network for images of that size.
+
+        Inputs of the first image's size change with it. Inner products after it take as many
+        weights as the new size needs: see `other_parameters`.
+
+        Raises:
+            InvalidInputError: No input has an image size, or Caffe would reject the network.
+        """
+        _ = self.image_size()
+        changed = self.copy()
+        topology.set_image_size(changed.net, height, width)
+        _ = changed.shapes  # raises here what Caffe would abort on
+        return changed
+
+    def with_batch(self, batch: int) -> Network:
+        """Return the same network for `batch` images at once.
+
+        Raises:
+            InvalidInputError: The network has no batch, its batch dimension is unknown, another
+                number of images would change its parameters, or Caffe would reject it.
+        """
+        if {topology.batch_size(self.net, phase) for phase in topology.PHASES} == {batch}:
+            return self
+        changed = self.copy()
+        why = topology.why_no_batch(self.net)
+        if not why:
+            topology.set_batch(changed.net, batch)
+        try:
+            _ = changed.shapes  # raises here what Caffe would abort on
+        except InvalidInputError as refused:
+            _ = self.shapes  # what Caffe rejects at any batch is not due to this one
+            raise InvalidInputError(
+                f"with batch {batch}: {refused.message}", hint=refused.hint
+            ) from None
+        if not why:
+            # A file may have a batch that Caffe rejects: then no comparison is possible.
+            with suppress(InvalidInputError):
+                why = _why_no_batch(self.other_parameters(changed))
+        if why:
+            raise InvalidInputError.at(
+                self._place, None, f"batch {batch}: {why}", hint="leave --batch out"
+            )
+        return changed
+
+    def other_parameters(self, changed: Network) -> OtherParameters:
+        """Find the layers whose parameters have another shape in the changed network.
+
+        If there are any, weights of one network do not fit the other.
+
+        Returns:
+            By layer, the shapes of its parameters in this network and in `changed`.
+        """
+        before, after = self.shapes.params, changed.shapes.params
+        return {
+            name: (before.get(name, ()), after.get(name, ()))
+            for name in {**before, **after}
+            if before.get(name) != after.get(name)
+        }
+
+    def copy(self) -> Network:
+        """Return a network whose definition can be changed without changing this one."""
+        return replace(self, net=deepcopy(self.net))
+
+
+def _why_no_batch(differing: OtherParameters) -> str:
+    """Explain, by the first layer with other parameters, that this dimension is not the batch."""
+    for name, (before, after) in differing.items():
+        return (
+            f"layer '{name}' would get parameters of {_listed(after)} instead of "
+            f"{_listed(before)}: the first dimension is not a batch"
+        )
+    return ""
+
+
+def _listed(parameters: tuple[Shape, ...]) -> str:
+    return " and ".join(map(times, parameters)) or "no size"
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """Parse height and width from text such as `229x229`; else raise InvalidInputError."""
+    parts = text.lower().split("x")
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts):
+        height, width = int(parts[0][:9]), int(parts[1][:9])
+        if 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE:
+            return height, width
+    raise InvalidInputError(
+        f"{text!r} is not an input size", hint="give height x width, such as 229x229"
+    )
 
 
 def load(
@@ -139,10 +252,10 @@ def load(
     if batch is not None:
         if not 1 <= batch <= MAX_BATCH:
             raise InvalidInputError(f"batch {batch} is out of range", hint=f"give 1 to {MAX_BATCH}")
-        loaded = input_size.with_batch(loaded, batch)
+        loaded = loaded.with_batch(batch)
     if image is not None:
-        own = input_size.image_size(loaded)
-        loaded = input_size.with_image_size(loaded, *image)
+        own = loaded.image_size()
+        loaded = loaded.with_image_size(*image)
         if image != own:
             loaded = replace(loaded, input_size="{}x{}".format(*image))
     _ = loaded.shapes  # raises here what Caffe would abort on
@@ -252,10 +365,28 @@ def export(
         InvalidInputError: The network cannot be loaded, or a file exists already.
     """
     network = load(name, batch=batch, repair=repair)
-    directory = Path(directory)
-    text_path = directory / f"{network.slug}.prototxt"
-    weights_path = directory / f"{network.slug}.caffemodel"
-    written = [text_path, weights_path] if weights else [text_path]
+    write_weights = None
+    if weights:
+        stored = network.entry.build_for_weights() if network.entry else network.net
+        write_weights = partial(caffemodel.write_seeded, stored, seed=seed)
+    return write_files(Path(directory), network.slug, network.prototxt, write_weights, force=force)
+
+
+def write_files(
+    directory: Path,
+    slug: str,
+    text: str,
+    write_weights: Callable[[Path], None] | None,
+    *,
+    force: bool,
+) -> list[Path]:
+    """Write SLUG.prototxt, and SLUG.caffemodel with `write_weights`; return the paths.
+
+    Raises:
+        InvalidInputError: A file exists already and `force` is not set, or cannot be written.
+    """
+    text_path, weights_path = directory / f"{slug}.prototxt", directory / f"{slug}.caffemodel"
+    written = [text_path, weights_path] if write_weights else [text_path]
     for path in written:
         if path.exists() and not force:
             raise InvalidInputError.at(
@@ -263,10 +394,9 @@ def export(
             )
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        text_path.write_text(network.prototxt, encoding="utf-8")
-        if weights:
-            stored = network.entry.build_for_weights() if network.entry else network.net
-            caffemodel.write_seeded(stored, weights_path, seed)
+        text_path.write_text(text, encoding="utf-8")
+        if write_weights:
+            write_weights(weights_path)
     except OSError as error:
         raise InvalidInputError.at(
             directory, None, f"cannot be written ({error.strerror})", hint="give another directory"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibench.engines.caffe import in_place, topology
-from pibench.networks import fold_bn, input_size
+from pibench.engines.caffe import topology
+from pibench.networks import fold_bn
 from pibench.plan.planner import Plan, plan
 from pibench.plan.search import max_batch, max_image
 
@@ -150,13 +150,13 @@ def _optimization(change: str, planned: Plan, peak_bytes: int) -> Optimization:
 
 
 def _in_place(network: Network) -> Network | None:
-    changed = input_size.copy(network)
-    return changed if in_place.share(changed.net, path=network.source) else None
+    changed = network.copy()
+    return changed if topology.make_in_place(changed.net, path=network.source) else None
 
 
 def _folded(network: Network) -> Network | None:
     if not fold_bn.find(topology.layers(network.net, network.source)):
         return None
-    changed = input_size.copy(network)
+    changed = network.copy()
     changed.net.CopyFrom(fold_bn.fold(network.net, path=network.source))
     return changed

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pibench.errors import InvalidInputError
-from pibench.networks import input_size
-from pibench.networks.network import MAX_BATCH
+from pibench.networks.network import MAX_BATCH, MAX_SIDE
 from pibench.plan.planner import plan
 from pibench.verdict.judgement import judge
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pibench.devices import Device
-    from pibench.networks.input_size import OtherParameters
-    from pibench.networks.network import Network
+    from pibench.networks.network import Network, OtherParameters
     from pibench.plan.environment import Environment
     from pibench.plan.planner import Plan
     from pibench.records.schema import Protocol
@@ -97,7 +95,7 @@ def max_image(
     Raises:
         InvalidInputError: The network has no images.
     """
-    height, width = input_size.image_size(network)
+    height, width = network.image_size()
     own = max(height, width)
 
     def size_of(longer: int) -> tuple[int, int]:
@@ -107,14 +105,14 @@ def max_image(
     def made(longer: int) -> Network | None:
         for side in range(longer, max(longer - _NEIGHBOURS, 0), -1):
             try:
-                return _checked(input_size.with_image_size(network, *size_of(side)), protocol)
+                return _checked(network.with_image_size(*size_of(side)), protocol)
             except InvalidInputError:
                 continue
         return None
 
     def usable(changed: Network | None) -> bool:
         return changed is not None and not (
-            network.weights is not None and input_size.other_parameters(network, changed)
+            network.weights is not None and network.other_parameters(changed)
         )
 
     def fits(changed: Network) -> bool:
@@ -128,12 +126,12 @@ def max_image(
             return longer < own
         return fits(changed)
 
-    best = made(_largest(reaches, input_size.MAX_SIDE))
+    best = made(_largest(reaches, MAX_SIDE))
     if best is None or not usable(best) or not fits(best):
         note = "of those that the weights fit" if network.weights is not None else ""
         return LargestImage(height=0, width=0, note=note)
-    found = input_size.image_size(best)
-    other = input_size.other_parameters(network, best)
+    found = best.image_size()
+    other = network.other_parameters(best)
     note = ""
     if other:
         note = (
@@ -141,13 +139,13 @@ def max_image(
             f"parameters there: weights for {height}x{width} do not fit it (--weights FILE "
             "searches the sizes that they fit)"
         )
-    elif max(found) == input_size.MAX_SIDE:
+    elif max(found) == MAX_SIDE:
         note = "no larger image is searched"
     return LargestImage(height=found[0], width=found[1], note=note, other_parameters=other)
 
 
 def _with_batch(network: Network, batch: int, protocol: Protocol) -> Network:
-    return _checked(input_size.with_batch(network, batch), protocol)
+    return _checked(network.with_batch(batch), protocol)
 
 
 def _checked(network: Network, protocol: Protocol) -> Network:

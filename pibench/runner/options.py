@@ -112,13 +112,13 @@ class RunOptions:
     def load(self, spec: str | Path) -> Network:
         """Read and check a network of the zoo or a prototxt file. Raises InvalidInputError."""
         from pibench import networks  # noqa: PLC0415  (start-up time)
-        from pibench.networks import input_size  # noqa: PLC0415  (start-up time)
+        from pibench.networks.network import parse_image_size  # noqa: PLC0415  (start-up time)
 
         return networks.load(
             str(spec),
             weights=self.weights,
             batch=self.batch,
-            image=input_size.parse(self.input_size) if self.input_size is not None else None,
+            image=None if self.input_size is None else parse_image_size(self.input_size),
             repair=self.repair,
         )
 

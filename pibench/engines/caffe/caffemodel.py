@@ -1,23 +1,25 @@
 """Read, check and write weights files (caffemodel), and compute their size.
 
-Files of 553 MB are usual: names and shapes are therefore read without the values, and values are
-written in pieces.
+Files of 553 MB are usual, and parsing one into messages takes more than 1 GB: names and shapes are
+therefore read by a walk over the bytes in place (an mmap), and values are written in pieces.
 """
 
 from __future__ import annotations
 
 import mmap
 import zlib
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import files, shapes, topology, wire
+from pibench.engines.caffe import shapes, topology
 from pibench.engines.caffe.shapes import Shape, elements
 from pibench.errors import InvalidInputError
+from pibench.untrusted_input import size_bytes, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +38,86 @@ _CLASSIFIER_GAIN = 0.01
 _OTHER_NETWORK = "give the weights that belong to this network"
 
 
+# Protobuf's wire format
+
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+_FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+
+
+class CorruptError(Exception):
+    """The bytes from `offset` on are not a protobuf message."""
+
+    def __init__(self, offset: int, problem: str) -> None:
+        super().__init__(problem)
+        self.offset = offset
+        self.problem = problem
+
+
+class Field(NamedTuple):
+    """One field: its number, wire type, and either the varint's value or the span of bytes."""
+
+    number: int
+    kind: int
+    value: int
+    start: int
+    end: int
+
+
+def read_varint(data: bytes | mmap.mmap, at: int, end: int) -> tuple[int, int]:
+    """Return the varint at `at` and the offset after it; raise CorruptError if there is none."""
+    value = shift = 0
+    for offset in range(at, min(end, at + 10)):
+        byte = data[offset]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, offset + 1
+        shift += 7
+    raise CorruptError(at, "cut short" if at + 10 > end else "a number is missing")
+
+
+def fields(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[Field]:
+    """Yield the fields of the message in data[start:end] without values; may raise CorruptError."""
+    at = start
+    while at < end:
+        begin = at
+        key, at = read_varint(data, at, end)
+        number, kind = key >> 3, key & 7
+        value, stop = 0, at
+        if kind == VARINT:
+            value, stop = read_varint(data, at, end)
+        elif kind == LENGTH:
+            length, at = read_varint(data, at, end)
+            stop = at + length
+        elif kind in _FIXED_BYTES:
+            stop = at + _FIXED_BYTES[kind]
+        else:
+            raise CorruptError(begin, f"wire type {kind}, which Caffe does not use")
+        if number == 0:
+            raise CorruptError(begin, "field number 0")
+        if stop > end:
+            raise CorruptError(begin, f"cut short: {stop - end} bytes are missing")
+        yield Field(number, kind, value, at, stop)
+        at = stop
+
+
+def varint(value: int) -> bytes:
+    """Return `value` as a varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def prefix(number: int, length: int) -> bytes:
+    """Return the key and length that precede a field of `length` bytes."""
+    return varint(number << 3 | LENGTH) + varint(length)
+
+
+# Reading
+
+
 @dataclass(frozen=True, slots=True)
 class StoredLayer:
     """The blobs that a weights file has for one layer."""
@@ -44,9 +126,6 @@ class StoredLayer:
     blobs: tuple[Shape, ...]
     legacy: tuple[bool, ...]
     """Whether the blob's shape is a legacy one: four numbers, padded with ones in front."""
-
-
-# Reading
 
 
 def index(path: Path | str) -> list[StoredLayer]:
@@ -62,13 +141,13 @@ def index(path: Path | str) -> list[StoredLayer]:
 
 def _layers(path: Path) -> list[StoredLayer]:
     """Return all layers, including those without blobs."""
-    files.size_bytes(path, "caffemodel")
+    size_bytes(path, "caffemodel")
     try:
         with path.open("rb") as file:
             _refuse_other_kinds(path, file)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _index(data)
-    except wire.CorruptError as error:
+    except CorruptError as error:
         raise InvalidInputError.at(
             path,
             f"byte {error.offset}",
@@ -76,7 +155,7 @@ def _layers(path: Path) -> list[StoredLayer]:
             hint="copy or download the file again",
         ) from None
     except OSError as error:
-        raise files.unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def _refuse_other_kinds(path: Path, file: BinaryIO) -> None:
@@ -96,22 +175,22 @@ def _refuse_other_kinds(path: Path, file: BinaryIO) -> None:
 def _index(data: mmap.mmap) -> list[StoredLayer]:
     found = []
     generation = None
-    for field in wire.fields(data, 0, len(data)):
-        if field.number in _NAME_AND_BLOBS and field.kind == wire.LENGTH:
+    for field in fields(data, 0, len(data)):
+        if field.number in _NAME_AND_BLOBS and field.kind == LENGTH:
             generation = generation or field.number
             if field.number != generation:
                 # UpgradeV1Net aborts on a file with layers of both generations.
-                raise wire.CorruptError(field.start, "'layer' and the older 'layers' in one")
+                raise CorruptError(field.start, "'layer' and the older 'layers' in one")
             found.append(_stored_layer(data, field))
     return found
 
 
-def _stored_layer(data: mmap.mmap, message: wire.Field) -> StoredLayer:
+def _stored_layer(data: mmap.mmap, message: Field) -> StoredLayer:
     name_number, blob_number = _NAME_AND_BLOBS[message.number]
     name = ""
     blobs: list[tuple[Shape, bool]] = []
-    for field in wire.fields(data, message.start, message.end):
-        if field.kind != wire.LENGTH:
+    for field in fields(data, message.start, message.end):
+        if field.kind != LENGTH:
             continue
         if field.number == name_number:
             name = data[field.start : field.end].decode("utf-8", "replace")
@@ -122,15 +201,15 @@ def _stored_layer(data: mmap.mmap, message: wire.Field) -> StoredLayer:
     )
 
 
-def _stored_shape(data: mmap.mmap, blob: wire.Field) -> tuple[Shape, bool]:
+def _stored_shape(data: mmap.mmap, blob: Field) -> tuple[Shape, bool]:
     """Return a blob's shape, checked against its number of values, and whether it is legacy."""
     shape: list[int] | None = None
     legacy = dict.fromkeys(_BLOB_LEGACY, 0)
     values = doubles = 0
-    for field in wire.fields(data, blob.start, blob.end):
-        if field.number in legacy and field.kind == wire.VARINT:
+    for field in fields(data, blob.start, blob.end):
+        if field.number in legacy and field.kind == VARINT:
             legacy[field.number] = field.value
-        elif field.number == _BLOB_SHAPE and field.kind == wire.LENGTH:
+        elif field.number == _BLOB_SHAPE and field.kind == LENGTH:
             shape = _dims(data, field)
         elif field.number == _BLOB_DATA:
             values += (field.end - field.start) // _FLOAT_BYTES
@@ -140,19 +219,19 @@ def _stored_shape(data: mmap.mmap, blob: wire.Field) -> tuple[Shape, bool]:
     # Blob::FromProto takes doubles where there are any.
     values = doubles or values
     if values != elements(found):
-        raise wire.CorruptError(blob.start, f"{values} values for a blob of {shapes.times(found)}")
+        raise CorruptError(blob.start, f"{values} values for a blob of {shapes.times(found)}")
     return found, shape is None
 
 
-def _dims(data: mmap.mmap, message: wire.Field) -> list[int]:
+def _dims(data: mmap.mmap, message: Field) -> list[int]:
     dims = []
-    for field in wire.fields(data, message.start, message.end):
-        if field.kind == wire.VARINT:
+    for field in fields(data, message.start, message.end):
+        if field.kind == VARINT:
             dims.append(field.value)
-        elif field.kind == wire.LENGTH:
+        elif field.kind == LENGTH:
             at = field.start
             while at < field.end:
-                dim, at = wire.read_varint(data, at, field.end)
+                dim, at = read_varint(data, at, field.end)
                 dims.append(dim)
     return dims
 
@@ -244,7 +323,7 @@ def _compare(path: Path | str, stored: StoredLayer, wanted: tuple[Shape, ...]) -
 def _blob_head(shape: Shape) -> bytes:
     """Return a BlobProto up to its values, which follow as little-endian floats."""
     head = caffe.BlobProto(shape=caffe.BlobShape(dim=shape)).SerializeToString()
-    return head + wire.prefix(_BLOB_DATA, _FLOAT_BYTES * elements(shape))
+    return head + prefix(_BLOB_DATA, _FLOAT_BYTES * elements(shape))
 
 
 def _blob_bytes(shape: Shape) -> int:
@@ -256,8 +335,7 @@ def _layer_head(layer: caffe.LayerParameter) -> bytes:
 
     Caffe adds the phase, and for BatchNorm that its three parameters are not learned.
     """
-    bare = caffe.LayerParameter()
-    bare.CopyFrom(layer)
+    bare = deepcopy(layer)
     bare.ClearField("blobs")
     bare.phase = caffe.TEST
     if layer.type == "BatchNorm":
@@ -277,7 +355,7 @@ class _Entry:
     @property
     def body_bytes(self) -> int:
         blobs = (_blob_bytes(shape) for shape in self.blobs)
-        return len(self.head) + sum(len(wire.prefix(_LAYER_BLOBS, size)) + size for size in blobs)
+        return len(self.head) + sum(len(prefix(_LAYER_BLOBS, size)) + size for size in blobs)
 
 
 def _entries(net: caffe.NetParameter) -> Iterator[_Entry]:
@@ -295,7 +373,7 @@ def file_size_bytes(net: caffe.NetParameter) -> int:
     """
     name = caffe.NetParameter(name=net.name).ByteSize()
     bodies = (entry.body_bytes for entry in _entries(net))
-    return name + sum(len(wire.prefix(_NET_LAYER, size)) + size for size in bodies)
+    return name + sum(len(prefix(_NET_LAYER, size)) + size for size in bodies)
 
 
 def write(net: caffe.NetParameter, path: Path | str) -> None:
@@ -315,30 +393,24 @@ def write_seeded(net: caffe.NetParameter, path: Path | str, seed: int = 0) -> No
     seeded. The largest piece in memory is 4 MB.
     """
     with Path(path).open("wb") as file:
-        file.write(caffe.NetParameter(name=seeded_name(net.name, seed)).SerializeToString())
-        gains = residual_gains(net)
-        for entry in _entries(net):
-            file.write(wire.prefix(_NET_LAYER, entry.body_bytes) + entry.head)
-            for number, shape in enumerate(entry.blobs):
-                file.write(wire.prefix(_LAYER_BLOBS, _blob_bytes(shape)) + _blob_head(shape))
-                gain = gains.get(entry.layer.name, 1.0)
-                for piece in seeded_values(entry.layer, number, shape, seed=seed, gain=gain):
-                    file.write(piece.astype("<f4").tobytes())
+        file.writelines(_seeded_pieces(net, seed))
 
 
 def seeded_weights(net: caffe.NetParameter, seed: int = 0) -> caffe.NetParameter:
     """Return `net` with the blobs that `write_seeded` writes, in memory; for small networks."""
-    seeded = caffe.NetParameter(name=seeded_name(net.name, seed))
+    return caffe.NetParameter.FromString(b"".join(_seeded_pieces(net, seed)))
+
+
+def _seeded_pieces(net: caffe.NetParameter, seed: int) -> Iterator[bytes]:
+    yield caffe.NetParameter(name=seeded_name(net.name, seed)).SerializeToString()
     gains = residual_gains(net)
     for entry in _entries(net):
-        layer = seeded.layer.add()
-        layer.CopyFrom(entry.layer)
+        yield prefix(_NET_LAYER, entry.body_bytes) + entry.head
         for number, shape in enumerate(entry.blobs):
-            blob = layer.blobs.add(shape=caffe.BlobShape(dim=shape))
-            gain = gains.get(layer.name, 1.0)
+            yield prefix(_LAYER_BLOBS, _blob_bytes(shape)) + _blob_head(shape)
+            gain = gains.get(entry.layer.name, 1.0)
             for piece in seeded_values(entry.layer, number, shape, seed=seed, gain=gain):
-                blob.data.extend(piece)
-    return seeded
+                yield piece.astype("<f4").tobytes()
 
 
 def residual_gains(net: caffe.NetParameter) -> dict[str, float]:
@@ -422,14 +494,10 @@ def _constant(layer: caffe.LayerParameter, number: int, shape: Shape) -> float |
     if layer.type == "BatchNorm":
         return 0.0 if number == 0 else 1.0
     if layer.type == "Scale":
-        return 1.0 if number == 0 and _has_factor(layer) else 0.0
+        # With two bottoms, the first blob is the bias.
+        return 1.0 if number == 0 and len(layer.bottom) == 1 else 0.0
     if layer.type == "PReLU":
         return 0.25
     if layer.type in ("Bias", "Parameter") or len(shape) < 2:
         return 0.0
     return None
-
-
-def _has_factor(layer: caffe.LayerParameter) -> bool:
-    """Return whether a Scale layer's first blob is its factor: with two bottoms it is the bias."""
-    return len(layer.bottom) == 1

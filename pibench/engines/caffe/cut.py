@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pibench.engines.caffe.shapes import Shape, Shapes
+from pibench.engines.caffe.shapes import Shape, Shapes
 
 INPUTS = "pibench inputs"
 """The Input layer of a cut network: no layer in a weights file has this name."""
@@ -68,7 +64,6 @@ def alone(
 
 def definition(layer: caffe.LayerParameter) -> Sequence[str]:
     """Return the layer as lines of a prototxt, without weights, for a comparison."""
-    bare = caffe.LayerParameter()
-    bare.CopyFrom(layer)
+    bare = deepcopy(layer)
     bare.ClearField("blobs")
     return str(bare).splitlines()

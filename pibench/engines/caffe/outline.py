@@ -36,6 +36,29 @@ _TOKEN = re.compile(
 )
 _CLOSER = {"{": "}", "<": ">"}
 
+_ORIGINS = {
+    "a private patch; stock Caffe has round_mode": ("ceil_mode",),
+    "an engine of Intel's fork": ("engine",),
+    "a field of Intel's fork": (
+        "shuffle", "shuffle_param", "bn_stats", "multinode", "fusion_type", "relu",
+        "negative_slope",
+    ),
+    "of the SegNet fork": ("bn_param", "upsample_param"),
+    "of the SSD fork": (
+        "permute_param", "prior_box_param", "norm_param", "detection_output_param",
+        "multibox_loss_param",
+    ),
+    "of the Fast R-CNN fork": ("roi_pooling_param", "smooth_l1_loss_param"),
+    "of the DeepLab and PSPNet forks": ("interp_param",),
+    "of the ShuffleNet patch": ("shuffle_channel_param",),
+    "of the Ristretto fork": ("quantization_param", "lpfp_param"),
+    "of NVIDIA's fork": (
+        "cudnn_param", "forward_type", "backward_type", "forward_math", "backward_math",
+        "default_forward_type", "default_backward_type",
+    ),
+}  # fmt: skip
+"""Fields of forks and patches, by origin."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnknownField:
@@ -250,3 +273,10 @@ def _nearest(
     by_lower = {candidate.lower(): candidate for candidate in there}
     close = difflib.get_close_matches(meant.lower(), list(by_lower), n=1, cutoff=LIKENESS)
     return by_lower[close[0]] if close else ""
+
+
+def describe_field(name: str, value: str) -> str | None:
+    """Return the origin of an unknown field (or an unknown value of a known one), if known."""
+    if "MKL" in value.upper():
+        return "an engine of Intel's fork"
+    return next((origin for origin, names in _ORIGINS.items() if name in names), None)

@@ -9,8 +9,9 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import files, legacy, outline, topology
+from pibench.engines.caffe import outline, topology
 from pibench.errors import InvalidInputError
+from pibench.untrusted_input import size_bytes, unreadable
 
 MAX_FILE_BYTES = 32 << 20
 """The longest network of the zoo has 0.3 MB of text; a file a hundred times as long is not one."""
@@ -58,9 +59,9 @@ def read_text(path: Path | str) -> str:
 
 
 def _read_bytes(path: Path) -> bytes:
-    size_bytes = files.size_bytes(path, "prototxt")
+    length = size_bytes(path, "prototxt")
     try:
-        if size_bytes > MAX_FILE_BYTES:
+        if length > MAX_FILE_BYTES:
             with path.open("rb") as file:
                 start = file.read(1 << 16)
             if looks_like_caffemodel(start):
@@ -68,12 +69,12 @@ def _read_bytes(path: Path) -> bytes:
             raise InvalidInputError.at(
                 path,
                 None,
-                f"{size_bytes} bytes are too large for a prototxt (limit {MAX_FILE_BYTES})",
+                f"{length} bytes are too large for a prototxt (limit {MAX_FILE_BYTES})",
                 hint="a network's text is well under 1 MB; weights go with --weights",
             )
         return path.read_bytes()
     except OSError as error:
-        raise files.unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def looks_like_caffemodel(raw: bytes) -> bool:
@@ -138,7 +139,7 @@ def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
     what = f"{field.name}: {field.value}" if field.value else field.name
     inside = f" in {field.parent}" if field.parent else ""
     noun = "value" if field.known_name else "field"
-    origin = legacy.describe_field(field.name, field.value)
+    origin = outline.describe_field(field.name, field.value)
     problem = f"stock Caffe has no {noun} '{what}'{inside}"
     if origin:
         problem += f" ({origin})"

@@ -7,13 +7,14 @@ and readers of a result need to know how.
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import legacy, outline, prototxt, topology
-from pibench.engines.caffe.shapes import DATA_TYPES
-from pibench.engines.caffe.shapes.conventions import cudnn_engines
-from pibench.engines.caffe.sources import batch_size, set_batch, why_no_batch
+from pibench.engines.caffe import outline, prototxt, topology
+from pibench.engines.caffe.shapes.checks import cudnn_engines
+from pibench.engines.caffe.shapes.rules import DATA_TYPES, DEPTHWISE_TYPES, RULES, UNSUPPORTED
+from pibench.engines.caffe.topology import batch_size, set_batch, why_no_batch
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _taken_out(unknown: list[outline.UnknownField]) -> list[str]:
         inside = f" of {parent}" if parent else ""
         where = f"line {first.line}" if count == 1 else f"{count} times, first on line {first.line}"
         consequence = _consequence(name, value)
-        if first.near and not legacy.describe_field(name, value):
+        if first.near and not outline.describe_field(name, value):
             consequence += f"; did the file mean {first.near!r}?"
         sentences.append(f"took out {what}{inside} ({where}): {consequence}")
     return sentences
@@ -72,7 +73,7 @@ def _consequence(name: str, value: str) -> str:
         )
     if name == "ceil_mode":
         return "stock Caffe rounds sizes up anyway"
-    origin = legacy.describe_field(name, value)
+    origin = outline.describe_field(name, value)
     return f"{origin}, unknown to stock Caffe" if origin else "unknown to stock Caffe"
 
 
@@ -81,7 +82,7 @@ def repair(
 ) -> tuple[caffe.NetParameter, list[str]]:
     """Return a copy of `net` that stock Caffe runs as a deployed network.
 
-    First-generation layers become current ones (`order` as in `legacy.upgrade`), only the test
+    First-generation layers become current ones (`order` as in `upgrade`), only the test
     phase stays, no layer asks for cuDNN, data layers become inputs, layers that need labels are
     removed, the batch is 1.
 
@@ -91,10 +92,9 @@ def repair(
     Raises:
         InvalidInputError: The file has the form of 2013, or a data layer of unknown size.
     """
-    repaired = caffe.NetParameter()
-    repaired.CopyFrom(net)
+    repaired = deepcopy(net)
     done: list[str] = []
-    if count := legacy.upgrade(repaired, path, order):
+    if count := upgrade(repaired, path, order):
         done.append(f"turned {count} first-generation 'layers' into 'layer'")
     if repaired.input:
         done.append("left the legacy 'input' as it is: stock Caffe reads it as an Input layer")
@@ -108,8 +108,86 @@ def repair(
     return repaired, done
 
 
+# First-generation layers: 2014's `layers { type: CONVOLUTION }`
+
+
+def upgrade(net: caffe.NetParameter, path: object, order: Sequence[str] = ()) -> int:
+    """Turn every `layers` of `net` into a `layer`, in place; return how many there were.
+
+    Args:
+        net: The network.
+        path: Its name in errors.
+        order: The top-level messages in the order of the text ("layer" or "layers"), for files that
+            mix both.
+
+    Raises:
+        InvalidInputError: The file has the still older form of 2013.
+    """
+    upgraded = [_upgraded(layer, path) for layer in net.layers]
+    if not upgraded:
+        return 0
+    old, new = iter(upgraded), iter(list(net.layer))
+    merged = [next(old if name == "layers" else new, None) for name in order]
+    layers = [layer for layer in (*merged, *old, *new) if layer is not None]
+    net.ClearField("layers")
+    net.ClearField("layer")
+    net.layer.extend(layers)
+    return len(upgraded)
+
+
+def _upgraded(old: caffe.V1LayerParameter, path: object) -> caffe.LayerParameter:
+    if old.HasField("layer"):
+        raise InvalidInputError.at(
+            str(path),
+            f"layer '{old.layer.name}'",
+            "has a 'layer' inside 'layers' (the 2013 format), which pibench cannot repair",
+            hint="upgrade the file with Caffe's own upgrade_net_proto_text",
+        )
+    kind = caffe.V1LayerParameter.LayerType.Name(old.type)
+    new = caffe.LayerParameter(name=old.name, type=_current_type(kind))
+    for field, value in old.ListFields():
+        if field.name in ("name", "type", "param"):
+            continue
+        if field.name in new.DESCRIPTOR.fields_by_name:
+            if isinstance(value, (bool, int, float, str)):
+                setattr(new, field.name, value)
+            elif hasattr(value, "extend"):
+                getattr(new, field.name).extend(value)
+            else:
+                getattr(new, field.name).CopyFrom(value)
+    _convert_param_specs(old, new)
+    return new
+
+
+def _convert_param_specs(old: caffe.V1LayerParameter, new: caffe.LayerParameter) -> None:
+    """Convert blobs_lr, weight_decay, names and share modes of the parameters to `param`."""
+    count = max(len(old.param), len(old.blob_share_mode), len(old.blobs_lr), len(old.weight_decay))
+    for index in range(count):
+        spec = new.param.add()
+        if index < len(old.param):
+            spec.name = old.param[index]
+        if index < len(old.blob_share_mode):
+            strict = old.blob_share_mode[index] == caffe.V1LayerParameter.STRICT
+            spec.share_mode = caffe.ParamSpec.STRICT if strict else caffe.ParamSpec.PERMISSIVE
+        if index < len(old.blobs_lr):
+            spec.lr_mult = old.blobs_lr[index]
+        if index < len(old.weight_decay):
+            spec.decay_mult = old.weight_decay[index]
+
+
+def _current_type(kind: str) -> str:
+    """Return the type string for a value of V1LayerParameter's enum; empty if there is none."""
+    if kind == "SOFTMAX_LOSS":
+        return "SoftmaxWithLoss"
+    types = {name.lower(): name for name in (*RULES, *DATA_TYPES, *UNSUPPORTED)}
+    return types.get(kind.replace("_", "").lower(), "")
+
+
+# Layers without use outside training or stock Caffe
+
+
 def _replace_layers(net: caffe.NetParameter, layers: list[caffe.LayerParameter]) -> None:
-    kept = [caffe.LayerParameter.FromString(layer.SerializeToString()) for layer in layers]
+    kept = deepcopy(layers)  # the message's own layers end with the field
     net.ClearField("layer")
     net.layer.extend(kept)
 
@@ -146,7 +224,7 @@ def _take_stock_types(net: caffe.NetParameter) -> list[str]:
     done = []
     for layer in net.layer:
         where = topology.place(layer)
-        if layer.type in legacy.DEPTHWISE_TYPES:
+        if layer.type in DEPTHWISE_TYPES:
             done.append(f"made {layer.type} {where} a Convolution with a group for each channel")
             layer.type = "Convolution"
             if layer.convolution_param.group <= 1:

@@ -1,28 +1,35 @@
-"""Determine which layers of a network a phase runs, in order, as Caffe's Net does."""
+"""Determine the layers that a phase runs, what each of them reads, and the network's inputs.
+
+All of it follows Caffe's Net (src/caffe/net.cpp). Inputs and layers can be changed in place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.errors import InvalidInputError
 
+Layer = caffe.LayerParameter
 Phase = Literal["TRAIN", "TEST"]
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
-INPUT_DIMS = 4
-"""Numbers that each legacy `input` takes from `input_dim`: N, C, H, W."""
+IMAGE_AXES = 4
+"""Axes of an image blob, N, C, H, W; each legacy `input` takes as many numbers of `input_dim`."""
+LEGACY_DIMS = ("num", "channels", "height", "width")
+"""Fields of a DummyData without `shape`: each has one value for all tops, or one per top."""
 
 
-def place(layer: caffe.LayerParameter) -> str:
+def place(layer: Layer) -> str:
     """Return the layer's name in errors."""
     return f"layer '{layer.name}'" if layer.name else f"an unnamed {layer.type or 'layer'}"
 
 
-def layers(
-    net: caffe.NetParameter, path: object, *, phase: Phase = "TEST"
-) -> list[caffe.LayerParameter]:
+def layers(net: caffe.NetParameter, path: object, *, phase: Phase = "TEST") -> list[Layer]:
     """Return the layers that `phase` runs; legacy `input` fields become an Input layer.
 
     Args:
@@ -51,7 +58,7 @@ def layers(
     return [implied, *own] if implied else own
 
 
-def implied_input(net: caffe.NetParameter, path: object) -> caffe.LayerParameter | None:
+def implied_input(net: caffe.NetParameter, path: object) -> Layer | None:
     """Return the Input layer for legacy `input`, `input_shape` and `input_dim` fields."""
     if not net.input:
         return None
@@ -59,10 +66,10 @@ def implied_input(net: caffe.NetParameter, path: object) -> caffe.LayerParameter
     if not shapes:
         dims = list(net.input_dim)
         shapes = [
-            caffe.BlobShape(dim=dims[at : at + INPUT_DIMS])
-            for at in range(0, len(dims), INPUT_DIMS)
+            caffe.BlobShape(dim=dims[at : at + IMAGE_AXES])
+            for at in range(0, len(dims), IMAGE_AXES)
         ]
-        if len(dims) % INPUT_DIMS:
+        if len(dims) % IMAGE_AXES:
             shapes = []
     if len(shapes) != len(net.input):
         raise InvalidInputError.at(
@@ -72,12 +79,12 @@ def implied_input(net: caffe.NetParameter, path: object) -> caffe.LayerParameter
             f"{len(net.input_dim)} input_dim",
             hint="give each input one input_shape, or four input_dim",
         )
-    return caffe.LayerParameter(
+    return Layer(
         name="input", type="Input", top=net.input, input_param=caffe.InputParameter(shape=shapes)
     )
 
 
-def included(layer: caffe.LayerParameter, state: caffe.NetState, phase: Phase) -> bool:
+def included(layer: Layer, state: caffe.NetState, phase: Phase) -> bool:
     """Return whether a net in `phase`, at level 0 and the stages of `state`, has this layer."""
     if layer.include:
         return any(meets(rule, state, phase) for rule in layer.include)
@@ -104,62 +111,211 @@ Source = tuple[int, int]
 """The producer of a blob: the position of a layer, and the index of its top."""
 
 
-def readers(
-    layers: Sequence[caffe.LayerParameter],
-) -> tuple[dict[Source, int], list[list[Source]]]:
+def readers(layers: Sequence[Layer]) -> tuple[Counter[Source], list[list[Source]]]:
     """Return how often each blob is read, and the source of each layer's bottoms.
 
     A blob is counted separately for each layer that writes it, in place too. A loss weight on it is
     one more reader.
     """
-    counts: dict[Source, int] = {}
+    counts: Counter[Source] = Counter()
     sources: list[list[Source]] = []
     made_by: dict[str, Source] = {}
     for position, layer in enumerate(layers):
         sources.append([made_by[name] for name in layer.bottom])
-        for source in sources[-1]:
-            counts[source] = counts.get(source, 0) + 1
+        counts.update(sources[-1])
         made_by.update({name: (position, index) for index, name in enumerate(layer.top)})
         for name, weight in zip(layer.top, layer.loss_weight, strict=False):
-            counts[made_by[name]] = counts.get(made_by[name], 0) + bool(weight)
+            counts[made_by[name]] += bool(weight)
     return counts, sources
 
 
-def insert_splits(layers: list[caffe.LayerParameter]) -> list[caffe.LayerParameter]:
+def insert_splits(layers: Sequence[Layer]) -> list[Layer]:
     """Return the layers that Caffe's Net runs: with a Split after every blob that is read twice.
 
     Readers are counted as in `readers`. The given layers are not changed.
     """
-    readers_of, sources = readers(layers)
-    handed_out: dict[tuple[int, int], int] = {}
-    result: list[caffe.LayerParameter] = []
+    counts, sources = readers(layers)
+    copies: dict[Source, Iterator[str]] = {}
+    result: list[Layer] = []
     for position, layer in enumerate(layers):
-        renamed = caffe.LayerParameter()
-        renamed.CopyFrom(layer)
+        renamed = deepcopy(layer)
         for index, source in enumerate(sources[position]):
-            if readers_of[source] > 1:
-                count = handed_out.get(source, 0)
-                handed_out[source] = count + 1
-                renamed.bottom[index] = f"{_split_name(layers, source)}_{count}"
+            if source in copies:
+                renamed.bottom[index] = next(copies[source])
         result.append(renamed)
-        for index in range(len(layer.top)):
-            if readers_of.get((position, index), 0) > 1:
-                result.append(_split(layers, (position, index), readers_of[position, index]))
+        for index, top in enumerate(layer.top):
+            count = counts[position, index]
+            if count > 1:
+                name = f"{top}_{layer.name}_{index}_split"
+                tops = [f"{name}_{copy}" for copy in range(count)]
+                copies[position, index] = iter(tops)
+                result.append(Layer(name=name, type="Split", bottom=[top], top=tops))
     return result
 
 
-def _split_name(layers: list[caffe.LayerParameter], source: tuple[int, int]) -> str:
-    position, index = source
-    return f"{layers[position].top[index]}_{layers[position].name}_{index}_split"
+# Inputs
 
 
-def _split(
-    layers: list[caffe.LayerParameter], source: tuple[int, int], count: int
-) -> caffe.LayerParameter:
-    name = _split_name(layers, source)
-    return caffe.LayerParameter(
-        name=name,
-        type="Split",
-        bottom=[layers[source[0]].top[source[1]]],
-        top=[f"{name}_{index}" for index in range(count)],
-    )
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One shape that a network declares, and the blobs that have it.
+
+    `set_dims` writes other dimensions, as many as before, into the definition.
+    """
+
+    blobs: tuple[str, ...]
+    dims: tuple[int, ...]
+    set_dims: Callable[[Sequence[int]], None]
+
+
+def inputs(net: caffe.NetParameter, phase: Phase | None = None) -> list[Input]:
+    """List what the layers of `phase` start from, in order; None means the whole file."""
+    found = list(_legacy_inputs(net))
+    for layer in net.layer:
+        if phase is None or included(layer, net.state, phase):
+            if layer.type == "Input":
+                found += _of_shapes(layer.input_param.shape, layer.top)
+            elif layer.type == "DummyData":
+                found += _of_shapes(layer.dummy_data_param.shape, layer.top)
+                found += _legacy_dummies(layer)
+    return found
+
+
+def batch_size(net: caffe.NetParameter, phase: Phase) -> int | None:
+    """Return the images of one pass in `phase`; None if no input has a dimension.
+
+    It is the first dimension of the first input with the four axes of images, else of the first
+    input that has any.
+    """
+    dims = [one.dims for one in inputs(net, phase) if one.dims]
+    images = [one for one in dims if len(one) == IMAGE_AXES]
+    return next((one[0] for one in (*images, *dims)), None)
+
+
+def why_no_batch(net: caffe.NetParameter) -> str:
+    """Explain why the batch of `net` cannot be set; return nothing if it can."""
+    if not any(one.dims for one in inputs(net)):
+        return "it has no Input and no DummyData with a dimension, so no batch to set"
+    for phase in PHASES:
+        own = [one for one in inputs(net, phase) if one.dims]
+        other = next((one for one in own if one.dims[0] != own[0].dims[0]), None)
+        if other is not None:
+            return (
+                f"'{own[0].blobs[0]}' has a first dimension of {own[0].dims[0]} and "
+                f"'{other.blobs[0]}' one of {other.dims[0]}: which one is the batch is unknown"
+            )
+    return ""
+
+
+def set_batch(net: caffe.NetParameter, batch: int) -> None:
+    """Give every input of `net`, in all phases, the first dimension `batch`, in place."""
+    for one in inputs(net):
+        if one.dims:
+            one.set_dims((batch, *one.dims[1:]))
+
+
+def image_size(net: caffe.NetParameter) -> tuple[int, int] | None:
+    """Return height and width of the first input with four axes; None if none has."""
+    for one in inputs(net):
+        if len(one.dims) == IMAGE_AXES:
+            return one.dims[2], one.dims[3]
+    return None
+
+
+def set_image_size(net: caffe.NetParameter, height: int, width: int) -> None:
+    """Give every input of the first image's height and width the new ones, in place."""
+    before = image_size(net)
+    for one in inputs(net):
+        if one.dims[2:] == before:
+            one.set_dims((*one.dims[:2], height, width))
+
+
+def _of_shapes(shapes: Sequence[caffe.BlobShape], tops: Sequence[str]) -> Iterator[Input]:
+    """List one shape for all tops, or one for each."""
+    for index, shape in enumerate(shapes):
+
+        def set_dims(dims: Sequence[int], shape: caffe.BlobShape = shape) -> None:
+            shape.dim[:] = dims
+
+        blobs = tuple(tops) if len(shapes) == 1 else tuple(tops[index : index + 1])
+        yield Input(blobs=blobs or ("",), dims=tuple(shape.dim), set_dims=set_dims)
+
+
+def _legacy_inputs(net: caffe.NetParameter) -> Iterator[Input]:
+    """List the inputs of `input`, by their `input_shape` or else by four `input_dim` each."""
+    if net.input and net.input_shape:
+        yield from _of_shapes(net.input_shape, net.input)
+        return
+    for index, name in enumerate(net.input):
+        span = slice(index * IMAGE_AXES, (index + 1) * IMAGE_AXES)
+
+        def set_dims(dims: Sequence[int], span: slice = span) -> None:
+            net.input_dim[span] = dims
+
+        yield Input(blobs=(name,), dims=tuple(net.input_dim[span]), set_dims=set_dims)
+
+
+def _legacy_dummies(layer: Layer) -> Iterator[Input]:
+    """List the blobs of `num`, `channels`, `height` and `width`: one value for all, or for each."""
+    fields = [getattr(layer.dummy_data_param, name) for name in LEGACY_DIMS]
+    for index, top in enumerate(layer.top if all(fields) else ()):
+
+        def set_dims(dims: Sequence[int], index: int = index) -> None:
+            for field, dim in zip(fields, dims, strict=True):
+                field.extend([field[0]] * (len(layer.top) - len(field)))
+                field[index] = dim
+
+        dims = tuple(field[min(index, len(field) - 1)] for field in fields)
+        yield Input(blobs=(top,), dims=dims, set_dims=set_dims)
+
+
+# Layers in place
+
+_WRITES_OVER = frozenset({"BatchNorm", "Dropout", "ELU", "ReLU", "Sigmoid", "TanH"})
+"""Layers whose own gradient does not need the overwritten values (or keeps a copy)."""
+
+_MAY_BE_OVERWRITTEN = frozenset(
+    {"BatchNorm", "Concat", "Convolution", "Deconvolution", "Eltwise", "InnerProduct", "Pooling",
+     "Scale"}
+)  # fmt: skip
+"""Layers whose gradient does not need their own output."""
+
+
+def make_in_place(net: caffe.NetParameter, *, path: object = "network") -> int:
+    """Let every layer of `net` that can work in place do so; return how many were changed.
+
+    A layer can if nothing else reads its bottom, the layer that made the bottom does not need it
+    for its gradient, and the network has no layers of other phases.
+
+    Raises:
+        InvalidInputError: As for `layers`.
+    """
+    if any(layer.include or layer.exclude for layer in net.layer):
+        return 0
+    own = layers(net, path)
+    counts, sources = readers(own)
+    renamed: dict[str, str] = {}
+    changed = 0
+    for layer, read in zip(own, sources, strict=True):
+        makes_new = bool(layer.bottom) and layer.top[:1] != layer.bottom[:1]
+        _rename(layer, renamed)
+        if layer.type not in _WRITES_OVER or not makes_new or counts[read[0]] != 1:
+            continue
+        maker = own[read[0][0]]
+        if maker.type in _MAY_BE_OVERWRITTEN:
+            renamed[layer.top[0]] = layer.bottom[0]
+            layer.top[0] = layer.bottom[0]
+            changed += 1
+    return changed
+
+
+def _rename(layer: Layer, renamed: dict[str, str]) -> None:
+    """Rename the layer's bottoms, and the tops that it writes in place."""
+    written_over = set(layer.bottom)
+    for index, name in enumerate(layer.top):
+        if name in written_over:
+            layer.top[index] = renamed.get(name, name)
+        else:
+            # A new blob, even if an earlier one with this name was renamed.
+            renamed.pop(name, None)
+    layer.bottom[:] = [renamed.get(name, name) for name in layer.bottom]

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.networks.zoo.builder import NetBuilder
-
-if TYPE_CHECKING:
-    from pibench.engines.caffe import caffe_pb2 as caffe
 
 GROWTH = 32
 """Channels that each layer of a dense block adds."""

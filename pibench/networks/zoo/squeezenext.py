@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import count
 
+from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.networks.zoo.builder import NetBuilder
-
-if TYPE_CHECKING:
-    from pibench.engines.caffe import caffe_pb2 as caffe
 
 WIDTHS = (32, 64, 128, 256)
 """Output channels of the blocks, by stage."""
@@ -18,13 +16,10 @@ class _Numbered:
 
     def __init__(self, n: NetBuilder) -> None:
         self.n = n
-        self.convolutions = 0
-        self.relus = 0
-        self.sums = 0
+        self.convolutions, self.relus, self.sums = count(1), count(1), count(1)
 
     def relu(self) -> str:
-        self.relus += 1
-        return self.n.relu(f"ReLU{self.relus}")
+        return self.n.relu(f"ReLU{next(self.relus)}")
 
     def conv(
         self,
@@ -37,8 +32,7 @@ class _Numbered:
         bottom: str | None = None,
     ) -> str:
         """Add a convolution without bias, batch norm and rectifier in place."""
-        self.convolutions += 1
-        i = self.convolutions
+        i = next(self.convolutions)
         self.n.conv(
             f"Convolution{i}", outputs, kernel, stride=stride, pad=pad, group=group, bias=False,
             bottom=bottom,
@@ -47,8 +41,7 @@ class _Numbered:
         return self.relu()
 
     def add(self, left: str, right: str) -> str:
-        self.sums += 1
-        self.n.add(f"Eltwise{self.sums}", [left, right])
+        self.n.add(f"Eltwise{next(self.sums)}", [left, right])
         return self.relu()
 
 
@@ -99,8 +92,8 @@ def squeezenext(
     c = _Numbered(n)
     c.conv(64, first_kernel, stride=2)
     n.pool("pool1", "MAX", 3, stride=2)
-    for stage, (count, width) in enumerate(zip(blocks, WIDTHS, strict=True)):
-        for index in range(count):
+    for stage, (length, width) in enumerate(zip(blocks, WIDTHS, strict=True)):
+        for index in range(length):
             stride = 2 if stage > 0 and index == 0 else 1
             block(c, width, index=index, stride=stride, group=group,
                   squeeze_shortcut=squeeze_shortcut)  # fmt: skip

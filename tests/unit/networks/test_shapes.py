@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pibench import networks
-from pibench.engines.caffe import prototxt, shapes, sources, topology
+from pibench.engines.caffe import prototxt, shapes, topology
 from pibench.errors import InvalidInputError
 
 
@@ -328,7 +328,7 @@ def test_only_the_first_dimension_grows_with_the_batch(name: str, batches: tuple
 
 def test_batch_is_set_on_legacy_inputs_too() -> None:
     net = prototxt.parse('input: "a" input: "b" input_dim: [1, 3, 5, 5, 1, 3, 5, 5]', "n")
-    sources.set_batch(net, 7)
+    topology.set_batch(net, 7)
     assert list(net.input_dim) == [7, 3, 5, 5, 7, 3, 5, 5]
 
 

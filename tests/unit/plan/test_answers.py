@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from pibench import devices, networks
-from pibench.engines.caffe import caffemodel, in_place
+from pibench.engines.caffe import caffemodel, topology
 from pibench.engines.caffe.shapes import infer
 from pibench.errors import InvalidInputError
-from pibench.networks import input_size
-from pibench.networks.network import Network
+from pibench.networks.network import Network, parse_image_size
 from pibench.plan.answers import optimizations
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
@@ -63,7 +62,7 @@ def test_the_largest_batch_is_the_last_that_fits(wild: Callable[..., Network]) -
     assert batch is not None
 
     def verdict(images: int) -> str:
-        larger = input_size.with_batch(network, images)
+        larger = network.with_batch(images)
         return judge(plan(larger, protocol="caffe-time", environment=pi), ROOMY).verdict
 
     assert verdict(batch) == "fit"
@@ -71,7 +70,7 @@ def test_the_largest_batch_is_the_last_that_fits(wild: Callable[..., Network]) -
 
 
 def test_the_largest_image_keeps_its_proportions(wild: Callable[..., Network]) -> None:
-    wide = input_size.with_image_size(wild("dilated"), 96, 192)
+    wide = wild("dilated").with_image_size(96, 192)
     found = max_image(wide, device=ROOMY, protocol="inference", environment=of_device(ROOMY))
     assert found.height > 96
     assert abs(found.width - 2 * found.height) <= 1
@@ -99,7 +98,7 @@ def test_the_largest_batch_of_dummy_data_is_one_that_fits(
     assert (100 < found.batch < 1000, found.note) == (True, "")
 
     def verdict(images: int) -> str:
-        larger = input_size.with_batch(network, images)
+        larger = network.with_batch(images)
         return judge(plan(larger, protocol="caffe-time", environment=pi), device).verdict
 
     assert (verdict(found.batch), verdict(found.batch + 1)) == ("fit", "borderline")
@@ -157,7 +156,7 @@ def test_another_image_size_with_inner_products_is_another_network(pi: Environme
     }
     assert "another network than at 224x224, since 'fc6' has other parameters" in found.note
     at_that_size = plan(
-        input_size.with_image_size(network, found.height, found.width),
+        network.with_image_size(found.height, found.width),
         protocol="caffe-time",
         environment=pi,
     )
@@ -210,8 +209,8 @@ def test_working_in_place_saves_activations(wild: Callable[..., Network], pi: En
 
 def test_no_layer_writes_over_what_another_reads(wild: Callable[..., Network]) -> None:
     network = wild("train_val")
-    changed = input_size.copy(network)
-    assert in_place.share(changed.net) == 0
+    changed = network.copy()
+    assert topology.make_in_place(changed.net) == 0
     assert changed.prototxt == network.prototxt
 
 
@@ -220,7 +219,7 @@ def test_no_layer_writes_over_what_another_reads(wild: Callable[..., Network]) -
 )
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(InvalidInputError, match="is not an input size"):
-        input_size.parse(text)
+        parse_image_size(text)
 
 
 def test_another_size_changes_the_legacy_fields_too(wild: Callable[..., Network]) -> None:
@@ -228,8 +227,8 @@ def test_another_size_changes_the_legacy_fields_too(wild: Callable[..., Network]
     layer { name: "p" type: "Pooling" bottom: "data" top: "p"
             pooling_param { pool: MAX kernel_size: 2 stride: 2 } }"""
     network = wild(text)
-    assert input_size.image_size(network) == (8, 9)
-    assert input_size.with_image_size(network, 20, 30).shapes.blobs["p"] == (1, 3, 10, 15)
+    assert network.image_size() == (8, 9)
+    assert network.with_image_size(20, 30).shapes.blobs["p"] == (1, 3, 10, 15)
     assert network.shapes.blobs["p"] == (1, 3, 4, 5)
 
 
@@ -238,14 +237,14 @@ def test_a_network_without_images_has_no_size(wild: Callable[..., Network]) -> N
     layer { name: "i" type: "InnerProduct" bottom: "d" top: "i"
             inner_product_param { num_output: 2 } }"""
     with pytest.raises(InvalidInputError, match="no input with four axes"):
-        input_size.image_size(wild(text))
+        wild(text).image_size()
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in networks.catalog_entries()])
 def test_every_network_of_the_zoo_stays_itself_in_place(name: str) -> None:
     network = networks.load(name)
-    changed = input_size.copy(network)
-    in_place.share(changed.net)
+    changed = network.copy()
+    topology.make_in_place(changed.net)
     before, after = network.shapes, infer(changed.net)
     assert after.blobs[changed.net.layer[-1].top[0]] == before.blobs[network.net.layer[-1].top[0]]
     assert changed.parameter_count == network.parameter_count

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from pibench import devices, networks
 from pibench.engines.caffe.shapes.rules import RULES
 from pibench.errors import InvalidInputError
-from pibench.networks import input_size
 from pibench.networks.network import Network
 from pibench.plan.environment import Environment
 from pibench.plan.layers import LAYERS
@@ -144,7 +143,7 @@ def test_more_images_never_need_less(
         protocol = "inference"
     peaks = [
         plan(
-            input_size.with_batch(network, batch),
+            network.with_batch(batch),
             protocol=protocol,  # type: ignore[arg-type]
             environment=PI,
         ).peak_rss_bytes

@@ -1,20 +1,15 @@
-"""Define the table of layer types, the simplest rules, and the types without an entry."""
+"""Define the table of layer types, with the shape function of each, and the types without an entry.
+
+The functions of sliding windows are in `windows`.
+"""
 
 from __future__ import annotations
 
-from pibench.engines.caffe.shapes.arrangement import (
-    batch_reindex,
-    concat,
-    crop,
-    eltwise,
-    flatten,
-    nothing,
-    reduction,
-    reshape,
-    slice_,
-    tile,
-)
-from pibench.engines.caffe.shapes.contract import (
+import difflib
+import math
+from itertools import pairwise
+
+from pibench.engines.caffe.shapes.checks import (
     MANY,
     Layer,
     Made,
@@ -23,21 +18,13 @@ from pibench.engines.caffe.shapes.contract import (
     Shape,
     axis_index,
     elements,
+    require_same_shapes,
+    times,
 )
-from pibench.engines.caffe.shapes.elementwise import (
-    batch_norm,
-    bias,
-    dropout,
-    lrn,
-    prelu,
-    same,
-    scale,
-)
-from pibench.engines.caffe.shapes.results import accuracy, arg_max, loss, softmax
 from pibench.engines.caffe.shapes.windows import convolution, deconvolution, im2col, pooling, spp
+from pibench.engines.caffe.topology import LEGACY_DIMS
 
-LEGACY_DIMS = ("num", "channels", "height", "width")
-"""Fields of a DummyData without `shape`: each has one value for all tops, or one per top."""
+# Sources and weighted sums
 
 
 def _from_shapes(layer: Layer, dims: list[Shape]) -> list[Shape]:
@@ -94,6 +81,305 @@ def embed(layer: Layer, bottoms: list[Shape]) -> Made:
         params.append((param.num_output,))
     return [(*bottoms[0], param.num_output)], params
 
+
+# Layers that keep the shape of their bottom
+
+
+def same(layer: Layer, bottoms: list[Shape]) -> Made:
+    return [bottoms[0]] * len(layer.top), []
+
+
+def dropout(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Infer a Dropout; training draws numbers with its ratio (caffe_rng_bernoulli)."""
+    ratio = layer.dropout_param.dropout_ratio
+    if not 0 <= ratio <= 1:
+        raise Refused(f"dropout_ratio is {ratio:g}", "a ratio is from 0 to 1")
+    return same(layer, bottoms)
+
+
+def lrn(layer: Layer, bottoms: list[Shape]) -> Made:
+    if len(bottoms[0]) != 4:
+        raise Refused(f"LRN needs four axes, not {times(bottoms[0])}", "reshape its bottom")
+    if layer.lrn_param.local_size % 2 == 0:
+        raise Refused("local_size is even", "use an odd size")
+    return [bottoms[0]], []
+
+
+def batch_norm(_: Layer, bottoms: list[Shape]) -> Made:
+    """Infer a BatchNorm; parameters: mean and variance per channel, and the factor of both."""
+    if len(bottoms[0]) < 2:
+        raise Refused(f"BatchNorm needs two axes, not {times(bottoms[0])}", "reshape its bottom")
+    channels = bottoms[0][1]
+    return [bottoms[0]], [(channels,), (channels,), (1,)]
+
+
+def prelu(layer: Layer, bottoms: list[Shape]) -> Made:
+    if len(bottoms[0]) < 2:
+        raise Refused(f"PReLU needs two axes, not {times(bottoms[0])}", "reshape its bottom")
+    return [bottoms[0]], [() if layer.prelu_param.channel_shared else (bottoms[0][1],)]
+
+
+def _operand(bottoms: list[Shape], axis: int, num_axes: int) -> tuple[Shape, bool]:
+    """Return the shape of what Scale or Bias applies, and whether it is a parameter."""
+    data = bottoms[0]
+    if len(bottoms) == 1:
+        start = axis_index(axis, data)
+        end = len(data) if num_axes == -1 else start + num_axes
+        if num_axes < -1 or end > len(data):
+            raise Refused(f"num_axes {num_axes} does not fit {times(data)}", "correct num_axes")
+        return data[start:end], True
+    start = 0 if not bottoms[1] else axis_index(axis, data)
+    if data[start : start + len(bottoms[1])] != bottoms[1]:
+        raise Refused(
+            f"bottom 1 is {times(bottoms[1])}, which does not fit {times(data)} at axis {axis}",
+            "its shape must match consecutive dimensions of bottom 0",
+        )
+    return bottoms[1], False
+
+
+def scale(layer: Layer, bottoms: list[Shape]) -> Made:
+    param = layer.scale_param
+    factor, learned = _operand(bottoms, param.axis, param.num_axes)
+    return [bottoms[0]], [factor] * (int(learned) + int(param.bias_term))
+
+
+def bias(layer: Layer, bottoms: list[Shape]) -> Made:
+    term, learned = _operand(bottoms, layer.bias_param.axis, layer.bias_param.num_axes)
+    return [bottoms[0]], [term] * int(learned)
+
+
+# Layers that join, split, cut and reshape
+
+
+def eltwise(layer: Layer, bottoms: list[Shape]) -> Made:
+    if len(layer.eltwise_param.coeff) not in (0, len(bottoms)):
+        raise Refused("coeff must be given once per bottom", "correct coeff")
+    require_same_shapes(bottoms, "element-wise operations need one shape")
+    return [bottoms[0]], []
+
+
+def concat(layer: Layer, bottoms: list[Shape]) -> Made:
+    param = layer.concat_param
+    axis = axis_index(param.concat_dim if param.HasField("concat_dim") else param.axis, bottoms[0])
+    rest = (*bottoms[0][:axis], *bottoms[0][axis + 1 :])
+    for index, shape in enumerate(bottoms):
+        same_axes = len(shape) == len(bottoms[0])
+        if not same_axes or (*shape[:axis], *shape[axis + 1 :]) != rest:
+            raise Refused(
+                f"bottom 0 is {times(bottoms[0])} but bottom {index} is {times(shape)}",
+                f"concatenated blobs may differ in axis {axis} only",
+            )
+    total = sum(shape[axis] for shape in bottoms)
+    return [(*bottoms[0][:axis], total, *bottoms[0][axis + 1 :])], []
+
+
+def slice_(layer: Layer, bottoms: list[Shape]) -> Made:
+    param = layer.slice_param
+    axis = axis_index(param.slice_dim if param.HasField("slice_dim") else param.axis, bottoms[0])
+    size, count = bottoms[0][axis], len(layer.top)
+    points = list(param.slice_point)
+    if points:
+        edges = [0, *points, size]
+        parts = [end - start for start, end in pairwise(edges)]
+        if len(parts) != count or min(parts) < 1:
+            raise Refused(f"slice_point {points} does not cut {size} into {count}", "correct it")
+    else:
+        if size % count:
+            raise Refused(f"{size} cannot be cut into {count} equal slices", "give slice_point")
+        parts = [size // count] * count
+    return [(*bottoms[0][:axis], part, *bottoms[0][axis + 1 :]) for part in parts], []
+
+
+def flatten(layer: Layer, bottoms: list[Shape]) -> Made:
+    start = axis_index(layer.flatten_param.axis, bottoms[0])
+    end = axis_index(layer.flatten_param.end_axis, bottoms[0])
+    if end < start:
+        raise Refused(f"end_axis {end} comes before axis {start}", "correct the axes")
+    middle = elements(bottoms[0][start : end + 1])
+    return [(*bottoms[0][:start], middle, *bottoms[0][end + 1 :])], []
+
+
+def reshape(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Infer a Reshape: 0 copies a dimension, one -1 takes the rest."""
+    param, data = layer.reshape_param, bottoms[0]
+    start = axis_index(param.axis, data, end=True)
+    end = len(data) if param.num_axes == -1 else start + param.num_axes
+    if not start <= end <= len(data):
+        raise Refused(f"num_axes {param.num_axes} does not fit {times(data)}", "correct num_axes")
+    wanted = list(param.shape.dim)
+    for index, dim in enumerate(wanted):
+        if dim == 0:
+            if start + index >= len(data):
+                raise Refused(f"dim {index} copies an axis that {times(data)} lacks", "correct it")
+            wanted[index] = data[start + index]
+    if wanted.count(-1) > 1 or any(dim < -1 for dim in wanted):
+        raise Refused(f"shape {wanted} is not valid", "use positive numbers, 0, and one -1")
+    if -1 in wanted:
+        known = -math.prod(wanted)
+        free = wanted.index(-1)
+        wanted[free] = elements(data[start:end]) // known if known else 0
+    top = (*data[:start], *wanted, *data[end:])
+    if elements(top) != elements(data):
+        raise Refused(f"{times(data)} cannot become {times(top)}", "the elements must add up")
+    return [top], []
+
+
+def crop(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Infer a Crop: from `axis` on, bottom 0 is cut to the size of bottom 1."""
+    param, (data, reference) = layer.crop_param, bottoms
+    if len(data) != len(reference):
+        raise Refused(f"{times(data)} and {times(reference)} differ in axes", "reshape one")
+    axis = axis_index(param.axis, data)
+    offsets = list(param.offset) or [0]
+    offsets = offsets * (len(data) - axis) if len(offsets) == 1 else offsets
+    if len(offsets) != len(data) - axis:
+        raise Refused(f"{len(offsets)} offsets for {len(data) - axis} axes", "give one or all")
+    for size, wanted, offset in zip(data[axis:], reference[axis:], offsets, strict=True):
+        if wanted + offset > size:
+            raise Refused(f"cannot cut {wanted} at {offset} out of {size}", "correct the offset")
+    return [(*data[:axis], *reference[axis:])], []
+
+
+def tile(layer: Layer, bottoms: list[Shape]) -> Made:
+    axis = axis_index(layer.tile_param.axis, bottoms[0])
+    tiles = layer.tile_param.tiles
+    return [(*bottoms[0][:axis], bottoms[0][axis] * tiles, *bottoms[0][axis + 1 :])], []
+
+
+def reduction(layer: Layer, bottoms: list[Shape]) -> Made:
+    return [bottoms[0][: axis_index(layer.reduction_param.axis, bottoms[0])]], []
+
+
+def batch_reindex(_: Layer, bottoms: list[Shape]) -> Made:
+    if len(bottoms[1]) != 1:
+        raise Refused(f"bottom 1 is {times(bottoms[1])}, not a list", "give it one axis")
+    return [(bottoms[1][0], *bottoms[0][1:])], []
+
+
+def nothing(_: Layer, __: list[Shape]) -> Made:
+    return [], []
+
+
+# Scores and losses
+
+_NO_LABELS = "give it labels of the right shape"
+
+
+def arg_max(layer: Layer, bottoms: list[Shape]) -> Made:
+    param, data = layer.argmax_param, bottoms[0]
+    if param.HasField("axis"):
+        axis = axis_index(param.axis, data)
+        return [(*data[:axis], param.top_k, *data[axis + 1 :])], []
+    if not data:
+        raise Refused("ArgMax needs at least one axis, not a scalar", "reshape its bottom")
+    top = [1] * max(len(data), 3)
+    top[0], top[1], top[2] = data[0], 2 if param.out_max_val else 1, param.top_k
+    return [tuple(top)], []
+
+
+def softmax(layer: Layer, bottoms: list[Shape]) -> Made:
+    axis_index(layer.softmax_param.axis, bottoms[0])
+    return [bottoms[0]], []
+
+
+def loss(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Infer a loss, which is a scalar; a second top, where allowed, repeats the scores.
+
+    A loss has one weight (of 1) by default, and every top needs one. `_LABELS` has the requirements
+    of each type on labels; all require equal first dimensions (LossLayer::Reshape).
+    """
+    if max(len(layer.loss_weight), 1) != len(layer.top):
+        raise Refused(
+            f"{len(layer.loss_weight)} loss_weight for {len(layer.top)} top(s)",
+            "give loss_weight once per top",
+        )
+    data, labels = bottoms[:2]
+    if not data or not labels or data[0] != labels[0]:
+        raise Refused(
+            f"bottom 0 is {times(data)} but bottom 1 is {times(labels)}",
+            "the first dimension, of images, must be the same",
+        )
+    if check := _LABELS.get(layer.type):
+        check(layer, bottoms)
+    return [(), bottoms[0]][: len(layer.top)], []
+
+
+def _one_label_each(data: Shape, labels: Shape, axis: int) -> None:
+    """Check that there is a label for every position, over all classes along `axis`."""
+    axis = axis_index(axis, data)
+    places = elements(data[:axis]) * elements(data[axis + 1 :])
+    if elements(labels) != places:
+        raise Refused(f"{elements(labels)} labels for {places} predictions", _NO_LABELS)
+
+
+def _softmax_labels(layer: Layer, bottoms: list[Shape]) -> None:
+    _one_label_each(bottoms[0], bottoms[1], layer.softmax_param.axis)
+
+
+def _infogain_labels(layer: Layer, bottoms: list[Shape]) -> None:
+    axis = layer.infogain_loss_param.axis
+    _one_label_each(bottoms[0], bottoms[1], axis)
+    if len(bottoms) < 3:
+        raise Refused("its matrix comes from a file", "give the matrix as a third bottom")
+    classes = bottoms[0][axis_index(axis, bottoms[0])]
+    if elements(bottoms[2]) != classes**2:
+        raise Refused(
+            f"bottom 2 is {times(bottoms[2])} for {classes} classes",
+            "give a square matrix of that size",
+        )
+
+
+def _same_count(_: Layer, bottoms: list[Shape]) -> None:
+    if elements(bottoms[0]) != elements(bottoms[1]):
+        raise Refused(
+            f"bottom 0 is {times(bottoms[0])} but bottom 1 is {times(bottoms[1])}",
+            "both need the same number of elements",
+        )
+
+
+def _legacy(shape: Shape) -> Shape:
+    """Return four axes, as channels(), height() and width() have them (Blob::LegacyShape)."""
+    if len(shape) > 4:
+        raise Refused(f"{times(shape)} has more than four axes", "reshape its bottom")
+    return (*shape, 1, 1, 1, 1)[:4]
+
+
+def _single_labels(_: Layer, bottoms: list[Shape]) -> None:
+    if _legacy(bottoms[1])[1:] != (1, 1, 1):
+        raise Refused(f"labels measure {times(bottoms[1])}, more than one each", _NO_LABELS)
+
+
+def _pairs(_: Layer, bottoms: list[Shape]) -> None:
+    left, right, labels = map(_legacy, bottoms)
+    if left[1] != right[1] or {*left[2:], *right[2:], *labels[1:]} != {1}:
+        raise Refused(
+            f"{' and '.join(map(times, bottoms))} are not two lists of vectors and their labels",
+            "give vectors of one length, and one label for each pair",
+        )
+
+
+_LABELS = {
+    "SoftmaxWithLoss": _softmax_labels,
+    "InfogainLoss": _infogain_labels,
+    "SigmoidCrossEntropyLoss": _same_count,
+    "EuclideanLoss": _same_count,
+    "MultinomialLogisticLoss": _single_labels,
+    "ContrastiveLoss": _pairs,
+}
+
+
+def accuracy(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Infer an Accuracy, which is a scalar; a second top has it for each class."""
+    param, (data, labels) = layer.accuracy_param, bottoms
+    axis = axis_index(param.axis, data)
+    _one_label_each(data, labels, axis)
+    if param.top_k > elements(data) // elements(labels):
+        raise Refused(f"top_k is {param.top_k}, and there are fewer classes", "lower top_k")
+    tops: list[Shape] = [(), (bottoms[0][axis],)]
+    return tops[: len(layer.top)], []
+
+
+# The table
 
 _ANY_TOPS = (1, MANY)
 
@@ -155,3 +441,51 @@ UNSUPPORTED = {
     "Recurrent": "pibench does not unroll recurrent layers",
 }
 """Other types of stock Caffe, with the reason why they are not supported."""
+
+DEPTHWISE_TYPES = ("ConvolutionDepthwise", "DepthwiseConv", "DepthwiseConvolution")
+"""Layer types of patches that stock Caffe replaces by a Convolution with groups."""
+
+_FORKS = {
+    "Axpy": "the SENet patch",
+    "BN": "the SegNet fork",
+    **dict.fromkeys(DEPTHWISE_TYPES, "a depthwise patch (stock Caffe: Convolution with group)"),
+    "DetectionOutput": "the SSD fork",
+    "Interp": "the DeepLab and PSPNet forks",
+    "MultiBoxLoss": "the SSD fork",
+    "Normalize": "the SSD fork",
+    "Permute": "the SSD fork",
+    "PriorBox": "the SSD fork",
+    "PSROIPooling": "the R-FCN fork",
+    "ReLU6": "a ReLU6 patch",
+    "ROIPooling": "the Fast R-CNN fork",
+    "ShuffleChannel": "the ShuffleNet patch",
+    "SmoothL1Loss": "the Fast R-CNN fork",
+    "Upsample": "the SegNet fork",
+}
+"""Layer types of forks and patches, and their origins."""
+
+
+def rule_of(layer: Layer) -> Rule:
+    """Return the table entry of the layer's type, or raise Refused with the reason."""
+    kind = layer.type
+    if kind in RULES:
+        return RULES[kind]
+    if kind in DATA_TYPES:
+        raise Refused(
+            f"a {kind} layer reads a database or files",
+            "use --repair to put an Input layer in its place",
+        )
+    if kind in UNSUPPORTED:
+        raise Refused(f"layer type {kind} is not supported: {UNSUPPORTED[kind]}", "take it out")
+    if not kind:
+        raise Refused("has no type", 'add one, such as type: "Convolution"')
+    raise Refused(f"stock Caffe has no layer type '{kind}'", _origin(kind))
+
+
+def _origin(kind: str) -> str:
+    """Return the origin of an unknown layer type, or the most similar stock type."""
+    if kind in _FORKS:
+        return f"it is of {_FORKS[kind]}"
+    by_lower = {name.lower(): name for name in RULES}
+    close = difflib.get_close_matches(kind.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f"did you mean {by_lower[close[0]]!r}?" if close else "check the type's name"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe.shapes.contract import (
+from pibench.engines.caffe.shapes.checks import (
     MAX_ELEMENTS,
     Layer,
     Made,
