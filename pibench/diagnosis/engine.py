@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pibench.diagnosis.finding import Finding
+from pibench.diagnosis.checks import Finding
 from pibench.targets.container.engine import ACCESS_HINT
 
 DEADLINE_S = 1.4

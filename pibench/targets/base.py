@@ -126,7 +126,7 @@ class Outcome:
 
     job: Job
     machine: dict[str, Any] | None
-    result: dict[str, Any] | None
+    result: dict[str, Any] | None = None
     died: str | None = None
     console_oom_lines: tuple[str, ...] = ()
     memory_limits: MemoryLimits | None = None

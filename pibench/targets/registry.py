@@ -148,8 +148,7 @@ def _native(options: TargetOptions) -> Target:
 
 def _ssh(options: TargetOptions) -> Target:
     from pibench.targets.ssh import SshTarget
-    from pibench.targets.ssh.address import parse
-    from pibench.targets.ssh.connection import Login
+    from pibench.targets.ssh.connection import Login, parse
 
     if options.at_once not in (None, 1):
         raise InvalidInputError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.errors import HostError
-from pibench.targets.kit import PROBE_BYTES, ROOTS, needs
+from pibench.targets.job import PROBE_BYTES, ROOTS, needs
 from pibench.targets.ssh.connection import Login, connected
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pibench.errors import HostError
-from pibench.targets.probe_events import FrameReader
-from pibench.targets.probe_session import SILENCE_DEADLINE_S
+from pibench.targets.probe_session import SILENCE_DEADLINE_S, FrameReader
 from pibench.targets.ssh.board import Board
 from pibench.targets.ssh.connection import Login, connect
 

@@ -61,6 +61,11 @@ MACHINES: dict[MachineName, Machine] = {
 }
 
 
+SECTOR_BYTES = 512
+_MIB = 1 << 20
+_LINUX = 0x83
+COPY_DEADLINE_S = 120.0
+
 KERNEL_ARGUMENTS = (
     "loglevel=4",
     "panic=-1",
@@ -167,12 +172,6 @@ def _board(files: Files) -> list[str]:
 def _escaped(path: Path) -> str:
     """Return a path as the value of an option: QEMU splits options at commas, unless doubled."""
     return str(path).replace(",", ",,")
-
-
-SECTOR_BYTES = 512
-_MIB = 1 << 20
-_LINUX = 0x83
-COPY_DEADLINE_S = 120.0
 
 
 def write_card(card: Path, root_disk: Path, job: Path) -> None:

@@ -13,8 +13,7 @@ import pytest
 from pibench import devices
 from pibench.errors import HostError
 from pibench.targets.base import Job, Outcome, Progress
-from pibench.targets.vm import VmTarget
-from pibench.targets.vm.guest import Boot
+from pibench.targets.vm import Boot, VmTarget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

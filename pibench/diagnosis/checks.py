@@ -1,29 +1,78 @@
-"""Check the requirements for building images, and list the images that are built."""
+"""Check this machine: its programs, what building images requires, and the images it has."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pibench import host, settings
-from pibench.diagnosis.finding import Finding, program
 from pibench.errors import PibenchError
 from pibench.images import store
 from pibench.images.apt import FROM_ELSEWHERE, debian_mirror
 from pibench.images.build import Builder
 from pibench.images.recipe import load_recipe
+from pibench.targets import binfmt, emulation
+
+State = Literal["ok", "missing", "optional"]
 
 _GIB = 1 << 30
 DISK_NEEDED_BYTES = 4 * _GIB
 """Both roots, the disk made of one, and the packages while they are unpacked."""
 MEMORY_NEEDED_BYTES = int(1.5 * _GIB)
 """One machine of 1 GiB and what QEMU itself takes."""
-
-
 _FOR_PACKAGES: Final = frozenset({"apt-get", "dpkg-deb", "debian keys", "debian mirror"})
 """Checks that matter only for fetching and unpacking packages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check: its state, what was found, and the command that fixes it."""
+
+    name: str
+    state: State
+    found: str
+    fix: str | None = None
+
+
+def program(name: str, package: str, *, optional: bool = False) -> Finding:
+    """Return whether a program is installed; `package` is the Debian package that contains it."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if path:
+        return Finding(name=name, state="ok", found=path)
+    return Finding(
+        name=name,
+        state="optional" if optional else "missing",
+        found="not installed",
+        fix=f"sudo apt-get install {package}",
+    )
+
+
+def registration() -> list[Finding]:
+    """Return what prevents containers for arm64, one finding for each problem."""
+    if not emulation.needed():
+        return [Finding(name="binfmt", state="ok", found="not needed: this processor is an arm64")]
+    return registration_findings(binfmt.check())
+
+
+def registration_findings(found: binfmt.Registration) -> list[Finding]:
+    """Return a registration as findings: the handler, or one for each problem."""
+    if found.handler is not None and not found.problems:
+        text = f"{found.handler.name}, flags {found.handler.flags}: {found.qemu_version}"
+        return [Finding(name="binfmt", state="ok", found=text)]
+    return [
+        Finding(name="binfmt", state="missing", found=problem.text, fix=problem.fix)
+        for problem in found.problems
+    ]
+
+
+def user_emulator() -> Finding:
+    """Return the emulator for single programs of a sysroot; the dynamic or the static one."""
+    if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static"):
+        return program("qemu-aarch64-static", "qemu-user-static")
+    return program("qemu-aarch64", "qemu-user")
 
 
 def build_tools() -> list[Finding]:
