@@ -37,7 +37,7 @@ def diagnose() -> Diagnosis:
     user, binfmt = user_emulator(), registration()
     twin = _architecture()
     native, ssh = program("caffe", "caffe", optional=True), _ssh()
-    others = [_sandbox(), *checks.built_images()]
+    others = [_sandbox(), checks.built_images()]
     docker = question.findings()
     # The parts of Caffe that a board lacks are built here.
     own = {"vm": [qemu], "container": [*docker, *binfmt], "sysroot": [user], "twin": [twin]}
@@ -81,32 +81,24 @@ def _emulator_of(kind: TargetKind) -> list[Finding]:
 def _architecture() -> Finding:
     machine = platform.machine()
     if machine in ("x86_64", "AMD64"):
-        return Finding(name="x86-64", state="ok", found=f"{machine}: the twin runs here")
-    return Finding(name="x86-64", state="missing", found=machine, fix="use target native or vm")
+        return Finding("x86-64", "ok", f"{machine}: the twin runs here")
+    return Finding("x86-64", "missing", machine, fix="use target native or vm")
 
 
 def _ssh() -> Finding:
     try:
         found = f"asyncssh {version('asyncssh')}; what a board has: pibench board check ssh://..."
-        return Finding(name="ssh", state="ok", found=found)
+        return Finding("ssh", "ok", found)
     except PackageNotFoundError:
-        return Finding(
-            name="ssh",
-            state="missing",
-            found="the Python package asyncssh is missing",
-            fix="pip install --upgrade pibench",
-        )
+        found, fix = "the Python package asyncssh is missing", "pip install --upgrade pibench"
+        return Finding("ssh", "missing", found, fix=fix)
 
 
 def _sandbox() -> Finding:
     if sandbox.available():
-        return Finding(name="bwrap", state="ok", found="twin and native run without network")
-    return Finding(
-        name="bwrap",
-        state="optional",
-        found="not usable: twin and native run with your rights",
-        fix="sudo apt-get install bubblewrap",
-    )
+        return Finding("bwrap", "ok", "twin and native run without network")
+    found = "not usable: twin and native run with your rights"
+    return Finding("bwrap", "optional", found, fix="sudo apt-get install bubblewrap")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,13 +27,14 @@ _FOR_PACKAGES: Final = frozenset({"apt-get", "dpkg-deb", "debian keys", "debian 
 """Checks that matter only for fetching and unpacking packages."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One check: its state, what was found, and the command that fixes it."""
 
     name: str
     state: State
     found: str
+    _: KW_ONLY
     fix: str | None = None
 
 
@@ -41,19 +42,15 @@ def program(name: str, package: str, *, optional: bool = False) -> Finding:
     """Return whether a program is installed; `package` is the Debian package that contains it."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path:
-        return Finding(name=name, state="ok", found=path)
-    return Finding(
-        name=name,
-        state="optional" if optional else "missing",
-        found="not installed",
-        fix=f"sudo apt-get install {package}",
-    )
+        return Finding(name, "ok", path)
+    state: State = "optional" if optional else "missing"
+    return Finding(name, state, "not installed", fix=f"sudo apt-get install {package}")
 
 
 def registration() -> list[Finding]:
     """Return what prevents containers for arm64, one finding for each problem."""
     if not emulation.needed():
-        return [Finding(name="binfmt", state="ok", found="not needed: this processor is an arm64")]
+        return [Finding("binfmt", "ok", "not needed: this processor is an arm64")]
     return registration_findings(binfmt.check())
 
 
@@ -61,11 +58,8 @@ def registration_findings(found: binfmt.Registration) -> list[Finding]:
     """Return a registration as findings: the handler, or one for each problem."""
     if found.handler is not None and not found.problems:
         text = f"{found.handler.name}, flags {found.handler.flags}: {found.qemu_version}"
-        return [Finding(name="binfmt", state="ok", found=text)]
-    return [
-        Finding(name="binfmt", state="missing", found=problem.text, fix=problem.fix)
-        for problem in found.problems
-    ]
+        return [Finding("binfmt", "ok", text)]
+    return [Finding("binfmt", "missing", one.text, fix=one.fix) for one in found.problems]
 
 
 def user_emulator() -> Finding:
@@ -102,25 +96,17 @@ def needed(tools: list[Finding], kind: str) -> list[Finding]:
 def _keyring() -> Finding:
     path = Path(load_recipe().keyring)
     if path.exists():
-        return Finding(name="debian keys", state="ok", found=str(path))
-    return Finding(
-        name="debian keys",
-        state="missing",
-        found=f"{path} is missing",
-        fix="sudo apt-get install debian-archive-keyring",
-    )
+        return Finding("debian keys", "ok", str(path))
+    fix = "sudo apt-get install debian-archive-keyring"
+    return Finding("debian keys", "missing", f"{path} is missing", fix=fix)
 
 
 def _mirror() -> Finding:
     try:
-        return Finding(name="debian mirror", state="ok", found=debian_mirror())
+        return Finding("debian mirror", "ok", debian_mirror())
     except PibenchError as error:
-        return Finding(
-            name="debian mirror",
-            state="missing",
-            found=error.message,
-            fix=f"{error.hint}, or {FROM_ELSEWHERE}",
-        )
+        fix = f"{error.hint}, or {FROM_ELSEWHERE}"
+        return Finding("debian mirror", "missing", error.message, fix=fix)
 
 
 def _disk() -> Finding:
@@ -128,15 +114,11 @@ def _disk() -> Finding:
     existing = next(parent for parent in (folder, *folder.parents) if in_reach(parent))
     free = shutil.disk_usage(existing).free
     usable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    enough = usable and (free >= DISK_NEEDED_BYTES or "vm" in built_kinds())
-    return Finding(
-        name="cache",
-        state="ok" if enough else "missing",
-        found=f"{folder}, {free / _GIB:.0f} GiB free",
-        fix=None
-        if enough
-        else f"{DISK_NEEDED_BYTES >> 30} GiB are needed: choose a directory by PIBENCH_CACHE_DIR",
-    )
+    found = f"{folder}, {free / _GIB:.0f} GiB free"
+    if usable and (free >= DISK_NEEDED_BYTES or "vm" in built_kinds()):
+        return Finding("cache", "ok", found)
+    fix = f"{DISK_NEEDED_BYTES >> 30} GiB are needed: choose a directory by PIBENCH_CACHE_DIR"
+    return Finding("cache", "missing", found, fix=fix)
 
 
 def in_reach(path: Path) -> bool:
@@ -157,29 +139,23 @@ def built_kinds() -> list[str]:
 
 def _memory() -> Finding:
     available = host.available_memory_bytes()
-    enough = available >= MEMORY_NEEDED_BYTES
-    return Finding(
-        name="memory",
-        state="ok" if enough else "missing",
-        found=f"{available / _GIB:.1f} GiB available to this process",
-        fix=None
-        if enough
-        else f"vm needs {MEMORY_NEEDED_BYTES / _GIB:.1f} GiB: stop other programs, raise the "
-        "limit of pibench's control group, or use --target twin",
+    found = f"{available / _GIB:.1f} GiB available to this process"
+    if available >= MEMORY_NEEDED_BYTES:
+        return Finding("memory", "ok", found)
+    fix = (
+        f"vm needs {MEMORY_NEEDED_BYTES / _GIB:.1f} GiB: stop other programs, raise the "
+        "limit of pibench's control group, or use --target twin"
     )
+    return Finding("memory", "missing", found, fix=fix)
 
 
-def built_images() -> list[Finding]:
+def built_images() -> Finding:
     """Return which images are in the cache."""
     built = built_kinds()
-    return [
-        Finding(
-            name="images",
-            state="ok" if "vm" in built else "optional",
-            found=", ".join(built) or "none built yet",
-            fix=None
-            if "vm" in built
-            else "built when first needed, or now: pibench image build; or copied from "
-            "another machine: pibench image load FILE",
-        )
-    ]
+    if "vm" in built:
+        return Finding("images", "ok", ", ".join(built))
+    fix = (
+        "built when first needed, or now: pibench image build; or copied from "
+        "another machine: pibench image load FILE"
+    )
+    return Finding("images", "optional", ", ".join(built) or "none built yet", fix=fix)

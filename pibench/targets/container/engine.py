@@ -87,10 +87,9 @@ def engine_faults(doing: str) -> Iterator[None]:
     try:
         yield
     except docker.errors.APIError as error:
-        said = " ".join(str(error.explanation or error).split())
-        absent = isinstance(error, docker.errors.NotFound)
-        kind = EngineLacksError if absent else HostError
-        raise kind(f"the Engine refused {doing}: {said}") from error
+        reason = " ".join(str(error.explanation or error).split())
+        kind = EngineLacksError if isinstance(error, docker.errors.NotFound) else HostError
+        raise kind(f"the Engine refused {doing}: {reason}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         cause = _root_cause(error)
         if isinstance(cause, PermissionError):
@@ -144,19 +143,15 @@ def _facts(version: dict[str, Any], info: dict[str, Any]) -> EngineFacts:
 
 
 def _as_numbers(version: str) -> tuple[int, ...]:
-    numbers = []
-    for part in version.split(".")[:2]:
-        digits = "".join(character for character in part if character.isdigit())
-        numbers.append(int(digits or 0))
-    return tuple(numbers)
+    parts = version.split(".")[:2]
+    return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts)
 
 
 def _root_cause(error: BaseException) -> BaseException:
     """Return the innermost cause, since the SDK wraps a refused connection four times."""
-    reason: BaseException = error
-    while reason.__cause__ is not None or reason.__context__ is not None:
-        reason = reason.__cause__ or reason.__context__ or reason
-    return reason
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
 
 
 def _words(error: BaseException) -> str:
@@ -195,11 +190,7 @@ def is_orphan(label: str) -> bool:
         pid, started = int(owner["pid"]), int(owner["started_ticks"])
     except (ValueError, KeyError, TypeError):
         return False
-    if host != _host():
-        return False
-    if boot != _boot():
-        return True
-    return _started_ticks(pid) != started
+    return host == _host() and (boot != _boot() or _started_ticks(pid) != started)
 
 
 def _started_ticks(pid: int) -> int | None:

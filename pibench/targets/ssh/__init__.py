@@ -100,15 +100,15 @@ class SshTarget:
                 root_key=self.builder.key("carried") if engine.packages else None,
                 engine=engine,
             )
-            facts, problems = await board.check(asked)
-            if problems:
-                what, todo = problems[0]
+            found = await board.check(asked)
+            if found.problems:
+                what, todo = found.problems[0]
                 raise HostError(f"{self.login.address}: {what}", hint=todo)
-            self._folder = str(facts["folder"])
-            if facts["caffe_complaint"] is None:
+            self._folder = str(found.facts["folder"])
+            if found.facts["caffe_complaint"] is None:
                 self._programs = SYSTEM
             else:
-                self._programs = await self._bring(board, is_there=facts["root_is_there"])
+                self._programs = await self._bring(board, is_there=found.facts["root_is_there"])
 
     async def _bring(self, board: Board, *, is_there: bool) -> Programs:
         """Return the programs of pibench's root; copy it to the board unless it is there."""
