@@ -53,7 +53,7 @@ class Question:
             client = docker.from_env(timeout=self._deadline_s)
             self._version = client.version()
             self._info = client.info()
-        except Exception as error:  # Handed over to the thread that asked.
+        except Exception as error:  # Passed on to the thread that waits.
             self._error = error
 
 

@@ -338,7 +338,7 @@ def _typical(seen: dict[str, Any]) -> dict[str, Any]:
     (runs,) = seen["bare"]
     for run in runs:
         if run["exit_status"] != 0:
-            reason = run["fatal_message"] or " | ".join(run["log_tail"][-3:]) or "it said nothing"
+            reason = run["fatal_message"] or " | ".join(run["log_tail"][-3:]) or "no output"
             ending = f"signal {run['signal']}" if run["signal"] else f"status {run['exit_status']}"
             raise HostError(
                 f"Caffe does not come as far as to read a network here ({ending}): {reason}",

@@ -215,7 +215,7 @@ class NativeTarget(LocalTarget):
                 hint=", or ".join(filter(None, ways)),
             )
         self.builder.report(
-            f"no {engine.label} of this machine's own works ({lacking}): ours is taken"
+            f"no {engine.label} of this machine's own works ({lacking}): pibench's root is used"
         )
         self._root = self.builder.sysroot().content / "root"
 

@@ -38,7 +38,7 @@ SILENCE_DEADLINE_S: Final = 180.0
 ATTEMPTS: Final = 2
 """A probe may die once without evidence: the network in flight is then tried again."""
 LARGEST_BYTES: Final = 1 << 30
-"""How much of this machine's memory all kept blobs of one run may use."""
+"""How much of this machine's memory all dumped blobs of one run may use."""
 _FRAME = re.compile(rb"PIBENCH ([0-9a-f]{8}) (\{.*\})\r?$")
 _OOM = re.compile(rb"Out of memory: Killed process \d+ .*")
 # A longer line is not one of pibench's frames, and is not worth the memory.
@@ -398,7 +398,7 @@ def listen(
     assert probe.stdout is not None  # noqa: S101
     for chunk in read_chunks(probe.stdout):
         if chunk is None:
-            return f"the probe said nothing for {SILENCE_DEADLINE_S:.0f} s"
+            return f"the probe sent nothing for {SILENCE_DEADLINE_S:.0f} s"
         session.feed(chunk)
         if session.ended or stopping.is_set():
             return None

@@ -106,7 +106,7 @@ class ContainerTarget(ConfinedTarget):
         import docker.errors  # noqa: PLC0415  (start-up time)
 
         client, tag = self._connected()[0], container_image.tag_of(root)
-        with engine_faults("when asked for its image"):
+        with engine_faults("to look up the image"):
             try:
                 return str(client.images.get(tag).id)
             except docker.errors.ImageNotFound:
@@ -117,7 +117,7 @@ class ContainerTarget(ConfinedTarget):
             container_image.write_archive(root, archive)
             with engine_faults("to load the image"), archive.open("rb") as file:
                 client.images.load(file)
-        with engine_faults("when asked for its image"):
+        with engine_faults("to look up the image"):
             image = client.images.get(tag)
         architecture = image.attrs.get("Architecture")
         if architecture != container_image.ARCHITECTURE:
@@ -141,7 +141,7 @@ class ContainerTarget(ConfinedTarget):
             raise
         except HostError as error:
             ending, fault = Ending.unknown(error.message), error
-        about_all = self._connected()[1].tells_of_children and ending.oom_killed is not None
+        about_all = self._connected()[1].reports_children and ending.oom_killed is not None
         memory_limits = replace(
             cgroup_limits(limits.memory_bytes, effective_limits(session.machine or {}), known),
             container_exit_code=ending.exit_code,
@@ -160,7 +160,7 @@ class ContainerTarget(ConfinedTarget):
             order,
             attesting(session, limits, emulated=self._is_emulated),
             stopping,
-            lambda: facts.tells_of_children and _ran_out_of_memory(session.result),
+            lambda: facts.reports_children and _ran_out_of_memory(session.result),
         )
 
     def _limits(self, allowance_bytes: int) -> Limits:

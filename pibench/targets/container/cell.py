@@ -96,7 +96,7 @@ def attest(machine: Mapping[str, Any], requested: Limits, *, emulated: bool) -> 
     if found.memory_bytes != requested.memory_bytes:
         has = "no limit" if found.memory_bytes is None else f"{found.memory_bytes} bytes"
         raise CapNotInForceError(
-            f"the memory limit is not in force: {requested.memory_bytes} bytes were asked for, "
+            f"the memory limit is not in force: {requested.memory_bytes} bytes were requested, "
             f"the container has {has}",
             hint="switch the memory cgroup on; on a Raspberry Pi add cgroup_enable=memory to "
             "/boot/cmdline.txt and reboot",
@@ -110,7 +110,7 @@ def attest(machine: Mapping[str, Any], requested: Limits, *, emulated: bool) -> 
     if found.cores != requested.cores:
         has = "no quota" if found.cores is None else f"{found.cores:g}"
         raise CapNotInForceError(
-            f"the CPU quota is not in force: {requested.cores} cores were asked for, "
+            f"the CPU quota is not in force: {requested.cores} cores were requested, "
             f"the container has {has}",
             hint="the kernel needs CPU quotas (CONFIG_CFS_BANDWIDTH), and a cgroup v2 user "
             "the delegated cpu controller",
@@ -118,13 +118,14 @@ def attest(machine: Mapping[str, Any], requested: Limits, *, emulated: bool) -> 
     usable = machine.get("cores_usable")
     if usable != requested.cores:
         raise CapNotInForceError(
-            f"the CPU set is not in force: {requested.cores} cores were asked for, "
+            f"the CPU set is not in force: {requested.cores} cores were requested, "
             f"{usable} can be used",
             hint="the kernel needs cpuset cgroups (CONFIG_CPUSETS)",
         )
-    if emulated and not emulation.is_cpu(requested.cpu, machine.get("main_id_register")):
+    midr = machine.get("main_id_register")
+    if emulated and not emulation.is_cpu(requested.cpu, midr):
         raise CapNotInForceError(
-            f"the emulated CPU is no {requested.cpu} (MIDR_EL1 {machine.get('main_id_register')})",
+            f"the emulated CPU is not a {requested.cpu} (MIDR_EL1 {midr})",
             hint="the registered QEMU does not heed QEMU_CPU: sudo pibench doctor --fix",
         )
     _attest_sandbox(machine)
@@ -258,7 +259,7 @@ def _listen(
             if on_output(chunk):
                 return None
         elif time.monotonic() - last_output > SILENCE_DEADLINE_S:
-            return f"the probe said nothing for {SILENCE_DEADLINE_S:.0f} s"
+            return f"the probe sent nothing for {SILENCE_DEADLINE_S:.0f} s"
         if stopping.is_set():
             return "stopped"
     # The stream also ends where the Engine does.
@@ -310,7 +311,7 @@ def _ending(container: Container, died: str | None, out_of_memory: Callable[[], 
 
 
 def _state(container: Container) -> dict[str, Any]:
-    with engine_faults("when asked how a container ended"):
+    with engine_faults("to report how a container ended"):
         container.reload()
     state: dict[str, Any] = container.attrs["State"]
     return state

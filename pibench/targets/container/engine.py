@@ -56,7 +56,7 @@ class EngineFacts:
         return f"{self.name} {self.version}, cgroup v{self.cgroup_version}"
 
     @property
-    def tells_of_children(self) -> bool:
+    def reports_children(self) -> bool:
         """Whether its OOMKilled covers all processes of a container, not only the first.
 
         Docker's does (containerd watches the cgroup); Podman's was seen to be false where
@@ -119,7 +119,7 @@ def connect() -> tuple[DockerClient, EngineFacts]:
             facts = _facts(client.version(), client.info())
     except ValueError as error:
         # The SDK reads an address the way Python's standard library does.
-        raise HostError(f"{where} is no address: {error}", hint=START_HINT) from error
+        raise HostError(f"{where} is not an address: {error}", hint=START_HINT) from error
     client.api.timeout = CALL_TIMEOUT_S
     if _as_numbers(facts.version) < OLDEST and facts.name != PODMAN:
         client.close()
@@ -170,7 +170,7 @@ def owner_label() -> dict[str, str]:
 
 def remove_orphans(client: DockerClient) -> int:
     """Remove the containers whose owner ran on this machine and is gone; return their number."""
-    with engine_faults("when asked for its containers"):
+    with engine_faults("to list its containers"):
         found = client.api.containers(all=True, filters={"label": OWNER_LABEL})
     removed = 0
     for container in found:

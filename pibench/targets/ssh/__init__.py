@@ -93,14 +93,14 @@ class SshTarget:
         async with connected(self.login) as connection:
             board = Board(connection, str(self.login.address))
             engine = engine_of(work[0].engine)
-            asked = needs(
+            wanted = needs(
                 (piece.protocol for piece in work),
                 self._wanted_folder,
                 job_bytes=job_bytes(work),
                 root_key=self.builder.key("carried") if engine.packages else None,
                 engine=engine,
             )
-            found = await board.check(asked)
+            found = await board.check(wanted)
             if found.problems:
                 what, todo = found.problems[0]
                 raise HostError(f"{self.login.address}: {what}", hint=todo)
@@ -116,7 +116,7 @@ class SshTarget:
         place = posixpath.join(self._folder, ROOTS, root.key)
         if not is_there:
             self.builder.report(
-                f"{self.login.address} has no Caffe of its own: ours goes to {place} "
+                f"{self.login.address} has no Caffe of its own: pibench's goes to {place} "
                 f"({root.packed_bytes / 1e6:.0f} MB to copy, {root.unpacked_bytes / 1e6:.0f} "
                 "MB there) and stays for the next run; to remove it: "
                 f"pibench board clean {self.login.address.url}"
@@ -138,7 +138,7 @@ class SshTarget:
                 waiting.popleft()
                 observe(Outcome(job=piece, machine=session.machine, died=died))
             else:
-                watch(Progress(job=piece, said=f"{died}; once more"))
+                watch(Progress(job=piece, said=f"{died}; trying again"))
 
     async def _once(self, work: Sequence[Job], take: Callable[[dict[str, Any]], Any]) -> str | None:
         """Run one probe from start to end; return how it died, or None if it did not."""

@@ -50,7 +50,7 @@ class Answer:
     def last_words(self) -> str:
         """Return the last line that it wrote."""
         lines = (self.err or self.out).strip().splitlines()
-        return lines[-1].strip() if lines else "it said nothing"
+        return lines[-1].strip() if lines else "no output"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ class Board:
     async def put_root(self, root: CarriedRoot, base: str, report: Report) -> None:
         """Unpack pibench's root on the board while its archive arrives; whole or not at all."""
         place = (posixpath.join(base, ROOTS), root.key, root.sha256)
-        await self._unpack(place, root.archive, "our Caffe", report)
+        await self._unpack(place, root.archive, "pibench's Caffe", report)
 
     async def put_job(self, archive: Path, folder: str, report: Report) -> None:
         """Unpack a job as `job` in the folder of a run."""
@@ -214,13 +214,13 @@ async def look(
 ) -> Findings:
     """Return what a board has and lacks for a small network; build nothing, leave nothing there."""
     async with connected(login) as connection:
-        asked = needs(
+        wanted = needs(
             [protocol],
             remote_dir or FOLDER,
             job_bytes=PROBE_BYTES,
             root_key=builder.key("carried"),
         )
-        return await Board(connection, str(login.address)).check(asked)
+        return await Board(connection, str(login.address)).check(wanted)
 
 
 async def clean(login: Login, remote_dir: str | None) -> tuple[int, int]:

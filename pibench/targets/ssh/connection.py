@@ -192,7 +192,7 @@ async def _offers_no_known_key(login: Login, options: Any) -> bool:
     return key is not None and key not in trusted
 
 
-async def _untrusted(login: Login, options: Any, said: str) -> HostError:
+async def _untrusted(login: Login, options: Any, error: str) -> HostError:
     """Explain why the host is not trusted: it is unknown, or its key has changed."""
     address = login.address
     shown = Address(
@@ -201,7 +201,7 @@ async def _untrusted(login: Login, options: Any, said: str) -> HostError:
     )
     key = await _offered(login, options)
     fingerprint = f"{_kind(key)} {key.get_fingerprint()}" if key is not None else "not reported"
-    if "revoked" in said:
+    if "revoked" in error:
         return _fault(login, f"its host key ({fingerprint}) is marked as revoked in known_hosts")
     if _trusted(login, options):
         return _fault(
@@ -214,7 +214,7 @@ async def _untrusted(login: Login, options: Any, said: str) -> HostError:
     return _fault(
         login,
         f"its host key is not known here ({fingerprint})",
-        hint="compare that with what the board says of itself (ssh-keygen -lf "
+        hint="compare that with what the board itself reports (ssh-keygen -lf "
         f"/etc/ssh/ssh_host_{_kind(key).lower()}_key.pub), then accept it: {address.ssh()}",
     )
 
@@ -251,5 +251,5 @@ def _translated(login: Login, error: Exception) -> HostError:
     return _fault(login, str(error), hint=f"see what {address.ssh()} says")
 
 
-def _fault(login: Login, said: str, *, hint: str | None = None) -> HostError:
-    return HostError(f"{login.address}: {said}", hint=hint)
+def _fault(login: Login, problem: str, *, hint: str | None = None) -> HostError:
+    return HostError(f"{login.address}: {problem}", hint=hint)

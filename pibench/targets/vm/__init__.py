@@ -239,7 +239,7 @@ async def _listen(
             try:
                 chunk = await asyncio.wait_for(_read(reader, ended), deadline_s)
             except TimeoutError:
-                silence = f"the guest said nothing for {deadline_s:.0f} s"
+                silence = f"the guest sent nothing for {deadline_s:.0f} s"
                 return Boot(died=silence, oom_lines=frames.oom_lines)
             if not chunk:
                 why = ended.result() if ended.done() else "the machine closed its console"

@@ -160,7 +160,7 @@ def test_without_an_emulator_there_is_nothing_to_allow_for_but_the_probe() -> No
 @pytest.mark.parametrize(
     ("ending", "expected_message"),
     [
-        ({"exit_status": None, "signal": 9}, "(signal 9): it said nothing"),
+        ({"exit_status": None, "signal": 9}, "(signal 9): no output"),
         ({"exit_status": 127, "log_tail": ["a", "b", "c", "no library"]}, "127): b | c | no libr"),
         ({"exit_status": 1, "fatal_message": "bad"}, "(status 1): bad"),
     ],
