@@ -139,10 +139,6 @@ def check(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> Re
     path it shows may since lead to another file (after an upgrade), or to none (if it
     was registered from within a container). So an aarch64 program is run first, and the
     file at that path is judged only where this was not possible.
-
-    Args:
-        directory: where binfmt_misc is mounted.
-        filesystems: the kernel's list of file systems.
     """
     try:
         if not (directory / "status").exists():
@@ -262,18 +258,8 @@ def register(
     """Let the kernel run aarch64 programs by a static QEMU.
 
     Nothing is done where this works already, or where this machine needs no emulation.
-
-    Args:
-        directory: where binfmt_misc is mounted.
-        filesystems: the kernel's list of file systems.
-        distribution: the file of binfmt.d by which the distribution registers QEMU.
-
-    Returns:
-        What was done, one line for each step.
-
-    Raises:
-        HostError: not run as root, no static QEMU is installed, the kernel refuses, or
-            aarch64 programs still do not work afterwards.
+    Returns one line for each step that was taken. Raises HostError where it is not run as root,
+    no static QEMU is installed, the kernel refuses, or such programs still do not work afterwards.
     """
     if os.geteuid() != 0:
         raise HostError("registering QEMU with the kernel takes root", hint=fix_command())

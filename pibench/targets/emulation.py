@@ -56,13 +56,7 @@ def is_cpu(cpu: str, main_id_register: int | None) -> bool:
 
 
 def aarch64_header(kind: int, *, entry: int = 0, segments: int = 0) -> bytes:
-    """Return the 64-byte header of an aarch64 Linux program.
-
-    Args:
-        kind: ET_EXEC, or ET_DYN for a PIE.
-        entry: address of the first instruction.
-        segments: number of program headers.
-    """
+    """Return the 64-byte header of an aarch64 program: `kind` is ET_EXEC, or ET_DYN for a PIE."""
     ident = b"\x7fELF" + bytes([2, 1, 1])  # 64 bits, little-endian, version 1
     sizes = (0, 0, _HEADER_BYTES, _SEGMENT_BYTES, segments, 0, 0, 0)
     return struct.pack("<" + _HEADER, ident, kind, _EM_AARCH64, 1, entry, _HEADER_BYTES, *sizes)

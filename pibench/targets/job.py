@@ -151,8 +151,6 @@ def write_job(
 ) -> Path:
     """Fill `folder` and return the job file in it.
 
-    The folder can be copied elsewhere and run there.
-
     Args:
         folder: an existing folder.
         work: the networks to run.

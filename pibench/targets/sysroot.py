@@ -249,11 +249,7 @@ def available_grouping() -> Grouping | None:
 
 
 def own_folder(root: str = "") -> OwnFolder | None:
-    """Return where this process could make groups: its own memory group's folder.
-
-    Args:
-        root: A folder that replaces `/` in the paths of the groups' files.
-    """
+    """Return where this process could make groups: its own memory group's folder, below `root`."""
     found = cgroup.hierarchy("memory", root)
     if not found.folders:
         return None
@@ -300,10 +296,7 @@ class Watch:
 
 @contextlib.contextmanager
 def watched(pid: int, *, limit_bytes: int, emulator_bytes: int) -> Iterator[Watch]:
-    """End any process below `pid` whose memory, without the emulator's, exceeds the limit.
-
-    This applies within the block.
-    """
+    """In the block, end each process below `pid` that exceeds the limit without the emulator."""
     watch = Watch()
     done = threading.Event()
 

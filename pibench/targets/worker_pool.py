@@ -47,13 +47,7 @@ def pieces_at_once(work: Sequence[Job], *, wanted: int | None, cores: int, each_
     """Return how many pieces may run at once, each with so many bytes of this machine's memory.
 
     This is one where arithmetic is done: if two networks ran at once, the times of neither would
-    be meaningful.
-
-    Args:
-        work: the pieces.
-        wanted: the user's choice; None takes as many as fit.
-        cores: this machine's cores.
-        each_bytes: what one piece takes at most.
+    be meaningful. Otherwise it is the user's choice, `wanted`, or as many as fit.
     """
     if any(piece.compute == "real" for piece in work):
         return 1

@@ -74,13 +74,8 @@ class Limits:
 def limits_for(device: Device, *, allowance_bytes: int, host_cores: int) -> Limits:
     """Return limits for the device's memory and cores, with room for the allowance.
 
-    The memory is rounded to whole pages, as the kernel counts it. The cores are at most
-    the host's: the Engine rejects more.
-
-    Args:
-        device: the device to limit to.
-        allowance_bytes: memory that the device itself would not need.
-        host_cores: the cores that the Engine offers.
+    The allowance is memory that the device itself would not need. The sum is rounded to whole
+    pages, as the kernel counts it. The cores are at most the host's: the Engine rejects more.
     """
     memory_bytes = device.usable_bytes + allowance_bytes
     return Limits(

@@ -201,16 +201,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def boot(
     argv: Sequence[str], files: Files, machine: Machine, on_event: Callable[[dict[str, Any]], bool]
 ) -> Boot:
-    """Start the machine, pass each of the probe's events to `on_event`, end the machine.
+    """Start the machine, pass on events until `on_event` returns False, and end the machine.
 
-    Args:
-        argv: QEMU's command line.
-        files: the sockets of QEMU's monitor and of the guest's serial console.
-        machine: the silence that is tolerated.
-        on_event: returns False when this boot is to end.
-
-    Raises:
-        HostError: QEMU itself does not start.
+    Raises HostError where QEMU itself does not start.
     """
     log = files.qmp_socket.with_suffix(".log")
     with log.open("wb") as errors, running(argv, stderr=errors, stdout=errors) as qemu:
