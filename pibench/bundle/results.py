@@ -23,7 +23,7 @@ from pibench.records.schema import HostEnvironment
 from pibench.runner.context import Context
 from pibench.runner.record import record_of
 from pibench.targets.base import Outcome
-from pibench.targets.probe_events import MachineInfo, Reported, RunResult, Text, first_of
+from pibench.targets.probe_session import MachineInfo, Reported, RunResult, Text, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,9 +24,8 @@ from pibench.images.archive import add, compressed_tar, member
 from pibench.images.recipe import file_sha256
 from pibench.runner.context import facts_of
 from pibench.runner.options import RunOptions, job_of
-from pibench.targets.job import Libraries, write_job
-from pibench.targets.kit import ROOTS, SYSTEM, root_programs
-from pibench.targets.scratch import scratch
+from pibench.targets.job import ROOTS, SYSTEM, Libraries, root_programs, write_job
+from pibench.targets.sandbox import scratch
 
 if TYPE_CHECKING:
     from pibench.images.carried import CarriedRoot

@@ -64,8 +64,7 @@ def clean(url: Url, identity: opt.Identity = None, remote_dir: opt.RemoteDir = N
 
 
 def _login(url: str, identity: Path | None) -> Login:
-    from pibench.targets.ssh.address import parse
-    from pibench.targets.ssh.connection import Login
+    from pibench.targets.ssh.connection import Login, parse
 
     return Login(address=parse(url), identity=identity)
 

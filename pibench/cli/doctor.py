@@ -29,7 +29,7 @@ def doctor(
     from pibench import diagnosis
     from pibench.errors import ExitCode
     from pibench.report.terminal import console
-    from pibench.targets.binfmt_registration import register
+    from pibench.targets.binfmt import register
 
     if fix:
         for line in register() or ["nothing to fix"]:

@@ -21,8 +21,7 @@ from pibench.images.recipe import file_sha256, fingerprint
 from pibench.process import run
 from pibench.targets import emulation
 from pibench.targets.job import PROBE, Libraries, Programs, write_job
-from pibench.targets.sandbox import sandboxed
-from pibench.targets.scratch import scratch
+from pibench.targets.sandbox import sandboxed, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

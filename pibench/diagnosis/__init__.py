@@ -11,8 +11,8 @@ from typing import Final
 
 from pibench import target_kinds
 from pibench.devices import Device
-from pibench.diagnosis import engine, images
-from pibench.diagnosis.finding import Finding, program, registration, user_emulator
+from pibench.diagnosis import checks, engine
+from pibench.diagnosis.checks import Finding, program, registration, user_emulator
 from pibench.errors import HostError
 from pibench.target_kinds import TargetKind
 from pibench.targets import sandbox
@@ -31,13 +31,13 @@ class Diagnosis:
 def diagnose() -> Diagnosis:
     """Check this machine; change nothing."""
     question = engine.Question()
-    build = images.build_tools()
+    build = checks.build_tools()
     qemu = program("qemu-system-aarch64", "qemu-system-arm")
     cross = program("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", optional=True)
     user, binfmt = user_emulator(), registration()
     twin = _architecture()
     native, ssh = program("caffe", "caffe", optional=True), _ssh()
-    others = [_sandbox(), *images.built_images()]
+    others = [_sandbox(), checks.built_images()]
     docker = question.findings()
     # The parts of Caffe that a board lacks are built here.
     own = {"vm": [qemu], "container": [*docker, *binfmt], "sysroot": [user], "twin": [twin]}
@@ -48,10 +48,10 @@ def diagnose() -> Diagnosis:
         name
         for name, findings in own.items()
         for kind in [target_kinds.kind_of(name)]
-        for tools in [images.needed(build, kind.images[0]) if kind.images else []]
+        for tools in [checks.needed(build, kind.images[0]) if kind.images else []]
         if all(finding.state != "missing" for finding in (*findings, *tools))
     ]
-    can_build = all(finding.state != "missing" for finding in images.needed(build, "sysroot"))
+    can_build = all(finding.state != "missing" for finding in checks.needed(build, "sysroot"))
     if native.state == "ok" or (platform.machine() == "aarch64" and can_build):
         targets.append("native")
     return Diagnosis(
@@ -81,32 +81,24 @@ def _emulator_of(kind: TargetKind) -> list[Finding]:
 def _architecture() -> Finding:
     machine = platform.machine()
     if machine in ("x86_64", "AMD64"):
-        return Finding(name="x86-64", state="ok", found=f"{machine}: the twin runs here")
-    return Finding(name="x86-64", state="missing", found=machine, fix="use target native or vm")
+        return Finding("x86-64", "ok", f"{machine}: the twin runs here")
+    return Finding("x86-64", "missing", machine, fix="use target native or vm")
 
 
 def _ssh() -> Finding:
     try:
         found = f"asyncssh {version('asyncssh')}; what a board has: pibench board check ssh://..."
-        return Finding(name="ssh", state="ok", found=found)
+        return Finding("ssh", "ok", found)
     except PackageNotFoundError:
-        return Finding(
-            name="ssh",
-            state="missing",
-            found="the Python package asyncssh is missing",
-            fix="pip install --upgrade pibench",
-        )
+        found, fix = "the Python package asyncssh is missing", "pip install --upgrade pibench"
+        return Finding("ssh", "missing", found, fix=fix)
 
 
 def _sandbox() -> Finding:
     if sandbox.available():
-        return Finding(name="bwrap", state="ok", found="twin and native run without network")
-    return Finding(
-        name="bwrap",
-        state="optional",
-        found="not usable: twin and native run with your rights",
-        fix="sudo apt-get install bubblewrap",
-    )
+        return Finding("bwrap", "ok", "twin and native run without network")
+    found = "not usable: twin and native run with your rights"
+    return Finding("bwrap", "optional", found, fix="sudo apt-get install bubblewrap")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,10 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pibench.diagnosis.finding import Finding
+from pibench.diagnosis.checks import Finding
 from pibench.targets.container.engine import ACCESS_HINT
 
 DEADLINE_S = 1.4
@@ -25,22 +24,15 @@ _LIMITS_FIX = (
 )
 
 
-@dataclass
-class Asked:
-    """The Engine's answers to `GET /version` and `GET /info`, or why there are none."""
-
-    version: dict[str, Any] = field(default_factory=dict)
-    info: dict[str, Any] = field(default_factory=dict)
-    error: BaseException | None = None
-
-
 class Question:
     """Queries the Engine of DOCKER_HOST or the default socket while other checks run."""
 
     def __init__(self, deadline_s: float = DEADLINE_S) -> None:
         self._ends = time.monotonic() + deadline_s
         self._deadline_s = deadline_s
-        self._asked = Asked()
+        self._version: dict[str, Any] = {}
+        self._info: dict[str, Any] = {}
+        self._error: BaseException | None = None
         # A daemon thread: this program's exit does not wait for an Engine that hangs either.
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
@@ -50,19 +42,19 @@ class Question:
         self._thread.join(max(0.0, self._ends - time.monotonic()))
         if self._thread.is_alive():
             return [_missing(*explain(TimeoutError()))]
-        if self._asked.error is not None:
-            return [_missing(*explain(self._asked.error))]
-        return judge(self._asked.version, self._asked.info)
+        if self._error is not None:
+            return [_missing(*explain(self._error))]
+        return judge(self._version, self._info)
 
     def _ask(self) -> None:
         try:
             import docker  # noqa: PLC0415  (start-up time)
 
             client = docker.from_env(timeout=self._deadline_s)
-            self._asked.version = client.version()
-            self._asked.info = client.info()
-        except Exception as error:  # Handed over to the thread that asked.
-            self._asked.error = error
+            self._version = client.version()
+            self._info = client.info()
+        except Exception as error:  # Passed on to the thread that waits.
+            self._error = error
 
 
 def judge(version: dict[str, Any], info: dict[str, Any]) -> list[Finding]:
@@ -78,21 +70,15 @@ def judge(version: dict[str, Any], info: dict[str, Any]) -> list[Finding]:
     )
     if not info.get("MemoryLimit"):
         return [_missing(f"{found}: cannot limit memory", _LIMITS_FIX)]
-    findings = [Finding(name="docker engine", state="ok", found=found)]
+    findings = [Finding("docker engine", "ok", found)]
     if not info.get("SwapLimit"):
-        findings.append(
-            Finding(
-                name="docker swap",
-                state="optional",
-                found="the Engine cannot keep a container from swapping",
-                fix=_LIMITS_FIX,
-            )
-        )
+        swap = "the Engine cannot keep a container from swapping"
+        findings.append(Finding("docker swap", "optional", swap, fix=_LIMITS_FIX))
     return findings
 
 
 def _missing(found: str, fix: str) -> Finding:
-    return Finding(name="docker engine", state="missing", found=found, fix=fix)
+    return Finding("docker engine", "missing", found, fix=fix)
 
 
 def _host() -> str:
@@ -105,12 +91,8 @@ def explain(error: BaseException, *, systemd: Path = SYSTEMD) -> tuple[str, str]
     given = "DOCKER_HOST" in os.environ
     causes = list(_causes(error))
     if any("timeout" in type(cause).__name__.lower() for cause in causes):
-        return (
-            f"{host} does not answer",
-            "correct or unset DOCKER_HOST"
-            if given
-            else f"restart it: {_start_command('restart', systemd)}",
-        )
+        restart = f"restart it: {_start_command('restart', systemd)}"
+        return f"{host} does not answer", "correct or unset DOCKER_HOST" if given else restart
     reason = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
     problem = f"{host}: {reason.strerror if reason else error}"
     if isinstance(reason, PermissionError):

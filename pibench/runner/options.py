@@ -17,7 +17,7 @@ from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
 from pibench.records.schema import Compute, Machine, Protocol
 from pibench.targets.base import Job
-from pibench.targets.scratch import scratch
+from pibench.targets.sandbox import scratch
 
 if TYPE_CHECKING:
     from pibench.devices import Device

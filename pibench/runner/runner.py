@@ -14,7 +14,7 @@ from pibench.runner.blobs import dump_blobs
 from pibench.runner.context import Context, facts_of
 from pibench.runner.options import RunOptions, job_of
 from pibench.runner.record import observation_of, record_of
-from pibench.targets.probe_events import first_of
+from pibench.targets.probe_session import first_of
 
 if TYPE_CHECKING:
     from pibench.images.build import Builder

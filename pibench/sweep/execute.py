@@ -18,9 +18,13 @@ from pibench.images.build import Builder
 from pibench.records.store import RecordStore
 from pibench.sweep.cell_cache import made_with
 from pibench.target_kinds import kind_of_spec
-from pibench.targets.emulation import OVERHEAD_BYTES
-from pibench.targets.scratch import scratch
-from pibench.targets.worker_pool import PROGRAM_BYTES, SIGNALS_S, uncapped_bytes
+from pibench.targets.sandbox import scratch
+from pibench.targets.worker_pool import (
+    OVERHEAD_BYTES,
+    PROGRAM_BYTES,
+    SIGNALS_S,
+    uncapped_bytes,
+)
 
 if TYPE_CHECKING:
     from pibench.records.schema import Record

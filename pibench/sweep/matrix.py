@@ -29,7 +29,7 @@ from pibench.images.other_blas import Blas
 from pibench.networks.network import recorded
 from pibench.records.schema import Compute, Machine, Protocol
 from pibench.runner.options import RunOptions, cost_bytes
-from pibench.targets.ssh import address
+from pibench.targets.ssh import connection
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -198,8 +198,8 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
     for name in study.device:
         devices.load(name)
     for name in study.target:
-        if name.startswith(address.SCHEME):
-            address.parse(name)
+        if name.startswith(connection.SCHEME):
+            connection.parse(name)
         elif not target_kinds.kind_of_spec(name).installed:
             raise InvalidInputError.at(
                 place, "target", f"there is no target {name!r}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,13 +47,8 @@ class Job:
     @property
     def baseline_key(self) -> BaselineKey:
         """Return the properties that the baseline of this work depends on."""
-        return BaselineKey(
-            protocol=self.protocol,
-            compute=self.compute,
-            threads=self.threads,
-            blas=self.blas,
-            engine=self.engine,
-        )
+        names = (field.name for field in fields(BaselineKey))
+        return BaselineKey(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +121,7 @@ class Outcome:
 
     job: Job
     machine: dict[str, Any] | None
-    result: dict[str, Any] | None
+    result: dict[str, Any] | None = None
     died: str | None = None
     console_oom_lines: tuple[str, ...] = ()
     memory_limits: MemoryLimits | None = None

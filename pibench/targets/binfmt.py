@@ -1,4 +1,4 @@
-"""How this machine's kernel runs aarch64 programs, read from its files under binfmt_misc.
+"""How this machine's kernel runs aarch64 programs, and how to make it run them by QEMU.
 
 Sources: the kernel's Documentation/admin-guide/binfmt-misc.rst and
 fs/binfmt_misc.c; QEMU's documentation of user mode emulation.
@@ -6,15 +6,18 @@ fs/binfmt_misc.c; QEMU's documentation of user mode emulation.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from pibench.errors import HostError
 from pibench.process import run
-from pibench.targets import elf, emulation
-from pibench.targets.scratch import scratch
+from pibench.targets import emulation
+from pibench.targets.emulation import ET_DYN, ET_EXEC, aarch64_header, aarch64_program, is_static
+from pibench.targets.sandbox import scratch
 
 DIRECTORY = Path("/proc/sys/fs/binfmt_misc")
 FILESYSTEMS = Path("/proc/filesystems")
@@ -26,7 +29,17 @@ _QEMU = re.compile(r"qemu-\S+ version \S+.*")
 _DEADLINE_S = 10.0
 # The kernel compares these headers: programs as they are linked by default (PIE), and as
 # Debian 11's Python is (not PIE).
-_PROGRAMS = (elf.aarch64_header(elf.ET_EXEC), elf.aarch64_header(elf.ET_DYN))
+_PROGRAMS = (aarch64_header(ET_EXEC), aarch64_header(ET_DYN))
+
+NAME = "qemu-aarch64"
+DISTRIBUTIONS_OWN = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
+"""The file by which Debian's package registers QEMU itself on a machine that runs systemd."""
+# e_ident up to the padding, e_type and e_machine. Not compared are the ABI (byte 7: GNU's for
+# some static programs) and the last bit of e_type, which separates ET_EXEC (2) from ET_DYN (3).
+_MAGIC = aarch64_header(ET_EXEC)[:20]
+_MASK = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
+_MOUNT_DEADLINE_S = 30.0
+_REFUSED = "in a container, do it on the host, or start the container with --privileged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +88,7 @@ class Registration:
     problems: tuple[Problem, ...] = ()
 
 
-def mend_command() -> str:
+def fix_command() -> str:
     """Return the command that registers QEMU.
 
     It contains the full path of this Python: sudo's path does not include a virtual environment.
@@ -126,10 +139,6 @@ def check(directory: Path = DIRECTORY, *, filesystems: Path = FILESYSTEMS) -> Re
     path it shows may since lead to another file (after an upgrade), or to none (if it
     was registered from within a container). So an aarch64 program is run first, and the
     file at that path is judged only where this was not possible.
-
-    Args:
-        directory: where binfmt_misc is mounted.
-        filesystems: the kernel's list of file systems.
     """
     try:
         if not (directory / "status").exists():
@@ -191,14 +200,11 @@ def version_in_force() -> str | None:
     try:
         with scratch("binfmt") as root:
             program = root / "exit"
-            program.write_bytes(elf.aarch64_program())
+            program.write_bytes(aarch64_program())
             program.chmod(0o755)
-            done = run(
-                ["unshare", "--map-root-user", "--root", root, "/exit"],
-                env={"QEMU_VERSION": "1"},
-                deadline_s=_DEADLINE_S,
-                check=False,
-            )
+            command = ["unshare", "--map-root-user", "--root", str(root), "/exit"]
+            env = {"QEMU_VERSION": "1"}
+            done = run(command, env=env, deadline_s=_DEADLINE_S, check=False)
     except (HostError, OSError):
         return None
     return _version_line(done.stdout)
@@ -207,7 +213,7 @@ def version_in_force() -> str | None:
 def _judge(interpreter: Path) -> tuple[str | None, list[Problem]]:
     """Return the version that the file at this path reports, and its problems."""
     try:
-        static = elf.is_static(interpreter)
+        static = is_static(interpreter)
     except OSError as error:
         text = f"the interpreter {interpreter} cannot be read ({error.strerror})"
         return None, [_problem(text, install=True)]
@@ -217,20 +223,18 @@ def _judge(interpreter: Path) -> tuple[str | None, list[Problem]]:
         problems.append(_problem(text, install=True))
     # Debian registers a link whose name ends in -binfmt-P. Called by it, QEMU expects arguments
     # in the kernel's form. So the program that the link leads to is started.
+    command = [str(interpreter.resolve()), "--version"]
     try:
-        said = run(
-            [str(interpreter.resolve()), "--version"], deadline_s=_DEADLINE_S, check=False
-        ).stdout
+        version = _version_line(run(command, deadline_s=_DEADLINE_S, check=False).stdout)
     except HostError:
-        said = ""
-    version = _version_line(said)
+        version = None
     if version is None:
         problems.append(_problem(f"the interpreter {interpreter} is not QEMU", install=True))
     return version, problems
 
 
-def _version_line(said: str) -> str | None:
-    found = _QEMU.match(said)
+def _version_line(output: str) -> str | None:
+    found = _QEMU.match(output)
     return found[0] if found else None
 
 
@@ -241,5 +245,114 @@ def _absence(filesystems: Path) -> Problem:
 
 
 def _problem(text: str, *, install: bool = False) -> Problem:
-    fix = mend_command()
+    fix = fix_command()
     return Problem(text=text, fix=f"sudo apt-get install {PACKAGE} && {fix}" if install else fix)
+
+
+def register(
+    directory: Path = DIRECTORY,
+    *,
+    filesystems: Path = FILESYSTEMS,
+    distribution: Path = DISTRIBUTIONS_OWN,
+) -> list[str]:
+    """Let the kernel run aarch64 programs by a static QEMU.
+
+    Nothing is done where this works already, or where this machine needs no emulation.
+    Returns one line for each step that was taken. Raises HostError where it is not run as root,
+    no static QEMU is installed, the kernel refuses, or such programs still do not work afterwards.
+    """
+    if os.geteuid() != 0:
+        raise HostError("registering QEMU with the kernel takes root", hint=fix_command())
+    if not emulation.needed():
+        return []
+    done = _mount(directory, filesystems)
+    if (directory / "status").read_text().strip() != "enabled":
+        _write(directory / "status", "1")
+        done.append("switched binfmt_misc on")
+    if not check(directory, filesystems=filesystems).problems:
+        return done
+    line = registration_line(distribution)
+    if (directory / NAME).exists():
+        _write(directory / NAME, "-1")
+        done.append(f"removed the handler {NAME}, which did not serve")
+    _write(directory / "register", line)
+    done.append(f"registered {NAME}: {line}")
+    for problem in check(directory, filesystems=filesystems).problems:
+        raise HostError(
+            f"QEMU was registered, but to no avail: {problem.text}",
+            hint=f"look at the handlers in {directory}",
+        )
+    return done
+
+
+def _mount(directory: Path, filesystems: Path) -> list[str]:
+    """Mount binfmt_misc where it is missing; load its module first."""
+    if (directory / "status").exists():
+        return []
+    if "binfmt_misc" not in filesystems.read_text().split():
+        # The module itself creates the mount point.
+        if modprobe := shutil.which("modprobe", path="/usr/sbin:/sbin"):
+            run([modprobe, "binfmt_misc"], deadline_s=_MOUNT_DEADLINE_S, check=False)
+        if "binfmt_misc" not in filesystems.read_text().split():
+            raise HostError(
+                "this kernel has no binfmt_misc, and no such module could be loaded",
+                hint="in a container, load it on the host: sudo modprobe binfmt_misc; "
+                "elsewhere it takes a kernel with CONFIG_BINFMT_MISC",
+            )
+    command = ["mount", "-t", "binfmt_misc", "binfmt_misc", str(directory)]
+    tried = run(command, deadline_s=_MOUNT_DEADLINE_S, check=False)
+    if tried.returncode != 0:
+        reason = next(iter(tried.stderr.splitlines()), tried.ending)
+        raise HostError(f"binfmt_misc could not be mounted on {directory}: {reason}", hint=_REFUSED)
+    return [f"mounted binfmt_misc on {directory}"]
+
+
+def registration_line(distribution: Path = DISTRIBUTIONS_OWN) -> str:
+    """Return the line to register: the distribution's where its interpreter works, else pibench's.
+
+    The flag F makes the kernel open the interpreter now, so containers do not need
+    to contain it.
+    """
+    line = _first_line(distribution)
+    # :name:type:offset:magic:mask:interpreter:flags; the first character is the separator.
+    fields = line.split(line[0]) if line else []
+    if len(fields) == 8 and "F" in fields[7] and _serves(Path(fields[6])):
+        return line
+    for program in ("qemu-aarch64-static", "qemu-aarch64"):
+        found = shutil.which(program)
+        if found and _serves(Path(found)):
+            return f":{NAME}:M:0:{_escaped(_MAGIC)}:{_escaped(_MASK)}:{found}:F"
+    raise HostError(
+        "no statically linked QEMU for aarch64 is installed",
+        hint=f"sudo apt-get install {PACKAGE}",
+    )
+
+
+def _first_line(path: Path) -> str:
+    """Return the first line of a binfmt.d file that is not a comment (binfmt.d(5)), or ""."""
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except OSError:
+        return ""
+    return next((line for line in lines if line and line[0] not in "#;"), "")
+
+
+def _serves(interpreter: Path) -> bool:
+    try:
+        return is_static(interpreter)
+    except OSError:
+        return False
+
+
+def _escaped(value: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in value)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a line to the kernel, which expects it in a single write."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise HostError(
+            f"the kernel refused to change {path}: {error.strerror}", hint=_REFUSED
+        ) from None

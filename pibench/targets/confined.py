@@ -1,32 +1,83 @@
-"""What targets do alike that limit each network's process on a machine with more memory."""
+"""What targets do alike that limit each network's process on a machine with more memory.
+
+The memory of the emulator and of the probe is measured once, and stored with its error.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import median_low
+from typing import TYPE_CHECKING, Any, Final
 
+from pibench import cache, settings
 from pibench.devices import Device
 from pibench.errors import HostError
 from pibench.images.build import Builder
+from pibench.images.recipe import fingerprint
 from pibench.probe.cgroup import limit_of
-from pibench.targets import emulator_overhead
 from pibench.targets.base import BaselineKey, Job, MemoryLimits, Observer, Outcome, Watcher
-from pibench.targets.emulator_overhead import EmulatorOverhead
-from pibench.targets.job import Libraries, Measure, Programs, engine_key, libraries_for, write_job
+from pibench.targets.job import (
+    Libraries,
+    Measure,
+    Programs,
+    engine_key,
+    libraries_for,
+    probe_digest,
+    write_job,
+)
+from pibench.targets.local import TwinTarget
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession
-from pibench.targets.scratch import scratch
-from pibench.targets.worker_pool import pieces_at_once, pooled, serialised
+from pibench.targets.sandbox import scratch
+from pibench.targets.worker_pool import largest_first, pieces_at_once, pooled, serialised
 
 if TYPE_CHECKING:
     from pibench.records.schema import Machine
 
-PAGE_BYTES = 4096
+PAGE_BYTES: Final = 4096
+_FORMAT: Final = 1
+"""Version of the stored overheads."""
+_REPEATS: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmulatorOverhead:
+    """Measurements of the programs without a network, on one target, for one kind of work.
+
+    `baseline` is a result of the probe (see pibench/probe): the same program
+    waiting for a network. `emulator_bytes` is QEMU's memory in a process
+    whose guest fills the device. `emulator_error_bytes` is the difference between
+    two measures of QEMU's memory in the bare program: QEMU's own mappings, and
+    the emulated program's memory less the amd64 twin's; None without a twin.
+    `probe_bytes` is the probe's own memory. `caffe` has the versions of Caffe and
+    of the BLAS. `measured` is a date.
+    """
+
+    baseline: dict[str, Any]
+    emulator_bytes: int
+    emulator_error_bytes: int | None
+    probe_bytes: int
+    caffe: dict[str, Any]
+    measured: str
+
+    def completed(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a result of the probe, completed with what it left out as already known.
+
+        For a process that ended before the emulator's memory could be sampled, the
+        value of the bare program is used.
+        """
+        emulator_bytes = result["emulator_rss_bytes"]
+        if emulator_bytes is None:
+            emulator_bytes = self.baseline["emulator_rss_bytes"]
+        return {**result, "baseline": self.baseline, "emulator_rss_bytes": emulator_bytes}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +119,21 @@ def effective_limits(machine: Mapping[str, Any]) -> EffectiveLimits:
     return EffectiveLimits(memory_bytes=limit, swap_bytes=swap, cores=cores)
 
 
+def cgroup_limits(
+    requested_bytes: int, effective: EffectiveLimits, known: EmulatorOverhead
+) -> MemoryLimits:
+    """Return the limits of a process that a memory cgroup confined."""
+    return MemoryLimits(
+        enforced_by="cgroup",
+        memory_asked_bytes=requested_bytes,
+        **asdict(effective),
+        emulator_bytes=known.emulator_bytes,
+        emulator_error_bytes=known.emulator_error_bytes,
+        probe_bytes=known.probe_bytes,
+        calibrated=known.measured,
+    )
+
+
 class ConfinedTarget(ABC):
     """Runs each piece of work under a probe of its own, limited to the device's memory."""
 
@@ -97,7 +163,7 @@ class ConfinedTarget(ABC):
                 "kind": [kind.protocol, kind.compute, min(kind.threads, self._cores), kind.blas],
                 "device": self.device.usable_bytes,
             }
-            self._overheads[kind] = emulator_overhead.stored(
+            self._overheads[kind] = stored_overhead(
                 self.name, parts, partial(self._measure_overhead, kind)
             )
 
@@ -117,7 +183,7 @@ class ConfinedTarget(ABC):
             each_bytes=self.device.usable_bytes,
         )
         run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
-        pooled(work, at_once, run_piece)
+        pooled(largest_first(work), at_once, run_piece)
 
     @abstractmethod
     def _prepare_host(self) -> dict[str, Any]:
@@ -158,13 +224,13 @@ class ConfinedTarget(ABC):
         )
         measure = Measure(
             kinds=[kind],
-            repeats=emulator_overhead.REPEATS,
+            repeats=_REPEATS,
             fill_bytes=self.device.usable_bytes if self._is_emulated else None,
         )
         session = ProbeSession()
         with scratch(self.name) as folder:
             self._measure(self._write(folder, [], measure), session)
-        return emulator_overhead.conclude(session, measure, self.builder)
+        return conclude(session, measure, self.builder)
 
     def _run_piece(
         self, piece: Job, stopping: threading.Event, *, observe: Observer, watch: Watcher
@@ -207,3 +273,77 @@ def _outcome(
         kept=session.kept,
         memory_limits=ended.limits,
     )
+
+
+def stored_overhead(
+    name: str, parts: Mapping[str, Any], measure: Callable[[], EmulatorOverhead]
+) -> EmulatorOverhead:
+    """Return the overhead for what `parts` name; measure it if the cache does not have it."""
+    key = fingerprint({"format": _FORMAT, "probe": probe_digest(), **parts})
+    path = settings.cache_dir() / "calibrations" / f"{name}-{key[:16]}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return EmulatorOverhead(**json.loads(path.read_text()))
+    overhead = measure()
+    text = json.dumps(asdict(overhead), indent=1) + "\n"
+    cache.keep_if_possible(
+        path, lambda partial: partial.write_text(text), "is measured for each run"
+    )
+    return overhead
+
+
+def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> EmulatorOverhead:
+    """Return the overhead from a probe's report here and the same programs on the twin.
+
+    Raises HostError where the probe reported too little, or where the program did
+    not get as far as waiting for a network.
+    """
+    if session.calibration is None:
+        raise HostError(
+            f"the probe could not measure Caffe: {session.frames.last_words() or 'no word'}",
+            hint="check the image: pibench image verify sysroot",
+        )
+    machine = session.machine or {}
+    caffe = {name: machine.get(name) for name in ("engine_version", "blas", "blas_core")}
+    twin = None
+    if wanted.fill_bytes is not None:
+        # They are emulated. A machine that cannot run the twin measures no error.
+        with contextlib.suppress(HostError):
+            twin = TwinTarget(builder).measure(replace(wanted, fill_bytes=None))
+    return evaluate(session.calibration, caffe, twin)
+
+
+def evaluate(
+    seen: dict[str, Any], caffe: dict[str, Any], twin: dict[str, Any] | None
+) -> EmulatorOverhead:
+    """Return the overhead from the probes' reports; `twin` is None if it was not measured."""
+    baseline = _typical(seen)
+    emulator = baseline["emulator_rss_bytes"] or 0
+    filled = seen["filled"] or {}
+    error = None
+    if twin is not None and emulator:
+        by_twin = baseline["peak_rss_bytes"] - _typical(twin)["peak_rss_bytes"]
+        error = abs(by_twin - emulator)
+    return EmulatorOverhead(
+        baseline=baseline,
+        emulator_bytes=max(emulator, filled.get("emulator_rss_bytes") or 0),
+        emulator_error_bytes=error,
+        probe_bytes=(seen["probe_rss_kib"] or 0) * 1024,
+        caffe=caffe,
+        measured=datetime.now(UTC).date().isoformat(),
+    )
+
+
+def _typical(seen: dict[str, Any]) -> dict[str, Any]:
+    """Return the run with the median peak among several runs of the bare program."""
+    (runs,) = seen["bare"]
+    for run in runs:
+        if run["exit_status"] != 0:
+            reason = run["fatal_message"] or " | ".join(run["log_tail"][-3:]) or "no output"
+            ending = f"signal {run['signal']}" if run["signal"] else f"status {run['exit_status']}"
+            raise HostError(
+                f"Caffe does not come as far as to read a network here ({ending}): {reason}",
+                hint="check the image: pibench image verify",
+            )
+    middle = median_low(run["peak_rss_bytes"] for run in runs)
+    chosen: dict[str, Any] = next(run for run in runs if run["peak_rss_bytes"] == middle)
+    return chosen

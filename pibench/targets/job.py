@@ -1,11 +1,15 @@
-"""The folder that a probe starts from: the probe itself, the networks, and the job file."""
+"""The folder that a probe starts from: the probe itself, the networks, and the job file.
+
+The folder that `write_job` makes can be copied and run wherever there is a Python: on a board too.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pibench.engines.base import PROGRAM, Engine
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
+from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.targets.base import BaselineKey, Job
 
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from pibench.images.build import Builder
     from pibench.images.other_blas import Blas
     from pibench.images.recipe import Architecture
+    from pibench.records.schema import Protocol
 
 PROBE = "probe/run.py"
 FOLDER: Final = "{folder}"
@@ -27,6 +33,15 @@ FOLDER: Final = "{folder}"
 _PROBE = Path(__file__).resolve().parent.parent / "probe"
 BLAS_NAME = "libpibench_blas.so"
 PRELOAD: Final = f"{FOLDER}/{BLAS_NAME}"
+_ITEM_FIELDS: Final = (
+    *("id", "protocol", "compute", "threads", "timeout_s", "iterations", "warmup", "repeats"),
+    *("seed", "keep"),
+)
+"""The fields of a piece of work that the probe gets as they are."""
+PROBE_BYTES: Final = 1 << 20
+"""Upper bound for the size of the probe's own files."""
+ROOTS: Final = "roots"
+"""Where pibench's root is, under its key, in pibench's folder on a board."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +73,29 @@ class Programs:
     def as_json(self, engine: Engine) -> dict[str, Any]:
         """Return the programs of an engine in the format that the probe reads."""
         program = engine.program_name if self.origin == "system" else engine.program
-        return {
-            "origin": self.origin,
-            "lock": self.lock,
-            "program": [part.replace(PROGRAM, program) for part in self.program] if program else [],
-            "python": list(self.python),
-            "preload": self.preload,
-            "address_space_bytes": self.address_space_bytes,
-            "env_option": self.env_option,
-            "huge_pages_off": self.huge_pages_off,
-            "env": dict(self.env),
-        }
+        parts = [part.replace(PROGRAM, program) for part in self.program] if program else []
+        return {**asdict(self), "program": parts}
+
+
+SYSTEM: Final = Programs(program=[PROGRAM], python=["{python}"], origin="system")
+"""The engine that is installed on the board."""
+
+
+def root_programs(root: str, lock: str) -> Programs:
+    """Return the Caffe of pibench's root.
+
+    Args:
+        root: where the root is on the board; `{folder}/...` is within the job's folder.
+        lock: the digest of the packages that the root is made of.
+    """
+    loader = loader_at(root)
+    return Programs(
+        program=loader.command(PROGRAM),
+        python=loader.python(),
+        origin="root",
+        lock=lock,
+        env=loader.python_env(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +119,11 @@ class Measure:
     kinds: Sequence[BaselineKey]
     repeats: int
     fill_bytes: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the measurements in the format that the probe reads."""
+        unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": []}
+        return {**asdict(self), "kinds": [{**asdict(kind), **unused} for kind in self.kinds]}
 
 
 def probe_digest() -> str:
@@ -119,8 +151,6 @@ def write_job(
 ) -> Path:
     """Fill `folder` and return the job file in it.
 
-    The folder can be copied elsewhere and run there.
-
     Args:
         folder: an existing folder.
         work: the networks to run.
@@ -137,14 +167,18 @@ def write_job(
     os.mkfifo(folder / "models/none")
     (folder / "models/none").chmod(0o666)
     shutil.copytree(_PROBE, folder / "probe", ignore=shutil.ignore_patterns("__pycache__"))
-    engine = _engine_of(work, measure)
+    kinds = measure.kinds if measure else [piece.baseline_key for piece in work]
+    (engine_name,) = {kind.engine for kind in kinds} or {CAFFE.id}
+    engine = engine_of(engine_name)
     shutil.copy(engine.probe_module, folder / f"probe/engines/{engine.id}.py")
     other_blas = _place_blas(folder, blas)
     items = []
     for piece in work:
         model = f"models/{piece.id}{engine.model_suffix}"
         engine.write_model(piece.prototxt, folder / model)
-        item = _item(piece, model, _place_weights(folder, piece, engine.weights_suffix))
+        item = {name: getattr(piece, name) for name in _ITEM_FIELDS}
+        item |= {"model": model, "inputs": None}
+        item["weights"] = _place_weights(folder, piece, engine.weights_suffix)
         if piece.inputs is not None:
             item["inputs"] = f"models/{piece.id}.npz"
             shutil.copyfile(piece.inputs, folder / item["inputs"])
@@ -156,7 +190,7 @@ def write_job(
         "other_blas": other_blas,
         "describe": describe,
         "baselines": describe,
-        "calibrate": _calibrate(measure) if measure else None,
+        "calibrate": measure.as_json() if measure else None,
         "items": items,
     }
     path = folder / "job.json"
@@ -171,13 +205,6 @@ def write_job(
 def is_described(work: Sequence[Job]) -> bool:
     """Return whether a probe has to report its engine and measure the bare program."""
     return not work or not all(piece.values_only for piece in work)
-
-
-def _engine_of(work: Sequence[Job], measure: Measure | None) -> Engine:
-    """Return the one engine of a job."""
-    kinds = measure.kinds if measure else [piece.baseline_key for piece in work]
-    (name,) = {kind.engine for kind in kinds} or {CAFFE.id}
-    return engine_of(name)
 
 
 def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[Job]) -> Libraries:
@@ -205,33 +232,6 @@ def _place_blas(folder: Path, blas: Libraries) -> list[str]:
     return names
 
 
-def _item(piece: Job, model: str, weights: str | None) -> dict[str, Any]:
-    return {
-        "id": piece.id,
-        "model": model,
-        "weights": weights,
-        "protocol": piece.protocol,
-        "compute": piece.compute,
-        "threads": piece.threads,
-        "timeout_s": piece.timeout_s,
-        "iterations": piece.iterations,
-        "warmup": piece.warmup,
-        "repeats": piece.repeats,
-        "seed": piece.seed,
-        "inputs": None,
-        "keep": list(piece.keep),
-    }
-
-
-def _calibrate(wanted: Measure) -> dict[str, Any]:
-    unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": []}
-    return {
-        "kinds": [{**asdict(kind), **unused} for kind in wanted.kinds],
-        "repeats": wanted.repeats,
-        "fill_bytes": wanted.fill_bytes,
-    }
-
-
 def _place_weights(folder: Path, piece: Job, suffix: str) -> str | None:
     if piece.weights is None:
         return None
@@ -251,3 +251,45 @@ def _place_weights(folder: Path, piece: Job, suffix: str) -> str | None:
 def _is_readable_by_all(path: Path) -> bool:
     wanted = 0o555 if path.is_dir() else 0o444
     return path.stat().st_mode & wanted == wanted
+
+
+def needs(
+    protocols: Iterable[Protocol],
+    folder: str,
+    *,
+    job_bytes: int,
+    root_key: str | None,
+    engine: Engine = CAFFE,
+) -> dict[str, Any]:
+    """Return the input of probe/check.py: what a job needs in `folder` on the board.
+
+    `root_key` is the key of pibench's root, None where that is not available.
+    """
+    return {
+        "trials": [
+            [(engine.program_name or "") if part == PROGRAM else part for part in trial]
+            for trial in engine.trials(set(protocols))
+        ],
+        "folder": folder,
+        "job_bytes": job_bytes,
+        "root_bytes": unpacked_bytes(root_key) if root_key else None,
+        "root_key": short(root_key) if root_key else None,
+    }
+
+
+def pack(job: Path, archive: Path) -> None:
+    """Pack a job's folder as a plain tar: weights do not compress.
+
+    The pipe among its models, which archives do not carry well, is made again by the probe.
+    """
+    with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as tar:
+        for path in sorted(job.rglob("*")):
+            if path.is_file():
+                tar.add(path, arcname=path.relative_to(job).as_posix())
+
+
+def job_bytes(work: Sequence[Job]) -> int:
+    """Return the approximate size of a job's folder; the weights are most of it."""
+    models = sum(len(piece.prototxt) for piece in work)
+    weights = sum(piece.weights.stat().st_size for piece in work if piece.weights is not None)
+    return PROBE_BYTES + models + weights

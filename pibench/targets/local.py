@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +31,18 @@ from pibench.targets.job import (
     Programs,
     is_described,
     libraries_for,
+    root_programs,
     write_job,
 )
-from pibench.targets.kit import root_programs
-from pibench.targets.probe_session import SILENCE_DEADLINE_S, ProbeSession, listen
-from pibench.targets.sandbox import sandboxed
-from pibench.targets.scratch import scratch
-from pibench.targets.worker_pool import completed, places, serialised, share, uncapped_bytes
+from pibench.targets.probe_session import SILENCE_DEADLINE_S, ProbeSession, listen, probe_command
+from pibench.targets.sandbox import sandboxed, scratch
+from pibench.targets.worker_pool import (
+    partition,
+    pieces_at_once,
+    pooled,
+    serialised,
+    uncapped_bytes,
+)
 
 if TYPE_CHECKING:
     from pibench.records.schema import Machine
@@ -70,24 +75,14 @@ class LocalTarget:
 
     def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Run all work on as many probes at once as this machine has room for."""
-        observe_alone = serialised(observe)
-        # If two networks ran at once, the times of neither would be meaningful.
-        real = any(piece.compute == "real" for piece in work)
-        self._at_once = 1 if real else self._wanted or self._places(work)
-        shares = share(work, self._at_once)
-        stopping = threading.Event()
-        with ThreadPoolExecutor(max_workers=max(1, len(shares))) as pool:
-            try:
-                running_shares = [
-                    pool.submit(self._run_share, pieces, observe_alone, watch, stopping)
-                    for pieces in shares
-                ]
-                for share_done in completed(running_shares):
-                    share_done.result()
-            except BaseException:
-                # The pool waits for its threads: end them now, not after their last network.
-                stopping.set()
-                raise
+        self._at_once = pieces_at_once(
+            work,
+            wanted=self._wanted,
+            cores=host.usable_cores(),
+            each_bytes=max((uncapped_bytes(piece.cost_bytes) for piece in work), default=1),
+        )
+        run_part = partial(self._run_part, observe=serialised(observe), watch=watch)
+        pooled(partition(work, self._at_once), self._at_once, run_part)
 
     def measure(self, wanted: Measure) -> dict[str, Any]:
         """Return the probe's measurements of the bare programs; see `calibrate` in probe/job.py.
@@ -97,33 +92,27 @@ class LocalTarget:
         session = ProbeSession()
         with scratch(self.name) as folder:
             job = self._write(folder, [], measure=wanted)
-            said = run(self._command(job), deadline_s=SILENCE_DEADLINE_S, check=False).stdout
-        session.feed(said.encode())
+            done = run(probe_command(job), deadline_s=SILENCE_DEADLINE_S, check=False)
+        session.feed(done.stdout.encode())
         if session.calibration is None:
             raise HostError(f"the probe could not run: {session.frames.last_words()}")
         return session.calibration
 
-    def _places(self, work: Sequence[Job]) -> int:
-        """Return how many of these networks this machine has room for at once."""
-        largest = max((uncapped_bytes(piece.cost_bytes) for piece in work), default=1)
-        return places(host.usable_cores(), largest)
-
-    def _run_share(
-        self, work: Sequence[Job], observe: Observer, watch: Watcher, stopping: threading.Event
+    def _run_part(
+        self, work: Sequence[Job], stopping: threading.Event, *, observe: Observer, watch: Watcher
     ) -> None:
         waiting = deque(work)
         while waiting and not stopping.is_set():
             with scratch(self.name) as folder:
                 job = self._write(folder, list(waiting))
                 session = ProbeSession(waiting, observe, watch)
-                died = self._probe(job, session, stopping)
+                with running(probe_command(job), stdout=subprocess.PIPE) as probe:
+                    died = listen(probe, session, stopping)
             if died is None and not session.results and not stopping.is_set():
                 # A result that fails its checks does not count: see FrameReader.
                 died = f"the probe ended without a result: {session.frames.last_words()}"
             if died is not None and waiting:
-                observe(
-                    Outcome(job=waiting.popleft(), machine=session.machine, result=None, died=died)
-                )
+                observe(Outcome(job=waiting.popleft(), machine=session.machine, died=died))
 
     def _write(self, folder: Path, work: Sequence[Job], measure: Measure | None = None) -> Path:
         first, *otherwise = self._programs()
@@ -136,14 +125,6 @@ class LocalTarget:
             describe=is_described(work),
             measure=measure,
         )
-
-    def _command(self, job: Path) -> list[str]:
-        return sandboxed([sys.executable, "-I", str(job.parent / PROBE), str(job)])
-
-    def _probe(self, job: Path, session: ProbeSession, stopping: threading.Event) -> str | None:
-        """Run one probe to its end; return how it died, or None if it did not."""
-        with running(self._command(job), stdout=subprocess.PIPE) as probe:
-            return listen(probe, session, stopping)
 
 
 class TwinTarget(LocalTarget):
@@ -168,9 +149,9 @@ class TwinTarget(LocalTarget):
         with scratch(self.name) as folder:
             (programs,) = self._twin_programs()
             job = self._write(folder, [])
-            asked = [*programs.python, str(job.parent / PROBE), "--describe"]
-            said = run(sandboxed(asked), env=programs.env, deadline_s=60).stdout
-        return str(json.loads(said)["blas_core"])
+            command = [*programs.python, str(job.parent / PROBE), "--describe"]
+            done = run(sandboxed(command), env=programs.env, deadline_s=60)
+        return str(json.loads(done.stdout)["blas_core"])
 
     def measure(self, wanted: Measure) -> dict[str, Any]:
         """Build the root, then measure as on any machine."""
@@ -234,7 +215,7 @@ class NativeTarget(LocalTarget):
                 hint=", or ".join(filter(None, ways)),
             )
         self.builder.report(
-            f"no {engine.label} of this machine's own works ({lacking}): ours is taken"
+            f"no {engine.label} of this machine's own works ({lacking}): pibench's root is used"
         )
         self._root = self.builder.sysroot().content / "root"
 

@@ -32,9 +32,9 @@ class TargetOptions:
     """What a target is made from; options that the target's kind does not have are None.
 
     `spec` is the value of `--target`: a name, or an address such as `ssh://USER@HOST`. `device`
-    is the device whose memory limits the networks, `builder` builds images. `at_once` is how many
-    networks may run in parallel, None for the target's default. `identity` and `remote_dir` are
-    the key and the folder on the machine behind an address.
+    is the device whose memory limits the networks, `builder` builds images. `machine` is that of
+    target vm. `at_once` is how many networks may run in parallel, None for the target's default.
+    `identity` and `remote_dir` are the key and the folder on the machine behind an address.
     """
 
     spec: str
@@ -70,16 +70,7 @@ def make_target(
     identity: Path | None = None,
     remote_dir: str | None = None,
 ) -> Target:
-    """Return a target for verdicts about `device`.
-
-    Args:
-        spec: a target's name, or `ssh://[USER@]HOST[:PORT]`.
-        device: the device whose memory limits the networks.
-        builder: builds the images that the target needs.
-        machine: the machine of target vm.
-        at_once: how many networks may run in parallel; None is the target's default.
-        identity: the SSH key of a target `ssh://USER@HOST`.
-        remote_dir: the folder on the board of a target `ssh://USER@HOST`.
+    """Return a target for verdicts about `device`; the arguments are those of TargetOptions.
 
     Raises:
         InvalidInputError: the target does not exist, or an option does not apply to it.
@@ -148,8 +139,7 @@ def _native(options: TargetOptions) -> Target:
 
 def _ssh(options: TargetOptions) -> Target:
     from pibench.targets.ssh import SshTarget
-    from pibench.targets.ssh.address import parse
-    from pibench.targets.ssh.connection import Login
+    from pibench.targets.ssh.connection import Login, parse
 
     if options.at_once not in (None, 1):
         raise InvalidInputError(

@@ -21,8 +21,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pibench.targets.sysroot import cgroup
-from pibench.targets.sysroot.cgroup import OwnFolder
+from pibench.targets.sysroot import OwnFolder, available_grouping
 
 MIB = 2**20
 HOG_LIMIT_BYTES = 20 * MIB
@@ -33,7 +32,7 @@ _numbers = itertools.count()
 
 def own_folder() -> OwnFolder:
     """Where groups can be made by hand; skips where they cannot."""
-    own = cgroup.available()
+    own = available_grouping()
     if not isinstance(own, OwnFolder):
         pytest.skip("this user may make no control group by hand")
     return own

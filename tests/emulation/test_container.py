@@ -17,9 +17,10 @@ from pibench.crosscheck.claims import check_claims, summary
 from pibench.images import container as container_image
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
-from pibench.targets.container import ContainerTarget, target
+from pibench.targets import container as container_target
+from pibench.targets.container import ContainerTarget
+from pibench.targets.container.cell import CapNotInForceError
 from pibench.targets.container.engine import connect
-from pibench.targets.container.limits import CapNotInForceError
 from tests.emulation.conftest import DEVICE, run
 from tests.emulation.engines import WITHOUT_MEMORY_CGROUP, OwnEngine, own_containers, owned_by
 
@@ -113,8 +114,10 @@ def test_a_killed_helper_of_a_program_that_ends_with_0_decides_nothing(
         "    os._exit(0)\n"
         "os.waitpid(helper, 0)\n"
     )
-    caffe = [target.PYTHON, "-I", "-S", "-c", program]
-    monkeypatch.setattr(target, "PROGRAMS", replace(target.PROGRAMS, program=caffe))
+    caffe = [container_target.PYTHON, "-I", "-S", "-c", program]
+    monkeypatch.setattr(
+        container_target, "PROGRAMS", replace(container_target.PROGRAMS, program=caffe)
+    )
     (record,) = run(container, [networks.load("SqueezeNet V1.1")])
     assert record.verdict == "inconclusive"
     assert record.evidence.summary == (

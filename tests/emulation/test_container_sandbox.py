@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pibench import networks
-from pibench.targets.container import target
+from pibench.targets import container as container_target
 from pibench.targets.container.engine import connect
 from tests.emulation.conftest import run
 from tests.emulation.engines import owned_by
@@ -47,8 +47,10 @@ def hostile(container, monkeypatch) -> Callable[..., Record]:
 
     def run_program(body: str, **options: Any) -> Record:
         program = TRY + textwrap.dedent(body) + TELL
-        caffe = [target.PYTHON, "-I", "-S", "-c", program]
-        monkeypatch.setattr(target, "PROGRAMS", replace(target.PROGRAMS, program=caffe))
+        caffe = [container_target.PYTHON, "-I", "-S", "-c", program]
+        monkeypatch.setattr(
+            container_target, "PROGRAMS", replace(container_target.PROGRAMS, program=caffe)
+        )
         (record,) = run(container, [networks.load("SqueezeNet V1.1")], **options)
         client, _ = connect()
         assert owned_by(client, os.getpid()) == []

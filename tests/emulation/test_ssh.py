@@ -21,9 +21,8 @@ from pibench.runner.record import record_of
 from pibench.targets.base import Outcome, Target
 from pibench.targets.container import ContainerTarget
 from pibench.targets.ssh import SshTarget
-from pibench.targets.ssh.address import parse
 from pibench.targets.ssh.board import clean, look
-from pibench.targets.ssh.connection import Login
+from pibench.targets.ssh.connection import Login, parse
 from tests.emulation.conftest import DEVICE
 from tests.emulation.guests import Guest
 

@@ -26,8 +26,7 @@ from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
 from pibench.targets.base import Progress
 from pibench.targets.ssh import SshTarget
-from pibench.targets.ssh.address import parse
-from pibench.targets.ssh.connection import Login
+from pibench.targets.ssh.connection import Login, parse
 from pibench.targets.ssh.session import Patience
 from tests.emulation.guests import Guest
 from tests.emulation.wires import Wire, wire_to
@@ -195,7 +194,7 @@ def test_a_disk_that_fills_while_it_is_written_to(
     builder, guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It was empty when it was looked at.
-    monkeypatch.setattr("pibench.targets.ssh.target.job_bytes", lambda _: -(64 << 20))
+    monkeypatch.setattr("pibench.targets.ssh.job_bytes", lambda _: -(64 << 20))
     guest.sh(
         "head -c 50k /dev/zero >/mnt/hole; "
         "dd if=/dev/zero of=/mnt/full bs=4k 2>/dev/null; rm /mnt/hole; sync"

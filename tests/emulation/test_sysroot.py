@@ -17,7 +17,7 @@ import pibench
 from pibench import networks
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
-from pibench.targets.sysroot import SysrootTarget, cgroup
+from pibench.targets.sysroot import SysrootTarget, available_grouping, own_folder
 from tests.emulation.conftest import DEVICE, run
 
 pytestmark = pytest.mark.emulation
@@ -27,7 +27,7 @@ NAMES = ("SqueezeNet V1.1", "VGG 16", "DenseNet-201-floor")
 
 def own_groups() -> list[Path]:
     """What this process left of its cgroups."""
-    own = cgroup.own_folder()
+    own = own_folder()
     return sorted(own.parent.glob(f"pibench-*-{os.getpid()}-*")) if own else []
 
 
@@ -36,7 +36,7 @@ def by_name(records: list[Record]) -> dict[str, Record]:
 
 
 def test_a_cgroup_ends_what_does_not_fit(builder, reference, vgg_with) -> None:
-    if cgroup.available() is None:
+    if available_grouping() is None:
         pytest.skip("this user may make no cgroup")
     target = SysrootTarget(DEVICE, builder)
     loaded = [*map(networks.load, NAMES), vgg_with(256)]
@@ -147,7 +147,7 @@ def test_neither_root_nor_a_cgroup_is_needed(cache_of_nobody: Path) -> None:
 
 
 def test_a_cgroup_that_a_dead_process_left_is_swept(builder) -> None:
-    own = cgroup.own_folder()
+    own = own_folder()
     if own is None or not os.access(own.parent, os.W_OK):
         pytest.skip("this user may make no cgroup by hand")
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:

@@ -1,5 +1,200 @@
-"""Networks in Docker Engine (or Podman) containers limited to the device's memory and cores."""
+"""Target `container`: Docker Engine (or Podman) containers with the device's memory and cores.
 
-from pibench.targets.container.target import ContainerTarget
+Each network has a container of its own, observed by the probe, the kernel and the Engine.
+"""
 
-__all__ = ["ContainerTarget"]
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench.devices import Device
+from pibench.engines.base import PROGRAM
+from pibench.errors import HostError
+from pibench.images import container as container_image
+from pibench.images.build import Builder
+from pibench.images.store import Image
+from pibench.targets import binfmt
+from pibench.targets.confined import (
+    ConfinedTarget,
+    EmulatorOverhead,
+    ProbeRun,
+    cgroup_limits,
+    effective_limits,
+)
+from pibench.targets.container.cell import (
+    PYTHON,
+    CapNotInForceError,
+    Ending,
+    Limits,
+    Order,
+    attest,
+    limits_for,
+    run_container,
+)
+from pibench.targets.container.engine import EngineFacts, connect, engine_faults, remove_orphans
+from pibench.targets.job import PRELOAD, Programs
+from pibench.targets.probe_session import ProbeSession
+from pibench.targets.sandbox import scratch
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+OVERHEAD_ROOM_BYTES: Final = 512 << 20
+"""Added to the device's memory for the one container that measures how much is needed."""
+
+PROGRAMS: Final = Programs(
+    program=[f"/{PROGRAM}"],
+    python=[PYTHON],
+    preload=PRELOAD,
+    huge_pages_off=True,
+    # As in the virtual machine: idle BLAS threads must not occupy the cores.
+    env={"OPENBLAS_THREAD_TIMEOUT": "4"},
+)
+
+
+class ContainerTarget(ConfinedTarget):
+    """Runs each piece of work in its own container."""
+
+    name = "container"
+
+    def __init__(
+        self, device: Device, builder: Builder, *, containers_at_once: int | None = None
+    ) -> None:
+        super().__init__(device, builder, at_once=containers_at_once)
+        self._client: DockerClient | None = None
+        self._facts: EngineFacts | None = None
+        self._image: str = ""
+
+    def environment(self) -> dict[str, str | None]:
+        """Return QEMU's version, the Engine and the image."""
+        return {
+            **super().environment(),
+            "engine": str(self._facts) if self._facts else None,
+            "container_image_id": self._image or None,
+        }
+
+    @property
+    def _host_cores(self) -> int:
+        return self._connected()[1].cores
+
+    @property
+    def _cores(self) -> int:
+        return self._limits(0).cores
+
+    @property
+    def _is_emulated(self) -> bool:
+        return not self._connected()[1].is_arm64
+
+    def _prepare_host(self) -> dict[str, Any]:
+        """Find the Engine and give it the image."""
+        self._client, self._facts = connect()
+        remove_orphans(self._client)
+        if self._is_emulated:
+            self._qemu_version = binfmt.require().qemu_version
+        self._image = self._load(self.builder.sysroot())
+        return {"image": self._image, "qemu": self._qemu_version, "cores": self._cores}
+
+    def _programs(self) -> Programs:
+        return PROGRAMS
+
+    def _load(self, root: Image) -> str:
+        """Return the image's id in the Engine; load the image where the Engine lacks it."""
+        import docker.errors  # noqa: PLC0415  (start-up time)
+
+        client, tag = self._connected()[0], container_image.tag_of(root)
+        with engine_faults("to look up the image"):
+            try:
+                return str(client.images.get(tag).id)
+            except docker.errors.ImageNotFound:
+                pass
+        self.builder.report("handing the image to the Engine")
+        with scratch(self.name) as folder:
+            archive = folder / "image.tar"
+            container_image.write_archive(root, archive)
+            with engine_faults("to load the image"), archive.open("rb") as file:
+                client.images.load(file)
+        with engine_faults("to look up the image"):
+            image = client.images.get(tag)
+        architecture = image.attrs.get("Architecture")
+        if architecture != container_image.ARCHITECTURE:
+            raise HostError(
+                f"the Engine took the arm64 image for {architecture}",
+                hint="this is a fault of the Engine; use --target sysroot or --target vm",
+            )
+        return str(image.id)
+
+    def _measure(self, job: Path, session: ProbeSession) -> None:
+        self._run(job.parent, self._limits(OVERHEAD_ROOM_BYTES), session, threading.Event())
+
+    def _probe(
+        self, job: Path, session: ProbeSession, stopping: threading.Event, known: EmulatorOverhead
+    ) -> ProbeRun:
+        limits = self._limits(known.emulator_bytes + known.probe_bytes)
+        fault = None
+        try:
+            ending = self._run(job.parent, limits, session, stopping)
+        except CapNotInForceError:
+            raise
+        except HostError as error:
+            ending, fault = Ending.unknown(error.message), error
+        about_all = self._connected()[1].reports_children and ending.oom_killed is not None
+        memory_limits = replace(
+            cgroup_limits(limits.memory_bytes, effective_limits(session.machine or {}), known),
+            container_exit_code=ending.exit_code,
+            # A false value that does not concern Caffe is not a contradiction.
+            container_oom_killed=ending.oom_killed or (False if about_all else None),
+        )
+        return ProbeRun(died=_in_words(ending), limits=memory_limits, fault=fault)
+
+    def _run(
+        self, job: Path, limits: Limits, session: ProbeSession, stopping: threading.Event
+    ) -> Ending:
+        client, facts = self._connected()
+        order = Order(image=self._image, job=job, limits=limits, emulated=self._is_emulated)
+        return run_container(
+            client,
+            order,
+            attesting(session, limits, emulated=self._is_emulated),
+            stopping,
+            lambda: facts.reports_children and _ran_out_of_memory(session.result),
+        )
+
+    def _limits(self, allowance_bytes: int) -> Limits:
+        cores = self._connected()[1].cores
+        return limits_for(self.device, allowance_bytes=allowance_bytes, host_cores=cores)
+
+    def _connected(self) -> tuple[DockerClient, EngineFacts]:
+        assert self._client is not None  # noqa: S101  (prepare() comes first)
+        assert self._facts is not None  # noqa: S101
+        return self._client, self._facts
+
+
+def attesting(session: ProbeSession, limits: Limits, *, emulated: bool) -> Callable[[bytes], bool]:
+    """Return a function that gives a container's output to the session, and whether it ended.
+
+    It raises CapNotInForceError where the probe does not report the limits that were requested.
+    """
+
+    def take_output(chunk: bytes) -> bool:
+        # With the result once more: a result does not count if its hello was lost.
+        if {"hello", "result"}.intersection(session.feed(chunk)):
+            attest(session.machine or {}, limits, emulated=emulated)
+        return session.ended
+
+    return take_output
+
+
+def _ran_out_of_memory(result: dict[str, Any] | None) -> bool:
+    return result is not None and bool(result["cgroup_oom_kills"])
+
+
+def _in_words(ending: Ending) -> str:
+    """Describe how a container ended."""
+    words = ending.died or "the probe ended without a result"
+    if ending.exit_code is not None:
+        words += f", exit code {ending.exit_code}"
+    return words + (", OOMKilled" if ending.oom_killed else "")

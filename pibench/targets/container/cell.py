@@ -1,4 +1,4 @@
-"""One container, from its creation to its removal, and the reading of the probe's output."""
+"""One container: its limits, and its life from creation to removal."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.errors import HostError
+from pibench.probe.cgroup import limit_of
 from pibench.targets import emulation
-from pibench.targets.container import limits as limit
+from pibench.targets.confined import PAGE_BYTES, effective_limits
 from pibench.targets.container.engine import (
     EngineLacksError,
     EngineLostError,
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
     from docker import DockerClient
+    from pibench.devices import Device
 
+PERIOD_US: Final = 100_000
+"""The kernel's default period of the CPU quota."""
+PIDS_LIMIT: Final = 64
+"""Processes and threads: the probe, Caffe with its BLAS threads, and two of QEMU for each."""
+ULIMITS: Final = {"nofile": 1024, "nproc": 4096, "core": 0}
+"""Processes are limited by the cgroup: `nproc` counts all of the user's on the host."""
+TMP_BYTES: Final = 16 << 20
+NOBODY: Final = 65534
 JOB: Final = "/job"
 PYTHON: Final = "/usr/bin/python3.9"
 EXIT_DEADLINE_S: Final = 10.0
@@ -37,6 +47,103 @@ VERDICT_DEADLINE_S: Final = 2.0
 It learns of that separately from the container's end."""
 _POLL_S: Final = 0.05
 _QUEUE_CHUNKS: Final = 1024
+
+
+class CapNotInForceError(HostError):
+    """A requested limit is not in force, so a run there would show nothing about the device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The limits requested for a container. `memory_bytes` includes swap: there is none.
+
+    `cores` is how many of the device's cores the host can provide. `cpu` is the CPU model for
+    an emulator.
+    """
+
+    memory_bytes: int
+    cores: int
+    cpu: str
+
+    @property
+    def cpuset(self) -> str:
+        """Return the CPUs by number, as the kernel writes such lists."""
+        return f"0-{self.cores - 1}" if self.cores > 1 else "0"
+
+
+def limits_for(device: Device, *, allowance_bytes: int, host_cores: int) -> Limits:
+    """Return limits for the device's memory and cores, with room for the allowance.
+
+    The allowance is memory that the device itself would not need. The sum is rounded to whole
+    pages, as the kernel counts it. The cores are at most the host's: the Engine rejects more.
+    """
+    memory_bytes = device.usable_bytes + allowance_bytes
+    return Limits(
+        memory_bytes=memory_bytes // PAGE_BYTES * PAGE_BYTES,
+        cores=min(device.cores, host_cores),
+        cpu=device.qemu_cpu,
+    )
+
+
+def attest(machine: Mapping[str, Any], requested: Limits, *, emulated: bool) -> None:
+    """Raise CapNotInForceError unless every requested limit is in force inside the container."""
+    found = effective_limits(machine)
+    if found.memory_bytes != requested.memory_bytes:
+        has = "no limit" if found.memory_bytes is None else f"{found.memory_bytes} bytes"
+        raise CapNotInForceError(
+            f"the memory limit is not in force: {requested.memory_bytes} bytes were requested, "
+            f"the container has {has}",
+            hint="switch the memory cgroup on; on a Raspberry Pi add cgroup_enable=memory to "
+            "/boot/cmdline.txt and reboot",
+        )
+    if found.swap_bytes != 0:
+        has = "an unknown amount" if found.swap_bytes is None else f"{found.swap_bytes} bytes"
+        raise CapNotInForceError(
+            f"the swap limit is not in force: the container may swap {has}",
+            hint="boot with swapaccount=1, or switch swap off: sudo swapoff -a",
+        )
+    if found.cores != requested.cores:
+        has = "no quota" if found.cores is None else f"{found.cores:g}"
+        raise CapNotInForceError(
+            f"the CPU quota is not in force: {requested.cores} cores were requested, "
+            f"the container has {has}",
+            hint="the kernel needs CPU quotas (CONFIG_CFS_BANDWIDTH), and a cgroup v2 user "
+            "the delegated cpu controller",
+        )
+    usable = machine.get("cores_usable")
+    if usable != requested.cores:
+        raise CapNotInForceError(
+            f"the CPU set is not in force: {requested.cores} cores were requested, "
+            f"{usable} can be used",
+            hint="the kernel needs cpuset cgroups (CONFIG_CPUSETS)",
+        )
+    midr = machine.get("main_id_register")
+    if emulated and not emulation.is_cpu(requested.cpu, midr):
+        raise CapNotInForceError(
+            f"the emulated CPU is not a {requested.cpu} (MIDR_EL1 {midr})",
+            hint="the registered QEMU does not heed QEMU_CPU: sudo pibench doctor --fix",
+        )
+    _attest_sandbox(machine)
+
+
+def _attest_sandbox(machine: Mapping[str, Any]) -> None:
+    found = machine.get("sandbox") or {}
+    faults = {
+        "the container runs as root": found.get("uid") == 0,
+        "the container has capabilities": int(found.get("capabilities") or "1", 16) != 0,
+        "the container can gain privileges": found.get("no_new_privileges") != "1",
+        "the container can write to its root": found.get("root_read_only") is not True,
+        "the container has a network": found.get("interfaces") != ["lo"],
+        "the container may start any number of processes": (
+            limit_of(machine.get("cgroup_pids")) != PIDS_LIMIT
+        ),
+    }
+    for fault, is_present in faults.items():
+        if is_present:
+            raise CapNotInForceError(
+                f"{fault}: a model is not trusted that far",
+                hint="look for settings of the Engine that override a container's own",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +166,14 @@ class Order:
 
     image: str
     job: Path
-    limits: limit.Limits
+    limits: Limits
     emulated: bool
-
-
-Hear = Callable[[bytes], bool]
-"""Takes the probe's output; returns True once nothing more is expected."""
 
 
 def run_container(
     client: DockerClient,
     order: Order,
-    hear: Hear,
+    on_output: Callable[[bytes], bool],
     stopping: threading.Event,
     out_of_memory: Callable[[], bool],
 ) -> Ending:
@@ -79,7 +182,8 @@ def run_container(
     Args:
         client: the connection to the Engine.
         order: what to run.
-        hear: receives the probe's output; its exceptions are passed on.
+        on_output: receives the probe's output, and returns True once nothing more is expected;
+            its exceptions are passed on.
         stopping: ends the container when it is set.
         out_of_memory: returns whether the probe saw a kill for lack of memory, which
             the Engine then has to confirm.
@@ -90,7 +194,7 @@ def run_container(
     with engine_faults("to create a container"):
         container = client.containers.create(**_settings(order))
     try:
-        died = _listen(client, container, hear, stopping)
+        died = _listen(client, container, on_output, stopping)
         return _ending(container, died, out_of_memory)
     except EngineLacksError:
         return Ending.unknown("somebody removed the container")
@@ -112,20 +216,18 @@ def _settings(order: Order) -> dict[str, Any]:
         "mem_limit": limits.memory_bytes,
         # The limit of memory and swap together: without it Docker grants as much swap on top.
         "memswap_limit": limits.memory_bytes,
-        "cpu_period": limit.PERIOD_US,
-        "cpu_quota": limit.PERIOD_US * limits.cores,
+        "cpu_period": PERIOD_US,
+        "cpu_quota": PERIOD_US * limits.cores,
         "cpuset_cpus": limits.cpuset,
-        "pids_limit": limit.PIDS_LIMIT,
+        "pids_limit": PIDS_LIMIT,
         # All explicit: an Engine's own defaults may be more than it is able to grant.
-        "ulimits": [
-            {"Name": name, "Soft": most, "Hard": most} for name, most in limit.ULIMITS.items()
-        ],
+        "ulimits": [{"Name": name, "Soft": most, "Hard": most} for name, most in ULIMITS.items()],
         "network_mode": "none",
         "read_only": True,
-        "user": f"{limit.NOBODY}:{limit.NOBODY}",
+        "user": f"{NOBODY}:{NOBODY}",
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
-        "tmpfs": {"/tmp": f"size={limit.TMP_BYTES},mode=1777,nosuid,nodev,noexec"},  # noqa: S108
+        "tmpfs": {"/tmp": f"size={TMP_BYTES},mode=1777,nosuid,nodev,noexec"},  # noqa: S108
         "volumes": {str(order.job): {"bind": JOB, "mode": "ro"}},
         # Not to the disk: an untrusted model can make Caffe write any amount of output.
         "log_config": {"Type": "none"},
@@ -135,21 +237,24 @@ def _settings(order: Order) -> dict[str, Any]:
 
 
 def _listen(
-    client: DockerClient, container: Container, hear: Hear, stopping: threading.Event
+    client: DockerClient,
+    container: Container,
+    on_output: Callable[[bytes], bool],
+    stopping: threading.Event,
 ) -> str | None:
     """Start the container and read its output; return why it had to be ended, or None."""
     with engine_faults("to attach to a container"):
         stream = container.attach(stream=True, stdout=True, stderr=True, logs=False)
     with engine_faults("to start a container"):
         container.start()
-    heard = time.monotonic()
+    last_output = time.monotonic()
     for chunk in _chunks(stream):
         if chunk:
-            heard = time.monotonic()
-            if hear(chunk):
+            last_output = time.monotonic()
+            if on_output(chunk):
                 return None
-        elif time.monotonic() - heard > SILENCE_DEADLINE_S:
-            return f"the probe said nothing for {SILENCE_DEADLINE_S:.0f} s"
+        elif time.monotonic() - last_output > SILENCE_DEADLINE_S:
+            return f"the probe sent nothing for {SILENCE_DEADLINE_S:.0f} s"
         if stopping.is_set():
             return "stopped"
     # The stream also ends where the Engine does.
@@ -193,15 +298,15 @@ def _ending(container: Container, died: str | None, out_of_memory: Callable[[], 
             deadline = time.monotonic() + EXIT_DEADLINE_S
         time.sleep(_POLL_S)
         state = _state(container)
-    told = time.monotonic() + VERDICT_DEADLINE_S
-    while out_of_memory() and not state.get("OOMKilled") and time.monotonic() < told:
+    deadline = time.monotonic() + VERDICT_DEADLINE_S
+    while out_of_memory() and not state.get("OOMKilled") and time.monotonic() < deadline:
         time.sleep(_POLL_S)
         state = _state(container)
     return Ending(died=died, exit_code=state.get("ExitCode"), oom_killed=state.get("OOMKilled"))
 
 
 def _state(container: Container) -> dict[str, Any]:
-    with engine_faults("when asked how a container ended"):
+    with engine_faults("to report how a container ended"):
         container.reload()
     state: dict[str, Any] = container.attrs["State"]
     return state

@@ -56,7 +56,7 @@ class EngineFacts:
         return f"{self.name} {self.version}, cgroup v{self.cgroup_version}"
 
     @property
-    def tells_of_children(self) -> bool:
+    def reports_children(self) -> bool:
         """Whether its OOMKilled covers all processes of a container, not only the first.
 
         Docker's does (containerd watches the cgroup); Podman's was seen to be false where
@@ -87,10 +87,9 @@ def engine_faults(doing: str) -> Iterator[None]:
     try:
         yield
     except docker.errors.APIError as error:
-        said = " ".join(str(error.explanation or error).split())
-        absent = isinstance(error, docker.errors.NotFound)
-        kind = EngineLacksError if absent else HostError
-        raise kind(f"the Engine refused {doing}: {said}") from error
+        reason = " ".join(str(error.explanation or error).split())
+        kind = EngineLacksError if isinstance(error, docker.errors.NotFound) else HostError
+        raise kind(f"the Engine refused {doing}: {reason}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         cause = _root_cause(error)
         if isinstance(cause, PermissionError):
@@ -120,7 +119,7 @@ def connect() -> tuple[DockerClient, EngineFacts]:
             facts = _facts(client.version(), client.info())
     except ValueError as error:
         # The SDK reads an address the way Python's standard library does.
-        raise HostError(f"{where} is no address: {error}", hint=START_HINT) from error
+        raise HostError(f"{where} is not an address: {error}", hint=START_HINT) from error
     client.api.timeout = CALL_TIMEOUT_S
     if _as_numbers(facts.version) < OLDEST and facts.name != PODMAN:
         client.close()
@@ -144,19 +143,15 @@ def _facts(version: dict[str, Any], info: dict[str, Any]) -> EngineFacts:
 
 
 def _as_numbers(version: str) -> tuple[int, ...]:
-    numbers = []
-    for part in version.split(".")[:2]:
-        digits = "".join(character for character in part if character.isdigit())
-        numbers.append(int(digits or 0))
-    return tuple(numbers)
+    parts = version.split(".")[:2]
+    return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts)
 
 
 def _root_cause(error: BaseException) -> BaseException:
     """Return the innermost cause, since the SDK wraps a refused connection four times."""
-    reason: BaseException = error
-    while reason.__cause__ is not None or reason.__context__ is not None:
-        reason = reason.__cause__ or reason.__context__ or reason
-    return reason
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
 
 
 def _words(error: BaseException) -> str:
@@ -175,7 +170,7 @@ def owner_label() -> dict[str, str]:
 
 def remove_orphans(client: DockerClient) -> int:
     """Remove the containers whose owner ran on this machine and is gone; return their number."""
-    with engine_faults("when asked for its containers"):
+    with engine_faults("to list its containers"):
         found = client.api.containers(all=True, filters={"label": OWNER_LABEL})
     removed = 0
     for container in found:
@@ -195,11 +190,7 @@ def is_orphan(label: str) -> bool:
         pid, started = int(owner["pid"]), int(owner["started_ticks"])
     except (ValueError, KeyError, TypeError):
         return False
-    if host != _host():
-        return False
-    if boot != _boot():
-        return True
-    return _started_ticks(pid) != started
+    return host == _host() and (boot != _boot() or _started_ticks(pid) != started)
 
 
 def _started_ticks(pid: int) -> int | None:

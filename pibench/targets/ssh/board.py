@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.errors import HostError
-from pibench.targets.kit import PROBE_BYTES, ROOTS, needs
+from pibench.targets.job import PROBE_BYTES, ROOTS, needs
 from pibench.targets.ssh.connection import Login, connected
 
 if TYPE_CHECKING:
@@ -50,7 +50,15 @@ class Answer:
     def last_words(self) -> str:
         """Return the last line that it wrote."""
         lines = (self.err or self.out).strip().splitlines()
-        return lines[-1].strip() if lines else "it said nothing"
+        return lines[-1].strip() if lines else "no output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What probe/check.py reports of a board."""
+
+    facts: dict[str, Any]
+    problems: list[tuple[str, str]]
 
 
 class Board:
@@ -107,26 +115,25 @@ class Board:
             raise asyncssh.ConnectionLost(f"{name} was cut off there")
         answer = Answer(status=done.exit_status, out=_text(done.stdout), err=_text(done.stderr))
         if answer.status == _NOT_FOUND:
-            raise HostError(
-                f"{self.name}: it has no python3",
-                hint="there: sudo apt-get install python3",
-            )
+            hint = "there: sudo apt-get install python3"
+            raise HostError(f"{self.name}: it has no python3", hint=hint)
         return answer
 
-    async def check(self, needs: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    async def check(self, needs: dict[str, Any]) -> Findings:
         """Return the board's facts and the problems that prevent the work: see probe/check.py."""
         answer = await self.script("check.py", json.dumps(needs))
         # A shell's start-up files may have printed lines before.
-        said = next((line for line in answer.out.splitlines() if line.startswith("{")), None)
-        if said is None:
+        report = next((line for line in answer.out.splitlines() if line.startswith("{")), None)
+        if report is None:
             raise HostError(f"{self.name}: its Python could not look at it: {answer.last_words}")
-        found = json.loads(said)
-        return found["facts"], [(what, todo) for what, todo in found["problems"]]
+        found = json.loads(report)
+        problems = [(what, todo) for what, todo in found["problems"]]
+        return Findings(facts=found["facts"], problems=problems)
 
     async def put_root(self, root: CarriedRoot, base: str, report: Report) -> None:
         """Unpack pibench's root on the board while its archive arrives; whole or not at all."""
         place = (posixpath.join(base, ROOTS), root.key, root.sha256)
-        await self._unpack(place, root.archive, "our Caffe", report)
+        await self._unpack(place, root.archive, "pibench's Caffe", report)
 
     async def put_job(self, archive: Path, folder: str, report: Report) -> None:
         """Unpack a job as `job` in the folder of a run."""
@@ -171,16 +178,16 @@ class Board:
         return await (await self.sftp()).exists(path)
 
 
-async def _chunks(archive: Path, tell: Report) -> AsyncIterator[bytes]:
+async def _chunks(archive: Path, report: Report) -> AsyncIterator[bytes]:
     """Yield a file in chunks; report every tenth of a large one."""
-    size, sent, told = archive.stat().st_size, 0, 0
+    size, sent, reported = archive.stat().st_size, 0, 0
     with archive.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
             sent += len(chunk)
-            if size > 10 * CHUNK_BYTES and 10 * sent // size > told:
-                told = 10 * sent // size
-                tell(f"{10 * told} % of {size / 1e6:.0f} MB")
+            if size > 10 * CHUNK_BYTES and 10 * sent // size > reported:
+                reported = 10 * sent // size
+                report(f"{10 * reported} % of {size / 1e6:.0f} MB")
 
 
 async def _feed(
@@ -198,16 +205,8 @@ async def _feed(
         return
 
 
-def _text(said: Any) -> str:
-    return (said or b"").decode("utf-8", "replace")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What probe/check.py reports of a board."""
-
-    facts: dict[str, Any]
-    problems: list[tuple[str, str]]
+def _text(output: Any) -> str:
+    return (output or b"").decode("utf-8", "replace")
 
 
 async def look(
@@ -215,14 +214,13 @@ async def look(
 ) -> Findings:
     """Return what a board has and lacks for a small network; build nothing, leave nothing there."""
     async with connected(login) as connection:
-        asked = needs(
+        wanted = needs(
             [protocol],
             remote_dir or FOLDER,
             job_bytes=PROBE_BYTES,
             root_key=builder.key("carried"),
         )
-        facts, problems = await Board(connection, str(login.address)).check(asked)
-    return Findings(facts=facts, problems=problems)
+        return await Board(connection, str(login.address)).check(wanted)
 
 
 async def clean(login: Login, remote_dir: str | None) -> tuple[int, int]:

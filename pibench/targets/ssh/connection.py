@@ -1,7 +1,7 @@
 """Connect to a board as the user's `ssh` would, without prompts and without trusting new hosts.
 
-The user's ~/.ssh/config, agent and known_hosts apply, except for options that
-would accept an unknown host. Nothing asks for a password.
+A board's address is `ssh://[USER@]HOST[:PORT]`. The user's ~/.ssh/config, agent and known_hosts
+apply, except for options that would accept an unknown host. Nothing asks for a password.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
 
 from pibench.errors import HostError, InvalidInputError
-from pibench.targets.ssh.address import Address
 
 if TYPE_CHECKING:
     import asyncssh
@@ -28,6 +28,66 @@ _KNOWN_HOSTS: Final = (
     *("~/.ssh/known_hosts", "~/.ssh/known_hosts2"),
     *("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"),
 )
+SCHEME: Final = "ssh://"
+_EXAMPLE: Final = "write it as ssh://pi@raspberrypi.local or ssh://pi@[fe80::1%25eth0]:2222"
+_UNREACHED: Final = "check that it is on, its address and port, and that its SSH server is enabled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """A board's host, with user and port where given. The host may be an alias."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """Return the address as `ssh` takes it: `pi@host`, with the port where one is given."""
+        return f"{self._login} port {self.port}" if self.port else self._login
+
+    @property
+    def _login(self) -> str:
+        return f"{self.user}@{self.host}" if self.user else self.host
+
+    @property
+    def url(self) -> str:
+        """Return the address as it is given to pibench."""
+        host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
+        user = f"{self.user}@" if self.user else ""
+        return f"{SCHEME}{user}{host}" + (f":{self.port}" if self.port else "")
+
+    def ssh(self) -> str:
+        """Return the command by which the user connects by hand."""
+        return f"ssh -p {self.port} {self._login}" if self.port else f"ssh {self._login}"
+
+    def known_as(self) -> str:
+        """Return the host's name in known_hosts."""
+        return f"[{self.host}]:{self.port}" if self.port and self.port != 22 else self.host
+
+
+def parse(text: str) -> Address:
+    """Parse a URL. Raises InvalidInputError for one that is not an SSH address."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidInputError(f"{text}: {error}", hint=_EXAMPLE) from None
+    if not text.startswith(SCHEME) or not parts.hostname:
+        raise InvalidInputError(f"{text} names no host", hint=_EXAMPLE)
+    if parts.password is not None:
+        raise InvalidInputError(
+            f"the address of {parts.hostname} contains a password, and none is ever used",
+            hint=f"give a key: ssh-copy-id {parts.username}@{parts.hostname}, or --identity FILE",
+        )
+    if parts.path.strip("/") or parts.query or parts.fragment or port == 0:
+        raise InvalidInputError(f"{text} has more in it than user, host and port", hint=_EXAMPLE)
+    # urlsplit lowers the case of a host, which the user's alias may depend on.
+    host = unquote(parts.netloc.rpartition("@")[2])
+    host = host[1 : host.index("]")] if host.startswith("[") else host.partition(":")[0]
+    if host.startswith("-") or (parts.username or "").startswith("-"):
+        raise InvalidInputError(f"{text} names no host", hint=_EXAMPLE)
+    user = unquote(parts.username) if parts.username else None
+    return Address(host=host, user=user, port=port)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +192,7 @@ async def _offers_no_known_key(login: Login, options: Any) -> bool:
     return key is not None and key not in trusted
 
 
-async def _untrusted(login: Login, options: Any, said: str) -> HostError:
+async def _untrusted(login: Login, options: Any, error: str) -> HostError:
     """Explain why the host is not trusted: it is unknown, or its key has changed."""
     address = login.address
     shown = Address(
@@ -140,21 +200,21 @@ async def _untrusted(login: Login, options: Any, said: str) -> HostError:
         port=options.port if options.port != 22 else None,
     )
     key = await _offered(login, options)
-    fingerprint = f"{_kind(key)} {key.get_fingerprint()}" if key is not None else "not told"
-    if "revoked" in said:
+    fingerprint = f"{_kind(key)} {key.get_fingerprint()}" if key is not None else "not reported"
+    if "revoked" in error:
         return _fault(login, f"its host key ({fingerprint}) is marked as revoked in known_hosts")
     if _trusted(login, options):
         return _fault(
             login,
             f"its host key has CHANGED (now {fingerprint}): another machine answers, "
-            "or its system was installed anew",
+            "or its system was installed again",
             hint=f"if it was, forget the old key (ssh-keygen -R '{shown.known_as()}') "
             f"and accept the new one ({address.ssh()})",
         )
     return _fault(
         login,
         f"its host key is not known here ({fingerprint})",
-        hint="compare that with what the board says of itself (ssh-keygen -lf "
+        hint="compare that with what the board itself reports (ssh-keygen -lf "
         f"/etc/ssh/ssh_host_{_kind(key).lower()}_key.pub), then accept it: {address.ssh()}",
     )
 
@@ -191,8 +251,5 @@ def _translated(login: Login, error: Exception) -> HostError:
     return _fault(login, str(error), hint=f"see what {address.ssh()} says")
 
 
-_UNREACHED: Final = "check that it is on, its address and port, and that its SSH server is enabled"
-
-
-def _fault(login: Login, said: str, *, hint: str | None = None) -> HostError:
-    return HostError(f"{login.address}: {said}", hint=hint)
+def _fault(login: Login, problem: str, *, hint: str | None = None) -> HostError:
+    return HostError(f"{login.address}: {problem}", hint=hint)

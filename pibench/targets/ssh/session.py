@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pibench.errors import HostError
-from pibench.targets.probe_events import FrameReader
-from pibench.targets.probe_session import SILENCE_DEADLINE_S
+from pibench.targets.probe_session import SILENCE_DEADLINE_S, FrameReader
 from pibench.targets.ssh.board import Board
 from pibench.targets.ssh.connection import Login, connect
 
@@ -95,13 +94,13 @@ class Session:
 
         Raises HostError where the connection is lost and cannot be restored.
         """
-        heard = signed = time.monotonic()
+        last_output = signed = time.monotonic()
         while True:
             ended = await self._steadily(self._status)
             chunk = await self._steadily(self._more)
             now = time.monotonic()
             if chunk:
-                heard = now
+                last_output = now
                 self.offset += len(chunk)
                 for event in self.frames.feed(chunk):
                     take(event)
@@ -110,8 +109,8 @@ class Session:
                 continue
             if ended is not None:
                 return await self._last_words(ended)
-            if now - heard > SILENCE_DEADLINE_S:
-                return f"the probe said nothing for {SILENCE_DEADLINE_S:.0f} s"
+            if now - last_output > SILENCE_DEADLINE_S:
+                return f"the probe sent nothing for {SILENCE_DEADLINE_S:.0f} s"
             if now - signed > self.patience.lease_s / 10:
                 await self._steadily(self._sign_of_life)
                 signed = now
@@ -152,8 +151,8 @@ class Session:
 
     async def _status(self) -> str | None:
         """Return the probe's exit status once it has ended."""
-        said = await self._there().read(posixpath.join(self.folder, "ended"))
-        return said.decode() or None
+        status = await self._there().read(posixpath.join(self.folder, "ended"))
+        return status.decode() or None
 
     async def _sign_of_life(self) -> None:
         await self._there().write(posixpath.join(self.folder, "lease"), str(next(self._signs)))
@@ -168,8 +167,8 @@ class Session:
         errors = await self._steadily(
             lambda: self._there().read(posixpath.join(self.folder, "errors"))
         )
-        said = errors.decode("utf-8", "replace").strip().splitlines()
-        words = said[-1] if said else self.frames.last_words()
+        lines = errors.decode("utf-8", "replace").strip().splitlines()
+        words = lines[-1] if lines else self.frames.last_words()
         return f"the probe ended early (status {status}): {words}"
 
     # ------------------------------------------------------------ the connection

@@ -1,5 +1,309 @@
-"""Target `vm`: real Caffe in a full machine emulated by QEMU, without root or a daemon."""
+"""Target `vm`: real Caffe in a full machine emulated by QEMU, without root or a daemon.
 
-from pibench.targets.vm.target import VmTarget
+Several machines run at once, and a new one replaces one that dies.
+"""
 
-__all__ = ["VmTarget"]
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import subprocess
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pibench import host
+from pibench.devices import Device
+from pibench.engines.base import PROGRAM
+from pibench.errors import HostError
+from pibench.images.build import Builder, make_disk
+from pibench.process import require_program, run, running
+from pibench.targets.base import Job, Observer, Outcome, Progress, Watcher
+from pibench.targets.job import PRELOAD, Libraries, Programs, is_described, libraries_for, write_job
+from pibench.targets.probe_session import ATTEMPTS, FrameReader, ProbeSession
+from pibench.targets.sandbox import scratch
+from pibench.targets.vm.machine import (
+    MACHINES,
+    Accelerator,
+    Files,
+    Machine,
+    MachineName,
+    accelerator_for,
+    command_line,
+    write_card,
+)
+from pibench.targets.worker_pool import OVERHEAD_BYTES, partition, places
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Target as TargetName
+
+GUEST_PROGRAMS: Final = Programs(
+    program=[f"/{PROGRAM}"],
+    python=["/usr/bin/python3.9"],
+    preload=PRELOAD,
+    # Idle BLAS threads wait in a busy loop of 2^26 cycles; with more vCPUs than
+    # the host has cores, they take cores from the working thread. 4 is the
+    # least that OpenBLAS accepts (driver/others/blas_server.c).
+    env={"OPENBLAS_THREAD_TIMEOUT": "4"},
+)
+CONNECT_DEADLINE_S: Final = 30.0
+SHUTDOWN_EVENTS: Final = ("SHUTDOWN", "GUEST_PANICKED")
+LAST_WORDS_S: Final = 2.0
+"""How long to wait for data in transit when the machine ends (the console is a socket)."""
+_KILLED: Final = re.compile(r"Killed process (\d+) ")
+
+
+@dataclass(kw_only=True)
+class Boot:
+    """The result of one boot: `died` is None when the probe came to its end."""
+
+    died: str | None = None
+    oom_lines: list[str] = field(default_factory=list)
+
+
+class VmTarget:
+    """Runs work in QEMU's system emulation of the device."""
+
+    name: TargetName = "vm"
+
+    def __init__(
+        self,
+        device: Device,
+        builder: Builder,
+        *,
+        machine: MachineName = "virt",
+        machines_at_once: int | None = None,
+    ) -> None:
+        self.device = device
+        self.builder = builder
+        self.machine: MachineName | None = machine
+        self._kind = MACHINES[machine]
+        self._at_once = machines_at_once
+        self._image: Path | None = None
+        self._blas = Libraries()
+        self._qemu_version: str | None = None
+        self._accelerator: Accelerator = "tcg,thread=multi"
+
+    def prepare(self, work: Sequence[Job]) -> None:
+        """Build the image and, for memory-only compute, the BLAS."""
+        qemu = require_program("qemu-system-aarch64", package="qemu-system-arm")
+        output = run([qemu, "--version"], deadline_s=30).stdout.splitlines()
+        self._qemu_version = output[0] if output else None
+        self._accelerator = accelerator_for({job.compute for job in work})
+        self._image = self.builder.vm().content
+        self._blas = libraries_for(self.builder, "arm64", work)
+
+    def environment(self) -> dict[str, str | None]:
+        """Return QEMU's version and accelerator, and the lock that the image was built from."""
+        return {
+            "qemu_version": self._qemu_version,
+            "qemu_accelerator": self._accelerator,
+            "image_lock_digest": self.builder.lock.digest("arm64"),
+        }
+
+    def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
+        """Divide the work among machines; each piece is observed once."""
+        each_bytes = self.device.ram_bytes + OVERHEAD_BYTES
+        parts = partition(work, self._at_once or places(host.usable_cores(), each_bytes))
+        try:
+            asyncio.run(self._run_parts(parts, observe, watch))
+        except BaseExceptionGroup as group:
+            # Machines that run at once fail at once, mostly for the same reason.
+            raise _first(group) from None
+
+    async def _run_parts(
+        self, parts: Sequence[Sequence[Job]], observe: Observer, watch: Watcher
+    ) -> None:
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(self._run_part(part, observe, watch))
+
+    async def _run_part(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
+        """Boot until each piece has its outcome."""
+        waiting = deque(work)
+        attempts: dict[str, int] = {}
+        while waiting:
+            session = ProbeSession(waiting, observe, watch)
+            ended = await self.boot_once(list(waiting), session)
+            _settle(session, ended, attempts)
+
+    def goes_on(self, session: ProbeSession, event: dict[str, Any]) -> bool:
+        """Take an event; return False where this machine is not reliable after it."""
+        kind = session.take(event)
+        if kind == "hello":
+            session.watch(Progress(job=None, said="booted"))
+        killed = kind == "result" and event["result"].get("signal") is not None
+        return not (self._kind.reboot_after_oom and killed)
+
+    async def boot_once(self, work: Sequence[Job], session: ProbeSession) -> Boot:
+        """Run the work in one machine, and return how that ended."""
+        with scratch(self.name) as folder:
+            files = await asyncio.to_thread(self._write_files, folder, work)
+            argv = command_line(self._kind, self.device, files, self._accelerator)
+            return await boot(argv, files, self._kind, partial(self.goes_on, session))
+
+    def _write_files(self, folder: Path, work: Sequence[Job]) -> Files:
+        assert self._image is not None, "prepare() comes first"  # noqa: S101
+        described = is_described(work)
+        write_job(folder / "job", work, GUEST_PROGRAMS, self._blas, describe=described)
+        machine = self._kind
+        if machine.one_card:
+            root_disk, job_disk = folder / "card.img", None
+            write_card(root_disk, self._image / "root.ext4", folder / "job")
+        else:
+            root_disk, job_disk = self._image / "root.ext4", folder / "job.ext4"
+            make_disk(folder / "job", job_disk)
+        return Files(
+            kernel=self._image / "vmlinuz",
+            initrd=self._image / "initrd.gz",
+            device_tree=self._image / machine.device_tree if machine.device_tree else None,
+            root_disk=root_disk,
+            job_disk=job_disk,
+            qmp_socket=folder / "qmp",
+            console_socket=folder / "console",
+        )
+
+
+def _settle(session: ProbeSession, ended: Boot, attempts: dict[str, int]) -> None:
+    """Handle the end of a boot: a death costs the piece in flight an attempt, or is its outcome."""
+    if not session.pending or (ended.died is None and session.results):
+        return
+    died = ended.died or "the probe ended without a result"
+    work = session.running or session.pending[0]
+    attempts[work.id] = attempts.get(work.id, 0) + 1
+    # The console has the lines of the whole boot; those about earlier pieces are reported already.
+    oom_lines = tuple(line for line in ended.oom_lines if not _is_about(line, session.pids))
+    if oom_lines or attempts[work.id] >= ATTEMPTS:
+        session.pending.remove(work)
+        session.observe(
+            Outcome(job=work, machine=session.machine, died=died, console_oom_lines=oom_lines)
+        )
+    else:
+        session.watch(Progress(job=work, said=f"{died}; booting again"))
+
+
+def _is_about(oom_line: str, pids: set[int]) -> bool:
+    killed = _KILLED.search(oom_line)
+    return killed is not None and int(killed[1]) in pids
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group, however deep."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def boot(
+    argv: Sequence[str], files: Files, machine: Machine, on_event: Callable[[dict[str, Any]], bool]
+) -> Boot:
+    """Start the machine, pass on events until `on_event` returns False, and end the machine.
+
+    Raises HostError where QEMU itself does not start.
+    """
+    log = files.qmp_socket.with_suffix(".log")
+    with log.open("wb") as errors, running(argv, stderr=errors, stdout=errors) as qemu:
+        await _wait_for_sockets(qemu, (files.qmp_socket, files.console_socket), log)
+        async with _monitor(files.qmp_socket) as monitor:
+            reader, writer = await asyncio.open_unix_connection(str(files.console_socket))
+            try:
+                return await _listen(qemu, monitor, reader, machine, on_event)
+            finally:
+                writer.close()
+
+
+async def _listen(
+    qemu: subprocess.Popen[bytes],
+    monitor: Any,
+    reader: asyncio.StreamReader,
+    machine: Machine,
+    on_event: Callable[[dict[str, Any]], bool],
+) -> Boot:
+    frames = FrameReader()
+    await monitor.execute("cont")
+    ended = asyncio.create_task(_machine_end(monitor, qemu))
+    deadline_s = machine.boot_deadline_s
+    try:
+        while True:
+            try:
+                chunk = await asyncio.wait_for(_read(reader, ended), deadline_s)
+            except TimeoutError:
+                silence = f"the guest sent nothing for {deadline_s:.0f} s"
+                return Boot(died=silence, oom_lines=frames.oom_lines)
+            if not chunk:
+                why = ended.result() if ended.done() else "the machine closed its console"
+                words = frames.last_words()
+                return Boot(died=f"{why} ({words})" if words else why, oom_lines=frames.oom_lines)
+            for event in frames.feed(chunk):
+                deadline_s = machine.silence_deadline_s
+                if event["event"] == "end" or not on_event(event):
+                    return Boot(oom_lines=frames.oom_lines)
+    finally:
+        ended.cancel()
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(monitor.execute("quit"), LAST_WORDS_S)
+
+
+async def _read(reader: asyncio.StreamReader, ended: asyncio.Task[str]) -> bytes:
+    """Return the next bytes of the console; empty when the machine has ended and all is read."""
+    reading = asyncio.create_task(reader.read(65536))
+    try:
+        await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            await asyncio.wait({reading}, timeout=LAST_WORDS_S)
+        return reading.result() if reading.done() else b""
+    except ConnectionError:
+        return b""
+    finally:
+        reading.cancel()
+
+
+async def _machine_end(monitor: Any, qemu: subprocess.Popen[bytes]) -> str:
+    """Wait for the machine to end by itself, and return how it did."""
+    with monitor.listener(SHUTDOWN_EVENTS) as listener:
+        while True:
+            try:
+                event = await asyncio.wait_for(listener.get(), 1.0)
+            except TimeoutError:
+                if qemu.poll() is not None:
+                    return f"QEMU ended with status {qemu.returncode}"
+                continue
+            reason = event.get("data", {}).get("reason", "")
+            return f"the machine ended: {event['event']} {reason}".strip()
+
+
+@contextlib.asynccontextmanager
+async def _monitor(socket: Path) -> Any:
+    """Return the QMP connection."""
+    from qemu.qmp import QMPClient  # noqa: PLC0415  (start-up time)
+
+    # The library logs a warning for each closed connection; here they are meant to close.
+    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+    client = QMPClient("pibench")
+    await asyncio.wait_for(client.connect(str(socket)), CONNECT_DEADLINE_S)
+    try:
+        yield client
+    finally:
+        with contextlib.suppress(Exception):
+            await client.disconnect()
+
+
+async def _wait_for_sockets(
+    qemu: subprocess.Popen[bytes], sockets: Sequence[Path], log: Path
+) -> None:
+    for _ in range(int(CONNECT_DEADLINE_S / 0.05)):
+        if qemu.poll() is not None:
+            break
+        if all(socket.exists() for socket in sockets):
+            return
+        await asyncio.sleep(0.05)
+    lines = log.read_text(errors="replace").strip().splitlines()
+    raise HostError(
+        "the emulated machine did not start: "
+        + (lines[-1] if lines else f"QEMU opened no socket within {CONNECT_DEADLINE_S:.0f} s"),
+        hint="see what this machine lacks: pibench doctor",
+    )

@@ -30,23 +30,15 @@ class Machine:
 
     name: MachineName
     console: str
-    device_tree: str | None
-    one_card: bool
-    reboot_after_oom: bool
     boot_deadline_s: float
-    silence_deadline_s: float
+    silence_deadline_s: float = 120
+    device_tree: str | None = None
+    one_card: bool = False
+    reboot_after_oom: bool = False
 
 
 MACHINES: dict[MachineName, Machine] = {
-    "virt": Machine(
-        name="virt",
-        console="ttyAMA0",
-        device_tree=None,
-        one_card=False,
-        reboot_after_oom=False,
-        boot_deadline_s=180,
-        silence_deadline_s=120,
-    ),
+    "virt": Machine(name="virt", console="ttyAMA0", boot_deadline_s=180),
     # Root and job share the SD card, the board's only disk. Its guest was seen
     # to stall (RCU) after an OOM kill, so it is not used after one.
     "raspi3b": Machine(
@@ -56,10 +48,14 @@ MACHINES: dict[MachineName, Machine] = {
         one_card=True,
         reboot_after_oom=True,
         boot_deadline_s=300,
-        silence_deadline_s=120,
     ),
 }
 
+
+SECTOR_BYTES = 512
+_MIB = 1 << 20
+_LINUX = 0x83
+COPY_DEADLINE_S = 120.0
 
 KERNEL_ARGUMENTS = (
     "loglevel=4",
@@ -113,6 +109,7 @@ def command_line(
 ) -> list[str]:
     """Return the arguments of qemu-system-aarch64; the machine waits for the command to start."""
     kernel_arguments = [f"console={machine.console},115200", *KERNEL_ARGUMENTS]
+    console = _escaped(files.console_socket)
     arguments = [
         "qemu-system-aarch64",
         *("-machine", machine.name),
@@ -121,10 +118,7 @@ def command_line(
         *("-initrd", str(files.initrd)),
         *("-append", " ".join(kernel_arguments)),
         *("-accel", f"{accelerator},tb-size=256"),
-        *(
-            "-chardev",
-            f"socket,id=console,path={_escaped(files.console_socket)},server=on,wait=off",
-        ),
+        *("-chardev", f"socket,id=console,path={console},server=on,wait=off"),
         *("-qmp", f"unix:{_escaped(files.qmp_socket)},server=on,wait=off"),
     ]
     if machine.one_card:
@@ -145,14 +139,10 @@ def _virt(device: Device, files: Files) -> list[str]:
 
 
 def _virtio_disk(name: str, path: Path) -> list[str]:
-    return [
-        # Several machines read the same root at once.
-        *(
-            "-drive",
-            f"if=none,id={name},file={_escaped(path)},format=raw,readonly=on,file.locking=off",
-        ),
-        *("-device", f"virtio-blk-pci,drive={name}"),
-    ]
+    # Several machines read the same root at once.
+    shared = "readonly=on,file.locking=off"
+    drive = f"if=none,id={name},file={_escaped(path)},format=raw,{shared}"
+    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
 
 
 def _board(files: Files) -> list[str]:
@@ -167,12 +157,6 @@ def _board(files: Files) -> list[str]:
 def _escaped(path: Path) -> str:
     """Return a path as the value of an option: QEMU splits options at commas, unless doubled."""
     return str(path).replace(",", ",,")
-
-
-SECTOR_BYTES = 512
-_MIB = 1 << 20
-_LINUX = 0x83
-COPY_DEADLINE_S = 120.0
 
 
 def write_card(card: Path, root_disk: Path, job: Path) -> None:
@@ -195,17 +179,11 @@ def write_card(card: Path, root_disk: Path, job: Path) -> None:
 
 def partition_table(parts: list[tuple[int, int]]) -> bytes:
     """Return the first sector: a master boot record of (start, size) pairs in bytes."""
+    unused = b"\xfe\xff\xff"
     entries = b"".join(
         # status, first CHS (unused), type, last CHS (unused), first sector, sectors
-        struct.pack(
-            "<B3sB3sII",
-            0,
-            b"\xfe\xff\xff",
-            _LINUX,
-            b"\xfe\xff\xff",
-            start // SECTOR_BYTES,
-            -(-size // SECTOR_BYTES),
-        )
+        struct.pack("<B3sB3s", 0, unused, _LINUX, unused)
+        + struct.pack("<II", start // SECTOR_BYTES, -(-size // SECTOR_BYTES))
         for start, size in parts
     )
     return b"\0" * 446 + entries.ljust(64, b"\0") + b"\x55\xaa"
@@ -213,11 +191,6 @@ def partition_table(parts: list[tuple[int, int]]) -> bytes:
 
 def _place(card: Path, part: Path, start: int) -> None:
     """Copy a partition's content to its place; leave blocks of zeros as holes."""
-    dd = require_program("dd", package="coreutils")
-    run(
-        [
-            *(dd, f"if={part}", f"of={card}", "bs=1M", f"seek={start // _MIB}"),
-            *("conv=sparse,notrunc", "status=none"),
-        ],
-        deadline_s=COPY_DEADLINE_S,
-    )
+    dd = [require_program("dd", package="coreutils"), f"if={part}", f"of={card}", "bs=1M"]
+    options = [f"seek={start // _MIB}", "conv=sparse,notrunc", "status=none"]
+    run([*dd, *options], deadline_s=COPY_DEADLINE_S)

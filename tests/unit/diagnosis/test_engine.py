@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pibench.diagnosis import engine
-from pibench.diagnosis.finding import Finding
+from pibench.diagnosis.checks import Finding
 
 VERSION = {"Version": "20.10.24+dfsg1", "ApiVersion": "1.41"}
 INFO = {

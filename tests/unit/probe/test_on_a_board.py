@@ -18,8 +18,7 @@ import pytest
 
 from pibench.engines.caffe import CAFFE
 from pibench.probe import check, programs, unpack
-from pibench.targets.job import PRELOAD, Programs
-from pibench.targets.kit import SYSTEM, root_programs
+from pibench.targets.job import PRELOAD, SYSTEM, Programs, root_programs
 
 
 def settled(folder: str, *candidates: Programs, protocol: str = "caffe-time") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pibench.errors import HostError
-from pibench.targets import binfmt, binfmt_registration, elf, emulation
+from pibench.targets import binfmt, emulation
 from tests.limits import without_root
 
 STATIC = shutil.which("qemu-aarch64-static")
@@ -111,7 +111,10 @@ def test_a_handler_is_read_as_the_kernel_writes_it() -> None:
 
 def test_which_files_a_handler_takes() -> None:
     handler = binfmt.parse("q", DEBIAN.format(interpreter="/q", flags=""))
-    program, pie = elf.aarch64_header(elf.ET_EXEC), elf.aarch64_header(elf.ET_DYN)
+    program, pie = (
+        emulation.aarch64_header(emulation.ET_EXEC),
+        emulation.aarch64_header(emulation.ET_DYN),
+    )
     assert handler.takes(program)
     assert handler.takes(pie)
     of_gnu = program[:7] + b"\x03" + program[8:]
@@ -217,7 +220,7 @@ def test_an_interpreter_that_is_not_static(kernel: Path, emulator: Path) -> None
 def test_an_interpreter_that_is_not_qemu(kernel: Path, tmp_path: Path) -> None:
     # Static, and nothing that this machine starts.
     path = tmp_path / "other"
-    path.write_bytes(elf.aarch64_program())
+    path.write_bytes(emulation.aarch64_program())
     add(kernel, "qemu-aarch64", path)
     assert problem(kernel) == f"the interpreter {path} is not QEMU"
 
@@ -247,40 +250,40 @@ def test_nothing_is_needed_on_arm64(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert not emulation.needed()
     assert binfmt.require(tmp_path / "nothing") == binfmt.Registration()
     if os.geteuid() == 0:
-        assert binfmt_registration.register(tmp_path / "nothing") == []
+        assert binfmt.register(tmp_path / "nothing") == []
 
 
 def test_what_asks_for_a_loader(tmp_path: Path) -> None:
-    assert not elf.is_static(Path("/bin/ls"))
-    (tmp_path / "program").write_bytes(elf.aarch64_program())
-    assert elf.is_static(tmp_path / "program")
-    for content in (b"", b"#!/bin/sh\n" + b" " * 100, elf.aarch64_header(elf.ET_EXEC)):
+    assert not emulation.is_static(Path("/bin/ls"))
+    (tmp_path / "program").write_bytes(emulation.aarch64_program())
+    assert emulation.is_static(tmp_path / "program")
+    for content in (b"", b"#!/bin/sh\n" + b" " * 100, emulation.aarch64_header(emulation.ET_EXEC)):
         (tmp_path / "other").write_bytes(content)
-        assert not elf.is_static(tmp_path / "other")
-    cut = elf.aarch64_header(elf.ET_EXEC, segments=9)
+        assert not emulation.is_static(tmp_path / "other")
+    cut = emulation.aarch64_header(emulation.ET_EXEC, segments=9)
     (tmp_path / "cut").write_bytes(cut)
-    assert not elf.is_static(tmp_path / "cut")
+    assert not emulation.is_static(tmp_path / "cut")
     with pytest.raises(OSError, match="No such file"):
-        elf.is_static(tmp_path / "nothing")
+        emulation.is_static(tmp_path / "nothing")
 
 
 @needs_static
 def test_the_static_emulator_asks_for_no_loader() -> None:
-    assert elf.is_static(Path(str(STATIC)))
+    assert emulation.is_static(Path(str(STATIC)))
 
 
 @needs_static
 def test_our_program_is_one(tmp_path: Path) -> None:
     program = tmp_path / "exit"
-    program.write_bytes(elf.aarch64_program())
+    program.write_bytes(emulation.aarch64_program())
     program.chmod(0o755)
     assert subprocess.run([str(STATIC), str(program)], check=False).returncode == 0
 
 
 def test_registering_takes_root(kernel: Path) -> None:
     with without_root(), pytest.raises(HostError, match="takes root") as raised:
-        binfmt_registration.register(kernel)
-    assert raised.value.hint == binfmt.mend_command()
+        binfmt.register(kernel)
+    assert raised.value.hint == binfmt.fix_command()
 
 
 @needs_root
@@ -291,7 +294,7 @@ def test_no_static_emulator_is_installed(
     (tmp_path / "qemu-aarch64-static").symlink_to("/bin/ls")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError, match="no statically linked QEMU") as raised:
-        binfmt_registration.register(
+        binfmt.register(
             kernel, filesystems=tmp_path / "filesystems", distribution=tmp_path / "nothing"
         )
     assert raised.value.hint == "sudo apt-get install qemu-user-static"
@@ -303,7 +306,7 @@ def test_a_kernel_that_refuses(kernel: Path) -> None:
     (kernel / "register").unlink()
     (kernel / "register").mkdir()
     with pytest.raises(HostError, match="the kernel refused to change") as raised:
-        binfmt_registration.register(kernel, filesystems=kernel.parent / "filesystems")
+        binfmt.register(kernel, filesystems=kernel.parent / "filesystems")
     assert "--privileged" in str(raised.value.hint)
 
 
@@ -313,15 +316,15 @@ def test_registering_that_changed_nothing(kernel: Path) -> None:
     """A folder is no kernel: the line is written, and still no handler is there."""
     (kernel / "register").chmod(0o600)
     with pytest.raises(HostError, match="to no avail: the kernel knows no interpreter"):
-        binfmt_registration.register(kernel, filesystems=kernel.parent / "filesystems")
-    assert (kernel / "register").read_text() == binfmt_registration.registration_line()
+        binfmt.register(kernel, filesystems=kernel.parent / "filesystems")
+    assert (kernel / "register").read_text() == binfmt.registration_line()
 
 
 def test_the_line_is_the_distributions_where_that_serves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     static = tmp_path / "qemu-aarch64"
-    static.write_bytes(elf.aarch64_program())
+    static.write_bytes(emulation.aarch64_program())
     static.chmod(0o755)
     own = tmp_path / "qemu-aarch64.conf"
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -333,8 +336,8 @@ def test_the_line_is_the_distributions_where_that_serves(
         ("", False),
     ):
         own.write_text(f"# a comment\n\n{line}\n")
-        assert (binfmt_registration.registration_line(own) == line) is taken
-    assert binfmt_registration.registration_line(own) == (
+        assert (binfmt.registration_line(own) == line) is taken
+    assert binfmt.registration_line(own) == (
         ":qemu-aarch64:M:0:"
         r"\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:"
         r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:"
@@ -350,28 +353,28 @@ EMPTY = "test ! -e /proc/sys/fs/binfmt_misc/qemu-aarch64"
 
 REGISTER = """if True:
     from pathlib import Path
-    from pibench.targets import binfmt, binfmt_registration
+    from pibench.targets import binfmt
     def problems():
         return " ".join(problem.text for problem in binfmt.check().problems)
     kernels = binfmt.DIRECTORY
     assert "knows no interpreter" in problems(), problems()
-    (done,) = binfmt_registration.register()
+    (done,) = binfmt.register()
     assert "registered qemu-aarch64" in done, done
     assert binfmt.check().qemu_version == binfmt.version_in_force() is not None
-    assert binfmt_registration.register() == []
+    assert binfmt.register() == []
     (kernels / "status").write_text("0")
     assert "switched off" in problems(), problems()
-    assert binfmt_registration.register() == ["switched binfmt_misc on"]
+    assert binfmt.register() == ["switched binfmt_misc on"]
     (kernels / "qemu-aarch64").write_text("0")
     assert problems() == "the handler qemu-aarch64 is disabled", problems()
-    removed, registered = binfmt_registration.register()
+    removed, registered = binfmt.register()
     assert "did not serve" in removed, removed
-    line = binfmt_registration.registration_line().replace("qemu-aarch64:M", "later:M")
+    line = binfmt.registration_line().replace("qemu-aarch64:M", "later:M")
     (kernels / "register").write_text(line.rpartition(":")[0] + ":P")
     assert "later lacks the flag F" in problems(), problems()
-    binfmt_registration.register()
+    binfmt.register()
     (kernels / "qemu-aarch64").write_text("-1")
-    binfmt_registration.register(distribution=Path("/nowhere"))
+    binfmt.register(distribution=Path("/nowhere"))
     assert binfmt.check().handler.flags == "F", binfmt.check()
 """
 

@@ -65,7 +65,7 @@ def connected(
 def test_docker_states_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = connected(monkeypatch, VERSION)
     assert str(facts) == "Docker Engine 20.10.24+dfsg1, cgroup v2"
-    assert (facts.cores, facts.is_arm64, facts.tells_of_children) == (8, False, True)
+    assert (facts.cores, facts.is_arm64, facts.reports_children) == (8, False, True)
 
 
 @pytest.mark.parametrize("architecture", ["aarch64", "arm64"])
@@ -97,7 +97,7 @@ def test_podman_counts_its_versions_otherwise(monkeypatch: pytest.MonkeyPatch) -
     podman = {"Version": "4.3.1", "Components": [{"Name": "Podman Engine"}, {"Name": "Conmon"}]}
     facts = connected(monkeypatch, podman)
     assert (facts.name, facts.version) == ("Podman", "4.3.1")
-    assert not facts.tells_of_children
+    assert not facts.reports_children
 
 
 # ---------------------------------------------------------------- its faults

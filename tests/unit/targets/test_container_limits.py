@@ -11,7 +11,7 @@ from pibench import devices
 from pibench.errors import ExitCode
 from pibench.probe.cgroup import limit_of
 from pibench.targets.confined import effective_limits
-from pibench.targets.container.limits import (
+from pibench.targets.container.cell import (
     PERIOD_US,
     PIDS_LIMIT,
     CapNotInForceError,
@@ -23,7 +23,7 @@ from pibench.targets.container.limits import (
 MIB = 2**20
 PI = devices.load("rpi3b")
 LIMIT = 1000 * MIB
-ASKED = Limits(memory_bytes=LIMIT, cores=2, device_cores=4, cpu="cortex-a53")
+ASKED = Limits(memory_bytes=LIMIT, cores=2, cpu="cortex-a53")
 UNLIMITED_V1 = str(2**63 - 4096)
 
 V2: dict[str, Any] = {
@@ -65,7 +65,7 @@ def test_cores_are_those_of_the_device_as_far_as_the_host_has_them(
     host: int, cores: int, cpuset: str
 ) -> None:
     limits = limits_for(PI, allowance_bytes=0, host_cores=host)
-    assert (limits.cores, limits.device_cores, limits.cpuset) == (cores, 4, cpuset)
+    assert (limits.cores, limits.cpuset) == (cores, cpuset)
     assert limits.cpu == "cortex-a53"
 
 
@@ -146,10 +146,10 @@ FAULTS = [
     ("cgroup_memory.swap_limit", "max", "may swap an unknown amount", "swapoff -a"),
     ("cgroup_memory.swap_limit", "4096", "may swap 4096 bytes", "swapaccount=1"),
     ("cgroup_cpu", None, "has no quota", "CONFIG_CFS_BANDWIDTH"),
-    ("cgroup_cpu.quota_us", None, "2 cores were asked for, the container has no quota", "CFS"),
+    ("cgroup_cpu.quota_us", None, "2 cores were requested, the container has no quota", "CFS"),
     ("cgroup_cpu.quota_us", 150_000, "the container has 1.5", "delegated cpu controller"),
     ("cores_usable", 1, "has 1", "CONFIG_CFS_BANDWIDTH"),
-    ("cores_usable", 16, "2 cores were asked for, 16 can be used", "CONFIG_CPUSETS"),
+    ("cores_usable", 16, "2 cores were requested, 16 can be used", "CONFIG_CPUSETS"),
     ("main_id_register", 0x411FD070, "no cortex-a53", "QEMU_CPU"),
     ("main_id_register", None, "no cortex-a53", "doctor --fix"),
     ("sandbox.uid", 0, "runs as root", "settings of the Engine"),

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pibench import devices
-from pibench.targets.container.limits import CapNotInForceError, limits_for
-from pibench.targets.container.target import attesting
+from pibench.targets.container import attesting
+from pibench.targets.container.cell import CapNotInForceError, limits_for
 from pibench.targets.probe_session import ProbeSession
 
 

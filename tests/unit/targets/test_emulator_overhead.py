@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pibench.errors import HostError
-from pibench.targets import emulator_overhead
+from pibench.targets import confined
 from pibench.targets.base import BaselineKey
-from pibench.targets.emulator_overhead import EmulatorOverhead, conclude, evaluate, stored
+from pibench.targets.confined import EmulatorOverhead, conclude, evaluate, stored_overhead
 from pibench.targets.job import Measure
 from pibench.targets.probe_session import ProbeSession
 
@@ -73,29 +73,29 @@ class Measuring:
 
 def test_it_is_measured_once_for_the_same_parts() -> None:
     measure = Measuring()
-    first = stored("container", {"qemu": "7.2"}, measure)
-    assert stored("container", {"qemu": "7.2"}, measure) == first
+    first = stored_overhead("container", {"qemu": "7.2"}, measure)
+    assert stored_overhead("container", {"qemu": "7.2"}, measure) == first
     assert measure.times == 1
 
 
 def test_another_emulator_image_or_probe_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = Measuring()
     for parts in ({"qemu": "7.2"}, {"qemu": "10.0"}, {"qemu": "7.2", "image": "x"}):
-        stored("container", parts, measure)
-    stored("sysroot", {"qemu": "7.2"}, measure)
-    monkeypatch.setattr(emulator_overhead, "probe_digest", lambda: "another")
-    stored("container", {"qemu": "7.2"}, measure)
+        stored_overhead("container", parts, measure)
+    stored_overhead("sysroot", {"qemu": "7.2"}, measure)
+    monkeypatch.setattr(confined, "probe_digest", lambda: "another")
+    stored_overhead("container", {"qemu": "7.2"}, measure)
     assert measure.times == 5
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[1]", '{"baseline": {}}', '{"new": 1}'])
 def test_what_cannot_be_read_is_measured_again(text: str, cache: Path) -> None:
     measure = Measuring()
-    stored("container", {}, measure)
+    stored_overhead("container", {}, measure)
     (path,) = cache.iterdir()
     path.write_text(text)
-    assert stored("container", {}, measure).emulator_bytes == 2 * MIB
-    assert stored("container", {}, measure).emulator_bytes == 2 * MIB
+    assert stored_overhead("container", {}, measure).emulator_bytes == 2 * MIB
+    assert stored_overhead("container", {}, measure).emulator_bytes == 2 * MIB
     assert measure.times == 2
 
 
@@ -104,7 +104,7 @@ def test_what_failed_is_not_kept(cache: Path) -> None:
         raise HostError("no")
 
     with pytest.raises(HostError):
-        stored("container", {}, fail)
+        stored_overhead("container", {}, fail)
     assert not cache.exists()
 
 
@@ -113,7 +113,7 @@ def test_a_cache_that_takes_nothing_costs_a_measurement_each_time(cache: Path) -
     measure = Measuring()
     for _ in range(2):
         with pytest.warns(UserWarning, match=f"not kept: {cache}.*; it is measured for each run"):
-            stored("container", {}, measure)
+            stored_overhead("container", {}, measure)
     assert measure.times == 2
 
 
@@ -160,7 +160,7 @@ def test_without_an_emulator_there_is_nothing_to_allow_for_but_the_probe() -> No
 @pytest.mark.parametrize(
     ("ending", "expected_message"),
     [
-        ({"exit_status": None, "signal": 9}, "(signal 9): it said nothing"),
+        ({"exit_status": None, "signal": 9}, "(signal 9): no output"),
         ({"exit_status": 127, "log_tail": ["a", "b", "c", "no library"]}, "127): b | c | no libr"),
         ({"exit_status": 1, "fatal_message": "bad"}, "(status 1): bad"),
     ],

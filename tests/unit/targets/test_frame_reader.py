@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pibench.probe import frames as probe_frames
-from pibench.targets.probe_events import FrameReader
+from pibench.targets.probe_session import FrameReader
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -16,7 +16,7 @@ from pibench.targets import sandbox
 from pibench.targets.base import Job
 from pibench.targets.job import Libraries, Programs, write_job
 from pibench.targets.vm.machine import MACHINES, Files, MachineName, accelerator_for, command_line
-from pibench.targets.worker_pool import share
+from pibench.targets.worker_pool import partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def piece(name: str, **changes: Any) -> Job:
 @given(st.lists(st.integers(min_value=1, max_value=10**9), max_size=30), st.integers(1, 9))
 def test_shares_contain_every_piece_once_and_are_balanced(costs: list[int], parts: int) -> None:
     work = [piece(str(index), cost_bytes=cost) for index, cost in enumerate(costs)]
-    shares = share(work, parts)
+    shares = partition(work, parts)
     assert sorted(int(p.id) for pieces in shares for p in pieces) == list(range(len(costs)))
     assert len(shares) == min(parts, len(costs))
     sums = [sum(p.cost_bytes for p in pieces) for pieces in shares]

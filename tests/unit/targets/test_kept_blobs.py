@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pibench.probe import log as probe_log
 from pibench.probe import values
-from pibench.targets.probe_events import BlobCollector
+from pibench.targets.probe_session import BlobCollector
 
 
 def pieces(data: np.ndarray, layer: str = "conv1", index: int = 3) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pibench.targets.base import Job
-from pibench.targets.worker_pool import pooled
+from pibench.targets.worker_pool import largest_first, pooled
 
 
 def pieces(*costs: int) -> list[Job]:
@@ -30,7 +30,7 @@ def pieces(*costs: int) -> list[Job]:
 
 def test_one_at_a_time_the_largest_is_first() -> None:
     order: list[int] = []
-    pooled(pieces(2, 9, 4, 7), 1, lambda piece, _: order.append(piece.cost_bytes))
+    pooled(largest_first(pieces(2, 9, 4, 7)), 1, lambda piece, _: order.append(piece.cost_bytes))
     assert order == [9, 7, 4, 2]
 
 

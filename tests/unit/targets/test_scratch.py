@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pibench.targets.scratch import scratch
+from pibench.targets.sandbox import scratch
 from tests.mounts import require_mounts
 
 
@@ -44,7 +44,7 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(temporary: Path) -> No
 def test_what_lives_in_another_pid_namespace_stays(temporary: Path) -> None:
     """Containers that share a folder for temporary files do not see each other's processes."""
     require_mounts()
-    code = "import sys; from pibench.targets import scratch; scratch.remove_orphans()"
+    code = "import sys; from pibench.targets import sandbox; sandbox.remove_orphans()"
     other = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
     with scratch("vm") as folder:
         subprocess.run(other, env=os.environ | {"TMPDIR": str(temporary)}, check=True)

@@ -19,7 +19,7 @@ from pibench.probe import supervise, virt_detect
 from pibench.runner.options import RunOptions
 from pibench.targets.registry import make_target
 from pibench.targets.ssh import SshTarget
-from pibench.targets.ssh.address import Address, parse
+from pibench.targets.ssh.connection import Address, parse
 from pibench.targets.ssh.session import Patience
 
 # ---------------------------------------------------------------- addresses

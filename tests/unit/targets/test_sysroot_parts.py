@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench.errors import HostError
-from pibench.targets.sysroot import cgroup, target
-from pibench.targets.sysroot.cgroup import OwnFolder, UserScope
-from pibench.targets.sysroot.watcher import watched
+from pibench.targets import sysroot
+from pibench.targets.sysroot import OwnFolder, UserScope, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +55,7 @@ def test_where_groups_could_be_made(
     if control is not None:
         (own / "cgroup.subtree_control").write_text(f"{control}\n")
     expected = OwnFolder(own, version) if version else None
-    assert cgroup.own_folder(str(tmp_path)) == expected
+    assert sysroot.own_folder(str(tmp_path)) == expected
 
 
 def test_a_user_s_systemd_is_asked_for_a_scope_without_swap() -> None:
@@ -102,7 +101,7 @@ def test_both_versions_are_limited_without_swap(
 
 @pytest.fixture
 def own_folder() -> OwnFolder:
-    own = cgroup.available()
+    own = sysroot.available_grouping()
     if not isinstance(own, OwnFolder):
         pytest.skip("this user may make no cgroup by hand")
     return own
@@ -200,8 +199,8 @@ def test_without_an_emulator_there_is_a_way_to_have_one(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError) as fault:
-        target.find_emulator()
+        sysroot.find_emulator()
     assert fault.value.hint == "sudo apt-get install qemu-user"
     static = tmp_path / "qemu-aarch64-static"
     static.touch(mode=0o755)
-    assert target.find_emulator() == str(static)
+    assert sysroot.find_emulator() == str(static)

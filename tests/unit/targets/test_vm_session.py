@@ -13,8 +13,7 @@ import pytest
 from pibench import devices
 from pibench.errors import HostError
 from pibench.targets.base import Job, Outcome, Progress
-from pibench.targets.vm import VmTarget
-from pibench.targets.vm.guest import Boot
+from pibench.targets.vm import Boot, VmTarget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +100,7 @@ def test_a_boot_that_ends_well_is_the_only_one() -> None:
 
 
 def test_a_dead_guest_costs_the_network_in_flight_alone_and_at_the_second_time() -> None:
-    died = Boot(died="the guest said nothing for 120 s")
+    died = Boot(died="the guest sent nothing for 120 s")
     machines = Machines(
         ([HELLO, start(0), result(0), start(1)], died),
         ([HELLO, start(1)], died),
@@ -110,7 +109,7 @@ def test_a_dead_guest_costs_the_network_in_flight_alone_and_at_the_second_time()
     machines.run(work("A", "B", "C"))
     assert machines.seen() == [("A", 0), ("B", died.died), ("C", 2)]
     assert machines.given == [["A", "B", "C"], ["B", "C"], ["C"]]
-    assert "the guest said nothing for 120 s; booting again" in [p.said for p in machines.said]
+    assert "the guest sent nothing for 120 s; booting again" in [p.said for p in machines.said]
     assert machines.outcomes[1].machine == HELLO["machine"]
 
 

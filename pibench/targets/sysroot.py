@@ -1,0 +1,326 @@
+"""Target `sysroot`: networks in the user's own qemu-user processes, without root or a daemon.
+
+Each process is limited by a memory cgroup where this user may make one. Elsewhere a watcher ends
+it when it grows beyond the device's memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import psutil
+
+from pibench import host
+from pibench.devices import Device
+from pibench.engines.base import PROGRAM
+from pibench.errors import HostError
+from pibench.images.build import Builder
+from pibench.images.loader import RootLoader
+from pibench.probe import cgroup
+from pibench.process import run, running
+from pibench.target_kinds import kind_of
+from pibench.targets import emulation
+from pibench.targets.base import MemoryLimits
+from pibench.targets.confined import (
+    PAGE_BYTES,
+    ConfinedTarget,
+    EmulatorOverhead,
+    ProbeRun,
+    cgroup_limits,
+    effective_limits,
+)
+from pibench.targets.job import PRELOAD, Programs
+from pibench.targets.probe_session import ProbeSession, listen, probe_command
+
+_VERSION: Final = re.compile(r"^qemu-aarch64\S* version [^\n]*")
+_GROUP_NAME: Final = re.compile(r"^pibench-(\d+)-(\d+)-\d+$")
+_numbers = count()
+_TRIAL_BYTES: Final = 64 << 20
+_DEADLINE_S: Final = 10.0
+_REMOVAL_S: Final = 3.0
+INTERVAL_S: Final = 0.02
+"""Caffe touches up to 2 GB/s emulated: between two checks it can grow by 40 MB."""
+
+
+class SysrootTarget(ConfinedTarget):
+    """Runs each piece of work under its own probe, limited by a cgroup or a watcher."""
+
+    name = "sysroot"
+
+    def __init__(
+        self,
+        device: Device,
+        builder: Builder,
+        *,
+        processes_at_once: int | None = None,
+        use_cgroup: bool = True,
+    ) -> None:
+        super().__init__(device, builder, at_once=processes_at_once)
+        self._grouping = available_grouping() if use_cgroup else None
+        self._emulator: str | None = None
+        self._root: Path | None = None
+
+    @property
+    def _host_cores(self) -> int:
+        return host.usable_cores()
+
+    @property
+    def _is_emulated(self) -> bool:
+        return self._emulator is not None
+
+    def _prepare_host(self) -> dict[str, Any]:
+        remove_orphans()
+        if emulation.needed():
+            self._emulator = find_emulator()
+            output = run([self._emulator, "--version"], deadline_s=30).stdout
+            named = _VERSION.match(output)
+            self._qemu_version = named[0] if named else output.partition("\n")[0]
+        image = self.builder.sysroot()
+        self._root = image.content / "root"
+        return {"image": image.key, "qemu": [self._qemu_version, Path(self._emulator or "").name]}
+
+    def _measure(self, job: Path, session: ProbeSession) -> None:
+        with running(probe_command(job), stdout=subprocess.PIPE) as probe:
+            listen(probe, session, threading.Event())
+
+    def _probe(
+        self, job: Path, session: ProbeSession, stopping: threading.Event, known: EmulatorOverhead
+    ) -> ProbeRun:
+        """Run one probe, limited in whichever way this machine allows."""
+        usable_bytes = self.device.usable_bytes
+        if self._grouping is None:
+            with (
+                running(probe_command(job), stdout=subprocess.PIPE) as probe,
+                watched(
+                    probe.pid, limit_bytes=usable_bytes, emulator_bytes=known.emulator_bytes
+                ) as watch,
+            ):
+                died = listen(probe, session, stopping)
+            limits = MemoryLimits(
+                enforced_by="watcher",
+                memory_asked_bytes=usable_bytes,
+                memory_bytes=None,
+                swap_bytes=None,
+                cores=(session.machine or {}).get("cores_usable"),
+                emulator_bytes=0,
+                emulator_error_bytes=known.emulator_error_bytes,
+                probe_bytes=0,
+                calibrated=known.measured,
+                watcher_saw_bytes=watch.saw_bytes,
+            )
+            return ProbeRun(died=died, limits=limits)
+        requested = usable_bytes + known.emulator_bytes + known.probe_bytes
+        requested -= requested % PAGE_BYTES
+        with (
+            self._grouping.started(probe_command(job), requested) as argv,
+            running(argv, stdout=subprocess.PIPE) as probe,
+        ):
+            died = listen(probe, session, stopping)
+        machine = session.machine or {}
+        effective = replace(effective_limits(machine), cores=machine.get("cores_usable"))
+        return ProbeRun(died=died, limits=cgroup_limits(requested, effective, known))
+
+    def _programs(self) -> Programs:
+        assert self._root is not None, "prepare() comes first"  # noqa: S101
+        loader = RootLoader(self._root, "arm64")
+        programs = Programs(
+            program=loader.command(PROGRAM),
+            python=loader.python(),
+            preload=PRELOAD,
+            huge_pages_off=True,
+            env={**loader.python_env(), "OPENBLAS_THREAD_TIMEOUT": "4"},
+        )
+        if self._emulator is None:
+            return programs
+        prefix = [self._emulator, "-L", str(self._root)]
+        return replace(
+            programs,
+            program=[*prefix, str(self._root / PROGRAM)],
+            python=[*prefix, str(self._root / "usr/bin/python3.9")],
+            env_option="-E",
+            env={
+                **programs.env,
+                **emulation.environment(self.device.qemu_cpu),
+                # Absolute links in the root lead out of it.
+                "LD_LIBRARY_PATH": loader.library_path,
+            },
+        )
+
+
+def find_emulator() -> str:
+    """Return the path of QEMU's user-mode emulator. Raises HostError."""
+    for name in kind_of("sysroot").emulators:
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    raise HostError(
+        "target sysroot needs QEMU's user-mode emulator, and there is no qemu-aarch64",
+        hint="sudo apt-get install qemu-user",
+    )
+
+
+class Grouping(Protocol):
+    """A way to start a command in its own memory cgroup."""
+
+    def started(
+        self, argv: Sequence[str], memory_bytes: int
+    ) -> contextlib.AbstractContextManager[list[str]]:
+        """Yield the command line that runs `argv` in the block, under the limit, without swap."""
+
+
+@dataclass(frozen=True)
+class OwnFolder:
+    """Folders below this process's own group, made directly (cgroups(7))."""
+
+    parent: Path
+    version: int
+
+    @contextlib.contextmanager
+    def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
+        """Yield a command in which a shell joins the group and then becomes `argv`."""
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+        folder = self.parent / f"pibench-{namespace}-{os.getpid()}-{next(_numbers)}"
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise HostError(
+                f"the cgroup {folder} cannot be made any more: {error.strerror}"
+            ) from error
+        try:
+            self._limit(folder, memory_bytes)
+            yield ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(folder / "cgroup.procs"), *argv]
+        finally:
+            _remove(folder)
+
+    def _limit(self, folder: Path, memory_bytes: int) -> None:
+        if self.version == 2:
+            values = {"memory.swap.max": 0, "memory.max": memory_bytes}
+        else:
+            # Memory first: the limit of memory and swap together must not be less.
+            values = {"memory.limit_in_bytes": memory_bytes}
+            if (folder / "memory.memsw.limit_in_bytes").exists():
+                values["memory.memsw.limit_in_bytes"] = memory_bytes
+            else:
+                values["memory.swappiness"] = 0
+        for name, value in values.items():
+            (folder / name).write_text(f"{value}\n")
+
+
+class UserScope:
+    """Scopes of the user's own systemd."""
+
+    @contextlib.contextmanager
+    def started(self, argv: Sequence[str], memory_bytes: int) -> Iterator[list[str]]:
+        """Yield a command for systemd, which makes the group and later removes it."""
+        yield [
+            *("systemd-run", "--user", "--scope", "--quiet", "--collect"),
+            *("-p", f"MemoryMax={memory_bytes}", "-p", "MemorySwapMax=0", "--"),
+            *argv,
+        ]
+
+
+@cache
+def available_grouping() -> Grouping | None:
+    """Return the first way that works here, by trying each; None if none does."""
+    own = own_folder()
+    ways: list[Grouping] = [own] if own else []
+    if shutil.which("systemd-run") is not None:
+        ways.append(UserScope())
+    for way in ways:
+        try:
+            with way.started(["true"], _TRIAL_BYTES) as argv:
+                if run(argv, deadline_s=_DEADLINE_S, check=False).returncode == 0:
+                    return way
+        except (OSError, HostError):
+            continue
+    return None
+
+
+def own_folder(root: str = "") -> OwnFolder | None:
+    """Return where this process could make groups: its own memory group's folder, below `root`."""
+    found = cgroup.hierarchy("memory", root)
+    if not found.folders:
+        return None
+    folder = Path(found.folders[0])
+    with contextlib.suppress(OSError):
+        control = folder / "cgroup.subtree_control"
+        if found.version == 1 or "memory" in control.read_text().split():
+            return OwnFolder(folder, found.version)
+    return None
+
+
+def remove_orphans() -> None:
+    """Remove the groups of processes that are gone, except those that still contain a process.
+
+    Groups of another PID namespace stay too: their owners cannot be checked from here.
+    """
+    own = own_folder()
+    namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
+    for folder in own.parent.glob("pibench-*") if own else []:
+        named = _GROUP_NAME.match(folder.name)
+        if named and named[1] == namespace and not psutil.pid_exists(int(named[2])):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _remove(folder: Path) -> None:
+    """Remove the group; the kernel releases it shortly after its last process."""
+    deadline = time.monotonic() + _REMOVAL_S
+    while True:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            return
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(0.02)
+
+
+@dataclass
+class Watch:
+    """The watcher's result: the RSS in bytes at which it ended a process, None if it ended none."""
+
+    saw_bytes: int | None = None
+
+
+@contextlib.contextmanager
+def watched(pid: int, *, limit_bytes: int, emulator_bytes: int) -> Iterator[Watch]:
+    """In the block, end each process below `pid` that exceeds the limit without the emulator."""
+    watch = Watch()
+    done = threading.Event()
+
+    def check_repeatedly() -> None:
+        while not done.wait(INTERVAL_S):
+            for process in _below(pid):
+                with contextlib.suppress(psutil.Error):
+                    own_bytes = process.memory_info().rss - emulator_bytes
+                    if own_bytes > limit_bytes:
+                        watch.saw_bytes = max(watch.saw_bytes or 0, own_bytes)
+                        process.kill()
+
+    thread = threading.Thread(target=check_repeatedly, daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        done.set()
+        thread.join()
+
+
+def _below(pid: int) -> list[psutil.Process]:
+    """Return all direct and indirect child processes of this one."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
