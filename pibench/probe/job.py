@@ -3,22 +3,62 @@
 import errno
 import json
 import os
+import re
 import signal
 import time
 
 from .cgroup import cgroup_memory, growth, reached_own_limit
 from .child import POLL_S, prepare_child, watch_child
 from .engines import engine_of
-from .kernel_log import KernelLog, oom_counter
 from .machine import describe_engine, describe_machine, memory_kib
 from .machine_state import MachineState
-from .page_cache import preload
 from .procfs import read_fields, read_int
-from .programs import NoProgramsError, bare_item, make_empty_model, place_environment, settle
+from .programs import (
+    NoProgramsError,
+    bare_item,
+    make_empty_model,
+    place_environment,
+    preload,
+    settle,
+)
 
 # A program with no network ends within a second: its emulator is sampled often.
 CLOSE_POLL_S = 0.02
 FILL_TIMEOUT_S = 120
+OOM_LINE = re.compile(r"Out of memory|oom-kill:|oom_reaper|Memory cgroup out of memory")
+
+
+class KernelLog(object):
+    """The kernel's messages about killed processes, from /dev/kmsg where it may be read."""
+
+    def __init__(self):
+        try:
+            self.handle = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+            os.lseek(self.handle, 0, os.SEEK_END)
+        except OSError:
+            self.handle = None
+
+    def oom_lines(self):
+        """Return the OOM lines since the last call; None where the log may not be read."""
+        if self.handle is None:
+            return None
+        lines = []
+        while True:
+            try:
+                record = os.read(self.handle, 8192).decode("utf-8", "replace")
+            except OSError as error:
+                if error.errno == errno.EPIPE:
+                    # Some records were overwritten before they were read; go on.
+                    continue
+                return lines
+            text = record.partition(";")[2].splitlines()
+            if text and OOM_LINE.search(text[0]):
+                lines.append(text[0])
+
+
+def oom_counter():
+    """Return how many processes the kernel killed for lack of memory (kernel 4.13 and later)."""
+    return read_int(read_fields("/proc/vmstat"), "oom_kill")
 
 
 class Watched(object):

@@ -18,7 +18,7 @@ import sys
 import time
 
 from . import check
-from .frames import event_in
+from .log import event_in
 from .results import INTERRUPTING, Busy, Damaged, OtherKit, ResultsFile
 from .unpack import UnpackError, unpack
 
