@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench import cache, settings
 from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
 from pibench.errors import HostError
-from pibench.images.counter import API_VERSIONS
-from pibench.images.loader import RootLoader
+from pibench.images.build import API_VERSIONS
 from pibench.images.recipe import file_sha256, fingerprint
+from pibench.images.rootfs import RootLoader
 from pibench.process import run
 from pibench.targets import emulation
 from pibench.targets.job import PROBE, Libraries, Programs, write_job

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from pibench.assets import asset
 from pibench.images.archive import add, compressed_tar, link
-from pibench.images.loader import RootLoader
 from pibench.images.recipe import file_sha256, fingerprint
+from pibench.images.rootfs import RootLoader
 from pibench.images.store import find
 
 if TYPE_CHECKING:

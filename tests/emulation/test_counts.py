@@ -14,7 +14,7 @@ import pytest
 
 from pibench import devices, networks
 from pibench.counting.counter import Counter
-from pibench.images.counter import API_VERSIONS
+from pibench.images.build import API_VERSIONS
 from pibench.latency import work
 from pibench.latency.model import predict
 from pibench.latency.rates import shipped
