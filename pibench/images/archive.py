@@ -75,7 +75,7 @@ def directory(name: str) -> tarfile.TarInfo:
 
 
 def add(tar: tarfile.TarFile, path: Path, name: str) -> tarfile.TarInfo:
-    """Add a file under a name."""
+    """Add a file under a name; a symbolic link is followed."""
     status = path.stat()
     info = member(name, size_bytes=status.st_size, executable=bool(status.st_mode & 0o100))
     content: IO[bytes]

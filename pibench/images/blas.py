@@ -93,12 +93,9 @@ class OtherBlas:
         """Fetch the package and put its libraries, links resolved, into `content`."""
         debs = download(recipe, architecture, [self.packages[architecture]], self.suite_date, work)
         unpack(debs, work / "root")
-        for path in self.within(work / "root/usr/lib" / GNU_TRIPLET[architecture]):
-            shutil.copy2(path.resolve(), content / path.name)
-
-    def within(self, folder: Path) -> list[Path]:
-        """Return its libraries in a folder laid out like the package."""
-        return [folder / library for library in self.libraries]
+        folder = work / "root/usr/lib" / GNU_TRIPLET[architecture]
+        for library, copy in zip(self.libraries, self.files(content), strict=True):
+            shutil.copy2((folder / library).resolve(), copy)
 
     def files(self, content: Path) -> list[Path]:
         """Return its libraries in an image, in the order in which they are loaded."""

@@ -95,7 +95,7 @@ class Builder:
             "twin": self.twin,
             "sysroot": self.sysroot,
             "vm": self.vm,
-            "carried": self.carried_image,
+            "carried": self._carried_image,
         }
         if kind not in makers:
             raise HostError(f"unknown image {kind}")
@@ -123,8 +123,7 @@ class Builder:
                 twin.result()
         return self._ensure("vm", "arm64", lambda content, _: self._build_vm(root, content))
 
-    def carried_image(self) -> Image:
-        """Return the image that runs Caffe on a board that has none."""
+    def _carried_image(self) -> Image:
         found = store.find("carried", self.key("carried"))
         if found is not None:
             return found
@@ -132,8 +131,8 @@ class Builder:
         return self._ensure("carried", "arm64", lambda content, _: write_carried(root, content))
 
     def carried(self) -> CarriedRoot:
-        """Return the archive in that image."""
-        return carried(self.carried_image())
+        """Return the archive that runs Caffe on a board that has none."""
+        return carried(self._carried_image())
 
     def blas(self, architecture: Architecture) -> Path:
         """Return the memory-only BLAS, a library to preload."""

@@ -107,9 +107,6 @@ def _taken(root: Path) -> Iterator[Path]:
         name = path.relative_to(root).as_posix()
         if any(fnmatchcase(name, pattern) for pattern in recipe["leave"]):
             continue
-        if path.is_symlink():
-            # An absolute link leads out of the root, to a file of the board.
-            if not path.readlink().is_absolute():
-                yield path
-        elif path.is_file():
+        # An absolute link leads out of the root, to a file of the board.
+        if not path.readlink().is_absolute() if path.is_symlink() else path.is_file():
             yield path

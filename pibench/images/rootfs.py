@@ -183,16 +183,8 @@ def byte_compile(root: Path, compiler: RootLoader) -> None:
     run(
         [
             *compiler.python(),
-            "-m",
-            "compileall",
-            "-q",
-            "-j",
-            "0",
-            "--invalidation-mode",
-            "unchecked-hash",
-            "-s",
-            str(root),
-            str(root / "usr/lib/python3.9"),
+            *("-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"),
+            *("-s", str(root), str(root / "usr/lib/python3.9")),
             str(root / "usr/lib/python3/dist-packages"),
         ],
         env=compiler.python_env(),
@@ -208,9 +200,4 @@ def _locked(package: Package, debs: Path) -> LockedPackage:
     matches = list(debs.glob(f"{package.name}_*.deb"))
     if len(matches) != 1:
         raise HostError(f"apt did not download {package.name} {package.version}")
-    return LockedPackage(
-        name=package.name,
-        version=package.version,
-        sha256=file_sha256(matches[0]),
-        path=package.path,
-    )
+    return LockedPackage(package.name, package.version, file_sha256(matches[0]), package.path)
