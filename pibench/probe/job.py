@@ -77,8 +77,7 @@ class Watched(object):
 
     def run(self, item, poll_s=POLL_S):
         """Run one item."""
-        command, env = self.engine.command_of(self.job, item, self.folder)
-        command, env = place_environment(self.job, command, env)
+        command, env = self._command(item)
         return self._watch(command, env, item, poll_s)
 
     def run_bare(self, item):
@@ -88,8 +87,7 @@ class Watched(object):
         to the network. The same is true for what it touches while it ends.
         """
         item = bare_item(item)
-        command, env = self.engine.command_of(self.job, item, self.folder)
-        command, env = place_environment(self.job, command, env)
+        command, env = self._command(item)
         kind = kind_of(item)
         if kind not in self.warm:
             self.warm.add(kind)
@@ -97,6 +95,10 @@ class Watched(object):
         ended = self._wait_for_network(command, env, item)
         ended.pop("mapped")
         return ended
+
+    def _command(self, item):
+        command, env = self.engine.command_of(self.job, item, self.folder)
+        return place_environment(self.job, command, env)
 
     def _wait_for_network(self, command, env, item):
         pipe = EmptyPipe(os.path.join(self.folder, item["model"]))
@@ -229,9 +231,6 @@ def calibrate(watched, wanted):
     filled = None
     if wanted["fill_bytes"]:
         filled = watched.fill(wanted["fill_bytes"])
-    return {"bare": runs, "filled": filled, "probe_rss_kib": own_anonymous_kib()}
-
-
-def own_anonymous_kib():
-    """Return the probe's own memory in KiB, without the pages of files that it shares."""
-    return read_int(read_fields("/proc/{}/status".format(os.getpid())), "RssAnon")
+    # Without the pages of files, which the probe shares.
+    own_kib = read_int(read_fields("/proc/self/status"), "RssAnon")
+    return {"bare": runs, "filled": filled, "probe_rss_kib": own_kib}

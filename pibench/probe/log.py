@@ -22,9 +22,9 @@ MAX_REPORT_BYTES = 16 << 20
 
 
 class LogReader(object):
-    """Keeps the relevant parts of a child's log: its reports, the fatal message, the last lines.
+    """Stores the relevant parts of a child's log: its reports, the fatal message, the last lines.
 
-    Pieces of blobs are not kept: each is passed to `on_blob`, as a dictionary. An engine's
+    Pieces of blobs are not stored: each is passed to `on_blob`, as a dictionary. An engine's
     own reader overrides `engine_line` and `times`.
     """
 

@@ -19,7 +19,8 @@ BOARD = "/proc/device-tree/model"
 HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 PR_SET_THP_DISABLE = 41  # linux/prctl.h
 # The instructions `mrs x0, midr_el1` and `ret`: Linux and QEMU let any program
-# read the main ID register (Documentation/arm64/cpu-feature-registers.rst).
+# read the main ID register (Documentation/arm64/cpu-feature-registers.rst): MIDR_EL1,
+# 0x410fd034 for a Cortex-A53.
 READ_MAIN_ID = b"\x00\x00\x38\xd5\xc0\x03\x5f\xd6"
 TREE = "/proc/device-tree"
 # The instructions `mrs x0, cntfrq_el0` and `ret`: Linux lets any program read it.
@@ -54,16 +55,11 @@ def cpu_model():
     return None
 
 
-def main_id_register():
-    """Return the CPU's MIDR_EL1, 0x410fd034 for a Cortex-A53; None on another architecture."""
-    # A 32-bit Python under a 64-bit kernel cannot run these instructions.
+def run_code(instructions):
+    """Return what a few arm64 instructions leave in x0; None where they cannot be executed."""
+    # A 32-bit Python under a 64-bit kernel cannot run them.
     if os.uname().machine != "aarch64" or sys.maxsize < 2**32:
         return None
-    return run_code(READ_MAIN_ID)
-
-
-def run_code(instructions):
-    """Return what a few machine instructions leave in x0; None where memory may not be executed."""
     import ctypes
     import mmap
 
@@ -93,7 +89,7 @@ def virtualization_reason(tree=TREE, timer_hz=None, architecture=None):
         return "it has QEMU's own devices or firmware"
     if not (read_text(os.path.join(tree, "model")) or "").startswith("Raspberry Pi"):
         return None
-    if (timer_hz or read_timer_hz()) == QEMU_TIMER_HZ:
+    if (timer_hz or run_code(READ_TIMER_HZ)) == QEMU_TIMER_HZ:
         # A board's runs at 19.2 MHz (BCM2837 and before) or 54 MHz (BCM2711 and later).
         return "its timer runs at 62.5 MHz, as QEMU's does and no Raspberry Pi's"
     serials = ("serial-number", "system/linux,serial", "system/linux,revision")
@@ -111,13 +107,6 @@ def has_fw_cfg(tree):
     return os.path.isdir("/sys/firmware/qemu_fw_cfg") or any(
         name.startswith("fw-cfg@") for name in names
     )
-
-
-def read_timer_hz():
-    """Return the reported frequency of the generic timer; None on another architecture."""
-    if os.uname().machine != "aarch64" or sys.maxsize < 2**32:
-        return None
-    return run_code(READ_TIMER_HZ)
 
 
 def huge_pages_in_use(switch_off, setting=HUGE_PAGES):
@@ -185,7 +174,7 @@ def describe_machine(job):
             "board": board,
             "no_board": virtualization_reason(),
             "cpu": cpu_model(),
-            "main_id_register": main_id_register(),
+            "main_id_register": run_code(READ_MAIN_ID),
             "cores": os.cpu_count(),
             "cores_usable": len(os.sched_getaffinity(0)),
             "cgroup_memory": cgroup_memory(),
