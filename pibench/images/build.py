@@ -103,7 +103,11 @@ class Builder:
 
     def twin(self) -> Image:
         """Return the amd64 root."""
-        require_x86_64()
+        if not on_x86_64():
+            raise HostError(
+                f"the twin needs an x86-64 host, and this is {platform.machine()}",
+                hint="use --target native or --target vm",
+            )
         return self._ensure("twin", "amd64", self._build_root("amd64"))
 
     def sysroot(self) -> Image:
@@ -278,12 +282,3 @@ def make_disk(source: Path, disk: Path, *, free_bytes: int = DISK_SLACK_BYTES) -
 def on_x86_64() -> bool:
     """Return whether this host runs amd64 programs itself."""
     return platform.machine() in ("x86_64", "AMD64")
-
-
-def require_x86_64() -> None:
-    """Raise HostError where an amd64 root cannot run."""
-    if not on_x86_64():
-        raise HostError(
-            f"the twin needs an x86-64 host, and this is {platform.machine()}",
-            hint="use --target native or --target vm",
-        )
