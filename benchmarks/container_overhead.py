@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from pibench import devices, networks
-from pibench.images import container
+from pibench.images.archive import container_tag
 from pibench.images.build import Builder
 from pibench.process import run
 from pibench.records.schema import Compute
@@ -34,7 +34,7 @@ def bare_command(folder: Path, compute: Compute, builder: Builder) -> list[str]:
     return [
         *("docker", "run", "--rm", "--network=none", "--platform=linux/arm64"),
         *(f"--volume={folder}:/job:ro", *(f"--env={name}={env[name]}" for name in env)),
-        container.tag_of(builder.sysroot()),
+        container_tag(builder.sysroot()),
         *("/usr/bin/caffe", "time", "-model", "/job/model.prototxt", "-iterations", "1"),
     ]
 

@@ -13,7 +13,7 @@ import sys
 from statistics import median
 
 from pibench import devices, networks
-from pibench.counting.counter import Counter
+from pibench.counting import Counter
 from pibench.images.build import Builder
 
 LIMITS = {"counted": 1.2, "counted, with caches": 2.0}

@@ -19,8 +19,7 @@ from pathlib import Path
 from statistics import mean
 
 from pibench import cli, devices, networks
-from pibench.counting.counter import Counter, known_counts
-from pibench.counting.counts import NetworkCounts
+from pibench.counting import Counter, NetworkCounts, known_counts
 from pibench.images.build import Builder
 from pibench.latency import fit, pressure, rates, validation, work
 from pibench.latency.model import MACS_PER_CYCLE, predict

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from pibench.errors import InvalidInputError
-from pibench.images.other_blas import BLAS_NAMES, Blas
+from pibench.images.blas import BLAS_NAMES, Blas
 from pibench.records.schema import Machine
 
 KEYS: Final = ("weights", "prototxt", "blas", "threads", "machine")

@@ -35,10 +35,10 @@ def build(kinds: Kinds = None) -> None:
 
     Example: pibench image build vm
     """
-    from pibench.images import other_blas
+    from pibench.images import blas
     from pibench.images.build import BLAS_KINDS, KINDS, Builder
 
-    known = (*KINDS, *BLAS_KINDS, *other_blas.kinds())
+    known = (*KINDS, *BLAS_KINDS, *blas.kinds())
     for kind in kinds or ():
         if kind not in known:
             raise InvalidInputError(
@@ -280,13 +280,12 @@ def _outcome(one: Loaded, loading: Loading) -> str:
 
 def _current_keys() -> set[tuple[str, str]]:
     """Return kind and key of every image that the current recipes produce."""
-    from pibench.images import other_blas
-    from pibench.images.build import BLAS_KINDS, KINDS, Builder
-    from pibench.images.counter import API_VERSIONS
+    from pibench.images import blas
+    from pibench.images.build import API_VERSIONS, BLAS_KINDS, KINDS, Builder
 
     builder = Builder()
     counters = (f"counter-{api}" for api in API_VERSIONS)
-    kinds = (*KINDS, *BLAS_KINDS, *other_blas.kinds(), *counters)
+    kinds = (*KINDS, *BLAS_KINDS, *blas.kinds(), *counters)
     return {(kind, builder.key(kind)) for kind in kinds}
 
 
@@ -300,12 +299,12 @@ def lock() -> None:
     """
     import tempfile
 
-    from pibench.images import other_blas
+    from pibench.images import blas
     from pibench.images.recipe import ARCHITECTURES, ROOTFS_LOCK, load_recipe, write_lock
     from pibench.images.rootfs import resolve
 
     recipe = load_recipe()
-    for name, alone in ((ROOTFS_LOCK, ()), (other_blas.LOCK, other_blas.packages())):
+    for name, alone in ((ROOTFS_LOCK, ()), (blas.LOCK, blas.packages())):
         packages = {}
         for architecture in ARCHITECTURES:
             typer.echo(f"fetching the packages of {name} for {architecture}", err=True)

@@ -15,7 +15,7 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.counting.counts import NetworkCounts
+    from pibench.counting import NetworkCounts
     from pibench.devices import Device
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
@@ -183,7 +183,7 @@ def count(
     """
     import json
 
-    from pibench.counting.counter import Counter
+    from pibench.counting import Counter
     from pibench.images.build import Builder
 
     options = opt.run_options({"batch": batch, "repair": repair})
@@ -266,7 +266,7 @@ def _counts(
     loaded: Sequence[Network], device: Device, calibration: LatencyRates, *, quiet: bool
 ) -> Sequence[NetworkCounts]:
     """Count the instructions of each network with real Caffe: minutes in QEMU unless cached."""
-    from pibench.counting.counter import Counter
+    from pibench.counting import Counter
     from pibench.images.build import Builder
 
     counter = Counter(device, Builder((lambda _: None) if quiet else say))

@@ -1,6 +1,6 @@
 """Compare two runs layer by layer by their signatures; needs records only, no blob values.
 
-The distance of two blobs is estimated from their projections (see pibench/probe/signature.py):
+The distance of two blobs is estimated from their projections (see pibench/probe/values.py):
 the mean of the squared differences is an unbiased estimate of the squared distance. With 16
 projections the estimate is within a factor of 2.5, as a test verifies. The difference of the
 norms and of the extremes never exceeds the distance.

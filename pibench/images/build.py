@@ -18,15 +18,11 @@ from pathlib import Path
 
 from pibench.assets import asset
 from pibench.errors import HostError
-from pibench.images import other_blas, store
-from pibench.images.blas import build_blas
+from pibench.images import blas, store
+from pibench.images.blas import Blas, OtherBlas
 from pibench.images.carried import CarriedRoot, carried, write_carried
 from pibench.images.carried import key_of as carried_key
-from pibench.images.counter import LIBRARY as COUNTER
-from pibench.images.counter import build_counter, counter_key
 from pibench.images.initrd import module_files, write_initrd
-from pibench.images.loader import RootLoader
-from pibench.images.other_blas import Blas, OtherBlas
 from pibench.images.recipe import (
     Architecture,
     Lock,
@@ -36,7 +32,7 @@ from pibench.images.recipe import (
     load_lock,
     load_recipe,
 )
-from pibench.images.rootfs import byte_compile, download, settle, unpack
+from pibench.images.rootfs import RootLoader, byte_compile, download, settle, unpack
 from pibench.images.store import Image
 from pibench.process import require_program, run, stopped_together
 
@@ -46,6 +42,10 @@ BLAS_KINDS: dict[str, Architecture] = {"blas-arm64": "arm64", "blas-amd64": "amd
 _MIB = 1 << 20
 DISK_SLACK_BYTES = 64 * _MIB
 MKE2FS_DEADLINE_S = 300.0
+COUNTER = "libpibench_counter.so"
+COUNTER_DEADLINE_S = 120.0
+API_VERSIONS = (3, 2, 1)
+"""Versions of QEMU's plugin interface, latest first: 3 also loads where 4 and 5 are supported."""
 
 Report = Callable[[str], None]
 
@@ -76,8 +76,9 @@ class Builder:
             return fingerprint([kind, recipe, file_sha256(source)])
         if kind.startswith("counter-"):
             return counter_key(kind)
-        if kind in other_blas.kinds():
-            return other_blas.key_of(kind)
+        if kind in blas.kinds():
+            name, architecture = blas.kinds()[kind]
+            return blas.load(name).key(architecture)
         raise HostError(f"unknown image {kind}")
 
     def image(self, kind: str) -> Image:
@@ -87,14 +88,14 @@ class Builder:
         """
         if kind in BLAS_KINDS:
             return self._blas_image(BLAS_KINDS[kind])
-        if kind in other_blas.kinds():
-            name, architecture = other_blas.kinds()[kind]
-            return self._other_blas_image(architecture, other_blas.load(name))
+        if kind in blas.kinds():
+            name, architecture = blas.kinds()[kind]
+            return self._other_blas_image(architecture, blas.load(name))
         makers = {
             "twin": self.twin,
             "sysroot": self.sysroot,
             "vm": self.vm,
-            "carried": self.carried_image,
+            "carried": self._carried_image,
         }
         if kind not in makers:
             raise HostError(f"unknown image {kind}")
@@ -102,7 +103,11 @@ class Builder:
 
     def twin(self) -> Image:
         """Return the amd64 root."""
-        require_x86_64()
+        if not on_x86_64():
+            raise HostError(
+                f"the twin needs an x86-64 host, and this is {platform.machine()}",
+                hint="use --target native or --target vm",
+            )
         return self._ensure("twin", "amd64", self._build_root("amd64"))
 
     def sysroot(self) -> Image:
@@ -122,8 +127,7 @@ class Builder:
                 twin.result()
         return self._ensure("vm", "arm64", lambda content, _: self._build_vm(root, content))
 
-    def carried_image(self) -> Image:
-        """Return the image that runs Caffe on a board that has none."""
+    def _carried_image(self) -> Image:
         found = store.find("carried", self.key("carried"))
         if found is not None:
             return found
@@ -131,18 +135,18 @@ class Builder:
         return self._ensure("carried", "arm64", lambda content, _: write_carried(root, content))
 
     def carried(self) -> CarriedRoot:
-        """Return the archive in that image."""
-        return carried(self.carried_image())
+        """Return the archive that runs Caffe on a board that has none."""
+        return carried(self._carried_image())
 
     def blas(self, architecture: Architecture) -> Path:
         """Return the memory-only BLAS, a library to preload."""
-        return self._blas_image(architecture).content / "libpibench_blas.so"
+        return self._blas_image(architecture).content / blas.LIBRARY
 
     def _blas_image(self, architecture: Architecture) -> Image:
         def build(content: Path, _: Path) -> None:
             # Only here: a machine that has loaded the library needs no root for it.
             root = self.sysroot() if architecture == "arm64" else self.twin()
-            build_blas(architecture, root.content / "root", content)
+            blas.build_blas(architecture, root.content / "root", content)
 
         return self._ensure(f"blas-{architecture}", architecture, build)
 
@@ -150,7 +154,7 @@ class Builder:
         """Return the libraries of another BLAS, to preload in this order; none for OpenBLAS."""
         if name == "openblas":
             return []
-        wanted = other_blas.load(name)
+        wanted = blas.load(name)
         return wanted.files(self._other_blas_image(architecture, wanted).content)
 
     def _other_blas_image(self, architecture: Architecture, wanted: OtherBlas) -> Image:
@@ -229,6 +233,32 @@ def _keep_kernel(unpacked: Path, target: Path) -> None:
         tree.rename(target / tree.name)
 
 
+def counter_key(kind: str) -> str:
+    """Return a hash of the plugin's inputs: source, kind, this machine's processor and C library.
+
+    QEMU loads it with the machine's own C library: one linked to a later library does not load.
+    """
+    sources = sorted(asset("qemu/counter").glob("*.[ch]"))
+    host = (platform.machine(), *platform.libc_ver())
+    return fingerprint([kind, host, [(path.name, file_sha256(path)) for path in sources]])
+
+
+def build_counter(api: int, content: Path) -> None:
+    """Compile the plugin into `content`; raises HostError without a compiler.
+
+    It runs in QEMU, so it is built for this machine and not for the guest.
+    """
+    run(
+        [
+            require_program("gcc", package="gcc"),
+            *("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", f"-DAPI={api}"),
+            *("-fvisibility=hidden", "-fPIC", "-shared", f"-Wl,-soname,{COUNTER}"),
+            *("-o", str(content / COUNTER), str(asset("qemu/counter/counter.c"))),
+        ],
+        deadline_s=COUNTER_DEADLINE_S,
+    )
+
+
 def make_disk(source: Path, disk: Path, *, free_bytes: int = DISK_SLACK_BYTES) -> None:
     """Write an ext4 file system: the files of `source` and `free_bytes` of space. Needs no root."""
     mke2fs = require_program("mke2fs", package="e2fsprogs")
@@ -241,19 +271,8 @@ def make_disk(source: Path, disk: Path, *, free_bytes: int = DISK_SLACK_BYTES) -
     run(
         # No journal: the guest mounts it read-only. No reserved blocks.
         [
-            *(
-                mke2fs,
-                "-q",
-                "-F",
-                "-t",
-                "ext4",
-                "-O",
-                "^has_journal",
-                "-m",
-                "0",
-                "-E",
-                "root_owner=0:0",
-            ),
+            *(mke2fs, "-q", "-F", "-t", "ext4"),
+            *("-O", "^has_journal", "-m", "0", "-E", "root_owner=0:0"),
             *("-d", str(source), str(disk), f"{size_kib}k"),
         ],
         deadline_s=MKE2FS_DEADLINE_S,
@@ -263,12 +282,3 @@ def make_disk(source: Path, disk: Path, *, free_bytes: int = DISK_SLACK_BYTES) -
 def on_x86_64() -> bool:
     """Return whether this host runs amd64 programs itself."""
     return platform.machine() in ("x86_64", "AMD64")
-
-
-def require_x86_64() -> None:
-    """Raise HostError where an amd64 root cannot run."""
-    if not on_x86_64():
-        raise HostError(
-            f"the twin needs an x86-64 host, and this is {platform.machine()}",
-            hint="use --target native or --target vm",
-        )

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from pibench.assets import asset
 from pibench.images.archive import add, compressed_tar, link
-from pibench.images.loader import RootLoader
 from pibench.images.recipe import file_sha256, fingerprint
+from pibench.images.rootfs import RootLoader
 from pibench.images.store import find
 
 if TYPE_CHECKING:
@@ -107,9 +107,6 @@ def _taken(root: Path) -> Iterator[Path]:
         name = path.relative_to(root).as_posix()
         if any(fnmatchcase(name, pattern) for pattern in recipe["leave"]):
             continue
-        if path.is_symlink():
-            # An absolute link leads out of the root, to a file of the board.
-            if not path.readlink().is_absolute():
-                yield path
-        elif path.is_file():
+        # An absolute link leads out of the root, to a file of the board.
+        if not path.readlink().is_absolute() if path.is_symlink() else path.is_file():
             yield path

@@ -16,7 +16,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from gzip import GzipFile
 from pathlib import Path, PurePosixPath
@@ -127,7 +127,7 @@ def save(images: Sequence[Image], stream: IO[bytes], on_progress: Progress) -> M
         images=[
             SavedImage(
                 entries=len(paths[store.name_of(image)]),
-                **{name: getattr(image, name) for name in _FROM_IMAGE},
+                **{name: value for name, value in asdict(image).items() if name != "path"},
             )
             for image in images
         ],
@@ -150,9 +150,6 @@ def save(images: Sequence[Image], stream: IO[bytes], on_progress: Progress) -> M
                 tar.members = []  # type: ignore[attr-defined]  # the stubs leave it out
                 on_progress(done, total)
     return manifest
-
-
-_FROM_IMAGE: Final = tuple(name for name in SavedImage.model_fields if name != "entries")
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> int:
@@ -195,14 +192,7 @@ def load(
             usable = [one for one in manifest.images if one.key == wanted[one.kind]]
             with store.receiving([one.image() for one in usable]) as coming:
                 _check_room(coming)
-                _read_images(
-                    source,
-                    tar=tar,
-                    reader=reader,
-                    manifest=manifest,
-                    coming=coming,
-                    on_progress=on_progress,
-                )
+                _read_images(source, tar, reader, manifest, coming, on_progress=on_progress)
     return Loading(
         pibench_version=manifest.pibench_version,
         architecture=manifest.architecture,
@@ -251,11 +241,9 @@ class _BoundedReader:
 def _read_manifest(source: Path, tar: tarfile.TarFile, reader: _BoundedReader) -> Manifest:
     first = tar.next()
     if first is None or first.name != MANIFEST or not _is_plain(first):
-        raise InvalidInputError.at(source, None, "is not an image file", hint=_AGAIN)
+        raise _invalid(source, None, "is not an image file")
     if first.size > LONGEST_MANIFEST_BYTES:
-        raise InvalidInputError.at(
-            source, MANIFEST, "is longer than an image file's manifest can be", hint=_AGAIN
-        )
+        raise _invalid(source, MANIFEST, "is longer than an image file's manifest can be")
     content = tar.extractfile(first)
     assert content is not None  # noqa: S101
     value = json_of(content.read(), source, MANIFEST, hint=_AGAIN)
@@ -271,12 +259,14 @@ def _read_manifest(source: Path, tar: tarfile.TarFile, reader: _BoundedReader) -
         manifest = Manifest.model_validate(value)
         names = {store.name_of(one.image()) for one in manifest.images}
     except (ValidationError, ValueError) as error:
-        raise InvalidInputError.at(
-            source, MANIFEST, f"is not a manifest of pibench: {_first(error)}", hint=_AGAIN
-        ) from None
+        raise _invalid(source, MANIFEST, f"is not a manifest of pibench: {_first(error)}") from None
     if len(names) != len(manifest.images):
-        raise InvalidInputError.at(source, MANIFEST, "names an image twice", hint=_AGAIN)
+        raise _invalid(source, MANIFEST, "names an image twice")
     return manifest
+
+
+def _invalid(source: Path, where: str | None, problem: str) -> InvalidInputError:
+    return InvalidInputError.at(source, where, problem, hint=_AGAIN)
 
 
 def _first(error: ValueError) -> str:
@@ -288,11 +278,11 @@ def _first(error: ValueError) -> str:
 
 def _read_images(
     source: Path,
-    *,
     tar: tarfile.TarFile,
     reader: _BoundedReader,
     manifest: Manifest,
     coming: dict[str, Image],
+    *,
     on_progress: Progress,
 ) -> None:
     """Read to the end of the file; put each image in `coming` into its folder."""
@@ -303,16 +293,12 @@ def _read_images(
     while (found := tar.next()) is not None:
         name, _, rest = found.name.partition("/")
         if name not in saved:
-            raise InvalidInputError.at(
-                source, found.name[:200], "belongs to no image in the manifest", hint=_AGAIN
-            )
+            raise _invalid(source, found.name[:200], "belongs to no image in the manifest")
         size_bytes = found.size if found.isreg() else 0
         bytes_left[name] -= size_bytes
         entries_left[name] -= 1
         if size_bytes < 0 or bytes_left[name] < 0 or entries_left[name] < 0:
-            raise InvalidInputError.at(
-                source, found.name[:200], "exceeds the size in the manifest", hint=_AGAIN
-            )
+            raise _invalid(source, found.name[:200], "exceeds the size in the manifest")
         reader.limit = tar.offset + _HEADERS_BYTES
         if name in coming:
             found.name = rest
@@ -362,20 +348,16 @@ def _problems_named(source: Path) -> Iterator[None]:
     try:
         yield
     except store.ContentChangedError as error:
-        raise InvalidInputError.at(
-            source, str(error), "does not match the digest in the manifest", hint=_AGAIN
-        ) from None
+        raise _invalid(source, str(error), "does not match the digest in the manifest") from None
     except (tarfile.TarError, UnpackError, EOFError, zlib.error, ValueError) as error:
-        raise InvalidInputError.at(
-            source, None, f"is damaged, cut off, or not an image file: {error}", hint=_AGAIN
+        raise _invalid(
+            source, None, f"is damaged, cut off, or not an image file: {error}"
         ) from None
     except OSError as error:
         # BadGzipFile has no number; a name or a duplicate file causes the others.
         if error.errno in (None, *NO_PLACE):
             why = f": {error.strerror}" if error.errno else ""
-            raise InvalidInputError.at(
-                source, None, f"is not an image file, or is damaged{why}", hint=_AGAIN
-            ) from None
+            raise _invalid(source, None, f"is not an image file, or is damaged{why}") from None
         raise HostError(
             f"{error.filename or store.folder()}: {error.strerror}",
             hint="check the free space and the permissions there, or set PIBENCH_CACHE_DIR",

@@ -63,13 +63,13 @@ def write_initrd(target: Path, *, init: Path, busybox: Path, modules: Iterable[P
     """Write the compressed archive that the kernel unpacks as its first root."""
     archive = _Cpio()
     for folder in ("bin", "dev", "proc", "sys", "modules", "root"):
-        archive.add_folder(folder)
-    archive.add_device("dev/console", major=5, minor=1)
-    archive.add_file("bin/busybox", busybox.read_bytes())
-    archive.add_file("init", init.read_bytes())
+        archive.add(folder, stat.S_IFDIR | 0o755)
+    archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
+    archive.add_file("bin/busybox", busybox)
+    archive.add_file("init", init)
     for index, module in enumerate(modules):
         # The shell's glob sorts by name: the number keeps the order of loading.
-        archive.add_file(f"modules/{index:02d}-{module.name}", module.read_bytes())
+        archive.add_file(f"modules/{index:02d}-{module.name}", module)
     target.write_bytes(gzip.compress(archive.finish(), compresslevel=6, mtime=0))
 
 
@@ -80,25 +80,21 @@ class _Cpio:
         self._content = bytearray()
         self._inode = 0
 
-    def add_folder(self, name: str) -> None:
-        self._entry(name, stat.S_IFDIR | 0o755, b"")
-
-    def add_file(self, name: str, content: bytes) -> None:
-        self._entry(name, stat.S_IFREG | 0o755, content)
-
-    def add_device(self, name: str, *, major: int, minor: int) -> None:
-        self._entry(name, stat.S_IFCHR | 0o600, b"", rdev=(major, minor))
+    def add_file(self, name: str, file: Path) -> None:
+        self.add(name, stat.S_IFREG | 0o755, file.read_bytes())
 
     def finish(self) -> bytes:
-        self._entry("TRAILER!!!", 0, b"")
+        self.add("TRAILER!!!", 0)
         return bytes(self._content)
 
-    def _entry(self, name: str, mode: int, content: bytes, rdev: tuple[int, int] = (0, 0)) -> None:
+    def add(
+        self, name: str, mode: int, content: bytes = b"", device: tuple[int, int] = (0, 0)
+    ) -> None:
         self._inode += 1
         # ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor
         # namesize check, each as eight hexadecimal digits
         fields = (
-            self._inode, mode, 0, 0, 1, 0, len(content), 0, 0, *rdev, len(name) + 1, 0,
+            self._inode, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(name) + 1, 0,
         )  # fmt: skip
         self._content += b"070701" + b"".join(b"%08x" % field for field in fields)
         self._content += name.encode() + b"\0"

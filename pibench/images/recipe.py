@@ -29,7 +29,6 @@ ROOTFS_LOCK: Final = "docker/rootfs.lock.json"
 class Recipe:
     """`docker/rootfs.toml`, read."""
 
-    format: int
     suite: str
     components: tuple[str, ...]
     keyring: str
@@ -89,16 +88,13 @@ def load_recipe() -> Recipe:
     """Read `docker/rootfs.toml`."""
     content = tomllib.loads(asset("docker/rootfs.toml").read_text())
     packages = content["packages"]
+    leave_out = frozenset(packages.pop("leave_out"))
     return Recipe(
-        format=content["format"],
         suite=content["suite"],
         components=tuple(content["components"]),
         keyring=content["keyring"],
-        both=tuple(packages["both"]),
-        arm64=tuple(packages["arm64"]),
-        amd64=tuple(packages["amd64"]),
-        leave_out=frozenset(packages["leave_out"]),
-        prune=tuple(packages["prune"]),
+        leave_out=leave_out,
+        **{name: tuple(names) for name, names in packages.items()},
     )
 
 

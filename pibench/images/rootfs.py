@@ -10,11 +10,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from pibench.errors import HostError
 from pibench.images.apt import Apt, Package
-from pibench.images.loader import RootLoader
 from pibench.images.recipe import (
     GNU_TRIPLET,
     Architecture,
@@ -26,6 +26,65 @@ from pibench.process import require_program, run, stopped_together
 
 UNPACK_DEADLINE_S = 300.0
 COMPILE_DEADLINE_S = 300.0
+
+_LOADER: dict[Architecture, str] = {
+    # Named after the architecture's ABI, a link that Debian's libc6 contains.
+    "amd64": "lib/x86_64-linux-gnu/ld-2.31.so",
+    "arm64": "lib/aarch64-linux-gnu/ld-2.31.so",
+}
+
+_OTHERS_SETTINGS = (
+    "PYTHONPYCACHEPREFIX", "PYTHONOPTIMIZE", "PYTHONDONTWRITEBYTECODE", "PYTHONSTARTUP",
+    "PYTHONMALLOC", "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "PYTHONDEBUG", "PYTHONVERBOSE",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RootLoader:
+    """The command lines that run a root's programs on a CPU of the same architecture."""
+
+    root: Path
+    architecture: Architecture
+
+    @property
+    def library_path(self) -> str:
+        """Return the paths of the root's libraries; libgdal is in plain usr/lib."""
+        triplet = GNU_TRIPLET[self.architecture]
+        folders = (
+            f"usr/lib/{triplet}/openblas-pthread",
+            f"usr/lib/{triplet}",
+            f"lib/{triplet}",
+            "usr/lib",
+        )
+        return ":".join(str(self.root / folder) for folder in folders)
+
+    def command(self, program: str, *, preload: Path | None = None) -> list[str]:
+        """Return the command line prefix for a program of the root, such as `usr/bin/caffe`.
+
+        A preload is passed to the loader and not in the environment, which the
+        host's own programs would inherit.
+        """
+        prefix = [str(self.root / _LOADER[self.architecture]), "--library-path", self.library_path]
+        if preload is not None:
+            prefix += ["--preload", str(preload)]
+        return [*prefix, str(self.root / program)]
+
+    def python(self, *, preload: Path | None = None) -> list[str]:
+        """Return the command line prefix of the root's Python 3.9."""
+        return self.command("usr/bin/python3.9", preload=preload)
+
+    def python_env(self) -> dict[str, str]:
+        """Return the environment in which the root's Python finds its own modules and no others.
+
+        Variables that a user has set for other Pythons would change its bytecode or measurements.
+        An empty value counts as not set.
+        """
+        return {
+            **dict.fromkeys(_OTHERS_SETTINGS, ""),
+            "PYTHONHOME": str(self.root / "usr"),
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONPATH": "",
+        }
 
 
 def resolve(
@@ -124,16 +183,8 @@ def byte_compile(root: Path, compiler: RootLoader) -> None:
     run(
         [
             *compiler.python(),
-            "-m",
-            "compileall",
-            "-q",
-            "-j",
-            "0",
-            "--invalidation-mode",
-            "unchecked-hash",
-            "-s",
-            str(root),
-            str(root / "usr/lib/python3.9"),
+            *("-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"),
+            *("-s", str(root), str(root / "usr/lib/python3.9")),
             str(root / "usr/lib/python3/dist-packages"),
         ],
         env=compiler.python_env(),
@@ -149,9 +200,4 @@ def _locked(package: Package, debs: Path) -> LockedPackage:
     matches = list(debs.glob(f"{package.name}_*.deb"))
     if len(matches) != 1:
         raise HostError(f"apt did not download {package.name} {package.version}")
-    return LockedPackage(
-        name=package.name,
-        version=package.version,
-        sha256=file_sha256(matches[0]),
-        path=package.path,
-    )
+    return LockedPackage(package.name, package.version, file_sha256(matches[0]), package.path)

@@ -18,7 +18,7 @@ from pibench.latency.work import counted_work
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.counting.counts import NetworkCounts
+    from pibench.counting import NetworkCounts
     from pibench.devices import Device
     from pibench.latency.rates import LatencyRates, Rates
     from pibench.latency.work import LayerWork

@@ -27,7 +27,7 @@ from pibench.latency.layers import FLOAT_BYTES, LayerCost
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.counting.counts import Counts, NetworkCounts
+    from pibench.counting import Counts, NetworkCounts
     from pibench.engines.caffe.shapes import Shape
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol

@@ -189,8 +189,7 @@ def cgroup_cpu(root=""):
 
     A quota of None means no limit.
     """
-    quotas = list(cpu_quotas(root))
-    return quotas[0] if quotas else None
+    return next(cpu_quotas(root), None)
 
 
 def cpu_quotas(root=""):

@@ -164,7 +164,7 @@ def root_is_there(folder, key):
 
 
 def folder_complaint(folder):
-    """Return why files cannot be kept there, or None if they can."""
+    """Return why files cannot be stored there, or None if they can."""
     existing = nearest_existing(folder)
     if not os.path.isdir(existing):
         return "{} is not a folder".format(existing)
@@ -235,12 +235,10 @@ def device_tree_model():
 
 def main():
     needs = json.loads(sys.argv[1])
-    found = facts(needs) if sys.version_info >= OLDEST_PYTHON else old_facts()
+    found = {"python": list(sys.version_info[:3])}
+    if sys.version_info >= OLDEST_PYTHON:
+        found = facts(needs)
     print(json.dumps({"facts": found, "problems": problems(found, needs)}, sort_keys=True))
-
-
-def old_facts():
-    return {"python": list(sys.version_info[:3])}
 
 
 if __name__ == "__main__":

@@ -3,22 +3,62 @@
 import errno
 import json
 import os
+import re
 import signal
 import time
 
 from .cgroup import cgroup_memory, growth, reached_own_limit
 from .child import POLL_S, prepare_child, watch_child
 from .engines import engine_of
-from .kernel_log import KernelLog, oom_counter
 from .machine import describe_engine, describe_machine, memory_kib
 from .machine_state import MachineState
-from .page_cache import preload
 from .procfs import read_fields, read_int
-from .programs import NoProgramsError, bare_item, make_empty_model, place_environment, settle
+from .programs import (
+    NoProgramsError,
+    bare_item,
+    make_empty_model,
+    place_environment,
+    preload,
+    settle,
+)
 
 # A program with no network ends within a second: its emulator is sampled often.
 CLOSE_POLL_S = 0.02
 FILL_TIMEOUT_S = 120
+OOM_LINE = re.compile(r"Out of memory|oom-kill:|oom_reaper|Memory cgroup out of memory")
+
+
+class KernelLog(object):
+    """The kernel's messages about killed processes, from /dev/kmsg where it may be read."""
+
+    def __init__(self):
+        try:
+            self.handle = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+            os.lseek(self.handle, 0, os.SEEK_END)
+        except OSError:
+            self.handle = None
+
+    def oom_lines(self):
+        """Return the OOM lines since the last call; None where the log may not be read."""
+        if self.handle is None:
+            return None
+        lines = []
+        while True:
+            try:
+                record = os.read(self.handle, 8192).decode("utf-8", "replace")
+            except OSError as error:
+                if error.errno == errno.EPIPE:
+                    # Some records were overwritten before they were read; go on.
+                    continue
+                return lines
+            text = record.partition(";")[2].splitlines()
+            if text and OOM_LINE.search(text[0]):
+                lines.append(text[0])
+
+
+def oom_counter():
+    """Return how many processes the kernel killed for lack of memory (kernel 4.13 and later)."""
+    return read_int(read_fields("/proc/vmstat"), "oom_kill")
 
 
 class Watched(object):
@@ -37,8 +77,7 @@ class Watched(object):
 
     def run(self, item, poll_s=POLL_S):
         """Run one item."""
-        command, env = self.engine.command_of(self.job, item, self.folder)
-        command, env = place_environment(self.job, command, env)
+        command, env = self._command(item)
         return self._watch(command, env, item, poll_s)
 
     def run_bare(self, item):
@@ -48,8 +87,7 @@ class Watched(object):
         to the network. The same is true for what it touches while it ends.
         """
         item = bare_item(item)
-        command, env = self.engine.command_of(self.job, item, self.folder)
-        command, env = place_environment(self.job, command, env)
+        command, env = self._command(item)
         kind = kind_of(item)
         if kind not in self.warm:
             self.warm.add(kind)
@@ -57,6 +95,10 @@ class Watched(object):
         ended = self._wait_for_network(command, env, item)
         ended.pop("mapped")
         return ended
+
+    def _command(self, item):
+        command, env = self.engine.command_of(self.job, item, self.folder)
+        return place_environment(self.job, command, env)
 
     def _wait_for_network(self, command, env, item):
         pipe = EmptyPipe(os.path.join(self.folder, item["model"]))
@@ -189,9 +231,6 @@ def calibrate(watched, wanted):
     filled = None
     if wanted["fill_bytes"]:
         filled = watched.fill(wanted["fill_bytes"])
-    return {"bare": runs, "filled": filled, "probe_rss_kib": own_anonymous_kib()}
-
-
-def own_anonymous_kib():
-    """Return the probe's own memory in KiB, without the pages of files that it shares."""
-    return read_int(read_fields("/proc/{}/status".format(os.getpid())), "RssAnon")
+    # Without the pages of files, which the probe shares.
+    own_kib = read_int(read_fields("/proc/self/status"), "RssAnon")
+    return {"bare": runs, "filled": filled, "probe_rss_kib": own_kib}

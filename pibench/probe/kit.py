@@ -18,7 +18,7 @@ import sys
 import time
 
 from . import check
-from .frames import event_in
+from .log import event_in
 from .results import INTERRUPTING, Busy, Damaged, OtherKit, ResultsFile
 from .unpack import UnpackError, unpack
 
@@ -160,16 +160,13 @@ class Kit(object):
         if only_check:
             show("it can run here")
             return 0
-        results = self._results()
-        try:
+        with contextlib.closing(self._results()) as results:
             waiting = self._waiting(results)
             if waiting:
                 if needs_root:
                     self._unpack_root()
                 Session(self, results).run(waiting)
             return self._ended(results)
-        finally:
-            results.close()
 
     def path(self, name):
         return os.path.join(self.top, name)
@@ -244,7 +241,7 @@ class Kit(object):
 
     def _trials(self):
         """Return the job's trials, with the name of this machine's own program."""
-        job = json.loads(self._bytes("job.json").decode("utf-8"))
+        job = json.loads(self._bytes(JOB).decode("utf-8"))
         (program,) = job["programs"][0]["program"]
         return [[program if part == "{program}" else part for part in one] for one in job["trials"]]
 
@@ -296,11 +293,8 @@ class Kit(object):
     def _close(self):
         if not os.path.exists(self.path(RESULTS)):
             raise Failed(INVALID, "there are no results yet", "run it first: python3 run.py")
-        results = self._results()
-        try:
+        with contextlib.closing(self._results()) as results:
             return self._ended(results)
-        finally:
-            results.close()
 
     def _ended(self, results):
         results.end()
@@ -332,7 +326,7 @@ class Session(object):
         self.ended = False
 
     def run(self, waiting):
-        """Run all; raise Failed where none can run. Results are always kept."""
+        """Run all; raise Failed where none can run. Results are always stored."""
         while waiting:
             before = len(self.results.finished)
             try:

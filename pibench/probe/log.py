@@ -1,6 +1,11 @@
-"""Read what a measured program prints: the lines for the probe, and the last lines of its log."""
+"""Lines of output: those that a measured program prints, and the frames that the probe writes."""
 
 import json
+import re
+import zlib
+
+# The line of one event of the probe: a checksum, and the event as JSON.
+FRAME = re.compile(rb"PIBENCH ([0-9a-f]{8}) (\{.*\})\r?\Z")
 
 # Prefixes of the lines that a measured program prints for the probe; the rest is JSON.
 RESULT = "PIBENCH-RESULT "
@@ -17,9 +22,9 @@ MAX_REPORT_BYTES = 16 << 20
 
 
 class LogReader(object):
-    """Keeps the relevant parts of a child's log: its reports, the fatal message, the last lines.
+    """Stores the relevant parts of a child's log: its reports, the fatal message, the last lines.
 
-    Pieces of blobs are not kept: each is passed to `on_blob`, as a dictionary. An engine's
+    Pieces of blobs are not stored: each is passed to `on_blob`, as a dictionary. An engine's
     own reader overrides `engine_line` and `times`.
     """
 
@@ -90,3 +95,27 @@ def read_json(text):
         return json.loads(text)
     except ValueError:
         return None
+
+
+class Frames(object):
+    """Writes one event per line, each with a checksum over its JSON."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def send(self, event, **fields):
+        fields["event"] = event
+        text = json.dumps(fields, sort_keys=True)
+        crc = zlib.crc32(text.encode("ascii")) & 0xFFFFFFFF
+        # The leading newline ends an unfinished line of another writer.
+        self.stream.write("\nPIBENCH {:08x} {}\n".format(crc, text).encode("ascii"))
+        self.stream.flush()
+
+
+def event_in(line):
+    """Return the event on a line (bytes without line end); None for other or damaged lines."""
+    found = FRAME.search(line)
+    if not found or zlib.crc32(found.group(2)) & 0xFFFFFFFF != int(found.group(1), 16):
+        return None
+    event = json.loads(found.group(2).decode("ascii", "replace"))
+    return event if "event" in event else None

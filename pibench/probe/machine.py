@@ -8,18 +8,25 @@ import sys
 
 from .cgroup import cgroup_cpu, cgroup_memory, cgroup_pids, tightest_memory_bytes
 from .child import child_env
-from .emulator import main_id_register
 from .engines import engine_of
 from .machine_state import MachineState
 from .procfs import read_fields, read_int, read_text
 from .programs import RUN, other_blas, place_environment
-from .virt_detect import virtualization_reason
 
 # Libraries that Caffe may be linked with: Debian's uses the first, a link to whichever BLAS.
 BLAS_LIBRARIES = ("libblas.so.3", "libopenblas.so.0", "libcblas.so.3", "libatlas.so.3")
 BOARD = "/proc/device-tree/model"
 HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 PR_SET_THP_DISABLE = 41  # linux/prctl.h
+# The instructions `mrs x0, midr_el1` and `ret`: Linux and QEMU let any program
+# read the main ID register (Documentation/arm64/cpu-feature-registers.rst): MIDR_EL1,
+# 0x410fd034 for a Cortex-A53.
+READ_MAIN_ID = b"\x00\x00\x38\xd5\xc0\x03\x5f\xd6"
+TREE = "/proc/device-tree"
+# The instructions `mrs x0, cntfrq_el0` and `ret`: Linux lets any program read it.
+READ_TIMER_HZ = b"\x00\xe0\x3b\xd5\xc0\x03\x5f\xd6"
+# QEMU's default for the Arm generic timer (target/arm/cpu.h: GTIMER_SCALE 16, in ns).
+QEMU_TIMER_HZ = 62500000
 
 
 def memory_kib(meminfo="/proc/meminfo"):
@@ -46,6 +53,60 @@ def cpu_model():
         if name.strip() in ("model name", "CPU part"):
             return value.strip()
     return None
+
+
+def run_code(instructions):
+    """Return what a few arm64 instructions leave in x0; None where they cannot be executed."""
+    # A 32-bit Python under a 64-bit kernel cannot run them.
+    if os.uname().machine != "aarch64" or sys.maxsize < 2**32:
+        return None
+    import ctypes
+    import mmap
+
+    everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    try:
+        code = mmap.mmap(-1, len(instructions), prot=everything)
+    except (OSError, ValueError):
+        return None
+    code.write(instructions)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    return ctypes.CFUNCTYPE(ctypes.c_uint64)(start)()
+
+
+def virtualization_reason(tree=TREE, timer_hz=None, architecture=None):
+    """Return in words what shows that this machine is emulated or virtual, not a board; or None.
+
+    Measurements there are not measurements of the board, above all its times. A sign is
+    something that QEMU or another hypervisor puts there, or that the firmware of every
+    Raspberry Pi provides and they do not.
+    """
+    if (architecture or os.uname().machine) == "x86_64":
+        return None
+    compatible = (read_text(os.path.join(tree, "compatible")) or "").split("\0")
+    if "linux,dummy-virt" in compatible:
+        return "its device tree is a virtual machine's (linux,dummy-virt)"
+    if has_fw_cfg(tree) or (read_text("/sys/class/dmi/id/sys_vendor") or "") == "QEMU":
+        return "it has QEMU's own devices or firmware"
+    if not (read_text(os.path.join(tree, "model")) or "").startswith("Raspberry Pi"):
+        return None
+    if (timer_hz or run_code(READ_TIMER_HZ)) == QEMU_TIMER_HZ:
+        # A board's runs at 19.2 MHz (BCM2837 and before) or 54 MHz (BCM2711 and later).
+        return "its timer runs at 62.5 MHz, as QEMU's does and no Raspberry Pi's"
+    serials = ("serial-number", "system/linux,serial", "system/linux,revision")
+    if not any(os.path.exists(os.path.join(tree, name)) for name in serials):
+        return "its device tree lacks the serial number that a Raspberry Pi's firmware puts there"
+    return None
+
+
+def has_fw_cfg(tree):
+    """Return whether QEMU's firmware configuration device for guests exists."""
+    try:
+        names = os.listdir(tree)
+    except OSError:
+        names = []
+    return os.path.isdir("/sys/firmware/qemu_fw_cfg") or any(
+        name.startswith("fw-cfg@") for name in names
+    )
 
 
 def huge_pages_in_use(switch_off, setting=HUGE_PAGES):
@@ -113,7 +174,7 @@ def describe_machine(job):
             "board": board,
             "no_board": virtualization_reason(),
             "cpu": cpu_model(),
-            "main_id_register": main_id_register(),
+            "main_id_register": run_code(READ_MAIN_ID),
             "cores": os.cpu_count(),
             "cores_usable": len(os.sched_getaffinity(0)),
             "cgroup_memory": cgroup_memory(),

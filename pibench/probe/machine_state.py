@@ -1,6 +1,6 @@
 """The machine around a timed pass: throttling, clock, temperature and swap, from the kernel.
 
-A figure that a machine does not report is None, and `untold` has the reason: the file
+A figure that a machine does not report is None, and `unavailable` has the reason: the file
 does not exist, may not be read, or has an impossible value. Reading takes
 well under a millisecond and starts no process in the one that is measured.
 
@@ -33,32 +33,32 @@ ANSWER_TIMEOUT_S = 2.0
 ASK_ALWAYS = 'while read -r _; do echo $("$0" get_throttled 2>&1); done'
 
 
-class Untold(Exception):
+class Unavailable(Exception):
     """A figure that the machine does not report, and the reason."""
 
 
 def text_of(path):
-    """Return the text of a small file. Raises Untold."""
+    """Return the text of a small file. Raises Unavailable."""
     try:
         with open(path, "rb") as handle:
             return handle.read(LONGEST_BYTES).decode("ascii", "replace").strip()
     except (OSError, IOError) as error:
-        raise Untold("{}: {}".format(path, error.strerror or error)) from None
+        raise Unavailable("{}: {}".format(path, error.strerror or error)) from None
 
 
 def number_in(path, low, high):
-    """Return the whole number in a file. Raises Untold for other text, or a value out of bounds."""
+    """Return the whole number in a file; raise Unavailable for other text or one out of bounds."""
     text = text_of(path)
     if not NUMBER.match(text) or not low <= int(text) <= high:
-        raise Untold("{} contains {!r}".format(path, text[:40]))
+        raise Unavailable("{} contains {!r}".format(path, text[:40]))
     return int(text)
 
 
 def bits_in(text, place):
-    """Return throttle bits as the kernel or vcgencmd writes them. Raises Untold."""
+    """Return throttle bits as the kernel or vcgencmd writes them. Raises Unavailable."""
     found = HEXADECIMAL.match(text)
     if not found:
-        raise Untold("{} contains {!r}".format(place, text[:80]))
+        raise Unavailable("{} contains {!r}".format(place, text[:80]))
     return int(found.group(1), 16)
 
 
@@ -110,7 +110,7 @@ class Vcgencmd(object):
 
     def answer(self):
         if self.shell is None:
-            raise Untold("{} cannot be asked".format(self.place))
+            raise Unavailable("{} cannot be asked".format(self.place))
         end = time.monotonic() + self.answer_timeout_s
         answer = b""
         try:
@@ -127,7 +127,7 @@ class Vcgencmd(object):
             pass
         if not answer.endswith(b"\n"):
             self.close()
-            raise Untold("{} does not answer".format(self.place))
+            raise Unavailable("{} does not answer".format(self.place))
         return answer.decode("ascii", "replace").strip()
 
     def close(self):
@@ -145,8 +145,10 @@ class MachineState(object):
     def __init__(self, base="/", answer_timeout_s=ANSWER_TIMEOUT_S):
         self.base = base
         self.answer_timeout_s = answer_timeout_s
-        self.untold = {}
-        self.clocks = self._clocks()
+        self.unavailable = {}
+        pattern = self._path("sys/devices/system/cpu/cpu[0-9]*/cpufreq")
+        # A folder for each clock; several cores may share one.
+        self.clocks = sorted({os.path.realpath(path) for path in glob.glob(pattern)})
         self.zones = sorted(glob.glob(self._path("sys/class/thermal/thermal_zone*/temp")))
         self.throttle = self._throttle()
         self.page_bytes = os.sysconf("SC_PAGE_SIZE")
@@ -183,7 +185,7 @@ class MachineState(object):
                 "lag_s": self.throttle.lag_s,
                 "occurred_since": self.throttle.occurred_since,
             }
-        return {"governor": governor, "throttle": throttle, "unavailable": dict(self.untold)}
+        return {"governor": governor, "throttle": throttle, "unavailable": dict(self.unavailable)}
 
     def close(self):
         if isinstance(self.throttle, Vcgencmd):
@@ -195,9 +197,9 @@ class MachineState(object):
     def _reported(self, figure, read):
         try:
             return read()
-        except Untold as reason:
-            # The first reason is kept: later ones may be its consequences.
-            self.untold.setdefault(figure, str(reason))
+        except Unavailable as reason:
+            # The first reason counts: later ones may be its consequences.
+            self.unavailable.setdefault(figure, str(reason))
             return None
 
     def _throttle(self):
@@ -211,7 +213,7 @@ class MachineState(object):
                 since = alarm.occurred_since if alarm else "boot"
                 return Vcgencmd(path, since, self.answer_timeout_s)
         if alarm:
-            self.untold["throttled_bits"] = (
+            self.unavailable["throttled_bits"] = (
                 "this kernel reports under-voltage only, no throttling: " + alarm.place
             )
         return alarm
@@ -222,25 +224,23 @@ class MachineState(object):
             try:
                 if text_of(name) == "rpi_volt" and os.path.exists(alarm):
                     return UnderVoltageAlarm(alarm)
-            except Untold:
+            except Unavailable:
                 continue
         return None
 
     def _bits(self):
         if self.throttle is None:
-            raise Untold("no get_throttled of a Raspberry Pi's kernel, and no vcgencmd")
+            raise Unavailable("no get_throttled of a Raspberry Pi's kernel, and no vcgencmd")
         return self.throttle.bits()
 
-    def _clocks(self):
-        """Return a folder for each clock; several cores may share one."""
-        pattern = self._path("sys/devices/system/cpu/cpu[0-9]*/cpufreq")
-        return sorted({os.path.realpath(path) for path in glob.glob(pattern)})
+    def _known_clocks(self):
+        if not self.clocks:
+            raise Unavailable("no cpufreq in {}".format(self._path("sys/devices/system/cpu")))
+        return self.clocks
 
     def _clock_hz(self):
         """Return the slowest core's clock."""
-        if not self.clocks:
-            raise Untold("no cpufreq in {}".format(self._path("sys/devices/system/cpu")))
-        return 1000 * min(self._clock_khz(folder) for folder in self.clocks)
+        return 1000 * min(self._clock_khz(folder) for folder in self._known_clocks())
 
     def _clock_khz(self, folder):
         # The firmware's actual clock, which only root may read, before the requested one.
@@ -253,14 +253,14 @@ class MachineState(object):
     def _temperature_c(self):
         """Return the highest temperature of all zones that report one."""
         if not self.zones:
-            raise Untold("no thermal zone in {}".format(self._path("sys/class/thermal")))
+            raise Unavailable("no thermal zone in {}".format(self._path("sys/class/thermal")))
         temperatures = []
         reason = None
         for path in self.zones:
             try:
                 temperatures.append(number_in(path, *TEMPERATURE_MC) / 1000.0)
-            except Untold as untold:
-                reason = reason or untold
+            except Unavailable as error:
+                reason = reason or error
         if not temperatures:
             raise reason
         return max(temperatures)
@@ -273,15 +273,14 @@ class MachineState(object):
                 fields = dict(line.split()[:2] for line in handle if line.startswith("pswp"))
             return self.page_bytes * (int(fields["pswpin"]) + int(fields["pswpout"]))
         except (OSError, IOError) as error:
-            raise Untold("{}: {}".format(path, error.strerror or error)) from None
+            raise Unavailable("{}: {}".format(path, error.strerror or error)) from None
         except (KeyError, ValueError):
-            raise Untold("{} has no pswpin and pswpout".format(path)) from None
+            raise Unavailable("{} has no pswpin and pswpout".format(path)) from None
 
     def _governor(self):
         """Return the governor of all clocks; several are separated by commas."""
-        if not self.clocks:
-            raise Untold("no cpufreq in {}".format(self._path("sys/devices/system/cpu")))
-        found = [text_of(os.path.join(folder, "scaling_governor")) for folder in self.clocks]
+        clocks = self._known_clocks()
+        found = [text_of(os.path.join(folder, "scaling_governor")) for folder in clocks]
         if not all(re.match(r"[a-z_]{1,15}\Z", one) for one in found):
-            raise Untold("{}/scaling_governor contains {!r}".format(self.clocks[0], found[0][:40]))
+            raise Unavailable("{}/scaling_governor contains {!r}".format(clocks[0], found[0][:40]))
         return ", ".join(sorted(set(found)))

@@ -168,13 +168,10 @@ class ResultsFile(object):
         """
         size_bytes, rest = len(rest), rest.rstrip(b"\0")
         if self.last_event is None:
-            first = self._first()[1]
+            entry = {"event": "begin", "format": FORMAT, "version": VERSION, "kit": self.kit}
+            first = line_of(self.kit, entry)[1]
             return size_bytes <= len(first) and first.startswith(rest)
         return rest.startswith(LINE_HEAD) or LINE_HEAD.startswith(rest)
-
-    def _first(self):
-        entry = {"event": "begin", "format": FORMAT, "version": VERSION, "kit": self.kit}
-        return line_of(self.kit, entry)
 
     def _note(self, entry):
         event, network = entry.get("event"), entry.get("id")

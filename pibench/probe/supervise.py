@@ -15,6 +15,7 @@ counted by the clock since boot; a board's own may jump.
 One self-contained file in Python 3.5, as check.py.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -158,18 +159,16 @@ def is_alive(folder):
 def sweep(runs):
     """Remove runs without a supervisor (the board was switched off); return their number."""
     removed = 0
-    for name in os.listdir(runs) if os.path.isdir(runs) else []:
+    for name in listed(runs):
         path = os.path.join(runs, name)
-        if not os.path.isdir(path):
-            continue
-        if not is_alive(path):
+        if os.path.isdir(path) and not is_alive(path):
             shutil.rmtree(path, ignore_errors=True)
             removed += 1
     return removed
 
 
 def clean(base):
-    """Remove what is kept below `base`, except for a run in progress."""
+    """Remove what is stored below `base`, except for a run in progress."""
     base = os.path.expanduser(base)
     runs = sweep(os.path.join(base, RUNS))
     roots = os.path.join(base, ROOTS)
@@ -185,13 +184,8 @@ def clean(base):
 
 def remove(path):
     """Remove a file or an empty folder, where that is possible."""
-    try:
-        if os.path.isdir(path):
-            os.rmdir(path)
-        else:
-            os.unlink(path)
-    except OSError:
-        return
+    with contextlib.suppress(OSError):
+        (os.rmdir if os.path.isdir(path) else os.unlink)(path)
 
 
 def listed(folder):

@@ -178,7 +178,7 @@ class BlobSummary(Frozen):
     `minimum`, `maximum`, `l2_norm` and `projection` are over the finite values
     only and None (empty) if there are none; `non_finite_count` is the number of
     excluded values. `projection` has dot products with fixed random signs: see
-    `project` in pibench/probe/signature.py.
+    Projector in pibench/probe/values.py.
     """
 
     name: Name

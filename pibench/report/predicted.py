@@ -10,7 +10,7 @@ from pibench.report.tables import Column, Table, numeric
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.counting.counts import Counts
+    from pibench.counting import Counts
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.latency.validation import Row, Validation

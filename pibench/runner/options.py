@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from pibench import cache, devices, settings, storage, target_kinds
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
-from pibench.images.other_blas import Blas
+from pibench.images.blas import Blas
 from pibench.records.schema import Compute, Machine, Protocol
 from pibench.targets.base import Job
 from pibench.targets.sandbox import scratch

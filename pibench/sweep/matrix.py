@@ -25,7 +25,7 @@ from pydantic import (
 
 from pibench import devices, target_kinds, untrusted_input
 from pibench.errors import InvalidInputError
-from pibench.images.other_blas import Blas
+from pibench.images.blas import Blas
 from pibench.networks.network import recorded
 from pibench.records.schema import Compute, Machine, Protocol
 from pibench.runner.options import RunOptions, cost_bytes

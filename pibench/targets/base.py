@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pibench.images.other_blas import Blas
+    from pibench.images.blas import Blas
     from pibench.records.schema import Compute, Enforcer, HostEnvironment, Machine
     from pibench.records.schema import Protocol as ProfilingProtocol
     from pibench.records.schema import Target as TargetName

@@ -22,8 +22,8 @@ from pibench.images.recipe import file_sha256, fingerprint
 from pibench.targets.base import BaselineKey, Job
 
 if TYPE_CHECKING:
+    from pibench.images.blas import Blas
     from pibench.images.build import Builder
-    from pibench.images.other_blas import Blas
     from pibench.images.recipe import Architecture
     from pibench.records.schema import Protocol
 

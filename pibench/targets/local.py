@@ -20,7 +20,7 @@ from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.build import Builder
-from pibench.images.loader import RootLoader
+from pibench.images.rootfs import RootLoader
 from pibench.process import run, running
 from pibench.targets.base import Job, Observer, Outcome, Watcher
 from pibench.targets.job import (

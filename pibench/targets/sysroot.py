@@ -27,7 +27,7 @@ from pibench.devices import Device
 from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
 from pibench.images.build import Builder
-from pibench.images.loader import RootLoader
+from pibench.images.rootfs import RootLoader
 from pibench.probe import cgroup
 from pibench.process import run, running
 from pibench.target_kinds import kind_of

@@ -12,7 +12,7 @@ import pytest
 from pibench import networks
 from pibench.bundle.results import import_results
 from pibench.bundle.writer import write_kit
-from pibench.images.loader import RootLoader
+from pibench.images.rootfs import RootLoader
 from pibench.records.store import RecordStore
 from pibench.runner.options import RunOptions
 from pibench.targets.sandbox import available

@@ -14,7 +14,7 @@ import pytest
 
 from pibench import networks
 from pibench.crosscheck.claims import check_claims, summary
-from pibench.images import container as container_image
+from pibench.images.archive import container_tag
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
 from pibench.targets import container as container_target
@@ -132,7 +132,7 @@ def test_a_killed_helper_of_a_program_that_ends_with_0_decides_nothing(
 
 def test_the_image_is_arm64_and_handed_over_once(own_engine: OwnEngine, builder) -> None:
     root = builder.sysroot()
-    tag = container_image.tag_of(root)
+    tag = container_tag(root)
     reported: list[str] = []
     reporting_builder = type(builder)(reported.append)
     handing_over = "handing the image to the Engine"

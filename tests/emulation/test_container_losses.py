@@ -16,7 +16,7 @@ import pytest
 from docker.errors import APIError
 
 from pibench import networks
-from pibench.images import container as container_image
+from pibench.images.archive import container_tag
 from pibench.records.store import RecordStore
 from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
@@ -136,7 +136,7 @@ def test_the_next_start_sweeps_what_a_dead_owner_left_and_nothing_else(
     ContainerTarget(DEVICE, builder).prepare([])
     elsewhere = json.loads(owner_label()[OWNER_LABEL]) | {"host": "f" * 16, "pid": 1}
     with own_engine.client() as client:
-        image = container_image.tag_of(builder.sysroot())
+        image = container_tag(builder.sysroot())
         stay = [
             client.api.create_container(image, labels=labels, platform="linux/arm64")["Id"]
             for labels in (

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench import devices, networks
-from pibench.counting.counter import Counter
-from pibench.images.counter import API_VERSIONS
+from pibench.counting import Counter
+from pibench.images.build import API_VERSIONS
 from pibench.latency import work
 from pibench.latency.model import predict
 from pibench.latency.rates import shipped
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pibench.counting.counts import NetworkCounts
+    from pibench.counting import NetworkCounts
     from pibench.images.build import Builder
 
 pytestmark = pytest.mark.emulation
@@ -61,7 +61,7 @@ _start:
 @pytest.fixture
 def counter(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Counts anew each time, whatever is in the cache, and leaves that as it is."""
-    monkeypatch.setattr("pibench.counting.counter.stored", lambda _, count: count())
+    monkeypatch.setattr("pibench.counting.stored", lambda _, count: count())
     return Counter(devices.load("rpi3b"), builder)
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from pibench import networks
-from pibench.images.loader import RootLoader
+from pibench.images.rootfs import RootLoader
 from pibench.targets import binfmt, emulation, local
 from pibench.targets.local import NativeTarget
 from tests.emulation.conftest import DEVICE, run

@@ -16,7 +16,7 @@ import pytest
 from pibench import networks
 from pibench.engines.caffe import caffemodel
 from pibench.images.build import Builder
-from pibench.images.loader import RootLoader
+from pibench.images.rootfs import RootLoader
 
 pytestmark = pytest.mark.emulation
 

@@ -18,7 +18,7 @@ from pibench import networks
 from pibench.crosscheck.planned import Comparison, compare, environment_of
 from pibench.engines.caffe import caffemodel
 from pibench.images.build import Builder
-from pibench.images.loader import RootLoader
+from pibench.images.rootfs import RootLoader
 from pibench.networks import fold_bn
 from pibench.plan import graph
 from pibench.plan.environment import of_twin

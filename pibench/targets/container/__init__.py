@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench.devices import Device
 from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
-from pibench.images import container as container_image
+from pibench.images.archive import (
+    CONTAINER_ARCHITECTURE,
+    container_tag,
+    write_container_archive,
+)
 from pibench.images.build import Builder
 from pibench.images.store import Image
 from pibench.targets import binfmt
@@ -105,7 +109,7 @@ class ContainerTarget(ConfinedTarget):
         """Return the image's id in the Engine; load the image where the Engine lacks it."""
         import docker.errors  # noqa: PLC0415  (start-up time)
 
-        client, tag = self._connected()[0], container_image.tag_of(root)
+        client, tag = self._connected()[0], container_tag(root)
         with engine_faults("to look up the image"):
             try:
                 return str(client.images.get(tag).id)
@@ -114,13 +118,13 @@ class ContainerTarget(ConfinedTarget):
         self.builder.report("handing the image to the Engine")
         with scratch(self.name) as folder:
             archive = folder / "image.tar"
-            container_image.write_archive(root, archive)
+            write_container_archive(root, archive)
             with engine_faults("to load the image"), archive.open("rb") as file:
                 client.images.load(file)
         with engine_faults("to look up the image"):
             image = client.images.get(tag)
         architecture = image.attrs.get("Architecture")
-        if architecture != container_image.ARCHITECTURE:
+        if architecture != CONTAINER_ARCHITECTURE:
             raise HostError(
                 f"the Engine took the arm64 image for {architecture}",
                 hint="this is a fault of the Engine; use --target sysroot or --target vm",

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pibench.counting import counter
-from pibench.counting.counter import parse
-from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
+from pibench import counting
+from pibench.counting import Counts, LayerCounts, NetworkCounts, parse
 from pibench.errors import HostError
 
 if TYPE_CHECKING:
@@ -88,16 +87,16 @@ def test_counts_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         made.append(1)
         return NETWORK
 
-    assert counter.stored({"network": "a"}, count) == NETWORK
-    assert counter.stored({"network": "a"}, count) == NETWORK
-    assert counter.stored({"network": "b"}, count) == NETWORK
+    assert counting.stored({"network": "a"}, count) == NETWORK
+    assert counting.stored({"network": "a"}, count) == NETWORK
+    assert counting.stored({"network": "b"}, count) == NETWORK
     assert len(made) == 2
 
 
 def test_damaged_counts_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path))
-    counter.stored({}, lambda: NETWORK)
+    counting.stored({}, lambda: NETWORK)
     (path,) = (tmp_path / "counts").iterdir()
     for text in ("", "[]", '{"layers": []}'):
         path.write_text(text)
-        assert counter.stored({}, lambda: NETWORK) == NETWORK
+        assert counting.stored({}, lambda: NETWORK) == NETWORK

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pibench.counting import counter
+from pibench import counting
 from pibench.errors import HostError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Puts a script in the place of qemu-aarch64."""
 
     def put(script: str) -> Path:
-        program = tmp_path / counter.PROGRAM
+        program = tmp_path / counting.PROGRAM
         program.write_text(script)
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
@@ -61,7 +61,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_static_emulator_is_refused(install) -> None:
     root = install(STATIC)
     with pytest.raises(HostError, match="loads no plugins: it is static") as refused:
-        counter.find_emulator(Plugins(), root, "cortex-a53")
+        counting.find_emulator(Plugins(), root, "cortex-a53")
     assert "put a dynamic qemu-aarch64 first in the PATH" in refused.value.line()
     assert "\n" not in refused.value.line()
 
@@ -69,12 +69,12 @@ def test_a_static_emulator_is_refused(install) -> None:
 def test_an_emulator_that_loads_no_version_is_refused_with_its_words(install) -> None:
     root = install(REFUSING)
     with pytest.raises(HostError, match="does not load the counter: TCG plugin requires"):
-        counter.find_emulator(Plugins(), root, "cortex-a53")
+        counting.find_emulator(Plugins(), root, "cortex-a53")
 
 
 def test_the_newest_plugin_that_loads_is_taken(install) -> None:
     root = install(SECOND_ONLY)
-    found = counter.find_emulator(Plugins(), root, "cortex-a53")
+    found = counting.find_emulator(Plugins(), root, "cortex-a53")
     assert "counter-2" in str(found.plugin)
     assert found.version == "qemu-aarch64 version 9.0"
 
@@ -82,4 +82,4 @@ def test_the_newest_plugin_that_loads_is_taken(install) -> None:
 def test_no_emulator_at_all_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError, match="there is no qemu-aarch64"):
-        counter.find_emulator(Plugins(), tmp_path, "cortex-a53")
+        counting.find_emulator(Plugins(), tmp_path, "cortex-a53")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pibench.probe.signature import Projector
+from pibench.probe.values import Projector
 from pibench.records.schema import (
     RESULT_FIELDS,
     Environment,

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from pibench.images import container
+from pibench.images.archive import (
+    CONTAINER_KEY_LABEL,
+    container_key,
+    container_tag,
+    write_container_archive,
+)
 from pibench.images.store import Image
 
 
@@ -41,7 +46,7 @@ def root_in(folder: Path, **files: str) -> Image:
 
 def archived(image: Image, archive: Path) -> dict[str, Any]:
     """What is in the archive: manifest, config, the layer's members, their digests."""
-    container.write_archive(image, archive)
+    write_container_archive(image, archive)
     with tarfile.open(archive) as tar:
         (manifest,) = json.loads(tar.extractfile("manifest.json").read())  # type: ignore[union-attr]
         config = tar.extractfile(manifest["Config"]).read()  # type: ignore[union-attr]
@@ -74,8 +79,8 @@ def test_its_parts_are_named_by_what_is_in_them(found: dict[str, Any], tmp_path:
     assert found["manifest"]["Config"] == found["config_sha256"] + ".json"
     assert found["config"]["rootfs"]["diff_ids"] == [f"sha256:{found['layer_sha256']}"]
     image = image_at(tmp_path / "a")
-    assert found["manifest"]["RepoTags"] == [container.tag_of(image)]
-    assert found["config"]["config"]["Labels"] == {container.KEY_LABEL: container.key_of(image)}
+    assert found["manifest"]["RepoTags"] == [container_tag(image)]
+    assert found["config"]["config"]["Labels"] == {CONTAINER_KEY_LABEL: container_key(image)}
 
 
 def test_the_same_root_has_the_same_id_wherever_it_is_made(
@@ -96,8 +101,8 @@ def test_another_root_has_another_id(found: dict[str, Any], tmp_path: Path) -> N
 
 def test_another_key_has_another_tag(tmp_path: Path) -> None:
     one, other = (image_at(tmp_path, key) for key in "ab")
-    assert container.tag_of(one) != container.tag_of(other)
-    assert container.tag_of(one).startswith("pibench/root:")
+    assert container_tag(one) != container_tag(other)
+    assert container_tag(one).startswith("pibench/root:")
 
 
 def test_files_are_root_s_and_tmp_is_everybody_s(found: dict[str, Any]) -> None:

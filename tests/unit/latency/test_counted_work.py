@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
+from pibench.counting import Counts, LayerCounts, NetworkCounts
 from pibench.errors import HostError
 from pibench.latency import work
 from pibench.latency.work import LayerWork, counted_work

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from pibench.probe import child
-from pibench.probe.frames import Frames
-from pibench.probe.log import LogReader
+from pibench.probe.log import Frames, LogReader
 
 MIB_KIB = 1024
 

@@ -14,16 +14,8 @@ from typing import Any
 import pytest
 
 import pibench
-from pibench.probe import (
-    emulator,
-    job,
-    machine,
-    programs,
-)
-from pibench.probe import frames as probe_frames
-from pibench.probe import (
-    log as probe_log,
-)
+from pibench.probe import child, job, machine, programs
+from pibench.probe import log as probe_log
 from pibench.probe.engines import caffe, pycaffe
 
 FOLDER = Path(pibench.__file__).parent / "probe"
@@ -225,7 +217,7 @@ def test_the_same_program_with_no_network_waits_at_an_empty_pipe(tmp_path: Path)
     os.mkfifo(tmp_path / "models/none")
     reader = f"print('PIBENCH-RESULT ' + open({str(tmp_path / 'models/none')!r}).read() + '{{}}')"
     spec = JOB | {"program": [sys.executable, "-c", reader]}
-    watched = job.Watched(spec, str(tmp_path), probe_frames.Frames(io.BytesIO()), guest=False)
+    watched = job.Watched(spec, str(tmp_path), probe_log.Frames(io.BytesIO()), guest=False)
     ended = watched.run_bare(ITEM)
     assert (ended["exit_status"], ended["signal"]) == (0, None)
     assert ended["peak_rss_bytes"] > 2**20
@@ -236,7 +228,7 @@ def test_a_program_that_never_opens_its_network_is_not_a_baseline(tmp_path: Path
     (tmp_path / "models").mkdir()
     os.mkfifo(tmp_path / "models/none")
     spec = JOB | {"program": [sys.executable, "-c", "raise SystemExit(3)"]}
-    watched = job.Watched(spec, str(tmp_path), probe_frames.Frames(io.BytesIO()), guest=False)
+    watched = job.Watched(spec, str(tmp_path), probe_log.Frames(io.BytesIO()), guest=False)
     assert watched.run_bare(ITEM)["exit_status"] == 3
 
 
@@ -295,7 +287,7 @@ def emulated_rss_bytes(proc: Path, smaps: str) -> int | None:
     (proc / "7").mkdir()
     (proc / "7/exe").symlink_to("/usr/bin/qemu-aarch64-static")
     (proc / "7/smaps").write_text(smaps)
-    found: int | None = emulator.emulator_rss_bytes(7, str(proc))
+    found: int | None = child.emulator_rss_bytes(7, str(proc))
     return found
 
 
@@ -306,7 +298,7 @@ def test_the_emulators_memory_lies_above_the_guests(tmp_path: Path, guest: str) 
 
 
 def test_a_process_that_is_not_emulated_has_no_emulator() -> None:
-    assert emulator.emulator_rss_bytes(os.getpid()) is None
+    assert child.emulator_rss_bytes(os.getpid()) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pibench.probe.signature import SIGNS, WIDTH, Projector, sign_table
+from pibench.probe.values import SIGNS, WIDTH, Projector, sign_table
 
 PROJECTOR = Projector()
 FLOATS = arrays.arrays(

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pibench.probe import frames as probe_frames
+from pibench.probe import log as probe_log
 from pibench.targets.probe_session import FrameReader
 
 JSON = st.recursive(
@@ -42,7 +42,7 @@ def sent(events: list[tuple[str, dict[str, Any]]]) -> list[bytes]:
     written = []
     for name, fields in events:
         stream = io.BytesIO()
-        probe_frames.Frames(stream).send(name, **fields)
+        probe_log.Frames(stream).send(name, **fields)
         written.append(stream.getvalue())
     return written
 
@@ -114,7 +114,7 @@ def test_garbage_is_not_an_event(garbage: bytes) -> None:
 def test_json_that_is_not_an_event_is_passed_over() -> None:
     nested = b'{"event": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     for text in (b"[1, 2]", b'{"id": "1"}', b'"event"', b"{}}", b'{"event": \xff}', nested):
-        crc = probe_frames.zlib.crc32(text)
+        crc = probe_log.zlib.crc32(text)
         assert read(b"PIBENCH %08x %s\n" % (crc, text)) == []
 
 

@@ -15,7 +15,7 @@ import pytest
 from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
-from pibench.probe import supervise, virt_detect
+from pibench.probe import machine, supervise
 from pibench.runner.options import RunOptions
 from pibench.targets.registry import make_target
 from pibench.targets.ssh import SshTarget
@@ -253,7 +253,7 @@ def tree(folder: Path, **files: str) -> str:
 
 def reason(tree: str, timer_hz: int) -> str | None:
     """As on an arm64 machine, whatever this one is."""
-    found: str | None = virt_detect.virtualization_reason(tree, timer_hz, "aarch64")
+    found: str | None = machine.virtualization_reason(tree, timer_hz, "aarch64")
     return found
 
 

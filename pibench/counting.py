@@ -1,4 +1,8 @@
-"""Count one network: real Caffe in the emulator, a mark before each layer, one thread.
+"""Count the instructions that a network's forward pass executes on the board's CPU.
+
+QEMU's user-mode emulator runs real Caffe with pibench's plugin (`qemu/counter`), a mark before
+each layer and one thread. Its times mean nothing; its instructions are the board's own.
+Counts never change, so they are cached.
 
 Everything that could make two runs differ is fixed: the seed of inputs and of Caffe's own numbers,
 one BLAS thread, the BLAS kernels of the board's core, and Python's hash seed.
@@ -8,16 +12,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from pibench import cache, settings
-from pibench.counting.counts import Counts, LayerCounts, NetworkCounts
 from pibench.errors import HostError
-from pibench.images.counter import API_VERSIONS
-from pibench.images.loader import RootLoader
+from pibench.images.build import API_VERSIONS
 from pibench.images.recipe import file_sha256, fingerprint
+from pibench.images.rootfs import RootLoader
 from pibench.process import run
 from pibench.targets import emulation
 from pibench.targets.job import PROBE, Libraries, Programs, write_job
@@ -34,12 +37,116 @@ if TYPE_CHECKING:
 DEADLINE_S: Final = 7200.0
 SEED: Final = 0
 _CORES: Final = {"cortex-a53": "CORTEXA53", "cortex-a72": "CORTEXA72"}
-_MARKING: Final = Path(__file__).resolve().parent.parent / "probe/engines/pycaffe.py"
+_MARKING: Final = Path(__file__).resolve().parent / "probe/engines/pycaffe.py"
 _COUNT: Final = "PIBENCH-COUNT "
 _RESULT: Final = "PIBENCH-RESULT "
 PROGRAM: Final = "qemu-aarch64"
 _DEADLINE_S: Final = 60.0
 FORMAT: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Instructions by kind, lanes of multiply-accumulate, bytes moved between core and memory.
+
+    Misses are lines of 64 bytes in a model of the Cortex-A53's data caches; None where the model
+    was off.
+    """
+
+    mac_instructions: int
+    simd_instructions: int
+    load_instructions: int
+    store_instructions: int
+    branch_instructions: int
+    other_instructions: int
+    macs: int
+    bytes_loaded: int
+    bytes_stored: int
+    l1_misses: int | None = None
+    l2_misses: int | None = None
+
+    @property
+    def instructions(self) -> int:
+        """Return the number of all instructions."""
+        return sum(
+            getattr(self, field.name)
+            for field in fields(self)
+            if field.name.endswith("_instructions")
+        )
+
+    def __add__(self, other: Self) -> Counts:
+        sums: dict[str, int | None] = {}
+        for field in fields(self):
+            own, added = getattr(self, field.name), getattr(other, field.name)
+            sums[field.name] = None if own is None or added is None else own + added
+        return Counts(**sums)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCounts:
+    """The counts of one layer as Caffe runs it; Split layers are included."""
+
+    name: str
+    type: str
+    counts: Counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCounts:
+    """One forward pass: the layers in order, and what it was counted with.
+
+    Each layer includes the few thousand instructions of its call from Python, equal for all.
+    """
+
+    network: str
+    network_sha256: str
+    image_key: str
+    qemu_version: str
+    layers: tuple[LayerCounts, ...]
+
+    @property
+    def total(self) -> Counts:
+        """Return the sum over layers."""
+        first, *others = (layer.counts for layer in self.layers)
+        for counts in others:
+            first += counts
+        return first
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the layers and their sum as plain data."""
+        return {
+            **{key: value for key, value in asdict(self).items() if key != "layers"},
+            "total": _plain(self.total),
+            "layers": [
+                {"name": layer.name, "type": layer.type, **_plain(layer.counts)}
+                for layer in self.layers
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Read the result of `as_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        names = [field.name for field in fields(Counts)]
+        layers = tuple(
+            LayerCounts(
+                name=layer["name"],
+                type=layer["type"],
+                counts=Counts(**{name: layer.get(name) for name in names}),
+            )
+            for layer in data["layers"]
+        )
+        if not layers:
+            raise ValueError("no layers")
+        own = ("network", "network_sha256", "image_key", "qemu_version")
+        return cls(**{name: data[name] for name in own}, layers=layers)
+
+
+def _plain(counts: Counts) -> dict[str, int | None]:
+    return {"instructions": counts.instructions, **asdict(counts)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,17 +267,14 @@ class Counter:
                 *(str(root / "usr/bin/python3.9"), "-B", str(folder / PROBE)),
                 *("--counted", json.dumps(spec)),
             ]
-            env = {**loader.python_env(), **self._env()}
+            env = {
+                **loader.python_env(),
+                **emulation.environment(self.device.qemu_cpu),
+                "OPENBLAS_NUM_THREADS": "1",
+                "OPENBLAS_CORETYPE": _CORES.get(self.device.cpu, "ARMV8"),
+                "PYTHONHASHSEED": "0",
+            }
             return run(sandboxed(command), env=env, deadline_s=DEADLINE_S).stdout
-
-    def _env(self) -> dict[str, str]:
-        """Return the variables that make the run the board's, and reproducible."""
-        return {
-            **emulation.environment(self.device.qemu_cpu),
-            "OPENBLAS_NUM_THREADS": "1",
-            "OPENBLAS_CORETYPE": _CORES.get(self.device.cpu, "ARMV8"),
-            "PYTHONHASHSEED": "0",
-        }
 
 
 def parse(output: str) -> tuple[LayerCounts, ...]:
@@ -223,16 +327,12 @@ def stored(parts: Mapping[str, Any], count: Callable[[], NetworkCounts]) -> Netw
 
 def known_counts(parts: Mapping[str, Any]) -> NetworkCounts | None:
     """Return the counts for the key `parts`; None where the cache has none that can be read."""
-    return _read(_path(parts))
+    try:
+        return NetworkCounts.from_dict(json.loads(_path(parts).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _path(parts: Mapping[str, Any]) -> Path:
     key = fingerprint({"format": FORMAT, **parts})
     return settings.cache_dir() / "counts" / f"{key[:16]}.json"
-
-
-def _read(path: Path) -> NetworkCounts | None:
-    try:
-        return NetworkCounts.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
