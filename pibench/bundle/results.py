@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, NonNegativeFloat, ValidationError
 
 from pibench import untrusted_input
-from pibench.bundle.manifest import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
+from pibench.bundle.kit import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
 from pibench.errors import InvalidInputError
 from pibench.probe.results import VERSION, Damaged, entries
 from pibench.records.schema import HostEnvironment
