@@ -231,10 +231,13 @@ def calibrate_from(records: Sequence[Record], path: Path) -> tuple[LatencyRates,
         )  # fmt: skip
     # Bytes of a file's name that are not text would make the rates' JSON invalid.
     name = path.name.encode("utf-8", "replace").decode()
+    times: dict[str, list[float]] = defaultdict(list)
+    for record in usable:
+        times[record.network].append(record.latency_ms or 0.0)
     device = _one(path, "devices", (record.device for record in usable))
     protocol = _one(path, "protocols", (record.protocol for record in usable))
     calibrated = calibrate(
-        _observations(usable),
+        [Observation(network=name, latency_ms=median(found)) for name, found in times.items()],
         device=devices.load(device),
         protocol="inference" if protocol == "inference" else "caffe-time",
         provenance="measured",
@@ -272,10 +275,3 @@ def _one(path: Path, what: str, found: Iterable[str]) -> str:
             hint="give a file for each",
         )  # fmt: skip
     return kinds[0]
-
-
-def _observations(records: Sequence[Record]) -> list[Observation]:
-    times: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        times[record.network].append(record.latency_ms or 0.0)
-    return [Observation(network=name, latency_ms=median(found)) for name, found in times.items()]

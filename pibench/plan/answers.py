@@ -134,19 +134,23 @@ def optimizations(planned: Plan) -> list[Optimization]:
     found = []
     if planned.protocol == "caffe-time":
         forward = plan(planned.network, protocol="inference", environment=planned.environment)
-        found.append(_optimization("--protocol inference", planned, forward.peak_rss_bytes))
+        found.append(("--protocol inference", forward))
     for change, network in (
         ("in place", _in_place(planned.network)),
         ("fold-bn", _folded(planned.network)),
     ):
         if network is not None:
             other = plan(network, protocol=planned.protocol, environment=planned.environment)
-            found.append(_optimization(change, planned, other.peak_rss_bytes))
-    return sorted(found, key=lambda one: -one.saved_bytes)
-
-
-def _optimization(change: str, planned: Plan, peak_bytes: int) -> Optimization:
-    return Optimization(change, peak_bytes, planned.peak_rss_bytes - peak_bytes)
+            found.append((change, other))
+    return sorted(
+        (
+            Optimization(
+                change, other.peak_rss_bytes, planned.peak_rss_bytes - other.peak_rss_bytes
+            )
+            for change, other in found
+        ),
+        key=lambda one: -one.saved_bytes,
+    )
 
 
 def _in_place(network: Network) -> Network | None:

@@ -91,7 +91,10 @@ def _run_once(cell: Cell, attempt: int, started: float) -> CellResult:
             )
             code, message = done.returncode, done.last_lines(1)
             if out.exists():
-                record = _with_source(cell, next(iter(RecordStore(out).read()), None))
+                record = next(iter(RecordStore(out).read()), None)
+                if record is not None and cell.prototxt is not None:
+                    # The path from the study: the copy that ran is deleted.
+                    record = record.model_copy(update={"network_source": cell.source})
     except (PibenchError, OSError) as error:
         # A timeout is not the machine's fault: later cells may succeed.
         over = time.monotonic() - begun >= budget_s
@@ -100,24 +103,15 @@ def _run_once(cell: Cell, attempt: int, started: float) -> CellResult:
             message = f"beyond its budget of {budget_s:g} s; allow more: --budget SECONDS"
     if record is None and code == ExitCode.OK:
         code, message = int(ExitCode.ENVIRONMENT), message or "it ended without a record"
-    elapsed_s = time.monotonic() - started
-    # A signal ended it: the interrupted run is repeated.
-    code = code if code >= 0 else int(ExitCode.ENVIRONMENT)
     return CellResult(
         record=record,
-        exit_code=code,
+        # A signal ended it: the interrupted run is repeated.
+        exit_code=code if code >= 0 else int(ExitCode.ENVIRONMENT),
         message=message,
         attempt=attempt,
-        elapsed_s=elapsed_s,
+        elapsed_s=time.monotonic() - started,
         made_with=made_with(cell.options.target),
     )
-
-
-def _with_source(cell: Cell, record: Record | None) -> Record | None:
-    """Return the record with the path from the study: the copy that ran is deleted."""
-    if record is None or cell.prototxt is None:
-        return record
-    return record.model_copy(update={"network_source": cell.source})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,13 +292,13 @@ def _submit(client: Any, log: Callable[[str], None]) -> Callable[[Cell], Future[
             }
             if tag not in offered:
                 log(f"no worker offers {tag!r} yet: such cells wait for one")
-        future: Future[CellResult] = executors[tag].submit(_on_worker, cell)
+        future: Future[CellResult] = executors[tag].submit(_run_on_worker, cell)
         return future
 
     return submit
 
 
-def _on_worker(cell: Cell) -> CellResult:
-    """Run `run_cell`; child processes of a cell end with the worker."""
+def _run_on_worker(cell: Cell) -> CellResult:
+    """Run a cell; child processes of a cell end with the worker."""
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     return run_cell(cell)
