@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from importlib import resources
 from math import prod
 from typing import TYPE_CHECKING, Final
@@ -77,14 +77,16 @@ class LayerContext:
     tops: tuple[Shape, ...]
     weights: tuple[Shape, ...]
     training: bool
-    made: int = field(init=False)
-    """Elements of all tops."""
-    read: int = field(init=False)
-    """Elements of all bottoms."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "made", sum(prod(shape) for shape in self.tops))
-        object.__setattr__(self, "read", sum(prod(shape) for shape in self.bottoms))
+    @cached_property
+    def made(self) -> int:
+        """Return the number of elements of all tops."""
+        return sum(prod(shape) for shape in self.tops)
+
+    @cached_property
+    def read(self) -> int:
+        """Return the number of elements of all bottoms."""
+        return sum(prod(shape) for shape in self.bottoms)
 
     @property
     def in_place(self) -> bool:
@@ -113,14 +115,14 @@ def _convolution(context: LayerContext) -> LayerCost:
     outputs, area = top[0], prod(top[1:])
     depth = prod(context.weights[0][1:])
     group, count = parameter.group, images * len(context.tops)
-    products = [Product(outputs // group, area, depth, group * count)]
-    passes = 0
-    if len(context.weights) > 1:
-        passes = 2 * outputs * area * count
     found = window(parameter, len(top) - 1)
     as_it_is = set(found.kernel) == set(found.stride) == {1} and set(found.pad) == {0}
     im2col = 0 if as_it_is else depth * group * area * count
-    return LayerCost(products=tuple(products), passes=passes, im2col=im2col)
+    return LayerCost(
+        products=(Product(outputs // group, area, depth, group * count),),
+        passes=2 * outputs * area * count if len(context.weights) > 1 else 0,
+        im2col=im2col,
+    )
 
 
 def _deconvolution(context: LayerContext) -> LayerCost:
@@ -146,8 +148,7 @@ def _images(shape: Shape, axis: int) -> tuple[int, Shape]:
 
 def _inner_product(context: LayerContext) -> LayerCost:
     """Count one product over all images, and one more for the bias, over a depth of 1."""
-    outputs = context.weights[0][0] if not context.layer.inner_product_param.transpose else None
-    outputs = outputs or context.weights[0][1]
+    outputs = context.weights[0][1 if context.layer.inner_product_param.transpose else 0]
     images = context.made // outputs
     bias = 2 * context.made if len(context.weights) > 1 else 0
     depth = prod(context.weights[0]) // outputs
@@ -268,11 +269,11 @@ class LayerWork:
 
     name: str
     type: str
-    macs: int
-    tile_macs: int
-    accesses: float
-    calls: int
-    moved_bytes: int
+    macs: int = 0
+    tile_macs: int = 0
+    accesses: float = 0.0
+    calls: int = 0
+    moved_bytes: int = 0
     pows: int = 0
 
 
@@ -324,15 +325,13 @@ def count(network: Network, protocol: Protocol = "caffe-time") -> list[LayerWork
 def _work(
     name: str, kind: str, cost: LayerCost, known: CostModel, blobs: tuple[Shape, ...]
 ) -> LayerWork:
+    if not cost.runs:
+        return LayerWork(name=name, type=kind)
     tile_macs = packed = calls = 0
     for product in cost.products:
         tile_macs += product.times * _tiled(product, known)
         packed += product.times * (product.rows + product.columns) * product.depth
         calls += product.times
-    if not cost.runs:
-        return LayerWork(
-            name=name, type=kind, macs=0, tile_macs=0, accesses=0.0, calls=0, moved_bytes=0
-        )
     accesses = (
         cost.passes
         + known.packed_element * packed

@@ -142,15 +142,12 @@ def optimizations(planned: Plan) -> list[Optimization]:
         if network is not None:
             other = plan(network, protocol=planned.protocol, environment=planned.environment)
             found.append((change, other))
-    return sorted(
-        (
-            Optimization(
-                change, other.peak_rss_bytes, planned.peak_rss_bytes - other.peak_rss_bytes
-            )
-            for change, other in found
-        ),
-        key=lambda one: -one.saved_bytes,
-    )
+    peak = planned.peak_rss_bytes
+    optimized = [
+        Optimization(change, other.peak_rss_bytes, peak - other.peak_rss_bytes)
+        for change, other in found
+    ]
+    return sorted(optimized, key=lambda one: -one.saved_bytes)
 
 
 def _in_place(network: Network) -> Network | None:
