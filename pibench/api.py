@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any, Unpack
 
-    from pibench.bundle.writer import Kit
+    from pibench.bundle.kit import Kit
     from pibench.crosscheck.gate import GateResult
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
@@ -185,7 +185,7 @@ def bundle(
         options: Those of `run` that apply on a board: device, protocol, repeats, threads,
             timeout_s, seed, and those to read networks.
     """
-    from pibench.bundle.writer import write_kit
+    from pibench.bundle.kit import write_kit
     from pibench.runner.options import RunOptions
 
     root = None

@@ -41,7 +41,7 @@ A layer takes `tile_mac_ns` for each multiply-accumulate of its matrix products,
 columns rounded up to whole register tiles, and `access_ns` for each number that it moves
 outside their inner loops: im2col, packing operands into panels, passes over blobs, windows of
 poolings. What each layer type does is read off Caffe 1.0's CPU code
-(`pibench/latency/layers.py`), what a step of each kind takes is in
+(`pibench/latency/work.py`), what a step of each kind takes is in
 `pibench/latency/cost_model.toml`. No layer is faster than its least traffic at the memory's full
 speed, which binds nowhere in the paper's networks. Two rates are fitted, by non-negative least
 squares on relative errors; no network's name and no measured time of another machine enters.

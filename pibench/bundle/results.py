@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, NonNegativeFloat, ValidationError
 
 from pibench import untrusted_input
-from pibench.bundle.manifest import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
+from pibench.bundle.kit import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
 from pibench.errors import InvalidInputError
 from pibench.probe.results import VERSION, Damaged, entries
 from pibench.records.schema import HostEnvironment
@@ -120,15 +120,13 @@ def read_results(path: Path, kit: Path | None = None) -> BoardResults:
             else:
                 reader.take(number, digest, entry)
     except Damaged as damage:
-        raise _damaged(path, damage) from None
+        hint = f"{COPY}; if it is so there too, {GO_ON}" if damage.torn else COPY
+        raise InvalidInputError.at(
+            path, f"line {damage.number}", damage.problem, hint=hint
+        ) from None
     if reader is None:
         raise InvalidInputError.at(path, None, "is empty", hint=COPY)
     return reader.whole()
-
-
-def _damaged(path: Path, damage: Damaged) -> InvalidInputError:
-    hint = f"{COPY}; if it is so there too, {GO_ON}" if damage.torn else COPY
-    return InvalidInputError.at(path, f"line {damage.number}", damage.problem, hint=hint)
 
 
 def _check_version(path: Path, entry: dict[str, Any]) -> None:
@@ -229,7 +227,8 @@ class _Reader:
         elif event == "interrupted":
             self.started = None
         elif event == "end":
-            self._end(self._checked(EndEntry, entry))
+            if self._checked(EndEntry, entry).finished != list(self.runs):
+                raise self._refused("the end names other networks than those before it")
         else:
             raise self._refused(f"an entry that no kit writes: {str(event)[:40]!r}")
 
@@ -254,7 +253,7 @@ class _Reader:
             host=self._host(self.machine.machine),
             notes=(_when(self.started),),
         )
-        self._keep(network, outcome, digest)
+        self._add(network, outcome, digest)
 
     def _died(self, entry: DiedEntry, digest: str) -> None:
         network = self._waiting(entry.id)
@@ -266,17 +265,13 @@ class _Reader:
             died=entry.why,
             host=self._host(machine) if machine else None,
         )
-        self._keep(network, outcome, digest)
+        self._add(network, outcome, digest)
 
-    def _keep(self, network: KitNetwork, outcome: Outcome, digest: str) -> None:
+    def _add(self, network: KitNetwork, outcome: Outcome, digest: str) -> None:
         self.runs[network.id] = BoardRun(
             network=network, outcome=outcome, digest=digest, line=self.lines
         )
         self.started = None
-
-    def _end(self, entry: EndEntry) -> None:
-        if entry.finished != list(self.runs):
-            raise self._refused("the end names other networks than those before it")
 
     def _waiting(self, network_id: str) -> KitNetwork:
         """Return the network, which must be in the kit and have no result yet."""

@@ -11,7 +11,7 @@ from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 
 if TYPE_CHECKING:
-    from pibench.bundle.writer import Kit
+    from pibench.bundle.kit import Kit
 
 MB = 10**6
 
@@ -46,7 +46,7 @@ def bundle(
     """
     import json
 
-    from pibench.bundle.writer import write_kit
+    from pibench.bundle.kit import write_kit
 
     options = opt.run_options(locals() | {"target": "native"})
     loaded = opt.load_networks(specs, options, hint="make a kit for each")

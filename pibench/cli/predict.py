@@ -133,7 +133,7 @@ def calibrate(
     """
     from pibench.atomic_write import is_standard_output, keep_inputs
     from pibench.latency import rates as latency_rates
-    from pibench.latency.records import calibrate as calibrate_from
+    from pibench.latency.fit import calibrate_from
     from pibench.records.store import RecordStore
     from pibench.report.plain import one_line
 

@@ -249,7 +249,7 @@ def _cells_run(
     from pibench.sweep.execute import run_cell
 
     if dask is not None:
-        from pibench.sweep.dask import workers
+        from pibench.sweep.execute import workers
 
         with workers(dask, room.cores, log) as submit:
             yield submit

@@ -1,5 +1,98 @@
-"""Device profiles: a board's hardware and the memory it leaves to programs, as data files."""
+"""Device profiles: a board's hardware and the memory it leaves to programs, as TOML files."""
 
-from pibench.devices.profile import Device, load, names
+from __future__ import annotations
 
-__all__ = ["Device", "load", "names"]
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from pibench.errors import InvalidInputError
+
+KIB = 1024
+
+BORDERLINE_BAND: Final = 0.02
+"""Half the width of the borderline band, as a fraction of the usable memory.
+
+2 % of the Raspberry Pi 3's 918.5 MiB are 18 MiB: a little more than the 10 to 15 MB of buffers that
+a BLAS may or may not touch, and than the range of 878 to 889 MiB that one network (ResNet-101)
+needed on different targets. The networks closest to the limit, at 884 and 1025 MiB, are both well
+outside.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A board. Sizes in bytes, the clock in Hz; the `_source` fields give the source of a number.
+
+    Of `ram_bytes` the firmware takes `firmware_bytes`, and the kernel's image, page tables and
+    reserves some more; `usable_bytes` (the kernel's MemTotal) is left to programs.
+    """
+
+    id: str
+    name: str
+    aliases: tuple[str, ...]
+    soc: str
+    ram_bytes: int
+    ram_source: str
+    firmware_bytes: int
+    firmware_source: str
+    usable_bytes: int
+    usable_source: str
+    cores: int
+    cpu: str
+    clock_hz: int
+    l1_data_bytes: int
+    l1_instruction_bytes: int
+    l2_bytes: int
+    cpu_source: str
+    qemu_cpu: str
+    qemu_machine: str
+
+
+def names() -> tuple[str, ...]:
+    """Return the ids of the known devices, sorted."""
+    return tuple(sorted(_profiles()))
+
+
+def load(id_or_name: str) -> Device:
+    """Return the device with this id, alias or full name; case does not matter.
+
+    Raises:
+        InvalidInputError: No device has this name; the error lists the known ids.
+    """
+    wanted = id_or_name.strip().casefold()
+    for device in _profiles().values():
+        if wanted in {name.casefold() for name in (device.id, device.name, *device.aliases)}:
+            return device
+    raise InvalidInputError(
+        f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}"
+    )
+
+
+@cache
+def _profiles() -> dict[str, Device]:
+    devices = {}
+    for file in resources.files(__package__).iterdir():
+        device_id, _, kind = file.name.rpartition(".")
+        if kind == "toml":
+            profile = tomllib.loads(file.read_text(encoding="utf-8"))
+            devices[device_id] = _device(device_id, profile)
+    return devices
+
+
+def _device(device_id: str, profile: dict[str, Any]) -> Device:
+    memory, cpu, qemu = profile.pop("memory"), profile.pop("cpu"), profile.pop("qemu")
+    return Device(
+        id=device_id,
+        aliases=tuple(profile.pop("aliases")),
+        usable_bytes=memory.pop("usable_kib") * KIB,
+        cpu=cpu.pop("model"),
+        cpu_source=cpu.pop("source"),
+        qemu_cpu=qemu["cpu"],
+        qemu_machine=qemu["machine"],
+        **profile,
+        **memory,
+        **cpu,
+    )

@@ -1,36 +1,46 @@
-"""Fit rates to a board's times by non-negative least squares on relative errors.
+"""Fit rates to the times of a board, given or in records.
 
-Every network has equal weight, whether it takes 0.7 s or 16: each row of the problem is divided by
-its time. Networks at the edge of memory are excluded; their time beyond the time of their work
-gives the price of that edge.
+Non-negative least squares on relative errors: every network has equal weight, whether it takes
+0.7 s or 16, since each row of the problem is divided by its time. Networks at the edge of memory
+are excluded; their time beyond the time of their work gives the price of that edge.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from math import sqrt
-from statistics import mean
+from statistics import mean, median
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from pibench import networks
-from pibench.errors import InvalidInputError
+from pibench import devices, networks
+from pibench.errors import InvalidInputError, UnknownNetworkError
 from pibench.latency import model, pressure, work
-from pibench.latency.rates import POSSIBLE_NS, LatencyRates, Observation, Pressure, Rates
+from pibench.latency.rates import (
+    POSSIBLE_NS,
+    SHORTEST_MS,
+    LatencyRates,
+    Observation,
+    Pressure,
+    Rates,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pibench.devices import Device
-    from pibench.records.schema import Protocol
+    from pibench.records.schema import Protocol, Record
 
 LEAST_NETWORKS: Final = 4
 """Two rates, one network left out, and one more to estimate an error."""
 _COVERED: Final = 0.95
 """Quantile of Student's t on either side of a 90 % interval."""
+_BOARDS: Final = ("aarch64", "armv7l", "armv6l")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,3 +199,79 @@ def _half_width_share(counted: Sequence[Counted]) -> float:
     ]
     degrees = len(errors) - 1
     return float(stdtrit(degrees, _COVERED)) * sqrt(mean(error**2 for error in errors))
+
+
+def calibrate_from(records: Sequence[Record], path: Path) -> tuple[LatencyRates, list[str]]:
+    """Fit latency rates to records that a board made of itself.
+
+    Of a network that was timed more than once the median counts.
+
+    Args:
+        records: The records.
+        path: Their file, for errors.
+
+    Returns:
+        The rates, and a sentence for each excluded record.
+
+    Raises:
+        InvalidInputError: The records are of several boards, protocols or provenances, or too few
+            are usable.
+    """
+    usable, notes = [], []
+    for record in records:
+        reason = _unusable(record)
+        if reason is None:
+            usable.append(record)
+        else:
+            notes.append(f"{record.network} left out: {reason}")
+    if not usable:
+        raise InvalidInputError.at(
+            path, None, "no record has a time that a board measured",
+            hint="measure on the board: pibench run --target native --compute real --out FILE",
+        )  # fmt: skip
+    # Bytes of a file's name that are not text would make the rates' JSON invalid.
+    name = path.name.encode("utf-8", "replace").decode()
+    times: dict[str, list[float]] = defaultdict(list)
+    for record in usable:
+        times[record.network].append(record.latency_ms or 0.0)
+    device = _one(path, "devices", (record.device for record in usable))
+    protocol = _one(path, "protocols", (record.protocol for record in usable))
+    calibrated = calibrate(
+        [Observation(network=name, latency_ms=median(found)) for name, found in times.items()],
+        device=devices.load(device),
+        protocol="inference" if protocol == "inference" else "caffe-time",
+        provenance="measured",
+        source=f"{len(usable)} records of {name}",
+    )
+    return calibrated, notes
+
+
+def _unusable(record: Record) -> str | None:
+    """Explain why a record has no information about its board's rates; None if it has."""
+    environment = record.environment
+    architecture = environment.guest.architecture or environment.host.architecture
+    kind = record.provenance["latency_ms"].kind
+    if record.latency_ms is None or record.latency_ms < SHORTEST_MS:
+        return "it has no time"
+    if kind != "measured" or architecture not in _BOARDS:
+        return f"its time is {kind} on {architecture}, not measured on a board"
+    if record.batch != 1:
+        return f"it is of batch {record.batch}, and rates are of batch 1"
+    try:
+        network = networks.load(networks.find(record.network).name)
+    except UnknownNetworkError:
+        return "it is not a network of the zoo, so its layers are not known"
+    if network.sha256 != record.network_sha256:
+        return "the zoo now has a different network with that name"
+    return None
+
+
+def _one(path: Path, what: str, found: Iterable[str]) -> str:
+    """Return the only one of `found`; raise InvalidInputError for several: they are not mixed."""
+    kinds = sorted(set(found))
+    if len(kinds) > 1:
+        raise InvalidInputError.at(
+            path, None, f"holds records of several {what}: {', '.join(kinds)}",
+            hint="give a file for each",
+        )  # fmt: skip
+    return kinds[0]

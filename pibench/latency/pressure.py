@@ -82,20 +82,13 @@ def cost(headroom: int, device: Device, pressure: Pressure, *, timed: bool = Fal
     if pressure.ms_per_mib is None or headroom < 0:
         return Cost(0.0, 0.0, 0.0)
     error_mib = 0.0 if timed else PLAN_ERROR_SHARE * (device.usable_bytes - headroom) / MIB
-    return Cost(
-        pressure.ms_per_mib * short_mib(here_mib, pressure.onset_mib),
-        _least_ms(here_mib + error_mib, pressure),
-        _most_ms(here_mib - error_mib, pressure),
-    )
-
-
-def _least_ms(headroom_mib: float, pressure: Pressure) -> float:
-    return pressure.paid_ms if headroom_mib <= pressure.edge_mib else 0.0
-
-
-def _most_ms(headroom_mib: float, pressure: Pressure) -> float:
-    if headroom_mib <= pressure.edge_mib:
-        further_mib = pressure.edge_mib - headroom_mib
-        return pressure.paid_ms + DEARER * (pressure.ms_per_mib or 0.0) * further_mib
-    left_mib = max(0.0, pressure.clear_mib - headroom_mib)
-    return pressure.paid_ms * left_mib / (pressure.clear_mib - pressure.edge_mib)
+    likely_ms = pressure.ms_per_mib * short_mib(here_mib, pressure.onset_mib)
+    low_ms = pressure.paid_ms if here_mib + error_mib <= pressure.edge_mib else 0.0
+    least_mib = here_mib - error_mib
+    if least_mib <= pressure.edge_mib:
+        further_mib = pressure.edge_mib - least_mib
+        high_ms = pressure.paid_ms + DEARER * pressure.ms_per_mib * further_mib
+    else:
+        left_mib = max(0.0, pressure.clear_mib - least_mib)
+        high_ms = pressure.paid_ms * left_mib / (pressure.clear_mib - pressure.edge_mib)
+    return Cost(likely_ms, low_ms, high_ms)

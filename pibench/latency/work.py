@@ -1,8 +1,9 @@
 """Count the work of a forward pass, layer by layer, from shapes.
 
-Follows the Forward_cpu functions of Caffe 1.0 (src/caffe/layers/) and OpenBLAS's handling of their
-matrix products. Counts are exact where the code is a loop over elements; `cost_model.toml` gives
-the cost of each part and its source.
+Each layer type has a function that counts what its Forward_cpu of Caffe 1.0 does
+(src/caffe/layers/): matrix products, which OpenBLAS computes, and passes over elements. A pass that
+reads a blob and writes one is two accesses per element. Counts are exact where the code is a loop
+over elements; `cost_model.toml` gives the cost of each part and its source.
 
 `counted_work` replaces this work by the counts of real Caffe. The board's time has the same two
 kinds of work. Multiply-accumulates are the counted ones, plus those that fill up register tiles;
@@ -14,15 +15,16 @@ take their time; in products, which work out of L2, only lines that L2 missed co
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from math import prod
 from typing import TYPE_CHECKING, Final
 
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe.shapes.windows import window
 from pibench.errors import HostError
-from pibench.latency import layers
-from pibench.latency.layers import FLOAT_BYTES, LayerCost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +34,227 @@ if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
 
+FLOAT_BYTES: Final = 4
 NUMBERS_PER_LINE: Final = 16
 """Single-precision numbers in a cache line of 64 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A matrix C of `rows` x `columns` from a product over `depth`, computed `times` times."""
+
+    rows: int
+    columns: int
+    depth: int
+    times: int = 1
+
+    @property
+    def macs(self) -> int:
+        """Return the number of multiply-accumulates."""
+        return self.rows * self.columns * self.depth * self.times
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCost:
+    """The parts of a layer's work, in elements; `passes` are reads and writes of blobs."""
+
+    products: tuple[Product, ...] = ()
+    passes: int = 0
+    im2col: int = 0
+    windows: int = 0
+    exps: int = 0
+    pows: int = 0
+    randoms: int = 0
+    runs: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerContext:
+    """One layer in its network: its shapes, and whether it runs in the training phase."""
+
+    layer: caffe.LayerParameter
+    bottoms: tuple[Shape, ...]
+    tops: tuple[Shape, ...]
+    weights: tuple[Shape, ...]
+    training: bool
+
+    @cached_property
+    def made(self) -> int:
+        """Return the number of elements of all tops."""
+        return sum(prod(shape) for shape in self.tops)
+
+    @cached_property
+    def read(self) -> int:
+        """Return the number of elements of all bottoms."""
+        return sum(prod(shape) for shape in self.bottoms)
+
+    @property
+    def in_place(self) -> bool:
+        """Return whether the first top is the first bottom."""
+        return list(self.layer.bottom[:1]) == list(self.layer.top[:1])
+
+
+def layer_cost(context: LayerContext) -> LayerCost:
+    """Return the work of one layer; other types than the table's read bottoms and write tops."""
+    return _COSTS.get(context.layer.type, _elementwise)(context)
+
+
+def _elementwise(context: LayerContext) -> LayerCost:
+    return LayerCost(passes=context.read + context.made)
+
+
+def _nothing(_: LayerContext) -> LayerCost:
+    """Return no work: blobs share memory, or nothing is done while the network runs."""
+    return LayerCost(runs=False)
+
+
+def _convolution(context: LayerContext) -> LayerCost:
+    """Count forward_cpu_gemm: im2col and a product per group and image, the bias a product."""
+    parameter = context.layer.convolution_param
+    images, top = _images(context.tops[0], parameter.axis)
+    outputs, area = top[0], prod(top[1:])
+    depth = prod(context.weights[0][1:])
+    group, count = parameter.group, images * len(context.tops)
+    found = window(parameter, len(top) - 1)
+    as_it_is = set(found.kernel) == set(found.stride) == {1} and set(found.pad) == {0}
+    im2col = 0 if as_it_is else depth * group * area * count
+    return LayerCost(
+        products=(Product(outputs // group, area, depth, group * count),),
+        passes=2 * outputs * area * count if len(context.weights) > 1 else 0,
+        im2col=im2col,
+    )
+
+
+def _deconvolution(context: LayerContext) -> LayerCost:
+    """Count a transposed convolution: a product per group into columns, which col2im adds up."""
+    parameter = context.layer.convolution_param
+    images, bottom = _images(context.bottoms[0], parameter.axis)
+    inputs, area = bottom[0], prod(bottom[1:])
+    group, count = parameter.group, images * len(context.tops)
+    depth = prod(context.weights[0][1:])
+    passes = 2 * context.made if len(context.weights) > 1 else 0
+    return LayerCost(
+        products=(Product(depth, area, inputs // group, group * count),),
+        passes=passes + context.made,
+        im2col=depth * group * area * count,
+    )
+
+
+def _images(shape: Shape, axis: int) -> tuple[int, Shape]:
+    """Return the number of images in a blob, and the shape of one."""
+    at = axis % len(shape)
+    return prod(shape[:at]), shape[at:]
+
+
+def _inner_product(context: LayerContext) -> LayerCost:
+    """Count one product over all images, and one more for the bias, over a depth of 1."""
+    outputs = context.weights[0][1 if context.layer.inner_product_param.transpose else 0]
+    images = context.made // outputs
+    bias = 2 * context.made if len(context.weights) > 1 else 0
+    depth = prod(context.weights[0]) // outputs
+    return LayerCost(products=(Product(images, outputs, depth),), passes=bias)
+
+
+def _pooling(context: LayerContext) -> LayerCost:
+    """Count the initial fill of the top (and its mask), then the elements of each window."""
+    parameter = context.layer.pooling_param
+    bottom = context.bottoms[0]
+    if parameter.global_pooling:
+        size = prod(bottom[2:])
+    elif parameter.HasField("kernel_size"):
+        size = parameter.kernel_size**2
+    else:
+        size = parameter.kernel_h * parameter.kernel_w
+    fills = 1 + (parameter.pool == caffe.PoolingParameter.MAX)
+    return LayerCost(passes=fills * context.made, windows=size * context.made)
+
+
+def _lrn(context: LayerContext) -> LayerCost:
+    """Count, across channels, squares, a running sum per channel, a power and a product.
+
+    Within a channel the layer consists of inner layers: a pooling replaces the running sum.
+    """
+    parameter = context.layer.lrn_param
+    within = parameter.norm_region == caffe.LRNParameter.WITHIN_CHANNEL
+    elements = context.made
+    windows = elements * parameter.local_size**2 if within else 0
+    return LayerCost(passes=13 * elements, windows=windows, pows=elements)
+
+
+def _batch_norm(context: LayerContext) -> LayerCost:
+    """Count the subtraction of the mean (a product of depth 1) and the division by deviations.
+
+    Deviations are spread over the image first, and a copy of the result is stored.
+
+    Where statistics are computed, the blob is also summed, squared and summed again.
+    """
+    parameter = context.layer.batch_norm_param
+    stored = not context.training
+    if parameter.HasField("use_global_stats"):
+        stored = parameter.use_global_stats
+    accesses = 2 + 1 + 3 + 2
+    if not context.in_place:
+        accesses += 2
+    if not stored:
+        accesses += 1 + 2 + 1
+    return LayerCost(passes=accesses * context.made)
+
+
+def _scale(context: LayerContext) -> LayerCost:
+    """Count the copy of the bottom for the backward pass (in place), and one pass for the bias."""
+    accesses = 2 + (2 if context.in_place else 0)
+    if context.layer.scale_param.bias_term:
+        accesses += 2
+    return LayerCost(passes=accesses * context.made)
+
+
+def _eltwise(context: LayerContext) -> LayerCost:
+    """Count a sum, which fills its top with 0 and adds each bottom, or pairwise operations."""
+    bottoms = len(context.bottoms)
+    if context.layer.eltwise_param.operation == caffe.EltwiseParameter.SUM:
+        return LayerCost(passes=(1 + 3 * bottoms) * context.made)
+    return LayerCost(passes=3 * (bottoms - 1) * context.made)
+
+
+def _dropout(context: LayerContext) -> LayerCost:
+    """Count a random number and a product per element in training, else a copy, if not in place."""
+    if context.training:
+        return LayerCost(passes=4 * context.made, randoms=context.made)
+    return LayerCost(runs=False) if context.in_place else _elementwise(context)
+
+
+def _exponential(context: LayerContext) -> LayerCost:
+    """Count a function of math.h per element: Sigmoid, TanH, ELU, Exp, Log and similar types."""
+    return LayerCost(passes=context.read + context.made, exps=context.made)
+
+
+def _power(context: LayerContext) -> LayerCost:
+    return LayerCost(passes=2 * (context.read + context.made), pows=context.made)
+
+
+def _softmax(context: LayerContext) -> LayerCost:
+    """Count the copy, the maximum and its subtraction, exponentials, their sum, the division."""
+    elements = prod(context.bottoms[0])
+    return LayerCost(passes=12 * elements, exps=elements)
+
+
+_COSTS: Final[dict[str, Callable[[LayerContext], LayerCost]]] = {
+    **dict.fromkeys(
+        ("Input", "DummyData", "Data", "Split", "Flatten", "Reshape", "Silence"), _nothing
+    ),
+    **dict.fromkeys(("Sigmoid", "TanH", "ELU", "Exp", "Log", "BNLL", "Swish"), _exponential),
+    **dict.fromkeys(("Softmax", "SoftmaxWithLoss"), _softmax),
+    "Convolution": _convolution,
+    "Deconvolution": _deconvolution,
+    "InnerProduct": _inner_product,
+    "Pooling": _pooling,
+    "LRN": _lrn,
+    "BatchNorm": _batch_norm,
+    "Scale": _scale,
+    "Eltwise": _eltwise,
+    "Dropout": _dropout,
+    "Power": _power,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +269,11 @@ class LayerWork:
 
     name: str
     type: str
-    macs: int
-    tile_macs: int
-    accesses: float
-    calls: int
-    moved_bytes: int
+    macs: int = 0
+    tile_macs: int = 0
+    accesses: float = 0.0
+    calls: int = 0
+    moved_bytes: int = 0
     pows: int = 0
 
 
@@ -92,8 +313,8 @@ def count(network: Network, protocol: Protocol = "caffe-time") -> list[LayerWork
     for layer, bottoms, tops, weights in zip(
         shapes.layers, shapes.bottoms, shapes.tops, shapes.weights, strict=True
     ):
-        cost = layers.layer_cost(
-            layers.LayerContext(
+        cost = layer_cost(
+            LayerContext(
                 layer=layer, bottoms=bottoms, tops=tops, weights=weights, training=training
             )
         )
@@ -104,15 +325,13 @@ def count(network: Network, protocol: Protocol = "caffe-time") -> list[LayerWork
 def _work(
     name: str, kind: str, cost: LayerCost, known: CostModel, blobs: tuple[Shape, ...]
 ) -> LayerWork:
+    if not cost.runs:
+        return LayerWork(name=name, type=kind)
     tile_macs = packed = calls = 0
     for product in cost.products:
         tile_macs += product.times * _tiled(product, known)
         packed += product.times * (product.rows + product.columns) * product.depth
         calls += product.times
-    if not cost.runs:
-        return LayerWork(
-            name=name, type=kind, macs=0, tile_macs=0, accesses=0.0, calls=0, moved_bytes=0
-        )
     accesses = (
         cost.passes
         + known.packed_element * packed
@@ -134,7 +353,7 @@ def _work(
     )
 
 
-def _tiled(product: layers.Product, known: CostModel) -> int:
+def _tiled(product: Product, known: CostModel) -> int:
     """Return a product's multiply-accumulates with rows and columns rounded up to whole tiles."""
     rows = -(-product.rows // known.tile_rows) * known.tile_rows
     columns = -(-product.columns // known.tile_columns) * known.tile_columns

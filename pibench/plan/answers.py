@@ -1,22 +1,36 @@
-"""Format a plan for JSON: the keys of a record, its own ones, and possible optimizations."""
+"""Format a plan for JSON, and answer what would fit: optimizations, largest batch and image."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibench.engines.caffe import topology
+from pibench.errors import InvalidInputError
 from pibench.networks import fold_bn
+from pibench.networks.network import MAX_BATCH, MAX_SIDE
 from pibench.plan.planner import Plan, plan
-from pibench.plan.search import max_batch, max_image
+from pibench.verdict.judgement import judge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pibench.devices import Device
-    from pibench.networks.network import Network
+    from pibench.networks.network import Network, OtherParameters
+    from pibench.plan.environment import Environment
+    from pibench.records.schema import Protocol
     from pibench.verdict.judgement import Judgement
 
 LARGEST = 10
 """How many allocations are listed."""
+
+_FEWEST = (1, 2)
+"""Batches that must work for a search; a refusal of two images is not about their memory."""
+_NEIGHBOURS = 32
+"""How many smaller sizes are tried in place of one that Caffe rejects.
+
+32 is the stride of most classifiers: which sizes their branches can be joined at repeats with it.
+"""
 
 _PLANNED = ("peak_rss_bytes", "network_rss_bytes", "headroom_bytes")
 
@@ -64,27 +78,12 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
 
 def timeline(planned: Plan) -> list[dict[str, Any]]:
     """Return every step: phase, layer, resident bytes at its end and at most within it."""
-    return [
-        {
-            "phase": step.phase,
-            "layer": step.layer,
-            "resident_bytes": step.resident_bytes,
-            "peak_bytes": step.peak_bytes,
-        }
-        for step in planned.steps
-    ]
+    return [step._asdict() for step in planned.steps]
 
 
 def changes(planned: Plan) -> list[dict[str, Any]]:
     """Return the changes that would change the peak."""
-    return [
-        {
-            "change": one.change,
-            "peak_rss_bytes": one.peak_rss_bytes,
-            "saved_bytes": one.saved_bytes,
-        }
-        for one in optimizations(planned)
-    ]
+    return [asdict(one) for one in optimizations(planned)]
 
 
 def largest_batch(planned: Plan, device: Device) -> dict[str, Any]:
@@ -134,19 +133,20 @@ def optimizations(planned: Plan) -> list[Optimization]:
     found = []
     if planned.protocol == "caffe-time":
         forward = plan(planned.network, protocol="inference", environment=planned.environment)
-        found.append(_optimization("--protocol inference", planned, forward.peak_rss_bytes))
+        found.append(("--protocol inference", forward))
     for change, network in (
         ("in place", _in_place(planned.network)),
         ("fold-bn", _folded(planned.network)),
     ):
         if network is not None:
             other = plan(network, protocol=planned.protocol, environment=planned.environment)
-            found.append(_optimization(change, planned, other.peak_rss_bytes))
-    return sorted(found, key=lambda one: -one.saved_bytes)
-
-
-def _optimization(change: str, planned: Plan, peak_bytes: int) -> Optimization:
-    return Optimization(change, peak_bytes, planned.peak_rss_bytes - peak_bytes)
+            found.append((change, other))
+    peak = planned.peak_rss_bytes
+    optimized = [
+        Optimization(change, other.peak_rss_bytes, peak - other.peak_rss_bytes)
+        for change, other in found
+    ]
+    return sorted(optimized, key=lambda one: -one.saved_bytes)
 
 
 def _in_place(network: Network) -> Network | None:
@@ -160,3 +160,151 @@ def _folded(network: Network) -> Network | None:
     changed = network.copy()
     changed.net.CopyFrom(fold_bn.fold(network.net, path=network.source))
     return changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestBatch:
+    """The largest batch that fits: 0 if not even one image does, None if it is unknown.
+
+    `note` gives the reason why it is unknown, or a remark about it.
+    """
+
+    batch: int | None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestImage:
+    """Height and width of the largest image that fits; 0 and 0 if none does.
+
+    `other_parameters` has the layers whose parameters have another shape there than at the
+    network's own size: their shapes at the own size, and there.
+    """
+
+    height: int
+    width: int
+    note: str = ""
+    other_parameters: OtherParameters = field(default_factory=dict)
+
+
+def max_batch(
+    network: Network, *, device: Device, protocol: Protocol, environment: Environment
+) -> LargestBatch:
+    """Search the largest batch whose verdict is fit."""
+    for batch in _FEWEST:
+        try:
+            _with_batch(network, batch, protocol)
+        except InvalidInputError as refused:
+            return LargestBatch(batch=None, note=refused.message)
+
+    def planned(batch: int) -> Plan | None:
+        try:
+            larger = _with_batch(network, batch, protocol)
+        except InvalidInputError:
+            # A blob has more elements than Caffe can count.
+            return None
+        return plan(larger, protocol=protocol, environment=environment)
+
+    def fits(batch: int) -> bool:
+        found = planned(batch)
+        return found is not None and judge(found, device).verdict == "fit"
+
+    largest = _largest(fits, MAX_BATCH)
+    if largest < MAX_BATCH:
+        return LargestBatch(batch=largest)
+    most, one = planned(MAX_BATCH), planned(1)
+    if most is not None and one is not None and most.peak_rss_bytes == one.peak_rss_bytes:
+        return LargestBatch(batch=None, note=f"the planned peak at {MAX_BATCH} equals the one at 1")
+    return LargestBatch(batch=largest, note="no larger batch is searched")
+
+
+def max_image(
+    network: Network, *, device: Device, protocol: Protocol, environment: Environment
+) -> LargestImage:
+    """Search the largest height and width, in the input's own proportions, whose verdict is fit.
+
+    The search skips sizes that Caffe rejects because blobs to be joined then differ, and those that
+    the network's weights do not fit.
+
+    Raises:
+        InvalidInputError: The network has no images.
+    """
+    height, width = network.image_size()
+    own = max(height, width)
+
+    def size_of(longer: int) -> tuple[int, int]:
+        scale = longer / own
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def made(longer: int) -> Network | None:
+        for side in range(longer, max(longer - _NEIGHBOURS, 0), -1):
+            try:
+                return _checked(network.with_image_size(*size_of(side)), protocol)
+            except InvalidInputError:
+                continue
+        return None
+
+    def usable(changed: Network | None) -> bool:
+        return changed is not None and not (
+            network.weights is not None and network.other_parameters(changed)
+        )
+
+    def fits(changed: Network) -> bool:
+        planned = plan(changed, protocol=protocol, environment=environment)
+        return judge(planned, device).verdict == "fit"
+
+    def reaches(longer: int) -> bool:
+        changed = made(longer)
+        if changed is None or not usable(changed):
+            # Below the smallest size that works no size is known to be too large.
+            return longer < own
+        return fits(changed)
+
+    best = made(_largest(reaches, MAX_SIDE))
+    if best is None or not usable(best) or not fits(best):
+        note = "of those that the weights fit" if network.weights is not None else ""
+        return LargestImage(height=0, width=0, note=note)
+    found = best.image_size()
+    other = network.other_parameters(best)
+    note = ""
+    if other:
+        note = (
+            f"another network than at {height}x{width}, since {_named(list(other))} other "
+            f"parameters there: weights for {height}x{width} do not fit it (--weights FILE "
+            "searches the sizes that they fit)"
+        )
+    elif max(found) == MAX_SIDE:
+        note = "no larger image is searched"
+    return LargestImage(height=found[0], width=found[1], note=note, other_parameters=other)
+
+
+def _with_batch(network: Network, batch: int, protocol: Protocol) -> Network:
+    return _checked(network.with_batch(batch), protocol)
+
+
+def _checked(network: Network, protocol: Protocol) -> Network:
+    """Return the network if Caffe sets it up under the protocol, else raise InvalidInputError."""
+    if protocol == "caffe-time":
+        network.check_training_phase()
+    return network
+
+
+def _named(layers: Sequence[str]) -> str:
+    rest = len(layers) - 1
+    more = f" and {rest} more layer{'s' if rest > 1 else ''} have" if rest else " has"
+    return f"'{layers[0]}'{more}"
+
+
+def _largest(fits: Callable[[int], bool], limit: int) -> int:
+    """Return the largest number up to `limit` that fits, if all below it do; 0 if 1 does not."""
+    good, bad = 0, 1
+    while bad <= limit and fits(bad):
+        good, bad = bad, 2 * bad
+    bad = min(bad, limit + 1)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if fits(middle):
+            good = middle
+        else:
+            bad = middle
+    return good

@@ -138,12 +138,9 @@ def _drop_what_no_loss_needs(nodes: Sequence[Node]) -> None:
     skipped: set[Blob] = set()
     for node in reversed(nodes):
         contributes = any(node.losses) or any(top in under_loss for top in node.tops)
-        if node.needs_backward and all(top in skipped for top in node.tops):
-            node.needs_backward = False
-            node.propagate = [False] * len(node.bottoms)
         if contributes:
             under_loss.update(node.bottoms)
-        else:
+        if not contributes or all(top in skipped for top in node.tops):
             node.needs_backward = False
             node.propagate = [False] * len(node.bottoms)
         skipped.update(

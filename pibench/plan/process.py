@@ -95,12 +95,6 @@ class Process:
             self.heap.free(memory.block)
             memory.died = len(self.steps)
 
-    def scratch(self, count: int, layer: str, kind: str) -> Memory:
-        """Allocate and write `count` floats for the time of one function; the caller frees them."""
-        memory = Memory(FLOAT_BYTES * count, layer, kind)
-        self.write(memory)
-        return memory
-
     def product(self, rows: int, columns: int, depth: int) -> None:
         """Replay one cblas_sgemm: packing buffers, and the job table of a threaded product."""
         blas = self.blas

@@ -1,17 +1,25 @@
-"""Run cells, as many at once as the machine has room for, each in a process of its own."""
+"""Run cells, each in a process of its own: as many at once as fit, or on many machines with Dask.
+
+With Dask, resource tags decide which worker takes which cell. Start a worker as Dask's
+documentation describes, with tags for its capabilities:
+
+    dask worker tcp://HOST:8786 --nthreads 1 --resources "docker=1 vm=1"
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import queue
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pibench import host, process
+from pibench import host, process, target_kinds
 from pibench.errors import ExitCode, HostError, PibenchError
 from pibench.images import store
 from pibench.images.build import Builder
@@ -33,6 +41,10 @@ if TYPE_CHECKING:
 ATTEMPTS: Final = 2
 AROUND_S: Final = 900.0
 """Time in addition to the network's: building images, booting a machine, running the twin."""
+
+RETRIES: Final = 3
+"""How often a cell is given to another worker after its worker was lost."""
+CONNECT_S: Final = 20
 
 Key = TypeVar("Key")
 MIB: Final = 2**20
@@ -83,7 +95,10 @@ def _run_once(cell: Cell, attempt: int, started: float) -> CellResult:
             )
             code, message = done.returncode, done.last_lines(1)
             if out.exists():
-                record = _with_source(cell, next(iter(RecordStore(out).read()), None))
+                record = next(iter(RecordStore(out).read()), None)
+                if record is not None and cell.prototxt is not None:
+                    # The path from the study: the copy that ran is deleted.
+                    record = record.model_copy(update={"network_source": cell.source})
     except (PibenchError, OSError) as error:
         # A timeout is not the machine's fault: later cells may succeed.
         over = time.monotonic() - begun >= budget_s
@@ -92,24 +107,15 @@ def _run_once(cell: Cell, attempt: int, started: float) -> CellResult:
             message = f"beyond its budget of {budget_s:g} s; allow more: --budget SECONDS"
     if record is None and code == ExitCode.OK:
         code, message = int(ExitCode.ENVIRONMENT), message or "it ended without a record"
-    elapsed_s = time.monotonic() - started
-    # A signal ended it: the interrupted run is repeated.
-    code = code if code >= 0 else int(ExitCode.ENVIRONMENT)
     return CellResult(
         record=record,
-        exit_code=code,
+        # A signal ended it: the interrupted run is repeated.
+        exit_code=code if code >= 0 else int(ExitCode.ENVIRONMENT),
         message=message,
         attempt=attempt,
-        elapsed_s=elapsed_s,
+        elapsed_s=time.monotonic() - started,
         made_with=made_with(cell.options.target),
     )
-
-
-def _with_source(cell: Cell, record: Record | None) -> Record | None:
-    """Return the record with the path from the study: the copy that ran is deleted."""
-    if record is None or cell.prototxt is None:
-        return record
-    return record.model_copy(update={"network_source": cell.source})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,3 +222,87 @@ def discard_damaged_images(targets: Iterable[str], log: Callable[[str], None]) -
         if image is not None and not store.verify(image):
             store.discard(image)
             log(f"the image {kind} was damaged on the disk and is built again")
+
+
+def tag_of(cell: Cell) -> str:
+    """Return the tag that a worker needs for this cell."""
+    return kind_of_spec(cell.options.target).tag(cell.options.device)
+
+
+@contextmanager
+def workers(
+    address: str, at_once: int, log: Callable[[str], None], *, connect_s: float = CONNECT_S
+) -> Iterator[Callable[[Cell], Future[CellResult]]]:
+    """Yield a function that submits a cell to the scheduler at `address`, or to `local` workers.
+
+    Raises:
+        HostError: if Dask is not installed, or the scheduler does not answer.
+    """
+    # A tag for native would be a device's name, which this machine may not be.
+    tags = [tag for kind in target_kinds.installed() if (tag := kind.tag(""))]
+    try:
+        from distributed import Client, LocalCluster  # noqa: PLC0415  (optional)
+    except ImportError:
+        raise HostError("Dask is not installed", hint="pip install 'pibench[dask]'") from None
+    if address == "local":
+        with (
+            LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=at_once,
+                threads_per_worker=1,
+                resources=dict.fromkeys(tags, 1),
+                dashboard_address=None,
+            ) as cluster,
+            Client(cluster) as client,  # type: ignore[no-untyped-call]
+        ):
+            yield _submit(client, log)
+        return
+    try:
+        asyncio.run(_greet(address, connect_s))
+        client = Client(address, timeout=connect_s)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        # A server with another protocol can cause any exception in Dask's reader, even MemoryError.
+        reason = str(error) or type(error).__name__
+        raise HostError(
+            f"no Dask scheduler at {address}: {reason}", hint="start one: dask scheduler"
+        ) from None
+    with client:
+        yield _submit(client, log)
+
+
+async def _greet(address: str, connect_s: float) -> None:
+    """Check that a scheduler answers: Client itself would wait forever."""
+    from distributed import Security  # noqa: PLC0415  (optional)
+    from distributed.core import rpc  # noqa: PLC0415  (optional)
+
+    arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    there = rpc(address, connection_args=arguments)  # type: ignore[no-untyped-call]
+    async with asyncio.timeout(connect_s), there:
+        answer = await there.identity()
+    if answer["type"] != "Scheduler":
+        raise ValueError(f"a {answer['type']} is there")
+
+
+def _submit(client: Any, log: Callable[[str], None]) -> Callable[[Cell], Future[CellResult]]:
+    executors: dict[str, Any] = {}
+
+    def submit(cell: Cell) -> Future[CellResult]:
+        tag = tag_of(cell)
+        if tag not in executors:
+            executors[tag] = client.get_executor(resources={tag: 1}, retries=RETRIES, pure=False)
+            offered = {
+                name
+                for worker in client.scheduler_info()["workers"].values()
+                for name in worker["resources"]
+            }
+            if tag not in offered:
+                log(f"no worker offers {tag!r} yet: such cells wait for one")
+        future: Future[CellResult] = executors[tag].submit(_run_on_worker, cell)
+        return future
+
+    return submit
+
+
+def _run_on_worker(cell: Cell) -> CellResult:
+    """Run a cell; child processes of a cell end with the worker."""
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    return run_cell(cell)

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, get_args
+from typing import Any, Final, get_args
 
 from pydantic_core import from_json
 
@@ -34,7 +35,7 @@ _LONGEST_LINE_BYTES = 64 << 20
 def sealed(record: Record, key: str, attempt: int) -> Record:
     """Return the record with the cell's mark and seal."""
     mark = CellMark(key=key, attempt=attempt, seal=_UNSEALED)
-    seal = _seal(record.model_copy(update={"cell": mark}).model_dump(mode="json"))
+    seal = fingerprint(record.model_copy(update={"cell": mark}).model_dump(mode="json"))
     return record.model_copy(update={"cell": mark.model_copy(update={"seal": seal})})
 
 
@@ -48,15 +49,11 @@ def mark_of(line: bytes) -> tuple[str, Verdict] | None:
     if not isinstance(key, str) or verdict not in _VERDICTS:
         return None
     data["cell"]["seal"] = _UNSEALED
-    return (key, verdict) if _seal(data) == seal else None
-
-
-def _seal(data: Any) -> str:
-    return fingerprint(data)
+    return (key, verdict) if fingerprint(data) == seal else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class JournalContent:
     """The content of a journal: the verdict of each cell by its key, and the damaged lines."""
 
     verdicts: dict[str, Verdict]
@@ -118,11 +115,7 @@ class Journal:
     def _lock(self) -> Path:
         return self.folder / ".lock"
 
-    def append(self, record: Record) -> None:
-        """Write a sealed record and wait until it is on the disk. Raises HostError."""
-        self.store.append(record)
-
-    def read(self) -> Kept:
+    def read(self) -> JournalContent:
         """Read the journal. A later record of a cell replaces an earlier one."""
         verdicts: dict[str, Verdict] = {}
         damaged = []
@@ -132,7 +125,7 @@ class Journal:
                 damaged.append(number)
             else:
                 verdicts[mark[0]] = mark[1]
-        return Kept(verdicts=verdicts, damaged=tuple(damaged))
+        return JournalContent(verdicts=verdicts, damaged=tuple(damaged))
 
     def records(self) -> Iterator[Record]:
         """Yield the latest record of each cell of the study, one at a time, to save memory.
@@ -140,11 +133,11 @@ class Journal:
         Records of cells that are no longer in the study, for example of a file that changed, remain
         in the journal only.
         """
-        asked = {cell["key"] for cell in self.cells()}
+        in_study = {cell["key"] for cell in self.cells()}
         lines = {
             mark[0]: number
             for number, line in _lines(self.store.path)
-            if (mark := mark_of(line)) is not None and mark[0] in asked
+            if (mark := mark_of(line)) is not None and mark[0] in in_study
         }
         wanted = set(lines.values())
         for number, line in _lines(self.store.path):
@@ -170,21 +163,21 @@ class Journal:
     def write_cells(self, cells: Iterator[dict[str, Any]]) -> int:
         """Write the list of cells atomically; return their number."""
         count = 0
-        partial = self.cells_file.with_suffix(".partial")
+        unfinished = self.cells_file.with_suffix(".partial")
         try:
-            with partial.open("w", encoding="ascii") as file:
+            with unfinished.open("w", encoding="ascii") as file:
                 for cell in cells:
                     file.write(json.dumps(cell, separators=(",", ":")) + "\n")
                     count += 1
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(self.cells_file)
+            unfinished.replace(self.cells_file)
         except OSError as error:
             raise HostError(
                 f"{self.cells_file}: not written: {error.strerror}", hint="make room there"
             ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
         return count
 
     def cells(self) -> Iterator[dict[str, Any]]:
@@ -204,15 +197,10 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not empty, with their numbers; none if the file is missing."""
     if path.exists():
         with untrusted_input.opened(path, hint="give the folder of a study") as file:
-            yield from _bounded_lines(file)
-
-
-def _bounded_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    while line := file.readline(_LONGEST_LINE_BYTES):
-        number += 1
-        if line.strip():
-            yield number, line.rstrip(b"\n")
+            lines = iter(partial(file.readline, _LONGEST_LINE_BYTES), b"")
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, line.rstrip(b"\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +223,7 @@ def status(folder: Path) -> Status:
         raise InvalidInputError.at(
             folder, None, "has no study", hint="name the folder that sweep --out wrote"
         )
-    kept = journal.read()
+    content = journal.read()
     verdicts: Counter[str] = Counter()
     left_out: dict[str, str] = {}
     missing: list[str] = []
@@ -244,8 +232,8 @@ def status(folder: Path) -> Status:
         cells += 1
         if "left_out" in cell:
             left_out[cell["label"]] = cell["left_out"]
-        elif cell["key"] in kept.verdicts:
-            verdicts[kept.verdicts[cell["key"]]] += 1
+        elif verdict := content.verdicts.get(cell["key"]):
+            verdicts[verdict] += 1
         else:
             missing.append(cell["label"])
     return Status(
@@ -255,5 +243,5 @@ def status(folder: Path) -> Status:
         verdicts=dict(verdicts),
         left_out=left_out,
         missing=tuple(missing),
-        damaged_lines=len(kept.damaged),
+        damaged_lines=len(content.damaged),
     )

@@ -272,19 +272,16 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
     texts = {spec: _text(spec) for spec in study.networks}
     for spec, reading, network in _read_networks(study):
         for values in itertools.product(*(getattr(study, axis) for axis in AXES)):
+            axes = dict(zip(AXES, values, strict=True))
+            has_machines = target_kinds.kind_of_spec(axes["target"]).machines
             options = replace(
                 reading,
-                **dict(zip(AXES, values, strict=True)),
+                **axes,
                 repeats=study.repeats,
                 timeout_s=study.timeout_s,
                 jobs=1,
-            )
-            options = replace(
-                options,
-                machine=study.machine
-                if target_kinds.kind_of_spec(options.target).machines
-                else None,
-                weights=options.weights if options.protocol == "inference" else None,
+                machine=study.machine if has_machines else None,
+                weights=reading.weights if axes["protocol"] == "inference" else None,
             )
             cell = Cell(
                 network=spec,
@@ -293,16 +290,12 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
                 budget_s=study.budget_s,
                 cost_bytes=cost_bytes(network),
             )
-            yield cell, network, _why_not(network, options)
-
-
-def _why_not(network: Network, options: RunOptions) -> str | None:
-    """Return why these options cannot be combined; a matrix contains such combinations."""
-    try:
-        options.check(network)
-    except InvalidInputError as error:
-        return str(error)
-    return None
+            why_not = None
+            try:
+                options.check(network)
+            except InvalidInputError as error:
+                why_not = str(error)
+            yield cell, network, why_not
 
 
 def _text(spec: str) -> str | None:

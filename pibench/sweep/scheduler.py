@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 IN_A_ROW: Final = 3
 """Consecutive cells that fail because of the machine before a study is aborted."""
 
-
 # The state of each cell in one byte, by its position, so that a study of any size needs little
 # memory. A verdict is stored as its index in this tuple.
 _VERDICTS: Final = get_args(Verdict)
@@ -100,7 +99,7 @@ class SweepScheduler:
     def run(self) -> SweepSummary:
         """Run missing and inconclusive cells; each record is on the disk before the next one.
 
-        Stored records are kept if this fails.
+        Stored records remain if this fails.
 
         Raises:
             InvalidInputError: for a network that cannot be used.
@@ -119,14 +118,14 @@ class SweepScheduler:
         return self.summary
 
     def _read(self) -> dict[str, Verdict]:
-        kept = self.journal.read()
-        if kept.damaged:
-            aside = self.journal.set_aside(kept.damaged)
+        content = self.journal.read()
+        if content.damaged:
+            aside = self.journal.set_aside(content.damaged)
             self.log(
-                f"{self.journal.store.path}: {len(kept.damaged)} damaged lines were moved "
+                f"{self.journal.store.path}: {len(content.damaged)} damaged lines were moved "
                 f"to {aside}; their cells run again"
             )
-        return kept.verdicts
+        return content.verdicts
 
     def _each(self) -> Iterator[tuple[str, Cell, Network, str | None]]:
         for cell, network, why_not in matrix.cells(self.study):
@@ -175,7 +174,7 @@ class SweepScheduler:
                 yield place, cell
                 continue
             self.summary.cache_hits += 1
-            self._keep(place, cell, _of_this_study(record, cell, key))
+            self._add(place, cell, _of_this_study(record, cell, key))
 
     def _on_result(self, place: Place, cell: Cell, ran: CellResult) -> None:
         if ran.record is not None and (other := _is_other(cell, ran)):
@@ -188,7 +187,7 @@ class SweepScheduler:
         self._failed_in_a_row = 0
         record = sealed(ran.record, place.key, ran.attempt)
         self.summary.ran += 1
-        self._keep(place, cell, record)
+        self._add(place, cell, record)
         is_as_keyed = ran.made_with == made_with(cell.options.target)
         if self.cache and is_as_keyed and _is_cacheable(cell):
             try:
@@ -197,8 +196,8 @@ class SweepScheduler:
                 self.cache = None
                 self.log(f"cells are no longer stored for other studies: {error}")
 
-    def _keep(self, place: Place, cell: Cell, record: Record) -> None:
-        self.journal.append(record)
+    def _add(self, place: Place, cell: Cell, record: Record) -> None:
+        self.journal.store.append(record)
         if self._states[place.position] == _INCONCLUSIVE:
             self.summary.verdicts["inconclusive"] -= 1
         self._states[place.position] = _VERDICTS.index(record.verdict)

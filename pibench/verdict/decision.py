@@ -11,7 +11,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pibench.devices.profile import BORDERLINE_BAND
+from pibench.devices import BORDERLINE_BAND
 from pibench.engines.registry import label_of
 from pibench.records.schema import Evidence, Provenance
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibench.devices.profile import BORDERLINE_BAND
+from pibench.devices import BORDERLINE_BAND
 
 if TYPE_CHECKING:
     from pibench.devices import Device

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
+from pibench.bundle.kit import write_kit
 from pibench.bundle.results import import_results
-from pibench.bundle.writer import write_kit
 from pibench.images.rootfs import RootLoader
 from pibench.records.store import RecordStore
 from pibench.runner.options import RunOptions

@@ -5,38 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.plan.layers.activations import Dropout, ForwardOnly, Swish
-from pibench.plan.layers.arrangement import (
-    Concat,
-    Crop,
-    DummyData,
-    Eltwise,
-    Flatten,
-    Parameter,
-    Pooling,
-    Reduction,
-    Silence,
-    Slice,
-    Source,
-    Split,
-    Spp,
-    View,
-)
-from pibench.plan.layers.base import Layer
-from pibench.plan.layers.convolution import Convolution, Deconvolution, Im2col
-from pibench.plan.layers.dense import Embed, InnerProduct
-from pibench.plan.layers.losses import (
-    Accuracy,
-    ContrastiveLoss,
-    EuclideanLoss,
-    HingeLoss,
-    InfogainLoss,
-    Loss,
-    SigmoidCrossEntropyLoss,
-    SoftmaxWithLoss,
-)
-from pibench.plan.layers.normalisation import BatchNorm, Mvn, Softmax, lrn_class
-from pibench.plan.layers.scaling import Bias, PRelu, Scale
+from pibench.plan.layers import arrangement, losses, normalisation, products
+from pibench.plan.layers.base import Dropout, ForwardOnly, Layer, Swish
 
 if TYPE_CHECKING:
     from pibench.plan.graph import Node
@@ -51,41 +21,41 @@ _PLAIN = (
 
 LAYERS: dict[str, type[Layer]] = {
     **dict.fromkeys(_PLAIN, Layer),
-    "Accuracy": Accuracy,
+    "Accuracy": losses.Accuracy,
     "ArgMax": ForwardOnly,
-    "BatchNorm": BatchNorm,
-    "Bias": Bias,
-    "Concat": Concat,
-    "ContrastiveLoss": ContrastiveLoss,
-    "Convolution": Convolution,
-    "Crop": Crop,
-    "Deconvolution": Deconvolution,
+    "BatchNorm": normalisation.BatchNorm,
+    "Bias": normalisation.Bias,
+    "Concat": arrangement.Concat,
+    "ContrastiveLoss": losses.ContrastiveLoss,
+    "Convolution": products.Convolution,
+    "Crop": arrangement.Crop,
+    "Deconvolution": products.Deconvolution,
     "Dropout": Dropout,
-    "DummyData": DummyData,
-    "Eltwise": Eltwise,
-    "Embed": Embed,
-    "EuclideanLoss": EuclideanLoss,
-    "Flatten": Flatten,
-    "HingeLoss": HingeLoss,
-    "Im2col": Im2col,
-    "InfogainLoss": InfogainLoss,
-    "InnerProduct": InnerProduct,
-    "Input": Source,
-    "MVN": Mvn,
-    "MultinomialLogisticLoss": Loss,
-    "PReLU": PRelu,
-    "Parameter": Parameter,
-    "Pooling": Pooling,
-    "Reduction": Reduction,
-    "Reshape": View,
-    "SPP": Spp,
-    "Scale": Scale,
-    "SigmoidCrossEntropyLoss": SigmoidCrossEntropyLoss,
-    "Silence": Silence,
-    "Slice": Slice,
-    "Softmax": Softmax,
-    "SoftmaxWithLoss": SoftmaxWithLoss,
-    "Split": Split,
+    "DummyData": arrangement.DummyData,
+    "Eltwise": arrangement.Eltwise,
+    "Embed": products.Embed,
+    "EuclideanLoss": losses.EuclideanLoss,
+    "Flatten": arrangement.Flatten,
+    "HingeLoss": losses.HingeLoss,
+    "Im2col": products.Im2col,
+    "InfogainLoss": losses.InfogainLoss,
+    "InnerProduct": products.InnerProduct,
+    "Input": arrangement.Source,
+    "MVN": normalisation.Mvn,
+    "MultinomialLogisticLoss": losses.Loss,
+    "PReLU": normalisation.PRelu,
+    "Parameter": arrangement.Parameter,
+    "Pooling": arrangement.Pooling,
+    "Reduction": arrangement.Reduction,
+    "Reshape": arrangement.View,
+    "SPP": arrangement.Spp,
+    "Scale": normalisation.Scale,
+    "SigmoidCrossEntropyLoss": losses.SigmoidCrossEntropyLoss,
+    "Silence": arrangement.Silence,
+    "Slice": arrangement.Slice,
+    "Softmax": normalisation.Softmax,
+    "SoftmaxWithLoss": losses.SoftmaxWithLoss,
+    "Split": arrangement.Split,
     "Swish": Swish,
     "Threshold": ForwardOnly,
 }
@@ -93,7 +63,7 @@ LAYERS: dict[str, type[Layer]] = {
 
 
 def _class_of(node: Node) -> type[Layer]:
-    return lrn_class(node.proto) if node.type == "LRN" else LAYERS[node.type]
+    return normalisation.lrn_class(node.proto) if node.type == "LRN" else LAYERS[node.type]
 
 
 def refusal(node: Node, *, backward: bool) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import prod
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.plan.layers.base import Layer
@@ -25,7 +25,6 @@ class DummyData(Source):
     """src/caffe/layers/dummy_data_layer.cpp: constants are written at set-up."""
 
     def set_up(self) -> None:
-        """Fill every top."""
         for blob in self.tops:
             self.process.write(blob.data)
 
@@ -48,12 +47,10 @@ class Split(Layer):
     """src/caffe/layers/split_layer.cpp: the tops share the bottom's data, not its diff."""
 
     def forward(self) -> None:
-        """Share the bottom's data (ShareData)."""
         for top in self.tops:
             top.data = self.bottoms[0].data
 
     def backward(self) -> None:
-        """Add up the tops' gradients."""
         if not self.node.propagate[0]:
             return
         for top in self.tops:
@@ -80,7 +77,6 @@ class Flatten(Layer):
     """src/caffe/layers/flatten_layer.cpp: shares data forward and diff backward."""
 
     def forward(self) -> None:
-        """Share the bottom's data (ShareData)."""
         self.tops[0].data = self.bottoms[0].data
 
     def backward(self) -> None:
@@ -92,7 +88,6 @@ class Concat(Layer):
     """src/caffe/layers/concat_layer.cpp: a single bottom is shared, not copied."""
 
     def forward(self) -> None:
-        """Copy the bottoms."""
         if len(self.bottoms) == 1:
             self.tops[0].data, self.tops[0].diff = self.bottoms[0].data, self.bottoms[0].diff
             return
@@ -100,20 +95,16 @@ class Concat(Layer):
         super().forward()
 
     def backward(self) -> None:
-        """Copy to the bottoms that need a gradient."""
         if len(self.bottoms) == 1:
             return
         self.process.read(self.tops[0].diff)
-        for blob, asked in zip(self.bottoms, self.node.propagate, strict=True):
-            if asked:
-                self.process.write(blob.diff)
+        self.write_gradients()
 
 
 class Slice(Layer):
     """src/caffe/layers/slice_layer.cpp: a single top is shared, not copied."""
 
     def forward(self) -> None:
-        """Copy to the tops."""
         if len(self.tops) == 1:
             self.tops[0].data, self.tops[0].diff = self.bottoms[0].data, self.bottoms[0].diff
             return
@@ -129,7 +120,6 @@ class Crop(Layer):
     """src/caffe/layers/crop_layer.cpp: only bottom 0 is read."""
 
     def forward(self) -> None:
-        """Copy the kept part."""
         self.process.read(self.bottoms[0].data)
         self.process.write(self.tops[0].data)
 
@@ -150,18 +140,14 @@ class Eltwise(Layer):
         self.is_max = self.node.proto.eltwise_param.operation == caffe.EltwiseParameter.MAX
 
     def forward(self) -> None:
-        """Add, multiply or compare."""
         self.process.read(self.tops[0].data)
         if self.is_max:
             self.process.write(self.winners)
         super().forward()
 
     def backward(self) -> None:
-        """Write the gradients of the bottoms that need one."""
         self.process.read(self.tops[0].diff)
-        for blob, asked in zip(self.bottoms, self.node.propagate, strict=True):
-            if asked:
-                self.process.write(blob.diff)
+        self.write_gradients()
 
 
 class Pooling(Layer):
@@ -170,8 +156,8 @@ class Pooling(Layer):
     def set_up(self) -> None:
         """Create the indices as 4-byte integers, unless a second top takes them."""
         pool = self.node.proto.pooling_param.pool
-        keeps = pool == caffe.PoolingParameter.MAX and len(self.tops) == 1
-        self.winners = self.own(self.tops[0].count) if keeps else None
+        stores = pool == caffe.PoolingParameter.MAX and len(self.tops) == 1
+        self.winners = self.own(self.tops[0].count) if stores else None
 
     def forward(self) -> None:
         """Write the indices, then the tops."""
@@ -185,8 +171,7 @@ class Pooling(Layer):
     def backward(self) -> None:
         """Write the bottom's gradient if it is needed, from the first top only."""
         if self.node.propagate[0]:
-            self.process.read(self.tops[0].diff)
-            self.process.write(self.bottoms[0].diff)
+            self.always_backward()
 
 
 class Spp(Layer):
@@ -230,18 +215,15 @@ class Silence(Layer):
 
     def backward(self) -> None:
         """Write gradients of zeros where they are needed."""
-        for blob, asked in zip(self.bottoms, self.node.propagate, strict=True):
-            if asked:
-                self.process.write(blob.diff)
+        self.write_gradients()
 
 
 class Reduction(Layer):
     """src/caffe/layers/reduction_layer.cpp: sums and means multiply by ones."""
 
     def set_up(self) -> None:
-        """Create the vector of ones."""
         param = self.node.proto.reduction_param
         kinds = (caffe.ReductionParameter.SUM, caffe.ReductionParameter.MEAN)
         if param.operation in kinds:
             shape = self.bottoms[0].shape
-            self.multiplier = self.ones(math.prod(shape[param.axis % len(shape) :]))
+            self.written(prod(shape[param.axis % len(shape) :]))

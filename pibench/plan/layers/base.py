@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from pibench.plan.process import FLOAT_BYTES, Memory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pibench.plan.graph import Node
-    from pibench.plan.process import Process
+    from pibench.plan.process import Blob, Process
 
 
 class Layer:
@@ -29,15 +31,16 @@ class Layer:
         self.bottoms = node.bottoms
         self.tops = node.tops
         self.params = node.params
+        self.in_place = self.bottoms[:1] == self.tops[:1]
         self.set_up()
 
     def own(self, count: int, kind: str = "layer buffer") -> Memory:
         """Create a buffer of `count` floats that belongs to the layer."""
         return Memory(FLOAT_BYTES * count, self.node.name, kind)
 
-    def ones(self, count: int) -> Memory:
-        """Create and write a vector of ones: a multiplier that sums by matrix product."""
-        memory = self.own(count)
+    def written(self, count: int, kind: str = "layer buffer") -> Memory:
+        """Create and write a buffer, such as a vector of ones that sums by matrix product."""
+        memory = self.own(count, kind)
         self.process.write(memory)
         return memory
 
@@ -46,22 +49,70 @@ class Layer:
         for blob in self.params:
             self.process.write(blob.data)
 
+    def read_bottoms(self) -> None:
+        """Read the data of every bottom."""
+        for blob in self.bottoms:
+            self.process.read(blob.data)
+
+    def write_gradients(self, bottoms: Sequence[Blob] | None = None) -> None:
+        """Write the gradient of each of `bottoms` (default: of all) that needs one."""
+        for blob, needed in zip(bottoms or self.bottoms, self.node.propagate, strict=False):
+            if needed:
+                self.process.write(blob.diff)
+
     def set_up(self) -> None:
         """Replay LayerSetUp and the first Reshape."""
         self.fill_params()
 
     def forward(self) -> None:
         """Replay Reshape and Forward_cpu: read every bottom, write every top."""
-        for blob in self.bottoms:
-            self.process.read(blob.data)
+        self.read_bottoms()
         for blob in self.tops:
             self.process.write(blob.data)
 
     def backward(self) -> None:
         """Replay Backward_cpu of most layers: nothing unless the bottom needs a gradient."""
-        process = self.process
         if not self.node.propagate or not self.node.propagate[0]:
             return
         for blob in self.tops:
-            process.read(blob.diff)
-        process.write(self.bottoms[0].diff)
+            self.process.read(blob.diff)
+        self.process.write(self.bottoms[0].diff)
+
+    def always_backward(self) -> None:
+        """Replay a Backward_cpu that writes the bottom's gradient, needed or not."""
+        self.process.read(self.tops[0].diff)
+        self.process.write(self.bottoms[0].diff)
+
+
+class ForwardOnly(Layer):
+    """ArgMax and Threshold: their Backward_cpu aborts."""
+
+    runs_backward = False
+
+
+class Dropout(Layer):
+    """src/caffe/layers/dropout_layer.cpp: a mask of 4-byte integers when training."""
+
+    def set_up(self) -> None:
+        self.mask = self.own(self.bottoms[0].count)
+
+    def forward(self) -> None:
+        """Write the mask and the top; when testing, copy, or do nothing in place."""
+        self.process.read(self.bottoms[0].data)
+        self.process.read(self.tops[0].data)
+        if self.training:
+            self.process.write(self.mask)
+        self.process.write(self.tops[0].data)
+
+
+class Swish(Layer):
+    """src/caffe/layers/swish_layer.cpp: input and output of its internal sigmoid."""
+
+    def set_up(self) -> None:
+        self.inner = [self.own(self.bottoms[0].count) for _ in range(2)]
+
+    def forward(self) -> None:
+        self.process.read(self.bottoms[0].data)
+        for memory in self.inner:
+            self.process.write(memory)
+        self.process.write(self.tops[0].data)

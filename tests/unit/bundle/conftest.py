@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pibench import devices, networks
-from pibench.bundle.writer import Kit, write_kit
+from pibench.bundle.kit import Kit, write_kit
 from pibench.probe.results import FORMAT, VERSION, line_of
 from pibench.runner.options import RunOptions
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pibench.bundle.kit import Kit
 from pibench.bundle.results import import_results
-from pibench.bundle.writer import Kit
 from pibench.errors import HostError, InvalidInputError
 from pibench.records.store import RecordStore
 from pibench.report.runs import how_it_ran

@@ -12,8 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from pibench import networks
-from pibench.bundle.manifest import KitFile, Manifest, digest_of, remembered
-from pibench.bundle.writer import Kit, write_kit
+from pibench.bundle.kit import Kit, KitFile, Manifest, digest_of, remembered, write_kit
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.carried import CarriedRoot
 from pibench.runner.options import RunOptions

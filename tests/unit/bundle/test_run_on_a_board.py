@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from pibench.bundle.kit import Kit
 from pibench.bundle.results import read_results
-from pibench.bundle.writer import Kit
 from pibench.probe.results import entries, line_of
 
 # It prints what caffe time prints; a file named after the model's number sets how it ends.

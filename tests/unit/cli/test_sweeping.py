@@ -22,7 +22,7 @@ KEY = "cd" * 32
 def study(tmp_path: Path) -> Path:
     """A study of three cells: one recorded, one missing, one left out."""
     journal = Journal(tmp_path / "study")
-    journal.append(sealed(whole_records.record(), KEY, 1))
+    journal.store.append(sealed(whole_records.record(), KEY, 1))
     cells = [{"key": KEY, "label": "a"}, {"key": "0" * 64, "label": "b\x1b[2J"}]
     journal.write_cells(iter([*cells, {"key": "1" * 64, "label": "c", "left_out": "too large"}]))
     journal.study_file.write_text('{"networks": ["NIN"], "target": "twin"}')
@@ -104,7 +104,7 @@ def test_a_damaged_study_is_reported_and_can_be_given_again(
 
 def test_a_table_contains_what_the_study_now_asks_for(pibench: Pibench, study: Path) -> None:
     earlier = whole_records.record(record_id="e" * 32, network="=earlier")
-    Journal(study).append(sealed(earlier, "ef" * 32, 1))
+    Journal(study).store.append(sealed(earlier, "ef" * 32, 1))
     pibench("sweep", "export", study, "-o", "out.csv")
     assert list(pd.read_csv("out.csv")["cell.key"]) == [KEY]
 

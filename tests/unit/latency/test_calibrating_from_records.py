@@ -8,7 +8,7 @@ import pytest
 
 from pibench import networks
 from pibench.errors import InvalidInputError
-from pibench.latency import records as from_records
+from pibench.latency.fit import calibrate_from
 from pibench.records.schema import Environment, Provenance
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def test_a_boards_records_make_a_calibration(
     board_record: Callable[..., Record], tmp_path: Path
 ) -> None:
     made = [board_record(name, 1000.0 + index) for index, name in enumerate(NAMES)]
-    found, output = from_records.calibrate(made, tmp_path / "records.jsonl")
+    found, output = calibrate_from(made, tmp_path / "records.jsonl")
     assert output == []
     assert (found.device, found.provenance, found.protocol) == ("rpi3b", "measured", "caffe-time")
     assert [one.network for one in found.observations] == list(NAMES)
@@ -61,7 +61,7 @@ def test_the_median_of_several_runs_counts(
 ) -> None:
     made = [board_record(name) for name in NAMES]
     made += [board_record("AlexNet", 5000.0), board_record("AlexNet", 2000.0)]
-    found, _ = from_records.calibrate(made, tmp_path / "records.jsonl")
+    found, _ = calibrate_from(made, tmp_path / "records.jsonl")
     assert found.observations[0].latency_ms == 2000.0
 
 
@@ -69,7 +69,7 @@ def test_emulated_times_are_left_out_and_named(
     board_record: Callable[..., Record], make_record: Callable[..., Record], tmp_path: Path
 ) -> None:
     made = [board_record(name) for name in NAMES]
-    found, output = from_records.calibrate([*made, make_record()], tmp_path / "records.jsonl")
+    found, output = calibrate_from([*made, make_record()], tmp_path / "records.jsonl")
     assert len(found.observations) == len(NAMES)
     assert len(output) == 1
     assert "AlexNet left out: its time is emulated" in output[0]
@@ -80,7 +80,7 @@ def test_a_network_that_has_changed_is_left_out(
 ) -> None:
     made = [board_record(name) for name in NAMES]
     changed = board_record("NIN", network_sha256="0" * 64)
-    _, output = from_records.calibrate([*made, changed], tmp_path / "records.jsonl")
+    _, output = calibrate_from([*made, changed], tmp_path / "records.jsonl")
     assert output == ["NIN left out: the zoo now has a different network with that name"]
 
 
@@ -90,23 +90,23 @@ def test_boards_and_protocols_are_never_mixed(
     made = [board_record(name) for name in NAMES]
     other = board_record("NIN", device="rpi3b_plus")
     with pytest.raises(InvalidInputError, match="several devices: rpi3b, rpi3b_plus"):
-        from_records.calibrate([*made, other], tmp_path / "records.jsonl")
+        calibrate_from([*made, other], tmp_path / "records.jsonl")
     other = board_record("NIN", protocol="inference")
     with pytest.raises(InvalidInputError, match="several protocols: caffe-time, inference"):
-        from_records.calibrate([*made, other], tmp_path / "records.jsonl")
+        calibrate_from([*made, other], tmp_path / "records.jsonl")
 
 
 def test_records_without_a_boards_time_are_refused(
     make_record: Callable[..., Record], tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidInputError, match="no record has a time that a board measured"):
-        from_records.calibrate([make_record()], tmp_path / "records.jsonl")
+        calibrate_from([make_record()], tmp_path / "records.jsonl")
 
 
 def test_a_time_that_no_network_takes_is_none(
     board_record: Callable[..., Record], tmp_path: Path
 ) -> None:
     made = [board_record(name) for name in NAMES]
-    found, output = from_records.calibrate([*made, board_record("VGG 16", 0.0)], tmp_path / "r")
+    found, output = calibrate_from([*made, board_record("VGG 16", 0.0)], tmp_path / "r")
     assert len(found.observations) == len(NAMES)
     assert output == ["VGG 16 left out: it has no time"]

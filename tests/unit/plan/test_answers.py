@@ -13,10 +13,9 @@ from pibench.engines.caffe import caffemodel, topology
 from pibench.engines.caffe.shapes import infer
 from pibench.errors import InvalidInputError
 from pibench.networks.network import Network, parse_image_size
-from pibench.plan.answers import optimizations
+from pibench.plan.answers import LargestBatch, LargestImage, max_batch, max_image, optimizations
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
-from pibench.plan.search import LargestBatch, LargestImage, max_batch, max_image
 from pibench.verdict.decision import decide
 from pibench.verdict.judgement import judge
 from pibench.verdict.observation import Observation

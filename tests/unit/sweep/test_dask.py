@@ -8,7 +8,7 @@ import pytest
 
 from pibench.errors import HostError
 from pibench.sweep import matrix
-from pibench.sweep.dask import tag_of, workers
+from pibench.sweep.execute import tag_of, workers
 
 
 @pytest.mark.parametrize(

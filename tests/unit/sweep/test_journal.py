@@ -22,7 +22,7 @@ LINE = json.dumps(sealed(whole_records.record(), KEY, 1).model_dump(mode="json")
 
 def test_a_sealed_record_is_a_record_and_reports_its_cell(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.append(sealed(whole_records.record(), KEY, 2))
+    journal.store.append(sealed(whole_records.record(), KEY, 2))
     assert journal.read().verdicts == {KEY: whole_records.record().verdict}
     (record,) = read(journal.store.path)
     assert record.cell is not None
@@ -42,7 +42,7 @@ def test_no_flipped_bit_goes_unseen(place: int, bit: int) -> None:
 def test_a_cut_line_is_set_aside_and_the_rest_stays(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     first = sealed(whole_records.record(), KEY, 1)
-    journal.append(first)
+    journal.store.append(first)
     whole = journal.store.path.read_bytes()
     journal.store.path.write_bytes(whole + b"\xff\xfe\n" + whole[:200])
     kept = journal.read()
@@ -66,7 +66,7 @@ def test_a_sealed_line_of_another_shape_is_damaged(name: str, value: object) -> 
 @pytest.mark.parametrize("name", ["journal.jsonl", "damaged.jsonl"])
 def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
     journal = Journal(tmp_path)
-    journal.append(sealed(whole_records.record(), KEY, 1))
+    journal.store.append(sealed(whole_records.record(), KEY, 1))
     (tmp_path / name).unlink(missing_ok=True)
     os.mkfifo(tmp_path / name)
     with pytest.raises(InvalidInputError, match=name):
@@ -76,7 +76,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
 def test_a_later_record_of_a_cell_stands(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for verdict in ("inconclusive", "fit"):
-        journal.append(sealed(whole_records.record(verdict=verdict), KEY, 1))
+        journal.store.append(sealed(whole_records.record(verdict=verdict), KEY, 1))
     journal.write_cells(iter([{"key": KEY, "label": "a"}]))
     assert journal.read().verdicts == {KEY: "fit"}
     assert [record.verdict for record in journal.records()] == ["fit"]

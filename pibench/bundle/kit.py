@@ -1,29 +1,31 @@
-"""Make a kit: a job's folder, the program that runs it on a board, and a manifest of both."""
+"""Make a kit: a job's folder, the program that runs it on a board, and a manifest of both.
+
+The manifest lists the kit's files, the options of the run, and what records contain about its
+networks. Its SHA-256 identifies the kit: a board's results refer to it, and the manifest stays in
+the cache of the machine that made the kit.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pibench.bundle.manifest import (
-    NAME,
-    ROOT_ARCHIVE,
-    TOP,
-    KitCaffe,
-    KitFile,
-    KitNetwork,
-    Manifest,
-    digest_of,
-    remember,
-)
+from pydantic import Field, NonNegativeInt, field_validator
+
+from pibench import cache, settings
+from pibench._version import __version__
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.archive import add, compressed_tar, member
 from pibench.images.recipe import file_sha256
-from pibench.runner.context import facts_of
+from pibench.records.schema import Frozen, Sha256
+from pibench.runner.context import NetworkFacts, facts_of
 from pibench.runner.options import RunOptions, job_of
+from pibench.targets.base import Job
 from pibench.targets.job import ROOTS, SYSTEM, Libraries, root_programs, write_job
 from pibench.targets.sandbox import scratch
 
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from pibench.images.carried import CarriedRoot
     from pibench.networks.network import Network
 
+NAME: Final = "manifest.json"
+TOP: Final = "pi-kit"
+"""The top folder of the archive."""
+ROOT_ARCHIVE: Final = "root.tar.gz"
 # Weights hardly compress, and Caffe is already compressed: a higher level has no benefit.
 _LEVEL: Final = 1
 _START: Final = "probe/start_kit.py"
@@ -38,6 +44,84 @@ _RUN: Final = "run.py"
 _README: Final = "README.txt"
 _MIB: Final = 2**20
 _GZIP: Final = b"\x1f\x8b"
+
+
+class KitFile(Frozen):
+    """A file of the kit, by its path below the kit's folder."""
+
+    path: str
+    sha256: Sha256
+    size_bytes: NonNegativeInt
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+            raise ValueError("is not a path inside the kit")
+        return path
+
+
+class KitCaffe(Frozen):
+    """pibench's Caffe in the kit: see CarriedRoot in pibench/images/carried.py."""
+
+    archive: str = ROOT_ARCHIVE
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    sha256: Sha256
+    unpacked_bytes: NonNegativeInt
+    lock: Sha256
+
+
+class KitNetwork(NetworkFacts):
+    """A network of the kit, as records describe it, with its id in the job."""
+
+    id: str
+
+
+class Manifest(Frozen):
+    """A kit; equal networks, options and pibench versions give an equal manifest."""
+
+    format: Literal["pibench-kit"] = "pibench-kit"
+    version: Literal[2] = 2
+    pibench_version: str = __version__
+    options: RunOptions
+    networks: tuple[KitNetwork, ...]
+    caffe: KitCaffe | None
+    files: tuple[KitFile, ...]
+
+    def text(self) -> bytes:
+        """Return the text as stored in the kit, in ASCII, the only encoding some boards have."""
+        return json.dumps(self.model_dump(mode="json"), indent=1).encode("ascii") + b"\n"
+
+    def job_of(self, network: KitNetwork) -> Job:
+        """Return the job that ran on the board; its files are not on this machine."""
+        return self.options.job(id=network.id, name=network.name, prototxt="", weights=None)
+
+
+def digest_of(text: bytes) -> str:
+    """Return the id of the kit."""
+    return hashlib.sha256(text).hexdigest()
+
+
+def remember(text: bytes) -> None:
+    """Store a manifest, for later results."""
+    path = _stored(digest_of(text))
+    cache.keep_if_possible(
+        path, lambda partial: partial.write_bytes(text), "takes `pibench import --kit KIT`"
+    )
+
+
+def remembered(digest: str) -> bytes | None:
+    """Return the text of a stored manifest; None if it is missing or was changed."""
+    try:
+        text = _stored(digest).read_bytes()
+    except OSError:
+        return None
+    return text if digest_of(text) == digest else None
+
+
+def _stored(digest: str) -> Path:
+    return settings.cache_dir() / "kits" / f"{digest}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +157,13 @@ def write_kit(
         raise InvalidInputError.at(
             out, None, "a kit is a compressed tar", hint="end the name in .tar.gz or .tgz"
         )
-    _refuse_twice(loaded)
+    seen = set()
+    for network in loaded:
+        if network.sha256 in seen:
+            raise InvalidInputError(
+                f"{network.name} is given twice", hint="name each network once: it runs once"
+            )
+        seen.add(network.sha256)
     # The board's CPU computes. Paths of this machine are left out.
     options = replace(
         options,
@@ -99,14 +189,24 @@ def write_kit(
         (top / _START).rename(top / _RUN)
         (top / _RUN).chmod(0o755)
         (top / _README).write_text(_readme(networks, options, root), encoding="ascii")
-        files = {path.relative_to(top).as_posix(): path for path in _files(top)}
+        # Regular files: the pipe among the models is created where the job runs.
+        files = {
+            path.relative_to(top).as_posix(): path for path in top.rglob("*") if path.is_file()
+        }
         if root is not None:
             files[ROOT_ARCHIVE] = root.archive
         manifest = Manifest(
             options=options,
             networks=networks,
-            caffe=KitCaffe.of(root) if root else None,
-            files=tuple(_described(name, path) for name, path in sorted(files.items())),
+            caffe=KitCaffe(
+                key=root.key, sha256=root.sha256, unpacked_bytes=root.unpacked_bytes, lock=root.lock
+            )
+            if root
+            else None,
+            files=tuple(
+                KitFile(path=name, sha256=file_sha256(path), size_bytes=path.stat().st_size)
+                for name, path in sorted(files.items())
+            ),
         )
         # First: without the stored manifest, the kit's results could not be imported here.
         remember(manifest.text())
@@ -118,16 +218,6 @@ def write_kit(
         sha256=file_sha256(out),
         size_bytes=out.stat().st_size,
     )
-
-
-def _refuse_twice(loaded: Sequence[Network]) -> None:
-    seen = set()
-    for network in loaded:
-        if network.sha256 in seen:
-            raise InvalidInputError(
-                f"{network.name} is given twice", hint="name each network once: it runs once"
-            )
-        seen.add(network.sha256)
 
 
 def _may_be_replaced(out: Path) -> bool:
@@ -146,15 +236,6 @@ def _may_be_replaced(out: Path) -> bool:
             return file.read(len(_GZIP)) in (_GZIP, b"")
     except OSError:
         return False
-
-
-def _files(top: Path) -> list[Path]:
-    """Return the regular files: the pipe among the models is created where the job runs."""
-    return [path for path in top.rglob("*") if path.is_file()]
-
-
-def _described(name: str, path: Path) -> KitFile:
-    return KitFile(path=name, sha256=file_sha256(path), size_bytes=path.stat().st_size)
 
 
 def _write(out: Path, manifest: Manifest, files: dict[str, Path]) -> None:
