@@ -347,7 +347,7 @@ def fits(
         options: Those of `run`.
     """
     from pibench import devices
-    from pibench.verdict.judgement import judge
+    from pibench.verdict import judge
 
     net, board = _network(of), devices.load(device)
     if target is None:

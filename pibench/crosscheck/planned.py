@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pibench import devices
 from pibench.plan.environment import Architecture, Environment, of_device
-from pibench.verdict.judgement import judge
+from pibench.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from pibench.plan.search import max_batch, max_image
 if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.networks.network import Network
-    from pibench.verdict.judgement import Judgement
+    from pibench.verdict import Judgement
 
 LARGEST = 10
 """How many allocations are listed."""

@@ -9,7 +9,7 @@ from pibench.errors import InvalidInputError
 from pibench.networks import input_size
 from pibench.networks.network import MAX_BATCH
 from pibench.plan.planner import plan
-from pibench.verdict.judgement import judge
+from pibench.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
