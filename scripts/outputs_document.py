@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from pibench import networks
-from pibench.bisect.bisection import LAYER_TOLERANCE
+from pibench.bisect import LAYER_TOLERANCE
 from pibench.crosscheck.layers import LayersComparison, compare_layers
 from pibench.crosscheck.metrics import LatencyComparison
 from pibench.crosscheck.outputs import OUTPUT_TOLERANCE, OutputsComparison

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pibench.bisect.bisection import Bisection, BlobDifference
+    from pibench.bisect import Bisection, BlobDifference
     from pibench.crosscheck.gate import GateResult
     from pibench.crosscheck.layers import LayerComparison
     from pibench.crosscheck.reconcile import NetworkComparison, PairComparison, Reconciliation
