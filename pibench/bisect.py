@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
-from pibench.crosscheck.layers import LayerComparison, LayersComparison, compare_layers
+from pibench.crosscheck.blobs import LayerComparison, LayersComparison, compare_layers
 from pibench.crosscheck.sides import differing_facts, entry_of
 from pibench.crosscheck.values import NonFinite, Tolerance, describe_non_finite, distance, errors
 from pibench.engines.caffe import cut

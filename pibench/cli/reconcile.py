@@ -62,7 +62,7 @@ def reconcile(
     from pibench import api
     from pibench.crosscheck import gate
     from pibench.crosscheck.baseline import write
-    from pibench.crosscheck.outputs import non_finite_outputs
+    from pibench.crosscheck.blobs import non_finite_outputs
     from pibench.crosscheck.reading import read_sides
     from pibench.crosscheck.reconcile import Tolerances
     from pibench.errors import ExitCode, InvalidInputError

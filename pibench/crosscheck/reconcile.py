@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench.crosscheck.blobs import OUTPUT_TOLERANCE, compare_outputs
 from pibench.crosscheck.metrics import (
     LATENCY_TOLERANCE,
     METRICS,
@@ -26,7 +27,6 @@ from pibench.crosscheck.metrics import (
     compare_ram,
     compare_verdicts,
 )
-from pibench.crosscheck.outputs import OUTPUT_TOLERANCE, compare_outputs
 from pibench.crosscheck.sides import differing_facts
 from pibench.errors import InvalidInputError
 from pibench.records.identity import Run, distinguishing, labels

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from pibench import devices
-from pibench.crosscheck.claims import is_board
 from pibench.crosscheck.paper import is_of_the_zoo, plain
 from pibench.engines.registry import label_of
 from pibench.records.identity import Run, labels, run_of
@@ -135,7 +134,7 @@ def entry_of(record: Record) -> Entry:
 def _clock(record: Record) -> str | None:
     """Return the clock of the record's time."""
     kind = record.provenance["latency_ms"].kind
-    if kind == "predicted" or (kind == "measured" and is_board(record)):
+    if kind == "predicted" or (kind == "measured" and record.ran_on_board):
         return f"board {record.device}"
     if kind == "measured":
         return f"processor {record.environment.host.cpu_model or 'unknown'}"

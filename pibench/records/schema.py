@@ -476,6 +476,12 @@ class Record(Frozen):
         return kind_of(self.target)
 
     @property
+    def ran_on_board(self) -> bool:
+        """Whether the engine ran natively on the board's architecture."""
+        architecture = self.environment.guest.architecture or self.environment.host.architecture
+        return self.target_kind.is_board and architecture in ("aarch64", "armv7l")
+
+    @property
     def is_emulated_or_twin(self) -> bool:
         """Whether nothing in it ran as it would on a Raspberry Pi."""
         kind = self.target_kind

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pibench.crosscheck import baseline, layers
+from pibench.crosscheck import baseline, blobs
+from pibench.crosscheck.blobs import compare_outputs
 from pibench.crosscheck.gate import decide, parse
 from pibench.crosscheck.metrics import compare_latencies, compare_ram, compare_verdicts
-from pibench.crosscheck.outputs import compare_outputs
 from pibench.crosscheck.reading import paper_side, read_side, read_sides
 from pibench.crosscheck.reconcile import Tolerances, reconcile
 from pibench.crosscheck.sides import Entry, Side, entry_of
@@ -563,7 +563,7 @@ def test_next_to_nothing_is_not_a_share_of_anything(side: Callable[..., Side]) -
         *(side("a", {"latency_ms": one, "target": "native"}).entries[0] for one in (5e-324, 1e12))
     )
     assert (found.agrees, found.error) == (False, None)
-    assert layers.share(1e40, 5e-324) is None
+    assert blobs.relative_distance(1e40, 5e-324) is None
 
 
 def test_files_of_one_name_are_distinguished(make_run: MakeRun, tmp_path: Path) -> None:
