@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from pibench import untrusted_input
-from pibench.crosscheck import baseline
 from pibench.crosscheck.paper import DEFAULT, load_paper
-from pibench.crosscheck.sides import Entry, Side, entry_of
+from pibench.crosscheck.sides import BASELINE_MARK, Entry, Side, entry_of, parse_baseline
 from pibench.errors import InvalidInputError
 from pibench.records.identity import latest
 from pibench.records.schema import LayerTime, Provenance
@@ -27,7 +26,7 @@ PAPER: Final = "paper"
 _HEAD_BYTES: Final = 1000
 _HINT: Final = "give records (JSON lines), or what plan, predict or run print with --json"
 _RECORDS_HINT: Final = "give records: what run wrote with --out, or printed with --json"
-_BASELINE: Final = re.compile(rf'\s*\{{\s*"{baseline.MARK}"'.encode())
+_BASELINE: Final = re.compile(rf'\s*\{{\s*"{BASELINE_MARK}"'.encode())
 
 
 def read_sides(sources: Sequence[str]) -> list[Side]:
@@ -56,7 +55,7 @@ def read_side(source: str, name: str | None = None) -> Side:
     if _is_array(content):
         return _array(path, name, content)
     if _BASELINE.match(content):
-        return baseline.parse(content, path, name)
+        return parse_baseline(content, path, name)
     records = parse(content, path)
     _refuse_nothing(path, records)
     return Side.of(name, "records", map(entry_of, latest(records)))
@@ -72,7 +71,7 @@ def read_records(path: Path) -> list[Record]:
     content = untrusted_input.read(path, hint=_RECORDS_HINT)
     if _BASELINE.match(content):
         raise InvalidInputError.at(
-            path, None, "is a baseline, which holds no whole records", hint=_RECORDS_HINT
+            path, None, "is a baseline, which has no whole records", hint=_RECORDS_HINT
         )
     if not _is_array(content):
         return parse(content, path)
@@ -83,9 +82,9 @@ def _record(path: Path, place: str, item: dict[str, Any]) -> Record:
     if "schema_version" in item:
         return record_from(item, path, place)
     known = {"peak_at": "a plan, and nothing was run", "pressure_ms": "a prediction"}
-    what = next((said for key, said in known.items() if key in item), "no record")
-    hint = "pibench reconcile compares it with records" if what != "no record" else None
-    raise InvalidInputError.at(path, place, f"is {what}", hint=hint or _RECORDS_HINT)
+    what = next((text for key, text in known.items() if key in item), None)
+    hint = "pibench reconcile compares it with records" if what else _RECORDS_HINT
+    raise InvalidInputError.at(path, place, f"is {what or 'not a record'}", hint=hint)
 
 
 def paper_side(table: str = DEFAULT, name: str = PAPER) -> Side:
@@ -135,7 +134,7 @@ def _name(source: str) -> str:
 
 def _refuse_nothing(path: Path, found: Sequence[object]) -> None:
     if not found:
-        raise InvalidInputError.at(path, None, "holds nothing to compare", hint=_HINT)
+        raise InvalidInputError.at(path, None, "has nothing to compare", hint=_HINT)
 
 
 def _is_array(content: bytes) -> bool:
@@ -149,7 +148,7 @@ def _items(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, item in enumerate(items, start=1):
         place = f"item {number}"
         if not isinstance(item, dict):
-            raise InvalidInputError.at(path, place, "is no object", hint=_HINT)
+            raise InvalidInputError.at(path, place, "is not an object", hint=_HINT)
         yield place, item
 
 
@@ -161,10 +160,10 @@ def _array(path: Path, name: str, content: bytes) -> Side:
             entries.append(_entry(path, place, item))
         except ValidationError as error:
             raise InvalidInputError.at(
-                path, place, f"is none of ours: {first_of(error)}", hint=_HINT
+                path, place, f"is not valid: {first_of(error)}", hint=_HINT
             ) from error
         except (KeyError, TypeError) as error:
-            problem = f"is none of ours ({type(error).__name__}: {error})"
+            problem = f"is not valid ({type(error).__name__}: {error})"
             raise InvalidInputError.at(path, place, problem, hint=_HINT) from error
     kinds = {entry.kind for entry in entries}
     origin = {"planned": "plan", "predicted": "predictions"}
@@ -179,7 +178,7 @@ def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
         return _planned(item)
     if "pressure_ms" in item:
         return _predicted(item)
-    raise InvalidInputError.at(path, place, "is no record, plan or prediction", hint=_HINT)
+    raise InvalidInputError.at(path, place, "is not a record, plan or prediction", hint=_HINT)
 
 
 def _planned(item: dict[str, Any]) -> Entry:

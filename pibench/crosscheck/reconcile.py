@@ -288,7 +288,9 @@ def _other_places(
         option
         for option in options
         if option in _PLACES
-        and {one.told(option) for one in ours}.isdisjoint({one.told(option) for one in theirs})
+        and {one.value_of(option) for one in ours}.isdisjoint(
+            {one.value_of(option) for one in theirs}
+        )
     )
 
 
@@ -298,7 +300,7 @@ def _told(
     """Return the options that distinguish a pair from the others of its network."""
     found: dict[str, Any] = {}
     for option in apart[0] | apart[1]:
-        first, second = (one.told(option) for one in pair)
+        first, second = (one.value_of(option) for one in pair)
         if option in places and option in apart[0] & apart[1]:
             found[option] = f"{first} against {second}"
         else:
@@ -315,10 +317,10 @@ def _alike(
     options = sorted(told_by)
     by_values: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
     for other in theirs:
-        by_values[tuple(other.told(option) for option in options)].append(other)
+        by_values[tuple(other.value_of(option) for option in options)].append(other)
     vague = [values for values in by_values if None in values]
     for entry in ours:
-        wanted = tuple(entry.told(option) for option in options)
+        wanted = tuple(entry.value_of(option) for option in options)
         # Look up by value: a sweep can have thousands of seeds, too many to compare pairwise.
         candidates = by_values if None in wanted else dict.fromkeys([wanted, *vague])
         for values in candidates:
@@ -350,7 +352,7 @@ def _labels(matches: Sequence[Match]) -> dict[Any, str]:
             ),
         )
         # Options that distinguish runs on one pair of sides are used on the other pairs too.
-        values = {option: known.told(option) for option in options[network]} | told
+        values = {option: known.value_of(option) for option in options[network]} | told
         known_of = {option: value for option, value in values.items() if value is not None}
         runs[id(first), id(second)] = plain.model_copy(update=known_of)
     return dict(zip(runs, labels([*runs.values()], beside=("protocol", "batch")), strict=True))
