@@ -43,17 +43,16 @@ KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
 class Observation:
     """Observation of one run. Sizes are in bytes, None if not read.
 
-    `emulated` is None if the target determines it. `oom_kills` are the kernel's log lines about
-    the measured process only. `peak_rss_bytes` excludes the emulator's memory.
-    `memory_limit_bytes` is the effective limit, not the requested one; `allowance_bytes` of it are
-    for memory that the device would not need (an emulator). `enforced_by` is what limited the
-    process; `reached_own_limit` is whether the process's own control group reached that limit,
-    None if there is no such group or it was not read. `group_limit_bytes` is the tightest limit of
-    the groups around the process if the whole machine represents the device,
-    `address_space_bytes` a limit of its address space or data, `strict_overcommit` whether the
-    kernel refuses memory that it may be unable to provide later. `emulator_died` is set if an
-    emulator ended before its program started. `watcher_saw_bytes` is the process's memory when
-    the watcher ended it.
+    `emulated` is None if the target determines it. `oom_kills` are the kernel's log lines about the
+    measured process only. `peak_rss_bytes` excludes the emulator's memory. `memory_limit_bytes` is
+    the effective limit, not the requested one; `allowance_bytes` of it are for memory that the
+    device would not need (an emulator). `enforced_by` is what limited the process;
+    `reached_own_limit` is whether the process's own control group reached that limit, None if there
+    is no such group or it was not read. `group_limit_bytes` is the tightest limit of the groups
+    around the process if the whole machine represents the device, `address_space_bytes` a limit of
+    its address space or data, `strict_overcommit` whether the kernel refuses memory that it may be
+    unable to provide later. `emulator_died` is set if an emulator ended before its program started.
+    `watcher_saw_bytes` is the process's memory when the watcher ended it.
     """
 
     target: str

@@ -205,9 +205,8 @@ def _each(answers: Iterable[bool | None]) -> bool | None:
 class LayerComparison:
     """One blob written by a layer, in two runs; true if it is within the tolerance.
 
-    `distance` is an estimated Euclidean distance, None if it cannot be estimated. `relative` is
-    the same as a fraction of the first one's norm. `why` describes a difference that is not a
-    distance.
+    `distance` is an estimated Euclidean distance, None if it cannot be estimated. `relative` is the
+    same as a fraction of the first one's norm. `why` describes a difference that is not a distance.
     """
 
     layer: str

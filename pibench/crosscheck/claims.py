@@ -121,7 +121,7 @@ def check_claims(
         InvalidInputError: for a network that the paper does not contain.
     """
     paper = paper or load_paper()
-    entries = paper.entries if networks is None else _asked_for(paper, networks)
+    entries = paper.entries if networks is None else _chosen(paper, networks)
     usable = [record for record in records if is_the_papers_run(record, paper)]
     claims: list[Claim] = []
     for entry in entries:
@@ -166,7 +166,7 @@ def exit_code(claims: Sequence[Claim]) -> ExitCode:
     return ExitCode.INCONCLUSIVE if None in agreements or not agreements else ExitCode.OK
 
 
-def _asked_for(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
+def _chosen(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
     for name in networks:
         if not any(entry.answers_to(name) for entry in paper.entries):
             known = ", ".join(entry.key for entry in paper.entries)
@@ -214,20 +214,20 @@ def _claim(
 ) -> Claim:
     column = paper.columns[name]
     figure = entry.figures.get(name)
-    ours, provenance = _ours(column, record)
+    value, provenance = _value_of(column, record)
     low = high = None
-    if column.field == "latency_ms" and ours is None and predicted is not None:
-        ours, low, high = (
+    if column.field == "latency_ms" and value is None and predicted is not None:
+        value, low, high = (
             one / column.unit_size
             for one in (predicted.latency_ms, predicted.low_ms, predicted.high_ms)
         )
         provenance = Provenance(kind="predicted", reason=predicted.reason)
     agrees, error_pct = None, None
     circular = provenance.kind == "predicted" and predicted and not predicted.independent
-    if isinstance(ours, float) and figure is not None and not circular:
-        agrees, error_pct = _compare(ours, figure, column.tolerance)
-    elif ours in ("fit", "no-fit"):
-        agrees = ours == entry.verdict
+    if isinstance(value, float) and figure is not None and not circular:
+        agrees, error_pct = _compare(value, figure, column.tolerance)
+    elif value in ("fit", "no-fit"):
+        agrees = value == entry.verdict
     return Claim(
         key=entry.key,
         row=entry.row,
@@ -237,7 +237,7 @@ def _claim(
         field=column.field,
         unit=column.unit,
         paper=figure.value if figure else str(entry.verdict),
-        ours=ours,
+        ours=value,
         error_pct=error_pct,
         agrees=agrees,
         explanation=paper.explanations.get((entry.key, name)),
@@ -248,7 +248,7 @@ def _claim(
     )
 
 
-def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Provenance]:
+def _value_of(column: Column, record: Record | None) -> tuple[str | float | None, Provenance]:
     """Return pibench's value in the column's unit, or None with the reason."""
     if record is None:
         return _none("no record of this network by the paper's protocol")
@@ -281,9 +281,9 @@ def _none(reason: str) -> tuple[None, Provenance]:
     return None, Provenance(kind="unavailable", reason=reason)
 
 
-def _compare(ours: float, printed: Figure, tolerance: float) -> tuple[bool, float]:
+def _compare(value: float, printed: Figure, tolerance: float) -> tuple[bool, float]:
     """Return whether the value is within tolerance or rounds to the print, and the error in %."""
-    difference = ours - printed.value
+    difference = value - printed.value
     allowed = max(tolerance * printed.value, printed.rounding)
     return abs(difference) <= allowed, 100 * difference / printed.value
 

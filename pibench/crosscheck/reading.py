@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pibench.crosscheck.paper import Paper, PaperEntry, ResultField
+    from pibench.crosscheck.sides import Origin
     from pibench.records.schema import Record
 
 PAPER: Final = "paper"
@@ -98,7 +99,6 @@ def paper_side(table: str = DEFAULT, name: str = PAPER) -> Side:
         entries.append(
             Entry(
                 network=one.zoo_network,
-                network_sha256=None,
                 batch=paper.batch,
                 protocol=paper.protocol,
                 device=paper.device,
@@ -166,9 +166,9 @@ def _array(path: Path, name: str, content: bytes) -> Side:
             problem = f"is not valid ({type(error).__name__}: {error})"
             raise InvalidInputError.at(path, place, problem, hint=_HINT) from error
     kinds = {entry.kind for entry in entries}
-    origin = {"planned": "plan", "predicted": "predictions"}
-    found = origin.get(next(iter(kinds)), "records") if len(kinds) == 1 else "records"
-    return Side.of(name, found, entries)  # type: ignore[arg-type]
+    origins: dict[str, Origin] = {"planned": "plan", "predicted": "predictions"}
+    origin = origins.get(kinds.pop(), "records") if len(kinds) == 1 else "records"
+    return Side.of(name, origin, entries)
 
 
 def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
@@ -184,14 +184,13 @@ def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
 def _planned(item: dict[str, Any]) -> Entry:
     """Read one network of `plan --json`."""
     nothing = Provenance(kind="unavailable", reason="a plan runs nothing")
+    environment = item.get("environment", {})
+    # A plan for the twin has the host's threads, one for the board its own.
+    of_board = environment.get("architecture") == "arm64"
     return Entry(
-        network=item["network"],
-        network_sha256=item.get("network_sha256"),
-        network_source=item.get("network_source"),
+        **_run_of(item),
         batch=item["batch"],
-        protocol=item["protocol"],
-        device=item["device"],
-        threads=_threads(item),
+        threads=environment.get("threads") if of_board else None,
         source="planned",
         kind="planned",
         verdict=item["verdict"],
@@ -203,22 +202,17 @@ def _planned(item: dict[str, Any]) -> Entry:
     )
 
 
-def _threads(item: dict[str, Any]) -> int | None:
-    """Return the threads of a plan for the board; a plan for the twin uses the host's."""
-    environment = item.get("environment", {})
-    return environment.get("threads") if environment.get("architecture") == "arm64" else None
+def _run_of(item: dict[str, Any]) -> dict[str, Any]:
+    needed, optional = ("network", "protocol", "device"), ("network_sha256", "network_source")
+    return {name: item[name] for name in needed} | {name: item.get(name) for name in optional}
 
 
 def _predicted(item: dict[str, Any]) -> Entry:
     """Read one network of `predict --json`."""
     nothing = Provenance(kind="unavailable", reason="a prediction is of the time alone")
     return Entry(
-        network=item["network"],
-        network_sha256=item.get("network_sha256"),
-        network_source=item.get("network_source"),
+        **_run_of(item),
         batch=item.get("batch", 1),
-        protocol=item["protocol"],
-        device=item["device"],
         source="predicted",
         kind="predicted",
         ram=nothing,
