@@ -237,7 +237,7 @@ def reconcile(
         The comparison, and the gate's result, whose `code` is the command's exit code.
     """
     from pibench.crosscheck import gate
-    from pibench.crosscheck.outputs import OUTPUT_TOLERANCE
+    from pibench.crosscheck.blobs import OUTPUT_TOLERANCE
     from pibench.crosscheck.reading import read_side, read_sides
     from pibench.crosscheck.reconcile import Tolerances
     from pibench.crosscheck.reconcile import reconcile as compared
@@ -347,7 +347,7 @@ def fits(
         options: Those of `run`.
     """
     from pibench import devices
-    from pibench.verdict.judgement import judge
+    from pibench.verdict import judge
 
     net, board = _network(of), devices.load(device)
     if target is None:

@@ -21,7 +21,7 @@ from textwrap import wrap
 from typing import Any
 
 from pibench import devices, networks
-from pibench.crosscheck.outputs import OUTPUT_TOLERANCE
+from pibench.crosscheck.blobs import OUTPUT_TOLERANCE
 from pibench.crosscheck.planned import compare, environment_of
 from pibench.errors import ExitCode
 from pibench.plan.planner import plan

@@ -16,10 +16,14 @@ import sys
 from pathlib import Path
 
 from pibench import networks
-from pibench.bisect.bisection import LAYER_TOLERANCE
-from pibench.crosscheck.layers import LayersComparison, compare_layers
+from pibench.bisect import LAYER_TOLERANCE
+from pibench.crosscheck.blobs import (
+    OUTPUT_TOLERANCE,
+    LayersComparison,
+    OutputsComparison,
+    compare_layers,
+)
 from pibench.crosscheck.metrics import LatencyComparison
-from pibench.crosscheck.outputs import OUTPUT_TOLERANCE, OutputsComparison
 from pibench.crosscheck.reconcile import NetworkComparison, reconcile
 from pibench.crosscheck.sides import Side, entry_of
 from pibench.records.schema import Record

@@ -19,8 +19,7 @@ from pibench.records.schema import (
     Provenance,
     Record,
 )
-from pibench.verdict.decision import decide
-from pibench.verdict.observation import Observation
+from pibench.verdict import Observation, decide
 
 MIB = 2**20
 

@@ -16,7 +16,7 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pibench.bisect.bisection import Side
+    from pibench.bisect import Side
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.records.schema import Record
@@ -61,8 +61,8 @@ def bisect(
     """
     import json
 
-    from pibench.bisect.bisection import LAYER_TOLERANCE, Recorded
-    from pibench.bisect.bisection import bisect as find
+    from pibench.bisect import LAYER_TOLERANCE, Recorded
+    from pibench.bisect import bisect as find
     from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
@@ -113,13 +113,12 @@ def _prepared(
     name: str, text: str, network: Network, options: RunOptions, builder: Builder
 ) -> Callable[[], Side]:
     """Check the target and files of a side that must run; return a function that runs it."""
-    from pibench.bisect.bisection import Runnable
-    from pibench.bisect.variants import parse
+    from pibench.bisect import Runnable, parse_variant
     from pibench.engines.caffe.caffemodel import check_weights
     from pibench.runner.options import seeded_weights
     from pibench.targets.registry import make_target
 
-    variant = parse(text)
+    variant = parse_variant(text)
     try:
         opt.target_spec(variant.target)
     except typer.BadParameter as error:
@@ -170,7 +169,7 @@ def _recorded(text: str, network: Network, seed: int | None) -> Record | None:
     Raises:
         InvalidInputError: if there is no record, or several that the options do not distinguish.
     """
-    from pibench.bisect.bisection import no_values
+    from pibench.bisect import no_values
     from pibench.crosscheck.reading import read_records
     from pibench.records.identity import labels_of, latest
 
@@ -222,7 +221,7 @@ def _check_record(
     Raises:
         InvalidInputError: if it does not match.
     """
-    from pibench.bisect.bisection import no_values
+    from pibench.bisect import no_values
     from pibench.images.recipe import file_sha256
 
     hint = "give the options it was made with, or another record"

@@ -241,7 +241,7 @@ def _environment(device: Device, *, on_twin: bool) -> Environment:
 
 def _row(planned: Plan, device: Device, wanted: dict[str, bool]) -> dict[str, Any]:
     from pibench.plan import answers
-    from pibench.verdict.judgement import judge
+    from pibench.verdict import judge
 
     row = answers.summary(planned, device, judge(planned, device))
     if wanted["timeline"]:

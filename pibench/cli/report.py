@@ -186,7 +186,7 @@ def write_page(
 
 def _answer(made: Report, written: Sequence[str]) -> dict[str, Any]:
     """Return the report as JSON: the ledger as in claims.json, and each network."""
-    from pibench.crosscheck.ledger import as_dict
+    from pibench.crosscheck.claims import as_dict
 
     return {
         "headline": made.headline,

@@ -57,9 +57,14 @@ def reproduce_paper(
     With `as_json` the content of claims.json is printed instead of the table.
     """
     from pibench import networks
-    from pibench.crosscheck import predicted
-    from pibench.crosscheck.claims import check_claims, exit_code
-    from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
+    from pibench.crosscheck.claims import (
+        check_claims,
+        exit_code,
+        predict_times,
+        predicted_times,
+        write_claims_csv,
+        write_claims_json,
+    )
     from pibench.records.store import RecordStore
     from pibench.report.terminal import print_reproduction
 
@@ -76,11 +81,11 @@ def reproduce_paper(
     finally:
         # Write files for the records made so far, even after an error.
         wanted = [network.name for network in loaded]
-        predictions = predicted.predict(loaded)
+        predictions = predict_times(loaded)
         claims = check_claims(
             made,
             networks=wanted if only else None,
-            predicted=predicted.predicted_times(predictions),
+            predicted=predicted_times(predictions),
         )
         if made:
             write_claims_json(claims, folder)

@@ -2,15 +2,21 @@
 
 The table's file defines the columns, their fields and tolerances. pibench's figures are compared
 only if they are of the same kind: RAM from a run that completed, latency measured on a board or
-predicted for one.
+predicted for one, without using the network's printed time.
 """
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from pibench.atomic_write import write_whole
 from pibench.crosscheck.paper import (
     Column,
     Figure,
@@ -27,9 +33,11 @@ from pibench.records.schema import Provenance
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from pibench.latency.model import Prediction
+    from pibench.networks.network import Network
     from pibench.records.schema import Record
 
-BOARD_ARCHITECTURES: Final = ("aarch64", "armv7l")
+LEDGER_VERSION: Final = "2.0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +121,7 @@ def check_claims(
         InvalidInputError: for a network that the paper does not contain.
     """
     paper = paper or load_paper()
-    entries = paper.entries if networks is None else _asked_for(paper, networks)
+    entries = paper.entries if networks is None else _chosen(paper, networks)
     usable = [record for record in records if is_the_papers_run(record, paper)]
     claims: list[Claim] = []
     for entry in entries:
@@ -141,8 +149,8 @@ def _column_summary(claims: Sequence[Claim]) -> ColumnSummary:
         total=len(claims),
         compared=sum(claim.agrees is not None for claim in claims),
         agreed=sum(claim.agrees is True for claim in claims),
-        differing=_names(claims, agrees=False),
-        undecided=_names(claims, agrees=None),
+        differing=tuple(claim.paper_network for claim in claims if claim.agrees is False),
+        undecided=tuple(claim.paper_network for claim in claims if claim.agrees is None),
         mean_absolute_error_pct=mean(abs(pct) for pct, _ in errors) if errors else None,
         worst_network=worst.paper_network if worst else None,
         worst_error_pct=worst_pct,
@@ -158,7 +166,7 @@ def exit_code(claims: Sequence[Claim]) -> ExitCode:
     return ExitCode.INCONCLUSIVE if None in agreements or not agreements else ExitCode.OK
 
 
-def _asked_for(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
+def _chosen(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
     for name in networks:
         if not any(entry.answers_to(name) for entry in paper.entries):
             known = ", ".join(entry.key for entry in paper.entries)
@@ -187,25 +195,14 @@ def _closest(entry: PaperEntry, records: Iterable[Record]) -> Record | None:
 
     A record with the command line's default options takes precedence.
     """
-    ours = {plain(name) for name in (entry.key, entry.zoo_network)}
-    of_network = [record for record in records if plain(record.network) in ours]
-    return max(
-        of_network,
-        key=lambda record: (-_distance(record), not run_of(record).unusual, record.created),
-        default=None,
-    )
+    names = {plain(name) for name in (entry.key, entry.zoo_network)}
 
+    def rank(record: Record) -> tuple[Any, ...]:
+        distance = -1 if record.ran_on_board else record.target_kind.board_distance
+        return -distance, not run_of(record).unusual, record.created
 
-def _distance(record: Record) -> int:
-    """Return the distance from the board: smaller is closer, a board itself is negative."""
-    return -1 if is_board(record) else record.target_kind.board_distance
-
-
-def is_board(record: Record) -> bool:
-    """Return whether Caffe ran natively on the board's architecture."""
-    environment = record.environment
-    architecture = environment.guest.architecture or environment.host.architecture
-    return record.target_kind.is_board and architecture in BOARD_ARCHITECTURES
+    of_network = (record for record in records if plain(record.network) in names)
+    return max(of_network, key=rank, default=None)
 
 
 def _claim(
@@ -217,20 +214,20 @@ def _claim(
 ) -> Claim:
     column = paper.columns[name]
     figure = entry.figures.get(name)
-    ours, provenance = _ours(column, record)
+    value, provenance = _value_of(column, record)
     low = high = None
-    if column.field == "latency_ms" and ours is None and predicted is not None:
-        ours, low, high = (
+    if column.field == "latency_ms" and value is None and predicted is not None:
+        value, low, high = (
             one / column.unit_size
             for one in (predicted.latency_ms, predicted.low_ms, predicted.high_ms)
         )
         provenance = Provenance(kind="predicted", reason=predicted.reason)
     agrees, error_pct = None, None
     circular = provenance.kind == "predicted" and predicted and not predicted.independent
-    if isinstance(ours, float) and figure is not None and not circular:
-        agrees, error_pct = _compare(ours, figure, column.tolerance)
-    elif ours in ("fit", "no-fit"):
-        agrees = ours == entry.verdict
+    if isinstance(value, float) and figure is not None and not circular:
+        agrees, error_pct = _compare(value, figure, column.tolerance)
+    elif value in ("fit", "no-fit"):
+        agrees = value == entry.verdict
     return Claim(
         key=entry.key,
         row=entry.row,
@@ -240,7 +237,7 @@ def _claim(
         field=column.field,
         unit=column.unit,
         paper=figure.value if figure else str(entry.verdict),
-        ours=ours,
+        ours=value,
         error_pct=error_pct,
         agrees=agrees,
         explanation=paper.explanations.get((entry.key, name)),
@@ -251,7 +248,7 @@ def _claim(
     )
 
 
-def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Provenance]:
+def _value_of(column: Column, record: Record | None) -> tuple[str | float | None, Provenance]:
     """Return pibench's value in the column's unit, or None with the reason."""
     if record is None:
         return _none("no record of this network by the paper's protocol")
@@ -270,12 +267,12 @@ def _ours(column: Column, record: Record | None) -> tuple[str | float | None, Pr
 def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
     """Return a time measured on the board or predicted for it; other times are not compared."""
     provenance = record.provenance["latency_ms"]
-    on_board = provenance.kind == "measured" and is_board(record)
+    on_board = provenance.kind == "measured" and record.ran_on_board
     if record.latency_ms is not None and (on_board or provenance.kind == "predicted"):
         return record.latency_ms, provenance
     if record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin) == "emulated":
         return _none("emulated time is never a Pi time")
-    if is_board(record):
+    if record.ran_on_board:
         return _none(provenance.reason or "the record has no time")
     return _none("time on another processor is never a Pi time")
 
@@ -284,12 +281,90 @@ def _none(reason: str) -> tuple[None, Provenance]:
     return None, Provenance(kind="unavailable", reason=reason)
 
 
-def _compare(ours: float, printed: Figure, tolerance: float) -> tuple[bool, float]:
+def _compare(value: float, printed: Figure, tolerance: float) -> tuple[bool, float]:
     """Return whether the value is within tolerance or rounds to the print, and the error in %."""
-    difference = ours - printed.value
+    difference = value - printed.value
     allowed = max(tolerance * printed.value, printed.rounding)
     return abs(difference) <= allowed, 100 * difference / printed.value
 
 
-def _names(claims: Iterable[Claim], *, agrees: bool | None) -> tuple[str, ...]:
-    return tuple(claim.paper_network for claim in claims if claim.agrees is agrees)
+def predict_times(networks: Sequence[Network]) -> list[Prediction]:
+    """Predict a forward pass of each network, with rates fitted on the paper's other networks."""
+    if not networks:
+        # Fitting the rates takes a second, for any number of networks.
+        return []
+    from pibench.latency import rates, validation  # noqa: PLC0415  (start-up time)
+
+    return validation.predict_leave_one_out(networks, rates.shipped())
+
+
+def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTime]:
+    """Convert the predictions for the ledger: times by pibench's network names."""
+    from pibench.latency import rates  # noqa: PLC0415  (start-up time)
+
+    known = rates.shipped()
+    observed = {one.network for one in known.observations}
+    edge = {one.network for one in known.observations if one.at_the_edge}
+    found = {}
+    for one in predictions:
+        reason = f"counted work, rates fitted on {known.source}"
+        if one.network in edge:
+            reason += ", the only source for the cost at the edge of memory"
+        elif one.network in observed and one.device == known.device:
+            reason += ", without this network"
+        found[one.network] = PredictedTime(
+            latency_ms=one.latency_ms,
+            low_ms=one.low_ms,
+            high_ms=one.high_ms,
+            reason=reason,
+            independent=one.network not in edge,
+        )
+    return found
+
+
+def write_claims_json(
+    claims: Sequence[Claim], folder: Path | str, paper: Paper | None = None
+) -> Path:
+    """Write claims.json with the columns' documentation and the totals; return its path.
+
+    The write is atomic: after a crash the previous file is unchanged.
+
+    Raises:
+        HostError: if the folder cannot be written.
+    """
+    text = json.dumps(as_dict(claims, paper or load_paper()), indent=2, allow_nan=False)
+    return write_whole(Path(folder) / "claims.json", text + "\n")
+
+
+def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
+    """Write claims.csv, one line per claim; otherwise like `write_claims_json`."""
+    rows = [_plain_claim(claim) for claim in claims]
+    for row in rows:
+        provenance = row.pop("provenance")
+        row |= {f"provenance_{key}": value for key, value in provenance.items()}
+    names = [field.name for field in dataclasses.fields(Claim) if field.name != "provenance"]
+    columns = [*names, "provenance_kind", "provenance_reason"]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_whole(Path(folder) / "claims.csv", buffer.getvalue())
+
+
+def as_dict(claims: Sequence[Claim], paper: Paper) -> dict[str, Any]:
+    """Return the ledger as plain data, with the structure of claims.json."""
+    return {
+        "schema_version": LEDGER_VERSION,
+        "paper": paper.title,
+        "device": paper.device,
+        "protocol": paper.protocol,
+        "batch": paper.batch,
+        "columns": {name: column.model_dump() for name, column in paper.columns.items()},
+        "exit_code": int(exit_code(claims)),
+        "summary": {name: dataclasses.asdict(one) for name, one in summary(claims).items()},
+        "claims": [_plain_claim(claim) for claim in claims],
+    }
+
+
+def _plain_claim(claim: Claim) -> dict[str, Any]:
+    return vars(claim) | {"provenance": claim.provenance.model_dump(mode="json")}

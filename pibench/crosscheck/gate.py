@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -23,7 +24,7 @@ _HINT: Final = "for example: --fail-on verdict,ram=5%,latency=15%,outputs"
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """The metrics that decide. A requested gate does not pass an metric that was not compared."""
+    """The metrics that decide. A requested gate does not pass a metric that was not compared."""
 
     metrics: tuple[Metric, ...] = METRICS
     asked: bool = False
@@ -34,7 +35,7 @@ class Check:
     """One metric of one network, over every pair of sides that has it.
 
     `not compared` marks an optional metric that could not be compared. `incomparable` marks a
-    requested metric that could not be compared for any network. A check without an metric is a
+    requested metric that could not be compared for any network. A check without a metric is a
     network of a baseline that was not run.
     """
 
@@ -105,25 +106,25 @@ def parse(text: str | None, tolerances: Tolerances) -> tuple[Gate, Tolerances]:
                 hint=_HINT,
             )
         if sign:
-            tolerances = _held(f"--fail-on {text}", metric, share, tolerances)
+            tolerances = _with_tolerance(f"--fail-on {text}", metric, share, tolerances)
         if metric in metrics:
             raise InvalidInputError(f"--fail-on {text}: {metric} twice", hint=_HINT)
         metrics.append(metric)
     return Gate(metrics=tuple(metrics), asked=True), tolerances
 
 
-def _held(said: str, metric: Metric, share: str, tolerances: Tolerances) -> Tolerances:
+def _with_tolerance(option: str, metric: Metric, text: str, tolerances: Tolerances) -> Tolerances:
     """Return the tolerances with one replaced; RAM may have a floor: `5%` or `5%+0MiB`."""
-    given = _SHARE.fullmatch(share)
+    given = _SHARE.fullmatch(text)
     if given is None or (given["floor"] and metric != "ram"):
-        raise InvalidInputError(f"{said}: {share!r} is no percentage of {metric}", hint=_HINT)
-    part = float(given["percent"]) / 100
+        raise InvalidInputError(f"{option}: {text!r} is not a percentage of {metric}", hint=_HINT)
+    fraction = float(given["percent"]) / 100
     if metric == "latency":
-        return replace(tolerances, latency=part)
-    tolerances = replace(tolerances, ram=part)
-    if given["floor"] is None:
-        return tolerances
-    return replace(tolerances, ram_floor_bytes=round(float(given["floor"]) * MIB))
+        return replace(tolerances, latency=fraction)
+    floor_bytes = tolerances.ram_floor_bytes
+    if given["floor"] is not None:
+        floor_bytes = round(float(given["floor"]) * MIB)
+    return replace(tolerances, ram=fraction, ram_floor_bytes=floor_bytes)
 
 
 def decide(found: Reconciliation, gate: Gate) -> GateResult:
@@ -135,7 +136,9 @@ def decide(found: Reconciliation, gate: Gate) -> GateResult:
     of sides), and every network of a baseline to be run; without a requested gate only verdicts
     must be decided.
     """
-    by_network = _by_network(found)
+    by_network: dict[str, list[NetworkComparison]] = defaultdict(list)
+    for one in found.networks:
+        by_network[one.subject].append(one)
     checks: list[Check] = []
     incomparable = []
     for metric in gate.metrics:
@@ -152,8 +155,8 @@ def decide(found: Reconciliation, gate: Gate) -> GateResult:
             # Report the other metrics too: they may be the cause.
             of_metric = [replace(check, state="incomparable") for check in of_metric]
             why = reasons(found.networks, [metric])
-            said = f"--fail-on {metric}: it could be compared for no network"
-            incomparable.append(said + (f"; {why[0]}" if why else ""))
+            problem = f"--fail-on {metric}: it could be compared for no network"
+            incomparable.append(problem + (f"; {why[0]}" if why else ""))
         checks += of_metric
     checks += [Check(network=name, metric=None, state="undecided") for name in _not_run(found)]
     return GateResult(
@@ -163,37 +166,22 @@ def decide(found: Reconciliation, gate: Gate) -> GateResult:
     )
 
 
-def _by_network(found: Reconciliation) -> dict[str, list[NetworkComparison]]:
-    networks: dict[str, list[NetworkComparison]] = {}
-    for one in found.networks:
-        networks.setdefault(one.subject, []).append(one)
-    return networks
-
-
 def _state(
     networks: Sequence[NetworkComparison], metric: Metric, gate: Gate
 ) -> Literal["agrees", "differs", "undecided", "not compared"]:
-    """Return "differs" if any pair differs, else "agrees" if any agrees, else why it is open."""
+    """Return "differs" if any pair differs, else "agrees" if any agrees, else what is open."""
     answers = {one.metrics[metric].agrees for one in networks}
     if False in answers:
         return "differs"
     if True in answers:
         return "agrees"
-    wanted = gate.asked or metric == "verdict"
-    open_ = wanted and _is_open(networks, metric, asked=gate.asked)
-    return "undecided" if open_ else "not compared"
-
-
-def _is_open(networks: Sequence[NetworkComparison], metric: Metric, *, asked: bool) -> bool:
-    """Return whether the metric counts as undecided.
-
-    If the gate asked for it, it does unless there was nothing to compare; otherwise only an
-    undecided verdict does, not a side without any verdict.
-    """
     comparisons = [network.metrics[metric] for network in networks]
-    if asked:
-        return not all(one.not_applicable for one in comparisons)
-    return any(one.why.startswith("undecided") for one in comparisons)
+    if gate.asked:
+        undecided = not all(one.not_applicable for one in comparisons)
+    else:
+        # A side without any verdict does not count.
+        undecided = any(one.why.startswith("undecided") for one in comparisons)
+    return "undecided" if undecided and (gate.asked or metric == "verdict") else "not compared"
 
 
 def _not_run(found: Reconciliation) -> list[str]:
@@ -202,7 +190,7 @@ def _not_run(found: Reconciliation) -> list[str]:
     for side in found.sides:
         if side.origin == "baseline":
             for pair in found.pairs:
-                alone = pair.only_first if pair.first == side.name else pair.only_second
                 if side.name in (pair.first, pair.second):
+                    alone = pair.only_first if pair.first == side.name else pair.only_second
                     missing |= dict.fromkeys(alone)
     return list(missing)

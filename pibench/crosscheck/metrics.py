@@ -67,16 +67,14 @@ class LatencyComparison(Comparison):
 
 def compare_verdicts(first: Entry, second: Entry) -> Comparison:
     """Compare fit and no-fit verdicts; any other verdict leaves `agrees` None."""
-    verdicts = first.verdict, second.verdict
+    both = f"{first.verdict} and {second.verdict}"
     for entry in (first, second):
         if entry.verdict is None:
             return Comparison(metric="verdict", agrees=None, why=f"{entry.source} gives none")
         if entry.verdict not in ("fit", "no-fit"):
-            said = f"{verdicts[0]} and {verdicts[1]}"
-            return Comparison(metric="verdict", agrees=None, why=f"undecided: {said}")
-    same = verdicts[0] == verdicts[1]
-    why = "" if same else f"{verdicts[0]} and {verdicts[1]}"
-    return Comparison(metric="verdict", agrees=same, why=why)
+            return Comparison(metric="verdict", agrees=None, why=f"undecided: {both}")
+    same = first.verdict == second.verdict
+    return Comparison(metric="verdict", agrees=same, why="" if same else both)
 
 
 def compare_ram(
@@ -100,13 +98,13 @@ def compare_ram(
             not_applicable = neither_ended(first, second)
             why = f"{entry.source}: {entry.ram.reason}"
             return Comparison(metric="ram", agrees=None, why=why, not_applicable=not_applicable)
-    ours, theirs = first.ram_bytes or 0, second.ram_bytes or 0
-    found = _relative("ram", float(ours), float(theirs), tolerance)
+    sizes = first.ram_bytes or 0, second.ram_bytes or 0
+    found = _relative("ram", *sizes, tolerance)
+    apart_bytes = abs(sizes[1] - sizes[0])
     # A plan has no noise, so the floor does not apply to two plans.
     run = not first.kind == second.kind == "planned"
-    if found.agrees is False and run and abs(theirs - ours) <= floor_bytes:
-        apart = f"{abs(theirs - ours) / MIB:.1f} MiB apart"
-        why = f"{apart}, within the floor of {floor_bytes / MIB:g} MiB"
+    if found.agrees is False and run and apart_bytes <= floor_bytes:
+        why = f"{apart_bytes / MIB:.1f} MiB apart, within the floor of {floor_bytes / MIB:g} MiB"
         return replace(found, agrees=True, why=why)
     return found
 
@@ -145,14 +143,9 @@ def compare_latencies(
 def neither_ended(first: Entry, second: Entry) -> bool:
     """Return whether both sides ran (or were planned not to fit) and neither completed."""
     return all(
-        entry.came_to_its_end is False or (entry.came_to_its_end is None and not_fitting(entry))
+        entry.verdict == "no-fit" if entry.came_to_its_end is None else not entry.came_to_its_end
         for entry in (first, second)
     )
-
-
-def not_fitting(entry: Entry) -> bool:
-    """Return whether the entry reports that the network does not fit."""
-    return entry.verdict == "no-fit"
 
 
 def _relative(metric: Metric, first: float, second: float, tolerance: float) -> Comparison:
@@ -170,13 +163,14 @@ def _shares(first: Entry, second: Entry) -> Shares | None:
     """Compare the layers that both sides have, by name; return None if there are too few."""
     from scipy.stats import spearmanr  # noqa: PLC0415  (start-up time)
 
-    ours = {layer.name: layer.forward_ms for layer in first.layers}
-    theirs = {layer.name: layer.forward_ms for layer in second.layers}
-    names = [name for name in ours if name in theirs]
-    totals = sum(ours[name] for name in names), sum(theirs[name] for name in names)
+    left, right = (
+        {layer.name: layer.forward_ms for layer in entry.layers} for entry in (first, second)
+    )
+    names = [name for name in left if name in right]
+    totals = sum(left[name] for name in names), sum(right[name] for name in names)
     if len(names) < FEWEST_LAYERS or not all(totals):
         return None
-    shares = {name: (ours[name] / totals[0], theirs[name] / totals[1]) for name in names}
+    shares = {name: (left[name] / totals[0], right[name] / totals[1]) for name in names}
     correlation = float(spearmanr(list(shares.values())).statistic)
     largest = max(shares, key=lambda name: abs(shares[name][0] - shares[name][1]))
     return Shares(

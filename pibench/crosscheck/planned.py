@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibench import devices
-from pibench.plan.environment import Architecture, Environment, of_device
-from pibench.verdict.judgement import judge
+from pibench.plan.environment import Environment, of_device
+from pibench.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,13 +50,12 @@ def environment_of(record: Record, device: Device) -> Environment:
     board = of_device(device)
     threads = record.limits.in_force.threads or guest.blas_threads or board.threads
     core = (guest.blas_core_type or board.core).lower()
-    usual = record.target_kind.architecture
-    if usual == "amd64":
-        return Environment(architecture=usual, core=core, threads=threads)
-    if usual is None:
-        architecture: Architecture = "amd64" if guest.architecture == "x86_64" else "arm64"
-        return Environment(architecture=architecture, core=core, threads=threads)
-    return Environment(architecture="arm64", core=board.core, threads=threads)
+    architecture = record.target_kind.architecture
+    if architecture is None:
+        architecture = "amd64" if guest.architecture == "x86_64" else "arm64"
+    elif architecture != "amd64":
+        architecture, core = "arm64", board.core
+    return Environment(architecture=architecture, core=core, threads=threads)
 
 
 def compare(record: Record, planned: Plan) -> Comparison:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from pibench import untrusted_input
-from pibench.crosscheck import baseline
 from pibench.crosscheck.paper import DEFAULT, load_paper
-from pibench.crosscheck.sides import Entry, Side, entry_of
+from pibench.crosscheck.sides import BASELINE_MARK, Entry, Side, entry_of, parse_baseline
 from pibench.errors import InvalidInputError
 from pibench.records.identity import latest
 from pibench.records.schema import LayerTime, Provenance
@@ -21,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pibench.crosscheck.paper import Paper, PaperEntry, ResultField
+    from pibench.crosscheck.sides import Origin
     from pibench.records.schema import Record
 
 PAPER: Final = "paper"
 _HEAD_BYTES: Final = 1000
 _HINT: Final = "give records (JSON lines), or what plan, predict or run print with --json"
 _RECORDS_HINT: Final = "give records: what run wrote with --out, or printed with --json"
-_BASELINE: Final = re.compile(rf'\s*\{{\s*"{baseline.MARK}"'.encode())
+_BASELINE: Final = re.compile(rf'\s*\{{\s*"{BASELINE_MARK}"'.encode())
 
 
 def read_sides(sources: Sequence[str]) -> list[Side]:
@@ -56,7 +56,7 @@ def read_side(source: str, name: str | None = None) -> Side:
     if _is_array(content):
         return _array(path, name, content)
     if _BASELINE.match(content):
-        return baseline.parse(content, path, name)
+        return parse_baseline(content, path, name)
     records = parse(content, path)
     _refuse_nothing(path, records)
     return Side.of(name, "records", map(entry_of, latest(records)))
@@ -72,7 +72,7 @@ def read_records(path: Path) -> list[Record]:
     content = untrusted_input.read(path, hint=_RECORDS_HINT)
     if _BASELINE.match(content):
         raise InvalidInputError.at(
-            path, None, "is a baseline, which holds no whole records", hint=_RECORDS_HINT
+            path, None, "is a baseline, which has no whole records", hint=_RECORDS_HINT
         )
     if not _is_array(content):
         return parse(content, path)
@@ -83,9 +83,9 @@ def _record(path: Path, place: str, item: dict[str, Any]) -> Record:
     if "schema_version" in item:
         return record_from(item, path, place)
     known = {"peak_at": "a plan, and nothing was run", "pressure_ms": "a prediction"}
-    what = next((said for key, said in known.items() if key in item), "no record")
-    hint = "pibench reconcile compares it with records" if what != "no record" else None
-    raise InvalidInputError.at(path, place, f"is {what}", hint=hint or _RECORDS_HINT)
+    what = next((text for key, text in known.items() if key in item), None)
+    hint = "pibench reconcile compares it with records" if what else _RECORDS_HINT
+    raise InvalidInputError.at(path, place, f"is {what or 'not a record'}", hint=hint)
 
 
 def paper_side(table: str = DEFAULT, name: str = PAPER) -> Side:
@@ -99,7 +99,6 @@ def paper_side(table: str = DEFAULT, name: str = PAPER) -> Side:
         entries.append(
             Entry(
                 network=one.zoo_network,
-                network_sha256=None,
                 batch=paper.batch,
                 protocol=paper.protocol,
                 device=paper.device,
@@ -135,7 +134,7 @@ def _name(source: str) -> str:
 
 def _refuse_nothing(path: Path, found: Sequence[object]) -> None:
     if not found:
-        raise InvalidInputError.at(path, None, "holds nothing to compare", hint=_HINT)
+        raise InvalidInputError.at(path, None, "has nothing to compare", hint=_HINT)
 
 
 def _is_array(content: bytes) -> bool:
@@ -149,7 +148,7 @@ def _items(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, item in enumerate(items, start=1):
         place = f"item {number}"
         if not isinstance(item, dict):
-            raise InvalidInputError.at(path, place, "is no object", hint=_HINT)
+            raise InvalidInputError.at(path, place, "is not an object", hint=_HINT)
         yield place, item
 
 
@@ -161,15 +160,15 @@ def _array(path: Path, name: str, content: bytes) -> Side:
             entries.append(_entry(path, place, item))
         except ValidationError as error:
             raise InvalidInputError.at(
-                path, place, f"is none of ours: {first_of(error)}", hint=_HINT
+                path, place, f"is not valid: {first_of(error)}", hint=_HINT
             ) from error
         except (KeyError, TypeError) as error:
-            problem = f"is none of ours ({type(error).__name__}: {error})"
+            problem = f"is not valid ({type(error).__name__}: {error})"
             raise InvalidInputError.at(path, place, problem, hint=_HINT) from error
     kinds = {entry.kind for entry in entries}
-    origin = {"planned": "plan", "predicted": "predictions"}
-    found = origin.get(next(iter(kinds)), "records") if len(kinds) == 1 else "records"
-    return Side.of(name, found, entries)  # type: ignore[arg-type]
+    origins: dict[str, Origin] = {"planned": "plan", "predicted": "predictions"}
+    origin = origins.get(kinds.pop(), "records") if len(kinds) == 1 else "records"
+    return Side.of(name, origin, entries)
 
 
 def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
@@ -179,20 +178,19 @@ def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
         return _planned(item)
     if "pressure_ms" in item:
         return _predicted(item)
-    raise InvalidInputError.at(path, place, "is no record, plan or prediction", hint=_HINT)
+    raise InvalidInputError.at(path, place, "is not a record, plan or prediction", hint=_HINT)
 
 
 def _planned(item: dict[str, Any]) -> Entry:
     """Read one network of `plan --json`."""
     nothing = Provenance(kind="unavailable", reason="a plan runs nothing")
+    environment = item.get("environment", {})
+    # A plan for the twin has the host's threads, one for the board its own.
+    of_board = environment.get("architecture") == "arm64"
     return Entry(
-        network=item["network"],
-        network_sha256=item.get("network_sha256"),
-        network_source=item.get("network_source"),
+        **_run_of(item),
         batch=item["batch"],
-        protocol=item["protocol"],
-        device=item["device"],
-        threads=_threads(item),
+        threads=environment.get("threads") if of_board else None,
         source="planned",
         kind="planned",
         verdict=item["verdict"],
@@ -204,22 +202,17 @@ def _planned(item: dict[str, Any]) -> Entry:
     )
 
 
-def _threads(item: dict[str, Any]) -> int | None:
-    """Return the threads of a plan for the board; a plan for the twin uses the host's."""
-    environment = item.get("environment", {})
-    return environment.get("threads") if environment.get("architecture") == "arm64" else None
+def _run_of(item: dict[str, Any]) -> dict[str, Any]:
+    needed, optional = ("network", "protocol", "device"), ("network_sha256", "network_source")
+    return {name: item[name] for name in needed} | {name: item.get(name) for name in optional}
 
 
 def _predicted(item: dict[str, Any]) -> Entry:
     """Read one network of `predict --json`."""
     nothing = Provenance(kind="unavailable", reason="a prediction is of the time alone")
     return Entry(
-        network=item["network"],
-        network_sha256=item.get("network_sha256"),
-        network_source=item.get("network_source"),
+        **_run_of(item),
         batch=item.get("batch", 1),
-        protocol=item["protocol"],
-        device=item["device"],
         source="predicted",
         kind="predicted",
         ram=nothing,

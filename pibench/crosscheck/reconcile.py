@@ -1,10 +1,9 @@
 """Compare two or more sides of the same networks; needs records only.
 
-Each pair of sides is compared on the networks that both have. Networks are the same if
-prototxt SHA-256, batch and protocol are equal; if a side has names only (the paper), names are
-compared. If a side has several runs of one network, runs are matched by the options that
-distinguish them there. Each metric that could not be compared has a reason; if nothing could
-be compared, that is an error.
+Each pair of sides is compared on the networks that both have. Networks are the same if prototxt
+SHA-256, batch and protocol are equal; if a side has names only (the paper), names are compared. If
+a side has several runs of one network, runs are matched by the options that distinguish them there.
+Each metric that could not be compared has a reason; if nothing could be compared, that is an error.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench.crosscheck.blobs import OUTPUT_TOLERANCE, compare_outputs
 from pibench.crosscheck.metrics import (
     LATENCY_TOLERANCE,
     METRICS,
@@ -26,7 +26,6 @@ from pibench.crosscheck.metrics import (
     compare_ram,
     compare_verdicts,
 )
-from pibench.crosscheck.outputs import OUTPUT_TOLERANCE, compare_outputs
 from pibench.crosscheck.sides import differing_facts
 from pibench.errors import InvalidInputError
 from pibench.records.identity import Run, distinguishing, labels
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
     from pibench.crosscheck.values import Tolerance
 
 FEWEST: Final = 2
-_PLACES: Final = (
-    *("network", "device", "source", "engine", "compute", "limits", "caffe_origin", "board"),
+_PLACES: Final = frozenset(
+    ("network", "device", "source", "engine", "compute", "limits", "caffe_origin", "board")
 )
 """Options that name a run or say where it ran, not how."""
 _MOST_NAMED: Final = 3
@@ -78,7 +77,7 @@ class NetworkComparison:
 
     @property
     def agrees(self) -> bool | None:
-        """False if an metric differs, true if one agrees and none differs, else None."""
+        """False if a metric differs, true if one agrees and none differs, else None."""
         answers = {one.agrees for one in self.metrics.values()}
         return False if False in answers else True if True in answers else None
 
@@ -146,13 +145,12 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
     pairs = [_compare(match, names, tolerances) for match in matches]
     found = Reconciliation(sides=tuple(sides), pairs=tuple(pairs), tolerances=tolerances)
     if not found.networks:
-        unlike = next((said for pair in pairs for said in pair.unlike), None)
+        unlike = next((sentence for pair in pairs for sentence in pair.unlike), None)
         raise InvalidInputError(
             f"no network is on two sides: {unlike or _listed(sides)}",
             hint="give records of the same networks, batch and protocol",
         )
-    told = [one for network in found.networks for one in network.metrics.values()]
-    if all(one.agrees is None for one in told):
+    if all(network.agrees is None for network in found.networks):
         raise InvalidInputError(
             f"nothing could be compared: {reasons(found.networks, METRICS)[0]}",
             hint="give sides that tell the same things",
@@ -183,64 +181,59 @@ def reasons(networks: Iterable[NetworkComparison], metrics: Sequence[Metric]) ->
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """Two sides, the pairs of runs to compare, and the options that distinguish them."""
+    """Two sides, the pairs of runs to compare, and the options that distinguish each pair."""
 
     first: Side
     second: Side
-    pairs: tuple[tuple[Entry, Entry], ...]
-    told: tuple[dict[str, Any], ...]
+    pairs: tuple[tuple[Entry, Entry, dict[str, Any]], ...]
 
     @classmethod
     def of(cls, first: Side, second: Side) -> Match:
         """Match the runs of two sides, in the order of the first."""
         found = []
-        for ours, theirs in _shared_networks(first, second):
-            apart = distinguishing(ours), distinguishing(theirs)
-            places = _other_places(ours, theirs, apart[0] | apart[1])
-            for pair in _alike(ours, theirs, (apart[0] | apart[1]) - places):
-                found.append((pair, _told(pair, apart, places)))
+        for left, right in _shared_networks(first, second):
+            apart = distinguishing(left), distinguishing(right)
+            places = _other_places(left, right, apart[0] | apart[1])
+            found += [
+                (one, other, _options_of(one, other, apart, places))
+                for one, other in _alike(left, right, (apart[0] | apart[1]) - places)
+            ]
         place = {id(entry): index for index, entry in enumerate(first.entries)}
-        found.sort(key=lambda one: place[id(one[0][0])])
-        return cls(
-            first=first,
-            second=second,
-            pairs=tuple(pair for pair, _ in found),
-            told=tuple(told for _, told in found),
-        )
+        found.sort(key=lambda one: place[id(one[0])])
+        return cls(first=first, second=second, pairs=tuple(found))
 
 
 def _compare(match: Match, names: Mapping[Any, str], tolerances: Tolerances) -> PairComparison:
-    first, second, matched = match.first, match.second, match.pairs
-    ours = {id(entry) for entry, _ in matched}
-    theirs = {id(entry) for _, entry in matched}
+    first, second = match.first, match.second
+    pairs = [(one, other) for one, other, _ in match.pairs]
+    matched = {id(one) for one, _ in pairs}, {id(other) for _, other in pairs}
     alone = (
-        [entry for entry in first.entries if id(entry) not in ours],
-        [entry for entry in second.entries if id(entry) not in theirs],
+        [entry for entry in first.entries if id(entry) not in matched[0]],
+        [entry for entry in second.entries if id(entry) not in matched[1]],
     )
     return PairComparison(
         first=first.name,
         second=second.name,
-        networks=tuple(_network(a, b, names[id(a), id(b)], tolerances) for a, b in matched),
-        surroundings=tuple(differing_facts(matched)),
+        networks=tuple(
+            NetworkComparison(
+                network=one.network,
+                label=names[id(one), id(other)],
+                first=one,
+                second=other,
+                metrics={
+                    "verdict": compare_verdicts(one, other),
+                    "ram": compare_ram(one, other, tolerances.ram, tolerances.ram_floor_bytes),
+                    "latency": compare_latencies(one, other, tolerances.latency),
+                    "outputs": compare_outputs(one, other, tolerances.outputs),
+                },
+            )
+            for one, other in pairs
+        ),
+        surroundings=tuple(differing_facts(pairs)),
         not_run=tuple(_not_run(first, second)),
         only_first=_names(first, alone[0]),
         only_second=_names(second, alone[1]),
         unlike=tuple(_unlike(first, second, alone)),
-    )
-
-
-def _network(first: Entry, second: Entry, label: str, tolerances: Tolerances) -> NetworkComparison:
-    return NetworkComparison(
-        network=first.network,
-        label=label,
-        first=first,
-        second=second,
-        metrics={
-            "verdict": compare_verdicts(first, second),
-            "ram": compare_ram(first, second, tolerances.ram, tolerances.ram_floor_bytes),
-            "latency": compare_latencies(first, second, tolerances.latency),
-            "outputs": compare_outputs(first, second, tolerances.outputs),
-        },
     )
 
 
@@ -251,21 +244,22 @@ def _shared_networks(
 
     A name refers to a network of the zoo; a user's file may have the same name.
     """
-    theirs: dict[Any, list[Entry]] = defaultdict(list)
+    right: dict[Any, list[Entry]] = defaultdict(list)
     for entry in second.entries:
-        theirs[_network_of(entry)].append(entry)
+        right[_network_of(entry)].append(entry)
         if entry.goes_by_its_name:
-            theirs[entry.like].append(entry)
-    ours: dict[Any, list[Entry]] = defaultdict(list)
+            right[entry.like].append(entry)
+    left: dict[Any, list[Entry]] = defaultdict(list)
     for entry in first.entries:
-        ours[_network_of(entry)].append(entry)
-    for network, entries in ours.items():
-        found = list(theirs.get(network, ()))
-        if entries[0].network_sha256 is not None and entries[0].goes_by_its_name:
-            by_name = theirs.get(entries[0].like, ())
-            found += [entry for entry in by_name if entry.network_sha256 is None]
-        elif entries[0].network_sha256 is None:
-            found = list(theirs.get(entries[0].like, ()))
+        left[_network_of(entry)].append(entry)
+    for network, entries in left.items():
+        by_name = right.get(entries[0].like, [])
+        if entries[0].network_sha256 is None:
+            found = list(by_name)
+        else:
+            found = list(right.get(network, ()))
+            if entries[0].goes_by_its_name:
+                found += [entry for entry in by_name if entry.network_sha256 is None]
         if found:
             yield entries, found
 
@@ -278,47 +272,45 @@ def _network_of(entry: Entry) -> tuple[Any, ...]:
 
 
 def _other_places(
-    ours: Sequence[Entry], theirs: Sequence[Entry], options: Set[str]
+    left: Sequence[Entry], right: Sequence[Entry], options: Set[str]
 ) -> frozenset[str]:
     """Return options that are not matched: the places, if the sides have no place in common.
 
     The places are then what is compared, for example a network on two targets or on a board.
     """
-    return frozenset(
-        option
-        for option in options
-        if option in _PLACES
-        and {one.told(option) for one in ours}.isdisjoint({one.told(option) for one in theirs})
-    )
+
+    def values(entries: Sequence[Entry], option: str) -> set[Any]:
+        return {entry.value_of(option) for entry in entries}
+
+    places = options & _PLACES
+    return frozenset(one for one in places if values(left, one).isdisjoint(values(right, one)))
 
 
-def _told(
-    pair: tuple[Entry, Entry], apart: tuple[Set[str], Set[str]], places: Set[str]
+def _options_of(
+    first: Entry, second: Entry, apart: tuple[Set[str], Set[str]], places: Set[str]
 ) -> dict[str, Any]:
     """Return the options that distinguish a pair from the others of its network."""
     found: dict[str, Any] = {}
     for option in apart[0] | apart[1]:
-        first, second = (one.told(option) for one in pair)
+        values = first.value_of(option), second.value_of(option)
         if option in places and option in apart[0] & apart[1]:
-            found[option] = f"{first} against {second}"
+            found[option] = f"{values[0]} against {values[1]}"
         else:
-            found[option] = first if option in apart[0] else second
-            if found[option] is None:
-                found[option] = second if first is None else first
+            preferred, other = values if option in apart[0] else values[::-1]
+            found[option] = other if preferred is None else preferred
     return found
 
 
 def _alike(
-    ours: Sequence[Entry], theirs: Sequence[Entry], told_by: Set[str]
+    left: Sequence[Entry], right: Sequence[Entry], options: Set[str]
 ) -> Iterable[tuple[Entry, Entry]]:
     """Yield the pairs that are equal in these options; an unknown value matches any value."""
-    options = sorted(told_by)
     by_values: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
-    for other in theirs:
-        by_values[tuple(other.told(option) for option in options)].append(other)
+    for other in right:
+        by_values[tuple(other.value_of(option) for option in options)].append(other)
     vague = [values for values in by_values if None in values]
-    for entry in ours:
-        wanted = tuple(entry.told(option) for option in options)
+    for entry in left:
+        wanted = tuple(entry.value_of(option) for option in options)
         # Look up by value: a sweep can have thousands of seeds, too many to compare pairwise.
         candidates = by_values if None in wanted else dict.fromkeys([wanted, *vague])
         for values in candidates:
@@ -328,15 +320,14 @@ def _alike(
 
 def _labels(matches: Sequence[Match]) -> dict[Any, str]:
     """Return a label for each pair, by the entries' ids; pairs of one run share a label."""
+    pairs = [pair for match in matches for pair in match.pairs]
     options: dict[Any, set[str]] = defaultdict(set)
-    for match in matches:
-        for pair, told in zip(match.pairs, match.told, strict=True):
-            options[_network_of(_known(pair))] |= told.keys()
+    for first, second, apart in pairs:
+        options[_network_of(_known(first, second))] |= apart.keys()
     firsts: dict[Any, Run] = {}
     runs: dict[Any, Run] = {}
-    found = (one for match in matches for one in zip(match.pairs, match.told, strict=True))
-    for (first, second), told in found:
-        known = _known((first, second))
+    for first, second, apart in pairs:
+        known = _known(first, second)
         network = _network_of(known)
         plain = firsts.setdefault(
             network,
@@ -350,15 +341,15 @@ def _labels(matches: Sequence[Match]) -> dict[Any, str]:
             ),
         )
         # Options that distinguish runs on one pair of sides are used on the other pairs too.
-        values = {option: known.told(option) for option in options[network]} | told
+        values = {option: known.value_of(option) for option in options[network]} | apart
         known_of = {option: value for option, value in values.items() if value is not None}
         runs[id(first), id(second)] = plain.model_copy(update=known_of)
     return dict(zip(runs, labels([*runs.values()], beside=("protocol", "batch")), strict=True))
 
 
-def _known(pair: tuple[Entry, Entry]) -> Entry:
+def _known(first: Entry, second: Entry) -> Entry:
     """Return the entry that has the network's hash."""
-    return pair[0] if pair[0].network_sha256 is not None else pair[1]
+    return first if first.network_sha256 is not None else second
 
 
 def _unlike(
@@ -410,8 +401,8 @@ def _not_run(*sides: Side) -> Iterable[str]:
     for side in sides:
         entry = side.entries[0]
         if not entry.facts:
-            told = [one for one in (entry.ram, entry.latency) if one.kind != "unavailable"]
-            yield f"{side.name}: {entry.kind}: {told[0].reason if told else 'figures alone'}"
+            known = [one for one in (entry.ram, entry.latency) if one.kind != "unavailable"]
+            yield f"{side.name}: {entry.kind}: {known[0].reason if known else 'figures alone'}"
 
 
 def _short(entry: Entry) -> str:

@@ -1,17 +1,22 @@
-"""One side of a comparison: its figures per network, from any source."""
+"""One side of a comparison: its figures per network, from any source; and baselines.
+
+A baseline is a committed file of accepted figures for later runs to match.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from pibench import devices
-from pibench.crosscheck.claims import is_board
+from pibench import devices, untrusted_input
+from pibench.atomic_write import write_whole
 from pibench.crosscheck.paper import is_of_the_zoo, plain
 from pibench.engines.registry import label_of
+from pibench.errors import InvalidInputError
 from pibench.records.identity import Run, labels, run_of
 from pibench.records.schema import (
     Bytes,
@@ -26,10 +31,16 @@ from pibench.records.schema import (
     SignedBytes,
     Verdict,
 )
+from pibench.records.store import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
+BASELINE_MARK: Final = "pibench_baseline"
+"""The first key of a baseline's file; its value is the version."""
+BASELINE_VERSION: Final = "1.0"
+_HEAD_BYTES: Final = 200
 NOTHING = Provenance(kind="unavailable", reason="this side does not tell")
 
 
@@ -72,7 +83,7 @@ class Entry(Run):
         """
         return self.network_sha256 is None or is_of_the_zoo(self)
 
-    def told(self, option: str) -> Any:
+    def value_of(self, option: str) -> Any:
         """Return the value of one of `OPTIONS`; None if it is unknown, or if nothing was run."""
         if option == "source" and self.kind in ("planned", "predicted", "paper"):
             return None
@@ -135,7 +146,7 @@ def entry_of(record: Record) -> Entry:
 def _clock(record: Record) -> str | None:
     """Return the clock of the record's time."""
     kind = record.provenance["latency_ms"].kind
-    if kind == "predicted" or (kind == "measured" and is_board(record)):
+    if kind == "predicted" or (kind == "measured" and record.ran_on_board):
         return f"board {record.device}"
     if kind == "measured":
         return f"processor {record.environment.host.cpu_model or 'unknown'}"
@@ -170,9 +181,7 @@ def _facts(record: Record) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def differing_facts(
-    pairs: Sequence[tuple[Entry, Entry]],
-) -> list[tuple[str, str, str]]:
+def differing_facts(pairs: Sequence[tuple[Entry, Entry]]) -> list[tuple[str, str, str]]:
     """Return the environment differences of all pairs: name and both sides' values, each once.
 
     If only one side knows a value, the other's is "not told".
@@ -180,8 +189,61 @@ def differing_facts(
     found: dict[tuple[str, str, str], None] = {}
     for first, second in pairs:
         for name in dict.fromkeys([*first.facts, *second.facts]):
-            said = tuple(side.facts.get(name, "not told") for side in (first, second))
+            values = [side.facts.get(name, "not told") for side in (first, second)]
             # A side without facts has no environment: nothing was run.
-            if first.facts and second.facts and said[0] != said[1]:
-                found[name, said[0], said[1]] = None
+            if first.facts and second.facts and values[0] != values[1]:
+                found[name, values[0], values[1]] = None
     return list(found)
+
+
+def write_baseline(side: Side, path: Path) -> Path:
+    """Write a side's figures to a baseline, without layer times, sorted for readable diffs.
+
+    The write is atomic: on failure the previous file is unchanged.
+
+    Raises:
+        InvalidInputError: if the path already contains another kind of file.
+        HostError: if the file cannot be written.
+    """
+    if path.is_file() and path.stat().st_size:
+        # The existing file may be the measured records themselves.
+        with path.open("rb") as file:
+            if BASELINE_MARK.encode() not in file.read(_HEAD_BYTES):
+                raise InvalidInputError.at(
+                    path, None, "is there already, and is not a baseline", hint="name another file"
+                )
+    entries = sorted(side.entries, key=lambda one: (one.network, one.protocol, one.batch))
+    content = {
+        BASELINE_MARK: BASELINE_VERSION,
+        # Bytes of a file name that are not valid text would make the JSON invalid.
+        "from": side.name.encode("utf-8", "replace").decode(),
+        "networks": [
+            one.model_copy(update={"layers": ()}).model_dump(mode="json", exclude_defaults=True)
+            for one in entries
+        ],
+    }
+    return write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def parse_baseline(text: bytes, path: Path, name: str) -> Side:
+    """Parse a baseline's text. Raises InvalidInputError with the file and the place in it."""
+    hint = "write it again: pibench reconcile RECORDS --write-baseline FILE"
+    content = untrusted_input.json_of(text, path, None, hint=hint)
+    if not isinstance(content, dict) or BASELINE_MARK not in content:
+        raise InvalidInputError.at(path, None, "is not a baseline", hint=hint)
+    version = str(content[BASELINE_MARK])
+    if version.partition(".")[0] != BASELINE_VERSION.partition(".")[0]:
+        problem = f"is a baseline of version {version}, this reads {BASELINE_VERSION}"
+        raise InvalidInputError.at(path, None, problem, hint=hint)
+    entries = []
+    networks = content.get("networks")
+    for number, item in enumerate(networks if isinstance(networks, list) else [], start=1):
+        try:
+            entries.append(Entry.model_validate(item))
+        except ValidationError as error:
+            raise InvalidInputError.at(
+                path, f"network {number}", first_of(error), hint=hint
+            ) from error
+    if not entries:
+        raise InvalidInputError.at(path, None, "has no network", hint=hint)
+    return Side.of(name, "baseline", entries)

@@ -10,7 +10,7 @@ from pibench.errors import InvalidInputError
 from pibench.networks import fold_bn
 from pibench.networks.network import MAX_BATCH, MAX_SIDE
 from pibench.plan.planner import Plan, plan
-from pibench.verdict.judgement import judge
+from pibench.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pibench.networks.network import Network, OtherParameters
     from pibench.plan.environment import Environment
     from pibench.records.schema import Protocol
-    from pibench.verdict.judgement import Judgement
+    from pibench.verdict import Judgement
 
 LARGEST = 10
 """How many allocations are listed."""

@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pibench import devices
 from pibench.errors import InvalidInputError
-from pibench.records.schema import (
-    Batch,
-    Compute,
-    Frozen,
-    Name,
-    Protocol,
-    Sha256,
-    Whole,
-)
+from pibench.records.schema import Batch, Compute, Frozen, Name, Protocol, Sha256, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -41,10 +33,10 @@ class Run(Frozen):
     """What determines the result of a run; None for what is unknown or irrelevant.
 
     `network_source` is "zoo" or the prototxt's path; it names a network but does not affect the
-    result. `source` is the target, with a VM's
-    machine, or "planned", "predicted" or "paper". `limits` are the requested ones, without
-    the allowance for an emulator. `board` and `caffe_origin` apply to a run on a machine's own
-    processor: runs on two boards, or with the system's Caffe and with pibench's, are two runs.
+    result. `source` is the target, with a VM's machine, or "planned", "predicted" or "paper".
+    `limits` are the requested ones, without the allowance for an emulator. `board` and
+    `caffe_origin` apply to a run on a machine's own processor: runs on two boards, or with the
+    system's Caffe and with pibench's, are two runs.
     """
 
     network: Name
@@ -69,9 +61,8 @@ class Run(Frozen):
     @property
     def identity(self) -> tuple[Any, ...]:
         """All that determines the result: equal for two records of the same run."""
-        return (
-            self.network, self.network_sha256, *(getattr(self, name) for name in OPTIONS),
-        )  # fmt: skip
+        options = (getattr(self, name) for name in OPTIONS)
+        return self.network, self.network_sha256, *options
 
     @property
     def unusual(self) -> list[str]:
@@ -97,6 +88,7 @@ _WITH_DEFAULT: Final = ("batch", "input_size", "threads", "blas", "seed")
 
 def run_of(record: Record) -> Run:
     """Return the run that a record belongs to."""
+    guest = record.environment.guest
     real = record.protocol == "inference" and record.compute == "real"
     return Run(
         network=record.network,
@@ -115,7 +107,7 @@ def run_of(record: Record) -> Run:
         weights_sha256=record.weights_sha256,
         repeats=record.repeats if real else None,
         limits=_limits(record),
-        caffe_origin=_caffe_origin(record),
+        caffe_origin=guest.caffe_origin if record.target_kind.is_board else None,
         board=_board(record),
     )
 
@@ -132,15 +124,15 @@ def latest(records: Sequence[Record]) -> list[Record]:
     """
     runs = [run_of(record) for record in records]
     by_age = sorted(range(len(records)), key=lambda index: records[index].created)
-    kept: dict[Any, list[int]] = defaultdict(list)
+    later_ones: dict[Any, list[int]] = defaultdict(list)
     places: dict[int, int] = {}
     for index in reversed(by_age):
         run = runs[index]
-        alike = kept[
+        alike = later_ones[
             run.network, run.network_sha256, run.input_size, run.source, run.protocol, run.compute
         ]  # fmt: skip
         lost = records[index].verdict == "inconclusive"
-        later = next((one for one in alike if _is_made_again(run, runs[one], lost=lost)), None)
+        later = next((one for one in alike if _is_superseded(run, runs[one], lost=lost)), None)
         if later is None:
             alike.append(index)
             places[index] = index
@@ -191,7 +183,7 @@ def labels(runs: Sequence[Run], *, beside: Collection[str] = ()) -> list[str]:
 def labels_of(records: Sequence[Record], *, beside: Collection[str] = ()) -> dict[str, str]:
     """Name the runs of records; the names are by the records' ids."""
     found = labels([run_of(record) for record in records], beside=beside)
-    return {record.record_id: label for record, label in zip(records, found, strict=True)}
+    return dict(zip((record.record_id for record in records), found, strict=True))
 
 
 def network_labels(networks: Sequence[Network]) -> list[str]:
@@ -227,14 +219,15 @@ def _distinguishing_options(runs: Sequence[Run]) -> dict[Any, set[str]]:
             by_value: dict[Any, list[Run]] = defaultdict(list)
             for run in group:
                 by_value[getattr(run, name)].append(run)
-            for run in group if len(by_value) > 1 else ():
-                found[run.identity].add(name)
+            if len(by_value) > 1:
+                for run in group:
+                    found[run.identity].add(name)
             split += by_value.values()
         groups = split
     return found
 
 
-def _is_made_again(earlier: Run, later: Run, *, lost: bool) -> bool:
+def _is_superseded(earlier: Run, later: Run, *, lost: bool) -> bool:
     """Return whether the later run equals the earlier one, or all known fields of a lost one."""
     pairs = zip(earlier.identity, later.identity, strict=True)
     return all(one == other or (lost and one is None) for one, other in pairs)
@@ -251,7 +244,10 @@ def _network_names(runs: Iterable[Run]) -> dict[Any, str]:
         ends = _ends({run.network_source or "" for run in group}) if several else {}
         alike: dict[Any, list[Run]] = defaultdict(list)
         for run in group:
-            label = _with_path(name, ends.get(run.network_source or "", ""))
+            label, end = name, ends.get(run.network_source or "", "")
+            if end:
+                # The name of a file's network often equals the file's name.
+                label = end if PurePath(end).stem == name else f"{name} ({end})"
             alike[label, run.batch, run.input_size].append(run)
         for (label, *_), same in alike.items():
             digits = _digits({run.network_sha256 or "" for run in same})
@@ -259,13 +255,6 @@ def _network_names(runs: Iterable[Run]) -> dict[Any, str]:
                 hashed = digits.get(run.network_sha256 or "")
                 found[run.identity] = f"{label}, {hashed}" if hashed else label
     return found
-
-
-def _with_path(name: str, end: str) -> str:
-    if not end:
-        return name
-    # The name of a file's network often equals the file's name.
-    return end if PurePath(end).stem == name else f"{name} ({end})"
 
 
 def _ends(sources: Collection[str]) -> Mapping[str, str]:
@@ -287,10 +276,9 @@ def _digits(hashes: Collection[str]) -> Mapping[str, str]:
     """Return the first digits that distinguish the hashes; empty if there is only one hash."""
     if len(hashes) == 1:
         return {}
-    for length in range(FEWEST_DIGITS, 64):
-        if len({one[:length] for one in hashes}) == len(hashes):
-            return {one: one[:length] for one in hashes}
-    return {one: one for one in hashes}
+    distinct = (n for n in range(FEWEST_DIGITS, 64) if len({h[:n] for h in hashes}) == len(hashes))
+    length = next(distinct, 64)
+    return {one: one[:length] for one in hashes}
 
 
 def _describe(name: str, value: Any) -> str:
@@ -334,10 +322,6 @@ def _limits(record: Record) -> str | None:
     own = asked.memory_bytes - (extra.emulator_bytes + extra.probe_bytes if extra else 0)
     words = [f"{own / MIB:.0f} MiB", f"{asked.cores:g} cores" if asked.cores else ""]
     return " and ".join(filter(None, words))
-
-
-def _caffe_origin(record: Record) -> str | None:
-    return record.environment.guest.caffe_origin if record.target_kind.is_board else None
 
 
 def _board(record: Record) -> str | None:

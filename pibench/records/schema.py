@@ -114,11 +114,10 @@ class Frozen(BaseModel):
 class Provenance(Frozen):
     """The provenance of a number.
 
-    measured: on a real board or natively; emulated: under QEMU; twin: on the
-    amd64 twin of the same Caffe packages; predicted: by a fitted model;
-    planned: from a static model of Caffe's allocations; computed: from the
-    network or a file, without a run; paper: printed there; unavailable: no
-    number, with the cause in `reason`.
+    measured: on a real board or natively; emulated: under QEMU; twin: on the amd64 twin of the same
+    Caffe packages; predicted: by a fitted model; planned: from a static model of Caffe's
+    allocations; computed: from the network or a file, without a run; paper: printed there;
+    unavailable: no number, with the cause in `reason`.
     """
 
     kind: ProvenanceKind
@@ -143,15 +142,14 @@ class LayerTime(Frozen):
 class Sample(Frozen):
     """One timed forward pass, and the state of the machine around it.
 
-    `throttled_bits` are the Pi firmware's: all bits that were set from right before
-    the pass until the kernel must have noticed events during it (0: never); bits from
-    16 on may be from an earlier time. `clock_hz` is the slowest core's, the lower of
-    the readings before and after, `temperature_c` the higher one; `swapped_bytes` is
-    what the kernel moved to and from swap meanwhile. Values are None if the machine does
-    not report them: `unavailable` of the guest's environment gives the reason. `set_aside` is
-    the reason why the sample does not count, `outlier` is only a mark. Under
-    `caffe-time` there is one sample, the mean of its iterations, and the state
-    covers the whole run.
+    `throttled_bits` are the Pi firmware's: all bits that were set from right before the pass until
+    the kernel must have noticed events during it (0: never); bits from 16 on may be from an earlier
+    time. `clock_hz` is the slowest core's, the lower of the readings before and after,
+    `temperature_c` the higher one; `swapped_bytes` is what the kernel moved to and from swap
+    meanwhile. Values are None if the machine does not report them: `unavailable` of the guest's
+    environment gives the reason. `set_aside` is the reason why the sample does not count, `outlier`
+    is only a mark. Under `caffe-time` there is one sample, the mean of its iterations, and the
+    state covers the whole run.
     """
 
     latency_ms: Milliseconds
@@ -174,11 +172,10 @@ class LatencyInterval(Frozen):
 class BlobSummary(Frozen):
     """A summary of the values of one blob, used to compare two runs.
 
-    `sha256` is over the blob's float32 values, little-endian, in C order.
-    `minimum`, `maximum`, `l2_norm` and `projection` are over the finite values
-    only and None (empty) if there are none; `non_finite_count` is the number of
-    excluded values. `projection` has dot products with fixed random signs: see
-    Projector in pibench/probe/values.py.
+    `sha256` is over the blob's float32 values, little-endian, in C order. `minimum`, `maximum`,
+    `l2_norm` and `projection` are over the finite values only and None (empty) if there are none;
+    `non_finite_count` is the number of excluded values. `projection` has dot products with fixed
+    random signs: see Projector in pibench/probe/values.py.
     """
 
     name: Name
@@ -236,16 +233,14 @@ class KeptBlobs(Frozen):
 class Evidence(Frozen):
     """The evidence for the verdict.
 
-    `exit_status` is the measured process's own, in the form of Python's subprocess:
-    negative for a signal, which `signal` then repeats; both are None if
-    the end of the process was not observed. `oom_kills` are unmodified lines of the kernel's
-    log, `oom_counter` is the cgroup's count of kills, `fatal_message` is
-    the message with which the engine ended. `memory_limit_bytes` is the effective limit:
-    the guest's MemTotal or the cgroup's limit, which includes room for the emulator
-    (`Limits.allowance`). `reached_own_limit` is whether the process's own
-    control group reached that limit, None without such a group.
-    `container_exit_code` and `container_oom_killed` are the Engine's reports about
-    the container, None without one.
+    `exit_status` is the measured process's own, in the form of Python's subprocess: negative for a
+    signal, which `signal` then repeats; both are None if the end of the process was not observed.
+    `oom_kills` are unmodified lines of the kernel's log, `oom_counter` is the cgroup's count of
+    kills, `fatal_message` is the message with which the engine ended. `memory_limit_bytes` is the
+    effective limit: the guest's MemTotal or the cgroup's limit, which includes room for the
+    emulator (`Limits.allowance`). `reached_own_limit` is whether the process's own control group
+    reached that limit, None without such a group. `container_exit_code` and `container_oom_killed`
+    are the Engine's reports about the container, None without one.
     """
 
     summary: Name
@@ -292,9 +287,8 @@ class Allowance(Frozen):
 class Limits(Frozen):
     """The requested and the effective limits, which can differ.
 
-    `enforced_by` is what limits the process's memory: the kernel of a
-    machine with no more memory, a cgroup, or pibench's watcher, which checks every few
-    milliseconds; None if nothing does.
+    `enforced_by` is what limits the process's memory: the kernel of a machine with no more memory,
+    a cgroup, or pibench's watcher, which checks every few milliseconds; None if nothing does.
     """
 
     asked: LimitSet = LimitSet()
@@ -371,19 +365,17 @@ class Record(Frozen):
 
     `engine` ran it, such as `caffe`; `engine_version` is what that engine reports of itself.
 
-    `peak_rss_bytes` is of the network's own process; if a host process emulates
-    it, QEMU's own memory is subtracted and reported in
-    `emulator_rss_bytes`. `network_rss_bytes` is the peak minus the baseline (the
-    same program waiting for a network), which the paper prints as RAM.
-    `input_size` is the images' height and width if they are not the network's own.
-    `latency_ms` is the median of the forward passes that count; `samples` are all
-    of them. `weights_file_bytes` is the caffemodel's size or, if none was written,
-    the size it would have. An empty `layers` or `outputs` counts as unavailable.
-    `network_source` is "zoo" or the prototxt's path as it was given, in older records
-    only the file's name. `seed` and `input_sha256` belong to the input of the outputs
-    (float32, little-endian, all input blobs concatenated); a run without outputs
-    has only the seed. `signatures` are of the same
-    forward pass as `outputs`, and share their provenance.
+    `peak_rss_bytes` is of the network's own process; if a host process emulates it, QEMU's own
+    memory is subtracted and reported in `emulator_rss_bytes`. `network_rss_bytes` is the peak minus
+    the baseline (the same program waiting for a network), which the paper prints as RAM.
+    `input_size` is the images' height and width if they are not the network's own. `latency_ms` is
+    the median of the forward passes that count; `samples` are all of them. `weights_file_bytes` is
+    the caffemodel's size or, if none was written, the size it would have. An empty `layers` or
+    `outputs` counts as unavailable. `network_source` is "zoo" or the prototxt's path as it was
+    given, in older records only the file's name. `seed` and `input_sha256` belong to the input of
+    the outputs (float32, little-endian, all input blobs concatenated); a run without outputs has
+    only the seed. `signatures` are of the same forward pass as `outputs`, and share their
+    provenance.
     """
 
     schema_version: Literal["1.6"] = SCHEMA_VERSION
@@ -476,6 +468,12 @@ class Record(Frozen):
         return kind_of(self.target)
 
     @property
+    def ran_on_board(self) -> bool:
+        """Whether the engine ran natively on the board's architecture."""
+        architecture = self.environment.guest.architecture or self.environment.host.architecture
+        return self.target_kind.is_board and architecture in ("aarch64", "armv7l")
+
+    @property
     def is_emulated_or_twin(self) -> bool:
         """Whether nothing in it ran as it would on a Raspberry Pi."""
         kind = self.target_kind
@@ -491,21 +489,20 @@ class Record(Frozen):
         for name in RUN_FIELDS:
             if self.provenance[name].kind == "measured" and self.is_emulated_or_twin:
                 raise ValueError(f"{name} cannot be 'measured' on target {self.target!r}")
-        if self.compute == "memory-only":
-            for name in COMPUTE_FIELDS:
-                if self.provenance[name].kind in ("measured", "emulated", "twin"):
-                    raise ValueError(
-                        f"{name} cannot come from a run with memory-only compute, "
-                        "which computes no values"
-                    )
+        for name in COMPUTE_FIELDS if self.compute == "memory-only" else ():
+            if self.provenance[name].kind in ("measured", "emulated", "twin"):
+                raise ValueError(
+                    f"{name} cannot come from a run with memory-only compute, "
+                    "which computes no values"
+                )
         return self
 
     @model_validator(mode="after")
     def _what_fits_came_to_its_end(self) -> Self:
-        seen = self.evidence
+        end = self.evidence
         if self.verdict not in ("fit", "borderline"):
             return self
-        if seen.exit_status != 0 or seen.signal or seen.timed_out or seen.guest_died:
+        if end.exit_status != 0 or end.signal or end.timed_out or end.guest_died:
             raise ValueError(f"verdict {self.verdict!r} of a process that did not end with 0")
         if self.verdict == "fit" and (self.headroom_bytes or 0) < 0:
             raise ValueError("verdict 'fit' with a negative headroom_bytes")
@@ -513,14 +510,8 @@ class Record(Frozen):
 
     @model_validator(mode="after")
     def _network_rss_is_peak_less_baseline(self) -> Self:
-        peak, baseline, network = (
-            self.peak_rss_bytes,
-            self.baseline_rss_bytes,
-            self.network_rss_bytes,
-        )
-        if None in (peak, baseline, network):
-            return self
-        if network != (peak or 0) - (baseline or 0):
+        sizes = (self.peak_rss_bytes, self.baseline_rss_bytes, self.network_rss_bytes)
+        if None not in sizes and sizes[2] != (sizes[0] or 0) - (sizes[1] or 0):
             raise ValueError("network_rss_bytes is not peak_rss_bytes less baseline_rss_bytes")
         return self
 
@@ -559,9 +550,5 @@ UNITS: Final = _units(Record)
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of one record, as stored on a line."""
-    schema = Record.model_json_schema(mode="serialization")
-    return {
-        "$schema": JSON_SCHEMA_DIALECT,
-        "$id": f"urn:pibench:record:{SCHEMA_VERSION}",
-        **schema,
-    }
+    head = {"$schema": JSON_SCHEMA_DIALECT, "$id": f"urn:pibench:record:{SCHEMA_VERSION}"}
+    return head | Record.model_json_schema(mode="serialization")

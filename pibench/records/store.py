@@ -1,8 +1,7 @@
 """The append-only store: one record per line (JSON Lines), safe for crashes and parallel writers.
 
-Written lines are never changed. A crash can leave a torn line at the
-end of the file: the next append starts on a new line, and a reader skips
-the torn one with a `TornLineWarning`.
+Written lines are never changed. A crash can leave a torn line at the end of the file: the next
+append starts on a new line, and a reader skips the torn one with a `TornLineWarning`.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ from pibench.records.schema import RESULT_FIELDS, SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from pydantic_core import ErrorDetails
 
 
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\Z")
@@ -219,38 +216,24 @@ def _is_torn(line: bytes) -> bool:
         from_json(beginning, allow_partial=True)
     except ValueError:
         return False
-    return not _starts_with_whole_value(beginning)
-
-
-def _starts_with_whole_value(line: bytes) -> bool:
-    """Return whether something follows a whole object, for example a second record.
-
-    The partial parser stops after the first object and reports success.
-    """
+    # The partial parser also accepts a whole object with something after it, as a second record.
     try:
-        json.JSONDecoder().raw_decode(line.decode("utf-8", errors="replace").lstrip())
+        json.JSONDecoder().raw_decode(beginning.decode("utf-8", errors="replace").lstrip())
     except (ValueError, RecursionError):
-        return False
-    return True
+        return True
+    return False
 
 
 def _check_version(path: Path, place: str, data: Any) -> None:
     """Reject data that is not a record, or a record of another major version."""
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, str) or not _VERSION.match(version):
-        raise InvalidInputError.at(
-            path,
-            place,
-            "not a record: schema_version is missing or not a version",
-            hint="fix or remove this line",
-        )
-    if version.split(".")[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
-        raise InvalidInputError.at(
-            path,
-            place,
-            f"a record of version {version!r}; this pibench reads {SCHEMA_VERSION}",
-            hint="use the version of pibench that wrote it",
-        )
+        problem = "not a record: schema_version is missing or not a version"
+        raise InvalidInputError.at(path, place, problem, hint="fix or remove this line")
+    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+        problem = f"a record of version {version!r}; this pibench reads {SCHEMA_VERSION}"
+        hint = "use the version of pibench that wrote it"
+        raise InvalidInputError.at(path, place, problem, hint=hint)
 
 
 def _converted(data: dict[str, Any]) -> dict[str, Any]:
@@ -280,7 +263,11 @@ def _converted(data: dict[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             if detail["type"] == "extra_forbidden":
-                _remove(data, detail["loc"])
+                *parents, last = detail["loc"]
+                inner: Any = data
+                for key in parents:
+                    inner = inner[key]
+                del inner[last]
     return data
 
 
@@ -290,21 +277,10 @@ def _caffe_version(data: dict[str, Any]) -> Any:
     return guest.get("caffe_version") if isinstance(guest, dict) else None
 
 
-def _remove(data: Any, location: tuple[int | str, ...]) -> None:
-    *parents, last = location
-    for key in parents:
-        data = data[key]
-    del data[last]
-
-
 def first_of(error: ValidationError) -> str:
     """Return the first error on one line, with the number of the others."""
     details = error.errors(include_url=False, include_context=False)
-    first = _described(details[0])
+    field = ".".join(str(part) for part in details[0]["loc"])
+    message = " ".join(details[0]["msg"].removeprefix("Value error, ").split())
+    first = f"{field}: {message}" if field else message
     return first if len(details) == 1 else f"{first} (and {len(details) - 1} more)"
-
-
-def _described(detail: ErrorDetails) -> str:
-    field = ".".join(str(part) for part in detail["loc"])
-    message = " ".join(detail["msg"].removeprefix("Value error, ").split())
-    return f"{field}: {message}" if field else message

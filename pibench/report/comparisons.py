@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench.crosscheck.blobs import OutputsComparison
 from pibench.crosscheck.metrics import METRICS, Comparison, LatencyComparison
-from pibench.crosscheck.outputs import OutputsComparison
 from pibench.crosscheck.reconcile import reasons
 from pibench.report.numbers import MIB, NOTHING
 from pibench.report.tables import ASCII_MARKS, Cell, Column, Table
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pibench.bisect.bisection import Bisection, BlobDifference
+    from pibench.bisect import Bisection, BlobDifference
+    from pibench.crosscheck.blobs import LayerComparison
     from pibench.crosscheck.gate import GateResult
-    from pibench.crosscheck.layers import LayerComparison
     from pibench.crosscheck.reconcile import NetworkComparison, PairComparison, Reconciliation
     from pibench.crosscheck.sides import Entry
 

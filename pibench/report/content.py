@@ -12,8 +12,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pibench import devices
-from pibench.crosscheck import predicted
-from pibench.crosscheck.claims import check_claims, is_the_papers_run, summary
+from pibench.crosscheck.claims import (
+    check_claims,
+    is_the_papers_run,
+    predict_times,
+    predicted_times,
+    summary,
+)
 from pibench.crosscheck.paper import DEFAULT, Paper, load_paper, plain
 from pibench.crosscheck.planned import environment_of
 from pibench.errors import InvalidInputError
@@ -182,7 +187,7 @@ def build(
         merged: the records.
         known: the source of the networks of the records.
         only: the paper's networks to include; those of the records if None.
-        predictions: existing results of `predicted.predict`, by the networks' hashes.
+        predictions: existing results of `predict_times`, by the networks' hashes.
         table: the paper's table to compare with: an id, or a folder.
     """
     paper = load_paper(table)
@@ -195,7 +200,7 @@ def build(
         records,
         paper,
         networks=only,
-        predicted=predicted.predicted_times(_comparable(records, by_record, paper)),
+        predicted=predicted_times(_comparable(records, by_record, paper)),
     )
     behind = _Behind(networks=rebuilt, predictions=by_record, reasons={**unpredicted, **reasons})
     networks = _network_reports(records, claims, behind)
@@ -240,7 +245,7 @@ def _predict(
         and record.device == calibration.device
         and (record.network_sha256, record.device) not in found
     }
-    found.update(zip(of_the_zoo, predicted.predict([*of_the_zoo.values()]), strict=True))
+    found.update(zip(of_the_zoo, predict_times([*of_the_zoo.values()]), strict=True))
     predictions: dict[str, Prediction] = {}
     for record in records:
         network = rebuilt.get(record.record_id)

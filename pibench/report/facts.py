@@ -53,7 +53,7 @@ def not_finite(record: Record) -> list[str]:
     """Describe each output with values that are NaN or infinite in one sentence."""
     if not any(blob.non_finite_count for blob in record.outputs):
         return []
-    from pibench.crosscheck.outputs import non_finite_outputs  # noqa: PLC0415  (start-up time)
+    from pibench.crosscheck.blobs import non_finite_outputs  # noqa: PLC0415  (start-up time)
 
     return non_finite_outputs(record.outputs)
 

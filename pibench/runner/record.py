@@ -20,8 +20,7 @@ from pibench.records.schema import (
     Record,
 )
 from pibench.runner.timing import HOST_FIGURES, Throttle, times_of, why_disturbed
-from pibench.verdict.decision import Decision, decide
-from pibench.verdict.observation import Observation
+from pibench.verdict import Decision, Observation, decide
 
 if TYPE_CHECKING:
     from pibench.runner.context import Context, NetworkFacts

@@ -32,7 +32,7 @@ from pibench.runner.runner import Runner
 from pibench.targets.base import Target
 from pibench.targets.local import TwinTarget
 from pibench.targets.registry import make_target
-from pibench.verdict.decision import BORDERLINE_BAND
+from pibench.verdict import BORDERLINE_BAND
 from tests.emulation import crowd
 from tests.emulation.engines import OwnEngine
 

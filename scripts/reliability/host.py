@@ -16,7 +16,7 @@ from pibench.plan import answers, environment
 from pibench.plan.planner import plan
 from pibench.records.schema import Protocol
 from pibench.runner.options import RunOptions, cost_bytes
-from pibench.verdict.judgement import judge
+from pibench.verdict import judge
 
 _PROTOCOLS: tuple[Protocol, ...] = ("caffe-time", "inference")
 

@@ -21,7 +21,7 @@ from pibench.runner.context import Context
 from pibench.runner.record import observation_of
 from pibench.targets.base import Job, Outcome
 from pibench.targets.local import TwinTarget
-from pibench.verdict.decision import decide
+from pibench.verdict import decide
 from tests.wild import mutations
 
 TIMEOUT_S = 60.0

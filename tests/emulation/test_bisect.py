@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pibench import networks
-from pibench.bisect.bisection import Bisection, Runnable, bisect
-from pibench.crosscheck.outputs import compare_outputs
+from pibench.bisect import Bisection, Runnable, bisect
+from pibench.crosscheck.blobs import compare_outputs
 from pibench.crosscheck.sides import entry_of
 from pibench.crosscheck.values import Tolerance
 from pibench.engines.caffe import caffemodel

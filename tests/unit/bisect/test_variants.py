@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pibench.bisect.variants import Variant, parse
+from pibench.bisect import Variant, parse_variant
 from pibench.errors import InvalidInputError
 
 
@@ -31,7 +31,7 @@ from pibench.errors import InvalidInputError
     ],
 )
 def test_a_side_is_a_target_and_what_is_different_there(text: str, expected: dict) -> None:
-    assert parse(text) == Variant(text=text, **expected)
+    assert parse_variant(text) == Variant(text=text, **expected)
 
 
 @pytest.mark.parametrize(
@@ -52,5 +52,5 @@ def test_a_side_is_a_target_and_what_is_different_there(text: str, expected: dic
 )
 def test_what_cannot_be_meant_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidInputError) as raised:
-        parse(text)
+        parse_variant(text)
     assert message in raised.value.line()

@@ -93,8 +93,8 @@ def test_a_baseline_is_written_and_met_and_missed(
         (("paper", "paper", "--rtol", "-1"), "--rtol"),
         (("paper", "paper", "--rtol", "inf"), "inf is not a finite number"),
         (("paper", "paper", "--atol", "nan"), "--atol"),
-        (("paper", "paper", "--fail-on", "ram=\u0665%"), "'\u0665%' is no percentage of ram"),
-        (("paper", "paper", "--fail-on", "latency=5%+1MiB"), "is no percentage of latency"),
+        (("paper", "paper", "--fail-on", "ram=\u0665%"), "'\u0665%' is not a percentage of ram"),
+        (("paper", "paper", "--fail-on", "latency=5%+1MiB"), "is not a percentage of latency"),
         (("paper", "paper", "--fail-on", "ram,ram=5%"), "ram twice"),
     ],
 )

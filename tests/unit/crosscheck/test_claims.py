@@ -17,8 +17,9 @@ from pibench.crosscheck.claims import (
     exit_code,
     is_the_papers_run,
     summary,
+    write_claims_csv,
+    write_claims_json,
 )
-from pibench.crosscheck.ledger import write_claims_csv, write_claims_json
 from pibench.crosscheck.paper import Figure, load_paper
 from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.records.schema import (

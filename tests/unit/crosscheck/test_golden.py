@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pibench.bisect.bisection import LAYER_TOLERANCE, Recorded, bisect
+from pibench.bisect import LAYER_TOLERANCE, Recorded, bisect
 from pibench.crosscheck.gate import decide, parse
 from pibench.crosscheck.reading import read_sides
 from pibench.crosscheck.reconcile import Tolerances, reconcile

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pibench.crosscheck.layers import compare_layers, estimated_distance
+from pibench.crosscheck.blobs import compare_layers, estimated_distance
 from pibench.crosscheck.values import Tolerance
 from tests.unit.crosscheck.conftest import signature
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from pibench.crosscheck.blobs import OutputsComparison, compare_layers, compare_outputs
 from pibench.crosscheck.gate import decide, parse
-from pibench.crosscheck.layers import compare_layers
-from pibench.crosscheck.outputs import OutputsComparison, compare_outputs
 from pibench.crosscheck.reconcile import Tolerances, reconcile
 from pibench.crosscheck.sides import Side, entry_of
 from pibench.crosscheck.values import Tolerance

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pibench.crosscheck import baseline, layers
+from pibench.crosscheck import blobs
+from pibench.crosscheck.blobs import compare_outputs
 from pibench.crosscheck.gate import decide, parse
 from pibench.crosscheck.metrics import compare_latencies, compare_ram, compare_verdicts
-from pibench.crosscheck.outputs import compare_outputs
 from pibench.crosscheck.reading import paper_side, read_side, read_sides
 from pibench.crosscheck.reconcile import Tolerances, reconcile
-from pibench.crosscheck.sides import Entry, Side, entry_of
+from pibench.crosscheck.sides import Entry, Side, entry_of, write_baseline
 from pibench.crosscheck.values import Tolerance
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.schema import Evidence, Limits, LimitSet, Provenance
@@ -371,7 +371,7 @@ def test_a_run_without_its_like_is_not_compared_and_named(side: Callable[..., Si
 def test_runs_of_a_baseline_that_were_not_made_again_are_undecided(
     tmp_path: Path, side: Callable[..., Side]
 ) -> None:
-    path = baseline.write(side("one", threads(1), threads(4)), tmp_path / "accepted.json")
+    path = write_baseline(side("one", threads(1), threads(4)), tmp_path / "accepted.json")
     code, found = judged("verdict", read_side(str(path)), side("two", threads(4)))
     assert code == ExitCode.INCONCLUSIVE
     assert found.undecided == ("small, 1 thread: of the baseline, not run",)
@@ -477,14 +477,14 @@ def test_a_gates_shares_are_taken() -> None:
 def test_a_baseline_is_met_by_what_it_was_written_from(
     side: Callable[..., Side], tmp_path: Path
 ) -> None:
-    path = baseline.write(
+    path = write_baseline(
         side("a", {}, {"network": "b", "network_sha256": "b" * 64}), tmp_path / "f"
     )
     accepted = read_side(str(path))
     assert accepted.origin == "baseline"
     assert judged("verdict,ram=0%,outputs", accepted, side("a", {}, {"network": "b", "network_sha256": "b" * 64}))[0] == ExitCode.OK  # fmt: skip  # noqa: E501
     # Written again from what was read, it is the same file.
-    again = baseline.write(Side.of("a", "baseline", accepted.entries), tmp_path / "g")
+    again = write_baseline(Side.of("a", "baseline", accepted.entries), tmp_path / "g")
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -492,7 +492,7 @@ def test_a_network_of_the_baseline_that_was_not_run_is_undecided(
     side: Callable[..., Side], tmp_path: Path
 ) -> None:
     both = side("a", {}, {"network": "gone", "network_sha256": "b" * 64})
-    accepted = read_side(str(baseline.write(both, tmp_path / "f.json")))
+    accepted = read_side(str(write_baseline(both, tmp_path / "f.json")))
     code, found = judged("verdict", accepted, side("run"))
     assert code == ExitCode.INCONCLUSIVE
     assert found.undecided == ("gone: of the baseline, not run",)
@@ -501,17 +501,17 @@ def test_a_network_of_the_baseline_that_was_not_run_is_undecided(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds nothing"),
-        ("[]", "holds nothing"),
+        ("", "has nothing"),
+        ("[]", "has nothing"),
         ("[{", "not valid JSON"),
-        ("[3]", "item 1: is no object"),
-        ('[{"a": 1}]', "item 1: is no record, plan or prediction"),
-        ('[{"peak_at": 1}]', "item 1: is none of ours"),
+        ("[3]", "item 1: is not an object"),
+        ('[{"a": 1}]', "item 1: is not a record, plan or prediction"),
+        ('[{"peak_at": 1}]', "item 1: is not valid"),
         ('[{"pressure_ms": Infinity}]', "0.pressure_ms: "),
         ("[" * 100_000, "not valid JSON (recursion limit"),
         ('{"a": 1' + "0" * 400 + "}", "line 1: a: "),
         ('{"pibench_baseline": "1.0"', "not valid JSON"),
-        ('{"pibench_baseline": "1.0"}', "holds no network"),
+        ('{"pibench_baseline": "1.0"}', "has no network"),
         ('{"pibench_baseline": "2.0", "networks": []}', "version 2.0"),
         ('{"pibench_baseline": "1.0", "networks": [{"network": 3}]}', "network 1: network:"),
         ('{"a": 1}', "line 1: not a record"),
@@ -543,7 +543,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_place(
 def test_a_figure_of_a_baseline_is_within_bounds(
     side: Callable[..., Side], tmp_path: Path, field: str, value: Any, message: str
 ) -> None:
-    path = baseline.write(side("a", {}), tmp_path / "f.json")
+    path = write_baseline(side("a", {}), tmp_path / "f.json")
     content = json.loads(path.read_text())
     content["networks"][0][field] = value
     path.write_text(json.dumps(content))
@@ -563,7 +563,7 @@ def test_next_to_nothing_is_not_a_share_of_anything(side: Callable[..., Side]) -
         *(side("a", {"latency_ms": one, "target": "native"}).entries[0] for one in (5e-324, 1e12))
     )
     assert (found.agrees, found.error) == (False, None)
-    assert layers.share(1e40, 5e-324) is None
+    assert blobs.relative_distance(1e40, 5e-324) is None
 
 
 def test_files_of_one_name_are_distinguished(make_run: MakeRun, tmp_path: Path) -> None:

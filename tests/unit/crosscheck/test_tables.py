@@ -142,7 +142,7 @@ def test_a_table_that_does_not_exist_is_named() -> None:
 def test_the_ledger_as_json_has_the_columns_of_its_table(
     table: Path, paper_run: list[Record]
 ) -> None:
-    from pibench.crosscheck.ledger import as_dict
+    from pibench.crosscheck.claims import as_dict
 
     paper = load_paper(str(table))
     ledger = json.loads(json.dumps(as_dict(check_claims(paper_run, paper), paper)))

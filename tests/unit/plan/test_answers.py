@@ -16,9 +16,7 @@ from pibench.networks.network import Network, parse_image_size
 from pibench.plan.answers import LargestBatch, LargestImage, max_batch, max_image, optimizations
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
-from pibench.verdict.decision import decide
-from pibench.verdict.judgement import judge
-from pibench.verdict.observation import Observation
+from pibench.verdict import Observation, decide, judge
 
 ROOMY = devices.load("rpi4b_1gb")
 SMALL = dataclasses.replace(devices.load("rpi3b"), usable_bytes=100 * 2**20)

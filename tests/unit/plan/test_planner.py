@@ -19,7 +19,7 @@ from pibench.networks.network import Network
 from pibench.plan.environment import Environment
 from pibench.plan.layers import LAYERS
 from pibench.plan.planner import plan
-from pibench.verdict.judgement import judge
+from pibench.verdict import judge
 from tests.wild.networks import WILD
 from tests.wild.strategies import networks as random_networks
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from pibench import devices
-from pibench.verdict.decision import Decision, decide
-from pibench.verdict.observation import Observation
+from pibench.verdict import Decision, Observation, decide
 
 MIB = 2**20
 PI = devices.load("rpi3b")

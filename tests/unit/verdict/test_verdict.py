@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from pibench import devices
-from pibench.verdict.decision import BORDERLINE_BAND, Decision, decide
-from pibench.verdict.observation import Observation
+from pibench.verdict import BORDERLINE_BAND, Decision, Observation, decide
 
 MIB = 2**20
 PI = devices.load("rpi3b")
@@ -274,10 +273,9 @@ def test_the_evidence_contains_all_observations() -> None:
     assert evidence.notes == ("one boot",)
 
 
-def test_band_and_enforcement_can_be_given() -> None:
-    seen = Observation(target="twin", exit_status=0, peak_rss_bytes=884 * MIB)
-    assert decide(seen, PI, band=0.05).verdict == "borderline"
-    assert decide(seen, PI, enforced=True).verdict == "inconclusive"  # swap was not read
+def test_a_cgroup_enforces_the_memory_on_any_target() -> None:
+    limited = decided("twin", enforced_by="cgroup", exit_status=0, peak_rss_bytes=884 * MIB)
+    assert limited.verdict == "inconclusive"  # swap was not read
     assert BORDERLINE_BAND == 0.02
 
 

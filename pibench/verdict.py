@@ -1,8 +1,8 @@
-"""Decide whether a network fits the device, with the evidence for the verdict.
+"""Decide whether a network fits the device: from a run, with the evidence, or from its plan.
 
-If the kernel enforces the device's memory (a VM, a container, the board
-itself), its OOM killer decides. Otherwise (the amd64 twin, a sysroot, a
-larger machine) the peak RSS is compared with the device's usable memory.
+If the kernel enforces the device's memory (a VM, a container, the board itself), its OOM killer
+decides. Otherwise (the amd64 twin, a sysroot, a larger machine) the peak RSS is compared with the
+device's usable memory.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pibench.devices import BORDERLINE_BAND
-from pibench.engines.registry import label_of
+from pibench.engines import registry
 from pibench.records.schema import Evidence, Provenance
+from pibench.target_kinds import TargetKind, kind_of
 
 if TYPE_CHECKING:
     from pibench.devices import Device
-    from pibench.records.schema import Verdict
-    from pibench.verdict.observation import Observation
+    from pibench.plan.planner import Plan
+    from pibench.records.schema import Enforcer, ProvenanceKind, Verdict
 
 MIB: Final = 2**20
 
@@ -34,6 +35,98 @@ can have any size.
 BOARD_GROWN_SHARE: Final = 0.85
 """The same for the usable memory of a board, where the system runs its own programs."""
 
+KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""Exit statuses of a process ended by SIGKILL: Python's and, from a shell or Docker, 137."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """Observation of one run. Sizes are in bytes, None if not read.
+
+    `emulated` is None if the target determines it. `oom_kills` are the kernel's log lines about the
+    measured process only. `peak_rss_bytes` excludes the emulator's memory. `memory_limit_bytes` is
+    the effective limit, not the requested one; `allowance_bytes` of it are for memory that the
+    device would not need (an emulator). `enforced_by` is what limited the process;
+    `reached_own_limit` is whether the process's own control group reached that limit, None if there
+    is no such group or it was not read. `group_limit_bytes` is the tightest limit of the groups
+    around the process if the whole machine represents the device, `address_space_bytes` a limit of
+    its address space or data, `strict_overcommit` whether the kernel refuses memory that it may be
+    unable to provide later. `emulator_died` is set if an emulator ended before its program started.
+    `watcher_saw_bytes` is the process's memory when the watcher ended it.
+    """
+
+    target: str
+    peak_rss_bytes: int | None
+    exit_status: int | None
+    engine: str = "caffe"
+    emulated: bool | None = None
+    signal: int | None = None
+    oom_kills: tuple[str, ...] = ()
+    oom_counter: int | None = None
+    timed_out: bool = False
+    guest_died: bool = False
+    fatal_message: str | None = None
+    swap_used_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    emulator_rss_bytes: int | None = None
+    allowance_bytes: int = 0
+    enforced_by: Enforcer | None = None
+    reached_own_limit: bool | None = None
+    address_space_bytes: int | None = None
+    strict_overcommit: bool = False
+    group_limit_bytes: int | None = None
+    emulator_died: bool = False
+    watcher_saw_bytes: int | None = None
+    container_exit_code: int | None = None
+    container_oom_killed: bool | None = None
+    elapsed_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def target_kind(self) -> TargetKind:
+        """What the target is."""
+        return kind_of(self.target)
+
+    @property
+    def provenance_kind(self) -> ProvenanceKind:
+        """The provenance of the numbers of this run."""
+        kind = self.target_kind
+        emulated = self.emulated if self.emulated is not None else not kind.is_board
+        return kind.provenance_of_run(emulated=emulated)
+
+    @property
+    def device_limit_bytes(self) -> int | None:
+        """The part of the effective limit that represents the device's own memory."""
+        limit = self.memory_limit_bytes
+        return None if limit is None else limit - self.allowance_bytes
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the kernel reported an out-of-memory kill."""
+        return bool(self.oom_kills) or bool(self.oom_counter)
+
+    @property
+    def allocation_refused(self) -> bool:
+        """Whether the kernel refused a block of memory to the engine instead of killing it later.
+
+        With default overcommit, Linux refuses a block larger than all RAM and swap together; the
+        engine then aborts.
+        """
+        return self.fatal_message is not None and registry.is_refused_allocation(
+            self.engine, self.fatal_message
+        )
+
+    @property
+    def whole_peak_bytes(self) -> int | None:
+        """The peak including the emulator's memory, as the kernel counts it."""
+        peak = self.peak_rss_bytes
+        return None if peak is None else peak + (self.emulator_rss_bytes or 0)
+
+    @property
+    def killed(self) -> bool:
+        """Whether SIGKILL ended the process."""
+        return self.signal == signal.SIGKILL or self.exit_status in KILLED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
@@ -47,12 +140,7 @@ class Decision:
 
 
 def decide(
-    observation: Observation,
-    device: Device,
-    *,
-    reference_peak_bytes: int | None = None,
-    band: float = BORDERLINE_BAND,
-    enforced: bool | None = None,
+    observation: Observation, device: Device, *, reference_peak_bytes: int | None = None
 ) -> Decision:
     """Decide the verdict of one run for a device.
 
@@ -61,32 +149,30 @@ def decide(
         device: the device.
         reference_peak_bytes: the peak RSS of the same network in the unconstrained amd64 twin.
             It gives the headroom of a no-fit, since the peak of a killed process is incomplete.
-        band: the borderline range around the limit, as a fraction of the device's usable memory.
-        enforced: whether the kernel limited the process to the device's memory; None derives it
-            from the target (see `enforces`).
     """
-    if enforced is None:
-        enforced = enforces(observation, device, band=band)
+    enforced = _enforces(observation, device)
     verdict, summary = (
         _unusable(observation)
-        or (_from_kernel(observation, device, band) if enforced else None)
+        or (_from_kernel(observation, device) if enforced else None)
         or _from_watcher(observation, device)
-        or _from_peak(observation, device, band, enforced=enforced)
+        or _from_peak(observation, device, enforced=enforced)
     )
-    contradiction = _contradiction(observation, device, verdict, reference_peak_bytes, band)
-    if contradiction:
+    contradiction = _contradiction(observation, device, reference_peak_bytes)
+    if verdict == "no-fit" and contradiction:
         verdict, summary = "inconclusive", f"{summary}, {contradiction}"
     headroom_bytes, headroom = _headroom(observation, device, verdict, reference_peak_bytes)
+    signal_number = observation.signal or -min(observation.exit_status or 0, 0) or None
+    known = {key: one for key, one in vars(observation).items() if key in Evidence.model_fields}
     return Decision(
         verdict=verdict,
-        evidence=_evidence(observation, summary),
+        evidence=Evidence(**known | {"summary": summary, "signal": signal_number}),
         headroom_bytes=headroom_bytes,
         headroom_provenance=headroom,
         peak_provenance=_peak_provenance(observation),
     )
 
 
-def enforces(observation: Observation, device: Device, *, band: float = BORDERLINE_BAND) -> bool:
+def _enforces(observation: Observation, device: Device) -> bool:
     """Return whether the kernel limited the process to about the device's memory.
 
     A VM, a container and a cgroup do; the twin and a watcher do not. A native machine does if it
@@ -95,26 +181,28 @@ def enforces(observation: Observation, device: Device, *, band: float = BORDERLI
     kind = observation.target_kind
     if kind.is_board:
         limit = observation.memory_limit_bytes
-        return limit is not None and limit <= device.usable_bytes * (1 + band)
+        return limit is not None and limit <= device.usable_bytes * (1 + BORDERLINE_BAND)
     return kind.enforced_by is not None or observation.enforced_by == "cgroup"
 
 
 def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
     """Return the first reason why a run is unusable on any target; None if there is none."""
     unseen = seen.exit_status is None and not seen.killed
-    # On the board's machine the guest can stall right after an OOM kill, so
-    # a death whose cause was observed before still counts.
+    # On the board's machine the guest can stall right after an OOM kill, so a death whose cause was
+    # observed before still counts.
     died_unexplained = seen.guest_died and not (seen.killed and seen.out_of_memory)
     lost = f"the {'guest' if seen.target_kind.boundary == 'guest' else 'probe'} was lost"
+    note = " after the kernel ran out of memory" if seen.out_of_memory else ""
+    disagreement = _disagreement(seen)
     faults = (
-        (bool(_disagreement(seen)), _disagreement(seen)),
+        (disagreement, disagreement),
         (seen.timed_out, "the deadline passed before the process ended"),
         (
             seen.fatal_message is not None and not seen.allocation_refused,
-            f"{label_of(seen.engine)} aborted: {seen.fatal_message}",
+            f"{registry.label_of(seen.engine)} aborted: {seen.fatal_message}",
         ),
-        (died_unexplained, f"{lost}{_out_of_memory_note(seen)}"),
-        (unseen, f"the end of the process was not observed{_out_of_memory_note(seen)}"),
+        (died_unexplained, f"{lost}{note}"),
+        (unseen, f"the end of the process was not observed{note}"),
         (
             seen.exit_status == 0 and seen.out_of_memory,
             "ended with 0, but the kernel reports it killed out of memory",
@@ -124,10 +212,7 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
             not seen.killed and (seen.watcher_saw_bytes or 0) > (seen.peak_rss_bytes or 0),
             f"the watcher stopped a child process of it at {_mib(seen.watcher_saw_bytes or 0)}",
         ),
-        (
-            seen.exit_status != 0 and not seen.killed and not seen.allocation_refused,
-            _ending(seen),
-        ),
+        (not (seen.exit_status == 0 or seen.killed or seen.allocation_refused), _ending(seen)),
         (
             seen.killed and not seen.out_of_memory and seen.watcher_saw_bytes is None,
             "killed (SIGKILL), but the kernel reported nothing about memory",
@@ -139,8 +224,8 @@ def _unusable(seen: Observation) -> tuple[Verdict, str] | None:
 def _disagreement(seen: Observation) -> str:
     """Describe contradictions between process exit, container Engine and cgroup counter.
 
-    The Engine reports on the whole container, so its report may concern a helper
-    process although the measured one exited with 0.
+    The Engine reports on the whole container, so its report may concern a helper process although
+    the measured one exited with 0.
     """
     if seen.container_oom_killed is None or seen.guest_died:
         return ""
@@ -163,11 +248,7 @@ def _ending(seen: Observation) -> str:
         return f"ended with status {seen.exit_status}"
 
 
-def _out_of_memory_note(seen: Observation) -> str:
-    return " after the kernel ran out of memory" if seen.out_of_memory else ""
-
-
-def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdict, str] | None:
+def _from_kernel(seen: Observation, device: Device) -> tuple[Verdict, str] | None:
     """Return the verdict of a kernel with an enforced limit; None if the process exited with 0."""
     if not seen.killed and not seen.allocation_refused:
         return None
@@ -175,11 +256,11 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
     what = "refused a block of memory" if seen.allocation_refused else "killed out of memory"
     if limit is None:
         return "inconclusive", f"{what}, under an unknown limit"
-    if limit < device.usable_bytes * (1 - band):
+    if limit < device.usable_bytes * (1 - BORDERLINE_BAND):
         return "inconclusive", (
             f"{what} under {_mib(limit)}, less than the {_mib(device.usable_bytes)} of the device"
         )
-    doubt = _doubt_about_refusal(seen, device) or _doubt_about_kill(seen, device)
+    doubt = (_doubt_about_refusal if seen.allocation_refused else _doubt_about_kill)(seen, device)
     if doubt:
         return "inconclusive", f"{what}, {doubt}"
     under = f"under {_mib(limit)}"
@@ -193,12 +274,9 @@ def _from_kernel(seen: Observation, device: Device, band: float) -> tuple[Verdic
 
 def _doubt_about_kill(seen: Observation, device: Device) -> str:
     """Explain why a kill may not be due to the device's limit; empty if it is."""
-    if seen.allocation_refused:
-        return ""
     if seen.target_kind.boundary == "group":
-        return _doubt_about_own_group(seen) or _doubt_about_size(
-            seen, GROWN_SHARE * (seen.memory_limit_bytes or 0)
-        )
+        enough_bytes = GROWN_SHARE * (seen.memory_limit_bytes or 0)
+        return _doubt_about_own_group(seen) or _doubt_about_size(seen, enough_bytes)
     if seen.target_kind.is_board:
         group = seen.group_limit_bytes
         if group is not None and group < device.usable_bytes:
@@ -215,7 +293,7 @@ def _doubt_about_own_group(seen: Observation) -> str:
         return f"and whether its own control group had reached its {limit} was not read"
     if seen.reached_own_limit:
         return ""
-    at = f"at {_mib(peak)}" if peak is not None else "at an unknown size"
+    at = "at an unknown size" if peak is None else f"at {_mib(peak)}"
     around = seen.group_limit_bytes
     cause = "of a control group around it, or of the machine"
     if around is not None and around < (seen.memory_limit_bytes or 0):
@@ -234,13 +312,11 @@ def _doubt_about_size(seen: Observation, enough_bytes: float) -> str:
 
 def _doubt_about_refusal(seen: Observation, device: Device) -> str:
     """Explain why a refused block may not be due to the device's memory; empty if it is."""
-    if not seen.allocation_refused:
-        return ""
-    if (seen.refused_bytes or 0) > device.ram_bytes:
+    refused_bytes = registry.refused_bytes(seen.engine, seen.fatal_message or "")
+    if (refused_bytes or 0) > device.ram_bytes:
         return ""
     if seen.address_space_bytes is not None:
-        limit = _mib(seen.address_space_bytes)
-        return f"and its memory is limited to {limit} (ulimit -v or -d)"
+        return f"and its memory is limited to {_mib(seen.address_space_bytes)} (ulimit -v or -d)"
     if seen.strict_overcommit:
         return "by a kernel that grants no more than it has (vm.overcommit_memory=2)"
     if seen.target_kind.boundary == "group":
@@ -248,19 +324,13 @@ def _doubt_about_refusal(seen: Observation, device: Device) -> str:
     return ""
 
 
-def _contradiction(
-    seen: Observation,
-    device: Device,
-    verdict: Verdict,
-    reference_peak_bytes: int | None,
-    band: float,
-) -> str:
+def _contradiction(seen: Observation, device: Device, reference_peak_bytes: int | None) -> str:
     """Explain how a kill contradicts the peak of an unconstrained run of the same network.
 
     On a machine equivalent to the device the kill is conclusive. A cgroup is on a machine that
     also runs other programs.
     """
-    if verdict != "no-fit" or seen.target_kind.boundary != "group":
+    if seen.target_kind.boundary != "group":
         return ""
     if reference_peak_bytes is None:
         # Page cache may have brought the group to its limit. A process killed for its own memory
@@ -268,7 +338,7 @@ def _contradiction(
         confirmed = not seen.killed or (seen.peak_rss_bytes or 0) >= device.usable_bytes
         watched = seen.watcher_saw_bytes is not None
         return "" if confirmed or watched else "and no peak of the amd64 twin confirms it"
-    if reference_peak_bytes >= device.usable_bytes * (1 - band):
+    if reference_peak_bytes >= device.usable_bytes * (1 - BORDERLINE_BAND):
         return ""
     return f"but the same network takes {_mib(reference_peak_bytes)} on the amd64 twin"
 
@@ -283,24 +353,22 @@ def _from_watcher(seen: Observation, device: Device) -> tuple[Verdict, str] | No
     return "inconclusive", f"stopped by the watcher at {had}, and {usable} are usable"
 
 
-def _from_peak(
-    seen: Observation, device: Device, band: float, *, enforced: bool
-) -> tuple[Verdict, str]:
+def _from_peak(seen: Observation, device: Device, *, enforced: bool) -> tuple[Verdict, str]:
     """Return the verdict of a process that exited with 0, or was killed without a limit."""
     peak, usable, limit = seen.peak_rss_bytes, device.usable_bytes, seen.device_limit_bytes
-    if not enforced and seen.allocation_refused and (peak or 0) > usable * (1 + band):
+    if not enforced and seen.allocation_refused and (peak or 0) > usable * (1 + BORDERLINE_BAND):
         # The refused block comes on top of a peak that already exceeds the device's memory.
-        return (
-            "no-fit",
-            f"at {_mib(peak or 0)} of {_mib(usable)} usable, its next allocation was refused",
-        )
+        at = f"at {_mib(peak or 0)} of {_mib(usable)} usable"
+        return "no-fit", f"{at}, its next allocation was refused"
     doubt = _doubt_about_peak(seen, enforced=enforced)
     if peak is None or doubt:
         return "inconclusive", doubt
     summary = f"ended with 0, peak {_mib(peak)} of {_mib(usable)} usable"
-    limited_to_device = enforced and limit is not None and limit <= usable
-    if abs(usable - peak) <= band * usable and not (limited_to_device and peak <= usable):
-        return "borderline", f"{summary}, within {band:.0%}"
+    near = abs(usable - peak) <= BORDERLINE_BAND * usable
+    # The kernel has limited the process to the device's memory: what ended within it fits.
+    proven = enforced and limit is not None and peak <= usable and limit <= usable
+    if near and not proven:
+        return "borderline", f"{summary}, within {BORDERLINE_BAND:.0%}"
     if peak <= usable:
         return "fit", summary
     if enforced:
@@ -333,8 +401,8 @@ def _headroom(
         reason = "usable memory of the device minus the peak RSS"
         if seen.swap_used_bytes:
             reason += ", which leaves out what was swapped"
-        kind = seen.kind
-        return device.usable_bytes - seen.peak_rss_bytes, Provenance(kind=kind, reason=reason)
+        headroom = device.usable_bytes - seen.peak_rss_bytes
+        return headroom, Provenance(kind=seen.provenance_kind, reason=reason)
     if verdict != "no-fit":
         reason = "the run did not end normally, so its peak is not conclusive"
         return None, Provenance(kind="unavailable", reason=reason)
@@ -359,29 +427,33 @@ def _peak_provenance(seen: Observation) -> Provenance:
         reason = "ru_maxrss of the process, or more if its page tables reported more"
     if seen.emulator_rss_bytes:
         reason += f", less {_mib(seen.emulator_rss_bytes)} of the emulator"
-    return Provenance(kind=seen.kind, reason=reason)
-
-
-def _evidence(seen: Observation, summary: str) -> Evidence:
-    number = -seen.exit_status if seen.exit_status is not None and seen.exit_status < 0 else None
-    return Evidence(
-        summary=summary,
-        exit_status=seen.exit_status,
-        signal=seen.signal or number,
-        oom_kills=seen.oom_kills,
-        oom_counter=seen.oom_counter,
-        timed_out=seen.timed_out,
-        guest_died=seen.guest_died,
-        fatal_message=seen.fatal_message,
-        swap_used_bytes=seen.swap_used_bytes,
-        memory_limit_bytes=seen.memory_limit_bytes,
-        reached_own_limit=seen.reached_own_limit,
-        container_exit_code=seen.container_exit_code,
-        container_oom_killed=seen.container_oom_killed,
-        elapsed_seconds=seen.elapsed_seconds,
-        notes=seen.notes,
-    )
+    return Provenance(kind=seen.provenance_kind, reason=reason)
 
 
 def _mib(size_bytes: int) -> str:
     return f"{size_bytes / MIB:.0f} MiB"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict, and the usable memory minus the planned peak, in bytes."""
+
+    verdict: Verdict
+    headroom_bytes: int
+
+
+def judge(plan: Plan, device: Device) -> Judgement:
+    """Judge a plan by the rule for a run, for every peak that a run may have.
+
+    A run's peak lies within the band of the model's error around the planned peak. The verdict is
+    fit or no-fit only if it is the same for all of these peaks, by the rule for a run without an
+    enforced limit, which has its own band around the limit; otherwise it is borderline.
+
+    Returns:
+        The verdict with the headroom in bytes, negative if the planned peak is too large.
+    """
+    usable = device.usable_bytes
+    headroom = usable - plan.peak_rss_bytes
+    if abs(headroom) <= plan.band_bytes + BORDERLINE_BAND * usable:
+        return Judgement("borderline", headroom)
+    return Judgement("fit" if headroom > 0 else "no-fit", headroom)

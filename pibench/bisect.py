@@ -7,24 +7,22 @@ outputs still differ, the layer is the cause; if not, it only amplified an earli
 
 from __future__ import annotations
 
+import difflib
+import re
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
-from pibench.crosscheck.layers import LayerComparison, LayersComparison, compare_layers
+from pibench.crosscheck.blobs import LayerComparison, LayersComparison, compare_layers
 from pibench.crosscheck.sides import differing_facts, entry_of
-from pibench.crosscheck.values import (
-    NonFinite,
-    Tolerance,
-    describe_non_finite,
-    distance,
-    errors,
-)
+from pibench.crosscheck.values import NonFinite, Tolerance, describe_non_finite, distance, errors
 from pibench.engines.caffe import cut
 from pibench.errors import HostError, InconclusiveError, InvalidInputError
+from pibench.images.blas import BLAS_NAMES, Blas
+from pibench.records.schema import Machine
 from pibench.runner.blobs import as_array, write_npz
 from pibench.runner.options import RunOptions, seeded_weights
 from pibench.runner.runner import Runner
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
     from pibench.networks.network import Network
     from pibench.records.schema import Record
-    from pibench.targets.base import KeptBlob, Outcome, Target
+    from pibench.targets.base import Outcome, Target
 
 LAYER_TOLERANCE: Final = Tolerance(atol=0.0, rtol=1e-5)
 """Euclidean, for a whole blob. arm64 and amd64 differ by at most a fifth of it: docs/outputs.md."""
@@ -46,6 +44,11 @@ _RECORDED: Final = (
 
 Wanted = tuple[str, str]
 """A blob: the layer that wrote it, and the blob's name."""
+
+KEYS: Final = ("weights", "prototxt", "blas", "threads", "machine")
+_CHANGES: Final = re.compile(rf":(?=(?:{'|'.join(KEYS)})=)")
+_HINT: Final = f"write TARGET:key=value,...: keys are {', '.join(KEYS)}"
+_MOST_THREADS: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +122,8 @@ class Runnable:
 
     def keep(self, layers: Sequence[str]) -> dict[Wanted, np.ndarray]:
         """Run the network and return the whole blobs of these layers."""
-        _, kept = self._run(
-            self.network, replace(self.options, keep=tuple(layers), values_only=True)
-        )
-        return _by_name(kept)
+        options = replace(self.options, keep=tuple(layers), values_only=True)
+        return self._run(self.network, options)[1]
 
     def isolated(self, position: int, inputs: Mapping[str, np.ndarray]) -> dict[Wanted, np.ndarray]:
         """Return the output of the layer at that position, run alone on these inputs."""
@@ -135,10 +136,11 @@ class Runnable:
             path = Path(folder) / "inputs.npz"
             write_npz(path, inputs)
             options = replace(self.options, inputs=path, keep=(layer.name,), values_only=True)
-            _, kept = self._run(network, options)
-        return _by_name(kept)
+            return self._run(network, options)[1]
 
-    def _run(self, network: Network, options: RunOptions) -> tuple[Record, tuple[KeptBlob, ...]]:
+    def _run(
+        self, network: Network, options: RunOptions
+    ) -> tuple[Record, dict[Wanted, np.ndarray]]:
         outcomes: list[Outcome] = []
         runner = Runner(target=self.target, options=options, on_outcome=outcomes.append)
         (record,) = runner.run([network])
@@ -149,7 +151,7 @@ class Runnable:
                 f"{self.name}: {network.name} has no outputs: {reason} ({why})",
                 hint="run it by itself: pibench run --protocol inference",
             )
-        return record, outcomes[0].kept
+        return record, {(blob.layer, blob.name): as_array(blob) for blob in outcomes[0].kept}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,45 +240,30 @@ def _look_closer(
     first: Runnable, second: Runnable, known: Bisection, log: Callable[[str], None]
 ) -> Bisection:
     """Compare whole blobs of the layer and its inputs; go up if the inputs differ too."""
-    candidates = [layer for layer in known.layers.layers if not layer]
-    seen: dict[Wanted, BlobDifference] = {}
-    for candidate in candidates:
+    by_blob = {(one.layer, one.name): one for one in reversed(known.layers.layers)}
+    seen: set[Wanted] = set()
+    for candidate in [layer for layer in known.layers.layers if not layer]:
         found = candidate
         while True:
             log(f"comparing whole blobs of {found.layer} and of its inputs")
             blob, inputs, arrays = _fetch(first, second, found, known.tolerance)
-            seen[found.layer, found.name] = blob
-            above = next((one for one in inputs if not one), None)
-            if above is None or (above.layer, above.name) in seen:
-                break
-            earlier = _comparison(known.layers, above)
-            if earlier is None:
+            seen.add((found.layer, found.name))
+            above = next(((one.layer, one.name) for one in inputs if not one), None)
+            if above is None or above in seen or above not in by_blob:
                 break
             # By the estimate it was within the tolerance, but its values are not.
-            found = earlier
-        if _is_not_finite(blob, known.tolerance):
+            found = by_blob[above]
+        closer = replace(known, first_divergence=found, blob=blob, inputs=tuple(inputs))
+        if blob.non_finite and all(blob.non_finite) and not known.tolerance.equal_nan:
             # Alone it would differ again, which would not reveal the cause.
-            return replace(
-                known,
-                first_divergence=found,
-                blob=blob,
-                inputs=tuple(inputs),
-                cause=f"{found.layer} is the first layer with values that are not finite: "
-                + blob.why,
-                caveats=("whether it differs on identical input: NaN is equal to nothing",),
-            )
+            cause = f"{found.layer} is the first layer with values that are not finite: {blob.why}"
+            caveat = "whether it differs on identical input: NaN is equal to nothing"
+            return replace(closer, cause=cause, caveats=(caveat,))
         if not blob:
             log(f"running {found.layer} alone, on identical input")
-            closer = replace(known, first_divergence=found, blob=blob, inputs=tuple(inputs))
             return _run_alone(first, second, closer, arrays)
         # By the estimate it was beyond the tolerance, but its values are not: try the next layer.
     return replace(known, first_divergence=None, cause="no layer differs, value by value")
-
-
-def _is_not_finite(blob: BlobDifference, tolerance: Tolerance) -> bool:
-    """Return whether both sides have NaN or infinities that the tolerance does not accept."""
-    both = blob.non_finite is not None and all(blob.non_finite)
-    return both and not tolerance.equal_nan
 
 
 def _fetch(
@@ -284,10 +271,10 @@ def _fetch(
 ) -> tuple[BlobDifference, list[BlobDifference], dict[str, np.ndarray]]:
     """Return the layer's blob and its inputs on both sides, and the first side's inputs by blob."""
     wanted = [(found.layer, found.name)]
-    position = cut.find_layer(first.network.shapes, found.layer, found.name)
+    shapes = first.network.shapes
+    position = cut.find_layer(shapes, found.layer, found.name)
     if position is not None:
-        readings = cut.readings(first.network.shapes, position)
-        wanted += [(one.layer, one.blob) for one in readings]
+        wanted += [(one.layer, one.blob) for one in cut.readings(shapes, position)]
     layers = list(dict.fromkeys(layer for layer, _ in wanted))
     left, right = first.keep(layers), second.keep(layers)
     blobs = [_difference(one, left, right, tolerance) for one in wanted]
@@ -301,14 +288,14 @@ def _run_alone(
     """Run the layer alone on both sides and derive the conclusion."""
     assert known.first_divergence is not None  # noqa: S101
     layer, blob = known.first_divergence.layer, known.first_divergence.name
-    places = [cut.find_layer(side.network.shapes, layer, blob) for side in (first, second)]
-    left, right = places
+    left, right = (cut.find_layer(side.network.shapes, layer, blob) for side in (first, second))
     if left is None or right is None:
-        return replace(
-            known, cause=f"{layer} differs", caveats=(f"{layer} is not in both networks",)
-        )
+        missing = (f"{layer} is not in both networks",)
+        return replace(known, cause=f"{layer} differs", caveats=missing)
     layers = [side.network.shapes.layers[place] for side, place in ((first, left), (second, right))]
-    differing = _differing(*(cut.definition(one) for one in layers))
+    left_lines, right_lines = (list(cut.definition(one)) for one in layers)
+    lines = difflib.ndiff(left_lines, right_lines)
+    differing = tuple(" ".join(line.split()) for line in lines if line[:1] in "+-")
     known = replace(known, definition=differing)
     if list(layers[0].bottom) != list(layers[1].bottom):
         return replace(known, cause=f"{layer} reads other blobs on the two sides")
@@ -318,20 +305,15 @@ def _run_alone(
     if len(inputs) < len(set(layers[0].bottom)) or not inputs:
         why = f"{layer} reads nothing" if not layers[0].bottom else "its input is incomplete"
         return replace(known, cause=f"{layer} differs", caveats=(why,))
-    found = _difference(
-        (layer, blob),
-        first.isolated(left, inputs),
-        second.isolated(right, inputs),
-        known.tolerance,
-    )
+    alone = first.isolated(left, inputs), second.isolated(right, inputs)
+    found = _difference((layer, blob), *alone, known.tolerance)
     return replace(known, isolated=found, cause=_cause(known, found, first, second))
 
 
 def _written_otherwise(first: Runnable, left: int, second: Runnable, right: int) -> str:
     """Describe inputs written by different layers on each side, e.g. an added in-place layer."""
-    left_inputs = cut.readings(first.network.shapes, left)
-    right_inputs = cut.readings(second.network.shapes, right)
-    for one, other in zip(left_inputs, right_inputs, strict=True):
+    inputs = cut.readings(first.network.shapes, left), cut.readings(second.network.shapes, right)
+    for one, other in zip(*inputs, strict=True):
         if one.layer != other.layer:
             reads = f"it reads {one.blob} as {one.layer} wrote it in {first.name}, and as "
             return f"{reads}{other.layer} did in {second.name}"
@@ -403,19 +385,55 @@ def _number(array: np.ndarray, place: tuple[np.intp, ...] | tuple[()]) -> float 
     return value if np.isfinite(value) else None
 
 
-def _comparison(layers: LayersComparison, blob: BlobDifference) -> LayerComparison | None:
-    return next(
-        (one for one in layers.layers if (one.layer, one.name) == (blob.layer, blob.name)), None
-    )
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A target, and the options that its run changes. `text` is what was parsed."""
+
+    text: str
+    target: str
+    weights: Path | None = None
+    prototxt: Path | None = None
+    blas: Blas = "openblas"
+    threads: int | None = None
+    machine: Machine | None = None
 
 
-def _differing(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
-    """Return the lines that are not on both sides, as a diff without context."""
-    import difflib  # noqa: PLC0415  (start-up time)
+def parse_variant(text: str) -> Variant:
+    """Parse the side that `text` names.
 
-    lines = difflib.ndiff(list(first), list(second))
-    return tuple(" ".join(line.split()) for line in lines if line[:1] in "+-")
+    A value cannot contain a comma, because commas separate the keys.
+
+    Raises:
+        InvalidInputError: if the text is not valid.
+    """
+    target, *rest = _CHANGES.split(text, maxsplit=1)
+    parts = rest[0].split(",") if rest else []
+    for part in (target.rpartition(":")[2], *parts):
+        key, separator, _ = part.partition("=")
+        if separator and key.isidentifier() and key not in KEYS:
+            raise InvalidInputError(f"{text}: key {key!r} is unknown", hint=_HINT)
+    changes: dict[str, Any] = {}
+    for part in parts:
+        key, separator, value = part.partition("=")
+        if not separator or key not in KEYS or not value:
+            raise InvalidInputError(f"{text}: {part!r} is not KEY=VALUE", hint=_HINT)
+        changes[key] = _value(text, key, value)
+    return Variant(text=text, target=target, **changes)
 
 
-def _by_name(kept: Sequence[KeptBlob]) -> dict[Wanted, np.ndarray]:
-    return {(blob.layer, blob.name): as_array(blob) for blob in kept}
+def _value(text: str, key: str, value: str) -> Any:
+    """Convert a key's value. Raises InvalidInputError if the key cannot have it."""
+    if key in ("weights", "prototxt"):
+        return Path(value)
+    if key == "threads":
+        if not value.isdecimal() or not 1 <= int(value) <= _MOST_THREADS:
+            raise InvalidInputError(
+                f"{text}: {value} is not a number of threads", hint=f"give 1 to {_MOST_THREADS}"
+            )
+        return int(value)
+    what, known = ("BLAS", BLAS_NAMES) if key == "blas" else ("machine", get_args(Machine))
+    if value not in known:
+        raise InvalidInputError(
+            f"{text}: there is no {what} {value}", hint=f"choose from {', '.join(known)}"
+        )
+    return value

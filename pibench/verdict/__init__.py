@@ -1,1 +1,0 @@
-"""Decide whether a network fits a device, from an observed run or from a plan."""
