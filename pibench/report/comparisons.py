@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench.crosscheck.metrics import METRICS, Comparison, LatencyComparison
 from pibench.crosscheck.outputs import OutputsComparison
 from pibench.crosscheck.reconcile import reasons
-from pibench.report.numbers import MIB, NOTHING
-from pibench.report.tables import ASCII_MARKS, Cell, Column, Table
-from pibench.report.terminal import console, printable
+from pibench.report.tables import ASCII_MARKS, Cell, Column, Table, console, printable
+from pibench.report.text import MIB, NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

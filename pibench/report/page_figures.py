@@ -14,8 +14,7 @@ from math import log10
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
-from pibench.report.numbers import MIB, mib, milliseconds, number, signed, signed_mib
-from pibench.report.plain import visible
+from pibench.report.text import MIB, mib, milliseconds, number, signed, signed_mib, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

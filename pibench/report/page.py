@@ -21,10 +21,9 @@ from markupsafe import Markup, escape
 from pibench import devices
 from pibench._version import __version__
 from pibench.networks.network import slug_of
-from pibench.report import facts, ledger, numbers, runs, tables
-from pibench.report.html import figures
-from pibench.report.numbers import NOTHING, mib, milliseconds, percent
-from pibench.report.plain import visible
+from pibench.report import ledger, runs, tables, text
+from pibench.report import page_figures as figures
+from pibench.report.text import NOTHING, mib, milliseconds, percent, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,7 +142,7 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
 
 
 def _asset(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+    return (resources.files(__package__) / "html" / name).read_text(encoding="utf-8")
 
 
 def _policy(*scripts: str) -> str:
@@ -161,7 +160,7 @@ def _sha256(script: str) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("pibench.report.html", "templates"),
+        loader=PackageLoader("pibench.report", "html/templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -169,20 +168,20 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     environment.filters |= {
-        "mib": numbers.mib,
-        "signed_mib": numbers.signed_mib,
-        "number": numbers.number,
-        "ms": numbers.milliseconds,
-        "percent": numbers.percent,
-        "signed": numbers.signed,
+        "mib": text.mib,
+        "signed_mib": text.signed_mib,
+        "number": text.number,
+        "ms": text.milliseconds,
+        "percent": text.percent,
+        "signed": text.signed,
         "json": _as_json,
     }
     environment.globals |= {
-        "command": facts.command,
-        "evidence": facts.evidence,
-        "limits": facts.limits,
-        "environment_of": facts.environment,
-        "NOTHING": numbers.NOTHING,
+        "command": runs.command,
+        "evidence": runs.evidence,
+        "limits": runs.limits,
+        "environment_of": runs.environment,
+        "NOTHING": text.NOTHING,
     }
     return environment
 
