@@ -247,11 +247,11 @@ def _why(check: Check) -> str:
     """Return the result of each pair of sides."""
     if check.metric is None:
         return "of the baseline, and on no other side"
-    said = [
+    results = [
         f"{one.first.source} against {one.second.source}: {described(one.metrics[check.metric])}"
         for one in check.networks
     ]
-    return "; ".join(said)
+    return "; ".join(results)
 
 
 def junit(report: Report) -> str:

@@ -11,6 +11,7 @@ from pibench.report.runs import evidence_in_a_word, how_it_ran
 from pibench.report.tables import (
     ASCII_MARKS,
     MARKS,
+    SHORT,
     Cell,
     Column,
     Table,
@@ -30,11 +31,8 @@ if TYPE_CHECKING:
     from pibench.records.schema import ProvenanceKind, Record
 
 WORDS: Final = {True: "agrees", False: "differs", None: "not compared"}
-SHORT: Final = {"inconclusive": "inconcl."}
 _IN_80_COLUMNS: Final = 2
 """Columns of figures that a narrow terminal has room for, and errors of the first of them."""
-
-
 _LEGEND: Final = (
     "\n= agrees, ! differs, ? undecided or missing. Head is the headroom: usable memory less"
     " the peak RSS, for a killed process the peak of the amd64 twin. RAM is headed MB in the"

@@ -29,6 +29,8 @@ WIDE: Final = 120
 """Minimum columns of a terminal for the columns that are marked `wide`."""
 MARKS: Final = {True: "=", False: "≠", None: "?"}
 ASCII_MARKS: Final = {True: "=", False: "!", None: "?"}
+SHORT: Final = {"inconclusive": "inconcl."}
+"""Shorter words, for narrow columns."""
 STYLES: Final = {True: "green", False: "bold red", None: "yellow"}
 _ASCII: Final = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", ",": None})
 _CLASS: Final = {True: Markup(' class="n"'), False: Markup()}
