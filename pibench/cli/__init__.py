@@ -82,7 +82,7 @@ def explain(error: Exception) -> int:
 
 
 def _complain(line: str) -> None:
-    from pibench.report.plain import one_line
+    from pibench.report.text import one_line
 
     print(f"pibench: {one_line(line)}", file=sys.stderr)
 

@@ -75,7 +75,7 @@ def print_findings(found: Findings) -> None:
 
     from pibench.errors import HostError
     from pibench.probe.check import ARM64
-    from pibench.report.terminal import console
+    from pibench.report.tables import console
 
     facts: dict[str, Any] = found.facts
     if "architecture" not in facts:

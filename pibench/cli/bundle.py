@@ -80,7 +80,7 @@ def _as_json(kit: Kit) -> dict[str, object]:
 
 
 def _print_kit(kit: Kit) -> None:
-    from pibench.report.plain import visible
+    from pibench.report.text import visible
 
     count = len(kit.manifest.networks)
     caffe = "with Caffe" if kit.manifest.caffe else "for a board that has Caffe"
@@ -114,7 +114,7 @@ def import_(
     from pibench.bundle.results import import_results
     from pibench.errors import ExitCode
     from pibench.records.store import RecordStore, to_json
-    from pibench.report.terminal import print_records
+    from pibench.report.runs import print_records
 
     imported = import_results(results, kit=kit, store=RecordStore(out) if out else None)
     with ignore_broken_pipe():

@@ -28,7 +28,7 @@ def doctor(
 
     from pibench import diagnosis
     from pibench.errors import ExitCode
-    from pibench.report.terminal import console
+    from pibench.report.tables import console
     from pibench.targets.binfmt import register
 
     if fix:

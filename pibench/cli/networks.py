@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pibench.cli import options as opt
-from pibench.report.plain import one_line, visible
+from pibench.report.text import one_line, visible
 
 app = typer.Typer(
     help="The networks of the paper: list them, print one, write files.", no_args_is_help=True
@@ -63,7 +63,7 @@ def list_networks(
         return
     from rich.table import Table
 
-    from pibench.report.terminal import console
+    from pibench.report.tables import console
 
     table = Table("network", "in the paper", "parameters", "file MB", "input", box=None)
     for column in table.columns[2:]:

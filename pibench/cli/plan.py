@@ -256,8 +256,8 @@ def _row(planned: Plan, device: Device, wanted: dict[str, bool]) -> dict[str, An
 
 
 def _print(rows: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bool) -> None:
-    from pibench.report.planned import names_of, plan_table, print_details
-    from pibench.report.terminal import console
+    from pibench.report.estimates import names_of, plan_table, print_details
+    from pibench.report.tables import console
 
     out = console()
     out.print(plan_table(rows))
@@ -277,8 +277,8 @@ def _print_comparison(
         print(json.dumps([vars(row) for row in rows], indent=2))
         return
     from pibench.records.identity import network_labels
-    from pibench.report.planned import comparison_table
-    from pibench.report.terminal import console
+    from pibench.report.estimates import comparison_table
+    from pibench.report.tables import console
 
     out = console()
     out.print(comparison_table(rows, network_labels(loaded)))

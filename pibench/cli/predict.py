@@ -135,7 +135,7 @@ def calibrate(
     from pibench.latency import rates as latency_rates
     from pibench.latency.fit import calibrate_from
     from pibench.records.store import RecordStore
-    from pibench.report.plain import one_line
+    from pibench.report.text import one_line
 
     keep_inputs([out], [records])
     calibrated, left_out = calibrate_from(RecordStore(records).read(), records)
@@ -202,8 +202,8 @@ def _print_counts(
     counted: Sequence[NetworkCounts], loaded: Sequence[Network], *, per_layer: bool
 ) -> None:
     from pibench.records.identity import network_labels
-    from pibench.report.predicted import counts_table
-    from pibench.report.terminal import console, printable
+    from pibench.report.estimates import counts_table
+    from pibench.report.tables import console, printable
 
     out = console()
     names = network_labels(loaded)
@@ -242,8 +242,8 @@ def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_
         if as_json:
             print(json.dumps(asdict(found), indent=2))
             return
-        from pibench.report.predicted import validation_lines, validation_table
-        from pibench.report.terminal import console, printable
+        from pibench.report.estimates import validation_lines, validation_table
+        from pibench.report.tables import console, printable
 
         out = console()
         out.print(validation_table(found))
@@ -287,7 +287,7 @@ def _answer(
     prediction: Prediction, network: Network, calibration: LatencyRates, *, counted: bool
 ) -> dict[str, Any]:
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
-    from pibench.report.predicted import how_known
+    from pibench.report.estimates import how_known
 
     return {
         "network": prediction.network,
@@ -329,8 +329,8 @@ def _print(
     counted: bool,
 ) -> None:
     from pibench.records.identity import network_labels
-    from pibench.report.predicted import footnotes, layer_table, prediction_table
-    from pibench.report.terminal import console, printable
+    from pibench.report.estimates import footnotes, layer_table, prediction_table
+    from pibench.report.tables import console, printable
 
     out = console()
     names = network_labels(loaded)

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from pibench.report.plain import one_line
+from pibench.report.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import typer
 from pibench.cli import options as opt
 from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import ExitCode, InvalidInputError
-from pibench.report.plain import one_line
+from pibench.report.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

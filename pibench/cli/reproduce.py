@@ -66,7 +66,7 @@ def reproduce_paper(
         write_claims_json,
     )
     from pibench.records.store import RecordStore
-    from pibench.report.terminal import print_reproduction
+    from pibench.report.ledger import print_reproduction
 
     loaded = [networks.load(name) for name in _paper_networks(only)]
     folder = make_folder(out)
@@ -110,7 +110,7 @@ def reproduce_paper(
 
 
 def _print_line(line: str) -> None:
-    from pibench.report.plain import one_line
+    from pibench.report.text import one_line
 
     print(one_line(line))
 

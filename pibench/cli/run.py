@@ -195,7 +195,7 @@ def hint_for(record: Record, message: str) -> str | None:
 
 def _show(records: Sequence[Record], *, as_json: bool) -> None:
     from pibench.records.store import to_json
-    from pibench.report.terminal import print_records
+    from pibench.report.runs import print_records
 
     with ignore_broken_pipe():
         if as_json:

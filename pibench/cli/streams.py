@@ -31,7 +31,7 @@ def repair_std_streams() -> None:
 
 def say(line: str) -> None:
     """Print one line for the user on standard error: standard output is for results."""
-    from pibench.report.plain import one_line
+    from pibench.report.text import one_line
 
     print(f"pibench: {one_line(line)}", file=sys.stderr)
 

@@ -313,7 +313,7 @@ def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) 
     import json
 
     from pibench.cli.streams import ignore_broken_pipe
-    from pibench.report.plain import one_line
+    from pibench.report.text import one_line
     from pibench.sweep.journal import status as of
 
     now = of(folder)

@@ -18,12 +18,11 @@ from pibench.atomic_write import keep_inputs, write_whole
 from pibench.errors import InvalidInputError
 from pibench.records.identity import labels_of
 from pibench.report.comparisons import closing, described
-from pibench.report.facts import command, target
 from pibench.report.files import form_of
-from pibench.report.numbers import NOTHING, mib, signed_mib
-from pibench.report.plain import visible
+from pibench.report.runs import command, target
 from pibench.report.tables import Cell, Column, Table, numeric, to_markdown
 from pibench.report.tables import escape_markdown as text
+from pibench.report.text import NOTHING, mib, signed_mib, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -248,11 +247,11 @@ def _why(check: Check) -> str:
     """Return the result of each pair of sides."""
     if check.metric is None:
         return "of the baseline, and on no other side"
-    said = [
+    results = [
         f"{one.first.source} against {one.second.source}: {described(one.metrics[check.metric])}"
         for one in check.networks
     ]
-    return "; ".join(said)
+    return "; ".join(results)
 
 
 def junit(report: Report) -> str:

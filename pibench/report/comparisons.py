@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench.crosscheck.blobs import OutputsComparison
 from pibench.crosscheck.metrics import METRICS, Comparison, LatencyComparison
 from pibench.crosscheck.reconcile import reasons
-from pibench.report.numbers import MIB, NOTHING
-from pibench.report.tables import ASCII_MARKS, Cell, Column, Table
-from pibench.report.terminal import console, printable
+from pibench.report.tables import ASCII_MARKS, SHORT, Cell, Column, Table, console, printable
+from pibench.report.text import MIB, NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -27,7 +26,6 @@ RECONCILE_VERSION: Final = "2.0"
 BISECT_VERSION: Final = "2.0"
 AROUND: Final = 3
 """Layers shown before and after the first one that differs."""
-_SHORT: Final = {"inconclusive": "inconcl."}
 
 
 def print_reconciliation(
@@ -79,8 +77,8 @@ def print_bisection(found: Bisection, *, to: Console | None = None) -> None:
     """Print the environment differences, the layers around the first difference, the conclusion."""
     to = to or console()
     to.print(printable(f"{found.network}: {found.first} against {found.second}"))
-    for what, ours, theirs in found.surroundings:
-        to.print(printable(f"  {what}: {ours} | {theirs}"))
+    for what, first, second in found.surroundings:
+        to.print(printable(f"  {what}: {first} | {second}"))
     to.print(_layers_table(_shown(found)))
     for line in _lines(found):
         to.print(printable(line))
@@ -100,11 +98,18 @@ def _layers_table(layers: Sequence[LayerComparison]) -> Table:
                 one.layer,
                 one.type,
                 one.name,
-                "equal" if one.identical else _fraction(one.relative) or _briefly(one),
+                _distance(one),
             )
             for one in layers
         ],
     )
+
+
+def _distance(layer: LayerComparison) -> str:
+    """Return a layer's distance in a column's width, or what differs if it is not a distance."""
+    if layer.identical:
+        return "equal"
+    return _fraction(layer.relative) or ("not finite" if "NaN" in layer.why else layer.why)
 
 
 def reconciliation_json(found: Reconciliation, result: GateResult) -> dict[str, Any]:
@@ -130,10 +135,7 @@ def _pair(pair: PairComparison) -> dict[str, Any]:
     return {
         "first": pair.first,
         "second": pair.second,
-        "environment": [
-            {"what": what, "first": ours, "second": theirs}
-            for what, ours, theirs in pair.surroundings
-        ],
+        "environment": _environment(pair.surroundings),
         "networks": [
             {
                 "network": one.network,
@@ -154,6 +156,10 @@ def _pair(pair: PairComparison) -> dict[str, Any]:
     }
 
 
+def _environment(differences: Iterable[tuple[str, str, str]]) -> list[dict[str, str]]:
+    return [{"what": what, "first": one, "second": other} for what, one, other in differences]
+
+
 def _figures(entry: Entry) -> dict[str, Any]:
     chosen = {"source", "kind", "verdict", "ram_bytes", "ram", "headroom_bytes"}
     return entry.model_dump(mode="json", include=chosen | {"latency_ms", "latency", "clock"})
@@ -170,10 +176,7 @@ def bisection_json(found: Bisection) -> dict[str, Any]:
         "agrees": bool(found),
         "cause": found.cause,
         "caveats": list(found.caveats),
-        "environment": [
-            {"what": what, "first": ours, "second": theirs}
-            for what, ours, theirs in found.surroundings
-        ],
+        "environment": _environment(found.surroundings),
         "first_divergence": _optional(found.first_divergence),
         "blob": _optional(found.blob),
         "inputs": [asdict(one) for one in found.inputs],
@@ -192,7 +195,7 @@ def _optional(found: LayerComparison | BlobDifference | None) -> dict[str, Any] 
 
 def _surroundings(pair: PairComparison) -> list[str]:
     """Return the differences in environment, which are printed before any number."""
-    sentences = [f"{what}: {ours} | {theirs}" for what, ours, theirs in pair.surroundings]
+    sentences = [f"{what}: {first} | {second}" for what, first, second in pair.surroundings]
     sentences += pair.not_run
     return sentences or ["nothing that is known of their environments differs"]
 
@@ -296,13 +299,14 @@ def _compared(found: Comparison, text: str) -> Cell:
 
 
 def _verdict(one: NetworkComparison) -> Cell:
-    words = [_SHORT.get(entry.verdict or "", entry.verdict or NOTHING) for entry in _both(one)]
+    verdicts = [entry.verdict or NOTHING for entry in (one.first, one.second)]
+    words = [SHORT.get(verdict, verdict) for verdict in verdicts]
     text = words[0] if words[0] == words[1] else "/".join(words)
     return _compared(one.metrics["verdict"], text)
 
 
 def _ram(one: NetworkComparison) -> str:
-    sizes = [entry.ram_bytes for entry in _both(one)]
+    sizes = [entry.ram_bytes for entry in (one.first, one.second)]
     return "/".join(NOTHING if size is None else f"{size / MIB:.0f}" for size in sizes)
 
 
@@ -326,15 +330,6 @@ def _outputs(found: Comparison) -> Cell:
 def _top5(found: Comparison) -> str:
     words = {True: "same", False: "differ", None: NOTHING}
     return words[found.top5] if isinstance(found, OutputsComparison) else NOTHING
-
-
-def _both(one: NetworkComparison) -> tuple[Entry, Entry]:
-    return one.first, one.second
-
-
-def _briefly(layer: LayerComparison) -> str:
-    """Describe, in a column's width, a difference that is not a distance."""
-    return "not finite" if "NaN" in layer.why else layer.why
 
 
 def _shown(found: Bisection) -> list[LayerComparison]:

@@ -164,15 +164,6 @@ class Report:
         return f"{fitting} of {len(self.records)} runs fit"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Behind:
-    """Known networks of the records, by the records' ids, or the reason why one is unknown."""
-
-    networks: Mapping[str, Network]
-    predictions: Mapping[str, Prediction]
-    reasons: Mapping[str, str]
-
-
 def build(
     merged: Merged,
     known: Networks | None = None,
@@ -202,13 +193,22 @@ def build(
         networks=only,
         predicted=predicted_times(_comparable(records, by_record, paper)),
     )
-    behind = _Behind(networks=rebuilt, predictions=by_record, reasons={**unpredicted, **reasons})
-    networks = _network_reports(records, claims, behind)
+    missing = unpredicted | reasons
     return Report(
         paper=paper,
         claims=claims,
         summary=summary(claims),
-        networks=networks,
+        networks=[
+            _network_report(
+                name,
+                own,
+                claims,
+                network=rebuilt.get(own[0].record_id),
+                prediction=by_record.get(own[0].record_id),
+                missing=missing.get(own[0].record_id, ""),
+            )
+            for name, own in _by_network(records, claims)
+        ],
         records=records,
         superseded=merged.superseded,
     )
@@ -282,10 +282,13 @@ def _comparable(
     ]
 
 
-def _network_reports(
-    records: Sequence[Record], claims: Sequence[Claim], behind: _Behind
-) -> list[NetworkReport]:
-    """Return the networks with records: the paper's in its order, then the others."""
+def _by_network(
+    records: Sequence[Record], claims: Sequence[Claim]
+) -> list[tuple[str, list[Record]]]:
+    """Return the networks by name, the paper's in its order, then the others.
+
+    The latest of a network's records is first, but the one used by the ledger before it.
+    """
     place = {claim.record_id: index for index, claim in reversed([*enumerate(claims)])}
     by_network: dict[Run, list[Record]] = {}
     for record in records:
@@ -300,39 +303,33 @@ def _network_reports(
         network.model_copy(update={"network_source": of[0].network_source})
         for network, of in by_network.items()
     ]
-    named = [
-        (min(place.get(record.record_id, len(claims)) for record in of), name, of)
-        for name, of in zip(labels(firsts), by_network.values(), strict=True)
-    ]
-    named.sort(key=lambda one: one[0])
-    return [_network_report(name, of, claims, behind) for _, name, of in named]
+    named = [*zip(labels(firsts), by_network.values(), strict=True)]
+    named.sort(key=lambda one: min(place.get(record.record_id, len(claims)) for record in one[1]))
+    for _, own in named:
+        own.sort(key=lambda record: (record.record_id in place, record.created), reverse=True)
+    return named
 
 
 def _network_report(
     name: str,
     records: Sequence[Record],
     claims: Sequence[Claim],
-    behind: _Behind,
+    *,
+    network: Network | None,
+    prediction: Prediction | None,
+    missing: str,
 ) -> NetworkReport:
+    """Return the report of one network; `missing` is why it, or its prediction, is not there."""
     ids = {record.record_id for record in records}
-    of_network = {claim.column: claim for claim in claims if claim.record_id in ids}
-    speaking = {claim.record_id for claim in of_network.values()}
-    # The latest first, but the one used by the ledger before it.
-    own = sorted(
-        records, key=lambda record: (record.record_id in speaking, record.created), reverse=True
-    )
-    first = own[0]
-    device = devices.load(first.device)
-    planned, not_planned = _plan(first, device, behind.networks.get(first.record_id))
-    prediction = behind.predictions.get(first.record_id)
+    device = devices.load(records[0].device)
+    planned, not_planned = _plan(records[0], device, network)
     times = [_predicted_layers(prediction, device)] if prediction is not None else []
-    times += [_layers_of(record) for record in own if record.layers]
-    missing = behind.reasons.get(first.record_id, "")
+    times += [_layers_of(record) for record in records if record.layers]
     return NetworkReport(
         name=name,
-        records=tuple(own),
+        records=tuple(records),
         device=device,
-        claims=of_network,
+        claims={claim.column: claim for claim in claims if claim.record_id in ids},
         planned=planned,
         not_planned=not_planned or missing,
         prediction=prediction,

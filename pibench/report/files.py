@@ -1,4 +1,4 @@
-"""Select a report's format by file name: HTML, Markdown, CSV, JUnit, an image."""
+"""Render a report in the format of a file name: HTML, Markdown, CSV, JUnit, an image."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import logging
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from pibench.errors import InvalidInputError
+from pibench.records.identity import labels_of
+from pibench.report import ledger, runs
+from pibench.report.tables import escape_markdown as text
+from pibench.report.tables import to_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +36,12 @@ def form_of(path: Path) -> Form:
     return form
 
 
-def named(text: str) -> Form:
+def named(name: str) -> Form:
     """Return the format with this name. Raises InvalidInputError."""
-    if text in FORMS:
-        return text
+    if name in FORMS:
+        return name
     raise InvalidInputError(
-        f"--format {text!r} is not a format of a report", hint=f"give one of {', '.join(FORMS)}"
+        f"--format {name!r} is not a format of a report", hint=f"give one of {', '.join(FORMS)}"
     )
 
 
@@ -57,12 +61,10 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
     """
     # Import late: each format has its own libraries, and usually only one is used.
     if form == "html":
-        from pibench.report.html.page import render  # noqa: PLC0415
+        from pibench.report.page import render  # noqa: PLC0415
 
         return render(report, sources=sources)
     if form == "markdown":
-        from pibench.report.markdown import markdown  # noqa: PLC0415
-
         return markdown(report)
     if form == "csv":
         from pibench.report.frames import csv_text  # noqa: PLC0415
@@ -77,3 +79,41 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
     from pibench.report.plots import overview  # noqa: PLC0415
 
     return overview(report, form)
+
+
+def markdown(report: Report) -> str:
+    """Return the headline, the ledger with its notes, and the runs outside the ledger."""
+    lines = [f"# {text(report.headline)}", ""]
+    rows, paper = report.ledger, report.paper
+    if rows:
+        lines += [
+            (
+                f'The table of "{text(paper.title)}" ({paper.device}, {paper.protocol}, '
+                f"batch {paper.batch}), printed / pibench."
+            ),
+            "",
+            *to_markdown(ledger.table(rows, paper)),
+            "",
+            *(f"- {text(line.strip())}" for line in ledger.totals(report.claims, paper)),
+            "",
+        ]
+    in_ledger = {row.record.record_id for row in rows if row.record}
+    others = [record for record in report.records if record.record_id not in in_ledger]
+    names = labels_of(report.records, beside=("device", "source", "protocol"))
+    if others:
+        lines += ["## Other runs" if rows else "## Runs", ""]
+        lines += [*to_markdown(runs.table(others, names=names)), ""]
+    notes = ledger.notes(report.claims, paper)
+    if notes:
+        listed = [f"{note.number}. **{text(note.about)}.** {text(note.text)}" for note in notes]
+        lines += ["<details><summary>Notes on the paper's table</summary>", "", *listed, ""]
+        lines += ["</details>", ""]
+    lines += [
+        f"- {text(names[record.record_id])}: {text(sentence)}"
+        for record in report.records
+        for sentence in runs.not_finite(record)
+    ]
+    lines += [*(f"- {text(way)}" for way in runs.how_it_ran(report.records)), ""]
+    if report.superseded:
+        lines += [f"{report.superseded} earlier records of the same runs were superseded.", ""]
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The ledger as data for every output: a row per network of the paper, totals, numbered notes."""
+"""The ledger for every output: a row per network of the paper, totals, and numbered notes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,38 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pibench.crosscheck.claims import summary
-from pibench.report.numbers import NOTHING, number, signed, signed_mib
-from pibench.report.runs import evidence_in_a_word
-from pibench.report.tables import MARKS, Cell, Column, Table, numeric
+from pibench.crosscheck.paper import load_paper
+from pibench.report.runs import evidence_in_a_word, how_it_ran
+from pibench.report.tables import (
+    ASCII_MARKS,
+    MARKS,
+    SHORT,
+    Cell,
+    Column,
+    Table,
+    console,
+    numeric,
+    printable,
+)
+from pibench.report.text import NOTHING, number, signed, signed_mib
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console
 
     from pibench.crosscheck.claims import Claim
     from pibench.crosscheck.paper import Paper
     from pibench.records.schema import ProvenanceKind, Record
 
 WORDS: Final = {True: "agrees", False: "differs", None: "not compared"}
-SHORT: Final = {"inconclusive": "inconcl."}
 _IN_80_COLUMNS: Final = 2
 """Columns of figures that a narrow terminal has room for, and errors of the first of them."""
+_LEGEND: Final = (
+    "\n= agrees, ! differs, ? undecided or missing. Head is the headroom: usable memory less"
+    " the peak RSS, for a killed process the peak of the amd64 twin. RAM is headed MB in the"
+    " paper and agrees in MiB (2^20 bytes); model size is in MB (10^6 bytes)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +233,33 @@ def totals(claims: Sequence[Claim], paper: Paper) -> list[str]:
                 f"({total.worst_error_pct:+.1f} %)."
             )
     return lines
+
+
+def print_reproduction(
+    claims: Sequence[Claim],
+    records: Iterable[Record],
+    paper: Paper | None = None,
+    *,
+    to: Console | None = None,
+) -> None:
+    """Print the paper's table beside pibench's figures, the totals, their provenance, and notes."""
+    to, paper = to or console(), paper or load_paper()
+    made = [*records]
+    found = rows(claims, made, paper)
+    to.print(table(found, paper))
+    latencies = latency_table(found, paper)
+    if latencies:
+        to.print(latencies)
+    used = {claim.record_id for claim in claims}
+    ways = how_it_ran(record for record in made if record.record_id in used)
+    for line in [*totals(claims, paper), "", *ways]:
+        to.print(printable(line.replace(MARKS[False], ASCII_MARKS[False])))
+    explained = notes(claims, paper)
+    if explained:
+        to.print("\nNotes")
+    for note in explained:
+        to.print(printable(f"* {note.about}: {note.text}"))
+    to.print(_LEGEND)
 
 
 def shared_kind(of: Sequence[Row], column: str) -> ProvenanceKind | None:

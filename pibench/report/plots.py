@@ -17,8 +17,7 @@ from matplotlib.ticker import FuncFormatter
 
 from pibench.errors import InvalidInputError
 from pibench.latency.model import MACS_PER_CYCLE, MEMORY_BYTES_PER_S
-from pibench.report.numbers import MIB
-from pibench.report.plain import visible
+from pibench.report.text import MIB, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -114,7 +114,7 @@ class Networks:
         if record.network_source == "zoo":
             reason = "the zoo's network of this name is another one (of another image size, say)"
         else:
-            reason = "the record does not hold its prototxt"
+            reason = "the record does not contain its prototxt"
         raise InvalidInputError(reason, hint="give it: --network FILE.prototxt")
 
     def _of_the_zoo(self, record: Record) -> Iterator[Network]:

@@ -1,32 +1,39 @@
 """One table model for all outputs, with renderers for the terminal, Markdown and HTML.
 
 Cells are plain text; each renderer escapes it. Figures are written with the characters of
-`pibench.report.numbers`; the terminal shows them in ASCII.
+`pibench.report.text`; the terminal shows them in ASCII. Rich omits colours if the output is not a
+terminal or NO_COLOR is set, so colour is never the only sign.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 from xml.sax.saxutils import escape as escape_xml
 
-from pibench.report.plain import visible
+from markupsafe import Markup
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from pibench.report.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from markupsafe import Markup
-    from rich.console import Console, ConsoleOptions
-    from rich.table import Table as RichTable
-    from rich.text import Text
+    from rich.console import ConsoleOptions
 
 WIDE: Final = 120
 """Minimum columns of a terminal for the columns that are marked `wide`."""
 MARKS: Final = {True: "=", False: "≠", None: "?"}
 ASCII_MARKS: Final = {True: "=", False: "!", None: "?"}
+SHORT: Final = {"inconclusive": "inconcl."}
+"""Shorter words, for narrow columns."""
 STYLES: Final = {True: "green", False: "bold red", None: "yellow"}
 _ASCII: Final = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", ",": None})
+_CLASS: Final = {True: Markup(' class="n"'), False: Markup()}
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~$@]|:(?=/|\w+:)|(?<=www)\.)")
 """Characters that start markup, an automatic link or a mention in Markdown."""
 
@@ -93,6 +100,26 @@ class Table:
         yield to_terminal(self, width=options.max_width)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller; Rich would exit with 1, which here means a disagreement."""
+        raise BrokenPipeError
+
+
+def console(file: IO[str] | None = None, *, width: int | None = None) -> Console:
+    """Return a console for the tables; on standard output if no file is given.
+
+    `width` is in columns; None uses the terminal's, or 80 if there is none.
+    """
+    # Highlighting would colour every digit, emoji would replace ":names:".
+    return _Console(file=file, width=width, highlight=False, emoji=False, markup=False)
+
+
+def printable(text: str) -> Text:
+    """Return plain text without markup, with terminal control characters escaped."""
+    return Text(visible(text))
+
+
 def numeric(*headings: str) -> tuple[Column, ...]:
     """Return columns of figures with these headings."""
     return tuple(Column(heading=heading, numeric=True) for heading in headings)
@@ -105,7 +132,6 @@ def escape_markdown(text: str) -> str:
 
 def to_terminal(table: Table, *, width: int) -> RichTable:
     """Return the table for Rich, with the columns that a terminal of this width shows."""
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (start-up time)
     from rich.table import Table as RichTable  # noqa: PLC0415
 
     padding = (0, 0 if table.tight else 1, 0, 0)
@@ -130,8 +156,6 @@ def to_terminal(table: Table, *, width: int) -> RichTable:
 
 
 def _text(cell: Cell | str, column: Column, *, wide: bool) -> Text:
-    from rich.text import Text  # noqa: PLC0415  (start-up time)
-
     found = cell if isinstance(cell, Cell) else Cell(text=cell)
     text = visible((found.long if wide else found.short) or found.text)
     if column.numeric or text == "\N{EN DASH}":
@@ -165,17 +189,15 @@ def _markdown(cell: Cell | str) -> str:
 
 def to_html(table: Table) -> Markup:
     """Return an HTML table; the first cell of a row is its heading."""
-    from markupsafe import Markup  # noqa: PLC0415  (start-up time)
-
     heads = Markup().join(
-        Markup('<th scope="col"{}>{}</th>').format(_class(column), column.title)
+        Markup('<th scope="col"{}>{}</th>').format(_CLASS[column.numeric], column.title)
         for column in table.columns
     )
     rows = Markup("\n").join(
         Markup('<tr><th scope="row">{}</th>{}</tr>').format(
             _html(row[0]),
             Markup().join(
-                Markup("<td{}>{}</td>").format(_class(column), _html(cell))
+                Markup("<td{}>{}</td>").format(_CLASS[column.numeric], _html(cell))
                 for column, cell in zip(table.columns[1:], row[1:], strict=True)
             ),
         )
@@ -186,15 +208,7 @@ def to_html(table: Table) -> Markup:
     )
 
 
-def _class(column: Column) -> Markup:
-    from markupsafe import Markup  # noqa: PLC0415  (start-up time)
-
-    return Markup(' class="n"') if column.numeric else Markup()
-
-
 def _html(cell: Cell | str) -> Markup:
-    from markupsafe import Markup  # noqa: PLC0415  (start-up time)
-
     found = cell if isinstance(cell, Cell) else Cell(text=cell)
     text = Markup("<bdi>{}</bdi>").format(visible(found.text))
     if found.link:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from pibench.records.schema import LayerTime, Record
 from pibench.report.content import build
-from pibench.report.html.page import render
+from pibench.report.page import render
 from pibench.report.sources import merge
 from tests.browser.chromium import CHROMIUM
 from tests.whole_records import of_the_zoo, paper_run, record

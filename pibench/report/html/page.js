@@ -1,5 +1,5 @@
-// Draws the plots when they come into sight, filters and sorts the ledger, opens what is linked
-// to. Everything it adds can be done without: the tables are in the page.
+// Draws the plots when they come into sight, filters and sorts the ledger, opens sections
+// that are linked to. The page can be read without it: the tables are in the page.
 "use strict";
 (() => {
   const root = document.documentElement;
@@ -92,7 +92,7 @@
     }
   }, { rootMargin: "400px" });
 
-  // A network's figures are read, and its long table made, when it is opened.
+  // A network's figures and its long table are loaded when it is opened.
   const fill = (network) => {
     const block = network.querySelector("script.figures");
     if (block) load(block);
@@ -100,7 +100,7 @@
   };
   const tabulate = (box) => {
     const hidden = box.querySelector("noscript");
-    // What stands in it is this page's own markup, names escaped: a parser with scripts took it for text.
+    // With scripts enabled the parser reads it as text; it is the page's own markup, names escaped.
     if (hidden) hidden.outerHTML = hidden.textContent;
   };
 
@@ -124,8 +124,8 @@
       let shown = 0;
       for (const row of rows) {
         const named = row.cells[1].textContent.toLowerCase().includes(wanted);
-        const kept = chosen === "all" || (chosen === "differs" ? row.dataset.differs === "yes" : row.dataset.verdict === chosen);
-        row.hidden = !(named && kept);
+        const matching = chosen === "all" || (chosen === "differs" ? row.dataset.differs === "yes" : row.dataset.verdict === chosen);
+        row.hidden = !(named && matching);
         shown += row.hidden ? 0 : 1;
       }
       count.textContent = `${shown} of ${rows.length} networks`;
@@ -194,7 +194,7 @@
 
   const networks = [...document.querySelectorAll("details.network")];
   const closable = [...networks, ...document.querySelectorAll(".table-box:not(.layer-table)")];
-  // Paper is light, and so wide; what was drawn for it alone goes again.
+  // Plots on paper are light and have a fixed width; those drawn only for paper are removed again.
   const beforePrint = () => {
     if (printing) return;
     root.dataset.theme = "print";
@@ -224,7 +224,7 @@
   for (const place of document.querySelectorAll(".plot")) if (!place.closest("details.network")) inSight.observe(place);
   document.querySelector("[data-open-all]")?.addEventListener("click", () => networks.forEach((one) => { one.open = true; }));
   document.querySelector("[data-close-all]")?.addEventListener("click", () => networks.forEach((one) => { one.open = false; }));
-  // Plots say it at a glance; without this script the tables are what there is.
+  // The plots replace these tables, which are open only without this script.
   for (const box of document.querySelectorAll(".table-box[open]")) box.open = false;
   const contents = document.querySelector(".contents-box");
   if (contents && matchMedia("(max-width: 71.99rem)").matches) contents.open = false;

@@ -18,7 +18,7 @@ from pibench.cli.streams import ignore_broken_pipe
 from pibench.errors import HostError, InvalidInputError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
-from pibench.report.plain import LONGEST, one_line
+from pibench.report.text import LONGEST, one_line
 from pibench.runner.options import RunOptions
 from tests.limits import without_root
 

@@ -15,7 +15,7 @@ import pytest
 
 from pibench import networks
 from pibench.latency import rates
-from pibench.report.predicted import footnotes
+from pibench.report.estimates import footnotes
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Pibench

@@ -16,7 +16,8 @@ from pibench.crosscheck.sides import Side, entry_of
 from pibench.crosscheck.values import Tolerance
 from pibench.errors import ExitCode
 from pibench.report.comparisons import described, reconciliation_json
-from pibench.report.terminal import console, print_records
+from pibench.report.runs import print_records
+from pibench.report.tables import console
 from tests.unit.crosscheck.conftest import signature
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from pibench.records.schema import Evidence, Limits, LimitSet, Provenance
 from pibench.records.store import RecordStore
 from pibench.report import cases
 from pibench.report.comparisons import closing, described, print_reconciliation, reconciliation_json
-from pibench.report.terminal import console
+from pibench.report.tables import console
 from tests.whole_records import of_the_zoo
 
 if TYPE_CHECKING:

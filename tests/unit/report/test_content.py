@@ -11,7 +11,7 @@ from pibench import devices, networks
 from pibench.errors import InvalidInputError
 from pibench.records.schema import WEIGHTS_GIVEN, LayerTime, Provenance
 from pibench.report.content import Report, build
-from pibench.report.facts import command
+from pibench.report.runs import command
 from pibench.report.sources import Networks, merge
 from tests.whole_records import of_the_zoo
 

@@ -12,7 +12,7 @@ from pibench.errors import InvalidInputError
 from pibench.records.schema import Evidence, Provenance
 from pibench.report.cases import junit
 from pibench.report.content import build
-from pibench.report.markdown import markdown
+from pibench.report.files import markdown
 from pibench.report.plots import overview
 from pibench.report.sources import merge
 from pibench.report.tables import escape_markdown

@@ -14,7 +14,7 @@ import pytest
 
 from pibench.records.schema import LayerTime, ProvenanceKind, Verdict
 from pibench.report.content import build
-from pibench.report.html.page import render
+from pibench.report.page import render
 from pibench.report.sources import merge
 from tests.whole_records import of_the_zoo
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pibench.records.schema import Record
 
-FILES: Final = resources.files("pibench.report.html")
+FILES: Final = resources.files("pibench.report") / "html"
 STYLE: Final = (FILES / "style.css").read_text(encoding="utf-8")
 PLOTLY_SHA256: Final = "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
 VOID: Final = ("meta", "link", "input", "col", "br")

@@ -10,8 +10,9 @@ import pytest
 from pibench.crosscheck.claims import check_claims
 from pibench.records.schema import Environment, Evidence, GuestEnvironment, Provenance, Sample
 from pibench.records.statistics import interval_of, median_ms
-from pibench.report.runs import evidence_in_a_word, how_it_ran
-from pibench.report.terminal import console, print_records, print_reproduction, printable
+from pibench.report.ledger import print_reproduction
+from pibench.report.runs import evidence_in_a_word, how_it_ran, print_records
+from pibench.report.tables import console, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

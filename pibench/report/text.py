@@ -1,14 +1,14 @@
-"""Format numbers for reports: MiB, MB, milliseconds, percent; a dash for a missing value."""
+"""Format numbers for reports (MiB, ms, percent), and sanitize untrusted text for one line."""
 
 from __future__ import annotations
 
-from typing import Final
-
-MIB: Final = 2**20
-MB: Final = 10**6
-NOTHING: Final = "\N{EN DASH}"
-_TOO_LONG: Final = 1e9
-_MINUS: Final = "\N{MINUS SIGN}"
+MIB = 2**20
+MB = 10**6
+NOTHING = "\N{EN DASH}"
+LONGEST = 1200
+"""The maximum length of a line: Caffe's longest messages have about 1000 characters."""
+_TOO_LONG = 1e9
+_MINUS = "\N{MINUS SIGN}"
 
 
 def mib(size_bytes: int | None, decimals: int = 0) -> str:
@@ -46,3 +46,23 @@ def milliseconds(value: float | None) -> str:
 def percent(share: float | None, decimals: int = 1) -> str:
     """Format a fraction in percent, without the sign."""
     return number(None if share is None else 100 * share, decimals)
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line, with control characters escaped and the length limited.
+
+    The names of a network and its file may contain line feeds and escape codes.
+    """
+    line = visible(" ".join(text.split()))
+    if len(line) <= LONGEST:
+        return line
+    # Keep the end: it has the hint.
+    return f"{line[: LONGEST - 305]} ... {line[-300:]}"
+
+
+def visible(text: str) -> str:
+    """Return `text` with unprintable characters written as Python escapes."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

@@ -1,7 +1,7 @@
 """Assemble the page: templates, figures, and a content policy that blocks all other scripts.
 
 Records are not trusted. Every text is passed through `visible` (which escapes control
-characters) and Jinja's escaping; `figures.text` escapes the text of plots; JSON in the page
+characters) and Jinja's escaping; `page_figures.text` escapes the text of plots; JSON in the page
 has no `<`. The content policy lists the page's two scripts by their hashes and allows no request.
 """
 
@@ -21,15 +21,13 @@ from markupsafe import Markup, escape
 from pibench import devices
 from pibench._version import __version__
 from pibench.networks.network import slug_of
-from pibench.report import facts, ledger, numbers, runs, tables
-from pibench.report.html import figures
-from pibench.report.numbers import NOTHING, mib, milliseconds, percent
-from pibench.report.plain import visible
+from pibench.report import ledger, runs, tables, text
+from pibench.report import page_figures as figures
+from pibench.report.text import NOTHING, mib, milliseconds, percent, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pibench.crosscheck.claims import Claim
     from pibench.plan.planner import Plan
     from pibench.report.content import LayerTime, LayerTimes, NetworkReport, Report
 
@@ -103,7 +101,8 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
         for index, one in enumerate(report.networks, start=1)
     ]
     anchors = {record.record_id: one.anchor for one in sections for record in one.network.records}
-    columns = report.paper.columns
+    columns, charts = report.paper.columns, _overview(report)
+    verdict_column = report.paper.column_of("verdict") or ""
     return (
         _environment()
         .get_template("page.html.j2")
@@ -114,12 +113,12 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
             style=style,
             script=script,
             plotly=plotly,
-            data=_as_json(_overview(report)),
+            data=_as_json(charts),
             rows=report.ledger,
             notes=ledger.notes(report.claims, report.paper),
             shared={name: ledger.shared_kind(report.ledger, name) for name in columns},
-            verdicts=report.summary.get(report.paper.column_of("verdict") or ""),
-            verdict_kind=ledger.shared_kind(report.ledger, report.paper.column_of("verdict") or ""),
+            verdicts=report.summary.get(verdict_column),
+            verdict_kind=ledger.shared_kind(report.ledger, verdict_column),
             figure_columns={n: one for n, one in columns.items() if one.field != "verdict"},
             runs=tables.to_html(
                 runs.table(
@@ -132,7 +131,7 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
             anchors=anchors,
             boards=_boards(report),
             paper_device=devices.load(report.paper.device),
-            charts=_overview(report),
+            charts=charts,
             kinds=_kinds(report, sections),
             ways=runs.how_it_ran(report.records),
             newest=max(record.created for record in report.records),
@@ -143,7 +142,7 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
 
 
 def _asset(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+    return (resources.files(__package__) / "html" / name).read_text(encoding="utf-8")
 
 
 def _policy(*scripts: str) -> str:
@@ -161,7 +160,7 @@ def _sha256(script: str) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("pibench.report.html", "templates"),
+        loader=PackageLoader("pibench.report", "html/templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -169,20 +168,20 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     environment.filters |= {
-        "mib": numbers.mib,
-        "signed_mib": numbers.signed_mib,
-        "number": numbers.number,
-        "ms": numbers.milliseconds,
-        "percent": numbers.percent,
-        "signed": numbers.signed,
+        "mib": text.mib,
+        "signed_mib": text.signed_mib,
+        "number": text.number,
+        "ms": text.milliseconds,
+        "percent": text.percent,
+        "signed": text.signed,
         "json": _as_json,
     }
     environment.globals |= {
-        "command": facts.command,
-        "evidence": facts.evidence,
-        "limits": facts.limits,
-        "environment_of": facts.environment,
-        "NOTHING": numbers.NOTHING,
+        "command": runs.command,
+        "evidence": runs.evidence,
+        "limits": runs.limits,
+        "environment_of": runs.environment,
+        "NOTHING": text.NOTHING,
     }
     return environment
 
@@ -211,16 +210,14 @@ def _overview(report: Report) -> dict[str, figures.Figure]:
         for device_id, networks in _boards(report).items()
     }
     for name, column in report.paper.columns.items():
-        claims = [one for one in report.claims if one.column == name and _has_number(one)]
+        claims = [
+            one for one in report.claims if one.column == name and isinstance(one.ours, float)
+        ]
         if claims and column.field != "weights_file_bytes":
-            found[name] = figures.printed_against_ours(
+            found[name] = figures.printed_against_pibench(
                 claims, unit=column.unit, quantity=column.title, tolerance=column.tolerance
             )
     return found
-
-
-def _has_number(claim: Claim) -> bool:
-    return isinstance(claim.ours, float)
 
 
 def _boards(report: Report) -> dict[str, list[NetworkReport]]:

@@ -14,8 +14,7 @@ from math import log10
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
-from pibench.report.numbers import MIB, mib, milliseconds, number, signed, signed_mib
-from pibench.report.plain import visible
+from pibench.report.text import MIB, mib, milliseconds, number, signed, signed_mib, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
     from pibench.crosscheck.claims import Claim
     from pibench.devices import Device
     from pibench.plan.process import Step
-    from pibench.report.content import LayerTimes, NetworkReport
+    from pibench.report.content import LayerTimes, NetworkReport, Peak
+
+    Placed = tuple[str, NetworkReport, Peak]
 
 Trace = dict[str, Any]
 
@@ -33,7 +34,6 @@ _SYMBOLS: Final = {
 }  # fmt: skip
 _LABELLED: Final = 3
 """How many of the points with the largest errors are labelled."""
-_ROUND: Final = (1, 2, 5)
 _LONGEST_TEXT: Final = 48
 
 GROUPS: Final = {
@@ -83,14 +83,16 @@ def group_of(layer_type: str) -> str:
 
 def peaks(networks: Sequence[NetworkReport], device: Device) -> Figure:
     """Plot each network's peak and the device's limit; networks that fit are left of it."""
-    shown = [one for one in networks if one.peak is not None]
-    shown.sort(key=lambda one: -_peak_bytes(one))
+    with_peak = [(one, one.peak) for one in networks if one.peak is not None]
+    with_peak.sort(key=lambda item: -item[1].size_bytes)
+    shown = [one for one, _ in with_peak]
     # Networks of two runs may share a name, so each has its own position.
     places = [f"{index}" for index in range(len(shown))]
+    placed = [(place, *item) for place, item in zip(places, with_peak, strict=True)]
     stems_x: list[float | None] = []
     stems_y: list[str | None] = []
-    for place, one in zip(places, shown, strict=True):
-        stems_x += [0, _mib(_peak_bytes(one)), None]
+    for place, _, peak in placed:
+        stems_x += [0, _mib(peak.size_bytes), None]
         stems_y += [place, place, None]
     data: list[Trace] = [
         {
@@ -98,11 +100,11 @@ def peaks(networks: Sequence[NetworkReport], device: Device) -> Figure:
             "line": {"color": "$line", "width": 1}, "hoverinfo": "skip", "showlegend": False,
         },
     ]  # fmt: skip
-    placed = list(zip(places, shown, strict=True))
-    for (verdict, kind), group in _grouped(placed):
-        data.append(_peak_points(verdict, kind, group))
-    with_plan = [(place, one) for place, one in placed if one.planned is not None]
-    data.append(_planned_ticks(with_plan))
+    groups: dict[tuple[str, str], list[Placed]] = {}
+    for item in placed:
+        groups.setdefault((item[1].record.verdict, item[2].provenance.kind), []).append(item)
+    data += [_peak_points(*key, group) for key, group in sorted(groups.items())]
+    data.append(_planned_ticks(placed))
     usable = device.usable_bytes / MIB
     fits = sum(one.record.verdict == "fit" for one in shown)
     return Figure(
@@ -117,10 +119,20 @@ def peaks(networks: Sequence[NetworkReport], device: Device) -> Figure:
                 "type": "category", "categoryarray": places, "categoryorder": "array",
                 "showgrid": False, "automargin": True, "range": [-0.7, len(shown) - 0.3],
             },
-            "shapes": [_vertical(usable)],
+            "shapes": [
+                {
+                    "type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": usable, "x1": usable,
+                    "line": {"color": "$ink", "width": 1.5, "dash": "dash"},
+                },
+            ],
             "annotations": [
-                _above(usable, f"fits in {usable:,.1f} MiB ", "right"),
-                _above(usable, " does not fit", "left"),
+                {
+                    "x": usable, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": anchor,
+                    "text": label, "showarrow": False, "font": {"color": "$ink", "size": 12},
+                }
+                for label, anchor in (
+                    (f"fits in {usable:,.1f} MiB ", "right"), (" does not fit", "left"),
+                )
             ],
             "margin": {"t": 62, "b": 48},
             "legend": _LEGEND_ABOVE,
@@ -139,57 +151,43 @@ _LEGEND_ABOVE: Final = {
 }  # fmt: skip
 
 
-def _grouped(
-    placed: Iterable[tuple[str, NetworkReport]],
-) -> list[tuple[tuple[str, str], list[tuple[str, NetworkReport]]]]:
-    def key(item: tuple[str, NetworkReport]) -> tuple[str, str]:
-        peak = item[1].peak
-        return item[1].record.verdict, peak.provenance.kind if peak else "unavailable"
-
-    return [(found, list(group)) for found, group in groupby(sorted(placed, key=key), key=key)]
-
-
-def _peak_points(verdict: str, kind: str, group: Sequence[tuple[str, NetworkReport]]) -> Trace:
+def _peak_points(verdict: str, kind: str, group: Sequence[Placed]) -> Trace:
     return {
         "type": "scatter", "mode": "markers", "name": f"{verdict}, {kind}",
-        "x": [_mib(_peak_bytes(one)) for _, one in group], "y": [place for place, _ in group],
+        "x": [_mib(peak.size_bytes) for _, _, peak in group],
+        "y": [place for place, _, _ in group],
         "marker": {"color": f"${kind}", "size": 10, "symbol": _SYMBOLS[verdict]},
-        "customdata": [_peak_hover(one) for _, one in group],
+        "customdata": [_peak_hover(one, peak) for _, one, peak in group],
         "hovertemplate": "<b>%{customdata[0]}</b>: %{customdata[1]}<br>peak %{customdata[2]}<br>"
         "headroom %{customdata[3]} MiB<extra></extra>",
     }  # fmt: skip
 
 
-def _peak_hover(one: NetworkReport) -> list[str]:
-    peak = one.peak
-    bound = "at least " if peak and peak.is_lower_bound else ""
-    kind = peak.provenance.kind if peak else ""
+def _peak_hover(one: NetworkReport, peak: Peak) -> list[str]:
+    bound = "at least " if peak.is_lower_bound else ""
     return [
         text(one.name),
         one.record.verdict,
-        f"{bound}{mib(_peak_bytes(one))} MiB, {kind}",
+        f"{bound}{mib(peak.size_bytes)} MiB, {peak.provenance.kind}",
         signed_mib(one.record.headroom_bytes),
     ]
 
 
-def _planned_ticks(placed: Sequence[tuple[str, NetworkReport]]) -> Trace:
+def _planned_ticks(placed: Sequence[Placed]) -> Trace:
+    planned = [(place, one.name, one.planned) for place, one, _ in placed if one.planned]
     return {
         "type": "scatter", "mode": "markers", "name": "planned",
-        "x": [_mib(one.planned.peak_rss_bytes) for _, one in placed if one.planned],
-        "y": [place for place, _ in placed],
+        "x": [_mib(plan.peak_rss_bytes) for _, _, plan in planned],
+        "y": [place for place, _, _ in planned],
         "marker": {
             "symbol": "line-ns-open", "size": 15, "color": "$planned", "line": {"width": 2},
         },
-        "customdata": [[text(one.name)] for _, one in placed],
+        "customdata": [[text(name)] for _, name, _ in planned],
         "hovertemplate": "<b>%{customdata[0]}</b><br>planned %{x:,.0f} MiB<extra></extra>",
     }  # fmt: skip
 
 
-def _peak_bytes(one: NetworkReport) -> int:
-    return one.peak.size_bytes if one.peak else 0
-
-
-def printed_against_ours(
+def printed_against_pibench(
     claims: Sequence[Claim], *, unit: str, quantity: str, tolerance: float
 ) -> Figure:
     """Plot one point per compared cell on logarithmic axes, with pibench's interval if it has one.
@@ -223,10 +221,11 @@ def printed_against_ours(
     for kind in kinds:
         of_kind = [claim for claim in shown if claim.provenance.kind == kind]
         data.append(_pair_points(of_kind, kind, labelled))
-    ticks = _marks(low, high)
+    decades = [step * 10.0**decade for decade in range(-3, 10) for step in (1, 2, 5)]
+    ticks = [mark for mark in decades if low <= mark <= high]
     axis = {
         "type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks],
-        "range": _log_range(low, high),
+        "range": [log10(low), log10(high)],
     }  # fmt: skip
     compared = sum(claim.error_pct is not None for claim in shown)
     return Figure(
@@ -420,20 +419,6 @@ def time_per_layer(times: LayerTimes) -> Figure:
     )  # fmt: skip
 
 
-def _vertical(x: float) -> dict[str, Any]:
-    return {
-        "type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": x, "x1": x,
-        "line": {"color": "$ink", "width": 1.5, "dash": "dash"},
-    }  # fmt: skip
-
-
-def _above(x: float, label: str, anchor: str) -> dict[str, Any]:
-    return {
-        "x": x, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": anchor, "text": label,
-        "showarrow": False, "font": {"color": "$ink", "size": 12},
-    }  # fmt: skip
-
-
 def _mib(size_bytes: int) -> float:
     return round(size_bytes / MIB, 1)
 
@@ -442,13 +427,3 @@ def _beyond(larger: object, smaller: object) -> float:
     if isinstance(larger, float) and isinstance(smaller, float):
         return max(0.0, larger - smaller)
     return 0.0
-
-
-def _marks(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 of each decade between the two."""
-    marks = [step * 10.0**decade for decade in range(-3, 10) for step in _ROUND]
-    return [mark for mark in marks if low <= mark <= high]
-
-
-def _log_range(low: float, high: float) -> list[float]:
-    return [log10(low), log10(high)]
