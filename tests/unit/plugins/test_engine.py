@@ -3,100 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import pibench
 from pibench.engines import registry
 from pibench.engines.base import Engine
 from pibench.engines.caffe import CAFFE
 from pibench.errors import InvalidInputError
 from pibench.records.identity import labels_of, run_of
-
-REPOSITORY = Path(pibench.__file__).parents[1]
-ENGINE = """
-from pathlib import Path
-from pibench.engines.base import Engine
-
-TOY = Engine(id="toy", label="Toy", probe_module=Path(__file__).with_name("toy_probe.py"))
-"""
-# 64 MiB, and what a program of an engine has to print: see pibench/probe/log.py.
-PROBE = '''
-import os
-
-from ..log import LogReader as AnyLogReader
-
-PROGRAM = """
-import json, sys, time
-sys.path.insert(0, sys.argv[1])
-from probe.log import RESULT
-from probe.machine_state import MachineState
-state = MachineState()
-text = open(sys.argv[2]).read()
-if "Convolution" not in text or not open(sys.argv[3], "rb").read():
-    sys.exit("toy: not a network")
-if "refused" in text:
-    sys.exit("toy error: MemoryError")
-readings = [state.read()]
-blob = bytearray(64 << 20)
-readings += [state.read(), state.settled()]
-print(RESULT + json.dumps({
-    "totals_ms": [1.5], "readings": readings, "state": state.describe(),
-    "layers": [{"name": "all", "type": "Toy", "forward_ms": 1.5}],
-}), flush=True)
-"""
-
-
-class LogReader(AnyLogReader):
-    def engine_line(self, text):
-        if text.startswith("toy error: "):
-            self.fatal = text[11:]
-        return False
-
-
-def command_of(job, item, folder):
-    weights = os.path.join(folder, item["weights"]) if item["weights"] else ""
-    command = job["python"] + ["-c", PROGRAM, folder, os.path.join(folder, item["model"]), weights]
-    return command, dict(job["env"])
-
-
-def versions(job, ask):
-    return {"engine_version": "toy 1.0 on " + ask(job["python"] + ["--version"])}
-'''
+from tests.unit.plugins.conftest import ENGINE, Site
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A folder with an installed package that offers the engine `toy`."""
-    info = tmp_path / "site/toy-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[pibench.engines]\ntoy = toy_engine:TOY\n")
-    (info.parent / "toy_engine.py").write_text(ENGINE)
-    (info.parent / "toy_probe.py").write_text(PROBE)
-    return info.parent
+def package(site: Site) -> Site:
+    site.install(ENGINE)
+    return site
 
 
-def python(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join([str(package), str(REPOSITORY)])
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": paths, "PIBENCH_CACHE_DIR": str(package / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def run(package: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(package: Site, *options: str) -> subprocess.CompletedProcess[str]:
     on_this_machine = ["--target", "native", "--repeats", "1", "--json"]
-    command = ["-m", "pibench", "run", "SqueezeNet V1.1", *on_this_machine, *options]
-    return python(package, *command)
+    return package.pibench("run", "SqueezeNet V1.1", *on_this_machine, *options)
 
 
 def check_record(record: dict[str, Any]) -> None:
@@ -112,17 +41,16 @@ def check_record(record: dict[str, Any]) -> None:
     assert [layer["name"] for layer in record["layers"]] == ["all"]
 
 
-def test_an_installed_engine_runs_a_network(package: Path) -> None:
+def test_an_installed_engine_runs_a_network(package: Site) -> None:
     done = run(package, "--engine", "toy")
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)
     check_record(record)
 
 
-def test_a_registered_engine_runs_a_network(package: Path) -> None:
-    (package / "toy-1.0.dist-info/entry_points.txt").unlink()
-    done = python(
-        package,
+def test_a_registered_engine_runs_a_network(site: Site) -> None:
+    site.install()
+    done = site.python(
         "-c",
         "from pibench import api; from pibench.engines.registry import register\n"
         "from toy_engine import TOY\n"
@@ -134,8 +62,9 @@ def test_a_registered_engine_runs_a_network(package: Path) -> None:
     check_record(json.loads(done.stdout))
 
 
-def test_its_message_about_memory_is_understood(package: Path) -> None:
-    (package / "toy_probe.py").write_text(PROBE.replace('"refused" in text', "True"))
+def test_its_message_about_memory_is_understood(package: Site) -> None:
+    probe = package.folder / "toy_probe.py"
+    probe.write_text(probe.read_text().replace('"refused" in text', "True"))
     done = run(package, "--engine", "toy")
     (record,) = json.loads(done.stdout)
     assert done.returncode == 4
@@ -152,7 +81,7 @@ def test_its_message_about_memory_is_understood(package: Path) -> None:
     ],
 )
 def test_what_an_engine_cannot_do_is_one_line(
-    package: Path, options: tuple[str, ...], line: str
+    package: Site, options: tuple[str, ...], line: str
 ) -> None:
     done = run(package, *options)
     assert done.returncode == 2
@@ -160,8 +89,8 @@ def test_what_an_engine_cannot_do_is_one_line(
     assert "Traceback" not in done.stderr
 
 
-def test_a_package_that_cannot_be_loaded_is_named(package: Path) -> None:
-    (package / "toy_engine.py").write_text("import nothing_of_that_name\n")
+def test_a_package_that_cannot_be_loaded_is_named(package: Site) -> None:
+    (package.folder / "toy_engine.py").write_text("import nothing_of_that_name\n")
     done = run(package, "--engine", "toy")
     assert done.returncode == 2
     assert "the engine toy (toy_engine:TOY) cannot be loaded" in done.stderr
