@@ -75,8 +75,8 @@ def test_every_type_with_shapes_has_its_memory() -> None:
 
 def test_holders_add_up_to_the_peak(wild: Callable[..., Network]) -> None:
     planned = plan(wild("caffenet"), protocol="caffe-time", environment=PI)
-    held = sum(allocation.size_bytes for allocation in planned.allocations)
-    assert held == pytest.approx(planned.peak_rss_bytes, rel=0.01)
+    total_bytes = sum(allocation.size_bytes for allocation in planned.allocations)
+    assert total_bytes == pytest.approx(planned.peak_rss_bytes, rel=0.01)
     largest = planned.allocations[0]
     assert (largest.layer, largest.kind) == ("innerproduct17", "parameter")
     # 256 x 6 x 6 inputs, 4096 outputs.
