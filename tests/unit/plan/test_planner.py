@@ -132,7 +132,7 @@ def test_stochastic_pooling_is_refused(wild: Callable[..., Network]) -> None:
             plan(wild(text), protocol=protocol, environment=PI)  # type: ignore[arg-type]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(text=random_networks(), protocol=st.sampled_from(["caffe-time", "inference"]))
 def test_more_images_never_need_less(
     tmp_path_factory: pytest.TempPathFactory, text: str, protocol: str
@@ -155,7 +155,7 @@ def test_more_images_never_need_less(
     assert all(low <= high + slack for low, high in pairwise(peaks))
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_malformed_text_is_refused_and_never_crashes(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
