@@ -47,8 +47,9 @@ docs: $(BIN)/.installed ## The documentation as a site, into site/; no warning i
 browser: setup ## Have Chromium, in which the HTML report is tested and pictured
 	@scripts/install-system-packages.sh browser
 
-# By files, so that a worker loads the networks of a file's tests once.
-UNIT := -m pytest -m 'not emulation and not browser' -n auto --dist loadfile
+# By files, so that a worker loads the networks of a file's tests once. Tests of timeouts and
+# signals mostly wait: one worker more than there are cores.
+UNIT := -m pytest -m 'not emulation and not browser' -n $$(($$(nproc) + 1)) --dist loadfile
 # sys.monitoring, since Python 3.12, makes coverage cheap. Before, it takes twice the time.
 HAS_MONITORING := import sys; sys.exit(sys.version_info < (3, 12))
 

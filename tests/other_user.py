@@ -48,10 +48,11 @@ def run_as(
     cwd: Path,
     groups: tuple[int, ...] = (),
     read_only: Path | None = None,
+    program: tuple[str, str] = ("-m", "pibench"),
 ) -> subprocess.CompletedProcess[str]:
     """`pibench ARGUMENTS` of a user id, without HOME or a name, with `env` and nothing else.
 
-    `read_only` is a folder that is mounted so, to be read by all.
+    `read_only` is a folder that is mounted so, to be read by all. `program` is what Python runs.
     """
     require_mounts()
     shown = {Path(sys.base_prefix), Path(sys.prefix), ROOT, cwd}
@@ -69,7 +70,7 @@ def run_as(
             *("unshare", "--mount", "sh", "-ec", _IN_NAMESPACE, "sh", stage, len(closed)),
             *(*closed, *shown, "--", *remount),
             *("setpriv", f"--reuid={user}", f"--regid={user}", *grouping),
-            *(sys.executable, "-m", "pibench", *arguments),
+            *(sys.executable, *program, *arguments),
         ]
         return subprocess.run(
             list(map(str, command)),

@@ -199,12 +199,13 @@ class OwnFolder:
                 f"the cgroup {folder} cannot be made any more: {error.strerror}"
             ) from error
         try:
-            self._limit(folder, memory_bytes)
+            self.limit(folder, memory_bytes)
             yield ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(folder / "cgroup.procs"), *argv]
         finally:
             _remove(folder)
 
-    def _limit(self, folder: Path, memory_bytes: int) -> None:
+    def limit(self, folder: Path, memory_bytes: int) -> None:
+        """Limit the memory of the group `folder`, and give it no swap."""
         if self.version == 2:
             values = {"memory.swap.max": 0, "memory.max": memory_bytes}
         else:

@@ -80,12 +80,12 @@ def hover_over_a_point(page: Page, place: str, mark: str) -> str:
 
 def test_a_point_states_what_it_is(opened: Open, report: Path) -> None:
     page = opened(report)
-    said = hover_over_a_point(page, "[data-figure=ram_mb]", ".points path.point")
-    assert re.search(r"AlexNet.*printed 497 MiB, emulated 497 MiB.*error", said), said
-    said = hover_over_a_point(page, "[data-figure=latency_ms]", ".points path.point")
-    assert re.search(r"predicted [\d,]+ ms.*90 % interval", said), said
-    said = hover_over_a_point(page, "[data-figure=peaks-rpi3b]", ".points path.point")
-    assert re.search(r"peak .* MiB, emulated.*headroom", said), said
+    tooltip = hover_over_a_point(page, "[data-figure=ram_mb]", ".points path.point")
+    assert re.search(r"AlexNet.*printed 497 MiB, emulated 497 MiB.*error", tooltip), tooltip
+    tooltip = hover_over_a_point(page, "[data-figure=latency_ms]", ".points path.point")
+    assert re.search(r"predicted [\d,]+ ms.*90 % interval", tooltip), tooltip
+    tooltip = hover_over_a_point(page, "[data-figure=peaks-rpi3b]", ".points path.point")
+    assert re.search(r"peak .* MiB, emulated.*headroom", tooltip), tooltip
 
 
 def test_a_networks_section_opens_by_its_link(opened: Open, report: Path) -> None:

@@ -121,10 +121,10 @@ def test_the_shell_completes_commands_and_targets(installed: Installed) -> None:
 
 def test_a_model_is_gated_in_its_owners_test_suite(installed: Installed) -> None:
     (installed.project / "test_models.py").write_text(SUITE)
-    said = installed.run("pytest", "-q", "-p", "no:cacheprovider", code=1).stdout
-    assert "1 failed, 2 passed" in said
-    assert "VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable" in said
-    assert "at backward conv1_1, where fc6 has 392 MiB (parameter)" in said
+    output = installed.run("pytest", "-q", "-p", "no:cacheprovider", code=1).stdout
+    assert "1 failed, 2 passed" in output
+    assert "VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable" in output
+    assert "at backward conv1_1, where fc6 has 392 MiB (parameter)" in output
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ def test_fits_is_true_for_what_fits() -> None:
 
 
 def test_what_does_not_fit_names_the_layer_at_the_peak() -> None:
-    said = repr(pibench.fits("VGG 16"))
-    assert "VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable" in said
-    assert "the planned peak is at backward conv1_1, where fc6 has 392 MiB" in said
+    text = repr(pibench.fits("VGG 16"))
+    assert "VGG 16 does not fit rpi3b: peak 1485 MiB (planned) of 918 MiB usable" in text
+    assert "the planned peak is at backward conv1_1, where fc6 has 392 MiB" in text
 
 
 def test_a_plan_is_for_the_network_as_given(tmp_path: Path) -> None:
@@ -67,10 +67,10 @@ def test_the_keywords_of_run_are_the_fields_of_its_options() -> None:
 
 
 def test_a_target_that_is_named_is_taken() -> None:
-    told: list[str] = []
+    messages: list[str] = []
     options = RunOptions(target="twin")
-    assert api.choose(options, told.append) is options
-    assert told == []
+    assert api.choose(options, messages.append) is options
+    assert messages == []
 
 
 def test_importing_costs_nothing() -> None:

@@ -160,9 +160,9 @@ def test_a_changed_byte_is_found_on_its_line(number: int, results: Callable[...,
     changed_byte = bytes([lines[number - 1][middle] ^ 1])
     lines[number - 1] = lines[number - 1][:middle] + changed_byte + lines[number - 1][middle + 1 :]
     path.write_bytes(b"".join(lines))
-    said = refusal(path)
-    assert f"line {number}: " in said
-    assert "copy the file from the board again" in said
+    message = refusal(path)
+    assert f"line {number}: " in message
+    assert "copy the file from the board again" in message
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,9 @@ def test_every_truncation_is_refused(results: Callable[..., Path]) -> None:
     draw = random.Random(3)  # noqa: S311
     for size in {*ends, *(draw.randrange(len(whole)) for _ in range(60)), len(whole) - 1}:
         path.write_bytes(whole[:size])
-        said = refusal(path)
-        assert "is empty" in said or "cut off" in said
-        assert size == 0 or "python3 run.py continues" in said
+        message = refusal(path)
+        assert "is empty" in message or "cut off" in message
+        assert size == 0 or "python3 run.py continues" in message
 
 
 def test_a_line_that_is_too_long_is_not_read(results: Callable[..., Path]) -> None:
@@ -421,7 +421,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_value_in_any_place_is_an_internal_error(
     data: st.DataObject, kit: Kit, results: Callable[..., Path]

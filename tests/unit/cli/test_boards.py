@@ -23,6 +23,6 @@ def test_pibench_s_caffe_is_offered_where_it_runs(
     }  # fmt: skip
     problems = check.problems(facts, needs)
     print_findings(Findings(facts=facts, problems=problems))
-    said = " ".join(capsys.readouterr().out.split())
-    assert ("pibench's would be copied" in said) is promised
-    assert ("install Caffe there (Debian 11), or use a 64-bit Pi" in said) is not promised
+    output = " ".join(capsys.readouterr().out.split())
+    assert ("pibench's would be copied" in output) is promised
+    assert ("install Caffe there (Debian 11), or use a 64-bit Pi" in output) is not promised

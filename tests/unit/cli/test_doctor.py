@@ -95,10 +95,10 @@ def test_fixing_needs_root() -> None:
 @pytest.mark.skipif(
     emulation_of_targets.needed() and bool(binfmt.check().problems), reason="it would be mended"
 )
-def test_mending_what_is_well_keeps_the_output_one_of_json(pibench: Pibench) -> None:
-    said = pibench("doctor", "--json", "--fix", code=None)
-    assert said.err == "pibench: nothing to fix\n"
-    assert named(json.loads(said.out), "binfmt")[0]["state"] == "ok"
+def test_a_fix_with_nothing_to_fix_keeps_the_output_valid_json(pibench: Pibench) -> None:
+    result = pibench("doctor", "--json", "--fix", code=None)
+    assert result.err == "pibench: nothing to fix\n"
+    assert named(json.loads(result.out), "binfmt")[0]["state"] == "ok"
 
 
 def test_each_problem_of_the_registration_is_a_finding() -> None:

@@ -25,23 +25,32 @@ def temporary(folder: Path) -> dict[str, str]:
     return {"TMPDIR": str(folder)}
 
 
+# One process for all commands: its start takes longer than they do.
+COMMANDS = """
+import sys
+from pibench.cli import main
+for words, code in (
+    (["image", "list"], 0),
+    (["plan", "NIN"], 0),
+    (["board", "check", "ssh://127.0.0.1:1"], 3),
+    (["board", "check", "ssh://pi@127.0.0.1:1"], 3),
+):
+    sys.argv = ["pibench", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        assert (ended.code or 0) == code, (words, ended.code)
+    else:
+        raise AssertionError(words)
+"""
+
+
 @pytest.mark.parametrize("home", [None, "/nonexistent", "/", "~"])
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (["image", "list"], 0),
-        (["plan", "NIN"], 0),
-        (["board", "check", "ssh://127.0.0.1:1"], 3),
-        (["board", "check", "ssh://pi@127.0.0.1:1"], 3),
-    ],
-)
-def test_no_command_needs_a_home_or_a_name(
-    words: list[str], code: int, home: str | None, place: Path
-) -> None:
-    done = run_as(USER, *words, env=temporary(place) | ({"HOME": home} if home else {}), cwd=place)
-    assert done.returncode == code, done.stderr
+def test_no_command_needs_a_home_or_a_name(home: str | None, place: Path) -> None:
+    env = temporary(place) | ({"HOME": home} if home else {})
+    done = run_as(USER, env=env, cwd=place, program=("-c", COMMANDS))
+    assert done.returncode == 0, done.stderr
     assert "internal" not in done.stderr
-    assert "internal error" not in done.stderr
     assert not (place / "~").exists()
 
 

@@ -118,10 +118,10 @@ def test_a_smaller_board_does_not_fit_what_a_larger_one_does(
 
 def test_one_network_is_answered_in_full(pibench: Pibench, tmp_path: Path) -> None:
     picture = tmp_path / "memory.svg"
-    said = pibench("plan", "squeezenet-v1.1", "--max-batch", "--plot", str(picture)).out
+    output = pibench("plan", "squeezenet-v1.1", "--max-batch", "--plot", str(picture)).out
     for part in ("█", "Largest allocations", "im2col buffer", "largest batch that fits", "more"):
-        assert part in said
-    assert all(len(line) <= 80 for line in said.splitlines())
+        assert part in output
+    assert all(len(line) <= 80 for line in output.splitlines())
     root = ET.fromstring(picture.read_text())  # noqa: S314 (our own file)
     assert root.tag.endswith("svg")
     assert "usable 918 MiB" in "".join(root.itertext())

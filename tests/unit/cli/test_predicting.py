@@ -40,10 +40,12 @@ def test_the_table_states_what_a_time_is(pibench: Pibench) -> None:
     assert "fc6" in output
 
 
-def test_what_was_counted_is_not_said_to_be_nothing() -> None:
+def test_a_footnote_reports_that_instructions_were_counted() -> None:
     shipped = rates.shipped()
-    said = footnotes([], shipped, counted=True)[0]
-    assert said.startswith("predicted, Caffe's instructions were counted in QEMU, no time was: one")
+    footnote = footnotes([], shipped, counted=True)[0]
+    assert footnote.startswith(
+        "predicted, Caffe's instructions were counted in QEMU, no time was: one"
+    )
 
 
 def test_a_file_is_predicted_as_the_zoo_is(pibench: Pibench, tmp_path: Path) -> None:
@@ -81,9 +83,9 @@ def test_validate_prints_every_network_and_pictures_have_a_point_each(
     pibench: Pibench, tmp_path: Path
 ) -> None:
     pibench("predict", "AlexNet", "vgg16", "NIN", "--plot", "roof.svg")
-    said = pibench("predict", "--validate", "--plot", "errors.svg").out
-    assert "ResNext50_32x4d" in said
-    assert "rank correlation" in " ".join(said.split())
+    output = pibench("predict", "--validate", "--plot", "errors.svg").out
+    assert "ResNext50_32x4d" in output
+    assert "rank correlation" in " ".join(output.split())
     for name, points in (("roof.svg", 3), ("errors.svg", 15)):
         picture = ET.parse(tmp_path / name).getroot()  # noqa: S314  (our own)
         ids = [one.get("id", "") for one in picture.iter("{http://www.w3.org/2000/svg}g")]

@@ -253,9 +253,9 @@ def test_a_page_that_fails_loses_nothing_else(
 
     monkeypatch.setattr(reproduce, "write_page", fail)
     assert reproduce.reproduce_paper("AlexNet", RunOptions(), tmp_path) == 0
-    said = capsys.readouterr()
-    assert "1 of 1 agree" in said.out
-    assert f"{tmp_path}/report.html was not written: {type(fault).__name__}" in said.err
+    output = capsys.readouterr()
+    assert "1 of 1 agree" in output.out
+    assert f"{tmp_path}/report.html was not written: {type(fault).__name__}" in output.err
     assert {path.name for path in tmp_path.iterdir()} == {
         "records.jsonl", "claims.json", "claims.csv",
     }  # fmt: skip

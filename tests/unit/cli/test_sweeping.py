@@ -57,16 +57,16 @@ def test_what_cannot_be_is_reported_in_one_line(
 
 
 def test_a_study_is_not_begun_twice(pibench: Pibench, study: Path) -> None:
-    said = pibench("sweep", "--networks", "NIN", "--out", study, code=2)
-    assert "has a study already" in said.line
+    result = pibench("sweep", "--networks", "NIN", "--out", study, code=2)
+    assert "has a study already" in result.line
 
 
 def test_status_says_how_it_stands(pibench: Pibench, study: Path) -> None:
-    said = pibench("sweep", "status", study).out
-    assert "3 cells: 1 fit; no sweep is running" in said
-    assert "left out: 1\n  c: too large" in said
-    assert "missing: 1, next b" in said
-    assert "\x1b" not in said
+    status = pibench("sweep", "status", study).out
+    assert "3 cells: 1 fit; no sweep is running" in status
+    assert "left out: 1\n  c: too large" in status
+    assert "missing: 1, next b" in status
+    assert "\x1b" not in status
     assert json.loads(pibench("sweep", "status", study, "--json").out)["verdicts"] == {"fit": 1}
 
 

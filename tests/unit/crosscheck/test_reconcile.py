@@ -466,9 +466,9 @@ def test_a_gate_that_cannot_be_meant_is_refused(text: str) -> None:
 
 
 def test_a_gates_shares_are_taken() -> None:
-    gate, held = parse("ram=2.5%, latency = 30 %,verdict".replace(" = ", "="), Tolerances())
+    gate, tolerances = parse("ram=2.5%, latency = 30 %,verdict".replace(" = ", "="), Tolerances())
     assert gate.metrics == ("ram", "latency", "verdict")
-    assert (held.ram, held.latency) == (0.025, 0.3)
+    assert (tolerances.ram, tolerances.latency) == (0.025, 0.3)
 
 
 # ---------------------------------------------------------------- files
@@ -612,8 +612,12 @@ def test_it_is_printed_whole_and_in_eighty_columns(
 def test_the_json_contains_what_the_table_does(side: Callable[..., Side]) -> None:
     found = reconcile([side("a"), side("b", {"target": "vm"})])
     passed = decide(found, parse(None, Tolerances())[0])
-    said = json.loads(json.dumps(reconciliation_json(found, passed), allow_nan=False))
-    assert (said["schema_version"], said["exit_code"], said["agrees"]) == ("2.0", 0, True)
-    (network,) = said["pairs"][0]["networks"]
+    document = json.loads(json.dumps(reconciliation_json(found, passed), allow_nan=False))
+    assert (document["schema_version"], document["exit_code"], document["agrees"]) == (
+        "2.0",
+        0,
+        True,
+    )
+    (network,) = document["pairs"][0]["networks"]
     assert network["metrics"]["outputs"]["blobs"][0]["values"]["top5"] is True
     assert network["second"]["kind"] == "emulated"

@@ -127,8 +127,8 @@ def test_a_socket_that_one_may_not_use() -> None:
     denied = RuntimeError("Error while fetching server API version")
     denied.__context__ = ConnectionError("Connection aborted.")
     denied.__context__.__context__ = PermissionError(13, "Permission denied")
-    said, fix = engine.explain(denied)
-    assert said == "unix:///var/run/docker.sock: Permission denied"
+    problem, fix = engine.explain(denied)
+    assert problem == "unix:///var/run/docker.sock: Permission denied"
     for way in ('sudo usermod -aG docker "$USER"', "run with sudo", "DOCKER_HOST"):
         assert way in fix
 

@@ -44,10 +44,9 @@ def test_unseen_networks_are_predicted_within_the_published_error(
 def test_unseen_predictions_are_those_of_the_validation(
     validated: validation.Validation,
 ) -> None:
-    found = predict_leave_one_out([networks.load(row.network) for row in validated.rows], SHIPPED)
-    assert [one.latency_ms for one in found] == pytest.approx(
-        [row.predicted_ms for row in validated.rows]
-    )
+    rows = [*validated.rows[::4], *(row for row in validated.rows if not row.counted)]
+    found = predict_leave_one_out([networks.load(row.network) for row in rows], SHIPPED)
+    assert [one.latency_ms for one in found] == pytest.approx([row.predicted_ms for row in rows])
 
 
 def test_the_edge_of_memory_is_found_by_the_plan_alone(validated: validation.Validation) -> None:

@@ -187,7 +187,7 @@ def test_a_prototxt_that_starts_with_a_blank_line_is_text(tmp_path: Path) -> Non
 
 # Property tests: any input gives a network or InvalidInputError.
 
-relaxed = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def survives(text: str) -> None:

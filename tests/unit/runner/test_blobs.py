@@ -71,8 +71,8 @@ def test_where_kept_blobs_are_is_reported(
     kept = KeptBlobs(file="nin-0123.npz", sha256="0" * 64, blobs=("conv1",), missing=("prob",))
     records = [make_record(network="NIN", kept_blobs=kept), make_record(network="AlexNet")]
     report_blobs(records, RunOptions(keep=("conv1", "prob"), blobs=tmp_path))
-    said = capsys.readouterr().err
-    assert f"written: {tmp_path}/nin-0123.npz: blobs conv1; not of prob" in said
-    assert "AlexNet: no blobs were written" in said
+    stderr = capsys.readouterr().err
+    assert f"written: {tmp_path}/nin-0123.npz: blobs conv1; not of prob" in stderr
+    assert "AlexNet: no blobs were written" in stderr
     report_blobs(records, RunOptions(blobs=tmp_path))
     assert capsys.readouterr().err == ""

@@ -159,7 +159,7 @@ def test_a_refused_allocation(record: Callable[..., Record]) -> None:
 
 def test_a_guest_that_died_with_the_kernels_word(record: Callable[..., Record]) -> None:
     lines = (oom(301), oom(1, "systemd"))
-    made = record(None, died="the guest said nothing", console_oom_lines=lines)
+    made = record(None, died="the guest printed nothing", console_oom_lines=lines)
     assert made.verdict == "no-fit"
     assert made.evidence.oom_kills == (oom(301),)
     assert made.evidence.guest_died

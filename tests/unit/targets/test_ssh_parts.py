@@ -276,9 +276,9 @@ def test_signs_of_an_emulated_board(
     assert sign in (reason(tree(tmp_path, **files), timer_hz) or "")
 
 
-@pytest.mark.parametrize("told", ["serial-number", "system__linux,serial"])
-def test_a_board_is_one(told: str, tmp_path: Path) -> None:
-    assert reason(tree(tmp_path, **PI, **{told: "1"}), PI_HZ) is None
+@pytest.mark.parametrize("entry", ["serial-number", "system__linux,serial"])
+def test_a_board_is_one(entry: str, tmp_path: Path) -> None:
+    assert reason(tree(tmp_path, **PI, **{entry: "1"}), PI_HZ) is None
 
 
 def test_another_arm64_machine_may_be_anything(tmp_path: Path) -> None:

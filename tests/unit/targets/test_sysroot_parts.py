@@ -95,7 +95,7 @@ def test_both_versions_are_limited_without_swap(
 ) -> None:
     for name in before:
         (tmp_path / name).touch()
-    OwnFolder(tmp_path, version)._limit(tmp_path, 8 * MIB)
+    OwnFolder(tmp_path, version).limit(tmp_path, 8 * MIB)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == after
 
 

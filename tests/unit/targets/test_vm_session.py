@@ -59,7 +59,7 @@ class Machines:
         self.boots = list(boots)
         self.given: list[list[str]] = []
         self.outcomes: list[Outcome] = []
-        self.said: list[Progress] = []
+        self.progress: list[Progress] = []
 
     def run(self, pieces: list[Job], **options: Any) -> None:
         given, boots = self.given, self.boots
@@ -76,7 +76,7 @@ class Machines:
         target = Scripted(
             devices.load("rpi3b"), cast("Builder", None), **{"machines_at_once": 1} | options
         )
-        target.run(pieces, self.outcomes.append, self.said.append)
+        target.run(pieces, self.outcomes.append, self.progress.append)
         assert not self.boots, "a boot was left over"
 
     def seen(self) -> list[tuple[str, Any]]:
@@ -92,7 +92,7 @@ def test_a_boot_that_ends_well_is_the_only_one() -> None:
     machines.run(work("A", "B"))
     assert machines.seen() == [("A", 0), ("B", 1)]
     assert machines.outcomes[0].machine == HELLO["machine"]
-    assert [(p.job.name if p.job else None, p.said) for p in machines.said] == [
+    assert [(p.job.name if p.job else None, p.said) for p in machines.progress] == [
         (None, "booted"),
         ("A", "started"),
         ("B", "started"),
@@ -109,7 +109,7 @@ def test_a_dead_guest_costs_the_network_in_flight_alone_and_at_the_second_time()
     machines.run(work("A", "B", "C"))
     assert machines.seen() == [("A", 0), ("B", died.died), ("C", 2)]
     assert machines.given == [["A", "B", "C"], ["B", "C"], ["C"]]
-    assert "the guest sent nothing for 120 s; booting again" in [p.said for p in machines.said]
+    assert "the guest sent nothing for 120 s; booting again" in [p.said for p in machines.progress]
     assert machines.outcomes[1].machine == HELLO["machine"]
 
 

@@ -1,0 +1,131 @@
+"""A target from another package: it runs, and its records are read, compared and swept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pibench import devices, target_kinds
+from pibench.errors import InvalidInputError
+from pibench.images.build import Builder
+from pibench.records.store import RecordStore
+from pibench.target_kinds import TargetKind
+from pibench.targets import registry
+from tests.unit.plugins.conftest import TARGET, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pibench.records.schema import Record
+
+PROGRAM = """\
+from pathlib import Path
+from pibench import api, diagnosis
+from toy_target import register_toy
+
+register_toy()
+out = Path("records.jsonl")
+api.run("SqueezeNet V1.1", target="toy", out=out)
+assert api.reconcile([out, out]) is not None
+assert "toy" in diagnosis.diagnose().targets
+"""
+BROKEN = """\
+from pibench import api, target_kinds
+from pibench.errors import HostError
+
+assert "toy" in target_kinds.names()
+assert not target_kinds.kind_of("toy").installed
+assert target_kinds.kind_of("vm").installed
+try:
+    api.run("NIN", target="toy")
+except HostError as error:
+    print(error)
+"""
+
+
+def assert_is_a_toys(record: Record) -> None:
+    assert (record.target, record.network) == ("toy", "SqueezeNet V1.1")
+    assert record.provenance["peak_rss_bytes"].kind == "emulated"
+    assert record.evidence.exit_status == 0
+    assert record.layers[0].name == "conv1"
+    assert record.is_emulated_or_twin
+
+
+def records(site: Site, name: str) -> list[Record]:
+    return list(RecordStore(site.work / name).read())
+
+
+def test_a_program_registers_a_target_and_runs_a_network(site: Site) -> None:
+    site.install()
+    ran = site.python("-c", PROGRAM)
+    assert ran.returncode == 0, ran.stderr
+    (record,) = records(site, "records.jsonl")
+    assert_is_a_toys(record)
+
+
+def test_an_installed_package_adds_a_target(site: Site) -> None:
+    site.install(TARGET)
+    ran = site.pibench("run", "SqueezeNet V1.1", "--target", "toy", "--out", "records.jsonl")
+    assert ran.returncode in (0, 4), ran.stderr
+    (record,) = records(site, "records.jsonl")
+    assert_is_a_toys(record)
+    (site.work / "plan.json").write_text(site.pibench("plan", "SqueezeNet V1.1", "--json").stdout)
+    compared = site.pibench("reconcile", "records.jsonl", "plan.json")
+    assert compared.returncode in (0, 1, 4), compared.stderr
+    assert "toy" in compared.stdout
+    swept = site.pibench(
+        "sweep", "--networks", "SqueezeNet V1.1", "--target", "toy", "--out", "study"
+    )
+    assert swept.returncode in (0, 4), swept.stderr
+    (cell,) = records(site, "study/journal.jsonl")
+    assert_is_a_toys(cell)
+    offered = site.pibench("run", "NIN", "--target", "toaster")
+    assert "not one of auto, vm, container, sysroot, twin, native, ssh://USER@HOST, toy" in (
+        offered.stderr
+    )
+
+
+def test_a_record_of_a_target_that_is_not_installed_is_still_read(
+    make_record: Callable[..., Record],
+) -> None:
+    fields: dict[str, Any] = {"target": "elsewhere", "machine": None}
+    record = make_record(**fields)
+    assert record.target_kind == TargetKind(name="elsewhere", installed=False)
+    assert record.is_emulated_or_twin
+    provenance = {
+        name: found.model_copy(update={"kind": "measured"}) if found.kind == "emulated" else found
+        for name, found in record.provenance.items()
+    }
+    measured = make_record(**fields, provenance=provenance)
+    assert not measured.is_emulated_or_twin
+    # Nothing is claimed about a board.
+    assert not measured.target_kind.is_board
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "raise RuntimeError('no licence')\n",
+            "toy cannot be loaded: RuntimeError: no licence",
+        ),
+        ("def register_toy():\n    pass\n", "it registers no target called toy"),
+    ],
+)
+def test_a_plugin_that_fails_costs_nothing_but_its_target(
+    source: str, message: str, site: Site
+) -> None:
+    site.install(TARGET)
+    (site.folder / "toy_target.py").write_text(source)
+    done = site.python("-c", BROKEN)
+    assert done.returncode == 0, done.stderr
+    assert message in done.stdout
+
+
+def test_a_target_with_an_address_is_known_by_its_scheme() -> None:
+    assert target_kinds.kind_of_spec("ssh://pi@board").name == "ssh"
+    assert not target_kinds.kind_of_spec("ssh").installed
+    assert not target_kinds.kind_of_spec("ftp://board").installed
+    with pytest.raises(InvalidInputError, match="there is no target ssh"):
+        registry.make_target("ssh", devices.load("rpi3b"), Builder())
