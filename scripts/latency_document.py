@@ -23,6 +23,7 @@ from pibench.counting import Counter, NetworkCounts, known_counts
 from pibench.images.build import Builder
 from pibench.latency import fit, pressure, rates, validation, work
 from pibench.latency.model import MACS_PER_CYCLE, predict
+from pibench.networks.network import Network
 
 VARIED = {
     "tile_rows": (1, 8), "tile_columns": (1, 8), "packed_element": (0.5, 2.0),
@@ -245,7 +246,7 @@ def sorted_names(timed: Collection[str]) -> list[str]:
     return [*timed, *others]
 
 
-def cached(counter: Counter, network: networks.Network) -> NetworkCounts | None:
+def cached(counter: Counter, network: Network) -> NetworkCounts | None:
     """The network's counts, None where it was never counted."""
     return known_counts(counter.parts(network))
 

@@ -191,14 +191,14 @@ def test_a_clock_that_is_set_back_changes_nothing(
 def test_a_full_disk_ends_it_and_what_was_there_stays(conduct: MakeConduct) -> None:
     made = conduct(Cells())
     numbers = itertools.count()
-    append = made.journal.append
+    append = made.journal.store.append
 
     def full(record: object) -> None:
         if next(numbers) == 3:
             raise HostError("no space left on device")
         append(record)  # type: ignore[arg-type]
 
-    made.journal.append = full  # type: ignore[method-assign]
+    made.journal.store.append = full  # type: ignore[method-assign]
     with pytest.raises(HostError, match="no space"):
         made.run()
     kept = made.journal.read()
