@@ -278,8 +278,8 @@ def report(
         table: The published table to compare with: an id of one of pibench's, or the folder of
             another. None is the paper's.
     """
-    from pibench.atomic_write import keep_inputs, write_whole
     from pibench.crosscheck.paper import DEFAULT
+    from pibench.file_io import keep_inputs, write_whole
     from pibench.report import files
     from pibench.report.content import build, without_collecting
     from pibench.report.sources import Networks, read_all

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, NonNegativeFloat, ValidationError
 
-from pibench import untrusted_input
+from pibench import file_io
 from pibench.bundle.manifest import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
 from pibench.errors import InvalidInputError
 from pibench.probe.results import VERSION, Damaged, entries
@@ -111,7 +111,7 @@ def read_results(path: Path, kit: Path | None = None) -> BoardResults:
             changed, or that ends too early.
     """
     reader: _Reader | None = None
-    content = untrusted_input.read(path, hint="give the board's pi-results.jsonl")
+    content = file_io.read_input(path, hint="give the board's pi-results.jsonl")
     try:
         for number, digest, entry in entries(BytesIO(content)):
             if reader is None:
@@ -173,7 +173,7 @@ def _manifest_in(kit: Path) -> bytes:
     """Read the manifest from a kit's archive without unpacking it."""
     hint = "give the kit as pibench bundle wrote it"
     try:
-        with untrusted_input.opened(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
+        with file_io.open_input(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
             head = _head(packed)
         with tarfile.open(fileobj=head, mode="r:") as archive:
             member = archive.next()

@@ -47,9 +47,9 @@ class Commands(TyperGroup):
             if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
                 place = f"{error.filename}: " if error.filename else ""
                 raise InvalidInputError(f"{place}{error.strerror}", hint="give a file") from error
-            from pibench import storage
+            from pibench import file_io
 
-            raise storage.fault(error) from error
+            raise file_io.host_error(error) from error
 
 
 app = typer.Typer(

@@ -150,8 +150,8 @@ def save(
     import json
     import sys
 
-    from pibench.atomic_write import writing_whole
     from pibench.cli.progress import Progress
+    from pibench.file_io import writing_whole
     from pibench.images import image_file, store
 
     to_pipe = str(file) == "-"
@@ -202,13 +202,13 @@ def load(
     import json
     from dataclasses import asdict
 
-    from pibench import untrusted_input
+    from pibench import file_io
     from pibench.cli.progress import Progress
     from pibench.images import image_file
 
     source = Path("/dev/stdin") if str(file) == "-" else file
     with (
-        untrusted_input.opened(source, hint="give a file of pibench image save") as stream,
+        file_io.open_input(source, hint="give a file of pibench image save") as stream,
         Progress(0, quiet=quiet) as progress,
     ):
         progress.log(f"loading {source}")

@@ -286,7 +286,7 @@ def _print_comparison(
 
 
 def _write_plot(path: Path, planned: Plan, device: Device) -> None:
-    from pibench.atomic_write import write_whole
+    from pibench.file_io import write_whole
     from pibench.report.plots import memory_over_layers
 
     batch = planned.network.batch_under(planned.protocol)

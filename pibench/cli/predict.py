@@ -131,7 +131,7 @@ def calibrate(
 
     Example: pibench calibrate --from out/records.jsonl --out my-pi.json
     """
-    from pibench.atomic_write import is_standard_output, keep_inputs
+    from pibench.file_io import is_standard_output, keep_inputs
     from pibench.latency import rates as latency_rates
     from pibench.latency.records import calibrate as calibrate_from
     from pibench.records.store import RecordStore
@@ -278,7 +278,7 @@ def _write_plot(file: Path, picture: str) -> None:
         raise InvalidInputError(
             f"--plot {file}: pictures are written as SVG", hint="end the name in .svg"
         )
-    from pibench.atomic_write import write_whole
+    from pibench.file_io import write_whole
 
     write_whole(file, picture)
 

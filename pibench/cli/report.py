@@ -80,7 +80,7 @@ def report(
 
     Example: pibench report out/records.jsonl -o report.html
     """  # fmt: skip
-    from pibench.atomic_write import is_standard_output
+    from pibench.file_io import is_standard_output
     from pibench.report import files
 
     wanted = files.named(form) if form is not None else None
@@ -127,7 +127,7 @@ def _make(
     as_json: bool,
 ) -> Report:
     from pibench import api
-    from pibench.atomic_write import is_standard_output
+    from pibench.file_io import is_standard_output
     from pibench.report.files import rendered
     from pibench.report.sources import Networks
 
@@ -173,7 +173,7 @@ def write_page(
     `loaded` are the networks that ran, `predictions` their predictions, `only` the selected
     networks of the paper.
     """
-    from pibench.atomic_write import write_whole
+    from pibench.file_io import write_whole
     from pibench.report.content import build, without_collecting
     from pibench.report.files import rendered
     from pibench.report.sources import Networks, merge

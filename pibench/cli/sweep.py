@@ -184,11 +184,11 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
         return matrix.beside(matrix.of(axes, "the options"), Path.cwd())
     if not resume:
         raise InvalidInputError("a study needs networks", hint="add --networks A,B")
-    from pibench import untrusted_input
+    from pibench import file_io
 
     again = "give the study again"
-    content = untrusted_input.read(journal.study_file, hint=again)
-    data = untrusted_input.json_of(content, journal.study_file, None, hint=again)
+    content = file_io.read_input(journal.study_file, hint=again)
+    data = file_io.json_of(content, journal.study_file, None, hint=again)
     study = matrix.of(data, journal.study_file)
     if axes:
         study = matrix.of({**study.model_dump(), **axes}, "the options")
@@ -281,7 +281,7 @@ def export(
 
     Example: pibench sweep export study -o study.parquet
     """
-    from pibench.atomic_write import write_whole
+    from pibench.file_io import write_whole
     from pibench.report.frames import csv_of, rows_of
     from pibench.sweep.journal import Journal
     from pibench.sweep.journal import status as of

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from pibench import untrusted_input
-from pibench.atomic_write import write_whole
+from pibench import file_io
 from pibench.crosscheck.sides import Entry, Side
 from pibench.errors import InvalidInputError
+from pibench.file_io import write_whole
 from pibench.records.store import first_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def write(side: Side, path: Path) -> Path:
 def parse(text: bytes, path: Path, name: str) -> Side:
     """Parse a baseline's text. Raises InvalidInputError with the file and the place in it."""
     hint = "write it anew: pibench reconcile RECORDS --write-baseline FILE"
-    content = untrusted_input.json_of(text, path, None, hint=hint)
+    content = file_io.json_of(text, path, None, hint=hint)
     if not isinstance(content, dict) or MARK not in content:
         raise InvalidInputError.at(path, None, "is no baseline", hint=hint)
     if str(content[MARK]).split(".", maxsplit=1)[0] != VERSION.split(".", maxsplit=1)[0]:

@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.atomic_write import write_whole
 from pibench.crosscheck.claims import Claim, exit_code, summary
 from pibench.crosscheck.paper import Paper, load_paper
+from pibench.file_io import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from pibench import host, settings
+from pibench import process, settings
 from pibench.diagnosis.finding import Finding, program
 from pibench.errors import PibenchError
 from pibench.images import store
@@ -107,7 +107,7 @@ def built_kinds() -> list[str]:
 
 
 def _memory() -> Finding:
-    available = host.available_memory_bytes()
+    available = process.available_memory_bytes()
     enough = available >= MEMORY_NEEDED_BYTES
     return Finding(
         name="memory",

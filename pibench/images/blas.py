@@ -6,10 +6,10 @@ import platform
 import shutil
 from pathlib import Path
 
-from pibench.assets import asset
 from pibench.errors import HostError
 from pibench.images.recipe import GNU_TRIPLET, Architecture
 from pibench.process import require_program, run
+from pibench.settings import asset
 
 LIBRARY = "libpibench_blas.so"
 COMPILE_DEADLINE_S = 120.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from pibench.assets import asset
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.process import require_program, run
+from pibench.settings import asset
 
 LIBRARY = "libpibench_counter.so"
 COMPILE_DEADLINE_S = 120.0

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from pibench.assets import asset
 from pibench.images.recipe import (
     ARCHITECTURES,
     GNU_TRIPLET,
@@ -23,6 +22,7 @@ from pibench.images.recipe import (
     load_lock,
 )
 from pibench.images.rootfs import download, unpack
+from pibench.settings import asset
 
 Blas = Literal["openblas", "reference", "atlas"]
 BLAS_NAMES: Final[tuple[Blas, ...]] = get_args(Blas)

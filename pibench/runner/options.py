@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pibench import cache, devices, settings, storage, target_kinds
+from pibench import cache, devices, file_io, settings, target_kinds
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.images.other_blas import Blas
@@ -259,7 +259,7 @@ def seeded_weights(network: Network, seed: int) -> Path:
             write(path)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise storage.fault(error, path) from error
+        raise file_io.host_error(error, path) from error
     return path
 
 

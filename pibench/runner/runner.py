@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pibench import host
+from pibench import process
 from pibench.errors import PibenchError
 from pibench.runner.blobs import dump_blobs
 from pibench.runner.context import Context, facts_of
@@ -126,7 +126,7 @@ class Reference:
         return self._known[reference]
 
     def _measure(self, reference: Job) -> int | None:
-        if reference.cost_bytes > HOST_FRACTION * host.available_memory_bytes():
+        if reference.cost_bytes > HOST_FRACTION * process.available_memory_bytes():
             return None
         seen: list[Outcome] = []
         try:

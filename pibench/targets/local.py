@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pibench import host
+from pibench import process
 from pibench.engines.base import PROGRAM, PYTHON, Engine
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
@@ -106,7 +106,7 @@ class LocalTarget:
     def _places(self, work: Sequence[Job]) -> int:
         """Return how many of these networks this machine has room for at once."""
         largest = max((uncapped_bytes(piece.cost_bytes) for piece in work), default=1)
-        return places(host.usable_cores(), largest)
+        return places(process.usable_cores(), largest)
 
     def _run_share(
         self, work: Sequence[Job], observe: Observer, watch: Watcher, stopping: threading.Event
@@ -196,7 +196,7 @@ class TwinTarget(LocalTarget):
             huge_pages_off=True,
             env=loader.python_env(),
             # A network that is far too large must not take this machine down.
-            address_space_bytes=host.available_memory_bytes() // self._at_once,
+            address_space_bytes=process.available_memory_bytes() // self._at_once,
         )
         return [programs]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final
 
-from pibench import host
+from pibench import process
 from pibench.targets.base import Job, Observer, Outcome
 
 SIGNALS_S: Final = 0.5
@@ -58,7 +58,7 @@ def pieces_at_once(work: Sequence[Job], *, wanted: int | None, cores: int, each_
 
 def places(cores: int, each_bytes: int) -> int:
     """Return how many processes fit at once, each on one core with `each_bytes`; at least one."""
-    return max(1, min(cores, host.available_memory_bytes() // max(each_bytes, 1)))
+    return max(1, min(cores, process.available_memory_bytes() // max(each_bytes, 1)))
 
 
 def completed(futures: Iterable[Future[None]]) -> Iterator[Future[None]]:

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from pibench import host
+from pibench import process
 from pibench.devices import Device
 from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
@@ -50,7 +50,7 @@ class SysrootTarget(ConfinedTarget):
 
     @property
     def _host_cores(self) -> int:
-        return host.usable_cores()
+        return process.usable_cores()
 
     @property
     def _is_emulated(self) -> bool:

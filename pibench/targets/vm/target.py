@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pibench import host
+from pibench import process
 from pibench.devices import Device
 from pibench.engines.base import PROGRAM
 from pibench.images.build import Builder, make_disk
@@ -91,7 +91,7 @@ class VmTarget:
     def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Divide the work among machines; each piece is observed once."""
         each_bytes = self.device.ram_bytes + OVERHEAD_BYTES
-        shares = share(work, self._at_once or places(host.usable_cores(), each_bytes))
+        shares = share(work, self._at_once or places(process.usable_cores(), each_bytes))
         try:
             asyncio.run(self._run_shares(shares, observe, watch))
         except BaseExceptionGroup as group:
