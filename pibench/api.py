@@ -145,18 +145,9 @@ def run_all(
     from pibench.images.build import Builder
     from pibench.runner.runner import Reference, Runner
     from pibench.target_kinds import kind_of
-    from pibench.targets.registry import make_target
 
     builder = Builder(log)
-    target = make_target(
-        options.target,
-        options.profile,
-        builder,
-        machine=options.machine,
-        at_once=options.jobs,
-        identity=options.identity,
-        remote_dir=options.remote_dir,
-    )
+    target = options.make_target(builder)
     return Runner(
         target=target,
         options=options,

@@ -16,8 +16,7 @@ from pibench import cache, settings
 from pibench._version import __version__
 from pibench.images.carried import CarriedRoot
 from pibench.records.schema import Frozen, Sha256
-from pibench.runner.context import NetworkFacts
-from pibench.runner.options import RunOptions
+from pibench.runner.options import NetworkFacts, RunOptions
 from pibench.targets.base import Job
 
 NAME: Final = "manifest.json"

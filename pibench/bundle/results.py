@@ -20,8 +20,7 @@ from pibench.bundle.manifest import NAME, TOP, KitNetwork, Manifest, digest_of, 
 from pibench.errors import InvalidInputError
 from pibench.probe.results import VERSION, Damaged, entries
 from pibench.records.schema import HostEnvironment
-from pibench.runner.context import Context
-from pibench.runner.record import record_of
+from pibench.runner.record import Context, record_of
 from pibench.targets.base import Outcome
 from pibench.targets.probe_events import MachineInfo, Reported, RunResult, Text, first_of
 

@@ -22,8 +22,7 @@ from pibench.bundle.manifest import (
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.archive import add, compressed_tar, member
 from pibench.images.recipe import file_sha256
-from pibench.runner.context import facts_of
-from pibench.runner.options import RunOptions, job_of
+from pibench.runner.options import RunOptions, facts_of, job_of
 from pibench.targets.job import Libraries, write_job
 from pibench.targets.kit import ROOTS, SYSTEM, root_programs
 from pibench.targets.scratch import scratch

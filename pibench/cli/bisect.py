@@ -117,7 +117,6 @@ def _prepared(
     from pibench.bisect.variants import parse
     from pibench.engines.caffe.caffemodel import check_weights
     from pibench.runner.options import seeded_weights
-    from pibench.targets.registry import make_target
 
     variant = parse(text)
     try:
@@ -126,7 +125,13 @@ def _prepared(
         raise InvalidInputError(
             f"{text}: {error}", hint="give a target, or an existing file of records"
         ) from None
-    target = make_target(variant.target, options.profile, builder, machine=variant.machine)
+    options = replace(
+        options,
+        target=variant.target,
+        machine=variant.machine,
+        threads=variant.threads,
+        blas=variant.blas,
+    )
     weights = variant.weights or network.weights or seeded_weights(network, options.seed)
     own = network
     if variant.prototxt is not None:
@@ -142,8 +147,8 @@ def _prepared(
         Runnable,
         name=name,
         network=replace(own, weights=weights),
-        target=target,
-        options=replace(options, threads=variant.threads, blas=variant.blas),
+        target=options.make_target(builder),
+        options=options,
     )
 
 
