@@ -82,24 +82,14 @@ def run(
     ] = None,
     seed: Annotated[str | None, opt.option("Default: 0.", "--seed", metavar="0,1")] = None,
     timeout: Annotated[
-        float | None,
-        opt.number("--timeout", "SECONDS", "Time limit of each network.", 0, show_default=False),
+        float | None, opt.number("--timeout", "SECONDS", "Time limit of each network.", 0)
     ] = None,
     budget: Annotated[
-        float | None,
-        opt.number(
-            "--budget", "SECONDS", "Time limit of a cell, with overhead.", 0, show_default=False
-        ),
+        float | None, opt.number("--budget", "SECONDS", "Time limit of a cell, with overhead.", 0)
     ] = None,
     prune: Annotated[
         float | None,
-        opt.number(
-            "--prune",
-            "PERCENT",
-            "Omit cells planned to exceed the device by more.",
-            0,
-            show_default=False,
-        ),
+        opt.number("--prune", "PERCENT", "Omit cells planned to exceed the device by more.", 0),
     ] = None,
     dask: Annotated[
         str | None,
@@ -206,8 +196,7 @@ def _sweep(
     dry: bool,
     quiet: bool,
 ) -> SweepSummary:
-    from pibench.cli.progress import CellProgress
-    from pibench.cli.streams import say
+    from pibench.cli.output import CellProgress, say
     from pibench.sweep.execute import discard_damaged_images, of_this_machine
     from pibench.sweep.scheduler import SweepScheduler
 
@@ -310,18 +299,16 @@ def export(
 
 def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) -> None:
     import dataclasses
-    import json
 
-    from pibench.cli.streams import ignore_broken_pipe
+    from pibench.cli.output import ignore_broken_pipe, print_json
     from pibench.report.plain import one_line
     from pibench.sweep.journal import status as of
 
     now = of(folder)
+    if as_json:
+        print_json(dataclasses.asdict(now) | ({} if failed is None else {"failed": failed}))
+        return
     with ignore_broken_pipe():
-        if as_json:
-            more = {} if failed is None else {"failed": failed}
-            print(json.dumps(dataclasses.asdict(now) | more, indent=2))
-            return
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
         state = "a sweep is running" if now.at_work else "no sweep is running"
         print(f"{one_line(str(folder))}: {now.cells} cells: {verdicts or 'none recorded'}; {state}")
