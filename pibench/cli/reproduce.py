@@ -26,7 +26,7 @@ def reproduce(
     remote_dir: opt.RemoteDir = None,
     only: Annotated[
         str | None,
-        opt.option("Some of the paper's networks: A,B,...", "--networks", metavar="TEXT"),
+        opt.option("Some of the paper's networks: A,B,...", "--networks", metavar=None),
     ] = None,
     compute: opt.ComputeName = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the files.")] = Path(
