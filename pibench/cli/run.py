@@ -64,7 +64,7 @@ def run(
     protocol = protocol or engine_of(engine).protocols[0]
     options = opt.run_options(locals() | {"keep": tuple(opt.words(keep_blobs) or ())})
     loaded = opt.load_networks(specs, options)
-    records = run_andshow_records(loaded, options, out, quiet=quiet, as_json=as_json)
+    records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)
     report_blobs(records, options)
     raise typer.Exit(exit_code_of(records, loaded, require_fit=require_fit))
 
@@ -85,7 +85,7 @@ def run_cell(
     raise typer.Exit(exit_code_of(records, loaded, require_fit=False))
 
 
-def run_andshow_records(
+def run_and_show(
     loaded: Sequence[Network], options: RunOptions, out: Path | None, *, quiet: bool, as_json: bool
 ) -> list[Record]:
     """Run all networks and print their records, after a failure those that were made."""
