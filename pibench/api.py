@@ -145,18 +145,9 @@ def run_all(
     from pibench.images.build import Builder
     from pibench.runner.runner import Reference, Runner
     from pibench.target_kinds import kind_of
-    from pibench.targets.registry import make_target
 
     builder = Builder(log)
-    target = make_target(
-        options.target,
-        options.profile,
-        builder,
-        machine=options.machine,
-        at_once=options.jobs,
-        identity=options.identity,
-        remote_dir=options.remote_dir,
-    )
+    target = options.make_target(builder)
     return Runner(
         target=target,
         options=options,
@@ -278,8 +269,8 @@ def report(
         table: The published table to compare with: an id of one of pibench's, or the folder of
             another. None is the paper's.
     """
-    from pibench.atomic_write import keep_inputs, write_whole
     from pibench.crosscheck.paper import DEFAULT
+    from pibench.file_io import keep_inputs, write_whole
     from pibench.report import files
     from pibench.report.content import build, without_collecting
     from pibench.report.sources import Networks, read_all

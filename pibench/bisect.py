@@ -23,9 +23,8 @@ from pibench.engines.caffe import cut
 from pibench.errors import HostError, InconclusiveError, InvalidInputError
 from pibench.images.blas import BLAS_NAMES, Blas
 from pibench.records.schema import Machine
-from pibench.runner.blobs import as_array, write_npz
 from pibench.runner.options import RunOptions, seeded_weights
-from pibench.runner.runner import Runner
+from pibench.runner.runner import Runner, as_array, write_npz
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibench import process, settings, storage
+from pibench import file_io, process, settings
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -60,7 +60,8 @@ def keep_if_possible(path: Path, write: Callable[[Path], object], otherwise: str
         keep(path, write)
     except OSError as error:
         warnings.warn(
-            f"not kept: {storage.fault(error, path.parent).message}; it {otherwise}", stacklevel=2
+            f"not kept: {file_io.host_error(error, path.parent).message}; it {otherwise}",
+            stacklevel=2,
         )
 
 

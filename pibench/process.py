@@ -2,6 +2,9 @@
 
 Every child gets its own session, so that a signal reaches its descendants too, and nothing outlives
 the block that started it, neither after an error nor after Ctrl-C.
+
+What processes may use of this machine is the lower of its own and the control groups' limits: in a
+container, a pod of a CI service or a slice of systemd the machine has more memory and cores.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from pibench.errors import HostError
+from pibench.probe import cgroup
 
 GRACE_S = 3.0
 """Seconds between TERM and KILL: long enough for QEMU to close its sockets."""
@@ -202,3 +206,32 @@ def stop(child: subprocess.Popen[bytes], *, grace_s: float = GRACE_S) -> None:
 def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, number)
+
+
+def available_memory_bytes(root: str = "") -> int:
+    """Return how many bytes new processes can allocate before memory runs short.
+
+    Args:
+        root: A folder that replaces `/` when the cgroups' files are read.
+    """
+    import psutil  # noqa: PLC0415  (start-up time)
+
+    room = [int(psutil.virtual_memory().available)]
+    for limit, used, reclaimable in cgroup.memory_groups(root):
+        if limit is not None and used is not None:
+            room.append(limit - max(used - reclaimable, 0))
+    return max(0, min(room))
+
+
+def usable_cores(root: str = "") -> int:
+    """Return on how many cores processes here can run at once: affinity, CPU sets and quotas.
+
+    Args:
+        root: A folder that replaces `/` when the cgroups' files are read.
+    """
+    # The kernel's affinity mask already respects the cores of a CPU set.
+    cores = len(os.sched_getaffinity(0))
+    for quota in cgroup.cpu_quotas(root):
+        if quota["quota_us"] is not None and quota["period_us"]:
+            cores = min(cores, quota["quota_us"] // quota["period_us"])
+    return max(1, cores)

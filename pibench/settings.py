@@ -1,4 +1,4 @@
-"""Read the settings that users make by environment variables."""
+"""Read the settings that users make by environment variables, and locate pibench's assets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pibench.errors import HostError
 
+_PACKAGE = Path(__file__).resolve().parent
 NO_HOME = "/nonexistent"
 """Debian's home directory for a user without one."""
 
@@ -87,3 +88,22 @@ def debian_mirror() -> str | None:
 def traceback_wanted() -> bool:
     """Return whether internal errors are shown with a Python traceback: PIBENCH_TRACEBACK."""
     return bool(os.environ.get("PIBENCH_TRACEBACK"))
+
+
+def asset(relative: str) -> Path:
+    """Return the path of an asset such as `qemu/init`.
+
+    A checkout has `docker/` and `qemu/` at its top level, where readers expect them; the wheel has
+    the same folders as `pibench/_assets` (see pyproject.toml).
+
+    Raises:
+        HostError: The installation is incomplete.
+    """
+    for base in (_PACKAGE / "_assets", _PACKAGE.parent):
+        path = base / relative
+        if path.exists():
+            return path
+    raise HostError(
+        f"the file {relative} is missing from this installation of pibench",
+        hint="reinstall it: pip install --force-reinstall pibench",
+    )

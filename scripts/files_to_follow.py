@@ -3,9 +3,14 @@
     python scripts/files_to_follow.py            # both lists; runs SqueezeNet V1.1 on the twin
     python scripts/files_to_follow.py --static   # only the files to read; runs nothing
 
-The files to read are those that `pibench run NET --target vm` leads to by imports, from the command
-to the record. Networks, images and reports are left out, as one needs not read them: they are
-called by their names. The entered files are those whose functions run on the host.
+A file to read is one that imports lead to from the command `run`, for target vm, wherever the
+import is in the file, except those for type checking only. The packages of NOT_FOLLOWED are left
+out: a run on this target does not use them, or calls them by names that need no reading.
+
+An entered file is one of which at least one function runs on the host; bodies of modules and
+classes, which run at import, do not count. No package is left out.
+
+Neither list has generated code, or the builders of networks in the zoo, which are data.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import inspect
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +42,8 @@ NOT_FOLLOWED = (
     "pibench.targets.ssh",
 )
 """Parts that a run on target vm does not use, or uses by names that need no reading."""
+NOT_COUNTED = ("pibench/engines/caffe/caffe_pb2.py", "pibench/networks/zoo/")
+"""Generated code, and the builders of the zoo's networks."""
 TRACED_RUN = ["run", "SqueezeNet V1.1", "--target", "twin", "--quiet"]
 
 
@@ -50,9 +58,11 @@ def files_to_read() -> list[str]:
             continue
         seen.add(path)
         waiting += _imported(path)
-    return sorted(
-        path.relative_to(ROOT).as_posix() for path in seen if path.read_text(encoding="utf-8")
-    )
+    return _counted(path.relative_to(ROOT).as_posix() for path in seen if path.stat().st_size)
+
+
+def _counted(files: Iterable[str]) -> list[str]:
+    return sorted(file for file in files if not file.startswith(NOT_COUNTED))
 
 
 def _path(module: str) -> Path | None:
@@ -88,7 +98,7 @@ def files_entered() -> list[str]:
     """Return the files whose functions run on the host, in a process of its own."""
     with tempfile.NamedTemporaryFile(suffix=".txt") as out:
         subprocess.run([sys.executable, __file__, "--trace", out.name], check=True, cwd=ROOT)
-        return sorted(Path(out.name).read_text(encoding="utf-8").split())
+        return _counted(Path(out.name).read_text(encoding="utf-8").split())
 
 
 def trace(out: Path) -> None:

@@ -23,8 +23,7 @@ from pibench.errors import HostError, InvalidInputError
 from pibench.images.archive import add, compressed_tar, member
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import Frozen, Sha256
-from pibench.runner.context import NetworkFacts, facts_of
-from pibench.runner.options import RunOptions, job_of
+from pibench.runner.options import NetworkFacts, RunOptions, facts_of, job_of
 from pibench.targets.base import Job
 from pibench.targets.job import ROOTS, SYSTEM, Libraries, root_programs, write_job
 from pibench.targets.sandbox import scratch

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, NonNegativeFloat, ValidationError
 
-from pibench import untrusted_input
+from pibench import file_io
 from pibench.bundle.kit import NAME, TOP, KitNetwork, Manifest, digest_of, remembered
 from pibench.errors import InvalidInputError
 from pibench.probe.results import VERSION, Damaged, entries
 from pibench.records.schema import HostEnvironment
-from pibench.runner.context import Context
-from pibench.runner.record import record_of
+from pibench.runner.record import Context, record_of
 from pibench.targets.base import Outcome
 from pibench.targets.probe_session import MachineInfo, Reported, RunResult, Text, first_of
 
@@ -111,7 +110,7 @@ def read_results(path: Path, kit: Path | None = None) -> BoardResults:
             changed, or that ends too early.
     """
     reader: _Reader | None = None
-    content = untrusted_input.read(path, hint="give the board's pi-results.jsonl")
+    content = file_io.read_input(path, hint="give the board's pi-results.jsonl")
     try:
         for number, digest, entry in entries(BytesIO(content)):
             if reader is None:
@@ -171,7 +170,7 @@ def _manifest_in(kit: Path) -> bytes:
     """Read the manifest from a kit's archive without unpacking it."""
     hint = "give the kit as pibench bundle wrote it"
     try:
-        with untrusted_input.opened(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
+        with file_io.open_input(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
             head = _head(packed)
         with tarfile.open(fileobj=head, mode="r:") as archive:
             member = archive.next()

@@ -41,9 +41,9 @@ def _run() -> int:
     """Return the exit code of the command or of its failure."""
     try:
         from pibench import settings
-        from pibench.cli import streams
+        from pibench.cli.output import repair_std_streams
 
-        streams.repair_std_streams()
+        repair_std_streams()
         settings.complete_user()
         warnings.showwarning = _show_warning
         from pibench.cli.app import app

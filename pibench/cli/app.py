@@ -10,18 +10,17 @@ from typer.core import TyperGroup
 
 from pibench.cli import (
     bisect,
-    board,
     bundle,
     doctor,
     image,
     networks,
+    output,
     plan,
     predict,
     reconcile,
     report,
     reproduce,
     run,
-    streams,
     sweep,
 )
 from pibench.errors import InterruptedByUserError, InvalidInputError
@@ -40,16 +39,16 @@ class Commands(TyperGroup):
             ) from None
         except BrokenPipeError:
             # The reader, for example `| head`, has closed the pipe.
-            streams.silence_stdout()
+            output.silence_stdout()
             return None
         except OSError as error:
             # For example a full disk, while writing any file.
             if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
                 place = f"{error.filename}: " if error.filename else ""
                 raise InvalidInputError(f"{place}{error.strerror}", hint="give a file") from error
-            from pibench import storage
+            from pibench import file_io
 
-            raise storage.fault(error) from error
+            raise file_io.host_error(error) from error
 
 
 app = typer.Typer(
@@ -65,7 +64,7 @@ app = typer.Typer(
 )
 app.add_typer(networks.app, name="networks", help="The networks of the paper, and their files.")
 app.add_typer(
-    board.app, name="board", help="A board over SSH: what it has, and what pibench keeps there."
+    doctor.board, name="board", help="A board over SSH: what it has, and what pibench keeps there."
 )
 app.add_typer(
     sweep.app,
@@ -113,9 +112,6 @@ def schema() -> None:
 
     Example: pibench schema > record.schema.json
     """
-    import json
-
     from pibench.records.schema import json_schema
 
-    with streams.ignore_broken_pipe():
-        print(json.dumps(json_schema(), indent=2))
+    output.print_json(json_schema())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.cli.output import ignore_broken_pipe, print_json, say
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ def bisect(
 
     Example: pibench bisect "SqueezeNet V1.1" twin sysroot:blas=reference --rtol 0
     """
-    import json
-
     from pibench.bisect import LAYER_TOLERANCE, Recorded
     from pibench.bisect import bisect as find
     from pibench.crosscheck.values import Tolerance
@@ -68,10 +66,7 @@ def bisect(
     from pibench.images.build import Builder
     from pibench.report.comparisons import bisection_json, print_bisection
 
-    def log(text: str) -> None:
-        if not quiet:
-            say(text)
-
+    log = (lambda _: None) if quiet else say
     options = opt.run_options(
         locals() | {"seed": seed or 0, "protocol": "inference", "compute": "real", "repeats": 0}
     )
@@ -83,8 +78,9 @@ def bisect(
     )
     builder = Builder(log)
     names = (first, second) if first != second else (f"{first} (A)", f"{second} (B)")
-    records = [_recorded(text, network, seed) for text in (first, second)]
-    for text, record in zip((first, second), records, strict=True):
+    texts = (first, second)
+    records = [_recorded(text, network, seed) for text in texts]
+    for text, record in zip(texts, records, strict=True):
         if record is not None:
             checked_seed = options.seed if None in records else seed
             checked_batch = network.batch if None in records or batch is not None else None
@@ -94,17 +90,17 @@ def bisect(
         _prepared(name, text, network, options, builder)
         if record is None
         else partial(Recorded, name=name, record=record)
-        for name, text, record in zip(names, (first, second), records, strict=True)
+        for name, text, record in zip(names, texts, records, strict=True)
     ]
     sides: list[Side] = []
     for name, side in zip(names, prepared, strict=True):
         log(f"{name}: {network.name}")
         sides.append(side())
     found = find(sides[0], sides[1], tolerance, log)
-    with ignore_broken_pipe():
-        if as_json:
-            print(json.dumps(bisection_json(found), indent=2))
-        else:
+    if as_json:
+        print_json(bisection_json(found))
+    else:
+        with ignore_broken_pipe():
             print_bisection(found)
     raise typer.Exit(ExitCode.OK if found else ExitCode.DISAGREEMENT)
 
@@ -116,7 +112,6 @@ def _prepared(
     from pibench.bisect import Runnable, parse_variant
     from pibench.engines.caffe.caffemodel import check_weights
     from pibench.runner.options import seeded_weights
-    from pibench.targets.registry import make_target
 
     variant = parse_variant(text)
     try:
@@ -125,7 +120,13 @@ def _prepared(
         raise InvalidInputError(
             f"{text}: {error}", hint="give a target, or an existing file of records"
         ) from None
-    target = make_target(variant.target, options.profile, builder, machine=variant.machine)
+    options = replace(
+        options,
+        target=variant.target,
+        machine=variant.machine,
+        threads=variant.threads,
+        blas=variant.blas,
+    )
     weights = variant.weights or network.weights or seeded_weights(network, options.seed)
     own = network
     if variant.prototxt is not None:
@@ -141,8 +142,8 @@ def _prepared(
         Runnable,
         name=name,
         network=replace(own, weights=weights),
-        target=target,
-        options=replace(options, threads=variant.threads, blas=variant.blas),
+        target=options.make_target(builder),
+        options=options,
     )
 
 
@@ -150,7 +151,6 @@ def _unshared(
     text: str, network: Network, own: Network, prototxt: Path | None
 ) -> InvalidInputError:
     """Explain that weights generated for one network do not fit the other."""
-
     shared, needed = network.shapes.params, own.shapes.params
     names = {**needed, **shared}
     layer = next((name for name in names if needed.get(name) != shared.get(name)), "")
@@ -165,9 +165,6 @@ def _recorded(text: str, network: Network, seed: int | None) -> Record | None:
     """Return the record of the network in a file; None for a side that is not a file.
 
     A record of another network with the same name is used only if there is none of this one.
-
-    Raises:
-        InvalidInputError: if there is no record, or several that the options do not distinguish.
     """
     from pibench.bisect import no_values
     from pibench.crosscheck.reading import read_records
@@ -214,13 +211,7 @@ def _check_record(
     seed: int | None,
     batch: int | None,
 ) -> None:
-    """Check that a record matches the options, before the other side runs.
-
-    A record cannot be run again. `seed` and `batch` are those that it must have.
-
-    Raises:
-        InvalidInputError: if it does not match.
-    """
+    """Reject a record that does not match the options; `seed` and `batch` must be equal."""
     from pibench.bisect import no_values
     from pibench.images.recipe import file_sha256
 

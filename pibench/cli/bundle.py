@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.cli.output import ignore_broken_pipe, print_json, say
+from pibench.cli.run import show_records
 
 if TYPE_CHECKING:
     from pibench.bundle.kit import Kit
@@ -44,8 +45,6 @@ def bundle(
 
     Example: pibench bundle NIN "SqueezeNet V1.1" --with-caffe -o pi-kit.tar.gz
     """
-    import json
-
     from pibench.bundle.kit import write_kit
 
     options = opt.run_options(locals() | {"target": "native"})
@@ -56,10 +55,10 @@ def bundle(
 
         root = Builder((lambda _: None) if quiet else say).carried()
     kit = write_kit(loaded, options, out, root=root)
-    with ignore_broken_pipe():
-        if as_json:
-            print(json.dumps(_as_json(kit), indent=2))
-        else:
+    if as_json:
+        print_json(_as_json(kit))
+    else:
+        with ignore_broken_pipe():
             _print_kit(kit)
 
 
@@ -113,15 +112,10 @@ def import_(
     """
     from pibench.bundle.results import import_results
     from pibench.errors import ExitCode
-    from pibench.records.store import RecordStore, to_json
-    from pibench.report.runs import print_records
+    from pibench.records.store import RecordStore
 
     imported = import_results(results, kit=kit, store=RecordStore(out) if out else None)
-    with ignore_broken_pipe():
-        if as_json:
-            print(to_json(imported.records))
-        else:
-            print_records(imported.records)
+    show_records(imported.records, as_json=as_json)
     count = len(imported.records)
     if out is None:
         say(f"{count} results are valid; none was recorded (use -o records.jsonl)")

@@ -1,12 +1,105 @@
-"""`pibench doctor`: print the findings of `pibench.diagnosis`, and fix what root can fix."""
+"""`pibench doctor` and `pibench board`: what this machine, and a board over SSH, have and lack."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pibench.cli import options as opt
+from pibench.cli.output import print_json, say
+
+if TYPE_CHECKING:
+    from pibench.targets.ssh.board import Findings
+    from pibench.targets.ssh.connection import Login
+
+board = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+Url = Annotated[str, typer.Argument(metavar="ssh://USER@HOST", help="The board.")]
+
+
+@board.command()
+def check(
+    url: Url,
+    protocol: opt.ProtocolName = "caffe-time",
+    identity: opt.Identity = None,
+    remote_dir: opt.RemoteDir = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show what a board has and lacks for a run; leaves nothing on the board.
+
+    Exit code: 0 it can run networks, 3 it cannot.
+
+    Example: pibench board check ssh://pi@raspberrypi.local
+    """
+    import asyncio
+
+    from pibench.errors import ExitCode
+    from pibench.images.build import Builder
+    from pibench.targets.ssh.board import look
+
+    found = asyncio.run(look(_login(url, identity), Builder(), protocol, remote_dir))
+    if as_json:
+        print_json({"facts": found.facts, "problems": found.problems})
+    else:
+        print_findings(found)
+    raise typer.Exit(ExitCode.ENVIRONMENT if found.problems else ExitCode.OK)
+
+
+@board.command()
+def clean(url: Url, identity: opt.Identity = None, remote_dir: opt.RemoteDir = None) -> None:
+    """Remove what pibench keeps on a board between runs: its Caffe.
+
+    Files of interrupted runs are removed too, those of a running one are not.
+
+    Example: pibench board clean ssh://pi@raspberrypi.local
+    """
+    import asyncio
+
+    from pibench.targets.ssh.board import clean as clean_board
+
+    roots, runs = asyncio.run(clean_board(_login(url, identity), remote_dir))
+    print(f"removed: {roots} copies of pibench's Caffe, {runs} interrupted runs")
+
+
+def _login(url: str, identity: Path | None) -> Login:
+    from pibench.targets.ssh.connection import Login, parse
+
+    return Login(address=parse(url), identity=identity)
+
+
+def print_findings(found: Findings) -> None:
+    """Print what a board has, and what it lacks for a run."""
+    from rich.table import Table
+
+    from pibench.errors import HostError
+    from pibench.probe.check import ARM64
+    from pibench.report.tables import console
+
+    facts: dict[str, Any] = found.facts
+    if "architecture" not in facts:
+        raise HostError(found.problems[0][0], hint=found.problems[0][1])
+    table = Table("what", "found", box=None)
+    complaint = facts["caffe_complaint"]
+    copied = ""
+    if facts["architecture"] in ARM64:
+        state = "is there already" if facts["root_is_there"] else "would be copied"
+        copied = f"; pibench's {state}"
+    table.add_row("board", f"{facts['board'] or 'unknown'}, kernel {facts['architecture']}")
+    python = ".".join(map(str, facts["python"]))
+    table.add_row("python", f"{python}, {facts['python_bits']} bit")
+    none = f"none of its own ({complaint}){copied}"
+    table.add_row("Caffe", "its own" if complaint is None else none)
+    memory_mib = (facts["memory_available_kib"] or 0) >> 10
+    table.add_row("memory", f"{memory_mib} of {(facts['memory_total_kib'] or 0) >> 10} MiB free")
+    table.add_row("disk", f"{(facts['free_bytes'] or 0) >> 20} MiB free in {facts['folder']}")
+    out = console()
+    out.print(table)
+    for what, todo in found.problems:
+        out.print(f"problem: {what}; {todo}", highlight=False)
+    if not found.problems:
+        out.print("networks can run there")
 
 
 def doctor(
@@ -21,7 +114,6 @@ def doctor(
 
     Example: pibench doctor --json
     """
-    import json
     from dataclasses import asdict
 
     from rich.table import Table
@@ -33,10 +125,10 @@ def doctor(
 
     if fix:
         for line in register() or ["nothing to fix"]:
-            typer.echo(f"pibench: {line}", err=True)
+            say(line)
     found = diagnosis.diagnose()
     if as_json:
-        print(json.dumps(asdict(found), indent=2))
+        print_json(asdict(found))
     else:
         table = Table("check", "state", box=None)
         table.add_column("found, and how to fix it", overflow="fold")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
+from pibench.cli.output import Progress, print_json
 from pibench.errors import ExitCode, HostError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pibench.cli.progress import Progress
     from pibench.images.image_file import Loaded, Loading, Manifest
     from pibench.images.store import Image
 
@@ -64,13 +64,11 @@ def list_images(
 
     Example: pibench image list --json
     """
-    import json
-
     from pibench.images import store
 
     images = list(store.images())
     if as_json:
-        typer.echo(json.dumps([store.as_json(image) for image in images], indent=2))
+        print_json([store.as_json(image) for image in images])
         return
     if not images:
         typer.echo("no images yet; build them: pibench image build", err=True)
@@ -147,11 +145,9 @@ def save(
 
     Example: pibench image save images.tar.gz twin vm blas-arm64
     """
-    import json
     import sys
 
-    from pibench.atomic_write import writing_whole
-    from pibench.cli.progress import Progress
+    from pibench.file_io import writing_whole
     from pibench.images import image_file, store
 
     to_pipe = str(file) == "-"
@@ -179,7 +175,7 @@ def save(
                 hint="look at what that reader reported",
             ) from None
     if as_json:
-        typer.echo(json.dumps({"file": str(file), **manifest.model_dump()}, indent=2))
+        print_json({"file": str(file), **manifest.model_dump()})
     elif not to_pipe:
         _print_saved(file, manifest)
 
@@ -199,16 +195,14 @@ def load(
 
     Example: pibench image load images.tar.gz
     """
-    import json
     from dataclasses import asdict
 
-    from pibench import untrusted_input
-    from pibench.cli.progress import Progress
+    from pibench import file_io
     from pibench.images import image_file
 
     source = Path("/dev/stdin") if str(file) == "-" else file
     with (
-        untrusted_input.opened(source, hint="give a file of pibench image save") as stream,
+        file_io.open_input(source, hint="give a file of pibench image save") as stream,
         Progress(0, quiet=quiet) as progress,
     ):
         progress.log(f"loading {source}")
@@ -216,7 +210,7 @@ def load(
             source, stream, dict(_current_keys()).get, _in_megabytes(progress)
         )
     if as_json:
-        typer.echo(json.dumps({"file": str(file), **asdict(loading)}, indent=2))
+        print_json({"file": str(file), **asdict(loading)})
     else:
         for one in loading.images:
             typer.echo(_outcome(one, loading))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pibench.cli import options as opt
+from pibench.cli.output import print_json, say
 from pibench.report.text import one_line, visible
 
 app = typer.Typer(
@@ -19,24 +20,22 @@ def _rows() -> list[dict[str, object]]:
     """Return one row per network of the zoo. Sizes in MB (10^6 bytes), input in pixels."""
     from pibench import networks
 
-    rows: list[dict[str, object]] = []
-    for entry in networks.catalog_entries():
-        network = networks.load(entry.name)
-        rows.append(
-            {
-                "name": entry.name,
-                "slug": entry.slug,
-                "paper_row": entry.paper_row,
-                "paper_name": entry.paper_name,
-                "variant_of": entry.variant_of,
-                "aliases": list(entry.aliases),
-                "parameters": network.parameter_count,
-                "weights_file_mb": round(network.weights_file_bytes / 1e6, 3),
-                "input_size": entry.input_size,
-                "source": entry.source,
-            }
-        )
-    return rows
+    loaded = [(entry, networks.load(entry.name)) for entry in networks.catalog_entries()]
+    return [
+        {
+            "name": entry.name,
+            "slug": entry.slug,
+            "paper_row": entry.paper_row,
+            "paper_name": entry.paper_name,
+            "variant_of": entry.variant_of,
+            "aliases": list(entry.aliases),
+            "parameters": network.parameter_count,
+            "weights_file_mb": round(network.weights_file_bytes / 1e6, 3),
+            "input_size": entry.input_size,
+            "source": entry.source,
+        }
+        for entry, network in loaded
+    ]
 
 
 def _remark(row: dict[str, object]) -> str:
@@ -49,17 +48,15 @@ def _remark(row: dict[str, object]) -> str:
 
 @app.command("list")
 def list_networks(
-    json: Annotated[bool, opt.flag("--json", help="Print JSON, one array.")] = False,
+    as_json: Annotated[bool, opt.flag("--json", help="Print JSON, one array.")] = False,
 ) -> None:
     """List the networks with parameters, weights file and input size.
 
     Example: pibench networks list --json
     """
     rows = _rows()
-    if json:
-        from json import dumps
-
-        typer.echo(dumps(rows, indent=2))
+    if as_json:
+        print_json(rows)
         return
     from rich.table import Table
 
@@ -139,7 +136,6 @@ def fold_bn(
     Example: pibench networks fold-bn deploy.prototxt --weights my.caffemodel -o folded
     """
     from pibench import networks
-    from pibench.cli.streams import say
     from pibench.engines.caffe import topology
     from pibench.networks import fold_bn as folding
 

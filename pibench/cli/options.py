@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from pibench.runner.options import RunOptions
 
 _TARGETS: Final = ("auto", *(kind.name for kind in target_kinds.built_in() if not kind.address))
-LONGEST_S: Final = 10**7
+_LONGEST_S: Final = 10**7
 """The largest time limit of a run: four months, and within the range of system clocks."""
 
 Machine = Literal["virt", "raspi3b"]
 Compute = Literal["real", "memory-only"]
 Protocol = Literal["caffe-time", "inference"]
 Blas = Literal["openblas", "reference", "atlas"]
-BLAS_NAMES: Final = ("openblas", "reference", "atlas")
 
 
 def flag(*names: str, help: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
@@ -98,18 +97,11 @@ def load_networks(
 ) -> list[Network]:
     """Read and check all networks before anything runs, and report the repairs.
 
-    Args:
-        specs: Names or prototxt files.
-        options: The options to read them with.
-        training: Whether they must also be valid in the training phase, as `caffe time` sets it
-            up. Default: under protocol caffe-time.
-        hint: What to do instead of giving weights for several networks.
-
-    Raises:
-        InvalidInputError: for the first network that cannot be used, and for weights with several
-            networks.
+    `training` is whether they must also be valid in the training phase, as `caffe time` sets it up;
+    None means under protocol caffe-time. `hint` is what to do instead of giving weights for
+    several networks.
     """
-    from pibench.cli.streams import say
+    from pibench.cli.output import say
     from pibench.errors import InvalidInputError
 
     if options.weights is not None and len(specs) != 1:
@@ -154,12 +146,7 @@ TargetSpec = Annotated[
 ]
 MachineName = Annotated[
     Machine | None,
-    typer.Option(
-        "--machine",
-        help="The machine of target vm: virt (default) or raspi3b.",
-        metavar="NAME",
-        show_default=False,
-    ),
+    option("The machine of target vm: virt (default) or raspi3b.", "--machine", metavar="NAME"),
 ]
 Identity = Annotated[
     Path | None,
@@ -175,63 +162,44 @@ RemoteDir = Annotated[
 ]
 ComputeName = Annotated[
     Compute | None,
-    typer.Option(
+    option(
+        "real or memory-only. Default: memory-only where that suffices.",
         "--compute",
         metavar="NAME",
-        help="real or memory-only. Default: memory-only where that suffices.",
-        show_default=False,
     ),
 ]
+_PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
 EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="What runs the network.")]
 EngineProtocol = Annotated[
     Protocol | None,
-    typer.Option(
+    option(
+        f"{_PROTOCOLS} Default: the first of the engine; for Caffe it is caffe-time.",
         "--protocol",
         metavar="NAME",
-        show_default=False,
-        help="caffe-time: forward and backward, as in the paper. inference: forward only. "
-        "Default: the first of the engine; for Caffe it is caffe-time.",
     ),
 ]
-ProtocolName = Annotated[
-    Protocol,
-    typer.Option(
-        "--protocol",
-        metavar="NAME",
-        help="caffe-time: forward and backward, as in the paper. inference: forward only.",
-    ),
-]
+ProtocolName = Annotated[Protocol, typer.Option("--protocol", metavar="NAME", help=_PROTOCOLS)]
 Repeats = Annotated[
-    int,
-    number("--repeats", "N", "Timed passes of inference; 0 only computes.", 0, 10000),
+    int, number("--repeats", "N", "Timed passes of inference; 0 only computes.", 0, 10000)
 ]
 Threads = Annotated[
-    int | None,
-    number("--threads", "N", "BLAS threads. Default: the device's cores.", 1, 64),
+    int | None, number("--threads", "N", "BLAS threads. Default: the device's cores.", 1, 64)
 ]
 Timeout = Annotated[
-    float | None,
-    number("--timeout", "SECONDS", "Time limit of each network.", 1, LONGEST_S),
+    float | None, number("--timeout", "SECONDS", "Time limit of each network.", 1, _LONGEST_S)
 ]
 Seed = Annotated[
-    int,
-    number("--seed", "N", "Seed of the input, and of weights not given.", 0, 2**32 - 1),
+    int, number("--seed", "N", "Seed of the input, and of weights not given.", 0, 2**32 - 1)
 ]
 BlasName = Annotated[
     Blas,
-    typer.Option("--blas", metavar="NAME", help=f"The BLAS of Caffe: {', '.join(BLAS_NAMES)}."),
+    typer.Option("--blas", metavar="NAME", help="The BLAS of Caffe: openblas, reference, atlas."),
 ]
 Weights = Annotated[
     Path | None, option("The network's .caffemodel (one network only).", "--weights")
 ]
-Batch = Annotated[
-    int | None,
-    typer.Option("--batch", metavar="N", help="Images per pass.", show_default=False),
-]
-ImageSize = Annotated[
-    str | None,
-    typer.Option("--input", metavar="HxW", help="Another image size.", show_default=False),
-]
+Batch = Annotated[int | None, option("Images per pass.", "--batch", metavar="N")]
+ImageSize = Annotated[str | None, option("Another image size.", "--input", metavar="HxW")]
 Repair = Annotated[
     bool, flag("--repair", help="Fix what stock Caffe would reject, and list each change.")
 ]
@@ -250,14 +218,8 @@ CasesOut = Annotated[
         "-o",
     ),
 ]
-Absolute = Annotated[
-    float | None,
-    number("--atol", "X", "Absolute tolerance.", 0, show_default=False),
-]
-Relative = Annotated[
-    float | None,
-    number("--rtol", "X", "Relative tolerance.", 0, show_default=False),
-]
+Absolute = Annotated[float | None, number("--atol", "X", "Absolute tolerance.", 0)]
+Relative = Annotated[float | None, number("--rtol", "X", "Relative tolerance.", 0)]
 EqualNan = Annotated[
     bool, flag("--equal-nan", help="NaN equals NaN, and infinity equals infinity of its sign.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.cli.output import check_svg, ignore_broken_pipe, print_json, say, write_svg
 from pibench.errors import ExitCode, InvalidInputError
 
 if TYPE_CHECKING:
@@ -53,11 +53,10 @@ def plan(
     check: Annotated[bool, opt.flag("--check", help="Run the networks too, and compare.")] = False,
     target: Annotated[
         str | None,
-        typer.Option(
+        opt.option(
+            "Where --check runs (default: twin). Without --check, twin plans for the twin.",
             metavar="TARGET",
             parser=opt.target_spec,
-            help="Where --check runs (default: twin). Without --check, twin plans for the twin.",
-            show_default=False,
         ),
     ] = None,
     require_fit: opt.RequireFit = False,
@@ -74,7 +73,7 @@ def plan(
 
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:
-        only_planned = {
+        for option, given in {
             "--max-batch": max_batch,
             "--max-input": max_input,
             "--what-if": what_if,
@@ -82,8 +81,12 @@ def plan(
             "--plot": plot,
             "--require-fit": require_fit,
             "--out": out,
-        }
-        _refuse_with_check(only_planned)
+        }.items():
+            if given:
+                raise InvalidInputError(
+                    f"{option} is for a plan, but --check compares a plan with a run",
+                    hint="run pibench twice: with --check and without",
+                )
         raise typer.Exit(_check(specs, options, quiet=quiet, as_json=as_json))
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
@@ -113,12 +116,10 @@ def plan(
     if out:
         why = {spec: error.line() for spec, error in refused.items()}
         cases.write(cases.of_plans(rows, profile, protocol, why), out)
-    with ignore_broken_pipe():
-        if as_json:
-            import json
-
-            print(json.dumps(rows, indent=2))
-        elif plans:
+    if as_json:
+        print_json(rows)
+    elif plans:
+        with ignore_broken_pipe():
             _print(rows, plans, in_full=in_full)
     for error in refused.values():
         say(error.line())
@@ -126,15 +127,6 @@ def plan(
         raise typer.Exit(ExitCode.INVALID_INPUT)
     if require_fit and {row["verdict"] for row in rows} != {"fit"}:
         raise typer.Exit(ExitCode.DISAGREEMENT)
-
-
-def _refuse_with_check(only_planned: dict[str, Any]) -> None:
-    for option, given in only_planned.items():
-        if given:
-            raise InvalidInputError(
-                f"{option} is for a plan, but --check compares a plan with a run",
-                hint="run pibench twice: with --check and without",
-            )
 
 
 def _refuse_without_check(
@@ -156,19 +148,13 @@ def _refuse_without_check(
         raise InvalidInputError(
             f"--plot {plot} shows one network, but {len(specs)} were given", hint=ONE_BY_ONE
         )
-    if plot.suffix.lower() != ".svg":
-        raise InvalidInputError(
-            f"--plot {plot}: pictures are written as SVG", hint="end the name in .svg"
-        )
+    check_svg(plot)
 
 
 def _plan_each(
     specs: Sequence[str], options: RunOptions, environment: Environment, *, go_on: bool
 ) -> tuple[list[Plan], dict[str, InvalidInputError]]:
-    """Return the plans and the failures.
-
-    The first failure ends the command unless `go_on`: files name failed networks.
-    """
+    """Return the plans and the failures; the first failure is raised unless `go_on`."""
     from pibench.plan.planner import plan as plan_network
 
     loaded: list[tuple[str, Network]] = []
@@ -196,11 +182,7 @@ def _plan_each(
 def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: bool) -> ExitCode:
     """Run the networks too and print planned beside measured peaks.
 
-    They run on the twin unless another target is given. Networks that are
-    killed there have no measured peak to compare.
-
-    Raises:
-        HostError: if the target cannot run.
+    Networks that are killed have no measured peak to compare.
     """
     from pibench.cli.run import run_with_progress
     from pibench.crosscheck import planned as comparing
@@ -214,18 +196,16 @@ def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: b
         environment = comparing.environment_of(record, device)
         planned = plan_network(network, protocol=record.protocol, environment=environment)
         rows.append(comparing.compare(record, planned))
-    with ignore_broken_pipe():
-        _print_comparison(rows, loaded, as_json=as_json)
+    if as_json:
+        print_json([vars(row) for row in rows])
+    else:
+        _print_comparison(rows, loaded)
     decided = any(row.error is not None for row in rows) or all(row.agrees for row in rows)
     return ExitCode.OK if decided else ExitCode.INCONCLUSIVE
 
 
 def _environment(device: Device, *, on_twin: bool) -> Environment:
-    """Return the device's environment, or the twin's on this machine with its OpenBLAS kernels.
-
-    Raises:
-        HostError: if the twin cannot run.
-    """
+    """Return the device's environment, or the twin's on this machine with its OpenBLAS kernels."""
     import os
 
     from pibench.plan.environment import of_device, of_twin
@@ -266,30 +246,21 @@ def _print(rows: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bo
             print_details(name, row, planned.steps, out)
 
 
-def _print_comparison(
-    rows: Sequence[Comparison], loaded: Sequence[Network], *, as_json: bool
-) -> None:
+def _print_comparison(rows: Sequence[Comparison], loaded: Sequence[Network]) -> None:
     from pibench.crosscheck import planned as comparing
-
-    if as_json:
-        import json
-
-        print(json.dumps([vars(row) for row in rows], indent=2))
-        return
     from pibench.records.identity import network_labels
     from pibench.report.estimates import comparison_table
     from pibench.report.tables import console
 
     out = console()
-    out.print(comparison_table(rows, network_labels(loaded)))
-    out.print(comparing.summary(rows))
+    with ignore_broken_pipe():
+        out.print(comparison_table(rows, network_labels(loaded)))
+        out.print(comparing.summary(rows))
 
 
 def _write_plot(path: Path, planned: Plan, device: Device) -> None:
-    from pibench.atomic_write import write_whole
     from pibench.report.plots import memory_over_layers
 
     batch = planned.network.batch_under(planned.protocol)
     title = f"{planned.network.name}, {planned.protocol}, batch {batch}"
-    text = memory_over_layers(title, planned.steps, usable_bytes=device.usable_bytes)
-    write_whole(path, text)
+    write_svg(path, memory_over_layers(title, planned.steps, usable_bytes=device.usable_bytes))

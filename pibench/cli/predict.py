@@ -9,7 +9,7 @@ import typer
 
 from pibench import devices
 from pibench.cli import options as opt
-from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say, write_svg
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
+    from pibench.records.schema import Protocol
 
 
 def predict(
@@ -31,11 +32,10 @@ def predict(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"The device to predict for: {', '.join(devices.names())}. "
+        opt.option(
+            f"The device to predict for: {', '.join(devices.names())}. "
             "Default: the calibration's, rpi3b.",
-            show_default=False,
+            metavar="NAME",
         ),
     ] = None,
     calibration: Annotated[
@@ -70,7 +70,6 @@ def predict(
     Example: pibench predict MobileNet my/deploy.prototxt --per-layer
     """
     import gc
-    import json
 
     from pibench.latency import rates as latency_rates
 
@@ -83,7 +82,14 @@ def predict(
             "--input": (input_size is not None, "has times of one image size only"),
             "--repair": (repair, "uses the networks of the zoo as they are"),
         }
-        _refuse_with_validate(specs or [], unsuitable)
+        if specs:
+            raise InvalidInputError(
+                f"--validate takes no networks, but {len(specs)} were given",
+                hint="it predicts each network of the calibration from the others",
+            )
+        for option, (given, reason) in unsuitable.items():
+            if given:
+                raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
         _validate(rates, device, plot, as_json=as_json)
         return
     if not specs:
@@ -99,7 +105,7 @@ def predict(
     loaded = opt.load_networks(specs, options, training=False)
     counts: Sequence[NetworkCounts | None] = [None] * len(loaded)
     if counted:
-        counts = _counts(loaded, profile, rates, quiet=quiet)
+        counts = _counts(loaded, profile, rates.protocol, quiet=quiet)
     predictions = [
         predict_network(network, profile, rates, found)
         for network, found in zip(loaded, counts, strict=True)
@@ -107,15 +113,12 @@ def predict(
     if plot is not None:
         from pibench.report.plots import roofline
 
-        _write_plot(plot, roofline(predictions, profile, rates))
-    with ignore_broken_pipe():
-        if as_json:
-            answers = [
-                _answer(one, network, rates, counted=counted)
-                for one, network in zip(predictions, loaded, strict=True)
-            ]
-            print(json.dumps(answers, indent=2))
-        else:
+        write_svg(plot, roofline(predictions, profile, rates))
+    if as_json:
+        pairs = zip(predictions, loaded, strict=True)
+        print_json([_answer(one, network, rates, counted=counted) for one, network in pairs])
+    else:
+        with ignore_broken_pipe():
             _print(predictions, loaded, rates, per_layer=per_layer, counted=counted)
 
 
@@ -131,11 +134,10 @@ def calibrate(
 
     Example: pibench calibrate --from out/records.jsonl --out my-pi.json
     """
-    from pibench.atomic_write import is_standard_output, keep_inputs
+    from pibench.file_io import is_standard_output, keep_inputs
     from pibench.latency import rates as latency_rates
     from pibench.latency.fit import calibrate_from
     from pibench.records.store import RecordStore
-    from pibench.report.text import one_line
 
     keep_inputs([out], [records])
     calibrated, left_out = calibrate_from(RecordStore(records).read(), records)
@@ -148,11 +150,8 @@ def calibrate(
         f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
         f"multiply-accumulate, {rates.access_ns:.3f} ns per element access"
     )
-    if is_standard_output(out):
-        say(line)
-        return
-    with ignore_broken_pipe():
-        print(one_line(line))
+    log = say if is_standard_output(out) else print_line
+    log(line)
 
 
 def count(
@@ -181,20 +180,13 @@ def count(
 
     Example: pibench count "SqueezeNet V1.1" --per-layer
     """
-    import json
-
-    from pibench.counting import Counter
-    from pibench.images.build import Builder
-
     options = opt.run_options({"batch": batch, "repair": repair})
     loaded = opt.load_networks(specs, options, training=True)
-    builder = Builder((lambda _: None) if quiet else say)
-    counter = Counter(devices.load(device), builder, cache_model=cache_model)
-    counted = [counter.count(network) for network in loaded]
-    with ignore_broken_pipe():
-        if as_json:
-            print(json.dumps([one.as_dict() for one in counted], indent=2))
-        else:
+    counted = _counts(loaded, devices.load(device), cache_model=cache_model, quiet=quiet)
+    if as_json:
+        print_json([one.as_dict() for one in counted])
+    else:
+        with ignore_broken_pipe():
             _print_counts(counted, loaded, per_layer=per_layer)
 
 
@@ -223,7 +215,6 @@ def _print_counts(
 
 def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_json: bool) -> None:
     """Print the leave-one-out prediction error of each network in the calibration."""
-    import json
     from dataclasses import asdict
 
     from pibench.latency.validation import validate
@@ -237,50 +228,35 @@ def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_
     if plot is not None:
         from pibench.report.plots import predicted_against_board
 
-        _write_plot(plot, predicted_against_board(found))
-    with ignore_broken_pipe():
-        if as_json:
-            print(json.dumps(asdict(found), indent=2))
-            return
-        from pibench.report.estimates import validation_lines, validation_table
-        from pibench.report.tables import console, printable
+        write_svg(plot, predicted_against_board(found))
+    if as_json:
+        print_json(asdict(found))
+        return
+    from pibench.report.estimates import validation_lines, validation_table
+    from pibench.report.tables import console, printable
 
-        out = console()
+    out = console()
+    with ignore_broken_pipe():
         out.print(validation_table(found))
         for line in validation_lines(found, rates):
             out.print(printable(line))
 
 
-def _refuse_with_validate(specs: Sequence[str], unsuitable: dict[str, tuple[bool, str]]) -> None:
-    if specs:
-        raise InvalidInputError(
-            f"--validate takes no networks, but {len(specs)} were given",
-            hint="it predicts each network of the calibration from the others",
-        )
-    for option, (given, reason) in unsuitable.items():
-        if given:
-            raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
-
-
 def _counts(
-    loaded: Sequence[Network], device: Device, calibration: LatencyRates, *, quiet: bool
-) -> Sequence[NetworkCounts]:
+    loaded: Sequence[Network],
+    device: Device,
+    protocol: Protocol = "caffe-time",
+    *,
+    cache_model: bool = True,
+    quiet: bool,
+) -> list[NetworkCounts]:
     """Count the instructions of each network with real Caffe: minutes in QEMU unless cached."""
     from pibench.counting import Counter
     from pibench.images.build import Builder
 
-    counter = Counter(device, Builder((lambda _: None) if quiet else say))
-    return [counter.count(network, calibration.protocol) for network in loaded]
-
-
-def _write_plot(file: Path, picture: str) -> None:
-    if file.suffix.lower() != ".svg":
-        raise InvalidInputError(
-            f"--plot {file}: pictures are written as SVG", hint="end the name in .svg"
-        )
-    from pibench.atomic_write import write_whole
-
-    write_whole(file, picture)
+    builder = Builder((lambda _: None) if quiet else say)
+    counter = Counter(device, builder, cache_model=cache_model)
+    return [counter.count(network, protocol) for network in loaded]
 
 
 def _answer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.cli.output import ignore_broken_pipe, print_json, say
 
 if TYPE_CHECKING:
     from pibench.crosscheck.sides import Side
@@ -24,10 +24,9 @@ def reconcile(
     ],
     fail_on: Annotated[
         str | None,
-        typer.Option(
+        opt.option(
+            "Metrics that decide, each required: verdict,ram=5%,latency=15%,outputs",
             metavar="METRICS",
-            help="Metrics that decide, each required: verdict,ram=5%,latency=15%,outputs",
-            show_default=False,
         ),
     ] = None,
     atol: opt.Absolute = None,
@@ -57,8 +56,6 @@ def reconcile(
 
     Example: pibench reconcile twin.jsonl pi.jsonl --fail-on verdict,ram=5%,outputs
     """
-    import json
-
     from pibench import api
     from pibench.crosscheck import gate
     from pibench.crosscheck.blobs import non_finite_outputs
@@ -74,25 +71,20 @@ def reconcile(
     cases.writable(out or (), [*read, *([baseline] if baseline else [])])
 
     def accept(side: Side) -> None:
-        if write_baseline is not None:
-            written = write(side, write_baseline)
-            count = len(side.entries)
-            what = f"{count} network{'' if count == 1 else 's'} of {side.name}"
-            say(f"written: {written}: {what}")
-            for entry in () if equal_nan else side.entries:
-                for sentence in non_finite_outputs(entry.outputs):
-                    say(f"{entry.network}: {sentence}: no run can agree without --equal-nan")
+        if write_baseline is None:
+            return
+        written = write(side, write_baseline)
+        count = len(side.entries)
+        say(f"written: {written}: {count} network{'' if count == 1 else 's'} of {side.name}")
+        for entry in () if equal_nan else side.entries:
+            for sentence in non_finite_outputs(entry.outputs):
+                say(f"{entry.network}: {sentence}: no run can agree without --equal-nan")
 
     if write_baseline is not None and baseline is None and len(sources) == 1:
         accept(read_sides(sources)[0])
         return
     found, passed = api.reconcile(
-        sources,
-        fail_on=fail_on,
-        baseline=baseline,
-        atol=atol,
-        rtol=rtol,
-        equal_nan=equal_nan,
+        sources, fail_on=fail_on, baseline=baseline, atol=atol, rtol=rtol, equal_nan=equal_nan
     )
     if passed.incomparable and write_baseline is not None:
         # It could overwrite a baseline that contains what these records lack.
@@ -100,10 +92,10 @@ def reconcile(
     else:
         accept(found.sides[-1])
     cases.write(cases.of_gate(found, passed), out or ())
-    with ignore_broken_pipe():
-        if as_json:
-            print(json.dumps(reconciliation_json(found, passed), indent=2))
-        else:
+    if as_json:
+        print_json(reconciliation_json(found, passed))
+    else:
+        with ignore_broken_pipe():
             print_reconciliation(found, passed)
     if passed.code == ExitCode.INVALID_INPUT:
         raise InvalidInputError(passed.incomparable[0], hint="gate on aspects that both sides have")

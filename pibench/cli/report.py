@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say
 from pibench.errors import ExitCode, InvalidInputError
-from pibench.report.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,31 +27,27 @@ def report(
     ],
     out: Annotated[
         list[Path] | None,
-        typer.Option(
+        opt.option(
+            "Output: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
+            "Default: Markdown on standard output.",
             "--out",
             "-o",
-            metavar="FILE",
-            show_default=False,
-            help="Output: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
-            "Default: Markdown on standard output.",
         ),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
+        opt.option(
+            "html, markdown, csv, junit, png or svg, if not by the file's name.",
             "--format",
             metavar="FORM",
-            show_default=False,
-            help="html, markdown, csv, junit, png or svg, if not by the file's name.",
         ),
     ] = None,
     network: Annotated[
         list[Path] | None,
-        typer.Option(
+        opt.option(
+            "A network of your own in the records, to plan it; may be repeated.",
             "--network",
             metavar="PROTOTXT",
-            show_default=False,
-            help="A network of your own in the records, to plan it; may be repeated.",
         ),
     ] = None,
     require_fit: Annotated[
@@ -66,12 +60,10 @@ def report(
     ] = False,
     table: Annotated[
         str | None,
-        typer.Option(
+        opt.option(
+            "The published table to compare with, built in or in a folder. Default: the paper's.",
             "--table",
             metavar="ID|FOLDER",
-            show_default=False,
-            help="The published table to compare with, built in or in a folder. "
-            "Default: the paper's.",
         ),
     ] = None,
     as_json: opt.AsJson = False,
@@ -80,7 +72,7 @@ def report(
 
     Example: pibench report out/records.jsonl -o report.html
     """  # fmt: skip
-    from pibench.atomic_write import is_standard_output
+    from pibench.file_io import is_standard_output
     from pibench.report import files
 
     wanted = files.named(form) if form is not None else None
@@ -127,7 +119,7 @@ def _make(
     as_json: bool,
 ) -> Report:
     from pibench import api
-    from pibench.atomic_write import is_standard_output
+    from pibench.file_io import is_standard_output
     from pibench.report.files import rendered
     from pibench.report.sources import Networks
 
@@ -138,18 +130,15 @@ def _make(
     written = [str(path) for path, _ in forms]
     if made.superseded:
         say(f"{made.superseded} records were superseded by later ones of the same runs")
-    with ignore_broken_pipe():
-        if as_json:
-            print(json.dumps(_answer(made, written), indent=2))
-        elif not forms:
+    if as_json:
+        print_json(_answer(made, written))
+    elif not forms:
+        with ignore_broken_pipe():
             print(str(rendered(made, shown, sources=sources)).rstrip("\n"))
-        else:
-            taken = any(is_standard_output(path) for path, _ in forms)
-            for line in (made.headline, *(f"written: {path}" for path in written)):
-                if taken:
-                    say(line)
-                else:
-                    print(one_line(line))
+    else:
+        log = say if any(is_standard_output(path) for path, _ in forms) else print_line
+        for line in (made.headline, *(f"written: {path}" for path in written)):
+            log(line)
     return made
 
 
@@ -173,7 +162,7 @@ def write_page(
     `loaded` are the networks that ran, `predictions` their predictions, `only` the selected
     networks of the paper.
     """
-    from pibench.atomic_write import write_whole
+    from pibench.file_io import write_whole
     from pibench.report.content import build, without_collecting
     from pibench.report.files import rendered
     from pibench.report.sources import Networks, merge

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
+from pibench.cli.output import ignore_broken_pipe, print_line, say
 from pibench.cli.report import write_page
 from pibench.cli.run import make_folder, run_with_progress
-from pibench.cli.streams import ignore_broken_pipe, say
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def reproduce(
     remote_dir: opt.RemoteDir = None,
     only: Annotated[
         str | None,
-        typer.Option(
-            "--networks", help="Some of the paper's networks: A,B,...", show_default=False
-        ),
+        opt.option("Some of the paper's networks: A,B,...", "--networks", metavar=None),
     ] = None,
     compute: opt.ComputeName = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the files.")] = Path(
@@ -90,7 +88,7 @@ def reproduce_paper(
         if made:
             write_claims_json(claims, folder)
             write_claims_csv(claims, folder)
-    log = say if as_json else _print_line
+    log = say if as_json else print_line
     with ignore_broken_pipe():
         if as_json:
             print((folder / "claims.json").read_text(encoding="utf-8"), end="")
@@ -104,15 +102,8 @@ def reproduce_paper(
         # All other output is complete: a failure of the page does not change the result.
         say(f"{folder}/report.html was not written: {type(error).__name__}: {error}")
     else:
-        with ignore_broken_pipe():
-            log(f"written: {folder}/report.html")
+        log(f"written: {folder}/report.html")
     return exit_code(claims)
-
-
-def _print_line(line: str) -> None:
-    from pibench.report.text import one_line
-
-    print(one_line(line))
 
 
 def _paper_networks(only: str | None) -> list[str]:

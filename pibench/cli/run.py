@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.streams import ignore_broken_pipe, say
+from pibench.cli.output import ignore_broken_pipe, say
 from pibench.errors import ExitCode, HostError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -40,11 +40,7 @@ def run(
     blas: opt.BlasName = "openblas",
     keep_blobs: Annotated[
         str | None,
-        typer.Option(
-            metavar="LAYERS",
-            help="Write the blobs of these layers whole: A,B,... (inference).",
-            show_default=False,
-        ),
+        opt.option("Write the blobs of these layers whole: A,B,... (inference).", metavar="LAYERS"),
     ] = None,
     blobs: Annotated[
         Path,
@@ -90,24 +86,19 @@ def run_cell(
 
 
 def run_and_show(
-    loaded: Sequence[Network],
-    options: RunOptions,
-    out: Path | None,
-    *,
-    quiet: bool,
-    as_json: bool,
+    loaded: Sequence[Network], options: RunOptions, out: Path | None, *, quiet: bool, as_json: bool
 ) -> list[Record]:
     """Run all networks and print their records, after a failure those that were made."""
     made: list[Record] = []
     try:
-        records = run_with_progress(loaded, options, _store(out), made, quiet=quiet)
+        made = run_with_progress(loaded, options, _store(out), made, quiet=quiet)
     except HostError:
         # The disk may be full after hours.
         if made:
-            _show(made, as_json=as_json)
+            show_records(made, as_json=as_json)
         raise
-    _show(records, as_json=as_json)
-    return records
+    show_records(made, as_json=as_json)
+    return made
 
 
 def run_with_progress(
@@ -118,13 +109,9 @@ def run_with_progress(
     *,
     quiet: bool = False,
 ) -> list[Record]:
-    """Run all networks; each record is added to `store` and `made` as soon as it exists.
-
-    Raises:
-        HostError: if the target cannot run.
-    """
+    """Run all networks; each record is added to `store` and `made` as soon as it exists."""
     from pibench import api
-    from pibench.cli.progress import Progress
+    from pibench.cli.output import Progress
     from pibench.records.identity import network_labels
 
     options = api.choose(options, say)
@@ -193,7 +180,8 @@ def hint_for(record: Record, message: str) -> str | None:
     return None
 
 
-def _show(records: Sequence[Record], *, as_json: bool) -> None:
+def show_records(records: Sequence[Record], *, as_json: bool) -> None:
+    """Print records as a table or as JSON."""
     from pibench.records.store import to_json
     from pibench.report.runs import print_records
 
@@ -220,10 +208,6 @@ def make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInputError.at(
-            folder,
-            None,
-            f"cannot be made a directory ({error.strerror})",
-            hint="give another --out",
-        ) from error
+        problem = f"cannot be made a directory ({error.strerror})"
+        raise InvalidInputError.at(folder, None, problem, hint="give another --out") from error
     return folder

@@ -82,24 +82,14 @@ def run(
     ] = None,
     seed: Annotated[str | None, opt.option("Default: 0.", "--seed", metavar="0,1")] = None,
     timeout: Annotated[
-        float | None,
-        opt.number("--timeout", "SECONDS", "Time limit of each network.", 0, show_default=False),
+        float | None, opt.number("--timeout", "SECONDS", "Time limit of each network.", 0)
     ] = None,
     budget: Annotated[
-        float | None,
-        opt.number(
-            "--budget", "SECONDS", "Time limit of a cell, with overhead.", 0, show_default=False
-        ),
+        float | None, opt.number("--budget", "SECONDS", "Time limit of a cell, with overhead.", 0)
     ] = None,
     prune: Annotated[
         float | None,
-        opt.number(
-            "--prune",
-            "PERCENT",
-            "Omit cells planned to exceed the device by more.",
-            0,
-            show_default=False,
-        ),
+        opt.number("--prune", "PERCENT", "Omit cells planned to exceed the device by more.", 0),
     ] = None,
     dask: Annotated[
         str | None,
@@ -184,11 +174,11 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
         return matrix.beside(matrix.of(axes, "the options"), Path.cwd())
     if not resume:
         raise InvalidInputError("a study needs networks", hint="add --networks A,B")
-    from pibench import untrusted_input
+    from pibench import file_io
 
     again = "give the study again"
-    content = untrusted_input.read(journal.study_file, hint=again)
-    data = untrusted_input.json_of(content, journal.study_file, None, hint=again)
+    content = file_io.read_input(journal.study_file, hint=again)
+    data = file_io.json_of(content, journal.study_file, None, hint=again)
     study = matrix.of(data, journal.study_file)
     if axes:
         study = matrix.of({**study.model_dump(), **axes}, "the options")
@@ -206,8 +196,7 @@ def _sweep(
     dry: bool,
     quiet: bool,
 ) -> SweepSummary:
-    from pibench.cli.progress import CellProgress
-    from pibench.cli.streams import say
+    from pibench.cli.output import CellProgress, say
     from pibench.sweep.execute import discard_damaged_images, of_this_machine
     from pibench.sweep.scheduler import SweepScheduler
 
@@ -281,7 +270,7 @@ def export(
 
     Example: pibench sweep export study -o study.parquet
     """
-    from pibench.atomic_write import write_whole
+    from pibench.file_io import write_whole
     from pibench.report.frames import csv_of, rows_of
     from pibench.sweep.journal import Journal
     from pibench.sweep.journal import status as of
@@ -310,18 +299,16 @@ def export(
 
 def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) -> None:
     import dataclasses
-    import json
 
-    from pibench.cli.streams import ignore_broken_pipe
+    from pibench.cli.output import ignore_broken_pipe, print_json
     from pibench.report.text import one_line
     from pibench.sweep.journal import status as of
 
     now = of(folder)
+    if as_json:
+        print_json(dataclasses.asdict(now) | ({} if failed is None else {"failed": failed}))
+        return
     with ignore_broken_pipe():
-        if as_json:
-            more = {} if failed is None else {"failed": failed}
-            print(json.dumps(dataclasses.asdict(now) | more, indent=2))
-            return
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
         state = "a sweep is running" if now.at_work else "no sweep is running"
         print(f"{one_line(str(folder))}: {now.cells} cells: {verdicts or 'none recorded'}; {state}")

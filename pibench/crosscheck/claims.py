@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.atomic_write import write_whole
 from pibench.crosscheck.paper import (
     Column,
     Figure,
@@ -27,6 +26,7 @@ from pibench.crosscheck.paper import (
     plain,
 )
 from pibench.errors import ExitCode, InvalidInputError
+from pibench.file_io import write_whole
 from pibench.records.identity import run_of
 from pibench.records.schema import Provenance
 

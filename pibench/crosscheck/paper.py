@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from pibench import devices, networks, untrusted_input
+from pibench import devices, file_io, networks
 from pibench.errors import InvalidInputError
 from pibench.records.identity import ZOO
 from pibench.records.schema import Protocol
@@ -205,9 +205,7 @@ def _read(folder: Traversable) -> Paper:
 
 
 def _text(file: Traversable) -> str:
-    content = (
-        untrusted_input.read(file, hint=_HINT) if isinstance(file, Path) else file.read_bytes()
-    )
+    content = file_io.read_input(file, hint=_HINT) if isinstance(file, Path) else file.read_bytes()
     return content.decode("utf-8-sig")
 
 

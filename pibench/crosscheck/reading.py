@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from pibench import untrusted_input
+from pibench import file_io
 from pibench.crosscheck.paper import DEFAULT, load_paper
 from pibench.crosscheck.sides import BASELINE_MARK, Entry, Side, entry_of, parse_baseline
 from pibench.errors import InvalidInputError
@@ -52,7 +52,7 @@ def read_side(source: str, name: str | None = None) -> Side:
     path, name = Path(source), name or _name(source)
     if path.is_dir():
         return paper_side(source, name)
-    content = untrusted_input.read(path, hint=_HINT)
+    content = file_io.read_input(path, hint=_HINT)
     if _is_array(content):
         return _array(path, name, content)
     if _BASELINE.match(content):
@@ -69,7 +69,7 @@ def read_records(path: Path) -> list[Record]:
         InvalidInputError: as `records.store.read`, and for a plan, a prediction or a baseline,
             which the message names.
     """
-    content = untrusted_input.read(path, hint=_RECORDS_HINT)
+    content = file_io.read_input(path, hint=_RECORDS_HINT)
     if _BASELINE.match(content):
         raise InvalidInputError.at(
             path, None, "is a baseline, which has no whole records", hint=_RECORDS_HINT
@@ -143,7 +143,7 @@ def _is_array(content: bytes) -> bool:
 
 def _items(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the objects of an array, each with its place in the file."""
-    items = untrusted_input.json_of(content, path, None, hint=_HINT)
+    items = file_io.json_of(content, path, None, hint=_HINT)
     _refuse_nothing(path, items)
     for number, item in enumerate(items, start=1):
         place = f"item {number}"

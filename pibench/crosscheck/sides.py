@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from pibench import devices, untrusted_input
-from pibench.atomic_write import write_whole
+from pibench import devices, file_io
 from pibench.crosscheck.paper import is_of_the_zoo, plain
 from pibench.engines.registry import label_of
 from pibench.errors import InvalidInputError
+from pibench.file_io import write_whole
 from pibench.records.identity import Run, labels, run_of
 from pibench.records.schema import (
     Bytes,
@@ -228,7 +228,7 @@ def write_baseline(side: Side, path: Path) -> Path:
 def parse_baseline(text: bytes, path: Path, name: str) -> Side:
     """Parse a baseline's text. Raises InvalidInputError with the file and the place in it."""
     hint = "write it again: pibench reconcile RECORDS --write-baseline FILE"
-    content = untrusted_input.json_of(text, path, None, hint=hint)
+    content = file_io.json_of(text, path, None, hint=hint)
     if not isinstance(content, dict) or BASELINE_MARK not in content:
         raise InvalidInputError.at(path, None, "is not a baseline", hint=hint)
     version = str(content[BASELINE_MARK])

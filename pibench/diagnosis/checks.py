@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from pibench import host, settings
+from pibench import process, settings
 from pibench.errors import PibenchError
 from pibench.images import store
 from pibench.images.apt import FROM_ELSEWHERE, debian_mirror
@@ -138,7 +138,7 @@ def built_kinds() -> list[str]:
 
 
 def _memory() -> Finding:
-    available = host.available_memory_bytes()
+    available = process.available_memory_bytes()
     found = f"{available / _GIB:.1f} GiB available to this process"
     if available >= MEMORY_NEEDED_BYTES:
         return Finding("memory", "ok", found)

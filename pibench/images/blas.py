@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from pibench.assets import asset
 from pibench.errors import HostError
 from pibench.images.recipe import (
     ARCHITECTURES,
@@ -27,6 +26,7 @@ from pibench.images.recipe import (
 )
 from pibench.images.rootfs import download, unpack
 from pibench.process import require_program, run
+from pibench.settings import asset
 
 Blas = Literal["openblas", "reference", "atlas"]
 BLAS_NAMES: Final[tuple[Blas, ...]] = get_args(Blas)

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pibench.assets import asset
 from pibench.errors import HostError
 from pibench.images import blas, store
 from pibench.images.blas import Blas, OtherBlas
@@ -35,6 +34,7 @@ from pibench.images.recipe import (
 from pibench.images.rootfs import RootLoader, byte_compile, download, settle, unpack
 from pibench.images.store import Image
 from pibench.process import require_program, run, stopped_together
+from pibench.settings import asset
 
 KINDS = ("twin", "sysroot", "vm", "carried")
 ROOTS: dict[str, Architecture] = {"twin": "amd64", "sysroot": "arm64"}

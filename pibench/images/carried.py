@@ -14,11 +14,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from pibench.assets import asset
 from pibench.images.archive import add, compressed_tar, link
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.images.rootfs import RootLoader
 from pibench.images.store import find
+from pibench.settings import asset
 
 if TYPE_CHECKING:
     from pibench.images.store import Image

@@ -25,13 +25,12 @@ from typing import IO, Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pibench._version import __version__
-from pibench.atomic_write import NO_PLACE
 from pibench.errors import HostError, InvalidInputError
+from pibench.file_io import NO_PLACE, json_of
 from pibench.images import store
 from pibench.images.archive import add, compressed_tar_into, directory, link, member
 from pibench.images.store import Image
 from pibench.probe.unpack import UnpackError, extract, inside
-from pibench.untrusted_input import json_of
 
 FORMAT: Final = 1
 MANIFEST: Final = "pibench-images.json"

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from pibench.assets import asset
 from pibench.errors import HostError
+from pibench.settings import asset
 
 Architecture = Literal["arm64", "amd64"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)

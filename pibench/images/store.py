@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pibench import cache, settings, storage
+from pibench import cache, file_io, settings
 from pibench.errors import HostError
 from pibench.images.recipe import file_sha256
 
@@ -96,7 +96,7 @@ def ensure(
             )
             return _publish(built), True
         except OSError as error:
-            fault = storage.fault(error, partial)
+            fault = file_io.host_error(error, partial)
             raise HostError(
                 f"the image {kind} could not be built: {fault.message}", hint=fault.hint
             ) from error
@@ -257,7 +257,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         stack.enter_context(cache.locked(path))
     except OSError as error:
-        raise storage.fault(error, path) from error
+        raise file_io.host_error(error, path) from error
     with stack:
         yield
 

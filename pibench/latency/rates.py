@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from pibench import devices, untrusted_input
-from pibench.atomic_write import write_whole
+from pibench import devices, file_io
 from pibench.errors import InvalidInputError
+from pibench.file_io import write_whole
 from pibench.records.schema import Protocol
 from pibench.records.store import first_of
 
@@ -138,7 +138,7 @@ def read(path: Path) -> LatencyRates:
     Raises:
         InvalidInputError: The file has other content.
     """
-    return _parse(untrusted_input.read(path, hint=_HINT), path)
+    return _parse(file_io.read_input(path, hint=_HINT), path)
 
 
 def write(rates: LatencyRates, path: Path) -> None:
@@ -152,7 +152,7 @@ def dumps(rates: LatencyRates) -> str:
 
 
 def _parse(text: bytes, path: Path | str) -> LatencyRates:
-    whole = untrusted_input.json_of(text, path, None, hint=_HINT)
+    whole = file_io.json_of(text, path, None, hint=_HINT)
     if not isinstance(whole, dict) or "format" not in whole:
         raise InvalidInputError.at(path, None, "is not latency rates", hint=_HINT)
     if whole["format"] != FORMAT:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from pibench import untrusted_input
+from pibench import file_io
 from pibench.errors import HostError, InvalidInputError
 from pibench.records.schema import RESULT_FIELDS, SCHEMA_VERSION, Record
 
@@ -81,7 +81,7 @@ class RecordStore:
         """
         with self._appending() as descriptor:
             with os.fdopen(os.dup(descriptor), "rb") as stream:
-                content = untrusted_input.read_stream(stream, self.path, hint="name another file")
+                content = file_io.read_stream(stream, self.path, hint="name another file")
             known = {record.record_id for record in parse(content, self.path)}
             fresh = [record for record in records if record.record_id not in known]
             if fresh:
@@ -118,7 +118,7 @@ def read(path: Path | str) -> list[Record]:
         InvalidInputError: with file and line, for anything else that is not a record.
     """
     path = Path(path)
-    return parse(untrusted_input.read(path, hint="give a file of records (JSONL)"), path)
+    return parse(file_io.read_input(path, hint="give a file of records (JSONL)"), path)
 
 
 def parse(content: bytes, path: Path) -> list[Record]:
@@ -181,7 +181,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
     """Parse the record on a line, None for a torn one."""
     place = f"line {number}"
     try:
-        data = untrusted_input.json_of(line, path, place, hint="fix or remove this line")
+        data = file_io.json_of(line, path, place, hint="fix or remove this line")
     except InvalidInputError:
         if not _is_torn(line):
             raise

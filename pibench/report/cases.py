@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from pibench.atomic_write import keep_inputs, write_whole
 from pibench.errors import InvalidInputError
+from pibench.file_io import keep_inputs, write_whole
 from pibench.records.identity import labels_of
 from pibench.report.comparisons import closing, described
 from pibench.report.files import form_of

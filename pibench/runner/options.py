@@ -1,4 +1,4 @@
-"""Options of a run, and the jobs that targets get for them."""
+"""Options of a run, the jobs that targets get for them, and the facts about each network."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pibench import cache, devices, settings, storage, target_kinds
+from pydantic import NonNegativeInt, PositiveInt
+
+from pibench import cache, devices, file_io, settings, target_kinds
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.images.blas import Blas
-from pibench.records.schema import Compute, Machine, Protocol
+from pibench.records.schema import Compute, Frozen, Machine, Protocol, Sha256
 from pibench.targets.base import Job
 from pibench.targets.sandbox import scratch
 
 if TYPE_CHECKING:
     from pibench.devices import Device
+    from pibench.images.build import Builder
     from pibench.networks.network import Network
+    from pibench.targets.base import Target
 
 FLOAT_BYTES = 4
 TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
@@ -57,7 +61,7 @@ class RunOptions:
         input_size: The image size, such as 229x229.
         repair: Fix what stock Caffe would reject in a network.
         inputs: An npz file with the values of each input blob, in place of seeded values.
-        values_only: Leave out what an earlier run already reported; see `Work`.
+        values_only: Leave out what an earlier run already reported; see `Job`.
     """
 
     device: str = "rpi3b"
@@ -122,10 +126,32 @@ class RunOptions:
             repair=self.repair,
         )
 
+    def make_target(self, builder: Builder) -> Target:
+        """Return the target for these options. Raises InvalidInputError and HostError."""
+        from pibench.targets.registry import make_target  # noqa: PLC0415  (start-up time)
+
+        return make_target(
+            self.target,
+            self.profile,
+            builder,
+            machine=self.machine,
+            at_once=self.jobs,
+            identity=self.identity,
+            remote_dir=self.remote_dir,
+        )
+
     def check(self, network: Network) -> None:
         """Check that the options can be met for this network. Raises InvalidInputError."""
-        compute = self.effective_compute
-        self._check_engine()
+        compute, engine = self.effective_compute, engine_of(self.engine)
+        for option, value, known in (
+            ("protocol", self.protocol, engine.protocols),
+            ("compute", compute, engine.computes),
+        ):
+            if value not in known:
+                raise InvalidInputError(
+                    f"{engine.label} has no {option} {value}",
+                    hint=f"use --{option} {' or '.join(known)}",
+                )
         if self.keep and not (self.protocol == "inference" and compute == "real"):
             raise InvalidInputError(
                 f"{self.protocol} with {compute} compute has no values, so no blobs to keep",
@@ -143,18 +169,6 @@ class RunOptions:
                 raise InvalidInputError(
                     f"{network.name} has no layer {layer!r}",
                     hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
-                )
-
-    def _check_engine(self) -> None:
-        engine = engine_of(self.engine)
-        for option, value, known in (
-            ("protocol", self.protocol, engine.protocols),
-            ("compute", self.effective_compute, engine.computes),
-        ):
-            if value not in known:
-                raise InvalidInputError(
-                    f"{engine.label} has no {option} {value}",
-                    hint=f"use --{option} {' or '.join(known)}",
                 )
 
     def job(self, **own: Any) -> Job:
@@ -203,6 +217,46 @@ class RunKeywords(TypedDict, total=False):
     repair: bool
     inputs: Path | None
     values_only: bool
+
+
+class NetworkFacts(Frozen):
+    """A network as its record describes it, whether it is here or was sent to a board.
+
+    `source` is "zoo" or the prototxt's path. `weights_sha256` is of the weights that ran, None
+    where none were loaded; `weights_drawn` is true if they were drawn at random, with the job's
+    seed. `layer_types` is by the name of the layer.
+    """
+
+    name: str
+    sha256: Sha256
+    source: str
+    parameter_count: NonNegativeInt
+    weights_file_bytes: NonNegativeInt
+    weights_sha256: Sha256 | None
+    weights_drawn: bool
+    repairs: tuple[str, ...]
+    batch: PositiveInt
+    input_size: str | None = None
+    layer_types: dict[str, str]
+
+
+def facts_of(network: Network, job: Job) -> NetworkFacts:
+    """Return the facts of a network and of its job; reads all of its weights."""
+    from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
+
+    return NetworkFacts(
+        name=network.name,
+        sha256=network.sha256,
+        source=network.recorded_source,
+        parameter_count=network.parameter_count,
+        weights_file_bytes=network.weights_file_bytes,
+        weights_sha256=None if job.weights is None else file_sha256(job.weights),
+        weights_drawn=network.weights is None,
+        repairs=tuple(network.repairs),
+        batch=network.batch_under(job.protocol),
+        input_size=network.input_size,
+        layer_types={layer.name: layer.type for layer in network.net.layer},
+    )
 
 
 def job_of(index: int, network: Network, options: RunOptions) -> Job:
@@ -259,7 +313,7 @@ def seeded_weights(network: Network, seed: int) -> Path:
             write(path)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise storage.fault(error, path) from error
+        raise file_io.host_error(error, path) from error
     return path
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pibench.engines.registry import engine_of, label_of
@@ -20,42 +21,95 @@ from pibench.records.schema import (
     Record,
 )
 from pibench.runner.timing import HOST_FIGURES, Throttle, times_of, why_disturbed
+from pibench.target_kinds import TargetKind, kind_of
 from pibench.verdict import Decision, Observation, decide
 
 if TYPE_CHECKING:
-    from pibench.runner.context import Context, NetworkFacts
-    from pibench.targets.base import Outcome
+    from pibench.devices import Device
+    from pibench.records.schema import Enforcer, ProvenanceKind
+    from pibench.runner.options import NetworkFacts
+    from pibench.targets.base import Job, Outcome, Target
 
 KIB = 1024
 _KILLED_PROCESS = r"Killed process \d+ \(({})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What all records of one run share.
+
+    `no_board` is set for one outcome (`of`): why the supposed board is not one.
+    """
+
+    device: Device
+    target: Target
+    no_board: str | None = None
+
+    def of(self, outcome: Outcome) -> Context:
+        """Return the context for one outcome: a board may turn out to be emulated."""
+        if not self.target_kind.is_board:
+            return self
+        reason = (outcome.machine or {}).get("no_board")
+        if (outcome.result or {}).get("emulator_rss_bytes") is not None:
+            reason = "its programs are run by QEMU"
+        return replace(self, no_board=reason)
+
+    @property
+    def target_kind(self) -> TargetKind:
+        """What the target is."""
+        return kind_of(self.target.name)
+
+    @property
+    def enforced_by(self) -> Enforcer | None:
+        """What limits the memory where the whole machine stands for the device."""
+        return self.target_kind.enforced_by if self.target_kind.is_whole_machine else None
+
+    @property
+    def emulated(self) -> bool:
+        """Whether an emulator is in use; valid once the target is prepared."""
+        if self.target_kind.is_board:
+            return self.no_board is not None
+        return self.target.environment()["qemu_version"] is not None
+
+    @property
+    def on_another_machine(self) -> bool:
+        """Whether the network runs on a core that a program of this host emulates."""
+        return self.emulated and self.target_kind.emulation == "other-hosts"
+
+    @property
+    def kind(self) -> ProvenanceKind:
+        """The provenance of the numbers of its runs."""
+        return self.target_kind.provenance_of_run(emulated=self.emulated)
 
 
 def record_of(
     network: NetworkFacts,
     outcome: Outcome,
     context: Context,
-    reference_peak_bytes: int | None,
-    kept: KeptBlobs | None = None,
+    reference_peak: Callable[[Job], int | None] | None = None,
+    blobs: KeptBlobs | None = None,
 ) -> Record:
     """Return the record of one outcome.
 
     Args:
         network: the network's facts.
         outcome: what the target observed.
-        context: what all records of the sweep share.
-        reference_peak_bytes: the amd64 twin's peak RSS of the same network, where
-            the outcome's own was cut short and the twin was run.
-        kept: where its whole blobs were written.
+        context: what all records of the run share.
+        reference_peak: returns the amd64 twin's peak RSS of a job, in bytes; it is called if
+            the outcome's own peak was cut short.
+        blobs: where its whole blobs were written.
     """
     job = outcome.job
+    machine = outcome.machine or {}
     context = context.of(outcome)
-    decision = decide(
-        observation_of(outcome, context),
-        context.device,
-        reference_peak_bytes=reference_peak_bytes,
-    )
+    observation = observation_of(outcome, context)
+    killed = observation.killed and not observation.timed_out
+    peak_bytes = None
+    if reference_peak is not None and (killed or observation.allocation_refused):
+        peak_bytes = reference_peak(job)
+    decision = decide(observation, context.device, reference_peak_bytes=peak_bytes)
     times = times_of(network, outcome, context)
-    memory = _memory(outcome, decision, context)
+    memory, memory_provenance = _memory(outcome, decision, context)
     return Record(
         network=network.name,
         network_sha256=network.sha256,
@@ -69,18 +123,14 @@ def record_of(
         machine=context.target.machine,
         engine=job.engine,
         # Boards may still have bundles of an earlier version, whose probe has another name for it.
-        engine_version=(outcome.machine or {}).get("engine_version")
-        or (outcome.machine or {}).get("caffe_version"),
+        engine_version=machine.get("engine_version") or machine.get("caffe_version"),
         protocol=job.protocol,
         compute=job.compute,
         batch=network.batch,
         input_size=network.input_size,
         verdict=decision.verdict,
         evidence=decision.evidence,
-        peak_rss_bytes=memory.peak_bytes,
-        baseline_rss_bytes=memory.baseline_bytes,
-        emulator_rss_bytes=memory.emulator_bytes,
-        network_rss_bytes=memory.network_bytes,
+        **memory,
         headroom_bytes=decision.headroom_bytes,
         latency_ms=times.latency_ms,
         layers=times.layers,
@@ -91,7 +141,7 @@ def record_of(
         input_sha256=times.input_sha256,
         outputs=times.outputs,
         signatures=times.signatures,
-        kept_blobs=kept,
+        kept_blobs=blobs,
         limits=_limits(outcome, context),
         environment=_environment(outcome, context),
         provenance={
@@ -101,113 +151,95 @@ def record_of(
                 reason="the size of its caffemodel, from the shapes; no file was read",
             ),
             "headroom_bytes": decision.headroom_provenance,
-            **memory.provenance,
+            **memory_provenance,
             **times.provenance,
         },
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Memory:
-    peak_bytes: int | None
-    baseline_bytes: int | None
-    emulator_bytes: int | None
-    network_bytes: int | None
-    provenance: dict[str, Provenance]
-
-
-def _memory(outcome: Outcome, decision: Decision, context: Context) -> _Memory:
+def _memory(
+    outcome: Outcome, decision: Decision, context: Context
+) -> tuple[dict[str, Any], dict[str, Provenance]]:
+    """Return the record's figures of memory, and their provenance, by field."""
     result = outcome.result or {}
-    kind = context.kind
     peak = own_rss_bytes(result) if result else None
-    emulator = result.get("emulator_rss_bytes")
     bare = result.get("baseline") or {}
     baseline = own_rss_bytes(bare) if bare.get("exit_status") == 0 else None
     # A process that was stopped early may not even have loaded its libraries.
     network = None
     if peak is not None and baseline is not None and peak >= baseline:
         network = peak - baseline
-    no_baseline = Provenance(
-        kind="unavailable", reason="the program did not run through without a network"
-    )
-    no_emulator = Provenance(
-        kind="unavailable", reason="no emulator was seen in the network's own process"
-    )
-    lost = Provenance(kind="unavailable", reason="there is no baseline, or no peak above it")
-    return _Memory(
-        peak_bytes=peak,
-        baseline_bytes=baseline,
-        network_bytes=network,
-        emulator_bytes=emulator,
-        provenance={
-            "peak_rss_bytes": decision.peak_provenance,
-            "baseline_rss_bytes": Provenance(kind=kind, reason=_why_baseline(outcome))
-            if baseline is not None
-            else no_baseline,
-            "network_rss_bytes": Provenance(
-                kind=kind, reason=f"peak less baseline; {decision.peak_provenance.reason}"
-            )
-            if network is not None
-            else lost,
-            "emulator_rss_bytes": Provenance(
-                kind=kind, reason="resident memory of QEMU's own mappings in the process"
-            )
-            if emulator is not None
-            else no_emulator,
-        },
-    )
+    emulator = result.get("emulator_rss_bytes")
+    why_baseline = "peak RSS of the same program by the time it waits for a network"
+    if outcome.memory_limits is not None:
+        calibrated = outcome.memory_limits.calibrated
+        why_baseline += f", measured {calibrated} with this image and this emulator"
+    peak_provenance = decision.peak_provenance
 
+    def provenance(value: int | None, reason: str, missing: str) -> Provenance:
+        if value is None:
+            return Provenance(kind="unavailable", reason=missing)
+        return Provenance(kind=context.kind, reason=reason)
 
-def _why_baseline(outcome: Outcome) -> str:
-    reason = "peak RSS of the same program by the time it waits for a network"
-    if outcome.memory_limits is None:
-        return reason
-    return (
-        f"{reason}, measured {outcome.memory_limits.calibrated} with this image and this emulator"
-    )
+    return {
+        "peak_rss_bytes": peak,
+        "baseline_rss_bytes": baseline,
+        "network_rss_bytes": network,
+        "emulator_rss_bytes": emulator,
+    }, {
+        "peak_rss_bytes": peak_provenance,
+        "baseline_rss_bytes": provenance(
+            baseline, why_baseline, "the program did not run through without a network"
+        ),
+        "network_rss_bytes": provenance(
+            network,
+            f"peak less baseline; {peak_provenance.reason}",
+            "there is no baseline, or no peak above it",
+        ),
+        "emulator_rss_bytes": provenance(
+            emulator,
+            "resident memory of QEMU's own mappings in the process",
+            "no emulator was seen in the network's own process",
+        ),
+    }
 
 
 def _limits(outcome: Outcome, context: Context) -> Limits:
-    held, device = outcome.memory_limits, context.device
-    if held is not None:
-        return Limits(
-            asked=LimitSet(
-                memory_bytes=held.memory_asked_bytes,
-                swap_bytes=0,
-                cores=device.cores,
-                threads=outcome.job.threads,
-            ),
-            in_force=LimitSet(
-                memory_bytes=held.memory_bytes,
-                swap_bytes=held.swap_bytes,
-                cores=held.cores,
-                threads=_threads(outcome),
-            ),
-            enforced_by=held.enforced_by,
-            allowance=Allowance(
-                emulator_bytes=held.emulator_bytes,
-                emulator_error_bytes=held.emulator_error_bytes,
-                probe_bytes=held.probe_bytes,
-                measured=held.calibrated,
-            ),
-        )
-    machine = outcome.machine or {}
-    total_kib, swap_kib = machine.get("mem_total_kib"), machine.get("swap_total_kib")
-    return Limits(
-        asked=LimitSet(
-            memory_bytes=device.ram_bytes,
-            swap_bytes=0,
-            cores=device.cores,
-            threads=outcome.job.threads,
-        ),
-        in_force=LimitSet(
-            memory_bytes=total_kib * KIB if total_kib else None,
-            swap_bytes=swap_kib * KIB if swap_kib is not None else None,
+    device, limits, machine = context.device, outcome.memory_limits, outcome.machine or {}
+    requested = LimitSet(
+        memory_bytes=limits.memory_asked_bytes if limits else device.ram_bytes,
+        swap_bytes=0,
+        cores=device.cores,
+        threads=outcome.job.threads,
+    )
+    if limits is None:
+        effective = LimitSet(
+            memory_bytes=_bytes_of(machine.get("mem_total_kib") or None),
+            swap_bytes=_bytes_of(machine.get("swap_total_kib")),
             cores=machine.get("cores_usable"),
             threads=_threads(outcome),
+        )
+        return Limits(asked=requested, in_force=effective, enforced_by=context.enforced_by)
+    return Limits(
+        asked=requested,
+        in_force=LimitSet(
+            memory_bytes=limits.memory_bytes,
+            swap_bytes=limits.swap_bytes,
+            cores=limits.cores,
+            threads=_threads(outcome),
         ),
-        enforced_by=context.enforced_by,
+        enforced_by=limits.enforced_by,
+        allowance=Allowance(
+            emulator_bytes=limits.emulator_bytes,
+            emulator_error_bytes=limits.emulator_error_bytes,
+            probe_bytes=limits.probe_bytes,
+            measured=limits.calibrated,
+        ),
     )
+
+
+def _bytes_of(size_kib: int | None) -> int | None:
+    return None if size_kib is None else size_kib * KIB
 
 
 def _threads(outcome: Outcome) -> int | None:
@@ -220,7 +252,7 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
     machine = outcome.machine or {}
     host = context.target.environment()
     # A container's /proc/meminfo is the host's.
-    total_kib = None if outcome.memory_limits else machine.get("mem_total_kib")
+    total_kib = None if outcome.memory_limits else machine.get("mem_total_kib") or None
     midr = machine.get("main_id_register")
     return Environment(
         host=outcome.host
@@ -232,7 +264,7 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
         guest=GuestEnvironment(
             kernel=machine.get("kernel"),
             architecture=machine.get("architecture"),
-            memory_total_bytes=total_kib * KIB if total_kib else None,
+            memory_total_bytes=_bytes_of(total_kib),
             device_tree_model=machine.get("board"),
             main_id_register=f"{midr:#x}" if midr is not None else None,
             caffe_origin=machine.get("caffe_origin"),
@@ -263,31 +295,31 @@ def _state(outcome: Outcome, context: Context) -> dict[str, Any]:
 
 def observation_of(outcome: Outcome, context: Context) -> Observation:
     """Return the observation of an outcome, in the terms in which verdicts are decided."""
-    result = outcome.result
+    result, machine = outcome.result, outcome.machine or {}
     context = context.of(outcome)
-    held = _held(outcome, context)
-    virt_detect = (f"not measured on a board: {context.no_board}",) if context.no_board else ()
+    common = {
+        "engine": outcome.job.engine,
+        "target": context.target.name,
+        "emulated": context.emulated,
+        **_process_limits(outcome, context),
+    }
+    notes = (f"not measured on a board: {context.no_board}",) if context.no_board else ()
     if result is None:
         names = "|".join(map(re.escape, engine_of(outcome.job.engine).processes))
         own = re.compile(_KILLED_PROCESS.format(names))
         console = tuple(line for line in outcome.console_oom_lines if own.search(line))
         return Observation(
-            engine=outcome.job.engine,
-            target=context.target.name,
-            emulated=context.emulated,
+            **common,
             peak_rss_bytes=None,
             exit_status=None,
             # From the kernel's log: it has killed the engine, and nothing was left to report it.
             signal=9 if console else None,
             oom_kills=console,
             guest_died=True,
-            **held,
-            notes=(outcome.died or "the target was lost", *virt_detect, *outcome.notes),
+            notes=(outcome.died or "the target was lost", *notes, *outcome.notes),
         )
     return Observation(
-        engine=outcome.job.engine,
-        target=context.target.name,
-        emulated=context.emulated,
+        **common,
         peak_rss_bytes=own_rss_bytes(result),
         emulator_rss_bytes=result["emulator_rss_bytes"],
         # The convention of Python's subprocess: a signal is a negative status.
@@ -297,13 +329,12 @@ def observation_of(outcome: Outcome, context: Context) -> Observation:
         oom_counter=_own_counter(outcome, context),
         timed_out=result["timed_out"],
         fatal_message=result["fatal_message"],
-        address_space_bytes=(outcome.machine or {}).get("address_space_bytes"),
-        strict_overcommit=(outcome.machine or {}).get("overcommit") == "2",
+        address_space_bytes=machine.get("address_space_bytes"),
+        strict_overcommit=machine.get("overcommit") == "2",
         emulator_died=context.on_another_machine and _is_emulators_death(result),
         swap_used_bytes=result["swap_used_bytes"],
-        **held,
         elapsed_seconds=result["elapsed_ms"] / 1000.0,
-        notes=(*virt_detect, *_notes(outcome, result), *outcome.notes),
+        notes=(*notes, *_notes(outcome, result), *outcome.notes),
     )
 
 
@@ -327,26 +358,22 @@ def _is_emulators_death(result: dict[str, Any]) -> bool:
     return ended and not result["log_tail"]
 
 
-def _held(outcome: Outcome, context: Context) -> dict[str, Any]:
+def _process_limits(outcome: Outcome, context: Context) -> dict[str, Any]:
     """Return the limits of the process, as fields of an observation."""
-    machine, held = outcome.machine or {}, outcome.memory_limits
-    if held is not None:
-        return {
-            "memory_limit_bytes": held.memory_bytes,
-            "allowance_bytes": held.allowance_bytes,
-            "enforced_by": held.enforced_by,
-            "reached_own_limit": (outcome.result or {}).get("reached_own_limit"),
-            "group_limit_bytes": machine.get("memory_limit_bytes"),
-            "watcher_saw_bytes": held.watcher_saw_bytes,
-            "container_exit_code": held.container_exit_code,
-            "container_oom_killed": held.container_oom_killed,
-        }
-    limit_kib = machine.get("mem_total_kib")
-    return {
-        "memory_limit_bytes": limit_kib * KIB if limit_kib else None,
-        # A slice or a pod around the process may have less than the machine.
-        "group_limit_bytes": machine.get("memory_limit_bytes"),
-        "enforced_by": context.enforced_by,
+    machine, limits = outcome.machine or {}, outcome.memory_limits
+    # A slice or a pod around the process may have less than the machine.
+    group = {"group_limit_bytes": machine.get("memory_limit_bytes")}
+    if limits is None:
+        total = _bytes_of(machine.get("mem_total_kib") or None)
+        return group | {"memory_limit_bytes": total, "enforced_by": context.enforced_by}
+    return group | {
+        "memory_limit_bytes": limits.memory_bytes,
+        "allowance_bytes": limits.allowance_bytes,
+        "enforced_by": limits.enforced_by,
+        "reached_own_limit": (outcome.result or {}).get("reached_own_limit"),
+        "watcher_saw_bytes": limits.watcher_saw_bytes,
+        "container_exit_code": limits.container_exit_code,
+        "container_oom_killed": limits.container_oom_killed,
     }
 
 
@@ -357,12 +384,12 @@ def _own_counter(outcome: Outcome, context: Context) -> int | None:
     its count is evidence only where the machine is the device, and for a process that was killed.
     """
     result = outcome.result or {}
-    count: int | None = None
+    name = None
     if outcome.memory_limits is not None:
-        count = result["cgroup_oom_kills"]
+        name = "cgroup_oom_kills"
     elif context.target_kind.is_whole_machine and result["signal"] == signal.SIGKILL:
-        count = result["oom_kills"]
-    return count
+        name = "oom_kills"
+    return result[name] if name else None
 
 
 def _own_lines(result: dict[str, Any], context: Context) -> tuple[str, ...]:

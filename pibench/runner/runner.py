@@ -1,28 +1,31 @@
-"""Run a list of networks; write each result as a record as soon as it exists."""
+"""Run a list of networks; write each result as a record, and requested blobs, once they exist."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pibench import host
-from pibench.errors import PibenchError
-from pibench.runner.blobs import dump_blobs
-from pibench.runner.context import Context, facts_of
-from pibench.runner.options import RunOptions, job_of
-from pibench.runner.record import observation_of, record_of
+from pibench import process
+from pibench.errors import HostError, PibenchError
+from pibench.records.schema import KeptBlobs
+from pibench.runner.options import RunOptions, facts_of, job_of
+from pibench.runner.record import Context, record_of
 from pibench.targets.probe_session import first_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pibench.images.build import Builder
     from pibench.networks.network import Network
-    from pibench.records.schema import KeptBlobs, Record
+    from pibench.records.schema import Record
     from pibench.records.store import RecordStore
-    from pibench.runner.context import NetworkFacts
-    from pibench.targets.base import Job, Outcome, Progress, Target
+    from pibench.targets.base import Job, KeptBlob, Outcome, Progress, Target
 
 REFERENCE_TIMEOUT_S = 300.0
 # The twin's blobs are in this machine's memory; the rest of it belongs to other programs.
@@ -66,11 +69,9 @@ class Runner:
         def on_outcome(outcome: Outcome) -> None:
             self.on_outcome(outcome)
             network = networks[int(outcome.job.id)]
-            facts = facts_of(network, outcome.job)
             folder = self.options.blobs if self.options.keep else None
-            kept = dump_blobs(outcome, network.slug, folder) if folder else None
-            peak = self._reference_peak(outcome, context)
-            record = _record_of(facts, outcome, context, peak, kept)
+            blobs = dump_blobs(outcome, network.slug, folder) if folder else None
+            record = self._record(network, outcome, context, blobs)
             records[outcome.job.id] = record
             try:
                 if self.store is not None:
@@ -82,27 +83,17 @@ class Runner:
         self.target.run(jobs, on_outcome, self.on_progress)
         return [records[job.id] for job in jobs]
 
-    def _reference_peak(self, outcome: Outcome, context: Context) -> int | None:
-        seen = observation_of(outcome, context)
-        cut_short = (seen.killed and not seen.timed_out) or seen.allocation_refused
-        if self.reference is None or not cut_short:
-            return None
-        return self.reference.peak_bytes(outcome.job)
-
-
-def _record_of(
-    facts: NetworkFacts,
-    outcome: Outcome,
-    context: Context,
-    peak: int | None,
-    kept: KeptBlobs | None,
-) -> Record:
-    """Return the record; an inconclusive one if its figures contradict each other."""
-    try:
-        return record_of(facts, outcome, context, peak, kept)
-    except ValidationError as error:
-        died = f"the probe's figures make no record: {first_of(error)}"
-        return record_of(facts, replace(outcome, result=None, died=died), context, None)
+    def _record(
+        self, network: Network, outcome: Outcome, context: Context, blobs: KeptBlobs | None
+    ) -> Record:
+        """Return the record; an inconclusive one if its figures contradict each other."""
+        facts = facts_of(network, outcome.job)
+        reference_peak = self.reference.peak_bytes if self.reference else None
+        try:
+            return record_of(facts, outcome, context, reference_peak, blobs)
+        except ValidationError as error:
+            died = f"the probe's figures make no record: {first_of(error)}"
+            return record_of(facts, replace(outcome, result=None, died=died), context)
 
 
 class Reference:
@@ -116,7 +107,7 @@ class Reference:
 
     def peak_bytes(self, job: Job) -> int | None:
         """Return the twin's peak RSS in bytes, or None where this host cannot measure it."""
-        # Every remaining field of the work affects the peak: the protocol and the threads too.
+        # Every remaining field of the job affects the peak: the protocol and the threads too.
         reference = replace(
             job, id="0", name="reference", compute="memory-only", timeout_s=REFERENCE_TIMEOUT_S,
             warmup=0, repeats=1,
@@ -126,14 +117,76 @@ class Reference:
         return self._known[reference]
 
     def _measure(self, reference: Job) -> int | None:
-        if reference.cost_bytes > HOST_FRACTION * host.available_memory_bytes():
+        if reference.cost_bytes > HOST_FRACTION * process.available_memory_bytes():
             return None
-        seen: list[Outcome] = []
+        outcomes: list[Outcome] = []
         try:
             self._target.prepare([reference])
-            self._target.run([reference], seen.append, lambda _: None)
+            self._target.run([reference], outcomes.append, lambda _: None)
         except PibenchError:
             # This host cannot run the twin: the record then states that.
             return None
-        result = seen[0].result if seen else None
+        result = outcomes[0].result if outcomes else None
         return result["peak_rss_bytes"] if result and result["exit_status"] == 0 else None
+
+
+def dump_blobs(outcome: Outcome, stem: str, folder: Path) -> KeptBlobs | None:
+    """Write the outcome's blobs into `folder`; return None if none were requested or none arrived.
+
+    The file's name contains its SHA-256, so that other values never overwrite it.
+    Raises HostError if it cannot be written.
+    """
+    from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
+
+    if not outcome.kept:
+        return None
+    arrays = as_arrays(outcome.kept)
+    partial = folder / f".{stem}.partial.npz"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_npz(partial, arrays)
+        sha256 = file_sha256(partial)
+        path = folder / f"{stem}-{sha256[:12]}.npz"
+        partial.rename(path)
+    except OSError as error:
+        raise HostError(
+            f"{folder}: the blobs were not written: {error.strerror or error}",
+            hint="give a folder on a disk with room: --blobs-dir",
+        ) from error
+    received = {blob.layer for blob in outcome.kept}
+    return KeptBlobs(
+        file=path.name,
+        sha256=sha256,
+        blobs=tuple(arrays),
+        missing=tuple(layer for layer in outcome.job.keep if layer not in received),
+    )
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays for `numpy.load`: the same bytes for the same arrays.
+
+    `numpy.savez` takes names as keyword arguments, some of which it uses itself.
+    """
+    import numpy as np  # noqa: PLC0415  (start-up time)
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            # Without a date, a member has that of 1980.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def as_arrays(blobs: tuple[KeptBlob, ...]) -> dict[str, np.ndarray]:
+    """Return the blobs by the layer's name, with the blob's name where a layer wrote several."""
+    tops = Counter(blob.layer for blob in blobs)
+    return {
+        blob.layer if tops[blob.layer] == 1 else f"{blob.layer}:{blob.name}": as_array(blob)
+        for blob in blobs
+    }
+
+
+def as_array(blob: KeptBlob) -> np.ndarray:
+    """Return one blob's values, float32."""
+    import numpy as np  # noqa: PLC0415  (start-up time)
+
+    return np.frombuffer(blob.content, dtype="<f4").reshape(blob.shape)

@@ -24,7 +24,8 @@ from pibench.records.statistics import interval_of, is_outlier, median_ms, set_a
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.runner.context import Context, NetworkFacts
+    from pibench.runner.options import NetworkFacts
+    from pibench.runner.record import Context
     from pibench.targets.base import Outcome
 
 HOST_FIGURES = ("throttled_bits", "clock_hz", "temperature_c")

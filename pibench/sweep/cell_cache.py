@@ -10,13 +10,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibench import cache, devices, process, settings, untrusted_input
+from pibench import cache, devices, file_io, process, settings
 from pibench._version import __version__
-from pibench.assets import asset
-from pibench.atomic_write import write_whole
 from pibench.errors import InvalidInputError, PibenchError
+from pibench.file_io import write_whole
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.records.store import RecordStore
+from pibench.settings import asset
 from pibench.sweep.journal import mark_of, sealed
 from pibench.target_kinds import kind_of_spec
 
@@ -125,7 +125,7 @@ class CellCache:
         """
         path = self._path(key)
         try:
-            line = untrusted_input.read(path, most_bytes=_MOST_BYTES)
+            line = file_io.read_input(path, most_bytes=_MOST_BYTES)
         except InvalidInputError:
             return None
         with contextlib.suppress(PibenchError):

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pibench import host, process, target_kinds
+from pibench import process, target_kinds
 from pibench.errors import ExitCode, HostError, PibenchError
 from pibench.images import store
 from pibench.images.build import Builder
@@ -128,8 +128,8 @@ class Room:
 
 def of_this_machine(jobs: int | None = None) -> Room:
     """Return what is free on this machine; `jobs` limits parallel cells, through the cores."""
-    cores = host.usable_cores()
-    free = int(host.available_memory_bytes() * FREE_FRACTION)
+    cores = process.usable_cores()
+    free = int(process.available_memory_bytes() * FREE_FRACTION)
     return Room(memory_bytes=free, cores=min(cores, jobs) if jobs else cores)
 
 

@@ -19,9 +19,9 @@ from typing import Any, Final, get_args
 
 from pydantic_core import from_json
 
-from pibench import untrusted_input
-from pibench.atomic_write import write_whole
+from pibench import file_io
 from pibench.errors import HostError, InvalidInputError
+from pibench.file_io import write_whole
 from pibench.images.recipe import fingerprint
 from pibench.records.schema import CellMark, Record, Verdict
 from pibench.records.store import RecordStore, record_from
@@ -196,7 +196,7 @@ class Journal:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not empty, with their numbers; none if the file is missing."""
     if path.exists():
-        with untrusted_input.opened(path, hint="give the folder of a study") as file:
+        with file_io.open_input(path, hint="give the folder of a study") as file:
             lines = iter(partial(file.readline, _LONGEST_LINE_BYTES), b"")
             for number, line in enumerate(lines, start=1):
                 if line.strip():

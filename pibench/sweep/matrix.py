@@ -23,7 +23,7 @@ from pydantic import (
     ValidationError,
 )
 
-from pibench import devices, target_kinds, untrusted_input
+from pibench import devices, file_io, target_kinds
 from pibench.errors import InvalidInputError
 from pibench.images.blas import Blas
 from pibench.networks.network import recorded
@@ -157,7 +157,7 @@ class CellRequest:
     def read(cls, path: Path) -> CellRequest:
         """Read what `Cell.write` wrote. Raises InvalidInputError for any other file."""
         try:
-            return _REQUEST.validate_json(untrusted_input.read(path))
+            return _REQUEST.validate_json(file_io.read_input(path))
         except ValidationError as error:
             raise InvalidInputError.at(path, None, f"is not a cell: {error.title}") from None
 
@@ -171,7 +171,7 @@ def read(path: Path) -> Study:
     Raises:
         InvalidInputError: with the file and the key.
     """
-    content = untrusted_input.read(
+    content = file_io.read_input(
         path, hint="give a TOML file: docs/sweeps.md", most_bytes=MOST_BYTES
     )
     try:

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 from pibench import devices
-from pibench.atomic_write import write_whole
 from pibench.errors import ExitCode, HostError, InvalidInputError
+from pibench.file_io import write_whole
 from pibench.records.schema import Verdict
 from pibench.sweep import matrix
 from pibench.sweep.cell_cache import CellCache, cell_key, made_with, weights_sha256

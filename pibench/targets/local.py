@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pibench import host
+from pibench import process
 from pibench.engines.base import PROGRAM, PYTHON, Engine
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
@@ -78,7 +78,7 @@ class LocalTarget:
         self._at_once = pieces_at_once(
             work,
             wanted=self._wanted,
-            cores=host.usable_cores(),
+            cores=process.usable_cores(),
             each_bytes=max((uncapped_bytes(piece.cost_bytes) for piece in work), default=1),
         )
         run_part = partial(self._run_part, observe=serialised(observe), watch=watch)
@@ -177,7 +177,7 @@ class TwinTarget(LocalTarget):
             huge_pages_off=True,
             env=loader.python_env(),
             # A network that is far too large must not take this machine down.
-            address_space_bytes=host.available_memory_bytes() // self._at_once,
+            address_space_bytes=process.available_memory_bytes() // self._at_once,
         )
         return [programs]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from pibench import storage
+from pibench import file_io
 from pibench.errors import HostError
 from pibench.process import run
 
@@ -37,9 +37,9 @@ def scratch(target: str) -> Iterator[Path]:
             made.rename(folder)
             yield folder
         except OSError as error:
-            if error.filename is None and error.errno in storage.FULL:
+            if error.filename is None and error.errno in file_io.FULL:
                 # A write error does not name its file, and this is where files are written.
-                raise storage.fault(error, folder) from error
+                raise file_io.host_error(error, folder) from error
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 
 import psutil
 
-from pibench import host
+from pibench import process
 from pibench.devices import Device
 from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
@@ -74,7 +74,7 @@ class SysrootTarget(ConfinedTarget):
 
     @property
     def _host_cores(self) -> int:
-        return host.usable_cores()
+        return process.usable_cores()
 
     @property
     def _is_emulated(self) -> bool:
@@ -303,12 +303,12 @@ def watched(pid: int, *, limit_bytes: int, emulator_bytes: int) -> Iterator[Watc
 
     def check_repeatedly() -> None:
         while not done.wait(INTERVAL_S):
-            for process in _below(pid):
+            for child in _below(pid):
                 with contextlib.suppress(psutil.Error):
-                    own_bytes = process.memory_info().rss - emulator_bytes
+                    own_bytes = child.memory_info().rss - emulator_bytes
                     if own_bytes > limit_bytes:
                         watch.saw_bytes = max(watch.saw_bytes or 0, own_bytes)
-                        process.kill()
+                        child.kill()
 
     thread = threading.Thread(target=check_repeatedly, daemon=True)
     thread.start()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
-from pibench import host
+from pibench import process
 from pibench.targets.base import Job, Observer, Outcome
 
 Item = TypeVar("Item")
@@ -56,7 +56,7 @@ def pieces_at_once(work: Sequence[Job], *, wanted: int | None, cores: int, each_
 
 def places(cores: int, each_bytes: int) -> int:
     """Return how many processes fit at once, each on one core with `each_bytes`; at least one."""
-    return max(1, min(cores, host.available_memory_bytes() // max(each_bytes, 1)))
+    return max(1, min(cores, process.available_memory_bytes() // max(each_bytes, 1)))
 
 
 def uncapped_bytes(cost_bytes: int) -> int:

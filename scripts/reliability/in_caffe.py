@@ -17,8 +17,7 @@ from pibench import devices, networks
 from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
 from pibench.records.schema import Verdict
-from pibench.runner.context import Context
-from pibench.runner.record import observation_of
+from pibench.runner.record import Context, observation_of
 from pibench.targets.base import Job, Outcome
 from pibench.targets.local import TwinTarget
 from pibench.verdict import decide

@@ -15,9 +15,8 @@ from pibench import networks
 from pibench.images.build import Builder
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
-from pibench.runner.context import Context, facts_of
-from pibench.runner.options import RunOptions, job_of
-from pibench.runner.record import record_of
+from pibench.runner.options import RunOptions, facts_of, job_of
+from pibench.runner.record import Context, record_of
 from pibench.targets.base import Outcome, Target
 from pibench.targets.container import ContainerTarget
 from pibench.targets.ssh import SshTarget

@@ -19,7 +19,7 @@ from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import shapes, topology
 from pibench.engines.caffe.shapes import Shape, elements
 from pibench.errors import InvalidInputError
-from pibench.untrusted_input import size_bytes, unreadable
+from pibench.file_io import size_bytes, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import outline, topology
 from pibench.errors import InvalidInputError
-from pibench.untrusted_input import size_bytes, unreadable
+from pibench.file_io import size_bytes, unreadable
 
 MAX_FILE_BYTES = 32 << 20
 """The longest network of the zoo has 0.3 MB of text; a file a hundred times as long is not one."""

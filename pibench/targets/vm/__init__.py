@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench import host
+from pibench import process
 from pibench.devices import Device
 from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
@@ -109,7 +109,7 @@ class VmTarget:
     def run(self, work: Sequence[Job], observe: Observer, watch: Watcher) -> None:
         """Divide the work among machines; each piece is observed once."""
         each_bytes = self.device.ram_bytes + OVERHEAD_BYTES
-        parts = partition(work, self._at_once or places(host.usable_cores(), each_bytes))
+        parts = partition(work, self._at_once or places(process.usable_cores(), each_bytes))
         try:
             asyncio.run(self._run_parts(parts, observe, watch))
         except BaseExceptionGroup as group:

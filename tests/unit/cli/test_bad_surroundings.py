@@ -14,7 +14,7 @@ import pytest
 
 from pibench import cli, diagnosis, networks
 from pibench.cli import run
-from pibench.cli.streams import ignore_broken_pipe
+from pibench.cli.output import ignore_broken_pipe
 from pibench.errors import HostError, InvalidInputError
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore

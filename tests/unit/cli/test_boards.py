@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pibench.cli.board import print_findings
+from pibench.cli.doctor import print_findings
 from pibench.probe import check
 from pibench.targets.ssh.board import Findings
 

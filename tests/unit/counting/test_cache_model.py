@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pibench.assets import asset
+from pibench.settings import asset
 
 TRACER = """
 #include <stdio.h>

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pibench.assets import asset
+from pibench.settings import asset
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from pibench.assets import asset
 from pibench.images.recipe import load_recipe
+from pibench.settings import asset
 
 DOCKERFILE = asset("docker/Dockerfile").read_text()
 

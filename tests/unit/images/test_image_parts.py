@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench import settings
-from pibench.assets import asset
 from pibench.errors import HostError
 from pibench.images import build, carried, initrd, recipe
 from pibench.images.apt import Apt, Package, package_of
 from pibench.images.build import Builder, make_disk
 from pibench.process import Completed, run
+from pibench.settings import asset
 from pibench.targets.vm.machine import partition_table, write_card
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pibench import host
+from pibench import process
 from pibench.probe import cgroup
 
 MIB = 2**20
@@ -114,14 +114,14 @@ def test_the_own_group_of_version_2(v2: str) -> None:
 def test_the_tightest_group_around_a_process_counts(v1: str) -> None:
     assert cgroup.tightest_memory_bytes(v1) == 1500 * MIB
     # 300 MiB of what is used there are files, which give way.
-    assert host.available_memory_bytes(v1) == 1100 * MIB
-    assert host.usable_cores(v1) == 1
+    assert process.available_memory_bytes(v1) == 1100 * MIB
+    assert process.usable_cores(v1) == 1
 
 
 def test_memory_high_counts_as_a_limit(v2: str) -> None:
     assert cgroup.tightest_memory_bytes(v2) == 963_117_056
-    assert host.available_memory_bytes(v2) == 700 * MIB
-    assert host.usable_cores(v2) == 1
+    assert process.available_memory_bytes(v2) == 700 * MIB
+    assert process.usable_cores(v2) == 1
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_without_groups_the_machine_decides(tmp_path: Path) -> None:
         root = tree(tmp_path / str(len(cgroups + mounts)), cgroups, mounts, {})
         assert cgroup.cgroup_memory(root) is None
         assert cgroup.tightest_memory_bytes(root) is None
-        assert host.usable_cores(root) == len(os.sched_getaffinity(0))
-        assert host.available_memory_bytes(root) > 0
+        assert process.usable_cores(root) == len(os.sched_getaffinity(0))
+        assert process.available_memory_bytes(root) > 0
 
 
 def looks(version: int, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -14,8 +14,8 @@ from pibench.cli.run import report_blobs
 from pibench.errors import HostError
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import KeptBlobs, Record
-from pibench.runner.blobs import dump_blobs
 from pibench.runner.options import RunOptions
+from pibench.runner.runner import dump_blobs
 from pibench.targets.base import KeptBlob
 
 

@@ -10,9 +10,8 @@ import pytest
 from pibench import devices, networks
 from pibench.errors import HostError
 from pibench.records.store import RecordStore
-from pibench.runner.context import Context, facts_of
-from pibench.runner.options import TIMEOUT_S, RunOptions, job_of
-from pibench.runner.record import record_of
+from pibench.runner.options import TIMEOUT_S, RunOptions, facts_of, job_of
+from pibench.runner.record import Context, record_of
 from pibench.runner.runner import Runner
 from pibench.targets.base import Job, Outcome
 from tests.whole_records import probe_reading as reading
@@ -104,7 +103,9 @@ def record(network: Network) -> Callable[..., Record]:
         context = Context(device=PI, target=cast("Any", FakeTarget(target)))
         outcome.setdefault("machine", MACHINE)
         facts = facts_of(network, work)
-        return record_of(facts, Outcome(job=work, result=seen, **outcome), context, reference)
+        return record_of(
+            facts, Outcome(job=work, result=seen, **outcome), context, lambda _: reference
+        )
 
     return make
 

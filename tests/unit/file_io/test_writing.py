@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pibench.atomic_write import is_standard_output, keep_inputs, write_whole
 from pibench.errors import HostError, InvalidInputError
+from pibench.file_io import is_standard_output, keep_inputs, write_whole
 
 
 @pytest.mark.parametrize("name", ["", ".", "file/f.csv", "x" * 300, "loop"])

@@ -15,21 +15,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pibench import untrusted_input
+from pibench import file_io
 from pibench.errors import InvalidInputError
 
-LARGEST = untrusted_input.LARGEST
+LARGEST = file_io.LARGEST
 
 
 def refusal(path: Path, **options: Any) -> str:
     with pytest.raises(InvalidInputError) as refused:
-        untrusted_input.read(path, **options)
+        file_io.read_input(path, **options)
     return refused.value.line()
 
 
 def json_refusal(text: bytes | str) -> str:
     with pytest.raises(InvalidInputError) as refused:
-        untrusted_input.json_of(text, "f.json", "line 3", hint="fix it")
+        file_io.json_of(text, "f.json", "line 3", hint="fix it")
     line = refused.value.line()
     assert line.startswith("f.json: line 3: ")
     assert line.endswith("; fix it")
@@ -39,7 +39,7 @@ def json_refusal(text: bytes | str) -> str:
 def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"x" * (2 << 20))
-    assert len(untrusted_input.read(path, most_bytes=2 << 20)) == 2 << 20
+    assert len(file_io.read_input(path, most_bytes=2 << 20)) == 2 << 20
     path.write_bytes(b"x" * ((2 << 20) + 1))
     assert "exceeds the limit of 2 MiB; shorten it" in refusal(
         path, most_bytes=2 << 20, hint="shorten it"
@@ -68,7 +68,7 @@ def test_what_the_shell_connects_is_waited_for() -> None:
     thread = threading.Timer(0.1, write)
     thread.start()
     try:
-        found = untrusted_input.read(Path(f"/dev/fd/{reading}"))
+        found = file_io.read_input(Path(f"/dev/fd/{reading}"))
         assert (found[:1], found[-1:], len(found)) == (b"a", b"c", (1 << 20) + 2)
     finally:
         thread.join()
@@ -115,7 +115,7 @@ bad_numbers = st.sampled_from([math.nan, math.inf, -math.inf, 2**63, -(2**63), 1
 @given(value=values)
 def test_json_comes_back_as_the_standard_library_reads_it(value: Any) -> None:
     text = json.dumps(value)
-    assert untrusted_input.json_of(text, "f.json", None, hint="") == json.loads(text)
+    assert file_io.json_of(text, "f.json", None, hint="") == json.loads(text)
 
 
 @given(value=values, bad=bad_numbers, keys=st.lists(st.text() | st.none(), max_size=4))
@@ -128,4 +128,4 @@ def test_no_bad_number_gets_through_anywhere(value: Any, bad: float, keys: list[
 @given(text=st.binary(max_size=60) | st.text(alphabet='[]{}",:0123456789eE+-.truefalsn\\u '))
 def test_any_input_is_read_or_refused(text: bytes | str) -> None:
     with contextlib.suppress(InvalidInputError):
-        untrusted_input.json_of(text, "f.json", None, hint="fix it")
+        file_io.json_of(text, "f.json", None, hint="fix it")
