@@ -164,14 +164,14 @@ class Progress:
     def on_progress(self, report: Report) -> None:
         """Report a message from a target during a run."""
         if report.job is None:
-            self._describe(report.said)
+            self._describe(report.message)
             return
         name = self._names[int(report.job.id)] if self._names else report.job.name
-        if report.said == "started":
+        if report.message == "started":
             self._running.append(name)
             self._describe(", ".join(self._running))
         else:
-            self._line(f"{name}: {report.said}")
+            self._line(f"{name}: {report.message}")
 
     def on_record(self, record: Record, name: str | None = None) -> None:
         """Report that another network has its record; `name` may replace the network's name."""

@@ -57,7 +57,7 @@ class PredictedTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One printed cell. `paper` and `ours` (pibench's value) are in `unit`; verdicts have no unit.
+    """One printed cell. `paper` and `pibench` (pibench's value) are in `unit`; verdicts have no unit.
 
     `agrees` is None if nothing can be compared, and `provenance` gives the reason.
     `error_pct` is pibench's value minus the paper's, in percent of the paper's. `low` and `high`
@@ -72,7 +72,7 @@ class Claim:
     field: str
     unit: str
     paper: str | float
-    ours: str | float | None
+    pibench: str | float | None
     error_pct: float | None
     agrees: bool | None
     explanation: str | None
@@ -237,7 +237,7 @@ def _claim(
         field=column.field,
         unit=column.unit,
         paper=figure.value if figure else str(entry.verdict),
-        ours=value,
+        pibench=value,
         error_pct=error_pct,
         agrees=agrees,
         explanation=paper.explanations.get((entry.key, name)),

@@ -184,12 +184,12 @@ def _facts(record: Record) -> dict[str, str]:
 def differing_facts(pairs: Sequence[tuple[Entry, Entry]]) -> list[tuple[str, str, str]]:
     """Return the environment differences of all pairs: name and both sides' values, each once.
 
-    If only one side knows a value, the other's is "not told".
+    If only one side knows a value, the other's is "unknown".
     """
     found: dict[tuple[str, str, str], None] = {}
     for first, second in pairs:
         for name in dict.fromkeys([*first.facts, *second.facts]):
-            values = [side.facts.get(name, "not told") for side in (first, second)]
+            values = [side.facts.get(name, "unknown") for side in (first, second)]
             # A side without facts has no environment: nothing was run.
             if first.facts and second.facts and values[0] != values[1]:
                 found[name, values[0], values[1]] = None

@@ -280,7 +280,7 @@ def _seconds(record: Record | None) -> float:
 
 def _of_claim(row: Row, cell: LedgerCell, title: str) -> Case:
     claim = cell.claim
-    figures = f"printed {cell.paper}, pibench {cell.ours} {claim.unit}".rstrip()
+    figures = f"printed {cell.paper}, pibench {cell.pibench} {claim.unit}".rstrip()
     outcome, why = "", ""
     if claim.agrees is None:
         undecided = claim.field == "verdict"

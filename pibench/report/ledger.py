@@ -55,7 +55,7 @@ class LedgerCell:
 
     claim: Claim
     paper: str
-    ours: str
+    pibench: str
     error: str
     interval: str
     notes: tuple[int, ...]
@@ -168,7 +168,7 @@ def latency_table(ledger: Sequence[Row], paper: Paper) -> Table | None:
     """Return the latencies with their intervals; None if no row has one of pibench."""
     name = paper.column_of("latency_ms") or ""
     cells = [(row, row.cells[name]) for row in ledger if name in row.cells]
-    timed = [(row, cell) for row, cell in cells if cell.claim.ours is not None]
+    timed = [(row, cell) for row, cell in cells if cell.claim.pibench is not None]
     if not timed:
         return None
     column = paper.columns[name]
@@ -191,7 +191,7 @@ def latency_table(ledger: Sequence[Row], paper: Paper) -> Table | None:
                 str(row.paper_row or NOTHING),
                 row.name,
                 cell.paper,
-                cell.ours,
+                cell.pibench,
                 number(cell.claim.low, column.decimals),
                 number(cell.claim.high, column.decimals),
                 cell.error,
@@ -211,7 +211,7 @@ def totals(claims: Sequence[Claim], paper: Paper) -> list[str]:
         if column.field == "verdict":
             lines.append(f"Verdicts: {total.agreed} of {total.total} agree with the paper.")
             lines += [
-                f"  {MARKS[one.agrees]} {one.paper_network}: {one.ours or 'missing'}, "
+                f"  {MARKS[one.agrees]} {one.paper_network}: {one.pibench or 'missing'}, "
                 f"{one.provenance.reason}"
                 for one in claims
                 if one.column == name and not one.agrees
@@ -267,7 +267,7 @@ def shared_kind(of: Sequence[Row], column: str) -> ProvenanceKind | None:
     kinds = {
         row.cells[column].kind
         for row in of
-        if column in row.cells and row.cells[column].claim.ours is not None
+        if column in row.cells and row.cells[column].claim.pibench is not None
     }
     return next(iter(kinds)) if len(kinds) == 1 else None
 
@@ -307,14 +307,14 @@ def _cell(claim: Claim, numbered: Mapping[str, int], decimals: int) -> LedgerCel
     interval = ""
     if claim.low is not None and claim.high is not None:
         interval = f"{number(claim.low, decimals)} to {number(claim.high, decimals)}"
-    if isinstance(claim.ours, float):
-        ours = number(claim.ours, decimals)
+    if isinstance(claim.pibench, float):
+        pibench = number(claim.pibench, decimals)
     else:
-        ours = claim.ours or ("missing" if claim.field == "verdict" else NOTHING)
+        pibench = claim.pibench or ("missing" if claim.field == "verdict" else NOTHING)
     return LedgerCell(
         claim=claim,
         paper=claim.paper if isinstance(claim.paper, str) else f"{claim.paper:,g}",
-        ours=ours,
+        pibench=pibench,
         error=signed(claim.error_pct),
         interval=interval,
         notes=(numbered[claim.explanation],) if claim.explanation else (),
@@ -333,7 +333,7 @@ def _table_row(row: Row, figures: Sequence[str], *, has_verdicts: bool) -> list[
             continue
         cells += [
             Cell(
-                text=f"{cell.paper}/{cell.ours}", compared=True, agrees=cell.claim.agrees,
+                text=f"{cell.paper}/{cell.pibench}", compared=True, agrees=cell.claim.agrees,
                 kind="predicted" if cell.kind == "predicted" else "",
             ),
             cell.error,
@@ -348,6 +348,6 @@ def _table_row(row: Row, figures: Sequence[str], *, has_verdicts: bool) -> list[
 
 def _verdict(cell: LedgerCell) -> Cell:
     return Cell(
-        text=cell.ours, short=SHORT.get(cell.ours, ""), compared=True, agrees=cell.claim.agrees,
+        text=cell.pibench, short=SHORT.get(cell.pibench, ""), compared=True, agrees=cell.claim.agrees,
         chip="verdict",
     )  # fmt: skip

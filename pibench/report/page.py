@@ -211,7 +211,7 @@ def _overview(report: Report) -> dict[str, figures.Figure]:
     }
     for name, column in report.paper.columns.items():
         claims = [
-            one for one in report.claims if one.column == name and isinstance(one.ours, float)
+            one for one in report.claims if one.column == name and isinstance(one.pibench, float)
         ]
         if claims and column.field != "weights_file_bytes":
             found[name] = figures.printed_against_pibench(

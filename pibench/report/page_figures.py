@@ -194,11 +194,11 @@ def printed_against_pibench(
 
     Cells that are not a test (see `PredictedTime`) are hollow.
     """
-    shown = [claim for claim in claims if isinstance(claim.ours, float)]
+    shown = [claim for claim in claims if isinstance(claim.pibench, float)]
     values = [
         value
         for claim in shown
-        for value in (claim.paper, claim.ours, claim.low, claim.high)
+        for value in (claim.paper, claim.pibench, claim.low, claim.high)
         if isinstance(value, float) and value > 0
     ]
     low, high = min(values, default=1.0) / 1.15, max(values, default=10.0) * 1.15
@@ -247,7 +247,7 @@ def printed_against_pibench(
 def _pair_points(claims: Sequence[Claim], kind: str, labelled: Sequence[str]) -> Trace:
     trace: Trace = {
         "type": "scatter", "mode": "markers+text", "name": kind,
-        "x": [claim.paper for claim in claims], "y": [claim.ours for claim in claims],
+        "x": [claim.paper for claim in claims], "y": [claim.pibench for claim in claims],
         "text": [text(one.paper_network) if one.key in labelled else "" for one in claims],
         "textposition": [
             "top left" if (one.error_pct or 0) > 0 else "bottom right" for one in claims
@@ -264,16 +264,16 @@ def _pair_points(claims: Sequence[Claim], kind: str, labelled: Sequence[str]) ->
     if any(claim.high is not None for claim in claims):
         trace["error_y"] = {
             "type": "data", "symmetric": False, "thickness": 1.2, "width": 3,
-            "array": [_beyond(claim.high, claim.ours) for claim in claims],
-            "arrayminus": [_beyond(claim.ours, claim.low) for claim in claims],
+            "array": [_beyond(claim.high, claim.pibench) for claim in claims],
+            "arrayminus": [_beyond(claim.pibench, claim.low) for claim in claims],
             "color": f"${kind}",
         }  # fmt: skip
     return trace
 
 
 def _pair_hover(claim: Claim) -> list[str]:
-    decimals = 0 if isinstance(claim.ours, float) and claim.ours >= 10 else 1
-    ours = claim.ours if isinstance(claim.ours, float) else None
+    decimals = 0 if isinstance(claim.pibench, float) and claim.pibench >= 10 else 1
+    pibench = claim.pibench if isinstance(claim.pibench, float) else None
     text_of_error = "not a test: it depends on the printed figure"
     if claim.error_pct is not None:
         text_of_error = f"error {signed(claim.error_pct)} %"
@@ -282,7 +282,7 @@ def _pair_hover(claim: Claim) -> list[str]:
     return [
         text(claim.paper_network),
         f"{claim.paper:,g} {claim.unit}",
-        f"{number(ours, decimals)} {claim.unit}",
+        f"{number(pibench, decimals)} {claim.unit}",
         text_of_error,
     ]
 

@@ -222,7 +222,9 @@ def _logarithmic(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> 
 
 def _compared(report: Report, column: str) -> list[Claim]:
     return [
-        claim for claim in report.claims if claim.column == column and isinstance(claim.ours, float)
+        claim
+        for claim in report.claims
+        if claim.column == column and isinstance(claim.pibench, float)
     ]
 
 
@@ -260,14 +262,14 @@ def _draw_pairs(axes: Axes, claims: Sequence[Claim], title: str) -> None:
     axes.set_title(title)
     kinds: set[str] = set()
     for claim in claims:
-        if not isinstance(claim.ours, float) or not isinstance(claim.paper, float):
+        if not isinstance(claim.pibench, float) or not isinstance(claim.paper, float):
             continue
         kind = claim.provenance.kind
         colour = COLOURS.get(kind, _MUTED)
         if claim.low is not None and claim.high is not None:
             axes.plot([claim.paper] * 2, [claim.low, claim.high], color=colour, linewidth=0.9)
         axes.plot(
-            [claim.paper], [claim.ours], "o", color=colour, markersize=4,
+            [claim.paper], [claim.pibench], "o", color=colour, markersize=4,
             fillstyle="full" if claim.error_pct is not None else "none",
             label=None if kind in kinds else kind,
         )  # fmt: skip

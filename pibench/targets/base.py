@@ -135,7 +135,7 @@ class Progress:
     """An event during a run, for progress display."""
 
     job: Job | None
-    said: str
+    message: str
 
 
 Observer = Callable[[Outcome], None]

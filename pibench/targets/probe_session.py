@@ -357,7 +357,7 @@ class ProbeSession:
         elif kind == "start":
             self.running = self._find(event)
             if self.running is not None:
-                self.watch(Progress(job=self.running, said="started"))
+                self.watch(Progress(job=self.running, message="started"))
         elif kind == "calibration":
             self.calibration = event["calibration"]
         elif kind == "blob":

@@ -44,7 +44,7 @@ def test_a_machine_that_is_killed_costs_one_boot(builder, tmp_path) -> None:
     others = set(children_of(os.getpid()))
 
     def kill_once(progress) -> None:
-        if progress.said == "started" and progress.job.name == "SqueezeNet V1.0" and not killed:
+        if progress.message == "started" and progress.job.name == "SqueezeNet V1.0" and not killed:
             killed.extend(set(children_of(os.getpid())) - others)
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)

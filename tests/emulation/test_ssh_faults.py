@@ -216,7 +216,7 @@ def when_started(*actions):
     """Does things by and by once a network has begun: pairs of seconds and what to do."""
 
     def watched(output: Progress) -> None:
-        if output.said == "started":
+        if output.message == "started":
             for after_s, act in actions:
                 threading.Timer(after_s, act).start()
 
@@ -252,7 +252,7 @@ KILLED = """\
 import sys
 from pibench.images.build import Builder
 from tests.emulation.test_ssh_faults import SHORT, run, target
-run(target(Builder(), int(sys.argv[1]), patience=SHORT), lambda step: print(step.said, flush=True))
+run(target(Builder(), int(sys.argv[1]), patience=SHORT), lambda step: print(step.message, flush=True))
 """
 
 

@@ -138,7 +138,7 @@ class SshTarget:
                 waiting.popleft()
                 observe(Outcome(job=piece, machine=session.machine, died=died))
             else:
-                watch(Progress(job=piece, said=f"{died}; trying again"))
+                watch(Progress(job=piece, message=f"{died}; trying again"))
 
     async def _once(self, work: Sequence[Job], take: Callable[[dict[str, Any]], Any]) -> str | None:
         """Run one probe from start to end; return how it died, or None if it did not."""

@@ -136,7 +136,7 @@ class VmTarget:
         """Take an event; return False where this machine is not reliable after it."""
         kind = session.take(event)
         if kind == "hello":
-            session.watch(Progress(job=None, said="booted"))
+            session.watch(Progress(job=None, message="booted"))
         killed = kind == "result" and event["result"].get("signal") is not None
         return not (self._kind.reboot_after_oom and killed)
 
@@ -184,7 +184,7 @@ def _settle(session: ProbeSession, ended: Boot, attempts: dict[str, int]) -> Non
             Outcome(job=work, machine=session.machine, died=died, console_oom_lines=oom_lines)
         )
     else:
-        session.watch(Progress(job=work, said=f"{died}; booting again"))
+        session.watch(Progress(job=work, message=f"{died}; booting again"))
 
 
 def _is_about(oom_line: str, pids: set[int]) -> bool:

@@ -99,9 +99,9 @@ def test_the_whole_run_agrees(paper_run: list[Record]) -> None:
 def test_units_are_not_blurred(paper_run: list[Record]) -> None:
     claims = check_claims(paper_run)
     ram = cell(claims, "alexnet", "ram_mb")
-    assert (ram.paper, ram.ours, ram.unit, ram.error_pct) == (497, 497, "MiB", 0)
+    assert (ram.paper, ram.pibench, ram.unit, ram.error_pct) == (497, 497, "MiB", 0)
     size = cell(claims, "alexnet", "model_size_mb")
-    assert (size.ours, size.unit) == (pytest.approx(243.9), "MB")
+    assert (size.pibench, size.unit) == (pytest.approx(243.9), "MB")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_one_flipped_verdict_is_a_disagreement(paper_run: list[Record]) -> None:
 @pytest.mark.parametrize("verdict", ["inconclusive", "borderline"])
 def test_one_undecided_verdict_is_inconclusive(paper_run: list[Record], verdict: str) -> None:
     claims = check_claims(with_network(paper_run, "NIN", verdict=verdict))
-    assert cell(claims, "nin", "verdict").ours == verdict
+    assert cell(claims, "nin", "verdict").pibench == verdict
     assert cell(claims, "nin", "verdict").agrees is None
     assert exit_code(claims) == ExitCode.INCONCLUSIVE
 
@@ -145,7 +145,7 @@ def test_one_undecided_verdict_is_inconclusive(paper_run: list[Record], verdict:
 def test_one_missing_network_is_inconclusive(paper_run: list[Record]) -> None:
     claims = check_claims([record for record in paper_run if record.network != "AlexNet"])
     missing = cell(claims, "alexnet", "ram_mb")
-    assert (missing.ours, missing.agrees, missing.provenance.kind) == (None, None, "unavailable")
+    assert (missing.pibench, missing.agrees, missing.provenance.kind) == (None, None, "unavailable")
     assert "no record of this network" in missing.provenance.reason
     assert summary(claims)["verdict"].undecided == ("AlexNet",)
     assert exit_code(claims) == ExitCode.INCONCLUSIVE
@@ -189,7 +189,7 @@ def test_the_peak_of_a_killed_process_is_not_compared(paper_run: list[Record]) -
     killed = Evidence(summary="killed by the kernel", exit_status=-9, signal=9)
     claims = check_claims(with_network(paper_run, "NIN", verdict="no-fit", evidence=killed))
     ram = cell(claims, "nin", "ram_mb")
-    assert (ram.ours, ram.agrees) == (None, None)
+    assert (ram.pibench, ram.agrees) == (None, None)
     assert "lower bound" in ram.provenance.reason
 
 
@@ -198,7 +198,7 @@ def test_the_peak_of_a_killed_process_is_not_compared(paper_run: list[Record]) -
 )
 def test_other_runs_do_not_count(paper_run: list[Record], change: dict[str, Any]) -> None:
     claims = check_claims(with_network(paper_run, "AlexNet", **change))
-    assert cell(claims, "alexnet", "verdict").ours is None
+    assert cell(claims, "alexnet", "verdict").pibench is None
 
 
 def test_the_run_closest_to_the_board_counts_and_of_these_the_latest(
@@ -222,11 +222,11 @@ def latency_claim(record: Record, kind: str, **changes: Any) -> Claim:
 def test_only_a_time_of_the_board_is_compared(paper_run: list[Record]) -> None:
     record = paper_run[0]
     emulated = latency_claim(record, "emulated")
-    assert (emulated.ours, emulated.agrees) == (None, None)
+    assert (emulated.pibench, emulated.agrees) == (None, None)
     assert emulated.provenance.reason == "emulated time is never a Pi time"
 
     predicted = latency_claim(record, "predicted")
-    assert (predicted.ours, predicted.agrees) == (1700, True)
+    assert (predicted.pibench, predicted.agrees) == (1700, True)
     assert predicted.error_pct == pytest.approx(-0.76, abs=0.01)
 
     here = latency_claim(record, "measured", target="native", machine=None)
@@ -235,7 +235,7 @@ def test_only_a_time_of_the_board_is_compared(paper_run: list[Record]) -> None:
         host=record.environment.host, guest=GuestEnvironment(architecture="aarch64")
     )
     on_board = latency_claim(record, "measured", target="ssh", machine=None, environment=board)
-    assert (on_board.ours, on_board.provenance.kind) == (1700, "measured")
+    assert (on_board.pibench, on_board.provenance.kind) == (1700, "measured")
 
 
 def test_the_ledger_as_json(paper_run: list[Record], tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_time_that_the_fit_has_seen_proves_nothing(paper_run: list[Record]) ->
     seen = {"ResNet-101": predicted(16145.0, independent=False)}
     claims = check_claims(paper_run, predicted=seen)
     claim = cell(claims, "resnet-101", "latency_ms")
-    assert claim.ours == 16145.0
+    assert claim.pibench == 16145.0
     assert (claim.agrees, claim.error_pct) == (None, None)
     assert summary(claims)["latency_ms"].compared == 0
 

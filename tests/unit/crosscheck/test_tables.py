@@ -64,7 +64,7 @@ def test_a_second_table_has_its_own_ledger(table: Path, paper_run: list[Record])
         ("nin", "fits", True),
         ("vgg", "fits", True),
     ]
-    assert claims[0].ours == pytest.approx(554 * 2**20 / 1e6, abs=1)
+    assert claims[0].pibench == pytest.approx(554 * 2**20 / 1e6, abs=1)
     assert claims[2].explanation == "Printed with another unit."
     assert summary(claims)["peak"].differing == ("NiN",)
     assert exit_code(claims) == ExitCode.OK

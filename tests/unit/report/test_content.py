@@ -76,7 +76,7 @@ def test_the_zoo_does_not_stand_for_another_network_of_its_name(paper_run: list[
     (one,) = report_of([record]).networks
     assert one.planned is None
     assert "another one" in one.not_planned
-    assert one.claims["latency_ms"].ours is None
+    assert one.claims["latency_ms"].pibench is None
 
 
 def test_times_of_runs_come_with_their_kind(make_record: Callable[..., Record]) -> None:

@@ -179,7 +179,7 @@ def test_the_machine_is_described_and_the_start_of_each_network_reported(
     assert machine["cores_usable"] == len(os.sched_getaffinity(0))
     assert machine["mem_total_kib"] * 1024 == pytest.approx(psutil.virtual_memory().total, rel=0.01)
     assert machine["blas"] is None
-    assert [(p.job.name if p.job else None, p.said) for p in output] == [
+    assert [(p.job.name if p.job else None, p.message) for p in output] == [
         ("A", "started"),
         ("B", "started"),
     ]

@@ -92,7 +92,7 @@ def test_a_boot_that_ends_well_is_the_only_one() -> None:
     machines.run(work("A", "B"))
     assert machines.seen() == [("A", 0), ("B", 1)]
     assert machines.outcomes[0].machine == HELLO["machine"]
-    assert [(p.job.name if p.job else None, p.said) for p in machines.progress] == [
+    assert [(p.job.name if p.job else None, p.message) for p in machines.progress] == [
         (None, "booted"),
         ("A", "started"),
         ("B", "started"),
@@ -109,7 +109,9 @@ def test_a_dead_guest_costs_the_network_in_flight_alone_and_at_the_second_time()
     machines.run(work("A", "B", "C"))
     assert machines.seen() == [("A", 0), ("B", died.died), ("C", 2)]
     assert machines.given == [["A", "B", "C"], ["B", "C"], ["C"]]
-    assert "the guest sent nothing for 120 s; booting again" in [p.said for p in machines.progress]
+    assert "the guest sent nothing for 120 s; booting again" in [
+        p.message for p in machines.progress
+    ]
     assert machines.outcomes[1].machine == HELLO["machine"]
 
 
