@@ -57,7 +57,7 @@ class PredictedTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One printed cell. `paper` and `pibench` (pibench's value) are in `unit`; verdicts have no unit.
+    """One printed cell: the paper's value and pibench's, in `unit`; verdicts have no unit.
 
     `agrees` is None if nothing can be compared, and `provenance` gives the reason.
     `error_pct` is pibench's value minus the paper's, in percent of the paper's. `low` and `high`

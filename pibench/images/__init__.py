@@ -1,0 +1,1 @@
+"""Build, store, verify and move the images that emulated targets run."""

@@ -50,6 +50,7 @@ def module_files(kernel_root: Path, release: str, modules: Sequence[str] = MODUL
 
 
 def depends(module: Path) -> list[str]:
+    """Return the names of the modules that a module needs, from its `.modinfo` section."""
     content = module.read_bytes()
     start = content.find(b"\0depends=")
     if start < 0:

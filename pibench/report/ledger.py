@@ -348,6 +348,6 @@ def _table_row(row: Row, figures: Sequence[str], *, has_verdicts: bool) -> list[
 
 def _verdict(cell: LedgerCell) -> Cell:
     return Cell(
-        text=cell.pibench, short=SHORT.get(cell.pibench, ""), compared=True, agrees=cell.claim.agrees,
-        chip="verdict",
+        text=cell.pibench, short=SHORT.get(cell.pibench, ""), chip="verdict",
+        compared=True, agrees=cell.claim.agrees,
     )  # fmt: skip

@@ -49,6 +49,8 @@ Reading: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
+    """What a run measured or computed besides memory; times are in ms."""
+
     latency_ms: float | None = None
     samples: tuple[Sample, ...] = ()
     interval: LatencyInterval | None = None

@@ -252,7 +252,7 @@ KILLED = """\
 import sys
 from pibench.images.build import Builder
 from tests.emulation.test_ssh_faults import SHORT, run, target
-run(target(Builder(), int(sys.argv[1]), patience=SHORT), lambda step: print(step.message, flush=True))
+run(target(Builder(), int(sys.argv[1]), patience=SHORT), lambda one: print(one.message, flush=True))
 """
 
 
