@@ -1,0 +1,78 @@
+/* ROIPooling of Fast R-CNN (arXiv 1504.08083): the largest value in each cell of a region's grid. */
+#include <cfloat>
+
+#include "layer.h"
+
+namespace pibench {
+
+class ROIPooling : public ForkLayer {
+ public:
+  using ForkLayer::ForkLayer;
+
+ protected:
+  void LayerSetUp(const Blobs&, const Blobs&) override {
+    height_ = fields_.integer("pooled_h", 0);
+    width_ = fields_.integer("pooled_w", 0);
+    scale_ = fields_.number("spatial_scale", 1);
+    CHECK(height_ > 0 && width_ > 0) << "pooled_h and pooled_w are missing";
+  }
+
+  void Reshape(const Blobs& bottom, const Blobs& top) override {
+    top[0]->Reshape(bottom[1]->num(), bottom[0]->channels(), height_, width_);
+    largest_.Reshape(top[0]->shape());
+  }
+
+  void Forward_cpu(const Blobs& bottom, const Blobs& top) override {
+    const int rows = bottom[0]->height(), columns = bottom[0]->width();
+    const float *x = bottom[0]->cpu_data(), *region = bottom[1]->cpu_data();
+    float* y = top[0]->mutable_cpu_data();
+    int* largest = largest_.mutable_cpu_data();
+    for (int r = 0; r < bottom[1]->num(); ++r, region += 5) {
+      const int x0 = int(std::round(region[1] * scale_)), y0 = int(std::round(region[2] * scale_));
+      const int wide = std::max(int(std::round(region[3] * scale_)) - x0 + 1, 1);
+      const int high = std::max(int(std::round(region[4] * scale_)) - y0 + 1, 1);
+      const float cell_y = float(high) / float(height_), cell_x = float(wide) / float(width_);
+      for (int c = 0; c < bottom[0]->channels(); ++c) {
+        const int map = (int(region[0]) * bottom[0]->channels() + c) * rows * columns;
+        for (int h = 0; h < height_; ++h)
+          for (int w = 0; w < width_; ++w, ++y, ++largest) {
+            const int above = cut(int(std::floor(float(h) * cell_y)) + y0, rows);
+            const int below = cut(int(std::ceil(float(h + 1) * cell_y)) + y0, rows);
+            const int left = cut(int(std::floor(float(w) * cell_x)) + x0, columns);
+            const int right = cut(int(std::ceil(float(w + 1) * cell_x)) + x0, columns);
+            *y = below > above && right > left ? -FLT_MAX : 0;
+            *largest = -1;
+            for (int i = above; i < below; ++i)
+              for (int j = left; j < right; ++j) {
+                const int at = map + i * columns + j;
+                if (x[at] > *y) {
+                  *y = x[at];
+                  *largest = at;
+                }
+              }
+          }
+      }
+    }
+  }
+
+  void Backward_cpu(const Blobs& top, const Wanted& wanted, const Blobs& bottom) override {
+    if (!wanted[0]) return;
+    const float* dy = top[0]->cpu_diff();
+    const int* largest = largest_.cpu_data();
+    float* dx = bottom[0]->mutable_cpu_diff();
+    std::fill(dx, dx + bottom[0]->count(), 0.f);
+    for (int i = 0; i < top[0]->count(); ++i)
+      if (largest[i] >= 0) dx[largest[i]] += dy[i];
+  }
+
+ private:
+  static int cut(int at, int size) { return std::min(std::max(at, 0), size); }
+
+  int height_, width_;
+  float scale_;
+  caffe::Blob<int> largest_;
+};
+
+static Registration<ROIPooling> roi_pooling("ROIPooling");
+
+}  // namespace pibench
