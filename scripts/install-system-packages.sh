@@ -13,6 +13,8 @@ needed="
 qemu-system-aarch64:qemu-system-arm
 aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
 gcc:gcc
+aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
+g++:g++
 mke2fs:e2fsprogs
 dpkg-deb:dpkg
 /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring

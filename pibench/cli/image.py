@@ -36,9 +36,9 @@ def build(kinds: Kinds = None) -> None:
     Example: pibench image build vm
     """
     from pibench.images import blas
-    from pibench.images.build import BLAS_KINDS, KINDS, Builder
+    from pibench.images.build import BLAS_KINDS, KINDS, LAYER_KINDS, Builder
 
-    known = (*KINDS, *BLAS_KINDS, *blas.kinds())
+    known = (*KINDS, *BLAS_KINDS, *LAYER_KINDS, *blas.kinds())
     for kind in kinds or ():
         if kind not in known:
             raise InvalidInputError(
@@ -275,11 +275,11 @@ def _outcome(one: Loaded, loading: Loading) -> str:
 def _current_keys() -> set[tuple[str, str]]:
     """Return kind and key of every image that the current recipes produce."""
     from pibench.images import blas
-    from pibench.images.build import API_VERSIONS, BLAS_KINDS, KINDS, Builder
+    from pibench.images.build import API_VERSIONS, BLAS_KINDS, KINDS, LAYER_KINDS, Builder
 
     builder = Builder()
     counters = (f"counter-{api}" for api in API_VERSIONS)
-    kinds = (*KINDS, *BLAS_KINDS, *blas.kinds(), *counters)
+    kinds = (*KINDS, *BLAS_KINDS, *LAYER_KINDS, *blas.kinds(), *counters)
     return {(kind, builder.key(kind)) for kind in kinds}
 
 
@@ -287,18 +287,19 @@ def _current_keys() -> set[tuple[str, str]]:
 def lock() -> None:
     """Pin the package versions that the mirror currently offers (for maintainers).
 
-    Writes docker/rootfs.lock.json and docker/blas.lock.json of a checkout.
+    Writes the files docker/*.lock.json of a checkout.
 
     Example: pibench image lock
     """
     import tempfile
 
-    from pibench.images import blas
+    from pibench.images import blas, layers
     from pibench.images.recipe import ARCHITECTURES, ROOTFS_LOCK, load_recipe, write_lock
     from pibench.images.rootfs import resolve
 
     recipe = load_recipe()
-    for name, alone in ((ROOTFS_LOCK, ()), (blas.LOCK, blas.packages())):
+    locks = {ROOTFS_LOCK: (), blas.LOCK: blas.packages(), layers.LOCK: layers.packages()}
+    for name, alone in locks.items():
         packages = {}
         for architecture in ARCHITECTURES:
             typer.echo(f"fetching the packages of {name} for {architecture}", err=True)

@@ -3,9 +3,9 @@
 There are four kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, kernel,
 initial RAM disk, device trees and the disk made of the arm64 root; `carried`,
 the part of the arm64 root that is copied to a board that has no Caffe.
-In addition, built from source: the memory-only BLAS of each architecture, and the
-instruction counter for each version of QEMU's plugin interface. And from Debian's
-packages: the BLAS libraries that can replace OpenBLAS.
+In addition, built from source: the memory-only BLAS and the layers of Caffe's forks for each
+architecture, and the instruction counter for each version of QEMU's plugin interface. And from
+Debian's packages: the BLAS libraries that can replace OpenBLAS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pibench.errors import HostError
-from pibench.images import blas, store
+from pibench.images import blas, layers, store
 from pibench.images.blas import Blas, OtherBlas
 from pibench.images.carried import CarriedRoot, carried, write_carried
 from pibench.images.carried import key_of as carried_key
@@ -39,6 +39,7 @@ from pibench.settings import asset
 KINDS = ("twin", "sysroot", "vm", "carried")
 ROOTS: dict[str, Architecture] = {"twin": "amd64", "sysroot": "arm64"}
 BLAS_KINDS: dict[str, Architecture] = {"blas-arm64": "arm64", "blas-amd64": "amd64"}
+LAYER_KINDS: dict[str, Architecture] = {"layers-arm64": "arm64", "layers-amd64": "amd64"}
 _MIB = 1 << 20
 DISK_SLACK_BYTES = 64 * _MIB
 MKE2FS_DEADLINE_S = 300.0
@@ -74,6 +75,8 @@ class Builder:
         if kind.startswith("blas-"):
             source = asset("qemu/blas/memory_only_blas.c")
             return fingerprint([kind, recipe, file_sha256(source)])
+        if kind in LAYER_KINDS:
+            return layers.key(LAYER_KINDS[kind])
         if kind.startswith("counter-"):
             return counter_key(kind)
         if kind in blas.kinds():
@@ -82,12 +85,14 @@ class Builder:
         raise HostError(f"unknown image {kind}")
 
     def image(self, kind: str) -> Image:
-        """Return the image of a kind: one of KINDS, BLAS_KINDS or the other BLAS libraries.
+        """Return the image of a kind: one of KINDS, BLAS_KINDS, LAYER_KINDS or the other BLASes.
 
         Raises HostError where it cannot be built, or the kind does not exist.
         """
         if kind in BLAS_KINDS:
             return self._blas_image(BLAS_KINDS[kind])
+        if kind in LAYER_KINDS:
+            return self._layers_image(LAYER_KINDS[kind])
         if kind in blas.kinds():
             name, architecture = blas.kinds()[kind]
             return self._other_blas_image(architecture, blas.load(name))
@@ -145,10 +150,23 @@ class Builder:
     def _blas_image(self, architecture: Architecture) -> Image:
         def build(content: Path, _: Path) -> None:
             # Only here: a machine that has loaded the library needs no root for it.
-            root = self.sysroot() if architecture == "arm64" else self.twin()
-            blas.build_blas(architecture, root.content / "root", content)
+            blas.build_blas(architecture, self._root(architecture), content)
 
         return self._ensure(f"blas-{architecture}", architecture, build)
+
+    def layers(self, architecture: Architecture) -> Path:
+        """Return the layers of Caffe's forks, a library to preload."""
+        return self._layers_image(architecture).content / layers.LIBRARY
+
+    def _layers_image(self, architecture: Architecture) -> Image:
+        def build(content: Path, work: Path) -> None:
+            layers.build(self.recipe, architecture, self._root(architecture), content, work)
+
+        return self._ensure(f"layers-{architecture}", architecture, build)
+
+    def _root(self, architecture: Architecture) -> Path:
+        image = self.sysroot() if architecture == "arm64" else self.twin()
+        return image.content / "root"
 
     def other_blas(self, architecture: Architecture, name: Blas) -> list[Path]:
         """Return the libraries of another BLAS, to preload in this order; none for OpenBLAS."""

@@ -1,0 +1,112 @@
+"""The layers of Caffe's forks, a library that stock Caffe preloads.
+
+It is compiled from `qemu/caffe-layers` with the headers of the root's own suite, which are
+fetched for that and not kept.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Final
+
+from pibench.errors import HostError
+from pibench.images.recipe import (
+    GNU_TRIPLET,
+    Architecture,
+    Recipe,
+    file_sha256,
+    fingerprint,
+    load_lock,
+)
+from pibench.images.rootfs import download, unpack
+from pibench.process import require_program, run
+from pibench.settings import asset
+
+LOCK: Final = "docker/layers.lock.json"
+_RECIPE: Final = "docker/layers.toml"
+_SOURCES: Final = "qemu/caffe-layers"
+LIBRARY: Final = "libpibench_layers.so"
+COMPILE_DEADLINE_S = 300.0
+_HOST = {"x86_64": "amd64", "aarch64": "arm64"}
+_LINKED = (
+    "usr/lib/{triplet}/libcaffe.so.1.0.0",
+    "usr/lib/{triplet}/libprotobuf.so.23",
+    "usr/lib/{triplet}/libglog.so.0",
+    "usr/lib/{triplet}/libstdc++.so.6",
+    "lib/{triplet}/libm.so.6",
+    "lib/{triplet}/libgcc_s.so.1",
+    "lib/{triplet}/libc.so.6",
+)
+"""The root's own libraries: a link to the host's newer ones would not load there."""
+
+
+def packages() -> tuple[str, ...]:
+    """Return the Debian packages that have the headers."""
+    return tuple(tomllib.loads(asset(_RECIPE).read_text())["packages"])
+
+
+def key(architecture: Architecture) -> str:
+    """Return one hash of the image's inputs: sources and headers."""
+    sources = sorted(asset(_SOURCES).glob("*.[ch]*"))
+    content = [(path.name, file_sha256(path)) for path in sources]
+    return fingerprint([content, load_lock(LOCK).digest(architecture)])
+
+
+def build(
+    recipe: Recipe, architecture: Architecture, root: Path, content: Path, work: Path
+) -> None:
+    """Compile the library for a root into `content`.
+
+    Raises:
+        HostError: There is no compiler for the architecture, or the headers cannot be fetched.
+    """
+    compiler = _compiler(architecture)
+    lock = load_lock(LOCK)
+    unpack(
+        download(recipe, architecture, lock.packages[architecture], lock.suite_date, work),
+        work / "headers",
+    )
+    triplet = GNU_TRIPLET[architecture]
+    include = work / "headers/usr/include"
+    own = run([compiler, "-print-file-name=include"], deadline_s=30).stdout.strip()
+    folders = (
+        include / "c++/10",
+        include / triplet / "c++/10",
+        include / "c++/10/backward",
+        own,
+        include / triplet,
+        include / triplet / "openblas-pthread",
+        include,
+    )
+    # Calls of libgcc's helpers for atomics would need a libgcc that the root does not have.
+    options = ["-mno-outline-atomics"] if architecture == "arm64" else []
+    source = asset(_SOURCES)
+    run(
+        [
+            compiler,
+            *("-std=c++14", "-Os", "-Wall", "-Wextra", "-Werror", "-fPIC", "-DCPU_ONLY", *options),
+            *("-include", str(source / "stock_headers.h"), "-nostdinc"),
+            *(part for folder in folders for part in ("-isystem", str(folder))),
+            *("-shared", "-nostdlib", "-s", f"-Wl,-soname,{LIBRARY}"),
+            *("-Wl,-z,defs", "-Wl,--allow-shlib-undefined", "-Wl,--as-needed"),
+            *("-o", str(content / LIBRARY), str(source / "library.cc")),
+            *(str(root / name.format(triplet=triplet)) for name in _LINKED),
+        ],
+        deadline_s=COMPILE_DEADLINE_S,
+    )
+
+
+def _compiler(architecture: Architecture) -> str:
+    """Return a C++ compiler for the architecture: the host's own, or Debian's cross compiler."""
+    if _HOST.get(platform.machine()) == architecture:
+        return require_program("g++", package="g++")
+    cross = f"{GNU_TRIPLET[architecture]}-g++"
+    if shutil.which(cross) is None:
+        raise HostError(
+            f"the layers of Caffe's forks need the cross compiler {cross}, which is not installed",
+            hint=f"sudo apt-get install g++-{GNU_TRIPLET[architecture].replace('_', '-')}",
+        )
+    return cross
