@@ -34,6 +34,7 @@ class BN : public ForkLayer {
   void Reshape(const Blobs& bottom, const Blobs& top) override {
     top[0]->ReshapeLike(*bottom[0]);
     normal_.ReshapeLike(*bottom[0]);
+    broadcast_.ReshapeLike(*bottom[0]);
     deviation_.resize(bottom[0]->channels());
   }
 
@@ -41,6 +42,7 @@ class BN : public ForkLayer {
     const int channels = bottom[0]->channels(), places = bottom[0]->count(2);
     const float* x = bottom[0]->cpu_data();
     float *y = top[0]->mutable_cpu_data(), *normal = normal_.mutable_cpu_data();
+    float* broadcast = broadcast_.mutable_cpu_data();
     const float *scale = blobs_[0]->cpu_data(), *shift = blobs_[1]->cpu_data();
     for (int c = 0; c < channels; ++c) {
       double mean = 0, variance = 1;
@@ -58,7 +60,8 @@ class BN : public ForkLayer {
       deviation_[c] = is_folded_ ? 1 : std::sqrt(variance + epsilon_);
       each(*bottom[0], c, [&](int i) {
         normal[i] = float((x[i] - mean) / deviation_[c]);
-        y[i] = normal[i] * scale[c] + shift[c];
+        broadcast[i] = shift[c];
+        y[i] = normal[i] * scale[c] + broadcast[i];
       });
     }
   }
@@ -99,7 +102,7 @@ class BN : public ForkLayer {
   bool is_folded_, uses_stored_;
   double epsilon_;
   std::vector<double> deviation_;
-  Blob normal_;
+  Blob normal_, broadcast_; /* the forks have both */
 };
 
 static Registration<BN> bn("BN");

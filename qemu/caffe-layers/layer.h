@@ -2,10 +2,12 @@
  * What the layers of Caffe's forks share: how they read their fields, and how they enter the
  * registry of the stock Caffe that preloads this library.
  *
- * Stock Caffe cannot read a fork's own parameter message. So pibench writes its fields, flat, into
- * the text of `python_param`, which only a layer of type Python reads otherwise:
+ * Stock Caffe cannot read a fork's own parameter message. So pibench writes its text into
+ * `python_param`, which only a layer of type Python reads otherwise, in the regular form of
+ * protobuf's text on one line:
  *
- *     nms_param { top_k: 400 }  keep_top_k: 200   ->   "nms_param.top_k=400 keep_top_k=200"
+ *     detection_output_param { nms_param { top_k: 400 } keep_top_k: 200 }
+ *     python_param { param_str: "nms_param { top_k: 400 } keep_top_k: 200" }
  */
 #pragma once
 
@@ -31,10 +33,19 @@ class Fields {
  public:
   explicit Fields(const caffe::LayerParameter& layer) {
     std::istringstream words(layer.python_param().param_str());
+    std::string parents;
     for (std::string word; words >> word;) {
-      const size_t equals = word.find('=');
-      CHECK(equals != std::string::npos) << layer.name() << ": not NAME=VALUE: " << word;
-      fields_.push_back(std::make_pair(word.substr(0, equals), word.substr(equals + 1)));
+      if (word == "}") {
+        parents.erase(parents.rfind('.', parents.size() - 2) + 1);
+      } else if (word.back() == ':') {
+        std::string value;
+        words >> value;
+        if (value[0] == '"') value = value.substr(1, value.size() - 2);
+        fields_.push_back(std::make_pair(parents + word.substr(0, word.size() - 1), value));
+      } else {
+        parents += word + '.';
+        words >> word; /* the brace */
+      }
     }
   }
 

@@ -1,6 +1,7 @@
 /*
- * Upsample of SegNet's fork: puts each value where the mask says, which is the second top of a
- * Pooling layer: the index of the largest value in its image.
+ * Upsample of two families of forks. With a mask (SegNet, ENet) it puts each value where the mask
+ * says, which is the second top of a Pooling layer: the index of the largest value in its image.
+ * Without a mask (the YOLO forks) it repeats each value.
  */
 #include "layer.h"
 
@@ -13,16 +14,25 @@ class Upsample : public ForkLayer {
  protected:
   void Reshape(const Blobs& bottom, const Blobs& top) override {
     const int scale = fields_.integer("scale", 2);
-    CHECK(bottom[0]->shape() == bottom[1]->shape()) << "the mask has another shape";
-    top[0]->Reshape(bottom[0]->num(), bottom[0]->channels(),
-                    fields_.integer("upsample_h", bottom[0]->height() * scale),
-                    fields_.integer("upsample_w", bottom[0]->width() * scale));
+    if (bottom.size() > 1)
+      CHECK(bottom[0]->shape() == bottom[1]->shape()) << "the mask has another shape";
+    const int height = bottom[0]->height() * fields_.integer("scale_h", scale) -
+                       fields_.flag("pad_out_h", false);
+    const int width =
+        bottom[0]->width() * fields_.integer("scale_w", scale) - fields_.flag("pad_out_w", false);
+    top[0]->Reshape(bottom[0]->num(), bottom[0]->channels(), fields_.integer("upsample_h", height),
+                    fields_.integer("upsample_w", width));
   }
 
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override {
-    const float *x = bottom[0]->cpu_data(), *mask = bottom[1]->cpu_data();
-    const int from = bottom[0]->count(2), to = top[0]->count(2);
+    const float* x = bottom[0]->cpu_data();
     float* y = top[0]->mutable_cpu_data();
+    if (bottom.size() == 1) {
+      for (int i = 0; i < top[0]->count(); ++i) y[i] = x[repeated(*bottom[0], *top[0], i)];
+      return;
+    }
+    const float* mask = bottom[1]->cpu_data();
+    const int from = bottom[0]->count(2), to = top[0]->count(2);
     std::fill(y, y + top[0]->count(), 0.f);
     for (int i = 0; i < bottom[0]->count(); ++i) {
       const int place = int(mask[i]);
@@ -33,10 +43,23 @@ class Upsample : public ForkLayer {
 
   void Backward_cpu(const Blobs& top, const Wanted& wanted, const Blobs& bottom) override {
     if (!wanted[0]) return;
-    const float *dy = top[0]->cpu_diff(), *mask = bottom[1]->cpu_data();
-    const int from = bottom[0]->count(2), to = top[0]->count(2);
+    const float* dy = top[0]->cpu_diff();
     float* dx = bottom[0]->mutable_cpu_diff();
+    if (bottom.size() == 1) {
+      std::fill(dx, dx + bottom[0]->count(), 0.f);
+      for (int i = 0; i < top[0]->count(); ++i) dx[repeated(*bottom[0], *top[0], i)] += dy[i];
+      return;
+    }
+    const float* mask = bottom[1]->cpu_data();
+    const int from = bottom[0]->count(2), to = top[0]->count(2);
     for (int i = 0; i < bottom[0]->count(); ++i) dx[i] = dy[i / from * to + int(mask[i])];
+  }
+
+ private:
+  static int repeated(const Blob& bottom, const Blob& top, int i) {
+    const int x = i % top.width() * bottom.width() / top.width();
+    const int y = i / top.width() % top.height() * bottom.height() / top.height();
+    return (i / top.count(2) * bottom.height() + y) * bottom.width() + x;
   }
 };
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import outline, topology
+from pibench.engines.caffe import forks, outline, topology
 from pibench.errors import InvalidInputError
 from pibench.file_io import size_bytes, unreadable
 
@@ -94,17 +94,21 @@ def parse(text: str, path: Path | str) -> caffe.NetParameter:
     Raises:
         InvalidInputError: Stock Caffe could not parse it; the error names the line.
     """
-    unknown = scan(text, path)
+    text, unknown = scan(text, path)
     if unknown:
         raise refusal(unknown[0], path)
     return parse_known(text, path)
 
 
-def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
-    """Return the fields of `text` that stock Caffe does not have.
+def scan(text: str, path: Path | str) -> tuple[str, list[outline.UnknownField]]:
+    """Return `text` with the parameters of fork layers as stock Caffe reads them.
+
+    Returns:
+        The text, and its fields that neither stock Caffe nor these layers have.
 
     Raises:
-        InvalidInputError: The text is empty, has NUL characters or braces that do not pair.
+        InvalidInputError: The text is empty, has NUL characters or braces that do not pair, or the
+            parameters of a fork layer are wrong.
     """
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
@@ -120,7 +124,12 @@ def scan(text: str, path: Path | str) -> list[outline.UnknownField]:
         raise InvalidInputError.at(
             path, None, "is empty: it contains no network", hint="check the file"
         )
-    return outline.unknown_fields(text, path, caffe.NetParameter)
+    unknown = outline.unknown_fields(text, path, caffe.NetParameter)
+    known = [field for field in unknown if forks.is_known(field)]
+    if known:
+        text = forks.as_stock(text, known, path)
+        unknown = outline.unknown_fields(text, path, caffe.NetParameter)
+    return text, unknown
 
 
 def _not_for_caffe(token: outline.Token) -> str | None:
@@ -180,7 +189,15 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
 
 
 def _check_required(net: caffe.NetParameter, path: Path | str) -> None:
-    """Reject a message without its required fields, which Python's parser accepts."""
+    """Reject a message without its required fields, or a fork's message in a wrong layer."""
+    if layer := forks.mismatch(net):
+        raise InvalidInputError.at(
+            path,
+            topology.place(layer),
+            f"{layer.type or 'a layer without type'} has no {layer.python_param.layer}: that is of "
+            f"{forks.FIELDS[layer.python_param.layer]}",
+            hint="correct the layer's type, or the field's name",
+        )
     for layer in net.layer:
         if not layer.IsInitialized():
             # No other message of the schema has required fields.

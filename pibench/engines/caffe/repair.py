@@ -38,7 +38,7 @@ def repair_text(text: str, path: Path | str) -> tuple[caffe.NetParameter, list[s
     Raises:
         InvalidInputError: Something cannot be fixed.
     """
-    unknown = prototxt.scan(text, path)
+    text, unknown = prototxt.scan(text, path)
     for field in reversed(unknown):
         # Blanks preserve the line numbers of the text after them.
         gap = "".join("\n" if c == "\n" else " " for c in text[field.start : field.end])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.plan.layers import arrangement, losses, normalisation, products
+from pibench.plan.layers import arrangement, forks, losses, normalisation, products
 from pibench.plan.layers.base import Dropout, ForwardOnly, Layer, Swish
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ _PLAIN = (
 )  # fmt: skip
 
 LAYERS: dict[str, type[Layer]] = {
+    **forks.LAYERS,
     **dict.fromkeys(_PLAIN, Layer),
     "Accuracy": losses.Accuracy,
     "ArgMax": ForwardOnly,

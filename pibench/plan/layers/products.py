@@ -27,15 +27,16 @@ class Convolution(Layer):
         conv = self.node.proto.convolution_param
         bottom, top = self.bottoms[0].shape, self.tops[0].shape
         axis = conv.axis % len(bottom)
+        group = bottom[axis] if self.node.type == "ConvolutionDepthwise" else conv.group
         kernel = self.params[0].shape[2:]
         # The products' rows are those of the filters' side, their columns its positions.
         wide, narrow = (bottom, top) if self.backwards else (top, bottom)
-        self.filters = wide[axis] // conv.group
+        self.filters = wide[axis] // group
         self.positions = prod(wide[axis + 1 :])
-        self.depth = narrow[axis] // conv.group * prod(kernel)
+        self.depth = narrow[axis] // group * prod(kernel)
         found = window(conv, len(kernel))
         self.is_1x1 = prod(kernel) == 1 and set(found.stride) <= {1} and not any(found.pad)
-        self.columns = self.own(self.depth * conv.group * self.positions, "im2col buffer")
+        self.columns = self.own(self.depth * group * self.positions, "im2col buffer")
         self.outputs = conv.num_output
         self.top_positions = prod(top[axis + 1 :])
         self.fill_params()

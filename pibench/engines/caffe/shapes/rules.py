@@ -9,6 +9,7 @@ import difflib
 import math
 from itertools import pairwise
 
+from pibench.engines.caffe.forks import LAYERS as FORK_LAYERS
 from pibench.engines.caffe.shapes.checks import (
     MANY,
     Layer,
@@ -446,21 +447,9 @@ DEPTHWISE_TYPES = ("ConvolutionDepthwise", "DepthwiseConv", "DepthwiseConvolutio
 """Layer types of patches that stock Caffe replaces by a Convolution with groups."""
 
 _FORKS = {
-    "Axpy": "the SENet patch",
-    "BN": "the SegNet fork",
-    **dict.fromkeys(DEPTHWISE_TYPES, "a depthwise patch (stock Caffe: Convolution with group)"),
-    "DetectionOutput": "the SSD fork",
-    "Interp": "the DeepLab and PSPNet forks",
+    "DepthwiseConv": "a depthwise patch (stock Caffe: Convolution with group)",
     "MultiBoxLoss": "the SSD fork",
-    "Normalize": "the SSD fork",
-    "Permute": "the SSD fork",
-    "PriorBox": "the SSD fork",
-    "PSROIPooling": "the R-FCN fork",
-    "ReLU6": "a ReLU6 patch",
-    "ROIPooling": "the Fast R-CNN fork",
-    "ShuffleChannel": "the ShuffleNet patch",
     "SmoothL1Loss": "the Fast R-CNN fork",
-    "Upsample": "the SegNet fork",
 }
 """Layer types of forks and patches, and their origins."""
 
@@ -470,6 +459,10 @@ def rule_of(layer: Layer) -> Rule:
     kind = layer.type
     if kind in RULES:
         return RULES[kind]
+    if kind in FORK_LAYERS:
+        from pibench.engines.caffe.shapes import forks  # noqa: PLC0415  (start-up time)
+
+        return forks.RULES[kind]
     if kind in DATA_TYPES:
         raise Refused(
             f"a {kind} layer reads a database or files",

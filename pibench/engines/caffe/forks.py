@@ -1,0 +1,135 @@
+"""The layers of Caffe's forks that pibench implements, and how stock Caffe's parser reads them.
+
+Stock Caffe's schema lacks the forks' parameter messages. The text of `python_param`, which only a
+layer of type Python reads otherwise, carries the fields to the library in `qemu/caffe-layers`:
+
+    permute_param { order: 0 order: 2 }
+    python_param { layer: "permute_param" param_str: "order: 0 order: 2" }
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf import text_format
+
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pibench.engines.caffe.outline import UnknownField
+
+
+@dataclass(frozen=True)
+class ForkLayer:
+    """A layer type of a fork: the fork's name, and the field that has its parameters."""
+
+    origin: str
+    field: str = ""
+
+
+_SSD: Final = "SSD"
+LAYERS: Final[dict[str, ForkLayer]] = {
+    "Axpy": ForkLayer("SENet"),
+    "BN": ForkLayer("SegNet and PSPNet", "bn_param"),
+    "ContinuationIndicator": ForkLayer("CRNN", "continuation_indicator_param"),
+    "ConvolutionDepthwise": ForkLayer("depthwise"),
+    "CropCenter": ForkLayer("Synopsys", "crop_center_param"),
+    "DepthwiseConvolution": ForkLayer("depthwise"),
+    "DetectionOutput": ForkLayer(_SSD, "detection_output_param"),
+    "HardSigmoid": ForkLayer("MobileNet V3"),
+    "HardSwish": ForkLayer("MobileNet V3"),
+    "Interp": ForkLayer("DeepLab and PSPNet", "interp_param"),
+    "Mish": ForkLayer("YOLO"),
+    "Normalize": ForkLayer(_SSD, "norm_param"),
+    "PSROIPooling": ForkLayer("R-FCN", "psroi_pooling_param"),
+    "Permute": ForkLayer(_SSD, "permute_param"),
+    "PriorBox": ForkLayer(_SSD, "prior_box_param"),
+    "Proposal": ForkLayer("Faster R-CNN", "proposal_param"),
+    "ROIPooling": ForkLayer("Fast R-CNN", "roi_pooling_param"),
+    "ReLU6": ForkLayer("MobileNet", "relu6_param"),
+    "Reorg": ForkLayer("YOLO", "reorg_param"),
+    "Reverse": ForkLayer("CRNN", "reverse_param"),
+    "ShuffleChannel": ForkLayer("ShuffleNet", "shuffle_channel_param"),
+    "Upsample": ForkLayer("SegNet", "upsample_param"),
+    "YoloDetectionOutput": ForkLayer("YOLO", "yolo_detection_output_param"),
+    "Yolov3DetectionOutput": ForkLayer("YOLO", "yolov3_detection_output_param"),
+}
+
+FIELDS: Final = {fork.field: kind for kind, fork in LAYERS.items() if fork.field}
+"""The fields with the parameters of these layers, and the layer type that each belongs to."""
+_LEFT_OUT: Final = frozenset({"save_output_param", "label_map_file", "save_file", "engine"})
+"""Fields that write files, or choose between implementations."""
+
+
+def label(layer: caffe.LayerParameter) -> str | None:
+    """Return the remark that belongs to every figure of a layer; None for a stock layer."""
+    fork = LAYERS.get(layer.type)
+    return f"{fork.origin}-fork layer, implemented by pibench" if fork else None
+
+
+def are_in(net: caffe.NetParameter) -> bool:
+    """Return whether a network has a layer that stock Caffe lacks and pibench implements."""
+    return any(layer.type in LAYERS for layer in net.layer)
+
+
+def is_known(field: UnknownField) -> bool:
+    """Return whether an unknown field is a parameter message of one of these layers."""
+    return field.parent == "layer" and field.name in FIELDS and not field.value
+
+
+def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str:
+    """Return `text` with these messages, all of which `is_known`, as stock Caffe reads them.
+
+    The number of lines stays, for messages about what follows.
+
+    Raises:
+        InvalidInputError: A message has a field that the fork lacks, or a wrong value.
+    """
+    for field in reversed(fields):
+        source = text[field.start : field.end]
+        message = _message(field.name)
+        opened = source.find("{") if "{" in source else source.find("<")
+        try:
+            text_format.Parse(source[opened + 1 : -1], message)
+        except (text_format.ParseError, ValueError, RecursionError) as error:
+            line = field.line + (getattr(error, "GetLine", lambda: 1)() or 1) - 1
+            line += source.count("\n", 0, opened)
+            raise InvalidInputError.at(
+                path,
+                f"line {line}",
+                f"{field.name}: {str(error).replace('pibench.forks.', '').rpartition(' : ')[2]}",
+                hint="correct the line",
+            ) from None
+        for name in _LEFT_OUT.intersection(message.DESCRIPTOR.fields_by_name):
+            message.ClearField(name)
+        stock = caffe.PythonParameter(
+            layer=field.name, param_str=text_format.MessageToString(message, as_one_line=True)
+        )
+        one_line = text_format.MessageToString(stock, as_one_line=True)
+        blank = "\n" * source.count("\n")
+        text = f"{text[: field.start]}python_param {{ {one_line} }}{blank}{text[field.end :]}"
+    return text
+
+
+def parameters(layer: caffe.LayerParameter) -> Any:
+    """Return the parameter message of a layer of LAYERS, with the fork's defaults."""
+    return text_format.Parse(layer.python_param.param_str, _message(LAYERS[layer.type].field))
+
+
+def _message(field: str) -> Any:
+    from pibench.engines.caffe import forks_pb2  # noqa: PLC0415  (start-up time)
+
+    return getattr(forks_pb2.LayerFields(), field)
+
+
+def mismatch(net: caffe.NetParameter) -> caffe.LayerParameter | None:
+    """Return the first layer that has the parameter message of another layer type."""
+    for layer in net.layer:
+        if FIELDS.get(layer.python_param.layer, layer.type) != layer.type:
+            return layer
+    return None

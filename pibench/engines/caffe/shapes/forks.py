@@ -1,0 +1,239 @@
+"""Infer the shapes of the layers of Caffe's forks that pibench implements (qemu/caffe-layers)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from pibench.engines.caffe.forks import parameters
+from pibench.engines.caffe.shapes.checks import (
+    MANY,
+    Layer,
+    Made,
+    Refused,
+    Rule,
+    Shape,
+    elements,
+    require_same_shapes,
+    times,
+)
+from pibench.engines.caffe.shapes.windows import convolution
+
+_DETECTION: Shape = (1, 1, 1, 7)
+"""A row per detection: image, label, confidence, corners. Their number depends on the data."""
+
+
+def _image(shape: Shape) -> Shape:
+    if len(shape) != 4:
+        raise Refused(f"needs four axes, not {times(shape)}", "reshape its bottom")
+    return shape
+
+
+def _positive(size: int, what: str) -> int:
+    if size < 1:
+        raise Refused(f"{what} leaves nothing: {size}", "correct the layer's parameters")
+    return size
+
+
+def _same(_: Layer, bottoms: list[Shape]) -> Made:
+    return [bottoms[0]], []
+
+
+def _permute(layer: Layer, bottoms: list[Shape]) -> Made:
+    order = list(parameters(layer).order)
+    order += [axis for axis in range(len(bottoms[0])) if axis not in order]
+    if sorted(order) != list(range(len(bottoms[0]))):
+        raise Refused(
+            f"order is no permutation of the axes of {times(bottoms[0])}", "name each axis once"
+        )
+    return [tuple(bottoms[0][axis] for axis in order)], []
+
+
+def _normalize(layer: Layer, bottoms: list[Shape]) -> Made:
+    channels = _image(bottoms[0])[1]
+    return [bottoms[0]], [() if parameters(layer).channel_shared else (channels,)]
+
+
+def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    sizes, larger = len(asked.min_size), len(asked.max_size)
+    if not sizes:
+        raise Refused("min_size is missing", "give it, in pixels")
+    if larger not in (0, sizes):
+        raise Refused(f"{larger} max_size for {sizes} min_size", "give as many of both")
+    ratios = [1.0]
+    for ratio in asked.aspect_ratio:
+        if all(abs(ratio - other) >= 1e-6 for other in ratios):
+            ratios += [ratio, 1 / ratio] if asked.flip else [ratio]
+    _, _, height, width = _image(bottoms[0])
+    boxes = height * width * (len(ratios) * sizes + larger)
+    return [(1, 2, 4 * boxes)], []
+
+
+def _detection_output(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    locations, confidences, priors = bottoms[:3]
+    if asked.num_classes < 1:
+        raise Refused("num_classes is missing", "give it")
+    boxes = priors[2] // 4 if len(priors) > 2 else 0
+    sets = 1 if asked.share_location else asked.num_classes
+    for what, found, wanted in (
+        ("locations", elements(locations[1:]), 4 * boxes * sets),
+        ("confidences", elements(confidences[1:]), boxes * asked.num_classes),
+    ):
+        if found != wanted:
+            raise Refused(
+                f"has {found} {what} for {boxes} boxes, which need {wanted}",
+                "correct num_classes, share_location or the layers before it",
+            )
+    return [_DETECTION], []
+
+
+def _bn(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    segnet = any(asked.HasField(name) for name in ("bn_mode", "scale_filler", "shift_filler"))
+    statistics = (1, bottoms[0][1], 1, 1)
+    return [bottoms[0]], [statistics] * (2 if segnet else 4)
+
+
+def _upsample(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    images, channels, height, width = _image(bottoms[0])
+    if len(bottoms) > 1:
+        require_same_shapes(bottoms, "the mask has another shape")
+    high = height * (asked.scale_h or asked.scale) - asked.pad_out_h
+    wide = width * (asked.scale_w or asked.scale) - asked.pad_out_w
+    return [(images, channels, asked.upsample_h or high, asked.upsample_w or wide)], []
+
+
+def _interp(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    images, channels, height, width = _image(bottoms[0])
+    if asked.pad_beg > 0 or asked.pad_end > 0:
+        raise Refused("pad_beg or pad_end is above 0", "Interp only cuts: 0 or less")
+    sizes = []
+    for size, given in ((height, asked.height), (width, asked.width)):
+        found = _positive(size + asked.pad_beg + asked.pad_end, "pad_beg and pad_end")
+        if asked.shrink_factor:
+            found = (found - 1) // asked.shrink_factor + 1
+        if asked.zoom_factor:
+            found += (found - 1) * (asked.zoom_factor - 1)
+        sizes.append(given or found)
+    return [(images, channels, *sizes)], []
+
+
+def _roi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    if not asked.pooled_h or not asked.pooled_w:
+        raise Refused("pooled_h or pooled_w is missing", "give both")
+    return [(bottoms[1][0], _image(bottoms[0])[1], asked.pooled_h, asked.pooled_w)], []
+
+
+def _psroi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    outputs, cells = asked.output_dim, asked.group_size
+    if _image(bottoms[0])[1] != outputs * cells * cells or not outputs:
+        raise Refused(
+            f"has {bottoms[0][1]} channels, not output_dim * group_size^2", "correct either"
+        )
+    return [(bottoms[1][0], outputs, cells, cells)], []
+
+
+def _proposal(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    anchors = (len(asked.ratio) or 3) * (len(asked.scale) or 3)
+    scores, deltas = _image(bottoms[0]), _image(bottoms[1])
+    if scores[0] != 1 or scores[1] != 2 * anchors or deltas[1] != 4 * anchors:
+        raise Refused(
+            f"needs one image with 2 scores and 4 deltas for each of {anchors} anchors",
+            "correct ratio, scale or the layers before it",
+        )
+    # The most that there can be: the real number depends on the data.
+    most = asked.post_nms_topn
+    return [(most, 5), (most, 1)][: len(layer.top)], []
+
+
+def _reorg(layer: Layer, bottoms: list[Shape]) -> Made:
+    images, channels, height, width = _image(bottoms[0])
+    stride = parameters(layer).stride or 1
+    if height % stride or width % stride or channels % (stride * stride):
+        raise Refused(f"{times(bottoms[0])} cannot be divided by stride {stride}", "correct it")
+    return [(images, channels * stride * stride, height // stride, width // stride)], []
+
+
+def _reverse(layer: Layer, bottoms: list[Shape]) -> Made:
+    if not 0 <= parameters(layer).axis < len(bottoms[0]):
+        raise Refused(f"axis is outside of {times(bottoms[0])}", "correct the axis")
+    return [bottoms[0]], []
+
+
+def _crop_center(layer: Layer, bottoms: list[Shape]) -> Made:
+    cuts = list(parameters(layer).crop_size)
+    if len(cuts) != len(bottoms[0]):
+        raise Refused("crop_size needs a number for each axis", "0 leaves an axis whole")
+    return [
+        tuple(
+            _positive(size - 2 * cut, "crop_size")
+            for size, cut in zip(bottoms[0], cuts, strict=True)
+        )
+    ], []
+
+
+def _shuffle_channel(layer: Layer, bottoms: list[Shape]) -> Made:
+    group = parameters(layer).group
+    if len(bottoms[0]) < 2 or not group or bottoms[0][1] % group:
+        raise Refused(f"the channels of {times(bottoms[0])} are no {group} groups", "correct group")
+    return [bottoms[0]], []
+
+
+def _axpy(_: Layer, bottoms: list[Shape]) -> Made:
+    scales, first, second = bottoms
+    if first != second or elements(scales) != elements(first[:2]):
+        raise Refused(
+            f"cannot scale {times(first)} by {times(scales)} and add {times(second)}",
+            "the first bottom has one number for each channel of the others",
+        )
+    return [first], []
+
+
+def _indicator(layer: Layer, _: list[Shape]) -> Made:
+    asked = parameters(layer)
+    steps = _positive(asked.time_step, "time_step")
+    return [(steps, _positive(asked.batch_size, "batch_size"))], []
+
+
+def _depthwise(layer: Layer, bottoms: list[Shape]) -> Made:
+    grouped = deepcopy(layer)
+    grouped.convolution_param.group = bottoms[0][1] if len(bottoms[0]) > 1 else 1
+    return convolution(grouped, bottoms)
+
+
+def _detections(_: Layer, bottoms: list[Shape]) -> Made:
+    for bottom in bottoms:
+        _image(bottom)
+    return [_DETECTION], []
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("HardSigmoid", "HardSwish", "Mish", "ReLU6"), Rule(_same)),
+    "Axpy": Rule(_axpy, (3, 3)),
+    "BN": Rule(_bn),
+    "ContinuationIndicator": Rule(_indicator, (0, MANY)),
+    "ConvolutionDepthwise": Rule(_depthwise),
+    "CropCenter": Rule(_crop_center),
+    "DepthwiseConvolution": Rule(convolution, (1, MANY), (1, MANY)),
+    "DetectionOutput": Rule(_detection_output, (3, 4)),
+    "Interp": Rule(_interp),
+    "Normalize": Rule(_normalize),
+    "PSROIPooling": Rule(_psroi_pooling, (2, 2)),
+    "Permute": Rule(_permute),
+    "PriorBox": Rule(_prior_box, (2, 2)),
+    "Proposal": Rule(_proposal, (3, 3), (1, 2)),
+    "ROIPooling": Rule(_roi_pooling, (2, 2)),
+    "Reorg": Rule(_reorg),
+    "Reverse": Rule(_reverse),
+    "ShuffleChannel": Rule(_shuffle_channel),
+    "Upsample": Rule(_upsample, (1, 2)),
+    "YoloDetectionOutput": Rule(_detections),
+    "Yolov3DetectionOutput": Rule(_detections, (1, MANY)),
+}
+"""One entry for each type of `pibench.engines.caffe.forks`."""
