@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibench.engines.caffe import caffemodel, prototxt, shapes, topology
+from pibench.engines.caffe import caffemodel, forks, prototxt, shapes, topology
 from pibench.engines.caffe import repair as repairing
 from pibench.engines.caffe.shapes import Shape, Shapes, times
 from pibench.errors import InvalidInputError
@@ -51,6 +51,14 @@ class Network:
     """What was changed in the file, one sentence each."""
     input_size: str | None = None
     """Height and width of its images as `229x229`; None if they are the network's own."""
+
+    @cached_property
+    def fork_layers(self) -> tuple[str, ...]:
+        """Return a remark for each layer type that stock Caffe lacks and pibench implements."""
+        labels = (
+            f"{layer.type}: {label}" for layer in self.net.layer if (label := forks.label(layer))
+        )
+        return tuple(dict.fromkeys(labels))
 
     @property
     def recorded_source(self) -> str:

@@ -270,6 +270,7 @@ def job_of(index: int, network: Network, options: RunOptions) -> Job:
         prototxt=network.prototxt,
         weights=weights,
         cost_bytes=cost_bytes(network),
+        fork_layers=bool(network.fork_layers),
     )
 
 

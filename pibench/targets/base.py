@@ -20,7 +20,8 @@ class Job:
 
     Under `inference` with real compute, `inputs` is an npz file with the values of each input
     blob (None: seeded numbers), and `keep` names the layers whose blobs are transferred
-    whole. All work of one run has the same `blas` and `engine`. `values_only` leaves out what
+    whole. All work of one run has the same `blas` and `engine`. `fork_layers` is true for a network
+    with layers of Caffe's forks, which need pibench's library. `values_only` leaves out what
     an earlier run already reported: the engine's version and the program's own memory.
     """
 
@@ -43,6 +44,7 @@ class Job:
     keep: tuple[str, ...] = ()
     values_only: bool = False
     engine: str = "caffe"
+    fork_layers: bool = False
 
     @property
     def baseline_key(self) -> BaselineKey:
@@ -60,6 +62,7 @@ class BaselineKey:
     threads: int
     blas: Blas = "openblas"
     engine: str = "caffe"
+    fork_layers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ BLAS_NAME = "libpibench_blas.so"
 PRELOAD: Final = f"{FOLDER}/{BLAS_NAME}"
 _ITEM_FIELDS: Final = (
     *("id", "protocol", "compute", "threads", "timeout_s", "iterations", "warmup", "repeats"),
-    *("seed", "keep"),
+    *("seed", "keep", "fork_layers"),
 )
 """The fields of a piece of work that the probe gets as they are."""
 PROBE_BYTES: Final = 1 << 20
@@ -100,16 +100,18 @@ def root_programs(root: str, lock: str) -> Programs:
 
 @dataclass(frozen=True, kw_only=True)
 class Libraries:
-    """BLAS libraries on this machine that are copied into a job, to be preloaded there.
+    """Libraries on this machine that are copied into a job, to be preloaded there.
 
     `memory_only` is for items of that compute. `other` replaces OpenBLAS
     in all items, loaded in this order. In the job they are in a folder called `name`,
-    by which the probe recognizes them (`origin` in pibench/probe/machine.py).
+    by which the probe recognizes them (`origin` in pibench/probe/machine.py). `fork_layers` is for
+    networks with layers of Caffe's forks.
     """
 
     memory_only: Path | None = None
     name: Blas = "openblas"
     other: Sequence[Path] = ()
+    fork_layers: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +190,7 @@ def write_job(
         "trials": engine.trials({piece.protocol for piece in work}),
         "programs": [candidate.as_json(engine) for candidate in (programs, *otherwise)],
         "other_blas": other_blas,
+        "fork_layers": _copied(blas.fork_layers, folder),
         "describe": describe,
         "baselines": describe,
         "calibrate": measure.as_json() if measure else None,
@@ -218,6 +221,9 @@ def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[J
         memory_only=builder.blas(architecture) if memory_only else None,
         name=blas,
         other=builder.other_blas(architecture, blas),
+        fork_layers=builder.layers(architecture)
+        if any(piece.fork_layers for piece in work)
+        else None,
     )
 
 
@@ -230,6 +236,14 @@ def _place_blas(folder: Path, blas: Libraries) -> list[str]:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy2(library, folder / name)
     return names
+
+
+def _copied(library: Path | None, folder: Path) -> str | None:
+    """Copy a library into the job's folder; return its name there."""
+    if library is None:
+        return None
+    shutil.copy2(library, folder / library.name)
+    return library.name
 
 
 def _place_weights(folder: Path, piece: Job, suffix: str) -> str | None:

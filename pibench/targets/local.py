@@ -160,6 +160,9 @@ class TwinTarget(LocalTarget):
             memory_only=self.builder.blas("amd64"),
             name=wanted.kinds[0].blas,
             other=self.builder.other_blas("amd64", wanted.kinds[0].blas),
+            fork_layers=self.builder.layers("amd64")
+            if any(kind.fork_layers for kind in wanted.kinds)
+            else None,
         )
         return super().measure(wanted)
 
@@ -202,7 +205,7 @@ class NativeTarget(LocalTarget):
                 "for what takes long emulated",
                 hint="leave --compute out, or say --compute real",
             )
-        refuse_other_blas(work)
+        refuse_other_libraries(work)
         (name,) = {piece.engine for piece in work} or {CAFFE.id}
         engine = self._engine = engine_of(name)
         lacking = _lacking(engine, work)
@@ -240,9 +243,14 @@ def _lacking(engine: Engine, work: Sequence[Job]) -> str | None:
     return None
 
 
-def refuse_other_blas(work: Sequence[Job]) -> None:
-    """Raise InvalidInputError where the work requests a BLAS that only pibench's roots have."""
+def refuse_other_libraries(work: Sequence[Job]) -> None:
+    """Raise InvalidInputError where the work needs a library that fits pibench's roots alone."""
     for piece in work:
+        if piece.fork_layers:
+            raise InvalidInputError(
+                f"{piece.name} has layers of Caffe's forks, which a machine's own Caffe lacks",
+                hint="run it on an emulated target or the twin",
+            )
         if piece.blas != "openblas":
             raise InvalidInputError(
                 f"--blas {piece.blas} is for emulated targets and the twin; a machine's own Caffe "

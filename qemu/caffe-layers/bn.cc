@@ -12,9 +12,8 @@ class BN : public ForkLayer {
 
  protected:
   void LayerSetUp(const Blobs& bottom, const Blobs&) override {
-    const bool segnet = fields_.has("bn_mode") || fields_.has("scale_filler.type") ||
-                        fields_.has("shift_filler.type") || fields_.has("scale_filler.value") ||
-                        fields_.has("shift_filler.value");
+    const bool segnet =
+        fields_.has("bn_mode") || fields_.has("scale_filler") || fields_.has("shift_filler");
     is_folded_ = segnet && fields_.word("bn_mode", "LEARN") == "INFERENCE";
     uses_stored_ = !segnet && (fields_.flag("frozen", false) || phase_ == caffe::TEST);
     epsilon_ = segnet ? 1e-9 : fields_.number("eps", 1e-5f);

@@ -43,6 +43,7 @@ class Fields {
         if (value[0] == '"') value = value.substr(1, value.size() - 2);
         fields_.push_back(std::make_pair(parents + word.substr(0, word.size() - 1), value));
       } else {
+        fields_.push_back(std::make_pair(parents + word, ""));
         parents += word + '.';
         words >> word; /* the brace */
       }

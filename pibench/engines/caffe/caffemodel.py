@@ -464,7 +464,8 @@ def seeded_values(
     """Yield the values of blob `number` in pieces: float32, a function of seed and name only.
 
     Weights: normal with standard deviation gain x sqrt(2 / fan-in) (He et al. 2015). Biases: 0.
-    BatchNorm: mean 0, variance 1, factor 1. Scale: 1 and 0. PReLU: 0.25.
+    BatchNorm: mean 0, variance 1, factor 1. Scale: 1 and 0. PReLU: 0.25. The forks' BN: scale 1,
+    shift 0, mean 0, variance 1. Their Normalize: 1.
 
     Args:
         layer: The layer.
@@ -493,6 +494,10 @@ def _constant(layer: caffe.LayerParameter, number: int, shape: Shape) -> float |
     """Return the one value of a blob that is not random, or None."""
     if layer.type == "BatchNorm":
         return 0.0 if number == 0 else 1.0
+    if layer.type == "BN":
+        return 1.0 if number in {0, 3} else 0.0
+    if layer.type == "Normalize":
+        return 1.0
     if layer.type == "Scale":
         # With two bottoms, the first blob is the bias.
         return 1.0 if number == 0 and len(layer.bottom) == 1 else 0.0

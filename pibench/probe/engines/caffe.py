@@ -49,12 +49,15 @@ def command_of(job, item, folder):
     env["OPENBLAS_NUM_THREADS"] = str(item["threads"])
     env["OMP_NUM_THREADS"] = str(item["threads"])
     env["GLOG_logtostderr"] = "1"
-    if job["other_blas"]:
-        env["LD_PRELOAD"] = other_blas(job, folder)
+    libraries = [other_blas(job, folder)] if job["other_blas"] else []
     if item["compute"] == "memory-only":
-        env["LD_PRELOAD"] = job["preload"]
+        libraries = [job["preload"]]
         # The times are of no use then, and writing the log takes time.
         env["GLOG_minloglevel"] = "2"
+    if item["fork_layers"]:
+        libraries.append(os.path.join(folder, job["fork_layers"]))
+    if libraries:
+        env["LD_PRELOAD"] = ":".join(libraries)
     model = os.path.join(folder, item["model"])
     if item["protocol"] == "inference":
         spec = {

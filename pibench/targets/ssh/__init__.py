@@ -23,7 +23,7 @@ from pibench.targets.job import (
     root_programs,
     write_job,
 )
-from pibench.targets.local import refuse_other_blas
+from pibench.targets.local import refuse_other_libraries
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.sandbox import scratch
 from pibench.targets.ssh.board import FOLDER, Board
@@ -67,7 +67,7 @@ class SshTarget:
                 "long emulated",
                 hint="leave --compute out, or say --compute real",
             )
-        refuse_other_blas(work)
+        refuse_other_libraries(work)
         asyncio.run(self._unless_lost(self._prepare(work)))
 
     def environment(self) -> dict[str, str | None]:

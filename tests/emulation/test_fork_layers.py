@@ -1,0 +1,404 @@
+"""The layers of Caffe's forks, by pibench's library: values, gradients and peaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pibench import networks
+from pibench.crosscheck.planned import compare, environment_of
+from pibench.images.build import Builder
+from pibench.images.rootfs import RootLoader
+from pibench.plan.planner import plan
+from pibench.targets.local import TwinTarget
+from tests.emulation.conftest import DEVICE, run
+from tests.wild.forks import FORKED
+
+pytestmark = pytest.mark.emulation
+
+Array = NDArray[np.float32]
+NEAR = 1e-5
+
+# Run by the root's Python 3.9: forward of each network, and the largest difference between its
+# gradients and those by finite differences.
+FORWARD = """
+import json, sys
+import caffe
+import numpy as np
+
+def gradient_error(net, name, top):
+    random = np.random.RandomState(1)
+    weights = random.randn(*net.blobs[top].data.shape).astype("f4")
+    net.blobs[top].diff[...] = weights
+    net.backward()
+    found = net.blobs[name].diff.copy()
+    values, worst, step = net.blobs[name].data, 0.0, 1e-2
+    for _ in range(12):
+        index = random.randint(values.size)
+        old, sums = values.flat[index], []
+        for moved in (old + step, old - step):
+            values.flat[index] = moved
+            net.forward()
+            sums.append(float((net.blobs[top].data * weights).sum()))
+        values.flat[index] = old
+        by_steps = (sums[0] - sums[1]) / (2 * step)
+        worst = max(worst, abs(by_steps - found.flat[index]) / max(1.0, abs(by_steps)))
+    return worst
+
+results = []
+for case in json.load(open(sys.argv[1])):
+    net = caffe.Net(case["model"], caffe.TRAIN)
+    for name, path in case["inputs"].items():
+        net.blobs[name].data[...] = np.load(path)
+    net.forward()
+    top = case["top"]
+    np.save(case["output"], net.blobs[top].data)
+    errors = {name: gradient_error(net, name, top) for name in case["gradients"]}
+    results.append(errors)
+print(json.dumps(results))
+"""
+
+
+class Caffe:
+    """Stock Caffe of the twin's root, with the library preloaded."""
+
+    def __init__(self, builder: Builder, folder: Path) -> None:
+        self.loader = RootLoader(builder.twin().content / "root", "amd64")
+        self.library = builder.layers("amd64")
+        self.folder = folder
+
+    def forward(
+        self, layers: str, inputs: dict[str, Array], *, top: str = "y", gradients: str = "x"
+    ) -> tuple[Array, dict[str, float]]:
+        """Return the top of a network of these layers, and the error of each gradient."""
+        model, output = self.folder / "net.prototxt", self.folder / "output.npy"
+        heads = [
+            f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ '
+            + " ".join(f"dim: {size}" for size in values.shape)
+            + " } } }"
+            for name, values in inputs.items()
+        ]
+        model.write_text("\n".join(["force_backward: true", *heads, layers]))
+        # As pibench hands it over: the parameters in the form that stock Caffe reads.
+        model.write_text(networks.load(str(model)).prototxt)
+        paths = {}
+        for name, values in inputs.items():
+            paths[name] = str(self.folder / f"{name}.npy")
+            np.save(paths[name], values)
+        case = {
+            "model": str(model), "inputs": paths, "top": top, "output": str(output),
+            "gradients": gradients.split(),
+        }  # fmt: skip
+        cases = self.folder / "cases.json"
+        cases.write_text(json.dumps([case]))
+        done = subprocess.run(
+            [*self.loader.python(preload=self.library), "-c", FORWARD, str(cases)],
+            capture_output=True, text=True, check=False, timeout=300,
+            env={**os.environ, **self.loader.python_env(), "GLOG_minloglevel": "2"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        return np.load(output), json.loads(done.stdout)[0]
+
+
+@pytest.fixture
+def caffe(builder: Builder, tmp_path: Path) -> Caffe:
+    return Caffe(builder, tmp_path)
+
+
+def numbers(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def layer(kind: str, bottoms: str = "x", body: str = "", top: str = "y") -> str:
+    wires = " ".join(f'bottom: "{name}"' for name in bottoms.split())
+    return f'layer {{ name: "{kind}" type: "{kind}" {wires} top: "{top}" {body} }}'
+
+
+def normalized(x: Array, axes: tuple[int, ...]) -> Array:
+    return x / np.sqrt((x * x).sum(axes, keepdims=True) + 1e-10)
+
+
+def batch_normalized(x: Array) -> Array:
+    mean, variance = x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True)
+    return 2 * (x - mean) / np.sqrt(variance + 1e-9)
+
+
+def interpolated(x: Array, height: int, width: int) -> Array:
+    """Bilinear, corners on corners."""
+    ys, xs = np.linspace(0, x.shape[2] - 1, height), np.linspace(0, x.shape[3] - 1, width)
+    y0, x0 = np.floor(ys).astype(int), np.floor(xs).astype(int)
+    y1, x1 = np.minimum(y0 + 1, x.shape[2] - 1), np.minimum(x0 + 1, x.shape[3] - 1)
+    below, beside = (ys - y0)[:, None], (xs - x0)[None, :]
+    rows = [x[:, :, rows][:, :, :, columns] for rows in (y0, y1) for columns in (x0, x1)]
+    weights = (
+        (1 - below) * (1 - beside), (1 - below) * beside, below * (1 - beside), below * beside,
+    )  # fmt: skip
+    return np.sum([part * weight for part, weight in zip(rows, weights, strict=True)], axis=0)
+
+
+def reorganized(x: Array, stride: int) -> Array:
+    """As darknet does it (src/blas.c, reorg_cpu): by the definition, one number at a time."""
+    images, channels, height, width = x.shape
+    deep = channels // stride**2
+    wide = x.reshape(images, deep, height * stride, width * stride)
+    result = np.empty_like(x)
+    for c in range(channels):
+        rows = np.arange(height) * stride + c // deep // stride
+        columns = np.arange(width) * stride + c // deep % stride
+        result[:, c] = wide[:, c % deep][:, rows][:, :, columns]
+    return result.reshape(images, channels * stride**2, height // stride, width // stride)
+
+
+def shuffled(x: Array, groups: int) -> Array:
+    images, channels, height, width = x.shape
+    parts = x.reshape(images, groups, channels // groups, height, width)
+    return parts.swapaxes(1, 2).reshape(x.shape)
+
+
+ONE_INPUT: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "Permute": (
+        "permute_param { order: 0 order: 2 order: 3 order: 1 }",
+        lambda x: x.transpose(0, 2, 3, 1),
+    ),
+    "ShuffleChannel": ("shuffle_channel_param { group: 3 }", lambda x: shuffled(x, 3)),
+    "Normalize": (
+        'norm_param { across_spatial: false scale_filler { type: "constant" value: 20 } }',
+        lambda x: 20 * normalized(x, (1,)),
+    ),
+    "ReLU6": ("", lambda x: np.clip(x, 0, 6)),
+    "HardSigmoid": ("", lambda x: np.clip(x + 3, 0, 6) / 6),
+    "HardSwish": ("", lambda x: x * np.clip(x + 3, 0, 6) / 6),
+    "Mish": ("", lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+    "BN": ("bn_param { bn_mode: LEARN scale_filler { value: 2 } }", batch_normalized),
+    "Interp": ("interp_param { height: 9 width: 13 }", lambda x: interpolated(x, 9, 13)),
+    "Reverse": ("reverse_param { axis: 1 }", lambda x: x[:, ::-1]),
+    "CropCenter": (
+        "crop_center_param { crop_size: 0 crop_size: 1 crop_size: 1 crop_size: 0 }",
+        lambda x: x[:, 1:-1, 1:-1],
+    ),
+    "Upsample": (
+        "upsample_param { scale: 2 }",
+        lambda x: x.repeat(2, axis=2).repeat(2, axis=3),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_INPUT)
+def test_layers_with_one_input_have_the_values_of_their_definition(caffe: Caffe, kind: str) -> None:
+    body, expected = ONE_INPUT[kind]
+    x = 3 * numbers(2, 6, 4, 6)
+    y, errors = caffe.forward(layer(kind, body=body), {"x": x})
+    assert np.allclose(y, expected(x), rtol=NEAR, atol=NEAR)
+    assert errors["x"] < 0.01
+
+
+@pytest.mark.parametrize("kind", ["ReLU6", "HardSigmoid", "HardSwish", "Mish"])
+def test_activations_work_in_place(caffe: Caffe, kind: str) -> None:
+    x = 3 * numbers(1, 4, 3, 3)
+    copied = 'layer { name: "copy" type: "Power" bottom: "x" top: "y" }'
+    y, errors = caffe.forward(copied + layer(kind, "y"), {"x": x})
+    assert np.allclose(y, ONE_INPUT[kind][1](x), rtol=NEAR, atol=NEAR)
+    assert errors["x"] < 0.01
+
+
+def test_reorg_is_darknets(caffe: Caffe) -> None:
+    x = numbers(2, 8, 4, 6)
+    y, errors = caffe.forward(layer("Reorg", body="reorg_param { stride: 2 }"), {"x": x})
+    assert np.array_equal(y, reorganized(x, 2))
+    assert errors["x"] < 0.01
+
+
+def test_axpy_scales_channels_and_adds(caffe: Caffe) -> None:
+    a, x, z = numbers(2, 6, 1, 1), numbers(2, 6, 4, 4, seed=1), numbers(2, 6, 4, 4, seed=2)
+    y, errors = caffe.forward(layer("Axpy", "a x z"), {"a": a, "x": x, "z": z}, gradients="a x z")
+    assert np.allclose(y, a * x + z, atol=NEAR)
+    assert max(errors.values()) < 0.01
+
+
+def test_upsample_puts_maxima_back_where_they_were(caffe: Caffe) -> None:
+    x = numbers(2, 3, 4, 4)
+    pool = (
+        'layer { name: "pool" type: "Pooling" bottom: "x" top: "p" top: "mask" '
+        "pooling_param { pool: MAX kernel_size: 2 stride: 2 } }"
+    )
+    up = layer("Upsample", "p mask", "upsample_param { scale: 2 }")
+    y, _ = caffe.forward(pool + up, {"x": x}, gradients="")
+    blocks = x.reshape(2, 3, 2, 2, 2, 2).max((3, 5), keepdims=True)
+    is_largest = x == np.broadcast_to(blocks, (2, 3, 2, 2, 2, 2)).reshape(x.shape)
+    assert np.array_equal(y, np.where(is_largest, x, 0))
+
+
+REGIONS = np.array([[0, 0, 0, 3, 3], [1, 1, 1, 2, 3], [0, 2, 0, 9, 1]], np.float32)
+
+
+def cells(region: Array, size: int, grid: int, *, mean: bool) -> list[slice]:
+    """The rows or columns of each cell: Fast R-CNN's rounding, or R-FCN's."""
+    start, end = (region + np.array([0, 1])) if mean else np.round(region)
+    step = max(end - start, 0.1) / grid if mean else max(end - start + 1, 1) / grid
+    return [
+        slice(
+            int(np.clip(np.floor(i * step + start), 0, size)),
+            int(np.clip(np.ceil((i + 1) * step + start), 0, size)),
+        )
+        for i in range(grid)
+    ]
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_regions_are_pooled_cell_by_cell(caffe: Caffe, mean: bool) -> None:
+    x = numbers(2, 8, 4, 5)
+    if mean:
+        body = "psroi_pooling_param { output_dim: 2 group_size: 2 spatial_scale: 1 }"
+        text = layer("PSROIPooling", "x r", body)
+    else:
+        body = "roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 1 }"
+        text = layer("ROIPooling", "x r", body)
+    y, errors = caffe.forward(text, {"x": x, "r": REGIONS})
+    for number, (image, x0, y0, x1, y1) in enumerate(REGIONS):
+        rows = cells(np.array([y0, y1]), 4, 2, mean=mean)
+        columns = cells(np.array([x0, x1]), 5, 2, mean=mean)
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                patch = x[int(image)][:, row, column]
+                if mean:
+                    own = [4 * output + 2 * i + j for output in range(2)]
+                    expected = patch[own].mean((1, 2)) if patch[0].size else np.zeros(2)
+                else:
+                    expected = patch.max((1, 2)) if patch[0].size else np.zeros(8)
+                assert np.allclose(y[number, :, i, j], expected, atol=NEAR)
+    assert errors["x"] < 0.01
+
+
+def test_prior_boxes_are_around_each_place(caffe: Caffe) -> None:
+    body = (
+        "prior_box_param { min_size: 10 max_size: 20 aspect_ratio: 2 "
+        "variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 }"
+    )
+    inputs = {"x": numbers(1, 4, 3, 2), "image": numbers(1, 3, 30, 40)}
+    y, _ = caffe.forward(layer("PriorBox", "x image", body), inputs, gradients="")
+    sizes = [(10, 10), (200**0.5, 200**0.5), (10 * 2**0.5, 10 / 2**0.5), (10 / 2**0.5, 10 * 2**0.5)]
+    expected = [
+        ((x + s * w / 2) / 40 if axis == 0 else (v + s * h / 2) / 30)
+        for v in (5, 15, 25)
+        for x in (10, 30)
+        for w, h in sizes
+        for s in (-1, 1)
+        for axis in (0, 1)
+    ]
+    assert np.allclose(y[0, 0], expected, atol=NEAR)
+    assert np.allclose(y[0, 1], [0.1, 0.1, 0.2, 0.2] * 24)
+
+
+def iou(a: Array, b: Array, extra: float = 0) -> float:
+    wide = min(a[2], b[2]) - max(a[0], b[0]) + extra
+    high = min(a[3], b[3]) - max(a[1], b[1]) + extra
+    if min(a[2], b[2]) < max(a[0], b[0]) or min(a[3], b[3]) < max(a[1], b[1]):
+        return 0.0
+    areas = [(one[2] - one[0] + extra) * (one[3] - one[1] + extra) for one in (a, b)]
+    return float(wide * high / (sum(areas) - wide * high))
+
+
+def suppressed(boxes: Array, scores: Array, threshold: float, extra: float = 0) -> list[int]:
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
+        if all(iou(boxes[index], boxes[other], extra) <= threshold for other in kept):
+            kept.append(int(index))
+    return kept
+
+
+def test_detections_are_decoded_and_suppressed(caffe: Caffe) -> None:
+    count, classes = 12, 3
+    random = np.random.default_rng(5)
+    corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4)
+    variances = np.tile([0.1, 0.1, 0.2, 0.2], count)
+    priors = np.stack([corners.ravel(), variances]).reshape(1, 2, 4 * count, 1).astype(np.float32)
+    offsets = numbers(1, 4 * count)
+    scores = random.uniform(0, 1, (1, count * classes)).astype(np.float32)
+    body = (
+        f"detection_output_param {{ num_classes: {classes} nms_param {{ nms_threshold: 0.3 "
+        "top_k: 9 } code_type: CENTER_SIZE keep_top_k: 7 confidence_threshold: 0.4 }"
+    )
+    inputs = {"loc": offsets, "conf": scores, "prior": priors}
+    y, _ = caffe.forward(layer("DetectionOutput", "loc conf prior", body), inputs, gradients="")
+
+    wide, high = corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]
+    moves = offsets.reshape(count, 4) * [0.1, 0.1, 0.2, 0.2]
+    x = moves[:, 0] * wide + (corners[:, 0] + corners[:, 2]) / 2
+    v = moves[:, 1] * high + (corners[:, 1] + corners[:, 3]) / 2
+    w, h = np.exp(moves[:, 2]) * wide, np.exp(moves[:, 3]) * high
+    boxes = np.stack([x - w / 2, v - h / 2, x + w / 2, v + h / 2], axis=1)
+    rows = []
+    by_class = scores.reshape(count, classes)
+    for label in (1, 2):
+        chosen = [i for i in np.argsort(-by_class[:, label]) if by_class[i, label] > 0.4][:9]
+        for index in suppressed(boxes[chosen], by_class[chosen, label], 0.3):
+            box = chosen[index]
+            rows.append([0, label, by_class[box, label], *boxes[box]])
+    rows = sorted(sorted(rows, key=lambda row: -row[2])[:7], key=lambda row: row[1])
+    assert np.allclose(y[0, 0], rows, atol=NEAR)
+
+
+def test_proposals_are_the_best_regions_that_do_not_overlap(caffe: Caffe) -> None:
+    scores = np.random.default_rng(2).uniform(0, 1, (1, 6, 4, 4)).astype(np.float32)
+    deltas = 0.2 * numbers(1, 12, 4, 4)
+    image = np.array([[64, 64, 1]], np.float32)
+    body = "proposal_param { ratio: 0.5 ratio: 1 ratio: 2 scale: 2 min_size: 4 post_nms_topn: 6 }"
+    inputs = {"s": scores, "d": deltas, "image": image}
+    y, _ = caffe.forward(layer("Proposal", "s d image", body), inputs, gradients="")
+
+    found: list[Any] = []
+    for row in range(4):
+        for column in range(4):
+            for number, ratio in enumerate((0.5, 1.0, 2.0)):
+                width = np.round(np.sqrt(256 / ratio))
+                wide, high = 2 * width, 2 * np.round(width * ratio)
+                x0 = 7.5 - (wide - 1) / 2 + 16 * column
+                y0 = 7.5 - (high - 1) / 2 + 16 * row
+                d = deltas[0, 4 * number : 4 * number + 4, row, column]
+                x, v = x0 + wide / 2 + d[0] * wide, y0 + high / 2 + d[1] * high
+                w, h = np.exp(d[2]) * wide, np.exp(d[3]) * high
+                box = np.clip([x - w / 2, v - h / 2, x + w / 2, v + h / 2], 0, 63)
+                if box[2] - box[0] + 1 >= 4 and box[3] - box[1] + 1 >= 4:
+                    found.append((scores[0, 3 + number, row, column], box))
+    boxes, marks = np.array([box for _, box in found]), np.array([score for score, _ in found])
+    kept = suppressed(boxes, marks, 0.7, extra=1)[:6]
+    assert np.allclose(y[:, 1:], boxes[kept], atol=1e-3)
+
+
+def test_depthwise_convolutions_have_a_filter_for_each_channel(caffe: Caffe) -> None:
+    x = numbers(1, 4, 5, 5)
+    filler = 'weight_filler { type: "constant" value: 1 } bias_term: false'
+    for kind, group in (("DepthwiseConvolution", "group: 4"), ("ConvolutionDepthwise", "")):
+        body = f"convolution_param {{ num_output: 4 {group} kernel_size: 3 {filler} }}"
+        y, errors = caffe.forward(layer(kind, body=body), {"x": x})
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))
+        assert np.allclose(y, windows.sum((4, 5)), atol=NEAR)
+        assert errors["x"] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("protocol", "compute"), [("caffe-time", "memory-only"), ("inference", "real")]
+)
+def test_published_styles_peak_where_planned(
+    twin: TwinTarget, tmp_path: Path, protocol: str, compute: str
+) -> None:
+    loaded = []
+    for name, text in FORKED.items():
+        path = tmp_path / f"{name}.prototxt"
+        path.write_text(text())
+        loaded.append(networks.load(str(path)))
+    for network, record in zip(
+        loaded, run(twin, loaded, protocol=protocol, compute=compute, repeats=1), strict=True
+    ):
+        environment = environment_of(record, DEVICE)
+        row = compare(record, plan(network, protocol=record.protocol, environment=environment))
+        assert row.error is not None, record.evidence.summary
+        assert abs(row.error) < 0.02, network.name
