@@ -187,7 +187,7 @@ def _log_definition(process: Process, definition_bytes: int) -> None:
 def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
     """Replay Net::ShareWeights: parameters with one name become one, the others are freed."""
     owners: dict[str, Blob] = {}
-    for node in nodes:
+    for node in nodes if any(spec.name for node in nodes for spec in node.proto.param) else ():
         for blob, spec in zip(node.params, node.proto.param, strict=False):
             owner = owners.setdefault(spec.name, blob) if spec.name else blob
             if owner is not blob:
@@ -210,11 +210,10 @@ def _allocations(process: Process) -> list[Allocation]:
     sizes: dict[tuple[str, str], int] = defaultdict(int)
     peak = process.peak_step
     for memory in process.memories:
-        if memory.born <= peak and (memory.died is None or memory.died >= peak):
-            block = memory.block
-            if block is not None:
-                size = block.chunk_bytes if block.is_written else block.resident_bytes
-                sizes[memory.layer, memory.kind] += size
+        block = memory.block
+        if block is not None and memory.born <= peak <= memory.died:
+            size = block.chunk_bytes if block.is_written else block.resident_bytes
+            sizes[memory.layer, memory.kind] += size
     sizes["", "program"] += process.program_bytes
     sizes["", "BLAS buffers"] += process.blas.resident_bytes
     found = [Allocation(layer, kind, size) for (layer, kind), size in sizes.items() if size]

@@ -174,12 +174,16 @@ def inputs(net: caffe.NetParameter, phase: Phase | None = None) -> list[Input]:
     """List what the layers of `phase` start from, in order; None means the whole file."""
     found = list(_legacy_inputs(net))
     for layer in net.layer:
-        if phase is None or included(layer, net.state, phase):
-            if layer.type == "Input":
-                found += _of_shapes(layer.input_param.shape, layer.top)
-            elif layer.type == "DummyData":
-                found += _of_shapes(layer.dummy_data_param.shape, layer.top)
-                found += _legacy_dummies(layer)
+        kind = layer.type
+        if kind not in ("Input", "DummyData"):
+            continue
+        if phase is not None and not included(layer, net.state, phase):
+            continue
+        if kind == "Input":
+            found += _of_shapes(layer.input_param.shape, layer.top)
+        else:
+            found += _of_shapes(layer.dummy_data_param.shape, layer.top)
+            found += _legacy_dummies(layer)
     return found
 
 
