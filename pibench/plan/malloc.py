@@ -231,5 +231,5 @@ class Heap:
 
     def _grow(self, size_bytes: int) -> None:
         self.resident_bytes = resident_bytes = self.resident_bytes + size_bytes
-        if resident_bytes > self.peak_bytes:
+        if resident_bytes > self.peak_bytes:  # noqa: PLR1730  (faster than max)
             self.peak_bytes = resident_bytes

@@ -187,7 +187,9 @@ def _log_definition(process: Process, definition_bytes: int) -> None:
 def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
     """Replay Net::ShareWeights: parameters with one name become one, the others are freed."""
     owners: dict[str, Blob] = {}
-    for node in nodes if any(spec.name for node in nodes for spec in node.proto.param) else ():
+    for node in nodes:
+        if not node.params:
+            continue
         for blob, spec in zip(node.params, node.proto.param, strict=False):
             owner = owners.setdefault(spec.name, blob) if spec.name else blob
             if owner is not blob:
