@@ -88,6 +88,11 @@ def require_same_shapes(bottoms: Sequence[Shape], why: str) -> None:
 MAX_AXES = 32
 """Largest number of axes of a blob (kMaxBlobAxes)."""
 
+_WITH_ENGINE = [
+    field.name
+    for field in Layer.DESCRIPTOR.fields
+    if field.message_type is not None and "engine" in field.message_type.fields_by_name
+]
 _CUDNN = 2
 """The value of every layer's engine field that requires a Caffe for NVIDIA's GPUs."""
 
@@ -113,12 +118,13 @@ def check_counts(layer: Layer, params: int) -> None:
 
     `params` is the number of parameters.
     """
-    for field, given, what, count in (
-        ("loss_weight", len(layer.loss_weight), "top", len(layer.top)),
-        ("propagate_down", len(layer.propagate_down), "bottom", len(layer.bottom)),
+    for field, given, what, there in (
+        ("loss_weight", layer.loss_weight, "top", layer.top),
+        ("propagate_down", layer.propagate_down, "bottom", layer.bottom),
     ):
-        if given not in (0, count):
-            raise Refused(f"{given} {field} for {count} {what}(s)", f"give one per {what}, or none")
+        if given and len(given) != len(there):
+            problem = f"{len(given)} {field} for {len(there)} {what}(s)"
+            raise Refused(problem, f"give one per {what}, or none")
     if layer.blobs:
         raise Refused(
             "contains blobs, which belong in a caffemodel",
@@ -140,9 +146,9 @@ def check_engines(layer: Layer) -> None:
 def cudnn_engines(layer: Layer) -> list[str]:
     """Return the names of the layer's messages that ask for cuDNN."""
     return [
-        field.name
-        for field, value in layer.ListFields()
-        if field.name.endswith("_param") and getattr(value, "engine", None) == _CUDNN
+        name
+        for name in _WITH_ENGINE
+        if layer.HasField(name) and getattr(layer, name).engine == _CUDNN
     ]
 
 
