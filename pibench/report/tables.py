@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from html import escape
 from typing import IO, TYPE_CHECKING, Final
-from xml.sax.saxutils import escape as escape_xml
 
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
@@ -127,7 +127,7 @@ def numeric(*headings: str) -> tuple[Column, ...]:
 
 def escape_markdown(text: str) -> str:
     """Escape untrusted text, so that Markdown and HTML show it unchanged."""
-    return _SPECIAL.sub(r"\\\1", escape_xml(visible(text)))
+    return _SPECIAL.sub(r"\\\1", escape(visible(text), quote=False))
 
 
 def to_terminal(table: Table, *, width: int) -> RichTable:
