@@ -18,10 +18,9 @@ Size = int | tuple[int, int]
 
 
 class Window(TypedDict, total=False):
-    """How a convolution slides over its bottom, where that is not the usual way.
+    """What a convolution may have besides its kernel: stride 1, no padding and one group are usual.
 
-    It moves by `stride` 1 over maps without `pad`, and mixes all channels: with `group` they are
-    divided, into one of each for a depthwise convolution. `bottom` is the last top.
+    Its bottom is the last top by default.
     """
 
     stride: int

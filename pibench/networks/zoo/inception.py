@@ -53,13 +53,11 @@ def join(
     *,
     pool: str = "pool_ave",
     method: Literal["MAX", "AVE"] = "AVE",
-    part: str = "1x1",
-    output: str = "concat",
 ) -> None:
     """Add a pooling of `source` with its 1 x 1 projection as the last branch; concatenate."""
     n.pool(f"{name}_{pool}", method, 3, pad=1, bottom=source)
-    pooled = branch(n, f"{name}_{part}", projection, 1)
-    n.concat(f"{name}_{output}", [*branches, pooled])
+    pooled = branch(n, f"{name}_1x1", projection, 1)
+    n.concat(f"{name}_concat", [*branches, pooled])
 
 
 def plain_stem(n: NetBuilder) -> str:
@@ -147,16 +145,9 @@ def v3_module_a(n: NetBuilder, name: str, projection: int) -> None:
     direct = branch(n, f"{name}_1x1", 64, 1, bottom=x)
     five = chain(n, name, x, ("5x5_reduce", 48, 1), ("5x5", 64, 5))
     double = chain(n, name, x, ("3x3_reduce", 64, 1), ("3x3_1", 96, 3), ("3x3_2", 96, 3))
-    join(
-        n,
-        name,
-        x,
-        [direct, five, double],
-        projection,
-        pool="pool",
-        part="pool_proj",
-        output="output",
-    )
+    n.pool(f"{name}_pool", "AVE", 3, pad=1, bottom=x)
+    pooled = branch(n, f"{name}_pool_proj", projection, 1)
+    n.concat(f"{name}_output", [direct, five, double, pooled])
 
 
 def v3_module_c(n: NetBuilder, name: str, pool_method: Literal["MAX", "AVE"]) -> None:
