@@ -19,8 +19,9 @@ from pydantic import Field, NonNegativeInt, field_validator
 
 from pibench import cache, settings
 from pibench._version import __version__
-from pibench.errors import HostError, InvalidInputError
-from pibench.images.archive import add, compressed_tar, member
+from pibench.errors import InvalidInputError
+from pibench.file_io import writing_whole
+from pibench.images.archive import add, compressed_tar_into, member
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import Frozen, Sha256
 from pibench.runner.options import NetworkFacts, RunOptions, facts_of, job_of
@@ -238,25 +239,12 @@ def _may_be_replaced(out: Path) -> bool:
 
 
 def _write(out: Path, manifest: Manifest, files: dict[str, Path]) -> None:
-    """Write the archive under a temporary name first, so that it is never incomplete."""
-    partial = out.with_name(f".{out.name}.partial")
     text = manifest.text()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with compressed_tar(partial, level=_LEVEL) as tar:
-                # First, so that a reader of the manifest need not read through the weights.
-                tar.addfile(member(f"{TOP}/{NAME}", size_bytes=len(text)), io.BytesIO(text))
-                for name, path in sorted(files.items()):
-                    add(tar, path, f"{TOP}/{name}")
-            partial.rename(out)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise HostError(
-            f"{out}: the kit was not written: {error.strerror or error}",
-            hint="give a file that can be written, on a disk with room",
-        ) from error
+    with writing_whole(out) as stream, compressed_tar_into(stream, level=_LEVEL) as tar:
+        # First, so that a reader of the manifest need not read through the weights.
+        tar.addfile(member(f"{TOP}/{NAME}", size_bytes=len(text)), io.BytesIO(text))
+        for name, path in sorted(files.items()):
+            add(tar, path, f"{TOP}/{name}")
 
 
 def _readme(networks: Sequence[KitNetwork], options: RunOptions, root: CarriedRoot | None) -> str:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 LONGEST_MANIFEST_BYTES: Final = 64 << 20
 MOST_LINES: Final = 100_000
 GO_ON: Final = "on the board, python3 run.py continues, or python3 run.py --end closes the results"
+SAME_VERSION: Final = "use the version of pibench that made the kit"
 COPY: Final = "copy the file from the board again"
 KIB: Final = 1024
 
@@ -130,40 +131,26 @@ def read_results(path: Path, kit: Path | None = None) -> BoardResults:
 
 def _check_version(path: Path, entry: dict[str, Any]) -> None:
     if entry.get("version") != VERSION:
-        raise InvalidInputError.at(
-            path,
-            "line 1",
-            f"results of version {entry.get('version')!r}, this program reads {VERSION}",
-            hint="use the version of pibench that made the kit",
-        )
+        problem = f"results of version {entry.get('version')!r}, this program reads {VERSION}"
+        raise InvalidInputError.at(path, "line 1", problem, hint=SAME_VERSION)
 
 
 def _manifest(path: Path, digest: str, kit: Path | None) -> Manifest:
     """Return the manifest of the kit with that digest, from the kit's archive or the cache."""
     text = _manifest_in(kit) if kit is not None else remembered(digest)
     if text is None:
-        raise InvalidInputError.at(
-            path,
-            "line 1",
-            f"of a kit that was not made here ({digest[:16]})",
-            hint="give the kit too: --kit pi-kit.tar.gz",
-        )
+        problem = f"of a kit that was not made here ({digest[:16]})"
+        hint = "give the kit too: --kit pi-kit.tar.gz"
+        raise InvalidInputError.at(path, "line 1", problem, hint=hint)
     if digest_of(text) != digest:
-        raise InvalidInputError.at(
-            path,
-            "line 1",
-            f"of another kit ({digest[:16]}) than {kit} ({digest_of(text)[:16]})",
-            hint="give the kit that ran on the board",
-        )
+        problem = f"of another kit ({digest[:16]}) than {kit} ({digest_of(text)[:16]})"
+        hint = "give the kit that ran on the board"
+        raise InvalidInputError.at(path, "line 1", problem, hint=hint)
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidInputError.at(
-            kit or path,
-            NAME,
-            f"is not a manifest that this version of pibench reads: {first_of(error)}",
-            hint="use the version of pibench that made the kit",
-        ) from None
+        problem = f"is not a manifest that this version of pibench reads: {first_of(error)}"
+        raise InvalidInputError.at(kit or path, NAME, problem, hint=SAME_VERSION) from None
 
 
 def _manifest_in(kit: Path) -> bytes:
@@ -220,9 +207,9 @@ class _Reader:
             self.started = self._checked(StartEntry, entry)
             self._waiting(self.started.id)
         elif event == "result":
-            self._result(self._checked(ResultEntry, entry), digest)
+            self._add(self._checked(ResultEntry, entry), digest)
         elif event == "died":
-            self._died(self._checked(DiedEntry, entry), digest)
+            self._add(self._checked(DiedEntry, entry), digest)
         elif event == "interrupted":
             self.started = None
         elif event == "end":
@@ -240,33 +227,23 @@ class _Reader:
             raise self._refused("no network has a result", hint="python3 run.py continues")
         return BoardResults(path=self.path, manifest=self.manifest, runs=tuple(self.runs.values()))
 
-    def _result(self, entry: ResultEntry, digest: str) -> None:
+    def _add(self, entry: ResultEntry | DiedEntry, digest: str) -> None:
+        """Add the outcome of a network that ended, or whose end was not observed."""
         network = self._waiting(entry.id)
-        if self.machine is None or self.started is None or self.started.id != entry.id:
+        own: dict[str, Any]
+        if isinstance(entry, DiedEntry):
+            own = {"died": entry.why}
+        elif self.machine is None or self.started is None or self.started.id != entry.id:
             raise self._refused(f"a result of {network.name}, which was not started")
-        result = entry.result.as_event()
-        outcome = Outcome(
-            job=self.manifest.job_of(network),
-            machine=self.machine.machine.as_event(),
-            result=result,
-            host=self._host(self.machine.machine),
-            notes=(_when(self.started),),
-        )
-        self._add(network, outcome, digest)
-
-    def _died(self, entry: DiedEntry, digest: str) -> None:
-        network = self._waiting(entry.id)
+        else:
+            own = {"result": entry.result.as_event(), "notes": (_when(self.started),)}
         machine = self.machine.machine if self.machine else None
         outcome = Outcome(
             job=self.manifest.job_of(network),
             machine=machine.as_event() if machine else None,
-            result=None,
-            died=entry.why,
             host=self._host(machine) if machine else None,
+            **own,
         )
-        self._add(network, outcome, digest)
-
-    def _add(self, network: KitNetwork, outcome: Outcome, digest: str) -> None:
         self.runs[network.id] = BoardRun(
             network=network, outcome=outcome, digest=digest, line=self.lines
         )
@@ -368,12 +345,9 @@ def _record(results: BoardResults, run: BoardRun) -> Record:
         record = record_of(run.network, run.outcome, context, None)
     except _ABSURD as error:
         reason = " ".join(str(error).split())[:300]
-        raise InvalidInputError.at(
-            results.path,
-            f"line {run.line}",
-            f"no record can be made of it: {reason}",
-            hint="use the version of pibench that made the kit",
-        ) from error
+        problem = f"no record can be made of it: {reason}"
+        place = f"line {run.line}"
+        raise InvalidInputError.at(results.path, place, problem, hint=SAME_VERSION) from error
     # The same line gives the same record id, however often it is imported.
     name = hashlib.sha256(f"record of {run.digest}".encode()).hexdigest()[:32]
     return record.model_copy(update={"record_id": name})

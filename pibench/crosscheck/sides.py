@@ -49,7 +49,7 @@ _BASELINE: Final = re.compile(rf'\s*\{{\s*"{BASELINE_MARK}"'.encode())
 _HEAD_BYTES: Final = 1000
 _HINT: Final = "give records (JSON lines), or what plan, predict or run print with --json"
 _RECORDS_HINT: Final = "give records: what run wrote with --out, or printed with --json"
-NOTHING = Provenance(kind="unavailable", reason="this side does not tell")
+NOTHING = Provenance.missing("this side does not tell")
 
 
 class Entry(Run):
@@ -130,7 +130,7 @@ def entry_of(record: Record) -> Entry:
     if ended and ram_bytes is not None and ram_bytes < 0:
         no_ram = "the peak is below that of the same program without a network"
     if no_ram:
-        ram_bytes, ram = None, Provenance(kind="unavailable", reason=no_ram)
+        ram_bytes, ram = None, Provenance.missing(no_ram)
     return Entry(
         **dict(run_of(record)),
         kind=record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin),
@@ -356,7 +356,7 @@ def _printed(paper: Paper, entry: PaperEntry, field: ResultField) -> float | Non
 
 
 def _not_printed(what: str) -> Provenance:
-    return Provenance(kind="unavailable", reason=f"the paper prints no {what} of it")
+    return Provenance.missing(f"the paper prints no {what} of it")
 
 
 def _name(source: str) -> str:
@@ -415,7 +415,7 @@ def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
 
 def _planned(item: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of one network of `plan --json`, as fields of an entry."""
-    nothing = Provenance(kind="unavailable", reason="a plan runs nothing")
+    nothing = Provenance.missing("a plan runs nothing")
     environment = item.get("environment", {})
     # A plan for the twin has the host's threads, one for the board its own.
     of_board = environment.get("architecture") == "arm64"
@@ -432,7 +432,7 @@ def _planned(item: dict[str, Any]) -> dict[str, Any]:
 
 def _predicted(item: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of one network of `predict --json`, as fields of an entry."""
-    nothing = Provenance(kind="unavailable", reason="a prediction is of the time alone")
+    nothing = Provenance.missing("a prediction is of the time alone")
     return {
         "batch": item.get("batch", 1),
         "ram": nothing,
