@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LONGEST_MANIFEST_BYTES: Final = 64 << 20
 MOST_LINES: Final = 100_000
 GO_ON: Final = "on the board, python3 run.py continues, or python3 run.py --end closes the results"
-SAME_VERSION: Final = "use the version of pibench that made the kit"
+SAME_VERSION: Final = "use the version of pibench that made the bundle"
 COPY: Final = "copy the file from the board again"
 KIB: Final = 1024
 
@@ -82,7 +82,7 @@ class EndEntry(Reported):
 
 @dataclass(frozen=True, kw_only=True)
 class BoardRun:
-    """One network of a kit with the board's outcome, and the digest and number of its line."""
+    """One network of a bundle with the board's outcome, and the digest and number of its line."""
 
     network: KitNetwork
     outcome: Outcome
@@ -104,10 +104,10 @@ def read_results(path: Path, kit: Path | None = None) -> BoardResults:
 
     Args:
         path: the file.
-        kit: the kit's archive, if this machine did not make the kit.
+        kit: the bundle's archive, if this machine did not make the bundle.
 
     Raises:
-        InvalidInputError: with the line, for anything that a kit did not write, that was
+        InvalidInputError: with the line, for anything that a bundle did not write, that was
             changed, or that ends too early.
     """
     reader: _Reader | None = None
@@ -136,15 +136,15 @@ def _check_version(path: Path, entry: dict[str, Any]) -> None:
 
 
 def _manifest(path: Path, digest: str, kit: Path | None) -> Manifest:
-    """Return the manifest of the kit with that digest, from the kit's archive or the cache."""
+    """Return the manifest with that digest, from the archive of the bundle or the cache."""
     text = _manifest_in(kit) if kit is not None else remembered(digest)
     if text is None:
-        problem = f"of a kit that was not made here ({digest[:16]})"
-        hint = "give the kit too: --kit pi-kit.tar.gz"
+        problem = f"of a bundle that was not made here ({digest[:16]})"
+        hint = "give the bundle too: --bundle pi-kit.tar.gz"
         raise InvalidInputError.at(path, "line 1", problem, hint=hint)
     if digest_of(text) != digest:
-        problem = f"of another kit ({digest[:16]}) than {kit} ({digest_of(text)[:16]})"
-        hint = "give the kit that ran on the board"
+        problem = f"of another bundle ({digest[:16]}) than {kit} ({digest_of(text)[:16]})"
+        hint = "give the bundle that ran on the board"
         raise InvalidInputError.at(path, "line 1", problem, hint=hint)
     try:
         return Manifest.model_validate_json(text)
@@ -154,15 +154,15 @@ def _manifest(path: Path, digest: str, kit: Path | None) -> Manifest:
 
 
 def _manifest_in(kit: Path) -> bytes:
-    """Read the manifest from a kit's archive without unpacking it."""
-    hint = "give the kit as pibench bundle wrote it"
+    """Read the manifest from a bundle's archive without unpacking it."""
+    hint = "give the bundle as pibench bundle wrote it"
     try:
         with file_io.open_input(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
             head = _head(packed)
         with tarfile.open(fileobj=head, mode="r:") as archive:
             member = archive.next()
             if member is None or member.name != f"{TOP}/{NAME}" or not member.isreg():
-                raise InvalidInputError.at(kit, None, "is not a kit", hint=hint)
+                raise InvalidInputError.at(kit, None, "is not a bundle", hint=hint)
             if member.size > LONGEST_MANIFEST_BYTES:
                 raise InvalidInputError.at(kit, NAME, "is too long", hint=hint)
             content = archive.extractfile(member)
@@ -199,7 +199,7 @@ class _Reader:
         self.lines = number
         event = entry.get("event")
         if number > MOST_LINES:
-            raise self._refused("more lines than a kit writes")
+            raise self._refused("more lines than a bundle writes")
         self.ended = event == "end"
         if event == "machine":
             self.machine, self.started = self._checked(MachineEntry, entry), None
@@ -216,7 +216,7 @@ class _Reader:
             if self._checked(EndEntry, entry).finished != list(self.runs):
                 raise self._refused("the end names other networks than those before it")
         else:
-            raise self._refused(f"an entry that no kit writes: {str(event)[:40]!r}")
+            raise self._refused(f"an entry that no bundle writes: {str(event)[:40]!r}")
 
     def whole(self) -> BoardResults:
         """Return the results if they are complete. Raises InvalidInputError."""
@@ -250,16 +250,16 @@ class _Reader:
         self.started = None
 
     def _waiting(self, network_id: str) -> KitNetwork:
-        """Return the network, which must be in the kit and have no result yet."""
+        """Return the network, which must be in the bundle and have no result yet."""
         known = {network.id: network for network in self.manifest.networks}
         if network_id not in known:
-            raise self._refused(f"a network that the kit does not have: {network_id[:40]!r}")
+            raise self._refused(f"a network that the bundle does not have: {network_id[:40]!r}")
         if network_id in self.runs:
             raise self._refused(f"{known[network_id].name} a second time")
         return known[network_id]
 
     def _host(self, machine: MachineInfo) -> HostEnvironment:
-        """Return the environment of the board that ran the kit."""
+        """Return the environment of the board that ran the bundle."""
         load = self.started.load_1_minute if self.started else None
         memory_kib = machine.mem_total_kib
         return self._checked(
@@ -280,7 +280,7 @@ class _Reader:
         try:
             return model.model_validate(entry)
         except ValidationError as error:
-            raise self._refused(f"not as a kit writes it: {first_of(error)}") from None
+            raise self._refused(f"not as a bundle writes it: {first_of(error)}") from None
 
     def _refused(self, problem: str, *, hint: str = COPY) -> InvalidInputError:
         return InvalidInputError.at(self.path, f"line {self.lines}", problem, hint=hint)
@@ -296,7 +296,7 @@ def _when(started: StartEntry) -> str:
 
 
 class BoardTarget:
-    """The board that ran a kit: its runs are complete, and nothing can be run."""
+    """The board that ran a bundle: its runs are complete, and nothing can be run."""
 
     name: TargetName = "native"
     machine: Machine | None = None
@@ -328,7 +328,7 @@ def import_results(
     All records are created before the first one is written.
 
     Raises:
-        InvalidInputError: for results that are damaged, of another kit or incomplete.
+        InvalidInputError: for results that are damaged, of another bundle or incomplete.
         HostError: if a record cannot be written.
     """
     results = read_results(path, kit)

@@ -49,6 +49,9 @@ _BASELINE: Final = re.compile(rf'\s*\{{\s*"{BASELINE_MARK}"'.encode())
 _HEAD_BYTES: Final = 1000
 _HINT: Final = "give records (JSON lines), or what plan, predict or run print with --json"
 _RECORDS_HINT: Final = "give records: what run wrote with --out, or printed with --json"
+_AS_IN_A_RECORD: Final = (
+    "verdict", "headroom_bytes", "latency_ms", "layers", "input_sha256", "outputs",
+)  # fmt: skip
 NOTHING = Provenance.missing("this side does not tell")
 
 
@@ -134,17 +137,12 @@ def entry_of(record: Record) -> Entry:
     return Entry(
         **dict(run_of(record)),
         kind=record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin),
-        verdict=record.verdict,
+        **{name: getattr(record, name) for name in _AS_IN_A_RECORD},
         came_to_its_end=ended,
         ram_bytes=ram_bytes,
         ram=ram,
-        headroom_bytes=record.headroom_bytes,
-        latency_ms=record.latency_ms,
         latency=record.provenance["latency_ms"],
         clock=_clock(record),
-        layers=record.layers,
-        input_sha256=record.input_sha256,
-        outputs=record.outputs,
         values=record.provenance["outputs"],
         facts=_facts(record),
     )
