@@ -289,7 +289,7 @@ def read_records(path: Path) -> list[Record]:
     """Read the records of a file: JSON lines, or the array that `run --json` prints.
 
     Raises:
-        InvalidInputError: as `records.store.read`, and for a plan, a prediction or a baseline,
+        InvalidInputError: as `records.store.parse`, and for a plan, a prediction or a baseline,
             which the message names.
     """
     content = file_io.read_input(path, hint=_RECORDS_HINT)

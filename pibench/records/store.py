@@ -107,24 +107,20 @@ class RecordStore:
             ) from error
 
     def read(self) -> list[Record]:
-        """Read all records in the order they were written; see `read`."""
-        return read(self.path)
+        """Read all records in the order they were written; see `parse`."""
+        return parse(
+            file_io.read_input(self.path, hint="give a file of records (JSONL)"), self.path
+        )
 
 
-def read(path: Path | str) -> list[Record]:
-    """Read the records of a file in order; empty lines are skipped.
+def parse(content: bytes, path: Path) -> list[Record]:
+    """Parse the records of a file in order; empty lines are skipped.
 
     A torn line is skipped with a TornLineWarning.
 
     Raises:
         InvalidInputError: with file and line, for anything else that is not a record.
     """
-    path = Path(path)
-    return parse(file_io.read_input(path, hint="give a file of records (JSONL)"), path)
-
-
-def parse(content: bytes, path: Path) -> list[Record]:
-    """Parse the content of a file, as `read` does."""
     found = (_parse(path, number, line) for number, line in numbered_lines(io.BytesIO(content)))
     return [record for record in found if record is not None]
 
