@@ -229,9 +229,9 @@ def reconcile(
     """
     from pibench.crosscheck import gate
     from pibench.crosscheck.blobs import OUTPUT_TOLERANCE
-    from pibench.crosscheck.reading import read_side, read_sides
     from pibench.crosscheck.reconcile import Tolerances
     from pibench.crosscheck.reconcile import reconcile as compared
+    from pibench.crosscheck.sides import read_side, read_sides
     from pibench.crosscheck.values import Tolerance
 
     outputs = Tolerance(

@@ -167,7 +167,7 @@ def _recorded(text: str, network: Network, seed: int | None) -> Record | None:
     A record of another network with the same name is used only if there is none of this one.
     """
     from pibench.bisect import no_values
-    from pibench.crosscheck.reading import read_records
+    from pibench.crosscheck.sides import read_records
     from pibench.records.identity import labels_of, latest
 
     file = Path(text)

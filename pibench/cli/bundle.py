@@ -48,7 +48,7 @@ def bundle(
     from pibench.bundle.kit import write_kit
 
     options = opt.run_options(locals() | {"target": "native"})
-    loaded = opt.load_networks(specs, options, hint="make a kit for each")
+    loaded = opt.load_networks(specs, options, hint="make a bundle for each")
     root = None
     if with_caffe:
         from pibench.images.build import Builder
@@ -99,13 +99,14 @@ def import_(
     ],
     out: opt.RecordsOut = None,
     kit: Annotated[
-        Path | None, opt.option("The kit, if it was not made on this machine.", "--kit")
+        Path | None,
+        opt.option("The bundle, if it was not made on this machine.", "--bundle", "--kit"),
     ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Make records of what a kit measured on a board.
+    """Make records of what a bundle measured on a board.
 
-    Results that were cut off, altered or come from another kit are rejected.
+    Results that were cut off, altered or come from another bundle are rejected.
     Exit codes: 0 imported, 2 rejected, 4 a verdict is inconclusive.
 
     Example: pibench import pi-results.jsonl -o records.jsonl

@@ -59,8 +59,8 @@ def reconcile(
     from pibench import api
     from pibench.crosscheck import gate
     from pibench.crosscheck.blobs import non_finite_outputs
-    from pibench.crosscheck.reading import read_sides
     from pibench.crosscheck.reconcile import Tolerances
+    from pibench.crosscheck.sides import read_sides
     from pibench.crosscheck.sides import write_baseline as write
     from pibench.errors import ExitCode, InvalidInputError
     from pibench.report import cases

@@ -17,9 +17,8 @@ from pibench.errors import ExitCode, HostError, InterruptedByUserError, InvalidI
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from pibench.sweep.cell_cache import CellCache
     from pibench.sweep.execute import CellResult, Room
-    from pibench.sweep.journal import Journal
+    from pibench.sweep.journal import CellCache, Journal
     from pibench.sweep.matrix import Cell, Study
     from pibench.sweep.scheduler import SweepSummary
 
@@ -126,8 +125,7 @@ def run(
         "budget_s": budget,
         "repair": repair or None,
     }
-    from pibench.sweep.cell_cache import CellCache
-    from pibench.sweep.journal import Journal
+    from pibench.sweep.journal import CellCache, Journal
 
     if out is None:
         raise InvalidInputError("a study needs a folder", hint="add --out DIR")

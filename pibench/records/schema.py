@@ -7,6 +7,7 @@ here is in MB (10^6 bytes) or MiB (2^20 bytes), which only reports use.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from math import prod
 from typing import Annotated, Any, Final, Literal, Self, get_args
@@ -69,6 +70,8 @@ RUN_FIELDS: Final = (
 # Results that contain the values of a computation, or its time.
 COMPUTE_FIELDS: Final = ("latency_ms", "layers", "outputs")
 
+_OF_A_RUN: Final = ("measured", "emulated", "twin")
+
 MOST_VALUES: Final = 2**31 - 1
 """Per blob: Caffe counts them in an int and rejects more (Blob::Reshape, src/caffe/blob.cpp)."""
 MOST_AXES: Final = 32
@@ -122,6 +125,11 @@ class Provenance(Frozen):
 
     kind: ProvenanceKind
     reason: str = ""
+
+    @classmethod
+    def missing(cls, reason: str) -> Self:
+        """Return the provenance of a number that is not there."""
+        return cls(kind="unavailable", reason=reason)
 
     @model_validator(mode="after")
     def _require_reason(self) -> Self:
@@ -433,35 +441,6 @@ class Record(Frozen):
         except OverflowError as error:
             raise ValueError("not a date in UTC") from error
 
-    @model_validator(mode="after")
-    def _only_a_vm_has_a_machine(self) -> Self:
-        kind = self.target_kind
-        if kind.installed and bool(kind.machines) != (self.machine is not None):
-            raise ValueError("only target 'vm' has a machine")
-        return self
-
-    @model_validator(mode="after")
-    def _each_result_has_its_provenance(self) -> Self:
-        unknown = sorted(set(self.provenance) - set(RESULT_FIELDS))
-        if unknown:
-            raise ValueError(f"provenance for fields that are not results: {', '.join(unknown)}")
-        for name in RESULT_FIELDS:
-            value, provenance = getattr(self, name), self.provenance.get(name)
-            if provenance is None:
-                raise ValueError(f"{name} has no provenance")
-            missing = value is None or value == ()
-            if missing and provenance.kind != "unavailable":
-                raise ValueError(f"{name} is missing but its provenance is {provenance.kind!r}")
-            if not missing and provenance.kind == "unavailable":
-                raise ValueError(f"{name} has a value but its provenance is 'unavailable'")
-        return self
-
-    @model_validator(mode="after")
-    def _signatures_come_with_outputs(self) -> Self:
-        if self.signatures and not self.outputs:
-            raise ValueError("signatures need outputs, and there are none")
-        return self
-
     @property
     def target_kind(self) -> TargetKind:
         """What the target is; cautious defaults if it is not installed here."""
@@ -485,35 +464,49 @@ class Record(Frozen):
         return not (kind.emulation == "other-hosts" and native)
 
     @model_validator(mode="after")
-    def _provenance_is_possible(self) -> Self:
+    def _is_consistent(self) -> Self:
+        for contradiction in self._contradictions():
+            raise ValueError(contradiction)
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what cannot be true together; each sentence may rely on those before it."""
+        kind, end = self.target_kind, self.evidence
+        if kind.installed and bool(kind.machines) != (self.machine is not None):
+            yield "only target 'vm' has a machine"
+        yield from self._impossible_provenances()
+        if self.signatures and not self.outputs:
+            yield "signatures need outputs, and there are none"
+        if self.verdict in ("fit", "borderline"):
+            if end.exit_status != 0 or end.signal or end.timed_out or end.guest_died:
+                yield f"verdict {self.verdict!r} of a process that did not end with 0"
+            if self.verdict == "fit" and (self.headroom_bytes or 0) < 0:
+                yield "verdict 'fit' with a negative headroom_bytes"
+        sizes = (self.peak_rss_bytes, self.baseline_rss_bytes, self.network_rss_bytes)
+        if None not in sizes and sizes[2] != (sizes[0] or 0) - (sizes[1] or 0):
+            yield "network_rss_bytes is not peak_rss_bytes less baseline_rss_bytes"
+
+    def _impossible_provenances(self) -> Iterator[str]:
+        unknown = sorted(set(self.provenance) - set(RESULT_FIELDS))
+        if unknown:
+            yield f"provenance for fields that are not results: {', '.join(unknown)}"
+        for name in RESULT_FIELDS:
+            if name not in self.provenance:
+                yield f"{name} has no provenance"
+            missing, source = getattr(self, name) in (None, ()), self.provenance[name].kind
+            if missing and source != "unavailable":
+                yield f"{name} is missing but its provenance is {source!r}"
+            if not missing and source == "unavailable":
+                yield f"{name} has a value but its provenance is 'unavailable'"
         for name in RUN_FIELDS:
-            if self.provenance[name].kind == "measured" and self.is_emulated_or_twin:
-                raise ValueError(f"{name} cannot be 'measured' on target {self.target!r}")
-        for name in COMPUTE_FIELDS if self.compute == "memory-only" else ():
-            if self.provenance[name].kind in ("measured", "emulated", "twin"):
-                raise ValueError(
+            source = self.provenance[name].kind
+            if source == "measured" and self.is_emulated_or_twin:
+                yield f"{name} cannot be 'measured' on target {self.target!r}"
+            if self.compute == "memory-only" and name in COMPUTE_FIELDS and source in _OF_A_RUN:
+                yield (
                     f"{name} cannot come from a run with memory-only compute, "
                     "which computes no values"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _what_fits_came_to_its_end(self) -> Self:
-        end = self.evidence
-        if self.verdict not in ("fit", "borderline"):
-            return self
-        if end.exit_status != 0 or end.signal or end.timed_out or end.guest_died:
-            raise ValueError(f"verdict {self.verdict!r} of a process that did not end with 0")
-        if self.verdict == "fit" and (self.headroom_bytes or 0) < 0:
-            raise ValueError("verdict 'fit' with a negative headroom_bytes")
-        return self
-
-    @model_validator(mode="after")
-    def _network_rss_is_peak_less_baseline(self) -> Self:
-        sizes = (self.peak_rss_bytes, self.baseline_rss_bytes, self.network_rss_bytes)
-        if None not in sizes and sizes[2] != (sizes[0] or 0) - (sizes[1] or 0):
-            raise ValueError("network_rss_bytes is not peak_rss_bytes less baseline_rss_bytes")
-        return self
 
 
 def _models_within(annotation: Any) -> list[type[Frozen]]:

@@ -244,7 +244,7 @@ def test_two_at_once_would_measure_each_other(board: Board) -> None:
     process = board.start()
     board.wait_for("start", "1")
     code, output = board.run()
-    assert (code, "this kit is already running" in output) == (3, True)
+    assert (code, "this bundle is already running" in output) == (3, True)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
 
@@ -254,7 +254,7 @@ def test_a_file_that_is_not_as_packed_is_named(board: Board) -> None:
     model.write_text(model.read_text() + "\n")
     code, output = board.run()
     assert code == 2
-    assert "the kit is damaged: models/1.prototxt differs from the packed file" in output
+    assert "the bundle is damaged: models/1.prototxt differs from the packed file" in output
     assert not board.results.exists()
     model.unlink()
     assert board.run()[0] == 2
@@ -267,7 +267,7 @@ def test_a_damaged_manifest_is_reported(board: Board, text: str) -> None:
     (board.top / "manifest.json").write_bytes(text.encode("latin-1"))
     code, output = board.run()
     assert code == 2
-    assert "the kit is damaged: manifest.json" in output
+    assert "the bundle is damaged: manifest.json" in output
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_manifest_that_was_edited_is_reported(
     path.write_text(json.dumps(manifest))
     code, output = board.run()
     assert (code, output.count("\n")) == (2, 1)
-    assert "the kit is damaged: manifest.json" in output
+    assert "the bundle is damaged: manifest.json" in output
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_without_its_whole_program_it_is_reported(
     code, output = board.run()
     assert (code, output.count("\n")) == (2, 1)
     assert output.startswith(
-        f"the kit is damaged: {name} differs from the packed file; copy and unpack"
+        f"the bundle is damaged: {name} differs from the packed file; copy and unpack"
     )
 
 
@@ -334,7 +334,7 @@ def test_results_of_another_kit_stay_as_they_are(board: Board) -> None:
     assert digest
     board.results.write_bytes(line)
     code, output = board.run()
-    assert (code, "belongs to another kit; move it away" in output) == (2, True)
+    assert (code, "belongs to another bundle; move it away" in output) == (2, True)
     assert board.results.read_bytes() == line
 
 

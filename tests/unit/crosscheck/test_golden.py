@@ -15,8 +15,8 @@ import pytest
 
 from pibench.bisect import LAYER_TOLERANCE, Recorded, bisect
 from pibench.crosscheck.gate import decide, parse
-from pibench.crosscheck.reading import read_sides
 from pibench.crosscheck.reconcile import Tolerances, reconcile
+from pibench.crosscheck.sides import read_sides
 from pibench.crosscheck.values import Tolerance
 from pibench.records.store import read
 from pibench.report.comparisons import bisection_json, reconciliation_json
