@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from pibench import devices
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pibench.crosscheck.claims import Claim, ColumnSummary
     from pibench.devices import Device
     from pibench.latency.model import Prediction
+    from pibench.latency.pressure import Planner
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
     from pibench.records.schema import Record
@@ -184,7 +185,9 @@ def build(
     paper = load_paper(table)
     records = merged.records
     rebuilt, reasons = _rebuild(records, known or Networks())
-    by_record, unpredicted = _predict(records, rebuilt, predictions or {})
+    # The plan for a prediction is the record's too, where the environment is the board's.
+    plan_of = cache(plan)
+    by_record, unpredicted = _predict(records, rebuilt, predictions or {}, plan_of)
     if only is None:
         only = _of_the_paper(records, paper)
     claims = check_claims(
@@ -204,6 +207,7 @@ def build(
                 own,
                 claims,
                 network=rebuilt.get(own[0].record_id),
+                plan_of=plan_of,
                 prediction=by_record.get(own[0].record_id),
                 missing=missing.get(own[0].record_id, ""),
             )
@@ -232,6 +236,7 @@ def _predict(
     records: Sequence[Record],
     rebuilt: Mapping[str, Network],
     known: Mapping[str, Prediction],
+    plan_of: Planner,
 ) -> tuple[dict[str, Prediction], dict[str, str]]:
     """Return predictions by record id; each network is predicted once per device."""
     calibration = latency_rates.shipped()
@@ -245,7 +250,7 @@ def _predict(
         and record.device == calibration.device
         and (record.network_sha256, record.device) not in found
     }
-    found.update(zip(of_the_zoo, predict_times([*of_the_zoo.values()]), strict=True))
+    found.update(zip(of_the_zoo, predict_times([*of_the_zoo.values()], plan_of), strict=True))
     predictions: dict[str, Prediction] = {}
     for record in records:
         network = rebuilt.get(record.record_id)
@@ -254,7 +259,8 @@ def _predict(
         key = (record.network_sha256, record.device)
         try:
             if key not in found:
-                found[key] = predict(network, devices.load(record.device), calibration)
+                device = devices.load(record.device)
+                found[key] = predict(network, device, calibration, plan_of=plan_of)
             predictions[record.record_id] = found[key]
         except InvalidInputError as error:
             reasons[record.record_id] = error.line()
@@ -316,13 +322,14 @@ def _network_report(
     claims: Sequence[Claim],
     *,
     network: Network | None,
+    plan_of: Planner,
     prediction: Prediction | None,
     missing: str,
 ) -> NetworkReport:
     """Return the report of one network; `missing` is why it, or its prediction, is not there."""
     ids = {record.record_id for record in records}
     device = devices.load(records[0].device)
-    planned, not_planned = _plan(records[0], device, network)
+    planned, not_planned = _plan(records[0], device, network, plan_of)
     times = [_predicted_layers(prediction, device)] if prediction is not None else []
     times += [_layers_of(record) for record in records if record.layers]
     return NetworkReport(
@@ -338,13 +345,15 @@ def _network_report(
     )
 
 
-def _plan(record: Record, device: Device, network: Network | None) -> tuple[Plan | None, str]:
+def _plan(
+    record: Record, device: Device, network: Network | None, plan_of: Planner
+) -> tuple[Plan | None, str]:
     """Return the plan for the record's environment, or None with the reason."""
     if network is None:
         return None, ""
     try:
         environment = environment_of(record, device)
-        return plan(network, protocol=record.protocol, environment=environment), ""
+        return plan_of(network, protocol=record.protocol, environment=environment), ""
     except InvalidInputError as error:
         return None, error.line()
 

@@ -62,6 +62,8 @@ def one_line(text: str) -> str:
 
 def visible(text: str) -> str:
     """Return `text` with unprintable characters written as Python escapes."""
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
