@@ -126,6 +126,12 @@ def load_networks(
 Specs = Annotated[
     list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
 ]
+SpecsOrNone = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.", show_default=False
+    ),
+]
 Spec = Annotated[str, typer.Argument(metavar="NETWORK|PROTOTXT", help="A name or a prototxt file.")]
 Force = Annotated[bool, flag("--force", help="Overwrite existing files.")]
 DeviceName = Annotated[

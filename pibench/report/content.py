@@ -145,6 +145,15 @@ class Report:
         """The rows of the ledger; empty if no record is of the paper's networks."""
         return ledger.rows(self.claims, self.records, self.paper)
 
+    @cached_property
+    def plotted(self) -> Mapping[str, list[Claim]]:
+        """The claims to plot, printed against pibench's, of each column of times and memory."""
+        found: dict[str, list[Claim]] = {}
+        for claim in self.claims:
+            if isinstance(claim.pibench, float) and claim.field != "weights_file_bytes":
+                found.setdefault(claim.column, []).append(claim)
+        return {name: found[name] for name in self.paper.columns if name in found}
+
     @property
     def missing_from_the_paper(self) -> int:
         """The number of the paper's networks without a record by its protocol."""

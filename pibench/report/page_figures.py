@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pibench.crosscheck.claims import Claim
+    from pibench.crosscheck.paper import Column
     from pibench.devices import Device
+    from pibench.plan.planner import Plan
     from pibench.plan.process import Step
     from pibench.report.content import LayerTimes, NetworkReport, Peak
 
@@ -187,17 +189,15 @@ def _planned_ticks(placed: Sequence[Placed]) -> Trace:
     }  # fmt: skip
 
 
-def printed_against_pibench(
-    claims: Sequence[Claim], *, unit: str, quantity: str, tolerance: float
-) -> Figure:
-    """Plot one point per compared cell on logarithmic axes, with pibench's interval if it has one.
+def printed_against_pibench(claims: Sequence[Claim], column: Column) -> Figure:
+    """Plot one point per cell with two figures, on logarithmic axes, with pibench's interval.
 
     Cells that are not a test (see `PredictedTime`) are hollow.
     """
-    shown = [claim for claim in claims if isinstance(claim.pibench, float)]
+    tolerance, unit = column.tolerance, column.unit
     values = [
         value
-        for claim in shown
+        for claim in claims
         for value in (claim.paper, claim.pibench, claim.low, claim.high)
         if isinstance(value, float) and value > 0
     ]
@@ -216,10 +216,9 @@ def printed_against_pibench(
             "name": "as printed",
         },
     ]  # fmt: skip
-    kinds = dict.fromkeys(claim.provenance.kind for claim in shown)
-    labelled = _farthest(shown)
-    for kind in kinds:
-        of_kind = [claim for claim in shown if claim.provenance.kind == kind]
+    labelled = _farthest(claims)
+    for kind in dict.fromkeys(claim.provenance.kind for claim in claims):
+        of_kind = [claim for claim in claims if claim.provenance.kind == kind]
         data.append(_pair_points(of_kind, kind, labelled))
     decades = [step * 10.0**decade for decade in range(-3, 10) for step in (1, 2, 5)]
     ticks = [mark for mark in decades if low <= mark <= high]
@@ -227,7 +226,7 @@ def printed_against_pibench(
         "type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks],
         "range": [log10(low), log10(high)],
     }  # fmt: skip
-    compared = sum(claim.error_pct is not None for claim in shown)
+    compared = sum(claim.error_pct is not None for claim in claims)
     return Figure(
         data=data,
         layout={
@@ -238,8 +237,8 @@ def printed_against_pibench(
         },
         height_px=440,
         alt=(
-            f"{quantity}: pibench's figures against the printed ones for {len(shown)} networks, "
-            f"of which {compared} are compared. The ledger has the figures."
+            f"{column.title}: pibench's figures against the printed ones for {len(claims)} "
+            f"networks, of which {compared} are compared. The ledger has the figures."
         ),
     )
 
@@ -302,14 +301,11 @@ def _close(claim: Claim, other: Claim) -> bool:
     return max(pair) < 1.25 * min(pair)
 
 
-def memory_over_layers(one: NetworkReport) -> Figure | None:
-    """Plot the planned resident memory at each step of the program; None without a plan."""
-    planned = one.planned
-    if planned is None:
-        return None
+def memory_over_layers(planned: Plan, device: Device) -> Figure:
+    """Plot the planned resident memory at each step of the program."""
     names = list(dict.fromkeys(step.layer for step in planned.steps))
     index_of = {name: index for index, name in enumerate(names)}
-    usable = one.device.usable_bytes / MIB
+    usable = device.usable_bytes / MIB
     data: list[Trace] = []
     annotations: list[dict[str, Any]] = []
     start = 0

@@ -21,7 +21,7 @@ from rich.text import Text
 from pibench.report.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import ConsoleOptions
 
@@ -95,6 +95,25 @@ class Table:
     rows: Sequence[Sequence[Cell | str]]
     tight: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        rows: Iterable[Mapping[str, Cell | str]],
+        *,
+        numeric: Collection[str] = (),
+        fold: Collection[str] = ("Network", "Layer"),
+    ) -> Table:
+        """Return the table of rows that have their cells by heading.
+
+        `numeric` and `fold` are the headings of such columns.
+        """
+        found = [*rows]
+        columns = [
+            Column(heading=heading, numeric=heading in numeric, fold=heading in fold)
+            for heading in (found[0] if found else ())
+        ]
+        return cls(columns=columns, rows=[[*row.values()] for row in found])
+
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RichTable]:
         """Yield the table with the columns that fit the terminal."""
         yield to_terminal(self, width=options.max_width)
@@ -132,8 +151,6 @@ def escape_markdown(text: str) -> str:
 
 def to_terminal(table: Table, *, width: int) -> RichTable:
     """Return the table for Rich, with the columns that a terminal of this width shows."""
-    from rich.table import Table as RichTable  # noqa: PLC0415
-
     padding = (0, 0 if table.tight else 1, 0, 0)
     made = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=padding, show_edge=False)
     shown = [
