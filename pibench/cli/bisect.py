@@ -61,7 +61,6 @@ def bisect(
     """
     from pibench.bisect import LAYER_TOLERANCE, Recorded
     from pibench.bisect import bisect as find
-    from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
     from pibench.report.comparisons import bisection_json, print_bisection
@@ -71,11 +70,8 @@ def bisect(
         locals() | {"seed": seed or 0, "protocol": "inference", "compute": "real", "repeats": 0}
     )
     (network,) = opt.load_networks([spec], options)
-    tolerance = Tolerance(
-        atol=LAYER_TOLERANCE.atol if atol is None else atol,
-        rtol=LAYER_TOLERANCE.rtol if rtol is None else rtol,
-        equal_nan=equal_nan,
-    )
+    given = {name: x for name, x in (("atol", atol), ("rtol", rtol)) if x is not None}
+    tolerance = replace(LAYER_TOLERANCE, **given, equal_nan=equal_nan)
     builder = Builder(log)
     names = (first, second) if first != second else (f"{first} (A)", f"{second} (B)")
     texts = (first, second)
@@ -96,7 +92,7 @@ def bisect(
     for name, side in zip(names, prepared, strict=True):
         log(f"{name}: {network.name}")
         sides.append(side())
-    found = find(sides[0], sides[1], tolerance, log)
+    found = find(*sides, tolerance, log)
     if as_json:
         print_json(bisection_json(found))
     else:
@@ -120,13 +116,8 @@ def _prepared(
         raise InvalidInputError(
             f"{text}: {error}", hint="give a target, or an existing file of records"
         ) from None
-    options = replace(
-        options,
-        target=variant.target,
-        machine=variant.machine,
-        threads=variant.threads,
-        blas=variant.blas,
-    )
+    changed = {name: getattr(variant, name) for name in ("target", "machine", "threads", "blas")}
+    options = replace(options, **changed)
     weights = variant.weights or network.weights or seeded_weights(network, options.seed)
     own = network
     if variant.prototxt is not None:
@@ -138,13 +129,9 @@ def _prepared(
             if weights in (variant.weights, network.weights):
                 raise
             raise _unshared(text, network, own, variant.prototxt) from None
-    return partial(
-        Runnable,
-        name=name,
-        network=replace(own, weights=weights),
-        target=options.make_target(builder),
-        options=options,
-    )
+    own = replace(own, weights=weights)
+    target = options.make_target(builder)
+    return partial(Runnable, name=name, network=own, target=target, options=options)
 
 
 def _unshared(

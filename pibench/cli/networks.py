@@ -66,22 +66,13 @@ def list_networks(
     for column in table.columns[2:]:
         column.justify = "right"
     for row in rows:
-        table.add_row(
-            str(row["name"]),
-            _remark(row),
-            f"{row['parameters']:,}",
-            f"{row['weights_file_mb']:.1f}",
-            str(row["input_size"]),
-        )
+        parameters, file_mb = f"{row['parameters']:,}", f"{row['weights_file_mb']:.1f}"
+        table.add_row(str(row["name"]), _remark(row), parameters, file_mb, str(row["input_size"]))
     console().print(table)
 
 
 @app.command("show")
-def show(
-    name: opt.Spec,
-    batch: opt.Batch = None,
-    repair: opt.Repair = False,
-) -> None:
+def show(name: opt.Spec, batch: opt.Batch = None, repair: opt.Repair = False) -> None:
     """Print the prototxt of a network.
 
     Example: pibench networks show squeezenet-v1.1

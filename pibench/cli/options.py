@@ -34,9 +34,11 @@ def within(low: float, high: float = inf) -> Any:
     """Return a callback that limits a number; click's own ranges would fill the help."""
 
     def checked(number: float | None) -> float | None:
-        if number is not None and not isfinite(number):
+        if number is None:
+            return None
+        if not isfinite(number):
             raise typer.BadParameter(f"{number} is not a finite number")
-        if number is not None and not low <= number <= high:
+        if not low <= number <= high:
             limit = f"{low}<=x" if high == inf else f"{low}<=x<={high}"
             raise typer.BadParameter(f"{number} is not in the range {limit}.")
         return number
@@ -134,12 +136,8 @@ SpecsOrNone = Annotated[
 ]
 Spec = Annotated[str, typer.Argument(metavar="NETWORK|PROTOTXT", help="A name or a prototxt file.")]
 Force = Annotated[bool, flag("--force", help="Overwrite existing files.")]
-DeviceName = Annotated[
-    str,
-    typer.Option(
-        "--device", metavar="NAME", help=f"The device to judge for: {', '.join(devices.names())}."
-    ),
-]
+_DEVICES: Final = f"The device to judge for: {', '.join(devices.names())}."
+DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help=_DEVICES)]
 TargetSpec = Annotated[
     str,
     typer.Option(
@@ -158,32 +156,14 @@ Identity = Annotated[
     Path | None,
     option("The private key for an ssh:// target. Default: ssh's choice.", "--identity"),
 ]
-RemoteDir = Annotated[
-    str | None,
-    option(
-        "The folder on an ssh:// target. Default: ~/.cache/pibench there.",
-        "--remote-dir",
-        metavar="FOLDER",
-    ),
-]
-ComputeName = Annotated[
-    Compute | None,
-    option(
-        "real or memory-only. Default: memory-only where that suffices.",
-        "--compute",
-        metavar="NAME",
-    ),
-]
+_FOLDER: Final = "The folder on an ssh:// target. Default: ~/.cache/pibench there."
+RemoteDir = Annotated[str | None, option(_FOLDER, "--remote-dir", metavar="FOLDER")]
+_COMPUTE: Final = "real or memory-only. Default: memory-only where that suffices."
+ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="NAME")]
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
 EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="What runs the network.")]
-EngineProtocol = Annotated[
-    Protocol | None,
-    option(
-        f"{_PROTOCOLS} Default: the first of the engine; for Caffe it is caffe-time.",
-        "--protocol",
-        metavar="NAME",
-    ),
-]
+_FIRST: Final = f"{_PROTOCOLS} Default: the first of the engine; for Caffe it is caffe-time."
+EngineProtocol = Annotated[Protocol | None, option(_FIRST, "--protocol", metavar="NAME")]
 ProtocolName = Annotated[Protocol, typer.Option("--protocol", metavar="NAME", help=_PROTOCOLS)]
 Repeats = Annotated[
     int, number("--repeats", "N", "Timed passes of inference; 0 only computes.", 0, 10000)
@@ -216,14 +196,10 @@ Jobs = Annotated[
 RecordsOut = Annotated[
     Path | None, option("Append the records to this file (JSON lines).", "--out", "-o")
 ]
-CasesOut = Annotated[
-    list[Path] | None,
-    option(
-        "For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated.",
-        "--out",
-        "-o",
-    ),
-]
+_CASES: Final = (
+    "For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated."
+)
+CasesOut = Annotated[list[Path] | None, option(_CASES, "--out", "-o")]
 Absolute = Annotated[float | None, number("--atol", "X", "Absolute tolerance.", 0)]
 Relative = Annotated[float | None, number("--rtol", "X", "Relative tolerance.", 0)]
 EqualNan = Annotated[

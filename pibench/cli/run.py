@@ -164,12 +164,16 @@ def exit_code_of(
             place = network.source if network.source != "zoo" else network.name
             problem = f"{label_of(record.engine)} rejected it: {message}"
             raise InvalidInputError.at(place, None, problem, hint=hint_for(record, message))
+    code = fit_code(records)
+    return code if require_fit or code == ExitCode.INCONCLUSIVE else ExitCode.OK
+
+
+def fit_code(records: Sequence[Record]) -> ExitCode:
+    """Return the exit code of --require-fit: whether every verdict is `fit`, or is undecided."""
     verdicts = {record.verdict for record in records}
     if "inconclusive" in verdicts:
         return ExitCode.INCONCLUSIVE
-    if require_fit and verdicts != {"fit"}:
-        return ExitCode.DISAGREEMENT
-    return ExitCode.OK
+    return ExitCode.OK if verdicts == {"fit"} else ExitCode.DISAGREEMENT
 
 
 def hint_for(record: Record, message: str) -> str | None:

@@ -43,6 +43,12 @@ app = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+Values = str | None
+
+
+def axis(metavar: str, help: str, *names: str) -> Any:  # noqa: A002  (Typer's own name for it)
+    """Define an option for an axis of a study: a list of values."""
+    return opt.option(help, *names, metavar=metavar)
 
 
 @app.command()
@@ -58,29 +64,18 @@ def run(
         bool, opt.flag("--resume", help="Continue the study in --out; options change it.")
     ] = False,
     dry: Annotated[bool, opt.flag("--dry-run", help="List the cells, run none.")] = False,
-    networks: Annotated[
-        str | None, opt.option("Names or prototxt files.", "--networks", metavar="A,B")
-    ] = None,
-    batch: Annotated[str | None, opt.option("Images per pass.", "--batch", metavar="1,2")] = None,
-    image: Annotated[str | None, opt.option("Image sizes.", "--input", metavar="HxW,HxW")] = None,
+    networks: Annotated[Values, axis("A,B", "Names or prototxt files.")] = None,
+    batch: Annotated[Values, axis("1,2", "Images per pass.")] = None,
+    image: Annotated[Values, axis("HxW,HxW", "Image sizes.", "--input")] = None,
     device: Annotated[
-        str | None, opt.option("Devices. Default: rpi3b.", "--device", "--devices", metavar="A,B")
+        Values, axis("A,B", "Devices. Default: rpi3b.", "--device", "--devices")
     ] = None,
-    target: Annotated[
-        str | None, opt.option("Targets. Default: vm.", "--target", metavar="A,B")
-    ] = None,
-    protocol: Annotated[
-        str | None, opt.option("Default: caffe-time.", "--protocol", metavar="A,B")
-    ] = None,
-    compute: Annotated[
-        str | None,
-        opt.option("real, memory-only. Default: the target's.", "--compute", metavar="A,B"),
-    ] = None,
-    blas: Annotated[str | None, opt.option("Default: openblas.", "--blas", metavar="A,B")] = None,
-    threads: Annotated[
-        str | None, opt.option("Default: the device's cores.", "--threads", metavar="1,4")
-    ] = None,
-    seed: Annotated[str | None, opt.option("Default: 0.", "--seed", metavar="0,1")] = None,
+    target: Annotated[Values, axis("A,B", "Targets. Default: vm.")] = None,
+    protocol: Annotated[Values, axis("A,B", "Default: caffe-time.")] = None,
+    compute: Annotated[Values, axis("A,B", "real, memory-only. Default: the target's.")] = None,
+    blas: Annotated[Values, axis("A,B", "Default: openblas.")] = None,
+    threads: Annotated[Values, axis("1,4", "Default: the device's cores.")] = None,
+    seed: Annotated[Values, axis("0,1", "Default: 0.")] = None,
     timeout: Annotated[
         float | None, opt.number("--timeout", "SECONDS", "Time limit of each network.", 0)
     ] = None,
@@ -111,21 +106,11 @@ def run(
 
     Example: pibench sweep run --networks AlexNet,NIN --batch 1,2,4 --target twin --out study
     """
-    axes = {
-        "networks": opt.words(networks),
-        "batch": _numbers("--batch", batch),
-        "input": opt.words(image),
-        "device": opt.words(device),
-        "target": opt.words(target),
-        "protocol": opt.words(protocol),
-        "compute": opt.words(compute),
-        "blas": opt.words(blas),
-        "threads": _numbers("--threads", threads),
-        "seed": _numbers("--seed", seed),
-        "timeout_s": timeout,
-        "budget_s": budget,
-        "repair": repair or None,
-    }
+    values = locals() | {"input": image}
+    words = ("networks", "input", "device", "target", "protocol", "compute", "blas")
+    axes: dict[str, Any] = {name: opt.words(values[name]) for name in words}
+    axes |= {name: _numbers(f"--{name}", values[name]) for name in ("batch", "threads", "seed")}
+    axes |= {"timeout_s": timeout, "budget_s": budget, "repair": repair or None}
     from pibench.sweep.cell_cache import CellCache
     from pibench.sweep.journal import Journal
 
@@ -153,18 +138,14 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
 
     there = journal.study_file.exists()
     if there and not resume:
-        raise InvalidInputError.at(
-            journal.folder, None, "has a study already",
-            hint="add --resume to continue it, or give another --out",
-        )  # fmt: skip
+        hint = "add --resume to continue it, or give another --out"
+        raise InvalidInputError.at(journal.folder, None, "has a study already", hint=hint)
     if resume and not there:
         raise InvalidInputError.at(journal.folder, None, "has no study to continue")
     if file is not None:
         if axes:
-            raise InvalidInputError(
-                f"axes are given both in {file} and as options",
-                hint="write them into the file",
-            )
+            problem = f"axes are given both in {file} and as options"
+            raise InvalidInputError(problem, hint="write them into the file")
         return matrix.read(file)
     if not axes and not resume:
         raise InvalidInputError(
@@ -235,11 +216,9 @@ def _cells_run(
     from concurrent.futures import ThreadPoolExecutor
 
     from pibench import process
-    from pibench.sweep.execute import run_cell
+    from pibench.sweep.execute import run_cell, workers
 
     if dask is not None:
-        from pibench.sweep.execute import workers
-
         with workers(dask, room.cores, log) as submit:
             yield submit
         return
@@ -248,10 +227,7 @@ def _cells_run(
 
 
 @app.command()
-def status(
-    folder: Folder,
-    as_json: opt.AsJson = False,
-) -> None:
+def status(folder: Folder, as_json: opt.AsJson = False) -> None:
     """Show the state of a study, while it runs or afterwards.
 
     Example: pibench sweep status study
@@ -277,9 +253,8 @@ def export(
 
     now = of(folder)
     if out.suffix not in (".parquet", ".csv"):
-        raise InvalidInputError.at(
-            out, None, "is neither .parquet nor .csv", hint="name it study.parquet"
-        )
+        problem = "is neither .parquet nor .csv"
+        raise InvalidInputError.at(out, None, problem, hint="name it study.parquet")
     # A row is small compared with its record, which has all its layers.
     rows = rows_of([*Journal(folder).records()])
     if out.suffix == ".csv":
@@ -301,31 +276,32 @@ def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) 
     import dataclasses
 
     from pibench.cli.output import ignore_broken_pipe, print_json
-    from pibench.report.text import one_line
+    from pibench.report.text import visible
     from pibench.sweep.journal import status as of
 
     now = of(folder)
     if as_json:
         print_json(dataclasses.asdict(now) | ({} if failed is None else {"failed": failed}))
         return
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
+    state = "a sweep is running" if now.at_work else "no sweep is running"
+    lines = [f"{folder}: {now.cells} cells: {verdicts or 'none recorded'}; {state}"]
+    if now.left_out:
+        lines.append(f"left out: {len(now.left_out)}")
+    lines += [f"  {label}: {reason}" for label, reason in [*now.left_out.items()][:10]]
+    if len(now.left_out) > 10:
+        lines.append(f"  and {len(now.left_out) - 10} more: --json lists all")
+    lines += [f"failed: {label}: {message}" for label, message in [*(failed or {}).items()][:10]]
+    if now.missing:
+        lines.append(f"missing: {len(now.missing)}, next {now.missing[0]}")
+    if now.damaged_lines:
+        lines.append(
+            f"damaged lines in the journal: {now.damaged_lines}; the next sweep repairs it"
+        )
+    lines.append(f"records: {folder}/journal.jsonl (pibench report, reconcile and load read it)")
     with ignore_broken_pipe():
-        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
-        state = "a sweep is running" if now.at_work else "no sweep is running"
-        print(f"{one_line(str(folder))}: {now.cells} cells: {verdicts or 'none recorded'}; {state}")
-        if now.left_out:
-            print(f"left out: {len(now.left_out)}")
-        for label, reason in list(now.left_out.items())[:10]:
-            print(f"  {one_line(label)}: {one_line(reason)}")
-        if len(now.left_out) > 10:
-            print(f"  and {len(now.left_out) - 10} more: --json lists all")
-        for label, message in list((failed or {}).items())[:10]:
-            print(f"failed: {one_line(label)}: {one_line(message)}")
-        if now.missing:
-            print(f"missing: {len(now.missing)}, next {one_line(now.missing[0])}")
-        if now.damaged_lines:
-            print(f"damaged lines in the journal: {now.damaged_lines}; the next sweep repairs it")
-        records = one_line(f"{folder}/journal.jsonl")
-        print(f"records: {records} (pibench report, reconcile and load read it)")
+        for line in lines:
+            print(visible(line))
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:

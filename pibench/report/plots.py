@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.latency.validation import Validation
-    from pibench.plan.process import Step
+    from pibench.plan.planner import Plan
     from pibench.report.content import NetworkReport, Peak, Report
 
 COLOURS: Final = {
@@ -89,8 +89,11 @@ def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
         return _saved(figure, form)
 
 
-def memory_over_layers(title: str, steps: Sequence[Step], *, usable_bytes: int) -> str:
+def memory_over_layers(planned: Plan, device: Device) -> str:
     """Draw one column per step, coloured by phase, and the device's usable memory as a line."""
+    steps, usable_mib = planned.steps, device.usable_bytes / MIB
+    batch = planned.network.batch_under(planned.protocol)
+    title = f"{planned.network.name}, {planned.protocol}, batch {batch}"
     with _style():
         figure, axes = _axes((10, 4), title)
         for phase in dict.fromkeys(step.phase for step in steps):
@@ -98,8 +101,8 @@ def memory_over_layers(title: str, steps: Sequence[Step], *, usable_bytes: int) 
             peaks = [steps[index].peak_bytes / MIB for index in places]
             colour = PHASES.get(phase, PHASES["inputs"])
             axes.bar(places, peaks, width=1, align="edge", color=colour, label=phase)
-        axes.axhline(usable_bytes / MIB, color="black", linestyle="--", linewidth=1)
-        _note(axes, f"usable {usable_bytes / MIB:.0f} MiB", (0, usable_bytes / MIB), (4, 4))
+        axes.axhline(usable_mib, color="black", linestyle="--", linewidth=1)
+        _note(axes, f"usable {usable_mib:.0f} MiB", (0, usable_mib), (4, 4))
         axes.set_xlim(0, len(steps))
         axes.margins(y=0.1)
         axes.set_xticks([])
