@@ -92,7 +92,7 @@ def bisect(
     for name, side in zip(names, prepared, strict=True):
         log(f"{name}: {network.name}")
         sides.append(side())
-    found = find(*sides, tolerance, log)
+    found = find(sides[0], sides[1], tolerance, log)
     if as_json:
         print_json(bisection_json(found))
     else:

@@ -12,13 +12,8 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from pibench import devices
-from pibench.crosscheck.claims import (
-    check_claims,
-    is_the_papers_run,
-    predict_times,
-    predicted_times,
-    summary,
-)
+from pibench.crosscheck import claims as checking
+from pibench.crosscheck.claims import is_the_papers_run, predict_times
 from pibench.crosscheck.paper import DEFAULT, Paper, load_paper, plain
 from pibench.crosscheck.planned import environment_of
 from pibench.errors import InvalidInputError
@@ -199,17 +194,21 @@ def build(
     by_record, unpredicted = _predict(records, rebuilt, predictions or {}, plan_of)
     if only is None:
         only = _of_the_paper(records, paper)
-    claims = check_claims(
-        records,
-        paper,
-        networks=only,
-        predicted=predicted_times(_comparable(records, by_record, paper)),
-    )
+    # Of the paper's runs, by unmodified networks of the zoo.
+    comparable = [
+        by_record[record.record_id]
+        for record in records
+        if record.record_id in by_record
+        and record.network_source == "zoo"
+        and is_the_papers_run(record, paper)
+    ]
+    predicted = checking.predicted_times(comparable)
+    claims = checking.check_claims(records, paper, networks=only, predicted=predicted)
     missing = unpredicted | reasons
     return Report(
         paper=paper,
         claims=claims,
-        summary=summary(claims),
+        summary=checking.summary(claims),
         networks=[
             _network_report(
                 name,
@@ -284,19 +283,6 @@ def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
     ]
 
 
-def _comparable(
-    records: Sequence[Record], predictions: Mapping[str, Prediction], paper: Paper
-) -> list[Prediction]:
-    """Return the predictions of unmodified networks of the zoo."""
-    return [
-        predictions[record.record_id]
-        for record in records
-        if record.record_id in predictions
-        and record.network_source == "zoo"
-        and is_the_papers_run(record, paper)
-    ]
-
-
 def _by_network(
     records: Sequence[Record], claims: Sequence[Claim]
 ) -> list[tuple[str, list[Record]]]:
@@ -307,12 +293,8 @@ def _by_network(
     place = {claim.record_id: index for index, claim in reversed([*enumerate(claims)])}
     by_network: dict[Run, list[Record]] = {}
     for record in records:
-        network = Run(
-            network=record.network,
-            network_sha256=record.network_sha256,
-            batch=record.batch,
-            input_size=record.input_size,
-        )
+        keys = ("network", "network_sha256", "batch", "input_size")
+        network = Run(**{key: getattr(record, key) for key in keys})
         by_network.setdefault(network, []).append(record)
     firsts = [
         network.model_copy(update={"network_source": of[0].network_source})
@@ -338,7 +320,13 @@ def _network_report(
     """Return the report of one network; `missing` is why it, or its prediction, is not there."""
     ids = {record.record_id for record in records}
     device = devices.load(records[0].device)
-    planned, not_planned = _plan(records[0], device, network, plan_of)
+    planned, not_planned = None, missing
+    if network is not None:
+        try:
+            environment = environment_of(records[0], device)
+            planned = plan_of(network, protocol=records[0].protocol, environment=environment)
+        except InvalidInputError as error:
+            not_planned = error.line()
     times = [_predicted_layers(prediction, device)] if prediction is not None else []
     times += [_layers_of(record) for record in records if record.layers]
     return NetworkReport(
@@ -347,24 +335,11 @@ def _network_report(
         device=device,
         claims={claim.column: claim for claim in claims if claim.record_id in ids},
         planned=planned,
-        not_planned=not_planned or missing,
+        not_planned=not_planned,
         prediction=prediction,
         not_predicted="" if prediction else missing,
         times=tuple(times),
     )
-
-
-def _plan(
-    record: Record, device: Device, network: Network | None, plan_of: Planner
-) -> tuple[Plan | None, str]:
-    """Return the plan for the record's environment, or None with the reason."""
-    if network is None:
-        return None, ""
-    try:
-        environment = environment_of(record, device)
-        return plan_of(network, protocol=record.protocol, environment=environment), ""
-    except InvalidInputError as error:
-        return None, error.line()
 
 
 def _predicted_layers(prediction: Prediction, device: Device) -> LayerTimes:

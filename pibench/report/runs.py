@@ -14,16 +14,7 @@ from pibench.records.identity import labels_of
 from pibench.records.schema import WEIGHTS_GIVEN
 from pibench.records.statistics import counting_ms, set_aside, why_no_interval
 from pibench.report.tables import Cell, Column, Table, console, numeric, printable
-from pibench.report.text import (
-    MB,
-    MIB,
-    NOTHING,
-    mib,
-    milliseconds,
-    number,
-    signed_mib,
-    visible,
-)
+from pibench.report.text import MB, MIB, NOTHING, mib, milliseconds, number, signed_mib, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -124,7 +115,7 @@ def _row(record: Record, name: str, link: str) -> list[Cell | str]:
 
 def how_it_ran(records: Iterable[Record]) -> list[str]:
     """Return each environment of the records once: "emulated: QEMU virt, 4 x cortex-a53; ..."."""
-    return list(dict.fromkeys(_way(record) for record in records))
+    return list(dict.fromkeys(map(_way, records)))
 
 
 def evidence_in_a_word(record: Record) -> str:
@@ -156,13 +147,12 @@ def _where_confined(record: Record) -> str:
     host, limits = record.environment.host, record.limits
     how = "emulated" if record.is_emulated_or_twin else "native arm64"
     by = ", ".join(part for part in (host.engine, host.qemu_version) if part)
-    cores = f"{limits.in_force.cores:g}" if limits.in_force.cores else "unknown"
-    asked = f"{limits.asked.cores:g}" if limits.asked.cores else "unknown"
-    memory = limits.asked.memory_bytes or 0
-    extra = (
-        limits.allowance.emulator_bytes + limits.allowance.probe_bytes if limits.allowance else 0
+    cores, asked = (
+        f"{one.cores:g}" if one.cores else "unknown" for one in (limits.in_force, limits.asked)
     )
-    own = (memory - extra) / MIB
+    allowance = limits.allowance
+    extra = allowance.emulator_bytes + allowance.probe_bytes if allowance else 0
+    own = ((limits.asked.memory_bytes or 0) - extra) / MIB
     room = f" and {extra / MIB:.0f} for emulator and probe" if extra else ""
     return (
         f"{how}: {record.target}{f' ({by})' if by else ''}, limited by a {limits.enforced_by} to "
@@ -275,9 +265,8 @@ def environment(record: Record) -> list[Fact]:
 
 def target(record: Record) -> str:
     """Return the target, with a VM's machine if it is not the default."""
-    return (
-        record.target if record.machine in (None, "virt") else f"{record.target} {record.machine}"
-    )
+    usual = record.machine in (None, "virt")
+    return record.target if usual else f"{record.target} {record.machine}"
 
 
 def command(record: Record) -> str:
@@ -325,11 +314,9 @@ def timing(record: Record) -> list[str]:
 def unavailable_state(records: Iterable[Record]) -> list[str]:
     """Return why machine state is missing for the measured times, each reason once."""
     measured = [one for one in records if one.samples and not one.is_emulated_or_twin]
-    reasons = {
-        (figure, reason): None
-        for record in measured
-        for figure, reason in record.environment.guest.unavailable.items()
-    }
+    reasons = dict.fromkeys(
+        item for record in measured for item in record.environment.guest.unavailable.items()
+    )
     return [f"unavailable: {figure}: {reason}" for figure, reason in reasons]
 
 
@@ -344,10 +331,8 @@ def _passes(record: Record) -> str | None:
     interval = record.latency_interval
     if interval is None:
         return f"{text}; {why_no_interval(record.samples) or 'no interval'}"
-    return (
-        f"{text}, {interval.confidence:.0%} interval "
-        f"{_ms(interval.low_ms)} to {_ms(interval.high_ms)} ms"
-    ).replace("%", " %")
+    confidence = f"{100 * interval.confidence:.0f} %"
+    return f"{text}, {confidence} interval {_ms(interval.low_ms)} to {_ms(interval.high_ms)} ms"
 
 
 def _excluded(record: Record) -> str | None:

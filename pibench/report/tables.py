@@ -139,6 +139,11 @@ def printable(text: str) -> Text:
     return Text(visible(text))
 
 
+def plain(*headings: str) -> tuple[Column, ...]:
+    """Return columns of text with these headings."""
+    return tuple(Column(heading=heading) for heading in headings)
+
+
 def numeric(*headings: str) -> tuple[Column, ...]:
     """Return columns of figures with these headings."""
     return tuple(Column(heading=heading, numeric=True) for heading in headings)
