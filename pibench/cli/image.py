@@ -57,9 +57,7 @@ def build(kinds: Kinds = None) -> None:
 
 
 @app.command("list")
-def list_images(
-    as_json: opt.AsJson = False,
-) -> None:
+def list_images(as_json: opt.AsJson = False) -> None:
     """List the images in the cache.
 
     Example: pibench image list --json

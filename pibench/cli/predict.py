@@ -245,6 +245,7 @@ def _answer(
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
     from pibench.report.estimates import how_known
 
+    names = ("latency_ms", "low_ms", "high_ms", "pressure_ms", "headroom_bytes", "fits")
     return {
         "network": prediction.network,
         "network_sha256": network.sha256,
@@ -252,12 +253,7 @@ def _answer(
         "batch": network.batch_under(calibration.protocol),
         "device": prediction.device,
         "protocol": calibration.protocol,
-        "latency_ms": prediction.latency_ms,
-        "low_ms": prediction.low_ms,
-        "high_ms": prediction.high_ms,
-        "pressure_ms": prediction.pressure_ms,
-        "headroom_bytes": prediction.headroom_bytes,
-        "fits": prediction.fits,
+        **{name: getattr(prediction, name) for name in names},
         "layers": [
             {
                 "name": layer.work.name,

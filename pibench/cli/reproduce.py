@@ -25,8 +25,7 @@ def reproduce(
     identity: opt.Identity = None,
     remote_dir: opt.RemoteDir = None,
     only: Annotated[
-        str | None,
-        opt.option("Some of the paper's networks: A,B,...", "--networks", metavar=None),
+        str | None, opt.option("Some of the paper's networks: A,B,...", "--networks", metavar=None)
     ] = None,
     compute: opt.ComputeName = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the files.")] = Path(
@@ -81,9 +80,7 @@ def reproduce_paper(
         wanted = [network.name for network in loaded]
         predictions = predict_times(loaded)
         claims = check_claims(
-            made,
-            networks=wanted if only else None,
-            predicted=predicted_times(predictions),
+            made, networks=wanted if only else None, predicted=predicted_times(predictions)
         )
         if made:
             write_claims_json(claims, folder)

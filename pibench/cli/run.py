@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.output import ignore_broken_pipe, say
+from pibench.cli.output import Progress, ignore_broken_pipe, say
 from pibench.errors import ExitCode, HostError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ def run_with_progress(
 ) -> list[Record]:
     """Run all networks; each record is added to `store` and `made` as soon as it exists."""
     from pibench import api
-    from pibench.cli.output import Progress
     from pibench.records.identity import network_labels
 
     options = api.choose(options, say)

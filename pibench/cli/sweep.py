@@ -12,7 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from pibench.cli import options as opt
+from pibench.cli.output import CellProgress, ignore_broken_pipe, print_json, say
 from pibench.errors import ExitCode, HostError, InterruptedByUserError, InvalidInputError
+from pibench.report.text import visible
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -177,7 +179,6 @@ def _sweep(
     dry: bool,
     quiet: bool,
 ) -> SweepSummary:
-    from pibench.cli.output import CellProgress, say
     from pibench.sweep.execute import discard_damaged_images, of_this_machine
     from pibench.sweep.scheduler import SweepScheduler
 
@@ -275,8 +276,6 @@ def export(
 def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) -> None:
     import dataclasses
 
-    from pibench.cli.output import ignore_broken_pipe, print_json
-    from pibench.report.text import visible
     from pibench.sweep.journal import status as of
 
     now = of(folder)

@@ -21,7 +21,7 @@ from pibench.latency import rates as latency_rates
 from pibench.latency.model import predict
 from pibench.plan.planner import plan
 from pibench.records.identity import Run, labels, labels_of
-from pibench.records.schema import Provenance
+from pibench.records.schema import LayerTime, Provenance
 from pibench.report import ledger
 from pibench.report.sources import Networks
 
@@ -37,15 +37,6 @@ if TYPE_CHECKING:
     from pibench.records.schema import Record
     from pibench.report.ledger import Row
     from pibench.report.sources import Merged
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerTime:
-    """The forward pass of one layer, in ms."""
-
-    name: str
-    type: str
-    forward_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,12 +242,12 @@ def _predict(
     found = {(sha256, calibration.device): one for sha256, one in known.items()}
     reasons: dict[str, str] = {}
     of_the_zoo = {
-        (record.network_sha256, record.device): rebuilt[record.record_id]
+        key: rebuilt[record.record_id]
         for record in records
-        if record.record_id in rebuilt
+        if (key := (record.network_sha256, calibration.device)) not in found
+        and record.record_id in rebuilt
         and record.network_source == "zoo"
         and record.device == calibration.device
-        and (record.network_sha256, record.device) not in found
     }
     found.update(zip(of_the_zoo, predict_times([*of_the_zoo.values()], plan_of), strict=True))
     predictions: dict[str, Prediction] = {}
@@ -354,7 +345,9 @@ def _predicted_layers(prediction: Prediction, device: Device) -> LayerTimes:
         provenance=Provenance(kind="predicted", reason="counted work; nothing was run"),
         title=f"one forward pass on the {device.name}",
         layers=[
-            LayerTime(name=one.work.name, type=one.work.type, forward_ms=one.latency_ms)
+            LayerTime.model_construct(
+                name=one.work.name, type=one.work.type, forward_ms=one.latency_ms
+            )
             for one in prediction.layers
         ],
         note="; ".join(notes),
@@ -366,10 +359,7 @@ def _layers_of(record: Record) -> LayerTimes:
     return LayerTimes(
         provenance=provenance,
         title=f"forward pass of {record.protocol} on target {record.target}",
-        layers=[
-            LayerTime(name=one.name, type=one.type, forward_ms=one.forward_ms)
-            for one in record.layers
-        ],
+        layers=record.layers,
         note="" if provenance.kind == "measured" else "shares only: no time of the board",
     )
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pibench.plan.process import Step
-    from pibench.report.content import LayerTime, LayerTimes, NetworkReport, Report
+    from pibench.records.schema import LayerTime
+    from pibench.report.content import LayerTimes, NetworkReport, Report
 
 KINDS: Final = {
     "measured": "on the board itself, or natively on the machine that the record names",

@@ -13,7 +13,7 @@ from pibench.engines.registry import label_of
 from pibench.records.identity import labels_of
 from pibench.records.schema import WEIGHTS_GIVEN
 from pibench.records.statistics import counting_ms, set_aside, why_no_interval
-from pibench.report.tables import Cell, Column, Table, console, numeric, printable
+from pibench.report.tables import Cell, Table, console, printable
 from pibench.report.text import MB, MIB, NOTHING, mib, milliseconds, number, signed_mib, visible
 
 if TYPE_CHECKING:
@@ -59,24 +59,13 @@ def table(
         links: sections of the page, by the records' ids.
     """
     names, links = names or labels_of(records), links or {}
-    columns = (
-        Column(heading="Network", fold=True),
-        Column(heading="Device", file_only=True),
-        Column(heading="Target"),
-        Column(heading="Protocol", file_only=True),
-        Column(heading="Compute", file_only=True),
-        Column(heading="Batch", numeric=True, file_only=True),
-        Column(heading="Verdict"),
-        *numeric("Peak\nMiB", "RAM\nMiB"),
-        Column(heading="Head\nMiB", file_heading="Headroom MiB", numeric=True),
-        *numeric("Size\nMB"),
-        Column(heading="Latency\nms", numeric=True, fold=True),
-        Column(heading="Evidence", file_only=True),
-    )
-    return Table(
+    return Table.of(
+        (_row(one, names[one.record_id], links.get(one.record_id, "")) for one in records),
+        numeric=("Batch", "Peak\nMiB", "RAM\nMiB", "Head\nMiB", "Size\nMB", "Latency\nms"),
+        fold=("Network", "Latency\nms"),
+        file_only=("Device", "Protocol", "Compute", "Batch", "Evidence"),
+        file_headings={"Head\nMiB": "Headroom MiB"},
         tight=True,
-        columns=columns,
-        rows=[_row(one, names[one.record_id], links.get(one.record_id, "")) for one in records],
     )
 
 
@@ -85,7 +74,7 @@ def is_lower_bound(record: Record) -> bool:
     return record.evidence.exit_status != 0
 
 
-def _row(record: Record, name: str, link: str) -> list[Cell | str]:
+def _row(record: Record, name: str, link: str) -> dict[str, Cell | str]:
     bound = ">" if is_lower_bound(record) else ""
     peak, ram = (
         NOTHING if size is None else f"{bound}{mib(size)}"
@@ -96,21 +85,21 @@ def _row(record: Record, name: str, link: str) -> list[Cell | str]:
     size_bytes = record.weights_file_bytes
     # A bare time could be mistaken for the board's.
     kind = "" if record.latency_ms is None else record.provenance["latency_ms"].kind
-    return [
-        Cell(text=name, link=link),
-        record.device,
-        Cell(text=target(record), short=record.target),
-        record.protocol,
-        record.compute,
-        f"{record.batch}" + (f", {record.input_size}" if record.input_size else ""),
-        Cell(text=record.verdict, chip="verdict"),
-        peak,
-        ram,
-        Cell(text=headroom, short=headroom, kind="twin" if twin else ""),
-        number(None if size_bytes is None else size_bytes / MB, 1),
-        Cell(text=milliseconds(record.latency_ms), kind=kind),
-        evidence_in_a_word(record),
-    ]
+    return {
+        "Network": Cell(text=name, link=link),
+        "Device": record.device,
+        "Target": Cell(text=target(record), short=record.target),
+        "Protocol": record.protocol,
+        "Compute": record.compute,
+        "Batch": f"{record.batch}" + (f", {record.input_size}" if record.input_size else ""),
+        "Verdict": Cell(text=record.verdict, chip="verdict"),
+        "Peak\nMiB": peak,
+        "RAM\nMiB": ram,
+        "Head\nMiB": Cell(text=headroom, short=headroom, kind="twin" if twin else ""),
+        "Size\nMB": number(None if size_bytes is None else size_bytes / MB, 1),
+        "Latency\nms": Cell(text=milliseconds(record.latency_ms), kind=kind),
+        "Evidence": evidence_in_a_word(record),
+    }
 
 
 def how_it_ran(records: Iterable[Record]) -> list[str]:
@@ -276,25 +265,22 @@ def command(record: Record) -> str:
         return ""
     name = f"./{name}" if name.startswith("-") else name
     words = ["pibench", "run", name, "--target", record.target_kind.address or record.target]
-    if record.machine not in (None, "virt"):
-        words += ["--machine", str(record.machine)]
-    if record.device != "rpi3b":
-        words += ["--device", record.device]
-    words += ["--protocol", record.protocol, "--compute", record.compute]
-    if record.batch != 1:
-        words += ["--batch", str(record.batch)]
-    if record.input_size is not None:
-        words += ["--input", record.input_size]
-    threads = record.limits.asked.threads
-    if threads not in (None, devices.load(record.device).cores):
-        words += ["--threads", str(threads)]
     timed = record.protocol == "inference" and record.compute == "real"
-    if timed and record.repeats not in (0, _DEFAULT_REPEATS):
-        words += ["--repeats", str(record.repeats)]
-    if record.repairs:
-        words.append("--repair")
-    if record.seed:
-        words += ["--seed", str(record.seed)]
+    # Each option, its value, and the values that pibench has without it.
+    for option, value, usual in (
+        ("--machine", record.machine, (None, "virt")),
+        ("--device", record.device, ("rpi3b",)),
+        ("--protocol", record.protocol, ()),
+        ("--compute", record.compute, ()),
+        ("--batch", record.batch, (1,)),
+        ("--input", record.input_size, (None,)),
+        ("--threads", record.limits.asked.threads, (None, devices.load(record.device).cores)),
+        ("--repeats", record.repeats if timed else 0, (0, _DEFAULT_REPEATS)),
+        ("--repair", "" if record.repairs else None, (None,)),
+        ("--seed", record.seed, (None, 0)),
+    ):
+        if value not in usual:
+            words += [option, str(value)] if value != "" else [option]
     if record.weights_sha256 and record.provenance["outputs"].reason == WEIGHTS_GIVEN:
         # A record does not have the path of the weights.
         words += ["--weights", f"<the caffemodel with SHA-256 {record.weights_sha256}>"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Final
 from xml.sax.saxutils import escape as escape_xml
 
@@ -102,17 +103,26 @@ class Table:
         *,
         numeric: Collection[str] = (),
         fold: Collection[str] = ("Network", "Layer"),
+        file_only: Collection[str] = (),
+        file_headings: Mapping[str, str] = MappingProxyType({}),
+        tight: bool = False,
     ) -> Table:
         """Return the table of rows that have their cells by heading.
 
-        `numeric` and `fold` are the headings of such columns.
+        `numeric`, `fold` and `file_only` are the headings of such columns.
         """
         found = [*rows]
         columns = [
-            Column(heading=heading, numeric=heading in numeric, fold=heading in fold)
+            Column(
+                heading=heading,
+                file_heading=file_headings.get(heading, ""),
+                numeric=heading in numeric,
+                fold=heading in fold,
+                file_only=heading in file_only,
+            )
             for heading in (found[0] if found else ())
         ]
-        return cls(columns=columns, rows=[[*row.values()] for row in found])
+        return cls(columns=columns, rows=[[*row.values()] for row in found], tight=tight)
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RichTable]:
         """Yield the table with the columns that fit the terminal."""
