@@ -147,7 +147,8 @@ def of_plans(
     `refused` gives the reason for each network that could not be planned; these are errors.
     """
     claim = f"fits {device.id}"
-    cases, rows = [], []
+    cases: list[Case] = []
+    rows: list[tuple[Cell | str, ...]] = []
     for answer in answers:
         verdict, subject, at = answer["verdict"], _subject(answer), _at_the_peak(answer)
         sizes = [
