@@ -29,16 +29,13 @@ def bisect(
         str, typer.Argument(metavar="A", help="A target, TARGET:key=value,..., or a record file.")
     ],
     second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
-    weights: Annotated[
-        Path | None, opt.option("Weights of both sides. Default: seeded.", "--weights")
-    ] = None,
+    weights: Path | None = opt.value("Weights of both sides. Default: seeded."),
     atol: opt.Absolute = None,
     rtol: opt.Relative = None,
     equal_nan: opt.EqualNan = False,
-    seed: Annotated[
-        int | None,
-        opt.number("--seed", "N", "Seed of the input, and of weights. Default: 0.", 0, 2**32 - 1),
-    ] = None,
+    seed: int | None = opt.amount(
+        None, "--seed", "N", "Seed of the input, and of weights. Default: 0.", 0, 2**32 - 1
+    ),
     device: opt.DeviceName = "rpi3b",
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,

@@ -19,21 +19,18 @@ MB = 10**6
 
 def bundle(
     specs: opt.Specs,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The archive to write.")
-    ] = Path("pi-kit.tar.gz"),
-    with_caffe: Annotated[
-        bool,
-        opt.flag("--with-caffe", help="Include Caffe, for a board that has none (64-bit kernel)."),
-    ] = False,
+    out: Path = typer.Option(
+        Path("pi-kit.tar.gz"), "--out", "-o", metavar="FILE", help="The archive to write."
+    ),
+    with_caffe: bool = opt.switch(
+        "--with-caffe", "Include Caffe, for a board that has none (64-bit kernel)."
+    ),
     weights: opt.Weights = None,
     device: opt.DeviceName = "rpi3b",
     protocol: opt.ProtocolName = "caffe-time",
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
-    repeats: Annotated[
-        int, opt.number("--repeats", "N", "Timed passes of inference.", 1, 10000)
-    ] = 5,
+    repeats: int = opt.amount(5, "--repeats", "N", "Timed passes of inference.", 1, 10000),
     threads: opt.Threads = None,
     repair: opt.Repair = False,
     quiet: opt.Quiet = False,
@@ -91,9 +88,7 @@ def import_(
         Path, typer.Argument(metavar="RESULTS", help="The board's pi-results.jsonl.")
     ],
     out: opt.RecordsOut = None,
-    kit: Annotated[
-        Path | None, opt.option("The kit, if it was not made on this machine.", "--kit")
-    ] = None,
+    kit: Path | None = opt.value("The kit, if it was not made on this machine."),
     as_json: opt.AsJson = False,
 ) -> None:
     """Make records of what a kit measured on a board.

@@ -102,9 +102,7 @@ def print_findings(found: Findings) -> None:
 
 
 def doctor(
-    fix: Annotated[
-        bool, opt.flag("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
-    ] = False,
+    fix: bool = opt.switch("--fix", "As root: register QEMU with the kernel (binfmt_misc)."),
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what this machine can do, and how to fix what it cannot.

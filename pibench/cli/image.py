@@ -104,9 +104,7 @@ def verify() -> None:
 
 @app.command()
 def prune(
-    everything: Annotated[
-        bool, typer.Option("--all", help="Remove the current images too.")
-    ] = False,
+    everything: bool = typer.Option(False, "--all", help="Remove the current images too."),
 ) -> None:
     """Remove images that the current recipe does not produce, and leftovers of failed builds.
 

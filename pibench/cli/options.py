@@ -75,6 +75,23 @@ def number(name: str, metavar: str, help: str, low: float, high: float = inf, **
     return typer.Option(name, metavar=metavar, help=help, callback=within(low, high), **more)
 
 
+def switch(name: str, help: str) -> Any:  # noqa: A002  (as above)
+    """Define the default value of a parameter as a `flag` that is not set."""
+    return typer.Option(False, name, help=help, metavar="")
+
+
+def value(help: str, *names: str, **more: Any) -> Any:  # noqa: A002  (as above)
+    """Define the default value of a parameter as an `option` that is not given."""
+    return typer.Option(
+        None, *names, help=help, **{"metavar": "FILE", "show_default": False, **more}
+    )
+
+
+def amount(default: float | None, name: str, metavar: str, help: str, *limits: float) -> Any:  # noqa: A002
+    """Define the default value of a parameter as a `number`."""
+    return typer.Option(default, name, metavar=metavar, help=help, callback=within(*limits))
+
+
 def words(text: str | None) -> list[str] | None:
     """Split a list such as A,B; None stays None."""
     return None if text is None else [word.strip() for word in text.split(",") if word.strip()]

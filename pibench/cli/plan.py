@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -28,32 +28,21 @@ def plan(
     specs: opt.Specs,
     device: opt.DeviceName = "rpi3b",
     protocol: opt.ProtocolName = "caffe-time",
-    weights: Annotated[
-        Path | None,
-        opt.option("Weights that have to fit, at every size that --max-input tries.", "--weights"),
-    ] = None,
+    weights: Path | None = opt.value(
+        "Weights that have to fit, at every size that --max-input tries."
+    ),
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
-    max_batch: Annotated[
-        bool, opt.flag("--max-batch", help="Search the largest batch that fits.")
-    ] = False,
-    max_input: Annotated[
-        bool, opt.flag("--max-input", help="Search the largest image that fits.")
-    ] = False,
-    what_if: Annotated[
-        bool, opt.flag("--what-if", help="Show what changes would save; always for one network.")
-    ] = False,
-    timeline: Annotated[
-        bool, opt.flag("--timeline", help="With --json: what is resident at every step.")
-    ] = False,
-    plot: Annotated[
-        Path | None, opt.option("Write memory over layers to this SVG file.", "--plot")
-    ] = None,
-    check: Annotated[bool, opt.flag("--check", help="Run the networks too, and compare.")] = False,
-    target: Annotated[
-        str | None, opt.option(_TARGET, metavar="TARGET", parser=opt.target_spec)
-    ] = None,
+    max_batch: bool = opt.switch("--max-batch", "Search the largest batch that fits."),
+    max_input: bool = opt.switch("--max-input", "Search the largest image that fits."),
+    what_if: bool = opt.switch(
+        "--what-if", "Show what changes would save; always for one network."
+    ),
+    timeline: bool = opt.switch("--timeline", "With --json: what is resident at every step."),
+    plot: Path | None = opt.value("Write memory over layers to this SVG file."),
+    check: bool = opt.switch("--check", "Run the networks too, and compare."),
+    target: str | None = opt.value(_TARGET, metavar="TARGET", parser=opt.target_spec),
     require_fit: opt.RequireFit = False,
     out: opt.CasesOut = None,
     jobs: opt.Jobs = None,

@@ -26,36 +26,23 @@ if TYPE_CHECKING:
 
 def predict(
     specs: opt.SpecsOrNone = None,
-    device: Annotated[
-        str | None,
-        opt.option(
-            f"The device to predict for: {', '.join(devices.names())}. "
-            "Default: the calibration's, rpi3b.",
-            metavar="NAME",
-        ),
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        opt.option(
-            "Rates that `calibrate` wrote. Default: those of the paper's board.", "--calibration"
-        ),
-    ] = None,
+    device: str | None = opt.value(
+        f"The device to predict for: {', '.join(devices.names())}. "
+        "Default: the calibration's, rpi3b.",
+        metavar="NAME",
+    ),
+    calibration: Path | None = opt.value(
+        "Rates that `calibrate` wrote. Default: those of the paper's board."
+    ),
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
-    per_layer: Annotated[bool, opt.flag("--per-layer", help="Show each layer's time too.")] = False,
-    counted: Annotated[
-        bool, opt.flag("--counted", help="Use counts (pibench count) instead of layer shapes.")
-    ] = False,
-    validate: Annotated[
-        bool, opt.flag("--validate", help="Predict each known network from the others only.")
-    ] = False,
-    plot: Annotated[
-        Path | None,
-        opt.option(
-            "Write an SVG: a roofline; with --validate, predicted against measured.", "--plot"
-        ),
-    ] = None,
+    per_layer: bool = opt.switch("--per-layer", "Show each layer's time too."),
+    counted: bool = opt.switch("--counted", "Use counts (pibench count) instead of layer shapes."),
+    validate: bool = opt.switch("--validate", "Predict each known network from the others only."),
+    plot: Path | None = opt.value(
+        "Write an SVG: a roofline; with --validate, predicted against measured."
+    ),
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -124,8 +111,8 @@ def calibrate(
     records: Annotated[
         Path, typer.Option("--from", metavar="RECORDS", help="Records that the board made.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file of rates to write.")] = Path(
-        "latency-calibration.json"
+    out: Path = typer.Option(
+        Path("latency-calibration.json"), metavar="FILE", help="The file of rates to write."
     ),
 ) -> None:
     """Fit the rates for predictions to a board's own measurements.
@@ -153,9 +140,7 @@ def calibrate(
 
 def count(
     specs: opt.Specs,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="The device whose CPU executes.")
-    ] = "rpi3b",
+    device: str = typer.Option("rpi3b", metavar="NAME", help="The device whose CPU executes."),
     batch: opt.Batch = None,
     repair: opt.Repair = False,
     cache_model: Annotated[
@@ -165,9 +150,7 @@ def count(
             help="Model the core's data caches too, which takes longer.",
         ),
     ] = True,
-    per_layer: Annotated[
-        bool, opt.flag("--per-layer", help="Show each layer's counts too.")
-    ] = False,
+    per_layer: bool = opt.switch("--per-layer", "Show each layer's counts too."),
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
 ) -> None:

@@ -38,13 +38,11 @@ def report(
     paths: Annotated[
         list[Path], typer.Argument(metavar="RECORDS...", help="Files that run wrote or printed.")
     ],
-    out: Annotated[list[Path] | None, opt.option(_OUT, "--out", "-o")] = None,
-    form: Annotated[str | None, opt.option(_FORM, "--format", metavar="FORM")] = None,
-    network: Annotated[
-        list[Path] | None, opt.option(_NETWORK, "--network", metavar="PROTOTXT")
-    ] = None,
-    require_fit: Annotated[bool, opt.flag("--require-fit", help=_REQUIRE_FIT)] = False,
-    table: Annotated[str | None, opt.option(_TABLE, "--table", metavar="ID|FOLDER")] = None,
+    out: list[Path] | None = opt.value(_OUT, "--out", "-o"),
+    form: str | None = opt.value(_FORM, "--format", metavar="FORM"),
+    network: list[Path] | None = opt.value(_NETWORK, metavar="PROTOTXT"),
+    require_fit: bool = opt.switch("--require-fit", _REQUIRE_FIT),
+    table: str | None = opt.value(_TABLE, metavar="ID|FOLDER"),
     as_json: opt.AsJson = False,
 ) -> None:
     """Show the latest record of each run as a page, a table, a picture or test cases.

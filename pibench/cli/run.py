@@ -38,14 +38,12 @@ def run(
     out: opt.RecordsOut = None,
     seed: opt.Seed = 0,
     blas: opt.BlasName = "openblas",
-    keep_blobs: Annotated[
-        str | None,
-        opt.option("Write the blobs of these layers whole: A,B,... (inference).", metavar="LAYERS"),
-    ] = None,
-    blobs: Annotated[
-        Path,
-        typer.Option("--blobs-dir", metavar="FOLDER", help="The folder for these blobs, as npz."),
-    ] = Path("blobs"),
+    keep_blobs: str | None = opt.value(
+        "Write the blobs of these layers whole: A,B,... (inference).", metavar="LAYERS"
+    ),
+    blobs: Path = typer.Option(
+        Path("blobs"), "--blobs-dir", metavar="FOLDER", help="The folder for these blobs, as npz."
+    ),
     repair: opt.Repair = False,
     require_fit: opt.RequireFit = False,
     jobs: opt.Jobs = None,

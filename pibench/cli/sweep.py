@@ -45,12 +45,11 @@ app = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
-Values = str | None
 
 
 def axis(metavar: str, help: str, *names: str) -> Any:  # noqa: A002  (Typer's own name for it)
     """Define an option for an axis of a study: a list of values."""
-    return opt.option(help, *names, metavar=metavar)
+    return opt.value(help, *names, metavar=metavar)
 
 
 @app.command()
@@ -59,43 +58,31 @@ def run(
         Path | None,
         typer.Argument(metavar="[STUDY.toml]", help="The study. Without it: its axes as options."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The study's folder.")
-    ] = None,
-    resume: Annotated[
-        bool, opt.flag("--resume", help="Continue the study in --out; options change it.")
-    ] = False,
-    dry: Annotated[bool, opt.flag("--dry-run", help="List the cells, run none.")] = False,
-    networks: Annotated[Values, axis("A,B", "Names or prototxt files.")] = None,
-    batch: Annotated[Values, axis("1,2", "Images per pass.")] = None,
-    image: Annotated[Values, axis("HxW,HxW", "Image sizes.", "--input")] = None,
-    device: Annotated[
-        Values, axis("A,B", "Devices. Default: rpi3b.", "--device", "--devices")
-    ] = None,
-    target: Annotated[Values, axis("A,B", "Targets. Default: vm.")] = None,
-    protocol: Annotated[Values, axis("A,B", "Default: caffe-time.")] = None,
-    compute: Annotated[Values, axis("A,B", "real, memory-only. Default: the target's.")] = None,
-    blas: Annotated[Values, axis("A,B", "Default: openblas.")] = None,
-    threads: Annotated[Values, axis("1,4", "Default: the device's cores.")] = None,
-    seed: Annotated[Values, axis("0,1", "Default: 0.")] = None,
-    timeout: Annotated[
-        float | None, opt.number("--timeout", "SECONDS", "Time limit of each network.", 0)
-    ] = None,
-    budget: Annotated[
-        float | None, opt.number("--budget", "SECONDS", "Time limit of a cell, with overhead.", 0)
-    ] = None,
-    prune: Annotated[
-        float | None,
-        opt.number("--prune", "PERCENT", "Omit cells planned to exceed the device by more.", 0),
-    ] = None,
-    dask: Annotated[
-        str | None,
-        opt.option("Run cells on a scheduler's workers.", "--dask", metavar="ADDRESS|local"),
-    ] = None,
-    cells: Annotated[
-        Path | None, opt.option("The cache of cells that studies share.", "--cells", metavar="DIR")
-    ] = None,
-    fresh: Annotated[bool, opt.flag("--fresh", help="Use no cells from the cache.")] = False,
+    out: Path | None = typer.Option(None, metavar="DIR", help="The study's folder."),
+    resume: bool = opt.switch("--resume", "Continue the study in --out; options change it."),
+    dry: bool = opt.switch("--dry-run", "List the cells, run none."),
+    networks: str | None = axis("A,B", "Names or prototxt files."),
+    batch: str | None = axis("1,2", "Images per pass."),
+    image: str | None = axis("HxW,HxW", "Image sizes.", "--input"),
+    device: str | None = axis("A,B", "Devices. Default: rpi3b.", "--device", "--devices"),
+    target: str | None = axis("A,B", "Targets. Default: vm."),
+    protocol: str | None = axis("A,B", "Default: caffe-time."),
+    compute: str | None = axis("A,B", "real, memory-only. Default: the target's."),
+    blas: str | None = axis("A,B", "Default: openblas."),
+    threads: str | None = axis("1,4", "Default: the device's cores."),
+    seed: str | None = axis("0,1", "Default: 0."),
+    timeout: float | None = opt.amount(
+        None, "--timeout", "SECONDS", "Time limit of each network.", 0
+    ),
+    budget: float | None = opt.amount(
+        None, "--budget", "SECONDS", "Time limit of a cell, with overhead.", 0
+    ),
+    prune: float | None = opt.amount(
+        None, "--prune", "PERCENT", "Omit cells planned to exceed the device by more.", 0
+    ),
+    dask: str | None = opt.value("Run cells on a scheduler's workers.", metavar="ADDRESS|local"),
+    cells: Path | None = opt.value("The cache of cells that studies share.", metavar="DIR"),
+    fresh: bool = opt.switch("--fresh", "Use no cells from the cache."),
     repair: opt.Repair = False,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
