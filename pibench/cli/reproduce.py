@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -24,14 +24,11 @@ def reproduce(
     machine: opt.MachineName = None,
     identity: opt.Identity = None,
     remote_dir: opt.RemoteDir = None,
-    only: Annotated[
-        str | None,
-        opt.option("Some of the paper's networks: A,B,...", "--networks", metavar=None),
-    ] = None,
-    compute: opt.ComputeName = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the files.")] = Path(
-        "out"
+    only: str | None = opt.value(
+        "Some of the paper's networks: A,B,...", "--networks", metavar=None
     ),
+    compute: opt.ComputeName = None,
+    out: Path = typer.Option(Path("out"), metavar="FOLDER", help="The folder for the files."),
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
@@ -81,9 +78,7 @@ def reproduce_paper(
         wanted = [network.name for network in loaded]
         predictions = predict_times(loaded)
         claims = check_claims(
-            made,
-            networks=wanted if only else None,
-            predicted=predicted_times(predictions),
+            made, networks=wanted if only else None, predicted=predicted_times(predictions)
         )
         if made:
             write_claims_json(claims, folder)

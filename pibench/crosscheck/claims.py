@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pibench.latency.model import Prediction
+    from pibench.latency.pressure import Planner
     from pibench.networks.network import Network
     from pibench.records.schema import Record
 
@@ -284,14 +285,20 @@ def _compare(value: float, printed: Figure, tolerance: float) -> tuple[bool, flo
     return abs(difference) <= allowed, 100 * difference / printed.value
 
 
-def predict_times(networks: Sequence[Network]) -> list[Prediction]:
-    """Predict a forward pass of each network, with rates fitted on the paper's other networks."""
+def predict_times(
+    networks: Sequence[Network], plan_of: Planner | None = None
+) -> list[Prediction]:
+    """Predict a forward pass of each network, with rates fitted on the paper's other networks.
+
+    `plan_of` plans a network as `planner.plan` does; a caller may keep the plans.
+    """
     if not networks:
         # Fitting the rates takes a second, for any number of networks.
         return []
     from pibench.latency import rates, validation  # noqa: PLC0415  (start-up time)
+    from pibench.plan.planner import plan  # noqa: PLC0415
 
-    return validation.predict_leave_one_out(networks, rates.shipped())
+    return validation.predict_leave_one_out(networks, rates.shipped(), plan_of or plan)
 
 
 def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTime]:
