@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+from pathlib import Path
 
 # Containers often forbid bytecode to be kept: pytest would rewrite every test each time, and each
 # of the hundreds of processes that tests start would compile pibench.
@@ -12,6 +14,7 @@ if sys.dont_write_bytecode:
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+import pytest
 from hypothesis import settings
 
 # A shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, others block or ignore
@@ -25,3 +28,20 @@ signal.pthread_sigmask(signal.SIG_SETMASK, ())
 # How long an example takes depends on how busy the host is.
 settings.register_profile("pibench", deadline=None)
 settings.load_profile("pibench")
+
+HERE = Path(__file__).parent
+# What a folder's tests are marked with; those of the first have no mark.
+MARKS = {"unit": "", "emulation": "emulation", "browser": "browser"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no folder of which `-m` leaves nothing: each process of a run would import it."""
+    if collection_path.parent != HERE or collection_path.name not in MARKS:
+        return None
+    mark, wanted = MARKS[collection_path.name], config.option.markexpr
+    if wanted in MARKS.values():
+        return mark != wanted or None
+    # Only a plain list of exclusions: pytest itself judges all else.
+    if re.fullmatch(r"not \w+( and not \w+)*", wanted):
+        return mark in re.findall(r"not (\w+)", wanted) or None
+    return None

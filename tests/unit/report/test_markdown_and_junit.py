@@ -13,7 +13,6 @@ from pibench.records.schema import Evidence, Provenance
 from pibench.report.cases import junit
 from pibench.report.content import build
 from pibench.report.files import markdown
-from pibench.report.plots import overview
 from pibench.report.sources import merge
 from pibench.report.tables import escape_markdown
 from tests.whole_records import of_the_zoo
@@ -134,12 +133,16 @@ def oddly_named(paper_run: list[Record]) -> Report:
 
 @pytest.mark.parametrize(("form", "start"), [("png", PNG), ("svg", b"<?xml")])
 def test_the_picture(form: str, start: bytes, oddly_named: Report) -> None:
+    from pibench.report.plots import overview
+
     first, again = (overview(oddly_named, form) for _ in range(2))  # type: ignore[arg-type]
     assert first.startswith(start)
     assert first == again
 
 
 def test_no_picture_without_a_peak(make_record: Callable[..., Record]) -> None:
+    from pibench.report.plots import overview
+
     missing = Provenance(kind="unavailable", reason="not read")
     names = ("peak_rss_bytes", "network_rss_bytes", "headroom_bytes")
     record = make_record(
