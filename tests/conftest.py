@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -28,6 +29,17 @@ signal.pthread_sigmask(signal.SIG_SETMASK, ())
 # How long an example takes depends on how busy the host is.
 settings.register_profile("pibench", deadline=None)
 settings.load_profile("pibench")
+
+# Importing thousands of tests makes no garbage to speak of, and each worker imports all of them.
+gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, and only what the tests themselves leave."""
+    gc.freeze()
+    gc.enable()
+
 
 HERE = Path(__file__).parent
 # What a folder's tests are marked with; those of the first have no mark.
