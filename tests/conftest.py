@@ -26,8 +26,10 @@ for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
-# How long an example takes depends on how busy the host is.
-settings.register_profile("pibench", deadline=None)
+# How long an example takes depends on how busy the host is. `make test` searches longer, with
+# --hypothesis-profile=thorough.
+settings.register_profile("pibench", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile("pibench")
 
 # Importing thousands of tests makes no garbage to speak of, and each worker imports all of them.
@@ -39,6 +41,12 @@ def pytest_collection_finish() -> None:
     """Collect garbage from here on, and only what the tests themselves leave."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have xdist start files in their order: it would leave long ones with few tests to the end."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
 
 
 HERE = Path(__file__).parent

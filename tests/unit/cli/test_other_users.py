@@ -67,10 +67,14 @@ def test_no_command_needs_a_home_or_a_name(home: str | None, place: Path) -> Non
     assert not (place / "~").exists()
 
 
-def test_the_cache_of_a_user_without_a_home_is_a_temporary_folder(place: Path) -> None:
-    done = run_as(USER, "doctor", "--json", env=temporary(place), cwd=place)
+def test_the_cache_of_a_user_without_a_home_is_a_temporary_folder(
+    models: tuple[str, str], place: Path
+) -> None:
+    words = ["bundle", models[0], "--protocol", "inference", "-o", "k.tar.gz"]
+    done = run_as(USER, *words, env=temporary(place), cwd=place)
+    assert done.returncode == 0, done.stderr
     cache = place / f"pibench-cache-{USER}"
-    assert f'"found": "{cache}, ' in done.stdout
+    assert list((cache / "weights").glob("*.caffemodel"))
     assert (cache.stat().st_uid, cache.stat().st_mode & 0o777) == (USER, 0o700)
 
 
