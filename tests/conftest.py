@@ -51,17 +51,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 HERE = Path(__file__).parent
 # What a folder's tests are marked with; those of the first have no mark.
-MARKS = {"unit": "", "emulation": "emulation", "browser": "browser"}
+MARKS = {"unit": None, "emulation": "emulation", "browser": "browser"}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Import no folder of which `-m` leaves nothing: each process of a run would import it."""
     if collection_path.parent != HERE or collection_path.name not in MARKS:
         return None
-    mark, wanted = MARKS[collection_path.name], config.option.markexpr
-    if wanted in MARKS.values():
-        return mark != wanted or None
-    # Only a plain list of exclusions: pytest itself judges all else.
-    if re.fullmatch(r"not \w+( and not \w+)*", wanted):
-        return mark in re.findall(r"not (\w+)", wanted) or None
-    return None
+    return is_left_out(collection_path.name, config.option.markexpr) or None
+
+
+def is_left_out(folder: str, expression: str) -> bool:
+    """Return whether `-m EXPRESSION` leaves nothing of a folder; False where that is not plain."""
+    mark = MARKS[folder]
+    if expression in ("emulation", "browser"):
+        return mark != expression
+    if re.fullmatch(r"not \w+( and not \w+)*", expression):
+        return mark in re.findall(r"not (\w+)", expression)
+    return False
