@@ -62,7 +62,7 @@ coverage: $(BIN)/.installed ## The same tests, and how much of pibench they run 
 	@echo "the unit tests run $$($(BIN)/coverage report --format=total) % of pibench's lines"
 
 test: setup engine browser ## All tests, real Caffe in the emulated board and in containers included
-	$(BIN)/python $(UNIT)
+	$(BIN)/python $(UNIT) --hypothesis-profile=thorough
 	$(BIN)/python -m pytest -m browser
 	$(BIN)/python -m pytest -m emulation
 

@@ -38,8 +38,9 @@ def plans(pibench: Pibench) -> Plans:
     return run
 
 
-def test_all_verdicts_of_the_paper_in_one_call(plans: Plans) -> None:
-    names = [entry.name for entry in networks.catalog_entries() if entry.in_paper]
+def test_verdicts_of_the_paper_in_one_call(plans: Plans) -> None:
+    # Those of all its networks are tested on the planner.
+    names = ["AlexNet", "VGG 16", "NIN", "Xception Net", "MobileNet"]
     answers = plans(*names)
     assert [answer["network"] for answer in answers] == names
     for answer in answers:

@@ -51,6 +51,8 @@ SAVED_BY_CAFFE = {
 }
 
 ALL = networks.names()
+# The other variants are written with the same fields as this one.
+WRITTEN = [*(name for name in ALL if not networks.find(name).variant_of), "DenseNet-121-floor"]
 load = cache(networks.load)
 
 
@@ -74,7 +76,7 @@ def test_weights_file_is_counted_as_caffe_saves_it(name: str) -> None:
     assert load(name).weights_file_bytes == SAVED_BY_CAFFE[name]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_text_round_trip(name: str) -> None:
     network = load(name)
     assert prototxt.parse(network.prototxt, name) == network.net
