@@ -36,6 +36,10 @@ class BlobProto(Message):
         shape: BlobShape = ...,
         data: Iterable[float] = ...,
         double_data: Iterable[float] = ...,
+        num: int = ...,
+        channels: int = ...,
+        height: int = ...,
+        width: int = ...,
     ) -> None: ...
 
 class FillerParameter(Message):
@@ -129,6 +133,7 @@ class LayerParameter(Message):
         type: str = ...,  # noqa: A002
         bottom: Iterable[str] = ...,
         top: Iterable[str] = ...,
+        blobs: Iterable[BlobProto] = ...,
         input_param: InputParameter = ...,
     ) -> None: ...
 
@@ -319,6 +324,7 @@ class V1LayerParameter(Message):
     STRICT: ClassVar[int]
     name: str
     type: int
+    blobs: Messages[BlobProto]
     param: Values[str]
     blob_share_mode: Values[int]
     blobs_lr: Values[float]
