@@ -236,18 +236,15 @@ def _why(check: Check) -> str:
 
 def junit(report: Report) -> str:
     """Return the report as JUnit XML; times are those of the runs, in seconds."""
-    rows = report.ledger
-    in_ledger = {row.record.record_id for row in rows if row.record}
-    others = [record for record in report.records if record.record_id not in in_ledger]
     names = labels_of(report.records, beside=_BESIDE)
     return junit_text(
         {
             report.paper.title: [
                 _of_claim(row, cell, report.paper.columns[name].title)
-                for row in rows
+                for row in report.ledger
                 for name, cell in row.cells.items()
             ],
-            "networks": [_of_run(record, names[record.record_id]) for record in others],
+            "networks": [_of_run(record, names[record.record_id]) for record in report.others],
         }
     )
 

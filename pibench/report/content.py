@@ -132,6 +132,12 @@ class Report:
         return ledger.rows(self.claims, self.records, self.paper)
 
     @cached_property
+    def others(self) -> list[Record]:
+        """The records that the ledger does not show."""
+        shown = {row.record.record_id for row in self.ledger if row.record}
+        return [record for record in self.records if record.record_id not in shown]
+
+    @cached_property
     def plotted(self) -> Mapping[str, list[Claim]]:
         """The claims to plot, printed against pibench's, of each column of times and memory."""
         found: dict[str, list[Claim]] = {}
