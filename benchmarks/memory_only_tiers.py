@@ -1,7 +1,7 @@
 """Peak memory and CPU time of memory-only compute without and with its second tier.
 
 Prints a row per network: the peak with stand-ins for the BLAS alone, what stand-ins for Caffe's
-own loops change of it, what real compute changes, and the CPU seconds of each run, probe included:
+own loops change of it, what real compute changes, and the CPU seconds of each network's process:
 
     python benchmarks/memory_only_tiers.py [--target twin|sysroot] [--real] [NETWORK...]
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 from dataclasses import dataclass
+from typing import Any
 
 from pibench import devices, networks
 from pibench.images.build import Builder
@@ -49,13 +49,15 @@ def measure(target_name: str, network: str, compute: Compute, tier: str) -> Meas
     )
     loaded = [networks.load(network)]
     options = RunOptions(device=DEVICE.id, target=target_name, compute=compute)
-    runner = Runner(target=target, options=options)
-    # What is built or measured once is not part of a run.
-    target.prepare([])
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    results: list[dict[str, Any]] = []
+    runner = Runner(
+        target=target,
+        options=options,
+        on_outcome=lambda outcome: results.append(outcome.result or {}),
+    )
     (record,) = runner.run(loaded)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    (result,) = results
+    cpu_s = (result["user_ms"] + result["system_ms"]) / 1000
     if compute == "memory-only" and record.memory_only_tier != tier:
         raise SystemExit(f"{network}: tier {record.memory_only_tier}: {record.evidence.notes}")
     ended = record.evidence.exit_status == 0 and record.peak_rss_bytes is not None

@@ -273,6 +273,7 @@ def watch_child(
         "swap_used_bytes": swap_kib * 1024,
         "elapsed_ms": (time.monotonic() - started) * 1000.0,
         "user_ms": usage.ru_utime * 1000.0,
+        "system_ms": usage.ru_stime * 1000.0,
         "mapped": mapped,
     }
 

@@ -67,7 +67,7 @@ class LogReader(object):
         return False
 
     def memory_only_tier(self):
-        """Return what memory-only compute replaced: `blas`, or `loops` for the engine's loops too."""
+        """Return what memory-only compute replaced: `blas`, or `loops`: the engine's loops too."""
         return "blas"
 
     def times(self):
