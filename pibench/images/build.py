@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pibench import settings
 from pibench.errors import HostError
 from pibench.images import blas, store
 from pibench.images.blas import Blas, OtherBlas
@@ -72,8 +73,8 @@ class Builder:
         if kind == "carried":
             return carried_key(self.key("sysroot"))
         if kind.startswith("blas-"):
-            source = asset("qemu/blas/memory_only_blas.c")
-            return fingerprint([kind, recipe, file_sha256(source)])
+            sources = [(path.name, file_sha256(path)) for path in blas.source_files()]
+            return fingerprint([kind, recipe, sources, settings.wants_real_loops()])
         if kind.startswith("counter-"):
             return counter_key(kind)
         if kind in blas.kinds():
@@ -139,14 +140,19 @@ class Builder:
         return carried(self._carried_image())
 
     def blas(self, architecture: Architecture) -> Path:
-        """Return the memory-only BLAS, a library to preload."""
+        """Return the memory-only BLAS, a library to preload; see also `blas.loops_beside`."""
         return self._blas_image(architecture).content / blas.LIBRARY
 
     def _blas_image(self, architecture: Architecture) -> Image:
         def build(content: Path, _: Path) -> None:
             # Only here: a machine that has loaded the library needs no root for it.
             root = self.sysroot() if architecture == "arm64" else self.twin()
-            blas.build_blas(architecture, root.content / "root", content)
+            blas.build_blas(
+                architecture,
+                root.content / "root",
+                content,
+                twin=lambda: self.blas("amd64"),
+            )
 
         return self._ensure(f"blas-{architecture}", architecture, build)
 

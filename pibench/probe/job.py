@@ -136,6 +136,8 @@ class Watched(object):
         ended["fatal_message"] = log.fatal
         ended["complaint"] = log.complaint
         ended["log_tail"] = log.tail if (ended["exit_status"] != 0) else []
+        if item["compute"] == "memory-only":
+            ended["memory_only_tier"] = log.memory_only_tier()
         ended["memory"] = memory_kib()
         ended["cgroup_memory"] = group
         # Times count only where the machine was undisturbed throughout; a baseline has no times.
@@ -201,6 +203,7 @@ def run_job(path, frames, guest):
     make_empty_model(folder)
     machine = describe_machine(job)
     machine.update(engine=job["engine"], caffe_origin=job["origin"], caffe_lock=job["lock"])
+    machine["why_no_loops"] = job.get("why_no_loops")
     if job["describe"]:
         machine.update(describe_engine(job, folder))
     frames.send("hello", machine=machine)

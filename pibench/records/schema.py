@@ -29,7 +29,7 @@ from pydantic import (
 
 from pibench.target_kinds import TargetKind, kind_of
 
-SCHEMA_VERSION: Final = "1.6"
+SCHEMA_VERSION: Final = "1.7"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """The reason recorded with outputs if the user gave the weights, so that none were generated."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -41,6 +41,7 @@ Machine = Literal["virt", "raspi3b"]
 Enforcer = Literal["kernel", "cgroup", "watcher"]
 Protocol = Literal["caffe-time", "inference"]
 Compute = Literal["real", "memory-only"]
+MemoryOnlyTier = Literal["blas", "loops"]
 ProvenanceKind = Literal[
     "measured", "emulated", "twin", "predicted", "planned", "computed", "paper", "unavailable"
 ]
@@ -372,6 +373,9 @@ class Record(Frozen):
     """The record of one network on one target.
 
     `engine` ran it, such as `caffe`; `engine_version` is what that engine reports of itself.
+    `memory_only_tier` is what memory-only compute replaced, as the program itself reported:
+    `blas`, or `loops` for Caffe's own loops too. It is None with real compute, where the program's
+    end was not observed, and in records before 1.7.
 
     `peak_rss_bytes` is of the network's own process; if a host process emulates it, QEMU's own
     memory is subtracted and reported in `emulator_rss_bytes`. `network_rss_bytes` is the peak minus
@@ -386,7 +390,7 @@ class Record(Frozen):
     provenance.
     """
 
-    schema_version: Literal["1.6"] = SCHEMA_VERSION
+    schema_version: Literal["1.7"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -407,6 +411,7 @@ class Record(Frozen):
     engine_version: str | None = None
     protocol: Protocol
     compute: Compute
+    memory_only_tier: MemoryOnlyTier | None = None
     batch: Batch = 1
     input_size: Annotated[str, Field(pattern=r"^[0-9]{1,6}x[0-9]{1,6}$")] | None = None
 
@@ -475,6 +480,8 @@ class Record(Frozen):
         if kind.installed and bool(kind.machines) != (self.machine is not None):
             yield "only target 'vm' has a machine"
         yield from self._impossible_provenances()
+        if self.memory_only_tier is not None and self.compute != "memory-only":
+            yield f"memory_only_tier of a run with {self.compute} compute"
         if self.signatures and not self.outputs:
             yield "signatures need outputs, and there are none"
         if self.verdict in ("fit", "borderline"):

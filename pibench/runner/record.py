@@ -127,6 +127,7 @@ def record_of(
         engine_version=machine.get("engine_version") or machine.get("caffe_version"),
         protocol=job.protocol,
         compute=job.compute,
+        memory_only_tier=(outcome.result or {}).get("memory_only_tier"),
         verdict=decision.verdict,
         evidence=decision.evidence,
         **memory,
@@ -402,6 +403,8 @@ def _notes(outcome: Outcome, result: dict[str, Any]) -> tuple[str, ...]:
         notes.append("the kernel's log may not be read here")
     if result["exit_status"] not in (0, None) and result["log_tail"]:
         notes.append(f"last words: {result['log_tail'][-1]}")
+    if machine.get("why_no_loops") and outcome.job.compute == "memory-only":
+        notes.append(f"Caffe's own loops had no stand-ins: {machine['why_no_loops']}")
     readings = result["readings"]
     why = why_disturbed(readings, 0, len(readings) - 1, Throttle.of(machine.get("throttle")))
     if why is not None:

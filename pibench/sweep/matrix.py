@@ -349,6 +349,7 @@ def made_with(target: str) -> dict[str, str | None]:
     return {
         "image": _image(target),
         "probe": _probe(),
+        "memory_only_tier": "blas" if settings.wants_real_loops() else None,
         "emulator": _emulator(target),
         "pibench": __version__,
     }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pibench.engines.base import PROGRAM, Engine
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
+from pibench.images.blas import loops_beside
 from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.targets.base import BaselineKey, Job
@@ -102,7 +103,8 @@ def root_programs(root: str, lock: str) -> Programs:
 class Libraries:
     """BLAS libraries on this machine that are copied into a job, to be preloaded there.
 
-    `memory_only` is for items of that compute. `other` replaces OpenBLAS
+    `memory_only` is for items of that compute; the stand-ins for Caffe's own loops, if any, are
+    in the same folder. `other` replaces OpenBLAS
     in all items, loaded in this order. In the job they are in a folder called `name`,
     by which the probe recognizes them (`origin` in pibench/probe/machine.py).
     """
@@ -172,6 +174,7 @@ def write_job(
     engine = engine_of(engine_name)
     shutil.copy(engine.probe_module, folder / f"probe/engines/{engine.id}.py")
     other_blas = _place_blas(folder, blas)
+    loops, why_no_loops = loops_beside(blas.memory_only) if blas.memory_only else (None, None)
     items = []
     for piece in work:
         model = f"models/{piece.id}{engine.model_suffix}"
@@ -187,6 +190,8 @@ def write_job(
         "engine": engine.id,
         "trials": engine.trials({piece.protocol for piece in work}),
         "programs": [candidate.as_json(engine) for candidate in (programs, *otherwise)],
+        "preload_too": [_place_loops(folder, loops)] if loops else [],
+        "why_no_loops": why_no_loops,
         "other_blas": other_blas,
         "describe": describe,
         "baselines": describe,
@@ -230,6 +235,12 @@ def _place_blas(folder: Path, blas: Libraries) -> list[str]:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy2(library, folder / name)
     return names
+
+
+def _place_loops(folder: Path, loops: Path) -> str:
+    """Copy the stand-ins for Caffe's own loops into the job; return their name in it."""
+    shutil.copy2(loops, folder / loops.name)
+    return loops.name
 
 
 def _place_weights(folder: Path, piece: Job, suffix: str) -> str | None:

@@ -90,6 +90,23 @@ def test_the_memory_only_blas_comes_along(tmp_path: Path) -> None:
     blas.write_bytes(b"ELF")
     job = write_job(tmp_path / "job", [piece("0")], PROGRAMS, Libraries(memory_only=blas))
     assert (job.parent / "libpibench_blas.so").read_bytes() == b"ELF"
+    written = json.loads(job.read_text())
+    assert (written["preload_too"], written["why_no_loops"]) == ([], None)
+
+
+def test_so_do_the_stand_ins_for_loops_beside_it_or_the_reason_why_not(tmp_path: Path) -> None:
+    blas, loops = tmp_path / "libpibench_blas.so", tmp_path / "libpibench_loops.so"
+    for library in (blas, loops):
+        library.write_bytes(library.name.encode())
+    libraries = Libraries(memory_only=blas)
+    job = write_job(tmp_path / "with", [piece("0")], PROGRAMS, libraries)
+    assert json.loads(job.read_text())["preload_too"] == ["libpibench_loops.so"]
+    assert (job.parent / "libpibench_loops.so").read_bytes() == b"libpibench_loops.so"
+    loops.unlink()
+    (tmp_path / "why_no_loops.txt").write_text("their check failed\n")
+    job = write_job(tmp_path / "without", [piece("0")], PROGRAMS, libraries)
+    written = json.loads(job.read_text())
+    assert (written["preload_too"], written["why_no_loops"]) == ([], "their check failed")
 
 
 def test_everybody_may_read_the_job_with_any_umask(tmp_path: Path) -> None:
