@@ -28,7 +28,7 @@ from pydantic import (
 
 from pibench.target_kinds import TargetKind, kind_of
 
-SCHEMA_VERSION: Final = "1.6"
+SCHEMA_VERSION: Final = "1.7"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """The reason recorded with outputs if the user gave the weights, so that none were generated."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -40,6 +40,7 @@ Machine = Literal["virt", "raspi3b"]
 Enforcer = Literal["kernel", "cgroup", "watcher"]
 Protocol = Literal["caffe-time", "inference"]
 Compute = Literal["real", "memory-only"]
+Boot = Literal["fresh", "restored"]
 ProvenanceKind = Literal[
     "measured", "emulated", "twin", "predicted", "planned", "computed", "paper", "unavailable"
 ]
@@ -300,7 +301,8 @@ class Limits(Frozen):
 class HostEnvironment(Frozen):
     """The machine that ran pibench; see `pibench.records.environment`.
 
-    `qemu_accelerator` is how QEMU's system emulation ran the cores (`-accel`).
+    `qemu_accelerator` is how QEMU's system emulation ran the cores (`-accel`), `qemu_boot` whether
+    the guest booted for this run, or was restored from the snapshot of one that had booted.
     """
 
     pibench_version: Name
@@ -313,6 +315,7 @@ class HostEnvironment(Frozen):
     load_1_minute: Annotated[NonNegativeFloat, Field(le=MOST_VALUES), _unit("1")] | None = None
     qemu_version: str | None = None
     qemu_accelerator: str | None = None
+    qemu_boot: Boot | None = None
     engine: str | None = None
 
 
@@ -320,12 +323,14 @@ class GuestEnvironment(Frozen):
     """The environment of the engine: inside the machine, the container or the image.
 
     `main_id_register` is the CPU's MIDR_EL1 as a program there reads it: 0x410fd034
-    is a Cortex-A53 r0p4. `caffe_origin` is the origin of the engine that ran: the system
-    or pibench's root. `governor` is the one of the CPU's clock.
+    is a Cortex-A53 r0p4. `kernel_arguments` is /proc/cmdline of the VM's guest. `caffe_origin` is
+    the origin of the engine that ran: the system or pibench's root. `governor` is the one of the
+    CPU's clock.
     `unavailable` gives a reason for each figure that this machine does not report.
     """
 
     kernel: str | None = None
+    kernel_arguments: str | None = None
     architecture: str | None = None
     memory_total_bytes: Bytes | None = None
     device_tree_model: str | None = None
@@ -378,7 +383,7 @@ class Record(Frozen):
     provenance.
     """
 
-    schema_version: Literal["1.6"] = SCHEMA_VERSION
+    schema_version: Literal["1.7"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )

@@ -92,6 +92,7 @@ class MachineInfo(Reported):
     engine_version: Text | None = None
     caffe_origin: Annotated[str, Field(pattern=r"^(system|root)$")]
     caffe_lock: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    kernel_arguments: Text | None = None
     blas: Text | None = None
     blas_core: Text | None = None
 

@@ -78,8 +78,18 @@ KERNEL_ARGUMENTS = (
     # Slow vCPUs are not an error, and an OOM kill must not end the guest too.
     "rcupdate.rcu_cpu_stall_timeout=300",
     "nowatchdog",
+    # QEMU keeps translated code by virtual address: the second process that maps
+    # a library where the first did runs the code that is translated already.
+    "norandmaps",
+    # No group limits memory in the guest, and each page would be charged to one.
+    "cgroup_disable=memory",
+    # The kernel's tests of its own ciphers, which nothing uses.
+    "cryptomgr.notests",
 )
-"""Kernel options of every guest; see the kernel's kernel-parameters.txt."""
+"""Kernel options of every guest; see the kernel's kernel-parameters.txt.
+
+docs/trust.md lists what they change in the guest.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
