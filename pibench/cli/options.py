@@ -160,6 +160,10 @@ RemoteDir = Annotated[
         metavar="FOLDER",
     ),
 ]
+FreshBoot = Annotated[
+    bool,
+    flag("--fresh-boot", help="Target vm: boot, do not restore a guest that has booted."),
+]
 ComputeName = Annotated[
     Compute | None,
     option(

@@ -100,6 +100,7 @@ def run(
     ] = None,
     fresh: Annotated[bool, opt.flag("--fresh", help="Use no cells from the cache.")] = False,
     repair: opt.Repair = False,
+    fresh_boot: opt.FreshBoot = False,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
@@ -125,6 +126,7 @@ def run(
         "timeout_s": timeout,
         "budget_s": budget,
         "repair": repair or None,
+        "fresh_boot": fresh_boot or None,
     }
     from pibench.sweep.cell_cache import CellCache
     from pibench.sweep.journal import Journal

@@ -43,6 +43,7 @@ def cell_key(cell: Cell, network: Network) -> str:
             "weights": weights_sha256(options.weights) if options.weights else None,
             "target": options.target,
             "machine": options.machine,
+            "fresh_boot": options.fresh_boot,
             "engine": options.engine,
             "protocol": options.protocol,
             "compute": options.effective_compute,
