@@ -222,7 +222,8 @@ def _chosen(names: list[str]) -> list[Image]:
     current = _current_keys()
     usable = [image for image in there if (image.kind, image.key) in current]
     if not names:
-        chosen = [image for image in usable if not image.kind.startswith("counter-")]
+        # Others are of this machine: they fit its C library, or its QEMU.
+        chosen = [image for image in usable if not image.kind.startswith(("counter-", "boot"))]
         if not chosen:
             raise HostError(
                 "the cache has no current images to save", hint="build them: pibench image build"
@@ -275,10 +276,12 @@ def _current_keys() -> set[tuple[str, str]]:
     """Return kind and key of every image that the current recipes produce."""
     from pibench.images import blas
     from pibench.images.build import API_VERSIONS, BLAS_KINDS, KINDS, Builder
+    from pibench.targets.vm import snapshot
 
     builder = Builder()
     kinds = (*KINDS, *BLAS_KINDS, *blas.kinds(), *(f"counter-{api}" for api in API_VERSIONS))
-    return {(kind, builder.key(kind)) for kind in kinds}
+    current = {(kind, builder.key(kind)) for kind in kinds}
+    return current | snapshot.current(builder.key("vm"))
 
 
 @app.command()

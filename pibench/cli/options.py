@@ -175,6 +175,8 @@ Identity = Annotated[
 ]
 _FOLDER: Final = "The folder on an ssh:// target. Default: ~/.cache/pibench there."
 RemoteDir = Annotated[str | None, option(_FOLDER, "--remote-dir", metavar="FOLDER")]
+_FRESH_BOOT: Final = "Target vm: boot, do not restore a guest that has booted."
+FreshBoot = Annotated[bool, flag("--fresh-boot", help=_FRESH_BOOT)]
 _COMPUTE: Final = "real or memory-only. Default: memory-only where that suffices."
 ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="NAME")]
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."

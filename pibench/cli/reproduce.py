@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def reproduce(
     target: opt.TargetSpec = "vm",
     machine: opt.MachineName = None,
+    fresh_boot: opt.FreshBoot = False,
     identity: opt.Identity = None,
     remote_dir: opt.RemoteDir = None,
     only: str | None = opt.value(

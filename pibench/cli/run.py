@@ -25,6 +25,7 @@ def run(
     device: opt.DeviceName = "rpi3b",
     target: opt.TargetSpec = "vm",
     machine: opt.MachineName = None,
+    fresh_boot: opt.FreshBoot = False,
     identity: opt.Identity = None,
     remote_dir: opt.RemoteDir = None,
     engine: opt.EngineName = "caffe",

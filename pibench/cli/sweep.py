@@ -83,6 +83,7 @@ def run(
     cells: Path | None = opt.value("The cache of cells that studies share.", metavar="DIR"),
     fresh: bool = opt.switch("--fresh", "Use no cells from the cache."),
     repair: opt.Repair = False,
+    fresh_boot: opt.FreshBoot = False,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
@@ -108,6 +109,7 @@ def run(
         "timeout_s": timeout,
         "budget_s": budget,
         "repair": repair or None,
+        "fresh_boot": fresh_boot or None,
     }
     from pibench.sweep.journal import CellCache, Journal
 

@@ -12,7 +12,7 @@ from .child import POLL_S, prepare_child, watch_child
 from .engines import engine_of
 from .machine import describe_engine, describe_machine, memory_kib
 from .machine_state import MachineState
-from .procfs import read_fields, read_int
+from .procfs import read_fields, read_int, read_text
 from .programs import (
     NoProgramsError,
     bare_item,
@@ -202,6 +202,8 @@ def run_job(path, frames, guest):
         return
     make_empty_model(folder)
     machine = describe_machine(job)
+    if guest:
+        machine["kernel_arguments"] = read_text("/proc/cmdline")
     machine.update(engine=job["engine"], caffe_origin=job["origin"], caffe_lock=job["lock"])
     machine["why_no_loops"] = job.get("why_no_loops")
     if job["describe"]:

@@ -42,6 +42,7 @@ Enforcer = Literal["kernel", "cgroup", "watcher"]
 Protocol = Literal["caffe-time", "inference"]
 Compute = Literal["real", "memory-only"]
 MemoryOnlyTier = Literal["blas", "loops"]
+Boot = Literal["fresh", "restored"]
 ProvenanceKind = Literal[
     "measured", "emulated", "twin", "predicted", "planned", "computed", "paper", "unavailable"
 ]
@@ -309,7 +310,8 @@ class Limits(Frozen):
 class HostEnvironment(Frozen):
     """The machine that ran pibench; see `pibench.records.environment`.
 
-    `qemu_accelerator` is how QEMU's system emulation ran the cores (`-accel`).
+    `qemu_accelerator` is how QEMU's system emulation ran the cores (`-accel`), `qemu_boot` whether
+    the guest booted for this run, or was restored from the snapshot of one that had booted.
     """
 
     pibench_version: Name
@@ -322,6 +324,7 @@ class HostEnvironment(Frozen):
     load_1_minute: Annotated[NonNegativeFloat, Field(le=MOST_VALUES), _unit("1")] | None = None
     qemu_version: str | None = None
     qemu_accelerator: str | None = None
+    qemu_boot: Boot | None = None
     engine: str | None = None
 
 
@@ -329,12 +332,14 @@ class GuestEnvironment(Frozen):
     """The environment of the engine: inside the machine, the container or the image.
 
     `main_id_register` is the CPU's MIDR_EL1 as a program there reads it: 0x410fd034
-    is a Cortex-A53 r0p4. `caffe_origin` is the origin of the engine that ran: the system
-    or pibench's root. `governor` is the one of the CPU's clock.
+    is a Cortex-A53 r0p4. `kernel_arguments` is /proc/cmdline of the VM's guest. `caffe_origin` is
+    the origin of the engine that ran: the system or pibench's root. `governor` is the one of the
+    CPU's clock.
     `unavailable` gives a reason for each figure that this machine does not report.
     """
 
     kernel: str | None = None
+    kernel_arguments: str | None = None
     architecture: str | None = None
     memory_total_bytes: Bytes | None = None
     device_tree_model: str | None = None

@@ -249,10 +249,12 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
         or host_environment(
             qemu_version=host["qemu_version"],
             qemu_accelerator=host.get("qemu_accelerator"),
+            qemu_boot=machine.get("boot"),
             engine=host.get("engine"),
         ),
         guest=GuestEnvironment(
             kernel=machine.get("kernel"),
+            kernel_arguments=machine.get("kernel_arguments"),
             architecture=machine.get("architecture"),
             memory_total_bytes=_bytes_of(total_kib),
             device_tree_model=machine.get("board"),

@@ -93,6 +93,7 @@ class Study(BaseModel):
     threads: Annotated[tuple[Threads | None, ...], *_axis()] = (None,)
     seed: Annotated[tuple[Seed, ...], *_axis()] = (0,)
     machine: Machine | None = None
+    fresh_boot: bool = False
     repeats: Annotated[NonNegativeInt, Field(le=10_000)] = 5
     timeout_s: Annotated[float, Field(ge=1, le=10**7)] | None = None
     budget_s: Annotated[float, Field(gt=0, le=10**7)] | None = None
@@ -292,6 +293,7 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
                 timeout_s=study.timeout_s,
                 jobs=1,
                 machine=study.machine if has_machines else None,
+                fresh_boot=study.fresh_boot and bool(has_machines),
                 weights=reading.weights if axes["protocol"] == "inference" else None,
             )
             cell = Cell(
@@ -330,6 +332,7 @@ def cell_key(cell: Cell, network: Network) -> str:
             "weights": weights_sha256(options.weights) if options.weights else None,
             "target": options.target,
             "machine": options.machine,
+            "fresh_boot": options.fresh_boot,
             "engine": options.engine,
             "protocol": options.protocol,
             "compute": options.effective_compute,

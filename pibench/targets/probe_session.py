@@ -92,6 +92,9 @@ class MachineInfo(Reported):
     engine_version: Text | None = None
     caffe_origin: Annotated[str, Field(pattern=r"^(system|root)$")]
     caffe_lock: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    kernel_arguments: Text | None = None
+    # Added by target vm: a guest does not know it.
+    boot: Annotated[str, Field(pattern=r"^(fresh|restored)$")] | None = None
     blas: Text | None = None
     blas_core: Text | None = None
 

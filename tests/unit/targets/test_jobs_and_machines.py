@@ -11,11 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pibench import devices
+from pibench import devices, process
 from pibench.targets import sandbox
 from pibench.targets.base import Job
 from pibench.targets.job import Libraries, Programs, write_job
-from pibench.targets.vm.machine import MACHINES, Files, MachineName, accelerator_for, command_line
+from pibench.targets.vm import snapshot
+from pibench.targets.vm.machine import (
+    JOB_DISK_BYTES,
+    MACHINES,
+    Files,
+    MachineName,
+    accelerator_for,
+    command_line,
+)
 from pibench.targets.worker_pool import partition
 
 if TYPE_CHECKING:
@@ -158,7 +166,7 @@ def test_weights_of_another_file_system_are_copied(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- machines
 
 
-def arguments(name: MachineName) -> dict[str, list[str]]:
+def arguments(name: MachineName, saved: Path | None = None) -> dict[str, list[str]]:
     """The options of QEMU's command line, each with its values in order."""
     machine = MACHINES[name]
     files = Files(
@@ -169,6 +177,7 @@ def arguments(name: MachineName) -> dict[str, list[str]]:
         job_disk=None if machine.one_card else Path("/t/job.ext4"),
         qmp_socket=Path("/t/qmp"),
         console_socket=Path("/t/console"),
+        snapshot=saved,
     )
     program, *rest = command_line(machine, devices.load("rpi3b"), files, "tcg,thread=single")
     assert program == "qemu-system-aarch64"
@@ -206,6 +215,27 @@ def test_the_cores_have_threads_of_their_own_where_they_compute(
     computes: list[Any], accelerator: str
 ) -> None:
     assert accelerator_for(computes) == accelerator
+
+
+def test_a_machine_continues_from_a_snapshot(tmp_path: Path) -> None:
+    found = arguments("virt", saved=tmp_path / "a guest's, saved")
+    assert "-S" in found
+    (source,) = found["-incoming"]
+    (tmp_path / "a guest's, saved").write_text("state")
+    command = ["sh", "-c", source.removeprefix("exec:")]
+    assert process.run(command, deadline_s=10).stdout == "state"
+    assert "-incoming" not in arguments("virt")
+
+
+def test_every_guest_sees_a_disk_of_the_same_size(tmp_path: Path) -> None:
+    disk = tmp_path / "job.ext4"
+    disk.write_bytes(b"job" * 1000)
+    assert snapshot.pad(disk)
+    assert disk.stat().st_size == JOB_DISK_BYTES
+    assert disk.stat().st_blocks * 512 < 1 << 20
+    with disk.open("r+b") as file:
+        file.truncate(JOB_DISK_BYTES + 1)
+    assert not snapshot.pad(disk)
 
 
 def test_the_board_is_as_qemu_knows_it() -> None:
