@@ -5,8 +5,11 @@ Each network has a container of its own, observed by the probe, the kernel and t
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +22,8 @@ from pibench.images.archive import (
     container_tag,
     write_container_archive,
 )
-from pibench.images.build import Builder
+from pibench.images.build import Builder, on_x86_64
+from pibench.images.rootfs import RootLoader
 from pibench.images.store import Image
 from pibench.targets import binfmt
 from pibench.targets.confined import (
@@ -40,7 +44,7 @@ from pibench.targets.container.cell import (
     run_container,
 )
 from pibench.targets.container.engine import EngineFacts, connect, engine_faults, remove_orphans
-from pibench.targets.job import PRELOAD, Programs
+from pibench.targets.job import CPU_REPORT, PRELOAD, Programs
 from pibench.targets.probe_session import ProbeSession
 from pibench.targets.sandbox import scratch
 
@@ -72,6 +76,7 @@ class ContainerTarget(ConfinedTarget):
         self._client: DockerClient | None = None
         self._facts: EngineFacts | None = None
         self._image: str = ""
+        self._probe_root: Image | None = None
 
     def environment(self) -> dict[str, str | None]:
         """Return QEMU's version, the Engine and the image."""
@@ -100,10 +105,34 @@ class ContainerTarget(ConfinedTarget):
         if self._is_emulated:
             self._qemu_version = binfmt.require().qemu_version
         self._image = self._load(self.builder.sysroot())
-        return {"image": self._image, "qemu": self._qemu_version, "cores": self._cores}
+        self._probe_root = self._find_probe_root()
+        return {
+            "image": self._image,
+            "qemu": self._qemu_version,
+            "cores": self._cores,
+            "probe_root": self._probe_root.key if self._probe_root else None,
+        }
+
+    def _find_probe_root(self) -> Image | None:
+        """Return the root whose Python runs the probe at full speed; None for the image's own.
+
+        Emulated, the probe's Python takes longer to start than a small network takes to run.
+        """
+        # The program that reports the emulated CPU is started from the job's folder.
+        may_start = not os.statvfs(tempfile.gettempdir()).f_flag & os.ST_NOEXEC
+        if self._is_emulated and self._connected()[1].is_x86_64 and on_x86_64() and may_start:
+            # It may be missing where the images were installed from files.
+            with contextlib.suppress(HostError):
+                return self.builder.twin()
+        return None
+
+    def _probe_python(self) -> Sequence[str] | None:
+        if self._probe_root is None:
+            return None
+        return RootLoader(self._probe_root.content / "root", "amd64").python()
 
     def _programs(self) -> Programs:
-        return PROGRAMS
+        return replace(PROGRAMS, cpu_report=CPU_REPORT) if self._probe_root else PROGRAMS
 
     def _load(self, root: Image) -> str:
         """Return the image's id in the Engine; load the image where the Engine lacks it."""
@@ -158,7 +187,13 @@ class ContainerTarget(ConfinedTarget):
         self, job: Path, limits: Limits, session: ProbeSession, stopping: threading.Event
     ) -> Ending:
         client, facts = self._connected()
-        order = Order(image=self._image, job=job, limits=limits, emulated=self._is_emulated)
+        order = Order(
+            image=self._image,
+            job=job,
+            limits=limits,
+            emulated=self._is_emulated,
+            probe_root=self._probe_root.content / "root" if self._probe_root else None,
+        )
         return run_container(
             client,
             order,

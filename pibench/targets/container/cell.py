@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.errors import HostError
+from pibench.images.rootfs import RootLoader
 from pibench.probe.cgroup import limit_of
 from pibench.targets import emulation
 from pibench.targets.confined import PAGE_BYTES, effective_limits
@@ -39,6 +40,7 @@ ULIMITS: Final = {"nofile": 1024, "nproc": 4096, "core": 0}
 TMP_BYTES: Final = 16 << 20
 NOBODY: Final = 65534
 JOB: Final = "/job"
+PROBE_ROOT: Final = "/probe-root"
 PYTHON: Final = "/usr/bin/python3.9"
 EXIT_DEADLINE_S: Final = 10.0
 VERDICT_DEADLINE_S: Final = 2.0
@@ -162,12 +164,17 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What to run: the image, the job's folder, the limits, and whether it is emulated."""
+    """What to run: the image, the job's folder, the limits, and whether it is emulated.
+
+    `probe_root` is a root of this machine's architecture, whose Python runs the probe at full
+    speed; None where the image's own Python does.
+    """
 
     image: str
     job: Path
     limits: Limits
     emulated: bool
+    probe_root: Path | None = None
 
 
 def run_container(
@@ -207,10 +214,15 @@ def run_container(
 def _settings(order: Order) -> dict[str, Any]:
     """Return all settings of one container for the Engine."""
     limits = order.limits
+    python = [PYTHON]
+    volumes = {str(order.job): {"bind": JOB, "mode": "ro"}}
+    if order.probe_root is not None:
+        python = RootLoader(Path(PROBE_ROOT), "amd64").python()
+        volumes[str(order.probe_root)] = {"bind": PROBE_ROOT, "mode": "ro"}
     return {
         "image": order.image,
         "platform": "linux/arm64",
-        "command": [PYTHON, "-I", "-S", f"{JOB}/{PROBE}", f"{JOB}/job.json"],
+        "command": [*python, "-I", "-S", f"{JOB}/{PROBE}", f"{JOB}/job.json"],
         "environment": emulation.environment(limits.cpu) if order.emulated else {},
         "labels": owner_label(),
         "mem_limit": limits.memory_bytes,
@@ -228,7 +240,7 @@ def _settings(order: Order) -> dict[str, Any]:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "tmpfs": {"/tmp": f"size={TMP_BYTES},mode=1777,nosuid,nodev,noexec"},  # noqa: S108
-        "volumes": {str(order.job): {"bind": JOB, "mode": "ro"}},
+        "volumes": volumes,
         # Not to the disk: an untrusted model can make Caffe write any amount of output.
         "log_config": {"Type": "none"},
         "stdin_open": False,
