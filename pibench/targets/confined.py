@@ -191,7 +191,11 @@ class ConfinedTarget(ABC):
             each_bytes=self.device.usable_bytes,
         )
         run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
-        pooled(largest_first(work), at_once, run_piece)
+        pooled(largest_first(work), self._threads(work, at_once), run_piece)
+
+    def _threads(self, _: Sequence[Job], at_once: int) -> int:
+        """Return how many threads run pieces of which `at_once` may be in progress."""
+        return at_once
 
     @abstractmethod
     def _prepare_host(self) -> dict[str, Any]:

@@ -48,6 +48,8 @@ VERDICT_DEADLINE_S: Final = 2.0
 
 It learns of that separately from the container's end."""
 _POLL_S: Final = 0.05
+_STOPPING_S: Final = 0.5
+_STOPPED: Final = "stopped"
 _QUEUE_CHUNKS: Final = 1024
 
 
@@ -177,11 +179,32 @@ class Order:
     probe_root: Path | None = None
 
 
+class Turns:
+    """Lets a number of containers run at once; others wait, created and not yet started."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = threading.BoundedSemaphore(at_once)
+
+    @contextlib.contextmanager
+    def one(self, stopping: threading.Event) -> Iterator[bool]:
+        """Wait for a turn and yield True; yield False once `stopping` is set."""
+        while not self._free.acquire(timeout=_STOPPING_S):
+            if stopping.is_set():
+                yield False
+                return
+        try:
+            yield True
+        finally:
+            self._free.release()
+
+
 def run_container(
     client: DockerClient,
     order: Order,
     on_output: Callable[[bytes], bool],
+    *,
     stopping: threading.Event,
+    turns: Turns,
     out_of_memory: Callable[[], bool],
 ) -> Ending:
     """Run one container to its end, and always remove it.
@@ -192,6 +215,7 @@ def run_container(
         on_output: receives the probe's output, and returns True once nothing more is expected;
             its exceptions are passed on.
         stopping: ends the container when it is set.
+        turns: limits how many containers run at once.
         out_of_memory: returns whether the probe saw a kill for lack of memory, which
             the Engine then has to confirm.
 
@@ -201,7 +225,8 @@ def run_container(
     with engine_faults("to create a container"):
         container = client.containers.create(**_settings(order))
     try:
-        died = _listen(client, container, on_output, stopping)
+        with turns.one(stopping) as has_turn:
+            died = _listen(client, container, on_output, stopping) if has_turn else _STOPPED
         return _ending(container, died, out_of_memory)
     except EngineLacksError:
         return Ending.unknown("somebody removed the container")
@@ -268,7 +293,7 @@ def _listen(
         elif time.monotonic() - last_output > SILENCE_DEADLINE_S:
             return f"the probe sent nothing for {SILENCE_DEADLINE_S:.0f} s"
         if stopping.is_set():
-            return "stopped"
+            return _STOPPED
     # The stream also ends where the Engine does.
     with engine_faults("while a container ran"):
         client.ping()
