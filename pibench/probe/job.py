@@ -125,8 +125,9 @@ class Watched(object):
         ended = watch_child(
             command, env, item["timeout_s"], log, self.frames, name, prepare, poll_s, arrived
         )
-        if ended["signal"] == signal.SIGKILL:
-            # The kernel's messages about a kill may follow the process's end.
+        if ended["signal"] == signal.SIGKILL and self.kernel_log.handle is not None:
+            # The kernel's messages about a kill may follow the process's end. Its counters do
+            # not: they are raised before the signal (__oom_kill_process in mm/oom_kill.c).
             time.sleep(0.2)
         ended["oom_lines"] = self.kernel_log.oom_lines()
         ended["oom_kills"] = difference(oom_counter(), oom_before)

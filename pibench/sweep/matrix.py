@@ -38,6 +38,7 @@ from pibench.images.recipe import file_sha256, fingerprint
 from pibench.networks.network import recorded
 from pibench.records.schema import Compute, Machine, Protocol
 from pibench.runner.options import RunOptions, cost_bytes
+from pibench import settings
 from pibench.settings import asset
 from pibench.target_kinds import kind_of_spec
 from pibench.targets.ssh import connection

@@ -391,7 +391,8 @@ class ProbeSession:
 
 def probe_command(job: Path) -> list[str]:
     """Return the command that runs a job's probe by this Python, isolated where possible."""
-    return sandboxed([sys.executable, "-I", str(job.parent / PROBE), str(job)])
+    # The probe needs the standard library only: without -S, Python also imports what is installed.
+    return sandboxed([sys.executable, "-I", "-S", str(job.parent / PROBE), str(job)])
 
 
 def listen(

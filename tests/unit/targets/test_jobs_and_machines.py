@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,14 @@ from hypothesis import strategies as st
 from pibench import devices, process
 from pibench.targets import sandbox
 from pibench.targets.base import Job
-from pibench.targets.job import Libraries, Programs, write_job
+from pibench.targets.emulation import cpu_report_program
+from pibench.targets.job import (
+    CPU_REPORT,
+    Libraries,
+    Programs,
+    byte_code_of_probe,
+    write_job,
+)
 from pibench.targets.vm import snapshot
 from pibench.targets.vm.machine import (
     JOB_DISK_BYTES,
@@ -299,3 +309,33 @@ def test_without_bwrap_the_command_line_stays_as_it_is(
     fake_bwrap.unlink()
     monkeypatch.setenv("PATH", str(fake_bwrap.parent))
     assert sandbox.sandboxed(["a", "b"]) == ["a", "b"]
+
+
+def test_the_byte_code_of_the_probe_is_used(tmp_path: Path) -> None:
+    byte_code = byte_code_of_probe([sys.executable])
+    job = write_job(tmp_path / "job", [], PROGRAMS, Libraries(), byte_code=byte_code)
+    script = (
+        f"import sys; sys.path.insert(0, {str(job.parent)!r}); "
+        "import probe.job; print(probe.job.__cached__)"
+    )
+    command = [sys.executable, "-I", "-S", "-v", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    cached = done.stdout.strip()
+    assert f"code object from '{cached}'" in done.stderr
+    # A file that differs from its byte code wins: an engine's part of the probe is replaced.
+    (job.parent / "probe/job.py").write_text("raise SystemExit('replaced')\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "replaced" in done.stderr
+
+
+def test_a_python_that_cannot_compile_leaves_the_probe_without_byte_code() -> None:
+    assert byte_code_of_probe(["false"]) == {}
+
+
+def test_the_cpu_report_comes_along_and_may_be_started(tmp_path: Path) -> None:
+    programs = replace(PROGRAMS, cpu_report=CPU_REPORT)
+    job = write_job(tmp_path / "job", [piece("0")], programs, Libraries())
+    report = job.parent / "cpu-report"
+    assert report.read_bytes() == cpu_report_program()
+    assert report.stat().st_mode & 0o777 == 0o755
