@@ -13,11 +13,10 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench import process
+from pibench import process, timings
 from pibench.devices import Device
 from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
@@ -142,10 +141,15 @@ class VmTarget:
 
     async def boot_once(self, work: Sequence[Job], session: ProbeSession) -> Boot:
         """Run the work in one machine, and return how that ended."""
-        with scratch(self.name) as folder:
+        with scratch(self.name) as folder, timings.phase("boot") as booting:
+
+            def on_event(event: dict[str, Any]) -> bool:
+                booting.stop()
+                return self.goes_on(session, event)
+
             files = await asyncio.to_thread(self._write_files, folder, work)
             argv = command_line(self._kind, self.device, files, self._accelerator)
-            return await boot(argv, files, self._kind, partial(self.goes_on, session))
+            return await boot(argv, files, self._kind, on_event)
 
     def _write_files(self, folder: Path, work: Sequence[Job]) -> Files:
         assert self._image is not None, "prepare() comes first"  # noqa: S101

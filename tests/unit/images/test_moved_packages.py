@@ -79,7 +79,7 @@ def test_a_package_that_is_gone_is_named_with_what_finds_it(
 ) -> None:
     others = [THERE] if missing != [NEWER] else []
     with pytest.raises(HostError) as fault:
-        download(recipe, "arm64", [*others, *missing], "2025-08-09", tmp_path)
+        list(download(recipe, "arm64", [*others, *missing], "2025-08-09", tmp_path))
     assert fault.value.line() == (
         f"the mirror {mirror} answers 404 for bullseye arm64: {named}; "
         "name a mirror that still has bullseye: PIBENCH_DEBIAN_MIRROR=http://HOST/debian "
@@ -95,14 +95,14 @@ def test_many_packages_that_are_gone_are_counted(
     assert mirror
     missing = [replace(UNKNOWN, name=f"unknown{number}") for number in range(5)]
     with pytest.raises(HostError, match=r"unknown0 .*unknown2 .* and 2 more; name a mirror"):
-        download(recipe, "arm64", missing, "2025-08-09", tmp_path)
+        list(download(recipe, "arm64", missing, "2025-08-09", tmp_path))
 
 
 def test_a_suite_that_is_gone_gets_the_same_advice(
     mirror: str, recipe: Recipe, tmp_path: Path
 ) -> None:
     with pytest.raises(HostError) as fault:
-        download(replace(recipe, suite="buzz"), "arm64", [THERE], "2025-08-09", tmp_path)
+        list(download(replace(recipe, suite="buzz"), "arm64", [THERE], "2025-08-09", tmp_path))
     assert f"the mirror {mirror} answers 404 for buzz arm64: the suite" in fault.value.message
     assert "pibench image load FILE" in (fault.value.hint or "")
 
