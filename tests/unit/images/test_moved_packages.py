@@ -34,13 +34,23 @@ NEWER = replace(THERE, version="0.9-1", path="pool/main/t/there_0.9-1_arm64.deb"
 UNKNOWN = replace(GONE, name="unknown", path="pool/main/u/unknown_2.0+b1-1_arm64.deb")
 
 
+released = threading.Event()
+"""Until it is set, the mirror does not answer a request for the package `gone`."""
+
+
 class Quiet(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if "/gone_" in self.path:
+            released.wait(timeout=30)
+        super().do_GET()
+
     def log_message(self, *_: object) -> None:
         pass
 
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    released.set()
     handler = functools.partial(Quiet, directory=str(MIRROR))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -63,6 +73,27 @@ def test_a_mirror_that_has_all_gives_no_complaint(
     assert mirror
     (deb,) = download(recipe, "arm64", [THERE], "2025-08-09", tmp_path)
     assert deb.read_text() == "stands for a package\n"
+
+
+def test_a_package_arrives_while_the_next_is_fetched(
+    mirror: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    assert mirror
+    released.clear()
+    arriving = download(recipe, "arm64", [THERE, GONE], "2025-08-09", tmp_path)
+    assert next(arriving).read_text() == "stands for a package\n"
+    released.set()
+    with pytest.raises(HostError, match="answers 404 for bullseye arm64: gone"):
+        next(arriving)
+
+
+def test_a_package_that_differs_from_the_lock_is_named(
+    mirror: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    assert mirror
+    other = replace(THERE, sha256="0" * 64)
+    with pytest.raises(HostError, match=r"the package there 1\.0-1 .* differs from the one in"):
+        list(download(recipe, "arm64", [other], "2025-08-09", tmp_path))
 
 
 @pytest.mark.parametrize(
