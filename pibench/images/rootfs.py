@@ -227,8 +227,7 @@ def byte_compile(root: Path, compiler: RootLoader) -> None:
             *("-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"),
             *("-s", str(root), *what),
         ],
-        # Sets of constants are stored in the order of their hashes.
-        env={**compiler.python_env(), "PYTHONHASHSEED": "0"},
+        env=compiler.python_env(),
         deadline_s=COMPILE_DEADLINE_S,
         # Debian ships a few files in the syntax of other Python versions.
         check=False,
