@@ -226,3 +226,4 @@ EqualNan = Annotated[
 ]
 Quiet = Annotated[bool, flag("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]
+Timings = Annotated[bool, flag("--timings", help="Print how long each phase took.")]

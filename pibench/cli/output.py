@@ -89,6 +89,24 @@ def print_json(value: Any) -> None:
         print(json.dumps(value, indent=2))
 
 
+def print_timings() -> None:
+    """Print how long each phase took on standard error, each below the phase that it is part of."""
+    from pibench import timings
+    from pibench.report.tables import Column, Table, console, numeric
+
+    columns = (Column(heading="Phase"), *numeric("Start s", "Took s", "Times"))
+    rows = [
+        (
+            "  " * (len(one.path) - 1) + one.path[-1],
+            f"{one.started_s:.1f}",
+            f"{one.elapsed_s:.1f}",
+            str(one.times),
+        )
+        for one in timings.phases()
+    ]
+    console(sys.stderr).print(Table(columns=columns, rows=rows))
+
+
 def check_svg(path: Path) -> None:
     """Reject a `--plot` file whose name does not end in .svg."""
     if path.suffix.lower() != ".svg":

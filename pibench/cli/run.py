@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.output import Progress, ignore_broken_pipe, say
+from pibench.cli.output import Progress, ignore_broken_pipe, print_timings, say
 from pibench.errors import ExitCode, HostError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def run(
     require_fit: opt.RequireFit = False,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
+    timings: opt.Timings = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Run networks on a target and report whether they fit the device.
@@ -65,6 +66,8 @@ def run(
     loaded = opt.load_networks(specs, options)
     records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)
     report_blobs(records, options)
+    if timings:
+        print_timings()
     raise typer.Exit(exit_code_of(records, loaded, require_fit=require_fit))
 
 

@@ -14,9 +14,10 @@ import platform
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
-from pibench import settings
+from pibench import settings, timings
 from pibench.errors import HostError
 from pibench.images import blas, store
 from pibench.images.blas import Blas, OtherBlas
@@ -122,8 +123,8 @@ class Builder:
             return found
         # The twin byte-compiles the sysroot: both are fetched at once.
         with ThreadPoolExecutor() as pool, stopped_together():
-            twin = pool.submit(self.twin) if on_x86_64() else None
-            root = pool.submit(self.sysroot).result()
+            twin = pool.submit(copy_context().run, self.twin) if on_x86_64() else None
+            root = pool.submit(copy_context().run, self.sysroot).result()
             if twin is not None:
                 twin.result()
         return self._ensure("vm", "arm64", lambda content, _: self._build_vm(root, content))
@@ -192,14 +193,17 @@ class Builder:
     def _build_root(self, architecture: Architecture) -> Callable[[Path, Path], None]:
         def build(content: Path, work: Path) -> None:
             locked = self.lock.packages[architecture]
+            root, kernel = content / "root", work / "kernel"
             debs = download(self.recipe, architecture, locked, self.lock.suite_date, work)
-            kernel = [deb for deb in debs if deb.name.startswith("linux-image-")]
-            unpack([deb for deb in debs if deb not in kernel], content / "root")
-            if kernel:
-                unpack(kernel, work / "kernel")
-                _keep_kernel(work / "kernel", content / "kernel")
-            settle(self.recipe, architecture, content / "root")
-            byte_compile(content / "root", self._compiler(architecture, content / "root"))
+            with timings.phase("packages"):
+                unpack(debs, root, kernel=kernel)
+            if kernel.exists():
+                _keep_kernel(kernel, content / "kernel")
+            settle(self.recipe, architecture, root)
+            with timings.phase("wait for a Python"):
+                compiler = self._compiler(architecture, root)
+            with timings.phase("compile"):
+                byte_compile(root, compiler)
 
         return build
 
@@ -225,7 +229,8 @@ class Builder:
             busybox=root / "bin/busybox",
             modules=module_files(kernel, release),
         )
-        make_disk(root, content / "root.ext4")
+        with timings.phase("disk"):
+            make_disk(root, content / "root.ext4")
 
 
 def _keep_kernel(unpacked: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pibench import process
+from pibench import process, timings
 from pibench.errors import HostError, PibenchError
 from pibench.records.schema import KeptBlobs
 from pibench.runner.options import RunOptions, facts_of, job_of
@@ -62,7 +62,8 @@ class Runner:
         for network in networks:
             self.options.check(network)
         jobs = [job_of(i, network, self.options) for i, network in enumerate(networks)]
-        self.target.prepare(jobs)
+        with timings.phase("prepare"):
+            self.target.prepare(jobs)
         context = Context(device=self.options.profile, target=self.target)
         records: dict[str, Record] = {}
 
@@ -80,7 +81,8 @@ class Runner:
                 # Also where it could not be written: it is all that is left of the run.
                 self.on_record(record)
 
-        self.target.run(jobs, on_outcome, self.on_progress)
+        with timings.phase("networks"):
+            self.target.run(jobs, on_outcome, self.on_progress)
         return [records[job.id] for job in jobs]
 
     def _record(
@@ -114,7 +116,8 @@ class Reference:
             warmup=0, repeats=1,
         )  # fmt: skip
         if reference not in self._known:
-            self._known[reference] = self._measure(reference)
+            with timings.phase("peak on the twin"):
+                self._known[reference] = self._measure(reference)
         return self._known[reference]
 
     def _measure(self, reference: Job) -> int | None:

@@ -30,7 +30,7 @@ from pydantic import (
     ValidationError,
 )
 
-from pibench import devices, file_io, process, target_kinds
+from pibench import devices, file_io, process, settings, target_kinds
 from pibench._version import __version__
 from pibench.errors import InvalidInputError, PibenchError
 from pibench.images.blas import Blas
@@ -38,7 +38,6 @@ from pibench.images.recipe import file_sha256, fingerprint
 from pibench.networks.network import recorded
 from pibench.records.schema import Compute, Machine, Protocol
 from pibench.runner.options import RunOptions, cost_bytes
-from pibench import settings
 from pibench.settings import asset
 from pibench.target_kinds import kind_of_spec
 from pibench.targets.ssh import connection

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench import process
+from pibench import process, timings
 from pibench.devices import Device
 from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
@@ -161,12 +161,13 @@ class VmTarget:
 
     async def boot_once(self, work: Sequence[Job], session: ProbeSession) -> Boot:
         """Run the work in one machine, and return how that ended."""
-        with scratch(self.name) as folder:
+        with scratch(self.name) as folder, timings.phase("boot") as booting:
             files = await asyncio.to_thread(self._write_files, folder, work)
             argv = command_line(self._kind, self.device, files, self._accelerator)
             how = "fresh" if files.snapshot is None else "restored"
 
             def on_event(event: dict[str, Any]) -> bool:
+                booting.stop()
                 if event["event"] == "hello":
                     event["machine"]["boot"] = how
                 return self.goes_on(session, event)
