@@ -289,9 +289,7 @@ def _compare(value: float, printed: Figure, tolerance: float) -> tuple[bool, flo
     return abs(difference) <= allowed, 100 * difference / printed.value
 
 
-def predict_times(
-    networks: Sequence[Network], plan_of: Planner | None = None
-) -> list[Prediction]:
+def predict_times(networks: Sequence[Network], plan_of: Planner | None = None) -> list[Prediction]:
     """Predict a forward pass of each network, with rates fitted on the paper's other networks.
 
     `plan_of` plans a network as `planner.plan` does; a caller may keep the plans.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.latency.fit import Counted
-    from pibench.latency.rates import LatencyRates
     from pibench.latency.pressure import Planner
+    from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
 
 
