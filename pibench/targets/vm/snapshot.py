@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -72,8 +72,15 @@ def ensure(
         None where it cannot be made or kept: the machine then has to boot.
     """
     # The command line without the places of files: their content is in the image's digest.
-    names = {field.name: Path(field.name) for field in fields(files)}
-    unplaced = replace(files, **names | {"snapshot": None})
+    unplaced = Files(
+        kernel=Path("kernel"),
+        initrd=Path("initrd"),
+        device_tree=files.device_tree and Path("device-tree"),
+        root_disk=Path("root"),
+        job_disk=Path("job"),
+        qmp_socket=Path("qmp"),
+        console_socket=Path("console"),
+    )
     command = command_line(machine, device, unplaced, accelerator)
     key = fingerprint([command, vm.key, vm.content_sha256, qemu_version, JOB_DISK_BYTES])
 
