@@ -34,7 +34,7 @@ def test_every_record_file_validates(tmp_path: Path, paper_run: list[Record]) ->
         VALIDATOR.validate(json.loads(line))
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6"])
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7"])
 def test_an_older_record_validates_once_it_is_read(version: str, tmp_path: Path) -> None:
     text = Path(__file__).with_name(f"record-{version}.json").read_text()
     path = tmp_path / "records.jsonl"

@@ -105,7 +105,7 @@ def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: Ma
         (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "not valid JSON"),
         (b"[1, 2]", "schema_version is missing"),
         (b"{}", "schema_version is missing"),
-        (b'{"schema_version": "2.0"}', "a record of version '2.0'; this pibench reads 1.6"),
+        (b'{"schema_version": "2.0"}', "a record of version '2.0'; this pibench reads 1.7"),
         (b'{"schema_version": "1.0"}', "not a record: network: Field required (and "),
         (b'{"schema_version": "1.7", "later": 1}', "not a record: network: Field required (and "),
     ],
@@ -147,13 +147,13 @@ def test_a_later_minor_version_is_read_less_its_new_fields(
     assert read(path) == [record]
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.6"])
 def test_a_record_of_an_earlier_version_is_upgraded(tmp_path: Path, version: str) -> None:
     old = json.loads((Path(__file__).parent / f"record-{version}.json").read_text())
     path = tmp_path / "records.jsonl"
     path.write_text(json.dumps(old) + "\n")
     (record,) = read(path)
-    assert record.schema_version == "1.6"
+    assert record.schema_version == "1.7"
     assert record.peak_rss_bytes == old["peak_rss_bytes"]
     assert record.emulator_rss_bytes == old.get("emulator_rss_bytes")
     if version == "1.0":
