@@ -80,8 +80,8 @@ static void report_start(void)
  *
  * Caffe's program has libcaffe among its own libraries. To open it once more
  * would allocate the list of all its libraries, a block that stays and splits
- * free memory: 0.6 MiB in 1.0-SqNxt-23. Python loads it later than us, and with
- * RTLD_LOCAL, where RTLD_NEXT does not look.
+ * free memory. Python loads it later than us, and with RTLD_LOCAL, where
+ * RTLD_NEXT does not look.
  */
 static void *real(void **known, const char *symbol)
 {

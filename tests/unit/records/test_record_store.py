@@ -161,6 +161,14 @@ def test_a_record_of_an_earlier_version_is_upgraded(tmp_path: Path, version: str
     assert (record.samples, record.signatures, record.seed) == ((), (), None)
 
 
+def test_a_record_of_1_6_has_no_tier_of_memory_only_compute(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    old = json.loads((Path(__file__).parent / "record-1.6.json").read_text())
+    path.write_text(json.dumps(old) + "\n")
+    (upgraded,) = RecordStore(path).read()
+    assert upgraded.memory_only_tier is None
+
+
 def test_a_missing_file_is_invalid_input(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="cannot be read: No such file"):
         RecordStore(tmp_path / "none.jsonl").read()
