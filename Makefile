@@ -5,27 +5,50 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: help setup system-packages engine browser lint docs test unit coverage reproduce benchmark \
-	planned-against-measured outputs-document fidelity reliability latency-document report-picture wheel clean
+# The system packages to install: all, or vm for those of the main job alone.
+PACKAGES ?= all
+
+# Without it each start would compile every module again: packages come without bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup first-packages system-packages dev engine browser images lint docs test unit coverage \
+	reproduce benchmark planned-against-measured outputs-document fidelity reliability latency-document \
+	report-picture wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
-setup: system-packages $(BIN)/.installed ## Install all that is missing (apt with sudo when not root)
+setup: system-packages $(BIN)/.installed ## Install what pibench needs to run (apt with sudo when not root)
 
-system-packages:
-	@scripts/install-system-packages.sh
+# What the environment and the images need to be made while the other packages are installed.
+first-packages:
+	@scripts/install-system-packages.sh first $(PACKAGES)
 
-# One stamp for the environment: it is renewed when the dependencies change.
-$(BIN)/.installed: pyproject.toml | system-packages
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+system-packages: first-packages
+	@scripts/install-system-packages.sh rest $(PACKAGES)
+
+$(BIN)/python: | first-packages
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp for what runs pibench, and one for the tools that check it: each is renewed when the
+# dependencies change.
+$(BIN)/.installed: pyproject.toml scripts/install_packages.py | $(BIN)/python
+	$(BIN)/python scripts/install_packages.py -e .
 	@touch $@
+
+$(BIN)/.installed-dev: $(BIN)/.installed
+	$(BIN)/python scripts/install_packages.py -e '.[dev]'
+	@touch $@
+
+dev: setup $(BIN)/.installed-dev ## Install the tools of lint, docs and tests too
+
+images: $(BIN)/.installed | first-packages ## Build the images of the emulated board
+	$(BIN)/pibench image build vm
 
 engine: setup ## Have a Docker Engine that runs arm64 containers (as root, or with sudo)
 	@scripts/start-docker-engine.sh $(BIN)/python
 
-lint: $(BIN)/.installed ## Style, types, workflows, and the documentation's links and references
+lint: dev ## Style, types, workflows, and the documentation's links and references
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -41,7 +64,7 @@ lint: $(BIN)/.installed ## Style, types, workflows, and the documentation's link
 	$(BIN)/zizmor --offline --quiet --no-progress --config .ci/zizmor.yml action.yml examples/ci/github-workflow.yml examples/ci/release-workflow.yml
 	$(BIN)/mkdocs build --quiet --strict
 
-docs: $(BIN)/.installed ## The documentation as a site, into site/; no warning is let pass
+docs: dev ## The documentation as a site, into site/; no warning is let pass
 	$(BIN)/mkdocs build --strict
 
 browser: setup ## Have Chromium, in which the HTML report is tested and pictured
@@ -53,23 +76,25 @@ UNIT := -m pytest -m 'not emulation and not browser' -n $$(($$(nproc) + 1)) --di
 # sys.monitoring, since Python 3.12, makes coverage cheap. Before, it takes twice the time.
 HAS_MONITORING := import sys; sys.exit(sys.version_info < (3, 12))
 
-unit: $(BIN)/.installed ## Tests that need neither engine nor browser; from Python 3.12 on with coverage
+unit: dev ## Tests that need neither engine nor browser; from Python 3.12 on with coverage
 	@if $(BIN)/python -c '$(HAS_MONITORING)'; then COVERAGE_CORE=sysmon $(MAKE) --no-print-directory coverage; \
 	else $(BIN)/python $(UNIT); fi
 
-coverage: $(BIN)/.installed ## The same tests, and how much of pibench they run in their own processes
+coverage: dev ## The same tests, and how much of pibench they run in their own processes
 	$(BIN)/python $(UNIT) --cov --cov-report=
 	@echo "the unit tests run $$($(BIN)/coverage report --format=total) % of pibench's lines"
 
-test: setup engine browser ## All tests, real Caffe in the emulated board and in containers included
-	$(BIN)/python $(UNIT)
+test: dev engine browser ## All tests, real Caffe in the emulated board and in containers included
+	$(BIN)/python $(UNIT) --hypothesis-profile=thorough
 	$(BIN)/python -m pytest -m browser
 	$(BIN)/python -m pytest -m emulation
 
-reproduce: setup ## The paper's 26 networks in the emulated board, beside the paper's table
+# The packages are installed and the images built at the same time.
+reproduce: ## The paper's 26 networks in the emulated board, beside the paper's table
+	@$(MAKE) --no-print-directory $(if $(findstring --jobserver,$(MAKEFLAGS)),,-j) PACKAGES=vm setup images
 	$(BIN)/pibench reproduce --out $(OUT)
 
-benchmark: setup engine browser ## Memory-only against real compute, pibench run against docker run, counting, report
+benchmark: dev engine browser ## Memory-only against real compute, pibench run against docker run, counting, report
 	$(BIN)/python benchmarks/memory_only_speed.py
 	$(BIN)/python benchmarks/container_overhead.py
 	$(BIN)/python benchmarks/counting_cost.py
@@ -85,14 +110,14 @@ outputs-document: setup ## Run the paper's networks on two architectures and wri
 fidelity: setup engine ## Run the paper's networks on every target; write the table of errors
 	$(BIN)/python scripts/fidelity_table.py $(OUT)/fidelity README.md docs/trust.md
 
-reliability: setup engine ## Kill, fuzz and soak for an hour or two, and write docs/reliability.md
-	$(BIN)/python -m pip install --quiet -e '.[dev,fuzz]'
+reliability: dev engine ## Kill, fuzz and soak for an hour or two, and write docs/reliability.md
+	$(BIN)/python scripts/install_packages.py -e '.[dev,fuzz]'
 	$(BIN)/python scripts/reliability/document.py
 
 latency-document: setup ## Write docs/latency.md and its pictures; count networks first for their rows
 	$(BIN)/python scripts/latency_document.py docs > docs/.latency.md && mv docs/.latency.md docs/latency.md
 
-report-picture: setup browser ## Write docs/report.png, the head of the HTML report of OUT/records.jsonl
+report-picture: dev browser ## Write docs/report.png, the head of the HTML report of OUT/records.jsonl
 	$(BIN)/python scripts/report_picture.py $(OUT)/records.jsonl docs/report.png
 
 wheel: $(BIN)/.installed ## Build the wheel into dist/

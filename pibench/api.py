@@ -38,18 +38,9 @@ if TYPE_CHECKING:
     from pibench.targets.base import Progress
 
 __all__ = [
-    "Fit",
-    "bundle",
-    "choose",
-    "fits",
-    "import_results",
-    "network",
-    "plan",
-    "reconcile",
-    "report",
-    "run",
-    "run_all",
-]
+    "Fit", "bundle", "choose", "fits", "import_results", "network", "plan", "reconcile", "report",
+    "run", "run_all",
+]  # fmt: skip
 
 MIB = 2**20
 
@@ -229,16 +220,12 @@ def reconcile(
     """
     from pibench.crosscheck import gate
     from pibench.crosscheck.blobs import OUTPUT_TOLERANCE
-    from pibench.crosscheck.reading import read_side, read_sides
     from pibench.crosscheck.reconcile import Tolerances
     from pibench.crosscheck.reconcile import reconcile as compared
-    from pibench.crosscheck.values import Tolerance
+    from pibench.crosscheck.sides import read_side, read_sides
 
-    outputs = Tolerance(
-        atol=OUTPUT_TOLERANCE.atol if atol is None else atol,
-        rtol=OUTPUT_TOLERANCE.rtol if rtol is None else rtol,
-        equal_nan=equal_nan,
-    )
+    given = {name: x for name, x in (("atol", atol), ("rtol", rtol)) if x is not None}
+    outputs = replace(OUTPUT_TOLERANCE, **given, equal_nan=equal_nan)
     gated, tolerances = gate.parse(fail_on, Tolerances(outputs=outputs))
     read = read_sides([str(side) for side in sides])
     if baseline is not None:
@@ -338,9 +325,11 @@ def fits(
         options: Those of `run`.
     """
     from pibench import devices
+    from pibench.errors import InvalidInputError
     from pibench.verdict import judge
 
     net, board = _network(of), devices.load(device)
+    planned: Plan | None
     if target is None:
         planned = plan(net, device=device, protocol=protocol)
         return Fit(
@@ -353,6 +342,10 @@ def fits(
             planned=planned,
         )
     (record,) = run([net], device=device, target=target, protocol=protocol, **options)
+    try:
+        planned = plan(net, device=device, protocol=protocol)
+    except InvalidInputError:
+        planned = None
     return Fit(
         network=net.name,
         device=board,
@@ -360,7 +353,7 @@ def fits(
         how=f"run on {record.target}",
         evidence=record.evidence.summary,
         peak_rss_bytes=record.peak_rss_bytes,
-        planned=_plan_if_possible(net, device, protocol),
+        planned=planned,
     )
 
 
@@ -387,16 +380,6 @@ def _networks(
     # A str is a sequence too, of characters.
     several = [these] if isinstance(these, (str, Path, Network)) else these
     return [one if isinstance(one, Network) else options.load(one) for one in several]
-
-
-def _plan_if_possible(net: Network, device: str, protocol: Protocol) -> Plan | None:
-    """Return the plan with its figures per layer; None for networks that cannot be planned."""
-    from pibench.errors import InvalidInputError
-
-    try:
-        return plan(net, device=device, protocol=protocol)
-    except InvalidInputError:
-        return None
 
 
 def _at_the_peak(planned: Plan) -> str:

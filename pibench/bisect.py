@@ -12,17 +12,23 @@ import re
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import numpy as np
+from pydantic import Field, ValidationError
 
-from pibench.crosscheck.blobs import LayerComparison, LayersComparison, compare_layers
+from pibench.crosscheck.blobs import (
+    LayerComparison,
+    LayersComparison,
+    compare_layers,
+    relative_distance,
+)
 from pibench.crosscheck.sides import differing_facts, entry_of
 from pibench.crosscheck.values import NonFinite, Tolerance, describe_non_finite, distance, errors
 from pibench.engines.caffe import cut
 from pibench.errors import HostError, InconclusiveError, InvalidInputError
 from pibench.images.blas import BLAS_NAMES, Blas
-from pibench.records.schema import Machine
+from pibench.records.schema import Frozen, Machine
 from pibench.runner.options import RunOptions, seeded_weights
 from pibench.runner.runner import Runner, as_array, write_npz
 
@@ -63,12 +69,12 @@ class BlobDifference:
     layer: str
     name: str
     agrees: bool
-    identical: bool
-    relative: float | None
-    largest: float | None
-    place: tuple[int, ...]
-    first: float | None
-    second: float | None
+    identical: bool = False
+    relative: float | None = None
+    largest: float | None = None
+    place: tuple[int, ...] = ()
+    first: float | None = None
+    second: float | None = None
     why: str = ""
     non_finite: tuple[NonFinite, NonFinite] | None = None
 
@@ -353,10 +359,8 @@ def _difference(
     a, b = left[wanted], right[wanted]
     non_finite = NonFinite.of(a), NonFinite.of(b)
     if a.shape != b.shape:
-        return BlobDifference(
-            layer=layer, name=name, agrees=False, identical=False, relative=None, largest=None,
-            place=(), first=None, second=None, why=f"shapes {a.shape} and {b.shape}",
-        )  # fmt: skip
+        why = f"shapes {a.shape} and {b.shape}"
+        return BlobDifference(layer=layer, name=name, agrees=False, why=why)
     apart = distance(a, b, equal_nan=tolerance.equal_nan)
     norm = float(np.linalg.norm(a[np.isfinite(a)].astype(np.float64)))
     error = errors(a, b, equal_nan=tolerance.equal_nan)
@@ -367,25 +371,21 @@ def _difference(
         name=name,
         agrees=bool(apart <= tolerance.distance(a.size, norm)),
         identical=a.tobytes() == b.tobytes(),
-        relative=apart / norm if norm and np.isfinite(apart / norm) else None,
-        largest=largest if np.isfinite(largest) else None,
+        relative=relative_distance(apart, norm),
+        largest=_finite(largest),
         place=tuple(int(index) for index in place),
-        first=_number(a, place),
-        second=_number(b, place),
+        first=_finite(a[place]) if a.size else None,
+        second=_finite(b[place]) if b.size else None,
         why=describe_non_finite(*non_finite),
         non_finite=non_finite,
     )
 
 
-def _number(array: np.ndarray, place: tuple[np.intp, ...] | tuple[()]) -> float | None:
-    if not array.size:
-        return None
-    value = float(array[place])
-    return value if np.isfinite(value) else None
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variant:
+class Variant(Frozen):
     """A target, and the options that its run changes. `text` is what was parsed."""
 
     text: str
@@ -393,7 +393,7 @@ class Variant:
     weights: Path | None = None
     prototxt: Path | None = None
     blas: Blas = "openblas"
-    threads: int | None = None
+    threads: Annotated[int, Field(ge=1, le=_MOST_THREADS)] | None = None
     machine: Machine | None = None
 
 
@@ -416,23 +416,13 @@ def parse_variant(text: str) -> Variant:
         key, separator, value = part.partition("=")
         if not separator or key not in KEYS or not value:
             raise InvalidInputError(f"{text}: {part!r} is not KEY=VALUE", hint=_HINT)
-        changes[key] = _value(text, key, value)
-    return Variant(text=text, target=target, **changes)
-
-
-def _value(text: str, key: str, value: str) -> Any:
-    """Convert a key's value. Raises InvalidInputError if the key cannot have it."""
-    if key in ("weights", "prototxt"):
-        return Path(value)
-    if key == "threads":
-        if not value.isdecimal() or not 1 <= int(value) <= _MOST_THREADS:
-            raise InvalidInputError(
-                f"{text}: {value} is not a number of threads", hint=f"give 1 to {_MOST_THREADS}"
-            )
-        return int(value)
-    what, known = ("BLAS", BLAS_NAMES) if key == "blas" else ("machine", get_args(Machine))
-    if value not in known:
-        raise InvalidInputError(
-            f"{text}: there is no {what} {value}", hint=f"choose from {', '.join(known)}"
-        )
-    return value
+        changes[key] = value
+    try:
+        return Variant(text=text, target=target, **changes)
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+    problem, hint = f"{changes[key]} is not a number of threads", f"give 1 to {_MOST_THREADS}"
+    if key != "threads":
+        what, known = ("BLAS", BLAS_NAMES) if key == "blas" else (key, get_args(Machine))
+        problem, hint = f"there is no {what} {changes[key]}", f"choose from {', '.join(known)}"
+    raise InvalidInputError(f"{text}: {problem}", hint=hint)

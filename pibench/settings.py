@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from pibench.errors import HostError
+from pibench.errors import HostError, InvalidInputError
 
 _PACKAGE = Path(__file__).resolve().parent
 NO_HOME = "/nonexistent"
@@ -83,6 +83,21 @@ def _temporary_cache() -> Path:
 def debian_mirror() -> str | None:
     """Return the mirror for packages, where it replaces the host's own; None by default."""
     return os.environ.get("PIBENCH_DEBIAN_MIRROR") or None
+
+
+def wants_real_loops() -> bool:
+    """Return whether memory-only compute replaces the BLAS alone: PIBENCH_MEMORY_ONLY_TIER=blas.
+
+    Raises:
+        InvalidInputError: The variable has another value than `blas` or `loops`, the default.
+    """
+    tier = os.environ.get("PIBENCH_MEMORY_ONLY_TIER") or "loops"
+    if tier not in ("blas", "loops"):
+        raise InvalidInputError(
+            f"PIBENCH_MEMORY_ONLY_TIER={tier}: there is no such tier of memory-only compute",
+            hint="set it to blas, or to loops, which is the default",
+        )
+    return tier == "blas"
 
 
 def traceback_wanted() -> bool:

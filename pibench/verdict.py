@@ -405,10 +405,10 @@ def _headroom(
         return headroom, Provenance(kind=seen.provenance_kind, reason=reason)
     if verdict != "no-fit":
         reason = "the run did not end normally, so its peak is not conclusive"
-        return None, Provenance(kind="unavailable", reason=reason)
+        return None, Provenance.missing(reason)
     if reference_peak_bytes is None:
         reason = "the kernel limited the peak, and no peak of the amd64 twin was given"
-        return None, Provenance(kind="unavailable", reason=reason)
+        return None, Provenance.missing(reason)
     headroom = device.usable_bytes - reference_peak_bytes
     reason = "usable memory of the device minus the peak of the same network on the amd64 twin"
     if headroom >= 0:
@@ -418,7 +418,7 @@ def _headroom(
 
 def _peak_provenance(seen: Observation) -> Provenance:
     if seen.peak_rss_bytes is None:
-        return Provenance(kind="unavailable", reason="the peak RSS of the process was not read")
+        return Provenance.missing("the peak RSS of the process was not read")
     if seen.killed:
         reason = "lower bound: the process was killed while it still grew"
     elif seen.exit_status != 0:

@@ -37,7 +37,7 @@ install() {
         *) "$here/scripts/install-system-packages.sh" ;;
     esac
     python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$here"
+    "$venv/bin/python" "$here/scripts/install_packages.py" "$here"
     "$venv/bin/pibench" --version
 }
 

@@ -2,50 +2,67 @@
 # Install by apt what is missing of the system packages that pibench uses; with
 # sudo when not root. Says nothing and changes nothing when all is there.
 #
-# usage: install-system-packages.sh [python | [engine] [browser]]
+# usage: install-system-packages.sh [first | rest] [python | [all | vm] [engine] [browser]]
 # python: nothing but what makes an environment, which is all that plans need.
+# all: what pibench uses on any target but container; the default. vm: what target vm uses.
 # engine: a Docker Engine too, which target container alone needs.
 # browser: Chromium too, in which the HTML report is tested and pictured.
+# first: of those, what an environment and images need to be made, while a second call
+# with rest installs the others.
 set -eu
 
 # program or file that shows that a package is there : the package
-needed="
-qemu-system-aarch64:qemu-system-arm
-aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
-gcc:gcc
-aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
-g++:g++
+first="
 mke2fs:e2fsprogs
 dpkg-deb:dpkg
 /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+"
+vm="
+qemu-system-aarch64:qemu-system-arm
+aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+gcc:gcc
+bwrap:bubblewrap
+"
+others="
 qemu-aarch64:qemu-user
 qemu-aarch64-static:qemu-user-static
-bwrap:bubblewrap
+aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
+g++:g++
 ssh-keygen:openssh-client
 "
+part=""
+case ${1:-} in
+    first | rest) part=$1; shift ;;
+esac
+needed="$first $vm $others"
 for more in "$@"; do
     case $more in
         python) needed="" ;;
+        all) ;;
+        vm) needed="$first $vm" ;;
         # Its package pulls containerd, runc and iptables.
         engine) needed="$needed dockerd:docker.io" ;;
         browser) needed="$needed chromium:chromium" ;;
-        *) echo "pibench: $0 knows python, engine and browser, not $more" >&2; exit 2 ;;
+        *) echo "pibench: $0 knows python, all, vm, engine and browser, not $more" >&2; exit 2 ;;
     esac
 done
 
-missing=""
-for entry in $needed; do
-    shown=${entry%%:*}
-    package=${entry#*:}
-    if [ ! -e "$shown" ] && ! PATH="$PATH:/usr/sbin:/sbin" command -v "$shown" >/dev/null 2>&1; then
-        missing="$missing $package"
-    fi
-done
+missing_of() { # ENTRY...
+    for entry in "$@"; do
+        shown=${entry%%:*}
+        if [ ! -e "$shown" ] && ! PATH="$PATH:/usr/sbin:/sbin" command -v "$shown" >/dev/null 2>&1; then
+            printf ' %s' "${entry#*:}"
+        fi
+    done
+}
 
 # The venv module is there without the package, but cannot make an environment.
+venv=""
 if ! python3 -c 'import ensurepip' >/dev/null 2>&1; then
-    missing="$missing python3-venv"
+    venv=" python3-venv"
 fi
+# shellcheck disable=SC2086  # lists of words are meant
+missing="$venv$(missing_of $needed)"
 
 [ -n "$missing" ] || exit 0
 
@@ -61,7 +78,16 @@ if [ "$(id -u)" -ne 0 ]; then
     fi
     sudo=sudo
 fi
+# Image builds ask apt for this machine's mirror: its lists must not change during the second call.
+if [ "$part" != rest ]; then
+    echo "pibench: updating apt's lists of packages" >&2
+    $sudo apt-get update -qq
+fi
+if [ "$part" = first ]; then
+    # shellcheck disable=SC2086
+    missing="$venv$(missing_of $first)"
+    [ -n "$missing" ] || exit 0
+fi
 echo "pibench: installing$missing" >&2
-$sudo apt-get update -qq
-# shellcheck disable=SC2086  # a list of words is meant
+# shellcheck disable=SC2086
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

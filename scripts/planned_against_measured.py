@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pibench import devices, networks
-from pibench.crosscheck.planned import Comparison, compare, environment_of, markdown
+from pibench.crosscheck.planned import MIB, Comparison, compare, environment_of, summary
 from pibench.plan.planner import plan
 from pibench.records.schema import Record
 from pibench.records.store import RecordStore
@@ -73,6 +74,20 @@ def row(record: Record) -> Comparison:
     environment = environment_of(record, devices.load(record.device))
     planned = plan(network, protocol=record.protocol, environment=environment)
     return compare(record, planned)
+
+
+def markdown(rows: Sequence[Comparison]) -> str:
+    """Format a table in MiB for the documentation."""
+    lines = [
+        "| network | planned MiB | measured MiB | error % |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        measured = f"{row.measured_bytes / MIB:.1f}" if row.measured_bytes else "killed"
+        error = f"{100 * row.error:+.2f}" if row.error is not None else ""
+        name = row.network.replace("|", "\\|")
+        lines.append(f"| {name} | {row.planned_bytes / MIB:.1f} | {measured} | {error} |")
+    return "\n".join([*lines, "", summary(rows), ""])
 
 
 if __name__ == "__main__":

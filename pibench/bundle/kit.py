@@ -1,8 +1,8 @@
-"""Make a kit: a job's folder, the program that runs it on a board, and a manifest of both.
+"""Make a bundle: a job's folder, the program that runs it on a board, and a manifest of both.
 
-The manifest lists the kit's files, the options of the run, and what records contain about its
-networks. Its SHA-256 identifies the kit: a board's results refer to it, and the manifest stays in
-the cache of the machine that made the kit.
+The manifest lists the files of the bundle, the options of the run, and what records contain about
+its networks. Its SHA-256 identifies the bundle: a board's results refer to it, and the manifest
+stays in the cache of the machine that made the bundle.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pydantic import Field, NonNegativeInt, field_validator
 
 from pibench import cache, settings
 from pibench._version import __version__
-from pibench.errors import HostError, InvalidInputError
-from pibench.images.archive import add, compressed_tar, member
+from pibench.errors import InvalidInputError
+from pibench.file_io import writing_whole
+from pibench.images.archive import add, compressed_tar_into, member
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import Frozen, Sha256
 from pibench.runner.options import NetworkFacts, RunOptions, facts_of, job_of
@@ -46,7 +47,7 @@ _GZIP: Final = b"\x1f\x8b"
 
 
 class KitFile(Frozen):
-    """A file of the kit, by its path below the kit's folder."""
+    """A file of the bundle, by its path below the bundle's folder."""
 
     path: str
     sha256: Sha256
@@ -57,12 +58,12 @@ class KitFile(Frozen):
     def _stays_inside(cls, path: str) -> str:
         parts = PurePosixPath(path).parts
         if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-            raise ValueError("is not a path inside the kit")
+            raise ValueError("is not a path inside the bundle")
         return path
 
 
 class KitCaffe(Frozen):
-    """pibench's Caffe in the kit: see CarriedRoot in pibench/images/carried.py."""
+    """pibench's Caffe in the bundle: see CarriedRoot in pibench/images/carried.py."""
 
     archive: str = ROOT_ARCHIVE
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -72,13 +73,13 @@ class KitCaffe(Frozen):
 
 
 class KitNetwork(NetworkFacts):
-    """A network of the kit, as records describe it, with its id in the job."""
+    """A network of the bundle, as records describe it, with its id in the job."""
 
     id: str
 
 
 class Manifest(Frozen):
-    """A kit; equal networks, options and pibench versions give an equal manifest."""
+    """A bundle; equal networks, options and pibench versions give an equal manifest."""
 
     format: Literal["pibench-kit"] = "pibench-kit"
     version: Literal[2] = 2
@@ -89,7 +90,7 @@ class Manifest(Frozen):
     files: tuple[KitFile, ...]
 
     def text(self) -> bytes:
-        """Return the text as stored in the kit, in ASCII, the only encoding some boards have."""
+        """Return the text as stored in the bundle, in ASCII, the only encoding some boards have."""
         return json.dumps(self.model_dump(mode="json"), indent=1).encode("ascii") + b"\n"
 
     def job_of(self, network: KitNetwork) -> Job:
@@ -98,7 +99,7 @@ class Manifest(Frozen):
 
 
 def digest_of(text: bytes) -> str:
-    """Return the id of the kit."""
+    """Return the id of the bundle."""
     return hashlib.sha256(text).hexdigest()
 
 
@@ -106,7 +107,7 @@ def remember(text: bytes) -> None:
     """Store a manifest, for later results."""
     path = _stored(digest_of(text))
     cache.keep_if_possible(
-        path, lambda partial: partial.write_bytes(text), "takes `pibench import --kit KIT`"
+        path, lambda partial: partial.write_bytes(text), "takes `pibench import --bundle BUNDLE`"
     )
 
 
@@ -125,7 +126,7 @@ def _stored(digest: str) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Kit:
-    """A kit that was written; `sha256` is the archive's, `digest` the manifest's."""
+    """A bundle that was written; `sha256` is the archive's, `digest` the manifest's."""
 
     path: Path
     manifest: Manifest
@@ -149,12 +150,12 @@ def write_kit(
         raise InvalidInputError.at(out, None, "is a directory", hint="name a file: -o kit.tar.gz")
     if not _may_be_replaced(out):
         raise InvalidInputError.at(
-            out, None, "exists and is not a kit", hint="name another file: -o kit.tar.gz"
+            out, None, "exists and is not a bundle", hint="name another file: -o kit.tar.gz"
         )
     if not out.name.endswith((".tar.gz", ".tgz")):
         # The recipient of kit.zip would try to unzip it.
         raise InvalidInputError.at(
-            out, None, "a kit is a compressed tar", hint="end the name in .tar.gz or .tgz"
+            out, None, "a bundle is a compressed tar", hint="end the name in .tar.gz or .tgz"
         )
     seen = set()
     for network in loaded:
@@ -207,7 +208,7 @@ def write_kit(
                 for name, path in sorted(files.items())
             ),
         )
-        # First: without the stored manifest, the kit's results could not be imported here.
+        # First: without the stored manifest, the bundle's results could not be imported here.
         remember(manifest.text())
         _write(out, manifest, files)
     return Kit(
@@ -238,25 +239,12 @@ def _may_be_replaced(out: Path) -> bool:
 
 
 def _write(out: Path, manifest: Manifest, files: dict[str, Path]) -> None:
-    """Write the archive under a temporary name first, so that it is never incomplete."""
-    partial = out.with_name(f".{out.name}.partial")
     text = manifest.text()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with compressed_tar(partial, level=_LEVEL) as tar:
-                # First, so that a reader of the manifest need not read through the weights.
-                tar.addfile(member(f"{TOP}/{NAME}", size_bytes=len(text)), io.BytesIO(text))
-                for name, path in sorted(files.items()):
-                    add(tar, path, f"{TOP}/{name}")
-            partial.rename(out)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise HostError(
-            f"{out}: the kit was not written: {error.strerror or error}",
-            hint="give a file that can be written, on a disk with room",
-        ) from error
+    with writing_whole(out) as stream, compressed_tar_into(stream, level=_LEVEL) as tar:
+        # First, so that a reader of the manifest need not read through the weights.
+        tar.addfile(member(f"{TOP}/{NAME}", size_bytes=len(text)), io.BytesIO(text))
+        for name, path in sorted(files.items()):
+            add(tar, path, f"{TOP}/{name}")
 
 
 def _readme(networks: Sequence[KitNetwork], options: RunOptions, root: CarriedRoot | None) -> str:

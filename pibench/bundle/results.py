@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 LONGEST_MANIFEST_BYTES: Final = 64 << 20
 MOST_LINES: Final = 100_000
 GO_ON: Final = "on the board, python3 run.py continues, or python3 run.py --end closes the results"
+SAME_VERSION: Final = "use the version of pibench that made the bundle"
 COPY: Final = "copy the file from the board again"
 KIB: Final = 1024
 
@@ -81,7 +82,7 @@ class EndEntry(Reported):
 
 @dataclass(frozen=True, kw_only=True)
 class BoardRun:
-    """One network of a kit with the board's outcome, and the digest and number of its line."""
+    """One network of a bundle with the board's outcome, and the digest and number of its line."""
 
     network: KitNetwork
     outcome: Outcome
@@ -103,10 +104,10 @@ def read_results(path: Path, kit: Path | None = None) -> BoardResults:
 
     Args:
         path: the file.
-        kit: the kit's archive, if this machine did not make the kit.
+        kit: the bundle's archive, if this machine did not make the bundle.
 
     Raises:
-        InvalidInputError: with the line, for anything that a kit did not write, that was
+        InvalidInputError: with the line, for anything that a bundle did not write, that was
             changed, or that ends too early.
     """
     reader: _Reader | None = None
@@ -130,52 +131,38 @@ def read_results(path: Path, kit: Path | None = None) -> BoardResults:
 
 def _check_version(path: Path, entry: dict[str, Any]) -> None:
     if entry.get("version") != VERSION:
-        raise InvalidInputError.at(
-            path,
-            "line 1",
-            f"results of version {entry.get('version')!r}, this program reads {VERSION}",
-            hint="use the version of pibench that made the kit",
-        )
+        problem = f"results of version {entry.get('version')!r}, this program reads {VERSION}"
+        raise InvalidInputError.at(path, "line 1", problem, hint=SAME_VERSION)
 
 
 def _manifest(path: Path, digest: str, kit: Path | None) -> Manifest:
-    """Return the manifest of the kit with that digest, from the kit's archive or the cache."""
+    """Return the manifest with that digest, from the archive of the bundle or the cache."""
     text = _manifest_in(kit) if kit is not None else remembered(digest)
     if text is None:
-        raise InvalidInputError.at(
-            path,
-            "line 1",
-            f"of a kit that was not made here ({digest[:16]})",
-            hint="give the kit too: --kit pi-kit.tar.gz",
-        )
+        problem = f"of a bundle that was not made here ({digest[:16]})"
+        hint = "give the bundle too: --bundle pi-kit.tar.gz"
+        raise InvalidInputError.at(path, "line 1", problem, hint=hint)
     if digest_of(text) != digest:
-        raise InvalidInputError.at(
-            path,
-            "line 1",
-            f"of another kit ({digest[:16]}) than {kit} ({digest_of(text)[:16]})",
-            hint="give the kit that ran on the board",
-        )
+        problem = f"of another bundle ({digest[:16]}) than {kit} ({digest_of(text)[:16]})"
+        hint = "give the bundle that ran on the board"
+        raise InvalidInputError.at(path, "line 1", problem, hint=hint)
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidInputError.at(
-            kit or path,
-            NAME,
-            f"is not a manifest that this version of pibench reads: {first_of(error)}",
-            hint="use the version of pibench that made the kit",
-        ) from None
+        problem = f"is not a manifest that this version of pibench reads: {first_of(error)}"
+        raise InvalidInputError.at(kit or path, NAME, problem, hint=SAME_VERSION) from None
 
 
 def _manifest_in(kit: Path) -> bytes:
-    """Read the manifest from a kit's archive without unpacking it."""
-    hint = "give the kit as pibench bundle wrote it"
+    """Read the manifest from a bundle's archive without unpacking it."""
+    hint = "give the bundle as pibench bundle wrote it"
     try:
         with file_io.open_input(kit, hint=hint) as stream, GzipFile(fileobj=stream) as packed:
             head = _head(packed)
         with tarfile.open(fileobj=head, mode="r:") as archive:
             member = archive.next()
             if member is None or member.name != f"{TOP}/{NAME}" or not member.isreg():
-                raise InvalidInputError.at(kit, None, "is not a kit", hint=hint)
+                raise InvalidInputError.at(kit, None, "is not a bundle", hint=hint)
             if member.size > LONGEST_MANIFEST_BYTES:
                 raise InvalidInputError.at(kit, NAME, "is too long", hint=hint)
             content = archive.extractfile(member)
@@ -212,7 +199,7 @@ class _Reader:
         self.lines = number
         event = entry.get("event")
         if number > MOST_LINES:
-            raise self._refused("more lines than a kit writes")
+            raise self._refused("more lines than a bundle writes")
         self.ended = event == "end"
         if event == "machine":
             self.machine, self.started = self._checked(MachineEntry, entry), None
@@ -220,16 +207,16 @@ class _Reader:
             self.started = self._checked(StartEntry, entry)
             self._waiting(self.started.id)
         elif event == "result":
-            self._result(self._checked(ResultEntry, entry), digest)
+            self._add(self._checked(ResultEntry, entry), digest)
         elif event == "died":
-            self._died(self._checked(DiedEntry, entry), digest)
+            self._add(self._checked(DiedEntry, entry), digest)
         elif event == "interrupted":
             self.started = None
         elif event == "end":
             if self._checked(EndEntry, entry).finished != list(self.runs):
                 raise self._refused("the end names other networks than those before it")
         else:
-            raise self._refused(f"an entry that no kit writes: {str(event)[:40]!r}")
+            raise self._refused(f"an entry that no bundle writes: {str(event)[:40]!r}")
 
     def whole(self) -> BoardResults:
         """Return the results if they are complete. Raises InvalidInputError."""
@@ -240,49 +227,39 @@ class _Reader:
             raise self._refused("no network has a result", hint="python3 run.py continues")
         return BoardResults(path=self.path, manifest=self.manifest, runs=tuple(self.runs.values()))
 
-    def _result(self, entry: ResultEntry, digest: str) -> None:
+    def _add(self, entry: ResultEntry | DiedEntry, digest: str) -> None:
+        """Add the outcome of a network that ended, or whose end was not observed."""
         network = self._waiting(entry.id)
-        if self.machine is None or self.started is None or self.started.id != entry.id:
+        own: dict[str, Any]
+        if isinstance(entry, DiedEntry):
+            own = {"died": entry.why}
+        elif self.machine is None or self.started is None or self.started.id != entry.id:
             raise self._refused(f"a result of {network.name}, which was not started")
-        result = entry.result.as_event()
-        outcome = Outcome(
-            job=self.manifest.job_of(network),
-            machine=self.machine.machine.as_event(),
-            result=result,
-            host=self._host(self.machine.machine),
-            notes=(_when(self.started),),
-        )
-        self._add(network, outcome, digest)
-
-    def _died(self, entry: DiedEntry, digest: str) -> None:
-        network = self._waiting(entry.id)
+        else:
+            own = {"result": entry.result.as_event(), "notes": (_when(self.started),)}
         machine = self.machine.machine if self.machine else None
         outcome = Outcome(
             job=self.manifest.job_of(network),
             machine=machine.as_event() if machine else None,
-            result=None,
-            died=entry.why,
             host=self._host(machine) if machine else None,
+            **own,
         )
-        self._add(network, outcome, digest)
-
-    def _add(self, network: KitNetwork, outcome: Outcome, digest: str) -> None:
         self.runs[network.id] = BoardRun(
             network=network, outcome=outcome, digest=digest, line=self.lines
         )
         self.started = None
 
     def _waiting(self, network_id: str) -> KitNetwork:
-        """Return the network, which must be in the kit and have no result yet."""
+        """Return the network, which must be in the bundle and have no result yet."""
         known = {network.id: network for network in self.manifest.networks}
         if network_id not in known:
-            raise self._refused(f"a network that the kit does not have: {network_id[:40]!r}")
+            raise self._refused(f"a network that the bundle does not have: {network_id[:40]!r}")
         if network_id in self.runs:
             raise self._refused(f"{known[network_id].name} a second time")
         return known[network_id]
 
     def _host(self, machine: MachineInfo) -> HostEnvironment:
-        """Return the environment of the board that ran the kit."""
+        """Return the environment of the board that ran the bundle."""
         load = self.started.load_1_minute if self.started else None
         memory_kib = machine.mem_total_kib
         return self._checked(
@@ -303,7 +280,7 @@ class _Reader:
         try:
             return model.model_validate(entry)
         except ValidationError as error:
-            raise self._refused(f"not as a kit writes it: {first_of(error)}") from None
+            raise self._refused(f"not as a bundle writes it: {first_of(error)}") from None
 
     def _refused(self, problem: str, *, hint: str = COPY) -> InvalidInputError:
         return InvalidInputError.at(self.path, f"line {self.lines}", problem, hint=hint)
@@ -319,7 +296,7 @@ def _when(started: StartEntry) -> str:
 
 
 class BoardTarget:
-    """The board that ran a kit: its runs are complete, and nothing can be run."""
+    """The board that ran a bundle: its runs are complete, and nothing can be run."""
 
     name: TargetName = "native"
     machine: Machine | None = None
@@ -351,7 +328,7 @@ def import_results(
     All records are created before the first one is written.
 
     Raises:
-        InvalidInputError: for results that are damaged, of another kit or incomplete.
+        InvalidInputError: for results that are damaged, of another bundle or incomplete.
         HostError: if a record cannot be written.
     """
     results = read_results(path, kit)
@@ -368,12 +345,9 @@ def _record(results: BoardResults, run: BoardRun) -> Record:
         record = record_of(run.network, run.outcome, context, None)
     except _ABSURD as error:
         reason = " ".join(str(error).split())[:300]
-        raise InvalidInputError.at(
-            results.path,
-            f"line {run.line}",
-            f"no record can be made of it: {reason}",
-            hint="use the version of pibench that made the kit",
-        ) from error
+        problem = f"no record can be made of it: {reason}"
+        place = f"line {run.line}"
+        raise InvalidInputError.at(results.path, place, problem, hint=SAME_VERSION) from error
     # The same line gives the same record id, however often it is imported.
     name = hashlib.sha256(f"record of {run.digest}".encode()).hexdigest()[:32]
     return record.model_copy(update={"record_id": name})

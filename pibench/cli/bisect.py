@@ -29,16 +29,13 @@ def bisect(
         str, typer.Argument(metavar="A", help="A target, TARGET:key=value,..., or a record file.")
     ],
     second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
-    weights: Annotated[
-        Path | None, opt.option("Weights of both sides. Default: seeded.", "--weights")
-    ] = None,
+    weights: Path | None = opt.value("Weights of both sides. Default: seeded."),
     atol: opt.Absolute = None,
     rtol: opt.Relative = None,
     equal_nan: opt.EqualNan = False,
-    seed: Annotated[
-        int | None,
-        opt.number("--seed", "N", "Seed of the input, and of weights. Default: 0.", 0, 2**32 - 1),
-    ] = None,
+    seed: int | None = opt.amount(
+        None, "--seed", "N", "Seed of the input, and of weights. Default: 0.", 0, 2**32 - 1
+    ),
     device: opt.DeviceName = "rpi3b",
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
@@ -61,7 +58,6 @@ def bisect(
     """
     from pibench.bisect import LAYER_TOLERANCE, Recorded
     from pibench.bisect import bisect as find
-    from pibench.crosscheck.values import Tolerance
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
     from pibench.report.comparisons import bisection_json, print_bisection
@@ -71,11 +67,8 @@ def bisect(
         locals() | {"seed": seed or 0, "protocol": "inference", "compute": "real", "repeats": 0}
     )
     (network,) = opt.load_networks([spec], options)
-    tolerance = Tolerance(
-        atol=LAYER_TOLERANCE.atol if atol is None else atol,
-        rtol=LAYER_TOLERANCE.rtol if rtol is None else rtol,
-        equal_nan=equal_nan,
-    )
+    given = {name: x for name, x in (("atol", atol), ("rtol", rtol)) if x is not None}
+    tolerance = replace(LAYER_TOLERANCE, **given, equal_nan=equal_nan)
     builder = Builder(log)
     names = (first, second) if first != second else (f"{first} (A)", f"{second} (B)")
     texts = (first, second)
@@ -120,13 +113,8 @@ def _prepared(
         raise InvalidInputError(
             f"{text}: {error}", hint="give a target, or an existing file of records"
         ) from None
-    options = replace(
-        options,
-        target=variant.target,
-        machine=variant.machine,
-        threads=variant.threads,
-        blas=variant.blas,
-    )
+    changed = {name: getattr(variant, name) for name in ("target", "machine", "threads", "blas")}
+    options = replace(options, **changed)
     weights = variant.weights or network.weights or seeded_weights(network, options.seed)
     own = network
     if variant.prototxt is not None:
@@ -138,13 +126,9 @@ def _prepared(
             if weights in (variant.weights, network.weights):
                 raise
             raise _unshared(text, network, own, variant.prototxt) from None
-    return partial(
-        Runnable,
-        name=name,
-        network=replace(own, weights=weights),
-        target=options.make_target(builder),
-        options=options,
-    )
+    own = replace(own, weights=weights)
+    target = options.make_target(builder)
+    return partial(Runnable, name=name, network=own, target=target, options=options)
 
 
 def _unshared(
@@ -167,7 +151,7 @@ def _recorded(text: str, network: Network, seed: int | None) -> Record | None:
     A record of another network with the same name is used only if there is none of this one.
     """
     from pibench.bisect import no_values
-    from pibench.crosscheck.reading import read_records
+    from pibench.crosscheck.sides import read_records
     from pibench.records.identity import labels_of, latest
 
     file = Path(text)

@@ -19,21 +19,18 @@ MB = 10**6
 
 def bundle(
     specs: opt.Specs,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The archive to write.")
-    ] = Path("pi-kit.tar.gz"),
-    with_caffe: Annotated[
-        bool,
-        opt.flag("--with-caffe", help="Include Caffe, for a board that has none (64-bit kernel)."),
-    ] = False,
+    out: Path = typer.Option(
+        Path("pi-kit.tar.gz"), "--out", "-o", metavar="FILE", help="The archive to write."
+    ),
+    with_caffe: bool = opt.switch(
+        "--with-caffe", "Include Caffe, for a board that has none (64-bit kernel)."
+    ),
     weights: opt.Weights = None,
     device: opt.DeviceName = "rpi3b",
     protocol: opt.ProtocolName = "caffe-time",
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
-    repeats: Annotated[
-        int, opt.number("--repeats", "N", "Timed passes of inference.", 1, 10000)
-    ] = 5,
+    repeats: int = opt.amount(5, "--repeats", "N", "Timed passes of inference.", 1, 10000),
     threads: opt.Threads = None,
     repair: opt.Repair = False,
     quiet: opt.Quiet = False,
@@ -48,7 +45,7 @@ def bundle(
     from pibench.bundle.kit import write_kit
 
     options = opt.run_options(locals() | {"target": "native"})
-    loaded = opt.load_networks(specs, options, hint="make a kit for each")
+    loaded = opt.load_networks(specs, options, hint="make a bundle for each")
     root = None
     if with_caffe:
         from pibench.images.build import Builder
@@ -56,39 +53,32 @@ def bundle(
         root = Builder((lambda _: None) if quiet else say).carried()
     kit = write_kit(loaded, options, out, root=root)
     if as_json:
-        print_json(_as_json(kit))
+        fields = {"name", "sha256", "weights_sha256"}
+        print_json(
+            {
+                "path": str(kit.path),
+                "size_bytes": kit.size_bytes,
+                "sha256": kit.sha256,
+                "kit": kit.digest,
+                "device": options.profile.id,
+                "protocol": options.protocol,
+                "with_caffe": kit.manifest.caffe is not None,
+                "networks": [one.model_dump(include=fields) for one in kit.manifest.networks],
+            }
+        )
     else:
         with ignore_broken_pipe():
             _print_kit(kit)
 
 
-def _as_json(kit: Kit) -> dict[str, object]:
-    return {
-        "path": str(kit.path),
-        "size_bytes": kit.size_bytes,
-        "sha256": kit.sha256,
-        "kit": kit.digest,
-        "device": kit.manifest.options.profile.id,
-        "protocol": kit.manifest.options.protocol,
-        "with_caffe": kit.manifest.caffe is not None,
-        "networks": [
-            {"name": one.name, "sha256": one.sha256, "weights_sha256": one.weights_sha256}
-            for one in kit.manifest.networks
-        ],
-    }
-
-
 def _print_kit(kit: Kit) -> None:
     from pibench.report.text import visible
 
-    count = len(kit.manifest.networks)
+    count, size_mb = len(kit.manifest.networks), max(kit.size_bytes / MB, 0.1)
     caffe = "with Caffe" if kit.manifest.caffe else "for a board that has Caffe"
-    protocol = kit.manifest.options.protocol
+    networks = f"{count} network{'s' if count > 1 else ''}, {kit.manifest.options.protocol}"
     path, name = visible(str(kit.path)), visible(kit.path.name)
-    print(
-        f"{path}: {count} network{'s' if count > 1 else ''}, {protocol}, {caffe}, "
-        f"{max(kit.size_bytes / MB, 0.1):.1f} MB, SHA-256 {kit.sha256[:16]}..."
-    )
+    print(f"{path}: {networks}, {caffe}, {size_mb:.1f} MB, SHA-256 {kit.sha256[:16]}...")
     print(f"On the board: tar xf {name} && cd pi-kit && python3 run.py")
     print("Back here:    pibench import pi-results.jsonl -o records.jsonl")
 
@@ -98,14 +88,14 @@ def import_(
         Path, typer.Argument(metavar="RESULTS", help="The board's pi-results.jsonl.")
     ],
     out: opt.RecordsOut = None,
-    kit: Annotated[
-        Path | None, opt.option("The kit, if it was not made on this machine.", "--kit")
-    ] = None,
+    kit: Path | None = opt.value(
+        "The bundle, if it was not made on this machine.", "--bundle", "--kit"
+    ),
     as_json: opt.AsJson = False,
 ) -> None:
-    """Make records of what a kit measured on a board.
+    """Make records of what a bundle measured on a board.
 
-    Results that were cut off, altered or come from another kit are rejected.
+    Results that were cut off, altered or come from another bundle are rejected.
     Exit codes: 0 imported, 2 rejected, 4 a verdict is inconclusive.
 
     Example: pibench import pi-results.jsonl -o records.jsonl

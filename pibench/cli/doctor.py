@@ -80,19 +80,18 @@ def print_findings(found: Findings) -> None:
     facts: dict[str, Any] = found.facts
     if "architecture" not in facts:
         raise HostError(found.problems[0][0], hint=found.problems[0][1])
-    table = Table("what", "found", box=None)
-    complaint = facts["caffe_complaint"]
-    copied = ""
-    if facts["architecture"] in ARM64:
+    caffe = "its own"
+    if (complaint := facts["caffe_complaint"]) is not None:
         state = "is there already" if facts["root_is_there"] else "would be copied"
-        copied = f"; pibench's {state}"
-    table.add_row("board", f"{facts['board'] or 'unknown'}, kernel {facts['architecture']}")
+        copied = f"; pibench's {state}" if facts["architecture"] in ARM64 else ""
+        caffe = f"none of its own ({complaint}){copied}"
+    free, total = ((facts[f"memory_{name}_kib"] or 0) >> 10 for name in ("available", "total"))
     python = ".".join(map(str, facts["python"]))
+    table = Table("what", "found", box=None)
+    table.add_row("board", f"{facts['board'] or 'unknown'}, kernel {facts['architecture']}")
     table.add_row("python", f"{python}, {facts['python_bits']} bit")
-    none = f"none of its own ({complaint}){copied}"
-    table.add_row("Caffe", "its own" if complaint is None else none)
-    memory_mib = (facts["memory_available_kib"] or 0) >> 10
-    table.add_row("memory", f"{memory_mib} of {(facts['memory_total_kib'] or 0) >> 10} MiB free")
+    table.add_row("Caffe", caffe)
+    table.add_row("memory", f"{free} of {total} MiB free")
     table.add_row("disk", f"{(facts['free_bytes'] or 0) >> 20} MiB free in {facts['folder']}")
     out = console()
     out.print(table)
@@ -103,9 +102,7 @@ def print_findings(found: Findings) -> None:
 
 
 def doctor(
-    fix: Annotated[
-        bool, opt.flag("--fix", help="As root: register QEMU with the kernel (binfmt_misc).")
-    ] = False,
+    fix: bool = opt.switch("--fix", "As root: register QEMU with the kernel (binfmt_misc)."),
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what this machine can do, and how to fix what it cannot.

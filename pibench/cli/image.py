@@ -14,7 +14,7 @@ from pibench.errors import ExitCode, HostError, InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pibench.images.image_file import Loaded, Loading, Manifest
+    from pibench.images.image_file import Loaded, Loading, Manifest, SavedImage
     from pibench.images.store import Image
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -57,9 +57,7 @@ def build(kinds: Kinds = None) -> None:
 
 
 @app.command("list")
-def list_images(
-    as_json: opt.AsJson = False,
-) -> None:
+def list_images(as_json: opt.AsJson = False) -> None:
     """List the images in the cache.
 
     Example: pibench image list --json
@@ -106,9 +104,7 @@ def verify() -> None:
 
 @app.command()
 def prune(
-    everything: Annotated[
-        bool, typer.Option("--all", help="Remove the current images too.")
-    ] = False,
+    everything: bool = typer.Option(False, "--all", help="Remove the current images too."),
 ) -> None:
     """Remove images that the current recipe does not produce, and leftovers of failed builds.
 
@@ -226,7 +222,8 @@ def _chosen(names: list[str]) -> list[Image]:
     current = _current_keys()
     usable = [image for image in there if (image.kind, image.key) in current]
     if not names:
-        chosen = [image for image in usable if not image.kind.startswith("counter-")]
+        # Others are of this machine: they fit its C library, or its QEMU.
+        chosen = [image for image in usable if not image.kind.startswith(("counter-", "boot"))]
         if not chosen:
             raise HostError(
                 "the cache has no current images to save", hint="build them: pibench image build"
@@ -253,21 +250,24 @@ def _in_megabytes(progress: Progress) -> Callable[[int, int], None]:
 
 def _print_saved(file: Path, manifest: Manifest) -> None:
     for one in manifest.images:
-        typer.echo(f"{one.kind:16} {one.key[:16]} {one.size_bytes / 1e6:6.0f} MB")
+        typer.echo(_described(one))
     if file.is_file():
         typer.echo(f"wrote {file}, {file.stat().st_size / 1e6:.0f} MB")
+
+
+def _described(one: Loaded | SavedImage) -> str:
+    return f"{one.kind:16} {one.key[:16]} {one.size_bytes / 1e6:6.0f} MB"
 
 
 def _outcome(one: Loaded, loading: Loading) -> str:
     """Describe the result for one image on a line."""
     from pibench._version import __version__
 
-    line = f"{one.kind:16} {one.key[:16]} {one.size_bytes / 1e6:6.0f} MB  "
     if one.state != "other":
-        return line + {"added": "added", "present": "there already"}[one.state]
+        return f"{_described(one)}  {'added' if one.state == 'added' else 'there already'}"
     expected = f"builds key {one.expected_key[:16]}" if one.expected_key else "has no such image"
     return (
-        f"{line}not loaded: the file, of pibench {loading.pibench_version} on "
+        f"{_described(one)}  not loaded: the file, of pibench {loading.pibench_version} on "
         f"{loading.architecture}, has key {one.key[:16]}; this pibench {__version__} {expected}"
     )
 
@@ -276,11 +276,13 @@ def _current_keys() -> set[tuple[str, str]]:
     """Return kind and key of every image that the current recipes produce."""
     from pibench.images import blas
     from pibench.images.build import API_VERSIONS, BLAS_KINDS, KINDS, LAYER_KINDS, Builder
+    from pibench.targets.vm import snapshot
 
     builder = Builder()
     counters = (f"counter-{api}" for api in API_VERSIONS)
     kinds = (*KINDS, *BLAS_KINDS, *LAYER_KINDS, *blas.kinds(), *counters)
-    return {(kind, builder.key(kind)) for kind in kinds}
+    current = {(kind, builder.key(kind)) for kind in kinds}
+    return current | snapshot.current(builder.key("vm"))
 
 
 @app.command()

@@ -48,7 +48,7 @@ def _remark(row: dict[str, object]) -> str:
 
 @app.command("list")
 def list_networks(
-    as_json: Annotated[bool, opt.flag("--json", help="Print JSON, one array.")] = False,
+    as_json: bool = opt.switch("--json", "Print JSON, one array."),
 ) -> None:
     """List the networks with parameters, weights file and input size.
 
@@ -66,22 +66,13 @@ def list_networks(
     for column in table.columns[2:]:
         column.justify = "right"
     for row in rows:
-        table.add_row(
-            str(row["name"]),
-            _remark(row),
-            f"{row['parameters']:,}",
-            f"{row['weights_file_mb']:.1f}",
-            str(row["input_size"]),
-        )
+        parameters, file_mb = f"{row['parameters']:,}", f"{row['weights_file_mb']:.1f}"
+        table.add_row(str(row["name"]), _remark(row), parameters, file_mb, str(row["input_size"]))
     console().print(table)
 
 
 @app.command("show")
-def show(
-    name: opt.Spec,
-    batch: opt.Batch = None,
-    repair: opt.Repair = False,
-) -> None:
+def show(name: opt.Spec, batch: opt.Batch = None, repair: opt.Repair = False) -> None:
     """Print the prototxt of a network.
 
     Example: pibench networks show squeezenet-v1.1
@@ -100,10 +91,8 @@ def export(
     directory: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="The folder for the files; made if missing.")
     ],
-    weights: Annotated[
-        bool, opt.flag("--weights", help="Write seeded random weights too.")
-    ] = False,
-    seed: Annotated[int, opt.number("--seed", "N", "Seed of the random weights.", 0)] = 0,
+    weights: bool = opt.switch("--weights", "Write seeded random weights too."),
+    seed: int = opt.amount(0, "--seed", "N", "Seed of the random weights.", 0),
     batch: opt.Batch = None,
     repair: opt.Repair = False,
     force: opt.Force = False,
@@ -126,9 +115,7 @@ def fold_bn(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="The folder for the files.")
     ],
-    weights: Annotated[
-        Path | None, opt.option("The network's .caffemodel, to be folded too.", "--weights")
-    ] = None,
+    weights: Path | None = opt.value("The network's .caffemodel, to be folded too."),
     force: opt.Force = False,
 ) -> None:
     """Fold BatchNorm and Scale into the layers before them: the same outputs, less memory.

@@ -34,9 +34,11 @@ def within(low: float, high: float = inf) -> Any:
     """Return a callback that limits a number; click's own ranges would fill the help."""
 
     def checked(number: float | None) -> float | None:
-        if number is not None and not isfinite(number):
+        if number is None:
+            return None
+        if not isfinite(number):
             raise typer.BadParameter(f"{number} is not a finite number")
-        if number is not None and not low <= number <= high:
+        if not low <= number <= high:
             limit = f"{low}<=x" if high == inf else f"{low}<=x<={high}"
             raise typer.BadParameter(f"{number} is not in the range {limit}.")
         return number
@@ -71,6 +73,23 @@ def option(help: str, *names: str, **more: Any) -> Any:  # noqa: A002  (Typer's 
 def number(name: str, metavar: str, help: str, low: float, high: float = inf, **more: Any) -> Any:  # noqa: A002  (as above)
     """Define an option that takes a number."""
     return typer.Option(name, metavar=metavar, help=help, callback=within(low, high), **more)
+
+
+def switch(name: str, help: str) -> Any:  # noqa: A002  (as above)
+    """Define the default value of a parameter as a `flag` that is not set."""
+    return typer.Option(False, name, help=help, metavar="")
+
+
+def value(help: str, *names: str, **more: Any) -> Any:  # noqa: A002  (as above)
+    """Define the default value of a parameter as an `option` that is not given."""
+    return typer.Option(
+        None, *names, help=help, **{"metavar": "FILE", "show_default": False, **more}
+    )
+
+
+def amount(default: float | None, name: str, metavar: str, help: str, *limits: float) -> Any:  # noqa: A002
+    """Define the default value of a parameter as a `number`."""
+    return typer.Option(default, name, metavar=metavar, help=help, callback=within(*limits))
 
 
 def words(text: str | None) -> list[str] | None:
@@ -126,14 +145,16 @@ def load_networks(
 Specs = Annotated[
     list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
 ]
-Spec = Annotated[str, typer.Argument(metavar="NETWORK|PROTOTXT", help="A name or a prototxt file.")]
-Force = Annotated[bool, flag("--force", help="Overwrite existing files.")]
-DeviceName = Annotated[
-    str,
-    typer.Option(
-        "--device", metavar="NAME", help=f"The device to judge for: {', '.join(devices.names())}."
+SpecsOrNone = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.", show_default=False
     ),
 ]
+Spec = Annotated[str, typer.Argument(metavar="NETWORK|PROTOTXT", help="A name or a prototxt file.")]
+Force = Annotated[bool, flag("--force", help="Overwrite existing files.")]
+_DEVICES: Final = f"The device to judge for: {', '.join(devices.names())}."
+DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help=_DEVICES)]
 TargetSpec = Annotated[
     str,
     typer.Option(
@@ -152,32 +173,16 @@ Identity = Annotated[
     Path | None,
     option("The private key for an ssh:// target. Default: ssh's choice.", "--identity"),
 ]
-RemoteDir = Annotated[
-    str | None,
-    option(
-        "The folder on an ssh:// target. Default: ~/.cache/pibench there.",
-        "--remote-dir",
-        metavar="FOLDER",
-    ),
-]
-ComputeName = Annotated[
-    Compute | None,
-    option(
-        "real or memory-only. Default: memory-only where that suffices.",
-        "--compute",
-        metavar="NAME",
-    ),
-]
+_FOLDER: Final = "The folder on an ssh:// target. Default: ~/.cache/pibench there."
+RemoteDir = Annotated[str | None, option(_FOLDER, "--remote-dir", metavar="FOLDER")]
+_FRESH_BOOT: Final = "Target vm: boot, do not restore a guest that has booted."
+FreshBoot = Annotated[bool, flag("--fresh-boot", help=_FRESH_BOOT)]
+_COMPUTE: Final = "real or memory-only. Default: memory-only where that suffices."
+ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="NAME")]
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
 EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="What runs the network.")]
-EngineProtocol = Annotated[
-    Protocol | None,
-    option(
-        f"{_PROTOCOLS} Default: the first of the engine; for Caffe it is caffe-time.",
-        "--protocol",
-        metavar="NAME",
-    ),
-]
+_FIRST: Final = f"{_PROTOCOLS} Default: the first of the engine; for Caffe it is caffe-time."
+EngineProtocol = Annotated[Protocol | None, option(_FIRST, "--protocol", metavar="NAME")]
 ProtocolName = Annotated[Protocol, typer.Option("--protocol", metavar="NAME", help=_PROTOCOLS)]
 Repeats = Annotated[
     int, number("--repeats", "N", "Timed passes of inference; 0 only computes.", 0, 10000)
@@ -210,14 +215,10 @@ Jobs = Annotated[
 RecordsOut = Annotated[
     Path | None, option("Append the records to this file (JSON lines).", "--out", "-o")
 ]
-CasesOut = Annotated[
-    list[Path] | None,
-    option(
-        "For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated.",
-        "--out",
-        "-o",
-    ),
-]
+_CASES: Final = (
+    "For CI: write a Markdown summary (.md) or JUnit test cases (.xml); may be repeated."
+)
+CasesOut = Annotated[list[Path] | None, option(_CASES, "--out", "-o")]
 Absolute = Annotated[float | None, number("--atol", "X", "Absolute tolerance.", 0)]
 Relative = Annotated[float | None, number("--rtol", "X", "Relative tolerance.", 0)]
 EqualNan = Annotated[
@@ -225,3 +226,4 @@ EqualNan = Annotated[
 ]
 Quiet = Annotated[bool, flag("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, flag("--json", help="Print JSON instead of a table.")]
+Timings = Annotated[bool, flag("--timings", help="Print how long each phase took.")]

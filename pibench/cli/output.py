@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
+from pibench.errors import HostError, InvalidInputError
+from pibench.report.text import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -42,15 +45,11 @@ def repair_std_streams() -> None:
 
 def say(line: str) -> None:
     """Print one line for the user on standard error: standard output is for results."""
-    from pibench.report.text import one_line
-
     print(f"pibench: {one_line(line)}", file=sys.stderr)
 
 
 def print_line(line: str) -> None:
     """Print one line of a result."""
-    from pibench.report.text import one_line
-
     with ignore_broken_pipe():
         print(one_line(line))
 
@@ -71,8 +70,6 @@ def ignore_broken_pipe() -> Iterator[None]:
         if error.filename is not None:
             raise
         silence_stdout()
-        from pibench.errors import HostError
-
         raise HostError(
             f"standard output: {error.strerror or error}",
             hint="the output is incomplete: redirect it to a disk with room",
@@ -92,14 +89,29 @@ def print_json(value: Any) -> None:
         print(json.dumps(value, indent=2))
 
 
+def print_timings() -> None:
+    """Print how long each phase took on standard error, each below the phase that it is part of."""
+    from pibench import timings
+    from pibench.report.tables import Column, Table, console, numeric
+
+    columns = (Column(heading="Phase"), *numeric("Start s", "Took s", "Times"))
+    rows = [
+        (
+            "  " * (len(one.path) - 1) + one.path[-1],
+            f"{one.started_s:.1f}",
+            f"{one.elapsed_s:.1f}",
+            str(one.times),
+        )
+        for one in timings.phases()
+    ]
+    console(sys.stderr).print(Table(columns=columns, rows=rows))
+
+
 def check_svg(path: Path) -> None:
     """Reject a `--plot` file whose name does not end in .svg."""
     if path.suffix.lower() != ".svg":
-        from pibench.errors import InvalidInputError
-
-        raise InvalidInputError(
-            f"--plot {path}: pictures are written as SVG", hint="end the name in .svg"
-        )
+        problem = f"--plot {path}: pictures are written as SVG"
+        raise InvalidInputError(problem, hint="end the name in .svg")
 
 
 def write_svg(path: Path, picture: str) -> None:
@@ -189,13 +201,9 @@ class Progress:
     def _describe(self, text: str) -> None:
         from rich.markup import escape
 
-        from pibench.report.text import one_line
-
         self._bar.update(self._task, description=escape(one_line(text)))
 
     def _line(self, text: str) -> None:
-        from pibench.report.text import one_line
-
         if self._has_bar:
             self._bar.console.print(one_line(text), markup=False, highlight=False)
         elif not self._quiet:

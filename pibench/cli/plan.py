@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,7 +14,6 @@ from pibench.errors import ExitCode, InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.crosscheck.planned import Comparison
     from pibench.devices import Device
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment
@@ -22,43 +21,28 @@ if TYPE_CHECKING:
     from pibench.runner.options import RunOptions
 
 ONE_BY_ONE = "plan them one at a time"
+_TARGET = "Where --check runs (default: twin). Without --check, twin plans for the twin."
 
 
 def plan(
     specs: opt.Specs,
     device: opt.DeviceName = "rpi3b",
     protocol: opt.ProtocolName = "caffe-time",
-    weights: Annotated[
-        Path | None,
-        opt.option("Weights that have to fit, at every size that --max-input tries.", "--weights"),
-    ] = None,
+    weights: Path | None = opt.value(
+        "Weights that have to fit, at every size that --max-input tries."
+    ),
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
-    max_batch: Annotated[
-        bool, opt.flag("--max-batch", help="Search the largest batch that fits.")
-    ] = False,
-    max_input: Annotated[
-        bool, opt.flag("--max-input", help="Search the largest image that fits.")
-    ] = False,
-    what_if: Annotated[
-        bool, opt.flag("--what-if", help="Show what changes would save; always for one network.")
-    ] = False,
-    timeline: Annotated[
-        bool, opt.flag("--timeline", help="With --json: what is resident at every step.")
-    ] = False,
-    plot: Annotated[
-        Path | None, opt.option("Write memory over layers to this SVG file.", "--plot")
-    ] = None,
-    check: Annotated[bool, opt.flag("--check", help="Run the networks too, and compare.")] = False,
-    target: Annotated[
-        str | None,
-        opt.option(
-            "Where --check runs (default: twin). Without --check, twin plans for the twin.",
-            metavar="TARGET",
-            parser=opt.target_spec,
-        ),
-    ] = None,
+    max_batch: bool = opt.switch("--max-batch", "Search the largest batch that fits."),
+    max_input: bool = opt.switch("--max-input", "Search the largest image that fits."),
+    what_if: bool = opt.switch(
+        "--what-if", "Show what changes would save; always for one network."
+    ),
+    timeline: bool = opt.switch("--timeline", "With --json: what is resident at every step."),
+    plot: Path | None = opt.value("Write memory over layers to this SVG file."),
+    check: bool = opt.switch("--check", "Run the networks too, and compare."),
+    target: str | None = opt.value(_TARGET, metavar="TARGET", parser=opt.target_spec),
     require_fit: opt.RequireFit = False,
     out: opt.CasesOut = None,
     jobs: opt.Jobs = None,
@@ -73,18 +57,12 @@ def plan(
 
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:
-        for option, given in {
-            "--max-batch": max_batch,
-            "--max-input": max_input,
-            "--what-if": what_if,
-            "--timeline": timeline,
-            "--plot": plot,
-            "--require-fit": require_fit,
-            "--out": out,
-        }.items():
-            if given:
+        given = locals()
+        for name in ("max_batch", "max_input", "what_if", "timeline", "plot", "require_fit", "out"):
+            if given[name]:
                 raise InvalidInputError(
-                    f"{option} is for a plan, but --check compares a plan with a run",
+                    f"--{name.replace('_', '-')} is for a plan, but --check compares a plan with "
+                    "a run",
                     hint="run pibench twice: with --check and without",
                 )
         raise typer.Exit(_check(specs, options, quiet=quiet, as_json=as_json))
@@ -112,7 +90,9 @@ def plan(
     }
     rows = [_row(planned, profile, wanted) for planned in plans]
     if plot is not None and plans:
-        _write_plot(plot, plans[0], profile)
+        from pibench.report.plots import memory_over_layers
+
+        write_svg(plot, memory_over_layers(plans[0], profile))
     if out:
         why = {spec: error.line() for spec, error in refused.items()}
         cases.write(cases.of_plans(rows, profile, protocol, why), out)
@@ -187,6 +167,9 @@ def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: b
     from pibench.cli.run import run_with_progress
     from pibench.crosscheck import planned as comparing
     from pibench.plan.planner import plan as plan_network
+    from pibench.records.identity import network_labels
+    from pibench.report.estimates import comparison_table
+    from pibench.report.tables import console
 
     device = options.profile
     loaded = opt.load_networks(specs, options, hint=ONE_BY_ONE)
@@ -199,7 +182,10 @@ def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: b
     if as_json:
         print_json([vars(row) for row in rows])
     else:
-        _print_comparison(rows, loaded)
+        out = console()
+        with ignore_broken_pipe():
+            out.print(comparison_table(rows, network_labels(loaded)))
+            out.print(comparing.summary(rows))
     decided = any(row.error is not None for row in rows) or all(row.agrees for row in rows)
     return ExitCode.OK if decided else ExitCode.INCONCLUSIVE
 
@@ -244,23 +230,3 @@ def _print(rows: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bo
     for name, row, planned in zip(names_of(rows), rows, plans, strict=True):
         if in_full or {"changes", "max_batch", "max_input"} & row.keys():
             print_details(name, row, planned.steps, out)
-
-
-def _print_comparison(rows: Sequence[Comparison], loaded: Sequence[Network]) -> None:
-    from pibench.crosscheck import planned as comparing
-    from pibench.records.identity import network_labels
-    from pibench.report.estimates import comparison_table
-    from pibench.report.tables import console
-
-    out = console()
-    with ignore_broken_pipe():
-        out.print(comparison_table(rows, network_labels(loaded)))
-        out.print(comparing.summary(rows))
-
-
-def _write_plot(path: Path, planned: Plan, device: Device) -> None:
-    from pibench.report.plots import memory_over_layers
-
-    batch = planned.network.batch_under(planned.protocol)
-    title = f"{planned.network.name}, {planned.protocol}, batch {batch}"
-    write_svg(path, memory_over_layers(title, planned.steps, usable_bytes=device.usable_bytes))

@@ -13,7 +13,7 @@ from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say, 
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
@@ -21,47 +21,28 @@ if TYPE_CHECKING:
     from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
+    from pibench.report.tables import Table
 
 
 def predict(
-    specs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.", show_default=False
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        opt.option(
-            f"The device to predict for: {', '.join(devices.names())}. "
-            "Default: the calibration's, rpi3b.",
-            metavar="NAME",
-        ),
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        opt.option(
-            "Rates that `calibrate` wrote. Default: those of the paper's board.", "--calibration"
-        ),
-    ] = None,
+    specs: opt.SpecsOrNone = None,
+    device: str | None = opt.value(
+        f"The device to predict for: {', '.join(devices.names())}. "
+        "Default: the calibration's, rpi3b.",
+        metavar="NAME",
+    ),
+    calibration: Path | None = opt.value(
+        "Rates that `calibrate` wrote. Default: those of the paper's board."
+    ),
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
-    per_layer: Annotated[bool, opt.flag("--per-layer", help="Show each layer's time too.")] = False,
-    counted: Annotated[
-        bool,
-        opt.flag("--counted", help="Use counts (pibench count) instead of layer shapes."),
-    ] = False,
-    validate: Annotated[
-        bool,
-        opt.flag("--validate", help="Predict each known network from the others only."),
-    ] = False,
-    plot: Annotated[
-        Path | None,
-        opt.option(
-            "Write an SVG: a roofline; with --validate, predicted against measured.", "--plot"
-        ),
-    ] = None,
+    per_layer: bool = opt.switch("--per-layer", "Show each layer's time too."),
+    counted: bool = opt.switch("--counted", "Use counts (pibench count) instead of layer shapes."),
+    validate: bool = opt.switch("--validate", "Predict each known network from the others only."),
+    plot: Path | None = opt.value(
+        "Write an SVG: a roofline; with --validate, predicted against measured."
+    ),
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -75,19 +56,18 @@ def predict(
 
     rates = latency_rates.shipped() if calibration is None else latency_rates.read(calibration)
     if validate:
-        unsuitable = {
-            "--counted": (counted, "uses layer shapes, not counts"),
-            "--per-layer": (per_layer, "compares whole networks: no layer's time is known"),
-            "--batch": (batch is not None, "has times of one batch only"),
-            "--input": (input_size is not None, "has times of one image size only"),
-            "--repair": (repair, "uses the networks of the zoo as they are"),
-        }
         if specs:
             raise InvalidInputError(
                 f"--validate takes no networks, but {len(specs)} were given",
                 hint="it predicts each network of the calibration from the others",
             )
-        for option, (given, reason) in unsuitable.items():
+        for option, given, reason in (
+            ("--counted", counted, "uses layer shapes, not counts"),
+            ("--per-layer", per_layer, "compares whole networks: no layer's time is known"),
+            ("--batch", batch is not None, "has times of one batch only"),
+            ("--input", input_size is not None, "has times of one image size only"),
+            ("--repair", repair, "uses the networks of the zoo as they are"),
+        ):
             if given:
                 raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
         _validate(rates, device, plot, as_json=as_json)
@@ -97,6 +77,7 @@ def predict(
             "no network was given", hint="name some, or see the errors: pibench predict --validate"
         )
     from pibench.latency.model import predict as predict_network
+    from pibench.records.identity import network_labels
 
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
@@ -118,16 +99,20 @@ def predict(
         pairs = zip(predictions, loaded, strict=True)
         print_json([_answer(one, network, rates, counted=counted) for one, network in pairs])
     else:
-        with ignore_broken_pipe():
-            _print(predictions, loaded, rates, per_layer=per_layer, counted=counted)
+        from pibench.report.estimates import footnotes, layer_table, prediction_table
+
+        names = network_labels(loaded)
+        layers = zip(names, map(layer_table, predictions), strict=True) if per_layer else ()
+        notes = footnotes(predictions, rates, counted=counted)
+        _print(prediction_table(predictions, names), layers, notes)
 
 
 def calibrate(
     records: Annotated[
         Path, typer.Option("--from", metavar="RECORDS", help="Records that the board made.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file of rates to write.")] = Path(
-        "latency-calibration.json"
+    out: Path = typer.Option(
+        Path("latency-calibration.json"), metavar="FILE", help="The file of rates to write."
     ),
 ) -> None:
     """Fit the rates for predictions to a board's own measurements.
@@ -145,20 +130,17 @@ def calibrate(
         say(sentence)
     latency_rates.write(calibrated, out)
     rates = calibrated.rates
-    line = (
+    log = say if is_standard_output(out) else print_line
+    log(
         f"written: {out}: {calibrated.device}, {calibrated.protocol}, "
         f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
         f"multiply-accumulate, {rates.access_ns:.3f} ns per element access"
     )
-    log = say if is_standard_output(out) else print_line
-    log(line)
 
 
 def count(
     specs: opt.Specs,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="The device whose CPU executes.")
-    ] = "rpi3b",
+    device: str = typer.Option("rpi3b", metavar="NAME", help="The device whose CPU executes."),
     batch: opt.Batch = None,
     repair: opt.Repair = False,
     cache_model: Annotated[
@@ -168,9 +150,7 @@ def count(
             help="Model the core's data caches too, which takes longer.",
         ),
     ] = True,
-    per_layer: Annotated[
-        bool, opt.flag("--per-layer", help="Show each layer's counts too.")
-    ] = False,
+    per_layer: bool = opt.switch("--per-layer", "Show each layer's counts too."),
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -185,32 +165,20 @@ def count(
     counted = _counts(loaded, devices.load(device), cache_model=cache_model, quiet=quiet)
     if as_json:
         print_json([one.as_dict() for one in counted])
-    else:
-        with ignore_broken_pipe():
-            _print_counts(counted, loaded, per_layer=per_layer)
-
-
-def _print_counts(
-    counted: Sequence[NetworkCounts], loaded: Sequence[Network], *, per_layer: bool
-) -> None:
+        return
     from pibench.records.identity import network_labels
     from pibench.report.estimates import counts_table
-    from pibench.report.tables import console, printable
 
-    out = console()
-    names = network_labels(loaded)
-    out.print(counts_table([(name, one.total) for name, one in zip(names, counted, strict=True)]))
-    if per_layer:
-        for name, one in zip(names, counted, strict=True):
-            out.print()
-            out.print(printable(name))
-            out.print(counts_table([(layer.name, layer.counts) for layer in one.layers]))
-    out.print(
-        printable(
-            "counted: one forward pass of real Caffe, one thread; in millions. Misses are of "
-            "lines of 64 bytes in a model of the core's data caches."
-        )
+    named = [*zip(network_labels(loaded), counted, strict=True)]
+    layers = (
+        (name, counts_table([(layer.name, layer.counts) for layer in one.layers]))
+        for name, one in (named if per_layer else ())
     )
+    note = (
+        "counted: one forward pass of real Caffe, one thread; in millions. Misses are of lines of "
+        "64 bytes in a model of the core's data caches."
+    )
+    _print(counts_table([(name, one.total) for name, one in named]), layers, [note])
 
 
 def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_json: bool) -> None:
@@ -233,13 +201,8 @@ def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_
         print_json(asdict(found))
         return
     from pibench.report.estimates import validation_lines, validation_table
-    from pibench.report.tables import console, printable
 
-    out = console()
-    with ignore_broken_pipe():
-        out.print(validation_table(found))
-        for line in validation_lines(found, rates):
-            out.print(printable(line))
+    _print(validation_table(found), (), validation_lines(found, rates))
 
 
 def _counts(
@@ -265,6 +228,7 @@ def _answer(
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
     from pibench.report.estimates import how_known
 
+    names = ("latency_ms", "low_ms", "high_ms", "pressure_ms", "headroom_bytes", "fits")
     return {
         "network": prediction.network,
         "network_sha256": network.sha256,
@@ -272,12 +236,7 @@ def _answer(
         "batch": network.batch_under(calibration.protocol),
         "device": prediction.device,
         "protocol": calibration.protocol,
-        "latency_ms": prediction.latency_ms,
-        "low_ms": prediction.low_ms,
-        "high_ms": prediction.high_ms,
-        "pressure_ms": prediction.pressure_ms,
-        "headroom_bytes": prediction.headroom_bytes,
-        "fits": prediction.fits,
+        **{name: getattr(prediction, name) for name in names},
         "layers": [
             {
                 "name": layer.work.name,
@@ -296,25 +255,16 @@ def _answer(
     }
 
 
-def _print(
-    predictions: Sequence[Prediction],
-    loaded: Sequence[Network],
-    calibration: LatencyRates,
-    *,
-    per_layer: bool,
-    counted: bool,
-) -> None:
-    from pibench.records.identity import network_labels
-    from pibench.report.estimates import footnotes, layer_table, prediction_table
+def _print(table: Table, layers: Iterable[tuple[str, Table]], notes: Iterable[str]) -> None:
+    """Print a table, below it those of each network's layers, then notes."""
     from pibench.report.tables import console, printable
 
     out = console()
-    names = network_labels(loaded)
-    out.print(prediction_table(predictions, names))
-    if per_layer:
-        for name, one in zip(names, predictions, strict=True):
+    with ignore_broken_pipe():
+        out.print(table)
+        for name, of_network in layers:
             out.print()
             out.print(printable(name))
-            out.print(layer_table(one))
-    for line in footnotes(predictions, calibration, counted=counted):
-        out.print(printable(line))
+            out.print(of_network)
+        for line in notes:
+            out.print(printable(line))

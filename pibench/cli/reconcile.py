@@ -22,23 +22,16 @@ def reconcile(
             help="Records, or the JSON of plan, predict or run; paper: the printed table.",
         ),
     ],
-    fail_on: Annotated[
-        str | None,
-        opt.option(
-            "Metrics that decide, each required: verdict,ram=5%,latency=15%,outputs",
-            metavar="METRICS",
-        ),
-    ] = None,
+    fail_on: str | None = opt.value(
+        "Metrics that decide, each required: verdict,ram=5%,latency=15%,outputs", metavar="METRICS"
+    ),
     atol: opt.Absolute = None,
     rtol: opt.Relative = None,
     equal_nan: opt.EqualNan = False,
-    baseline: Annotated[
-        Path | None, opt.option("One more side, before the others: accepted figures.", "--baseline")
-    ] = None,
-    write_baseline: Annotated[
-        Path | None,
-        opt.option("Accept the last side's figures: write them to this file.", "--write-baseline"),
-    ] = None,
+    baseline: Path | None = opt.value("One more side, before the others: accepted figures."),
+    write_baseline: Path | None = opt.value(
+        "Accept the last side's figures: write them to this file."
+    ),
     out: opt.CasesOut = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -59,8 +52,8 @@ def reconcile(
     from pibench import api
     from pibench.crosscheck import gate
     from pibench.crosscheck.blobs import non_finite_outputs
-    from pibench.crosscheck.reading import read_sides
     from pibench.crosscheck.reconcile import Tolerances
+    from pibench.crosscheck.sides import read_sides
     from pibench.crosscheck.sides import write_baseline as write
     from pibench.errors import ExitCode, InvalidInputError
     from pibench.report import cases

@@ -9,71 +9,50 @@ import typer
 
 from pibench.cli import options as opt
 from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say
-from pibench.errors import ExitCode, InvalidInputError
+from pibench.cli.run import fit_code
+from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.latency.model import Prediction
     from pibench.networks.network import Network
-    from pibench.records.schema import Record, Verdict
+    from pibench.records.schema import Record
     from pibench.report.content import Report
     from pibench.report.files import Form
+
+
+_OUT = (
+    "Output: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
+    "Default: Markdown on standard output."
+)
+_FORM = "html, markdown, csv, junit, png or svg, if not by the file's name."
+_NETWORK = "A network of your own in the records, to plan it; may be repeated."
+_REQUIRE_FIT = (
+    "Report only whether every network fits, nothing of the paper; exit with 1 unless all do."
+)
+_TABLE = "The published table to compare with, built in or in a folder. Default: the paper's."
 
 
 def report(
     paths: Annotated[
         list[Path], typer.Argument(metavar="RECORDS...", help="Files that run wrote or printed.")
     ],
-    out: Annotated[
-        list[Path] | None,
-        opt.option(
-            "Output: .html, .md, .csv, .xml (JUnit), .png, .svg; may be repeated. "
-            "Default: Markdown on standard output.",
-            "--out",
-            "-o",
-        ),
-    ] = None,
-    form: Annotated[
-        str | None,
-        opt.option(
-            "html, markdown, csv, junit, png or svg, if not by the file's name.",
-            "--format",
-            metavar="FORM",
-        ),
-    ] = None,
-    network: Annotated[
-        list[Path] | None,
-        opt.option(
-            "A network of your own in the records, to plan it; may be repeated.",
-            "--network",
-            metavar="PROTOTXT",
-        ),
-    ] = None,
-    require_fit: Annotated[
-        bool,
-        opt.flag(
-            "--require-fit",
-            help="Report only whether every network fits, nothing of the paper; "
-            "exit with 1 unless all do.",
-        ),
-    ] = False,
-    table: Annotated[
-        str | None,
-        opt.option(
-            "The published table to compare with, built in or in a folder. Default: the paper's.",
-            "--table",
-            metavar="ID|FOLDER",
-        ),
-    ] = None,
+    out: list[Path] | None = opt.value(_OUT, "--out", "-o"),
+    form: str | None = opt.value(_FORM, "--format", metavar="FORM"),
+    network: list[Path] | None = opt.value(_NETWORK, metavar="PROTOTXT"),
+    require_fit: bool = opt.switch("--require-fit", _REQUIRE_FIT),
+    table: str | None = opt.value(_TABLE, metavar="ID|FOLDER"),
     as_json: opt.AsJson = False,
 ) -> None:
     """Show the latest record of each run as a page, a table, a picture or test cases.
 
     Example: pibench report out/records.jsonl -o report.html
     """  # fmt: skip
+    from pibench import api
     from pibench.file_io import is_standard_output
     from pibench.report import files
+    from pibench.report.sources import Networks
 
     wanted = files.named(form) if form is not None else None
     if wanted is not None and out is not None and len(out) > 1:
@@ -94,59 +73,35 @@ def report(
             f"a picture cannot go to standard output: --format {wanted}",
             hint=f"-o overview.{wanted}",
         )
-    forms = [(path, wanted or files.form_of(path)) for path in out or ()]
-    made = _make(
-        paths,
-        network or (),
-        forms,
-        wanted or "markdown",
-        only=() if require_fit else None,
-        table=table,
-        as_json=as_json,
-    )
+    forms = {path: wanted or files.form_of(path) for path in out or ()}
+    only = () if require_fit else None
+    made = api.report(paths, forms, networks=network or (), only=only, table=table)
+    for path in Networks(network or ()).without_record(made.records):
+        say(f"--network {path}: no record is of this network")
+    _show(made, wanted or "markdown", sources=paths, written=[*(out or ())], as_json=as_json)
     if require_fit:
-        raise typer.Exit(_gate({record.verdict for record in made.records}))
+        raise typer.Exit(fit_code(made.records))
 
 
-def _make(
-    paths: Sequence[Path],
-    given: Sequence[Path],
-    forms: Sequence[tuple[Path, Form]],
-    shown: Form,
-    *,
-    only: Sequence[str] | None,
-    table: str | None,
-    as_json: bool,
-) -> Report:
-    from pibench import api
+def _show(
+    made: Report, form: Form, *, sources: Sequence[Path], written: Sequence[Path], as_json: bool
+) -> None:
+    """Print the report, or what was written."""
     from pibench.file_io import is_standard_output
     from pibench.report.files import rendered
-    from pibench.report.sources import Networks
 
-    made = api.report(paths, dict(forms), networks=given, only=only, table=table)
-    for path in Networks(given).without_record(made.records):
-        say(f"--network {path}: no record is of this network")
-    sources = [path.name for path in paths]
-    written = [str(path) for path, _ in forms]
     if made.superseded:
         say(f"{made.superseded} records were superseded by later ones of the same runs")
     if as_json:
-        print_json(_answer(made, written))
-    elif not forms:
+        print_json(_answer(made, [str(path) for path in written]))
+    elif not written:
         with ignore_broken_pipe():
-            print(str(rendered(made, shown, sources=sources)).rstrip("\n"))
+            names = [path.name for path in sources]
+            print(str(rendered(made, form, sources=names)).rstrip("\n"))
     else:
-        log = say if any(is_standard_output(path) for path, _ in forms) else print_line
+        log = say if any(map(is_standard_output, written)) else print_line
         for line in (made.headline, *(f"written: {path}" for path in written)):
             log(line)
-    return made
-
-
-def _gate(verdicts: set[Verdict]) -> ExitCode:
-    """Return the exit code by the rules of `run --require-fit`."""
-    if "inconclusive" in verdicts:
-        return ExitCode.INCONCLUSIVE
-    return ExitCode.OK if verdicts == {"fit"} else ExitCode.DISAGREEMENT
 
 
 def write_page(

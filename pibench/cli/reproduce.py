@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.output import ignore_broken_pipe, print_line, say
+from pibench.cli.output import ignore_broken_pipe, print_json, print_line, print_timings, say
 from pibench.cli.report import write_page
 from pibench.cli.run import make_folder, run_with_progress
 from pibench.errors import InvalidInputError
@@ -22,18 +22,17 @@ if TYPE_CHECKING:
 def reproduce(
     target: opt.TargetSpec = "vm",
     machine: opt.MachineName = None,
+    fresh_boot: opt.FreshBoot = False,
     identity: opt.Identity = None,
     remote_dir: opt.RemoteDir = None,
-    only: Annotated[
-        str | None,
-        opt.option("Some of the paper's networks: A,B,...", "--networks", metavar=None),
-    ] = None,
-    compute: opt.ComputeName = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the files.")] = Path(
-        "out"
+    only: str | None = opt.value(
+        "Some of the paper's networks: A,B,...", "--networks", metavar=None
     ),
+    compute: opt.ComputeName = None,
+    out: Path = typer.Option(Path("out"), metavar="FOLDER", help="The folder for the files."),
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
+    timings: opt.Timings = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Run the paper's 26 networks and compare every printed cell with pibench's result.
@@ -43,18 +42,28 @@ def reproduce(
 
     Example: pibench reproduce --networks "AlexNet,VGG 16"
     """
-    code = reproduce_paper(only, opt.run_options(locals()), out, quiet=quiet, as_json=as_json)
+    options = opt.run_options(locals())
+    code = reproduce_paper(only, options, out, quiet=quiet, as_json=as_json, timed=timings)
     raise typer.Exit(code)
 
 
 def reproduce_paper(
-    only: str | None, options: RunOptions, out: Path, *, quiet: bool = False, as_json: bool = False
+    only: str | None,
+    options: RunOptions,
+    out: Path,
+    *,
+    quiet: bool = False,
+    as_json: bool = False,
+    timed: bool = False,
 ) -> ExitCode:
     """Run the paper's networks and write records, claims and page.
 
-    With `as_json` the content of claims.json is printed instead of the table.
+    With `as_json` the content of claims.json is printed instead of the table. With `timed` the
+    phases' times are added to either.
     """
-    from pibench import networks
+    import json
+
+    from pibench import networks, timings
     from pibench.crosscheck.claims import (
         check_claims,
         exit_code,
@@ -79,30 +88,34 @@ def reproduce_paper(
     finally:
         # Write files for the records made so far, even after an error.
         wanted = [network.name for network in loaded]
-        predictions = predict_times(loaded)
-        claims = check_claims(
-            made,
-            networks=wanted if only else None,
-            predicted=predicted_times(predictions),
-        )
-        if made:
-            write_claims_json(claims, folder)
-            write_claims_csv(claims, folder)
+        with timings.phase("claims"):
+            predictions = predict_times(loaded)
+            claims = check_claims(
+                made, networks=wanted if only else None, predicted=predicted_times(predictions)
+            )
+            if made:
+                write_claims_json(claims, folder)
+                write_claims_csv(claims, folder)
     log = say if as_json else print_line
-    with ignore_broken_pipe():
-        if as_json:
-            print((folder / "claims.json").read_text(encoding="utf-8"), end="")
-        else:
+    with ignore_broken_pipe(), timings.phase("table"):
+        if not as_json:
             print_reproduction(claims, made)
             print()
         log(f"written: {folder}/records.jsonl, claims.json, claims.csv")
     try:
-        write_page(folder / "report.html", made, loaded, only=wanted, predictions=predictions)
+        with timings.phase("report"):
+            write_page(folder / "report.html", made, loaded, only=wanted, predictions=predictions)
     except Exception as error:
         # All other output is complete: a failure of the page does not change the result.
         say(f"{folder}/report.html was not written: {type(error).__name__}: {error}")
     else:
         log(f"written: {folder}/report.html")
+    if as_json:
+        answer = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+        phases = [phase.as_json() for phase in timings.phases()]
+        print_json(answer | ({"timings": phases} if timed else {}))
+    elif timed:
+        print_timings()
     return exit_code(claims)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.output import ignore_broken_pipe, say
+from pibench.cli.output import Progress, ignore_broken_pipe, print_timings, say
 from pibench.errors import ExitCode, HostError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def run(
     device: opt.DeviceName = "rpi3b",
     target: opt.TargetSpec = "vm",
     machine: opt.MachineName = None,
+    fresh_boot: opt.FreshBoot = False,
     identity: opt.Identity = None,
     remote_dir: opt.RemoteDir = None,
     engine: opt.EngineName = "caffe",
@@ -38,18 +39,17 @@ def run(
     out: opt.RecordsOut = None,
     seed: opt.Seed = 0,
     blas: opt.BlasName = "openblas",
-    keep_blobs: Annotated[
-        str | None,
-        opt.option("Write the blobs of these layers whole: A,B,... (inference).", metavar="LAYERS"),
-    ] = None,
-    blobs: Annotated[
-        Path,
-        typer.Option("--blobs-dir", metavar="FOLDER", help="The folder for these blobs, as npz."),
-    ] = Path("blobs"),
+    keep_blobs: str | None = opt.value(
+        "Write the blobs of these layers whole: A,B,... (inference).", metavar="LAYERS"
+    ),
+    blobs: Path = typer.Option(
+        Path("blobs"), "--blobs-dir", metavar="FOLDER", help="The folder for these blobs, as npz."
+    ),
     repair: opt.Repair = False,
     require_fit: opt.RequireFit = False,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
+    timings: opt.Timings = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Run networks on a target and report whether they fit the device.
@@ -66,6 +66,8 @@ def run(
     loaded = opt.load_networks(specs, options)
     records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)
     report_blobs(records, options)
+    if timings:
+        print_timings()
     raise typer.Exit(exit_code_of(records, loaded, require_fit=require_fit))
 
 
@@ -111,7 +113,6 @@ def run_with_progress(
 ) -> list[Record]:
     """Run all networks; each record is added to `store` and `made` as soon as it exists."""
     from pibench import api
-    from pibench.cli.output import Progress
     from pibench.records.identity import network_labels
 
     options = api.choose(options, say)
@@ -164,12 +165,16 @@ def exit_code_of(
             place = network.source if network.source != "zoo" else network.name
             problem = f"{label_of(record.engine)} rejected it: {message}"
             raise InvalidInputError.at(place, None, problem, hint=hint_for(record, message))
+    code = fit_code(records)
+    return code if require_fit or code == ExitCode.INCONCLUSIVE else ExitCode.OK
+
+
+def fit_code(records: Sequence[Record]) -> ExitCode:
+    """Return the exit code of --require-fit: whether every verdict is `fit`, or is undecided."""
     verdicts = {record.verdict for record in records}
     if "inconclusive" in verdicts:
         return ExitCode.INCONCLUSIVE
-    if require_fit and verdicts != {"fit"}:
-        return ExitCode.DISAGREEMENT
-    return ExitCode.OK
+    return ExitCode.OK if verdicts == {"fit"} else ExitCode.DISAGREEMENT
 
 
 def hint_for(record: Record, message: str) -> str | None:

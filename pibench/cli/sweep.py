@@ -12,14 +12,15 @@ import typer
 from typer.core import TyperGroup
 
 from pibench.cli import options as opt
+from pibench.cli.output import CellProgress, ignore_broken_pipe, print_json, say
 from pibench.errors import ExitCode, HostError, InterruptedByUserError, InvalidInputError
+from pibench.report.text import visible
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from pibench.sweep.cell_cache import CellCache
     from pibench.sweep.execute import CellResult, Room
-    from pibench.sweep.journal import Journal
+    from pibench.sweep.journal import CellCache, Journal
     from pibench.sweep.matrix import Cell, Study
     from pibench.sweep.scheduler import SweepSummary
 
@@ -45,61 +46,44 @@ app = typer.Typer(
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
 
 
+def axis(metavar: str, help: str, *names: str) -> Any:  # noqa: A002  (Typer's own name for it)
+    """Define an option for an axis of a study: a list of values."""
+    return opt.value(help, *names, metavar=metavar)
+
+
 @app.command()
 def run(
     file: Annotated[
         Path | None,
         typer.Argument(metavar="[STUDY.toml]", help="The study. Without it: its axes as options."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The study's folder.")
-    ] = None,
-    resume: Annotated[
-        bool, opt.flag("--resume", help="Continue the study in --out; options change it.")
-    ] = False,
-    dry: Annotated[bool, opt.flag("--dry-run", help="List the cells, run none.")] = False,
-    networks: Annotated[
-        str | None, opt.option("Names or prototxt files.", "--networks", metavar="A,B")
-    ] = None,
-    batch: Annotated[str | None, opt.option("Images per pass.", "--batch", metavar="1,2")] = None,
-    image: Annotated[str | None, opt.option("Image sizes.", "--input", metavar="HxW,HxW")] = None,
-    device: Annotated[
-        str | None, opt.option("Devices. Default: rpi3b.", "--device", "--devices", metavar="A,B")
-    ] = None,
-    target: Annotated[
-        str | None, opt.option("Targets. Default: vm.", "--target", metavar="A,B")
-    ] = None,
-    protocol: Annotated[
-        str | None, opt.option("Default: caffe-time.", "--protocol", metavar="A,B")
-    ] = None,
-    compute: Annotated[
-        str | None,
-        opt.option("real, memory-only. Default: the target's.", "--compute", metavar="A,B"),
-    ] = None,
-    blas: Annotated[str | None, opt.option("Default: openblas.", "--blas", metavar="A,B")] = None,
-    threads: Annotated[
-        str | None, opt.option("Default: the device's cores.", "--threads", metavar="1,4")
-    ] = None,
-    seed: Annotated[str | None, opt.option("Default: 0.", "--seed", metavar="0,1")] = None,
-    timeout: Annotated[
-        float | None, opt.number("--timeout", "SECONDS", "Time limit of each network.", 0)
-    ] = None,
-    budget: Annotated[
-        float | None, opt.number("--budget", "SECONDS", "Time limit of a cell, with overhead.", 0)
-    ] = None,
-    prune: Annotated[
-        float | None,
-        opt.number("--prune", "PERCENT", "Omit cells planned to exceed the device by more.", 0),
-    ] = None,
-    dask: Annotated[
-        str | None,
-        opt.option("Run cells on a scheduler's workers.", "--dask", metavar="ADDRESS|local"),
-    ] = None,
-    cells: Annotated[
-        Path | None, opt.option("The cache of cells that studies share.", "--cells", metavar="DIR")
-    ] = None,
-    fresh: Annotated[bool, opt.flag("--fresh", help="Use no cells from the cache.")] = False,
+    out: Path | None = typer.Option(None, metavar="DIR", help="The study's folder."),
+    resume: bool = opt.switch("--resume", "Continue the study in --out; options change it."),
+    dry: bool = opt.switch("--dry-run", "List the cells, run none."),
+    networks: str | None = axis("A,B", "Names or prototxt files."),
+    batch: str | None = axis("1,2", "Images per pass."),
+    image: str | None = axis("HxW,HxW", "Image sizes.", "--input"),
+    device: str | None = axis("A,B", "Devices. Default: rpi3b.", "--device", "--devices"),
+    target: str | None = axis("A,B", "Targets. Default: vm."),
+    protocol: str | None = axis("A,B", "Default: caffe-time."),
+    compute: str | None = axis("A,B", "real, memory-only. Default: the target's."),
+    blas: str | None = axis("A,B", "Default: openblas."),
+    threads: str | None = axis("1,4", "Default: the device's cores."),
+    seed: str | None = axis("0,1", "Default: 0."),
+    timeout: float | None = opt.amount(
+        None, "--timeout", "SECONDS", "Time limit of each network.", 0
+    ),
+    budget: float | None = opt.amount(
+        None, "--budget", "SECONDS", "Time limit of a cell, with overhead.", 0
+    ),
+    prune: float | None = opt.amount(
+        None, "--prune", "PERCENT", "Omit cells planned to exceed the device by more.", 0
+    ),
+    dask: str | None = opt.value("Run cells on a scheduler's workers.", metavar="ADDRESS|local"),
+    cells: Path | None = opt.value("The cache of cells that studies share.", metavar="DIR"),
+    fresh: bool = opt.switch("--fresh", "Use no cells from the cache."),
     repair: opt.Repair = False,
+    fresh_boot: opt.FreshBoot = False,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
@@ -125,9 +109,9 @@ def run(
         "timeout_s": timeout,
         "budget_s": budget,
         "repair": repair or None,
+        "fresh_boot": fresh_boot or None,
     }
-    from pibench.sweep.cell_cache import CellCache
-    from pibench.sweep.journal import Journal
+    from pibench.sweep.journal import CellCache, Journal
 
     if out is None:
         raise InvalidInputError("a study needs a folder", hint="add --out DIR")
@@ -153,18 +137,14 @@ def _study(file: Path | None, axes: dict[str, Any], journal: Journal, resume: bo
 
     there = journal.study_file.exists()
     if there and not resume:
-        raise InvalidInputError.at(
-            journal.folder, None, "has a study already",
-            hint="add --resume to continue it, or give another --out",
-        )  # fmt: skip
+        hint = "add --resume to continue it, or give another --out"
+        raise InvalidInputError.at(journal.folder, None, "has a study already", hint=hint)
     if resume and not there:
         raise InvalidInputError.at(journal.folder, None, "has no study to continue")
     if file is not None:
         if axes:
-            raise InvalidInputError(
-                f"axes are given both in {file} and as options",
-                hint="write them into the file",
-            )
+            problem = f"axes are given both in {file} and as options"
+            raise InvalidInputError(problem, hint="write them into the file")
         return matrix.read(file)
     if not axes and not resume:
         raise InvalidInputError(
@@ -196,7 +176,6 @@ def _sweep(
     dry: bool,
     quiet: bool,
 ) -> SweepSummary:
-    from pibench.cli.output import CellProgress, say
     from pibench.sweep.execute import discard_damaged_images, of_this_machine
     from pibench.sweep.scheduler import SweepScheduler
 
@@ -235,11 +214,9 @@ def _cells_run(
     from concurrent.futures import ThreadPoolExecutor
 
     from pibench import process
-    from pibench.sweep.execute import run_cell
+    from pibench.sweep.execute import run_cell, workers
 
     if dask is not None:
-        from pibench.sweep.execute import workers
-
         with workers(dask, room.cores, log) as submit:
             yield submit
         return
@@ -248,10 +225,7 @@ def _cells_run(
 
 
 @app.command()
-def status(
-    folder: Folder,
-    as_json: opt.AsJson = False,
-) -> None:
+def status(folder: Folder, as_json: opt.AsJson = False) -> None:
     """Show the state of a study, while it runs or afterwards.
 
     Example: pibench sweep status study
@@ -277,9 +251,8 @@ def export(
 
     now = of(folder)
     if out.suffix not in (".parquet", ".csv"):
-        raise InvalidInputError.at(
-            out, None, "is neither .parquet nor .csv", hint="name it study.parquet"
-        )
+        problem = "is neither .parquet nor .csv"
+        raise InvalidInputError.at(out, None, problem, hint="name it study.parquet")
     # A row is small compared with its record, which has all its layers.
     rows = rows_of([*Journal(folder).records()])
     if out.suffix == ".csv":
@@ -300,32 +273,31 @@ def export(
 def _show(folder: Path, failed: dict[str, str] | None = None, *, as_json: bool) -> None:
     import dataclasses
 
-    from pibench.cli.output import ignore_broken_pipe, print_json
-    from pibench.report.text import one_line
     from pibench.sweep.journal import status as of
 
     now = of(folder)
     if as_json:
         print_json(dataclasses.asdict(now) | ({} if failed is None else {"failed": failed}))
         return
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
+    state = "a sweep is running" if now.at_work else "no sweep is running"
+    lines = [f"{folder}: {now.cells} cells: {verdicts or 'none recorded'}; {state}"]
+    if now.left_out:
+        lines.append(f"left out: {len(now.left_out)}")
+    lines += [f"  {label}: {reason}" for label, reason in [*now.left_out.items()][:10]]
+    if len(now.left_out) > 10:
+        lines.append(f"  and {len(now.left_out) - 10} more: --json lists all")
+    lines += [f"failed: {label}: {message}" for label, message in [*(failed or {}).items()][:10]]
+    if now.missing:
+        lines.append(f"missing: {len(now.missing)}, next {now.missing[0]}")
+    if now.damaged_lines:
+        lines.append(
+            f"damaged lines in the journal: {now.damaged_lines}; the next sweep repairs it"
+        )
+    lines.append(f"records: {folder}/journal.jsonl (pibench report, reconcile and load read it)")
     with ignore_broken_pipe():
-        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in now.verdicts.items())
-        state = "a sweep is running" if now.at_work else "no sweep is running"
-        print(f"{one_line(str(folder))}: {now.cells} cells: {verdicts or 'none recorded'}; {state}")
-        if now.left_out:
-            print(f"left out: {len(now.left_out)}")
-        for label, reason in list(now.left_out.items())[:10]:
-            print(f"  {one_line(label)}: {one_line(reason)}")
-        if len(now.left_out) > 10:
-            print(f"  and {len(now.left_out) - 10} more: --json lists all")
-        for label, message in list((failed or {}).items())[:10]:
-            print(f"failed: {one_line(label)}: {one_line(message)}")
-        if now.missing:
-            print(f"missing: {len(now.missing)}, next {one_line(now.missing[0])}")
-        if now.damaged_lines:
-            print(f"damaged lines in the journal: {now.damaged_lines}; the next sweep repairs it")
-        records = one_line(f"{folder}/journal.jsonl")
-        print(f"records: {records} (pibench report, reconcile and load read it)")
+        for line in lines:
+            print(visible(line))
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:

@@ -50,8 +50,8 @@ class BlobComparison:
     """
 
     name: str
-    way: Way
     agrees: bool | None
+    way: Way = "none"
     why: str = ""
     values: ValueComparison | None = None
     distance: float | None = None
@@ -87,16 +87,18 @@ def compare_outputs(
         return OutputsComparison(
             metric="outputs", agrees=None, why=why, not_applicable=neither_ended(first, second)
         )
-    others = {blob.name: blob for blob in second.outputs}
+    left, right = ({blob.name: blob for blob in entry.outputs} for entry in (first, second))
     blobs = [
-        _compare_outputs(blob, others[blob.name], tolerance)
-        if blob.name in others
-        else _not_compared(blob.name, f"{second.source} has no such output", agrees=False)
-        for blob in first.outputs
+        _compare_outputs(blob, right[name], tolerance)
+        if name in right
+        else BlobComparison(name=name, agrees=False, why=f"{second.source} has no such output")
+        for name, blob in left.items()
     ]
-    names = {blob.name for blob in first.outputs}
-    missing = (name for name in others if name not in names)
-    blobs += [_not_compared(name, f"{first.source} has none", agrees=False) for name in missing]
+    blobs += [
+        BlobComparison(name=name, agrees=False, why=f"{first.source} has none")
+        for name in right
+        if name not in left
+    ]
     answers = {blob.agrees for blob in blobs}
     return OutputsComparison(
         metric="outputs",
@@ -145,7 +147,7 @@ def _compare_outputs(a: OutputBlob, b: OutputBlob, tolerance: Tolerance) -> Blob
         )
     why = _unlike(a, b, equal_nan=tolerance.equal_nan)
     if why:
-        return _not_compared(a.name, why, agrees=False)
+        return BlobComparison(name=a.name, agrees=False, why=why)
     if a.sha256 == b.sha256:
         return BlobComparison(
             name=a.name, way="equal", agrees=True, why=_unlike(a, b), distance=0.0, relative=0.0
@@ -154,7 +156,7 @@ def _compare_outputs(a: OutputBlob, b: OutputBlob, tolerance: Tolerance) -> Blob
     why = _unlike_places(a, b)
     if apart is None or why:
         why = why or "neither the values nor projections of both are at hand"
-        return _not_compared(a.name, why, agrees=None)
+        return BlobComparison(name=a.name, agrees=None, why=why)
     norm = a.l2_norm or 0.0
     return BlobComparison(
         name=a.name,
@@ -163,10 +165,6 @@ def _compare_outputs(a: OutputBlob, b: OutputBlob, tolerance: Tolerance) -> Blob
         distance=apart,
         relative=relative_distance(apart, norm),
     )
-
-
-def _not_compared(name: str, why: str, *, agrees: bool | None) -> BlobComparison:
-    return BlobComparison(name=name, way="none", agrees=agrees, why=why)
 
 
 def non_finite_outputs(outputs: Iterable[OutputBlob]) -> list[str]:
@@ -334,11 +332,7 @@ def _compare_signatures(
     if not why and apart is None:
         why = "the projections are missing"
     return LayerComparison(
-        layer=a.layer,
-        name=a.name,
-        type=a.type,
-        index=a.index,
-        shape=a.shape,
+        **{name: getattr(a, name) for name in ("layer", "name", "type", "index", "shape")},
         agrees=agrees,
         identical=identical,
         distance=apart,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pibench.latency.model import Prediction
+    from pibench.latency.pressure import Planner
     from pibench.networks.network import Network
     from pibench.records.schema import Record
 
@@ -251,7 +252,7 @@ def _claim(
 def _value_of(column: Column, record: Record | None) -> tuple[str | float | None, Provenance]:
     """Return pibench's value in the column's unit, or None with the reason."""
     if record is None:
-        return _none("no record of this network by the paper's protocol")
+        return None, Provenance.missing("no record of this network by the paper's protocol")
     if column.field == "verdict":
         kind = record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin)
         return record.verdict, Provenance(kind=kind, reason=record.evidence.summary)
@@ -260,7 +261,7 @@ def _value_of(column: Column, record: Record | None) -> tuple[str | float | None
     if column.field == "latency_ms":
         value, provenance = _pi_time_ms(record)
     elif column.field.endswith("rss_bytes") and record.evidence.exit_status != 0 and value:
-        return _none("the process did not complete, its peak is a lower bound")
+        return None, Provenance.missing("the process did not complete, its peak is a lower bound")
     return (None if value is None else value / column.unit_size), provenance
 
 
@@ -271,14 +272,10 @@ def _pi_time_ms(record: Record) -> tuple[float | None, Provenance]:
     if record.latency_ms is not None and (on_board or provenance.kind == "predicted"):
         return record.latency_ms, provenance
     if record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin) == "emulated":
-        return _none("emulated time is never a Pi time")
+        return None, Provenance.missing("emulated time is never a Pi time")
     if record.ran_on_board:
-        return _none(provenance.reason or "the record has no time")
-    return _none("time on another processor is never a Pi time")
-
-
-def _none(reason: str) -> tuple[None, Provenance]:
-    return None, Provenance(kind="unavailable", reason=reason)
+        return None, Provenance.missing(provenance.reason or "the record has no time")
+    return None, Provenance.missing("time on another processor is never a Pi time")
 
 
 def _compare(value: float, printed: Figure, tolerance: float) -> tuple[bool, float]:
@@ -288,14 +285,18 @@ def _compare(value: float, printed: Figure, tolerance: float) -> tuple[bool, flo
     return abs(difference) <= allowed, 100 * difference / printed.value
 
 
-def predict_times(networks: Sequence[Network]) -> list[Prediction]:
-    """Predict a forward pass of each network, with rates fitted on the paper's other networks."""
+def predict_times(networks: Sequence[Network], plan_of: Planner | None = None) -> list[Prediction]:
+    """Predict a forward pass of each network, with rates fitted on the paper's other networks.
+
+    `plan_of` plans a network as `planner.plan` does; a caller may keep the plans.
+    """
     if not networks:
         # Fitting the rates takes a second, for any number of networks.
         return []
     from pibench.latency import rates, validation  # noqa: PLC0415  (start-up time)
+    from pibench.plan.planner import plan  # noqa: PLC0415
 
-    return validation.predict_leave_one_out(networks, rates.shipped())
+    return validation.predict_leave_one_out(networks, rates.shipped(), plan_of or plan)
 
 
 def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTime]:

@@ -186,11 +186,12 @@ def _state(
 
 def _not_run(found: Reconciliation) -> list[str]:
     """Return the networks of a baseline that no other side ran: they may be missing by mistake."""
-    missing: dict[str, None] = {}
-    for side in found.sides:
-        if side.origin == "baseline":
-            for pair in found.pairs:
-                if side.name in (pair.first, pair.second):
-                    alone = pair.only_first if pair.first == side.name else pair.only_second
-                    missing |= dict.fromkeys(alone)
-    return list(missing)
+    baselines = [side.name for side in found.sides if side.origin == "baseline"]
+    missing = [
+        network
+        for pair in found.pairs
+        for side, alone in ((pair.first, pair.only_first), (pair.second, pair.only_second))
+        if side in baselines
+        for network in alone
+    ]
+    return list(dict.fromkeys(missing))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 if TYPE_CHECKING:
     from pibench.crosscheck.sides import Entry
@@ -93,13 +93,10 @@ def compare_ram(
         tolerance: the accepted difference, as a fraction of the first value.
         floor_bytes: the difference that is accepted for any size.
     """
-    for entry in (first, second):
-        if entry.ram_bytes is None:
-            not_applicable = neither_ended(first, second)
-            why = f"{entry.source}: {entry.ram.reason}"
-            return Comparison(metric="ram", agrees=None, why=why, not_applicable=not_applicable)
-    sizes = first.ram_bytes or 0, second.ram_bytes or 0
-    found = _relative("ram", *sizes, tolerance)
+    if first.ram_bytes is None or second.ram_bytes is None:
+        return Comparison(metric="ram", **_missing(first, second, "ram_bytes", "ram"))
+    sizes = first.ram_bytes, second.ram_bytes
+    found = Comparison(metric="ram", **_relative(*sizes, tolerance))
     apart_bytes = abs(sizes[1] - sizes[0])
     # A plan has no noise, so the floor does not apply to two plans.
     run = not first.kind == second.kind == "planned"
@@ -121,13 +118,9 @@ def compare_latencies(
         second: the other side.
         tolerance: the accepted difference, as a fraction of the first time.
     """
-    for entry in (first, second):
-        if entry.latency_ms is None:
-            not_applicable = neither_ended(first, second)
-            why = f"{entry.source}: {entry.latency.reason}"
-            return LatencyComparison(
-                metric="latency", agrees=None, why=why, not_applicable=not_applicable
-            )
+    if first.latency_ms is None or second.latency_ms is None:
+        missing = _missing(first, second, "latency_ms", "latency")
+        return LatencyComparison(metric="latency", **missing)
     if first.clock is None or second.clock is None or first.clock != second.clock:
         kinds = [f"{entry.latency.kind} ({entry.clock or 'its own'})" for entry in (first, second)]
         why = f"times of two clocks: {kinds[0]}, {kinds[1]}"
@@ -136,8 +129,8 @@ def compare_latencies(
         return LatencyComparison(
             metric="latency", agrees=None, why=why, shares=_shares(first, second)
         )
-    found = _relative("latency", first.latency_ms or 0.0, second.latency_ms or 0.0, tolerance)
-    return LatencyComparison(**vars(found))
+    found = _relative(first.latency_ms, second.latency_ms, tolerance)
+    return LatencyComparison(metric="latency", **found)
 
 
 def neither_ended(first: Entry, second: Entry) -> bool:
@@ -148,15 +141,21 @@ def neither_ended(first: Entry, second: Entry) -> bool:
     )
 
 
-def _relative(metric: Metric, first: float, second: float, tolerance: float) -> Comparison:
+def _missing(first: Entry, second: Entry, figure: str, provenance: str) -> dict[str, Any]:
+    """Return the comparison's fields for a figure that at least one side lacks."""
+    lacking = first if getattr(first, figure) is None else second
+    why = f"{lacking.source}: {getattr(lacking, provenance).reason}"
+    return {"agrees": None, "why": why, "not_applicable": neither_ended(first, second)}
+
+
+def _relative(first: float, second: float, tolerance: float) -> dict[str, Any]:
+    """Return the comparison's fields for two figures."""
     if not first or not math.isfinite(second / first):
-        agrees = second == first
-        why = "" if agrees else "the first is 0, or next to it"
-        return Comparison(metric=metric, agrees=agrees, why=why, error=0.0 if agrees else None)
+        if second == first:
+            return {"agrees": True, "error": 0.0}
+        return {"agrees": False, "why": "the first is 0, or next to it"}
     error = second / first - 1
-    return Comparison(
-        metric=metric, agrees=abs(error) <= tolerance, error=error, required=abs(error)
-    )
+    return {"agrees": abs(error) <= tolerance, "error": error, "required": abs(error)}
 
 
 def _shares(first: Entry, second: Entry) -> Shares | None:

@@ -14,12 +14,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from pibench import devices, file_io, networks
 from pibench.errors import InvalidInputError
 from pibench.records.identity import ZOO
-from pibench.records.schema import Protocol
+from pibench.records.schema import Frozen, Protocol
 from pibench.records.store import first_of
 
 if TYPE_CHECKING:
@@ -43,14 +43,10 @@ ResultField = Literal[
 ]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Figure(_Model):
+class Figure(Frozen):
     """A printed number, and half a unit of its last printed digit: the rounding error."""
 
-    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    value: Annotated[float, Field(gt=0)]
     rounding: float
 
     @classmethod
@@ -65,7 +61,7 @@ class Figure(_Model):
         return cls(value=float(text), rounding=0.5 * 10.0**exponent)
 
 
-class PaperEntry(_Model):
+class PaperEntry(Frozen):
     """One network of the table; `row` is its printed number, None for networks without one.
 
     `zoo_network` is its name in pibench's catalogue, which its records use.
@@ -84,7 +80,7 @@ class PaperEntry(_Model):
         return plain(name) in known
 
 
-class Column(_Model):
+class Column(Frozen):
     """A column: the field of a record that it prints, and how it is compared.
 
     `tolerance` is a fraction of the printed figure; `decimals` are those of pibench's figure.
@@ -109,13 +105,13 @@ class Column(_Model):
         return UNITS.get(self.field.rpartition("_")[2], {"": 1})[self.unit]
 
 
-class _Explanation(_Model):
+class _Explanation(Frozen):
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     text: str
 
 
-class Paper(_Model):
+class Paper(Frozen):
     """A published table, and the run that produced its columns."""
 
     title: str

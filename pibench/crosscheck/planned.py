@@ -89,17 +89,3 @@ def summary(rows: Sequence[Comparison]) -> str:
         f"{100 * sum(errors) / len(errors):.2f} %, worst {100 * max(errors):.2f} %, "
         f"{within} within 2 %."
     )
-
-
-def markdown(rows: Sequence[Comparison]) -> str:
-    """Format a table in MiB for the documentation."""
-    lines = [
-        "| network | planned MiB | measured MiB | error % |",
-        "|---|---|---|---|",
-    ]
-    for row in rows:
-        measured = f"{row.measured_bytes / MIB:.1f}" if row.measured_bytes else "killed"
-        error = f"{100 * row.error:+.2f}" if row.error is not None else ""
-        name = row.network.replace("|", "\\|")
-        lines.append(f"| {name} | {row.planned_bytes / MIB:.1f} | {measured} | {error} |")
-    return "\n".join([*lines, "", summary(rows), ""])

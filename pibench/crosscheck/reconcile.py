@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pibench.crosscheck.blobs import OUTPUT_TOLERANCE, compare_outputs
 from pibench.crosscheck.metrics import (
@@ -40,6 +40,8 @@ _PLACES: Final = frozenset(
 )
 """Options that name a run or say where it ran, not how."""
 _MOST_NAMED: Final = 3
+Matched: TypeAlias = tuple["Entry", "Entry", dict[str, Any]]
+"""A run of each side, and the options that distinguish the pair from others of its network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +142,9 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
             "one side alone cannot be compared", hint="give two or more, or --baseline FILE"
         )
     tolerances = tolerances or Tolerances()
-    matches = [Match.of(first, second) for first, second in combinations(sides, 2)]
-    names = _labels(matches)
-    pairs = [_compare(match, names, tolerances) for match in matches]
+    matches = [(*both, _match(*both)) for both in combinations(sides, 2)]
+    names = _labels([pair for _, _, pairs in matches for pair in pairs])
+    pairs = [_compare(*match, names, tolerances) for match in matches]
     found = Reconciliation(sides=tuple(sides), pairs=tuple(pairs), tolerances=tolerances)
     if not found.networks:
         unlike = next((sentence for pair in pairs for sentence in pair.unlike), None)
@@ -161,11 +163,13 @@ def reconcile(sides: Sequence[Side], tolerances: Tolerances | None = None) -> Re
 def _listed(sides: Sequence[Side]) -> str:
     """List each side with its first networks."""
     names = [(side.name, [*dict.fromkeys(one.network for one in side.entries)]) for side in sides]
-    return "; ".join(
-        f"{side} has {', '.join(found[:_MOST_NAMED])}"
-        + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
-        for side, found in names
-    )
+    return "; ".join(f"{side} has {_first_of(found, ', ')}" for side, found in names)
+
+
+def _first_of(names: Sequence[str], separator: str) -> str:
+    """Name the first ones, and the number of the others."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return separator.join(names[:_MOST_NAMED]) + more
 
 
 def reasons(networks: Iterable[NetworkComparison], metrics: Sequence[Metric]) -> list[str]:
@@ -179,38 +183,30 @@ def reasons(networks: Iterable[NetworkComparison], metrics: Sequence[Metric]) ->
     return [f"{why} ({network})" for why, network in found.items()]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """Two sides, the pairs of runs to compare, and the options that distinguish each pair."""
-
-    first: Side
-    second: Side
-    pairs: tuple[tuple[Entry, Entry, dict[str, Any]], ...]
-
-    @classmethod
-    def of(cls, first: Side, second: Side) -> Match:
-        """Match the runs of two sides, in the order of the first."""
-        found = []
-        for left, right in _shared_networks(first, second):
-            apart = distinguishing(left), distinguishing(right)
-            places = _other_places(left, right, apart[0] | apart[1])
-            found += [
-                (one, other, _options_of(one, other, apart, places))
-                for one, other in _alike(left, right, (apart[0] | apart[1]) - places)
-            ]
-        place = {id(entry): index for index, entry in enumerate(first.entries)}
-        found.sort(key=lambda one: place[id(one[0])])
-        return cls(first=first, second=second, pairs=tuple(found))
+def _match(first: Side, second: Side) -> list[Matched]:
+    """Match the runs of two sides, in the order of the first."""
+    found: list[Matched] = []
+    for left, right in _shared_networks(first, second):
+        apart = distinguishing(left), distinguishing(right)
+        places = _other_places(left, right, apart[0] | apart[1])
+        found += [
+            (one, other, _options_of(one, other, apart, places))
+            for one, other in _alike(left, right, (apart[0] | apart[1]) - places)
+        ]
+    place = {id(entry): index for index, entry in enumerate(first.entries)}
+    return sorted(found, key=lambda one: place[id(one[0])])
 
 
-def _compare(match: Match, names: Mapping[Any, str], tolerances: Tolerances) -> PairComparison:
-    first, second = match.first, match.second
-    pairs = [(one, other) for one, other, _ in match.pairs]
-    matched = {id(one) for one, _ in pairs}, {id(other) for _, other in pairs}
-    alone = (
-        [entry for entry in first.entries if id(entry) not in matched[0]],
-        [entry for entry in second.entries if id(entry) not in matched[1]],
-    )
+def _compare(
+    first: Side,
+    second: Side,
+    matched: Sequence[Matched],
+    names: Mapping[Any, str],
+    tolerances: Tolerances,
+) -> PairComparison:
+    pairs = [(one, other) for one, other, _ in matched]
+    known = {id(entry) for pair in pairs for entry in pair}
+    alone = [[one for one in side.entries if id(one) not in known] for side in (first, second)]
     return PairComparison(
         first=first.name,
         second=second.name,
@@ -233,7 +229,7 @@ def _compare(match: Match, names: Mapping[Any, str], tolerances: Tolerances) -> 
         not_run=tuple(_not_run(first, second)),
         only_first=_names(first, alone[0]),
         only_second=_names(second, alone[1]),
-        unlike=tuple(_unlike(first, second, alone)),
+        unlike=tuple(_unlike(first, second, *alone)),
     )
 
 
@@ -318,9 +314,8 @@ def _alike(
                 yield from ((entry, other) for other in by_values.get(values, ()))
 
 
-def _labels(matches: Sequence[Match]) -> dict[Any, str]:
+def _labels(pairs: Sequence[Matched]) -> dict[Any, str]:
     """Return a label for each pair, by the entries' ids; pairs of one run share a label."""
-    pairs = [pair for match in matches for pair in match.pairs]
     options: dict[Any, set[str]] = defaultdict(set)
     for first, second, apart in pairs:
         options[_network_of(_known(first, second))] |= apart.keys()
@@ -353,47 +348,40 @@ def _known(first: Entry, second: Entry) -> Entry:
 
 
 def _unlike(
-    first: Side, second: Side, alone: tuple[Sequence[Entry], Sequence[Entry]]
+    first: Side, second: Side, left: Sequence[Entry], right: Sequence[Entry]
 ) -> Iterable[str]:
-    """Explain why networks with the same name on both sides were not compared."""
-    without_like = {id(entry) for entry in alone[1]}
-    there = _by_name(second)
-    for entry in alone[0]:
-        others = there[entry.like[0]]
-        if any(_network_of(other) == _network_of(entry) for other in others):
-            yield _no_run_like(entry, first, second)
-            continue
-        for other in (one for one in others if id(one) in without_like):
-            if (entry.batch, entry.protocol) != (other.batch, other.protocol):
-                yield (
-                    f"{entry.network} is of {entry.protocol}, batch {entry.batch} in {first.name} "
-                    f"and of {other.protocol}, batch {other.batch} in {second.name}"
-                )
-            else:
-                yield (
-                    f"{entry.network} is another network in {second.name}: the prototxts differ "
-                    f"({_short(entry)} and {_short(other)})"
-                )
-            break
-    here = _by_name(first)
-    for entry in alone[1]:
-        if any(_network_of(one) == _network_of(entry) for one in here[entry.like[0]]):
-            yield _no_run_like(entry, second, first)
+    """Explain why the networks left over have the same name on both sides but were not compared."""
+    for entry in left:
+        yield from _no_run_like(entry, first, second) or _another(entry, right, first, second)
+    for entry in right:
+        yield from _no_run_like(entry, second, first)
 
 
-def _no_run_like(entry: Entry, side: Side, other: Side) -> str:
-    same = [one for one in other.entries if _network_of(one) == _network_of(entry)]
-    (label,), there = _names(side, [entry]), _names(other, same)
-    listed = "; ".join(there[:_MOST_NAMED])
-    more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
-    return f"no run in {other.name} is like {label} in {side.name}: it has {listed}{more}"
+def _no_run_like(entry: Entry, side: Side, other: Side) -> list[str]:
+    """Return a sentence if the other side has the network, with other options only."""
+    network = _network_of(entry), entry.like[0]
+    same = [one for one in other.entries if (_network_of(one), one.like[0]) == network]
+    if not same:
+        return []
+    (label,), there = _names(side, [entry]), _first_of(_names(other, same), "; ")
+    return [f"no run in {other.name} is like {label} in {side.name}: it has {there}"]
 
 
-def _by_name(side: Side) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = defaultdict(list)
-    for entry in side.entries:
-        found[entry.like[0]].append(entry)
-    return found
+def _another(entry: Entry, others: Sequence[Entry], first: Side, second: Side) -> list[str]:
+    """Return a sentence if one of the others has the same name and is another network."""
+    other = next((one for one in others if one.like[0] == entry.like[0]), None)
+    if other is None:
+        return []
+    if (entry.batch, entry.protocol) != (other.batch, other.protocol):
+        sentence = (
+            f"{entry.network} is of {entry.protocol}, batch {entry.batch} in {first.name} "
+            f"and of {other.protocol}, batch {other.batch} in {second.name}"
+        )
+    else:
+        hashes = " and ".join((one.network_sha256 or "unknown")[:12] for one in (entry, other))
+        sentence = f"{entry.network} is another network in {second.name}: the prototxts differ"
+        sentence += f" ({hashes})"
+    return [sentence]
 
 
 def _not_run(*sides: Side) -> Iterable[str]:
@@ -403,10 +391,6 @@ def _not_run(*sides: Side) -> Iterable[str]:
         if not entry.facts:
             known = [one for one in (entry.ram, entry.latency) if one.kind != "unavailable"]
             yield f"{side.name}: {entry.kind}: {known[0].reason if known else 'figures alone'}"
-
-
-def _short(entry: Entry) -> str:
-    return (entry.network_sha256 or "unknown")[:12]
 
 
 def _names(side: Side, entries: Iterable[Entry]) -> tuple[str, ...]:

@@ -1,23 +1,26 @@
-"""One side of a comparison: its figures per network, from any source; and baselines.
+"""One side of a comparison: its figures per network, from any source.
 
-A baseline is a committed file of accepted figures for later runs to match.
+The sources are records, what `plan` and `predict` print as JSON, published tables, and baselines:
+committed files of accepted figures for later runs to match.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
 from pibench import devices, file_io
-from pibench.crosscheck.paper import is_of_the_zoo, plain
+from pibench.crosscheck.paper import DEFAULT, is_of_the_zoo, load_paper, plain
 from pibench.engines.registry import label_of
 from pibench.errors import InvalidInputError
 from pibench.file_io import write_whole
-from pibench.records.identity import Run, labels, run_of
+from pibench.records.identity import Run, labels, latest, run_of
 from pibench.records.schema import (
     Bytes,
     LayerTime,
@@ -31,17 +34,25 @@ from pibench.records.schema import (
     SignedBytes,
     Verdict,
 )
-from pibench.records.store import first_of
+from pibench.records.store import first_of, parse, record_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from pibench.crosscheck.paper import Paper, PaperEntry, ResultField
+
+PAPER: Final = "paper"
 BASELINE_MARK: Final = "pibench_baseline"
 """The first key of a baseline's file; its value is the version."""
 BASELINE_VERSION: Final = "1.0"
-_HEAD_BYTES: Final = 200
-NOTHING = Provenance(kind="unavailable", reason="this side does not tell")
+_BASELINE: Final = re.compile(rf'\s*\{{\s*"{BASELINE_MARK}"'.encode())
+_HEAD_BYTES: Final = 1000
+_HINT: Final = "give records (JSON lines), or what plan, predict or run print with --json"
+_RECORDS_HINT: Final = "give records: what run wrote with --out, or printed with --json"
+_AS_IN_A_RECORD: Final = (
+    "verdict", "headroom_bytes", "latency_ms", "layers", "input_sha256", "outputs",
+)  # fmt: skip
+NOTHING = Provenance.missing("this side does not tell")
 
 
 class Entry(Run):
@@ -100,7 +111,6 @@ class Side:
     name: str
     origin: Origin
     entries: tuple[Entry, ...]
-    left_out: tuple[str, ...] = field(default=())
 
     @classmethod
     def of(cls, name: str, origin: Origin, entries: Iterable[Entry]) -> Side:
@@ -123,21 +133,16 @@ def entry_of(record: Record) -> Entry:
     if ended and ram_bytes is not None and ram_bytes < 0:
         no_ram = "the peak is below that of the same program without a network"
     if no_ram:
-        ram_bytes, ram = None, Provenance(kind="unavailable", reason=no_ram)
+        ram_bytes, ram = None, Provenance.missing(no_ram)
     return Entry(
         **dict(run_of(record)),
         kind=record.target_kind.provenance_of_run(emulated=record.is_emulated_or_twin),
-        verdict=record.verdict,
+        **{name: getattr(record, name) for name in _AS_IN_A_RECORD},
         came_to_its_end=ended,
         ram_bytes=ram_bytes,
         ram=ram,
-        headroom_bytes=record.headroom_bytes,
-        latency_ms=record.latency_ms,
         latency=record.provenance["latency_ms"],
         clock=_clock(record),
-        layers=record.layers,
-        input_sha256=record.input_sha256,
-        outputs=record.outputs,
         values=record.provenance["outputs"],
         facts=_facts(record),
     )
@@ -225,12 +230,10 @@ def write_baseline(side: Side, path: Path) -> Path:
     return write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def parse_baseline(text: bytes, path: Path, name: str) -> Side:
-    """Parse a baseline's text. Raises InvalidInputError with the file and the place in it."""
+def _baseline(text: bytes, path: Path, name: str) -> Side:
+    """Parse a baseline, which begins with its mark. Raises InvalidInputError with the place."""
     hint = "write it again: pibench reconcile RECORDS --write-baseline FILE"
     content = file_io.json_of(text, path, None, hint=hint)
-    if not isinstance(content, dict) or BASELINE_MARK not in content:
-        raise InvalidInputError.at(path, None, "is not a baseline", hint=hint)
     version = str(content[BASELINE_MARK])
     if version.partition(".")[0] != BASELINE_VERSION.partition(".")[0]:
         problem = f"is a baseline of version {version}, this reads {BASELINE_VERSION}"
@@ -247,3 +250,196 @@ def parse_baseline(text: bytes, path: Path, name: str) -> Side:
     if not entries:
         raise InvalidInputError.at(path, None, "has no network", hint=hint)
     return Side.of(name, "baseline", entries)
+
+
+def read_sides(sources: Sequence[str]) -> list[Side]:
+    """Read a side from each source: a file, a folder of a table, or "paper".
+
+    Sides with the same file name are labelled with their full paths.
+
+    Raises:
+        InvalidInputError: for a file that cannot be read, or has nothing that can be compared.
+    """
+    names = [_name(source) for source in sources]
+    return [
+        read_side(source, name if names.count(name) == 1 else source)
+        for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def read_side(source: str, name: str | None = None) -> Side:
+    """Read one side; see `read_sides`."""
+    if source == PAPER and not Path(source).exists():
+        return paper_side()
+    path, name = Path(source), name or _name(source)
+    if path.is_dir():
+        return paper_side(source, name)
+    content = file_io.read_input(path, hint=_HINT)
+    if _is_array(content):
+        return _array(path, name, content)
+    if _BASELINE.match(content):
+        return _baseline(content, path, name)
+    records = parse(content, path)
+    if not records:
+        raise _nothing(path)
+    return Side.of(name, "records", map(entry_of, latest(records)))
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read the records of a file: JSON lines, or the array that `run --json` prints.
+
+    Raises:
+        InvalidInputError: as `records.store.parse`, and for a plan, a prediction or a baseline,
+            which the message names.
+    """
+    content = file_io.read_input(path, hint=_RECORDS_HINT)
+    if _BASELINE.match(content):
+        raise InvalidInputError.at(
+            path, None, "is a baseline, which has no whole records", hint=_RECORDS_HINT
+        )
+    if not _is_array(content):
+        return parse(content, path)
+    return [_record(path, place, item) for place, item in _items(path, content)]
+
+
+def _record(path: Path, place: str, item: dict[str, Any]) -> Record:
+    kind = _kind_of(item)
+    if kind == "record":
+        return record_from(item, path, place)
+    what = {"planned": "a plan, and nothing was run", "predicted": "a prediction"}.get(kind or "")
+    hint = "pibench reconcile compares it with records" if what else _RECORDS_HINT
+    raise InvalidInputError.at(path, place, f"is {what or 'not a record'}", hint=hint)
+
+
+def _kind_of(item: dict[str, Any]) -> str | None:
+    """Tell an object in a file by a key that only objects of its kind have."""
+    marks = {"schema_version": "record", "peak_at": "planned", "pressure_ms": "predicted"}
+    return next((kind for mark, kind in marks.items() if mark in item), None)
+
+
+def paper_side(table: str = DEFAULT, name: str = PAPER) -> Side:
+    """Return a published table: verdicts, RAM, and the board's times."""
+    paper = load_paper(table)
+    printed = Provenance(kind="paper", reason="as printed")
+    entries = []
+    for one in paper.entries:
+        ram_bytes = _printed(paper, one, "network_rss_bytes")
+        latency_ms = _printed(paper, one, "latency_ms")
+        entries.append(
+            Entry(
+                network=one.zoo_network,
+                batch=paper.batch,
+                protocol=paper.protocol,
+                device=paper.device,
+                source=PAPER,
+                kind="paper",
+                verdict=one.verdict,
+                came_to_its_end=None if one.verdict is None else one.verdict == "fit",
+                ram_bytes=None if ram_bytes is None else round(ram_bytes),
+                ram=_not_printed("RAM") if ram_bytes is None else printed,
+                latency_ms=latency_ms,
+                latency=_not_printed("latency") if latency_ms is None else printed,
+                clock=f"board {paper.device}",
+                values=_not_printed("outputs"),
+            )
+        )
+    return Side.of(name, "paper", entries)
+
+
+def _printed(paper: Paper, entry: PaperEntry, field: ResultField) -> float | None:
+    """Return a printed figure in the unit of the record's field."""
+    name = paper.column_of(field)
+    figure = entry.figures.get(name) if name else None
+    return figure.value * paper.columns[name].unit_size if name and figure else None
+
+
+def _not_printed(what: str) -> Provenance:
+    return Provenance.missing(f"the paper prints no {what} of it")
+
+
+def _name(source: str) -> str:
+    return source if source == PAPER else Path(source).stem
+
+
+def _nothing(path: Path) -> InvalidInputError:
+    return InvalidInputError.at(path, None, "has nothing to compare", hint=_HINT)
+
+
+def _is_array(content: bytes) -> bool:
+    return content[:_HEAD_BYTES].lstrip().startswith(b"[")
+
+
+def _items(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects of an array, each with its place in the file."""
+    items = file_io.json_of(content, path, None, hint=_HINT)
+    if not items:
+        raise _nothing(path)
+    for number, item in enumerate(items, start=1):
+        place = f"item {number}"
+        if not isinstance(item, dict):
+            raise InvalidInputError.at(path, place, "is not an object", hint=_HINT)
+        yield place, item
+
+
+def _array(path: Path, name: str, content: bytes) -> Side:
+    """Read the array that `run`, `plan` or `predict` prints with --json."""
+    entries = []
+    for place, item in _items(path, content):
+        try:
+            entries.append(_entry(path, place, item))
+        except (ValidationError, KeyError, TypeError) as error:
+            why = f" ({type(error).__name__}: {error})"
+            if isinstance(error, ValidationError):
+                why = f": {first_of(error)}"
+            raise InvalidInputError.at(path, place, f"is not valid{why}", hint=_HINT) from error
+    kinds = {entry.kind for entry in entries}
+    origins: dict[str, Origin] = {"planned": "plan", "predicted": "predictions"}
+    origin = origins.get(kinds.pop(), "records") if len(kinds) == 1 else "records"
+    return Side.of(name, origin, entries)
+
+
+def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
+    kind = _kind_of(item)
+    if kind is None:
+        raise InvalidInputError.at(path, place, "is not a record, plan or prediction", hint=_HINT)
+    if kind == "record":
+        return entry_of(record_from(item, path, place))
+    needed, optional = ("network", "protocol", "device"), ("network_sha256", "network_source")
+    run = {name: item[name] for name in needed} | {name: item.get(name) for name in optional}
+    figures = (_planned if kind == "planned" else _predicted)(item)
+    run |= {"source": kind, "kind": kind, "headroom_bytes": item["headroom_bytes"]}
+    return Entry(**run, **figures)
+
+
+def _planned(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of one network of `plan --json`, as fields of an entry."""
+    nothing = Provenance.missing("a plan runs nothing")
+    environment = item.get("environment", {})
+    # A plan for the twin has the host's threads, one for the board its own.
+    of_board = environment.get("architecture") == "arm64"
+    return {
+        "batch": item["batch"],
+        "threads": environment.get("threads") if of_board else None,
+        "verdict": item["verdict"],
+        "ram_bytes": item["network_rss_bytes"],
+        "ram": item["provenance"]["network_rss_bytes"],
+        "latency": nothing,
+        "values": nothing,
+    }
+
+
+def _predicted(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of one network of `predict --json`, as fields of an entry."""
+    nothing = Provenance.missing("a prediction is of the time alone")
+    return {
+        "batch": item.get("batch", 1),
+        "ram": nothing,
+        "latency_ms": item["latency_ms"],
+        "latency": item["provenance"],
+        "clock": f"board {item['device']}",
+        "layers": [
+            {"name": one["name"], "type": one["type"], "forward_ms": one["latency_ms"]}
+            for one in item["layers"]
+        ],
+        "values": nothing,
+    }

@@ -31,15 +31,8 @@ for a board without a battery."""
 
 
 @contextlib.contextmanager
-def compressed_tar(path: Path, *, level: int) -> Iterator[tarfile.TarFile]:
-    """Yield a new .tar.gz, without a time or a name in gzip's header."""
-    with path.open("wb") as file, compressed_tar_into(file, level=level) as tar:
-        yield tar
-
-
-@contextlib.contextmanager
 def compressed_tar_into(stream: IO[bytes], *, level: int) -> Iterator[tarfile.TarFile]:
-    """Yield a new .tar.gz that is written to a stream, which may be a pipe."""
+    """Yield a new .tar.gz, without a time or a name in gzip's header; the stream may be a pipe."""
     with (
         gzip.GzipFile("", "wb", level, stream, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,

@@ -1,8 +1,8 @@
 """The BLAS libraries that replace OpenBLAS, each preloaded into a root's programs.
 
-The memory-only one is compiled from `qemu/blas`. Debian's others are pinned by a lock and stored
-beside the root file systems, not in them: those stay the ones that memory is measured with, and
-small enough to send to a board.
+The memory-only one is compiled from `qemu/blas`, with the stand-ins for Caffe's own loops.
+Debian's others are pinned by a lock and stored beside the root file systems, not in them: those
+stay the ones that memory is measured with, and small enough to send to a board.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import platform
 import shutil
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from pibench.errors import HostError
+from pibench.images.loops_check import HOST_ARCHITECTURE, failure_of
 from pibench.images.recipe import (
     ARCHITECTURES,
     GNU_TRIPLET,
@@ -26,7 +28,7 @@ from pibench.images.recipe import (
 )
 from pibench.images.rootfs import download, unpack
 from pibench.process import require_program, run
-from pibench.settings import asset
+from pibench.settings import asset, wants_real_loops
 
 Blas = Literal["openblas", "reference", "atlas"]
 BLAS_NAMES: Final[tuple[Blas, ...]] = get_args(Blas)
@@ -35,35 +37,89 @@ OTHERS: Final = tuple(name for name in BLAS_NAMES if name != "openblas")
 LOCK: Final = "docker/blas.lock.json"
 _RECIPE: Final = "docker/blas.toml"
 
+SOURCES: Final = "qemu/blas"
 LIBRARY = "libpibench_blas.so"
+LOOPS_LIBRARY: Final = "libpibench_loops.so"
+"""Beside the BLAS, where its check passed."""
+WHY_NO_LOOPS: Final = "why_no_loops.txt"
+"""Beside the BLAS, where there are no stand-ins for Caffe's own loops: the reason, on a line."""
 COMPILE_DEADLINE_S = 120.0
-_HOST = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def build_blas(architecture: Architecture, root: Path, content: Path) -> None:
-    """Compile the library into `content`; raises HostError without a compiler.
+def source_files() -> list[Path]:
+    """Return what an image of the memory-only BLAS is made of: sources, and networks to check."""
+    folder = asset(SOURCES)
+    kinds = ("memory_only_*.c", "*.h", "check/*.prototxt")
+    return sorted(path for kind in kinds for path in folder.glob(kind))
+
+
+def build_blas(
+    architecture: Architecture, root: Path, content: Path, twin: Callable[[], Path]
+) -> None:
+    """Compile the BLAS into `content`, and the stand-ins for Caffe's own loops if they pass.
+
+    Args:
+        architecture: that of the root.
+        root: the root that they are for.
+        content: the image's folder.
+        twin: returns the same image for the amd64 root, whose check counts where this machine
+            does not run programs of `architecture`.
+
+    Raises:
+        HostError: there is no compiler.
+    """
+    library = compile_library(architecture, root, asset(SOURCES) / "memory_only_blas.c", content)
+    if wants_real_loops():
+        failure: str | None = "PIBENCH_MEMORY_ONLY_TIER=blas asked for the real ones"
+    else:
+        loops = compile_library(architecture, root, asset(SOURCES) / "memory_only_loops.c", content)
+        failure = failure_of(architecture, root, library, loops, twin)
+        if failure is not None:
+            loops.unlink()
+    if failure is not None:
+        (content / WHY_NO_LOOPS).write_text(failure + "\n")
+
+
+def compile_library(architecture: Architecture, root: Path, source: Path, folder: Path) -> Path:
+    """Compile `memory_only_NAME.c` into `folder` as `libpibench_NAME.so`, and return its path.
 
     No headers of the target are needed. The result can be loaded in the root because it is
     linked to the root's own C library, not to the host's newer one.
+
+    Raises:
+        HostError: there is no compiler.
     """
     triplet = GNU_TRIPLET[architecture]
+    library = folder / f"libpibench_{source.stem.removeprefix('memory_only_')}.so"
     run(
         [
             _compiler(architecture),
             *("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"),
             *("-ffreestanding", "-fno-stack-protector", "-fvisibility=hidden", "-fPIC"),
-            *("-shared", "-nostdlib", f"-Wl,-soname,{LIBRARY}"),
+            *("-shared", "-nostdlib", f"-Wl,-soname,{library.name}"),
             *("-Wl,-z,defs", "-Wl,--allow-shlib-undefined"),
-            *("-o", str(content / LIBRARY), str(asset("qemu/blas/memory_only_blas.c"))),
+            *("-o", str(library), str(source)),
             *(str(root / "lib" / triplet / name) for name in ("libdl.so.2", "libc.so.6")),
         ],
         deadline_s=COMPILE_DEADLINE_S,
     )
+    return library
+
+
+def loops_beside(blas: Path) -> tuple[Path | None, str | None]:
+    """Return the stand-ins for Caffe's own loops beside a memory-only BLAS, or why there are none.
+
+    Neither is known of a library that is not from an image.
+    """
+    loops, reason = blas.with_name(LOOPS_LIBRARY), blas.with_name(WHY_NO_LOOPS)
+    if loops.exists():
+        return loops, None
+    return None, reason.read_text().strip() if reason.exists() else None
 
 
 def _compiler(architecture: Architecture) -> str:
     """Return a compiler for the architecture: the host's own, or Debian's cross compiler."""
-    if _HOST.get(platform.machine()) == architecture:
+    if HOST_ARCHITECTURE.get(platform.machine()) == architecture:
         return require_program("gcc", package="gcc")
     cross = f"{GNU_TRIPLET[architecture]}-gcc"
     if shutil.which(cross) is None:

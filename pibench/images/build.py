@@ -14,8 +14,10 @@ import platform
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
+from pibench import settings, timings
 from pibench.errors import HostError
 from pibench.images import blas, layers, store
 from pibench.images.blas import Blas, OtherBlas
@@ -66,15 +68,8 @@ class Builder:
     def key(self, kind: str) -> str:
         """Return one hash of an image's inputs: recipe, package list, pibench's own sources."""
         recipe = file_sha256(asset("docker/rootfs.toml"))
-        if kind in ROOTS:
-            return fingerprint([recipe, self.lock.digest(ROOTS[kind])])
-        if kind == "vm":
-            return fingerprint([self.key("sysroot"), file_sha256(asset("qemu/init"))])
         if kind == "carried":
             return carried_key(self.key("sysroot"))
-        if kind.startswith("blas-"):
-            source = asset("qemu/blas/memory_only_blas.c")
-            return fingerprint([kind, recipe, file_sha256(source)])
         if kind in LAYER_KINDS:
             return layers.key(LAYER_KINDS[kind])
         if kind.startswith("counter-"):
@@ -82,7 +77,17 @@ class Builder:
         if kind in blas.kinds():
             name, architecture = blas.kinds()[kind]
             return blas.load(name).key(architecture)
-        raise HostError(f"unknown image {kind}")
+        inputs: list[object]
+        if kind in ROOTS:
+            inputs = [recipe, self.lock.digest(ROOTS[kind])]
+        elif kind in BLAS_KINDS:
+            sources = [(path.name, file_sha256(path)) for path in blas.source_files()]
+            inputs = [kind, recipe, sources, settings.wants_real_loops()]
+        elif kind == "vm":
+            inputs = [self.key("sysroot"), file_sha256(asset("qemu/init"))]
+        else:
+            raise HostError(f"unknown image {kind}")
+        return fingerprint(inputs)
 
     def image(self, kind: str) -> Image:
         """Return the image of a kind: one of KINDS, BLAS_KINDS, LAYER_KINDS or the other BLASes.
@@ -126,8 +131,8 @@ class Builder:
             return found
         # The twin byte-compiles the sysroot: both are fetched at once.
         with ThreadPoolExecutor() as pool, stopped_together():
-            twin = pool.submit(self.twin) if on_x86_64() else None
-            root = pool.submit(self.sysroot).result()
+            twin = pool.submit(copy_context().run, self.twin) if on_x86_64() else None
+            root = pool.submit(copy_context().run, self.sysroot).result()
             if twin is not None:
                 twin.result()
         return self._ensure("vm", "arm64", lambda content, _: self._build_vm(root, content))
@@ -144,13 +149,18 @@ class Builder:
         return carried(self._carried_image())
 
     def blas(self, architecture: Architecture) -> Path:
-        """Return the memory-only BLAS, a library to preload."""
+        """Return the memory-only BLAS, a library to preload; see also `blas.loops_beside`."""
         return self._blas_image(architecture).content / blas.LIBRARY
 
     def _blas_image(self, architecture: Architecture) -> Image:
         def build(content: Path, _: Path) -> None:
             # Only here: a machine that has loaded the library needs no root for it.
-            blas.build_blas(architecture, self._root(architecture), content)
+            blas.build_blas(
+                architecture,
+                self._root(architecture),
+                content,
+                twin=lambda: self.blas("amd64"),
+            )
 
         return self._ensure(f"blas-{architecture}", architecture, build)
 
@@ -204,14 +214,17 @@ class Builder:
     def _build_root(self, architecture: Architecture) -> Callable[[Path, Path], None]:
         def build(content: Path, work: Path) -> None:
             locked = self.lock.packages[architecture]
+            root, kernel = content / "root", work / "kernel"
             debs = download(self.recipe, architecture, locked, self.lock.suite_date, work)
-            kernel = [deb for deb in debs if deb.name.startswith("linux-image-")]
-            unpack([deb for deb in debs if deb not in kernel], content / "root")
-            if kernel:
-                unpack(kernel, work / "kernel")
-                _keep_kernel(work / "kernel", content / "kernel")
-            settle(self.recipe, architecture, content / "root")
-            byte_compile(content / "root", self._compiler(architecture, content / "root"))
+            with timings.phase("packages"):
+                unpack(debs, root, kernel=kernel)
+            if kernel.exists():
+                _keep_kernel(kernel, content / "kernel")
+            settle(self.recipe, architecture, root)
+            with timings.phase("wait for a Python"):
+                compiler = self._compiler(architecture, root)
+            with timings.phase("compile"):
+                byte_compile(root, compiler)
 
         return build
 
@@ -237,7 +250,8 @@ class Builder:
             busybox=root / "bin/busybox",
             modules=module_files(kernel, release),
         )
-        make_disk(root, content / "root.ext4")
+        with timings.phase("disk"):
+            make_disk(root, content / "root.ext4")
 
 
 def _keep_kernel(unpacked: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from pibench.images.archive import add, compressed_tar, link
+from pibench.images.archive import add, compressed_tar_into, link
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.images.rootfs import RootLoader
 from pibench.images.store import find
@@ -67,7 +67,7 @@ def write_carried(root: Path, content: Path) -> None:
     """Pack the required part of `root`; the same root gives the same archive, byte for byte."""
     size_bytes = 0
     archive = content / ARCHIVE
-    with compressed_tar(archive, level=_LEVEL) as tar:
+    with archive.open("wb") as file, compressed_tar_into(file, level=_LEVEL) as tar:
         for path in _taken(root):
             name = path.relative_to(root).as_posix()
             if path.is_symlink():

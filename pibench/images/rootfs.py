@@ -7,12 +7,15 @@ BLAS link, and Python byte-compiled by a Python of the host's own architecture.
 
 from __future__ import annotations
 
+import filecmp
 import shutil
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from pibench import timings
 from pibench.errors import HostError
 from pibench.images.apt import Apt, Package
 from pibench.images.recipe import (
@@ -26,6 +29,10 @@ from pibench.process import require_program, run, stopped_together
 
 UNPACK_DEADLINE_S = 300.0
 COMPILE_DEADLINE_S = 300.0
+_LOOK_S = 0.1
+_KERNEL = "linux-image-"
+_PYTHON = ("usr/lib/python3.9", "usr/lib/python3/dist-packages")
+"""The folders of a root's Python modules."""
 
 _LOADER: dict[Architecture, str] = {
     # Named after the architecture's ABI, a link that Debian's libc6 contains.
@@ -115,39 +122,64 @@ def download(
     locked: Sequence[LockedPackage],
     suite_date: str,
     work: Path,
-) -> list[Path]:
-    """Return the files of the lock, fetched and checked against it, kernel packages too.
+) -> Iterator[Path]:
+    """Yield the files of the lock as they arrive, each checked against it.
 
     Raises HostError when the mirror does not have a version, or a file
     is not the one that the lock names.
     """
     apt = Apt(work / "apt", recipe, architecture)
-    apt.update()
+    with timings.phase("index"):
+        apt.update()
     debs = work / "debs"
-    apt.download(locked, debs, suite_date=suite_date)
-    by_name = {path.name.partition("_")[0]: path for path in debs.glob("*.deb")}
-    for package in locked:
-        path = by_name.get(package.name)
-        if path is None or file_sha256(path) != package.sha256:
-            raise HostError(
-                f"the package {package.name} {package.version} from the mirror differs from "
-                "the one in the lock",
-                hint="check the mirror, or make a new lock: pibench image lock",
-            )
-    return [by_name[package.name] for package in locked]
+    # The kernel takes longest to unpack, in one process.
+    ordered = sorted(locked, key=lambda one: not one.name.startswith(_KERNEL))
+    waiting = {package.name: package for package in ordered}
+    looks: Counter[tuple[Path, int]] = Counter()
+    with timings.phase("downloads"), ThreadPoolExecutor(1) as pool, stopped_together():
+        fetching = pool.submit(apt.download, ordered, debs, suite_date=suite_date)
+        while waiting:
+            ended = bool(wait([fetching], timeout=_LOOK_S).done)
+            if ended:
+                fetching.result()
+            for path in debs.glob("*.deb"):
+                package = waiting.get(path.name.partition("_")[0])
+                if package is None:
+                    continue
+                # apt writes a file under its own name: one that no longer grows may be complete.
+                looked = (path, path.stat().st_size)
+                looks[looked] += 1
+                if (ended or looks[looked] == 2) and file_sha256(path) == package.sha256:
+                    del waiting[package.name]
+                    yield path
+            if ended and waiting:
+                package = next(iter(waiting.values()))
+                raise HostError(
+                    f"the package {package.name} {package.version} from the mirror differs from "
+                    "the one in the lock",
+                    hint="check the mirror, or make a new lock: pibench image lock",
+                )
 
 
-def unpack(debs: Iterable[Path], root: Path) -> None:
-    """Unpack packages into `root`; run none of their scripts."""
+def unpack(debs: Iterable[Path], root: Path, *, kernel: Path | None = None) -> None:
+    """Unpack packages into `root` while others arrive; run none of their scripts.
+
+    Those of a kernel go into the folder `kernel`, if that is given.
+    """
     dpkg_deb = require_program("dpkg-deb", package="dpkg")
     root.mkdir(parents=True, exist_ok=True)
+
+    def unpack_one(deb: Path) -> None:
+        into = kernel if kernel and deb.name.startswith(_KERNEL) else root
+        run([dpkg_deb, "-x", deb, into], deadline_s=UNPACK_DEADLINE_S)
+
     # The links that Debian 11's usrmerge makes are left out: its packages still
     # name /bin, /lib and /sbin themselves.
     with ThreadPoolExecutor() as pool, stopped_together():
-        for _ in pool.map(
-            lambda deb: run([dpkg_deb, "-x", deb, root], deadline_s=UNPACK_DEADLINE_S), debs
-        ):
-            pass
+        started = pool.map(unpack_one, debs)
+        with timings.phase("unpack"):
+            for _ in started:
+                pass
 
 
 def settle(recipe: Recipe, architecture: Architecture, root: Path) -> None:
@@ -174,26 +206,47 @@ def settle(recipe: Recipe, architecture: Architecture, root: Path) -> None:
 
 
 def byte_compile(root: Path, compiler: RootLoader) -> None:
-    """Compile all Python of `root` with another root's Python 3.9 that runs at full speed.
+    """Compile all Python of `root` with a Python 3.9 that runs at full speed, its own or another's.
 
     Byte code does not depend on the architecture, and compiling it emulated
-    would take minutes. Imports of pycaffe are three times slower without it.
+    would take minutes: what another root has compiled of the same source is copied.
+    Imports of pycaffe are three times slower without it.
     The check by hash is disabled: the content of an image never changes.
     """
+    folders = [root / folder for folder in _PYTHON]
+    listed = root.with_name("python-sources")
+    what: list[str | Path] = [*folders]
+    if compiler.root != root:
+        sources = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+        left = [path for path in sources if not _copied(path, root, compiler.root)]
+        listed.write_text("".join(f"{path}\n" for path in left))
+        what = ["-i", listed]
     run(
         [
             *compiler.python(),
             *("-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"),
-            *("-s", str(root), str(root / "usr/lib/python3.9")),
-            str(root / "usr/lib/python3/dist-packages"),
+            *("-s", str(root), *what),
         ],
         env=compiler.python_env(),
         deadline_s=COMPILE_DEADLINE_S,
         # Debian ships a few files in the syntax of other Python versions.
         check=False,
     )
+    listed.unlink(missing_ok=True)
     if not any((root / "usr/lib/python3/dist-packages/caffe/__pycache__").glob("*.pyc")):
         raise HostError("byte-compiling the root file system failed")
+
+
+def _copied(source: Path, root: Path, compiled: Path) -> bool:
+    """Copy the byte code of a file from a root that has compiled the same one, if it has."""
+    other = compiled / source.relative_to(root)
+    code = other.parent / "__pycache__" / f"{other.stem}.cpython-39.pyc"
+    if not code.is_file() or not filecmp.cmp(source, other, shallow=False):
+        return False
+    folder = source.parent / "__pycache__"
+    folder.mkdir(exist_ok=True)
+    shutil.copy2(code, folder / code.name)
+    return True
 
 
 def _locked(package: Package, debs: Path) -> LockedPackage:

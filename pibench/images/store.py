@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pibench import cache, file_io, settings
+from pibench import cache, file_io, settings, timings
 from pibench.errors import HostError
 from pibench.images.recipe import file_sha256
 
@@ -80,11 +80,13 @@ def ensure(
         if image is not None:
             return image, False
         try:
-            (partial / "content").mkdir(parents=True)
-            (partial / "work").mkdir()
-            build(partial / "content", partial / "work")
-            shutil.rmtree(partial / "work")
-            content_sha256, size_bytes = tree_sha256(partial / "content")
+            with timings.phase(f"image {kind}"):
+                (partial / "content").mkdir(parents=True)
+                (partial / "work").mkdir()
+                build(partial / "content", partial / "work")
+                shutil.rmtree(partial / "work")
+                with timings.phase("digest"):
+                    content_sha256, size_bytes = tree_sha256(partial / "content")
             built = Image(
                 kind=kind,
                 key=key,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
 from statistics import mean, median
 from typing import TYPE_CHECKING, Final, Literal
@@ -28,12 +29,13 @@ from pibench.latency.rates import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pibench.devices import Device
+    from pibench.networks.network import Network
     from pibench.records.schema import Protocol, Record
 
 LEAST_NETWORKS: Final = 4
@@ -48,10 +50,17 @@ class Counted:
     """One observed network: its work in the model's two kinds, and the MiB it leaves."""
 
     observation: Observation
+    network: Network
+    device: Device
+    protocol: Protocol
     tile_macs: int
     accesses: float
     macs: int
-    headroom_mib: float
+
+    @cached_property
+    def headroom_mib(self) -> float:
+        """Return the MiB that the network leaves, as planned."""
+        return pressure.headroom_bytes(self.network, self.device, self.protocol) / pressure.MIB
 
     @property
     def short_mib(self) -> float:
@@ -63,24 +72,30 @@ class Counted:
         return (rates.tile_mac_ns * self.tile_macs + rates.access_ns * self.accesses) / 1e6
 
 
-def count_all(observed: Sequence[Observation], device: Device, protocol: Protocol) -> list[Counted]:
-    """Count the work of each observed network of the zoo.
+def count_all(
+    observed: Sequence[Observation],
+    device: Device,
+    protocol: Protocol,
+    loaded: Mapping[str, Network] | None = None,
+) -> list[Counted]:
+    """Count the work of each observed network of the zoo, those in `loaded` without reading them.
 
     Raises:
         UnknownNetworkError: A network is not in the zoo.
     """
     counted = []
     for observation in observed:
-        network = networks.load(observation.network)
+        network = (loaded or {}).get(observation.network) or networks.load(observation.network)
         done = work.count(network, protocol)
-        headroom = pressure.headroom_bytes(network, device, protocol)
         counted.append(
             Counted(
                 observation=observation,
+                network=network,
+                device=device,
+                protocol=protocol,
                 tile_macs=sum(one.tile_macs for one in done),
                 accesses=sum(model.all_accesses(one) for one in done),
                 macs=sum(one.macs for one in done),
-                headroom_mib=headroom / pressure.MIB,
             )
         )
     return counted

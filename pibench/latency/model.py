@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from pibench.latency import pressure, work
 from pibench.latency.work import counted_work
+from pibench.plan.planner import plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,7 @@ def predict(
     device: Device,
     calibration: LatencyRates,
     counted: NetworkCounts | None = None,
+    plan_of: pressure.Planner = plan,
 ) -> Prediction:
     """Predict the latency of one forward pass of `network` on `device`.
 
@@ -76,6 +78,7 @@ def predict(
         device: The board; it must have the CPU of the rates.
         calibration: The rates.
         counted: Counts of the network; without them the work comes from layer shapes.
+        plan_of: Plans the network, as `planner.plan` does; a caller may keep the plans.
 
     Raises:
         InvalidInputError: There are no rates for the CPU, or Caffe would reject the
@@ -90,7 +93,7 @@ def predict(
         for one in done
     ]
     busy_ms = sum(layer.latency_ms for layer in layers)
-    headroom = pressure.headroom_bytes(network, device, calibration.protocol)
+    headroom = pressure.headroom_bytes(network, device, calibration.protocol, plan_of)
     timed = device.id == calibration.device and calibration.has_timed(network)
     edge = pressure.cost(headroom, device, calibration.pressure, timed=timed)
     share = calibration.half_width_share

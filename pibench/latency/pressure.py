@@ -20,10 +20,15 @@ from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pibench.devices import Device
     from pibench.latency.rates import Pressure
     from pibench.networks.network import Network
+    from pibench.plan.planner import Plan
     from pibench.records.schema import Protocol
+
+    Planner = Callable[..., Plan]
 
 MIB: Final = 2**20
 ONSET_MIB: Final = 46.0
@@ -50,13 +55,15 @@ class Cost(NamedTuple):
     high_ms: float
 
 
-def headroom_bytes(network: Network, device: Device, protocol: Protocol) -> int:
-    """Return the device's usable memory minus the planned peak.
+def headroom_bytes(
+    network: Network, device: Device, protocol: Protocol, plan_of: Planner = plan
+) -> int:
+    """Return the device's usable memory minus the peak planned by `plan_of`.
 
     Raises:
         InvalidInputError: Caffe would reject the network.
     """
-    planned = plan(network, protocol=protocol, environment=of_device(device))
+    planned = plan_of(network, protocol=protocol, environment=of_device(device))
     return device.usable_bytes - planned.peak_rss_bytes
 
 

@@ -10,11 +10,13 @@ from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.latency import fit
 from pibench.latency.model import Prediction, predict
+from pibench.plan.planner import plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.latency.fit import Counted
+    from pibench.latency.pressure import Planner
     from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
 
@@ -119,7 +121,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def predict_leave_one_out(
-    networks: Sequence[Network], calibration: LatencyRates
+    networks: Sequence[Network], calibration: LatencyRates, plan_of: Planner = plan
 ) -> list[Prediction]:
     """Predict each network for the calibrated board, by rates fitted on the others alone.
 
@@ -127,12 +129,16 @@ def predict_leave_one_out(
     by the given rates.
     """
     device = devices.load(calibration.device)
-    counted = fit.count_all(calibration.rated_on, device, calibration.protocol)
+    # The observed networks have the batch of the zoo.
+    loaded = {
+        one.name: one for one in networks if one.entry and one.batch == 1 and not one.input_size
+    }
+    counted = fit.count_all(calibration.rated_on, device, calibration.protocol, loaded)
     predictions = []
     for network in networks:
         others = [one for one in counted if one.observation.network != network.name]
         known = calibration
         if len(others) < len(counted):
             known = replace(calibration, rates=fit.fit_rates(others))
-        predictions.append(predict(network, device, known))
+        predictions.append(predict(network, device, known, plan_of=plan_of))
     return predictions

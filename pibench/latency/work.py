@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import resources
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe.shapes.windows import window
@@ -39,8 +39,7 @@ NUMBERS_PER_LINE: Final = 16
 """Single-precision numbers in a cache line of 64 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """A matrix C of `rows` x `columns` from a product over `depth`, computed `times` times."""
 
     rows: int
@@ -54,8 +53,7 @@ class Product:
         return self.rows * self.columns * self.depth * self.times
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerCost:
+class LayerCost(NamedTuple):
     """The parts of a layer's work, in elements; `passes` are reads and writes of blobs."""
 
     products: tuple[Product, ...] = ()
@@ -68,7 +66,7 @@ class LayerCost:
     runs: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False)
 class LayerContext:
     """One layer in its network: its shapes, and whether it runs in the training phase."""
 
@@ -81,12 +79,12 @@ class LayerContext:
     @cached_property
     def made(self) -> int:
         """Return the number of elements of all tops."""
-        return sum(prod(shape) for shape in self.tops)
+        return sum(map(prod, self.tops))
 
     @cached_property
     def read(self) -> int:
         """Return the number of elements of all bottoms."""
-        return sum(prod(shape) for shape in self.bottoms)
+        return sum(map(prod, self.bottoms))
 
     @property
     def in_place(self) -> bool:
@@ -313,18 +311,13 @@ def count(network: Network, protocol: Protocol = "caffe-time") -> list[LayerWork
     for layer, bottoms, tops, weights in zip(
         shapes.layers, shapes.bottoms, shapes.tops, shapes.weights, strict=True
     ):
-        cost = layer_cost(
-            LayerContext(
-                layer=layer, bottoms=bottoms, tops=tops, weights=weights, training=training
-            )
-        )
-        counted.append(_work(layer.name, layer.type, cost, known, (*bottoms, *tops, *weights)))
+        context = LayerContext(layer, bottoms, tops, weights, training)
+        counted.append(_work(context, layer_cost(context), known))
     return counted
 
 
-def _work(
-    name: str, kind: str, cost: LayerCost, known: CostModel, blobs: tuple[Shape, ...]
-) -> LayerWork:
+def _work(context: LayerContext, cost: LayerCost, known: CostModel) -> LayerWork:
+    name, kind = context.layer.name, context.layer.type
     if not cost.runs:
         return LayerWork(name=name, type=kind)
     tile_macs = packed = calls = 0
@@ -348,7 +341,7 @@ def _work(
         tile_macs=tile_macs,
         accesses=accesses,
         calls=calls + 1,
-        moved_bytes=FLOAT_BYTES * sum(prod(shape) for shape in blobs),
+        moved_bytes=FLOAT_BYTES * (context.read + context.made + sum(map(prod, context.weights))),
         pows=cost.pows,
     )
 

@@ -6,7 +6,6 @@ src/caffe/util/insert_splits.cpp.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
@@ -63,34 +62,31 @@ class Node:
 
 def build(shapes: Shapes, *, force_backward: bool) -> list[Node]:
     """Return the nodes of the Net in order, splits included, with their gradient flags set."""
-    counts, sources = shapes.readers, shapes.sources
-    waiting: dict[topology.Source, deque[Blob]] = {}
+    # What each source has for its readers: a split's blobs, or the only one.
+    waiting: dict[topology.Source, list[Blob]] = {}
     nodes: list[Node] = []
     for position, layer in enumerate(shapes.layers):
-        bottoms = [_take(waiting[source]) for source in sources[position]]
-        read, made = list(layer.bottom), list(layer.top)
+        name, sources = layer.name, shapes.sources[position]
+        bottoms = [
+            blobs.pop(0) if len(blobs := waiting[source]) > 1 else blobs[0] for source in sources
+        ]
+        read = list(layer.bottom)
         tops: list[Blob] = []
-        for index, (name, shape) in enumerate(zip(made, shapes.tops[position], strict=True)):
-            in_place = index < len(read) and name == read[index]
-            tops.append(bottoms[index] if in_place else Blob(name, shape, layer.name, "activation"))
-        params = [Blob("", shape, layer.name, "parameter") for shape in shapes.weights[position]]
-        node = Node(layer, layer.name, bottoms, tops, params)
+        for index, (top, shape) in enumerate(zip(layer.top, shapes.tops[position], strict=True)):
+            in_place = index < len(read) and top == read[index]
+            tops.append(bottoms[index] if in_place else Blob(top, shape, name, "activation"))
+        params = [Blob("", shape, name, "parameter") for shape in shapes.weights[position]]
+        node = Node(layer, name, bottoms, tops, params)
         nodes.append(node)
-        for index, top in enumerate(tops):
-            source = (position, index)
-            readers = counts.get(source, 0)
-            waiting[source] = deque([top])
+        for index, blob in enumerate(tops):
+            readers = shapes.readers.get((position, index), 0)
+            waiting[position, index] = [blob]
             if readers > 1:
-                split = _split(node, index, top, readers)
+                split = _split(node, index, blob, readers)
                 nodes.append(split)
-                waiting[source] = deque(split.tops[1:] if split.losses[0] else split.tops)
+                waiting[position, index] = split.tops[1:] if split.losses[0] else split.tops[:]
     _flag(nodes, force_backward=force_backward)
     return nodes
-
-
-def _take(blobs: deque[Blob]) -> Blob:
-    """Return the next of a split's blobs, or the only one."""
-    return blobs.popleft() if len(blobs) > 1 else blobs[0]
 
 
 def _split(node: Node, index: int, top: Blob, readers: int) -> Node:
@@ -103,9 +99,7 @@ def _split(node: Node, index: int, top: Blob, readers: int) -> Node:
 
 
 def _losses(proto: caffe.LayerParameter, tops: int) -> list[float]:
-    weights = list(proto.loss_weight)
-    if not weights and proto.type in _LOSSES:
-        weights = [1.0]
+    weights = list(proto.loss_weight) or [1.0] * (proto.type in _LOSSES)
     return weights + [0.0] * (tops - len(weights))
 
 
@@ -114,11 +108,10 @@ def _flag(nodes: Sequence[Node], *, force_backward: bool) -> None:
     flowing: set[Blob] = set()
     for node in nodes:
         asked = node.proto.propagate_down
-        node.propagate = [
-            blob in flowing and (asked[index] if asked else True)
-            for index, blob in enumerate(node.bottoms)
-        ]
-        node.needs_backward = any(node.learns) or any(blob in flowing for blob in node.bottoms)
+        node.propagate = reached = [blob in flowing for blob in node.bottoms]
+        node.needs_backward = True in node.learns or True in reached
+        if asked:
+            node.propagate = [flag and asked[index] for index, flag in enumerate(reached)]
         if node.needs_backward:
             flowing.update(node.tops)
     _drop_what_no_loss_needs(nodes)

@@ -215,17 +215,21 @@ class Heap:
         return start, end
 
     def _touch(self, start: int, end: int) -> None:
-        if end <= self._prefix:
+        prefix = self._prefix
+        if end <= prefix:
             return
-        first, last = start >> _PAGE_SHIFT, (end + PAGE_BYTES - 1) >> _PAGE_SHIFT
-        new = last - first - self.pages.count(1, first, last)
+        pages = self.pages
+        first = (prefix if start < prefix else start) >> _PAGE_SHIFT
+        last = (end + PAGE_BYTES - 1) >> _PAGE_SHIFT
+        new = last - first - pages.count(1, first, last)
         if new > 0:
-            last = min(last, len(self.pages))
-            self.pages[first:last] = b"\1" * (last - first)
+            last = min(last, len(pages))
+            pages[first:last] = b"\1" * (last - first)
             self._grow(new << _PAGE_SHIFT)
-        if start <= self._prefix:
+        if start <= prefix:
             self._prefix = last << _PAGE_SHIFT
 
     def _grow(self, size_bytes: int) -> None:
-        self.resident_bytes += size_bytes
-        self.peak_bytes = max(self.peak_bytes, self.resident_bytes)
+        self.resident_bytes = resident_bytes = self.resident_bytes + size_bytes
+        if resident_bytes > self.peak_bytes:  # noqa: PLR1730  (faster than max)
+            self.peak_bytes = resident_bytes

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.networks.network import Network
-    from pibench.plan.environment import Environment
+    from pibench.plan.environment import Environment, Program
     from pibench.plan.graph import Node
     from pibench.plan.process import Blob
     from pibench.records.schema import Protocol
@@ -31,8 +32,7 @@ _FIRST_STRING_BYTES = 30
 """Size that libstdc++'s string first grows to; every further step doubles it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(NamedTuple):
     """What one layer has allocated of one kind at the peak, in bytes."""
 
     layer: str
@@ -42,26 +42,57 @@ class Allocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The planned run of one network. Sizes in bytes; the peak is the process's RSS.
-
-    `error_share` is the largest error of the model that was observed, as a fraction of the peak.
-    `steps` are in order, and `peak_step` is one of them. `allocations` are sorted, largest first.
-    """
+    """The planned run of one network. Sizes in bytes; the peak is the process's RSS."""
 
     network: Network
     protocol: Protocol
     environment: Environment
-    peak_rss_bytes: int
-    baseline_rss_bytes: int
-    error_share: float
-    steps: Sequence[Step]
-    peak_step: Step
-    allocations: Sequence[Allocation]
+    program: Program
+    process: Process
+    """The process at its end."""
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """Return the most that was resident at any time."""
+        return self.process.peak_bytes
+
+    @property
+    def baseline_rss_bytes(self) -> int:
+        """Return the peak of the program with no network."""
+        return self.program.baseline_bytes
 
     @property
     def band_bytes(self) -> int:
-        """Return half the width of the band around the peak that contains the measured peak."""
-        return int(self.error_share * self.peak_rss_bytes)
+        """Return half the width of the band around the peak that contains the measured peak.
+
+        It is the largest error of the model that was observed, as a fraction of the peak.
+        """
+        return int(self.program.worst_error * self.peak_rss_bytes)
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """Return the steps of the program in order."""
+        return self.process.steps
+
+    @property
+    def peak_step(self) -> Step:
+        """Return the step that has the peak."""
+        return self.process.steps[self.process.peak_step]
+
+    @cached_property
+    def allocations(self) -> Sequence[Allocation]:
+        """Return what is resident at the peak by layer and kind, largest first."""
+        sizes: dict[tuple[str, str], int] = defaultdict(int)
+        process, peak = self.process, self.process.peak_step
+        for memory in process.memories:
+            block = memory.block
+            if block is not None and memory.born <= peak <= memory.died:
+                size = block.chunk_bytes if block.is_written else block.resident_bytes
+                sizes[memory.layer, memory.kind] += size
+        sizes["", "program"] += process.program_bytes
+        sizes["", "BLAS buffers"] += process.blas.resident_bytes
+        found = [Allocation(layer, kind, size) for (layer, kind), size in sizes.items() if size]
+        return sorted(found, key=lambda allocation: -allocation.size_bytes)
 
 
 def plan(network: Network, *, protocol: Protocol, environment: Environment) -> Plan:
@@ -93,12 +124,8 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
         network=network,
         protocol=protocol,
         environment=environment,
-        peak_rss_bytes=process.peak_bytes,
-        baseline_rss_bytes=program.baseline_bytes,
-        error_share=program.worst_error,
-        steps=process.steps,
-        peak_step=process.steps[process.peak_step],
-        allocations=_allocations(process),
+        program=program,
+        process=process,
     )
 
 
@@ -188,6 +215,8 @@ def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
     """Replay Net::ShareWeights: parameters with one name become one, the others are freed."""
     owners: dict[str, Blob] = {}
     for node in nodes:
+        if not node.params:
+            continue
         for blob, spec in zip(node.params, node.proto.param, strict=False):
             owner = owners.setdefault(spec.name, blob) if spec.name else blob
             if owner is not blob:
@@ -203,19 +232,3 @@ def _check(network: Network, nodes: Sequence[Node], *, backward: bool) -> None:
             )
             place = network.source if network.entry is None else network.name
             raise InvalidInputError.at(place, f"layer '{node.name}'", reason, hint=hint)
-
-
-def _allocations(process: Process) -> list[Allocation]:
-    """Return the resident bytes at the peak by layer and kind; program and BLAS too."""
-    sizes: dict[tuple[str, str], int] = defaultdict(int)
-    peak = process.peak_step
-    for memory in process.memories:
-        if memory.born <= peak and (memory.died is None or memory.died >= peak):
-            block = memory.block
-            if block is not None:
-                size = block.chunk_bytes if block.is_written else block.resident_bytes
-                sizes[memory.layer, memory.kind] += size
-    sizes["", "program"] += process.program_bytes
-    sizes["", "BLAS buffers"] += process.blas.resident_bytes
-    found = [Allocation(layer, kind, size) for (layer, kind), size in sizes.items() if size]
-    return sorted(found, key=lambda allocation: -allocation.size_bytes)

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from pibench.plan.openblas import PackingBuffers
 
 FLOAT_BYTES = 4
+ALIVE = 1 << 60
+"""An index beyond every step."""
 
 
 class Memory:
     """Caffe's SyncedMemory: a size, and a block from the first access on.
 
     `layer` and `kind` name its owner. `born` and `died` are indexes into the process's steps;
-    `died` is None as long as it lives.
+    `died` is ALIVE until it is freed.
     """
 
     __slots__ = ("block", "born", "died", "kind", "layer", "size_bytes")
@@ -28,7 +30,7 @@ class Memory:
         self.kind = kind
         self.block: Block | None = None
         self.born = 0
-        self.died: int | None = None
+        self.died = ALIVE
 
 
 class Blob:
@@ -42,9 +44,10 @@ class Blob:
     def __init__(self, name: str, shape: tuple[int, ...], layer: str, kind: str) -> None:
         self.name = name
         self.shape = shape
-        self.count = count = math.prod(shape)
-        self.data = Memory(FLOAT_BYTES * count, layer, kind)
-        self.diff = Memory(FLOAT_BYTES * count, layer, kind + " diff")
+        self.count = math.prod(shape)
+        size_bytes = FLOAT_BYTES * self.count
+        self.data = Memory(size_bytes, layer, kind)
+        self.diff = Memory(size_bytes, layer, kind + " diff")
 
 
 class Step(NamedTuple):
@@ -78,8 +81,10 @@ class Process:
         """Replay mutable_cpu_data(), and write all of it."""
         block = memory.block
         if block is None:
-            block = self.heap.calloc(memory.size_bytes)
-            self.adopt(memory, block)
+            # As `adopt`, without the call: three of four writes come here.
+            block = memory.block = self.heap.calloc(memory.size_bytes)
+            memory.born = len(self.steps)
+            self.memories.append(memory)
         if not block.is_written:
             self.heap.write(block)
 
@@ -107,8 +112,10 @@ class Process:
         Freed heap that malloc may retain is not modelled: it varies with malloc's thresholds, by up
         to 1 MiB.
         """
+        last = len(self.steps) - 1
         for memory in self.memories:
-            memory.died = len(self.steps) - 1 if memory.died is None else memory.died
+            if memory.died == ALIVE:
+                memory.died = last
         self.adopt(Memory(exit_bytes, "", "program's end"), Block(-1, exit_bytes, exit_bytes))
         self.heap.resident_bytes = self.heap.peak_bytes = exit_bytes
         self.end_step("exit", "")

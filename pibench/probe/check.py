@@ -97,7 +97,7 @@ def root_problems(found, needs):
         what = "it is not an arm64 machine ({}), and {}".format(machine, missing)
         return [(what, "install Caffe there (Debian 11), or use a 64-bit Pi")]
     if needs.get("root_bytes") is None:
-        return [(missing, "install Caffe there, or make the kit with Caffe in it")]
+        return [(missing, "install Caffe there, or make the bundle with Caffe in it")]
     return []
 
 

@@ -241,7 +241,8 @@ def watch_child(
         if pid and not os.WIFSTOPPED(wait_status):
             break
         if pid:
-            # It has done its work, and waits for this sample before it ends: see pycaffe.
+            # It has done its work, and waits for this sample before it ends: see pycaffe, and
+            # PIBENCH_STOP_AT_EXIT in engines/caffe.
             status = read_fields("/proc/{}/status".format(child.pid))
             resident.sample(read_int(status, "VmHWM") or 0, at_once=True)
             os.kill(child.pid, signal.SIGCONT)
@@ -272,6 +273,7 @@ def watch_child(
         "swap_used_bytes": swap_kib * 1024,
         "elapsed_ms": (time.monotonic() - started) * 1000.0,
         "user_ms": usage.ru_utime * 1000.0,
+        "system_ms": usage.ru_stime * 1000.0,
         "mapped": mapped,
     }
 

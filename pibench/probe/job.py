@@ -12,7 +12,7 @@ from .child import POLL_S, prepare_child, watch_child
 from .engines import engine_of
 from .machine import describe_engine, describe_machine, memory_kib
 from .machine_state import MachineState
-from .procfs import read_fields, read_int
+from .procfs import read_fields, read_int, read_text
 from .programs import (
     NoProgramsError,
     bare_item,
@@ -125,8 +125,9 @@ class Watched(object):
         ended = watch_child(
             command, env, item["timeout_s"], log, self.frames, name, prepare, poll_s, arrived
         )
-        if ended["signal"] == signal.SIGKILL:
-            # The kernel's messages about a kill may follow the process's end.
+        if ended["signal"] == signal.SIGKILL and self.kernel_log.handle is not None:
+            # The kernel's messages about a kill may follow the process's end. Its counters do
+            # not: they are raised before the signal (__oom_kill_process in mm/oom_kill.c).
             time.sleep(0.2)
         ended["oom_lines"] = self.kernel_log.oom_lines()
         ended["oom_kills"] = difference(oom_counter(), oom_before)
@@ -136,6 +137,8 @@ class Watched(object):
         ended["fatal_message"] = log.fatal
         ended["complaint"] = log.complaint
         ended["log_tail"] = log.tail if (ended["exit_status"] != 0) else []
+        if item["compute"] == "memory-only":
+            ended["memory_only_tier"] = log.memory_only_tier()
         ended["memory"] = memory_kib()
         ended["cgroup_memory"] = group
         # Times count only where the machine was undisturbed throughout; a baseline has no times.
@@ -200,7 +203,10 @@ def run_job(path, frames, guest):
         return
     make_empty_model(folder)
     machine = describe_machine(job)
+    if guest:
+        machine["kernel_arguments"] = read_text("/proc/cmdline")
     machine.update(engine=job["engine"], caffe_origin=job["origin"], caffe_lock=job["lock"])
+    machine["why_no_loops"] = job.get("why_no_loops")
     if job["describe"]:
         machine.update(describe_engine(job, folder))
     frames.send("hello", machine=machine)

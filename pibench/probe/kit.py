@@ -1,6 +1,6 @@
-"""Run a kit on a board: check first, then run one network after another, and resume if interrupted.
+"""Run a bundle on a board: check first, then run its networks; resume if interrupted.
 
-The kit is a folder: `manifest.json` names its files with their SHA-256 and its
+The bundle is a folder: `manifest.json` names its files with their SHA-256 and its
 networks; `job.json` is the job with all of them. The output is
 `pi-results.jsonl` in the same folder (results.py). A network that has a result
 there is not run again.
@@ -53,9 +53,9 @@ class Interrupted(Exception):
 
 
 def main(top):
-    """Run the kit in the folder `top`; return the exit code."""
+    """Run the bundle in the folder `top`; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="run.py", description="Run this kit's networks in Caffe, and write " + RESULTS
+        prog="run.py", description="Run this bundle's networks in Caffe, and write " + RESULTS
     )
     parser.add_argument(
         "--check", action="store_true", help="check whether this machine can run it; run nothing"
@@ -124,7 +124,7 @@ def file_sha256(path):
 
 
 class Kit(object):
-    """A kit's folder, read and checked."""
+    """A bundle's folder, read and checked."""
 
     def __init__(self, top):
         self.top = top
@@ -184,13 +184,13 @@ class Kit(object):
             raise Failed(
                 INVALID,
                 "{}: {}".format(self.path(name), error.strerror),
-                "unpack the kit again and run it from there",
+                "unpack the bundle again and run it from there",
             ) from None
 
     def _damaged(self, name):
         return Failed(
             INVALID,
-            "the kit is damaged: {} differs from the packed file".format(name),
+            "the bundle is damaged: {} differs from the packed file".format(name),
             "copy and unpack it again; {} can stay".format(RESULTS),
         )
 
@@ -236,7 +236,7 @@ class Kit(object):
             )
         )
         uses_kit = found["caffe_complaint"] is not None
-        show("Caffe: {}".format("the kit's own" if uses_kit else "this machine's"))
+        show("Caffe: {}".format("the bundle's own" if uses_kit else "this machine's"))
         return uses_kit and not found["root_is_there"]
 
     def _trials(self):
@@ -259,11 +259,11 @@ class Kit(object):
             return ResultsFile(path, self.digest)
         except Busy:
             raise Failed(
-                ENVIRONMENT, "this kit is already running", "wait for it, or stop it"
+                ENVIRONMENT, "this bundle is already running", "wait for it, or stop it"
             ) from None
         except OtherKit:
             raise Failed(
-                INVALID, "{} belongs to another kit".format(path), "move it away, and run again"
+                INVALID, "{} belongs to another bundle".format(path), "move it away, and run again"
             ) from None
         except Damaged as damage:
             raise Failed(

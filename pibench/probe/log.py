@@ -66,6 +66,10 @@ class LogReader(object):
         """
         return False
 
+    def memory_only_tier(self):
+        """Return what memory-only compute replaced: `blas`, or `loops`: the engine's loops too."""
+        return "blas"
+
     def times(self):
         """Return the times in the engine's log, as further fields of the result."""
         return {}

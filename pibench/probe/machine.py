@@ -22,6 +22,8 @@ PR_SET_THP_DISABLE = 41  # linux/prctl.h
 # read the main ID register (Documentation/arm64/cpu-feature-registers.rst): MIDR_EL1,
 # 0x410fd034 for a Cortex-A53.
 READ_MAIN_ID = b"\x00\x00\x38\xd5\xc0\x03\x5f\xd6"
+REGISTER_BYTES = 8
+UNAME_FIELD_BYTES = 65
 TREE = "/proc/device-tree"
 # The instructions `mrs x0, cntfrq_el0` and `ret`: Linux lets any program read it.
 READ_TIMER_HZ = b"\x00\xe0\x3b\xd5\xc0\x03\x5f\xd6"
@@ -155,6 +157,26 @@ def interfaces():
     return sorted(line.partition(":")[0].strip() for line in lines if ":" in line)
 
 
+def seen_by_programs(program):
+    """Return the CPU and the architecture that the engine's programs see.
+
+    `program` prints MIDR_EL1 and uname's structure of six fields (linux/utsname.h). Where it
+    does not run, nothing is returned: the target then rejects the machine.
+    """
+    try:
+        output = subprocess.check_output([program], stderr=subprocess.DEVNULL, timeout=120)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    if len(output) != REGISTER_BYTES + 6 * UNAME_FIELD_BYTES:
+        return {}
+    start = REGISTER_BYTES + 4 * UNAME_FIELD_BYTES
+    architecture = output[start : start + UNAME_FIELD_BYTES].partition(b"\0")[0]
+    return {
+        "main_id_register": int.from_bytes(output[:REGISTER_BYTES], "little"),
+        "architecture": architecture.decode("ascii", "replace"),
+    }
+
+
 def describe_machine(job):
     """Return this machine's properties, and the limits for processes on it."""
     release = os.uname()
@@ -187,6 +209,8 @@ def describe_machine(job):
             "overcommit": read_text("/proc/sys/vm/overcommit_memory"),
         }
     )
+    if job.get("cpu_report"):
+        machine.update(seen_by_programs(job["cpu_report"]))
     return machine
 
 

@@ -1,7 +1,7 @@
-"""The file of results that a kit writes on a board: a chain of lines linked by digests.
+"""The file of results that a bundle writes on a board: a chain of lines linked by digests.
 
 A line is `{"digest":"<64 hex digits>","entry":{...}}`. Its digest is the SHA-256
-of the digest before it and the entry's own bytes; the first line uses the kit's
+of the digest before it and the entry's own bytes; the first line uses the bundle's
 digest. So a line that was changed, lost, doubled or moved is noticed, and the
 last entry, `end`, shows that nothing is missing after it. Somebody who changes
 a file on purpose can compute the digests again: they are not a signature.
@@ -41,7 +41,7 @@ class Busy(Exception):
 
 
 class OtherKit(Exception):
-    """The file contains results of another kit."""
+    """The file contains results of another bundle."""
 
 
 def line_of(previous, entry):
@@ -69,7 +69,7 @@ def entries(stream):
             return
         number += 1
         if len(line) > LONGEST_LINE_BYTES:
-            raise Damaged(number, "longer than any line that a kit writes")
+            raise Damaged(number, "longer than any line that a bundle writes")
         digest, entry, text = read_line(number, line)
         if number == 1:
             previous = kit_of(entry)
@@ -158,7 +158,7 @@ class ResultsFile(object):
                     raise
                 stream.seek(whole_bytes)
                 if not self._began(stream.read(LONGEST_LINE_BYTES)):
-                    raise Damaged(damage.number, "not written by a kit") from None
+                    raise Damaged(damage.number, "not written by a bundle") from None
                 os.ftruncate(self.descriptor, whole_bytes)
 
     def _began(self, rest):

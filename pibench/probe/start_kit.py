@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run this kit: python3 run.py (see README.txt).
+"""Run this bundle: python3 run.py (see README.txt).
 
 The syntax suits old Pythons too, so that they can report what is missing.
 """
@@ -47,7 +47,7 @@ def start():
     name = damaged()
     if name is not None:
         sys.stdout.write(
-            "the kit is damaged: %s differs from the packed file; "
+            "the bundle is damaged: %s differs from the packed file; "
             "copy and unpack it again; pi-results.jsonl can stay\n" % name
         )
         return 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from pibench._version import __version__
-from pibench.records.schema import HostEnvironment
+from pibench.records.schema import Boot, HostEnvironment
 
 CPUINFO = Path("/proc/cpuinfo")
 DEVICE_TREE_MODEL = Path("/proc/device-tree/model")
@@ -19,6 +19,7 @@ def host_environment(
     *,
     qemu_version: str | None = None,
     qemu_accelerator: str | None = None,
+    qemu_boot: Boot | None = None,
     engine: str | None = None,
 ) -> HostEnvironment:
     """Describe this machine; unavailable values are None.
@@ -28,6 +29,7 @@ def host_environment(
     Args:
         qemu_version: the version text of the QEMU in use, None for a run without QEMU.
         qemu_accelerator: how QEMU's system emulation runs the cores (`-accel`).
+        qemu_boot: whether the guest booted for this run.
         engine: the container Engine and its version.
     """
     return HostEnvironment(
@@ -41,6 +43,7 @@ def host_environment(
         load_1_minute=_load_1_minute(),
         qemu_version=qemu_version,
         qemu_accelerator=qemu_accelerator,
+        qemu_boot=qemu_boot,
         engine=engine,
     )
 

@@ -83,6 +83,10 @@ OPTIONS: Final = (
     "seed", "weights_sha256", "repeats", "limits", "caffe_origin", "board",
 )  # fmt: skip
 """Options that distinguish runs of one network, in order of preference."""
+_AS_IN_A_RECORD: Final = (
+    "network", "network_sha256", "network_source", "batch", "input_size", "device", "engine",
+    "protocol", "compute", "seed", "weights_sha256",
+)  # fmt: skip
 _WITH_DEFAULT: Final = ("batch", "input_size", "threads", "blas", "seed")
 
 
@@ -91,20 +95,10 @@ def run_of(record: Record) -> Run:
     guest = record.environment.guest
     real = record.protocol == "inference" and record.compute == "real"
     return Run(
-        network=record.network,
-        network_sha256=record.network_sha256,
-        network_source=record.network_source,
-        batch=record.batch,
-        input_size=record.input_size,
-        device=record.device,
+        **{name: getattr(record, name) for name in _AS_IN_A_RECORD},
         source=record.target if record.machine is None else f"{record.target} {record.machine}",
-        engine=record.engine,
-        protocol=record.protocol,
-        compute=record.compute,
         threads=record.limits.asked.threads,
         blas=_blas(record),
-        seed=record.seed,
-        weights_sha256=record.weights_sha256,
         repeats=record.repeats if real else None,
         limits=_limits(record),
         caffe_origin=guest.caffe_origin if record.target_kind.is_board else None,

@@ -7,6 +7,7 @@ here is in MB (10^6 bytes) or MiB (2^20 bytes), which only reports use.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from math import prod
 from typing import Annotated, Any, Final, Literal, Self, get_args
@@ -28,7 +29,7 @@ from pydantic import (
 
 from pibench.target_kinds import TargetKind, kind_of
 
-SCHEMA_VERSION: Final = "1.6"
+SCHEMA_VERSION: Final = "1.7"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """The reason recorded with outputs if the user gave the weights, so that none were generated."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -40,6 +41,8 @@ Machine = Literal["virt", "raspi3b"]
 Enforcer = Literal["kernel", "cgroup", "watcher"]
 Protocol = Literal["caffe-time", "inference"]
 Compute = Literal["real", "memory-only"]
+MemoryOnlyTier = Literal["blas", "loops"]
+Boot = Literal["fresh", "restored"]
 ProvenanceKind = Literal[
     "measured", "emulated", "twin", "predicted", "planned", "computed", "paper", "unavailable"
 ]
@@ -68,6 +71,8 @@ RUN_FIELDS: Final = (
 )
 # Results that contain the values of a computation, or its time.
 COMPUTE_FIELDS: Final = ("latency_ms", "layers", "outputs")
+
+_OF_A_RUN: Final = ("measured", "emulated", "twin")
 
 MOST_VALUES: Final = 2**31 - 1
 """Per blob: Caffe counts them in an int and rejects more (Blob::Reshape, src/caffe/blob.cpp)."""
@@ -122,6 +127,11 @@ class Provenance(Frozen):
 
     kind: ProvenanceKind
     reason: str = ""
+
+    @classmethod
+    def missing(cls, reason: str) -> Self:
+        """Return the provenance of a number that is not there."""
+        return cls(kind="unavailable", reason=reason)
 
     @model_validator(mode="after")
     def _require_reason(self) -> Self:
@@ -300,7 +310,8 @@ class Limits(Frozen):
 class HostEnvironment(Frozen):
     """The machine that ran pibench; see `pibench.records.environment`.
 
-    `qemu_accelerator` is how QEMU's system emulation ran the cores (`-accel`).
+    `qemu_accelerator` is how QEMU's system emulation ran the cores (`-accel`), `qemu_boot` whether
+    the guest booted for this run, or was restored from the snapshot of one that had booted.
     """
 
     pibench_version: Name
@@ -313,6 +324,7 @@ class HostEnvironment(Frozen):
     load_1_minute: Annotated[NonNegativeFloat, Field(le=MOST_VALUES), _unit("1")] | None = None
     qemu_version: str | None = None
     qemu_accelerator: str | None = None
+    qemu_boot: Boot | None = None
     engine: str | None = None
 
 
@@ -320,12 +332,14 @@ class GuestEnvironment(Frozen):
     """The environment of the engine: inside the machine, the container or the image.
 
     `main_id_register` is the CPU's MIDR_EL1 as a program there reads it: 0x410fd034
-    is a Cortex-A53 r0p4. `caffe_origin` is the origin of the engine that ran: the system
-    or pibench's root. `governor` is the one of the CPU's clock.
+    is a Cortex-A53 r0p4. `kernel_arguments` is /proc/cmdline of the VM's guest. `caffe_origin` is
+    the origin of the engine that ran: the system or pibench's root. `governor` is the one of the
+    CPU's clock.
     `unavailable` gives a reason for each figure that this machine does not report.
     """
 
     kernel: str | None = None
+    kernel_arguments: str | None = None
     architecture: str | None = None
     memory_total_bytes: Bytes | None = None
     device_tree_model: str | None = None
@@ -364,6 +378,9 @@ class Record(Frozen):
     """The record of one network on one target.
 
     `engine` ran it, such as `caffe`; `engine_version` is what that engine reports of itself.
+    `memory_only_tier` is what memory-only compute replaced, as the program itself reported:
+    `blas`, or `loops` for Caffe's own loops too. It is None with real compute, where the program's
+    end was not observed, and in records before 1.7.
 
     `peak_rss_bytes` is of the network's own process; if a host process emulates it, QEMU's own
     memory is subtracted and reported in `emulator_rss_bytes`. `network_rss_bytes` is the peak minus
@@ -378,7 +395,7 @@ class Record(Frozen):
     provenance.
     """
 
-    schema_version: Literal["1.6"] = SCHEMA_VERSION
+    schema_version: Literal["1.7"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -399,6 +416,7 @@ class Record(Frozen):
     engine_version: str | None = None
     protocol: Protocol
     compute: Compute
+    memory_only_tier: MemoryOnlyTier | None = None
     batch: Batch = 1
     input_size: Annotated[str, Field(pattern=r"^[0-9]{1,6}x[0-9]{1,6}$")] | None = None
 
@@ -433,35 +451,6 @@ class Record(Frozen):
         except OverflowError as error:
             raise ValueError("not a date in UTC") from error
 
-    @model_validator(mode="after")
-    def _only_a_vm_has_a_machine(self) -> Self:
-        kind = self.target_kind
-        if kind.installed and bool(kind.machines) != (self.machine is not None):
-            raise ValueError("only target 'vm' has a machine")
-        return self
-
-    @model_validator(mode="after")
-    def _each_result_has_its_provenance(self) -> Self:
-        unknown = sorted(set(self.provenance) - set(RESULT_FIELDS))
-        if unknown:
-            raise ValueError(f"provenance for fields that are not results: {', '.join(unknown)}")
-        for name in RESULT_FIELDS:
-            value, provenance = getattr(self, name), self.provenance.get(name)
-            if provenance is None:
-                raise ValueError(f"{name} has no provenance")
-            missing = value is None or value == ()
-            if missing and provenance.kind != "unavailable":
-                raise ValueError(f"{name} is missing but its provenance is {provenance.kind!r}")
-            if not missing and provenance.kind == "unavailable":
-                raise ValueError(f"{name} has a value but its provenance is 'unavailable'")
-        return self
-
-    @model_validator(mode="after")
-    def _signatures_come_with_outputs(self) -> Self:
-        if self.signatures and not self.outputs:
-            raise ValueError("signatures need outputs, and there are none")
-        return self
-
     @property
     def target_kind(self) -> TargetKind:
         """What the target is; cautious defaults if it is not installed here."""
@@ -485,35 +474,51 @@ class Record(Frozen):
         return not (kind.emulation == "other-hosts" and native)
 
     @model_validator(mode="after")
-    def _provenance_is_possible(self) -> Self:
+    def _is_consistent(self) -> Self:
+        for contradiction in self._contradictions():
+            raise ValueError(contradiction)
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what cannot be true together; each sentence may rely on those before it."""
+        kind, end = self.target_kind, self.evidence
+        if kind.installed and bool(kind.machines) != (self.machine is not None):
+            yield "only target 'vm' has a machine"
+        yield from self._impossible_provenances()
+        if self.memory_only_tier is not None and self.compute != "memory-only":
+            yield f"memory_only_tier of a run with {self.compute} compute"
+        if self.signatures and not self.outputs:
+            yield "signatures need outputs, and there are none"
+        if self.verdict in ("fit", "borderline"):
+            if end.exit_status != 0 or end.signal or end.timed_out or end.guest_died:
+                yield f"verdict {self.verdict!r} of a process that did not end with 0"
+            if self.verdict == "fit" and (self.headroom_bytes or 0) < 0:
+                yield "verdict 'fit' with a negative headroom_bytes"
+        sizes = (self.peak_rss_bytes, self.baseline_rss_bytes, self.network_rss_bytes)
+        if None not in sizes and sizes[2] != (sizes[0] or 0) - (sizes[1] or 0):
+            yield "network_rss_bytes is not peak_rss_bytes less baseline_rss_bytes"
+
+    def _impossible_provenances(self) -> Iterator[str]:
+        unknown = sorted(set(self.provenance) - set(RESULT_FIELDS))
+        if unknown:
+            yield f"provenance for fields that are not results: {', '.join(unknown)}"
+        for name in RESULT_FIELDS:
+            if name not in self.provenance:
+                yield f"{name} has no provenance"
+            missing, source = getattr(self, name) in (None, ()), self.provenance[name].kind
+            if missing and source != "unavailable":
+                yield f"{name} is missing but its provenance is {source!r}"
+            if not missing and source == "unavailable":
+                yield f"{name} has a value but its provenance is 'unavailable'"
         for name in RUN_FIELDS:
-            if self.provenance[name].kind == "measured" and self.is_emulated_or_twin:
-                raise ValueError(f"{name} cannot be 'measured' on target {self.target!r}")
-        for name in COMPUTE_FIELDS if self.compute == "memory-only" else ():
-            if self.provenance[name].kind in ("measured", "emulated", "twin"):
-                raise ValueError(
+            source = self.provenance[name].kind
+            if source == "measured" and self.is_emulated_or_twin:
+                yield f"{name} cannot be 'measured' on target {self.target!r}"
+            if self.compute == "memory-only" and name in COMPUTE_FIELDS and source in _OF_A_RUN:
+                yield (
                     f"{name} cannot come from a run with memory-only compute, "
                     "which computes no values"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _what_fits_came_to_its_end(self) -> Self:
-        end = self.evidence
-        if self.verdict not in ("fit", "borderline"):
-            return self
-        if end.exit_status != 0 or end.signal or end.timed_out or end.guest_died:
-            raise ValueError(f"verdict {self.verdict!r} of a process that did not end with 0")
-        if self.verdict == "fit" and (self.headroom_bytes or 0) < 0:
-            raise ValueError("verdict 'fit' with a negative headroom_bytes")
-        return self
-
-    @model_validator(mode="after")
-    def _network_rss_is_peak_less_baseline(self) -> Self:
-        sizes = (self.peak_rss_bytes, self.baseline_rss_bytes, self.network_rss_bytes)
-        if None not in sizes and sizes[2] != (sizes[0] or 0) - (sizes[1] or 0):
-            raise ValueError("network_rss_bytes is not peak_rss_bytes less baseline_rss_bytes")
-        return self
 
 
 def _models_within(annotation: Any) -> list[type[Frozen]]:

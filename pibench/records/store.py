@@ -7,14 +7,16 @@ append starts on a new line, and a reader skips the torn one with a `TornLineWar
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
 import stat
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -105,28 +107,32 @@ class RecordStore:
             ) from error
 
     def read(self) -> list[Record]:
-        """Read all records in the order they were written; see `read`."""
-        return read(self.path)
+        """Read all records in the order they were written; see `parse`."""
+        return parse(
+            file_io.read_input(self.path, hint="give a file of records (JSONL)"), self.path
+        )
 
 
-def read(path: Path | str) -> list[Record]:
-    """Read the records of a file in order; empty lines are skipped.
+def parse(content: bytes, path: Path) -> list[Record]:
+    """Parse the records of a file in order; empty lines are skipped.
 
     A torn line is skipped with a TornLineWarning.
 
     Raises:
         InvalidInputError: with file and line, for anything else that is not a record.
     """
-    path = Path(path)
-    return parse(file_io.read_input(path, hint="give a file of records (JSONL)"), path)
-
-
-def parse(content: bytes, path: Path) -> list[Record]:
-    """Parse the content of a file, as `read` does."""
-    # Split at line feeds only: str.splitlines would also split at U+2028 inside a name.
-    lines = enumerate(content.split(b"\n"), start=1)
-    found = (_parse(path, number, line) for number, line in lines if line.strip())
+    found = (_parse(path, number, line) for number, line in numbered_lines(io.BytesIO(content)))
     return [record for record in found if record is not None]
+
+
+def numbered_lines(stream: IO[bytes], most_bytes: int = -1) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not empty, with their numbers; longer ones than that are cut.
+
+    Only line feeds end a line: str.splitlines would also split at U+2028 inside a name.
+    """
+    for number, line in enumerate(iter(partial(stream.readline, most_bytes), b""), start=1):
+        if line.strip():
+            yield number, line.rstrip(b"\n")
 
 
 def to_json(records: Iterable[Record]) -> str:

@@ -20,7 +20,7 @@ from pibench.records.identity import labels_of
 from pibench.report.comparisons import closing, described
 from pibench.report.files import form_of
 from pibench.report.runs import command, target
-from pibench.report.tables import Cell, Column, Table, numeric, to_markdown
+from pibench.report.tables import Cell, Table, numeric, plain, to_markdown
 from pibench.report.tables import escape_markdown as text
 from pibench.report.text import NOTHING, mib, signed_mib, visible
 
@@ -146,57 +146,37 @@ def of_plans(
 
     `refused` gives the reason for each network that could not be planned; these are errors.
     """
+    claim = f"fits {device.id}"
+    cases: list[Case] = []
+    rows: list[tuple[Cell | str, ...]] = []
+    for answer in answers:
+        verdict, subject, at = answer["verdict"], _subject(answer), _at_the_peak(answer)
+        sizes = [
+            mib(answer["peak_rss_bytes"]),
+            mib(answer["band_bytes"]),
+            signed_mib(answer["headroom_bytes"]),
+        ]
+        why = (
+            f"{verdict} (planned, {answer['protocol']}, batch {answer['batch']}): "
+            f"peak {sizes[0]} MiB of {mib(answer['usable_bytes'])} MiB usable, at {at}"
+        )
+        outcome = "passes" if verdict == "fit" else "fails"
+        cases.append(Case(subject=subject, claim=claim, outcome=outcome, why=why))
+        rows.append((subject, Cell(text=verdict, chip="verdict"), *sizes, at))
+    for spec, why in refused.items():
+        cases.append(Case(subject=spec, claim=claim, outcome="was not planned", why=why))
+        rows.append((spec, Cell(text="error", chip="verdict"), *3 * [NOTHING], why))
     fitting = sum(answer["verdict"] == "fit" for answer in answers)
     how = f"Planned for {device.id}, {protocol}; nothing was run"
+    sizes_mib = numeric("Peak MiB", "Band ±MiB", "Headroom MiB")
     return Cases(
         command="plan",
-        headline=f"{fitting} of {len(answers) + len(refused)} networks fit {device.id}",
-        cases=(
-            *(_planned(answer) for answer in answers),
-            *(
-                Case(subject=spec, claim=f"fits {device.id}", outcome="was not planned", why=why)
-                for spec, why in refused.items()
-            ),
-        ),
+        headline=f"{fitting} of {len(cases)} networks fit {device.id}",
+        cases=tuple(cases),
         table=Table(
-            columns=(
-                Column(heading="Network"),
-                Column(heading="Verdict"),
-                *numeric("Peak MiB", "Band ±MiB", "Headroom MiB"),
-                Column(heading="At the peak"),
-            ),
-            rows=(
-                *(_row(answer) for answer in answers),
-                *(
-                    (spec, Cell(text="error", chip="verdict"), NOTHING, NOTHING, NOTHING, why)
-                    for spec, why in refused.items()
-                ),
-            ),
+            columns=(*plain("Network", "Verdict"), *sizes_mib, *plain("At the peak")), rows=rows
         ),
         notes=(f"{how}. Usable there: {mib(device.usable_bytes)} MiB.",),
-    )
-
-
-def _row(answer: dict[str, Any]) -> tuple[Cell | str, ...]:
-    return (
-        _subject(answer),
-        Cell(text=answer["verdict"], chip="verdict"),
-        mib(answer["peak_rss_bytes"]),
-        mib(answer["band_bytes"]),
-        signed_mib(answer["headroom_bytes"]),
-        _at_the_peak(answer),
-    )
-
-
-def _planned(answer: dict[str, Any]) -> Case:
-    why = (
-        f"{answer['verdict']} (planned, {answer['protocol']}, batch {answer['batch']}): "
-        f"peak {mib(answer['peak_rss_bytes'])} MiB of {mib(answer['usable_bytes'])} MiB usable, "
-        f"at {_at_the_peak(answer)}"
-    )
-    outcome = "passes" if answer["verdict"] == "fit" else "fails"
-    return Case(
-        subject=_subject(answer), claim=f"fits {answer['device']}", outcome=outcome, why=why
     )
 
 
@@ -233,7 +213,7 @@ def of_gate(found: Reconciliation, result: GateResult) -> Cases:
         headline=f"{passed} of {len(cases)} comparisons agree: {sides}",
         cases=cases,
         table=Table(
-            columns=[Column(heading=name) for name in ("Network", "Metric", "Outcome", "Why")],
+            columns=plain("Network", "Metric", "Outcome", "Why"),
             rows=tuple(
                 (case.subject, case.claim, Cell(text=case.outcome, chip="verdict"), case.why)
                 for case in cases
@@ -256,18 +236,15 @@ def _why(check: Check) -> str:
 
 def junit(report: Report) -> str:
     """Return the report as JUnit XML; times are those of the runs, in seconds."""
-    rows = report.ledger
-    in_ledger = {row.record.record_id for row in rows if row.record}
-    others = [record for record in report.records if record.record_id not in in_ledger]
     names = labels_of(report.records, beside=_BESIDE)
     return junit_text(
         {
             report.paper.title: [
                 _of_claim(row, cell, report.paper.columns[name].title)
-                for row in rows
+                for row in report.ledger
                 for name, cell in row.cells.items()
             ],
-            "networks": [_of_run(record, names[record.record_id]) for record in others],
+            "networks": [_of_run(record, names[record.record_id]) for record in report.others],
         }
     )
 

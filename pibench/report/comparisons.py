@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench.crosscheck.blobs import OutputsComparison
 from pibench.crosscheck.metrics import METRICS, Comparison, LatencyComparison
 from pibench.crosscheck.reconcile import reasons
-from pibench.report.tables import ASCII_MARKS, SHORT, Cell, Column, Table, console, printable
+from pibench.report.tables import ASCII_MARKS, SHORT, Cell, Table, console, printable
 from pibench.report.text import MIB, NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from rich.console import Console
 
@@ -35,7 +35,9 @@ def print_reconciliation(
     to = to or console()
     for pair in found.pairs:
         to.print(printable(f"{pair.first} against {pair.second}"))
-        for line in _surroundings(pair):
+        differing = [f"{what}: {first} | {second}" for what, first, second in pair.surroundings]
+        nothing = ["nothing that is known of their environments differs"]
+        for line in [*differing, *pair.not_run] or nothing:
             to.print(printable(f"  {line}"))
         if pair.networks:
             to.print(_pair_table(pair))
@@ -48,28 +50,21 @@ def print_reconciliation(
 
 def _pair_table(pair: PairComparison) -> Table:
     """Return one row per network that both sides have."""
-    return Table(
-        columns=(
-            Column(heading="Network", fold=True),
-            Column(heading="Verdict", fold=True),
-            Column(heading="RAM MiB", numeric=True, fold=True),
-            Column(heading="%", numeric=True),
-            Column(heading="Latency", numeric=True, fold=True),
-            Column(heading="Outputs", numeric=True),
-            Column(heading="Top 5"),
-        ),
-        rows=[
-            (
-                name,
-                _verdict(one),
-                _ram(one),
-                _compared(one.metrics["ram"], _percent(one.metrics["ram"].error)),
-                _latency(one),
-                _outputs(one.metrics["outputs"]),
-                _top5(one.metrics["outputs"]),
-            )
+    return Table.of(
+        (
+            {
+                "Network": name,
+                "Verdict": _verdict(one),
+                "RAM MiB": _ram(one),
+                "%": _compared(one.metrics["ram"], _percent(one.metrics["ram"].error)),
+                "Latency": _latency(one),
+                "Outputs": _outputs(one.metrics["outputs"]),
+                "Top 5": _top5(one.metrics["outputs"]),
+            }
             for name, one in zip(pair.names, pair.networks, strict=True)
-        ],
+        ),
+        numeric=("RAM MiB", "%", "Latency", "Outputs"),
+        fold=("Network", "Verdict", "RAM MiB", "Latency"),
     )
 
 
@@ -79,30 +74,20 @@ def print_bisection(found: Bisection, *, to: Console | None = None) -> None:
     to.print(printable(f"{found.network}: {found.first} against {found.second}"))
     for what, first, second in found.surroundings:
         to.print(printable(f"  {what}: {first} | {second}"))
-    to.print(_layers_table(_shown(found)))
+    # A row per blob written by a layer: its distance, by signatures.
+    rows = (
+        {
+            "": ASCII_MARKS[one.agrees],
+            "Layer": one.layer,
+            "Type": one.type,
+            "Blob": one.name,
+            "Apart": _distance(one),
+        }
+        for one in _shown(found)
+    )
+    to.print(Table.of(rows, numeric=("Apart",), fold=("Layer", "Type", "Blob")))
     for line in _lines(found):
         to.print(printable(line))
-
-
-def _layers_table(layers: Sequence[LayerComparison]) -> Table:
-    """Return one row per blob written by a layer: its distance, by signatures."""
-    return Table(
-        columns=(
-            Column(heading=""),
-            *(Column(heading=name, fold=True) for name in ("Layer", "Type", "Blob")),
-            Column(heading="Apart", numeric=True),
-        ),
-        rows=[
-            (
-                ASCII_MARKS[one.agrees],
-                one.layer,
-                one.type,
-                one.name,
-                _distance(one),
-            )
-            for one in layers
-        ],
-    )
 
 
 def _distance(layer: LayerComparison) -> str:
@@ -127,32 +112,32 @@ def reconciliation_json(found: Reconciliation, result: GateResult) -> dict[str, 
         "failed": list(result.failed),
         "undecided": list(result.undecided),
         "incomparable": list(result.incomparable),
-        "pairs": [_pair(pair) for pair in found.pairs],
+        "pairs": [
+            {
+                "first": pair.first,
+                "second": pair.second,
+                "environment": _environment(pair.surroundings),
+                "networks": [_network(one) for one in pair.networks],
+                "not_run": list(pair.not_run),
+                "only_first": list(pair.only_first),
+                "only_second": list(pair.only_second),
+                "unlike": list(pair.unlike),
+            }
+            for pair in found.pairs
+        ],
     }
 
 
-def _pair(pair: PairComparison) -> dict[str, Any]:
+def _network(one: NetworkComparison) -> dict[str, Any]:
     return {
-        "first": pair.first,
-        "second": pair.second,
-        "environment": _environment(pair.surroundings),
-        "networks": [
-            {
-                "network": one.network,
-                "run": one.subject,
-                "protocol": one.first.protocol,
-                "batch": one.first.batch,
-                "agrees": one.agrees,
-                "first": _figures(one.first),
-                "second": _figures(one.second),
-                "metrics": {name: asdict(metric) for name, metric in one.metrics.items()},
-            }
-            for one in pair.networks
-        ],
-        "not_run": list(pair.not_run),
-        "only_first": list(pair.only_first),
-        "only_second": list(pair.only_second),
-        "unlike": list(pair.unlike),
+        "network": one.network,
+        "run": one.subject,
+        "protocol": one.first.protocol,
+        "batch": one.first.batch,
+        "agrees": one.agrees,
+        "first": _figures(one.first),
+        "second": _figures(one.second),
+        "metrics": {name: asdict(metric) for name, metric in one.metrics.items()},
     }
 
 
@@ -167,37 +152,15 @@ def _figures(entry: Entry) -> dict[str, Any]:
 
 def bisection_json(found: Bisection) -> dict[str, Any]:
     """Return everything; distances are Euclidean, `relative` is a fraction of the first norm."""
+    data = asdict(found)
+    layers, surroundings = data.pop("layers"), data.pop("surroundings")
     return {
         "schema_version": BISECT_VERSION,
-        "network": found.network,
-        "first": found.first,
-        "second": found.second,
-        "tolerance": asdict(found.tolerance),
+        **data,
         "agrees": bool(found),
-        "cause": found.cause,
-        "caveats": list(found.caveats),
-        "environment": _environment(found.surroundings),
-        "first_divergence": _optional(found.first_divergence),
-        "blob": _optional(found.blob),
-        "inputs": [asdict(one) for one in found.inputs],
-        "isolated": _optional(found.isolated),
-        "definition": list(found.definition),
-        "layers": [asdict(layer) for layer in found.layers.layers],
-        "only_first": list(found.layers.only_first),
-        "only_second": list(found.layers.only_second),
+        "environment": _environment(surroundings),
+        **{name: layers[name] for name in ("layers", "only_first", "only_second")},
     }
-
-
-def _optional(found: LayerComparison | BlobDifference | None) -> dict[str, Any] | None:
-    """Return a comparison as plain data; None only if there is none, not if it disagrees."""
-    return None if found is None else asdict(found)
-
-
-def _surroundings(pair: PairComparison) -> list[str]:
-    """Return the differences in environment, which are printed before any number."""
-    sentences = [f"{what}: {first} | {second}" for what, first, second in pair.surroundings]
-    sentences += pair.not_run
-    return sentences or ["nothing that is known of their environments differs"]
 
 
 def _differences(pair: PairComparison) -> list[str]:
@@ -259,12 +222,10 @@ def _left_out(pair: PairComparison) -> list[str]:
 def closing(found: Reconciliation, result: GateResult) -> list[str]:
     """Return the tolerances that were applied, and the gate's result."""
     applied = found.tolerances
+    ram = f"RAM {100 * applied.ram:g} % or {applied.ram_floor_bytes / MIB:g} MiB"
     latency = f"latency {100 * applied.latency:g} % (times of one clock only)"
     lines = [
-        (
-            f"Tolerances: RAM {100 * applied.ram:g} % or {applied.ram_floor_bytes / MIB:g} MiB, "
-            f"{latency}, outputs {applied.outputs}."
-        ),
+        f"Tolerances: {ram}, {latency}, outputs {applied.outputs}.",
         "Outputs: the rtol that alone would do. Ranks: Spearman's, of the layers' times.",
     ]
     if result.failed:
@@ -343,20 +304,15 @@ def _shown(found: Bisection) -> list[LayerComparison]:
 
 
 def _lines(found: Bisection) -> list[str]:
-    layers = found.layers.layers
-    equal = sum(layer.identical for layer in layers)
-    parted = sum(not layer for layer in layers)
-    counted = f"{equal} equal, {parted} beyond"
-    lines = [f"{len(layers)} blobs by signatures ({found.tolerance}, Euclidean): {counted}."]
-    worst = found.layers.worst
-    if worst is not None:
+    compared = found.layers
+    equal = sum(layer.identical for layer in compared.layers)
+    beyond = sum(not layer for layer in compared.layers)
+    blobs = f"{len(compared.layers)} blobs by signatures ({found.tolerance}, Euclidean)"
+    lines = [f"{blobs}: {equal} equal, {beyond} beyond."]
+    if (worst := compared.worst) is not None:
         lines.append(f"Furthest apart: {worst.layer}, {_fraction(worst.relative)} of its norm.")
-    for side, names in (
-        (found.first, found.layers.only_first),
-        (found.second, found.layers.only_second),
-    ):
-        if names:
-            lines.append(f"Only in {side}: {', '.join(names)}.")
+    sides = ((found.first, compared.only_first), (found.second, compared.only_second))
+    lines += [f"Only in {side}: {', '.join(names)}." for side, names in sides if names]
     if found.blob is not None:
         lines.append(f"Whole blob of {found.blob.layer}: {_apart(found.blob)}.")
     lines += [f"  it reads {one.name} of {one.layer}: {_apart(one)}." for one in found.inputs]

@@ -8,17 +8,12 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from pibench import devices
-from pibench.crosscheck.claims import (
-    check_claims,
-    is_the_papers_run,
-    predict_times,
-    predicted_times,
-    summary,
-)
+from pibench.crosscheck import claims as checking
+from pibench.crosscheck.claims import is_the_papers_run, predict_times
 from pibench.crosscheck.paper import DEFAULT, Paper, load_paper, plain
 from pibench.crosscheck.planned import environment_of
 from pibench.errors import InvalidInputError
@@ -26,7 +21,7 @@ from pibench.latency import rates as latency_rates
 from pibench.latency.model import predict
 from pibench.plan.planner import plan
 from pibench.records.identity import Run, labels, labels_of
-from pibench.records.schema import Provenance
+from pibench.records.schema import LayerTime, Provenance
 from pibench.report import ledger
 from pibench.report.sources import Networks
 
@@ -36,20 +31,12 @@ if TYPE_CHECKING:
     from pibench.crosscheck.claims import Claim, ColumnSummary
     from pibench.devices import Device
     from pibench.latency.model import Prediction
+    from pibench.latency.pressure import Planner
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
     from pibench.records.schema import Record
     from pibench.report.ledger import Row
     from pibench.report.sources import Merged
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerTime:
-    """The forward pass of one layer, in ms."""
-
-    name: str
-    type: str
-    forward_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +131,21 @@ class Report:
         """The rows of the ledger; empty if no record is of the paper's networks."""
         return ledger.rows(self.claims, self.records, self.paper)
 
+    @cached_property
+    def others(self) -> list[Record]:
+        """The records that the ledger does not show."""
+        shown = {row.record.record_id for row in self.ledger if row.record}
+        return [record for record in self.records if record.record_id not in shown]
+
+    @cached_property
+    def plotted(self) -> Mapping[str, list[Claim]]:
+        """The claims to plot, printed against pibench's, of each column of times and memory."""
+        found: dict[str, list[Claim]] = {}
+        for claim in self.claims:
+            if isinstance(claim.pibench, float) and claim.field != "weights_file_bytes":
+                found.setdefault(claim.column, []).append(claim)
+        return {name: found[name] for name in self.paper.columns if name in found}
+
     @property
     def missing_from_the_paper(self) -> int:
         """The number of the paper's networks without a record by its protocol."""
@@ -184,26 +186,33 @@ def build(
     paper = load_paper(table)
     records = merged.records
     rebuilt, reasons = _rebuild(records, known or Networks())
-    by_record, unpredicted = _predict(records, rebuilt, predictions or {})
+    # The plan for a prediction is the record's too, where the environment is the board's.
+    plan_of = cache(plan)
+    by_record, unpredicted = _predict(records, rebuilt, predictions or {}, plan_of)
     if only is None:
         only = _of_the_paper(records, paper)
-    claims = check_claims(
-        records,
-        paper,
-        networks=only,
-        predicted=predicted_times(_comparable(records, by_record, paper)),
-    )
+    # Of the paper's runs, by unmodified networks of the zoo.
+    comparable = [
+        by_record[record.record_id]
+        for record in records
+        if record.record_id in by_record
+        and record.network_source == "zoo"
+        and is_the_papers_run(record, paper)
+    ]
+    predicted = checking.predicted_times(comparable)
+    claims = checking.check_claims(records, paper, networks=only, predicted=predicted)
     missing = unpredicted | reasons
     return Report(
         paper=paper,
         claims=claims,
-        summary=summary(claims),
+        summary=checking.summary(claims),
         networks=[
             _network_report(
                 name,
                 own,
                 claims,
                 network=rebuilt.get(own[0].record_id),
+                plan_of=plan_of,
                 prediction=by_record.get(own[0].record_id),
                 missing=missing.get(own[0].record_id, ""),
             )
@@ -232,20 +241,21 @@ def _predict(
     records: Sequence[Record],
     rebuilt: Mapping[str, Network],
     known: Mapping[str, Prediction],
+    plan_of: Planner,
 ) -> tuple[dict[str, Prediction], dict[str, str]]:
     """Return predictions by record id; each network is predicted once per device."""
     calibration = latency_rates.shipped()
     found = {(sha256, calibration.device): one for sha256, one in known.items()}
     reasons: dict[str, str] = {}
     of_the_zoo = {
-        (record.network_sha256, record.device): rebuilt[record.record_id]
+        key: rebuilt[record.record_id]
         for record in records
-        if record.record_id in rebuilt
+        if (key := (record.network_sha256, calibration.device)) not in found
+        and record.record_id in rebuilt
         and record.network_source == "zoo"
         and record.device == calibration.device
-        and (record.network_sha256, record.device) not in found
     }
-    found.update(zip(of_the_zoo, predict_times([*of_the_zoo.values()]), strict=True))
+    found.update(zip(of_the_zoo, predict_times([*of_the_zoo.values()], plan_of), strict=True))
     predictions: dict[str, Prediction] = {}
     for record in records:
         network = rebuilt.get(record.record_id)
@@ -254,7 +264,8 @@ def _predict(
         key = (record.network_sha256, record.device)
         try:
             if key not in found:
-                found[key] = predict(network, devices.load(record.device), calibration)
+                device = devices.load(record.device)
+                found[key] = predict(network, device, calibration, plan_of=plan_of)
             predictions[record.record_id] = found[key]
         except InvalidInputError as error:
             reasons[record.record_id] = error.line()
@@ -269,19 +280,6 @@ def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
     ]
 
 
-def _comparable(
-    records: Sequence[Record], predictions: Mapping[str, Prediction], paper: Paper
-) -> list[Prediction]:
-    """Return the predictions of unmodified networks of the zoo."""
-    return [
-        predictions[record.record_id]
-        for record in records
-        if record.record_id in predictions
-        and record.network_source == "zoo"
-        and is_the_papers_run(record, paper)
-    ]
-
-
 def _by_network(
     records: Sequence[Record], claims: Sequence[Claim]
 ) -> list[tuple[str, list[Record]]]:
@@ -292,12 +290,8 @@ def _by_network(
     place = {claim.record_id: index for index, claim in reversed([*enumerate(claims)])}
     by_network: dict[Run, list[Record]] = {}
     for record in records:
-        network = Run(
-            network=record.network,
-            network_sha256=record.network_sha256,
-            batch=record.batch,
-            input_size=record.input_size,
-        )
+        keys = ("network", "network_sha256", "batch", "input_size")
+        network = Run(**{key: getattr(record, key) for key in keys})
         by_network.setdefault(network, []).append(record)
     firsts = [
         network.model_copy(update={"network_source": of[0].network_source})
@@ -316,13 +310,20 @@ def _network_report(
     claims: Sequence[Claim],
     *,
     network: Network | None,
+    plan_of: Planner,
     prediction: Prediction | None,
     missing: str,
 ) -> NetworkReport:
     """Return the report of one network; `missing` is why it, or its prediction, is not there."""
     ids = {record.record_id for record in records}
     device = devices.load(records[0].device)
-    planned, not_planned = _plan(records[0], device, network)
+    planned, not_planned = None, missing
+    if network is not None:
+        try:
+            environment = environment_of(records[0], device)
+            planned = plan_of(network, protocol=records[0].protocol, environment=environment)
+        except InvalidInputError as error:
+            not_planned = error.line()
     times = [_predicted_layers(prediction, device)] if prediction is not None else []
     times += [_layers_of(record) for record in records if record.layers]
     return NetworkReport(
@@ -331,22 +332,11 @@ def _network_report(
         device=device,
         claims={claim.column: claim for claim in claims if claim.record_id in ids},
         planned=planned,
-        not_planned=not_planned or missing,
+        not_planned=not_planned,
         prediction=prediction,
         not_predicted="" if prediction else missing,
         times=tuple(times),
     )
-
-
-def _plan(record: Record, device: Device, network: Network | None) -> tuple[Plan | None, str]:
-    """Return the plan for the record's environment, or None with the reason."""
-    if network is None:
-        return None, ""
-    try:
-        environment = environment_of(record, device)
-        return plan(network, protocol=record.protocol, environment=environment), ""
-    except InvalidInputError as error:
-        return None, error.line()
 
 
 def _predicted_layers(prediction: Prediction, device: Device) -> LayerTimes:
@@ -361,7 +351,9 @@ def _predicted_layers(prediction: Prediction, device: Device) -> LayerTimes:
         provenance=Provenance(kind="predicted", reason="counted work; nothing was run"),
         title=f"one forward pass on the {device.name}",
         layers=[
-            LayerTime(name=one.work.name, type=one.work.type, forward_ms=one.latency_ms)
+            LayerTime.model_construct(
+                name=one.work.name, type=one.work.type, forward_ms=one.latency_ms
+            )
             for one in prediction.layers
         ],
         note="; ".join(notes),
@@ -373,10 +365,7 @@ def _layers_of(record: Record) -> LayerTimes:
     return LayerTimes(
         provenance=provenance,
         title=f"forward pass of {record.protocol} on target {record.target}",
-        layers=[
-            LayerTime(name=one.name, type=one.type, forward_ms=one.forward_ms)
-            for one in record.layers
-        ],
+        layers=record.layers,
         note="" if provenance.kind == "measured" else "shares only: no time of the board",
     )
 

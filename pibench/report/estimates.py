@@ -21,31 +21,29 @@ if TYPE_CHECKING:
 
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 _PICTURE_ROWS: Final = 8
-_COUNTED: Final = (
-    "Instr.", "MACs", "SIMD/FP", "Load", "Store", "Branch", "L1\nmiss", "L2\nmiss",
-)  # fmt: skip
+_COUNTED: Final = {
+    "Instr.": "instructions", "MACs": "macs", "SIMD/FP": "simd_instructions",
+    "Load": "load_instructions", "Store": "store_instructions", "Branch": "branch_instructions",
+    "L1\nmiss": "l1_misses", "L2\nmiss": "l2_misses",
+}  # fmt: skip
 
 
 def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
     """Return one row per network, in MiB."""
-    return Table(
-        columns=(
-            Column(heading="Network", fold=True),
-            Column(heading="Verdict"),
-            *numeric("Peak\nMiB", "Band\n+-MiB", "Head\nMiB"),
-            Column(heading="Peak reached at", fold=True),
-        ),
-        rows=[
-            (
-                name,
-                answer["verdict"],
-                mib(answer["peak_rss_bytes"]),
-                mib(answer["band_bytes"]),
-                signed_mib(answer["headroom_bytes"]),
-                f"{answer['peak_at']['phase']} {answer['peak_at']['layer']}",
-            )
+    return Table.of(
+        (
+            {
+                "Network": name,
+                "Verdict": answer["verdict"],
+                "Peak\nMiB": mib(answer["peak_rss_bytes"]),
+                "Band\n+-MiB": mib(answer["band_bytes"]),
+                "Head\nMiB": signed_mib(answer["headroom_bytes"]),
+                "Peak reached at": f"{answer['peak_at']['phase']} {answer['peak_at']['layer']}",
+            }
             for name, answer in zip(names_of(answers), answers, strict=True)
-        ],
+        ),
+        numeric=("Peak\nMiB", "Band\n+-MiB", "Head\nMiB"),
+        fold=("Network", "Peak reached at"),
     )
 
 
@@ -62,20 +60,18 @@ def names_of(answers: Sequence[dict[str, Any]]) -> list[str]:
 def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: Console) -> None:
     """Print the plot, the largest allocations, and the options that would change the peak."""
     width = max(20, to.width - 2)
-    to.print(f"\n{visible(name)}: memory over layers, up to "
-             f"{answer['peak_rss_bytes'] / MIB:.0f} MiB")  # fmt: skip
+    peak_mib = answer["peak_rss_bytes"] / MIB
+    legend = ", ".join(f"{one[0]} {one}" for one in dict.fromkeys(step.phase for step in steps))
+    to.print(f"\n{visible(name)}: memory over layers, up to {peak_mib:.0f} MiB")
     for line in columns(steps, width=width, rows=_PICTURE_ROWS):
         to.print(line)
     to.print(phase_line(steps, width=width))
-    to.print(f"{_legend(steps)}\n\nLargest allocations at the peak\n")
-    table = Table(
-        columns=(Column(heading="Layer", fold=True), Column(heading="Kind"), *numeric("MiB")),
-        rows=[
-            (one["layer"] or NOTHING, one["kind"], mib(one["bytes"], 1))
-            for one in answer["allocations"]
-        ],
+    to.print(f"{legend}\n\nLargest allocations at the peak\n")
+    largest = (
+        {"Layer": one["layer"] or NOTHING, "Kind": one["kind"], "MiB": mib(one["bytes"], 1)}
+        for one in answer["allocations"]
     )
-    to.print(table)
+    to.print(Table.of(largest, numeric=("MiB",)))
     for change in answer.get("changes", ()):
         saved = change["saved_bytes"] / MIB
         effect = f"saves {saved:.0f}" if saved >= 0 else f"takes {-saved:.0f} more"
@@ -94,29 +90,21 @@ def _noted(note: str | None) -> str:
     return f" ({visible(note)})" if note else ""
 
 
-def _legend(steps: Sequence[Step]) -> str:
-    """Return the legend of `phase_line`, with the letters that occur."""
-    return ", ".join(f"{phase[0]} {phase}" for phase in dict.fromkeys(step.phase for step in steps))
-
-
 def comparison_table(rows: Sequence[Comparison], names: Sequence[str]) -> Table:
     """Compare planned with measured peaks in MiB, one row per network, with these names."""
-    return Table(
-        columns=(
-            Column(heading="Network", fold=True),
-            *numeric("Planned\nMiB", "Measured\nMiB", "Error\n%"),
-            Column(heading="Note", fold=True),
-        ),
-        rows=[
-            (
-                name,
-                mib(row.planned_bytes, 1),
-                mib(row.measured_bytes or None, 1),
-                signed(None if row.error is None else 100 * row.error, 2),
-                row.note,
-            )
+    return Table.of(
+        (
+            {
+                "Network": name,
+                "Planned\nMiB": mib(row.planned_bytes, 1),
+                "Measured\nMiB": mib(row.measured_bytes or None, 1),
+                "Error\n%": signed(None if row.error is None else 100 * row.error, 2),
+                "Note": row.note,
+            }
             for name, row in zip(names, rows, strict=True)
-        ],
+        ),
+        numeric=("Planned\nMiB", "Measured\nMiB", "Error\n%"),
+        fold=("Network", "Note"),
     )
 
 
@@ -152,32 +140,29 @@ def phase_line(steps: Sequence[Step], *, width: int) -> str:
 
 def prediction_table(predictions: Sequence[Prediction], names: Sequence[str]) -> Table:
     """Return one row per network, in ms; multiply-accumulates in millions."""
-    return Table(
-        columns=(
-            Column(heading="Network", fold=True),
-            *numeric("Latency\nms", "Low\nms", "High\nms", "MMAC", "Layers"),
-            Column(heading="Note", fold=True),
-        ),
-        rows=[
-            (
-                name,
-                *map(number, (one.latency_ms, one.low_ms, one.high_ms)),
-                number(sum(layer.work.macs for layer in one.layers) / 1e6),
-                str(len(one.layers)),
-                note(one),
-            )
+    return Table.of(
+        (
+            {
+                "Network": name,
+                "Latency\nms": number(one.latency_ms),
+                "Low\nms": number(one.low_ms),
+                "High\nms": number(one.high_ms),
+                "MMAC": number(sum(layer.work.macs for layer in one.layers) / 1e6),
+                "Layers": str(len(one.layers)),
+                "Note": _warning(one),
+            }
             for name, one in zip(names, predictions, strict=True)
-        ],
+        ),
+        numeric=("Latency\nms", "Low\nms", "High\nms", "MMAC", "Layers"),
+        fold=("Network", "Note"),
     )
 
 
-def note(prediction: Prediction) -> str:
-    """Return a warning about the time; empty if there is none."""
+def _warning(prediction: Prediction) -> str:
     if not prediction.fits:
         return "does not fit"
-    if prediction.pressure_ms:
-        return f"{prediction.pressure_ms:.0f} ms for the edge of memory"
-    return ""
+    edge_ms = prediction.pressure_ms
+    return f"{edge_ms:.0f} ms for the edge of memory" if edge_ms else ""
 
 
 def how_known(*, counted: bool) -> str:
@@ -191,13 +176,8 @@ def footnotes(
     predictions: Sequence[Prediction], calibration: LatencyRates, *, counted: bool = False
 ) -> list[str]:
     """Explain the times, and the meaning of "does not fit" if it occurs."""
-    how = how_known(counted=counted)
-    lines = [
-        (
-            f"predicted, {how}: one forward pass, {calibration.protocol}; rates fitted "
-            f"on {calibration.source}; low to high is a 90 % interval"
-        )
-    ]
+    how = f"predicted, {how_known(counted=counted)}: one forward pass, {calibration.protocol}"
+    lines = [f"{how}; rates fitted on {calibration.source}; low to high is a 90 % interval"]
     if any(one.pressure_ms for one in predictions):
         lines.append(
             f"edge of memory: below a headroom of {calibration.pressure.onset_mib:.0f} MiB; what "
@@ -210,44 +190,36 @@ def footnotes(
 
 def layer_table(prediction: Prediction) -> Table:
     """Return one row per layer that takes time."""
-    return Table(
-        columns=(
-            Column(heading="Layer", fold=True),
-            Column(heading="Type"),
-            *numeric("ms", "Share\n%", "MMAC"),
-        ),
-        rows=[
-            (
-                one.work.name,
-                one.work.type,
-                number(one.latency_ms, 2),
-                number(100 * one.latency_ms / prediction.latency_ms, 1),
-                number(one.work.macs / 1e6, 1) if one.work.macs else NOTHING,
-            )
+    return Table.of(
+        (
+            {
+                "Layer": one.work.name,
+                "Type": one.work.type,
+                "ms": number(one.latency_ms, 2),
+                "Share\n%": number(100 * one.latency_ms / prediction.latency_ms, 1),
+                "MMAC": number(one.work.macs / 1e6, 1) if one.work.macs else NOTHING,
+            }
             for one in prediction.layers
             if one.latency_ms
-        ],
+        ),
+        numeric=("ms", "Share\n%", "MMAC"),
     )
 
 
 def validation_table(validation: Validation) -> Table:
     """Return one row per network: its time on the board, and its leave-one-out prediction."""
-    return Table(
-        columns=(
-            Column(heading="Network", fold=True),
-            *numeric("Board\nms", "Predicted\nms", "Error\n%"),
-            Column(heading=""),
-        ),
-        rows=[
-            (
-                row.network,
-                number(row.measured_ms),
-                number(row.predicted_ms),
-                signed(row.error_pct),
-                "" if row.counted else "edge",
-            )
+    return Table.of(
+        (
+            {
+                "Network": row.network,
+                "Board\nms": number(row.measured_ms),
+                "Predicted\nms": number(row.predicted_ms),
+                "Error\n%": signed(row.error_pct),
+                "": "" if row.counted else "edge",
+            }
             for row in validation.rows
-        ],
+        ),
+        numeric=("Board\nms", "Predicted\nms", "Error\n%"),
     )
 
 
@@ -256,20 +228,14 @@ def counts_table(rows: Sequence[tuple[str, Counts]]) -> Table:
     return Table(
         columns=(Column(heading="", fold=True), *numeric(*_COUNTED)),
         rows=[
-            (
-                name,
-                *(
-                    number(None if figure is None else figure / 1e6, 2)
-                    for figure in (
-                        one.instructions, one.macs, one.simd_instructions, one.load_instructions,
-                        one.store_instructions, one.branch_instructions, one.l1_misses,
-                        one.l2_misses,
-                    )
-                ),
-            )
+            (name, *(_millions(getattr(one, figure)) for figure in _COUNTED.values()))
             for name, one in rows
         ],
-    )  # fmt: skip
+    )
+
+
+def _millions(figure: int | None) -> str:
+    return number(None if figure is None else figure / 1e6, 2)
 
 
 def validation_lines(validation: Validation, calibration: LatencyRates) -> list[str]:

@@ -97,12 +97,10 @@ def markdown(report: Report) -> str:
             *(f"- {text(line.strip())}" for line in ledger.totals(report.claims, paper)),
             "",
         ]
-    in_ledger = {row.record.record_id for row in rows if row.record}
-    others = [record for record in report.records if record.record_id not in in_ledger]
     names = labels_of(report.records, beside=("device", "source", "protocol"))
-    if others:
+    if report.others:
         lines += ["## Other runs" if rows else "## Runs", ""]
-        lines += [*to_markdown(runs.table(others, names=names)), ""]
+        lines += [*to_markdown(runs.table(report.others, names=names)), ""]
     notes = ledger.notes(report.claims, paper)
     if notes:
         listed = [f"{note.number}. **{text(note.about)}.** {text(note.text)}" for note in notes]

@@ -62,12 +62,11 @@ def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
     Text that a spreadsheet would treat as a formula gets an apostrophe in front: names are not
     trusted. Numbers are unchanged.
     """
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = dict.fromkeys(name for row in rows for name in row)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return buffer.getvalue()
 
 

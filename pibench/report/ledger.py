@@ -7,19 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from pibench.crosscheck.claims import summary
 from pibench.crosscheck.paper import load_paper
+from pibench.report import tables
 from pibench.report.runs import evidence_in_a_word, how_it_ran
-from pibench.report.tables import (
-    ASCII_MARKS,
-    MARKS,
-    SHORT,
-    Cell,
-    Column,
-    Table,
-    console,
-    numeric,
-    printable,
-)
-from pibench.report.text import NOTHING, number, signed, signed_mib
+from pibench.report.tables import ASCII_MARKS, MARKS, SHORT, Cell, Column, Table, printable
+from pibench.report.text import NOTHING, number, sentence, signed, signed_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -146,7 +137,7 @@ def table(ledger: Sequence[Row], paper: Paper) -> Table:
         narrow += not timed
         columns += [
             Column(
-                heading=f"{_short_title(one.title)} {one.unit}\npaper/run",
+                heading=f"{short_title(one.title)} {one.unit}\npaper/run",
                 numeric=True, wide=narrow > _IN_80_COLUMNS, file_only=timed,
             ),
             Column(heading="Err\n%", numeric=True, file_only=timed or narrow > 1),
@@ -172,33 +163,22 @@ def latency_table(ledger: Sequence[Row], paper: Paper) -> Table | None:
     if not timed:
         return None
     column = paper.columns[name]
-    heads = (
-        f"{column.title.capitalize()} {column.unit}\npaper",
-        "\npibench",
-        "\nlow",
-        "\nhigh",
-        "Err\n%",
-    )
-    return Table(
-        columns=(
-            Column(heading="#", numeric=True),
-            Column(heading="Network", fold=True),
-            *numeric(*heads),
-            Column(heading="pibench's is"),
-        ),
-        rows=[
-            (
-                str(row.paper_row or NOTHING),
-                row.name,
-                cell.paper,
-                cell.pibench,
-                number(cell.claim.low, column.decimals),
-                number(cell.claim.high, column.decimals),
-                cell.error,
-                cell.kind,
-            )
+    printed = f"{column.title.capitalize()} {column.unit}\npaper"
+    return Table.of(
+        (
+            {
+                "#": str(row.paper_row or NOTHING),
+                "Network": row.name,
+                printed: cell.paper,
+                "\npibench": cell.pibench,
+                "\nlow": number(cell.claim.low, column.decimals),
+                "\nhigh": number(cell.claim.high, column.decimals),
+                "Err\n%": cell.error,
+                "pibench's is": cell.kind,
+            }
             for row, cell in timed
-        ],
+        ),
+        numeric=("#", printed, "\npibench", "\nlow", "\nhigh", "Err\n%"),
     )
 
 
@@ -207,7 +187,7 @@ def totals(claims: Sequence[Claim], paper: Paper) -> list[str]:
     lines = []
     for name, total in summary(claims).items():
         column = paper.columns[name]
-        title = column.title[0].upper() + column.title[1:]
+        title = sentence(column.title)
         if column.field == "verdict":
             lines.append(f"Verdicts: {total.agreed} of {total.total} agree with the paper.")
             lines += [
@@ -243,7 +223,7 @@ def print_reproduction(
     to: Console | None = None,
 ) -> None:
     """Print the paper's table beside pibench's figures, the totals, their provenance, and notes."""
-    to, paper = to or console(), paper or load_paper()
+    to, paper = to or tables.console(), paper or load_paper()
     made = [*records]
     found = rows(claims, made, paper)
     to.print(table(found, paper))
@@ -277,10 +257,9 @@ def _if_predicted(claims: Sequence[Claim], name: str) -> str:
     return ", predicted" if {one.provenance.kind for one in compared} == {"predicted"} else ""
 
 
-def _short_title(title: str) -> str:
+def short_title(title: str) -> str:
     """Return the last word of a column's title, for its heading: "model size" -> "Size"."""
-    word = title.rsplit(maxsplit=1)[-1]
-    return word[0].upper() + word[1:]
+    return sentence(title.rsplit(maxsplit=1)[-1])
 
 
 def _row(

@@ -28,8 +28,9 @@ from pibench.report.text import NOTHING, mib, milliseconds, percent, visible
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pibench.plan.planner import Plan
-    from pibench.report.content import LayerTime, LayerTimes, NetworkReport, Report
+    from pibench.plan.process import Step
+    from pibench.records.schema import LayerTime
+    from pibench.report.content import LayerTimes, NetworkReport, Report
 
 KINDS: Final = {
     "measured": "on the board itself, or natively on the machine that the record names",
@@ -48,34 +49,18 @@ LARGEST: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhaseRow:
-    """The maximum of one phase of the program, in bytes, and its position."""
-
-    phase: str
-    layer: str
-    peak_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Section:
-    """The section of one network."""
+    """The section of one network; `phases` has the step with the maximum of each phase.
+
+    The figures are named `memory` and `time0`, `time1` and so on, after the anchor and a hyphen.
+    """
 
     anchor: str
     network: NetworkReport
     figures: Mapping[str, figures.Figure]
-    phases: Sequence[PhaseRow]
-    layer_count: int
-    layer_rows: Markup
+    phases: Sequence[Step]
+    layer_rows: Sequence[Markup]
     phase_names: Sequence[str]
-
-    def time_figure(self, index: int) -> str:
-        """Return the name of the figure of the network's times at `index`."""
-        return f"{self.anchor}-time{index}"
-
-    @property
-    def memory_figure(self) -> str:
-        """The name of the figure of memory over layers."""
-        return f"{self.anchor}-memory"
 
     @staticmethod
     def largest(times: LayerTimes) -> list[LayerTime]:
@@ -93,8 +78,10 @@ class Section:
 
 def render(report: Report, *, sources: Sequence[str] = ()) -> str:
     """Return the whole page. `sources` are the names of the record files, listed at its end."""
+    files = resources.files(__package__) / "html"
     style, script, plotly = (
-        _asset(name) for name in ("style.css", "page.js", "plotly-basic.min.js")
+        (files / name).read_text(encoding="utf-8")
+        for name in ("style.css", "page.js", "plotly-basic.min.js")
     )
     sections = [
         section(one, anchor=f"n{index}-{slug_of(one.name).replace('.', '-')}")
@@ -141,21 +128,14 @@ def render(report: Report, *, sources: Sequence[str] = ()) -> str:
     )
 
 
-def _asset(name: str) -> str:
-    return (resources.files(__package__) / "html" / name).read_text(encoding="utf-8")
-
-
 def _policy(*scripts: str) -> str:
     """Return the content policy. plotly.js sets inline styles; its images are data URLs."""
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _sha256(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _environment() -> Environment:
@@ -174,12 +154,14 @@ def _environment() -> Environment:
         "ms": text.milliseconds,
         "percent": text.percent,
         "signed": text.signed,
+        "sentence": text.sentence,
         "json": _as_json,
     }
     environment.globals |= {
         "command": runs.command,
         "evidence": runs.evidence,
         "limits": runs.limits,
+        "short_title": ledger.short_title,
         "environment_of": runs.environment,
         "NOTHING": text.NOTHING,
     }
@@ -209,14 +191,8 @@ def _overview(report: Report) -> dict[str, figures.Figure]:
         f"peaks-{device_id}": figures.peaks(networks, devices.load(device_id))
         for device_id, networks in _boards(report).items()
     }
-    for name, column in report.paper.columns.items():
-        claims = [
-            one for one in report.claims if one.column == name and isinstance(one.pibench, float)
-        ]
-        if claims and column.field != "weights_file_bytes":
-            found[name] = figures.printed_against_pibench(
-                claims, unit=column.unit, quantity=column.title, tolerance=column.tolerance
-            )
+    for name, claims in report.plotted.items():
+        found[name] = figures.printed_against_pibench(claims, report.paper.columns[name])
     return found
 
 
@@ -243,39 +219,29 @@ def _kinds(report: Report, sections: Sequence[Section]) -> dict[str, str]:
 
 def section(network: NetworkReport, *, anchor: str) -> Section:
     """Return the section of a network; `anchor` is its id in the page."""
-    drawn: dict[str, figures.Figure] = {}
-    memory = figures.memory_over_layers(network)
-    if memory is not None:
-        drawn[f"{anchor}-memory"] = memory
+    steps = network.planned.steps if network.planned else ()
+    drawn = {}
+    if network.planned:
+        drawn[f"{anchor}-memory"] = figures.memory_over_layers(network.planned, network.device)
     for index, times in enumerate(network.times):
         drawn[f"{anchor}-time{index}"] = figures.time_per_layer(times)
-    planned = network.planned
-    phases = dict.fromkeys(step.phase for step in planned.steps if step.layer) if planned else {}
-    rows = _layer_rows(planned, network.times, list(phases))
+    highest: dict[str, Step] = {}
+    for step in steps:
+        if step.peak_bytes > (highest[step.phase].peak_bytes if step.phase in highest else -1):
+            highest[step.phase] = step
+    phases = list(dict.fromkeys(step.phase for step in steps if step.layer))
     return Section(
         anchor=anchor,
         network=network,
         figures=drawn,
-        phases=_phases(planned) if planned else [],
-        layer_count=len(rows),
-        layer_rows=Markup("\n").join(rows),
-        phase_names=list(phases),
+        phases=list(highest.values()),
+        layer_rows=_layer_rows(steps, network.times, phases),
+        phase_names=phases,
     )
 
 
-def _phases(planned: Plan) -> list[PhaseRow]:
-    highest: dict[str, PhaseRow] = {}
-    for step in planned.steps:
-        before = highest.get(step.phase)
-        if before is None or step.peak_bytes > before.peak_bytes:
-            highest[step.phase] = PhaseRow(
-                phase=step.phase, layer=step.layer, peak_bytes=step.peak_bytes
-            )
-    return list(highest.values())
-
-
 def _layer_rows(
-    planned: Plan | None, times: Sequence[LayerTimes], phases: Sequence[str]
+    steps: Sequence[Step], times: Sequence[LayerTimes], phases: Sequence[str]
 ) -> list[Markup]:
     """Return a table row per layer: its maximum resident memory by phase, and its time.
 
@@ -284,7 +250,7 @@ def _layer_rows(
     """
     timed = {layer.name: layer for layer in times[0].layers} if times else {}
     peaks: dict[str, dict[str, int]] = {}
-    for step in planned.steps if planned else ():
+    for step in steps:
         if step.layer:
             of_layer = peaks.setdefault(step.layer, {})
             of_layer[step.phase] = max(of_layer.get(step.phase, 0), step.peak_bytes)

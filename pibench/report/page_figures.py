@@ -20,13 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pibench.crosscheck.claims import Claim
+    from pibench.crosscheck.paper import Column
     from pibench.devices import Device
+    from pibench.plan.planner import Plan
     from pibench.plan.process import Step
     from pibench.report.content import LayerTimes, NetworkReport, Peak
 
     Placed = tuple[str, NetworkReport, Peak]
 
 Trace = dict[str, Any]
+_LEGEND_ABOVE: Final = {
+    "orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0, "xanchor": "left",
+}  # fmt: skip
+_HIDDEN: Final = {"showticklabels": False, "showgrid": False, "zeroline": False}
+"""An axis of steps or layers: their names are in the text of each point."""
 
 ROW_PX: Final = 21
 _SYMBOLS: Final = {
@@ -94,12 +101,8 @@ def peaks(networks: Sequence[NetworkReport], device: Device) -> Figure:
     for place, _, peak in placed:
         stems_x += [0, _mib(peak.size_bytes), None]
         stems_y += [place, place, None]
-    data: list[Trace] = [
-        {
-            "type": "scatter", "mode": "lines", "x": stems_x, "y": stems_y,
-            "line": {"color": "$line", "width": 1}, "hoverinfo": "skip", "showlegend": False,
-        },
-    ]  # fmt: skip
+    stems = {"color": "$line", "width": 1}
+    data = [_scatter("lines", stems_x, stems_y, line=stems, hoverinfo="skip", showlegend=False)]
     groups: dict[tuple[str, str], list[Placed]] = {}
     for item in placed:
         groups.setdefault((item[1].record.verdict, item[2].provenance.kind), []).append(item)
@@ -119,17 +122,9 @@ def peaks(networks: Sequence[NetworkReport], device: Device) -> Figure:
                 "type": "category", "categoryarray": places, "categoryorder": "array",
                 "showgrid": False, "automargin": True, "range": [-0.7, len(shown) - 0.3],
             },
-            "shapes": [
-                {
-                    "type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": usable, "x1": usable,
-                    "line": {"color": "$ink", "width": 1.5, "dash": "dash"},
-                },
-            ],
+            "shapes": [_limit("x", usable, 1.5)],
             "annotations": [
-                {
-                    "x": usable, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": anchor,
-                    "text": label, "showarrow": False, "font": {"color": "$ink", "size": 12},
-                }
+                _note(label, usable, 1, "$ink", 12, yref="paper", xanchor=anchor)
                 for label, anchor in (
                     (f"fits in {usable:,.1f} MiB ", "right"), (" does not fit", "left"),
                 )
@@ -146,80 +141,65 @@ def peaks(networks: Sequence[NetworkReport], device: Device) -> Figure:
     )  # fmt: skip
 
 
-_LEGEND_ABOVE: Final = {
-    "orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0, "xanchor": "left",
-}  # fmt: skip
-
-
 def _peak_points(verdict: str, kind: str, group: Sequence[Placed]) -> Trace:
-    return {
-        "type": "scatter", "mode": "markers", "name": f"{verdict}, {kind}",
-        "x": [_mib(peak.size_bytes) for _, _, peak in group],
-        "y": [place for place, _, _ in group],
-        "marker": {"color": f"${kind}", "size": 10, "symbol": _SYMBOLS[verdict]},
-        "customdata": [_peak_hover(one, peak) for _, one, peak in group],
-        "hovertemplate": "<b>%{customdata[0]}</b>: %{customdata[1]}<br>peak %{customdata[2]}<br>"
-        "headroom %{customdata[3]} MiB<extra></extra>",
-    }  # fmt: skip
-
-
-def _peak_hover(one: NetworkReport, peak: Peak) -> list[str]:
-    bound = "at least " if peak.is_lower_bound else ""
-    return [
-        text(one.name),
-        one.record.verdict,
-        f"{bound}{mib(peak.size_bytes)} MiB, {peak.provenance.kind}",
-        signed_mib(one.record.headroom_bytes),
+    hovers = [
+        [
+            text(one.name),
+            one.record.verdict,
+            f"{'at least ' if peak.is_lower_bound else ''}{mib(peak.size_bytes)} MiB, {kind}",
+            signed_mib(one.record.headroom_bytes),
+        ]
+        for _, one, peak in group
     ]
+    return _scatter(
+        "markers", [_mib(peak.size_bytes) for _, _, peak in group], [at for at, _, _ in group],
+        name=f"{verdict}, {kind}", customdata=hovers,
+        marker={"color": f"${kind}", "size": 10, "symbol": _SYMBOLS[verdict]},
+        hovertemplate="<b>%{customdata[0]}</b>: %{customdata[1]}<br>peak %{customdata[2]}<br>"
+        "headroom %{customdata[3]} MiB<extra></extra>",
+    )  # fmt: skip
 
 
 def _planned_ticks(placed: Sequence[Placed]) -> Trace:
     planned = [(place, one.name, one.planned) for place, one, _ in placed if one.planned]
-    return {
-        "type": "scatter", "mode": "markers", "name": "planned",
-        "x": [_mib(plan.peak_rss_bytes) for _, _, plan in planned],
-        "y": [place for place, _, _ in planned],
-        "marker": {
-            "symbol": "line-ns-open", "size": 15, "color": "$planned", "line": {"width": 2},
-        },
-        "customdata": [[text(name)] for _, name, _ in planned],
-        "hovertemplate": "<b>%{customdata[0]}</b><br>planned %{x:,.0f} MiB<extra></extra>",
-    }  # fmt: skip
+    peaks_mib = [_mib(plan.peak_rss_bytes) for _, _, plan in planned]
+    return _scatter(
+        "markers", peaks_mib, [place for place, _, _ in planned], name="planned",
+        marker={"symbol": "line-ns-open", "size": 15, "color": "$planned", "line": {"width": 2}},
+        customdata=[[text(name)] for _, name, _ in planned],
+        hovertemplate="<b>%{customdata[0]}</b><br>planned %{x:,.0f} MiB<extra></extra>",
+    )  # fmt: skip
 
 
-def printed_against_pibench(
-    claims: Sequence[Claim], *, unit: str, quantity: str, tolerance: float
-) -> Figure:
-    """Plot one point per compared cell on logarithmic axes, with pibench's interval if it has one.
+def printed_against_pibench(claims: Sequence[Claim], column: Column) -> Figure:
+    """Plot one point per cell with two figures, on logarithmic axes, with pibench's interval.
 
     Cells that are not a test (see `PredictedTime`) are hollow.
     """
-    shown = [claim for claim in claims if isinstance(claim.pibench, float)]
+    tolerance, unit = column.tolerance, column.unit
     values = [
         value
-        for claim in shown
+        for claim in claims
         for value in (claim.paper, claim.pibench, claim.low, claim.high)
         if isinstance(value, float) and value > 0
     ]
     low, high = min(values, default=1.0) / 1.15, max(values, default=10.0) * 1.15
     band = (1 + tolerance, 1 - tolerance)
     data: list[Trace] = [
-        {
-            "type": "scatter", "mode": "lines", "x": [low, high, high, low],
-            "y": [low * band[0], high * band[0], high * band[1], low * band[1]],
-            "fill": "toself", "fillcolor": "$band", "line": {"width": 0},
-            "hoverinfo": "skip", "name": f"within {tolerance:.0%}".replace("%", " %"),
-        },
-        {
-            "type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high],
-            "line": {"color": "$muted", "width": 1, "dash": "dot"}, "hoverinfo": "skip",
-            "name": "as printed",
-        },
+        _scatter(
+            "lines", [low, high, high, low],
+            [low * band[0], high * band[0], high * band[1], low * band[1]],
+            name=f"within {100 * tolerance:.0f} %", hoverinfo="skip",
+            fill="toself", fillcolor="$band", line={"width": 0},
+        ),
+        _scatter(
+            "lines", [low, high], [low, high], name="as printed", hoverinfo="skip",
+            line={"color": "$muted", "width": 1, "dash": "dot"},
+        ),
     ]  # fmt: skip
-    kinds = dict.fromkeys(claim.provenance.kind for claim in shown)
-    labelled = _farthest(shown)
-    for kind in kinds:
-        of_kind = [claim for claim in shown if claim.provenance.kind == kind]
+    labelled = _farthest(claims)
+    for kind in dict.fromkeys(claim.provenance.kind for claim in claims):
+        of_kind = [claim for claim in claims if claim.provenance.kind == kind]
         data.append(_pair_points(of_kind, kind, labelled))
     decades = [step * 10.0**decade for decade in range(-3, 10) for step in (1, 2, 5)]
     ticks = [mark for mark in decades if low <= mark <= high]
@@ -227,7 +207,7 @@ def printed_against_pibench(
         "type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks],
         "range": [log10(low), log10(high)],
     }  # fmt: skip
-    compared = sum(claim.error_pct is not None for claim in shown)
+    compared = sum(claim.error_pct is not None for claim in claims)
     return Figure(
         data=data,
         layout={
@@ -238,29 +218,24 @@ def printed_against_pibench(
         },
         height_px=440,
         alt=(
-            f"{quantity}: pibench's figures against the printed ones for {len(shown)} networks, "
-            f"of which {compared} are compared. The ledger has the figures."
+            f"{column.title}: pibench's figures against the printed ones for {len(claims)} "
+            f"networks, of which {compared} are compared. The ledger has the figures."
         ),
     )
 
 
 def _pair_points(claims: Sequence[Claim], kind: str, labelled: Sequence[str]) -> Trace:
-    trace: Trace = {
-        "type": "scatter", "mode": "markers+text", "name": kind,
-        "x": [claim.paper for claim in claims], "y": [claim.pibench for claim in claims],
-        "text": [text(one.paper_network) if one.key in labelled else "" for one in claims],
-        "textposition": [
-            "top left" if (one.error_pct or 0) > 0 else "bottom right" for one in claims
-        ],
-        "textfont": {"size": 11, "color": "$muted"}, "cliponaxis": False,
-        "marker": {
-            "color": f"${kind}", "size": 9,
-            "symbol": ["circle" if one.error_pct is not None else "circle-open" for one in claims],
-        },
-        "customdata": [_pair_hover(claim) for claim in claims],
-        "hovertemplate": "<b>%{customdata[0]}</b><br>printed %{customdata[1]}, "
+    symbols = ["circle" if one.error_pct is not None else "circle-open" for one in claims]
+    trace = _scatter(
+        "markers+text", [claim.paper for claim in claims], [claim.pibench for claim in claims],
+        name=kind, customdata=[_pair_hover(claim) for claim in claims], cliponaxis=False,
+        text=[text(one.paper_network) if one.key in labelled else "" for one in claims],
+        textposition=["top left" if (one.error_pct or 0) > 0 else "bottom right" for one in claims],
+        textfont={"size": 11, "color": "$muted"},
+        marker={"color": f"${kind}", "size": 9, "symbol": symbols},
+        hovertemplate="<b>%{customdata[0]}</b><br>printed %{customdata[1]}, "
         f"{kind} %{{customdata[2]}}<br>%{{customdata[3]}}<extra></extra>",
-    }  # fmt: skip
+    )  # fmt: skip
     if any(claim.high is not None for claim in claims):
         trace["error_y"] = {
             "type": "data", "symmetric": False, "thickness": 1.2, "width": 3,
@@ -272,8 +247,7 @@ def _pair_points(claims: Sequence[Claim], kind: str, labelled: Sequence[str]) ->
 
 
 def _pair_hover(claim: Claim) -> list[str]:
-    decimals = 0 if isinstance(claim.pibench, float) and claim.pibench >= 10 else 1
-    pibench = claim.pibench if isinstance(claim.pibench, float) else None
+    pibench = claim.pibench if isinstance(claim.pibench, float) else 0.0
     text_of_error = "not a test: it depends on the printed figure"
     if claim.error_pct is not None:
         text_of_error = f"error {signed(claim.error_pct)} %"
@@ -282,7 +256,7 @@ def _pair_hover(claim: Claim) -> list[str]:
     return [
         text(claim.paper_network),
         f"{claim.paper:,g} {claim.unit}",
-        f"{number(pibench, decimals)} {claim.unit}",
+        f"{number(pibench, 0 if pibench >= 10 else 1)} {claim.unit}",
         text_of_error,
     ]
 
@@ -302,14 +276,11 @@ def _close(claim: Claim, other: Claim) -> bool:
     return max(pair) < 1.25 * min(pair)
 
 
-def memory_over_layers(one: NetworkReport) -> Figure | None:
-    """Plot the planned resident memory at each step of the program; None without a plan."""
-    planned = one.planned
-    if planned is None:
-        return None
+def memory_over_layers(planned: Plan, device: Device) -> Figure:
+    """Plot the planned resident memory at each step of the program."""
     names = list(dict.fromkeys(step.layer for step in planned.steps))
     index_of = {name: index for index, name in enumerate(names)}
-    usable = one.device.usable_bytes / MIB
+    usable = device.usable_bytes / MIB
     data: list[Trace] = []
     annotations: list[dict[str, Any]] = []
     start = 0
@@ -318,38 +289,22 @@ def memory_over_layers(one: NetworkReport) -> Figure | None:
         data.append(_phase(phase, steps, start, index_of))
         if len(steps) * 16 >= len(planned.steps):
             middle = start + len(steps) / 2
-            annotations.append(
-                {
-                    "x": middle, "y": 1, "yref": "paper", "yanchor": "bottom", "text": phase,
-                    "showarrow": False, "font": {"color": "$muted", "size": 11},
-                }
-            )  # fmt: skip
+            annotations.append(_note(phase, middle, 1, "$muted", 11, yref="paper"))
         start += len(steps)
     top = max(usable, planned.peak_rss_bytes / MIB)
-    annotations.append(
-        {
-            "x": 0, "xref": "paper", "xanchor": "left", "y": usable, "yanchor": "bottom",
-            "text": f"usable: {usable:,.1f} MiB", "showarrow": False, "bgcolor": "$surface",
-            "font": {"color": "$ink", "size": 11},
-        }
-    )  # fmt: skip
+    label, beside = f"usable: {usable:,.1f} MiB", {"xref": "paper", "xanchor": "left"}
+    annotations.append(_note(label, 0, usable, "$ink", 11, bgcolor="$surface", **beside))
     return Figure(
         data=data,
         layout={
             "xaxis": {
-                "title": {"text": "steps of the program, layer by layer"},
-                "showticklabels": False, "showgrid": False, "zeroline": False,
+                "title": {"text": "steps of the program, layer by layer"}, **_HIDDEN,
                 "range": [0, len(planned.steps)],
             },
             "yaxis": {
                 "title": {"text": "resident, MiB"}, "range": [0, 1.08 * top], "automargin": True,
             },
-            "shapes": [
-                {
-                    "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": usable, "y1": usable,
-                    "line": {"color": "$ink", "width": 1.2, "dash": "dash"},
-                },
-            ],
+            "shapes": [_limit("y", usable, 1.2)],
             "annotations": annotations,
             "showlegend": False,
             "margin": {"t": 24, "b": 32},
@@ -402,8 +357,7 @@ def time_per_layer(times: LayerTimes) -> Figure:
         layout={
             "barmode": "stack", "bargap": 0.15 if len(layers) < 120 else 0,
             "xaxis": {
-                "title": {"text": "layers in the order in which they run"},
-                "showticklabels": False, "showgrid": False, "zeroline": False,
+                "title": {"text": "layers in the order in which they run"}, **_HIDDEN,
                 "range": [-0.7, len(layers) - 0.3],
             },
             "yaxis": {"title": {"text": "share of time, %"}, "automargin": True},
@@ -417,6 +371,31 @@ def time_per_layer(times: LayerTimes) -> Figure:
         ),
         names=[layer.name for layer in layers],
     )  # fmt: skip
+
+
+def _scatter(mode: str, x: Sequence[Any], y: Sequence[Any], **more: Any) -> Trace:
+    return {"type": "scatter", "mode": mode, "x": x, "y": y, **more}
+
+
+def _limit(axis: str, at: float, width: float) -> dict[str, Any]:
+    """Draw the device's usable memory as a dashed line at `at` on this axis, across the plot."""
+    other = {"x": "y", "y": "x"}[axis]
+    ends = {f"{axis}0": at, f"{axis}1": at, f"{other}ref": "paper", f"{other}0": 0, f"{other}1": 1}
+    return {"type": "line", **ends, "line": {"color": "$ink", "width": width, "dash": "dash"}}
+
+
+def _note(text: str, x: float, y: float, colour: str, size: int, **more: Any) -> dict[str, Any]:
+    """Write text above a point."""
+    font = {"color": colour, "size": size}
+    return {
+        "x": x,
+        "y": y,
+        "text": text,
+        "font": font,
+        "yanchor": "bottom",
+        "showarrow": False,
+        **more,
+    }
 
 
 def _mib(size_bytes: int) -> float:

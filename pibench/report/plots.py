@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter
 
 from pibench.errors import InvalidInputError
 from pibench.latency.model import MACS_PER_CYCLE, MEMORY_BYTES_PER_S
-from pibench.report.text import MIB, visible
+from pibench.report.text import MIB, sentence, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.latency.validation import Validation
-    from pibench.plan.process import Step
-    from pibench.report.content import NetworkReport, Report
+    from pibench.plan.planner import Plan
+    from pibench.report.content import NetworkReport, Peak, Report
 
 COLOURS: Final = {
     "measured": "#1d4ed8", "emulated": "#0b7285", "twin": "#6d3fc9", "planned": "#8f5700",
@@ -64,21 +64,13 @@ def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
     Raises:
         InvalidInputError: if no record has a peak.
     """
-    shown = sorted(
-        (one for one in report.networks if one.peak is not None),
-        key=lambda one: one.peak.size_bytes if one.peak else 0,
-        reverse=True,
-    )
+    shown = [(one, one.peak) for one in report.networks if one.peak is not None]
+    shown.sort(key=lambda pair: -pair[1].size_bytes)
     if not shown:
         raise InvalidInputError(
             "no record has a peak to draw", hint="see them as a table: pibench report RECORDS"
         )
-    pairs = [
-        (claims, f"{column.title[0].upper()}{column.title[1:]}, {column.unit}")
-        for name, column in report.paper.columns.items()
-        if column.field not in ("verdict", "weights_file_bytes")
-        and (claims := _compared(report, name))
-    ]
+    pairs = [(claims, report.paper.columns[name]) for name, claims in report.plotted.items()]
     # Text as shapes: the image looks the same everywhere.
     with _style("path"):
         figure = Figure(
@@ -88,15 +80,20 @@ def overview(report: Report, form: Literal["png", "svg"]) -> bytes:
         if pairs:
             grid = figure.add_gridspec(len(pairs), 2, width_ratios=(1.5, 1))
             _draw_peaks(figure.add_subplot(grid[:, 0]), shown)
-            for index, (claims, title) in enumerate(pairs):
-                _draw_pairs(figure.add_subplot(grid[index, 1]), claims, title)
+            for index, (claims, column) in enumerate(pairs):
+                axes = figure.add_subplot(grid[index, 1])
+                axes.set_title(f"{sentence(column.title)}, {column.unit}")
+                _draw_pairs(axes, claims)
         else:
             _draw_peaks(figure.add_subplot(), shown)
         return _saved(figure, form)
 
 
-def memory_over_layers(title: str, steps: Sequence[Step], *, usable_bytes: int) -> str:
+def memory_over_layers(planned: Plan, device: Device) -> str:
     """Draw one column per step, coloured by phase, and the device's usable memory as a line."""
+    steps, usable_mib = planned.steps, device.usable_bytes / MIB
+    batch = planned.network.batch_under(planned.protocol)
+    title = f"{planned.network.name}, {planned.protocol}, batch {batch}"
     with _style():
         figure, axes = _axes((10, 4), title)
         for phase in dict.fromkeys(step.phase for step in steps):
@@ -104,11 +101,8 @@ def memory_over_layers(title: str, steps: Sequence[Step], *, usable_bytes: int) 
             peaks = [steps[index].peak_bytes / MIB for index in places]
             colour = PHASES.get(phase, PHASES["inputs"])
             axes.bar(places, peaks, width=1, align="edge", color=colour, label=phase)
-        axes.axhline(usable_bytes / MIB, color="black", linestyle="--", linewidth=1)
-        axes.annotate(
-            f"usable {usable_bytes / MIB:.0f} MiB", (0, usable_bytes / MIB), xytext=(4, 4),
-            textcoords="offset points",
-        )  # fmt: skip
+        axes.axhline(usable_mib, color="black", linestyle="--", linewidth=1)
+        _note(axes, f"usable {usable_mib:.0f} MiB", (0, usable_mib), (4, 4))
         axes.set_xlim(0, len(steps))
         axes.margins(y=0.1)
         axes.set_xticks([])
@@ -157,9 +151,7 @@ def roofline(predictions: Sequence[Prediction], device: Device, calibration: Lat
         figure, axes = _axes((8, 6), f"Roofline, {device.name}")
         for name, rate in roofs.items():
             axes.axhline(rate, color=_MUTED, linestyle="--", linewidth=0.8)
-            axes.annotate(
-                name, (x[1], rate), xytext=(-4, 3), textcoords="offset points", ha="right"
-            )
+            _note(axes, name, (x[1], rate), (-4, 3), ha="right")
         slope = MEMORY_BYTES_PER_S / 1e9
         axes.plot([x[0], top / slope], [x[0] * slope, top], color=_MUTED, linewidth=0.8)
         for name, intensity, rate in points:
@@ -203,9 +195,14 @@ def _saved(figure: Figure, form: Literal["png", "svg"]) -> bytes:
 
 def _point(axes: Axes, x: float, y: float, name: str, colour: str) -> None:
     axes.plot([x], [y], "o", color=colour, markersize=4, gid=f"point {visible(name)}")
-    axes.annotate(
-        visible(name)[:40], (x, y), xytext=(4, -3), textcoords="offset points", fontsize=7
-    )
+    _note(axes, visible(name)[:40], (x, y), (4, -3), fontsize=7)
+
+
+def _note(
+    axes: Axes, text: str, at: tuple[float, float], beside: tuple[float, float], **style: Any
+) -> None:
+    """Write text beside a point; the distance is in points."""
+    axes.annotate(text, at, xytext=beside, textcoords="offset points", **style)
 
 
 def _logarithmic(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
@@ -220,22 +217,12 @@ def _logarithmic(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> 
     axes.grid(color=_LINE, linewidth=0.5)
 
 
-def _compared(report: Report, column: str) -> list[Claim]:
-    return [
-        claim
-        for claim in report.claims
-        if claim.column == column and isinstance(claim.pibench, float)
-    ]
-
-
-def _draw_peaks(axes: Axes, shown: Sequence[NetworkReport]) -> None:
+def _draw_peaks(axes: Axes, shown: Sequence[tuple[NetworkReport, Peak]]) -> None:
     axes.set_title("Peak resident memory, MiB")
     labelled: set[tuple[str, str]] = set()
-    for place, one in enumerate(shown):
-        if one.peak is None:
-            continue
-        kind, verdict = one.peak.provenance.kind, one.record.verdict
-        peak_mib = one.peak.size_bytes / MIB
+    for place, (one, peak) in enumerate(shown):
+        kind, verdict = peak.provenance.kind, one.record.verdict
+        peak_mib = peak.size_bytes / MIB
         label = f"{verdict}, {kind}" if (verdict, kind) not in labelled else None
         labelled.add((verdict, kind))
         axes.plot([0, peak_mib], [place, place], color=_LINE, linewidth=0.8, zorder=1)
@@ -243,13 +230,10 @@ def _draw_peaks(axes: Axes, shown: Sequence[NetworkReport]) -> None:
             [peak_mib], [place], _MARKERS[verdict], color=COLOURS.get(kind, _MUTED),
             markersize=5, label=label, zorder=3,
         )  # fmt: skip
-    for usable in {one.device.usable_bytes for one in shown}:
-        axes.axvline(usable / MIB, color="black", linestyle="--", linewidth=1, zorder=2)
-        axes.annotate(
-            f"usable: {usable / MIB:,.1f}", (usable / MIB, len(shown) - 0.4), xytext=(4, 0),
-            textcoords="offset points", va="center",
-        )  # fmt: skip
-    axes.set_yticks(range(len(shown)), [visible(one.name)[:40] for one in shown])
+    for usable in {one.device.usable_bytes / MIB for one, _ in shown}:
+        axes.axvline(usable, color="black", linestyle="--", linewidth=1, zorder=2)
+        _note(axes, f"usable: {usable:,.1f}", (usable, len(shown) - 0.4), (4, 0), va="center")
+    axes.set_yticks(range(len(shown)), [visible(one.name)[:40] for one, _ in shown])
     axes.tick_params(length=0)
     axes.set_xlim(left=0)
     axes.set_ylim(-0.7, len(shown))
@@ -257,9 +241,8 @@ def _draw_peaks(axes: Axes, shown: Sequence[NetworkReport]) -> None:
     axes.legend(loc="upper right")
 
 
-def _draw_pairs(axes: Axes, claims: Sequence[Claim], title: str) -> None:
+def _draw_pairs(axes: Axes, claims: Sequence[Claim]) -> None:
     """Plot printed figures on x, pibench's on y; hollow if pibench's depend on the printed one."""
-    axes.set_title(title)
     kinds: set[str] = set()
     for claim in claims:
         if not isinstance(claim.pibench, float) or not isinstance(claim.paper, float):

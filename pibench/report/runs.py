@@ -13,17 +13,8 @@ from pibench.engines.registry import label_of
 from pibench.records.identity import labels_of
 from pibench.records.schema import WEIGHTS_GIVEN
 from pibench.records.statistics import counting_ms, set_aside, why_no_interval
-from pibench.report.tables import Cell, Column, Table, console, numeric, printable
-from pibench.report.text import (
-    MB,
-    MIB,
-    NOTHING,
-    mib,
-    milliseconds,
-    number,
-    signed_mib,
-    visible,
-)
+from pibench.report.tables import Cell, Table, console, printable
+from pibench.report.text import MB, MIB, NOTHING, mib, milliseconds, number, signed_mib, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,24 +59,13 @@ def table(
         links: sections of the page, by the records' ids.
     """
     names, links = names or labels_of(records), links or {}
-    columns = (
-        Column(heading="Network", fold=True),
-        Column(heading="Device", file_only=True),
-        Column(heading="Target"),
-        Column(heading="Protocol", file_only=True),
-        Column(heading="Compute", file_only=True),
-        Column(heading="Batch", numeric=True, file_only=True),
-        Column(heading="Verdict"),
-        *numeric("Peak\nMiB", "RAM\nMiB"),
-        Column(heading="Head\nMiB", file_heading="Headroom MiB", numeric=True),
-        *numeric("Size\nMB"),
-        Column(heading="Latency\nms", numeric=True, fold=True),
-        Column(heading="Evidence", file_only=True),
-    )
-    return Table(
+    return Table.of(
+        (_row(one, names[one.record_id], links.get(one.record_id, "")) for one in records),
+        numeric=("Batch", "Peak\nMiB", "RAM\nMiB", "Head\nMiB", "Size\nMB", "Latency\nms"),
+        fold=("Network", "Latency\nms"),
+        file_only=("Device", "Protocol", "Compute", "Batch", "Evidence"),
+        file_headings={"Head\nMiB": "Headroom MiB"},
         tight=True,
-        columns=columns,
-        rows=[_row(one, names[one.record_id], links.get(one.record_id, "")) for one in records],
     )
 
 
@@ -94,7 +74,7 @@ def is_lower_bound(record: Record) -> bool:
     return record.evidence.exit_status != 0
 
 
-def _row(record: Record, name: str, link: str) -> list[Cell | str]:
+def _row(record: Record, name: str, link: str) -> dict[str, Cell | str]:
     bound = ">" if is_lower_bound(record) else ""
     peak, ram = (
         NOTHING if size is None else f"{bound}{mib(size)}"
@@ -105,26 +85,26 @@ def _row(record: Record, name: str, link: str) -> list[Cell | str]:
     size_bytes = record.weights_file_bytes
     # A bare time could be mistaken for the board's.
     kind = "" if record.latency_ms is None else record.provenance["latency_ms"].kind
-    return [
-        Cell(text=name, link=link),
-        record.device,
-        Cell(text=target(record), short=record.target),
-        record.protocol,
-        record.compute,
-        f"{record.batch}" + (f", {record.input_size}" if record.input_size else ""),
-        Cell(text=record.verdict, chip="verdict"),
-        peak,
-        ram,
-        Cell(text=headroom, short=headroom, kind="twin" if twin else ""),
-        number(None if size_bytes is None else size_bytes / MB, 1),
-        Cell(text=milliseconds(record.latency_ms), kind=kind),
-        evidence_in_a_word(record),
-    ]
+    return {
+        "Network": Cell(text=name, link=link),
+        "Device": record.device,
+        "Target": Cell(text=target(record), short=record.target),
+        "Protocol": record.protocol,
+        "Compute": record.compute,
+        "Batch": f"{record.batch}" + (f", {record.input_size}" if record.input_size else ""),
+        "Verdict": Cell(text=record.verdict, chip="verdict"),
+        "Peak\nMiB": peak,
+        "RAM\nMiB": ram,
+        "Head\nMiB": Cell(text=headroom, short=headroom, kind="twin" if twin else ""),
+        "Size\nMB": number(None if size_bytes is None else size_bytes / MB, 1),
+        "Latency\nms": Cell(text=milliseconds(record.latency_ms), kind=kind),
+        "Evidence": evidence_in_a_word(record),
+    }
 
 
 def how_it_ran(records: Iterable[Record]) -> list[str]:
     """Return each environment of the records once: "emulated: QEMU virt, 4 x cortex-a53; ..."."""
-    return list(dict.fromkeys(_way(record) for record in records))
+    return list(dict.fromkeys(map(_way, records)))
 
 
 def evidence_in_a_word(record: Record) -> str:
@@ -156,13 +136,12 @@ def _where_confined(record: Record) -> str:
     host, limits = record.environment.host, record.limits
     how = "emulated" if record.is_emulated_or_twin else "native arm64"
     by = ", ".join(part for part in (host.engine, host.qemu_version) if part)
-    cores = f"{limits.in_force.cores:g}" if limits.in_force.cores else "unknown"
-    asked = f"{limits.asked.cores:g}" if limits.asked.cores else "unknown"
-    memory = limits.asked.memory_bytes or 0
-    extra = (
-        limits.allowance.emulator_bytes + limits.allowance.probe_bytes if limits.allowance else 0
+    cores, asked = (
+        f"{one.cores:g}" if one.cores else "unknown" for one in (limits.in_force, limits.asked)
     )
-    own = (memory - extra) / MIB
+    allowance = limits.allowance
+    extra = allowance.emulator_bytes + allowance.probe_bytes if allowance else 0
+    own = ((limits.asked.memory_bytes or 0) - extra) / MIB
     room = f" and {extra / MIB:.0f} for emulator and probe" if extra else ""
     return (
         f"{how}: {record.target}{f' ({by})' if by else ''}, limited by a {limits.enforced_by} to "
@@ -252,6 +231,7 @@ def environment(record: Record) -> list[Fact]:
             ("BLAS", guest.blas_name),
             ("BLAS core, threads", _joined(guest.blas_core_type, guest.blas_threads)),
             ("Guest", _joined(guest.architecture, guest.kernel, guest.device_tree_model)),
+            ("Guest's kernel arguments", guest.kernel_arguments),
             ("Guest's memory", _mib(guest.memory_total_bytes)),
             ("MIDR_EL1", guest.main_id_register),
             ("Python there", guest.python_version),
@@ -260,6 +240,7 @@ def environment(record: Record) -> list[Fact]:
             ("Governor", guest.governor),
             *((f"No {figure}", reason) for figure, reason in sorted(guest.unavailable.items())),
             ("Emulator", _joined(host.qemu_version, host.qemu_accelerator)),
+            ("Boot", host.qemu_boot),
             ("Engine", host.engine),
             ("Host", _joined(host.architecture, host.kernel, host.cpu_model)),
             ("Host's cores, memory", _joined(host.logical_cores, _mib(host.memory_bytes))),
@@ -275,9 +256,8 @@ def environment(record: Record) -> list[Fact]:
 
 def target(record: Record) -> str:
     """Return the target, with a VM's machine if it is not the default."""
-    return (
-        record.target if record.machine in (None, "virt") else f"{record.target} {record.machine}"
-    )
+    usual = record.machine in (None, "virt")
+    return record.target if usual else f"{record.target} {record.machine}"
 
 
 def command(record: Record) -> str:
@@ -287,25 +267,22 @@ def command(record: Record) -> str:
         return ""
     name = f"./{name}" if name.startswith("-") else name
     words = ["pibench", "run", name, "--target", record.target_kind.address or record.target]
-    if record.machine not in (None, "virt"):
-        words += ["--machine", str(record.machine)]
-    if record.device != "rpi3b":
-        words += ["--device", record.device]
-    words += ["--protocol", record.protocol, "--compute", record.compute]
-    if record.batch != 1:
-        words += ["--batch", str(record.batch)]
-    if record.input_size is not None:
-        words += ["--input", record.input_size]
-    threads = record.limits.asked.threads
-    if threads not in (None, devices.load(record.device).cores):
-        words += ["--threads", str(threads)]
     timed = record.protocol == "inference" and record.compute == "real"
-    if timed and record.repeats not in (0, _DEFAULT_REPEATS):
-        words += ["--repeats", str(record.repeats)]
-    if record.repairs:
-        words.append("--repair")
-    if record.seed:
-        words += ["--seed", str(record.seed)]
+    # Each option, its value, and the values that pibench has without it.
+    for option, value, usual in (
+        ("--machine", record.machine, (None, "virt")),
+        ("--device", record.device, ("rpi3b",)),
+        ("--protocol", record.protocol, ()),
+        ("--compute", record.compute, ()),
+        ("--batch", record.batch, (1,)),
+        ("--input", record.input_size, (None,)),
+        ("--threads", record.limits.asked.threads, (None, devices.load(record.device).cores)),
+        ("--repeats", record.repeats if timed else 0, (0, _DEFAULT_REPEATS)),
+        ("--repair", "" if record.repairs else None, (None,)),
+        ("--seed", record.seed, (None, 0)),
+    ):
+        if value not in usual:
+            words += [option, str(value)] if value != "" else [option]
     if record.weights_sha256 and record.provenance["outputs"].reason == WEIGHTS_GIVEN:
         # A record does not have the path of the weights.
         words += ["--weights", f"<the caffemodel with SHA-256 {record.weights_sha256}>"]
@@ -325,11 +302,9 @@ def timing(record: Record) -> list[str]:
 def unavailable_state(records: Iterable[Record]) -> list[str]:
     """Return why machine state is missing for the measured times, each reason once."""
     measured = [one for one in records if one.samples and not one.is_emulated_or_twin]
-    reasons = {
-        (figure, reason): None
-        for record in measured
-        for figure, reason in record.environment.guest.unavailable.items()
-    }
+    reasons = dict.fromkeys(
+        item for record in measured for item in record.environment.guest.unavailable.items()
+    )
     return [f"unavailable: {figure}: {reason}" for figure, reason in reasons]
 
 
@@ -344,10 +319,8 @@ def _passes(record: Record) -> str | None:
     interval = record.latency_interval
     if interval is None:
         return f"{text}; {why_no_interval(record.samples) or 'no interval'}"
-    return (
-        f"{text}, {interval.confidence:.0%} interval "
-        f"{_ms(interval.low_ms)} to {_ms(interval.high_ms)} ms"
-    ).replace("%", " %")
+    confidence = f"{100 * interval.confidence:.0f} %"
+    return f"{text}, {confidence} interval {_ms(interval.low_ms)} to {_ms(interval.high_ms)} ms"
 
 
 def _excluded(record: Record) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibench import devices, networks
-from pibench.crosscheck.reading import read_records
+from pibench.crosscheck.sides import read_records
 from pibench.errors import InvalidInputError
 from pibench.records.identity import latest
 

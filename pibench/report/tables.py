@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from html import escape
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Final
-from xml.sax.saxutils import escape as escape_xml
 
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
@@ -21,7 +22,7 @@ from rich.text import Text
 from pibench.report.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import ConsoleOptions
 
@@ -95,6 +96,34 @@ class Table:
     rows: Sequence[Sequence[Cell | str]]
     tight: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        rows: Iterable[Mapping[str, Cell | str]],
+        *,
+        numeric: Collection[str] = (),
+        fold: Collection[str] = ("Network", "Layer"),
+        file_only: Collection[str] = (),
+        file_headings: Mapping[str, str] = MappingProxyType({}),
+        tight: bool = False,
+    ) -> Table:
+        """Return the table of rows that have their cells by heading.
+
+        `numeric`, `fold` and `file_only` are the headings of such columns.
+        """
+        found = [*rows]
+        columns = [
+            Column(
+                heading=heading,
+                file_heading=file_headings.get(heading, ""),
+                numeric=heading in numeric,
+                fold=heading in fold,
+                file_only=heading in file_only,
+            )
+            for heading in (found[0] if found else ())
+        ]
+        return cls(columns=columns, rows=[[*row.values()] for row in found], tight=tight)
+
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RichTable]:
         """Yield the table with the columns that fit the terminal."""
         yield to_terminal(self, width=options.max_width)
@@ -120,6 +149,11 @@ def printable(text: str) -> Text:
     return Text(visible(text))
 
 
+def plain(*headings: str) -> tuple[Column, ...]:
+    """Return columns of text with these headings."""
+    return tuple(Column(heading=heading) for heading in headings)
+
+
 def numeric(*headings: str) -> tuple[Column, ...]:
     """Return columns of figures with these headings."""
     return tuple(Column(heading=heading, numeric=True) for heading in headings)
@@ -127,13 +161,11 @@ def numeric(*headings: str) -> tuple[Column, ...]:
 
 def escape_markdown(text: str) -> str:
     """Escape untrusted text, so that Markdown and HTML show it unchanged."""
-    return _SPECIAL.sub(r"\\\1", escape_xml(visible(text)))
+    return _SPECIAL.sub(r"\\\1", escape(visible(text), quote=False))
 
 
 def to_terminal(table: Table, *, width: int) -> RichTable:
     """Return the table for Rich, with the columns that a terminal of this width shows."""
-    from rich.table import Table as RichTable  # noqa: PLC0415
-
     padding = (0, 0 if table.tight else 1, 0, 0)
     made = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=padding, show_edge=False)
     shown = [

@@ -48,6 +48,11 @@ def percent(share: float | None, decimals: int = 1) -> str:
     return number(None if share is None else 100 * share, decimals)
 
 
+def sentence(text: str) -> str:
+    """Return `text` with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
 def one_line(text: str) -> str:
     """Return `text` on one line, with control characters escaped and the length limited.
 
@@ -62,6 +67,8 @@ def one_line(text: str) -> str:
 
 def visible(text: str) -> str:
     """Return `text` with unprintable characters written as Python escapes."""
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text

@@ -43,6 +43,7 @@ class RunOptions:
         device: The device's id, alias or name.
         target: `vm`, `container`, `sysroot`, `twin`, `native`, `ssh://USER@HOST` or `auto`.
         machine: The machine of target vm.
+        fresh_boot: Boot each machine of target vm, instead of restoring one that has booted.
         engine: The engine that runs the network.
         protocol: The protocol to run.
         compute: Whether the engine computes, or only allocates its memory.
@@ -67,6 +68,7 @@ class RunOptions:
     device: str = "rpi3b"
     target: str = "vm"
     machine: Machine | None = None
+    fresh_boot: bool = False
     engine: str = "caffe"
     protocol: Protocol = "caffe-time"
     compute: Compute | None = None
@@ -135,6 +137,7 @@ class RunOptions:
             self.profile,
             builder,
             machine=self.machine,
+            fresh_boot=self.fresh_boot,
             at_once=self.jobs,
             identity=self.identity,
             remote_dir=self.remote_dir,
@@ -198,6 +201,7 @@ class RunKeywords(TypedDict, total=False):
     device: str
     target: str
     machine: Machine | None
+    fresh_boot: bool
     engine: str
     protocol: Protocol
     compute: Compute | None

@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pibench.engines.registry import engine_of, label_of
 from pibench.records.environment import host_environment
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from pibench.targets.base import Job, Outcome, Target
 
 KIB = 1024
+OF_NETWORK: Final = {
+    "parameter_count", "weights_file_bytes", "weights_sha256", "repairs", "batch", "input_size",
+}  # fmt: skip
+"""Facts of a network that a record contains under the same names."""
 _KILLED_PROCESS = r"Killed process \d+ \(({})"
 
 
@@ -108,16 +112,13 @@ def record_of(
     if reference_peak is not None and (killed or observation.allocation_refused):
         peak_bytes = reference_peak(job)
     decision = decide(observation, context.device, reference_peak_bytes=peak_bytes)
-    times = times_of(network, outcome, context)
+    times, times_provenance = times_of(network, outcome, context)
     memory, memory_provenance = _memory(outcome, decision, context)
     return Record(
         network=network.name,
         network_sha256=network.sha256,
         network_source=network.source,
-        parameter_count=network.parameter_count,
-        weights_file_bytes=network.weights_file_bytes,
-        weights_sha256=network.weights_sha256,
-        repairs=network.repairs,
+        **network.model_dump(include=OF_NETWORK),
         device=context.device.id,
         target=context.target.name,
         machine=context.target.machine,
@@ -126,21 +127,14 @@ def record_of(
         engine_version=machine.get("engine_version") or machine.get("caffe_version"),
         protocol=job.protocol,
         compute=job.compute,
-        batch=network.batch,
-        input_size=network.input_size,
+        memory_only_tier=(outcome.result or {}).get("memory_only_tier"),
         verdict=decision.verdict,
         evidence=decision.evidence,
         **memory,
+        **times,
         headroom_bytes=decision.headroom_bytes,
-        latency_ms=times.latency_ms,
-        layers=times.layers,
         repeats=job.repeats if job.protocol == "inference" else job.iterations,
-        samples=times.samples,
-        latency_interval=times.interval,
         seed=job.seed if job.protocol == "inference" else None,
-        input_sha256=times.input_sha256,
-        outputs=times.outputs,
-        signatures=times.signatures,
         kept_blobs=blobs,
         limits=_limits(outcome, context),
         environment=_environment(outcome, context),
@@ -152,7 +146,7 @@ def record_of(
             ),
             "headroom_bytes": decision.headroom_provenance,
             **memory_provenance,
-            **times.provenance,
+            **times_provenance,
         },
     )
 
@@ -169,38 +163,38 @@ def _memory(
     network = None
     if peak is not None and baseline is not None and peak >= baseline:
         network = peak - baseline
-    emulator = result.get("emulator_rss_bytes")
     why_baseline = "peak RSS of the same program by the time it waits for a network"
     if outcome.memory_limits is not None:
         calibrated = outcome.memory_limits.calibrated
         why_baseline += f", measured {calibrated} with this image and this emulator"
-    peak_provenance = decision.peak_provenance
-
-    def provenance(value: int | None, reason: str, missing: str) -> Provenance:
-        if value is None:
-            return Provenance(kind="unavailable", reason=missing)
-        return Provenance(kind=context.kind, reason=reason)
-
-    return {
-        "peak_rss_bytes": peak,
-        "baseline_rss_bytes": baseline,
-        "network_rss_bytes": network,
-        "emulator_rss_bytes": emulator,
-    }, {
-        "peak_rss_bytes": peak_provenance,
-        "baseline_rss_bytes": provenance(
-            baseline, why_baseline, "the program did not run through without a network"
+    figures = {
+        "baseline_rss_bytes": (
+            baseline,
+            why_baseline,
+            "the program did not run through without a network",
         ),
-        "network_rss_bytes": provenance(
+        "network_rss_bytes": (
             network,
-            f"peak less baseline; {peak_provenance.reason}",
+            f"peak less baseline; {decision.peak_provenance.reason}",
             "there is no baseline, or no peak above it",
         ),
-        "emulator_rss_bytes": provenance(
-            emulator,
+        "emulator_rss_bytes": (
+            result.get("emulator_rss_bytes"),
             "resident memory of QEMU's own mappings in the process",
             "no emulator was seen in the network's own process",
         ),
+    }
+    return {
+        "peak_rss_bytes": peak,
+        **{name: value for name, (value, _, _) in figures.items()},
+    }, {
+        "peak_rss_bytes": decision.peak_provenance,
+        **{
+            name: Provenance.missing(none)
+            if value is None
+            else Provenance(kind=context.kind, reason=why)
+            for name, (value, why, none) in figures.items()
+        },
     }
 
 
@@ -220,14 +214,10 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
             threads=_threads(outcome),
         )
         return Limits(asked=requested, in_force=effective, enforced_by=context.enforced_by)
+    own = {name: getattr(limits, name) for name in ("memory_bytes", "swap_bytes", "cores")}
     return Limits(
         asked=requested,
-        in_force=LimitSet(
-            memory_bytes=limits.memory_bytes,
-            swap_bytes=limits.swap_bytes,
-            cores=limits.cores,
-            threads=_threads(outcome),
-        ),
+        in_force=LimitSet(**own, threads=_threads(outcome)),
         enforced_by=limits.enforced_by,
         allowance=Allowance(
             emulator_bytes=limits.emulator_bytes,
@@ -259,10 +249,12 @@ def _environment(outcome: Outcome, context: Context) -> Environment:
         or host_environment(
             qemu_version=host["qemu_version"],
             qemu_accelerator=host.get("qemu_accelerator"),
+            qemu_boot=machine.get("boot"),
             engine=host.get("engine"),
         ),
         guest=GuestEnvironment(
             kernel=machine.get("kernel"),
+            kernel_arguments=machine.get("kernel_arguments"),
             architecture=machine.get("architecture"),
             memory_total_bytes=_bytes_of(total_kib),
             device_tree_model=machine.get("board"),
@@ -413,6 +405,8 @@ def _notes(outcome: Outcome, result: dict[str, Any]) -> tuple[str, ...]:
         notes.append("the kernel's log may not be read here")
     if result["exit_status"] not in (0, None) and result["log_tail"]:
         notes.append(f"last words: {result['log_tail'][-1]}")
+    if machine.get("why_no_loops") and outcome.job.compute == "memory-only":
+        notes.append(f"Caffe's own loops had no stand-ins: {machine['why_no_loops']}")
     readings = result["readings"]
     why = why_disturbed(readings, 0, len(readings) - 1, Throttle.of(machine.get("throttle")))
     if why is not None:

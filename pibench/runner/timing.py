@@ -11,8 +11,8 @@ from operator import or_
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pibench.records.schema import (
+    COMPUTE_FIELDS,
     WEIGHTS_GIVEN,
-    LatencyInterval,
     LayerSignature,
     LayerTime,
     OutputBlob,
@@ -47,73 +47,49 @@ Reading: TypeAlias = dict[str, Any]
 """One reading of the probe: see MachineState.read in pibench/probe/machine_state.py."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Times:
-    """What a run measured or computed besides memory; times are in ms."""
+def times_of(
+    network: NetworkFacts, outcome: Outcome, context: Context
+) -> tuple[dict[str, Any], dict[str, Provenance]]:
+    """Return what a run measured or computed besides memory, and its provenance.
 
-    latency_ms: float | None = None
-    samples: tuple[Sample, ...] = ()
-    interval: LatencyInterval | None = None
-    layers: tuple[LayerTime, ...] = ()
-    outputs: tuple[OutputBlob, ...] = ()
-    signatures: tuple[LayerSignature, ...] = ()
-    input_sha256: str | None = None
-    provenance: dict[str, Provenance]
-
-
-def times_of(network: NetworkFacts, outcome: Outcome, context: Context) -> Times:
-    """Return latency, layer times and outputs, where the run has them."""
-    missing = _why_no_times(outcome)
-    if missing is not None:
-        none = Provenance(kind="unavailable", reason=missing)
-        return Times(provenance={"latency_ms": none, "layers": none, "outputs": none})
+    Both are fields of a record; fields that the run does not have are missing.
+    """
     result = outcome.result or {}
-    kind = context.kind
-    timed = Provenance(kind=kind, reason=EMULATED_TIME if kind == "emulated" else "")
-    if "inference" in result:
-        drawn = outcome.job.seed if network.weights_drawn else None
-        return _inference_times(outcome, context, timed, drawn_seed=drawn)
-    return _caffe_times(network, outcome, context, timed)
-
-
-def _why_no_times(outcome: Outcome) -> str | None:
     if outcome.job.compute == "memory-only":
-        return "memory-only compute does no arithmetic, so its times and values mean nothing"
-    result = outcome.result or {}
-    if result.get("exit_status") != 0 or not ({"inference", "caffe_time"} & set(result)):
-        return "the run did not come to its end"
-    return None
+        reason = "memory-only compute does no arithmetic, so its times and values mean nothing"
+    elif result.get("exit_status") != 0 or not ({"inference", "caffe_time"} & set(result)):
+        reason = "the run did not come to its end"
+    else:
+        kind = context.kind
+        timed = Provenance(kind=kind, reason=EMULATED_TIME if kind == "emulated" else "")
+        in_parts = _inference_times if "inference" in result else _caffe_times
+        return in_parts(network, outcome, context, timed)
+    return {"latency_ms": None}, dict.fromkeys(COMPUTE_FIELDS, Provenance.missing(reason))
 
 
 def _caffe_times(
     network: NetworkFacts, outcome: Outcome, context: Context, timed: Provenance
-) -> Times:
+) -> tuple[dict[str, Any], dict[str, Provenance]]:
     """Return the mean of caffe time's iterations: one sample, of the whole run."""
     result = outcome.result or {}
     forward_ms = result["caffe_time"]["totals"].get("forward")
     readings, throttle = around(result["readings"], outcome, context)
-    times_ms = [] if forward_ms is None else [forward_ms]
-    samples = samples_of(times_ms, readings, throttle)
+    samples = samples_of([] if forward_ms is None else [forward_ms], readings, throttle)
     lines = result["caffe_time"]["layers"]
     layers = () if set_aside(samples) else _caffe_time_layers(network, lines)
     unread = "caffe time's log has no such line"
-    return Times(
-        latency_ms=median_ms(samples),
-        samples=samples,
-        layers=layers,
-        provenance={
-            "latency_ms": _counted(samples, timed, unread),
-            "layers": timed if layers else _counted(samples, None, unread),
-            "outputs": Provenance(kind="unavailable", reason="caffe time gives no outputs"),
-        },
-    )
+    return {"latency_ms": median_ms(samples), "samples": samples, "layers": layers}, {
+        "latency_ms": _counted(samples, timed, unread),
+        "layers": timed if layers else _counted(samples, None, unread),
+        "outputs": Provenance.missing("caffe time gives no outputs"),
+    }
 
 
 def _counted(samples: tuple[Sample, ...], timed: Provenance | None, unread: str) -> Provenance:
     """Return a time's provenance, or why there is none: no sample, or none that counts."""
     if timed is not None and median_ms(samples) is not None:
         return timed
-    return Provenance(kind="unavailable", reason=set_aside(samples) or unread)
+    return Provenance.missing(set_aside(samples) or unread)
 
 
 def around(
@@ -131,48 +107,39 @@ def around(
 
 
 def _inference_times(
-    outcome: Outcome, context: Context, timed: Provenance, *, drawn_seed: int | None
-) -> Times:
-    """Return times and outputs; `drawn_seed` is the seed of weights drawn at random."""
+    network: NetworkFacts, outcome: Outcome, context: Context, timed: Provenance
+) -> tuple[dict[str, Any], dict[str, Provenance]]:
+    """Return the times of the passes and of the layers, and the values."""
     inference = (outcome.result or {})["inference"]
-    of_weights = (
-        WEIGHTS_GIVEN
-        if drawn_seed is None
-        else f"with seeded random weights (seed {drawn_seed}): the values classify nothing"
-    )
     readings, throttle = around(inference["readings"], outcome, context)
     samples = samples_of(inference["totals_ms"], readings, throttle)
     # Layers are timed after the passes, and before the last reading.
     spoilt = why_disturbed(readings, len(samples), len(readings) - 1, throttle)
     untimed = "no pass was timed, only the values were computed"
-    outputs = tuple(OutputBlob(**blob) for blob in inference.get("outputs", []))
     layers = () if spoilt else tuple(LayerTime(**layer) for layer in inference["layers"])
-    return Times(
-        latency_ms=median_ms(samples),
-        samples=samples,
-        interval=interval_of(samples),
-        layers=layers,
-        outputs=outputs,
-        # Signatures are meaningless without outputs.
-        signatures=_signatures(inference.get("signatures", [])) if outputs else (),
-        input_sha256=inference.get("input_sha256"),
-        provenance={
-            "latency_ms": _counted(samples, timed, untimed),
-            "layers": timed
-            if layers
-            else Provenance(
-                kind="unavailable", reason=f"set aside: {spoilt}" if spoilt else untimed
-            ),
-            "outputs": Provenance(kind=context.kind, reason=of_weights)
-            if outputs
-            else Provenance(kind="unavailable", reason="the network has no output blob"),
-        },
-    )
-
-
-def _signatures(signatures: list[Any]) -> tuple[LayerSignature, ...]:
-    """Return the probe's signature of each blob that a layer wrote."""
-    return tuple(LayerSignature(**signature) for signature in signatures)
+    of_layers, of_outputs = timed, Provenance.missing("the network has no output blob")
+    if not layers:
+        of_layers = Provenance.missing(f"set aside: {spoilt}" if spoilt else untimed)
+    outputs = tuple(OutputBlob(**blob) for blob in inference.get("outputs", []))
+    # Signatures are meaningless without outputs.
+    signatures = inference.get("signatures", []) if outputs else []
+    if outputs:
+        drawn = f"with seeded random weights (seed {outcome.job.seed}): the values classify nothing"
+        reason = drawn if network.weights_drawn else WEIGHTS_GIVEN
+        of_outputs = Provenance(kind=context.kind, reason=reason)
+    return {
+        "latency_ms": median_ms(samples),
+        "samples": samples,
+        "latency_interval": interval_of(samples),
+        "layers": layers,
+        "outputs": outputs,
+        "signatures": tuple(LayerSignature(**signature) for signature in signatures),
+        "input_sha256": inference.get("input_sha256"),
+    }, {
+        "latency_ms": _counted(samples, timed, untimed),
+        "layers": of_layers,
+        "outputs": of_outputs,
+    }
 
 
 def _caffe_time_layers(network: NetworkFacts, lines: list[list[Any]]) -> tuple[LayerTime, ...]:
@@ -261,10 +228,10 @@ def _around(
     bits = [one["throttled_bits"] for one in readings[first : end + 1]]
     swaps = [one["swapped_bytes"] for one in (before, after)]
     swapped = max(0, swaps[1] - swaps[0]) if None not in swaps else None
-    reasons = [_throttled(bits, throttle), _swapped(swapped)]
-    known = [one for one in bits if one is not None]
+    swapping = f"the kernel swapped ({swapped / MIB:.1f} MiB)" if swapped else None
+    reasons = [_throttled(bits, throttle), swapping]
     return {
-        "throttled_bits": _either(known) if known else None,
+        "throttled_bits": None if set(bits) == {None} else _either(bits),
         "clock_hz": min(_reported(before, after, "clock_hz"), default=None),
         "temperature_c": max(_reported(before, after, "temperature_c"), default=None),
         "swapped_bytes": swapped,
@@ -295,7 +262,3 @@ def _throttled(bits: Sequence[int | None], throttle: Throttle) -> str | None:
         return None
     named = ", ".join(name for bit, name in THROTTLE_BITS.items() if found >> bit & 1)
     return f"the firmware reports {named} ({seen:#x})"
-
-
-def _swapped(swapped_bytes: int | None) -> str | None:
-    return f"the kernel swapped ({swapped_bytes / MIB:.1f} MiB)" if swapped_bytes else None

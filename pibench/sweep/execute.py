@@ -24,7 +24,7 @@ from pibench.errors import ExitCode, HostError, PibenchError
 from pibench.images import store
 from pibench.images.build import Builder
 from pibench.records.store import RecordStore
-from pibench.sweep.cell_cache import made_with
+from pibench.sweep.matrix import made_with
 from pibench.target_kinds import kind_of_spec
 from pibench.targets.sandbox import scratch
 from pibench.targets.worker_pool import (
@@ -224,11 +224,6 @@ def discard_damaged_images(targets: Iterable[str], log: Callable[[str], None]) -
             log(f"the image {kind} was damaged on the disk and is built again")
 
 
-def tag_of(cell: Cell) -> str:
-    """Return the tag that a worker needs for this cell."""
-    return kind_of_spec(cell.options.target).tag(cell.options.device)
-
-
 @contextmanager
 def workers(
     address: str, at_once: int, log: Callable[[str], None], *, connect_s: float = CONNECT_S
@@ -286,7 +281,7 @@ def _submit(client: Any, log: Callable[[str], None]) -> Callable[[Cell], Future[
     executors: dict[str, Any] = {}
 
     def submit(cell: Cell) -> Future[CellResult]:
-        tag = tag_of(cell)
+        tag = kind_of_spec(cell.options.target).tag(cell.options.device)
         if tag not in executors:
             executors[tag] = client.get_executor(resources={tag: 1}, retries=RETRIES, pure=False)
             offered = {

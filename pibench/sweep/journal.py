@@ -2,6 +2,7 @@
 
 A folder contains `journal.jsonl`, an ordinary file of records, `cells.jsonl`, the
 most recent list of cells with their keys, and `study.json`. One sweep at a time writes there.
+The cache has the sealed records of all studies, by the keys of their cells.
 """
 
 from __future__ import annotations
@@ -11,20 +12,19 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from pydantic_core import from_json
 
-from pibench import file_io
-from pibench.errors import HostError, InvalidInputError
-from pibench.file_io import write_whole
+from pibench import cache, file_io, settings
+from pibench.errors import HostError, InvalidInputError, PibenchError
+from pibench.file_io import write_whole, writing_whole
 from pibench.images.recipe import fingerprint
 from pibench.records.schema import CellMark, Record, Verdict
-from pibench.records.store import RecordStore, record_from
+from pibench.records.store import RecordStore, numbered_lines, record_from
 
 _UNSEALED = "0" * 64
 _VERDICTS: Final = get_args(Verdict)
@@ -78,14 +78,14 @@ class Journal:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            file = self._lock_file.open("ab")
         except OSError as error:
             raise InvalidInputError.at(
                 self.folder, None, f"cannot be written ({error.strerror})", hint="another --out"
             ) from None
-        try:
+        with file:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise HostError(
                     f"{self.folder}: another sweep is running there",
@@ -93,26 +93,21 @@ class Journal:
                 ) from None
             self.store.prepare()
             yield
-        finally:
-            os.close(descriptor)
 
     @property
     def at_work(self) -> bool:
         """Whether a sweep is running there; a sweep that ends or is killed releases the lock."""
         try:
-            descriptor = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with self._lock_file.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        finally:
-            os.close(descriptor)
+        except OSError:
+            pass
         return False
 
     @property
-    def _lock(self) -> Path:
+    def _lock_file(self) -> Path:
         return self.folder / ".lock"
 
     def read(self) -> JournalContent:
@@ -163,21 +158,9 @@ class Journal:
     def write_cells(self, cells: Iterator[dict[str, Any]]) -> int:
         """Write the list of cells atomically; return their number."""
         count = 0
-        unfinished = self.cells_file.with_suffix(".partial")
-        try:
-            with unfinished.open("w", encoding="ascii") as file:
-                for cell in cells:
-                    file.write(json.dumps(cell, separators=(",", ":")) + "\n")
-                    count += 1
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self.cells_file)
-        except OSError as error:
-            raise HostError(
-                f"{self.cells_file}: not written: {error.strerror}", hint="make room there"
-            ) from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with writing_whole(self.cells_file) as file:
+            for count, cell in enumerate(cells, start=1):  # noqa: B007  (returned)
+                file.write(json.dumps(cell, separators=(",", ":")).encode("ascii") + b"\n")
         return count
 
     def cells(self) -> Iterator[dict[str, Any]]:
@@ -197,10 +180,47 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not empty, with their numbers; none if the file is missing."""
     if path.exists():
         with file_io.open_input(path, hint="give the folder of a study") as file:
-            lines = iter(partial(file.readline, _LONGEST_LINE_BYTES), b"")
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line.rstrip(b"\n")
+            yield from numbered_lines(file, _LONGEST_LINE_BYTES)
+
+
+class CellCache:
+    """Records by the keys of their cells, one file each, written atomically and checked on read."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or settings.cache_dir() / "cells"
+
+    def get(self, key: str) -> Record | None:
+        """Return the record of a cell; a damaged file is removed and None returned.
+
+        The record is sealed again: reading upgrades a record of an earlier version, and the old
+        seal does not match the upgraded record.
+        """
+        path = self._path(key)
+        try:
+            line = file_io.read_input(path, most_bytes=_LONGEST_LINE_BYTES)
+        except InvalidInputError:
+            return None
+        with suppress(PibenchError):
+            mark = mark_of(line.rstrip(b"\n"))
+            if mark and mark[0] == key and mark[1] != "inconclusive":
+                (record,) = RecordStore(path).read()
+                return sealed(record, key, record.cell.attempt if record.cell else 1)
+        with suppress(OSError):
+            path.unlink()
+        return None
+
+    def put(self, record: Record) -> None:
+        """Store a sealed record if it is conclusive. Raises HostError."""
+        if record.cell is not None and record.verdict != "inconclusive":
+            path = self._path(record.cell.key)
+            if path.is_relative_to(settings.cache_dir()):
+                # If the folder cannot be created, the write below reports it.
+                with suppress(OSError):
+                    cache.make_folder(path.parent)
+            write_whole(path, record.model_dump_json() + "\n")
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)

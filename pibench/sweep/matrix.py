@@ -1,9 +1,16 @@
-"""The definition of a study by its author, and the cells that result from it."""
+"""The definition of a study by its author, the cells that result from it, and their keys.
+
+The key of a cell is a hash of all that determines its result.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import hashlib
 import itertools
 import math
+import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,12 +30,16 @@ from pydantic import (
     ValidationError,
 )
 
-from pibench import devices, file_io, target_kinds
-from pibench.errors import InvalidInputError
+from pibench import devices, file_io, process, settings, target_kinds
+from pibench._version import __version__
+from pibench.errors import InvalidInputError, PibenchError
 from pibench.images.blas import Blas
+from pibench.images.recipe import file_sha256, fingerprint
 from pibench.networks.network import recorded
 from pibench.records.schema import Compute, Machine, Protocol
 from pibench.runner.options import RunOptions, cost_bytes
+from pibench.settings import asset
+from pibench.target_kinds import kind_of_spec
 from pibench.targets.ssh import connection
 
 if TYPE_CHECKING:
@@ -82,6 +93,7 @@ class Study(BaseModel):
     threads: Annotated[tuple[Threads | None, ...], *_axis()] = (None,)
     seed: Annotated[tuple[Seed, ...], *_axis()] = (0,)
     machine: Machine | None = None
+    fresh_boot: bool = False
     repeats: Annotated[NonNegativeInt, Field(le=10_000)] = 5
     timeout_s: Annotated[float, Field(ge=1, le=10**7)] | None = None
     budget_s: Annotated[float, Field(gt=0, le=10**7)] | None = None
@@ -200,7 +212,7 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
     for name in study.target:
         if name.startswith(connection.SCHEME):
             connection.parse(name)
-        elif not target_kinds.kind_of_spec(name).installed:
+        elif not kind_of_spec(name).installed:
             raise InvalidInputError.at(
                 place, "target", f"there is no target {name!r}",
                 hint=f"choose from {', '.join(target_kinds.choices())}",
@@ -273,7 +285,7 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
     for spec, reading, network in _read_networks(study):
         for values in itertools.product(*(getattr(study, axis) for axis in AXES)):
             axes = dict(zip(AXES, values, strict=True))
-            has_machines = target_kinds.kind_of_spec(axes["target"]).machines
+            has_machines = kind_of_spec(axes["target"]).machines
             options = replace(
                 reading,
                 **axes,
@@ -281,6 +293,7 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
                 timeout_s=study.timeout_s,
                 jobs=1,
                 machine=study.machine if has_machines else None,
+                fresh_boot=study.fresh_boot and bool(has_machines),
                 weights=reading.weights if axes["protocol"] == "inference" else None,
             )
             cell = Cell(
@@ -302,3 +315,87 @@ def _text(spec: str) -> str | None:
     """Return the prototxt's text, None for a name of the zoo."""
     path = Path(spec)
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+
+
+def cell_key(cell: Cell, network: Network) -> str:
+    """Return the SHA-256 of everything that determines a cell's record.
+
+    This is the network and its weights, the run options, the device's memory and cores, the image,
+    the probe, the emulator, and pibench's version. The time limit is not included: a run that
+    exceeds it is inconclusive and runs again.
+    """
+    options = cell.options
+    return fingerprint(
+        {
+            "network": network.sha256,
+            "name": network.name,
+            "weights": weights_sha256(options.weights) if options.weights else None,
+            "target": options.target,
+            "machine": options.machine,
+            "fresh_boot": options.fresh_boot,
+            "engine": options.engine,
+            "protocol": options.protocol,
+            "compute": options.effective_compute,
+            "threads": options.effective_threads,
+            # `caffe time` reads no weights, and its input does not affect memory.
+            "repeats": options.repeats if options.protocol == "inference" else None,
+            "seed": options.seed if options.protocol == "inference" else None,
+            "blas": options.blas,
+            "device": _device(options.device),
+            **made_with(options.target),
+        }
+    )
+
+
+def made_with(target: str) -> dict[str, str | None]:
+    """Return the software that runs a cell on this machine and may differ on another one."""
+    return {
+        "image": _image(target),
+        "probe": _probe(),
+        "memory_only_tier": "blas" if settings.wants_real_loops() else None,
+        "emulator": _emulator(target),
+        "pibench": __version__,
+    }
+
+
+@functools.cache
+def _device(name: str) -> str:
+    return fingerprint(dataclasses.asdict(devices.load(name)))
+
+
+@functools.cache
+def weights_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as it was when the study first read it."""
+    return file_sha256(path)
+
+
+@functools.cache
+def _image(target: str) -> str:
+    """Return the list of packages, with versions and hashes, of the target's image."""
+    from pibench.images.build import Builder  # noqa: PLC0415  (start-up time)
+
+    return Builder().lock.digest(kind_of_spec(target).architecture or "arm64")
+
+
+@functools.cache
+def _probe() -> str:
+    """Return the programs that run with Caffe: the probe, and pibench's C programs."""
+    digest = hashlib.sha256()
+    for folder in (Path(__file__).parents[1] / "probe", asset("qemu")):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+                digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@functools.cache
+def _emulator(target: str) -> str | None:
+    """Return the first line of the emulator's `--version`; None if it is not installed."""
+    program = next(filter(None, map(shutil.which, kind_of_spec(target).emulators)), None)
+    if program is None:
+        return None
+    try:
+        return process.run([program, "--version"], deadline_s=20).stdout.partition("\n")[0]
+    except PibenchError:
+        return None

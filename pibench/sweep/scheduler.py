@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from pibench import devices
 from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.file_io import write_whole
 from pibench.records.schema import Verdict
 from pibench.sweep import matrix
-from pibench.sweep.cell_cache import CellCache, cell_key, made_with, weights_sha256
 from pibench.sweep.execute import Room, run_cells
-from pibench.sweep.journal import sealed
+from pibench.sweep.journal import CellCache, sealed
+from pibench.sweep.matrix import cell_key, made_with, weights_sha256
 from pibench.target_kinds import kind_of_spec
 
 if TYPE_CHECKING:
@@ -29,13 +29,7 @@ if TYPE_CHECKING:
 IN_A_ROW: Final = 3
 """Consecutive cells that fail because of the machine before a study is aborted."""
 
-# The state of each cell in one byte, by its position, so that a study of any size needs little
-# memory. A verdict is stored as its index in this tuple.
-_VERDICTS: Final = get_args(Verdict)
-_INCONCLUSIVE: Final = _VERDICTS.index("inconclusive")
-_WAITING: Final = 255
-_LEFT_OUT: Final = 254
-_LIKE_ANOTHER: Final = 253
+State = Verdict | Literal["waiting", "left out", "like another"]
 
 
 class Place(NamedTuple):
@@ -107,10 +101,11 @@ class SweepScheduler:
         """
         matrix.check_networks(self.study)
         with self.journal.locked():
-            self._states = bytearray()
+            # By position: shared texts take little memory in a study of any size.
+            self._states: list[State] = []
             write_whole(self.journal.study_file, self.study.model_dump_json(indent=2) + "\n")
             self.summary.cells = self.journal.write_cells(self._listed())
-            self.summary.left_out = self._states.count(_LEFT_OUT)
+            self.summary.left_out = self._states.count("left out")
             self.on_change(self.summary, "", None)
             self._failed_in_a_row = 0
             if not self.dry:
@@ -137,19 +132,17 @@ class SweepScheduler:
         seen: set[bytes] = set()
         for key, cell, network, why_not in self._each():
             if (digest := bytes.fromhex(key)) in seen:
-                self._states.append(_LIKE_ANOTHER)
+                self._states.append("like another")
                 continue
             seen.add(digest)
             reason = why_not or self._beyond(cell, network)
             entry = {"key": key, "label": cell.label}
             if reason:
-                self._states.append(_LEFT_OUT)
+                self._states.append("left out")
                 entry["left_out"] = reason
-            elif key in verdicts:
-                self._states.append(_VERDICTS.index(verdicts[key]))
-                self.summary.verdicts[verdicts[key]] += 1
             else:
-                self._states.append(_WAITING)
+                self._states.append(verdicts.get(key, "waiting"))
+                self.summary.verdicts.update([verdicts[key]] if key in verdicts else [])
             yield entry
 
     def _beyond(self, cell: Cell, network: Network) -> str | None:
@@ -165,7 +158,7 @@ class SweepScheduler:
     def _waiting(self) -> Iterator[tuple[Place, Cell]]:
         """Yield the cells to run, one at a time; cached cells are recorded on the way."""
         for position, (key, cell, _, _) in enumerate(self._each()):
-            if self._states[position] not in (_WAITING, _INCONCLUSIVE):
+            if self._states[position] not in ("waiting", "inconclusive"):
                 continue
             place = Place(position, key)
             cache = self.cache if _is_cacheable(cell) else None
@@ -198,9 +191,9 @@ class SweepScheduler:
 
     def _add(self, place: Place, cell: Cell, record: Record) -> None:
         self.journal.store.append(record)
-        if self._states[place.position] == _INCONCLUSIVE:
+        if self._states[place.position] == "inconclusive":
             self.summary.verdicts["inconclusive"] -= 1
-        self._states[place.position] = _VERDICTS.index(record.verdict)
+        self._states[place.position] = record.verdict
         self.summary.verdicts[record.verdict] += 1
         self.on_change(self.summary, cell.label, record)
 

@@ -26,9 +26,11 @@ from pibench.images.recipe import fingerprint
 from pibench.probe.cgroup import limit_of
 from pibench.targets.base import BaselineKey, Job, MemoryLimits, Observer, Outcome, Watcher
 from pibench.targets.job import (
+    ByteCode,
     Libraries,
     Measure,
     Programs,
+    byte_code_of_probe,
     engine_key,
     libraries_for,
     probe_digest,
@@ -46,6 +48,8 @@ PAGE_BYTES: Final = 4096
 _FORMAT: Final = 1
 """Version of the stored overheads."""
 _REPEATS: Final = 3
+_WORTH_COMPILING: Final = 6
+"""From so many probes on, compiling their code once takes less time than each probe doing so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +151,7 @@ class ConfinedTarget(ABC):
         self._qemu_version: str | None = None
         self._blas = Libraries()
         self._overheads: dict[BaselineKey, EmulatorOverhead] = {}
+        self._byte_code: ByteCode = {}
 
     def prepare(self, work: Sequence[Job]) -> None:
         """Find the emulator, build the image, and measure the emulator's memory where unknown.
@@ -155,6 +160,9 @@ class ConfinedTarget(ABC):
         """
         identity = self._prepare_host()
         self._blas = libraries_for(self.builder, "arm64", work)
+        python = self._probe_python()
+        if python is not None and len(work) >= _WORTH_COMPILING:
+            self._byte_code = byte_code_of_probe(python)
         for kind in dict.fromkeys(piece.baseline_key for piece in work):
             parts = {
                 **identity,
@@ -184,7 +192,11 @@ class ConfinedTarget(ABC):
             each_bytes=self.device.usable_bytes,
         )
         run_piece = partial(self._run_piece, observe=serialised(observe), watch=watch)
-        pooled(largest_first(work), at_once, run_piece)
+        pooled(largest_first(work), self._threads(work, at_once), run_piece)
+
+    def _threads(self, _: Sequence[Job], at_once: int) -> int:
+        """Return how many threads run pieces of which `at_once` may be in progress."""
+        return at_once
 
     @abstractmethod
     def _prepare_host(self) -> dict[str, Any]:
@@ -208,6 +220,10 @@ class ConfinedTarget(ABC):
     @abstractmethod
     def _programs(self) -> Programs:
         """Return the command lines of the engine."""
+
+    @abstractmethod
+    def _probe_python(self) -> Sequence[str] | None:
+        """Return how this machine starts the Python that runs the probe; None if it does not."""
 
     @abstractmethod
     def _measure(self, job: Path, session: ProbeSession) -> None:
@@ -259,6 +275,7 @@ class ConfinedTarget(ABC):
             self._blas,
             describe=measure is not None,
             measure=measure,
+            byte_code=self._byte_code,
         )
 
 

@@ -2,13 +2,14 @@
 
 Sources: the System V gABI, chapters "ELF Header" and "Program Header"; "ELF
 for the Arm 64-bit Architecture" for e_machine 183; Linux's
-include/uapi/asm-generic/unistd.h for the number of exit.
+include/uapi/asm-generic/unistd.h for the numbers of system calls.
 """
 
 from __future__ import annotations
 
 import platform
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,11 @@ _HEADER = "16sHHIQQQIHHHHHH"
 _HEADER_BYTES = struct.calcsize("<" + _HEADER)
 _SEGMENT = "<IIQQQQQQ"
 _SEGMENT_BYTES = struct.calcsize(_SEGMENT)
+_EXIT_0: Final = (
+    0xD2800000,  # mov x0, #0
+    0xD2800BA8,  # mov x8, #93  (exit)
+    0xD4000001,  # svc #0
+)
 
 
 def needed() -> bool:
@@ -64,13 +70,36 @@ def aarch64_header(kind: int, *, entry: int = 0, segments: int = 0) -> bytes:
 
 def aarch64_program() -> bytes:
     """Return a complete aarch64 program that needs no library and exits with 0."""
-    base = 0x400000
-    code = struct.pack(
-        "<3I",
-        0xD2800000,  # mov x0, #0
-        0xD2800BA8,  # mov x8, #93  (exit)
-        0xD4000001,  # svc #0
+    return _static_program(_EXIT_0)
+
+
+def cpu_report_program() -> bytes:
+    """Return an aarch64 program that prints MIDR_EL1 (8 bytes) and uname(2)'s structure.
+
+    It shows which CPU and machine other aarch64 programs see. `seen_by_programs` in
+    pibench/probe/machine.py reads its output.
+    """
+    return _static_program(
+        (
+            0xD10803FF,  # sub sp, sp, #512
+            0xD5380000,  # mrs x0, midr_el1
+            0xF90003E0,  # str x0, [sp]
+            0x910023E0,  # add x0, sp, #8
+            0xD2801408,  # mov x8, #160  (uname)
+            0xD4000001,  # svc #0
+            0xD2800020,  # mov x0, #1
+            0x910003E1,  # mov x1, sp
+            0xD28031C2,  # mov x2, #398
+            0xD2800808,  # mov x8, #64  (write)
+            0xD4000001,  # svc #0
+            *_EXIT_0,
+        )
     )
+
+
+def _static_program(instructions: Sequence[int]) -> bytes:
+    base = 0x400000
+    code = struct.pack(f"<{len(instructions)}I", *instructions)
     start = _HEADER_BYTES + _SEGMENT_BYTES
     size = start + len(code)
     segment = struct.pack(_SEGMENT, _PT_LOAD, 5, 0, base, base, size, size, 0x10000)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,9 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pibench.engines.base import PROGRAM, Engine
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
+from pibench.images.blas import loops_beside
 from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.images.recipe import file_sha256, fingerprint
+from pibench.process import run
 from pibench.targets.base import BaselineKey, Job
+from pibench.targets.emulation import cpu_report_program
 
 if TYPE_CHECKING:
     from pibench.images.blas import Blas
@@ -33,11 +37,17 @@ FOLDER: Final = "{folder}"
 _PROBE = Path(__file__).resolve().parent.parent / "probe"
 BLAS_NAME = "libpibench_blas.so"
 PRELOAD: Final = f"{FOLDER}/{BLAS_NAME}"
+_CPU_REPORT: Final = "cpu-report"
+CPU_REPORT: Final = f"{FOLDER}/{_CPU_REPORT}"
 _ITEM_FIELDS: Final = (
     *("id", "protocol", "compute", "threads", "timeout_s", "iterations", "warmup", "repeats"),
     *("seed", "keep", "fork_layers"),
 )
 """The fields of a piece of work that the probe gets as they are."""
+ByteCode = Mapping[Path, bytes]
+"""Files with the probe's byte code, by their paths in its folder."""
+_NO_BYTE_CODE: Final[ByteCode] = {}
+_COMPILE_DEADLINE_S: Final = 60.0
 PROBE_BYTES: Final = 1 << 20
 """Upper bound for the size of the probe's own files."""
 ROOTS: Final = "roots"
@@ -58,6 +68,8 @@ class Programs:
     on a machine with other tasks. `env_option` is the option by which
     an emulator of the host sets a variable for its guest's dynamic loader.
     `huge_pages_off` is for machines that stand for a board, which has no huge pages.
+    `cpu_report` is CPU_REPORT where the kernel starts an emulator for the engine but not for
+    the probe: the CPU that the engine sees is then reported by that program.
     """
 
     program: Sequence[str]
@@ -68,6 +80,7 @@ class Programs:
     address_space_bytes: int | None = None
     env_option: str | None = None
     huge_pages_off: bool = False
+    cpu_report: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self, engine: Engine) -> dict[str, Any]:
@@ -102,7 +115,8 @@ def root_programs(root: str, lock: str) -> Programs:
 class Libraries:
     """Libraries on this machine that are copied into a job, to be preloaded there.
 
-    `memory_only` is for items of that compute. `other` replaces OpenBLAS
+    `memory_only` is for items of that compute; the stand-ins for Caffe's own loops, if any, are
+    in the same folder. `other` replaces OpenBLAS
     in all items, loaded in this order. In the job they are in a folder called `name`,
     by which the probe recognizes them (`origin` in pibench/probe/machine.py). `fork_layers` is for
     networks with layers of Caffe's forks.
@@ -128,6 +142,21 @@ class Measure:
         return {**asdict(self), "kinds": [{**asdict(kind), **unused} for kind in self.kinds]}
 
 
+def byte_code_of_probe(python: Sequence[str]) -> ByteCode:
+    """Return the probe's byte code for a Python of this machine, given its command line prefix.
+
+    Empty where that Python cannot compile it.
+    """
+    with tempfile.TemporaryDirectory(prefix="pibench-") as folder:
+        copy = Path(folder) / "probe"
+        shutil.copytree(_PROBE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        # With a hash of the source in each file: an engine's part of the probe is replaced.
+        options = ["-q", "--invalidation-mode", "checked-hash", "-s", folder]
+        command = [*python, "-I", "-S", "-m", "compileall", *options, str(copy)]
+        run(command, deadline_s=_COMPILE_DEADLINE_S, check=False)
+        return {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*.pyc")}
+
+
 def probe_digest() -> str:
     """Return the SHA-256 of the probe's source: another probe may measure differently."""
     sources = sorted(_PROBE.rglob("*.py"))
@@ -150,6 +179,7 @@ def write_job(
     otherwise: Sequence[Programs] = (),
     describe: bool = True,
     measure: Measure | None = None,
+    byte_code: ByteCode = _NO_BYTE_CODE,
 ) -> Path:
     """Fill `folder` and return the job file in it.
 
@@ -163,17 +193,25 @@ def write_job(
         describe: whether the probe also reports which engine it runs and measures the
             programs with no network; otherwise the target knows both already.
         measure: what to measure of the programs themselves, if anything.
+        byte_code: the probe's, for the Python that will run it: see `byte_code_of_probe`.
     """
     (folder / "models").mkdir(parents=True)
     # The pipe at which a program waits for its network (bare_item in probe/programs.py).
     os.mkfifo(folder / "models/none")
     (folder / "models/none").chmod(0o666)
     shutil.copytree(_PROBE, folder / "probe", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, content in byte_code.items():
+        (folder / "probe" / name).parent.mkdir(exist_ok=True)
+        (folder / "probe" / name).write_bytes(content)
     kinds = measure.kinds if measure else [piece.baseline_key for piece in work]
     (engine_name,) = {kind.engine for kind in kinds} or {CAFFE.id}
     engine = engine_of(engine_name)
     shutil.copy(engine.probe_module, folder / f"probe/engines/{engine.id}.py")
     other_blas = _place_blas(folder, blas)
+    loops, why_no_loops = loops_beside(blas.memory_only) if blas.memory_only else (None, None)
+    if programs.cpu_report is not None:
+        (folder / _CPU_REPORT).write_bytes(cpu_report_program())
+        (folder / _CPU_REPORT).chmod(0o755)
     items = []
     for piece in work:
         model = f"models/{piece.id}{engine.model_suffix}"
@@ -189,6 +227,8 @@ def write_job(
         "engine": engine.id,
         "trials": engine.trials({piece.protocol for piece in work}),
         "programs": [candidate.as_json(engine) for candidate in (programs, *otherwise)],
+        "preload_too": [_copied(loops, folder)] if loops else [],
+        "why_no_loops": why_no_loops,
         "other_blas": other_blas,
         "fork_layers": _copied(blas.fork_layers, folder),
         "describe": describe,

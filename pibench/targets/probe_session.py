@@ -92,6 +92,9 @@ class MachineInfo(Reported):
     engine_version: Text | None = None
     caffe_origin: Annotated[str, Field(pattern=r"^(system|root)$")]
     caffe_lock: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    kernel_arguments: Text | None = None
+    # Added by target vm: a guest does not know it.
+    boot: Annotated[str, Field(pattern=r"^(fresh|restored)$")] | None = None
     blas: Text | None = None
     blas_core: Text | None = None
 
@@ -388,7 +391,8 @@ class ProbeSession:
 
 def probe_command(job: Path) -> list[str]:
     """Return the command that runs a job's probe by this Python, isolated where possible."""
-    return sandboxed([sys.executable, "-I", str(job.parent / PROBE), str(job)])
+    # The probe needs the standard library only: without -S, Python also imports what is installed.
+    return sandboxed([sys.executable, "-I", "-S", str(job.parent / PROBE), str(job)])
 
 
 def listen(

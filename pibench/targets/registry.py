@@ -33,14 +33,16 @@ class TargetOptions:
 
     `spec` is the value of `--target`: a name, or an address such as `ssh://USER@HOST`. `device`
     is the device whose memory limits the networks, `builder` builds images. `machine` is that of
-    target vm. `at_once` is how many networks may run in parallel, None for the target's default.
-    `identity` and `remote_dir` are the key and the folder on the machine behind an address.
+    target vm, and `fresh_boot` has each of its machines boot. `at_once` is how many networks may
+    run in parallel, None for the target's default. `identity` and `remote_dir` are the key and the
+    folder on the machine behind an address.
     """
 
     spec: str
     device: Device
     builder: Builder
     machine: Machine | None = None
+    fresh_boot: bool = False
     at_once: int | None = None
     identity: Path | None = None
     remote_dir: str | None = None
@@ -66,6 +68,7 @@ def make_target(
     builder: Builder,
     *,
     machine: Machine | None = None,
+    fresh_boot: bool = False,
     at_once: int | None = None,
     identity: Path | None = None,
     remote_dir: str | None = None,
@@ -82,6 +85,10 @@ def make_target(
             f"--machine {machine} belongs to target vm, not to {spec}",
             hint="leave one of the two out",
         )
+    if fresh_boot and not kind.machines:
+        raise InvalidInputError(
+            f"--fresh-boot belongs to target vm, not to {spec}", hint="leave one of the two out"
+        )
     for option, value in (("--identity", identity), ("--remote-dir", remote_dir)):
         if value is not None and kind.address is None:
             raise InvalidInputError(
@@ -96,8 +103,8 @@ def make_target(
     if not kind.installed:
         raise InvalidInputError(f"there is no target {spec}", hint="pibench doctor lists them")
     options = TargetOptions(
-        spec=spec, device=device, builder=builder, machine=machine, at_once=at_once,
-        identity=identity, remote_dir=remote_dir,
+        spec=spec, device=device, builder=builder, machine=machine,
+        fresh_boot=fresh_boot, at_once=at_once, identity=identity, remote_dir=remote_dir,
     )  # fmt: skip
     return _factories[kind.name](options)
 
@@ -110,6 +117,7 @@ def _vm(options: TargetOptions) -> Target:
         options.builder,
         machine=options.machine or "virt",
         machines_at_once=options.at_once,
+        fresh_boot=options.fresh_boot,
     )
 
 

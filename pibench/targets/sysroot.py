@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,9 @@ class SysrootTarget(ConfinedTarget):
         image = self.builder.sysroot()
         self._root = image.content / "root"
         return {"image": image.key, "qemu": [self._qemu_version, Path(self._emulator or "").name]}
+
+    def _probe_python(self) -> Sequence[str]:
+        return [sys.executable]
 
     def _measure(self, job: Path, session: ProbeSession) -> None:
         with running(probe_command(job), stdout=subprocess.PIPE) as probe:

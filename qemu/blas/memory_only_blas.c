@@ -4,7 +4,7 @@
  * What Caffe allocates and touches does not depend on the values computed, so
  * its peak RSS can be had without the arithmetic. Preloaded in front of
  * OpenBLAS, this library replaces the single-precision CBLAS calls of Caffe:
- * operands are read and results rewritten unchanged, one byte per page.
+ * operands are read and results written, one byte per page (page_touch.h).
  *
  * OpenBLAS itself stays loaded, since it has its own share in the peak: above
  * all the buffers into which each of its threads packs panels of A and B. They
@@ -22,12 +22,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "page_touch.h"
+
 /* Prototypes instead of libc's and CBLAS's headers: a bare cross compiler will do. */
 void *dlopen(const char *file, int mode);
 void *dlsym(void *handle, const char *name);
 char *getenv(const char *name);
 char *strstr(const char *haystack, const char *needle);
+int strcmp(const char *a, const char *b);
 int atoi(const char *digits);
+int getrusage(int who, void *usage);
+int getpid(void);
+int kill(int process, int signal);
+int on_exit(void (*function)(int status, void *argument), void *argument);
 void *malloc(size_t size);
 void free(void *memory);
 int dprintf(int fd, const char *format, ...);
@@ -36,6 +43,7 @@ void abort(void) __attribute__((noreturn));
 #define RTLD_NEXT ((void *)-1L)
 #define RTLD_LAZY 1
 #define RTLD_NOLOAD 4
+#define SIGSTOP 19
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -80,6 +88,28 @@ static struct {
 static struct {
     long gemm, gemm_slices, gemv, gemv_forwarded, vector;
 } calls;
+
+/* ----------------------------------------------------------------------- the program's end */
+
+/*
+ * Where an emulator runs the program, whoever watches it separates the
+ * emulator's memory from the program's: best at the end of the work, and at the
+ * same point in every run. So the process stops here, before libraries are
+ * torn down, which translates code that the work does not need.
+ */
+static void stop(int status, void *unused)
+{
+    (void)status, (void)unused;
+    kill(getpid(), SIGSTOP);
+}
+
+static void stop_at_exit_if_wanted(void)
+{
+    static int is_registered;
+    if (!is_registered && getenv("PIBENCH_STOP_AT_EXIT"))
+        on_exit(stop, NULL);
+    is_registered = 1;
+}
 
 /* ------------------------------------------------------------------ the real library */
 
@@ -133,6 +163,7 @@ static void resolve(void)
     } else {
         dprintf(2, "memory-only BLAS: only OpenBLAS 0.3.13 is known: computing for real\n");
     }
+    stop_at_exit_if_wanted();
     __atomic_store_n(&real.resolved, 1, __ATOMIC_RELEASE);
 }
 
@@ -148,59 +179,28 @@ static void count(long *counter, long by)
     __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + by, __ATOMIC_RELAXED);
 }
 
+/* struct rusage of 64-bit Linux: two times of two words, then these. */
+struct usage {
+    long times[4], peak_rss_kib, unused[3], minor_faults, others[9];
+};
+
 __attribute__((destructor)) static void report(void)
 {
-    if (!getenv("PIBENCH_BLAS_REPORT"))
+    const char *wanted = getenv("PIBENCH_BLAS_REPORT");
+    struct usage usage = {0};
+    if (!wanted || strcmp(wanted, "1"))
         return;
+    getrusage(0, &usage);
     dprintf(2,
-            "memory-only BLAS: threads %d gemm %ld slices %ld gemv %ld forwarded %ld vector %ld\n",
+            "memory-only BLAS: threads %d gemm %ld slices %ld gemv %ld forwarded %ld vector %ld "
+            "minor_faults %ld peak_rss_kib %ld\n",
             real.threads, calls.gemm, calls.gemm_slices, calls.gemv, calls.gemv_forwarded,
-            calls.vector);
+            calls.vector, usage.minor_faults, usage.peak_rss_kib);
 }
-
-/* ---------------------------------------------------------------------- touching pages */
-
-/* The smallest page of the kernels we run on: with larger ones we touch more often than needed. */
-#define PAGE 4096L
 
 static long smaller(long a, long b) { return a < b ? a : b; }
-static long larger(long a, long b) { return a > b ? a : b; }
 static long ceil_div(long a, long b) { return (a + b - 1) / b; }
 static long round_up(long a, long multiple) { return ceil_div(a, multiple) * multiple; }
-
-enum access { READ, WRITE };
-
-/* Volatile, or the compiler drops it; the same value goes back, so numbers stay finite. */
-static inline void touch(const volatile char *byte, enum access access)
-{
-    char value = *byte;
-    if (access == WRITE)
-        *(volatile char *)(uintptr_t)byte = value;
-}
-
-/* One byte in each page of n floats, inc (1 or more) apart. */
-static void touch_vector(const float *x, long n, long inc, enum access access)
-{
-    if (n <= 0)
-        return;
-    long step = larger(PAGE / (inc * (long)sizeof *x), 1);
-    for (long i = 0; i < n; i += step)
-        touch((const char *)(x + i * inc), access);
-    touch((const char *)(x + (n - 1) * inc), access);
-}
-
-/* One byte in each page of `lines` runs of `length` floats, ld apart. */
-static void touch_matrix(const float *x, long lines, long length, long ld, enum access access)
-{
-    if (lines <= 0 || length <= 0)
-        return;
-    if (ld == length) {
-        touch_vector(x, lines * length, 1, access);
-        return;
-    }
-    for (long line = 0; line < lines; line++)
-        touch_vector(x + line * ld, length, 1, access);
-}
 
 /* --------------------------------------------------------- which buffer pages are touched */
 

@@ -18,10 +18,9 @@ from uuid import uuid4
 import psutil
 
 from pibench.sweep import matrix
-from pibench.sweep.cell_cache import made_with
 from pibench.sweep.execute import CellResult, Room
 from pibench.sweep.journal import Journal
-from pibench.sweep.matrix import Cell
+from pibench.sweep.matrix import Cell, made_with
 from pibench.sweep.scheduler import SweepScheduler, SweepSummary
 from tests import whole_records
 

@@ -33,7 +33,7 @@ layer { name: "b" type: "InnerProduct" bottom: "data" top: "b"
 
 
 def ssh(guest: Guest, command: str, *, stdin: Path | None = None) -> subprocess.CompletedProcess:
-    """Run a command there by the system's own ssh, which a kit needs just as little."""
+    """Run a command there by the system's own ssh, which a bundle needs just as little."""
     options = (f"UserKnownHostsFile={guest.known_hosts}", "BatchMode=yes", "LogLevel=ERROR")
     argv = [
         *("ssh", "-F", "none", "-p", str(guest.port), "-i", str(guest.identity)),
@@ -62,7 +62,7 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
         ran = ssh(guest, "cd pi-kit && python3 run.py")
         output = ran.stdout.decode()
         assert ran.returncode == 0, output
-        assert "Caffe: the kit's own" in output
+        assert "Caffe: the bundle's own" in output
         assert "[1/2] too-large: killed, out of memory" in output
         assert "[2/2] SqueezeNet V1.1: peak" in output
         # What is done is done.

@@ -41,3 +41,21 @@ def test_a_loaded_image_is_used_without_a_mirror(builder: Builder, tmp_path: Pat
     )
     (record,) = json.loads(done.stdout)
     assert (record["verdict"], record["compute"]) == ("fit", "memory-only")
+
+
+def test_the_emulated_root_has_the_byte_code_of_every_module_that_the_twin_has(
+    builder: Builder,
+) -> None:
+    """What is missing would be compiled at each start of the emulated Python."""
+    twin, sysroot = (
+        image.content / "root/usr/lib" for image in (builder.twin(), builder.sysroot())
+    )
+    compiled = {path.relative_to(twin) for path in twin.rglob("*.cpython-39.pyc")}
+    sources = {path.relative_to(sysroot) for path in sysroot.rglob("*.py")}
+    wanted = {
+        path
+        for path in compiled
+        if path.parent.parent / f"{path.name.partition('.')[0]}.py" in sources
+    }
+    assert len(wanted) > 1000
+    assert [path for path in sorted(wanted) if not (sysroot / path).is_file()] == []

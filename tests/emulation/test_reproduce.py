@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,11 @@ def pibench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_some_of_the_paper_in_the_emulated_board(tmp_path: Path) -> None:
-    done = pibench("reproduce", "--networks", "squeezenet v1.1,xception", "--out", tmp_path)
+    networks = ("--networks", "squeezenet v1.1,xception")
+    done = pibench("reproduce", *networks, "--out", tmp_path, "--timings")
     assert done.returncode == 0, done.stderr
+    phases = re.findall(r"^ *(\S.*?) +\d+\.\d +\d+\.\d +\d+$", done.stderr, re.MULTILINE)
+    assert {"prepare", "networks", "boot", "peak on the twin", "claims", "report"} <= {*phases}
     assert "2 of 2 agree" in done.stdout
     records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert {r["network"]: r["verdict"] for r in records} == {
@@ -41,6 +45,17 @@ def test_some_of_the_paper_in_the_emulated_board(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "<h1>2 of 2 verdicts agree with the paper</h1>" in page
     assert "Memory over layers" in page
+
+
+def test_the_json_has_the_claims_and_how_long_each_phase_took(tmp_path: Path) -> None:
+    options = ("--networks", "nin", "--target", "twin", "--out", tmp_path, "--timings", "--json")
+    done = pibench("reproduce", *options)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    phases = {tuple(one["phase"]): one for one in answer.pop("timings")}
+    assert answer == json.loads((tmp_path / "claims.json").read_text())
+    assert phases["networks",]["elapsed_s"] > 0
+    assert phases["report",]["started_s"] >= phases["networks",]["elapsed_s"]
 
 
 def test_run_prints_what_a_gate_needs(tmp_path: Path) -> None:

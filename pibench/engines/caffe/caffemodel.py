@@ -490,19 +490,22 @@ def seeded_values(
             yield generator.standard_normal(size, dtype=np.float32) * deviation
 
 
+_CONSTANTS: Final[dict[str, tuple[float, ...]]] = {
+    "BatchNorm": (0.0, 1.0, 1.0),
+    "BN": (1.0, 0.0, 0.0, 1.0),
+    "Normalize": (1.0,),
+    "PReLU": (0.25,),
+}
+"""The values of each blob of layers whose parameters are not random."""
+
+
 def _constant(layer: caffe.LayerParameter, number: int, shape: Shape) -> float | None:
     """Return the one value of a blob that is not random, or None."""
-    if layer.type == "BatchNorm":
-        return 0.0 if number == 0 else 1.0
-    if layer.type == "BN":
-        return 1.0 if number in {0, 3} else 0.0
-    if layer.type == "Normalize":
-        return 1.0
+    if layer.type in _CONSTANTS:
+        return _CONSTANTS[layer.type][number]
     if layer.type == "Scale":
         # With two bottoms, the first blob is the bias.
         return 1.0 if number == 0 and len(layer.bottom) == 1 else 0.0
-    if layer.type == "PReLU":
-        return 0.25
     if layer.type in ("Bias", "Parameter") or len(shape) < 2:
         return 0.0
     return None

@@ -10,16 +10,19 @@ layer of type Python reads otherwise, carries the fields to the library in `qemu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from google.protobuf import text_format
+from google.protobuf import descriptor_pool, message_factory, text_format
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from google.protobuf.message import Message
 
     from pibench.engines.caffe.outline import UnknownField
 
@@ -122,9 +125,15 @@ def parameters(layer: caffe.LayerParameter) -> Any:
 
 
 def _message(field: str) -> Any:
-    from pibench.engines.caffe import forks_pb2  # noqa: PLC0415  (start-up time)
+    """Return an empty message of the field's type."""
+    return getattr(_layer_fields()(), field)
 
-    return getattr(forks_pb2.LayerFields(), field)
+
+@cache
+def _layer_fields() -> type[Message]:
+    pool = descriptor_pool.Default()
+    pool.AddSerializedFile(Path(__file__).with_name("forks.binpb").read_bytes())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("pibench.forks.LayerFields"))
 
 
 def mismatch(net: caffe.NetParameter) -> caffe.LayerParameter | None:

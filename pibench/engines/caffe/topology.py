@@ -5,7 +5,7 @@ All of it follows Caffe's Net (src/caffe/net.cpp). Inputs and layers can be chan
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -111,19 +111,21 @@ Source = tuple[int, int]
 """The producer of a blob: the position of a layer, and the index of its top."""
 
 
-def readers(layers: Sequence[Layer]) -> tuple[Counter[Source], list[list[Source]]]:
+def readers(layers: Sequence[Layer]) -> tuple[defaultdict[Source, int], list[list[Source]]]:
     """Return how often each blob is read, and the source of each layer's bottoms.
 
     A blob is counted separately for each layer that writes it, in place too. A loss weight on it is
     one more reader.
     """
-    counts: Counter[Source] = Counter()
+    counts: defaultdict[Source, int] = defaultdict(int)
     sources: list[list[Source]] = []
     made_by: dict[str, Source] = {}
     for position, layer in enumerate(layers):
         sources.append([made_by[name] for name in layer.bottom])
-        counts.update(sources[-1])
-        made_by.update({name: (position, index) for index, name in enumerate(layer.top)})
+        for source in sources[-1]:
+            counts[source] += 1
+        for index, name in enumerate(layer.top):
+            made_by[name] = position, index
         for name, weight in zip(layer.top, layer.loss_weight, strict=False):
             counts[made_by[name]] += bool(weight)
     return counts, sources
@@ -172,12 +174,16 @@ def inputs(net: caffe.NetParameter, phase: Phase | None = None) -> list[Input]:
     """List what the layers of `phase` start from, in order; None means the whole file."""
     found = list(_legacy_inputs(net))
     for layer in net.layer:
-        if phase is None or included(layer, net.state, phase):
-            if layer.type == "Input":
-                found += _of_shapes(layer.input_param.shape, layer.top)
-            elif layer.type == "DummyData":
-                found += _of_shapes(layer.dummy_data_param.shape, layer.top)
-                found += _legacy_dummies(layer)
+        kind = layer.type
+        if kind not in ("Input", "DummyData"):
+            continue
+        if phase is not None and not included(layer, net.state, phase):
+            continue
+        if kind == "Input":
+            found += _of_shapes(layer.input_param.shape, layer.top)
+        else:
+            found += _of_shapes(layer.dummy_data_param.shape, layer.top)
+            found += _legacy_dummies(layer)
     return found
 
 

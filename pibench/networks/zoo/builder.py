@@ -9,16 +9,24 @@ as any other start and no time for random numbers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, TypedDict, Unpack
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
 Size = int | tuple[int, int]
 """Kernel, pad or stride: one number for both axes, or (height, width)."""
+
+
+class Window(TypedDict, total=False):
+    """What a convolution may have besides its kernel: stride 1, no padding and one group are usual.
+
+    Its bottom is the last top by default.
+    """
+
+    stride: int
+    pad: Size
+    group: int
+    bottom: str | None
 
 
 class NetBuilder:
@@ -56,14 +64,12 @@ class NetBuilder:
         outputs: int,
         kernel: Size,
         *,
-        stride: int = 1,
-        pad: Size = 0,
-        group: int = 1,
         bias: bool = True,
-        bottom: str | None = None,
+        **window: Unpack[Window],
     ) -> str:
         """Add a convolution with `outputs` filters; depthwise if `group` equals the inputs."""
-        layer = self._layer("Convolution", name, [bottom or self.last])
+        layer = self._layer("Convolution", name, [window.get("bottom") or self.last])
+        pad, stride, group = window.get("pad", 0), window.get("stride", 1), window.get("group", 1)
         conv = layer.convolution_param
         conv.num_output = outputs
         if not bias:
@@ -189,19 +195,10 @@ class NetBuilder:
     # Frequent groups of layers
 
     def conv_relu(
-        self,
-        name: str,
-        relu: str,
-        outputs: int,
-        kernel: Size,
-        *,
-        stride: int = 1,
-        pad: Size = 0,
-        group: int = 1,
-        bottom: str | None = None,
+        self, name: str, relu: str, outputs: int, kernel: Size, **window: Unpack[Window]
     ) -> str:
         """Add a convolution with bias and a rectifier in place."""
-        self.conv(name, outputs, kernel, stride=stride, pad=pad, group=group, bottom=bottom)
+        self.conv(name, outputs, kernel, **window)
         return self.relu(relu)
 
     def conv_bn(
@@ -210,20 +207,15 @@ class NetBuilder:
         outputs: int,
         kernel: Size,
         *,
-        stride: int = 1,
-        pad: Size = 0,
-        group: int = 1,
-        bottom: str | None = None,
         eps: float | None = None,
         relu: bool = True,
+        **window: Unpack[Window],
     ) -> str:
         """Add a convolution without bias, batch norm and (by default) a rectifier, all in place.
 
         The layers are called NAME, NAME_bn, NAME_scale and NAME_relu.
         """
-        self.conv(
-            name, outputs, kernel, stride=stride, pad=pad, group=group, bias=False, bottom=bottom
-        )
+        self.conv(name, outputs, kernel, bias=False, **window)
         self.bn_scale(f"{name}_bn", f"{name}_scale", eps=eps)
         return self.relu(f"{name}_relu") if relu else self.last
 
@@ -232,34 +224,3 @@ class NetBuilder:
         self.fc(name, classes)
         self.softmax()
         return self.net
-
-
-EPS = 1e-3
-
-
-def branch(
-    n: NetBuilder,
-    name: str,
-    outputs: int,
-    kernel: Size,
-    *,
-    stride: int = 1,
-    same: bool = True,
-    bottom: str | None = None,
-) -> str:
-    """Add one convolution with batch norm and rectifier.
-
-    With `same` (and stride 1) the padding keeps height and width; otherwise there is none.
-    """
-    pad: Size = 0
-    if same:
-        pad = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
-    return n.conv_bn(name, outputs, kernel, stride=stride, pad=pad, bottom=bottom, eps=EPS)
-
-
-def chain(n: NetBuilder, module: str, source: str, parts: Sequence[tuple[str, int, Size]]) -> str:
-    """Add convolutions in a row from `source`: (name within the module, channels, kernel) each."""
-    top = source
-    for part, outputs, kernel in parts:
-        top = branch(n, f"{module}_{part}", outputs, kernel, bottom=top)
-    return top

@@ -6,8 +6,10 @@ ResNeXt, whose 3 x 3 convolutions are split into many groups, and the wide ResNe
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.networks.zoo.builder import NetBuilder
+from pibench.networks.zoo.builder import NetBuilder, Window
 
 WIDTHS = (64, 128, 256, 512)
 """Channels inside the bottleneck, by stage; a block outputs four times as many."""
@@ -26,13 +28,11 @@ def branch(
     outputs: int,
     kernel: int,
     *,
-    stride: int = 1,
-    pad: int = 0,
-    bottom: str | None = None,
     relu: bool = True,
+    **window: Unpack[Window],
 ) -> str:
     """Add one convolution of a block with its batch norm, called res, bn and scale + `name`."""
-    top = n.conv(f"res{name}", outputs, kernel, stride=stride, pad=pad, bias=False, bottom=bottom)
+    top = n.conv(f"res{name}", outputs, kernel, bias=False, **window)
     n.bn_scale(f"bn{name}", f"scale{name}")
     return n.relu(f"res{name}_relu") if relu else top
 

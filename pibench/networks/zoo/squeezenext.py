@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Unpack
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.networks.zoo.builder import NetBuilder
+from pibench.networks.zoo.builder import NetBuilder, Size, Window
 
 WIDTHS = (32, 64, 128, 256)
 """Output channels of the blocks, by stage."""
@@ -21,22 +22,10 @@ class _Numbered:
     def relu(self) -> str:
         return self.n.relu(f"ReLU{next(self.relus)}")
 
-    def conv(
-        self,
-        outputs: int,
-        kernel: int | tuple[int, int],
-        *,
-        stride: int = 1,
-        pad: int | tuple[int, int] = 0,
-        group: int = 1,
-        bottom: str | None = None,
-    ) -> str:
+    def conv(self, outputs: int, kernel: Size, **window: Unpack[Window]) -> str:
         """Add a convolution without bias, batch norm and rectifier in place."""
         i = next(self.convolutions)
-        self.n.conv(
-            f"Convolution{i}", outputs, kernel, stride=stride, pad=pad, group=group, bias=False,
-            bottom=bottom,
-        )  # fmt: skip
+        self.n.conv(f"Convolution{i}", outputs, kernel, bias=False, **window)
         self.n.bn_scale(f"BatchNorm{i}", f"Scale{i}", global_stats=False)
         return self.relu()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.plan.layers.base import Layer
+from pibench.plan.layers.base import Composite, Layer
 
 
 class Source(Layer):
@@ -174,7 +174,7 @@ class Pooling(Layer):
             self.always_backward()
 
 
-class Spp(Layer):
+class Spp(Composite):
     """src/caffe/layers/spp_layer.cpp: a pooling per level of the pyramid, then a concat."""
 
     def set_up(self) -> None:
@@ -183,28 +183,11 @@ class Spp(Layer):
         param = self.node.proto.spp_param
         height = param.pyramid_height
         levels = [batch * channels * 4**level for level in range(height)]
-        copies = 1 + (param.pool == caffe.SPPParameter.MAX)
-        if height == 1:
-            copies -= 1
+        copies = (height > 1) + (param.pool == caffe.SPPParameter.MAX)
         self.inner = [self.own(count) for count in levels for _ in range(copies)]
-        self.inner_diffs = [self.own(count) for count in levels] if height > 1 else []
         if height > 1:
-            self.inner_diffs += [self.own(self.bottoms[0].count) for _ in levels]
-
-    def forward(self) -> None:
-        """Pool every level, then join them."""
-        self.process.read(self.bottoms[0].data)
-        for memory in self.inner:
-            self.process.write(memory)
-        super().forward()
-
-    def backward(self) -> None:
-        """Propagate through every level if the bottom needs a gradient."""
-        if self.node.propagate[0]:
-            self.process.read(self.tops[0].diff)
-            for memory in self.inner_diffs:
-                self.process.write(memory)
-            self.process.write(self.bottoms[0].diff)
+            counts = [*levels, *[self.bottoms[0].count] * height]
+            self.inner_diffs = [self.own(count) for count in counts]
 
 
 class Silence(Layer):

@@ -105,14 +105,31 @@ class Dropout(Layer):
         self.process.write(self.tops[0].data)
 
 
-class Swish(Layer):
-    """src/caffe/layers/swish_layer.cpp: input and output of its internal sigmoid."""
+class Composite(Layer):
+    """A layer of inner layers, whose blobs are written in both directions."""
 
-    def set_up(self) -> None:
-        self.inner = [self.own(self.bottoms[0].count) for _ in range(2)]
+    inner: Sequence[Memory] = ()
+    inner_diffs: Sequence[Memory] = ()
 
     def forward(self) -> None:
+        """Write the inner blobs between bottom and top."""
         self.process.read(self.bottoms[0].data)
         for memory in self.inner:
             self.process.write(memory)
         self.process.write(self.tops[0].data)
+
+    def backward(self) -> None:
+        """Write the gradients of all inner blobs, only if the bottom needs one."""
+        if not self.node.propagate[0]:
+            return
+        self.process.read(self.tops[0].diff)
+        for memory in self.inner_diffs:
+            self.process.write(memory)
+        self.process.write(self.bottoms[0].diff)
+
+
+class Swish(Composite):
+    """src/caffe/layers/swish_layer.cpp: input and output of its internal sigmoid."""
+
+    def set_up(self) -> None:
+        self.inner = [self.own(self.bottoms[0].count) for _ in range(2)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from pibench.plan.layers.base import Layer
-from pibench.plan.process import Blob
+from pibench.plan.layers.normalisation import Softmax
 
 
 class Loss(Layer):
@@ -20,31 +20,24 @@ class Loss(Layer):
         self.write_gradients(self.bottoms[:1])
 
 
-class SoftmaxWithLoss(Loss):
+class SoftmaxWithLoss(Softmax):
     """src/caffe/layers/softmax_loss_layer.cpp: the inner softmax's probabilities."""
 
     def set_up(self) -> None:
-        shape = self.bottoms[0].shape
-        axis = self.axis() % len(shape)
-        self.probabilities = Blob("", shape, self.node.name, "layer buffer")
-        self.classes, self.inner = shape[axis], prod(shape[axis + 1 :])
-        self.written(self.classes)
-        self.scale = self.own(prod(shape[:axis]) * self.inner)
-
-    def axis(self) -> int:
-        """Return the axis of the classes."""
-        return int(self.node.proto.softmax_param.axis)
+        super().set_up()
+        self.probabilities = self.own(self.bottoms[0].count)
 
     def forward(self) -> None:
         """Compute the probabilities; a second top shares them."""
-        process = self.process
-        process.read(self.bottoms[0].data)
-        process.write(self.probabilities.data)
-        process.write(self.scale)
-        process.product(self.classes, self.inner, 1)
-        super().forward()
+        self.normalise(self.probabilities)
+        self.read_bottoms()
+        self.process.write(self.tops[0].data)
         if len(self.tops) > 1:
-            self.tops[1].data = self.probabilities.data
+            self.tops[1].data = self.probabilities
+
+    def backward(self) -> None:
+        """Write the gradient of the scores."""
+        self.write_gradients(self.bottoms[:1])
 
 
 class InfogainLoss(SoftmaxWithLoss):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.plan.layers.base import Layer
-from pibench.plan.process import Blob
+from pibench.plan.layers.base import Composite, Layer
+from pibench.plan.process import Blob, Memory
 
 
 class BatchNorm(Layer):
@@ -93,29 +93,16 @@ class Lrn(Layer):
         self.process.free(ratio)
 
 
-class LrnWithinChannel(Layer):
-    """LRN within a channel: square, pooling, power and product, each with its blobs."""
+class LrnWithinChannel(Composite):
+    """LRN within a channel: square, pooling, power and product, each with its blobs.
+
+    Forward these are squares, pooled squares and powers; the inputs share the bottom's data.
+    """
 
     def set_up(self) -> None:
         count = self.bottoms[0].count
         self.inner = [self.own(count) for _ in range(3)]
         self.inner_diffs = [self.own(count) for _ in range(5)]
-
-    def forward(self) -> None:
-        """Compute squares, pooled squares and powers; the inputs share the bottom's data."""
-        self.process.read(self.bottoms[0].data)
-        for memory in self.inner:
-            self.process.write(memory)
-        self.process.write(self.tops[0].data)
-
-    def backward(self) -> None:
-        """Write the gradients of all inner blobs, only if the bottom needs one."""
-        if not self.node.propagate[0]:
-            return
-        self.process.read(self.tops[0].diff)
-        for memory in self.inner_diffs:
-            self.process.write(memory)
-        self.process.write(self.bottoms[0].diff)
 
 
 def lrn_class(proto: caffe.LayerParameter) -> type[Layer]:
@@ -162,16 +149,23 @@ class Softmax(Layer):
     def set_up(self) -> None:
         """Create a vector of ones per class, and the sum of each position."""
         shape = self.bottoms[0].shape
-        axis = self.node.proto.softmax_param.axis % len(shape)
+        axis = self.axis() % len(shape)
         self.classes, self.inner = shape[axis], prod(shape[axis + 1 :])
         self.written(self.classes)
         self.scale = self.own(prod(shape[:axis]) * self.inner)
 
+    def axis(self) -> int:
+        """Return the axis of the classes."""
+        return int(self.node.proto.softmax_param.axis)
+
     def forward(self) -> None:
+        self.normalise(self.tops[0].data)
+
+    def normalise(self, result: Memory) -> None:
         """Spread maximum and sum over the classes by products of depth 1."""
         process = self.process
         process.read(self.bottoms[0].data)
-        process.write(self.tops[0].data)
+        process.write(result)
         process.write(self.scale)
         process.product(self.classes, self.inner, 1)
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 
+from ..child import child_env
 from ..log import LogReader as AnyLogReader
 from ..programs import RUN, other_blas
 
@@ -13,6 +14,8 @@ TOTAL_LINE = re.compile(r"\] Average (Forward|Backward) pass: ([0-9.einf+-]+) ms
 FATAL_LINE = re.compile(r"^F\d{4} \S+\s+\d+ (.*)$")
 # The C++ runtime's message about an uncaught exception, a refused allocation for example.
 UNCAUGHT_LINE = re.compile(r"^terminate called after throwing an instance of (.*)$")
+# The stand-ins for Caffe's own loops print it at the first call of one.
+LOOPS_LINE = "memory-only loops: in effect"
 PARSE_LINE = re.compile(r"^\[libprotobuf \w+ [^\]]*\] (.*)$")
 
 
@@ -23,8 +26,12 @@ class LogReader(AnyLogReader):
         AnyLogReader.__init__(self, on_blob)
         self.layers = []
         self.totals = {}
+        self.has_loops = False
 
     def engine_line(self, text):
+        if text == LOOPS_LINE:
+            self.has_loops = True
+            return True
         layer = LAYER_LINE.search(text)
         total = TOTAL_LINE.search(text)
         fatal = FATAL_LINE.match(text) or UNCAUGHT_LINE.match(text)
@@ -39,6 +46,9 @@ class LogReader(AnyLogReader):
             self.complaint = complaint.group(1)[:1000]
         return bool(layer or total)
 
+    def memory_only_tier(self):
+        return "loops" if self.has_loops else AnyLogReader.memory_only_tier(self)
+
     def times(self):
         return {"caffe_time": {"layers": self.layers, "totals": self.totals}}
 
@@ -51,7 +61,12 @@ def command_of(job, item, folder):
     env["GLOG_logtostderr"] = "1"
     libraries = [other_blas(job, folder)] if job["other_blas"] else []
     if item["compute"] == "memory-only":
-        libraries = [job["preload"]]
+        more = [os.path.join(folder, name) for name in job.get("preload_too") or []]
+        libraries = [job["preload"]] + more
+        env["PIBENCH_BLAS_REPORT"] = "start"
+        if "QEMU_CPU" in child_env(env):
+            # An emulator's share of the memory is read while the process stops: see watch_child.
+            env["PIBENCH_STOP_AT_EXIT"] = "1"
         # The times are of no use then, and writing the log takes time.
         env["GLOG_minloglevel"] = "2"
     if item["fork_layers"]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.errors import HostError
+from pibench.images.rootfs import RootLoader
 from pibench.probe.cgroup import limit_of
 from pibench.targets import emulation
 from pibench.targets.confined import PAGE_BYTES, effective_limits
@@ -39,6 +40,7 @@ ULIMITS: Final = {"nofile": 1024, "nproc": 4096, "core": 0}
 TMP_BYTES: Final = 16 << 20
 NOBODY: Final = 65534
 JOB: Final = "/job"
+PROBE_ROOT: Final = "/probe-root"
 PYTHON: Final = "/usr/bin/python3.9"
 EXIT_DEADLINE_S: Final = 10.0
 VERDICT_DEADLINE_S: Final = 2.0
@@ -46,6 +48,8 @@ VERDICT_DEADLINE_S: Final = 2.0
 
 It learns of that separately from the container's end."""
 _POLL_S: Final = 0.05
+_STOPPING_S: Final = 0.5
+_STOPPED: Final = "stopped"
 _QUEUE_CHUNKS: Final = 1024
 
 
@@ -162,19 +166,45 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What to run: the image, the job's folder, the limits, and whether it is emulated."""
+    """What to run: the image, the job's folder, the limits, and whether it is emulated.
+
+    `probe_root` is a root of this machine's architecture, whose Python runs the probe at full
+    speed; None where the image's own Python does.
+    """
 
     image: str
     job: Path
     limits: Limits
     emulated: bool
+    probe_root: Path | None = None
+
+
+class Turns:
+    """Lets a number of containers run at once; others wait, created and not yet started."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = threading.BoundedSemaphore(at_once)
+
+    @contextlib.contextmanager
+    def one(self, stopping: threading.Event) -> Iterator[bool]:
+        """Wait for a turn and yield True; yield False once `stopping` is set."""
+        while not self._free.acquire(timeout=_STOPPING_S):
+            if stopping.is_set():
+                yield False
+                return
+        try:
+            yield True
+        finally:
+            self._free.release()
 
 
 def run_container(
     client: DockerClient,
     order: Order,
     on_output: Callable[[bytes], bool],
+    *,
     stopping: threading.Event,
+    turns: Turns,
     out_of_memory: Callable[[], bool],
 ) -> Ending:
     """Run one container to its end, and always remove it.
@@ -185,6 +215,7 @@ def run_container(
         on_output: receives the probe's output, and returns True once nothing more is expected;
             its exceptions are passed on.
         stopping: ends the container when it is set.
+        turns: limits how many containers run at once.
         out_of_memory: returns whether the probe saw a kill for lack of memory, which
             the Engine then has to confirm.
 
@@ -194,7 +225,8 @@ def run_container(
     with engine_faults("to create a container"):
         container = client.containers.create(**_settings(order))
     try:
-        died = _listen(client, container, on_output, stopping)
+        with turns.one(stopping) as has_turn:
+            died = _listen(client, container, on_output, stopping) if has_turn else _STOPPED
         return _ending(container, died, out_of_memory)
     except EngineLacksError:
         return Ending.unknown("somebody removed the container")
@@ -207,10 +239,15 @@ def run_container(
 def _settings(order: Order) -> dict[str, Any]:
     """Return all settings of one container for the Engine."""
     limits = order.limits
+    python = [PYTHON]
+    volumes = {str(order.job): {"bind": JOB, "mode": "ro"}}
+    if order.probe_root is not None:
+        python = RootLoader(Path(PROBE_ROOT), "amd64").python()
+        volumes[str(order.probe_root)] = {"bind": PROBE_ROOT, "mode": "ro"}
     return {
         "image": order.image,
         "platform": "linux/arm64",
-        "command": [PYTHON, "-I", "-S", f"{JOB}/{PROBE}", f"{JOB}/job.json"],
+        "command": [*python, "-I", "-S", f"{JOB}/{PROBE}", f"{JOB}/job.json"],
         "environment": emulation.environment(limits.cpu) if order.emulated else {},
         "labels": owner_label(),
         "mem_limit": limits.memory_bytes,
@@ -228,7 +265,7 @@ def _settings(order: Order) -> dict[str, Any]:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "tmpfs": {"/tmp": f"size={TMP_BYTES},mode=1777,nosuid,nodev,noexec"},  # noqa: S108
-        "volumes": {str(order.job): {"bind": JOB, "mode": "ro"}},
+        "volumes": volumes,
         # Not to the disk: an untrusted model can make Caffe write any amount of output.
         "log_config": {"Type": "none"},
         "stdin_open": False,
@@ -256,7 +293,7 @@ def _listen(
         elif time.monotonic() - last_output > SILENCE_DEADLINE_S:
             return f"the probe sent nothing for {SILENCE_DEADLINE_S:.0f} s"
         if stopping.is_set():
-            return "stopped"
+            return _STOPPED
     # The stream also ends where the Engine does.
     with engine_faults("while a container ran"):
         client.ping()

@@ -23,6 +23,7 @@ CONNECT_TIMEOUT_S: Final = 10.0
 OLDEST: Final = (20, 10)
 PODMAN: Final = "Podman"
 ARM64_NAMES: Final = ("aarch64", "arm64")
+X86_64_NAMES: Final = ("x86_64", "amd64")
 START_HINT: Final = (
     "start it (sudo systemctl start docker, or sudo scripts/start-docker-engine.sh), "
     "or name another with DOCKER_HOST; pibench doctor says more"
@@ -68,6 +69,11 @@ class EngineFacts:
     def is_arm64(self) -> bool:
         """Whether it runs arm64 programs without an emulator."""
         return self.architecture in ARM64_NAMES
+
+    @property
+    def is_x86_64(self) -> bool:
+        """Whether it runs amd64 programs without an emulator."""
+        return self.architecture in X86_64_NAMES
 
 
 @contextlib.contextmanager

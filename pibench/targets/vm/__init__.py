@@ -9,15 +9,15 @@ import asyncio
 import contextlib
 import logging
 import re
+import shlex
 import subprocess
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench import process
+from pibench import process, timings
 from pibench.devices import Device
 from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
@@ -27,6 +27,7 @@ from pibench.targets.base import Job, Observer, Outcome, Progress, Watcher
 from pibench.targets.job import PRELOAD, Libraries, Programs, is_described, libraries_for, write_job
 from pibench.targets.probe_session import ATTEMPTS, FrameReader, ProbeSession
 from pibench.targets.sandbox import scratch
+from pibench.targets.vm import snapshot
 from pibench.targets.vm.machine import (
     MACHINES,
     Accelerator,
@@ -55,6 +56,10 @@ CONNECT_DEADLINE_S: Final = 30.0
 SHUTDOWN_EVENTS: Final = ("SHUTDOWN", "GUEST_PANICKED")
 LAST_WORDS_S: Final = 2.0
 """How long to wait for data in transit when the machine ends (the console is a socket)."""
+SAVE_DEADLINE_S: Final = 60.0
+READY: Final = b"pibench-init: ready"
+GO: Final = b"go\n"
+"""What the guest's first program reports before it mounts the job, and what it waits for then."""
 _KILLED: Final = re.compile(r"Killed process (\d+) ")
 
 
@@ -78,12 +83,15 @@ class VmTarget:
         *,
         machine: MachineName = "virt",
         machines_at_once: int | None = None,
+        fresh_boot: bool = False,
     ) -> None:
         self.device = device
         self.builder = builder
         self.machine: MachineName | None = machine
         self._kind = MACHINES[machine]
         self._at_once = machines_at_once
+        self._restores = self._kind.waits_for_job and not fresh_boot
+        self._snapshot: Path | None = None
         self._image: Path | None = None
         self._blas = Libraries()
         self._qemu_version: str | None = None
@@ -95,8 +103,19 @@ class VmTarget:
         output = run([qemu, "--version"], deadline_s=30).stdout.splitlines()
         self._qemu_version = output[0] if output else None
         self._accelerator = accelerator_for({job.compute for job in work})
-        self._image = self.builder.vm().content
+        image = self.builder.vm()
+        self._image = image.content
         self._blas = libraries_for(self.builder, "arm64", work)
+        if self._restores:
+            self._snapshot = snapshot.ensure(
+                self._kind,
+                self.device,
+                self._files(Path(), self._image / "root.ext4", Path()),
+                self._accelerator,
+                qemu_version=self._qemu_version,
+                vm=image,
+                save=save,
+            )
 
     def environment(self) -> dict[str, str | None]:
         """Return QEMU's version and accelerator, and the lock that the image was built from."""
@@ -142,10 +161,23 @@ class VmTarget:
 
     async def boot_once(self, work: Sequence[Job], session: ProbeSession) -> Boot:
         """Run the work in one machine, and return how that ended."""
-        with scratch(self.name) as folder:
+        with scratch(self.name) as folder, timings.phase("boot") as booting:
             files = await asyncio.to_thread(self._write_files, folder, work)
             argv = command_line(self._kind, self.device, files, self._accelerator)
-            return await boot(argv, files, self._kind, partial(self.goes_on, session))
+            how = "fresh" if files.snapshot is None else "restored"
+
+            def on_event(event: dict[str, Any]) -> bool:
+                booting.stop()
+                if event["event"] == "hello":
+                    event["machine"]["boot"] = how
+                return self.goes_on(session, event)
+
+            ended = await boot(argv, files, self._kind, on_event)
+        if ended.died and session.machine is None and files.snapshot is not None:
+            # Whatever is wrong with it, the next machine boots.
+            self._snapshot = None
+            snapshot.discard(files.snapshot)
+        return ended
 
     def _write_files(self, folder: Path, work: Sequence[Job]) -> Files:
         assert self._image is not None, "prepare() comes first"  # noqa: S101
@@ -158,10 +190,18 @@ class VmTarget:
         else:
             root_disk, job_disk = self._image / "root.ext4", folder / "job.ext4"
             make_disk(folder / "job", job_disk)
+        files = self._files(folder, root_disk, job_disk)
+        if job_disk is not None and snapshot.pad(job_disk):
+            return replace(files, snapshot=self._snapshot)
+        return files
+
+    def _files(self, folder: Path, root_disk: Path, job_disk: Path | None) -> Files:
+        assert self._image is not None, "prepare() comes first"  # noqa: S101
+        device_tree = self._kind.device_tree
         return Files(
             kernel=self._image / "vmlinuz",
             initrd=self._image / "initrd.gz",
-            device_tree=self._image / machine.device_tree if machine.device_tree else None,
+            device_tree=self._image / device_tree if device_tree else None,
             root_disk=root_disk,
             job_disk=job_disk,
             qmp_socket=folder / "qmp",
@@ -205,32 +245,110 @@ async def boot(
 
     Raises HostError where QEMU itself does not start.
     """
+    try:
+        async with _started(argv, files) as started:
+            return await _listen(started, files, machine, on_event)
+    except _SnapshotError as error:
+        return Boot(died=f"the booted guest could not be restored: {error}")
+
+
+async def save(argv: Sequence[str], files: Files, machine: Machine, into: Path) -> None:
+    """Boot the machine until it waits for its job, and save it. Raises HostError."""
+    frames = FrameReader()
+    async with _started(argv, files) as started:
+        await started.monitor.execute("cont")
+        ended = asyncio.create_task(_machine_end(started.monitor, started.qemu))
+        heard = b""
+        try:
+            while READY not in heard:
+                reading = _read(started.reader, ended)
+                chunk = await asyncio.wait_for(reading, machine.boot_deadline_s)
+                if not chunk:
+                    raise HostError(
+                        f"the machine ended before it had booted: {frames.last_words()}"
+                    )
+                frames.feed(chunk)
+                heard += chunk
+            await started.monitor.execute("stop")
+            uri = f"exec:cat > {shlex.quote(str(into))}"
+            await started.monitor.execute("migrate", {"uri": uri})
+            await asyncio.wait_for(_migrated(started.monitor), SAVE_DEADLINE_S)
+        except TimeoutError:
+            raise HostError("the machine did not boot, or was not saved, in time") from None
+        finally:
+            await _quit(started.monitor, ended)
+
+
+async def _migrated(monitor: Any) -> None:
+    while (state := (await monitor.execute("query-migrate")).get("status")) != "completed":
+        if state in ("failed", "cancelled"):
+            raise HostError(f"QEMU could not save the machine: {state}")
+        await asyncio.sleep(0.02)
+
+
+class _SnapshotError(Exception):
+    """No machine continues from the snapshot; the argument says why."""
+
+
+@dataclass(kw_only=True)
+class _Started:
+    """A machine that waits for `cont`: its process, its monitor and its console."""
+
+    qemu: subprocess.Popen[bytes]
+    monitor: Any
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+@contextlib.asynccontextmanager
+async def _started(argv: Sequence[str], files: Files) -> AsyncIterator[_Started]:
+    """Start QEMU. Raises HostError, or _SnapshotError where the machine is to be restored."""
+    from qemu.qmp import QMPError  # noqa: PLC0415  (start-up time)
+
     log = files.qmp_socket.with_suffix(".log")
-    with log.open("wb") as errors, running(argv, stderr=errors, stdout=errors) as qemu:
-        await _wait_for_sockets(qemu, (files.qmp_socket, files.console_socket), log)
-        async with _monitor(files.qmp_socket) as monitor:
-            reader, writer = await asyncio.open_unix_connection(str(files.console_socket))
-            try:
-                return await _listen(qemu, monitor, reader, machine, on_event)
-            finally:
-                writer.close()
+    async with contextlib.AsyncExitStack() as stack:
+        errors = stack.enter_context(log.open("wb"))
+        qemu = stack.enter_context(running(argv, stderr=errors, stdout=errors))
+        try:
+            await _wait_for_sockets(qemu, (files.qmp_socket, files.console_socket), log)
+            monitor = await stack.enter_async_context(_monitor(files.qmp_socket))
+            if files.snapshot is not None:
+                await asyncio.wait_for(_restored(monitor), SAVE_DEADLINE_S)
+        except (HostError, QMPError, OSError, TimeoutError, EOFError) as error:
+            if files.snapshot is None:
+                raise
+            lines = log.read_text(errors="replace").strip().splitlines()
+            raise _SnapshotError(lines[-1] if lines else repr(error)) from error
+        reader, writer = await asyncio.open_unix_connection(str(files.console_socket))
+        stack.callback(writer.close)
+        yield _Started(qemu=qemu, monitor=monitor, reader=reader, writer=writer)
+
+
+async def _restored(monitor: Any) -> None:
+    """Wait until the machine is as it was saved: `cont` before that starts one half restored."""
+    while (await monitor.execute("query-status"))["status"] == "inmigrate":
+        await asyncio.sleep(0.02)
 
 
 async def _listen(
-    qemu: subprocess.Popen[bytes],
-    monitor: Any,
-    reader: asyncio.StreamReader,
+    started: _Started,
+    files: Files,
     machine: Machine,
     on_event: Callable[[dict[str, Any]], bool],
 ) -> Boot:
     frames = FrameReader()
-    await monitor.execute("cont")
-    ended = asyncio.create_task(_machine_end(monitor, qemu))
+    await started.monitor.execute("cont")
+    ended = asyncio.create_task(_machine_end(started.monitor, started.qemu))
     deadline_s = machine.boot_deadline_s
+    waits = machine.waits_for_job
+    if waits and files.snapshot is not None:
+        started.writer.write(GO)
+        waits = False
+    heard = b""
     try:
         while True:
             try:
-                chunk = await asyncio.wait_for(_read(reader, ended), deadline_s)
+                chunk = await asyncio.wait_for(_read(started.reader, ended), deadline_s)
             except TimeoutError:
                 silence = f"the guest sent nothing for {deadline_s:.0f} s"
                 return Boot(died=silence, oom_lines=frames.oom_lines)
@@ -238,14 +356,21 @@ async def _listen(
                 why = ended.result() if ended.done() else "the machine closed its console"
                 words = frames.last_words()
                 return Boot(died=f"{why} ({words})" if words else why, oom_lines=frames.oom_lines)
+            if waits and READY in (heard := heard + chunk):
+                started.writer.write(GO)
+                waits = False
             for event in frames.feed(chunk):
                 deadline_s = machine.silence_deadline_s
                 if event["event"] == "end" or not on_event(event):
                     return Boot(oom_lines=frames.oom_lines)
     finally:
-        ended.cancel()
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(monitor.execute("quit"), LAST_WORDS_S)
+        await _quit(started.monitor, ended)
+
+
+async def _quit(monitor: Any, ended: asyncio.Task[str]) -> None:
+    ended.cancel()
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(monitor.execute("quit"), LAST_WORDS_S)
 
 
 async def _read(reader: asyncio.StreamReader, ended: asyncio.Task[str]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ class Machine:
     """What differs between the emulated machines.
 
     `console` is the guest's name for the serial line; `boot_deadline_s` is for
-    the time until the probe's first event on a busy host.
+    the time until the probe's first event on a busy host. A guest with `waits_for_job`
+    boots without reading the job, and waits for the host's word (see qemu/init).
     """
 
     name: MachineName
@@ -34,11 +36,12 @@ class Machine:
     silence_deadline_s: float = 120
     device_tree: str | None = None
     one_card: bool = False
+    waits_for_job: bool = False
     reboot_after_oom: bool = False
 
 
 MACHINES: dict[MachineName, Machine] = {
-    "virt": Machine(name="virt", console="ttyAMA0", boot_deadline_s=180),
+    "virt": Machine(name="virt", console="ttyAMA0", waits_for_job=True, boot_deadline_s=180),
     # Root and job share the SD card, the board's only disk. Its guest was seen
     # to stall (RCU) after an OOM kill, so it is not used after one.
     "raspi3b": Machine(
@@ -56,6 +59,11 @@ SECTOR_BYTES = 512
 _MIB = 1 << 20
 _LINUX = 0x83
 COPY_DEADLINE_S = 120.0
+JOB_DISK_BYTES = 16 << 30
+"""The size that the guest sees of virt's second disk, whatever job is on it.
+
+A guest reads it when it boots: one restored from a snapshot still has the size of then.
+"""
 
 KERNEL_ARGUMENTS = (
     "loglevel=4",
@@ -78,13 +86,26 @@ KERNEL_ARGUMENTS = (
     # Slow vCPUs are not an error, and an OOM kill must not end the guest too.
     "rcupdate.rcu_cpu_stall_timeout=300",
     "nowatchdog",
+    # QEMU keeps translated code by virtual address: the second process that maps
+    # a library where the first did runs the code that is translated already.
+    "norandmaps",
+    # No group limits memory in the guest, and each page would be charged to one.
+    "cgroup_disable=memory",
+    # The kernel's tests of its own ciphers, which nothing uses.
+    "cryptomgr.notests",
 )
-"""Kernel options of every guest; see the kernel's kernel-parameters.txt."""
+"""Kernel options of every guest; see the kernel's kernel-parameters.txt.
+
+docs/trust.md lists what they change in the guest.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """The files that a machine boots from, and the sockets that control it."""
+    """The files that a machine boots from, and the sockets that control it.
+
+    With a `snapshot` the machine does not boot, but continues as that one of a booted guest.
+    """
 
     kernel: Path
     initrd: Path
@@ -93,6 +114,7 @@ class Files:
     job_disk: Path | None
     qmp_socket: Path
     console_socket: Path
+    snapshot: Path | None = None
 
 
 def accelerator_for(computes: Iterable[Compute]) -> Accelerator:
@@ -121,6 +143,8 @@ def command_line(
         *("-chardev", f"socket,id=console,path={console},server=on,wait=off"),
         *("-qmp", f"unix:{_escaped(files.qmp_socket)},server=on,wait=off"),
     ]
+    if files.snapshot is not None:
+        arguments += ["-incoming", f"exec:cat {shlex.quote(str(files.snapshot))}"]
     if machine.one_card:
         return arguments + _board(files)
     return arguments + _virt(device, files)

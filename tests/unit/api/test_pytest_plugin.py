@@ -1,4 +1,8 @@
-"""The pytest plugin, in suites of their own. Found by its entry point, as users get it."""
+"""The pytest plugin, in suites of their own. Found by its entry point, as users get it.
+
+A process of its own is for what is about the process: what is imported, and that a plugin which
+nothing has imported before works.
+"""
 
 from __future__ import annotations
 
@@ -60,19 +64,19 @@ def test_the_marker_and_the_ini_file_give_defaults(suite: pytest.Pytester) -> No
                 assert pibench.fits("model.prototxt", device="rpi3b").device.id == "rpi3b"
         """
     )
-    suite.runpytest_subprocess().assert_outcomes(passed=4)
+    suite.runpytest_inprocess().assert_outcomes(passed=4)
 
 
 def test_a_model_that_cannot_be_used_is_named(suite: pytest.Pytester) -> None:
     suite.makepyfile('def test_it(pibench):\n    assert pibench.fits("none.prototxt")\n')
-    result = suite.runpytest_subprocess()
+    result = suite.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*none.prototxt*"])
 
 
 def test_an_error_comes_with_its_hint_and_without_our_frames(suite: pytest.Pytester) -> None:
     suite.makepyfile('def test_it(pibench):\n    assert pibench.fits("NIN", device="rpi9")\n')
-    result = suite.runpytest_subprocess()
+    result = suite.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*unknown device 'rpi9'; known devices: *rpi3b*"])
     result.stdout.no_fnmatch_line("*api.py*")
@@ -81,7 +85,7 @@ def test_an_error_comes_with_its_hint_and_without_our_frames(suite: pytest.Pytes
 
 def test_an_unknown_target_is_one_usage_error(suite: pytest.Pytester) -> None:
     suite.makepyfile('def test_it(pibench):\n    assert pibench.fits("NIN")\n')
-    result = suite.runpytest_subprocess("--pibench-target", "moon")
+    result = suite.runpytest_inprocess("--pibench-target", "moon")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: *'moon' is not one of auto, vm, *"])
 

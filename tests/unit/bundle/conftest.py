@@ -1,4 +1,4 @@
-"""A kit, and what a board would write about it."""
+"""A bundle, and what a board would write about it."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def test_a_line_that_is_too_long_is_not_read(results: Callable[..., Path]) -> No
     path = results()
     with path.open("ab") as file:
         file.write(b"x" * (9 << 20))
-    assert "line 8: longer than any line that a kit writes" in refusal(path)
+    assert "line 8: longer than any line that a bundle writes" in refusal(path)
 
 
 def test_places_that_contain_no_results(tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def test_a_kit_that_was_not_made_here_has_to_be_given(
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(tmp_path / "elsewhere"))
     path = results()
     output = refusal(path)
-    assert "a kit that was not made here" in output
-    assert "--kit pi-kit.tar.gz" in output
+    assert "a bundle that was not made here" in output
+    assert "--bundle pi-kit.tar.gz" in output
     assert len(import_results(path, kit=kit.path).records) == 2
 
 
@@ -255,9 +255,9 @@ def test_results_of_another_kit_are_refused(kit: Kit, results: Callable[..., Pat
     other = "b" * 64
     path = results()
     path.write_bytes(b"".join(lines_of(whole_run(other), other)))
-    assert "a kit that was not made here (bbbbbbbbbbbbbbbb)" in refusal(path)
+    assert "a bundle that was not made here (bbbbbbbbbbbbbbbb)" in refusal(path)
     output = refusal(path, kit.path)
-    assert "of another kit (bbbbbbbbbbbbbbbb) than" in output
+    assert "of another bundle (bbbbbbbbbbbbbbbb) than" in output
     assert kit.digest[:16] in output
 
 
@@ -272,7 +272,7 @@ def test_a_kit_that_was_changed_is_another(
         (tmp_path / "manifest").write_bytes(text)
         with (tmp_path / "manifest").open("rb") as content:
             archive.addfile(info, content)
-    assert "of another kit" in refusal(results(), path)
+    assert "of another bundle" in refusal(results(), path)
 
 
 def tar_with(path: Path, name: str, content: bytes = b"{}", **fields: Any) -> Path:
@@ -294,15 +294,15 @@ def test_files_that_are_not_a_kit(results: Callable[..., Path], tmp_path: Path) 
     assert "cannot be read" in refusal(path, no_tar)
     assert "cannot be read" in refusal(path, tmp_path / "absent")
     assert "is a directory" in refusal(path, tmp_path)
-    assert "is not a kit" in refusal(path, tar_with(tmp_path / "a", "../../manifest.json"))
-    assert "is not a kit" in refusal(path, tar_with(tmp_path / "b", "/pi-kit/manifest.json"))
+    assert "is not a bundle" in refusal(path, tar_with(tmp_path / "a", "../../manifest.json"))
+    assert "is not a bundle" in refusal(path, tar_with(tmp_path / "b", "/pi-kit/manifest.json"))
     link = tar_with(
         tmp_path / "c", "pi-kit/manifest.json", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"
     )
-    assert "is not a kit" in refusal(path, link)
+    assert "is not a bundle" in refusal(path, link)
     empty = tmp_path / "d"
     empty.write_bytes(gzip.compress(b""))
-    assert "cannot be read" in refusal(path, empty) or "is not a kit" in refusal(path, empty)
+    assert "cannot be read" in refusal(path, empty) or "is not a bundle" in refusal(path, empty)
 
 
 def test_a_kit_that_ends_early(kit: Kit, results: Callable[..., Path], tmp_path: Path) -> None:
@@ -334,14 +334,14 @@ def test_nothing_is_ever_unpacked(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda e: e.insert(3, {"event": "format", "id": "0"}), "an entry that no kit writes"),
-        (lambda e: e.insert(3, {"id": "0"}), "an entry that no kit writes"),
+        (lambda e: e.insert(3, {"event": "format", "id": "0"}), "an entry that no bundle writes"),
+        (lambda e: e.insert(3, {"id": "0"}), "an entry that no bundle writes"),
         (lambda e: e.insert(4, e[3]), "NIN a second time"),
         (lambda e: e.insert(4, e[2]), "NIN a second time"),
         (lambda e: e.pop(2), "a result of NIN, which was not started"),
         (lambda e: e.pop(1), "a result of NIN, which was not started"),
-        (lambda e: e.insert(2, started("7")), "a network that the kit does not have: '7'"),
-        (lambda e: e[3].update(id="../0"), "a network that the kit does not have"),
+        (lambda e: e.insert(2, started("7")), "a network that the bundle does not have: '7'"),
+        (lambda e: e[3].update(id="../0"), "a network that the bundle does not have"),
         (lambda e: e[3].update(id=["0"]), "id: Input should be a valid string"),
         (lambda e: e[6].update(finished=["0"]), "the end names other networks"),
         (lambda e: e[6].update(finished=["0", "1", "1"]), "the end names other networks"),

@@ -67,7 +67,7 @@ def test_what_another_wrote_stays_as_it_is(path: Path, content: bytes) -> None:
     foreign = path.with_name("diary.txt")
     path.symlink_to(foreign)
     foreign.write_bytes(content)
-    with pytest.raises(Damaged, match="line 1: not written by a kit"):
+    with pytest.raises(Damaged, match="line 1: not written by a bundle"):
         ResultsFile(str(path), KIT)
     assert foreign.read_bytes() == content
 
@@ -76,7 +76,7 @@ def test_what_another_wrote_behind_results_stays_as_it_is(path: Path) -> None:
     ResultsFile(str(path), KIT).close()
     content = path.read_bytes() + b"notes"
     path.write_bytes(content)
-    with pytest.raises(Damaged, match="line 2: not written by a kit"):
+    with pytest.raises(Damaged, match="line 2: not written by a bundle"):
         ResultsFile(str(path), KIT)
     assert path.read_bytes() == content
 

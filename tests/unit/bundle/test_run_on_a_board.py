@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,28 +23,23 @@ from pibench.probe.results import entries, line_of
 
 # It prints what caffe time prints; a file named after the model's number sets how it ends.
 CAFFE = """\
-#!{python}
-import os, signal, sys, time
-if "--version" in sys.argv:
-    print("caffe version 1.0.0")
-    sys.exit()
-model = sys.argv[sys.argv.index("-model") + 1]
-open(model).read()
-plan = os.path.join({plans!r}, os.path.basename(model))
-how = open(plan).read() if os.path.exists(plan) else "well"
-open(plan + ".count", "a").write("x")
-if how == "sleep":
-    time.sleep(60)
-if how == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-if how == "takes the probe along":
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)
-if how == "refused":
-    sys.stderr.write("F1122 07:43:53.869290  8470 net.cpp:1] Unknown layer type: Mish\\n")
-    os.abort()
-print("I1122 07:43:53.8  1 caffe.cpp:397]      conv1\\tforward: 1.25 ms.", file=sys.stderr)
-print("I1122 07:43:53.8  1 caffe.cpp:405] Average Forward pass: 81.5 ms.", file=sys.stderr)
+#!/bin/sh
+case " $* " in *" --version "*) echo caffe version 1.0.0; exit ;; esac
+while [ "$1" != -model ]; do shift; done
+[ -r "$2" ] || exit 1
+plan={plans}/${{2##*/}} how=well
+[ ! -e "$plan" ] || read -r how < "$plan"
+printf x >> "$plan.count"
+case $how in
+sleep) exec sleep 60 ;;
+killed) kill -KILL $$ ;;
+"takes the probe along") kill -KILL $PPID; exec sleep 60 ;;
+refused)
+    echo "F1122 07:43:53.869290  8470 net.cpp:1] Unknown layer type: Mish" >&2
+    kill -ABRT $$ ;;
+esac
+printf 'I1122 07:43:53.8  1 caffe.cpp:397]      conv1\\tforward: 1.25 ms.\\n' >&2
+echo "I1122 07:43:53.8  1 caffe.cpp:405] Average Forward pass: 81.5 ms." >&2
 """
 
 
@@ -61,11 +57,11 @@ class Board:
         self.bin.mkdir()
         if with_caffe:
             caffe = self.bin / "caffe"
-            caffe.write_text(CAFFE.format(python=sys.executable, plans=str(self.plans)))
+            caffe.write_text(CAFFE.format(plans=shlex.quote(str(self.plans))))
             caffe.chmod(0o755)
 
     def plan(self, network: str, how: str) -> None:
-        (self.plans / f"{network}.prototxt").write_text(how)
+        (self.plans / f"{network}.prototxt").write_text(f"{how}\n")
 
     def times_run(self, network: str) -> int:
         count = self.plans / f"{network}.prototxt.count"
@@ -244,7 +240,7 @@ def test_two_at_once_would_measure_each_other(board: Board) -> None:
     process = board.start()
     board.wait_for("start", "1")
     code, output = board.run()
-    assert (code, "this kit is already running" in output) == (3, True)
+    assert (code, "this bundle is already running" in output) == (3, True)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
 
@@ -254,7 +250,7 @@ def test_a_file_that_is_not_as_packed_is_named(board: Board) -> None:
     model.write_text(model.read_text() + "\n")
     code, output = board.run()
     assert code == 2
-    assert "the kit is damaged: models/1.prototxt differs from the packed file" in output
+    assert "the bundle is damaged: models/1.prototxt differs from the packed file" in output
     assert not board.results.exists()
     model.unlink()
     assert board.run()[0] == 2
@@ -267,7 +263,7 @@ def test_a_damaged_manifest_is_reported(board: Board, text: str) -> None:
     (board.top / "manifest.json").write_bytes(text.encode("latin-1"))
     code, output = board.run()
     assert code == 2
-    assert "the kit is damaged: manifest.json" in output
+    assert "the bundle is damaged: manifest.json" in output
 
 
 @pytest.mark.parametrize(
@@ -293,7 +289,7 @@ def test_a_manifest_that_was_edited_is_reported(
     path.write_text(json.dumps(manifest))
     code, output = board.run()
     assert (code, output.count("\n")) == (2, 1)
-    assert "the kit is damaged: manifest.json" in output
+    assert "the bundle is damaged: manifest.json" in output
 
 
 @pytest.mark.parametrize(
@@ -312,7 +308,7 @@ def test_without_its_whole_program_it_is_reported(
     code, output = board.run()
     assert (code, output.count("\n")) == (2, 1)
     assert output.startswith(
-        f"the kit is damaged: {name} differs from the packed file; copy and unpack"
+        f"the bundle is damaged: {name} differs from the packed file; copy and unpack"
     )
 
 
@@ -334,7 +330,7 @@ def test_results_of_another_kit_stay_as_they_are(board: Board) -> None:
     assert digest
     board.results.write_bytes(line)
     code, output = board.run()
-    assert (code, "belongs to another kit; move it away" in output) == (2, True)
+    assert (code, "belongs to another bundle; move it away" in output) == (2, True)
     assert board.results.read_bytes() == line
 
 

@@ -203,7 +203,7 @@ def test_what_only_training_has_is_checked_for_caffe_time(tmp_path: Path) -> Non
 
 
 def a_record() -> Record:
-    text = Path(__file__).parent.parent / "records" / "record-1.6.json"
+    text = Path(__file__).parent.parent / "records" / "record-1.7.json"
     return Record.model_validate_json(text.read_text())
 
 
@@ -244,8 +244,8 @@ def test_the_doctor_looks_past_a_cache_out_of_reach(
     monkeypatch.setenv("PIBENCH_CACHE_DIR", str(closed))
     closed.chmod(0)
     with without_root():
-        assert not diagnosis.checks.in_reach(closed / "images")
-        assert diagnosis.checks.built_kinds() == []
+        assert not diagnosis.in_reach(closed / "images")
+        assert diagnosis.built_kinds() == []
     closed.chmod(0o700)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def made(pibench: Pibench) -> str:
-    """The digest of a kit of NIN and SqueezeNet V1.1 that was made here."""
+    """The digest of a bundle of NIN and SqueezeNet V1.1 that was made here."""
     reported = json.loads(
         pibench("bundle", "NIN", "SqueezeNet V1.1", "-o", "kit.tar.gz", "--json").out
     )
@@ -47,7 +47,7 @@ def test_refused_in_one_line(pibench: Pibench, made: str, tmp_path: Path) -> Non
     entries[2]["id"] = "\x1b[2J\n"
     results.write_bytes(b"".join(lines_of(entries, made)))
     line = pibench("import", results, "-o", "r", code=2).line
-    assert line.startswith(f"pibench: {results}: line 3: a network that the kit")
+    assert line.startswith(f"pibench: {results}: line 3: a network that the bundle")
     assert "\x1b" not in line
     assert not (tmp_path / "r").exists()
 
@@ -94,5 +94,5 @@ def test_the_same_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_kit_has_the_name_of_what_it_is(pibench: Pibench, tmp_path: Path) -> None:
     line = pibench("bundle", "NIN", "-o", "kit.zip", code=2).line
-    assert "kit.zip: a kit is a compressed tar; end the name in .tar.gz or .tgz" in line
+    assert "kit.zip: a bundle is a compressed tar; end the name in .tar.gz or .tgz" in line
     assert not (tmp_path / "kit.zip").exists()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pibench import diagnosis
-from pibench.diagnosis.checks import registration_findings, user_emulator
+from pibench.diagnosis import registration_findings, user_emulator
 from pibench.images import store
 from pibench.images.build import Builder
 from pibench.targets import binfmt

@@ -28,7 +28,7 @@ PIBENCH = (sys.executable, "-m", "pibench")
 def build(content: Path, _work: Path) -> None:
     (content / "root").mkdir()
     # Not to be compressed, and longer than a pipe's buffer.
-    (content / "root/file").write_bytes(os.urandom(4 << 20))
+    (content / "root/file").write_bytes(os.urandom(1 << 20))
 
 
 def make(kind: str, key: str = "") -> store.Image:

@@ -15,7 +15,7 @@ from junitparser import JUnitXml
 from pibench.cli import reproduce
 from pibench.errors import HostError
 from pibench.records.schema import Limits, LimitSet
-from pibench.records.store import RecordStore, read, to_json
+from pibench.records.store import RecordStore, to_json
 from pibench.runner.options import RunOptions
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def test_what_run_printed_is_read_and_a_plan_is_named(
     pibench: Pibench, records: Path, tmp_path: Path
 ) -> None:
     printed, planned = tmp_path / "printed.json", tmp_path / "planned.json"
-    printed.write_text(to_json(read(records)))
+    printed.write_text(to_json(RecordStore(records).read()))
     assert pibench("report", printed).out == pibench("report", records).out
     planned.write_text(pibench("plan", "AlexNet", "--json").out)
     done = pibench("report", planned, code=2)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import pytest
 
 from pibench.sweep.journal import Journal, sealed
@@ -72,6 +71,8 @@ def test_status_says_how_it_stands(pibench: Pibench, study: Path) -> None:
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_records_leave_as_one_table(pibench: Pibench, study: Path, form: str) -> None:
+    import pandas as pd
+
     pibench("sweep", "export", study, "-o", f"out.{form}")
     frame = {"parquet": pd.read_parquet, "csv": pd.read_csv}[form](f"out.{form}")
     assert list(frame["cell.key"]) == [KEY]
@@ -103,6 +104,8 @@ def test_a_damaged_study_is_reported_and_can_be_given_again(
 
 
 def test_a_table_contains_what_the_study_now_asks_for(pibench: Pibench, study: Path) -> None:
+    import pandas as pd
+
     earlier = whole_records.record(record_id="e" * 32, network="=earlier")
     Journal(study).store.append(sealed(earlier, "ef" * 32, 1))
     pibench("sweep", "export", study, "-o", "out.csv")

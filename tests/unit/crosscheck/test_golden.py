@@ -15,10 +15,10 @@ import pytest
 
 from pibench.bisect import LAYER_TOLERANCE, Recorded, bisect
 from pibench.crosscheck.gate import decide, parse
-from pibench.crosscheck.reading import read_sides
 from pibench.crosscheck.reconcile import Tolerances, reconcile
+from pibench.crosscheck.sides import read_sides
 from pibench.crosscheck.values import Tolerance
-from pibench.records.store import read
+from pibench.records.store import RecordStore
 from pibench.report.comparisons import bisection_json, reconciliation_json
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -32,7 +32,8 @@ def reconciled_json(*names: str) -> dict[str, Any]:
 
 def bisected_json(first: str, second: str, tolerance: Tolerance) -> dict[str, Any]:
     sides = [
-        Recorded(name=name, record=read(GOLDEN / f"{name}.jsonl")[0]) for name in (first, second)
+        Recorded(name=name, record=RecordStore(GOLDEN / f"{name}.jsonl").read()[0])
+        for name in (first, second)
     ]
     return json.loads(json.dumps(bisection_json(bisect(*sides, tolerance=tolerance))))
 

@@ -15,9 +15,16 @@ from pibench.crosscheck import blobs
 from pibench.crosscheck.blobs import compare_outputs
 from pibench.crosscheck.gate import decide, parse
 from pibench.crosscheck.metrics import compare_latencies, compare_ram, compare_verdicts
-from pibench.crosscheck.reading import paper_side, read_side, read_sides
 from pibench.crosscheck.reconcile import Tolerances, reconcile
-from pibench.crosscheck.sides import Entry, Side, entry_of, write_baseline
+from pibench.crosscheck.sides import (
+    Entry,
+    Side,
+    entry_of,
+    paper_side,
+    read_side,
+    read_sides,
+    write_baseline,
+)
 from pibench.crosscheck.values import Tolerance
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.records.schema import Evidence, Limits, LimitSet, Provenance

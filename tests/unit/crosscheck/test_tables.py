@@ -11,7 +11,7 @@ import pytest
 from pibench import api
 from pibench.crosscheck.claims import check_claims, exit_code, summary
 from pibench.crosscheck.paper import load_paper
-from pibench.crosscheck.reading import read_side
+from pibench.crosscheck.sides import read_side
 from pibench.errors import ExitCode, InvalidInputError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pibench.diagnosis import engine
-from pibench.diagnosis.checks import Finding
+from pibench import diagnosis
+from pibench.diagnosis import Finding
 
 VERSION = {"Version": "20.10.24+dfsg1", "ApiVersion": "1.41"}
 INFO = {
@@ -58,7 +58,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def asked(deadline_s: float = 20.0) -> Finding:
-    (finding,) = engine.Question(deadline_s).findings()
+    (finding,) = diagnosis.ask_engine(deadline_s)()
     assert finding.name == "docker engine"
     return finding
 
@@ -107,7 +107,7 @@ def test_an_engine_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_what_mends_the_default_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fix(error: OSError, *, systemd: Path = tmp_path / "none") -> str:
-        return engine.explain(error, systemd=systemd)[1]
+        return diagnosis.explain(error, systemd=systemd)[1]
 
     gone = FileNotFoundError(2, "No such file or directory")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -119,7 +119,7 @@ def test_what_mends_the_default_engine(monkeypatch: pytest.MonkeyPatch, tmp_path
     (tmp_path / "dockerd").unlink()
     if shutil.which("dockerd", path="/usr/sbin:/sbin"):
         return
-    assert engine.explain(gone) == ("not installed", "sudo apt-get install docker.io")
+    assert diagnosis.explain(gone) == ("not installed", "sudo apt-get install docker.io")
 
 
 def test_a_socket_that_one_may_not_use() -> None:
@@ -127,7 +127,7 @@ def test_a_socket_that_one_may_not_use() -> None:
     denied = RuntimeError("Error while fetching server API version")
     denied.__context__ = ConnectionError("Connection aborted.")
     denied.__context__.__context__ = PermissionError(13, "Permission denied")
-    problem, fix = engine.explain(denied)
+    problem, fix = diagnosis.explain(denied)
     assert problem == "unix:///var/run/docker.sock: Permission denied"
     for way in ('sudo usermod -aG docker "$USER"', "run with sudo", "DOCKER_HOST"):
         assert way in fix
@@ -146,12 +146,12 @@ def test_a_socket_that_one_may_not_use() -> None:
 def test_what_an_engine_must_be_able_to_do(
     version: dict[str, Any], info: dict[str, Any], states: list[str], message: str
 ) -> None:
-    findings = engine.judge(VERSION | version, INFO | info)
+    findings = diagnosis.judge_engine(VERSION | version, INFO | info)
     assert [finding.state for finding in findings] == states
     assert message in findings[0].found
 
 
 def test_an_engine_without_a_version() -> None:
-    (finding,) = engine.judge({}, {})
+    (finding,) = diagnosis.judge_engine({}, {})
     assert finding.state == "missing"
     assert "of unknown version" in finding.found

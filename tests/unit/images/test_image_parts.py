@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibench import settings
-from pibench.errors import HostError
-from pibench.images import build, carried, initrd, recipe
+from pibench.errors import HostError, InvalidInputError
+from pibench.images import blas, build, carried, initrd, recipe
 from pibench.images.apt import Apt, Package, package_of
 from pibench.images.build import Builder, make_disk
 from pibench.process import Completed, run
@@ -93,7 +93,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The assets as a copy that a test may change."""
     for folder in ("docker", "qemu"):
         shutil.copytree(asset(folder), tmp_path / folder)
-    for module in (recipe, build, carried):
+    for module in (recipe, build, carried, blas):
         monkeypatch.setattr(module, "asset", lambda relative: tmp_path / relative)
     return tmp_path
 
@@ -148,8 +148,15 @@ def relock(architecture: str) -> Callable[[Path], None]:
         (relock("amd64"), {"twin"}),
         (append("qemu/init"), {"vm"}),
         (append("qemu/blas/memory_only_blas.c"), {"blas-arm64", "blas-amd64"}),
+        (append("qemu/blas/memory_only_loops.c"), {"blas-arm64", "blas-amd64"}),
+        (append("qemu/blas/page_touch.h"), {"blas-arm64", "blas-amd64"}),
+        (append("qemu/blas/check/pooling.prototxt"), {"blas-arm64", "blas-amd64"}),
+        (append("qemu/blas/README.md"), set()),
     ],
-    ids=["recipe", "lock arm64", "carried", "lock amd64", "init", "blas"],
+    ids=[
+        *("recipe", "lock arm64", "carried", "lock amd64", "init"),
+        *("blas", "loops", "header", "check", "readme"),
+    ],
 )
 def test_what_an_image_is_made_of_is_in_its_key(
     change: Callable[[Path], None], kinds: set[str], copied: Path
@@ -159,6 +166,21 @@ def test_what_an_image_is_made_of_is_in_its_key(
     change(copied)
     after = {kind: Builder().key(kind) for kind in KINDS}
     assert {kind for kind in KINDS if before[kind] != after[kind]} == kinds
+
+
+def test_the_tier_of_memory_only_compute_is_in_the_key_of_its_blas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = ("blas-arm64", "blas-amd64", "sysroot")
+    before = [Builder().key(kind) for kind in kinds]
+    monkeypatch.setenv("PIBENCH_MEMORY_ONLY_TIER", "loops")
+    assert [Builder().key(kind) for kind in kinds] == before
+    monkeypatch.setenv("PIBENCH_MEMORY_ONLY_TIER", "blas")
+    after = [Builder().key(kind) for kind in kinds]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, False, True]
+    monkeypatch.setenv("PIBENCH_MEMORY_ONLY_TIER", "all")
+    with pytest.raises(InvalidInputError, match="there is no such tier"):
+        Builder().key("blas-arm64")
 
 
 def test_there_is_no_key_for_an_unknown_kind() -> None:

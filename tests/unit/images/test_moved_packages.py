@@ -34,13 +34,23 @@ NEWER = replace(THERE, version="0.9-1", path="pool/main/t/there_0.9-1_arm64.deb"
 UNKNOWN = replace(GONE, name="unknown", path="pool/main/u/unknown_2.0+b1-1_arm64.deb")
 
 
+released = threading.Event()
+"""Until it is set, the mirror does not answer a request for the package `gone`."""
+
+
 class Quiet(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if "/gone_" in self.path:
+            released.wait(timeout=30)
+        super().do_GET()
+
     def log_message(self, *_: object) -> None:
         pass
 
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    released.set()
     handler = functools.partial(Quiet, directory=str(MIRROR))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -65,6 +75,27 @@ def test_a_mirror_that_has_all_gives_no_complaint(
     assert deb.read_text() == "stands for a package\n"
 
 
+def test_a_package_arrives_while_the_next_is_fetched(
+    mirror: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    assert mirror
+    released.clear()
+    arriving = download(recipe, "arm64", [THERE, GONE], "2025-08-09", tmp_path)
+    assert next(arriving).read_text() == "stands for a package\n"
+    released.set()
+    with pytest.raises(HostError, match="answers 404 for bullseye arm64: gone"):
+        next(arriving)
+
+
+def test_a_package_that_differs_from_the_lock_is_named(
+    mirror: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    assert mirror
+    other = replace(THERE, sha256="0" * 64)
+    with pytest.raises(HostError, match=r"the package there 1\.0-1 .* differs from the one in"):
+        list(download(recipe, "arm64", [other], "2025-08-09", tmp_path))
+
+
 @pytest.mark.parametrize(
     ("missing", "named"),
     [
@@ -79,7 +110,7 @@ def test_a_package_that_is_gone_is_named_with_what_finds_it(
 ) -> None:
     others = [THERE] if missing != [NEWER] else []
     with pytest.raises(HostError) as fault:
-        download(recipe, "arm64", [*others, *missing], "2025-08-09", tmp_path)
+        list(download(recipe, "arm64", [*others, *missing], "2025-08-09", tmp_path))
     assert fault.value.line() == (
         f"the mirror {mirror} answers 404 for bullseye arm64: {named}; "
         "name a mirror that still has bullseye: PIBENCH_DEBIAN_MIRROR=http://HOST/debian "
@@ -95,14 +126,14 @@ def test_many_packages_that_are_gone_are_counted(
     assert mirror
     missing = [replace(UNKNOWN, name=f"unknown{number}") for number in range(5)]
     with pytest.raises(HostError, match=r"unknown0 .*unknown2 .* and 2 more; name a mirror"):
-        download(recipe, "arm64", missing, "2025-08-09", tmp_path)
+        list(download(recipe, "arm64", missing, "2025-08-09", tmp_path))
 
 
 def test_a_suite_that_is_gone_gets_the_same_advice(
     mirror: str, recipe: Recipe, tmp_path: Path
 ) -> None:
     with pytest.raises(HostError) as fault:
-        download(replace(recipe, suite="buzz"), "arm64", [THERE], "2025-08-09", tmp_path)
+        list(download(replace(recipe, suite="buzz"), "arm64", [THERE], "2025-08-09", tmp_path))
     assert f"the mirror {mirror} answers 404 for buzz arm64: the suite" in fault.value.message
     assert "pibench image load FILE" in (fault.value.hint or "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,9 +16,13 @@ from pibench.latency.model import layer_ms, predict
 from pibench.latency.rates import Observation, Pressure, Rates
 from pibench.latency.validation import predict_leave_one_out
 from pibench.latency.work import LayerWork
+from pibench.plan.planner import plan
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pibench.networks.network import Network
+    from pibench.plan.planner import Plan
 
 MIB = 2**20
 DEVICE = devices.load("rpi3b")
@@ -323,3 +327,23 @@ def test_ranks() -> None:
     assert validation.rank_correlation([1, 2, 3], [30, 20, 10]) == pytest.approx(-1)
     assert validation.rank_correlation([1, 2, 2, 3], [1, 2, 2, 3]) == pytest.approx(1)
     assert validation.rank_correlation([1, 1], [1, 2]) == 0
+
+
+def test_each_network_is_planned_once_by_the_given_planner() -> None:
+    planned: list[str] = []
+
+    def counting(network: Network, **options: Any) -> Plan:
+        planned.append(network.name)
+        return plan(network, **options)
+
+    names = ["AlexNet", "NIN", "Zynqnet"]
+    found = predict_leave_one_out([networks.load(one) for one in names], SHIPPED, counting)
+    assert planned == names
+    assert found == predict_leave_one_out([networks.load(one) for one in names], SHIPPED)
+
+
+def test_a_changed_network_does_not_replace_the_observed_one() -> None:
+    changed = networks.load("AlexNet", batch=4)
+    others = [networks.load("NIN")]
+    with_changed = predict_leave_one_out([changed, *others], SHIPPED)
+    assert with_changed[1] == predict_leave_one_out(others, SHIPPED)[0]

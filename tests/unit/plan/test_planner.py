@@ -18,7 +18,8 @@ from pibench.errors import InvalidInputError
 from pibench.networks.network import Network
 from pibench.plan.environment import Environment
 from pibench.plan.layers import LAYERS
-from pibench.plan.planner import plan
+from pibench.plan.planner import Plan, plan
+from pibench.records.schema import Protocol
 from pibench.verdict import judge
 from tests.wild.networks import WILD
 from tests.wild.strategies import networks as random_networks
@@ -33,25 +34,43 @@ def measured() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@cache
-def load(folder: Path, name: str, batch: int) -> Network:
-    if not name.startswith("wild:"):
-        return networks.load(name, batch=batch)
-    path = folder / "net.prototxt"
-    path.write_text(WILD[name.removeprefix("wild:")]())
-    return networks.load(str(path), batch=batch)
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Network]:
+    """Loads a network of the zoo, or of tests/wild."""
+    path = tmp_path_factory.mktemp("wild") / "net.prototxt"
+
+    @cache
+    def load(name: str, batch: int) -> Network:
+        if not name.startswith("wild:"):
+            return networks.load(name, batch=batch)
+        path.write_text(WILD[name.removeprefix("wild:")]())
+        return networks.load(str(path), batch=batch)
+
+    return load
 
 
-def test_planned_peaks_are_within_two_per_cent_of_those_measured(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def plans(load: Callable[[str, int], Network]) -> Callable[..., Plan]:
+    """Plans a network by its name, each once: those of the zoo take most of the time."""
+
+    @cache
+    def planned(name: str, batch: int, protocol: Protocol, environment: Environment) -> Plan:
+        return plan(load(name, batch), protocol=protocol, environment=environment)
+
+    return planned
+
+
+def test_planned_peaks_are_within_two_per_cent_of_those_measured(
+    plans: Callable[..., Plan],
+) -> None:
     errors = {}
     for row in measured():
-        network = load(tmp_path, row["network"], int(row["batch"]))
         environment = Environment(
             architecture=row["architecture"],  # type: ignore[arg-type]
             core=row["core"],
             threads=int(row["threads"]),
         )
-        planned = plan(network, protocol=row["protocol"], environment=environment)  # type: ignore[arg-type]
+        planned = plans(row["network"], int(row["batch"]), row["protocol"], environment)
         key = (row["network"], row["protocol"], row["architecture"], row["batch"])
         errors[key] = planned.peak_rss_bytes / int(row["peak_rss_bytes"]) - 1
     assert len(errors) > 150
@@ -59,11 +78,11 @@ def test_planned_peaks_are_within_two_per_cent_of_those_measured(tmp_path: Path)
     assert sum(abs(error) for error in errors.values()) / len(errors) < 0.004
 
 
-def test_the_verdicts_of_the_paper_follow_from_plans_alone() -> None:
+def test_the_verdicts_of_the_paper_follow_from_plans_alone(plans: Callable[..., Plan]) -> None:
     device = devices.load("rpi3b")
     for entry in networks.catalog_entries():
         if entry.in_paper:
-            planned = plan(networks.load(entry.name), protocol="caffe-time", environment=PI)
+            planned = plans(entry.name, 1, "caffe-time", PI)
             wanted = "fit" if entry.paper_row else "no-fit"
             assert judge(planned, device).verdict == wanted, entry.name
 

@@ -212,6 +212,40 @@ def test_memory_only_preloads_the_blas_and_logs_errors_alone() -> None:
     assert env["GLOG_minloglevel"] == "2"
 
 
+def test_memory_only_preloads_the_stand_ins_for_loops_after_the_blas() -> None:
+    job = JOB | {"preload_too": ["libpibench_loops.so"]}
+    _, env = caffe.command_of(job, ITEM | {"compute": "memory-only"}, "/job")
+    assert env["LD_PRELOAD"] == "/job/b.so:/job/libpibench_loops.so"
+    assert env["PIBENCH_BLAS_REPORT"] == "start"
+    _, env = caffe.command_of(job, ITEM, "/job")
+    assert "LD_PRELOAD" not in env
+
+
+@pytest.mark.parametrize("is_emulated", [True, False])
+def test_an_emulated_program_stops_at_its_end(
+    is_emulated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("QEMU_CPU", raising=False)
+    job = JOB | {"env": {"QEMU_CPU": "cortex-a53"} if is_emulated else {}}
+    _, env = caffe.command_of(job, ITEM | {"compute": "memory-only"}, "/job")
+    assert ("PIBENCH_STOP_AT_EXIT" in env) == is_emulated
+
+
+@pytest.mark.parametrize(
+    ("prints", "tier"),
+    [("", "blas"), ("memory-only loops: in effect", "loops"), ("loops: in effect", "blas")],
+)
+def test_the_program_itself_reports_the_tier(prints: str, tier: str, tmp_path: Path) -> None:
+    program = [sys.executable, "-c", f"import sys; print({prints!r}); sys.exit(3)"]
+    item = ITEM | {"compute": "memory-only", "timeout_s": 60}
+    job_ = JOB | {"program": program, "preload": ""}
+    watched = job.Watched(job_, str(tmp_path), probe_log.Frames(io.BytesIO()), guest=False)
+    ended = watched.run(item)
+    assert ended["memory_only_tier"] == tier
+    assert ("memory-only loops: in effect" in ended["log_tail"]) is False
+    assert "memory_only_tier" not in watched.run(item | {"compute": "real"})
+
+
 def test_the_same_program_with_no_network_waits_at_an_empty_pipe(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     os.mkfifo(tmp_path / "models/none")

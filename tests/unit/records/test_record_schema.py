@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     MakeRecord = Callable[..., Record]
 
-GOLDEN = Path(__file__).parent / "record-1.6.json"
+GOLDEN = Path(__file__).parent / "record-1.7.json"
 UNAVAILABLE = Provenance(kind="unavailable", reason="killed before the end")
 
 
 def test_the_golden_record_is_read_and_written_alike() -> None:
-    """Version 1.6 as it lies in files: if this fails, the schema's version must change."""
+    """Version 1.7 as it lies in files: if this fails, the schema's version must change."""
     text = GOLDEN.read_text(encoding="utf-8")
     record = Record.model_validate_json(text)
     assert record.model_dump(mode="json") == json.loads(text)
@@ -40,7 +40,7 @@ def test_defaults_name_the_record(make_record: MakeRecord) -> None:
     first, second = make_record(), make_record()
     assert first.record_id != second.record_id
     assert first.created.tzinfo is UTC
-    assert first.schema_version == "1.6"
+    assert first.schema_version == "1.7"
 
 
 def test_created_is_kept_in_utc(make_record: MakeRecord) -> None:
@@ -138,6 +138,11 @@ def test_memory_only_compute_gives_no_time(make_record: MakeRecord) -> None:
         make_record(compute="memory-only")
     provenance = make_record().provenance | {"latency_ms": UNAVAILABLE, "layers": UNAVAILABLE}
     assert make_record(compute="memory-only", latency_ms=None, layers=(), provenance=provenance)
+
+
+def test_only_memory_only_compute_has_a_tier(make_record: MakeRecord) -> None:
+    with pytest.raises(ValidationError, match="memory_only_tier of a run with real compute"):
+        make_record(memory_only_tier="loops")
 
 
 def test_network_rss_is_the_difference(make_record: MakeRecord) -> None:

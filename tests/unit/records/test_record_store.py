@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pibench.errors import ExitCode, HostError, InvalidInputError
-from pibench.records.store import RecordStore, TornLineWarning, read, to_json
+from pibench.records.store import RecordStore, TornLineWarning, to_json
 from tests.limits import files_end_at
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: Ma
     path = tmp_path / "records.jsonl"
     path.write_bytes(line_of(make_record()) + b"\n" + b'{"schema' + b"\0" * 64)
     with pytest.warns(TornLineWarning):
-        assert len(read(path)) == 1
+        assert len(RecordStore(path).read()) == 1
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_zeros_after_a_power_cut_are_a_torn_line(tmp_path: Path, make_record: Ma
         (b'{"schema_version": "1.0", {"schema_version": "1.0"}', "not valid JSON"),
         (b"[1, 2]", "schema_version is missing"),
         (b"{}", "schema_version is missing"),
-        (b'{"schema_version": "2.0"}', "a record of version '2.0'; this pibench reads 1.6"),
+        (b'{"schema_version": "2.0"}', "a record of version '2.0'; this pibench reads 1.7"),
         (b'{"schema_version": "1.0"}', "not a record: network: Field required (and "),
-        (b'{"schema_version": "1.7", "later": 1}', "not a record: network: Field required (and "),
+        (b'{"schema_version": "1.8", "later": 1}', "not a record: network: Field required (and "),
     ],
 )
 def test_what_is_not_a_record_is_named_with_its_line(
@@ -116,7 +116,7 @@ def test_what_is_not_a_record_is_named_with_its_line(
     path = tmp_path / "records.jsonl"
     path.write_bytes(line_of(make_record()) + b"\n\n" + line + b"\n")
     with pytest.raises(InvalidInputError) as caught:
-        read(path)
+        RecordStore(path).read()
     assert f"{path}: line 3: " in caught.value.line()
     assert message in caught.value.line()
     assert "\n" not in caught.value.line()
@@ -131,7 +131,7 @@ def test_a_field_that_1_1_does_not_have_is_an_error(
     data = make_record().model_dump(mode="json") | {"speed": 3}
     path.write_text(json.dumps(data))
     with pytest.raises(InvalidInputError, match="speed: Extra inputs are not permitted"):
-        read(path)
+        RecordStore(path).read()
 
 
 def test_a_later_minor_version_is_read_less_its_new_fields(
@@ -144,7 +144,7 @@ def test_a_later_minor_version_is_read_less_its_new_fields(
     data["provenance"]["energy_j"] = {"kind": "measured", "reason": ""}
     path = tmp_path / "records.jsonl"
     path.write_text(json.dumps(data) + "\n")
-    assert read(path) == [record]
+    assert RecordStore(path).read() == [record]
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -152,8 +152,8 @@ def test_a_record_of_an_earlier_version_is_upgraded(tmp_path: Path, version: str
     old = json.loads((Path(__file__).parent / f"record-{version}.json").read_text())
     path = tmp_path / "records.jsonl"
     path.write_text(json.dumps(old) + "\n")
-    (record,) = read(path)
-    assert record.schema_version == "1.6"
+    (record,) = RecordStore(path).read()
+    assert record.schema_version == "1.7"
     assert record.peak_rss_bytes == old["peak_rss_bytes"]
     assert record.emulator_rss_bytes == old.get("emulator_rss_bytes")
     if version == "1.0":
@@ -161,9 +161,17 @@ def test_a_record_of_an_earlier_version_is_upgraded(tmp_path: Path, version: str
     assert (record.samples, record.signatures, record.seed) == ((), (), None)
 
 
+def test_a_record_of_1_6_has_no_tier_of_memory_only_compute(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    old = json.loads((Path(__file__).parent / "record-1.6.json").read_text())
+    path.write_text(json.dumps(old) + "\n")
+    (upgraded,) = RecordStore(path).read()
+    assert upgraded.memory_only_tier is None
+
+
 def test_a_missing_file_is_invalid_input(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="cannot be read: No such file"):
-        read(tmp_path / "none.jsonl")
+        RecordStore(tmp_path / "none.jsonl").read()
 
 
 def test_a_place_that_cannot_be_written_is_a_fault_of_the_environment(
@@ -202,7 +210,7 @@ def test_two_writers_do_not_mix_their_lines(tmp_path: Path, make_record: MakeRec
         writer.start()
     for writer in writers:
         writer.join()
-    assert sorted(record.network for record in read(path)) == ["a"] * 25 + ["b"] * 25
+    assert sorted(record.network for record in RecordStore(path).read()) == ["a"] * 25 + ["b"] * 25
 
 
 def _append_new(path: Path, records: list[Record], go: Any) -> None:
@@ -222,7 +230,7 @@ def test_of_several_that_append_the_same_one_does(tmp_path: Path, make_record: M
     go.set()
     for writer in writers:
         writer.join()
-    assert [one.record_id for one in read(path)] == [one.record_id for one in records]
+    assert [one.record_id for one in RecordStore(path).read()] == [one.record_id for one in records]
     assert RecordStore(path).append_new(records) == 0
 
 

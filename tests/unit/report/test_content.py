@@ -31,8 +31,8 @@ def named(records: Sequence[Record], name: str) -> Record:
     return next(record for record in records if record.network == name)
 
 
-def test_the_whole_paper(paper_run: list[Record]) -> None:
-    report = report_of(paper_run)
+def test_the_whole_paper(paper_report: Report) -> None:
+    report = paper_report
     assert report.headline == "26 of 26 verdicts agree with the paper"
     assert report.missing_from_the_paper == 0
     assert [one.name for one in report.networks][:2] == ["AlexNet", "GoogleNet"]
@@ -90,8 +90,8 @@ def test_times_of_runs_come_with_their_kind(make_record: Callable[..., Record]) 
     assert emulated.share(emulated.layers[0]) == 0.75
 
 
-def test_the_peak_of_a_killed_network_is_the_twins(paper_run: list[Record]) -> None:
-    by_name = {one.name: one.peak for one in report_of(paper_run).networks}
+def test_the_peak_of_a_killed_network_is_the_twins(paper_report: Report) -> None:
+    by_name = {one.name: one.peak for one in paper_report.networks}
     vgg, alexnet = by_name["VGG 16"], by_name["AlexNet"]
     assert vgg is not None
     assert (vgg.size_bytes, vgg.provenance.kind) == (1486 * 2**20, "twin")

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import pytest
 
 import pibench
@@ -34,6 +33,8 @@ def stored(folder: Path, *records: Record) -> Path:
 
 
 def test_a_row_per_record_with_types_and_units(tmp_path: Path, paper_run: list[Record]) -> None:
+    import pandas as pd
+
     frame = pibench.load(stored(tmp_path, *paper_run))
     assert len(frame) == 26
     assert frame["peak_rss_bytes"].dtype == "Int64"
@@ -48,6 +49,8 @@ def test_a_row_per_record_with_types_and_units(tmp_path: Path, paper_run: list[R
 def test_whole_numbers_stay_whole_beside_missing_ones(
     tmp_path: Path, make_record: Callable[..., Record]
 ) -> None:
+    import pandas as pd
+
     odd = 2**53 + 1
     path = stored(
         tmp_path,
@@ -109,6 +112,8 @@ def test_importing_pibench_does_not_import_pandas() -> None:
 
 
 def test_csv_is_what_pandas_loads(paper_run: list[Record], tmp_path: Path) -> None:
+    import pandas as pd
+
     frame = pd.read_csv(io.StringIO(csv_text(paper_run)))
     loaded = pibench.load(stored(tmp_path, *paper_run))
     assert list(frame.columns) == list(loaded.columns)

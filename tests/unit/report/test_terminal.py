@@ -12,7 +12,7 @@ from pibench.records.schema import Environment, Evidence, GuestEnvironment, Prov
 from pibench.records.statistics import interval_of, median_ms
 from pibench.report.ledger import print_reproduction
 from pibench.report.runs import evidence_in_a_word, how_it_ran, print_records
-from pibench.report.tables import console, printable
+from pibench.report.tables import Table, console, printable, to_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,3 +213,22 @@ def test_no_interval_and_no_latency_state_why(timed: Callable[..., Record]) -> N
 
 def test_a_record_without_samples_reports_no_passes(paper_run: list[Record]) -> None:
     assert "passes" not in shown(paper_run)
+
+
+def test_a_table_takes_its_headings_from_its_rows() -> None:
+    rows = [{"Network": "a|b", "Peak\nMiB": "1,234"}, {"Network": "c", "Peak\nMiB": "5"}]
+    table = Table.of(rows, numeric=("Peak\nMiB",), file_headings={"Network": "Name"})
+    assert to_markdown(table) == [
+        "| Name | Peak MiB |",
+        "| --- | ---: |",
+        r"| a\|b | 1,234 |",
+        "| c | 5 |",
+    ]
+    to = io.StringIO()
+    console(to, width=80).print(table)
+    assert "Network" in to.getvalue()
+    assert "1234" in to.getvalue()
+
+
+def test_a_table_without_rows_is_empty() -> None:
+    assert Table.of(()).columns == []

@@ -205,6 +205,23 @@ def test_memory_only_has_no_times(record: Callable[..., Record]) -> None:
         assert "no arithmetic" in made.provenance[name].reason
 
 
+@pytest.mark.parametrize("tier", ["blas", "loops", None])
+def test_the_tier_of_memory_only_compute_is_the_probe_s(
+    tier: str | None, record: Callable[..., Record]
+) -> None:
+    made = record(result(memory_only_tier=tier), request={"compute": "memory-only"})
+    assert made.memory_only_tier == tier
+    assert record(result()).memory_only_tier is None
+
+
+def test_a_reason_for_no_stand_ins_is_a_note(record: Callable[..., Record]) -> None:
+    machine = {"why_no_loops": "their check failed"}
+    note = "Caffe's own loops had no stand-ins: their check failed"
+    made = record(result(), machine=machine, request={"compute": "memory-only"})
+    assert note in made.evidence.notes
+    assert note not in record(result(), machine=machine).evidence.notes
+
+
 def test_a_log_without_times_is_not_a_time_of_zero(record: Callable[..., Record]) -> None:
     made = record(result(caffe_time={"layers": [], "totals": {}}))
     assert made.latency_ms is None

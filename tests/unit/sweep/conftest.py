@@ -13,9 +13,9 @@ import pytest
 
 from pibench.records.schema import Record
 from pibench.sweep import matrix
-from pibench.sweep.cell_cache import made_with
 from pibench.sweep.execute import CellResult, Room
 from pibench.sweep.journal import Journal
+from pibench.sweep.matrix import made_with
 from pibench.sweep.scheduler import SweepScheduler
 from tests import whole_records
 

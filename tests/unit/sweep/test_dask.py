@@ -8,7 +8,8 @@ import pytest
 
 from pibench.errors import HostError
 from pibench.sweep import matrix
-from pibench.sweep.execute import tag_of, workers
+from pibench.sweep.execute import workers
+from pibench.target_kinds import kind_of_spec
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ from pibench.sweep.execute import tag_of, workers
 )
 def test_the_tag_that_a_worker_needs(target: str, tag: str) -> None:
     ((cell, _, _),) = matrix.cells(matrix.of({"networks": "NIN", "target": target}, "here"))
-    assert tag_of(cell) == tag
+    assert kind_of_spec(cell.options.target).tag(cell.options.device) == tag
 
 
 def test_one_who_never_answers_is_not_waited_for() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.recipe import fingerprint
-from pibench.records.store import read
+from pibench.records.store import RecordStore
 from pibench.sweep.journal import Journal, mark_of, sealed
 from tests import whole_records
 
@@ -24,7 +24,7 @@ def test_a_sealed_record_is_a_record_and_reports_its_cell(tmp_path: Path) -> Non
     journal = Journal(tmp_path)
     journal.store.append(sealed(whole_records.record(), KEY, 2))
     assert journal.read().verdicts == {KEY: whole_records.record().verdict}
-    (record,) = read(journal.store.path)
+    (record,) = RecordStore(journal.store.path).read()
     assert record.cell is not None
     assert record.cell.attempt == 2
 

@@ -9,7 +9,7 @@ import pytest
 
 from pibench.errors import InvalidInputError
 from pibench.sweep import matrix
-from pibench.sweep.cell_cache import cell_key
+from pibench.sweep.matrix import cell_key
 
 LENET = 'name: "tiny" input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }'
 

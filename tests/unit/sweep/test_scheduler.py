@@ -17,9 +17,8 @@ from pibench.engines.caffe import caffemodel
 from pibench.errors import ExitCode, HostError
 from pibench.images.recipe import fingerprint
 from pibench.sweep import matrix
-from pibench.sweep.cell_cache import CellCache
 from pibench.sweep.execute import CellResult
-from pibench.sweep.journal import Journal, status
+from pibench.sweep.journal import CellCache, Journal, status
 from pibench.sweep.scheduler import SweepScheduler
 from tests import whole_records
 from tests.unit.sweep.conftest import Cells, answered

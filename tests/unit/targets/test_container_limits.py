@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from copy import deepcopy
 from typing import Any
 
@@ -16,6 +17,7 @@ from pibench.targets.container.cell import (
     PIDS_LIMIT,
     CapNotInForceError,
     Limits,
+    Turns,
     attest,
     limits_for,
 )
@@ -184,3 +186,15 @@ def test_a_limit_that_is_not_in_force_refuses_the_run(
 def test_a_probe_that_reported_nothing_attests_nothing() -> None:
     with pytest.raises(CapNotInForceError, match="memory limit is not in force"):
         attest({}, ASKED, emulated=True)
+
+
+def test_a_waiting_container_gives_up_its_turn_on_a_stop() -> None:
+    turns, stopping = Turns(1), threading.Event()
+    with turns.one(stopping) as first:
+        assert first
+        stopping.set()
+        with turns.one(stopping) as second:
+            assert not second
+    # The turn that was not had is not given back either.
+    with turns.one(threading.Event()) as third:
+        assert third

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
+from pibench.probe.machine import seen_by_programs
 from pibench.targets import emulation
 
 
@@ -40,3 +44,34 @@ def test_an_arm64_machine_needs_no_emulator(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     assert emulation.needed() is needed
+
+
+@pytest.mark.skipif(
+    not emulation.needed() or shutil.which("qemu-aarch64") is None,
+    reason="needs QEMU's user-mode emulator",
+)
+@pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a72"])
+def test_a_program_reports_the_cpu_that_programs_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu: str
+) -> None:
+    monkeypatch.setenv("QEMU_CPU", cpu)
+    program = tmp_path / "cpu-report"
+    program.write_bytes(emulation.cpu_report_program())
+    program.chmod(0o755)
+    # As the kernel starts it where an emulator is registered.
+    wrapper = script(tmp_path / "started", f'exec qemu-aarch64 "{program}"')
+    found = seen_by_programs(str(wrapper))
+    assert found["architecture"] == "aarch64"
+    assert emulation.is_cpu(cpu, found["main_id_register"])
+
+
+@pytest.mark.parametrize("body", ["exit 1", "echo too short", "head -c 399 /dev/zero"])
+def test_no_cpu_is_reported_where_that_program_fails(tmp_path: Path, body: str) -> None:
+    assert seen_by_programs(str(script(tmp_path / "broken", body))) == {}
+    assert seen_by_programs(str(tmp_path / "absent")) == {}
+
+
+def script(path: Path, body: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path

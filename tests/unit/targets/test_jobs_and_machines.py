@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +14,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pibench import devices
+from pibench import devices, process
 from pibench.targets import sandbox
 from pibench.targets.base import Job
-from pibench.targets.job import Libraries, Programs, write_job
-from pibench.targets.vm.machine import MACHINES, Files, MachineName, accelerator_for, command_line
+from pibench.targets.emulation import cpu_report_program
+from pibench.targets.job import (
+    CPU_REPORT,
+    Libraries,
+    Programs,
+    byte_code_of_probe,
+    write_job,
+)
+from pibench.targets.vm import snapshot
+from pibench.targets.vm.machine import (
+    JOB_DISK_BYTES,
+    MACHINES,
+    Files,
+    MachineName,
+    accelerator_for,
+    command_line,
+)
 from pibench.targets.worker_pool import partition
 
 if TYPE_CHECKING:
@@ -90,6 +108,23 @@ def test_the_memory_only_blas_comes_along(tmp_path: Path) -> None:
     blas.write_bytes(b"ELF")
     job = write_job(tmp_path / "job", [piece("0")], PROGRAMS, Libraries(memory_only=blas))
     assert (job.parent / "libpibench_blas.so").read_bytes() == b"ELF"
+    written = json.loads(job.read_text())
+    assert (written["preload_too"], written["why_no_loops"]) == ([], None)
+
+
+def test_so_do_the_stand_ins_for_loops_beside_it_or_the_reason_why_not(tmp_path: Path) -> None:
+    blas, loops = tmp_path / "libpibench_blas.so", tmp_path / "libpibench_loops.so"
+    for library in (blas, loops):
+        library.write_bytes(library.name.encode())
+    libraries = Libraries(memory_only=blas)
+    job = write_job(tmp_path / "with", [piece("0")], PROGRAMS, libraries)
+    assert json.loads(job.read_text())["preload_too"] == ["libpibench_loops.so"]
+    assert (job.parent / "libpibench_loops.so").read_bytes() == b"libpibench_loops.so"
+    loops.unlink()
+    (tmp_path / "why_no_loops.txt").write_text("their check failed\n")
+    job = write_job(tmp_path / "without", [piece("0")], PROGRAMS, libraries)
+    written = json.loads(job.read_text())
+    assert (written["preload_too"], written["why_no_loops"]) == ([], "their check failed")
 
 
 def test_everybody_may_read_the_job_with_any_umask(tmp_path: Path) -> None:
@@ -141,7 +176,7 @@ def test_weights_of_another_file_system_are_copied(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- machines
 
 
-def arguments(name: MachineName) -> dict[str, list[str]]:
+def arguments(name: MachineName, saved: Path | None = None) -> dict[str, list[str]]:
     """The options of QEMU's command line, each with its values in order."""
     machine = MACHINES[name]
     files = Files(
@@ -152,6 +187,7 @@ def arguments(name: MachineName) -> dict[str, list[str]]:
         job_disk=None if machine.one_card else Path("/t/job.ext4"),
         qmp_socket=Path("/t/qmp"),
         console_socket=Path("/t/console"),
+        snapshot=saved,
     )
     program, *rest = command_line(machine, devices.load("rpi3b"), files, "tcg,thread=single")
     assert program == "qemu-system-aarch64"
@@ -189,6 +225,27 @@ def test_the_cores_have_threads_of_their_own_where_they_compute(
     computes: list[Any], accelerator: str
 ) -> None:
     assert accelerator_for(computes) == accelerator
+
+
+def test_a_machine_continues_from_a_snapshot(tmp_path: Path) -> None:
+    found = arguments("virt", saved=tmp_path / "a guest's, saved")
+    assert "-S" in found
+    (source,) = found["-incoming"]
+    (tmp_path / "a guest's, saved").write_text("state")
+    command = ["sh", "-c", source.removeprefix("exec:")]
+    assert process.run(command, deadline_s=10).stdout == "state"
+    assert "-incoming" not in arguments("virt")
+
+
+def test_every_guest_sees_a_disk_of_the_same_size(tmp_path: Path) -> None:
+    disk = tmp_path / "job.ext4"
+    disk.write_bytes(b"job" * 1000)
+    assert snapshot.pad(disk)
+    assert disk.stat().st_size == JOB_DISK_BYTES
+    assert disk.stat().st_blocks * 512 < 1 << 20
+    with disk.open("r+b") as file:
+        file.truncate(JOB_DISK_BYTES + 1)
+    assert not snapshot.pad(disk)
 
 
 def test_the_board_is_as_qemu_knows_it() -> None:
@@ -252,3 +309,33 @@ def test_without_bwrap_the_command_line_stays_as_it_is(
     fake_bwrap.unlink()
     monkeypatch.setenv("PATH", str(fake_bwrap.parent))
     assert sandbox.sandboxed(["a", "b"]) == ["a", "b"]
+
+
+def test_the_byte_code_of_the_probe_is_used(tmp_path: Path) -> None:
+    byte_code = byte_code_of_probe([sys.executable])
+    job = write_job(tmp_path / "job", [], PROGRAMS, Libraries(), byte_code=byte_code)
+    script = (
+        f"import sys; sys.path.insert(0, {str(job.parent)!r}); "
+        "import probe.job; print(probe.job.__cached__)"
+    )
+    command = [sys.executable, "-I", "-S", "-v", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    cached = done.stdout.strip()
+    assert f"code object from '{cached}'" in done.stderr
+    # A file that differs from its byte code wins: an engine's part of the probe is replaced.
+    (job.parent / "probe/job.py").write_text("raise SystemExit('replaced')\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "replaced" in done.stderr
+
+
+def test_a_python_that_cannot_compile_leaves_the_probe_without_byte_code() -> None:
+    assert byte_code_of_probe(["false"]) == {}
+
+
+def test_the_cpu_report_comes_along_and_may_be_started(tmp_path: Path) -> None:
+    programs = replace(PROGRAMS, cpu_report=CPU_REPORT)
+    job = write_job(tmp_path / "job", [piece("0")], programs, Libraries())
+    report = job.parent / "cpu-report"
+    assert report.read_bytes() == cpu_report_program()
+    assert report.stat().st_mode & 0o777 == 0o755

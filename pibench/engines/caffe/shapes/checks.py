@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import NamedTuple
+
+from google.protobuf.message import Message
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import topology
@@ -87,6 +88,11 @@ def require_same_shapes(bottoms: Sequence[Shape], why: str) -> None:
 MAX_AXES = 32
 """Largest number of axes of a blob (kMaxBlobAxes)."""
 
+_WITH_ENGINE = [
+    field.name
+    for field in Layer.DESCRIPTOR.fields
+    if field.message_type is not None and "engine" in field.message_type.fields_by_name
+]
 _CUDNN = 2
 """The value of every layer's engine field that requires a Caffe for NVIDIA's GPUs."""
 
@@ -95,15 +101,16 @@ _RENAME = "give its top another name"
 
 
 def check_size(name: str, shape: Shape) -> None:
+    if len(shape) <= MAX_AXES and 0 < elements(shape) <= MAX_ELEMENTS and min(shape, default=1) > 0:
+        return
     if len(shape) > MAX_AXES:
         raise Refused(f"'{name}' would have {len(shape)} axes", f"Caffe takes {MAX_AXES} at most")
     if any(dim <= 0 for dim in shape):
         raise Refused(f"'{name}' would measure {times(shape)}", "every dimension must be positive")
-    if elements(shape) > MAX_ELEMENTS:
-        raise Refused(
-            f"'{name}' would measure {times(shape)}: more than 2^31 - 1 elements",
-            "Caffe cannot index that many; make it smaller",
-        )
+    raise Refused(
+        f"'{name}' would measure {times(shape)}: more than 2^31 - 1 elements",
+        "Caffe cannot index that many; make it smaller",
+    )
 
 
 def check_counts(layer: Layer, params: int) -> None:
@@ -111,12 +118,13 @@ def check_counts(layer: Layer, params: int) -> None:
 
     `params` is the number of parameters.
     """
-    for field, given, what, count in (
-        ("loss_weight", len(layer.loss_weight), "top", len(layer.top)),
-        ("propagate_down", len(layer.propagate_down), "bottom", len(layer.bottom)),
+    for field, given, what, there in (
+        ("loss_weight", layer.loss_weight, "top", layer.top),
+        ("propagate_down", layer.propagate_down, "bottom", layer.bottom),
     ):
-        if given not in (0, count):
-            raise Refused(f"{given} {field} for {count} {what}(s)", f"give one per {what}, or none")
+        if given and len(given) != len(there):
+            problem = f"{len(given)} {field} for {len(there)} {what}(s)"
+            raise Refused(problem, f"give one per {what}, or none")
     if layer.blobs:
         raise Refused(
             "contains blobs, which belong in a caffemodel",
@@ -138,9 +146,9 @@ def check_engines(layer: Layer) -> None:
 def cudnn_engines(layer: Layer) -> list[str]:
     """Return the names of the layer's messages that ask for cuDNN."""
     return [
-        field.name
-        for field, value in layer.ListFields()
-        if field.name.endswith("_param") and getattr(value, "engine", None) == _CUDNN
+        name
+        for name in _WITH_ENGINE
+        if layer.HasField(name) and getattr(layer, name).engine == _CUDNN
     ]
 
 
@@ -173,12 +181,10 @@ def rates(spec: caffe.ParamSpec) -> dict[str, float]:
 
 def check_in_place(layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
     """Check that a layer that writes in place can do so, and keeps the shape."""
-    for top, bottom, before, after in zip_longest(layer.top, layer.bottom, bottoms, tops):
-        if top is None or top != bottom:
-            continue
-        if layer.type in _NEVER_IN_PLACE:
+    for index, (top, bottom) in enumerate(zip(layer.top, layer.bottom, strict=False)):
+        if top == bottom and layer.type in _NEVER_IN_PLACE:
             raise Refused(f"{layer.type} cannot work in place on '{top}'", _RENAME)
-        if before != after:
+        if top == bottom and bottoms[index] != tops[index]:
             raise Refused(f"works in place on '{top}', but changes its shape", _RENAME)
 
 
@@ -222,7 +228,7 @@ def check_fillers(layer: Layer, params: list[Shape], tops: list[Shape]) -> None:
 def _fillers(
     layer: Layer, params: list[Shape], tops: list[Shape]
 ) -> Iterator[tuple[str, caffe.FillerParameter, Shape]]:
-    """Yield name, filler and shape of each blob that is filled."""
+    """Yield name, filler and shape of each blob whose filler is given."""
     if layer.type == "DummyData":
         fillers = list(layer.dummy_data_param.data_filler)
         if len(fillers) not in (0, 1, len(tops)):
@@ -232,22 +238,22 @@ def _fillers(
         return
     names, param = _of_params(layer, len(params))
     for name, shape in zip(names, params, strict=False):
-        yield name, getattr(param, name), shape
+        if param.HasField(name):
+            yield name, getattr(param, name), shape
 
 
-def _of_params(layer: Layer, count: int) -> tuple[tuple[str, ...], object]:
+def _of_params(layer: Layer, count: int) -> tuple[tuple[str, ...], Message]:
     """Return the fillers' names for a layer's parameters, in order, and the message with them."""
     names: tuple[str, ...] = ("weight_filler", "bias_filler")
     if layer.type == "Scale":
         learned = ("filler",) if count == 2 or not layer.scale_param.bias_term else ()
         names = (*learned, "bias_filler")
-    elif layer.type == "Bias":
+    elif layer.type in ("Bias", "PReLU"):
         names = ("filler",)
-    elif layer.type == "PReLU":
-        names = ("filler",) if layer.prelu_param.HasField("filler") else ()
     elif layer.type not in _OF_WEIGHTS:
-        return (), None
-    return names, getattr(layer, _OF_WEIGHTS.get(layer.type, f"{layer.type.lower()}_param"))
+        return (), layer
+    message: Message = getattr(layer, _OF_WEIGHTS.get(layer.type, f"{layer.type.lower()}_param"))
+    return names, message
 
 
 _OF_WEIGHTS = {

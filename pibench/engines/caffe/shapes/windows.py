@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe.shapes.checks import (
@@ -29,7 +30,7 @@ class Window:
     pad: Shape
     dilation: Shape
 
-    @property
+    @cached_property
     def extent(self) -> Shape:
         """Return the input elements that the dilated kernel spans."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
@@ -54,6 +55,13 @@ def _spatial(
 
 def window(conv: caffe.ConvolutionParameter, axes: int) -> Window:
     """Return the window of a convolution over `axes` spatial axes."""
+    return _window(conv.SerializeToString(), axes)
+
+
+@lru_cache(maxsize=1024)
+def _window(message: bytes, axes: int) -> Window:
+    """Return the same for a message as bytes: a network has few different windows."""
+    conv = caffe.ConvolutionParameter.FromString(message)
 
     def pair(name: str) -> tuple[int, int] | None:
         if conv.HasField(f"{name}_h") or conv.HasField(f"{name}_w"):

@@ -1,0 +1,130 @@
+"""Save a guest that has booted and waits for its job, so that later machines need not boot.
+
+It is kept among the images, keyed by all that the guest was booted from and with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from pibench.devices import Device
+from pibench.errors import HostError
+from pibench.images import store
+from pibench.images.recipe import fingerprint
+from pibench.images.store import Image
+from pibench.targets.sandbox import scratch
+from pibench.targets.vm.machine import (
+    JOB_DISK_BYTES,
+    Accelerator,
+    Files,
+    Machine,
+    command_line,
+)
+
+KIND: Final = "boot"
+_FILE: Final = "snapshot"
+_VM: Final = "vm"
+"""The file with the key of the image that was booted."""
+
+Save = Callable[[list[str], Files, Machine, Path], Awaitable[None]]
+
+
+def pad(job_disk: Path) -> bool:
+    """Give a job's disk the size that every guest sees; return whether that was possible."""
+    if job_disk.stat().st_size > JOB_DISK_BYTES:
+        return False
+    try:
+        # A hole at the end takes no space.
+        os.truncate(job_disk, JOB_DISK_BYTES)
+    except OSError:
+        return False
+    return True
+
+
+def ensure(
+    machine: Machine,
+    device: Device,
+    files: Files,
+    accelerator: Accelerator,
+    *,
+    qemu_version: str | None,
+    vm: Image,
+    save: Save,
+) -> Path | None:
+    """Return the snapshot for this machine, made where there is none or it has changed.
+
+    Args:
+        machine: the emulated machine.
+        device: the board that it stands for.
+        files: what it boots from; its job's disk and its sockets do not matter.
+        accelerator: how QEMU runs the cores.
+        qemu_version: QEMU restores what the same QEMU saved.
+        vm: the image that `files` are of.
+        save: boots a machine and saves it to a file.
+
+    Returns:
+        None where it cannot be made or kept: the machine then has to boot.
+    """
+    # The command line without the places of files: their content is in the image's digest.
+    unplaced = Files(
+        kernel=Path("kernel"),
+        initrd=Path("initrd"),
+        device_tree=files.device_tree and Path("device-tree"),
+        root_disk=Path("root"),
+        job_disk=Path("job"),
+        qmp_socket=Path("qmp"),
+        console_socket=Path("console"),
+    )
+    command = command_line(machine, device, unplaced, accelerator)
+    key = fingerprint([command, vm.key, vm.content_sha256, qemu_version, JOB_DISK_BYTES])
+
+    def build(content: Path, _: Path) -> None:
+        with scratch("vm") as folder:
+            job_disk = folder / "job.ext4"
+            job_disk.touch()
+            if not pad(job_disk):
+                raise HostError(f"{folder} takes no file of {JOB_DISK_BYTES >> 30} GiB with holes")
+            booted = replace(
+                files,
+                job_disk=job_disk,
+                qmp_socket=folder / "qmp",
+                console_socket=folder / "console",
+            )
+            argv = command_line(machine, device, booted, accelerator)
+            asyncio.run(_run(save(argv, booted, machine, content / _FILE)))
+        (content / _VM).write_text(vm.key)
+
+    with contextlib.suppress(HostError):
+        for _ in range(2):
+            image, built = store.ensure(KIND, key, vm.lock_sha256, build)
+            if built or store.verify(image):
+                return image.content / _FILE
+            store.discard(image)
+    return None
+
+
+async def _run(saving: Awaitable[None]) -> None:
+    await saving
+
+
+def current(vm_key: str) -> set[tuple[str, str]]:
+    """Return kind and key of the snapshots of this image that the cache has."""
+    found = set()
+    for image in store.images():
+        with contextlib.suppress(OSError):
+            if image.kind == KIND and (image.content / _VM).read_text() == vm_key:
+                found.add((image.kind, image.key))
+    return found
+
+
+def discard(snapshot: Path) -> None:
+    """Remove a snapshot that no machine continues from, so that the next run makes another."""
+    for image in store.images():
+        if image.kind == KIND and image.content / _FILE == snapshot:
+            store.discard(image)
