@@ -95,6 +95,7 @@ class LayerParameter(Message):
     include: Messages[NetStateRule]
     exclude: Messages[NetStateRule]
     transform_param: TransformationParameter
+    python_param: PythonParameter
     accuracy_param: AccuracyParameter
     argmax_param: ArgMaxParameter
     batch_norm_param: BatchNormParameter
@@ -333,6 +334,11 @@ class V1LayerParameter(Message):
 
 class V0LayerParameter(Message):
     name: str
+
+class PythonParameter(Message):
+    module: str
+    layer: str
+    param_str: str
 
 class PReLUParameter(Message):
     channel_shared: bool

@@ -148,8 +148,8 @@ def _proposal(layer: Layer, bottoms: list[Shape]) -> Made:
             "correct ratio, scale or the layers before it",
         )
     # The most that there can be: the real number depends on the data.
-    most = asked.post_nms_topn
-    return [(most, 5), (most, 1)][: len(layer.top)], []
+    tops: list[Shape] = [(asked.post_nms_topn, 5), (asked.post_nms_topn, 1)]
+    return tops[: len(layer.top)], []
 
 
 def _reorg(layer: Layer, bottoms: list[Shape]) -> Made:
