@@ -114,7 +114,7 @@ def load_networks(
     training: bool | None = None,
     hint: str = "run them one at a time",
 ) -> list[Network]:
-    """Read and check all networks before anything runs, and report the repairs.
+    """Read and check all networks before anything runs, and report the repairs and fork layers.
 
     `training` is whether they must also be valid in the training phase, as `caffe time` sets it up;
     None means under protocol caffe-time. `hint` is what to do instead of giving weights for
@@ -133,6 +133,8 @@ def load_networks(
         network = options.load(spec)
         for sentence in network.repairs:
             say(f"{network.source}: repaired: {sentence}")
+        for label in network.fork_layers:
+            say(f"{network.source}: {label}")
         loaded.append(network)
     caffe_time = options.protocol == "caffe-time"
     for network in loaded if (caffe_time if training is None else training) else ():

@@ -52,6 +52,7 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
         "network_source": network.recorded_source,
         "parameter_count": network.parameter_count,
         "repairs": list(network.repairs),
+        "fork_layers": list(network.fork_layers),
         "device": device.id,
         "protocol": planned.protocol,
         "batch": network.batch_under(planned.protocol),

@@ -408,6 +408,8 @@ class Record(Frozen):
     weights_file_bytes: Bytes | None
     weights_sha256: Sha256 | None = None
     repairs: tuple[str, ...] = ()
+    fork_layers: tuple[str, ...] = ()
+    """The layer types that stock Caffe lacks, which pibench's library has computed."""
 
     device: Name
     target: Target

@@ -190,6 +190,7 @@ def evidence(record: Record) -> list[Fact]:
             *(("Note", note) for note in seen.notes),
             *(("Output", sentence) for sentence in not_finite(record)),
             *(("Repaired", sentence) for sentence in record.repairs),
+            *(("Fork layer", label) for label in record.fork_layers),
             *(("Time", line) for line in timing(record)),
         ]
     )

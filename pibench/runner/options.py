@@ -239,6 +239,7 @@ class NetworkFacts(Frozen):
     weights_sha256: Sha256 | None
     weights_drawn: bool
     repairs: tuple[str, ...]
+    fork_layers: tuple[str, ...] = ()
     batch: PositiveInt
     input_size: str | None = None
     layer_types: dict[str, str]
@@ -257,6 +258,7 @@ def facts_of(network: Network, job: Job) -> NetworkFacts:
         weights_sha256=None if job.weights is None else file_sha256(job.weights),
         weights_drawn=network.weights is None,
         repairs=tuple(network.repairs),
+        fork_layers=network.fork_layers,
         batch=network.batch_under(job.protocol),
         input_size=network.input_size,
         layer_types={layer.name: layer.type for layer in network.net.layer},

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 KIB = 1024
 OF_NETWORK: Final = {
-    "parameter_count", "weights_file_bytes", "weights_sha256", "repairs", "batch", "input_size",
+    "parameter_count", "weights_file_bytes", "weights_sha256", "repairs", "fork_layers", "batch",
+    "input_size",
 }  # fmt: skip
 """Facts of a network that a record contains under the same names."""
 _KILLED_PROCESS = r"Killed process \d+ \(({})"

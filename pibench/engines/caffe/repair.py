@@ -220,18 +220,17 @@ def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
 
 
 def _take_stock_types(net: caffe.NetParameter) -> list[str]:
-    """Replace layer types of patches by stock Caffe's that compute the same, or nearly."""
+    """Replace layer types of patches by stock Caffe's that compute the same."""
     done = []
     for layer in net.layer:
-        where = topology.place(layer)
         if layer.type in DEPTHWISE_TYPES:
-            done.append(f"made {layer.type} {where} a Convolution with a group for each channel")
+            done.append(
+                f"made {layer.type} {topology.place(layer)} a Convolution with a group for each "
+                "channel"
+            )
             layer.type = "Convolution"
             if layer.convolution_param.group <= 1:
                 layer.convolution_param.group = layer.convolution_param.num_output
-        elif layer.type == "ReLU6":
-            done.append(f"made ReLU6 {where} a ReLU: values above 6 are no longer clipped")
-            layer.type = "ReLU"
     return done
 
 

@@ -201,12 +201,10 @@ def test_layers_of_patches_become_stock_ones() -> None:
         INPUT.replace("N", "1")
         + 'layer { name: "dw" type: "DepthwiseConvolution" bottom: "data" top: "dw"\n'
         "  convolution_param { num_output: 3 kernel_size: 3 } }\n"
-        'layer { name: "cut" type: "ReLU6" bottom: "dw" top: "dw" }\n'
     )
     assert blobs["dw"] == (1, 3, 7, 7)
     assert done == [
         "made DepthwiseConvolution layer 'dw' a Convolution with a group for each channel",
-        "made ReLU6 layer 'cut' a ReLU: values above 6 are no longer clipped",
     ]
     net, _ = repair.repair_text(
         INPUT.replace("N", "1")

@@ -88,7 +88,7 @@ def test_the_verdicts_of_the_paper_follow_from_plans_alone(plans: Callable[..., 
 
 
 def test_every_type_with_shapes_has_its_memory() -> None:
-    assert set(LAYERS) | {"LRN"} == set(RULES)
+    assert set(LAYERS) | {"LRN"} == set(RULES) | set(FORK_LAYERS)
 
 
 def test_holders_add_up_to_the_peak(wild: Callable[..., Network]) -> None:

@@ -1,0 +1,141 @@
+"""Layers of Caffe's forks: read, sized, and refused where their parameters are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pibench import networks
+from pibench.engines.caffe import forks, prototxt
+from pibench.engines.caffe.shapes import forks as shapes
+from pibench.errors import InvalidInputError
+from pibench.plan import layers
+from tests.wild.forks import FORKED
+
+DATA = (
+    'layer { name: "data" type: "Input" top: "data" '
+    "input_param { shape { dim: 1 dim: 8 dim: 6 dim: 4 } } }\n"
+)
+REGIONS = 'layer { name: "r" type: "Input" top: "r" input_param { shape { dim: 5 dim: 5 } } }\n'
+
+
+def load(tmp_path: Path, text: str) -> networks.Network:
+    path = tmp_path / "net.prototxt"
+    path.write_text(text)
+    return networks.load(str(path))
+
+
+def layer(kind: str, body: str = "", bottoms: str = "data") -> str:
+    wires = " ".join(f'bottom: "{name}"' for name in bottoms.split())
+    return f'layer {{ name: "l" type: "{kind}" {wires} top: "y" {body} }}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        (layer("Permute", "permute_param { order: 0 order: 2 }"), (1, 6, 8, 4)),
+        (layer("Normalize"), (1, 8, 6, 4)),
+        (layer("BN", "bn_param { frozen: true }"), (1, 8, 6, 4)),
+        (layer("ReLU6"), (1, 8, 6, 4)),
+        (layer("Upsample", "upsample_param { scale: 3 }"), (1, 8, 18, 12)),
+        (layer("Upsample", "upsample_param { scale: 2 pad_out_h: true }"), (1, 8, 11, 8)),
+        (layer("Interp", "interp_param { zoom_factor: 2 }"), (1, 8, 11, 7)),
+        (layer("Interp", "interp_param { shrink_factor: 2 pad_beg: -1 }"), (1, 8, 3, 2)),
+        (layer("Reorg", "reorg_param { stride: 2 }"), (1, 32, 3, 2)),
+        (layer("Reverse", "reverse_param { axis: 2 }"), (1, 8, 6, 4)),
+        (layer("ShuffleChannel", "shuffle_channel_param { group: 4 }"), (1, 8, 6, 4)),
+        (
+            layer("CropCenter", "crop_center_param { crop_size: [0, 2, 1, 0] }"),
+            (1, 4, 4, 4),
+        ),
+        (
+            layer("PriorBox", "prior_box_param { min_size: 9 aspect_ratio: 2 }", "data data"),
+            (1, 2, 4 * 3 * 24),
+        ),
+        (
+            layer(
+                "ContinuationIndicator",
+                "continuation_indicator_param { time_step: 7 batch_size: 2 }",
+            ),
+            (7, 2),
+        ),
+        (
+            REGIONS
+            + layer("ROIPooling", "roi_pooling_param { pooled_h: 2 pooled_w: 3 }", "data r"),
+            (5, 8, 2, 3),
+        ),
+        (
+            REGIONS
+            + layer(
+                "PSROIPooling", "psroi_pooling_param { output_dim: 2 group_size: 2 }", "data r"
+            ),
+            (5, 2, 2, 2),
+        ),
+        (
+            layer("ConvolutionDepthwise", "convolution_param { num_output: 8 kernel_size: 3 }"),
+            (1, 8, 4, 2),
+        ),
+    ],
+)
+def test_tops_have_the_shapes_of_the_forks(
+    text: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    network = load(tmp_path, DATA + text)
+    assert network.shapes.blobs["y"] == shape
+    assert network.fork_layers
+    # What a target gets is read back to the same network.
+    again = load(tmp_path, network.prototxt)
+    assert again.prototxt == network.prototxt
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (layer("Permute", "permute_param {\n order: 0\n step: 2 }"), "line 4: permute_param:"),
+        (layer("Permute", "permute_param { order: 7 }"), "order is no permutation"),
+        (
+            layer("ReLU", "permute_param { order: 0 }"),
+            "ReLU has no permute_param: that is of Permute",
+        ),
+        (layer("PriorBox", "prior_box_param { }", "data data"), "min_size is missing"),
+        (layer("Reorg", "reorg_param { stride: 4 }"), "cannot be divided by stride 4"),
+        (layer("Interp", "interp_param { pad_beg: 1 }"), "pad_beg or pad_end is above 0"),
+        (layer("ShuffleChannel", "shuffle_channel_param { group: 3 }"), "are no 3 groups"),
+        (layer("Upsample", 'upsample_param { scale: "x" }'), "upsample_param:"),
+        (layer("ROIPooling", "", "data data"), "pooled_h or pooled_w is missing"),
+    ],
+)
+def test_wrong_parameters_are_refused_in_one_line(text: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        load(tmp_path, DATA + text)
+    assert problem in caught.value.line()
+    assert "\n" not in caught.value.line()
+
+
+def test_parameters_become_text_that_stock_caffe_reads() -> None:
+    text = DATA + layer(
+        "DetectionOutput",
+        "detection_output_param { num_classes: 3 nms_param { top_k: 9 } code_type: CENTER_SIZE\n"
+        '  save_output_param { output_directory: "/tmp" } }',
+    )
+    net = prototxt.parse(text, "net")
+    parameter = net.layer[1].python_param
+    assert parameter.layer == "detection_output_param"
+    assert parameter.param_str == "num_classes: 3 nms_param { top_k: 9 } code_type: CENTER_SIZE"
+    asked = forks.parameters(net.layer[1])
+    assert (asked.num_classes, asked.keep_top_k, asked.nms_param.top_k) == (3, -1, 9)
+
+
+def test_every_type_is_known_everywhere() -> None:
+    assert set(forks.LAYERS) == set(shapes.RULES)
+    assert set(forks.LAYERS) <= set(layers.LAYERS)
+    sources = "".join(path.read_text() for path in Path("qemu/caffe-layers").resolve().glob("*.cc"))
+    assert [kind for kind in forks.LAYERS if f'("{kind}")' not in sources] == []
+
+
+@pytest.mark.parametrize("name", FORKED)
+def test_published_styles_load(name: str, tmp_path: Path) -> None:
+    network = load(tmp_path, FORKED[name]())
+    assert all("implemented by pibench" in label for label in network.fork_layers)
+    assert network.fork_layers
