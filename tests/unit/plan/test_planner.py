@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pibench import devices, networks
+from pibench.engines.caffe.forks import LAYERS as FORK_LAYERS
 from pibench.engines.caffe.shapes.rules import RULES
 from pibench.errors import InvalidInputError
 from pibench.networks.network import Network
