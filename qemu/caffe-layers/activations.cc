@@ -3,11 +3,11 @@
 
 namespace pibench {
 
-/* F has value(x), and slope(x) for the backward pass. */
+/* F is made of the layer's fields. It has value(x), and slope(x) for the backward pass. */
 template <class F>
 class Activation : public ForkLayer {
  public:
-  using ForkLayer::ForkLayer;
+  explicit Activation(const caffe::LayerParameter& layer) : ForkLayer(layer), f_(fields_) {}
 
  protected:
   void Reshape(const Blobs& bottom, const Blobs& top) override {
@@ -22,7 +22,7 @@ class Activation : public ForkLayer {
     if (F::keeps_input && bottom[0] == top[0])
       std::copy(x, x + count, input_.mutable_cpu_data());
     float* y = top[0]->mutable_cpu_data();
-    for (int i = 0; i < count; ++i) y[i] = F::value(x[i]);
+    for (int i = 0; i < count; ++i) y[i] = f_.value(x[i]);
   }
 
   void Backward_cpu(const Blobs& top, const Wanted& wanted, const Blobs& bottom) override {
@@ -31,10 +31,11 @@ class Activation : public ForkLayer {
     const float* x = is_kept ? input_.cpu_data() : bottom[0]->cpu_data();
     const float* dy = top[0]->cpu_diff();
     float* dx = bottom[0]->mutable_cpu_diff();
-    for (int i = 0; i < bottom[0]->count(); ++i) dx[i] = dy[i] * F::slope(x[i]);
+    for (int i = 0; i < bottom[0]->count(); ++i) dx[i] = dy[i] * f_.slope(x[i]);
   }
 
  private:
+  const F f_;
   Blob input_;
 };
 
@@ -43,19 +44,25 @@ inline float clip(float x, float least, float most) { return std::min(std::max(x
 /* MobileNet (arXiv 1704.04861). The slope can be read off the output. */
 struct ReLU6 {
   static const bool keeps_input = false;
-  static float value(float x) { return clip(x, 0, 6); }
-  static float slope(float x) { return x > 0 && x < 6 ? 1.f : 0.f; }
+  explicit ReLU6(const Fields& fields) : most_(fields.number("threshold", 6)) {}
+  float value(float x) const { return clip(x, 0, most_); }
+  float slope(float x) const { return x > 0 && x < most_ ? 1.f : 0.f; }
+
+ private:
+  float most_;
 };
 
 /* MobileNet V3 (arXiv 1905.02244). */
 struct HardSigmoid {
   static const bool keeps_input = true;
+  explicit HardSigmoid(const Fields&) {}
   static float value(float x) { return clip(x + 3, 0, 6) / 6; }
   static float slope(float x) { return x > -3 && x < 3 ? 1.f / 6 : 0.f; }
 };
 
 struct HardSwish {
   static const bool keeps_input = true;
+  explicit HardSwish(const Fields&) {}
   static float value(float x) { return x * clip(x + 3, 0, 6) / 6; }
   static float slope(float x) { return x <= -3 ? 0 : x >= 3 ? 1 : (2 * x + 3) / 6; }
 };
@@ -63,6 +70,7 @@ struct HardSwish {
 /* arXiv 1908.08681: x tanh(log(1 + e^x)). */
 struct Mish {
   static const bool keeps_input = true;
+  explicit Mish(const Fields&) {}
   static float softplus(float x) { return x > 20 ? x : std::log1p(std::exp(x)); }
   static float value(float x) { return x * std::tanh(softplus(x)); }
   static float slope(float x) {

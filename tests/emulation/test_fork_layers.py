@@ -173,7 +173,7 @@ ONE_INPUT: dict[str, tuple[str, Callable[[Array], Array]]] = {
         'norm_param { across_spatial: false scale_filler { type: "constant" value: 20 } }',
         lambda x: 20 * normalized(x, (1,)),
     ),
-    "ReLU6": ("", lambda x: np.clip(x, 0, 6)),
+    "ReLU6": ("relu6_param { threshold: 5 }", lambda x: np.clip(x, 0, 5)),
     "HardSigmoid": ("", lambda x: np.clip(x + 3, 0, 6) / 6),
     "HardSwish": ("", lambda x: x * np.clip(x + 3, 0, 6) / 6),
     "Mish": ("", lambda x: x * np.tanh(np.log1p(np.exp(x)))),
@@ -204,8 +204,9 @@ def test_layers_with_one_input_have_the_values_of_their_definition(caffe: Caffe,
 def test_activations_work_in_place(caffe: Caffe, kind: str) -> None:
     x = 3 * numbers(1, 4, 3, 3)
     copied = 'layer { name: "copy" type: "Power" bottom: "x" top: "y" }'
-    y, errors = caffe.forward(copied + layer(kind, "y"), {"x": x})
-    assert np.allclose(y, ONE_INPUT[kind][1](x), rtol=NEAR, atol=NEAR)
+    body, expected = ONE_INPUT[kind]
+    y, errors = caffe.forward(copied + layer(kind, "y", body), {"x": x})
+    assert np.allclose(y, expected(x), rtol=NEAR, atol=NEAR)
     assert errors["x"] < 0.01
 
 
