@@ -183,7 +183,7 @@ def difference(after, before):
 
 def kind_of(item):
     """Return the properties that a baseline depends on."""
-    return item["protocol"], item["compute"], item["threads"]
+    return item["protocol"], item["compute"], item["threads"], tuple(item["preload"])
 
 
 def run_job(path, frames, guest):

@@ -11,7 +11,7 @@ from .child import child_env
 from .engines import engine_of
 from .machine_state import MachineState
 from .procfs import read_fields, read_int, read_text
-from .programs import RUN, other_blas, place_environment
+from .programs import RUN, place_environment, preloaded
 
 # Libraries that Caffe may be linked with: Debian's uses the first, a link to whichever BLAS.
 BLAS_LIBRARIES = ("libblas.so.3", "libopenblas.so.0", "libcblas.so.3", "libatlas.so.3")
@@ -218,7 +218,7 @@ def describe_engine(job, folder):
     """Return the versions of the engine and of its BLAS; starts both, slow when emulated."""
     env = dict(job["env"])
     if job["other_blas"]:
-        env["LD_PRELOAD"] = other_blas(job, folder)
+        env["LD_PRELOAD"] = preloaded(job["other_blas"], folder)
 
     def ask(command):
         return first_line(*place_environment(job, command, env))

@@ -36,7 +36,7 @@ def settle(job, folder):
     """Return the job with the programs that this machine runs, and with its actual paths.
 
     `programs` lists candidates in order, each with `origin`, `lock`, `program` (the
-    engine's), `python`, `env`, `env_option`, `preload`, `address_space_bytes` and
+    engine's), `python`, `env`, `env_option`, `address_space_bytes` and
     `huge_pages_off`; the chosen one's become the job's own. `{folder}` in
     them stands for the job's folder, `{python}` for the system's own Python.
     A single candidate is taken without a trial, since there is no alternative. Several
@@ -92,9 +92,9 @@ def make_empty_model(folder):
         os.chmod(path, 0o666)
 
 
-def other_blas(job, folder):
-    """Return the libraries of a BLAS that replaces the one the engine finds, for the loader."""
-    return ":".join(os.path.join(folder, name) for name in job["other_blas"])
+def preloaded(libraries, folder):
+    """Return libraries of the job's folder as LD_PRELOAD has them."""
+    return ":".join(os.path.join(folder, name) for name in libraries)
 
 
 def place_environment(job, command, env):

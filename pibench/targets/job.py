@@ -35,13 +35,11 @@ PROBE = "probe/run.py"
 FOLDER: Final = "{folder}"
 """Placeholder for the job's own folder in a job."""
 _PROBE = Path(__file__).resolve().parent.parent / "probe"
-BLAS_NAME = "libpibench_blas.so"
-PRELOAD: Final = f"{FOLDER}/{BLAS_NAME}"
 _CPU_REPORT: Final = "cpu-report"
 CPU_REPORT: Final = f"{FOLDER}/{_CPU_REPORT}"
 _ITEM_FIELDS: Final = (
     *("id", "protocol", "compute", "threads", "timeout_s", "iterations", "warmup", "repeats"),
-    *("seed", "keep", "fork_layers"),
+    *("seed", "keep"),
 )
 """The fields of a piece of work that the probe gets as they are."""
 ByteCode = Mapping[Path, bytes]
@@ -63,7 +61,7 @@ class Programs:
 
     `{folder}` (FOLDER) in any of them stands for the job's own folder, wherever that is
     when the probe starts. `origin` is the owner of the engine: the system, or pibench's
-    root, whose digest is `lock`. `preload` is for memory-only compute.
+    root, whose digest is `lock`.
     `address_space_bytes` limits a child's address space, for targets that run
     on a machine with other tasks. `env_option` is the option by which
     an emulator of the host sets a variable for its guest's dynamic loader.
@@ -76,7 +74,6 @@ class Programs:
     python: Sequence[str]
     origin: Literal["system", "root"] = "root"
     lock: str | None = None
-    preload: str | None = None
     address_space_bytes: int | None = None
     env_option: str | None = None
     huge_pages_off: bool = False
@@ -129,6 +126,20 @@ class Libraries:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Placed:
+    """The names of the libraries in a job's folder, each list in the order of loading."""
+
+    memory_only: list[str]
+    other: list[str]
+    fork_layers: list[str]
+
+    def preload(self, kind: Job | BaselineKey) -> list[str]:
+        """Return the libraries that a program of this kind preloads."""
+        blas = self.memory_only if kind.compute == "memory-only" else self.other
+        return blas + (self.fork_layers if kind.fork_layers else [])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measure:
     """What a probe measures of the programs themselves: see `calibrate` in probe/job.py."""
 
@@ -136,10 +147,13 @@ class Measure:
     repeats: int
     fill_bytes: int | None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, libraries: Placed) -> dict[str, Any]:
         """Return the measurements in the format that the probe reads."""
         unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": []}
-        return {**asdict(self), "kinds": [{**asdict(kind), **unused} for kind in self.kinds]}
+        kinds = [
+            {**asdict(kind), **unused, "preload": libraries.preload(kind)} for kind in self.kinds
+        ]
+        return {**asdict(self), "kinds": kinds}
 
 
 def byte_code_of_probe(python: Sequence[str]) -> ByteCode:
@@ -207,8 +221,12 @@ def write_job(
     (engine_name,) = {kind.engine for kind in kinds} or {CAFFE.id}
     engine = engine_of(engine_name)
     shutil.copy(engine.probe_module, folder / f"probe/engines/{engine.id}.py")
-    other_blas = _place_blas(folder, blas)
     loops, why_no_loops = loops_beside(blas.memory_only) if blas.memory_only else (None, None)
+    libraries = Placed(
+        memory_only=_copied(folder, blas.memory_only, loops),
+        other=_copied(folder, *blas.other, under=blas.name),
+        fork_layers=_copied(folder, blas.fork_layers),
+    )
     if programs.cpu_report is not None:
         (folder / _CPU_REPORT).write_bytes(cpu_report_program())
         (folder / _CPU_REPORT).chmod(0o755)
@@ -217,7 +235,7 @@ def write_job(
         model = f"models/{piece.id}{engine.model_suffix}"
         engine.write_model(piece.prototxt, folder / model)
         item = {name: getattr(piece, name) for name in _ITEM_FIELDS}
-        item |= {"model": model, "inputs": None}
+        item |= {"model": model, "inputs": None, "preload": libraries.preload(piece)}
         item["weights"] = _place_weights(folder, piece, engine.weights_suffix)
         if piece.inputs is not None:
             item["inputs"] = f"models/{piece.id}.npz"
@@ -227,13 +245,11 @@ def write_job(
         "engine": engine.id,
         "trials": engine.trials({piece.protocol for piece in work}),
         "programs": [candidate.as_json(engine) for candidate in (programs, *otherwise)],
-        "preload_too": [_copied(loops, folder)] if loops else [],
         "why_no_loops": why_no_loops,
-        "other_blas": other_blas,
-        "fork_layers": _copied(blas.fork_layers, folder),
+        "other_blas": libraries.other,
         "describe": describe,
         "baselines": describe,
-        "calibrate": measure.as_json() if measure else None,
+        "calibrate": measure.as_json(libraries) if measure else None,
         "items": items,
     }
     path = folder / "job.json"
@@ -267,23 +283,15 @@ def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[J
     )
 
 
-def _place_blas(folder: Path, blas: Libraries) -> list[str]:
-    """Copy the libraries; return the names of those that replace OpenBLAS, in their order."""
-    if blas.memory_only is not None:
-        shutil.copy2(blas.memory_only, folder / BLAS_NAME)
-    names = [f"{blas.name}/{library.name}" for library in blas.other]
-    for name, library in zip(names, blas.other, strict=True):
+def _copied(folder: Path, *libraries: Path | None, under: str = "") -> list[str]:
+    """Copy libraries into the job's folder, or into one in it; return their names in the job."""
+    names = []
+    for library in filter(None, libraries):
+        name = f"{under}/{library.name}" if under else library.name
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy2(library, folder / name)
+        names.append(name)
     return names
-
-
-def _copied(library: Path | None, folder: Path) -> str | None:
-    """Copy a library into the job's folder; return its name there."""
-    if library is None:
-        return None
-    shutil.copy2(library, folder / library.name)
-    return library.name
 
 
 def _place_weights(folder: Path, piece: Job, suffix: str) -> str | None:

@@ -24,7 +24,6 @@ from pibench.images.rootfs import RootLoader
 from pibench.process import run, running
 from pibench.targets.base import Job, Observer, Outcome, Watcher
 from pibench.targets.job import (
-    PRELOAD,
     PROBE,
     Libraries,
     Measure,
@@ -176,7 +175,6 @@ class TwinTarget(LocalTarget):
         programs = Programs(
             program=loader.command(PROGRAM),
             python=loader.python(),
-            preload=PRELOAD,
             huge_pages_off=True,
             env=loader.python_env(),
             # A network that is far too large must not take this machine down.

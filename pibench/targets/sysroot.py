@@ -42,7 +42,7 @@ from pibench.targets.confined import (
     cgroup_limits,
     effective_limits,
 )
-from pibench.targets.job import PRELOAD, Programs
+from pibench.targets.job import Programs
 from pibench.targets.probe_session import ProbeSession, listen, probe_command
 
 _VERSION: Final = re.compile(r"^qemu-aarch64\S* version [^\n]*")
@@ -142,7 +142,6 @@ class SysrootTarget(ConfinedTarget):
         programs = Programs(
             program=loader.command(PROGRAM),
             python=loader.python(),
-            preload=PRELOAD,
             huge_pages_off=True,
             env={**loader.python_env(), "OPENBLAS_THREAD_TIMEOUT": "4"},
         )

@@ -6,7 +6,7 @@ import re
 
 from ..child import child_env
 from ..log import LogReader as AnyLogReader
-from ..programs import RUN, other_blas
+from ..programs import RUN, preloaded
 
 # "I1122 07:43:53.8 8470 caffe.cpp:397]      conv1<tab>forward: 1.2 ms."
 LAYER_LINE = re.compile(r"\]\s+(\S.*?)\s+(forward|backward): ([0-9.einf+-]+) ms\.")
@@ -59,20 +59,15 @@ def command_of(job, item, folder):
     env["OPENBLAS_NUM_THREADS"] = str(item["threads"])
     env["OMP_NUM_THREADS"] = str(item["threads"])
     env["GLOG_logtostderr"] = "1"
-    libraries = [other_blas(job, folder)] if job["other_blas"] else []
+    if item["preload"]:
+        env["LD_PRELOAD"] = preloaded(item["preload"], folder)
     if item["compute"] == "memory-only":
-        more = [os.path.join(folder, name) for name in job.get("preload_too") or []]
-        libraries = [job["preload"]] + more
         env["PIBENCH_BLAS_REPORT"] = "start"
         if "QEMU_CPU" in child_env(env):
             # An emulator's share of the memory is read while the process stops: see watch_child.
             env["PIBENCH_STOP_AT_EXIT"] = "1"
         # The times are of no use then, and writing the log takes time.
         env["GLOG_minloglevel"] = "2"
-    if item["fork_layers"]:
-        libraries.append(os.path.join(folder, job["fork_layers"]))
-    if libraries:
-        env["LD_PRELOAD"] = ":".join(libraries)
     model = os.path.join(folder, item["model"])
     if item["protocol"] == "inference":
         spec = {

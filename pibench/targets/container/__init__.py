@@ -46,7 +46,7 @@ from pibench.targets.container.cell import (
     run_container,
 )
 from pibench.targets.container.engine import EngineFacts, connect, engine_faults, remove_orphans
-from pibench.targets.job import CPU_REPORT, PRELOAD, Programs
+from pibench.targets.job import CPU_REPORT, Programs
 from pibench.targets.probe_session import ProbeSession
 from pibench.targets.sandbox import scratch
 
@@ -59,7 +59,6 @@ OVERHEAD_ROOM_BYTES: Final = 512 << 20
 PROGRAMS: Final = Programs(
     program=[f"/{PROGRAM}"],
     python=[PYTHON],
-    preload=PRELOAD,
     huge_pages_off=True,
     # As in the virtual machine: idle BLAS threads must not occupy the cores.
     env={"OPENBLAS_THREAD_TIMEOUT": "4"},

@@ -24,7 +24,7 @@ from pibench.errors import HostError
 from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run, running
 from pibench.targets.base import Job, Observer, Outcome, Progress, Watcher
-from pibench.targets.job import PRELOAD, Libraries, Programs, is_described, libraries_for, write_job
+from pibench.targets.job import Libraries, Programs, is_described, libraries_for, write_job
 from pibench.targets.probe_session import ATTEMPTS, FrameReader, ProbeSession
 from pibench.targets.sandbox import scratch
 from pibench.targets.vm import snapshot
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 GUEST_PROGRAMS: Final = Programs(
     program=[f"/{PROGRAM}"],
     python=["/usr/bin/python3.9"],
-    preload=PRELOAD,
     # Idle BLAS threads wait in a busy loop of 2^26 cycles; with more vCPUs than
     # the host has cores, they take cores from the working thread. 4 is the
     # least that OpenBLAS accepts (driver/others/blas_server.c).

@@ -18,7 +18,7 @@ import pytest
 
 from pibench.engines.caffe import CAFFE
 from pibench.probe import check, programs, unpack
-from pibench.targets.job import PRELOAD, SYSTEM, Programs, root_programs
+from pibench.targets.job import SYSTEM, Programs, root_programs
 
 
 def settled(folder: str, *candidates: Programs, protocol: str = "caffe-time") -> dict[str, Any]:
@@ -52,13 +52,11 @@ def test_paths_of_a_job_follow_its_folder() -> None:
     wanted = Programs(
         program=["{folder}/root/caffe"],
         python=["{python}", "-B"],
-        preload=PRELOAD,
         env={"PYTHONHOME": "{folder}/root/usr"},
     )
     job = settled("/new place", wanted)
     assert job["program"] == ["/new place/root/caffe"]
     assert job["python"][0] == check.system_python()
-    assert job["preload"] == "/new place/libpibench_blas.so"
     assert job["env"] == {"PYTHONHOME": "/new place/root/usr"}
 
 

@@ -183,13 +183,12 @@ def test_bytes_that_are_no_text_do_no_harm() -> None:
 ITEM = {
     "id": "1", "model": "models/1.prototxt", "weights": None, "protocol": "caffe-time",
     "compute": "real", "threads": 4, "timeout_s": 1, "iterations": 2, "warmup": 0, "repeats": 3,
-    "seed": 5, "inputs": None, "keep": [],
+    "seed": 5, "inputs": None, "keep": [], "preload": [],
 }  # fmt: skip
 JOB = {
     "engine": "caffe",
     "program": ["ld.so", "caffe"],
     "python": ["python3"],
-    "preload": "/job/b.so",
     "other_blas": [],
     "env": {"A": "b"},
 }
@@ -206,19 +205,18 @@ def test_caffe_time_runs_by_the_papers_command() -> None:
     assert JOB["env"] == {"A": "b"}
 
 
-def test_memory_only_preloads_the_blas_and_logs_errors_alone() -> None:
-    _, env = caffe.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
-    assert env["LD_PRELOAD"] == "/job/b.so"
-    assert env["GLOG_minloglevel"] == "2"
-
-
-def test_memory_only_preloads_the_stand_ins_for_loops_after_the_blas() -> None:
-    job = JOB | {"preload_too": ["libpibench_loops.so"]}
-    _, env = caffe.command_of(job, ITEM | {"compute": "memory-only"}, "/job")
-    assert env["LD_PRELOAD"] == "/job/b.so:/job/libpibench_loops.so"
-    assert env["PIBENCH_BLAS_REPORT"] == "start"
-    _, env = caffe.command_of(job, ITEM, "/job")
+def test_libraries_are_preloaded_in_their_order() -> None:
+    libraries = ["atlas/libatlas.so.3", "atlas/libblas.so.3"]
+    _, env = caffe.command_of(JOB, ITEM | {"preload": libraries}, "/job")
+    assert env["LD_PRELOAD"] == "/job/atlas/libatlas.so.3:/job/atlas/libblas.so.3"
+    _, env = caffe.command_of(JOB, ITEM, "/job")
     assert "LD_PRELOAD" not in env
+
+
+def test_memory_only_compute_logs_errors_and_the_start_alone() -> None:
+    _, env = caffe.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
+    assert env["GLOG_minloglevel"] == "2"
+    assert env["PIBENCH_BLAS_REPORT"] == "start"
 
 
 @pytest.mark.parametrize("is_emulated", [True, False])
@@ -238,7 +236,7 @@ def test_an_emulated_program_stops_at_its_end(
 def test_the_program_itself_reports_the_tier(prints: str, tier: str, tmp_path: Path) -> None:
     program = [sys.executable, "-c", f"import sys; print({prints!r}); sys.exit(3)"]
     item = ITEM | {"compute": "memory-only", "timeout_s": 60}
-    job_ = JOB | {"program": program, "preload": ""}
+    job_ = JOB | {"program": program}
     watched = job.Watched(job_, str(tmp_path), probe_log.Frames(io.BytesIO()), guest=False)
     ended = watched.run(item)
     assert ended["memory_only_tier"] == tier
@@ -277,12 +275,6 @@ def test_inference_gets_its_weights_and_seed() -> None:
     item |= {"inputs": "models/1.npz", "keep": ["conv1"], "compute": "memory-only"}
     spec = json.loads(caffe.command_of(JOB, item, "/job")[0][3])
     assert (spec["inputs"], spec["keep"], spec["values"]) == ("/job/models/1.npz", ["conv1"], False)
-
-
-def test_another_blas_is_loaded_before_all_others() -> None:
-    libraries = ["atlas/libatlas.so.3", "atlas/libblas.so.3"]
-    _, env = caffe.command_of(JOB | {"other_blas": libraries}, ITEM, "/job")
-    assert env["LD_PRELOAD"] == "/job/atlas/libatlas.so.3:/job/atlas/libblas.so.3"
 
 
 def test_an_emulator_of_the_host_gets_the_guest_loader_s_variables() -> None:

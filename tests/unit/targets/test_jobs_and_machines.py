@@ -71,7 +71,7 @@ def test_shares_contain_every_piece_once_and_are_balanced(costs: list[int], part
 
 # ---------------------------------------------------------------- the job's folder
 
-PROGRAMS = Programs(program=["/usr/bin/caffe"], python=["/usr/bin/python3"], preload="/job/blas.so")
+PROGRAMS = Programs(program=["/usr/bin/caffe"], python=["/usr/bin/python3"])
 
 
 def test_the_job_contains_all_that_the_probe_reads(tmp_path: Path) -> None:
@@ -80,7 +80,6 @@ def test_the_job_contains_all_that_the_probe_reads(tmp_path: Path) -> None:
     job = json.loads(path.read_text())
     (programs,) = job["programs"]
     assert programs["program"] == ["/usr/bin/caffe"]
-    assert programs["preload"] == "/job/blas.so"
     assert (programs["address_space_bytes"], programs["env"]) == (None, {})
     first, second = job["items"]
     assert first["compute"] == "memory-only"
@@ -99,17 +98,20 @@ def test_the_job_contains_all_that_the_probe_reads(tmp_path: Path) -> None:
         "seed": 7,
         "inputs": None,
         "keep": [],
+        "preload": [],
     }
     assert (path.parent / "probe/run.py").read_text().startswith("#!/usr/bin/env python3")
 
 
 def test_the_memory_only_blas_comes_along(tmp_path: Path) -> None:
-    blas = tmp_path / "built.so"
+    blas = tmp_path / "libpibench_blas.so"
     blas.write_bytes(b"ELF")
-    job = write_job(tmp_path / "job", [piece("0")], PROGRAMS, Libraries(memory_only=blas))
+    work = [piece("0", compute="memory-only")]
+    job = write_job(tmp_path / "job", work, PROGRAMS, Libraries(memory_only=blas))
     assert (job.parent / "libpibench_blas.so").read_bytes() == b"ELF"
     written = json.loads(job.read_text())
-    assert (written["preload_too"], written["why_no_loops"]) == ([], None)
+    assert [item["preload"] for item in written["items"]] == [["libpibench_blas.so"]]
+    assert written["why_no_loops"] is None
 
 
 def test_so_do_the_stand_ins_for_loops_beside_it_or_the_reason_why_not(tmp_path: Path) -> None:
@@ -117,14 +119,30 @@ def test_so_do_the_stand_ins_for_loops_beside_it_or_the_reason_why_not(tmp_path:
     for library in (blas, loops):
         library.write_bytes(library.name.encode())
     libraries = Libraries(memory_only=blas)
-    job = write_job(tmp_path / "with", [piece("0")], PROGRAMS, libraries)
-    assert json.loads(job.read_text())["preload_too"] == ["libpibench_loops.so"]
+    work = [piece("0", compute="memory-only")]
+    job = write_job(tmp_path / "with", work, PROGRAMS, libraries)
+    (item,) = json.loads(job.read_text())["items"]
+    assert item["preload"] == ["libpibench_blas.so", "libpibench_loops.so"]
     assert (job.parent / "libpibench_loops.so").read_bytes() == b"libpibench_loops.so"
     loops.unlink()
     (tmp_path / "why_no_loops.txt").write_text("their check failed\n")
-    job = write_job(tmp_path / "without", [piece("0")], PROGRAMS, libraries)
+    job = write_job(tmp_path / "without", work, PROGRAMS, libraries)
     written = json.loads(job.read_text())
-    assert (written["preload_too"], written["why_no_loops"]) == ([], "their check failed")
+    assert written["items"][0]["preload"] == ["libpibench_blas.so"]
+    assert written["why_no_loops"] == "their check failed"
+
+
+def test_the_layers_of_forks_are_preloaded_after_the_blas_where_a_network_has_some(
+    tmp_path: Path,
+) -> None:
+    blas, forks = tmp_path / "libpibench_blas.so", tmp_path / "libpibench_layers.so"
+    for library in (blas, forks):
+        library.write_bytes(b"ELF")
+    work = [piece("0", compute="memory-only", fork_layers=True), piece("1")]
+    libraries = Libraries(memory_only=blas, fork_layers=forks)
+    job = write_job(tmp_path / "job", work, PROGRAMS, libraries)
+    items = json.loads(job.read_text())["items"]
+    assert [item["preload"] for item in items] == [[blas.name, forks.name], []]
 
 
 def test_everybody_may_read_the_job_with_any_umask(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def programs(tmp_path: Path) -> Callable[[], list[Programs]]:
     caffe = tmp_path / "caffe"
     caffe.write_text(CAFFE)
     caffe.chmod(0o755)
-    found = Programs(program=[str(caffe)], python=["true"], preload="", env={"MINE": "set"})
+    found = Programs(program=[str(caffe)], python=["true"], env={"MINE": "set"})
     return lambda: [found]
 
 
