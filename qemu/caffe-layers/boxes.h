@@ -1,8 +1,7 @@
 /* Boxes of detectors by their corners, and the suppression of those that overlap. */
 #pragma once
 
-#include <algorithm>
-#include <vector>
+#include "layer.h"
 
 namespace pibench {
 
@@ -14,6 +13,13 @@ struct Box {
 inline float area(const Box& box, float extra = 0) {
   if (box.x2 < box.x1 || box.y2 < box.y1) return 0;
   return (box.x2 - box.x1 + extra) * (box.y2 - box.y1 + extra);
+}
+
+/* The image that a region is of: its first number. */
+inline int image_of(const float* region, int images) {
+  const int image = is_memory_only() ? 0 : int(region[0]);
+  CHECK(image >= 0 && image < images) << "a region is of image " << region[0] << " of " << images;
+  return image;
 }
 
 /* Intersection over union. */

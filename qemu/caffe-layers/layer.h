@@ -97,6 +97,12 @@ class Fields {
   std::vector<std::pair<std::string, std::string>> fields_;
 };
 
+/*
+ * Whether products and loops are left out (memory-only compute, qemu/blas): values then mean
+ * nothing, so that no layer may end because of them, or become small.
+ */
+inline bool is_memory_only() { return getenv("PIBENCH_BLAS_REPORT") != NULL; }
+
 class ForkLayer : public caffe::Layer<float> {
  public:
   explicit ForkLayer(const caffe::LayerParameter& layer)

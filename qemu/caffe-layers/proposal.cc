@@ -43,7 +43,7 @@ class Proposal : public ForkLayer {
 
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override {
     const std::vector<Found> kept = suppressed(candidates(bottom));
-    const int rows = std::max(int(kept.size()), 1);
+    const int rows = is_memory_only() ? most_ : std::max(int(kept.size()), 1);
     top[0]->Reshape(std::vector<int>{rows, 5});
     float* y = top[0]->mutable_cpu_data();
     std::fill(y, y + top[0]->count(), 0.f);

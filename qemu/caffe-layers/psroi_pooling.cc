@@ -2,6 +2,7 @@
  * PSROIPooling of R-FCN (arXiv 1605.06409): the mean in each cell of a region's grid, taken from
  * the maps that belong to that cell.
  */
+#include "boxes.h"
 #include "layer.h"
 
 namespace pibench {
@@ -62,6 +63,7 @@ class PSROIPooling : public ForkLayer {
     const Blob& maps = *bottom[0];
     const float* region = bottom[1]->cpu_data();
     for (int r = 0, i = 0; r < bottom[1]->num(); ++r, region += 5) {
+      const int image = image_of(region, maps.num());
       const float x0 = std::round(region[1]) * scale_, y0 = std::round(region[2]) * scale_;
       const float x1 = (std::round(region[3]) + 1) * scale_;
       const float y1 = (std::round(region[4]) + 1) * scale_;
@@ -72,7 +74,7 @@ class PSROIPooling : public ForkLayer {
           for (int w = 0; w < cells_; ++w, ++i) {
             Cell cell;
             cell.channel = (output * cells_ + h) * cells_ + w;
-            cell.start = maps.offset(int(region[0]), cell.channel);
+            cell.start = maps.offset(image, cell.channel);
             cell.columns = maps.width();
             cell.above = cut(int(std::floor(float(h) * cell_y + y0)), maps.height());
             cell.below = cut(int(std::ceil(float(h + 1) * cell_y + y0)), maps.height());

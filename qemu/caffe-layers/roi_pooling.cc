@@ -1,6 +1,7 @@
 /* ROIPooling of Fast R-CNN (arXiv 1504.08083): the largest value in each cell of a region's grid. */
 #include <cfloat>
 
+#include "boxes.h"
 #include "layer.h"
 
 namespace pibench {
@@ -28,12 +29,13 @@ class ROIPooling : public ForkLayer {
     float* y = top[0]->mutable_cpu_data();
     int* largest = largest_.mutable_cpu_data();
     for (int r = 0; r < bottom[1]->num(); ++r, region += 5) {
+      const int image = image_of(region, bottom[0]->num());
       const int x0 = int(std::round(region[1] * scale_)), y0 = int(std::round(region[2] * scale_));
       const int wide = std::max(int(std::round(region[3] * scale_)) - x0 + 1, 1);
       const int high = std::max(int(std::round(region[4] * scale_)) - y0 + 1, 1);
       const float cell_y = float(high) / float(height_), cell_x = float(wide) / float(width_);
       for (int c = 0; c < bottom[0]->channels(); ++c) {
-        const int map = (int(region[0]) * bottom[0]->channels() + c) * rows * columns;
+        const int map = (image * bottom[0]->channels() + c) * rows * columns;
         for (int h = 0; h < height_; ++h)
           for (int w = 0; w < width_; ++w, ++y, ++largest) {
             const int above = cut(int(std::floor(float(h) * cell_y)) + y0, rows);

@@ -35,7 +35,8 @@ class Upsample : public ForkLayer {
     const int from = bottom[0]->count(2), to = top[0]->count(2);
     std::fill(y, y + top[0]->count(), 0.f);
     for (int i = 0; i < bottom[0]->count(); ++i) {
-      const int place = int(mask[i]);
+      int place = int(mask[i]);
+      if (is_memory_only()) place = 0;
       CHECK(place >= 0 && place < to) << "the mask is outside of the top: upsample_h, upsample_w";
       y[i / from * to + place] = x[i];
     }
@@ -52,7 +53,8 @@ class Upsample : public ForkLayer {
     }
     const float* mask = bottom[1]->cpu_data();
     const int from = bottom[0]->count(2), to = top[0]->count(2);
-    for (int i = 0; i < bottom[0]->count(); ++i) dx[i] = dy[i / from * to + int(mask[i])];
+    for (int i = 0; i < bottom[0]->count(); ++i)
+      dx[i] = dy[i / from * to + (is_memory_only() ? 0 : int(mask[i]))];
   }
 
  private:
