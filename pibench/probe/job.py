@@ -92,9 +92,7 @@ class Watched(object):
         if kind not in self.warm:
             self.warm.add(kind)
             preload(self._wait_for_network(command, env, item)["mapped"] or [])
-        ended = self._wait_for_network(command, env, item)
-        ended.pop("mapped")
-        return ended
+        return self._wait_for_network(command, env, item)
 
     def _command(self, item):
         command, env = self.engine.command_of(self.job, item, self.folder)
@@ -191,7 +189,7 @@ def run_job(path, frames, guest):
 
     The job's `describe` and `baselines` decide whether the machine's engine is
     described and the same program measured with no network. A target leaves these out
-    where it knows both already.
+    where it knows both already; `mapped` are then the files that the program had mapped.
     """
     with open(path) as handle:
         job = json.load(handle)
@@ -213,6 +211,7 @@ def run_job(path, frames, guest):
     watched = Watched(job, folder, frames, guest)
     if job.get("calibrate"):
         frames.send("calibration", calibration=calibrate(watched, job["calibrate"]))
+    preload(job["mapped"])
     baselines = {}
     for item in job["items"]:
         kind = kind_of(item)

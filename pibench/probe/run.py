@@ -42,6 +42,22 @@ def protect():
         pass
 
 
+def wait(loaded, go):
+    """Report to a pipe that this program is loaded, and wait at another.
+
+    A guest is saved between the two; what is imported by then is there when it is restored.
+    """
+    import ctypes  # noqa: F401
+    import mmap  # noqa: F401
+
+    with open(loaded, "w") as pipe:
+        pipe.write("loaded\n")
+    with open(go) as pipe:
+        pipe.readline()
+    os.unlink(loaded)
+    os.unlink(go)
+
+
 def main():
     if len(sys.argv) == 2 and not sys.argv[1].startswith("-"):
         # This mode is timed: emulated, each import takes time.
@@ -53,6 +69,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("job", nargs="?", help="the job file")
     parser.add_argument("--guest", action="store_true", help="this machine runs nothing else")
+    parser.add_argument("--wait", nargs=2, metavar=("LOADED", "GO"), help=argparse.SUPPRESS)
     parser.add_argument("--inference", metavar="SPEC", help=argparse.SUPPRESS)
     parser.add_argument("--counted", metavar="SPEC", help=argparse.SUPPRESS)
     parser.add_argument("--describe", action="store_true", help=argparse.SUPPRESS)
@@ -70,6 +87,8 @@ def main():
     else:
         if options.guest:
             protect()
+            if options.wait:
+                wait(*options.wait)
         else:
             keep_out(process_control())
         run_job(options.job, Frames(sys.stdout.buffer), options.guest)

@@ -124,6 +124,12 @@ class Libraries:
     other: Sequence[Path] = ()
     fork_layers: Path | None = None
 
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of each library, in a fixed order."""
+        stand_ins = loops_beside(self.memory_only)[0] if self.memory_only else None
+        files = (self.memory_only, stand_ins, *self.other, self.fork_layers)
+        return [file_sha256(path) for path in files if path is not None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
@@ -194,6 +200,7 @@ def write_job(
     describe: bool = True,
     measure: Measure | None = None,
     byte_code: ByteCode = _NO_BYTE_CODE,
+    mapped: Sequence[str] = (),
 ) -> Path:
     """Fill `folder` and return the job file in it.
 
@@ -208,6 +215,7 @@ def write_job(
             programs with no network; otherwise the target knows both already.
         measure: what to measure of the programs themselves, if anything.
         byte_code: the probe's, for the Python that will run it: see `byte_code_of_probe`.
+        mapped: the files of the programs where they run, read before anything is measured.
     """
     (folder / "models").mkdir(parents=True)
     # The pipe at which a program waits for its network (bare_item in probe/programs.py).
@@ -249,6 +257,7 @@ def write_job(
         "other_blas": libraries.other,
         "describe": describe,
         "baselines": describe,
+        "mapped": list(mapped),
         "calibrate": measure.as_json(libraries) if measure else None,
         "items": items,
     }

@@ -358,7 +358,7 @@ class ProbeSession:
         if kind == "hello":
             self.machine = event["machine"]
         elif kind == "start":
-            self.running = self._find(event)
+            self.running = self.find(event)
             if self.running is not None:
                 self.watch(Progress(job=self.running, message="started"))
         elif kind == "calibration":
@@ -366,7 +366,7 @@ class ProbeSession:
         elif kind == "blob":
             self.blobs.add(event["blob"])
         elif kind == "result":
-            self._finish(self._find(event), event["result"])
+            self._finish(self.find(event), event["result"])
         elif kind == "unusable":
             raise HostError(
                 f"no Caffe there can run this: {'; '.join(event['reasons'])}",
@@ -376,7 +376,8 @@ class ProbeSession:
             self.ended = True
         return kind
 
-    def _find(self, event: dict[str, Any]) -> Job | None:
+    def find(self, event: dict[str, Any]) -> Job | None:
+        """Return the work that an event is about."""
         return next((work for work in self.pending if work.id == event["id"]), None)
 
     def _finish(self, work: Job | None, result: dict[str, Any]) -> None:

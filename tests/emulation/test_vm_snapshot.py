@@ -31,6 +31,8 @@ def snapshots() -> list[store.Image]:
 
 
 def test_a_restored_guest_measures_what_a_booted_one_does(builder: Builder) -> None:
+    first = run_small(VmTarget(DEVICE, builder))
+    # What the first guest measured of the programs is known to the second.
     restored = run_small(VmTarget(DEVICE, builder))
     started = time.monotonic()
     fresh = run_small(VmTarget(DEVICE, builder, fresh_boot=True))
@@ -39,7 +41,9 @@ def test_a_restored_guest_measures_what_a_booted_one_does(builder: Builder) -> N
     assert fresh.environment.host.qemu_boot == "fresh"
     assert restored.environment.guest == fresh.environment.guest
     assert "norandmaps" in (restored.environment.guest.kernel_arguments or "").split()
+    assert restored.engine_version == fresh.engine_version is not None
     for one, other in (
+        (restored.peak_rss_bytes, first.peak_rss_bytes),
         (restored.peak_rss_bytes, fresh.peak_rss_bytes),
         (restored.baseline_rss_bytes, fresh.baseline_rss_bytes),
     ):

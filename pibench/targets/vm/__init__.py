@@ -12,8 +12,8 @@ import re
 import shlex
 import subprocess
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,8 +23,15 @@ from pibench.engines.base import PROGRAM
 from pibench.errors import HostError
 from pibench.images.build import Builder, make_disk
 from pibench.process import require_program, run, running
-from pibench.targets.base import Job, Observer, Outcome, Progress, Watcher
-from pibench.targets.job import Libraries, Programs, is_described, libraries_for, write_job
+from pibench.targets.base import BaselineKey, Job, Observer, Outcome, Progress, Watcher
+from pibench.targets.job import (
+    Libraries,
+    Programs,
+    engine_key,
+    is_described,
+    libraries_for,
+    write_job,
+)
 from pibench.targets.probe_session import ATTEMPTS, FrameReader, ProbeSession
 from pibench.targets.sandbox import scratch
 from pibench.targets.vm import snapshot
@@ -38,6 +45,7 @@ from pibench.targets.vm.machine import (
     command_line,
     write_card,
 )
+from pibench.targets.vm.snapshot import KnownPrograms
 from pibench.targets.worker_pool import OVERHEAD_BYTES, partition, places
 
 if TYPE_CHECKING:
@@ -91,6 +99,7 @@ class VmTarget:
         self._at_once = machines_at_once
         self._restores = self._kind.waits_for_job and not fresh_boot
         self._snapshot: Path | None = None
+        self._programs_paths: dict[BaselineKey, Path] = {}
         self._image: Path | None = None
         self._blas = Libraries()
         self._qemu_version: str | None = None
@@ -113,8 +122,17 @@ class VmTarget:
                 self._accelerator,
                 qemu_version=self._qemu_version,
                 vm=image,
+                programs=GUEST_PROGRAMS,
                 save=save,
             )
+        if self._snapshot is not None:
+            for kind in {job.baseline_key for job in work}:
+                parts = {
+                    **asdict(kind),
+                    "engine": engine_key(kind.engine),
+                    "libraries": self._blas.digests(),
+                }
+                self._programs_paths[kind] = snapshot.programs_path(self._snapshot, parts)
 
     def environment(self) -> dict[str, str | None]:
         """Return QEMU's version and accelerator, and the lock that the image was built from."""
@@ -161,7 +179,8 @@ class VmTarget:
     async def boot_once(self, work: Sequence[Job], session: ProbeSession) -> Boot:
         """Run the work in one machine, and return how that ended."""
         with scratch(self.name) as folder, timings.phase("boot") as booting:
-            files = await asyncio.to_thread(self._write_files, folder, work)
+            known = self._known_programs(work)
+            files = await asyncio.to_thread(self._write_files, folder, work, known)
             argv = command_line(self._kind, self.device, files, self._accelerator)
             how = "fresh" if files.snapshot is None else "restored"
 
@@ -169,6 +188,7 @@ class VmTarget:
                 booting.stop()
                 if event["event"] == "hello":
                     event["machine"]["boot"] = how
+                self._complete(event, session, known)
                 return self.goes_on(session, event)
 
             ended = await boot(argv, files, self._kind, on_event)
@@ -178,10 +198,42 @@ class VmTarget:
             snapshot.discard(files.snapshot)
         return ended
 
-    def _write_files(self, folder: Path, work: Sequence[Job]) -> Files:
+    def _known_programs(self, work: Sequence[Job]) -> dict[BaselineKey, KnownPrograms]:
+        """Return what is known of the programs of this work, empty unless it is known of all."""
+        if self._snapshot is None:
+            return {}
+        kinds = {job.baseline_key for job in work}
+        known = {kind: snapshot.known_programs(self._programs_paths[kind]) for kind in kinds}
+        return {kind: one for kind, one in known.items() if one} if all(known.values()) else {}
+
+    def _complete(
+        self,
+        event: dict[str, Any],
+        session: ProbeSession,
+        known: Mapping[BaselineKey, KnownPrograms],
+    ) -> None:
+        """Add to a probe's event what it left out as already known, or store what it measured."""
+        if event["event"] == "hello" and known:
+            event["machine"].update(next(iter(known.values())).engine)
+        elif event["event"] == "result" and (job := session.find(event)) is not None:
+            baseline = event["result"].get("baseline")
+            if known:
+                event["result"]["baseline"] = known[job.baseline_key].baseline
+            elif (path := self._programs_paths.get(job.baseline_key)) and baseline is not None:
+                snapshot.keep_programs(path, session.machine or {}, baseline)
+
+    def _write_files(
+        self, folder: Path, work: Sequence[Job], known: Mapping[BaselineKey, KnownPrograms]
+    ) -> Files:
         assert self._image is not None, "prepare() comes first"  # noqa: S101
-        described = is_described(work)
-        write_job(folder / "job", work, GUEST_PROGRAMS, self._blas, describe=described)
+        write_job(
+            folder / "job",
+            work,
+            GUEST_PROGRAMS,
+            self._blas,
+            describe=is_described(work) and not known,
+            mapped=sorted({path for one in known.values() for path in one.baseline["mapped"]}),
+        )
         machine = self._kind
         if machine.one_card:
             root_disk, job_disk = folder / "card.img", None

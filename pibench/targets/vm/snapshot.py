@@ -1,23 +1,29 @@
 """Save a guest that has booted and waits for its job, so that later machines need not boot.
 
-It is kept among the images, keyed by all that the guest was booted from and with.
+It is kept among the images, keyed by all that the guest was booted from and with. What the first
+job in such a guest finds out about the programs is kept beside the calibrations: every guest
+of one snapshot has the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from pibench import cache, settings
 from pibench.devices import Device
 from pibench.errors import HostError
 from pibench.images import store
+from pibench.images.build import make_disk
 from pibench.images.recipe import fingerprint
 from pibench.images.store import Image
+from pibench.targets.job import Libraries, Programs, probe_digest, write_job
 from pibench.targets.sandbox import scratch
 from pibench.targets.vm.machine import (
     JOB_DISK_BYTES,
@@ -31,6 +37,9 @@ KIND: Final = "boot"
 _FILE: Final = "snapshot"
 _VM: Final = "vm"
 """The file with the key of the image that was booted."""
+
+_ENGINE: Final = ("engine_version", "blas", "blas_core")
+"""What a probe's `hello` reports of the engine where it is asked to."""
 
 Save = Callable[[list[str], Files, Machine, Path], Awaitable[None]]
 
@@ -55,6 +64,7 @@ def ensure(
     *,
     qemu_version: str | None,
     vm: Image,
+    programs: Programs,
     save: Save,
 ) -> Path | None:
     """Return the snapshot for this machine, made where there is none or it has changed.
@@ -66,6 +76,7 @@ def ensure(
         accelerator: how QEMU runs the cores.
         qemu_version: QEMU restores what the same QEMU saved.
         vm: the image that `files` are of.
+        programs: those of every job; the guest waits with its probe loaded.
         save: boots a machine and saves it to a file.
 
     Returns:
@@ -82,12 +93,15 @@ def ensure(
         console_socket=Path("console"),
     )
     command = command_line(machine, device, unplaced, accelerator)
-    key = fingerprint([command, vm.key, vm.content_sha256, qemu_version, JOB_DISK_BYTES])
+    key = fingerprint(
+        [command, vm.key, vm.content_sha256, qemu_version, JOB_DISK_BYTES, probe_digest()]
+    )
 
     def build(content: Path, _: Path) -> None:
         with scratch("vm") as folder:
             job_disk = folder / "job.ext4"
-            job_disk.touch()
+            write_job(folder / "job", [], programs, Libraries(), describe=False)
+            make_disk(folder / "job", job_disk)
             if not pad(job_disk):
                 raise HostError(f"{folder} takes no file of {JOB_DISK_BYTES >> 30} GiB with holes")
             booted = replace(
@@ -111,6 +125,43 @@ def ensure(
 
 async def _run(saving: Awaitable[None]) -> None:
     await saving
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownPrograms:
+    """What a job found out about its programs in a guest of a snapshot.
+
+    `engine` has the versions of the engine and its BLAS, `baseline` is the result of the bare
+    program, with the files that it had mapped.
+    """
+
+    engine: dict[str, Any]
+    baseline: dict[str, Any]
+
+
+def known_programs(path: Path) -> KnownPrograms | None:
+    """Return what is stored, None where nothing is."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return KnownPrograms(**json.loads(path.read_text()))
+    return None
+
+
+def keep_programs(path: Path, machine: Mapping[str, Any], baseline: Mapping[str, Any]) -> None:
+    """Store what a probe reported, for later guests of the same snapshot."""
+    if baseline["exit_status"] != 0 or not baseline.get("mapped"):
+        return
+    engine = {name: machine.get(name) for name in _ENGINE}
+    known = KnownPrograms(engine=engine, baseline=dict(baseline))
+    text = json.dumps(asdict(known), indent=1) + "\n"
+    cache.keep_if_possible(
+        path, lambda partial: partial.write_text(text), "is measured for each run"
+    )
+
+
+def programs_path(snapshot: Path, parts: Mapping[str, Any]) -> Path:
+    """Return where to store what is known of the programs that `parts` describe."""
+    key = fingerprint([snapshot.parent.parent.name, parts])
+    return settings.cache_dir() / "calibrations" / f"{_VM}-{key[:16]}.json"
 
 
 def current(vm_key: str) -> set[tuple[str, str]]:
