@@ -1,4 +1,7 @@
-/* Permute of the SSD fork (arXiv 1512.02325): axis i of the top is axis order[i] of the bottom. */
+/*
+ * Permute of the SSD fork (arXiv 1512.02325): axis i of the top is axis order[i] of the bottom.
+ * Transpose of text recognizers is the same, with every axis named, and always copies.
+ */
 #include "layer.h"
 
 namespace pibench {
@@ -10,12 +13,13 @@ class Permute : public ForkLayer {
  protected:
   void LayerSetUp(const Blobs& bottom, const Blobs&) override {
     order_.clear();
-    for (float axis : fields_.numbers("order")) order_.push_back(int(axis));
+    const bool copies = layer_param_.type() == "Transpose";
+    for (float axis : fields_.numbers(copies ? "dim" : "order")) order_.push_back(int(axis));
     /* Axes without an order follow in theirs. */
     for (int axis = 0; axis < bottom[0]->num_axes(); ++axis)
       if (std::find(order_.begin(), order_.end(), axis) == order_.end()) order_.push_back(axis);
     CHECK_EQ(int(order_.size()), bottom[0]->num_axes()) << "order has an axis twice, or too many";
-    moves_ = !std::is_sorted(order_.begin(), order_.end());
+    moves_ = copies || !std::is_sorted(order_.begin(), order_.end());
   }
 
   void Reshape(const Blobs& bottom, const Blobs& top) override {
@@ -63,5 +67,6 @@ class Permute : public ForkLayer {
 };
 
 static Registration<Permute> permute("Permute");
+static Registration<Permute> transpose("Transpose");
 
 }  // namespace pibench

@@ -1,6 +1,6 @@
 /*
  * PriorBox of the SSD fork (arXiv 1512.02325): default boxes around each place of a feature map,
- * and after them their variances.
+ * and after them their variances. PriorBoxClustered of Intel's fork has the boxes' widths and heights.
  */
 #include "layer.h"
 
@@ -12,19 +12,12 @@ class PriorBox : public ForkLayer {
 
  protected:
   void LayerSetUp(const Blobs&, const Blobs&) override {
-    /* The fork cuts sizes to whole pixels. */
-    for (float size : fields_.numbers("min_size")) sizes_.push_back(int(size));
-    for (float size : fields_.numbers("max_size")) larger_.push_back(int(size));
-    CHECK(!sizes_.empty()) << "min_size is missing";
-    CHECK(larger_.empty() || larger_.size() == sizes_.size()) << "max_size: as many as min_size";
-    ratios_.push_back(1.f);
-    for (float ratio : fields_.numbers("aspect_ratio")) {
-      const bool is_known = std::any_of(ratios_.begin(), ratios_.end(), [&](float other) {
-        return std::fabs(ratio - other) < 1e-6;
-      });
-      if (is_known) continue;
-      ratios_.push_back(ratio);
-      if (fields_.flag("flip", true)) ratios_.push_back(1.f / ratio);
+    if (layer_param_.type() == "PriorBoxClustered") {
+      const std::vector<float> widths = fields_.numbers("width"), heights = fields_.numbers("height");
+      CHECK(!widths.empty() && widths.size() == heights.size()) << "width and height: as many";
+      for (size_t i = 0; i < widths.size(); ++i) add(widths[i], heights[i]);
+    } else {
+      add_ratios();
     }
     variances_ = fields_.numbers("variance");
     if (variances_.empty()) variances_.push_back(0.1f);
@@ -33,8 +26,7 @@ class PriorBox : public ForkLayer {
   }
 
   void Reshape(const Blobs& bottom, const Blobs& top) override {
-    const int at_each_place = int(ratios_.size() * sizes_.size() + larger_.size());
-    const int boxes = bottom[0]->height() * bottom[0]->width() * at_each_place;
+    const int boxes = bottom[0]->height() * bottom[0]->width() * int(boxes_.size());
     top[0]->Reshape(std::vector<int>{1, 2, boxes * 4});
   }
 
@@ -58,7 +50,9 @@ class PriorBox : public ForkLayer {
     float* next = start;
     for (int h = 0; h < height; ++h)
       for (int w = 0; w < width; ++w)
-        next = boxes_at((float(w) + offset) * step_x, (float(h) + offset) * step_y, next);
+        for (const auto& size : boxes_)
+          next = box((float(w) + offset) * step_x, (float(h) + offset) * step_y, size.first,
+                     size.second, next);
     if (fields_.flag("clip", false))
       for (float* value = start; value < next; ++value)
         *value = std::min(std::max(*value, 0.f), 1.f);
@@ -69,19 +63,32 @@ class PriorBox : public ForkLayer {
   void Backward_cpu(const Blobs&, const Wanted&, const Blobs&) override {}
 
  private:
-  float* boxes_at(float x, float y, float* next) const {
-    for (size_t s = 0; s < sizes_.size(); ++s) {
-      next = box(x, y, float(sizes_[s]), float(sizes_[s]), next);
-      if (!larger_.empty()) {
-        const float between = float(std::sqrt(double(sizes_[s] * larger_[s])));
-        next = box(x, y, between, between, next);
-      }
-      for (size_t r = 1; r < ratios_.size(); ++r) {
-        const float root = std::sqrt(ratios_[r]);
-        next = box(x, y, float(sizes_[s]) * root, float(sizes_[s]) / root, next);
-      }
+  void add(float width, float height) { boxes_.push_back(std::make_pair(width, height)); }
+
+  void add_ratios() {
+    const std::vector<float> larger = fields_.numbers("max_size"), sizes = fields_.numbers("min_size");
+    CHECK(!sizes.empty()) << "min_size is missing";
+    CHECK(larger.empty() || larger.size() == sizes.size()) << "max_size: as many as min_size";
+    std::vector<float> ratios(1, 1.f);
+    for (float ratio : fields_.numbers("aspect_ratio")) {
+      const bool is_known = std::any_of(ratios.begin(), ratios.end(), [&](float other) {
+        return std::fabs(ratio - other) < 1e-6;
+      });
+      if (is_known) continue;
+      ratios.push_back(ratio);
+      if (fields_.flag("flip", true)) ratios.push_back(1.f / ratio);
     }
-    return next;
+    for (size_t s = 0; s < sizes.size(); ++s) {
+      /* The fork cuts sizes to whole pixels. */
+      const int size = int(sizes[s]);
+      add(float(size), float(size));
+      if (!larger.empty()) {
+        const float between = float(std::sqrt(double(size * int(larger[s]))));
+        add(between, between);
+      }
+      for (size_t r = 1; r < ratios.size(); ++r)
+        add(float(size) * std::sqrt(ratios[r]), float(size) / std::sqrt(ratios[r]));
+    }
   }
 
   float* box(float x, float y, float width, float height, float* next) const {
@@ -92,11 +99,12 @@ class PriorBox : public ForkLayer {
     return next;
   }
 
-  std::vector<int> sizes_, larger_; /* pixels */
-  std::vector<float> ratios_, variances_;
+  std::vector<std::pair<float, float>> boxes_; /* width and height, in pixels */
+  std::vector<float> variances_;
   int image_width_, image_height_;
 };
 
 static Registration<PriorBox> prior_box("PriorBox");
+static Registration<PriorBox> prior_box_clustered("PriorBoxClustered");
 
 }  // namespace pibench

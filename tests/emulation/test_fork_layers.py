@@ -163,6 +163,25 @@ def shuffled(x: Array, groups: int) -> Array:
     return parts.swapaxes(1, 2).reshape(x.shape)
 
 
+def resized(x: Array, height: int, width: int) -> Array:
+    """Bilinear as TensorFlow's with half_pixel_centers: one number at a time, by the definition."""
+    result = np.empty((*x.shape[:2], height, width), np.float32)
+    for i, j in np.ndindex(height, width):
+        at = [
+            (k + 0.5) * size / to - 0.5
+            for k, size, to in ((i, x.shape[2], height), (j, x.shape[3], width))
+        ]
+        (y0, x0), (y1, x1) = (
+            [int(np.clip(move(v), 0, size - 1)) for v, size in zip(at, x.shape[2:], strict=True)]
+            for move in (np.floor, np.ceil)
+        )
+        b, r = at - np.floor(at)
+        above = x[..., y0, x0] + (x[..., y0, x1] - x[..., y0, x0]) * r
+        below = x[..., y1, x0] + (x[..., y1, x1] - x[..., y1, x0]) * r
+        result[..., i, j] = above + (below - above) * b
+    return result
+
+
 ONE_INPUT: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "Permute": (
         "permute_param { order: 0 order: 2 order: 3 order: 1 }",
@@ -198,6 +217,49 @@ def test_layers_with_one_input_have_the_values_of_their_definition(caffe: Caffe,
     y, errors = caffe.forward(layer(kind, body=body), {"x": x})
     assert np.allclose(y, expected(x), rtol=NEAR, atol=NEAR)
     assert errors["x"] < 0.01
+
+
+FORWARD_ONLY: dict[str, tuple[str, str, Callable[[Array], Array]]] = {
+    "bilinear": (
+        "ResizeBilinear",
+        (
+            'resize_bilinear_param { data_format: "NCHW" output_height: 7 output_width: 4 '
+            "half_pixel_centers: true }"
+        ),
+        lambda x: resized(x, 7, 4),
+    ),
+    "corners": (
+        "ResizeBilinear",
+        (
+            'resize_bilinear_param { data_format: "NCHW" output_height: 9 output_width: 13 '
+            "align_corners: true }"
+        ),
+        lambda x: interpolated(x, 9, 13),
+    ),
+    "nearest": (
+        "ResizeNearestNeighbor",
+        "resize_nearest_neighbor_param { scale_height: 2 scale_width: 1.5 }",
+        lambda x: x[:, np.arange(12) // 2][:, :, np.arange(6) * 4 // 6],
+    ),
+    "squeeze": ("Squeeze", "squeeze_param { axis: 0 }", lambda x: x[0]),
+    "learned": ("Mul", "mul_param { mul_shape: 4 mul_shape: 1 }", lambda x: 0 * x),
+}
+
+
+@pytest.mark.parametrize("name", FORWARD_ONLY)
+def test_layers_without_a_way_back_have_the_values_of_their_definition(
+    caffe: Caffe, name: str
+) -> None:
+    kind, body, expected = FORWARD_ONLY[name]
+    x = 3 * numbers(1, 6, 4, 6)
+    y, _ = caffe.forward(layer(kind, body=body), {"x": x}, gradients="")
+    assert np.allclose(y, expected(x), rtol=NEAR, atol=NEAR)
+
+
+def test_mul_repeats_axes_of_size_1(caffe: Caffe) -> None:
+    x, z = numbers(2, 6, 4, 5), numbers(6, 1, 1, seed=1)
+    y, _ = caffe.forward(layer("Mul", "x z"), {"x": x, "z": z}, gradients="")
+    assert np.allclose(y, x * z, atol=NEAR)
 
 
 @pytest.mark.parametrize("kind", ["ReLU6", "HardSigmoid", "HardSwish", "Mish"])
@@ -298,6 +360,22 @@ def test_prior_boxes_are_around_each_place(caffe: Caffe) -> None:
     assert np.allclose(y[0, 1], [0.1, 0.1, 0.2, 0.2] * 24)
 
 
+def test_clustered_prior_boxes_have_the_sizes_that_are_given(caffe: Caffe) -> None:
+    body = "prior_box_param { width: 9.5 width: 20 height: 15 height: 7 step: 10 offset: 0.5 }"
+    inputs = {"x": numbers(1, 4, 3, 2), "image": numbers(1, 3, 30, 40)}
+    y, _ = caffe.forward(layer("PriorBoxClustered", "x image", body), inputs, gradients="")
+    expected = [
+        ((x + s * w / 2) / 40 if axis == 0 else (v + s * h / 2) / 30)
+        for v in (5, 15, 25)
+        for x in (5, 15)
+        for w, h in ((9.5, 15), (20, 7))
+        for s in (-1, 1)
+        for axis in (0, 1)
+    ]
+    assert np.allclose(y[0, 0], expected, atol=NEAR)
+    assert np.allclose(y[0, 1], 0.1)
+
+
 def iou(a: Array, b: Array, extra: float = 0) -> float:
     wide = min(a[2], b[2]) - max(a[0], b[0]) + extra
     high = min(a[3], b[3]) - max(a[1], b[1]) + extra
@@ -372,6 +450,15 @@ def test_proposals_are_the_best_regions_that_do_not_overlap(caffe: Caffe) -> Non
     boxes, marks = np.array([box for _, box in found]), np.array([score for score, _ in found])
     kept = suppressed(boxes, marks, 0.7, extra=1)[:6]
     assert np.allclose(y[:, 1:], boxes[kept], atol=1e-3)
+
+    # As Faster R-CNN writes it, as a Python layer: 300 regions at most.
+    published = layer(
+        "Python", "s d image",
+        "python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' "
+        "param_str: \"'feat_stride': 16, 'scales': [2]\" }",
+    )  # fmt: skip
+    y, _ = caffe.forward(published, inputs, gradients="")
+    assert 6 < len(y) <= 48
 
 
 def test_depthwise_convolutions_have_a_filter_for_each_channel(caffe: Caffe) -> None:

@@ -9,6 +9,7 @@ layer of type Python reads otherwise, carries the fields to the library in `qemu
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,23 +49,42 @@ LAYERS: Final[dict[str, ForkLayer]] = {
     "HardSwish": ForkLayer("MobileNet V3"),
     "Interp": ForkLayer("DeepLab and PSPNet", "interp_param"),
     "Mish": ForkLayer("YOLO"),
+    "Mul": ForkLayer("Synopsys", "mul_param"),
     "Normalize": ForkLayer(_SSD, "norm_param"),
     "PSROIPooling": ForkLayer("R-FCN", "psroi_pooling_param"),
     "Permute": ForkLayer(_SSD, "permute_param"),
     "PriorBox": ForkLayer(_SSD, "prior_box_param"),
+    "PriorBoxClustered": ForkLayer("Intel", "prior_box_param"),
     "Proposal": ForkLayer("Faster R-CNN", "proposal_param"),
     "ROIPooling": ForkLayer("Fast R-CNN", "roi_pooling_param"),
     "ReLU6": ForkLayer("MobileNet", "relu6_param"),
     "Reorg": ForkLayer("YOLO", "reorg_param"),
+    "ResizeBilinear": ForkLayer("Synopsys", "resize_bilinear_param"),
+    "ResizeNearestNeighbor": ForkLayer("Synopsys", "resize_nearest_neighbor_param"),
     "Reverse": ForkLayer("CRNN", "reverse_param"),
     "ShuffleChannel": ForkLayer("ShuffleNet", "shuffle_channel_param"),
+    "SpatialDropout": ForkLayer("ENet", "spatial_dropout_param"),
+    "Squeeze": ForkLayer("Synopsys", "squeeze_param"),
+    "Transpose": ForkLayer("text recognition", "transpose_param"),
     "Upsample": ForkLayer("SegNet", "upsample_param"),
     "YoloDetectionOutput": ForkLayer("YOLO", "yolo_detection_output_param"),
     "Yolov3DetectionOutput": ForkLayer("YOLO", "yolov3_detection_output_param"),
 }
 
-FIELDS: Final = {fork.field: kind for kind, fork in LAYERS.items() if fork.field}
-"""The fields with the parameters of these layers, and the layer type that each belongs to."""
+FIELDS: Final = {
+    fork.field: [kind for kind, other in LAYERS.items() if other.field == fork.field]
+    for fork in LAYERS.values()
+    if fork.field
+}
+"""The fields with the parameters of these layers, and the layer types that each belongs to."""
+_PYTHON: Final[dict[tuple[str, str], tuple[str, dict[str, str]]]] = {
+    ("proposal_layer", "ProposalLayer"): (
+        "Proposal",
+        {"feat_stride": "feat_stride", "scales": "scale", "ratios": "ratio"},
+    ),
+    ("spatial_dropout", "SpatialDropoutLayer"): ("SpatialDropout", {"p": "p", "phase": "train"}),
+}
+"""Python layers by module and class: the type of the same layer here, and its fields."""
 _LEFT_OUT: Final = frozenset({"save_output_param", "label_map_file", "save_file", "engine"})
 """Fields that write files, or choose between implementations."""
 
@@ -110,13 +130,40 @@ def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str
             ) from None
         for name in _LEFT_OUT.intersection(message.DESCRIPTOR.fields_by_name):
             message.ClearField(name)
-        stock = caffe.PythonParameter(
-            layer=field.name, param_str=text_format.MessageToString(message, as_one_line=True)
-        )
-        one_line = text_format.MessageToString(stock, as_one_line=True)
+        one_line = text_format.MessageToString(_carried(field.name, message), as_one_line=True)
         blank = "\n" * source.count("\n")
         text = f"{text[: field.start]}python_param {{ {one_line} }}{blank}{text[field.end :]}"
     return text
+
+
+def replace_python(net: caffe.NetParameter) -> None:
+    """Replace the Python layers of published networks that pibench implements by its own.
+
+    Faster R-CNN's proposals (rpn/proposal_layer.py) are those of its test, 300 regions at most;
+    ENet's dropout (spatial_dropout.py) names its phase itself.
+    """
+    for layer in net.layer:
+        given = layer.python_param
+        kind, fields = _PYTHON.get((given.module.rpartition(".")[2], given.layer), ("", {}))
+        if layer.type != "Python" or not kind:
+            continue
+        message = _message(LAYERS[kind].field)
+        try:
+            for theirs, name in fields.items():
+                values = re.search(rf"\b{theirs}['\"]?\s*:([^:]*)", given.param_str)
+                for value in re.findall(r"[\d.]+|TRAIN", values[1]) if values else []:
+                    one = "true" if value == "TRAIN" else value
+                    text_format.Merge(f"{name}: {one}", message)
+        except text_format.ParseError:
+            continue
+        layer.type = kind
+        layer.python_param.CopyFrom(_carried(LAYERS[kind].field, message))
+
+
+def _carried(field: str, message: Message) -> caffe.PythonParameter:
+    """Return a message as stock Caffe's parser takes it."""
+    text = text_format.MessageToString(message, as_one_line=True)
+    return caffe.PythonParameter(layer=field, param_str=text)
 
 
 def parameters(layer: caffe.LayerParameter) -> Any:
@@ -139,6 +186,6 @@ def _layer_fields() -> type[Message]:
 def mismatch(net: caffe.NetParameter) -> caffe.LayerParameter | None:
     """Return the first layer that has the parameter message of another layer type."""
     for layer in net.layer:
-        if FIELDS.get(layer.python_param.layer, layer.type) != layer.type:
+        if layer.type not in FIELDS.get(layer.python_param.layer, layer.type):
             return layer
     return None

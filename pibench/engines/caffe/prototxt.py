@@ -181,6 +181,7 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
             path, None, f"cannot be parsed ({_cleaned(str(error))})", hint="check the file"
         ) from None
     _check_required(net, path)
+    forks.replace_python(net)
     if not any(len(getattr(net, field)) for field in _NET_FIELDS):
         raise InvalidInputError.at(
             path, None, "contains no layer", hint="check that this is a network, not a solver"
@@ -195,7 +196,7 @@ def _check_required(net: caffe.NetParameter, path: Path | str) -> None:
             path,
             topology.place(layer),
             f"{layer.type or 'a layer without type'} has no {layer.python_param.layer}: that is of "
-            f"{forks.FIELDS[layer.python_param.layer]}",
+            f"{' or '.join(forks.FIELDS[layer.python_param.layer])}",
             hint="correct the layer's type, or the field's name",
         )
     for layer in net.layer:

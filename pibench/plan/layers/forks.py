@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pibench.plan.layers.arrangement import View
-from pibench.plan.layers.base import Layer
+from pibench.plan.layers.arrangement import Flatten, View
+from pibench.plan.layers.base import ForwardOnly, Layer
 from pibench.plan.layers.products import Convolution
 
 
 class Permute(Layer):
-    """permute.cc: in the order of the bottom, the top is the bottom itself."""
+    """permute.cc: in the order of the bottom, the top is the bottom itself, or a copy of it."""
 
     def set_up(self) -> None:
         order = [int(word) for word in self.node.proto.python_param.param_str.split()[1::2]]
-        self.moves = order != sorted(order)
+        self.moves = order != sorted(order) or self.node.proto.type == "Transpose"
 
     def forward(self) -> None:
         if self.moves:
@@ -50,6 +50,18 @@ class Constant(Layer):
 
     def backward(self) -> None:
         """Propagate nothing."""
+
+
+class Mul(ForwardOnly):
+    """mul.cc: the factor is a bottom, or a parameter that no filler fills."""
+
+    def set_up(self) -> None:
+        """Write nothing."""
+
+    def forward(self) -> None:
+        super().forward()
+        for blob in self.params:
+            self.process.read(blob.data)
 
 
 class Detections(Layer):
@@ -140,16 +152,23 @@ LAYERS: dict[str, type[Layer]] = {
     "HardSwish": Activation,
     "Interp": Layer,
     "Mish": Activation,
+    "Mul": Mul,
     "Normalize": Normalize,
     "PSROIPooling": RoiPooling,
     "Permute": Permute,
     "PriorBox": Constant,
+    "PriorBoxClustered": Constant,
     "Proposal": Proposal,
     "ROIPooling": RoiPooling,
     "ReLU6": Layer,
     "Reorg": Layer,
+    "ResizeBilinear": ForwardOnly,
+    "ResizeNearestNeighbor": ForwardOnly,
     "Reverse": Layer,
     "ShuffleChannel": Layer,
+    "SpatialDropout": Layer,
+    "Squeeze": Flatten,
+    "Transpose": Permute,
     "Upsample": Upsample,
     "YoloDetectionOutput": Detections,
     "Yolov3DetectionOutput": Yolov3DetectionOutput,

@@ -35,6 +35,34 @@ def layer(kind: str, body: str = "", bottoms: str = "data") -> str:
     ("text", "shape"),
     [
         (layer("Permute", "permute_param { order: 0 order: 2 }"), (1, 6, 8, 4)),
+        (layer("Transpose", "transpose_param { dim: 3 dim: 0 dim: 2 dim: 1 }"), (4, 1, 6, 8)),
+        (layer("Squeeze"), (8, 6, 4)),
+        (layer("Squeeze", "squeeze_param { axis: -4 }"), (8, 6, 4)),
+        (layer("Mul", "mul_param { mul_shape: 6 mul_shape: 1 }"), (1, 8, 6, 4)),
+        (layer("ResizeBilinear", "resize_bilinear_param { scale_width: 1.3 }"), (1, 8, 7, 4)),
+        (
+            layer(
+                "ResizeNearestNeighbor",
+                'resize_nearest_neighbor_param { data_format: "NCHW" output_width: 3 }',
+            ),
+            (1, 8, 6, 3),
+        ),
+        (
+            layer(
+                "PriorBoxClustered",
+                "prior_box_param { width: [1, 2] height: [3, 4] }",
+                "data data",
+            ),
+            (1, 2, 4 * 2 * 24),
+        ),
+        (
+            layer(
+                "Python",
+                "python_param { module: 'spatial_dropout' layer: 'SpatialDropoutLayer' "
+                "param_str: \"{'phase': 'TEST', 'p': '0.01'}\" }",
+            ),
+            (1, 8, 6, 4),
+        ),
         (layer("Normalize"), (1, 8, 6, 4)),
         (layer("BN", "bn_param { frozen: true }"), (1, 8, 6, 4)),
         (layer("ReLU6"), (1, 8, 6, 4)),
@@ -99,6 +127,17 @@ def test_tops_have_the_shapes_of_the_forks(
             "ReLU has no permute_param: that is of Permute",
         ),
         (layer("PriorBox", "prior_box_param { }", "data data"), "min_size is missing"),
+        (
+            layer("PriorBoxClustered", "prior_box_param { width: 2 }", "data data"),
+            "1 width for 0 height",
+        ),
+        (layer("Transpose", "transpose_param { dim: 1 }"), "dim names 1 axes"),
+        (layer("Squeeze", "squeeze_param { axis: 1 }"), "[1] are not all axes of size 1"),
+        (layer("Mul", "mul_param { mul_shape: 3 }"), "cannot multiply"),
+        (
+            layer("Python", "python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' }"),
+            "has 1 bottom(s) and needs 3",
+        ),
         (layer("Reorg", "reorg_param { stride: 4 }"), "cannot be divided by stride 4"),
         (layer("Interp", "interp_param { pad_beg: 1 }"), "pad_beg or pad_end is above 0"),
         (layer("ShuffleChannel", "shuffle_channel_param { group: 3 }"), "are no 3 groups"),
@@ -125,6 +164,26 @@ def test_parameters_become_text_that_stock_caffe_reads() -> None:
     assert parameter.param_str == "num_classes: 3 nms_param { top_k: 9 } code_type: CENTER_SIZE"
     asked = forks.parameters(net.layer[1])
     assert (asked.num_classes, asked.keep_top_k, asked.nms_param.top_k) == (3, -1, 9)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'feat_stride': 8",
+        "{'feat_stride': 8, 'scales': [8, 16, 32]}",
+        "feat_stride: 8\\nscales:\\n- 8\\n- 16\\n- 32",
+    ],
+)
+def test_python_layers_of_published_networks_become_pibenchs(text: str) -> None:
+    body = (
+        "python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' "
+        f'param_str: "{text}" }}'
+    )
+    net = prototxt.parse(DATA + layer("Python", body, "data data data"), "net")
+    asked = forks.parameters(net.layer[1])
+    assert net.layer[1].type == "Proposal"
+    assert (asked.feat_stride, asked.post_nms_topn) == (8, 300)
+    assert list(asked.scale) in ([], [8, 16, 32])
 
 
 def test_every_type_is_known_everywhere() -> None:

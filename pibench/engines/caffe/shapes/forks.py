@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from math import floor
 
 from pibench.engines.caffe.forks import parameters
 from pibench.engines.caffe.shapes.checks import (
@@ -39,11 +40,18 @@ def _same(_: Layer, bottoms: list[Shape]) -> Made:
 
 
 def _permute(layer: Layer, bottoms: list[Shape]) -> Made:
-    order = list(parameters(layer).order)
+    asked = parameters(layer)
+    if layer.type == "Transpose":
+        order = list(asked.dim)
+        if len(order) != len(bottoms[0]):
+            raise Refused(f"dim names {len(order)} axes of {times(bottoms[0])}", "name each once")
+    else:
+        order = list(asked.order)
     order += [axis for axis in range(len(bottoms[0])) if axis not in order]
     if sorted(order) != list(range(len(bottoms[0]))):
+        field = "dim" if layer.type == "Transpose" else "order"
         raise Refused(
-            f"order is no permutation of the axes of {times(bottoms[0])}", "name each axis once"
+            f"{field} is no permutation of the axes of {times(bottoms[0])}", "name each axis once"
         )
     return [tuple(bottoms[0][axis] for axis in order)], []
 
@@ -55,6 +63,13 @@ def _normalize(layer: Layer, bottoms: list[Shape]) -> Made:
 
 def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
+    _, _, height, width = _image(bottoms[0])
+    if layer.type == "PriorBoxClustered":
+        if not asked.width or len(asked.width) != len(asked.height):
+            raise Refused(
+                f"{len(asked.width)} width for {len(asked.height)} height", "give as many of both"
+            )
+        return [(1, 2, 4 * height * width * len(asked.width))], []
     sizes, larger = len(asked.min_size), len(asked.max_size)
     if not sizes:
         raise Refused("min_size is missing", "give it, in pixels")
@@ -64,7 +79,6 @@ def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
     for ratio in asked.aspect_ratio:
         if all(abs(ratio - other) >= 1e-6 for other in ratios):
             ratios += [ratio, 1 / ratio] if asked.flip else [ratio]
-    _, _, height, width = _image(bottoms[0])
     boxes = height * width * (len(ratios) * sizes + larger)
     return [(1, 2, 4 * boxes)], []
 
@@ -166,6 +180,41 @@ def _reverse(layer: Layer, bottoms: list[Shape]) -> Made:
     return [bottoms[0]], []
 
 
+def _squeeze(layer: Layer, bottoms: list[Shape]) -> Made:
+    (bottom,), axes = bottoms, len(bottoms[0])
+    named = list(parameters(layer).axis)
+    if any(not -axes <= axis < axes or bottom[axis] != 1 for axis in named):
+        raise Refused(f"{named} are not all axes of size 1 of {times(bottom)}", "correct axis")
+    goes = {axis % axes for axis in named} or set(range(axes))
+    return [tuple(size for axis, size in enumerate(bottom) if size != 1 or axis not in goes)], []
+
+
+def _mul(layer: Layer, bottoms: list[Shape]) -> Made:
+    learned = [tuple(parameters(layer).mul_shape)] if len(bottoms) == 1 else []
+    one, other = (bottoms + learned)[:2]
+    axes = max(len(one), len(other))
+    pairs = [(1,) * (axes - len(shape)) + shape for shape in (one, other)]
+    sizes = []
+    for first, second in zip(*pairs, strict=True):
+        if first != second and 1 not in (first, second):
+            raise Refused(f"cannot multiply {times(one)} by {times(other)}", "correct either")
+        sizes.append(max(first, second))
+    return [tuple(sizes)], learned
+
+
+def _resize(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    shape = list(_image(bottoms[0]))
+    first = 1 if asked.data_format == "NHWC" else 2
+    for axis, output, scale in (
+        (first, "output_height", asked.scale_height),
+        (first + 1, "output_width", asked.scale_width),
+    ):
+        given = getattr(asked, output) if asked.HasField(output) else floor(shape[axis] * scale)
+        shape[axis] = _positive(given, output)
+    return [tuple(shape)], []
+
+
 def _crop_center(layer: Layer, bottoms: list[Shape]) -> Made:
     cuts = list(parameters(layer).crop_size)
     if len(cuts) != len(bottoms[0]):
@@ -223,15 +272,22 @@ RULES: dict[str, Rule] = {
     "DepthwiseConvolution": Rule(convolution, (1, MANY), (1, MANY)),
     "DetectionOutput": Rule(_detection_output, (3, 4)),
     "Interp": Rule(_interp),
+    "Mul": Rule(_mul, (1, 2)),
     "Normalize": Rule(_normalize),
     "PSROIPooling": Rule(_psroi_pooling, (2, 2)),
     "Permute": Rule(_permute),
     "PriorBox": Rule(_prior_box, (2, 2)),
+    "PriorBoxClustered": Rule(_prior_box, (2, 2)),
     "Proposal": Rule(_proposal, (3, 3), (1, 2)),
     "ROIPooling": Rule(_roi_pooling, (2, 2)),
     "Reorg": Rule(_reorg),
+    "ResizeBilinear": Rule(_resize),
+    "ResizeNearestNeighbor": Rule(_resize),
     "Reverse": Rule(_reverse),
     "ShuffleChannel": Rule(_shuffle_channel),
+    "SpatialDropout": Rule(_same),
+    "Squeeze": Rule(_squeeze),
+    "Transpose": Rule(_permute),
     "Upsample": Rule(_upsample, (1, 2)),
     "YoloDetectionOutput": Rule(_detections),
     "Yolov3DetectionOutput": Rule(_detections, (1, MANY)),
