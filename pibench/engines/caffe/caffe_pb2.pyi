@@ -325,6 +325,10 @@ class V1LayerParameter(Message):
     STRICT: ClassVar[int]
     name: str
     type: int
+    bottom: Values[str]
+    top: Values[str]
+    include: Messages[NetStateRule]
+    exclude: Messages[NetStateRule]
     blobs: Messages[BlobProto]
     param: Values[str]
     blob_share_mode: Values[int]
@@ -334,6 +338,11 @@ class V1LayerParameter(Message):
 
 class V0LayerParameter(Message):
     name: str
+    type: str
+    pad: int
+    blobs: Messages[BlobProto]
+    blobs_lr: Values[float]
+    weight_decay: Values[float]
 
 class PythonParameter(Message):
     module: str

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from google.protobuf import text_format
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import forks, outline, topology
+from pibench.engines.caffe import fork_fields, forks, outline, topology
 from pibench.errors import InvalidInputError
 from pibench.file_io import size_bytes, unreadable
 
@@ -96,8 +97,13 @@ def parse(text: str, path: Path | str) -> caffe.NetParameter:
     """
     text, unknown = scan(text, path)
     if unknown:
-        raise refusal(unknown[0], path)
-    return parse_known(text, path)
+        raise _refusal(text, unknown, path)
+    net = parse_known(text, path)
+    if net.layers and not net.layer:
+        from pibench.engines.caffe.upgrade import upgrade  # noqa: PLC0415  (start-up time)
+
+        upgrade(net, path)
+    return net
 
 
 def scan(text: str, path: Path | str) -> tuple[str, list[outline.UnknownField]]:
@@ -143,7 +149,52 @@ def _not_for_caffe(token: outline.Token) -> str | None:
     return None
 
 
-def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
+def _refusal(text: str, unknown: list[outline.UnknownField], path: Path | str) -> InvalidInputError:
+    """Return the error for the first unknown field, or for the unknown type of its layer."""
+    first = unknown[0]
+    for field in unknown:
+        if field.within == first.within and outline.is_layer_type(field):
+            return unknown_type(field, path)
+    with suppress(InvalidInputError):
+        layer = enclosing(parse_known(outline.without(text, unknown), path), first)
+        if isinstance(layer, caffe.LayerParameter) and (refused := _refused_type(layer)):
+            problem, hint = refused
+            return InvalidInputError.at(path, topology.place(layer), problem, hint=hint)
+    return _unknown_field(first, path)
+
+
+def enclosing(
+    net: caffe.NetParameter, field: outline.UnknownField
+) -> caffe.LayerParameter | caffe.V1LayerParameter | None:
+    """Return the layer of `net` that has the field in its text; None for one outside of layers."""
+    name, index = field.within
+    if name == "layer":
+        return net.layer[index]
+    return net.layers[index] if name == "layers" else None
+
+
+def _refused_type(layer: caffe.LayerParameter) -> tuple[str, str] | None:
+    """Return problem and hint of a layer type that cannot run; None for one that can."""
+    from pibench.engines.caffe.shapes.checks import Refused  # noqa: PLC0415  (start-up time)
+    from pibench.engines.caffe.shapes.rules import rule_of  # noqa: PLC0415  (start-up time)
+
+    try:
+        rule_of(layer)
+    except Refused as refused:
+        if not topology.included(layer, caffe.NetState(), "TEST"):
+            return refused.problem, f"{REPAIR_HINT} to take it out: it belongs to training only"
+        return refused.problem, refused.hint
+    return None
+
+
+def unknown_type(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
+    """Return the error for a first-generation layer of a type that Caffe lacks."""
+    hint = f"did you mean {field.near!r}?" if field.near else "replace the layer by stock ones"
+    problem = f"stock Caffe has no layer type {field.value}"
+    return InvalidInputError.at(path, f"line {field.line}", problem, hint=hint)
+
+
+def _unknown_field(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
     """Return the error that names one unknown field, its origin and the fix."""
     what = f"{field.name}: {field.value}" if field.value else field.name
     inside = f" in {field.parent}" if field.parent else ""
@@ -152,9 +203,9 @@ def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
     problem = f"stock Caffe has no {noun} '{what}'{inside}"
     if origin:
         problem += f" ({origin})"
-        hint = f"{REPAIR_HINT} to take it out"
-        if field.name == "ceil_mode":
-            hint += ", which pools by rounding up, or write round_mode: FLOOR"
+        hint = (
+            f"{REPAIR_HINT} to {'write it so' if fork_fields.has_meaning(field) else 'take it out'}"
+        )
     elif field.near:
         hint = f"did you mean {field.near!r}?"
     else:
