@@ -46,6 +46,7 @@ def run(
         Path("blobs"), "--blobs-dir", metavar="FOLDER", help="The folder for these blobs, as npz."
     ),
     repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     require_fit: opt.RequireFit = False,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,

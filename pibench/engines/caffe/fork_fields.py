@@ -1,8 +1,8 @@
 """Write what forks say in fields of their own in those of stock Caffe, with the same meaning.
 
-`ceil_mode` of a pooling is `round_mode`, the pads of single sides are `pad_h` and `pad_w` if they are
-equal, and `hole` is `dilation`. What stock Caffe cannot express is refused: without its field, the
-network would be another one.
+`ceil_mode` of a pooling is `round_mode`, equal pads of single sides are `pad_h` and `pad_w`, and
+`hole` is `dilation`. What stock Caffe cannot express is refused: without its field, the network
+would be another one.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ def _pads(layer: _Layer, own: Sequence[UnknownField]) -> _Changes:
     left, right, top, bottom = sizes.values()
     if (left, top) != (right, bottom):
         raise _Refused(
-            f"pads {left} left, {right} right, {top} above and {bottom} below, but stock Caffe pads "
-            "both sides alike",
+            f"pads {left} left, {right} right, {top} above and {bottom} below, but stock Caffe "
+            "pads both sides alike",
             "give pad_h and pad_w, and train the network with them",
         )
     before = " ".join(f"{field.name}: {field.value}" for field in given)

@@ -307,6 +307,10 @@ def _same_but_for_batch(net: caffe.NetParameter, single: caffe.NetParameter) -> 
         return False
     factor = batch_size(net, "TEST") or 1
     return all(
-        changed.blobs[name] in (shape, (shape[0] // factor, *shape[1:]) if shape else ())
+        shape
+        in (
+            changed.blobs[name],
+            tuple(first * factor for first in changed.blobs[name][:1]) + changed.blobs[name][1:],
+        )
         for name, shape in own.blobs.items()
     )
