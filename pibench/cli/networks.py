@@ -136,7 +136,7 @@ def fold_bn(
 
     network = networks.load(name, weights=weights)
     paths = folding.write(network, out, force=force)
-    count = len(folding.find(topology.layers(network.net, network.source)))
+    count = len(folding.find(topology.layers(network.net, network.place)))
     say(f"{network.name}: {count} BatchNorms folded; written as {network.name} folded")
     for path in paths:
         typer.echo(visible(str(path)))

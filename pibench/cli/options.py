@@ -137,9 +137,9 @@ def load_networks(
             weights = "" if network.weights is None else f", weights {network.weights}"
             say(f"{spec}: reads {network.source}{weights}")
         for sentence in network.repairs:
-            say(f"{network.source}: repaired: {sentence}")
+            say(f"{network.place}: repaired: {sentence}")
         for label in network.fork_layers:
-            say(f"{network.source}: {label}")
+            say(f"{network.place}: {label}")
         loaded.append(network)
     caffe_time = options.protocol == "caffe-time"
     for network in loaded if (caffe_time if training is None else training) else ():

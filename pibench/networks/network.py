@@ -90,10 +90,10 @@ class Network:
     @cached_property
     def shapes(self) -> Shapes:
         """Return the shapes of all blobs and parameters in the test phase."""
-        return shapes.infer(self.net, path=self._place)
+        return shapes.infer(self.net, path=self.place)
 
     @property
-    def _place(self) -> str:
+    def place(self) -> str:
         """Return the network's name in errors."""
         return prototxt.place(self.source) if self.entry is None else self.name
 
@@ -105,7 +105,7 @@ class Network:
             InvalidInputError: Caffe would reject the network in that phase.
         """
         if any(layer.include or layer.exclude for layer in self.net.layer):
-            return shapes.infer(self.net, path=self._place, phase="TRAIN")
+            return shapes.infer(self.net, path=self.place, phase="TRAIN")
         return self.shapes
 
     def check_training_phase(self) -> None:
@@ -143,7 +143,7 @@ class Network:
         size = topology.image_size(self.net)
         if size is None:
             raise InvalidInputError.at(
-                self._place,
+                self.place,
                 None,
                 "has no input with four axes, so its image size cannot be changed",
                 hint="leave --input and --max-input out",
@@ -191,7 +191,7 @@ class Network:
                 why = _why_no_batch(self.other_parameters(changed))
         if why:
             raise InvalidInputError.at(
-                self._place, None, f"batch {batch}: {why}", hint="leave --batch out"
+                self.place, None, f"batch {batch}: {why}", hint="leave --batch out"
             )
         return changed
 

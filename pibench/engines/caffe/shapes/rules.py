@@ -486,4 +486,8 @@ def _origin(kind: str) -> str:
         return f"it is of {_FORKS[kind]}; replace it by stock layers, or take it out"
     by_lower = {name.lower(): name for name in RULES}
     close = difflib.get_close_matches(kind.lower(), list(by_lower), n=1, cutoff=0.6)
-    return f"did you mean {by_lower[close[0]]!r}?" if close else "check the type's name"
+    return (
+        f"did you mean {by_lower[close[0]]!r}?"
+        if close
+        else "correct the type, or replace the layer by stock ones"
+    )
