@@ -71,13 +71,18 @@ def is_stream(path: Path) -> bool:
         return False
 
 
-@functools.cache
 def read_once(path: Path) -> bytes:
     """Return what a stream has; it is read the first time only, since it then has no more.
 
     Raises:
         InvalidInputError: It cannot be read, is a terminal, or exceeds MOST_BYTES.
     """
+    # Another pipe can have the same number later, in a program that uses pibench as a library.
+    return _read_stream(path, None if is_standard_input(path) else path.stat().st_ino)
+
+
+@functools.cache
+def _read_stream(path: Path, _: int | None) -> bytes:
     if not is_standard_input(path):
         return read_input(path)
     name = Path("standard input")

@@ -106,7 +106,7 @@ def test_a_repaired_detector_leaves_its_output_out_in_training(
     twin: TwinTarget, tmp_path: Path
 ) -> None:
     network = networks.load(file_of(tmp_path, "ssd", mobilenet_ssd()), repair=True)
-    assert network.repairs == ()
+    assert not [sentence for sentence in network.repairs if "phase" in sentence]
     (timed,) = run(twin, [network], compute="real")
     assert timed.verdict == "fit", timed.evidence
     assert "DetectionOutput" not in {layer.type for layer in timed.layers}
