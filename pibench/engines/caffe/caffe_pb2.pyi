@@ -60,7 +60,14 @@ class NetParameter(Message):
     state: NetState
     layer: Messages[LayerParameter]
     layers: Messages[V1LayerParameter]
-    def __init__(self, *, name: str = ..., layer: Iterable[LayerParameter] = ...) -> None: ...
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        input: Iterable[str] = ...,
+        input_dim: Iterable[int] = ...,
+        layer: Iterable[LayerParameter] = ...,
+    ) -> None: ...
 
 class NetState(Message):
     phase: int
@@ -264,6 +271,7 @@ class PoolingParameter(Message):
     MAX: ClassVar[int]
     AVE: ClassVar[int]
     STOCHASTIC: ClassVar[int]
+    CEIL: ClassVar[int]
     FLOOR: ClassVar[int]
     pool: int
     pad: int
@@ -330,6 +338,8 @@ class V1LayerParameter(Message):
     include: Messages[NetStateRule]
     exclude: Messages[NetStateRule]
     blobs: Messages[BlobProto]
+    convolution_param: ConvolutionParameter
+    pooling_param: PoolingParameter
     param: Values[str]
     blob_share_mode: Values[int]
     blobs_lr: Values[float]

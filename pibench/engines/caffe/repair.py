@@ -89,9 +89,10 @@ def repair(
 ) -> tuple[caffe.NetParameter, list[str]]:
     """Return a copy of `net` that stock Caffe runs as a deployed network.
 
-    Layers of older forms become current ones (`order` as in `upgrade`), the layers of training
-    are removed, no layer asks for cuDNN, data layers become inputs, layers that need labels are
-    removed, the batch is 1 where the first dimension is a batch.
+    Layers of older forms become current ones (`order` as in `upgrade`). Unless stock Caffe runs
+    both phases then, the layers of training are removed, no layer asks for cuDNN, data layers
+    become inputs, and layers that need labels are removed. The batch is 1 where the first dimension
+    is a batch.
 
     Returns:
         The network, and a sentence for each change.
@@ -106,14 +107,29 @@ def repair(
         done.append(f"turned {count} first-generation 'layers' into 'layer'")
     if repaired.input:
         done.append("left the legacy 'input' as it is: stock Caffe reads it as an Input layer")
-    done += _keep_test_phase(repaired)
-    done += _drop_cudnn(repaired)
     done += _take_stock_types(repaired)
-    labels, sentences = _replace_data_layers(repaired, path)
-    done += sentences
-    done += _drop_label_users(repaired, labels)
+    running = {phase for phase in topology.PHASES if _runs(repaired, phase)}
+    own, so_far = deepcopy(repaired), list(done)
+    if running != set(topology.PHASES):
+        done += _keep_test_phase(repaired)
+        done += _drop_cudnn(repaired)
+        labels, sentences = _replace_data_layers(repaired, path)
+        done += sentences
+        done += _drop_label_users(repaired, labels)
+    if "TRAIN" in running and not _runs(repaired, "TEST"):
+        # Only training has what its layers read.
+        return own, so_far
     done += _single_batch(repaired)
     return repaired, done
+
+
+def _runs(net: caffe.NetParameter, phase: topology.Phase) -> bool:
+    """Return whether the layers of a phase can be set up."""
+    try:
+        infer(net, phase=phase)
+    except InvalidInputError:
+        return False
+    return True
 
 
 # Layers without use outside training or stock Caffe
@@ -137,11 +153,11 @@ def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
             kept.append(layer)
         else:
             done.append(f"took out {topology.place(layer)}: it belongs to training only")
-    while (layer := _needed_in_training(kept, net)) is not None:
-        layer.ClearField("include")
-        layer.ClearField("exclude")
+    while (needed := _needed_in_training(kept, net)) is not None:
+        needed.ClearField("include")
+        needed.ClearField("exclude")
         done.append(
-            f"removed the phase rules of {topology.place(layer)}: it belongs to every phase"
+            f"removed the phase rules of {topology.place(needed)}: it belongs to every phase"
         )
     _replace_layers(net, kept)
     return done
@@ -292,17 +308,10 @@ def _same_but_for_batch(net: caffe.NetParameter, single: caffe.NetParameter) -> 
     """
     if any(layer.type in _UNROLLED for layer in net.layer):
         return False
-    try:
-        own = infer(net)
-    except InvalidInputError:
-        # What is wrong with the file is found later: an error is to be about the file as it is.
-        own = None
-    try:
-        changed = infer(single)
-    except InvalidInputError:
-        return False
-    if own is None:
-        return True
+    if not _runs(single, "TEST") or not _runs(net, "TEST"):
+        # A file may be too large for Caffe by its batch alone.
+        return _runs(single, "TEST")
+    own, changed = infer(net), infer(single)
     if own.params != changed.params:
         return False
     factor = batch_size(net, "TEST") or 1

@@ -314,6 +314,19 @@ def test_a_first_dimension_that_is_not_the_batch_stays(dims: str, layer: str) ->
     assert net == prototxt.parse(text, "net")
 
 
+@pytest.mark.parametrize("rule", ["", "include { phase: TRAIN }"])
+def test_what_stock_caffe_runs_is_left_alone(rule: str) -> None:
+    source = 'layer { name: "d" type: "DummyData" top: "x" top: "l" RULE dummy_data_param {'
+    source += " shape { dim: 1 dim: 3 } shape { dim: 1 } } }\n"
+    text = source.replace("RULE", rule) + (
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "l" top: "y" }\n'
+        'layer { name: "a" type: "Accuracy" bottom: "x" bottom: "l" top: "a"\n'
+        "exclude { phase: TRAIN } }"
+    )
+    net, done = repair.repair_text(text, "net")
+    assert (net, done) == (prototxt.parse(text, "net"), [])
+
+
 DETECTOR = """
 layer { name: "train" type: "Data" top: "data" top: "label" include { phase: TRAIN }
         transform_param { crop_size: 8 } }
@@ -341,9 +354,13 @@ def test_a_rule_is_removed_only_where_training_needs_the_layer() -> None:
 
 
 def test_rules_are_removed_where_training_would_have_no_layer() -> None:
-    text = INPUT.replace("N", "1") + POOL.replace(
-        "pooling_param { EXTRA }", "pooling_param { kernel_size: 3 } include { phase: TEST }"
-    )
+    text = (
+        'layer { name: "d" type: "Data" top: "data" transform_param { crop_size: 9 } RULE }\n'
+        + POOL.replace("EXTRA }", "kernel_size: 3 } RULE")
+    ).replace("RULE", "include { phase: TEST }")
     net, done = repair.repair_text(text, "net")
-    assert done == ["removed the phase rules of layer 'p': it belongs to every phase"]
+    assert done[:2] == [
+        "removed the phase rules of layer 'd': it belongs to every phase",
+        "removed the phase rules of layer 'p': it belongs to every phase",
+    ]
     assert len(shapes.infer(net, phase="TRAIN").layers) == 2
