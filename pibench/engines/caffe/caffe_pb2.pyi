@@ -60,14 +60,7 @@ class NetParameter(Message):
     state: NetState
     layer: Messages[LayerParameter]
     layers: Messages[V1LayerParameter]
-    def __init__(
-        self,
-        *,
-        name: str = ...,
-        input: Iterable[str] = ...,
-        input_dim: Iterable[int] = ...,
-        layer: Iterable[LayerParameter] = ...,
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., layer: Iterable[LayerParameter] = ...) -> None: ...
 
 class NetState(Message):
     phase: int

@@ -143,7 +143,9 @@ def _upgrade_v0(net: caffe.NetParameter, path: Path | str) -> int:
     count = len(net.layers)
     upgraded = [_of_v0(old, path) for old in _padded(net, path)]
     # Caffe copies no other field, neither `input_shape` nor rules.
-    kept = caffe.NetParameter(input=net.input, input_dim=net.input_dim, layer=upgraded)
+    kept = caffe.NetParameter(layer=upgraded)
+    kept.input.extend(net.input)
+    kept.input_dim.extend(net.input_dim)
     if net.HasField("name"):
         kept.name = net.name
     if net.HasField("force_backward"):
