@@ -11,6 +11,7 @@ import pytest
 
 from pibench import networks
 from pibench.crosscheck.planned import compare, environment_of
+from pibench.engines.caffe.topology import PHASES
 from pibench.images.build import Builder
 from pibench.images.rootfs import RootLoader
 from pibench.plan.planner import plan
@@ -105,8 +106,16 @@ def test_repaired_fields_of_forks(root: RootLoader, tmp_path: Path) -> None:
 def test_a_repaired_detector_leaves_its_output_out_in_training(
     twin: TwinTarget, tmp_path: Path
 ) -> None:
-    network = networks.load(file_of(tmp_path, "ssd", mobilenet_ssd()), repair=True)
-    assert not [sentence for sentence in network.repairs if "phase" in sentence]
+    start = mobilenet_ssd().index("layer {")
+    end = mobilenet_ssd().index("\n", start)
+    source = (
+        'layer { name: "d" type: "Data" top: "data" transform_param { crop_size: 160 } RULE }\n'
+    )
+    sources = "".join(source.replace("RULE", f"include {{ phase: {one} }}") for one in PHASES)
+    text = mobilenet_ssd()[:start] + sources + mobilenet_ssd()[end:]
+    network = networks.load(file_of(tmp_path, "ssd", text), repair=True)
+    phases = [sentence for sentence in network.repairs if "phase" in sentence]
+    assert phases == ["removed the phase rules of layer 'd': it belongs to every phase"]
     (timed,) = run(twin, [network], compute="real")
     assert timed.verdict == "fit", timed.evidence
     assert "DetectionOutput" not in {layer.type for layer in timed.layers}
