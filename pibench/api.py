@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
-    from pibench.records.schema import Protocol, Record, Verdict
+    from pibench.records.schema import Protocol, Record, Repair, Verdict
     from pibench.records.store import RecordStore
     from pibench.report.content import Report
     from pibench.report.files import Form
@@ -51,7 +51,7 @@ def network(
     weights: Path | str | None = None,
     batch: int | None = None,
     image: tuple[int, int] | None = None,
-    repair: bool = False,
+    repair: Repair = False,
 ) -> Network:
     """Read and check a network of the zoo or a prototxt file.
 
@@ -60,7 +60,8 @@ def network(
         weights: A caffemodel for the network.
         batch: The batch size, in images.
         image: Height and width, in pixels.
-        repair: Fix what stock Caffe would reject; `Network.repairs` lists each change.
+        repair: Fix what stock Caffe would reject; `Network.repairs` lists each change. "paper"
+            takes `ceil_mode: false` out, as the paper did.
     """
     from pibench import networks
 

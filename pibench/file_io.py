@@ -7,6 +7,7 @@ written atomically: a reader sees the old file or the new one.
 from __future__ import annotations
 
 import errno
+import functools
 import math
 import os
 import re
@@ -53,6 +54,44 @@ def read_input(path: Path, *, hint: str | None = None, most_bytes: int = MOST_BY
     """
     with open_input(path, hint=hint) as stream:
         return read_stream(stream, path, hint=hint, most_bytes=most_bytes)
+
+
+def is_standard_input(path: Path | str) -> bool:
+    """Return whether a command's argument is the usual sign for standard input."""
+    return str(path) == "-"
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether the path is standard input, or a pipe that the shell has connected."""
+    if is_standard_input(path):
+        return True
+    try:
+        return bool(_PIPE.fullmatch(str(path))) and stat.S_ISFIFO(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def read_once(path: Path) -> bytes:
+    """Return what a stream has; it is read the first time only, since it then has no more.
+
+    Raises:
+        InvalidInputError: It cannot be read, is a terminal, or exceeds MOST_BYTES.
+    """
+    # Another pipe can have the same number later, in a program that uses pibench as a library.
+    return _read_stream(path, None if is_standard_input(path) else path.stat().st_ino)
+
+
+@functools.cache
+def _read_stream(path: Path, _: int | None) -> bytes:
+    if not is_standard_input(path):
+        return read_input(path)
+    name = Path("standard input")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InvalidInputError.at(name, None, "is a terminal", hint="pipe a file into it")
+    try:
+        return read_stream(sys.stdin.buffer, name)
+    except OSError as error:
+        raise unreadable(name, error) from error
 
 
 @contextmanager

@@ -40,6 +40,7 @@ def bisect(
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     timeout_s: opt.Timeout = None,
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,

@@ -33,6 +33,7 @@ def bundle(
     repeats: int = opt.amount(5, "--repeats", "N", "Timed passes of inference.", 1, 10000),
     threads: opt.Threads = None,
     repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     quiet: opt.Quiet = False,
     as_json: opt.AsJson = False,
 ) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pibench.cli import options as opt
 from pibench.cli.output import print_json, say
 from pibench.report.text import one_line, visible
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Repair
 
 app = typer.Typer(
     help="The networks of the paper: list them, print one, write files.", no_args_is_help=True
@@ -72,14 +75,17 @@ def list_networks(
 
 
 @app.command("show")
-def show(name: opt.Spec, batch: opt.Batch = None, repair: opt.Repair = False) -> None:
+def show(
+    name: opt.Spec,
+    batch: opt.Batch = None,
+    repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
+) -> None:
     """Print the prototxt of a network.
 
     Example: pibench networks show squeezenet-v1.1
     """
-    from pibench import networks
-
-    network = networks.load(name, batch=batch, repair=repair)
+    network = opt.run_options(locals()).load(name)
     for sentence in network.repairs:
         typer.echo(f"# repaired: {one_line(sentence)}")
     typer.echo(network.prototxt, nl=False)
@@ -95,6 +101,7 @@ def export(
     seed: int = opt.amount(0, "--seed", "N", "Seed of the random weights.", 0),
     batch: opt.Batch = None,
     repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     force: opt.Force = False,
 ) -> None:
     """Write a network's prototxt, and on request weights of the published size.
@@ -103,8 +110,9 @@ def export(
     """
     from pibench import networks
 
+    how: Repair = "paper" if repair_as_paper else repair
     for path in networks.export(
-        name, directory, weights=weights, seed=seed, batch=batch, repair=repair, force=force
+        name, directory, weights=weights, seed=seed, batch=batch, repair=how, force=force
     ):
         typer.echo(visible(str(path)))
 
@@ -128,7 +136,7 @@ def fold_bn(
 
     network = networks.load(name, weights=weights)
     paths = folding.write(network, out, force=force)
-    count = len(folding.find(topology.layers(network.net, network.source)))
+    count = len(folding.find(topology.layers(network.net, network.place)))
     say(f"{network.name}: {count} BatchNorms folded; written as {network.name} folded")
     for path in paths:
         typer.echo(visible(str(path)))

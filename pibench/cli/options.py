@@ -103,6 +103,8 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
 
     from pibench.runner.options import RunOptions
 
+    if given.get("repair_as_paper"):
+        given = {**given, "repair": "paper"}
     names = {field.name for field in fields(RunOptions)}
     return RunOptions(**{name: value for name, value in given.items() if name in names})
 
@@ -131,10 +133,13 @@ def load_networks(
     loaded = []
     for spec in specs:
         network = options.load(spec)
+        if network.entry is None and network.source != spec:
+            weights = "" if network.weights is None else f", weights {network.weights}"
+            say(f"{spec}: reads {network.source}{weights}")
         for sentence in network.repairs:
-            say(f"{network.source}: repaired: {sentence}")
+            say(f"{network.place}: repaired: {sentence}")
         for label in network.fork_layers:
-            say(f"{network.source}: {label}")
+            say(f"{network.place}: {label}")
         loaded.append(network)
     caffe_time = options.protocol == "caffe-time"
     for network in loaded if (caffe_time if training is None else training) else ():
@@ -209,6 +214,10 @@ Batch = Annotated[int | None, option("Images per pass.", "--batch", metavar="N")
 ImageSize = Annotated[str | None, option("Another image size.", "--input", metavar="HxW")]
 Repair = Annotated[
     bool, flag("--repair", help="Fix what stock Caffe would reject, and list each change.")
+]
+RepairAsPaper = Annotated[
+    bool,
+    flag("--repair-as-paper", help="The same, but take ceil_mode: false out, as the paper did."),
 ]
 RequireFit = Annotated[bool, flag("--require-fit", help="Exit with 1 unless every network fits.")]
 Jobs = Annotated[

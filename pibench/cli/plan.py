@@ -34,6 +34,7 @@ def plan(
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     max_batch: bool = opt.switch("--max-batch", "Search the largest batch that fits."),
     max_input: bool = opt.switch("--max-input", "Search the largest image that fits."),
     what_if: bool = opt.switch(

@@ -37,6 +37,7 @@ def predict(
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     per_layer: bool = opt.switch("--per-layer", "Show each layer's time too."),
     counted: bool = opt.switch("--counted", "Use counts (pibench count) instead of layer shapes."),
     validate: bool = opt.switch("--validate", "Predict each known network from the others only."),
@@ -67,6 +68,7 @@ def predict(
             ("--batch", batch is not None, "has times of one batch only"),
             ("--input", input_size is not None, "has times of one image size only"),
             ("--repair", repair, "uses the networks of the zoo as they are"),
+            ("--repair-as-paper", repair_as_paper, "uses the networks of the zoo as they are"),
         ):
             if given:
                 raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
@@ -82,7 +84,14 @@ def predict(
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
     profile = devices.load(device or rates.device)
-    options = opt.run_options({"batch": batch, "input_size": input_size, "repair": repair})
+    options = opt.run_options(
+        {
+            "batch": batch,
+            "input_size": input_size,
+            "repair": repair,
+            "repair_as_paper": repair_as_paper,
+        }
+    )
     loaded = opt.load_networks(specs, options, training=False)
     counts: Sequence[NetworkCounts | None] = [None] * len(loaded)
     if counted:
@@ -143,6 +152,7 @@ def count(
     device: str = typer.Option("rpi3b", metavar="NAME", help="The device whose CPU executes."),
     batch: opt.Batch = None,
     repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     cache_model: Annotated[
         bool,
         opt.flag(
@@ -160,7 +170,9 @@ def count(
 
     Example: pibench count "SqueezeNet V1.1" --per-layer
     """
-    options = opt.run_options({"batch": batch, "repair": repair})
+    options = opt.run_options(
+        {"batch": batch, "repair": repair, "repair_as_paper": repair_as_paper}
+    )
     loaded = opt.load_networks(specs, options, training=True)
     counted = _counts(loaded, devices.load(device), cache_model=cache_model, quiet=quiet)
     if as_json:

@@ -46,6 +46,7 @@ def run(
         Path("blobs"), "--blobs-dir", metavar="FOLDER", help="The folder for these blobs, as npz."
     ),
     repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     require_fit: opt.RequireFit = False,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
@@ -162,9 +163,8 @@ def exit_code_of(
         if record.verdict != "inconclusive" or not message:
             continue
         if not is_refused_allocation(record.engine, message):
-            place = network.source if network.source != "zoo" else network.name
             problem = f"{label_of(record.engine)} rejected it: {message}"
-            raise InvalidInputError.at(place, None, problem, hint=hint_for(record, message))
+            raise InvalidInputError.at(network.place, None, problem, hint=hint_for(record, message))
     code = fit_code(records)
     return code if require_fit or code == ExitCode.INCONCLUSIVE else ExitCode.OK
 

@@ -83,6 +83,7 @@ def run(
     cells: Path | None = opt.value("The cache of cells that studies share.", metavar="DIR"),
     fresh: bool = opt.switch("--fresh", "Use no cells from the cache."),
     repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     fresh_boot: opt.FreshBoot = False,
     jobs: opt.Jobs = None,
     quiet: opt.Quiet = False,
@@ -108,7 +109,7 @@ def run(
         "seed": _numbers("--seed", seed),
         "timeout_s": timeout,
         "budget_s": budget,
-        "repair": repair or None,
+        "repair": "paper" if repair_as_paper else repair or None,
         "fresh_boot": fresh_boot or None,
     }
     from pibench.sweep.journal import CellCache, Journal

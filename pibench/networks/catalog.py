@@ -276,6 +276,11 @@ def names() -> list[str]:
     return [entry.name for entry in CATALOG]
 
 
+def knows(name: str) -> bool:
+    """Return whether the zoo has a network called `name`, in any spelling."""
+    return normalised(name) in _by_name()
+
+
 def find(name: str) -> ZooEntry:
     """Return the entry of the network called `name`, in any spelling.
 

@@ -124,21 +124,21 @@ def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
     Raises:
         InvalidInputError: Nothing can be folded, or a file exists already.
     """
-    layers = topology.layers(network.net, network.source)
+    layers = topology.layers(network.net, network.place)
     if not find(layers):
         raise InvalidInputError.at(
-            network.source if network.entry is None else network.name,
+            network.place,
             None,
             "no BatchNorm follows a convolution or inner product that nothing else reads",
             hint="there is nothing to fold",
         )
-    net = fold(network.net, path=network.source)
+    net = fold(network.net, path=network.place)
     # Records are identified by this name, and this is another network than its origin.
     net.name = f"{network.name} folded"
     write_weights = None
     if network.weights:
         weights = caffemodel.read(network.weights)
-        folded = fold_weights(network.net, weights, path=network.source)
+        folded = fold_weights(network.net, weights, path=network.place)
         write_weights = partial(caffemodel.write, folded)
     slug = slug_of(f"{network.slug}-folded")
     return write_files(folder, slug, prototxt.write(net), write_weights, force=force)

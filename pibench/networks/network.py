@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from contextlib import suppress
 from copy import deepcopy
@@ -15,6 +16,7 @@ from pibench.engines.caffe import caffemodel, forks, prototxt, shapes, topology
 from pibench.engines.caffe import repair as repairing
 from pibench.engines.caffe.shapes import Shape, Shapes, times
 from pibench.errors import InvalidInputError
+from pibench.file_io import is_standard_input
 from pibench.networks import catalog
 
 if TYPE_CHECKING:
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
 
     from pibench.engines.caffe import caffe_pb2 as caffe
     from pibench.engines.caffe.topology import Phase
-    from pibench.records.schema import Protocol
+    from pibench.records.schema import Protocol, Repair
 
 MAX_BATCH = 65_536
 MAX_SIDE = 65_536
 LONGEST_NAME = 200
 LONGEST_SLUG = 100
+MOST_NAMED = 5
+"""Files of a folder that an error lists."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 OtherParameters = dict[str, tuple[tuple[Shape, ...], tuple[Shape, ...]]]
 """Layers whose parameters have different shapes in two networks: their shapes in each."""
@@ -85,12 +90,12 @@ class Network:
     @cached_property
     def shapes(self) -> Shapes:
         """Return the shapes of all blobs and parameters in the test phase."""
-        return shapes.infer(self.net, path=self._place)
+        return shapes.infer(self.net, path=self.place)
 
     @property
-    def _place(self) -> str:
+    def place(self) -> str:
         """Return the network's name in errors."""
-        return self.source if self.entry is None else self.name
+        return prototxt.place(self.source) if self.entry is None else self.name
 
     @cached_property
     def training_shapes(self) -> Shapes:
@@ -100,7 +105,7 @@ class Network:
             InvalidInputError: Caffe would reject the network in that phase.
         """
         if any(layer.include or layer.exclude for layer in self.net.layer):
-            return shapes.infer(self.net, path=self._place, phase="TRAIN")
+            return shapes.infer(self.net, path=self.place, phase="TRAIN")
         return self.shapes
 
     def check_training_phase(self) -> None:
@@ -138,7 +143,7 @@ class Network:
         size = topology.image_size(self.net)
         if size is None:
             raise InvalidInputError.at(
-                self._place,
+                self.place,
                 None,
                 "has no input with four axes, so its image size cannot be changed",
                 hint="leave --input and --max-input out",
@@ -186,7 +191,7 @@ class Network:
                 why = _why_no_batch(self.other_parameters(changed))
         if why:
             raise InvalidInputError.at(
-                self._place, None, f"batch {batch}: {why}", hint="leave --batch out"
+                self.place, None, f"batch {batch}: {why}", hint="leave --batch out"
             )
         return changed
 
@@ -242,23 +247,28 @@ def load(
     weights: Path | None = None,
     batch: int | None = None,
     image: tuple[int, int] | None = None,
-    repair: bool = False,
+    repair: Repair = False,
 ) -> Network:
     """Load and check a network of the zoo or a prototxt file.
 
     Args:
-        spec: A name in the zoo, or a path: an existing file, a text with a separator, or one that
-            ends in .prototxt.
+        spec: A name in the zoo, or a path: an existing file, a text with a separator, one that
+            ends in .prototxt, a folder with one network, or "-" for standard input.
         weights: A caffemodel for the network.
         batch: Replaces the batch size, in images.
         image: Replaces the images' height and width, in pixels.
-        repair: Fix files made for other variants of Caffe.
+        repair: Fix files made for other variants of Caffe; "paper" as the paper did.
 
     Raises:
         UnknownNetworkError: No network of the zoo and no file has this name.
         InvalidInputError: Stock Caffe could not set the network up.
     """
-    loaded = _from_file(spec, repair=repair) if is_path(spec) else _from_zoo(spec)
+    if is_path(spec):
+        path, beside = files_of(spec)
+        weights = weights or beside
+        loaded = _from_file(path, repair=repair)
+    else:
+        loaded = _from_zoo(spec)
     if batch is not None:
         if not 1 <= batch <= MAX_BATCH:
             raise InvalidInputError(f"batch {batch} is out of range", hint=f"give 1 to {MAX_BATCH}")
@@ -279,11 +289,39 @@ def is_path(spec: str) -> bool:
     """Return whether `spec` means a file rather than a name of the zoo."""
     if "/" in spec or "\\" in spec or spec.endswith((".prototxt", ".caffemodel", ".pbtxt")):
         return True
+    if is_standard_input(spec):
+        return True
     try:
-        return Path(spec).is_file()
+        return Path(spec).is_file() or (Path(spec).is_dir() and not catalog.knows(spec))
     except (OSError, ValueError):
         # The text is too long for a file name, or has a NUL in it.
         return False
+
+
+def files_of(path: str) -> tuple[str, Path | None]:
+    """Return the prototxt that a path means, and the weights beside it: a folder's only ones.
+
+    Raises:
+        InvalidInputError: The path is a URL, or a folder with another number of either.
+    """
+    if _URL.match(path):
+        raise InvalidInputError.at(path, None, "is a URL", hint="download it, and name the file")
+    if not os.path.isdir(path):  # noqa: PTH112  (also for a name that no file can have)
+        return path, None
+    found = {kind: sorted(Path(path).glob(f"*.{kind}")) for kind in ("prototxt", "caffemodel")}
+    for kind, files in found.items():
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files[:MOST_NAMED])
+            more = f" and {len(files) - MOST_NAMED} more" if len(files) > MOST_NAMED else ""
+            raise InvalidInputError.at(
+                path, None, f"a directory with several {kind}s: {names}{more}",
+                hint="name one prototxt" + ("" if kind == "prototxt" else ", and --weights"),
+            )  # fmt: skip
+    if not found["prototxt"]:
+        raise InvalidInputError.at(
+            path, None, "a directory without a prototxt", hint="name the network's file"
+        )
+    return str(found["prototxt"][0]), next(iter(found["caffemodel"]), None)
 
 
 def _from_zoo(name: str) -> Network:
@@ -300,14 +338,14 @@ def _from_zoo(name: str) -> Network:
     )
 
 
-def _from_file(path: str, *, repair: bool) -> Network:
-    text = prototxt.read_text(path)
+def _from_file(path: str, *, repair: Repair) -> Network:
+    text, place = prototxt.read_text(path), prototxt.place(path)
     repairs: list[str] = []
     if repair:
-        net, repairs = repairing.repair_text(text, path)
+        net, repairs = repairing.repair_text(text, place, as_paper=repair == "paper")
     else:
-        net = prototxt.parse(text, path)
-    stem = Path(path).stem
+        net = prototxt.parse(text, place)
+    stem = place if is_standard_input(path) else Path(path).stem
     return Network(
         name=_label(net.name or stem),
         slug=slug_of(stem),
@@ -352,7 +390,7 @@ def export(
     weights: bool = False,
     seed: int = 0,
     batch: int | None = None,
-    repair: bool = False,
+    repair: Repair = False,
     force: bool = False,
 ) -> list[Path]:
     """Write SLUG.prototxt, and with `weights` SLUG.caffemodel, into `directory`.
@@ -366,7 +404,7 @@ def export(
         weights: Write weights too.
         seed: The seed of the weights.
         batch: Replaces the batch size, in images.
-        repair: Fix files made for other variants of Caffe.
+        repair: Fix files made for other variants of Caffe; "paper" as the paper did.
         force: Overwrite existing files, which may be trained weights.
 
     Returns:

@@ -152,14 +152,14 @@ def optimizations(planned: Plan) -> list[Optimization]:
 
 def _in_place(network: Network) -> Network | None:
     changed = network.copy()
-    return changed if topology.make_in_place(changed.net, path=network.source) else None
+    return changed if topology.make_in_place(changed.net, path=network.place) else None
 
 
 def _folded(network: Network) -> Network | None:
-    if not fold_bn.find(topology.layers(network.net, network.source)):
+    if not fold_bn.find(topology.layers(network.net, network.place)):
         return None
     changed = network.copy()
-    changed.net.CopyFrom(fold_bn.fold(network.net, path=network.source))
+    changed.net.CopyFrom(fold_bn.fold(network.net, path=network.place))
     return changed
 
 

@@ -230,5 +230,4 @@ def _check(network: Network, nodes: Sequence[Node], *, backward: bool) -> None:
             hint = (
                 "forward only: --protocol inference" if "backward" in reason else "use MAX or AVE"
             )
-            place = network.source if network.entry is None else network.name
-            raise InvalidInputError.at(place, f"layer '{node.name}'", reason, hint=hint)
+            raise InvalidInputError.at(network.place, f"layer '{node.name}'", reason, hint=hint)

@@ -41,6 +41,8 @@ Machine = Literal["virt", "raspi3b"]
 Enforcer = Literal["kernel", "cgroup", "watcher"]
 Protocol = Literal["caffe-time", "inference"]
 Compute = Literal["real", "memory-only"]
+Repair = bool | Literal["paper"]
+"""Whether what stock Caffe rejects is fixed; "paper" takes `ceil_mode: false` out, as it did."""
 MemoryOnlyTier = Literal["blas", "loops"]
 Boot = Literal["fresh", "restored"]
 ProvenanceKind = Literal[

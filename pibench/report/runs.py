@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pibench import devices
 from pibench.engines.registry import label_of
+from pibench.file_io import is_standard_input
 from pibench.records.identity import labels_of
 from pibench.records.schema import WEIGHTS_GIVEN
 from pibench.records.statistics import counting_ms, set_aside, why_no_interval
@@ -266,7 +267,7 @@ def command(record: Record) -> str:
     name = record.network if record.network_source == "zoo" else record.network_source
     if visible(name) != name:
         return ""
-    name = f"./{name}" if name.startswith("-") else name
+    name = f"./{name}" if name.startswith("-") and not is_standard_input(name) else name
     words = ["pibench", "run", name, "--target", record.target_kind.address or record.target]
     timed = record.protocol == "inference" and record.compute == "real"
     # Each option, its value, and the values that pibench has without it.
@@ -279,7 +280,7 @@ def command(record: Record) -> str:
         ("--input", record.input_size, (None,)),
         ("--threads", record.limits.asked.threads, (None, devices.load(record.device).cores)),
         ("--repeats", record.repeats if timed else 0, (0, _DEFAULT_REPEATS)),
-        ("--repair", "" if record.repairs else None, (None,)),
+        (_repaired_with(record), "", ("",) if not record.repairs else ()),
         ("--seed", record.seed, (None, 0)),
     ):
         if value not in usual:
@@ -288,6 +289,14 @@ def command(record: Record) -> str:
         # A record does not have the path of the weights.
         words += ["--weights", f"<the caffemodel with SHA-256 {record.weights_sha256}>"]
     return shlex.join(words)
+
+
+def _repaired_with(record: Record) -> str:
+    """Return the option with which the network's file was repaired."""
+    from pibench.engines.caffe import fork_fields  # noqa: PLC0415  (start-up time)
+
+    as_paper = any(fork_fields.ROUNDS_UP in sentence for sentence in record.repairs)
+    return "--repair-as-paper" if as_paper else "--repair"
 
 
 def timing(record: Record) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibench.networks.network import Network
-    from pibench.records.schema import Record
+    from pibench.records.schema import Record, Repair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,8 @@ class Networks:
 
 
 def _readings(path: str, batches: Iterable[int | None]) -> Iterator[Network]:
-    for repair in (False, True):
+    readings: tuple[Repair, ...] = (False, True, "paper")
+    for repair in readings:
         for batch in batches:
             with suppress(InvalidInputError):
                 yield networks.load(path, batch=batch, repair=repair)

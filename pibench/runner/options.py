@@ -17,7 +17,7 @@ from pibench import cache, devices, file_io, settings, target_kinds
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.images.blas import Blas
-from pibench.records.schema import Compute, Frozen, Machine, Protocol, Sha256
+from pibench.records.schema import Compute, Frozen, Machine, Protocol, Repair, Sha256
 from pibench.targets.base import Job
 from pibench.targets.sandbox import scratch
 
@@ -60,7 +60,8 @@ class RunOptions:
         weights: A caffemodel for the network.
         batch: The batch size.
         input_size: The image size, such as 229x229.
-        repair: Fix what stock Caffe would reject in a network.
+        repair: Fix what stock Caffe would reject in a network; "paper" takes `ceil_mode: false`
+            out, as the paper did.
         inputs: An npz file with the values of each input blob, in place of seeded values.
         values_only: Leave out what an earlier run already reported; see `Job`.
     """
@@ -85,7 +86,7 @@ class RunOptions:
     weights: Path | None = None
     batch: int | None = None
     input_size: str | None = None
-    repair: bool = False
+    repair: Repair = False
     inputs: Path | None = None
     values_only: bool = False
 
@@ -218,7 +219,7 @@ class RunKeywords(TypedDict, total=False):
     weights: Path | None
     batch: int | None
     input_size: str | None
-    repair: bool
+    repair: Repair
     inputs: Path | None
     values_only: bool
 

@@ -32,11 +32,13 @@ from pydantic import (
 
 from pibench import devices, file_io, process, settings, target_kinds
 from pibench._version import __version__
+from pibench.engines.caffe import prototxt
 from pibench.errors import InvalidInputError, PibenchError
 from pibench.images.blas import Blas
 from pibench.images.recipe import file_sha256, fingerprint
-from pibench.networks.network import recorded
-from pibench.records.schema import Compute, Machine, Protocol
+from pibench.networks import catalog
+from pibench.networks.network import files_of, is_path, recorded
+from pibench.records.schema import Compute, Machine, Protocol, Repair
 from pibench.runner.options import RunOptions, cost_bytes
 from pibench.settings import asset
 from pibench.target_kinds import kind_of_spec
@@ -97,7 +99,7 @@ class Study(BaseModel):
     repeats: Annotated[NonNegativeInt, Field(le=10_000)] = 5
     timeout_s: Annotated[float, Field(ge=1, le=10**7)] | None = None
     budget_s: Annotated[float, Field(gt=0, le=10**7)] | None = None
-    repair: bool = False
+    repair: Repair = False
     prune: NonNegativeFloat | None = None
     weights: dict[str, str] = {}
 
@@ -232,12 +234,15 @@ def beside(study: Study, folder: Path) -> Study:
         path = folder / spec
         return str(path.resolve()) if path.is_file() else spec
 
-    return study.model_copy(
-        update={
-            "networks": tuple(place(spec) for spec in study.networks),
-            "weights": {place(spec): place(file) for spec, file in study.weights.items()},
-        }
-    )
+    networks, weights = [], {place(spec): place(file) for spec, file in study.weights.items()}
+    for spec in study.networks:
+        network = place(spec)
+        if (folder / spec).is_dir() and ("/" in spec or not catalog.knows(spec)):
+            network, own = files_of(str((folder / spec).resolve()))
+            if own and spec not in study.weights:
+                weights[network] = str(own)
+        networks.append(network)
+    return study.model_copy(update={"networks": tuple(networks), "weights": weights})
 
 
 @lru_cache(maxsize=64)
@@ -313,8 +318,7 @@ def cells(study: Study) -> Iterator[tuple[Cell, Network, str | None]]:
 
 def _text(spec: str) -> str | None:
     """Return the prototxt's text, None for a name of the zoo."""
-    path = Path(spec)
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    return prototxt.read_text(spec) if is_path(spec) else None
 
 
 def cell_key(cell: Cell, network: Network) -> str:

@@ -264,6 +264,7 @@ class PoolingParameter(Message):
     MAX: ClassVar[int]
     AVE: ClassVar[int]
     STOCHASTIC: ClassVar[int]
+    CEIL: ClassVar[int]
     FLOOR: ClassVar[int]
     pool: int
     pad: int
@@ -325,7 +326,13 @@ class V1LayerParameter(Message):
     STRICT: ClassVar[int]
     name: str
     type: int
+    bottom: Values[str]
+    top: Values[str]
+    include: Messages[NetStateRule]
+    exclude: Messages[NetStateRule]
     blobs: Messages[BlobProto]
+    convolution_param: ConvolutionParameter
+    pooling_param: PoolingParameter
     param: Values[str]
     blob_share_mode: Values[int]
     blobs_lr: Values[float]
@@ -334,6 +341,11 @@ class V1LayerParameter(Message):
 
 class V0LayerParameter(Message):
     name: str
+    type: str
+    pad: int
+    blobs: Messages[BlobProto]
+    blobs_lr: Values[float]
+    weight_decay: Values[float]
 
 class PythonParameter(Message):
     module: str

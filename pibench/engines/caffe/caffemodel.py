@@ -160,12 +160,16 @@ def _layers(path: Path) -> list[StoredLayer]:
 
 def _refuse_other_kinds(path: Path, file: BinaryIO) -> None:
     """Raise a specific error if the file is of another kind that users take for weights."""
+    from pibench.engines.caffe import foreign  # noqa: PLC0415  (it walks messages as here)
+
     start = file.read(4096)
     problem = None
     if not start:
         problem = "is empty: it contains no weights"
     elif start.startswith(_HDF5_MAGIC):
         problem = "is an HDF5 file; pibench reads weights from caffemodel files"
+    elif kind := foreign.of_bytes(start):
+        problem = f"is {kind[0]}" if kind != foreign.CAFFEMODEL else None
     elif not any(byte < 9 or 13 < byte < 32 or byte > 126 for byte in start):
         problem = "is text, not a caffemodel (binary weights)"
     if problem:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -38,6 +40,11 @@ _CLOSER = {"{": "}", "<": ">"}
 
 _ORIGINS = {
     "a private patch; stock Caffe has round_mode": ("ceil_mode",),
+    "of the DeepLab fork; stock Caffe has dilation": ("hole", "hole_h", "hole_w"),
+    "of Synopsys' fork; stock Caffe has pad_h and pad_w": (
+        "pad_l", "pad_r", "pad_t", "pad_b", "pad_left", "pad_right", "pad_top", "pad_bottom",
+        "pad_type",
+    ),
     "an engine of Intel's fork": ("engine",),
     "a field of Intel's fork": (
         "shuffle", "shuffle_param", "bn_stats", "multinode", "fusion_type", "relu",
@@ -77,6 +84,9 @@ class UnknownField:
     start: int
     end: int
     """Character span of the whole field in the text."""
+    within: tuple[str, int]
+    """The message at the top level that has the field, such as layer, and its position among those
+    of this name; ("", 0) for a field of the top level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,19 @@ def unknown_fields(
     return walk.found
 
 
+def without(text: str, fields: Sequence[UnknownField]) -> str:
+    """Return `text` with blanks in place of `fields`, which preserve the line numbers."""
+    for field in reversed(fields):
+        gap = "".join("\n" if c == "\n" else " " for c in text[field.start : field.end])
+        text = text[: field.start] + gap + text[field.end :]
+    return text
+
+
+def is_layer_type(field: UnknownField) -> bool:
+    """Return whether the field is the unknown type of a first-generation layer."""
+    return field.parent == "layers" and field.name == "type"
+
+
 def top_level_messages(text: str) -> list[str]:
     """Return the names of the fields that open a message at the top level, in order."""
     names: list[str] = []
@@ -137,6 +160,8 @@ class _Walk:
         self.tokens = tokens(text)
         self.position = 0
         self.found: list[UnknownField] = []
+        self.opened: Counter[str] = Counter()
+        self.within = ("", 0)
 
     def line(self, offset: int) -> int:
         return self.text.count("\n", 0, offset) + 1
@@ -201,6 +226,7 @@ class _Walk:
                 line=self.line(first.start),
                 start=first.start,
                 end=self.tokens[self.position - 1].end,
+                within=self.within if depth else ("", 0),
             )
         )
 
@@ -214,6 +240,9 @@ class _Walk:
             return []
         if token.kind == "mark" and token.text in _CLOSER:
             self.position += 1
+            if depth == 0:
+                self.within = (name, self.opened[name])
+                self.opened[name] += 1
             inner = known.message_type if known is not None else None
             self.message(inner, parent=name, opener=token, depth=depth + 1)
             return []

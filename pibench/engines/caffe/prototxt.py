@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from google.protobuf import text_format
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import forks, outline, topology
+from pibench.engines.caffe import foreign, fork_fields, forks, outline, topology
 from pibench.errors import InvalidInputError
-from pibench.file_io import size_bytes, unreadable
+from pibench.file_io import is_standard_input, is_stream, read_once, size_bytes, unreadable
 
 MAX_FILE_BYTES = 32 << 20
 """The longest network of the zoo has 0.3 MB of text; a file a hundred times as long is not one."""
@@ -37,55 +38,52 @@ def read(path: Path | str) -> caffe.NetParameter:
 
 
 def read_text(path: Path | str) -> str:
-    """Return the text of the file at `path`; raise InvalidInputError if it is not text."""
-    raw = _read_bytes(Path(path))
-    if looks_like_caffemodel(raw):
-        raise InvalidInputError.at(
-            path,
-            None,
-            "is a caffemodel (binary weights), not a prototxt (text)",
-            hint="give the prototxt as the network and this file with --weights",
-        )
+    """Return the text of the file at `path`; "-" is standard input.
+
+    Raises:
+        InvalidInputError: It cannot be read, or is not text.
+    """
+    name = place(path)
+    raw = _read_bytes(Path(path), name)
+    if kind := foreign.of_bytes(raw):
+        what, hint = kind
+        raise InvalidInputError.at(name, None, f"is {what}", hint=hint)
     try:
         # Caffe's parser skips a byte order mark too.
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInputError.at(
-            path,
+            name,
             f"byte {error.start}",
             "is not UTF-8 text",
             hint="save the file as UTF-8",
         ) from None
 
 
-def _read_bytes(path: Path) -> bytes:
-    length = size_bytes(path, "prototxt")
-    try:
-        if length > MAX_FILE_BYTES:
+def place(path: Path | str) -> str:
+    """Return the name of a prototxt in errors."""
+    return "standard input" if is_standard_input(path) else str(path)
+
+
+def _read_bytes(path: Path, name: str) -> bytes:
+    """Return the content, or the first bytes of a file that is too large but of a known kind."""
+    if is_stream(path):
+        raw = read_once(path)
+    else:
+        size_bytes(path, "prototxt")
+        try:
             with path.open("rb") as file:
-                start = file.read(1 << 16)
-            if looks_like_caffemodel(start):
-                return start
-            raise InvalidInputError.at(
-                path,
-                None,
-                f"{length} bytes are too large for a prototxt (limit {MAX_FILE_BYTES})",
-                hint="a network's text is well under 1 MB; weights go with --weights",
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from None
-
-
-def looks_like_caffemodel(raw: bytes) -> bool:
-    """Return whether `raw` starts like a binary NetParameter: with its name or its first layer.
-
-    0x0A is field 1 (name), 0x12 field 2 (V1 layers), 0xA2 0x06 field 100 (layer). 0x0A is also a
-    line feed, so control characters must follow within the first bytes.
-    """
-    if not raw.startswith((b"\x0a", b"\x12", b"\xa2\x06")):
-        return False
-    return any(byte < 9 or 13 < byte < 32 for byte in raw[1:4096])
+                raw = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise unreadable(path, error) from None
+    if len(raw) > MAX_FILE_BYTES and not foreign.of_bytes(raw):
+        raise InvalidInputError.at(
+            name,
+            None,
+            f"is too large for a prototxt (more than {MAX_FILE_BYTES} bytes)",
+            hint="a network's text is well under 1 MB; weights go with --weights",
+        )
+    return raw
 
 
 def parse(text: str, path: Path | str) -> caffe.NetParameter:
@@ -96,8 +94,13 @@ def parse(text: str, path: Path | str) -> caffe.NetParameter:
     """
     text, unknown = scan(text, path)
     if unknown:
-        raise refusal(unknown[0], path)
-    return parse_known(text, path)
+        raise _refusal(text, unknown, path)
+    net = parse_known(text, path)
+    if net.layers and not net.layer:
+        from pibench.engines.caffe.upgrade import upgrade  # noqa: PLC0415  (start-up time)
+
+        upgrade(net, path)
+    return net
 
 
 def scan(text: str, path: Path | str) -> tuple[str, list[outline.UnknownField]]:
@@ -125,10 +128,20 @@ def scan(text: str, path: Path | str) -> tuple[str, list[outline.UnknownField]]:
             path, None, "is empty: it contains no network", hint="check the file"
         )
     unknown = outline.unknown_fields(text, path, caffe.NetParameter)
+    if not {"layer", "layers"}.intersection(outline.top_level_messages(text)):
+        fields = {field.name: field.value for field in unknown if not field.parent}
+        if kind := foreign.of_fields(fields):
+            what, hint = kind
+            raise InvalidInputError.at(path, None, f"is {what}", hint=hint)
     known = [field for field in unknown if forks.is_known(field)]
     if known:
         text = forks.as_stock(text, known, path)
         unknown = outline.unknown_fields(text, path, caffe.NetParameter)
+    if not {"layer", "layers"}.intersection(outline.top_level_messages(text)):
+        fields = {field.name: field.value for field in unknown if not field.parent}
+        if kind := foreign.of_fields(fields):
+            what, hint = kind
+            raise InvalidInputError.at(path, None, f"is {what}", hint=hint)
     return text, unknown
 
 
@@ -143,7 +156,54 @@ def _not_for_caffe(token: outline.Token) -> str | None:
     return None
 
 
-def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
+def _refusal(text: str, unknown: list[outline.UnknownField], path: Path | str) -> InvalidInputError:
+    """Return the error for the first unknown field, or for the unknown type of its layer."""
+    first = unknown[0]
+    for field in unknown:
+        if field.within == first.within and outline.is_layer_type(field):
+            return unknown_type(field, path)
+    with suppress(InvalidInputError):
+        layer = enclosing(parse_known(outline.without(text, unknown), path), first)
+        if isinstance(layer, caffe.LayerParameter) and (refused := _refused_type(layer)):
+            problem, hint = refused
+            return InvalidInputError.at(path, topology.place(layer), problem, hint=hint)
+    return _unknown_field(first, path)
+
+
+def enclosing(
+    net: caffe.NetParameter, field: outline.UnknownField
+) -> caffe.LayerParameter | caffe.V1LayerParameter | None:
+    """Return the layer of `net` that has the field in its text; None for one outside of layers."""
+    name, index = field.within
+    if name == "layer":
+        return net.layer[index]
+    return net.layers[index] if name == "layers" else None
+
+
+def _refused_type(layer: caffe.LayerParameter) -> tuple[str, str] | None:
+    """Return problem and hint of a layer type that Caffe does not know; None for one it does."""
+    from pibench.engines.caffe.shapes import rules  # noqa: PLC0415  (start-up time)
+    from pibench.engines.caffe.shapes.checks import Refused  # noqa: PLC0415  (start-up time)
+
+    if not layer.type or layer.type in {*rules.DATA_TYPES, *rules.UNSUPPORTED}:
+        return None
+    try:
+        rules.rule_of(layer)
+    except Refused as refused:
+        if not topology.included(layer, caffe.NetState(), "TEST"):
+            return refused.problem, f"{REPAIR_HINT} to take it out: it belongs to training only"
+        return refused.problem, refused.hint
+    return None
+
+
+def unknown_type(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
+    """Return the error for a first-generation layer of a type that Caffe lacks."""
+    hint = f"did you mean {field.near!r}?" if field.near else "replace the layer by stock ones"
+    problem = f"stock Caffe has no layer type {field.value}"
+    return InvalidInputError.at(path, f"line {field.line}", problem, hint=hint)
+
+
+def _unknown_field(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
     """Return the error that names one unknown field, its origin and the fix."""
     what = f"{field.name}: {field.value}" if field.value else field.name
     inside = f" in {field.parent}" if field.parent else ""
@@ -152,9 +212,9 @@ def refusal(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
     problem = f"stock Caffe has no {noun} '{what}'{inside}"
     if origin:
         problem += f" ({origin})"
-        hint = f"{REPAIR_HINT} to take it out"
-        if field.name == "ceil_mode":
-            hint += ", which pools by rounding up, or write round_mode: FLOOR"
+        hint = (
+            f"{REPAIR_HINT} to {'write it so' if fork_fields.has_meaning(field) else 'take it out'}"
+        )
     elif field.near:
         hint = f"did you mean {field.near!r}?"
     else:

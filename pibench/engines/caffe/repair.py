@@ -11,10 +11,12 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import outline, prototxt, topology
+from pibench.engines.caffe import fork_fields, outline, prototxt, topology
+from pibench.engines.caffe.shapes import infer
 from pibench.engines.caffe.shapes.checks import cudnn_engines
-from pibench.engines.caffe.shapes.rules import DATA_TYPES, DEPTHWISE_TYPES, RULES, UNSUPPORTED
+from pibench.engines.caffe.shapes.rules import DATA_TYPES, DEPTHWISE_TYPES
 from pibench.engines.caffe.topology import batch_size, set_batch, why_no_batch
+from pibench.engines.caffe.upgrade import upgrade
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -23,14 +25,24 @@ if TYPE_CHECKING:
 
 COLOUR_CHANNELS = 3
 
+Layer = caffe.LayerParameter | caffe.V1LayerParameter
+_UNROLLED = frozenset({"ContinuationIndicator", "LSTM", "RNN", "Recurrent", "Reverse"})
+
 _LOSSES = frozenset(
     {"ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss",
      "SigmoidCrossEntropyLoss", "Accuracy"}
 )  # fmt: skip
 
 
-def repair_text(text: str, path: Path | str) -> tuple[caffe.NetParameter, list[str]]:
-    """Parse the network in `text`, remove fields of forks and repair the rest.
+def repair_text(
+    text: str, path: Path | str, *, as_paper: bool = False
+) -> tuple[caffe.NetParameter, list[str]]:
+    """Parse the network in `text`, write or remove fields of forks and repair the rest.
+
+    Args:
+        text: The text.
+        path: Its name in errors.
+        as_paper: Take `ceil_mode: false` out, as the paper did.
 
     Returns:
         The network, and a sentence for each change.
@@ -39,12 +51,18 @@ def repair_text(text: str, path: Path | str) -> tuple[caffe.NetParameter, list[s
         InvalidInputError: Something cannot be fixed.
     """
     text, unknown = prototxt.scan(text, path)
-    for field in reversed(unknown):
-        # Blanks preserve the line numbers of the text after them.
-        gap = "".join("\n" if c == "\n" else " " for c in text[field.start : field.end])
-        text = text[: field.start] + gap + text[field.end :]
+    text = outline.without(text, unknown)
     net = prototxt.parse_known(text, path)
-    done = _taken_out(unknown)
+
+    def layer_of(field: outline.UnknownField) -> Layer | None:
+        return prototxt.enclosing(net, field)
+
+    for field in filter(outline.is_layer_type, unknown):
+        if (layer := layer_of(field)) and topology.included(layer, net.state, "TEST"):
+            raise prototxt.unknown_type(field, path)
+    written = list(filter(fork_fields.has_meaning, unknown))
+    done = fork_fields.as_stock(written, layer_of, path, as_paper=as_paper)
+    done += _taken_out([field for field in unknown if field not in written])
     net, more = repair(net, path, order=outline.top_level_messages(text))
     return net, done + more
 
@@ -58,23 +76,12 @@ def _taken_out(unknown: list[outline.UnknownField]) -> list[str]:
         what = f"'{name}: {value}'" if value else f"'{name}'"
         inside = f" of {parent}" if parent else ""
         where = f"line {first.line}" if count == 1 else f"{count} times, first on line {first.line}"
-        consequence = _consequence(name, value)
-        if first.near and not outline.describe_field(name, value):
+        origin = outline.describe_field(name, value)
+        consequence = f"{origin}, unknown to stock Caffe" if origin else "unknown to stock Caffe"
+        if first.near and not origin:
             consequence += f"; did the file mean {first.near!r}?"
         sentences.append(f"took out {what}{inside} ({where}): {consequence}")
     return sentences
-
-
-def _consequence(name: str, value: str) -> str:
-    if name == "ceil_mode" and value == "false":
-        return (
-            "the pooling now rounds sizes up, as stock Caffe does; "
-            "to round down, write round_mode: FLOOR"
-        )
-    if name == "ceil_mode":
-        return "stock Caffe rounds sizes up anyway"
-    origin = outline.describe_field(name, value)
-    return f"{origin}, unknown to stock Caffe" if origin else "unknown to stock Caffe"
 
 
 def repair(
@@ -82,105 +89,47 @@ def repair(
 ) -> tuple[caffe.NetParameter, list[str]]:
     """Return a copy of `net` that stock Caffe runs as a deployed network.
 
-    First-generation layers become current ones (`order` as in `upgrade`), only the test
-    phase stays, no layer asks for cuDNN, data layers become inputs, layers that need labels are
-    removed, the batch is 1.
+    Layers of older forms become current ones (`order` as in `upgrade`). Unless stock Caffe runs
+    both phases then, the layers of training are removed, no layer asks for cuDNN, data layers
+    become inputs, and layers that need labels are removed. The batch is 1 where the first dimension
+    is a batch.
 
     Returns:
         The network, and a sentence for each change.
 
     Raises:
-        InvalidInputError: The file has the form of 2013, or a data layer of unknown size.
+        InvalidInputError: Stock Caffe cannot read the file, or a data layer has no known size.
     """
     repaired = deepcopy(net)
     done: list[str] = []
-    if count := upgrade(repaired, path, order):
+    mixed = bool(net.layer)
+    if (count := upgrade(repaired, path, order)) and mixed:
         done.append(f"turned {count} first-generation 'layers' into 'layer'")
     if repaired.input:
         done.append("left the legacy 'input' as it is: stock Caffe reads it as an Input layer")
-    done += _keep_test_phase(repaired)
-    done += _drop_cudnn(repaired)
     done += _take_stock_types(repaired)
-    labels, sentences = _replace_data_layers(repaired, path)
-    done += sentences
-    done += _drop_label_users(repaired, labels)
+    running = {phase for phase in topology.PHASES if _runs(repaired, phase)}
+    own, so_far = deepcopy(repaired), list(done)
+    if running != set(topology.PHASES):
+        done += _keep_test_phase(repaired)
+        done += _drop_cudnn(repaired)
+        labels, sentences = _replace_data_layers(repaired, path)
+        done += sentences
+        done += _drop_label_users(repaired, labels)
+    if "TRAIN" in running and not _runs(repaired, "TEST"):
+        # Only training has what its layers read.
+        return own, so_far
     done += _single_batch(repaired)
     return repaired, done
 
 
-# First-generation layers: 2014's `layers { type: CONVOLUTION }`
-
-
-def upgrade(net: caffe.NetParameter, path: object, order: Sequence[str] = ()) -> int:
-    """Turn every `layers` of `net` into a `layer`, in place; return how many there were.
-
-    Args:
-        net: The network.
-        path: Its name in errors.
-        order: The top-level messages in the order of the text ("layer" or "layers"), for files that
-            mix both.
-
-    Raises:
-        InvalidInputError: The file has the still older form of 2013.
-    """
-    upgraded = [_upgraded(layer, path) for layer in net.layers]
-    if not upgraded:
-        return 0
-    old, new = iter(upgraded), iter(list(net.layer))
-    merged = [next(old if name == "layers" else new, None) for name in order]
-    layers = [layer for layer in (*merged, *old, *new) if layer is not None]
-    net.ClearField("layers")
-    net.ClearField("layer")
-    net.layer.extend(layers)
-    return len(upgraded)
-
-
-def _upgraded(old: caffe.V1LayerParameter, path: object) -> caffe.LayerParameter:
-    if old.HasField("layer"):
-        raise InvalidInputError.at(
-            str(path),
-            f"layer '{old.layer.name}'",
-            "has a 'layer' inside 'layers' (the 2013 format), which pibench cannot repair",
-            hint="upgrade the file with Caffe's own upgrade_net_proto_text",
-        )
-    kind = caffe.V1LayerParameter.LayerType.Name(old.type)
-    new = caffe.LayerParameter(name=old.name, type=_current_type(kind))
-    for field, value in old.ListFields():
-        if field.name in ("name", "type", "param"):
-            continue
-        if field.name in new.DESCRIPTOR.fields_by_name:
-            if isinstance(value, (bool, int, float, str)):
-                setattr(new, field.name, value)
-            elif hasattr(value, "extend"):
-                getattr(new, field.name).extend(value)
-            else:
-                getattr(new, field.name).CopyFrom(value)
-    _convert_param_specs(old, new)
-    return new
-
-
-def _convert_param_specs(old: caffe.V1LayerParameter, new: caffe.LayerParameter) -> None:
-    """Convert blobs_lr, weight_decay, names and share modes of the parameters to `param`."""
-    count = max(len(old.param), len(old.blob_share_mode), len(old.blobs_lr), len(old.weight_decay))
-    for index in range(count):
-        spec = new.param.add()
-        if index < len(old.param):
-            spec.name = old.param[index]
-        if index < len(old.blob_share_mode):
-            strict = old.blob_share_mode[index] == caffe.V1LayerParameter.STRICT
-            spec.share_mode = caffe.ParamSpec.STRICT if strict else caffe.ParamSpec.PERMISSIVE
-        if index < len(old.blobs_lr):
-            spec.lr_mult = old.blobs_lr[index]
-        if index < len(old.weight_decay):
-            spec.decay_mult = old.weight_decay[index]
-
-
-def _current_type(kind: str) -> str:
-    """Return the type string for a value of V1LayerParameter's enum; empty if there is none."""
-    if kind == "SOFTMAX_LOSS":
-        return "SoftmaxWithLoss"
-    types = {name.lower(): name for name in (*RULES, *DATA_TYPES, *UNSUPPORTED)}
-    return types.get(kind.replace("_", "").lower(), "")
+def _runs(net: caffe.NetParameter, phase: topology.Phase) -> bool:
+    """Return whether the layers of a phase can be set up."""
+    try:
+        infer(net, phase=phase)
+    except InvalidInputError:
+        return False
+    return True
 
 
 # Layers without use outside training or stock Caffe
@@ -193,21 +142,48 @@ def _replace_layers(net: caffe.NetParameter, layers: list[caffe.LayerParameter])
 
 
 def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
-    """Remove layers that only training has, and the rules: `caffe time` runs the training phase."""
+    """Remove layers that only training has, and rules that keep training from its blobs.
+
+    `caffe time` runs the training phase. A layer for the test phase alone, whose tops no layer of
+    training reads, stays so: in training, some even abort.
+    """
     kept, done = [], []
     for layer in net.layer:
-        if not topology.included(layer, net.state, "TEST"):
+        if topology.included(layer, net.state, "TEST"):
+            kept.append(layer)
+        else:
             done.append(f"took out {topology.place(layer)}: it belongs to training only")
-            continue
-        if layer.include or layer.exclude:
-            layer.ClearField("include")
-            layer.ClearField("exclude")
-            done.append(
-                f"removed the phase rules of {topology.place(layer)}: it belongs to every phase"
-            )
-        kept.append(layer)
+    while (needed := _needed_in_training(kept, net)) is not None:
+        needed.ClearField("include")
+        needed.ClearField("exclude")
+        done.append(
+            f"removed the phase rules of {topology.place(needed)}: it belongs to every phase"
+        )
     _replace_layers(net, kept)
     return done
+
+
+def _needed_in_training(
+    layers: list[caffe.LayerParameter], net: caffe.NetParameter
+) -> caffe.LayerParameter | None:
+    """Return a layer of the test phase alone that makes what a layer of training reads.
+
+    Where nothing but sources would run in training, any layer is needed.
+    """
+    made = set(net.input)
+    waiting: list[caffe.LayerParameter] = []
+    runs = False
+    for layer in layers:
+        if not topology.included(layer, net.state, "TRAIN"):
+            waiting.append(layer)
+            continue
+        for name in set(layer.bottom) - made:
+            for other in waiting:
+                if name in other.top and name not in other.bottom:
+                    return other
+        made.update(layer.top)
+        runs = runs or bool(layer.bottom)
+    return None if runs or not waiting else waiting[0]
 
 
 def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
@@ -313,8 +289,37 @@ def _softmax_of(loss: caffe.LayerParameter) -> caffe.LayerParameter:
 
 
 def _single_batch(net: caffe.NetParameter) -> list[str]:
+    """Set the batch to 1 if the first dimension is one: if nothing but first dimensions changes."""
     before = batch_size(net, "TEST")
     if before in (None, 1) or why_no_batch(net):
         return []
+    single = deepcopy(net)
+    set_batch(single, 1)
+    if not _same_but_for_batch(net, single):
+        return []
     set_batch(net, 1)
     return [f"set the batch to 1, from {before}"]
+
+
+def _same_but_for_batch(net: caffe.NetParameter, single: caffe.NetParameter) -> bool:
+    """Return whether the shapes of both differ in first dimensions only, all by one factor.
+
+    The first dimension is time, and not the batch, for layers that unroll it.
+    """
+    if any(layer.type in _UNROLLED for layer in net.layer):
+        return False
+    if not _runs(single, "TEST") or not _runs(net, "TEST"):
+        # A file may be too large for Caffe by its batch alone.
+        return _runs(single, "TEST")
+    own, changed = infer(net), infer(single)
+    if own.params != changed.params:
+        return False
+    factor = batch_size(net, "TEST") or 1
+    return all(
+        shape
+        in (
+            changed.blobs[name],
+            tuple(first * factor for first in changed.blobs[name][:1]) + changed.blobs[name][1:],
+        )
+        for name, shape in own.blobs.items()
+    )

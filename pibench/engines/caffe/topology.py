@@ -45,7 +45,7 @@ def layers(net: caffe.NetParameter, path: object, *, phase: Phase = "TEST") -> l
         raise InvalidInputError.at(
             str(path),
             None,
-            f"contains {len(net.layers)} first-generation 'layers {{ }}'",
+            f"mixes {len(net.layers)} first-generation 'layers {{ }}' with 'layer {{ }}'",
             hint="use --repair to turn them into 'layer { }'",
         )
     for layer in net.layer:
@@ -62,9 +62,10 @@ def implied_input(net: caffe.NetParameter, path: object) -> Layer | None:
     """Return the Input layer for legacy `input`, `input_shape` and `input_dim` fields."""
     if not net.input:
         return None
-    shapes = list(net.input_shape)
+    # Caffe reads as many as there are inputs, and none after them.
+    shapes = list(net.input_shape)[: len(net.input)]
     if not shapes:
-        dims = list(net.input_dim)
+        dims = list(net.input_dim)[: len(net.input) * IMAGE_AXES]
         shapes = [
             caffe.BlobShape(dim=dims[at : at + IMAGE_AXES])
             for at in range(0, len(dims), IMAGE_AXES)
@@ -84,7 +85,7 @@ def implied_input(net: caffe.NetParameter, path: object) -> Layer | None:
     )
 
 
-def included(layer: Layer, state: caffe.NetState, phase: Phase) -> bool:
+def included(layer: Layer | caffe.V1LayerParameter, state: caffe.NetState, phase: Phase) -> bool:
     """Return whether a net in `phase`, at level 0 and the stages of `state`, has this layer."""
     if layer.include:
         return any(meets(rule, state, phase) for rule in layer.include)
@@ -250,7 +251,7 @@ def _of_shapes(shapes: Sequence[caffe.BlobShape], tops: Sequence[str]) -> Iterat
 def _legacy_inputs(net: caffe.NetParameter) -> Iterator[Input]:
     """List the inputs of `input`, by their `input_shape` or else by four `input_dim` each."""
     if net.input and net.input_shape:
-        yield from _of_shapes(net.input_shape, net.input)
+        yield from _of_shapes(net.input_shape[: len(net.input)], net.input)
         return
     for index, name in enumerate(net.input):
         span = slice(index * IMAGE_AXES, (index + 1) * IMAGE_AXES)

@@ -52,8 +52,8 @@ def line_of(text: str) -> str:
             "\n\nlayer { pooling_param { ceil_mode: false } }",
             (
                 "net.prototxt: line 3: stock Caffe has no field 'ceil_mode: false' in "
-                "pooling_param (a private patch; stock Caffe has round_mode); use --repair to take "
-                "it out, which pools by rounding up, or write round_mode: FLOOR"
+                "pooling_param (a private patch; stock Caffe has round_mode); use --repair to "
+                "write it so"
             ),
         ),
         (
@@ -105,6 +105,27 @@ def line_of(text: str) -> str:
         (
             GOOD + "\0",
             "net.prototxt: line 2: contains a NUL character; copy the file again, as text",
+        ),
+        (
+            'layer { name: "x" type: "Whatever" whatever_param { a: 1 } }',
+            (
+                "net.prototxt: layer 'x': stock Caffe has no layer type 'Whatever'; correct the "
+                "type, or replace the layer by stock ones"
+            ),
+        ),
+        (
+            "layer { type: 'MultiBoxLoss' include { phase: TRAIN } multibox_loss_param { a: 1 } }",
+            (
+                "net.prototxt: an unnamed MultiBoxLoss: stock Caffe has no layer type "
+                "'MultiBoxLoss'; use --repair to take it out: it belongs to training only"
+            ),
+        ),
+        (
+            "layers { bn_param { a: 1 } name: 'x'\n type: BN }",
+            (
+                "net.prototxt: line 2: stock Caffe has no layer type BN; replace the layer by "
+                "stock ones"
+            ),
         ),
         (
             'name: "x"',
@@ -161,7 +182,7 @@ def test_huge_file(tmp_path: Path) -> None:
     path = tmp_path / "huge.prototxt"
     with path.open("wb") as file:
         file.truncate(prototxt.MAX_FILE_BYTES + 1)
-    with pytest.raises(InvalidInputError, match="33554433 bytes are too large for a prototxt"):
+    with pytest.raises(InvalidInputError, match="is too large for a prototxt"):
         prototxt.read(path)
 
 

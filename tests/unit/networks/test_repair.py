@@ -53,7 +53,6 @@ def test_old_training_file(old_file: Path) -> None:
         "turned 6 first-generation 'layers' into 'layer'",
         "took out layer 'data': it belongs to training only",
         "removed the phase rules of layer 'data': it belongs to every phase",
-        "removed the phase rules of layer 'accuracy': it belongs to every phase",
         "put an Input of 1 x 3 x 28 x 28 in place of Data layer 'data'",
         "took out Accuracy layer 'accuracy': it needs labels",
         "made layer 'loss' a Softmax: there are no labels",
@@ -67,7 +66,7 @@ def test_old_layers_are_refused_unasked(old_file: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         networks.load(str(old_file))
     assert caught.value.line() == (
-        f"{old_file}: contains 6 first-generation 'layers {{ }}'; "
+        f"{old_file}: mixes 6 first-generation 'layers {{ }}' with 'layer {{ }}'; "
         "use --repair to turn them into 'layer { }'"
     )
 
@@ -82,15 +81,24 @@ def test_data_layer_is_refused_unasked() -> None:
     )
 
 
-def test_ceil_mode_false_pools_up_and_is_reported() -> None:
-    blobs, done = repaired_shapes(
-        INPUT.replace("N", "1") + POOL.replace("EXTRA", "kernel_size: 2 stride: 2 ceil_mode: false")
-    )
-    assert blobs["p"] == (1, 3, 5, 5)
+DOWN = INPUT.replace("N", "1") + POOL.replace("EXTRA", "kernel_size: 2 stride: 2 ceil_mode: false")
+
+
+def test_ceil_mode_false_pools_down_as_its_author_does() -> None:
+    blobs, done = repaired_shapes(DOWN)
+    assert blobs["p"] == (1, 3, 4, 4)
+    assert done == [
+        "wrote 'ceil_mode: false' of pooling_param (line 2) as 'round_mode: FLOOR'",
+    ]
+
+
+def test_ceil_mode_false_is_taken_out_as_in_the_paper_by_name() -> None:
+    net, done = repair.repair_text(DOWN, "net.prototxt", as_paper=True)
+    assert shapes.infer(net).blobs["p"] == (1, 3, 5, 5)
     assert done == [
         (
             "took out 'ceil_mode: false' of pooling_param (line 2): the pooling now rounds sizes "
-            "up, as stock Caffe does; to round down, write round_mode: FLOOR"
+            "up, as in the paper; its author rounds them down"
         )
     ]
 
@@ -165,15 +173,6 @@ def test_data_layer_without_size() -> None:
     )
 
 
-def test_the_form_of_2013_is_refused_by_name() -> None:
-    with pytest.raises(InvalidInputError) as caught:
-        repair.repair_text('layers { layer { name: "conv1" type: "conv" } }', "net.prototxt")
-    assert caught.value.line() == (
-        "net.prototxt: layer 'conv1': has a 'layer' inside 'layers' (the 2013 format), which "
-        "pibench cannot repair; upgrade the file with Caffe's own upgrade_net_proto_text"
-    )
-
-
 def test_a_clean_network_is_left_alone() -> None:
     net = networks.load("AlexNet").net
     repaired, done = repair.repair(net, "alexnet")
@@ -213,3 +212,155 @@ def test_layers_of_patches_become_stock_ones() -> None:
         "net.prototxt",
     )
     assert net.layer[1].convolution_param.group == 3
+
+
+CONV = (
+    'layer { name: "c" type: "Convolution" bottom: "data" top: "c"\n  convolution_param { P } }\n'
+)
+SIDES = "num_output: 2 kernel_size: 3 "
+
+
+@pytest.mark.parametrize(
+    ("fields", "top", "written"),
+    [
+        ("pad_l: 1 pad_r: 1 pad_t: 1 pad_b: 1", (9, 9), "pad_h: 1 pad_w: 1"),
+        ("pad_left: 1 pad_right: 1 pad_top: 2 pad_bottom: 2", (11, 9), "pad_h: 2 pad_w: 1"),
+        ("pad_t: 3 pad_b: 3", (13, 7), "pad_h: 3 pad_w: 0"),
+        ("pad_l: 0 pad_r: 0", (7, 7), "pad_h: 0 pad_w: 0"),
+        ("hole: 2", (5, 5), "dilation: 2"),
+        ("hole_h: 2 hole_w: 3", (5, 3), "dilation: 2 dilation: 3"),
+    ],
+)
+def test_fields_of_forks_that_stock_caffe_has_by_another_name(
+    fields: str, top: tuple[int, int], written: str
+) -> None:
+    text = INPUT.replace("N", "1") + CONV.replace("P", SIDES + fields)
+    with pytest.raises(InvalidInputError, match="use --repair to write it so"):
+        prototxt.parse(text, "net")
+    blobs, done = repaired_shapes(text)
+    assert blobs["c"] == (1, 2, *top)
+    assert done == [f"wrote '{fields}' of convolution_param (line 3) as '{written}'"]
+
+
+def test_equal_pads_of_poolings_and_first_generation_layers() -> None:
+    blobs, done = repaired_shapes(
+        'input: "data" input_dim: [1, 3, 9, 9]\n'
+        'layers { name: "p" type: POOLING bottom: "data" top: "p"\n'
+        "pooling_param { pad_l: 1 pad_r: 1 kernel_size: 3 stride: 2 ceil_mode: 0 } }\n"
+        'layers { name: "q" type: POOLING bottom: "data" top: "q"\n'
+        "pooling_param { pad_l: 1 pad_r: 1 kernel_size: 3 stride: 2 } }"
+    )
+    assert (blobs["p"], blobs["q"]) == ((1, 3, 4, 5), (1, 3, 4, 5))
+    assert done[:2] == [
+        "wrote 'ceil_mode: 0' of pooling_param (line 3) as 'round_mode: FLOOR'",
+        (
+            "wrote 'pad_l: 1 pad_r: 1' of pooling_param (2 times, first on line 3) as "
+            "'pad_h: 0 pad_w: 1'"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ("pad_l: 0 pad_r: 1", "pads 0 left, 1 right, 0 above and 0 below"),
+        ("pad_left: 1 pad_right: 1 pad_bottom: 1", "pads 1 left, 1 right, 0 above and 1 below"),
+        ("pad: 1 pad_l: 1 pad_r: 1", "has pad and pad_l: 1 pad_r: 1; keep one of them"),
+        ("pad_type: 1", "pads by pad_type: 1, which stock Caffe lacks"),
+        ("pad_l: -1 pad_r: -1", "pad_l is '-1'; write a whole number"),
+        ("hole: 2 dilation: 2", "has hole and another dilation; keep one of them"),
+    ],
+)
+def test_fields_that_stock_caffe_cannot_express_are_refused(fields: str, words: str) -> None:
+    text = INPUT.replace("N", "1") + CONV.replace("P", SIDES + fields)
+    with pytest.raises(InvalidInputError) as caught:
+        repair.repair_text(text, "net.prototxt")
+    assert caught.value.line().startswith(f"net.prototxt: layer 'c': {words}")
+
+
+def test_ceil_mode_against_round_mode_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="has ceil_mode and another round_mode"):
+        repaired_shapes(DOWN.replace("ceil_mode", "round_mode: CEIL ceil_mode"))
+
+
+def test_a_first_generation_type_of_a_fork_is_not_taken_out() -> None:
+    text = 'input: "data" input_dim: [1, 3, 9, 9]\nlayers { type: MYSTERY bottom: "data" RULE }'
+    with pytest.raises(InvalidInputError, match="line 2: stock Caffe has no layer type MYSTERY"):
+        repair.repair_text(text.replace("RULE", ""), "net")
+    net, _ = repair.repair_text(
+        text.replace("RULE", "include { phase: TRAIN }") + " layers { type: RELU bottom: 'data' }",
+        "net",
+    )
+    assert [layer.type for layer in net.layer] == ["ReLU"]
+
+
+@pytest.mark.parametrize(
+    ("dims", "layer"),
+    [
+        ("8 dim: 10", 'type: "Reshape" reshape_param { shape { dim: 4 dim: 2 dim: 10 } }'),
+        ("8 dim: 10", 'type: "Reshape" reshape_param { shape { dim: 2 dim: -1 } }'),
+        ("4 dim: 3", 'type: "Slice" top: "z" slice_param { axis: 0 }'),
+        ("4 dim: 3", 'type: "InnerProduct" inner_product_param { num_output: 2 axis: 0 }'),
+        ("4 dim: 3", 'type: "Permute" permute_param { order: 1 order: 0 }'),
+    ],
+)
+def test_a_first_dimension_that_is_not_the_batch_stays(dims: str, layer: str) -> None:
+    text = (
+        f'layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim: {dims} }} }} }}\n'
+        f'layer {{ name: "l" bottom: "x" top: "y" {layer} }}'
+    )
+    net, done = repair.repair_text(text, "net")
+    assert done == []
+    assert net == prototxt.parse(text, "net")
+
+
+@pytest.mark.parametrize("rule", ["", "include { phase: TRAIN }"])
+def test_what_stock_caffe_runs_is_left_alone(rule: str) -> None:
+    source = 'layer { name: "d" type: "DummyData" top: "x" top: "l" RULE dummy_data_param {'
+    source += " shape { dim: 1 dim: 3 } shape { dim: 1 } } }\n"
+    text = source.replace("RULE", rule) + (
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "l" top: "y" }\n'
+        'layer { name: "a" type: "Accuracy" bottom: "x" bottom: "l" top: "a"\n'
+        "exclude { phase: TRAIN } }"
+    )
+    net, done = repair.repair_text(text, "net")
+    assert (net, done) == (prototxt.parse(text, "net"), [])
+
+
+DETECTOR = """
+layer { name: "train" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+        transform_param { crop_size: 8 } }
+layer { name: "test" type: "Data" top: "data" top: "label" include { phase: TEST }
+        transform_param { crop_size: 8 } }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+        convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "c" bottom: "label" top: "l"
+        include { phase: TRAIN } }
+layer { name: "prob" type: "Softmax" bottom: "c" top: "prob" include { phase: TEST } }
+layer { name: "best" type: "ArgMax" bottom: "prob" top: "best" include { phase: TEST } }
+"""
+
+
+def test_a_rule_is_removed_only_where_training_needs_the_layer() -> None:
+    net, done = repair.repair_text(DETECTOR, "net")
+    assert done == [
+        "took out layer 'train': it belongs to training only",
+        "took out layer 'loss': it belongs to training only",
+        "removed the phase rules of layer 'test': it belongs to every phase",
+        "put an Input of 1 x 3 x 8 x 8 in place of Data layer 'test'",
+    ]
+    assert [layer.name for layer in shapes.infer(net, phase="TRAIN").layers] == ["test", "c"]
+    assert list(shapes.infer(net).blobs) == ["data", "c", "prob", "best"]
+
+
+def test_rules_are_removed_where_training_would_have_no_layer() -> None:
+    text = (
+        'layer { name: "d" type: "Data" top: "data" transform_param { crop_size: 9 } RULE }\n'
+        + POOL.replace("EXTRA }", "kernel_size: 3 } RULE")
+    ).replace("RULE", "include { phase: TEST }")
+    net, done = repair.repair_text(text, "net")
+    assert done[:2] == [
+        "removed the phase rules of layer 'd': it belongs to every phase",
+        "removed the phase rules of layer 'p': it belongs to every phase",
+    ]
+    assert len(shapes.infer(net, phase="TRAIN").layers) == 2

@@ -173,7 +173,7 @@ def test_shared_parameters_count_once() -> None:
         ('type: "Convolutoin" bottom: "data" top: "x"',
          "stock Caffe has no layer type 'Convolutoin'; did you mean 'Convolution'?"),
         ('type: "MultiBoxLoss" bottom: "data" top: "x"',
-         "stock Caffe has no layer type 'MultiBoxLoss'; it is of the SSD fork"),
+         "it is of the SSD fork; replace it by stock layers, or take it out"),
         ('bottom: "data" top: "x"', "has no type"),
         ('type: "LRN" bottom: "data" top: "x" lrn_param { local_size: 4 }', "local_size is even"),
     ],

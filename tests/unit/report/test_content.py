@@ -205,6 +205,15 @@ def test_no_file_that_a_record_names_is_opened(
                 "--protocol caffe-time --compute real --repair"
             ),
         ),
+        (
+            {"repairs": ("took out 'ceil_mode: false': the pooling now rounds sizes up, as",)},
+            (
+                "pibench run AlexNet --target vm --protocol caffe-time --compute real "
+                "--repair-as-paper"
+            ),
+        ),
+        ({"network_source": "-"},
+         "pibench run - --target vm --protocol caffe-time --compute real"),
         ({"network_source": "-rf.prototxt"},
          "pibench run ./-rf.prototxt --target vm --protocol caffe-time --compute real"),
         ({"network_source": "a\x1b[2Jb.prototxt"}, ""),

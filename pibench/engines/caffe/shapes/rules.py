@@ -106,8 +106,13 @@ def lrn(layer: Layer, bottoms: list[Shape]) -> Made:
     return [bottoms[0]], []
 
 
-def batch_norm(_: Layer, bottoms: list[Shape]) -> Made:
-    """Infer a BatchNorm; parameters: mean and variance per channel, and the factor of both."""
+def batch_norm(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Infer a BatchNorm; parameters: mean and variance per channel, and the factor of both.
+
+    None of them learns; Caffe clears the rates of files that give all three.
+    """
+    if len(layer.param) != 3 and any(spec.lr_mult for spec in layer.param):
+        raise Refused("BatchNorm has a param with an lr_mult other than 0", "write lr_mult: 0")
     if len(bottoms[0]) < 2:
         raise Refused(f"BatchNorm needs two axes, not {times(bottoms[0])}", "reshape its bottom")
     channels = bottoms[0][1]
@@ -478,7 +483,11 @@ def rule_of(layer: Layer) -> Rule:
 def _origin(kind: str) -> str:
     """Return the origin of an unknown layer type, or the most similar stock type."""
     if kind in _FORKS:
-        return f"it is of {_FORKS[kind]}"
+        return f"it is of {_FORKS[kind]}; replace it by stock layers, or take it out"
     by_lower = {name.lower(): name for name in RULES}
     close = difflib.get_close_matches(kind.lower(), list(by_lower), n=1, cutoff=0.6)
-    return f"did you mean {by_lower[close[0]]!r}?" if close else "check the type's name"
+    return (
+        f"did you mean {by_lower[close[0]]!r}?"
+        if close
+        else "correct the type, or replace the layer by stock ones"
+    )
