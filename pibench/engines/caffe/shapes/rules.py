@@ -22,6 +22,7 @@ from pibench.engines.caffe.shapes.checks import (
     require_same_shapes,
     times,
 )
+from pibench.engines.caffe.shapes.recurrent import lstm_unit, recurrent
 from pibench.engines.caffe.shapes.windows import convolution, deconvolution, im2col, pooling, spp
 from pibench.engines.caffe.topology import LEGACY_DIMS
 
@@ -426,6 +427,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         ("EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss"), Rule(loss, (2, 2))
     ),
+    "LSTM": Rule(recurrent, (2, 5), (1, 3)),
+    "RNN": Rule(recurrent, (2, 4), (1, 2)),
+    "LSTMUnit": Rule(lstm_unit, (3, 3), (2, 2)),
     "Accuracy": Rule(accuracy, (2, 2), (1, 2)),
 }  # fmt: skip
 """Every layer type of Caffe 1.0 whose shapes depend only on the network."""
@@ -436,10 +440,7 @@ DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowDa
 UNSUPPORTED = {
     "Filter": "the size of its output depends on the data",
     "HDF5Output": "it writes files",
-    "LSTM": "pibench does not unroll recurrent layers",
     "Python": "code outside the network decides its shapes",
-    "RNN": "pibench does not unroll recurrent layers",
-    "Recurrent": "pibench does not unroll recurrent layers",
 }
 """Other types of stock Caffe, with the reason why they are not supported."""
 
