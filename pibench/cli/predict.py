@@ -37,6 +37,7 @@ def predict(
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
+    shape: opt.PythonShapes = None,
     per_layer: bool = opt.switch("--per-layer", "Show each layer's time too."),
     counted: bool = opt.switch("--counted", "Use counts (pibench count) instead of layer shapes."),
     validate: bool = opt.switch("--validate", "Predict each known network from the others only."),
@@ -66,6 +67,7 @@ def predict(
             ("--per-layer", per_layer, "compares whole networks: no layer's time is known"),
             ("--batch", batch is not None, "has times of one batch only"),
             ("--input", input_size is not None, "has times of one image size only"),
+            ("--shape", bool(shape), "uses the networks of the zoo as they are"),
             ("--repair", repair, "uses the networks of the zoo as they are"),
         ):
             if given:
@@ -83,7 +85,7 @@ def predict(
     gc.set_threshold(1_000_000)
     profile = devices.load(device or rates.device)
     options = opt.run_options({"batch": batch, "input_size": input_size, "repair": repair})
-    loaded = opt.load_networks(specs, options, training=False)
+    loaded = opt.load_networks(specs, options, training=False, shape=shape)
     counts: Sequence[NetworkCounts | None] = [None] * len(loaded)
     if counted:
         counts = _counts(loaded, profile, rates.protocol, quiet=quiet)
@@ -234,6 +236,7 @@ def _answer(
         "network_sha256": network.sha256,
         "network_source": network.recorded_source,
         "batch": network.batch_under(calibration.protocol),
+        "assumptions": list(network.assumptions),
         "device": prediction.device,
         "protocol": calibration.protocol,
         **{name: getattr(prediction, name) for name in names},

@@ -209,6 +209,9 @@ def _recurrent(net: caffe.NetParameter) -> list[Layer]:
 
 def why_no_batch(net: caffe.NetParameter) -> str:
     """Explain why the batch of `net` cannot be set; return nothing if it can."""
+    for layer in net.layer:
+        if layer.type == "Python" and layer.input_param.shape:
+            return f"{place(layer)} has the shapes that were given, whatever the batch is"
     for layer in _recurrent(net):
         return f"{place(layer)} is recurrent: its blobs begin with time steps, not with a batch"
     if not any(one.dims for one in inputs(net)):

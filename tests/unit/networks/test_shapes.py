@@ -124,6 +124,19 @@ def test_scalars_and_lists_where_images_belong() -> None:
         infer(scalar, 'type: "Concat" bottom: "data" bottom: "one" top: "x"')
 
 
+def test_all_items_may_pass_a_filter() -> None:
+    found = infer(
+        'type: "Input" top: "s" input_param { shape { dim: [2, 1, 1] } }',
+        'type: "Filter" bottom: "data" bottom: "s" bottom: "s" top: "x" top: "y"',
+    )
+    assert (found.blobs["x"], found.blobs["y"]) == ((2, 3, 8, 8), (2, 1, 1))
+    with pytest.raises(InvalidInputError, match="bottom 0 is 2 x 3 x 8 x 8 but the selector is 4"):
+        infer(
+            'type: "Input" top: "s" input_param { shape { dim: 4 } }',
+            'type: "Filter" bottom: "data" bottom: "s" top: "x"',
+        )
+
+
 def test_losses_are_scalars() -> None:
     found = infer(
         'type: "Input" top: "label" input_param { shape { dim: [2, 8, 8] } }',
@@ -226,7 +239,13 @@ def test_shared_parameters_count_once() -> None:
         ('type: "Tile" bottom: "data" top: "x" tile_param { tiles: 0 }',
          "'x' would measure 2 x 0 x 8 x 8"),
         ('type: "Filter" bottom: "data" bottom: "data" top: "x"',
-         "layer type Filter is not supported: the size of its output depends on the data"),
+         "its selector is 2 x 3 x 8 x 8, more than one number per item"),
+        ('type: "Filter" bottom: "data" top: "x"', "has 1 bottom(s) and needs at least 2"),
+        ('type: "Filter" bottom: "data" bottom: "data" top: "x" top: "y"',
+         "has 2 top(s) and needs 1"),
+        ('type: "Python" bottom: "data" top: "x"', "--shape l1=1x3x224x224, once for each top"),
+        ('type: "Python" top: "x" top: "y" input_param { shape { dim: 2 } }',
+         "has 1 given shape(s) and needs 2"),
         ('type: "Data" top: "x"', "a Data layer reads a database or files; use --repair"),
         ('type: "Convolutoin" bottom: "data" top: "x"',
          "stock Caffe has no layer type 'Convolutoin'; did you mean 'Convolution'?"),
