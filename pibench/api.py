@@ -52,6 +52,7 @@ def network(
     batch: int | None = None,
     image: tuple[int, int] | None = None,
     repair: Repair = False,
+    python_shapes: Sequence[str] = (),
 ) -> Network:
     """Read and check a network of the zoo or a prototxt file.
 
@@ -62,6 +63,7 @@ def network(
         image: Height and width, in pixels.
         repair: Fix what stock Caffe would reject; `Network.repairs` lists each change. "paper"
             takes `ceil_mode: false` out, as the paper did.
+        python_shapes: The shapes of Python layers' tops, for plans, such as data=1x3x224x224.
     """
     from pibench import networks
 
@@ -71,6 +73,7 @@ def network(
         batch=batch,
         image=image,
         repair=repair,
+        python_shapes=python_shapes,
     )
 
 

@@ -27,6 +27,7 @@ from pibench.records.schema import Frozen, Sha256
 from pibench.runner.options import NetworkFacts, RunOptions, facts_of, job_of
 from pibench.targets.base import Job
 from pibench.targets.job import ROOTS, SYSTEM, Libraries, root_programs, write_job
+from pibench.targets.local import refuse_other_libraries
 from pibench.targets.sandbox import scratch
 
 if TYPE_CHECKING:
@@ -177,7 +178,10 @@ def write_kit(
         weights=None,
     )
     options = replace(options, timeout_s=options.effective_timeout_s)
+    for network in loaded:
+        options.check(network)
     jobs = [job_of(index, network, options) for index, network in enumerate(loaded)]
+    refuse_other_libraries(jobs)
     networks = tuple(
         KitNetwork(id=job.id, **facts_of(network, job).model_dump())
         for network, job in zip(loaded, jobs, strict=True)

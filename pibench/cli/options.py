@@ -114,13 +114,14 @@ def load_networks(
     options: RunOptions,
     *,
     training: bool | None = None,
+    shape: Sequence[str] | None = None,
     hint: str = "run them one at a time",
 ) -> list[Network]:
-    """Read and check all networks before anything runs, and report the repairs and fork layers.
+    """Read and check all networks before anything runs, and report what is special about them.
 
     `training` is whether they must also be valid in the training phase, as `caffe time` sets it up;
-    None means under protocol caffe-time. `hint` is what to do instead of giving weights for
-    several networks.
+    None means under protocol caffe-time. `shape` has the shapes of Python layers. `hint` is what to
+    do instead of giving weights for several networks.
     """
     from pibench.cli.output import say
     from pibench.errors import InvalidInputError
@@ -132,13 +133,13 @@ def load_networks(
         )
     loaded = []
     for spec in specs:
-        network = options.load(spec)
+        network = options.load(spec, python_shapes=shape or ())
         if network.entry is None and network.source != spec:
             weights = "" if network.weights is None else f", weights {network.weights}"
             say(f"{spec}: reads {network.source}{weights}")
         for sentence in network.repairs:
             say(f"{network.place}: repaired: {sentence}")
-        for label in network.fork_layers:
+        for label in (*network.fork_layers, *network.assumptions):
             say(f"{network.place}: {label}")
         loaded.append(network)
     caffe_time = options.protocol == "caffe-time"
@@ -219,6 +220,9 @@ RepairAsPaper = Annotated[
     bool,
     flag("--repair-as-paper", help="The same, but take ceil_mode: false out, as the paper did."),
 ]
+
+_SHAPE: Final = "Shape of a Python layer's top, NAME=1x3x224x224; once for each top."
+PythonShapes = Annotated[list[str] | None, option(_SHAPE, "--shape", metavar="SHAPE")]
 RequireFit = Annotated[bool, flag("--require-fit", help="Exit with 1 unless every network fits.")]
 Jobs = Annotated[
     int | None, number("--jobs", "N", "Networks in parallel. Default: one per core.", 1, 64)

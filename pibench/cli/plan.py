@@ -35,6 +35,7 @@ def plan(
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
     repair_as_paper: opt.RepairAsPaper = False,
+    shape: opt.PythonShapes = None,
     max_batch: bool = opt.switch("--max-batch", "Search the largest batch that fits."),
     max_input: bool = opt.switch("--max-input", "Search the largest image that fits."),
     what_if: bool = opt.switch(
@@ -59,7 +60,8 @@ def plan(
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:
         given = locals()
-        for name in ("max_batch", "max_input", "what_if", "timeline", "plot", "require_fit", "out"):
+        for name in ("shape", "max_batch", "max_input", "what_if", "timeline", "plot",
+                     "require_fit", "out"):  # fmt: skip
             if given[name]:
                 raise InvalidInputError(
                     f"--{name.replace('_', '-')} is for a plan, but --check compares a plan with "
@@ -80,7 +82,7 @@ def plan(
         cases.writable(out, [Path(spec) for spec in specs])
     profile = options.profile
     environment = _environment(profile, on_twin=target == "twin")
-    plans, refused = _plan_each(specs, options, environment, go_on=bool(out))
+    plans, refused = _plan_each(specs, options, environment, shape, go_on=bool(out))
     # A single network gets the detailed output.
     in_full = len(specs) == 1 and not as_json
     wanted = {
@@ -133,7 +135,12 @@ def _refuse_without_check(
 
 
 def _plan_each(
-    specs: Sequence[str], options: RunOptions, environment: Environment, *, go_on: bool
+    specs: Sequence[str],
+    options: RunOptions,
+    environment: Environment,
+    shape: Sequence[str] | None,
+    *,
+    go_on: bool,
 ) -> tuple[list[Plan], dict[str, InvalidInputError]]:
     """Return the plans and the failures; the first failure is raised unless `go_on`."""
     from pibench.plan.planner import plan as plan_network
@@ -149,7 +156,8 @@ def _plan_each(
 
     for spec in specs:
         try:
-            loaded += [(spec, one) for one in opt.load_networks([spec], options, hint=ONE_BY_ONE)]
+            found = opt.load_networks([spec], options, shape=shape, hint=ONE_BY_ONE)
+            loaded += [(spec, one) for one in found]
         except InvalidInputError as error:
             failed(spec, error)
     for spec, network in loaded:

@@ -38,6 +38,7 @@ def predict(
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
     repair_as_paper: opt.RepairAsPaper = False,
+    shape: opt.PythonShapes = None,
     per_layer: bool = opt.switch("--per-layer", "Show each layer's time too."),
     counted: bool = opt.switch("--counted", "Use counts (pibench count) instead of layer shapes."),
     validate: bool = opt.switch("--validate", "Predict each known network from the others only."),
@@ -67,6 +68,7 @@ def predict(
             ("--per-layer", per_layer, "compares whole networks: no layer's time is known"),
             ("--batch", batch is not None, "has times of one batch only"),
             ("--input", input_size is not None, "has times of one image size only"),
+            ("--shape", bool(shape), "uses the networks of the zoo as they are"),
             ("--repair", repair, "uses the networks of the zoo as they are"),
             ("--repair-as-paper", repair_as_paper, "uses the networks of the zoo as they are"),
         ):
@@ -92,7 +94,7 @@ def predict(
             "repair_as_paper": repair_as_paper,
         }
     )
-    loaded = opt.load_networks(specs, options, training=False)
+    loaded = opt.load_networks(specs, options, training=False, shape=shape)
     counts: Sequence[NetworkCounts | None] = [None] * len(loaded)
     if counted:
         counts = _counts(loaded, profile, rates.protocol, quiet=quiet)
@@ -246,6 +248,7 @@ def _answer(
         "network_sha256": network.sha256,
         "network_source": network.recorded_source,
         "batch": network.batch_under(calibration.protocol),
+        "assumptions": list(network.assumptions),
         "device": prediction.device,
         "protocol": calibration.protocol,
         **{name: getattr(prediction, name) for name in names},

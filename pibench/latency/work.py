@@ -23,6 +23,8 @@ from math import prod
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import shapes
+from pibench.engines.caffe.shapes.recurrent import unrolled
 from pibench.engines.caffe.shapes.windows import window
 from pibench.errors import HostError
 
@@ -54,7 +56,10 @@ class Product(NamedTuple):
 
 
 class LayerCost(NamedTuple):
-    """The parts of a layer's work, in elements; `passes` are reads and writes of blobs."""
+    """The parts of a layer's work, in elements; `passes` are reads and writes of blobs.
+
+    `entries` is how many layers are entered: itself, or those that it runs inside.
+    """
 
     products: tuple[Product, ...] = ()
     passes: int = 0
@@ -64,6 +69,7 @@ class LayerCost(NamedTuple):
     pows: int = 0
     randoms: int = 0
     runs: bool = True
+    entries: int = 1
 
 
 @dataclass(eq=False)
@@ -236,6 +242,29 @@ def _softmax(context: LayerContext) -> LayerCost:
     return LayerCost(passes=12 * elements, exps=elements)
 
 
+def _lstm_unit(context: LayerContext) -> LayerCost:
+    """Count three sigmoids and two hyperbolic tangents per element of the cell."""
+    return LayerCost(passes=context.read + context.made, exps=5 * prod(context.tops[0]))
+
+
+def _recurrent(context: LayerContext) -> LayerCost:
+    """Count the layers of the unrolled network, without the loss at its end."""
+    inner = shapes.infer(unrolled(context.layer, list(context.bottoms)))
+    costs = [
+        layer_cost(LayerContext(*of_layer, context.training))
+        for of_layer in zip(
+            inner.layers[:-1], inner.bottoms, inner.tops, inner.weights, strict=False
+        )
+    ]
+    costs = [cost for cost in costs if cost.runs]
+    return LayerCost(
+        products=tuple(product for cost in costs for product in cost.products),
+        passes=sum(cost.passes for cost in costs),
+        exps=sum(cost.exps for cost in costs),
+        entries=len(costs),
+    )
+
+
 _COSTS: Final[dict[str, Callable[[LayerContext], LayerCost]]] = {
     **dict.fromkeys(
         ("Input", "DummyData", "Data", "Split", "Flatten", "Reshape", "Silence"), _nothing
@@ -252,6 +281,9 @@ _COSTS: Final[dict[str, Callable[[LayerContext], LayerCost]]] = {
     "Eltwise": _eltwise,
     "Dropout": _dropout,
     "Power": _power,
+    "LSTM": _recurrent,
+    "LSTMUnit": _lstm_unit,
+    "RNN": _recurrent,
 }
 
 
@@ -340,7 +372,7 @@ def _work(context: LayerContext, cost: LayerCost, known: CostModel) -> LayerWork
         macs=sum(product.macs for product in cost.products),
         tile_macs=tile_macs,
         accesses=accesses,
-        calls=calls + 1,
+        calls=calls + cost.entries,
         moved_bytes=FLOAT_BYTES * (context.read + context.made + sum(map(prod, context.weights))),
         pows=cost.pows,
     )

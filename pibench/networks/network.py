@@ -20,7 +20,7 @@ from pibench.file_io import is_standard_input
 from pibench.networks import catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pibench.engines.caffe import caffe_pb2 as caffe
     from pibench.engines.caffe.topology import Phase
@@ -66,6 +66,19 @@ class Network:
             f"{layer.type}: {label}" for layer in self.net.layer if (label := forks.label(layer))
         )
         return tuple(dict.fromkeys(labels))
+
+    @cached_property
+    def assumptions(self) -> tuple[str, ...]:
+        """Return a remark for each layer whose shapes are not known from the network alone."""
+        remarks = {
+            "Filter": "at most: all items pass, fewer take less",
+            "Python": "its shapes are those given; memory and time of its code are not included",
+        }
+        return tuple(
+            f"{layer.type} layer '{layer.name}': {remarks[layer.type]}"
+            for layer in self.net.layer
+            if layer.type == "Filter" or (layer.type == "Python" and layer.input_param.shape)
+        )
 
     @property
     def recorded_source(self) -> str:
@@ -248,6 +261,7 @@ def load(
     batch: int | None = None,
     image: tuple[int, int] | None = None,
     repair: Repair = False,
+    python_shapes: Sequence[str] = (),
 ) -> Network:
     """Load and check a network of the zoo or a prototxt file.
 
@@ -258,6 +272,7 @@ def load(
         batch: Replaces the batch size, in images.
         image: Replaces the images' height and width, in pixels.
         repair: Fix files made for other variants of Caffe; "paper" as the paper did.
+        python_shapes: The shapes of Python layers' tops, such as data=1x3x224x224.
 
     Raises:
         UnknownNetworkError: No network of the zoo and no file has this name.
@@ -269,6 +284,8 @@ def load(
         loaded = _from_file(path, repair=repair)
     else:
         loaded = _from_zoo(spec)
+    if python_shapes:
+        loaded = _with_python_shapes(loaded, python_shapes)
     if batch is not None:
         if not 1 <= batch <= MAX_BATCH:
             raise InvalidInputError(f"batch {batch} is out of range", hint=f"give 1 to {MAX_BATCH}")
@@ -283,6 +300,30 @@ def load(
         caffemodel.check_weights(loaded.net, weights)
         loaded = replace(loaded, weights=weights)
     return loaded
+
+
+def _with_python_shapes(network: Network, texts: Sequence[str]) -> Network:
+    """Return the network with a shape for each top of its Python layers."""
+    changed = network.copy()
+    layers = {layer.name: layer for layer in changed.net.layer if layer.type == "Python"}
+    for layer in layers.values():
+        layer.ClearField("input_param")
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        if not re.fullmatch(r"[1-9]\d{0,9}(x[1-9]\d{0,9})*", sizes, re.ASCII):
+            raise InvalidInputError(
+                f"--shape {text!r} is not a layer and a shape", hint="give NAME=1x3x224x224"
+            )
+        if name not in layers:
+            known = ", ".join(map(repr, layers)) or "none"
+            raise InvalidInputError.at(
+                network.source,
+                None,
+                f"--shape {text}: it has no Python layer {name!r}",
+                hint=f"Python layers here: {known}",
+            )
+        layers[name].input_param.shape.add(dim=map(int, sizes.split("x")))
+    return changed
 
 
 def is_path(spec: str) -> bool:

@@ -53,6 +53,7 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
         "parameter_count": network.parameter_count,
         "repairs": list(network.repairs),
         "fork_layers": list(network.fork_layers),
+        "assumptions": list(network.assumptions),
         "device": device.id,
         "protocol": planned.protocol,
         "batch": network.batch_under(planned.protocol),

@@ -27,7 +27,8 @@ class Program:
 
     baseline_bytes: int
     program_bytes: int
-    exit_bytes: int
+    exit_bytes: int = 0
+    loading_bytes: int = 0
     largest_unmapped_bytes: int
     worst_error: float
 
@@ -90,9 +91,9 @@ def of_twin(device: Device, core: str, cores_usable: int) -> Environment:
     )
 
 
-def layer_object_bytes() -> int:
+def layer_object_bytes(*, unrolled: bool) -> int:
     """Return the size of the small objects that a Net allocates per layer."""
-    return int(_calibration()["layer_object_bytes"])
+    return int(_calibration()["unrolled_layer_object_bytes" if unrolled else "layer_object_bytes"])
 
 
 def text_per_byte() -> float:

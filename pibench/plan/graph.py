@@ -111,7 +111,8 @@ def _flag(nodes: Sequence[Node], *, force_backward: bool) -> None:
         node.propagate = reached = [blob in flowing for blob in node.bottoms]
         node.needs_backward = True in node.learns or True in reached
         if asked:
-            node.propagate = [flag and asked[index] for index, flag in enumerate(reached)]
+            # Also without a gradient to pass on: recurrent layers ask for their inputs' so.
+            node.propagate = list(asked)
         if node.needs_backward:
             flowing.update(node.tops)
     _drop_what_no_loss_needs(nodes)
@@ -142,7 +143,11 @@ def _drop_what_no_loss_needs(nodes: Sequence[Node]) -> None:
 
 
 def _may_be_forced(kind: str, bottom: int) -> bool:
-    """Return AllowForceBackward of a bottom: losses send no gradient to their labels."""
+    """Return AllowForceBackward of a bottom: labels and indicators of sequences get no gradient."""
+    if kind in ("LSTM", "RNN"):
+        return bottom != 1
+    if kind == "LSTMUnit":
+        return bottom != 2
     if kind == "ContrastiveLoss":
         return bottom != 2
     if kind in _LOSSES - {"EuclideanLoss"}:

@@ -161,6 +161,11 @@ class Heap:
             if end - start >= _CONSOLIDATION_BYTES:
                 self._trim()
 
+    def keep(self, end_bytes: int) -> None:
+        """Free everything but the heap below `end_bytes`, whose pages stay resident."""
+        last = (end_bytes + PAGE_BYTES - 1) >> _PAGE_SHIFT
+        self.resident_bytes = self.peak_bytes = self.pages.count(1, 0, last) << _PAGE_SHIFT
+
     def _map(self, chunk: int) -> Block:
         size = (chunk + _HEADER_BYTES + PAGE_BYTES - 1) & -PAGE_BYTES
         # The header is written, and with it the first page.

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
-from pibench.plan import environment as environments
-from pibench.plan import graph, layers, weights
+from pibench.plan import graph, layers, net, weights
 from pibench.plan.malloc import Heap
 from pibench.plan.openblas import PackingBuffers
-from pibench.plan.process import Memory, Process, Step
+from pibench.plan.process import Process, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,12 +23,7 @@ if TYPE_CHECKING:
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment, Program
     from pibench.plan.graph import Node
-    from pibench.plan.process import Blob
     from pibench.records.schema import Protocol
-
-
-_FIRST_STRING_BYTES = 30
-"""Size that libstdc++'s string first grows to; every further step doubles it."""
 
 
 class Allocation(NamedTuple):
@@ -89,7 +83,7 @@ class Plan:
             if block is not None and memory.born <= peak <= memory.died:
                 size = block.chunk_bytes if block.is_written else block.resident_bytes
                 sizes[memory.layer, memory.kind] += size
-        sizes["", "program"] += process.program_bytes
+        sizes["", "program"] += self.program.program_bytes
         sizes["", "BLAS buffers"] += process.blas.resident_bytes
         found = [Allocation(layer, kind, size) for (layer, kind), size in sizes.items() if size]
         return sorted(found, key=lambda allocation: -allocation.size_bytes)
@@ -107,19 +101,19 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
         Heap(largest_unmapped_bytes=program.largest_unmapped_bytes),
         PackingBuffers(environment.kernel, environment.threads, environment.max_threads),
     )
-    net = network.net
-    definition_bytes = net.ByteSize()
+    proto = network.net
+    definition_bytes = proto.ByteSize()
     if protocol == "caffe-time":
-        nodes = graph.build(network.training_shapes, force_backward=net.force_backward)
+        nodes = graph.build(network.training_shapes, force_backward=proto.force_backward)
         _check(network, nodes, backward=True)
         _caffe_time(process, nodes, definition_bytes)
+        process.end(program.exit_bytes)
     else:
-        nodes = graph.build(network.shapes, force_backward=net.force_backward)
+        nodes = graph.build(network.shapes, force_backward=proto.force_backward)
         _check(network, nodes, backward=False)
         # The network's name in the user's weights file, else in the seeded one.
-        weights_name = caffemodel.seeded_name(net.name, 0)
-        _inference(process, nodes, definition_bytes, weights_name)
-    process.end(program.exit_bytes)
+        weights_name = caffemodel.seeded_name(proto.name, 0)
+        _inference(process, nodes, definition_bytes, weights_name, program.loading_bytes)
     return Plan(
         network=network,
         protocol=protocol,
@@ -135,26 +129,32 @@ def _caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) 
     The Net's own backward pass skips layers that no loss needs. The second pass calls every layer:
     in a network without a loss only this fills the gradients of the weights.
     """
-    net = _net(process, nodes, definition_bytes, training=True)
-    _forward(process, net)
-    flowing = [layer for layer in reversed(net) if layer.node.needs_backward]
+    made = _net(process, nodes, definition_bytes, training=True)
+    _forward(process, made)
+    flowing = [layer for layer in reversed(made) if layer.node.needs_backward]
     _backward(process, flowing)
     if flowing:
         # Without gradients in between, a second pass finds the state that the first one left.
-        _forward(process, net)
-    _backward(process, net[::-1])
+        _forward(process, made)
+    _backward(process, made[::-1])
 
 
 def _inference(
-    process: Process, nodes: Sequence[Node], definition_bytes: int, weights_name: str
+    process: Process,
+    nodes: Sequence[Node],
+    definition_bytes: int,
+    weights_name: str,
+    loading_bytes: int,
 ) -> None:
     """Replay run_inference of the probe: weights, random inputs, forward passes.
 
-    `weights_name` is the network's name in the weights file.
+    `weights_name` is the network's name in the weights file, `loading_bytes` what the program
+    touches from there on. It ends at once, and frees nothing.
     """
-    net = _net(process, nodes, definition_bytes, training=False)
+    made = _net(process, nodes, definition_bytes, training=False)
+    process.touch(loading_bytes, "program")
     weights.load(process, nodes, weights_name)
-    for layer in net:
+    for layer in made:
         if layer.node.type == "Input":
             # Inputs are generated in pieces of negligible size.
             for top in layer.tops:
@@ -162,17 +162,17 @@ def _inference(
                 process.write(top.data)
             process.end_step("inputs", layer.node.name)
     # Values are described in pieces of negligible size (pibench/probe/values.py).
-    _forward(process, net)
+    _forward(process, made)
 
 
-def _forward(process: Process, net: Sequence[layers.Layer]) -> None:
-    for layer in net:
+def _forward(process: Process, made: Sequence[layers.Layer]) -> None:
+    for layer in made:
         layer.forward()
         process.end_step("forward", layer.node.name)
 
 
-def _backward(process: Process, net: Sequence[layers.Layer]) -> None:
-    for layer in net:
+def _backward(process: Process, made: Sequence[layers.Layer]) -> None:
+    for layer in made:
         layer.backward()
         process.end_step("backward", layer.node.name)
 
@@ -180,48 +180,12 @@ def _backward(process: Process, net: Sequence[layers.Layer]) -> None:
 def _net(
     process: Process, nodes: Sequence[Node], definition_bytes: int, *, training: bool
 ) -> list[layers.Layer]:
-    """Replay Net::Init: the definition is logged, layers are set up, shared parameters joined."""
-    _log_definition(process, definition_bytes)
-    objects_bytes = environments.layer_object_bytes()
-    net: list[layers.Layer] = []
-    for node in nodes:
-        process.write(Memory(objects_bytes, node.name, "small objects"))
-        net.append(layers.make(node, process, training=training))
-        for blob, loss in zip(node.tops, node.losses, strict=True):
-            if loss:
-                # Layer::SetLossWeights
-                process.write(blob.diff)
-        process.end_step("set-up", node.name)
-    _share_parameters(process, nodes)
-    return net
-
-
-def _log_definition(process: Process, definition_bytes: int) -> None:
-    """Replay DebugString of the whole net: a string that grows, and is dropped."""
-    heap = process.heap
-    text_bytes = int(definition_bytes * environments.text_per_byte())
-    size = _FIRST_STRING_BYTES
-    string = heap.malloc(size + 1)
-    while size < text_bytes:
-        size *= 2
-        longer = heap.malloc(size + 1)
-        heap.write_start(longer, min(size, text_bytes))
-        heap.free(string)
-        string = longer
-    heap.free(string)
-
-
-def _share_parameters(process: Process, nodes: Sequence[Node]) -> None:
-    """Replay Net::ShareWeights: parameters with one name become one, the others are freed."""
-    owners: dict[str, Blob] = {}
-    for node in nodes:
-        if not node.params:
-            continue
-        for blob, spec in zip(node.params, node.proto.param, strict=False):
-            owner = owners.setdefault(spec.name, blob) if spec.name else blob
-            if owner is not blob:
-                process.free(blob.data)
-                blob.data, blob.diff = owner.data, owner.diff
+    """Set the net up, a step for each layer."""
+    made: list[layers.Layer] = []
+    for layer in net.set_up(process, nodes, definition_bytes, training=training):
+        made.append(layer)
+        process.end_step("set-up", layer.node.name)
+    return made
 
 
 def _check(network: Network, nodes: Sequence[Node], *, backward: bool) -> None:

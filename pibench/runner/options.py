@@ -22,6 +22,8 @@ from pibench.targets.base import Job
 from pibench.targets.sandbox import scratch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pibench.devices import Device
     from pibench.images.build import Builder
     from pibench.networks.network import Network
@@ -116,8 +118,11 @@ class RunOptions:
         """The time limit of each network."""
         return self.timeout_s or TIMEOUT_S[self.effective_compute]
 
-    def load(self, spec: str | Path) -> Network:
-        """Read and check a network of the zoo or a prototxt file. Raises InvalidInputError."""
+    def load(self, spec: str | Path, *, python_shapes: Sequence[str] = ()) -> Network:
+        """Read and check a network of the zoo or a prototxt file. Raises InvalidInputError.
+
+        `python_shapes` are those of Python layers, such as data=1x3x224x224.
+        """
         from pibench import networks  # noqa: PLC0415  (start-up time)
         from pibench.networks.network import parse_image_size  # noqa: PLC0415  (start-up time)
 
@@ -127,6 +132,7 @@ class RunOptions:
             batch=self.batch,
             image=None if self.input_size is None else parse_image_size(self.input_size),
             repair=self.repair,
+            python_shapes=python_shapes,
         )
 
     def make_target(self, builder: Builder) -> Target:
@@ -155,6 +161,15 @@ class RunOptions:
                 raise InvalidInputError(
                     f"{engine.label} has no {option} {value}",
                     hint=f"use --{option} {' or '.join(known)}",
+                )
+        training = self.protocol == "caffe-time"
+        for node in (network.training_shapes if training else network.shapes).layers:
+            if node.type == "Python":
+                raise InvalidInputError.at(
+                    network.recorded_source,
+                    f"layer '{node.name}'",
+                    "a Python layer runs code that pibench does not have, so it cannot be run",
+                    hint="plan and predict take its shapes (--shape)",
                 )
         if self.keep and not (self.protocol == "inference" and compute == "real"):
             raise InvalidInputError(

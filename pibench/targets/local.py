@@ -247,7 +247,7 @@ def refuse_other_libraries(work: Sequence[Job]) -> None:
         if piece.fork_layers:
             raise InvalidInputError(
                 f"{piece.name} has layers of Caffe's forks, which a machine's own Caffe lacks",
-                hint="run it on an emulated target or the twin",
+                hint="targets twin, sysroot, container and vm run it",
             )
         if piece.blas != "openblas":
             raise InvalidInputError(

@@ -26,7 +26,9 @@ from pibench.plan.planner import plan
 from pibench.targets.local import TwinTarget
 from tests.emulation.conftest import DEVICE, run
 from tests.wild.networks import WILD
+from tests.wild.sequences import SEQUENCES
 from tests.wild.strategies import networks as random_networks
+from tests.wild.text import Text
 
 pytestmark = pytest.mark.emulation
 
@@ -125,6 +127,41 @@ def test_networks_in_the_wild_peak_where_planned(
     assert len(measured) == len(WILD)
     assert all(_is_near(row) for row in measured)
     assert statistics.median(abs(row.error or 0) for row in measured) <= 0.01
+
+
+@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
+def test_recurrent_networks_peak_where_planned(
+    twin: TwinTarget, tmp_path: Path, protocol: str
+) -> None:
+    loaded = []
+    for name, text in SEQUENCES.items():
+        path = tmp_path / f"{name}.prototxt"
+        path.write_text(text())
+        loaded.append(networks.load(str(path)))
+    compute = "memory-only" if protocol == "caffe-time" else "real"
+    records = run(twin, loaded, protocol=protocol, compute=compute, repeats=1)
+    for network, record in zip(loaded, records, strict=True):
+        environment = environment_of(record, DEVICE)
+        row = compare(record, plan(network, protocol=record.protocol, environment=environment))
+        assert row.error is not None, record.evidence.summary
+        assert abs(row.error) < 0.02, network.recorded_source
+
+
+@pytest.mark.parametrize("size", [(1, 1, 4), (3, 16, 12), (1, 8, 40)])
+def test_a_tiny_network_peaks_where_planned(
+    twin: TwinTarget, tmp_path: Path, size: tuple[int, int, int]
+) -> None:
+    channels, outputs, side = size
+    path = tmp_path / "tiny.prototxt"
+    net = Text("tiny", channels, side)
+    net.conv(outputs, 3)
+    path.write_text(net.text())
+    network = networks.load(str(path))
+    for protocol in ("caffe-time", "inference"):
+        (record,) = run(twin, [network], protocol=protocol, compute="real", repeats=1)
+        environment = environment_of(record, DEVICE)
+        planned = plan(network, protocol=record.protocol, environment=environment)
+        assert abs(planned.peak_rss_bytes - (record.peak_rss_bytes or 0)) < 1.5 * 2**20
 
 
 def _is_near(row: Comparison) -> bool:

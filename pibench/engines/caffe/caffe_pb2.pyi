@@ -119,6 +119,7 @@ class LayerParameter(Message):
     parameter_param: ParameterParameter
     pooling_param: PoolingParameter
     prelu_param: PReLUParameter
+    recurrent_param: RecurrentParameter
     reduction_param: ReductionParameter
     reshape_param: ReshapeParameter
     scale_param: ScaleParameter
@@ -233,6 +234,8 @@ class InnerProductParameter(Message):
     bias_term: bool
     axis: int
     transpose: bool
+    weight_filler: FillerParameter
+    bias_filler: FillerParameter
 
 class InputParameter(Message):
     shape: Messages[BlobShape]
@@ -351,6 +354,12 @@ class PythonParameter(Message):
     module: str
     layer: str
     param_str: str
+
+class RecurrentParameter(Message):
+    num_output: int
+    weight_filler: FillerParameter
+    bias_filler: FillerParameter
+    expose_hidden: bool
 
 class PReLUParameter(Message):
     channel_shared: bool

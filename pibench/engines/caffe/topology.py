@@ -191,16 +191,30 @@ def inputs(net: caffe.NetParameter, phase: Phase | None = None) -> list[Input]:
 def batch_size(net: caffe.NetParameter, phase: Phase) -> int | None:
     """Return the images of one pass in `phase`; None if no input has a dimension.
 
-    It is the first dimension of the first input with the four axes of images, else of the first
-    input that has any.
+    It is the second dimension of a recurrent layer's indicators, else the first one of the first
+    input with the four axes of images, else of the first input that has any.
     """
+    for layer in _recurrent(net):
+        for one in inputs(net, phase):
+            if layer.bottom[1] in one.blobs and len(one.dims) == 2:
+                return one.dims[1]
     dims = [one.dims for one in inputs(net, phase) if one.dims]
     images = [one for one in dims if len(one) == IMAGE_AXES]
     return next((one[0] for one in (*images, *dims)), None)
 
 
+def _recurrent(net: caffe.NetParameter) -> list[Layer]:
+    """Return the layers whose blobs begin with time steps and batch."""
+    return [layer for layer in net.layer if layer.type in ("LSTM", "RNN") and layer.bottom[1:]]
+
+
 def why_no_batch(net: caffe.NetParameter) -> str:
     """Explain why the batch of `net` cannot be set; return nothing if it can."""
+    for layer in net.layer:
+        if layer.type == "Python" and layer.input_param.shape:
+            return f"{place(layer)} has the shapes that were given, whatever the batch is"
+    for layer in _recurrent(net):
+        return f"{place(layer)} is recurrent: its blobs begin with time steps, not with a batch"
     if not any(one.dims for one in inputs(net)):
         return "it has no Input and no DummyData with a dimension, so no batch to set"
     for phase in PHASES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.plan.layers import arrangement, forks, losses, normalisation, products
+from pibench.plan.layers import arrangement, forks, losses, normalisation, products, recurrent
 from pibench.plan.layers.base import Dropout, ForwardOnly, Layer, Swish
 
 if TYPE_CHECKING:
@@ -36,17 +36,22 @@ LAYERS: dict[str, type[Layer]] = {
     "Eltwise": arrangement.Eltwise,
     "Embed": products.Embed,
     "EuclideanLoss": losses.EuclideanLoss,
+    "Filter": arrangement.Filter,
     "Flatten": arrangement.Flatten,
     "HingeLoss": losses.HingeLoss,
     "Im2col": products.Im2col,
     "InfogainLoss": losses.InfogainLoss,
     "InnerProduct": products.InnerProduct,
     "Input": arrangement.Source,
+    "LSTM": recurrent.Recurrent,
+    "LSTMUnit": recurrent.LstmUnit,
     "MVN": normalisation.Mvn,
     "MultinomialLogisticLoss": losses.Loss,
     "PReLU": normalisation.PRelu,
     "Parameter": arrangement.Parameter,
     "Pooling": arrangement.Pooling,
+    "Python": arrangement.Python,
+    "RNN": recurrent.Recurrent,
     "Reduction": arrangement.Reduction,
     "Reshape": arrangement.View,
     "SPP": arrangement.Spp,
@@ -76,6 +81,12 @@ def refusal(node: Node, *, backward: bool) -> str | None:
         return "stochastic pooling only runs on GPUs"
     if backward and not _class_of(node).runs_backward:
         return f"caffe time also runs layers backward, where {node.type} aborts"
+    constant = _class_of(node).no_gradient_to
+    if backward and constant is not None and node.propagate[constant]:
+        return (
+            f"caffe time also runs layers backward, where {node.type} aborts: "
+            f"its bottom '{proto.bottom[constant]}' takes no gradient"
+        )
     return None
 
 

@@ -201,6 +201,31 @@ class Silence(Layer):
         self.write_gradients()
 
 
+class Filter(Layer):
+    """src/caffe/layers/filter_layer.cpp: its bound, where all items pass."""
+
+    no_gradient_to = -1
+
+    def set_up(self) -> None:
+        """Read the selector, as every Reshape does."""
+        self.process.read(self.bottoms[-1].data)
+
+    def backward(self) -> None:
+        for bottom, top, needed in zip(self.bottoms, self.tops, self.node.propagate, strict=False):
+            if needed:
+                self.process.read(top.diff)
+                self.process.write(bottom.diff)
+
+
+class Python(Layer):
+    """Code that is not known: it reads its bottoms, writes its tops, and has no buffers."""
+
+    def backward(self) -> None:
+        for top in self.tops:
+            self.process.read(top.diff)
+        self.write_gradients()
+
+
 class Reduction(Layer):
     """src/caffe/layers/reduction_layer.cpp: sums and means multiply by ones."""
 

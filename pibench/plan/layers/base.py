@@ -23,6 +23,8 @@ class Layer:
 
     runs_backward = True
     """False for layers whose Backward_cpu aborts (NOT_IMPLEMENTED)."""
+    no_gradient_to: int | None = None
+    """The bottom whose gradient Backward_cpu aborts on, where it is needed."""
 
     def __init__(self, node: Node, process: Process, *, training: bool) -> None:
         self.node = node

@@ -261,3 +261,64 @@ def test_a_gate_writes_no_other_form_and_over_no_input(
     out = mine if name == "mine" else tmp_path / name
     assert message in pibench("plan", str(mine), "-o", str(out), code=2).err
     assert mine.read_text() == networks.load("nin").prototxt
+
+
+PYTHON = """
+layer { name: "data" type: "Python" top: "data" top: "label"
+  python_param { module: "m" layer: "L" } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 8 kernel_size: 3 } }
+"""
+SHAPES = ("--shape", "data=2x3x32x32", "--shape", "data=2")
+
+
+def test_the_shapes_of_a_python_layer_are_given(pibench: Pibench, tmp_path: Path) -> None:
+    path = tmp_path / "python.prototxt"
+    path.write_text(PYTHON)
+    for command in ("plan", "predict"):
+        done = pibench(command, str(path), *SHAPES, "--json")
+        assert "Python layer 'data': its shapes are those given" in done.err
+        (answer,) = json.loads(done.out)
+        (assumed,) = answer["assumptions"]
+        assert assumed.startswith("Python layer 'data': its shapes are those given; memory and")
+        assert "--shape data=1x3x224x224" in pibench(command, str(path), code=2).err
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (["data=2x3x32x32"], "has 1 given shape(s) and needs 2"),
+        (["conv=2x3"], "it has no Python layer 'conv'; Python layers here: 'data'"),
+        (["data=2x0"], "is not a layer and a shape; give NAME=1x3x224x224"),
+        (["data=2", "data=2"], "axis 1"),
+        ([*SHAPES[1::2], "--batch=4"], "'data' has the shapes that were given"),
+        ([*SHAPES[1::2], "--check"], "--shape is for a plan"),
+    ],
+)
+def test_wrong_shapes_are_one_line(
+    pibench: Pibench, tmp_path: Path, given: list[str], problem: str
+) -> None:
+    path = tmp_path / "python.prototxt"
+    path.write_text(PYTHON)
+    more = [word for one in given for word in ([one] if one[0] == "-" else ["--shape", one])]
+    assert problem in pibench("plan", str(path), *more, code=2).err
+
+
+def test_a_python_layer_is_not_run(pibench: Pibench, tmp_path: Path) -> None:
+    path = tmp_path / "python.prototxt"
+    given = "input_param { shape { dim: [2, 3, 32, 32] } shape { dim: 2 } }"
+    path.write_text(PYTHON.replace("python_param", f"{given} python_param"))
+    done = pibench("run", str(path), "--target", "twin", code=2)
+    assert "runs code that pibench does not have" in done.err
+    done = pibench("bundle", str(path), "-o", str(tmp_path / "kit.tar.gz"), code=2)
+    assert "runs code that pibench does not have" in done.err
+
+
+def test_a_filter_is_planned_at_most(pibench: Pibench, tmp_path: Path) -> None:
+    path = tmp_path / "filter.prototxt"
+    path.write_text(
+        'layer { name: "in" type: "Input" top: "x" top: "s" input_param '
+        "{ shape { dim: [8, 3, 32, 32] } shape { dim: 8 } } }\n"
+        'layer { name: "f" type: "Filter" bottom: "x" bottom: "s" top: "y" }\n'
+    )
+    assert "Filter layer 'f': at most" in pibench("plan", str(path)).err

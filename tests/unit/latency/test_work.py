@@ -8,6 +8,7 @@ import pytest
 
 from pibench import networks
 from pibench.latency import work
+from tests.wild.sequences import inputs, recurrent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +94,18 @@ def test_batch_norm_computes_statistics_in_training_alone(tmp_path: Path) -> Non
     trained = counted(tmp_path, layer)["bn"]
     tested = counted(tmp_path, layer, protocol="inference")["bn"]
     assert trained.accesses > tested.accesses > 0
+
+
+def test_a_recurrent_layer_is_counted_step_by_step(tmp_path: Path) -> None:
+    path = tmp_path / "lstm.prototxt"
+    path.write_text(inputs(x=(5, 2, 8), cont=(5, 2)) + recurrent("LSTM", "x cont", "h", 16))
+    one = work.count(networks.load(str(path)))[-1]
+    gates, images = 4 * 16, 5 * 2
+    assert one.macs == images * gates * (8 + 16)
+    # Products of one time step have two rows, of four that a tile takes.
+    assert one.tile_macs == 12 * gates * 8 + 5 * 4 * gates * 16
+    # Products; a product, two slices and a concat for all steps; four layers for each.
+    assert one.calls == 6 + 4 + 5 * 4
 
 
 def test_what_only_renames_a_blob_takes_nothing(tmp_path: Path) -> None:

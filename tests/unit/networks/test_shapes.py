@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from pibench import networks
 from pibench.engines.caffe import prototxt, shapes, topology
+from pibench.engines.caffe.shapes.recurrent import unrolled
 from pibench.errors import InvalidInputError
+from tests.wild.sequences import inputs, recurrent
 
 
 def infer(*layers: str, data: str = "2, 3, 8, 8") -> shapes.Shapes:
@@ -122,6 +124,19 @@ def test_scalars_and_lists_where_images_belong() -> None:
         infer(scalar, 'type: "Concat" bottom: "data" bottom: "one" top: "x"')
 
 
+def test_all_items_may_pass_a_filter() -> None:
+    found = infer(
+        'type: "Input" top: "s" input_param { shape { dim: [2, 1, 1] } }',
+        'type: "Filter" bottom: "data" bottom: "s" bottom: "s" top: "x" top: "y"',
+    )
+    assert (found.blobs["x"], found.blobs["y"]) == ((2, 3, 8, 8), (2, 1, 1))
+    with pytest.raises(InvalidInputError, match="bottom 0 is 2 x 3 x 8 x 8 but the selector is 4"):
+        infer(
+            'type: "Input" top: "s" input_param { shape { dim: 4 } }',
+            'type: "Filter" bottom: "data" bottom: "s" top: "x"',
+        )
+
+
 def test_losses_are_scalars() -> None:
     found = infer(
         'type: "Input" top: "label" input_param { shape { dim: [2, 8, 8] } }',
@@ -129,6 +144,62 @@ def test_losses_are_scalars() -> None:
         'type: "Accuracy" bottom: "data" bottom: "label" top: "acc" top: "each"',
     )
     assert (found.blobs["loss"], found.blobs["acc"], found.blobs["each"]) == ((), (), (3,))
+
+
+def sequence(layer: str, **more: tuple[int, ...]) -> shapes.Shapes:
+    return shapes.infer(prototxt.parse(inputs(x=(5, 2, 6), cont=(5, 2), **more) + layer, "net"))
+
+
+def test_recurrent_layers_have_the_shapes_of_their_unrolled_network() -> None:
+    found = sequence(recurrent("LSTM", "x cont s", "h", 4), s=(2, 3, 3))
+    assert found.blobs["h"] == (5, 2, 4)
+    assert found.params["h"] == ((16, 6), (16,), (16, 9), (16, 4))
+    states = {"h0": (1, 2, 4), "c0": (1, 2, 4)}
+    text = recurrent("LSTM", "x cont h0 c0", "h h1 c1", 4, "expose_hidden: true")
+    assert sequence(text, **states).tops[-1] == ((5, 2, 4), (1, 2, 4), (1, 2, 4))
+    found = sequence(recurrent("RNN", "x cont s", "o", 4), s=(2, 3))
+    assert found.params["o"] == ((4, 6), (4,), (4, 3), (4, 4), (4, 4), (4,))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_a_recurrent_layer_has_the_parameters_that_it_unrolls_to(kind: str, steps: int) -> None:
+    text = inputs(x=(steps, 2, 6), cont=(steps, 2), s=(2, 3)) + recurrent(kind, "x cont s", "y", 4)
+    outer = shapes.infer(prototxt.parse(text, "net"))
+    inner = shapes.infer(unrolled(outer.layers[-1], list(outer.bottoms[-1])))
+    owned = {
+        spec.name: shape
+        for layer, params in zip(inner.layers, inner.weights, strict=True)
+        for spec, shape in zip(layer.param, params, strict=True)
+    }
+    assert tuple(owned.values()) == outer.weights[-1]
+    assert inner.bottoms[-1] == (outer.tops[-1][0],)
+
+
+@pytest.mark.parametrize(
+    ("layer", "problem"),
+    [
+        (recurrent("LSTM", "x cont", "h", 0), "num_output is missing or 0"),
+        (recurrent("LSTM", "cont cont", "h", 4), "not time steps x streams x values"),
+        (recurrent("LSTM", "x x", "h", 4), "bottom 1 is 5 x 2 x 6 where bottom 0 begins with"),
+        (recurrent("LSTM", "x cont cont", "h", 4), "bottom 2 is 5 x 2, not 2 streams x values"),
+        (recurrent("RNN", "x cont", "h h1", 4), "has 2 top(s) and needs 1"),
+        (recurrent("RNN", "x cont", "h h1", 4, "expose_hidden: true"), "needs 3 to 4"),
+        (recurrent("RNN", "x cont x", "h h1", 4, "expose_hidden: true"),
+         "a state is 5 x 2 x 6, not 1 x 2 x 4"),
+    ],
+)  # fmt: skip
+def test_recurrent_layers_that_caffe_aborts_on(layer: str, problem: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        sequence(layer)
+    assert problem in caught.value.line()
+
+
+def test_the_batch_of_a_recurrent_network_is_not_its_time_steps() -> None:
+    text = inputs(x=(5, 2, 6), cont=(5, 2)) + recurrent("LSTM", "x cont", "h", 4)
+    net = prototxt.parse(text, "net")
+    assert topology.batch_size(net, "TEST") == 2
+    assert "'h' is recurrent" in topology.why_no_batch(net)
 
 
 def test_shared_parameters_count_once() -> None:
@@ -168,7 +239,13 @@ def test_shared_parameters_count_once() -> None:
         ('type: "Tile" bottom: "data" top: "x" tile_param { tiles: 0 }',
          "'x' would measure 2 x 0 x 8 x 8"),
         ('type: "Filter" bottom: "data" bottom: "data" top: "x"',
-         "layer type Filter is not supported: the size of its output depends on the data"),
+         "its selector is 2 x 3 x 8 x 8, more than one number per item"),
+        ('type: "Filter" bottom: "data" top: "x"', "has 1 bottom(s) and needs at least 2"),
+        ('type: "Filter" bottom: "data" bottom: "data" top: "x" top: "y"',
+         "has 2 top(s) and needs 1"),
+        ('type: "Python" bottom: "data" top: "x"', "--shape l1=1x3x224x224, once for each top"),
+        ('type: "Python" top: "x" top: "y" input_param { shape { dim: 2 } }',
+         "has 1 given shape(s) and needs 2"),
         ('type: "Data" top: "x"', "a Data layer reads a database or files; use --repair"),
         ('type: "Convolutoin" bottom: "data" top: "x"',
          "stock Caffe has no layer type 'Convolutoin'; did you mean 'Convolution'?"),

@@ -23,6 +23,7 @@ from pibench.plan.planner import Plan, plan
 from pibench.records.schema import Protocol
 from pibench.verdict import judge
 from tests.wild.networks import WILD
+from tests.wild.sequences import SEQUENCES, dense, inputs, recurrent
 from tests.wild.strategies import networks as random_networks
 
 MEASURED = Path(__file__).parent / "measured.csv"
@@ -44,7 +45,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Netwo
     def load(name: str, batch: int) -> Network:
         if not name.startswith("wild:"):
             return networks.load(name, batch=batch)
-        path.write_text(WILD[name.removeprefix("wild:")]())
+        path.write_text((WILD | SEQUENCES)[name.removeprefix("wild:")]())
         return networks.load(str(path), batch=batch)
 
     return load
@@ -124,7 +125,37 @@ def test_the_peak_lies_in_the_timeline(wild: Callable[..., Network]) -> None:
     assert planned.peak_step in planned.steps
     assert max(step.peak_bytes for step in planned.steps) == planned.peak_rss_bytes
     phases = list(dict.fromkeys(step.phase for step in planned.steps))
-    assert phases == ["set-up", "weights", "inputs", "forward", "exit"]
+    # Inference ends at once: it frees nothing, and no library cleans up.
+    assert phases == ["set-up", "weights", "inputs", "forward"]
+
+
+def test_every_time_step_fills_weights_before_they_are_shared(wild: Callable[..., Network]) -> None:
+    steps = {}
+    for count in (10, 11):
+        text = inputs(x=(count, 1, 8), cont=(count, 1)) + recurrent("LSTM", "x cont", "h", 512)
+        steps[count] = plan(wild(text), protocol="inference", environment=PI).peak_rss_bytes
+    # Four gates of 512 by 512.
+    assert steps[11] - steps[10] == pytest.approx(4 * 4 * 512 * 512, rel=0.02)
+
+
+def test_the_memory_inside_a_recurrent_layer_is_its_own(wild: Callable[..., Network]) -> None:
+    text = inputs(x=(20, 4, 64), cont=(20, 4)) + recurrent("LSTM", "x cont", "h", 512)
+    planned = plan(wild(text), protocol="caffe-time", environment=PI)
+    assert {one.layer for one in planned.allocations} == {"", "x", "cont", "h"}
+    assert {step.layer for step in planned.steps} == {"", "x", "cont", "h"}
+
+
+def test_no_gradient_reaches_the_indicators_of_a_sequence(wild: Callable[..., Network]) -> None:
+    body = "inner_product_param { num_output: 2 axis: 1 }"
+    made = f'layer {{ name: "i" type: "InnerProduct" bottom: "c" top: "cont" {body} }}\n'
+    text = inputs(x=(4, 2, 8), c=(4, 3)) + made + recurrent("RNN", "x cont", "h", 8)
+    text += dense("h", "y", 1)
+    loss = 'layer { name: "l" type: "Reduction" bottom: "y" top: "l" loss_weight: 1 }\n'
+    with pytest.raises(InvalidInputError, match="RNN aborts: its bottom 'cont' takes no gradient"):
+        plan(wild(text + loss), protocol="caffe-time", environment=PI)
+    # Nothing asks for a gradient.
+    assert plan(wild(text + loss), protocol="inference", environment=PI)
+    assert plan(wild(text), protocol="caffe-time", environment=PI)
 
 
 def test_shared_weights_count_once(wild: Callable[..., Network]) -> None:

@@ -261,6 +261,8 @@ _OF_WEIGHTS = {
     "Deconvolution": "convolution_param",
     "Embed": "embed_param",
     "InnerProduct": "inner_product_param",
+    "LSTM": "recurrent_param",
+    "RNN": "recurrent_param",
 }
 
 

@@ -18,10 +18,12 @@ from pibench.engines.caffe.shapes.checks import (
     Rule,
     Shape,
     axis_index,
+    check_count,
     elements,
     require_same_shapes,
     times,
 )
+from pibench.engines.caffe.shapes.recurrent import lstm_unit, recurrent
 from pibench.engines.caffe.shapes.windows import convolution, deconvolution, im2col, pooling, spp
 from pibench.engines.caffe.topology import LEGACY_DIMS
 
@@ -262,6 +264,35 @@ def batch_reindex(_: Layer, bottoms: list[Shape]) -> Made:
     return [(bottoms[1][0], *bottoms[0][1:])], []
 
 
+def filter_(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Infer a Filter by its bound: every item passes, as Caffe sets it up."""
+    check_count("top", len(layer.top), (len(bottoms) - 1, len(bottoms) - 1))
+    *blobs, selector = bottoms
+    if any(size != 1 for size in selector[1:]):
+        raise Refused(
+            f"its selector is {times(selector)}, more than one number per item", "reshape it"
+        )
+    for index, shape in enumerate(blobs):
+        if not shape or shape[:1] != selector[:1]:
+            raise Refused(
+                f"bottom {index} is {times(shape)} but the selector is {times(selector)}",
+                "the first dimension, of items, must be the same",
+            )
+    return blobs, []
+
+
+def python(layer: Layer, _: list[Shape]) -> Made:
+    """Infer a Python layer by the shapes that its user gave, in a message that it does not read."""
+    if not layer.input_param.shape:
+        raise Refused(
+            "a Python layer's code decides its shapes, and pibench has no such code",
+            f"plan and predict take them: --shape {layer.name}=1x3x224x224, once for each top",
+        )
+    given = [tuple(shape.dim) for shape in layer.input_param.shape]
+    check_count("given shape", len(given), (len(layer.top), len(layer.top)))
+    return given, []
+
+
 def nothing(_: Layer, __: list[Shape]) -> Made:
     return [], []
 
@@ -421,6 +452,8 @@ RULES: dict[str, Rule] = {
     "Tile": Rule(tile),
     "Reduction": Rule(reduction),
     "BatchReindex": Rule(batch_reindex, (2, 2)),
+    "Filter": Rule(filter_, (2, MANY), _ANY_TOPS),
+    "Python": Rule(python, (0, MANY), (0, MANY)),
     "Silence": Rule(nothing, (1, MANY), (0, 0)),
     "ArgMax": Rule(arg_max),
     "Softmax": Rule(softmax),
@@ -431,20 +464,18 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         ("EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss"), Rule(loss, (2, 2))
     ),
+    "LSTM": Rule(recurrent, (2, 5), (1, 3)),
+    "RNN": Rule(recurrent, (2, 4), (1, 2)),
+    "LSTMUnit": Rule(lstm_unit, (3, 3), (2, 2)),
     "Accuracy": Rule(accuracy, (2, 2), (1, 2)),
 }  # fmt: skip
-"""Every layer type of Caffe 1.0 whose shapes depend only on the network."""
+"""Every layer type of Caffe 1.0 whose shapes, or their bounds, depend only on the network."""
 
 DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData"})
 """Layers that read their batch from a data source; they do not run without it."""
 
 UNSUPPORTED = {
-    "Filter": "the size of its output depends on the data",
     "HDF5Output": "it writes files",
-    "LSTM": "pibench does not unroll recurrent layers",
-    "Python": "code outside the network decides its shapes",
-    "RNN": "pibench does not unroll recurrent layers",
-    "Recurrent": "pibench does not unroll recurrent layers",
 }
 """Other types of stock Caffe, with the reason why they are not supported."""
 
