@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pibench.engines.caffe import caffemodel, forks, prototxt, shapes, topology
 from pibench.engines.caffe import repair as repairing
 from pibench.engines.caffe.shapes import Shape, Shapes, times
-from pibench.errors import InvalidInputError
+from pibench.errors import InvalidInputError, NoSourceError
 from pibench.networks import catalog
 
 if TYPE_CHECKING:
@@ -84,7 +84,21 @@ class Network:
 
     @cached_property
     def shapes(self) -> Shapes:
-        """Return the shapes of all blobs and parameters in the test phase."""
+        """Return the shapes of all blobs and parameters in the test phase.
+
+        They are those of the training phase where Caffe can set up only that one.
+        """
+        try:
+            return self._test_shapes
+        except NoSourceError:
+            return self.training_shapes
+        except InvalidInputError:
+            with suppress(InvalidInputError):
+                return self.training_shapes
+            raise
+
+    @cached_property
+    def _test_shapes(self) -> Shapes:
         return shapes.infer(self.net, path=self._place)
 
     @property
@@ -101,11 +115,21 @@ class Network:
         """
         if any(layer.include or layer.exclude for layer in self.net.layer):
             return shapes.infer(self.net, path=self._place, phase="TRAIN")
-        return self.shapes
+        return self._test_shapes
 
-    def check_training_phase(self) -> None:
-        """Raise InvalidInputError if `caffe time` cannot run the network."""
-        _ = self.training_shapes
+    def shapes_under(self, protocol: Protocol) -> Shapes:
+        """Return the shapes in the phase that a protocol sets up: `caffe time` the training phase.
+
+        Raises:
+            InvalidInputError: Caffe would reject the network in that phase.
+        """
+        return self.training_shapes if protocol == "caffe-time" else self._test_shapes
+
+    def runs_under(self, protocol: Protocol) -> bool:
+        """Return whether Caffe can set the network up under a protocol."""
+        with suppress(InvalidInputError):
+            return bool(self.shapes_under(protocol).layers)
+        return False
 
     @property
     def parameter_count(self) -> int:
@@ -117,7 +141,7 @@ class Network:
         """Return the size of its caffemodel; GoogleNet's includes the published training heads."""
         if self.entry is not None and self.entry.weights_arguments is not None:
             return caffemodel.file_size_bytes(self.entry.build_for_weights())
-        return caffemodel.file_size_bytes(self.net)
+        return caffemodel.file_size_bytes(self.net, self.shapes.phase)
 
     @property
     def batch(self) -> int:
@@ -258,7 +282,7 @@ def load(
         UnknownNetworkError: No network of the zoo and no file has this name.
         InvalidInputError: Stock Caffe could not set the network up.
     """
-    loaded = _from_file(spec, repair=repair) if is_path(spec) else _from_zoo(spec)
+    loaded = _from_file(spec, repair=repair, image=image) if is_path(spec) else _from_zoo(spec)
     if batch is not None:
         if not 1 <= batch <= MAX_BATCH:
             raise InvalidInputError(f"batch {batch} is out of range", hint=f"give 1 to {MAX_BATCH}")
@@ -270,7 +294,7 @@ def load(
             loaded = replace(loaded, input_size="{}x{}".format(*image))
     _ = loaded.shapes  # raises here what Caffe would abort on
     if weights is not None:
-        caffemodel.check_weights(loaded.net, weights)
+        caffemodel.check_weights(loaded.net, weights, loaded.shapes.phase)
         loaded = replace(loaded, weights=weights)
     return loaded
 
@@ -300,11 +324,11 @@ def _from_zoo(name: str) -> Network:
     )
 
 
-def _from_file(path: str, *, repair: bool) -> Network:
+def _from_file(path: str, *, repair: bool, image: tuple[int, int] | None) -> Network:
     text = prototxt.read_text(path)
     repairs: list[str] = []
     if repair:
-        net, repairs = repairing.repair_text(text, path)
+        net, repairs = repairing.repair_text(text, path, image)
     else:
         net = prototxt.parse(text, path)
     stem = Path(path).stem
@@ -379,7 +403,8 @@ def export(
     write_weights = None
     if weights:
         stored = network.entry.build_for_weights() if network.entry else network.net
-        write_weights = partial(caffemodel.write_seeded, stored, seed=seed)
+        phase = network.shapes.phase
+        write_weights = partial(caffemodel.write_seeded, stored, seed=seed, phase=phase)
     return write_files(Path(directory), network.slug, network.prototxt, write_weights, force=force)
 
 

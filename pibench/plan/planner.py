@@ -110,11 +110,11 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
     net = network.net
     definition_bytes = net.ByteSize()
     if protocol == "caffe-time":
-        nodes = graph.build(network.training_shapes, force_backward=net.force_backward)
+        nodes = graph.build(network.shapes_under(protocol), force_backward=net.force_backward)
         _check(network, nodes, backward=True)
         _caffe_time(process, nodes, definition_bytes)
     else:
-        nodes = graph.build(network.shapes, force_backward=net.force_backward)
+        nodes = graph.build(network.shapes_under(protocol), force_backward=net.force_backward)
         _check(network, nodes, backward=False)
         # The network's name in the user's weights file, else in the seeded one.
         weights_name = caffemodel.seeded_name(net.name, 0)

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from copy import deepcopy
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import outline, prototxt, topology
+from pibench.engines.caffe import data_layers, outline, prototxt, topology
 from pibench.engines.caffe.shapes.checks import cudnn_engines
-from pibench.engines.caffe.shapes.rules import DATA_TYPES, DEPTHWISE_TYPES, RULES, UNSUPPORTED
+from pibench.engines.caffe.shapes.rules import (
+    DATA_TYPES,
+    DEPTHWISE_TYPES,
+    RULES,
+    UNSUPPORTED,
+    is_data,
+)
 from pibench.engines.caffe.topology import batch_size, set_batch, why_no_batch
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-COLOUR_CHANNELS = 3
 
 _LOSSES = frozenset(
     {"ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss",
@@ -29,8 +34,12 @@ _LOSSES = frozenset(
 )  # fmt: skip
 
 
-def repair_text(text: str, path: Path | str) -> tuple[caffe.NetParameter, list[str]]:
+def repair_text(
+    text: str, path: Path | str, image: data_layers.Size | None = None
+) -> tuple[caffe.NetParameter, list[str]]:
     """Parse the network in `text`, remove fields of forks and repair the rest.
+
+    `image` is the height and width of images whose size the file does not state.
 
     Returns:
         The network, and a sentence for each change.
@@ -39,13 +48,15 @@ def repair_text(text: str, path: Path | str) -> tuple[caffe.NetParameter, list[s
         InvalidInputError: Something cannot be fixed.
     """
     text, unknown = prototxt.scan(text, path)
+    sizes = data_layers.sizes(text, unknown)
     for field in reversed(unknown):
         # Blanks preserve the line numbers of the text after them.
         gap = "".join("\n" if c == "\n" else " " for c in text[field.start : field.end])
         text = text[: field.start] + gap + text[field.end :]
     net = prototxt.parse_known(text, path)
     done = _taken_out(unknown)
-    net, more = repair(net, path, order=outline.top_level_messages(text))
+    order = outline.top_level_messages(text)
+    net, more = repair(net, path, order=order, sizes=sizes, image=image)
     return net, done + more
 
 
@@ -78,13 +89,18 @@ def _consequence(name: str, value: str) -> str:
 
 
 def repair(
-    net: caffe.NetParameter, path: Path | str, *, order: Sequence[str] = ()
+    net: caffe.NetParameter,
+    path: Path | str,
+    *,
+    order: Sequence[str] = (),
+    sizes: Mapping[int, data_layers.Size] = MappingProxyType({}),
+    image: data_layers.Size | None = None,
 ) -> tuple[caffe.NetParameter, list[str]]:
     """Return a copy of `net` that stock Caffe runs as a deployed network.
 
     First-generation layers become current ones (`order` as in `upgrade`), only the test
     phase stays, no layer asks for cuDNN, data layers become inputs, layers that need labels are
-    removed, the batch is 1.
+    removed, the batch is 1. `sizes` are those of `data_layers.sizes`, `image` as in `repair_text`.
 
     Returns:
         The network, and a sentence for each change.
@@ -96,12 +112,16 @@ def repair(
     done: list[str] = []
     if count := upgrade(repaired, path, order):
         done.append(f"turned {count} first-generation 'layers' into 'layer'")
+    for index, (height, width) in sizes.items():
+        if is_data(layer := repaired.layer[index]):
+            # Only ImageData reads this message otherwise.
+            layer.image_data_param.new_height, layer.image_data_param.new_width = height, width
     if repaired.input:
         done.append("left the legacy 'input' as it is: stock Caffe reads it as an Input layer")
     done += _keep_test_phase(repaired)
     done += _drop_cudnn(repaired)
     done += _take_stock_types(repaired)
-    labels, sentences = _replace_data_layers(repaired, path)
+    labels, sentences = _replace_data_layers(repaired, path, image)
     done += sentences
     done += _drop_label_users(repaired, labels)
     done += _single_batch(repaired)
@@ -195,8 +215,11 @@ def _replace_layers(net: caffe.NetParameter, layers: list[caffe.LayerParameter])
 def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
     """Remove layers that only training has, and the rules: `caffe time` runs the training phase."""
     kept, done = [], []
+    only = _only_sources(net)
     for layer in net.layer:
-        if not topology.included(layer, net.state, "TEST"):
+        if any(layer is one for one in only):
+            done.append(f"kept {topology.place(layer)}: the test phase has no other source")
+        elif not topology.included(layer, net.state, "TEST"):
             done.append(f"took out {topology.place(layer)}: it belongs to training only")
             continue
         if layer.include or layer.exclude:
@@ -208,6 +231,16 @@ def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
         kept.append(layer)
     _replace_layers(net, kept)
     return done
+
+
+def _only_sources(net: caffe.NetParameter) -> list[caffe.LayerParameter]:
+    """Return the sources that the test phase leaves out, although its layers read them."""
+    own = [layer for layer in net.layer if topology.included(layer, net.state, "TEST")]
+    read = {blob for layer in own for blob in layer.bottom}
+    lacking = read.difference(net.input, *(layer.top for layer in own))
+    left_out = topology.left_out(net, "TEST")
+    sources = (left_out[blob] for blob in lacking if blob in left_out)
+    return [layer for layer in sources if not layer.bottom]
 
 
 def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
@@ -237,14 +270,17 @@ def _take_stock_types(net: caffe.NetParameter) -> list[str]:
 # Data layers
 
 
-def _replace_data_layers(net: caffe.NetParameter, path: Path | str) -> tuple[set[str], list[str]]:
+def _replace_data_layers(
+    net: caffe.NetParameter, path: Path | str, image: data_layers.Size | None
+) -> tuple[set[str], list[str]]:
     """Replace data layers by inputs; return the removed label blobs, and a sentence per change."""
     labels: set[str] = set()
     done = []
     for layer in net.layer:
-        if layer.type not in DATA_TYPES:
+        if not is_data(layer):
             continue
-        dims = [1, *_image_dims(layer, path)]
+        own, remark = data_layers.image_dims(layer, path, image)
+        dims = [1, *own]
         shape = caffe.BlobShape(dim=dims)
         replacement = caffe.LayerParameter(
             name=layer.name,
@@ -253,31 +289,12 @@ def _replace_data_layers(net: caffe.NetParameter, path: Path | str) -> tuple[set
             input_param=caffe.InputParameter(shape=[shape]),
         )
         size = " x ".join(map(str, dims))
-        done.append(f"put an Input of {size} in place of {layer.type} {topology.place(layer)}")
+        done.append(
+            f"put an Input of {size} in place of {layer.type} {topology.place(layer)}{remark}"
+        )
         labels.update(layer.top[1:])
         layer.CopyFrom(replacement)
     return labels, done
-
-
-def _image_dims(layer: caffe.LayerParameter, path: Path | str) -> tuple[int, int, int]:
-    """Return channels, height and width of a data layer's output."""
-    memory, image = layer.memory_data_param, layer.image_data_param
-    grey = layer.transform_param.force_gray or (layer.type == "ImageData" and not image.is_color)
-    channels = 1 if grey else COLOUR_CHANNELS
-    legacy_crop = max(layer.data_param.crop_size, image.crop_size)
-    crop = layer.transform_param.crop_size or legacy_crop or layer.window_data_param.crop_size
-    if layer.type == "MemoryData" and memory.height and memory.width and memory.channels:
-        return memory.channels, crop or memory.height, crop or memory.width
-    if crop:
-        return channels, crop, crop
-    if image.new_height and image.new_width:
-        return channels, image.new_height, image.new_width
-    raise InvalidInputError.at(
-        path,
-        topology.place(layer),
-        f"has a {layer.type} layer without crop_size: the file does not state the image size",
-        hint="add transform_param { crop_size: 224 }, or put an Input layer there",
-    )
 
 
 # Losses

@@ -82,9 +82,7 @@ def _window(message: bytes, axes: int) -> Window:
 def _slide(data: Shape, found: Window) -> Shape:
     """Return the spatial output sizes of a convolution; the division rounds towards 0, as C's."""
     sizes = []
-    for size, extent, pad, stride in zip(
-        data, found.extent, found.pad, found.stride, strict=True
-    ):
+    for size, extent, pad, stride in zip(data, found.extent, found.pad, found.stride, strict=True):
         padded = size + 2 * pad
         span = abs(padded - extent) // stride
         sizes.append((span if padded >= extent else -span) + 1)
