@@ -94,17 +94,12 @@ def image_dims(
 
 def _size(layer: caffe.LayerParameter) -> Size | None:
     """Return the image size that the layer's own fields set."""
-    image, kind = layer.image_data_param, layer.type
-    legacy = {
-        "Data": layer.data_param.crop_size,
-        "ImageData": image.crop_size,
-        "WindowData": layer.window_data_param.crop_size,
-    }
-    if crop := layer.transform_param.crop_size or legacy.get(kind, 0):
+    image, crop = layer.image_data_param, layer.transform_param.crop_size
+    if crop:
         return crop, crop
-    if kind not in legacy or kind == "ImageData":
-        return (image.new_height, image.new_width) if image.new_height and image.new_width else None
-    return None
+    if layer.type in ("Data", "WindowData") or not (image.new_height and image.new_width):
+        return None
+    return image.new_height, image.new_width
 
 
 def _channels(layer: caffe.LayerParameter) -> int | None:
