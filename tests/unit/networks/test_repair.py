@@ -55,8 +55,8 @@ def test_old_training_file(old_file: Path) -> None:
         "removed the phase rules of layer 'data': it belongs to every phase",
         "removed the phase rules of layer 'accuracy': it belongs to every phase",
         (
-            "put an Input of 1 x 3 x 28 x 28 in place of Data layer 'data' (3 channels assumed: the "
-            "data decides)"
+            "put an Input of 1 x 3 x 28 x 28 in place of Data layer 'data' (3 channels assumed: "
+            "the data decides)"
         ),
         "took out Accuracy layer 'accuracy': it needs labels",
         "made layer 'loss' a Softmax: there are no labels",
