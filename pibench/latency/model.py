@@ -10,6 +10,7 @@ memory's full speed. `pibench.latency.pressure` adds the cost of memory shortage
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pibench.errors import InvalidInputError
@@ -95,7 +96,10 @@ def predict(
         headroom = pressure.headroom_bytes(network, device, protocol, plan_of)
     except InvalidInputError:
         # `caffe time` also needs a backward pass, and the sources of the training phase.
-        protocol = "inference"
+        if network.runs_under("inference"):
+            protocol = "inference"
+        else:
+            plan_of = partial(plan_of, backward=False)
         headroom = pressure.headroom_bytes(network, device, protocol, plan_of)
     done = work.count(network, protocol)
     if counted is not None:

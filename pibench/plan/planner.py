@@ -95,8 +95,10 @@ class Plan:
         return sorted(found, key=lambda allocation: -allocation.size_bytes)
 
 
-def plan(network: Network, *, protocol: Protocol, environment: Environment) -> Plan:
-    """Replay `protocol` with `network` in `environment`.
+def plan(
+    network: Network, *, protocol: Protocol, environment: Environment, backward: bool = True
+) -> Plan:
+    """Replay `protocol` with `network` in `environment`; without `backward`, no backward pass.
 
     Raises:
         InvalidInputError: Caffe would abort on the network.
@@ -111,8 +113,8 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
     definition_bytes = net.ByteSize()
     if protocol == "caffe-time":
         nodes = graph.build(network.shapes_under(protocol), force_backward=net.force_backward)
-        _check(network, nodes, backward=True)
-        _caffe_time(process, nodes, definition_bytes)
+        _check(network, nodes, backward=backward)
+        _caffe_time(process, nodes, definition_bytes, backward=backward)
     else:
         nodes = graph.build(network.shapes_under(protocol), force_backward=net.force_backward)
         _check(network, nodes, backward=False)
@@ -129,7 +131,9 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
     )
 
 
-def _caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) -> None:
+def _caffe_time(
+    process: Process, nodes: Sequence[Node], definition_bytes: int, *, backward: bool
+) -> None:
     """Replay time() of tools/caffe.cpp: a pass of the Net, then one of each layer by itself.
 
     The Net's own backward pass skips layers that no loss needs. The second pass calls every layer:
@@ -137,6 +141,8 @@ def _caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) 
     """
     net = _net(process, nodes, definition_bytes, training=True)
     _forward(process, net)
+    if not backward:
+        return
     flowing = [layer for layer in reversed(net) if layer.node.needs_backward]
     _backward(process, flowing)
     if flowing:

@@ -69,6 +69,11 @@ def test_what_has_no_backward_pass_is_predicted(pibench: Pibench, tmp_path: Path
     assert (answer["protocol"], answer["batch"]) == ("inference", 2)
     assert [layer["name"] for layer in answer["layers"]] == ["in", "score", "label"]
     assert "one forward pass, inference;" in " ".join(pibench("predict", path).out.split())
+    train = path.read_text().replace('"Input" top', '"DummyData" include { phase: TRAIN } top')
+    path.write_text(train.replace("input_param", "dummy_data_param"))
+    (answer,) = json.loads(pibench("predict", path, "--json").out)
+    assert (answer["protocol"], answer["batch"]) == ("caffe-time", 2)
+    path.write_text(train.replace("input_param", "dummy_data_param").replace("TRAIN", "TEST"))
     both = " ".join(pibench("predict", "NIN", path).out.split())
     assert "one forward pass, caffe-time or inference;" in both
 
