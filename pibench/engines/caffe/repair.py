@@ -176,9 +176,9 @@ def _upgraded(old: caffe.V1LayerParameter, path: object) -> caffe.LayerParameter
             else:
                 getattr(new, field.name).CopyFrom(value)
     _convert_param_specs(old, new)
-    for field in ("data_param", "image_data_param", "window_data_param"):
-        # Caffe reads it there (UpgradeNetDataTransformation), and not from current layers.
-        if crop := getattr(new, field).crop_size:
+    for source in (new.data_param, new.image_data_param, new.window_data_param):
+        # Caffe moves it (UpgradeNetDataTransformation), and ignores it in a current layer.
+        if crop := source.crop_size:
             new.transform_param.crop_size = crop
     return new
 
