@@ -157,10 +157,11 @@ class Network:
         """Return height and width of the first input with four axes.
 
         Raises:
-            InvalidInputError: There is none.
+            InvalidInputError: There is none, or Caffe would reject the network.
         """
         size = topology.image_size(self.net)
         if size is None:
+            _ = self.shapes  # a source that Caffe cannot read is the reason, where there is one
             raise InvalidInputError.at(
                 self._place,
                 None,

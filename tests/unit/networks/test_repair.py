@@ -218,6 +218,8 @@ def test_the_image_size_of_a_data_layer_can_be_given(tmp_path: Path) -> None:
     path.write_text('layer { name: "d" type: "Data" top: "d" top: "label" }')
     network = networks.load(str(path), repair=True, image=(28, 20))
     assert network.shapes.blobs == {"d": (1, 3, 28, 20)}
+    with pytest.raises(InvalidInputError, match="reads a database or files"):
+        networks.load(str(path), image=(28, 20))
     path.write_text('layer { name: "d" type: "Data" top: "d" transform_param { crop_size: 8 } }')
     assert networks.load(str(path), repair=True, image=(28, 20)).shapes.blobs["d"][2:] == (28, 20)
 
