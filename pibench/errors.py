@@ -60,6 +60,10 @@ class InvalidInputError(PibenchError):
         return cls(f"{where}: {problem}", hint=hint)
 
 
+class NoSourceError(InvalidInputError):
+    """A phase of a network has no layer that writes a blob, and another phase may have one."""
+
+
 class UnknownNetworkError(InvalidInputError):
     """Neither a network of the zoo nor a file has this name."""
 

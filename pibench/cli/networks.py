@@ -131,12 +131,11 @@ def fold_bn(
     Example: pibench networks fold-bn deploy.prototxt --weights my.caffemodel -o folded
     """
     from pibench import networks
-    from pibench.engines.caffe import topology
     from pibench.networks import fold_bn as folding
 
     network = networks.load(name, weights=weights)
     paths = folding.write(network, out, force=force)
-    count = len(folding.find(topology.layers(network.net, network.place)))
+    count = len(folding.find(network.shapes_under("inference").layers))
     say(f"{network.name}: {count} BatchNorms folded; written as {network.name} folded")
     for path in paths:
         typer.echo(visible(str(path)))

@@ -113,15 +113,14 @@ def load_networks(
     specs: Sequence[str],
     options: RunOptions,
     *,
-    training: bool | None = None,
+    check: bool = True,
     shape: Sequence[str] | None = None,
     hint: str = "run them one at a time",
 ) -> list[Network]:
     """Read and check all networks before anything runs, and report what is special about them.
 
-    `training` is whether they must also be valid in the training phase, as `caffe time` sets it up;
-    None means under protocol caffe-time. `shape` has the shapes of Python layers. `hint` is what to
-    do instead of giving weights for several networks.
+    With `check` they must be valid in the phase that the protocol sets up. `shape` has the shapes
+    of Python layers. `hint` is what to do instead of giving weights for several networks.
     """
     from pibench.cli.output import say
     from pibench.errors import InvalidInputError
@@ -142,10 +141,9 @@ def load_networks(
         for label in (*network.fork_layers, *network.assumptions):
             say(f"{network.place}: {label}")
         loaded.append(network)
-    caffe_time = options.protocol == "caffe-time"
-    for network in loaded if (caffe_time if training is None else training) else ():
-        network.check_training_phase()
-    if options.weights is not None and caffe_time:
+    for network in loaded if check else ():
+        _ = network.shapes_under(options.protocol)
+    if options.weights is not None and options.protocol == "caffe-time":
         say("the weights fit the network; caffe-time loads none (--protocol inference does)")
     return loaded
 

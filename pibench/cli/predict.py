@@ -94,14 +94,15 @@ def predict(
             "repair_as_paper": repair_as_paper,
         }
     )
-    loaded = opt.load_networks(specs, options, training=False, shape=shape)
-    counts: Sequence[NetworkCounts | None] = [None] * len(loaded)
+    loaded = opt.load_networks(specs, options, check=False, shape=shape)
+    predictions = [predict_network(network, profile, rates) for network in loaded]
     if counted:
-        counts = _counts(loaded, profile, rates.protocol, quiet=quiet)
-    predictions = [
-        predict_network(network, profile, rates, found)
-        for network, found in zip(loaded, counts, strict=True)
-    ]
+        protocols = [one.protocol for one in predictions]
+        counts = _counts(loaded, protocols, profile, quiet=quiet)
+        predictions = [
+            predict_network(network, profile, rates, found)
+            for network, found in zip(loaded, counts, strict=True)
+        ]
     if plot is not None:
         from pibench.report.plots import roofline
 
@@ -175,8 +176,11 @@ def count(
     options = opt.run_options(
         {"batch": batch, "repair": repair, "repair_as_paper": repair_as_paper}
     )
-    loaded = opt.load_networks(specs, options, training=True)
-    counted = _counts(loaded, devices.load(device), cache_model=cache_model, quiet=quiet)
+    loaded = opt.load_networks(specs, options, check=False)
+    protocols: list[Protocol] = [
+        "caffe-time" if network.runs_under("caffe-time") else "inference" for network in loaded
+    ]
+    counted = _counts(loaded, protocols, devices.load(device), cache_model=cache_model, quiet=quiet)
     if as_json:
         print_json([one.as_dict() for one in counted])
         return
@@ -221,8 +225,8 @@ def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_
 
 def _counts(
     loaded: Sequence[Network],
+    protocols: Sequence[Protocol],
     device: Device,
-    protocol: Protocol = "caffe-time",
     *,
     cache_model: bool = True,
     quiet: bool,
@@ -233,7 +237,7 @@ def _counts(
 
     builder = Builder((lambda _: None) if quiet else say)
     counter = Counter(device, builder, cache_model=cache_model)
-    return [counter.count(network, protocol) for network in loaded]
+    return [counter.count(*pair) for pair in zip(loaded, protocols, strict=True)]
 
 
 def _answer(
@@ -247,10 +251,10 @@ def _answer(
         "network": prediction.network,
         "network_sha256": network.sha256,
         "network_source": network.recorded_source,
-        "batch": network.batch_under(calibration.protocol),
+        "batch": network.batch_under(prediction.protocol),
         "assumptions": list(network.assumptions),
         "device": prediction.device,
-        "protocol": calibration.protocol,
+        "protocol": prediction.protocol,
         **{name: getattr(prediction, name) for name in names},
         "layers": [
             {

@@ -10,8 +10,10 @@ memory's full speed. `pibench.latency.pressure` adds the cost of memory shortage
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from pibench.errors import InvalidInputError
 from pibench.latency import pressure, work
 from pibench.latency.work import counted_work
 from pibench.plan.planner import plan
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pibench.latency.rates import LatencyRates, Rates
     from pibench.latency.work import LayerWork
     from pibench.networks.network import Network
+    from pibench.records.schema import Protocol
 
 _NS_PER_MS: Final = 1e6
 MEMORY_BYTES_PER_S: Final = 3.6e9
@@ -44,6 +47,7 @@ class LayerPrediction:
 class Prediction:
     """A forward pass on a device, in ms: 90 % of networks are expected within low and high.
 
+    `protocol` is the calibration's, or inference for a network that cannot run under that one.
     `pressure_ms`, part of the latency, is the cost of the edge of memory and belongs to no layer;
     if it is not 0, low and high include its bounds too (`pibench.latency.pressure`). `fits` states
     whether the plan is within the memory; if not, the time is for a board with more.
@@ -51,6 +55,7 @@ class Prediction:
 
     network: str
     device: str
+    protocol: Protocol
     latency_ms: float
     low_ms: float
     high_ms: float
@@ -77,15 +82,26 @@ def predict(
         network: The network.
         device: The board; it must have the CPU of the rates.
         calibration: The rates.
-        counted: Counts of the network; without them the work comes from layer shapes.
+        counted: Counts of the network, under the prediction's protocol; without them the work
+            comes from layer shapes.
         plan_of: Plans the network, as `planner.plan` does; a caller may keep the plans.
 
     Raises:
         InvalidInputError: There are no rates for the CPU, or Caffe would reject the
-            network.
+            network in either phase.
     """
     slower = calibration.clock_ratio(device)
-    done = work.count(network, calibration.protocol)
+    protocol = calibration.protocol
+    try:
+        headroom = pressure.headroom_bytes(network, device, protocol, plan_of)
+    except InvalidInputError:
+        # `caffe time` also needs a backward pass, and the sources of the training phase.
+        if network.runs_under("inference"):
+            protocol = "inference"
+        else:
+            plan_of = partial(plan_of, backward=False)
+        headroom = pressure.headroom_bytes(network, device, protocol, plan_of)
+    done = work.count(network, protocol)
     if counted is not None:
         done = counted_work(done, counted)
     layers = [
@@ -93,13 +109,13 @@ def predict(
         for one in done
     ]
     busy_ms = sum(layer.latency_ms for layer in layers)
-    headroom = pressure.headroom_bytes(network, device, calibration.protocol, plan_of)
     timed = device.id == calibration.device and calibration.has_timed(network)
     edge = pressure.cost(headroom, device, calibration.pressure, timed=timed)
     share = calibration.half_width_share
     return Prediction(
         network=network.name,
         device=device.id,
+        protocol=protocol,
         latency_ms=busy_ms + edge.ms,
         low_ms=busy_ms * max(0.0, 1 - share) + edge.low_ms,
         high_ms=busy_ms * (1 + share) + edge.high_ms,

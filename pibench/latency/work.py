@@ -337,7 +337,7 @@ def count(network: Network, protocol: Protocol = "caffe-time") -> list[LayerWork
         InvalidInputError: Caffe would reject the network in that phase.
     """
     training = protocol == "caffe-time"
-    shapes = network.training_shapes if training else network.shapes
+    shapes = network.shapes_under(protocol)
     known = cost_model()
     counted = []
     for layer, bottoms, tops, weights in zip(

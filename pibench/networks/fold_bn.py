@@ -124,7 +124,7 @@ def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
     Raises:
         InvalidInputError: Nothing can be folded, or a file exists already.
     """
-    layers = topology.layers(network.net, network.place)
+    layers = network.shapes_under("inference").layers
     if not find(layers):
         raise InvalidInputError.at(
             network.place,

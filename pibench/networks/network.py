@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pibench.engines.caffe import caffemodel, forks, prototxt, shapes, topology
 from pibench.engines.caffe import repair as repairing
 from pibench.engines.caffe.shapes import Shape, Shapes, times
-from pibench.errors import InvalidInputError
+from pibench.errors import InvalidInputError, NoSourceError
 from pibench.file_io import is_standard_input
 from pibench.networks import catalog
 
@@ -102,7 +102,21 @@ class Network:
 
     @cached_property
     def shapes(self) -> Shapes:
-        """Return the shapes of all blobs and parameters in the test phase."""
+        """Return the shapes of all blobs and parameters in the test phase.
+
+        They are those of the training phase where Caffe can set up only that one.
+        """
+        try:
+            return self._test_shapes
+        except NoSourceError:
+            return self.training_shapes
+        except InvalidInputError:
+            with suppress(InvalidInputError):
+                return self.training_shapes
+            raise
+
+    @cached_property
+    def _test_shapes(self) -> Shapes:
         return shapes.infer(self.net, path=self.place)
 
     @property
@@ -119,11 +133,21 @@ class Network:
         """
         if any(layer.include or layer.exclude for layer in self.net.layer):
             return shapes.infer(self.net, path=self.place, phase="TRAIN")
-        return self.shapes
+        return self._test_shapes
 
-    def check_training_phase(self) -> None:
-        """Raise InvalidInputError if `caffe time` cannot run the network."""
-        _ = self.training_shapes
+    def shapes_under(self, protocol: Protocol) -> Shapes:
+        """Return the shapes in the phase that a protocol sets up: `caffe time` the training phase.
+
+        Raises:
+            InvalidInputError: Caffe would reject the network in that phase.
+        """
+        return self.training_shapes if protocol == "caffe-time" else self._test_shapes
+
+    def runs_under(self, protocol: Protocol) -> bool:
+        """Return whether Caffe can set the network up under a protocol."""
+        with suppress(InvalidInputError):
+            return bool(self.shapes_under(protocol).layers)
+        return False
 
     @property
     def parameter_count(self) -> int:
@@ -135,7 +159,7 @@ class Network:
         """Return the size of its caffemodel; GoogleNet's includes the published training heads."""
         if self.entry is not None and self.entry.weights_arguments is not None:
             return caffemodel.file_size_bytes(self.entry.build_for_weights())
-        return caffemodel.file_size_bytes(self.net)
+        return caffemodel.file_size_bytes(self.net, self.shapes.phase)
 
     @property
     def batch(self) -> int:
@@ -151,10 +175,11 @@ class Network:
         """Return height and width of the first input with four axes.
 
         Raises:
-            InvalidInputError: There is none.
+            InvalidInputError: There is none, or Caffe would reject the network.
         """
         size = topology.image_size(self.net)
         if size is None:
+            _ = self.shapes  # a source that Caffe cannot read is the reason, where there is one
             raise InvalidInputError.at(
                 self.place,
                 None,
@@ -281,7 +306,7 @@ def load(
     if is_path(spec):
         path, beside = files_of(spec)
         weights = weights or beside
-        loaded = _from_file(path, repair=repair)
+        loaded = _from_file(path, repair=repair, image=image)
     else:
         loaded = _from_zoo(spec)
     if python_shapes:
@@ -297,7 +322,7 @@ def load(
             loaded = replace(loaded, input_size="{}x{}".format(*image))
     _ = loaded.shapes  # raises here what Caffe would abort on
     if weights is not None:
-        caffemodel.check_weights(loaded.net, weights)
+        caffemodel.check_weights(loaded.net, weights, loaded.shapes.phase)
         loaded = replace(loaded, weights=weights)
     return loaded
 
@@ -379,11 +404,11 @@ def _from_zoo(name: str) -> Network:
     )
 
 
-def _from_file(path: str, *, repair: Repair) -> Network:
+def _from_file(path: str, *, repair: Repair, image: tuple[int, int] | None) -> Network:
     text, place = prototxt.read_text(path), prototxt.place(path)
     repairs: list[str] = []
     if repair:
-        net, repairs = repairing.repair_text(text, place, as_paper=repair == "paper")
+        net, repairs = repairing.repair_text(text, place, image=image, as_paper=repair == "paper")
     else:
         net = prototxt.parse(text, place)
     stem = place if is_standard_input(path) else Path(path).stem
@@ -458,7 +483,8 @@ def export(
     write_weights = None
     if weights:
         stored = network.entry.build_for_weights() if network.entry else network.net
-        write_weights = partial(caffemodel.write_seeded, stored, seed=seed)
+        phase = network.shapes.phase
+        write_weights = partial(caffemodel.write_seeded, stored, seed=seed, phase=phase)
     return write_files(Path(directory), network.slug, network.prototxt, write_weights, force=force)
 
 

@@ -133,7 +133,7 @@ def optimizations(planned: Plan) -> list[Optimization]:
     folded into the layer before (the test phase's network; see `pibench.networks.fold_bn`).
     """
     found = []
-    if planned.protocol == "caffe-time":
+    if planned.protocol == "caffe-time" and planned.network.runs_under("inference"):
         forward = plan(planned.network, protocol="inference", environment=planned.environment)
         found.append(("--protocol inference", forward))
     for change, network in (
@@ -157,7 +157,9 @@ def _in_place(network: Network) -> Network | None:
 
 
 def _folded(network: Network) -> Network | None:
-    if not fold_bn.find(topology.layers(network.net, network.place)):
+    if network.shapes.phase != "TEST" or not fold_bn.find(
+        topology.layers(network.net, network.place)
+    ):
         return None
     changed = network.copy()
     changed.net.CopyFrom(fold_bn.fold(network.net, path=network.place))
@@ -286,8 +288,7 @@ def _with_batch(network: Network, batch: int, protocol: Protocol) -> Network:
 
 def _checked(network: Network, protocol: Protocol) -> Network:
     """Return the network if Caffe sets it up under the protocol, else raise InvalidInputError."""
-    if protocol == "caffe-time":
-        network.check_training_phase()
+    _ = network.shapes_under(protocol)
     return network
 
 

@@ -89,8 +89,10 @@ class Plan:
         return sorted(found, key=lambda allocation: -allocation.size_bytes)
 
 
-def plan(network: Network, *, protocol: Protocol, environment: Environment) -> Plan:
-    """Replay `protocol` with `network` in `environment`.
+def plan(
+    network: Network, *, protocol: Protocol, environment: Environment, backward: bool = True
+) -> Plan:
+    """Replay `protocol` with `network` in `environment`; without `backward`, no backward pass.
 
     Raises:
         InvalidInputError: Caffe would abort on the network.
@@ -103,13 +105,12 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
     )
     proto = network.net
     definition_bytes = proto.ByteSize()
+    nodes = graph.build(network.shapes_under(protocol), force_backward=proto.force_backward)
     if protocol == "caffe-time":
-        nodes = graph.build(network.training_shapes, force_backward=proto.force_backward)
-        _check(network, nodes, backward=True)
-        _caffe_time(process, nodes, definition_bytes)
+        _check(network, nodes, backward=backward)
+        _caffe_time(process, nodes, definition_bytes, backward=backward)
         process.end(program.exit_bytes)
     else:
-        nodes = graph.build(network.shapes, force_backward=proto.force_backward)
         _check(network, nodes, backward=False)
         # The network's name in the user's weights file, else in the seeded one.
         weights_name = caffemodel.seeded_name(proto.name, 0)
@@ -123,7 +124,9 @@ def plan(network: Network, *, protocol: Protocol, environment: Environment) -> P
     )
 
 
-def _caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) -> None:
+def _caffe_time(
+    process: Process, nodes: Sequence[Node], definition_bytes: int, *, backward: bool
+) -> None:
     """Replay time() of tools/caffe.cpp: a pass of the Net, then one of each layer by itself.
 
     The Net's own backward pass skips layers that no loss needs. The second pass calls every layer:
@@ -131,6 +134,8 @@ def _caffe_time(process: Process, nodes: Sequence[Node], definition_bytes: int) 
     """
     made = _net(process, nodes, definition_bytes, training=True)
     _forward(process, made)
+    if not backward:
+        return
     flowing = [layer for layer in reversed(made) if layer.node.needs_backward]
     _backward(process, flowing)
     if flowing:

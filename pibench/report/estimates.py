@@ -176,7 +176,10 @@ def footnotes(
     predictions: Sequence[Prediction], calibration: LatencyRates, *, counted: bool = False
 ) -> list[str]:
     """Explain the times, and the meaning of "does not fit" if it occurs."""
-    how = f"predicted, {how_known(counted=counted)}: one forward pass, {calibration.protocol}"
+    protocols = (
+        " or ".join(dict.fromkeys(one.protocol for one in predictions)) or calibration.protocol
+    )
+    how = f"predicted, {how_known(counted=counted)}: one forward pass, {protocols}"
     lines = [f"{how}; rates fitted on {calibration.source}; low to high is a 90 % interval"]
     if any(one.pressure_ms for one in predictions):
         lines.append(

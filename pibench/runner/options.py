@@ -181,7 +181,7 @@ class RunOptions:
                 f"--blas {self.blas} computes, but memory-only compute replaces the BLAS",
                 hint="add --compute real",
             )
-        names = [layer.name for layer in network.shapes.layers]
+        names = [layer.name for layer in network.shapes_under(self.protocol).layers]
         for layer in self.keep:
             if layer not in names:
                 near = difflib.get_close_matches(layer, names, n=3)

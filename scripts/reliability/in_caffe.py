@@ -93,7 +93,7 @@ def _refusal(prototxt: str, weights: bytes | None, folder: Path) -> str | None:
     try:
         loaded = networks.load(str(model), weights=None if weights is None else stored)
         if weights is None:
-            loaded.check_training_phase()
+            loaded.shapes_under("caffe-time")
     except InvalidInputError as error:
         return error.message.replace(f"{folder}/", "")
     return None

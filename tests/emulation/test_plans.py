@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from pibench import networks
 from pibench.crosscheck.planned import Comparison, compare, environment_of
 from pibench.engines.caffe import caffemodel
+from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
 from pibench.images.rootfs import RootLoader
 from pibench.networks import fold_bn
@@ -230,6 +232,83 @@ def test_the_twin_is_planned_for_with_the_kernels_that_it_takes_here(twin) -> No
     assert environment.core == (record.environment.guest.blas_core_type or "").lower()
     planned = plan(networks.load("SqueezeNet V1.1"), protocol="caffe-time", environment=environment)
     assert planned.peak_rss_bytes == pytest.approx(record.peak_rss_bytes, rel=0.02)
+
+
+WINDOWS = """
+import json, os, sys
+import caffe
+for path in sys.argv[1:]:
+    if not os.fork():  # Caffe aborts on what it refuses.
+        net = caffe.Net(path, caffe.TRAIN)
+        net.forward()
+        net.backward()
+        with open(path + ".json", "w") as file:
+            json.dump(list(net.blobs["y"].shape), file)
+        os._exit(0)
+    os.wait()
+print("[]")
+"""
+
+
+def test_windows_are_as_large_as_caffe_has_them(builder: Builder, tmp_path: Path) -> None:
+    """Kernels that are larger than their input too, and what Caffe aborts on."""
+    generator = random.Random(7)  # noqa: S311
+    planned: dict[Path, list[int] | None] = {}
+    for number in range(60):
+        size, kernel = ([generator.randint(1, 6) for _ in "hw"] for _ in range(2))
+        stride, pad = ([generator.choice(of) for _ in "hw"] for of in ((1, 2, 3, 5), (0, 0, 1, 2)))
+        window = " ".join(
+            f"{name}_{axis}: {value}"
+            for name, values in (("kernel", kernel), ("stride", stride), ("pad", pad))
+            for axis, value in zip("hw", values, strict=True)
+        )
+        param = generator.choice((
+            f"type: 'Pooling' pooling_param {{ pool: AVE {window} }}",
+            f"type: 'Pooling' pooling_param {{ pool: MAX round_mode: FLOOR {window} }}",
+            f"type: 'Convolution' convolution_param {{ num_output: 2 {window} }}",
+            f"type: 'Im2col' convolution_param {{ {window} }}",
+        ))  # fmt: skip
+        path = tmp_path / f"{number}.prototxt"
+        path.write_text(
+            "force_backward: true layer { name: 'in' type: 'Input' top: 'x' "
+            f"input_param {{ shape {{ dim: [1, 2, {size[0]}, {size[1]}] }} }} }}"
+            f"layer {{ name: 'l' bottom: 'x' top: 'y' {param} }}"
+        )
+        try:
+            planned[path] = list(networks.load(str(path)).shapes.blobs["y"])
+        except InvalidInputError:
+            planned[path] = None
+    assert 10 < sum(shape is None for shape in planned.values()) < 40
+    in_root(builder, WINDOWS, *planned)
+    for path, shape in planned.items():
+        written = path.with_name(f"{path.name}.json")
+        assert shape == (json.loads(written.read_text()) if written.exists() else None)
+
+
+SMALL_MAP = """
+layer { name: "data" type: "DummyData" top: "data" include { phase: TRAIN }
+  dummy_data_param { shape { dim: 2 dim: 512 dim: 8 dim: 1 } } }
+layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
+  pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "conv" type: "Convolution" bottom: "pool" top: "conv"
+  convolution_param { num_output: 2048 kernel_size: 3 stride: 3 } }
+"""
+
+
+def test_a_source_of_training_alone_is_run_by_caffe_time(twin, tmp_path) -> None:
+    path = tmp_path / "small-map.prototxt"
+    path.write_text(SMALL_MAP)
+    network = networks.load(str(path))
+    (record,) = run(twin, [network], compute="real", repeats=1)
+    assert (record.verdict, record.batch) == ("fit", 2)
+    assert network.training_shapes.blobs["conv"] == (2, 2048, 1, 1)
+    found = compare(
+        record,
+        plan(network, protocol="caffe-time", environment=environment_of(record, DEVICE)),
+    )
+    assert _is_near(found)
+    with pytest.raises(InvalidInputError, match="phase TEST has no source of bottom 'data'"):
+        run(twin, [network], protocol="inference")
 
 
 DUMMIES = """

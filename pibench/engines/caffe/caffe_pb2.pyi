@@ -143,6 +143,8 @@ class TransformationParameter(Message):
     scale: float
     crop_size: int
     force_gray: bool
+    force_color: bool
+    mean_value: Values[float]
 
 class AccuracyParameter(Message):
     top_k: int

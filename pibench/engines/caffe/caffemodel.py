@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from pibench.engines.caffe.topology import Phase
+
 # Field numbers of the schema (caffe.proto) that the walk over the bytes needs.
 _NET_V1_LAYERS, _NET_LAYER, _LAYER_BLOBS = 2, 100, 7
 _NAME_AND_BLOBS = {_NET_LAYER: (1, _LAYER_BLOBS), _NET_V1_LAYERS: (4, 6)}
@@ -262,8 +264,8 @@ def read(path: Path | str) -> caffe.NetParameter:
 # Checking
 
 
-def check_weights(net: caffe.NetParameter, path: Path | str) -> None:
-    """Check that the weights file at `path` belongs to `net`.
+def check_weights(net: caffe.NetParameter, path: Path | str, phase: Phase = "TEST") -> None:
+    """Check that the weights file at `path` belongs to `net` in `phase`.
 
     Layers that are only in the file are accepted, such as training heads.
 
@@ -274,7 +276,7 @@ def check_weights(net: caffe.NetParameter, path: Path | str) -> None:
     """
     layers = _layers(Path(path))
     stored = {layer.name for layer in layers if layer.blobs}
-    inferred = shapes.infer(net)
+    inferred = shapes.infer(net, phase=phase)
     wanted = inferred.params
     if wanted and stored.isdisjoint(wanted):
         raise InvalidInputError.at(
@@ -362,21 +364,21 @@ class _Entry:
         return len(self.head) + sum(len(prefix(_LAYER_BLOBS, size)) + size for size in blobs)
 
 
-def _entries(net: caffe.NetParameter) -> Iterator[_Entry]:
+def _entries(net: caffe.NetParameter, phase: Phase) -> Iterator[_Entry]:
     """Yield the layers that Caffe would store, Splits included, in order."""
-    found = shapes.infer(net)
+    found = shapes.infer(net, phase=phase)
     for layer in topology.insert_splits(list(found.layers)):
         yield _Entry(layer, _layer_head(layer), found.params.get(layer.name, ()))
 
 
-def file_size_bytes(net: caffe.NetParameter) -> int:
-    """Return the size of the caffemodel that Caffe saves for `net`, without writing it.
+def file_size_bytes(net: caffe.NetParameter, phase: Phase = "TEST") -> int:
+    """Return the size of the caffemodel that Caffe saves for `net` in `phase`, without writing it.
 
     It includes every layer's definition and its blobs as floats. `write_seeded` extends the name,
     and with it the file by a few bytes.
     """
     name = caffe.NetParameter(name=net.name).ByteSize()
-    bodies = (entry.body_bytes for entry in _entries(net))
+    bodies = (entry.body_bytes for entry in _entries(net, phase))
     return name + sum(len(prefix(_NET_LAYER, size)) + size for size in bodies)
 
 
@@ -390,25 +392,27 @@ def seeded_name(name: str, seed: int) -> str:
     return f"{name} (seeded random weights, seed {seed})"
 
 
-def write_seeded(net: caffe.NetParameter, path: Path | str, seed: int = 0) -> None:
+def write_seeded(
+    net: caffe.NetParameter, path: Path | str, seed: int = 0, phase: Phase = "TEST"
+) -> None:
     """Write a caffemodel with random weights for `net`: the same bytes for the same seed.
 
     The weights are those of `seeded_values`. The network's name in the file states that it is
     seeded. The largest piece in memory is 4 MB.
     """
     with Path(path).open("wb") as file:
-        file.writelines(_seeded_pieces(net, seed))
+        file.writelines(_seeded_pieces(net, seed, phase))
 
 
 def seeded_weights(net: caffe.NetParameter, seed: int = 0) -> caffe.NetParameter:
     """Return `net` with the blobs that `write_seeded` writes, in memory; for small networks."""
-    return caffe.NetParameter.FromString(b"".join(_seeded_pieces(net, seed)))
+    return caffe.NetParameter.FromString(b"".join(_seeded_pieces(net, seed, "TEST")))
 
 
-def _seeded_pieces(net: caffe.NetParameter, seed: int) -> Iterator[bytes]:
+def _seeded_pieces(net: caffe.NetParameter, seed: int, phase: Phase) -> Iterator[bytes]:
     yield caffe.NetParameter(name=seeded_name(net.name, seed)).SerializeToString()
-    gains = residual_gains(net)
-    for entry in _entries(net):
+    gains = residual_gains(net, phase)
+    for entry in _entries(net, phase):
         yield prefix(_NET_LAYER, entry.body_bytes) + entry.head
         for number, shape in enumerate(entry.blobs):
             yield prefix(_LAYER_BLOBS, _blob_bytes(shape)) + _blob_head(shape)
@@ -417,7 +421,7 @@ def _seeded_pieces(net: caffe.NetParameter, seed: int) -> Iterator[bytes]:
                 yield piece.astype("<f4").tobytes()
 
 
-def residual_gains(net: caffe.NetParameter) -> dict[str, float]:
+def residual_gains(net: caffe.NetParameter, phase: Phase = "TEST") -> dict[str, float]:
     """Return factors below 1 for convolutions whose outputs are summed, and for classifiers.
 
     He initialisation preserves the size of activations through a rectifier; every sum increases it.
@@ -426,7 +430,7 @@ def residual_gains(net: caffe.NetParameter) -> dict[str, float]:
     each gets sqrt(1 / (2 x terms)). Convolutions that are not rectified get sqrt(1 / 2).
     Classifiers get 0.01, so that pixels of the usual size do not drive the softmax to 0 and 1.
     """
-    found = shapes.infer(net)
+    found = shapes.infer(net, phase=phase)
     producers = {layer.top[0]: layer.name for layer in found.layers if layer.type == "Convolution"}
     sums = [layer for layer in found.layers if layer.type == "Eltwise"]
     gains = dict.fromkeys(_linear_convolutions(found), 0.5**0.5)

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from copy import deepcopy
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import fork_fields, outline, prototxt, topology
+from pibench.engines.caffe import data_layers, fork_fields, outline, prototxt, topology
 from pibench.engines.caffe.shapes import infer
 from pibench.engines.caffe.shapes.checks import cudnn_engines
-from pibench.engines.caffe.shapes.rules import DATA_TYPES, DEPTHWISE_TYPES
+from pibench.engines.caffe.shapes.rules import DEPTHWISE_TYPES, is_data
 from pibench.engines.caffe.topology import batch_size, set_batch, why_no_batch
 from pibench.engines.caffe.upgrade import upgrade
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-COLOUR_CHANNELS = 3
 
 Layer = caffe.LayerParameter | caffe.V1LayerParameter
 _UNROLLED = frozenset({"ContinuationIndicator", "LSTM", "RNN", "Recurrent", "Reverse"})
@@ -35,13 +34,18 @@ _LOSSES = frozenset(
 
 
 def repair_text(
-    text: str, path: Path | str, *, as_paper: bool = False
+    text: str,
+    path: Path | str,
+    *,
+    image: data_layers.Size | None = None,
+    as_paper: bool = False,
 ) -> tuple[caffe.NetParameter, list[str]]:
     """Parse the network in `text`, write or remove fields of forks and repair the rest.
 
     Args:
         text: The text.
         path: Its name in errors.
+        image: Height and width of images whose size the file does not state.
         as_paper: Take `ceil_mode: false` out, as the paper did.
 
     Returns:
@@ -51,6 +55,7 @@ def repair_text(
         InvalidInputError: Something cannot be fixed.
     """
     text, unknown = prototxt.scan(text, path)
+    sizes = data_layers.sizes(text, unknown)
     text = outline.without(text, unknown)
     net = prototxt.parse_known(text, path)
 
@@ -63,7 +68,8 @@ def repair_text(
     written = list(filter(fork_fields.has_meaning, unknown))
     done = fork_fields.as_stock(written, layer_of, path, as_paper=as_paper)
     done += _taken_out([field for field in unknown if field not in written])
-    net, more = repair(net, path, order=outline.top_level_messages(text))
+    order = outline.top_level_messages(text)
+    net, more = repair(net, path, order=order, sizes=sizes, image=image)
     return net, done + more
 
 
@@ -85,14 +91,19 @@ def _taken_out(unknown: list[outline.UnknownField]) -> list[str]:
 
 
 def repair(
-    net: caffe.NetParameter, path: Path | str, *, order: Sequence[str] = ()
+    net: caffe.NetParameter,
+    path: Path | str,
+    *,
+    order: Sequence[str] = (),
+    sizes: Mapping[int, data_layers.Size] = MappingProxyType({}),
+    image: data_layers.Size | None = None,
 ) -> tuple[caffe.NetParameter, list[str]]:
     """Return a copy of `net` that stock Caffe runs as a deployed network.
 
     Layers of older forms become current ones (`order` as in `upgrade`). Unless stock Caffe runs
     both phases then, the layers of training are removed, no layer asks for cuDNN, data layers
     become inputs, and layers that need labels are removed. The batch is 1 where the first dimension
-    is a batch.
+    is a batch. `sizes` are those of `data_layers.sizes`, `image` as in `repair_text`.
 
     Returns:
         The network, and a sentence for each change.
@@ -105,6 +116,10 @@ def repair(
     mixed = bool(net.layer)
     if (count := upgrade(repaired, path, order)) and mixed:
         done.append(f"turned {count} first-generation 'layers' into 'layer'")
+    for index, (height, width) in sizes.items():
+        if is_data(layer := repaired.layer[index]):
+            # Only ImageData reads this message otherwise.
+            layer.image_data_param.new_height, layer.image_data_param.new_width = height, width
     if repaired.input:
         done.append("left the legacy 'input' as it is: stock Caffe reads it as an Input layer")
     done += _take_stock_types(repaired)
@@ -113,7 +128,7 @@ def repair(
     if running != set(topology.PHASES):
         done += _keep_test_phase(repaired)
         done += _drop_cudnn(repaired)
-        labels, sentences = _replace_data_layers(repaired, path)
+        labels, sentences = _replace_data_layers(repaired, path, image)
         done += sentences
         done += _drop_label_users(repaired, labels)
     if "TRAIN" in running and not _runs(repaired, "TEST"):
@@ -148,8 +163,14 @@ def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
     training reads, stays so: in training, some even abort.
     """
     kept, done = [], []
+    only = _only_sources(net)
     for layer in net.layer:
-        if topology.included(layer, net.state, "TEST"):
+        if any(layer is one for one in only):
+            layer.ClearField("include")
+            layer.ClearField("exclude")
+            done.append(f"kept {topology.place(layer)}: the test phase has no other source")
+            kept.append(layer)
+        elif topology.included(layer, net.state, "TEST"):
             kept.append(layer)
         else:
             done.append(f"took out {topology.place(layer)}: it belongs to training only")
@@ -186,6 +207,16 @@ def _needed_in_training(
     return None if runs or not waiting else waiting[0]
 
 
+def _only_sources(net: caffe.NetParameter) -> list[caffe.LayerParameter]:
+    """Return the sources that the test phase leaves out, although its layers read them."""
+    own = [layer for layer in net.layer if topology.included(layer, net.state, "TEST")]
+    read = {blob for layer in own for blob in layer.bottom}
+    lacking = read.difference(net.input, *(layer.top for layer in own))
+    left_out = topology.left_out(net, "TEST")
+    sources = (left_out[blob] for blob in lacking if blob in left_out)
+    return [layer for layer in sources if not layer.bottom]
+
+
 def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
     done = []
     for layer in net.layer:
@@ -213,14 +244,17 @@ def _take_stock_types(net: caffe.NetParameter) -> list[str]:
 # Data layers
 
 
-def _replace_data_layers(net: caffe.NetParameter, path: Path | str) -> tuple[set[str], list[str]]:
+def _replace_data_layers(
+    net: caffe.NetParameter, path: Path | str, image: data_layers.Size | None
+) -> tuple[set[str], list[str]]:
     """Replace data layers by inputs; return the removed label blobs, and a sentence per change."""
     labels: set[str] = set()
     done = []
     for layer in net.layer:
-        if layer.type not in DATA_TYPES:
+        if not is_data(layer):
             continue
-        dims = [1, *_image_dims(layer, path)]
+        own, remark = data_layers.image_dims(layer, path, image)
+        dims = [1, *own]
         shape = caffe.BlobShape(dim=dims)
         replacement = caffe.LayerParameter(
             name=layer.name,
@@ -229,31 +263,12 @@ def _replace_data_layers(net: caffe.NetParameter, path: Path | str) -> tuple[set
             input_param=caffe.InputParameter(shape=[shape]),
         )
         size = " x ".join(map(str, dims))
-        done.append(f"put an Input of {size} in place of {layer.type} {topology.place(layer)}")
+        done.append(
+            f"put an Input of {size} in place of {layer.type} {topology.place(layer)}{remark}"
+        )
         labels.update(layer.top[1:])
         layer.CopyFrom(replacement)
     return labels, done
-
-
-def _image_dims(layer: caffe.LayerParameter, path: Path | str) -> tuple[int, int, int]:
-    """Return channels, height and width of a data layer's output."""
-    memory, image = layer.memory_data_param, layer.image_data_param
-    grey = layer.transform_param.force_gray or (layer.type == "ImageData" and not image.is_color)
-    channels = 1 if grey else COLOUR_CHANNELS
-    legacy_crop = max(layer.data_param.crop_size, image.crop_size)
-    crop = layer.transform_param.crop_size or legacy_crop or layer.window_data_param.crop_size
-    if layer.type == "MemoryData" and memory.height and memory.width and memory.channels:
-        return memory.channels, crop or memory.height, crop or memory.width
-    if crop:
-        return channels, crop, crop
-    if image.new_height and image.new_width:
-        return channels, image.new_height, image.new_width
-    raise InvalidInputError.at(
-        path,
-        topology.place(layer),
-        f"has a {layer.type} layer without crop_size: the file does not state the image size",
-        hint="add transform_param { crop_size: 224 }, or put an Input layer there",
-    )
 
 
 # Losses

@@ -108,6 +108,24 @@ def meets(rule: caffe.NetStateRule, state: caffe.NetState, phase: Phase) -> bool
     return stages.issuperset(rule.stage) and stages.isdisjoint(rule.not_stage)
 
 
+def other_phase(phase: Phase) -> Phase:
+    """Return the phase that this one is not."""
+    return "TEST" if phase == "TRAIN" else "TRAIN"
+
+
+def left_out(net: caffe.NetParameter, phase: Phase) -> dict[str, Layer]:
+    """Return the layers that `phase` leaves out, by the blobs that they write.
+
+    Of several that write one blob, a layer of the other phase is preferred.
+    """
+    other = other_phase(phase)
+    found: dict[str, Layer] = {}
+    for layer in sorted(net.layer, key=lambda layer: included(layer, net.state, other)):
+        if not included(layer, net.state, phase):
+            found.update(dict.fromkeys(layer.top, layer))
+    return found
+
+
 Source = tuple[int, int]
 """The producer of a blob: the position of a layer, and the index of its top."""
 

@@ -63,6 +63,10 @@ def _of_v1(old: caffe.V1LayerParameter) -> caffe.LayerParameter:
             else:
                 getattr(new, field.name).CopyFrom(value)
     _convert_param_specs(old, new)
+    for source in (new.data_param, new.image_data_param, new.window_data_param):
+        # Caffe moves it (UpgradeNetDataTransformation), and ignores it in a current layer.
+        if crop := source.crop_size:
+            new.transform_param.crop_size = crop
     return new
 
 

@@ -197,9 +197,9 @@ def test_what_only_training_has_is_checked_for_caffe_time(tmp_path: Path) -> Non
     path.write_text(NET + 'layer { name: "t" type: "Python" top: "t" include { phase: TRAIN } }')
     loaded = networks.load(str(path))
     with pytest.raises(InvalidInputError, match="layer 't': layer type Python is not supported"):
-        loaded.check_training_phase()
+        loaded.shapes_under("caffe-time")
     path.write_text(NET)
-    networks.load(str(path)).check_training_phase()
+    networks.load(str(path)).shapes_under("caffe-time")
 
 
 def a_record() -> Record:

@@ -58,6 +58,26 @@ def test_a_file_is_predicted_as_the_zoo_is(pibench: Pibench, tmp_path: Path) -> 
     assert one["latency_ms"] == two["latency_ms"]
 
 
+def test_what_has_no_backward_pass_is_predicted(pibench: Pibench, tmp_path: Path) -> None:
+    path = tmp_path / "labels.prototxt"
+    path.write_text("""
+    layer { name: "in" type: "Input" top: "x" input_param { shape { dim: [2, 3, 32, 32] } } }
+    layer { name: "score" type: "Convolution" bottom: "x" top: "s"
+      convolution_param { num_output: 5 kernel_size: 3 pad: 1 } }
+    layer { name: "label" type: "ArgMax" bottom: "s" top: "y" argmax_param { axis: 1 } }""")
+    (answer,) = json.loads(pibench("predict", path, "--json").out)
+    assert (answer["protocol"], answer["batch"]) == ("inference", 2)
+    assert [layer["name"] for layer in answer["layers"]] == ["in", "score", "label"]
+    assert "one forward pass, inference;" in " ".join(pibench("predict", path).out.split())
+    train = path.read_text().replace('"Input" top', '"DummyData" include { phase: TRAIN } top')
+    path.write_text(train.replace("input_param", "dummy_data_param"))
+    (answer,) = json.loads(pibench("predict", path, "--json").out)
+    assert (answer["protocol"], answer["batch"]) == ("caffe-time", 2)
+    path.write_text(train.replace("input_param", "dummy_data_param").replace("TRAIN", "TEST"))
+    both = " ".join(pibench("predict", "NIN", path).out.split())
+    assert "one forward pass, caffe-time or inference;" in both
+
+
 def test_another_image_size_takes_its_time(pibench: Pibench) -> None:
     (usual,) = json.loads(pibench("predict", "squeezenet-v1.1", "--json").out)
     (large,) = json.loads(

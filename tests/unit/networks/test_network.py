@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
-from pibench import networks
+from pibench import devices, networks
 from pibench.cli.networks import app
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
+from pibench.latency import rates
+from pibench.latency.model import predict
 from pibench.networks import network
+from pibench.plan import answers
+from pibench.plan.environment import of_device
+from pibench.plan.planner import plan
+
+if TYPE_CHECKING:
+    from pibench.records.schema import Protocol
 
 
 def test_zoo_network() -> None:
@@ -70,6 +79,53 @@ def test_a_file_goes_before_a_name_but_a_directory_does_not(
     assert networks.load("AlexNet").source == "AlexNet"
     assert not network.is_path("x" * 5000)
     assert not network.is_path("a\0b")
+
+
+TRAIN_ONLY = """
+layer { name: "d" type: "DummyData" top: "d" include { phase: TRAIN }
+  dummy_data_param { shape { dim: [2, 3, 16, 16] } } }
+layer { name: "conv" type: "Convolution" bottom: "d" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "norm" type: "BatchNorm" bottom: "conv" top: "conv" }
+"""
+ONE_PHASE = {
+    "caffe-time": TRAIN_ONLY,
+    "inference": TRAIN_ONLY.replace("TRAIN", "TEST"),
+}
+
+
+@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
+def test_the_protocols_phase_decides(tmp_path: Path, protocol: Protocol) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(ONE_PHASE[protocol])
+    network = networks.load(str(path))
+    other: Protocol = "inference" if protocol == "caffe-time" else "caffe-time"
+    assert network.runs_under(protocol)
+    assert not network.runs_under(other)
+    environment = of_device(devices.load("rpi3b"))
+    planned = plan(network, protocol=protocol, environment=environment)
+    assert {one.change for one in answers.optimizations(planned)} <= {"fold-bn"}
+    with pytest.raises(InvalidInputError, match="has no source of bottom 'd': DummyData layer"):
+        plan(network, protocol=other, environment=environment)
+    assert predict(network, devices.load("rpi3b"), rates.shipped()).protocol == protocol
+    # The parameters are known whichever phase has the source.
+    assert network.parameter_count == 4 * 27 + 4 + 4 + 4 + 1
+    text, file = networks.export(str(path), tmp_path / "out", weights=True)
+    assert file.stat().st_size > network.weights_file_bytes > 4 * network.parameter_count
+    assert networks.load(str(text), weights=file, batch=3).batch_under(protocol) == 3
+
+
+def test_a_layer_of_one_phase_is_a_fault_in_that_phase_only(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        TRAIN_ONLY.replace("include { phase: TRAIN }", "")
+        + """layer { name: "p" type: "Pooling" bottom: "conv" top: "p" include { phase: TEST }
+               pooling_param { kernel_size: 99 } }"""
+    )
+    network = networks.load(str(path))
+    assert network.runs_under("caffe-time")
+    with pytest.raises(InvalidInputError, match="layer 'p': the kernel is 99"):
+        network.shapes_under("inference")
 
 
 def test_export_and_load_back_with_weights(tmp_path: Path) -> None:

@@ -53,7 +53,10 @@ def test_old_training_file(old_file: Path) -> None:
         "turned 6 first-generation 'layers' into 'layer'",
         "took out layer 'data': it belongs to training only",
         "removed the phase rules of layer 'data': it belongs to every phase",
-        "put an Input of 1 x 3 x 28 x 28 in place of Data layer 'data'",
+        (
+            "put an Input of 1 x 3 x 28 x 28 in place of Data layer 'data' (3 channels assumed: "
+            "the data decides)"
+        ),
         "took out Accuracy layer 'accuracy': it needs labels",
         "made layer 'loss' a Softmax: there are no labels",
     )
@@ -165,12 +168,94 @@ def test_layers_that_need_labels_are_removed() -> None:
     assert "took out EuclideanLoss layer 'two': it needs labels" in done
 
 
-def test_data_layer_without_size() -> None:
+IMAGES = "image_data_param { new_height: 10 new_width: 9 } "
+MEMORY = "memory_data_param { batch_size: 2 channels: 2 height: 10 width: 9 } "
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "dims"),
+    [
+        # Caffe's own tops, but for the batch; ImageData read a file of 20 x 12 pixels.
+        ("ImageData", IMAGES, (3, 10, 9)),
+        ("ImageData", IMAGES + "transform_param { crop_size: 8 }", (3, 8, 8)),
+        ("ImageData", IMAGES + "transform_param { force_gray: true }", (3, 10, 9)),
+        ("ImageData", IMAGES.replace("}", "is_color: false }"), (1, 10, 9)),
+        ("ImageData", IMAGES.replace("}", "crop_size: 8 }"), (3, 10, 9)),
+        ("MemoryData", MEMORY, (2, 10, 9)),
+        ("MemoryData", MEMORY + "transform_param { crop_size: 8 }", (2, 10, 9)),
+        ("Data", "transform_param { crop_size: 8 force_gray: true }", (1, 8, 8)),
+        ("Data", "transform_param { crop_size: 8 mean_value: [1, 2, 3, 4] }", (4, 8, 8)),
+        ("WindowData", "transform_param { crop_size: 8 }", (3, 8, 8)),
+        # Those of forks.
+        ("DenseImageData", "dense_image_data_param { new_height: 10 new_width: 9 }", (3, 10, 9)),
+        ("AnnotatedData", "transform_param { resize_param { height: 10 width: 9 } }", (3, 10, 9)),
+        ("ImageSegData", "transform_param { crop_size: 8 }", (3, 8, 8)),
+    ],
+)
+def test_data_layers_have_the_size_that_their_own_fields_set(
+    kind: str, fields: str, dims: shapes.Shape
+) -> None:
+    top = f'layer {{ name: "d" type: "{kind}" top: "d" {fields} }}'
+    blobs, _ = repaired_shapes(top)
+    assert blobs == {"d": (1, *dims)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "line"),
+    [
+        ("Data", "", "the file does not state the image size of Data: no crop_size; give it: "),
+        ("Data", IMAGES, "the file does not state the image size of Data"),
+        ("ImageData", "image_data_param { new_height: 8 }", "no new_height and new_width, or crop"),
+        ("DenseImageData", "", "the image size of DenseImageData: no crop_size; give it: --input"),
+        ("MemoryData", "", "memory_data_param lacks channels, height or width; give all three"),
+        ("HDF5Data", "", "are in the files that it reads; put an Input layer with the shapes of"),
+        ("VideoData", "", "the shapes of VideoData are in the files that it reads"),
+    ],
+)
+def test_data_layers_without_a_size_need_one(kind: str, fields: str, line: str) -> None:
+    text = f'layer {{ name: "d" type: "{kind}" top: "d" {fields} }}'
     with pytest.raises(InvalidInputError) as caught:
-        repair.repair_text('layer { name: "d" type: "Data" top: "d" }', "net.prototxt")
-    assert caught.value.line().startswith(
-        "net.prototxt: layer 'd': has a Data layer without crop_size: the file does not state"
+        repair.repair_text(text, "net.prototxt")
+    assert caught.value.line().startswith("net.prototxt: layer 'd': ")
+    assert line in caught.value.line()
+    assert "224" not in caught.value.line()
+
+
+def test_the_image_size_of_a_data_layer_can_be_given(tmp_path: Path) -> None:
+    path = tmp_path / "digits.prototxt"
+    path.write_text('layer { name: "d" type: "Data" top: "d" top: "label" }')
+    network = networks.load(str(path), repair=True, image=(28, 20))
+    assert network.shapes.blobs == {"d": (1, 3, 28, 20)}
+    with pytest.raises(InvalidInputError, match="reads a database or files"):
+        networks.load(str(path), image=(28, 20))
+    path.write_text('layer { name: "d" type: "Data" top: "d" transform_param { crop_size: 8 } }')
+    assert networks.load(str(path), repair=True, image=(28, 20)).shapes.blobs["d"][2:] == (28, 20)
+
+
+def test_a_size_belongs_to_the_layer_that_has_it() -> None:
+    text = """
+    input: "x" input_shape { dim: [1, 4] }
+    layers { name: "r" type: RELU bottom: "x" top: "r" }
+    layer { name: "a" type: "AnnotatedData" top: "a" include { phase: TRAIN }
+            transform_param { resize_param { prob: 1 resize_mode: WARP height: 6 width: 5 } } }
+    layer { name: "b" type: "AnnotatedData" top: "a" include { phase: TEST }
+            transform_param { resize_param { prob: 1 height: 10 width: 9 } } }
+    """
+    blobs, _ = repaired_shapes(text)
+    assert blobs == {"x": (1, 4), "r": (1, 4), "a": (1, 3, 10, 9)}
+
+
+def test_a_source_of_training_alone_is_kept() -> None:
+    source = 'layer { name: "d" type: "Data" top: "d" include { phase: TRAIN } %s }'
+    source %= "transform_param { crop_size: 8 }"
+    dropped = 'layer { name: "t" type: "ReLU" bottom: "d" top: "t" include { phase: TRAIN } }'
+    stage = 'layer { name: "d" type: "Data" top: "d" include { phase: TEST stage: "a" } }'
+    blobs, done = repaired_shapes(
+        source + stage + dropped + 'layer { name: "r" type: "ReLU" bottom: "d" top: "r" }'
     )
+    assert blobs == {"d": (1, 3, 8, 8), "r": (1, 3, 8, 8)}
+    assert "kept layer 'd': the test phase has no other source" in done
+    assert "took out layer 't': it belongs to training only" in done
 
 
 def test_a_clean_network_is_left_alone() -> None:

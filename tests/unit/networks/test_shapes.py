@@ -47,6 +47,20 @@ def one(kind: str, param: str = "", *, data: str = "2, 3, 8, 8") -> shapes.Shape
         ("Pooling", "pooling_param { kernel_size: 3 stride: 2 pad: 1 }", (2, 3, 5, 5), ()),
         ("Pooling", "pooling_param { kernel_size: 2 stride: 3 pad: 1 }", (2, 3, 3, 3), ()),
         ("Pooling", "pooling_param { pool: AVE global_pooling: true }", (2, 3, 1, 1), ()),
+        # Larger than the input, as Caffe sets them up: C divides towards 0.
+        ("Pooling", "pooling_param { kernel_size: 9 stride: 2 }", (2, 3, 1, 1), ()),
+        ("Pooling", "pooling_param { kernel_h: 9 kernel_w: 2 stride: 3 }", (2, 3, 1, 3), ()),
+        ("Convolution", "convolution_param { num_output: 4 kernel_size: 10 stride: 3 }",
+         (2, 4, 1, 1), ((4, 3, 10, 10), (4,))),
+        ("Convolution", "convolution_param { num_output: 4 kernel_size: 5 stride: 4 dilation: 2 }",
+         (2, 4, 1, 1), ((4, 3, 5, 5), (4,))),
+        ("Im2col", "convolution_param { kernel_size: 9 stride: 2 }", (2, 243, 1, 1), ()),
+        # A pad on one axis drops the last window of the other one too.
+        ("Pooling", "pooling_param { kernel_h: 3 kernel_w: 1 stride: 3 pad_h: 1 pad_w: 0 }",
+         (2, 3, 3, 3), ()),
+        ("Pooling", "pooling_param { kernel_size: 1 stride: 5 }", (2, 3, 3, 3), ()),
+        ("Pooling", "pooling_param { kernel_h: 3 kernel_w: 1 stride: 5 pad_h: 1 pad_w: 0 }",
+         (2, 3, 2, 2), ()),
         ("InnerProduct", "inner_product_param { num_output: 10 }", (2, 10), ((10, 192), (10,))),
         ("InnerProduct", "inner_product_param { num_output: 10 axis: 2 transpose: true }",
          (2, 3, 10), ((64, 10), (10,))),
@@ -227,6 +241,14 @@ def test_shared_parameters_count_once() -> None:
          "num_output is missing or 0"),
         ('type: "Pooling" bottom: "data" top: "x" pooling_param { kernel_size: 9 }',
          "the kernel is 9 but its input, padding included, is 8"),
+        ('type: "Pooling" bottom: "data" top: "x" pooling_param { kernel_size: 10 stride: 2 }',
+         "the kernel is 10 but its input, padding included, is 8"),
+        (('type: "Pooling" bottom: "data" top: "x" pooling_param { kernel_size: 9 stride: 2 '
+         "round_mode: FLOOR }"), "the kernel is 9 but its input, padding included, is 8"),
+        (('type: "Convolution" bottom: "data" top: "x" convolution_param { num_output: 4 '
+         "kernel_size: 10 stride: 2 }"), "the kernel spans 10 but its input, padding included"),
+        ('type: "Im2col" bottom: "data" top: "x" convolution_param { kernel_size: 9 stride: 1 }',
+         "the kernel spans 9 but its input, padding included, is 8"),
         ('type: "Pooling" bottom: "data" top: "x" pooling_param { kernel_size: 2 pad: 2 }',
          "pad 2 is not below kernel 2"),
         ('type: "Flatten" bottom: "data" top: "x" flatten_param { axis: 7 }',
@@ -364,6 +386,54 @@ def test_phases_have_their_own_layers() -> None:
     net = prototxt.parse(text, "n")
     assert set(shapes.infer(net, phase="TRAIN").blobs) == {"d", "t"}
     assert set(shapes.infer(net, phase="TEST").blobs) == {"d", "s"}
+
+
+SOURCE = """layer { name: "d" type: "%s" top: "d" %s %s }
+layer { name: "r" type: "ReLU" bottom: "d" top: "r" }"""
+DIMS = "dummy_data_param { shape { dim: [2, 10] } }"
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules", "phase", "line"),
+    [
+        ("DummyData", "include { phase: TRAIN }", "TEST",
+         ("phase TEST has no source of bottom 'd': DummyData layer 'd' is for TRAIN only; "
+         "--protocol caffe-time sets up phase TRAIN; for TEST add an Input layer")),
+        ("DummyData", "exclude { phase: TRAIN }", "TRAIN",
+         ("phase TRAIN has no source of bottom 'd': DummyData layer 'd' is for TEST only; "
+         "--protocol inference sets up phase TEST; for TRAIN add an Input layer")),
+        ("DummyData", 'include { stage: "a" }', "TRAIN",
+         ("phase TRAIN has no source of bottom 'd': DummyData layer 'd' is left out by its rules; "
+         "correct its rules, or add an Input layer")),
+        ("Data", "include { phase: TRAIN }", "TEST",
+         ("phase TEST has no source of bottom 'd': Data layer 'd' is for TRAIN only, and reads a "
+         "database or files; use --repair to put an Input layer in its place")),
+        ("AnnotatedData", "include { phase: TRAIN }", "TEST",
+         "phase TEST has no source of bottom 'd': a fork's AnnotatedData layer 'd' is for TRAIN"),
+    ],
+)  # fmt: skip
+def test_a_phase_without_a_source_is_named(
+    kind: str, rules: str, phase: topology.Phase, line: str
+) -> None:
+    text = SOURCE % (kind, rules, DIMS if kind == "DummyData" else "")
+    with pytest.raises(InvalidInputError) as caught:
+        shapes.infer(prototxt.parse(text, "n"), phase=phase)
+    assert caught.value.line().startswith(f"network: layer 'r': {line}")
+
+
+def test_of_two_sources_that_a_phase_leaves_out_that_of_the_other_phase_is_named() -> None:
+    staged = 'layer { name: "s" type: "Data" top: "d" include { phase: TEST stage: "a" } }'
+    train = SOURCE % ("DummyData", "include { phase: TRAIN }", DIMS)
+    for text in (staged + train, train + staged):
+        with pytest.raises(InvalidInputError, match="DummyData layer 'd' is for TRAIN only"):
+            shapes.infer(prototxt.parse(text, "n"), phase="TEST")
+
+
+def test_a_forks_data_layer_is_named_as_one() -> None:
+    with pytest.raises(InvalidInputError, match=r"a VideoData layer of a fork reads a database"):
+        infer('type: "VideoData" top: "x"')
+    with pytest.raises(InvalidInputError, match="stock Caffe has no layer type 'FooData'"):
+        infer('type: "FooData" bottom: "data" top: "x"')
 
 
 def test_caffe_time_has_a_stage_without_a_name() -> None:

@@ -221,7 +221,7 @@ def test_malformed_text_is_refused_and_never_crashes(
     refused = ""
     try:
         network = networks.load(str(path))
-        network.check_training_phase()
+        network.shapes_under("caffe-time")
         for protocol in ("caffe-time", "inference"):
             plan(network, protocol=protocol, environment=PI)  # type: ignore[arg-type]
     except InvalidInputError as error:

@@ -17,11 +17,12 @@ from pibench.engines.caffe.shapes.checks import (
     Layer,
     Refused,
     Shape,
+    Unwritten,
     elements,
     times,
 )
-from pibench.engines.caffe.shapes.rules import DATA_TYPES, RULES, rule_of
-from pibench.errors import InvalidInputError
+from pibench.engines.caffe.shapes.rules import DATA_HINT, DATA_TYPES, RULES, is_data, rule_of
+from pibench.errors import InvalidInputError, NoSourceError
 
 __all__ = ["DATA_TYPES", "MAX_ELEMENTS", "RULES", "Shape", "Shapes", "elements", "infer", "times"]
 
@@ -30,6 +31,8 @@ __all__ = ["DATA_TYPES", "MAX_ELEMENTS", "RULES", "Shape", "Shapes", "elements",
 class Shapes:
     """The result of `infer`, for one phase."""
 
+    phase: topology.Phase = "TEST"
+    """The phase that was asked for."""
     layers: list[Layer] = field(default_factory=list)
     """The layers that run, in order; legacy inputs come first as an Input layer."""
     bottoms: list[tuple[Shape, ...]] = field(default_factory=list)
@@ -59,11 +62,13 @@ def infer(
         InvalidInputError: Stock Caffe would abort: unknown layer type, unknown or doubly made blob,
             shapes and counts that do not fit. The error names `path` and the layer.
     """
-    found = Shapes()
+    found = Shapes(phase=phase)
     shared: dict[str, checks.Owner] = {}
     for layer in topology.layers(net, path, phase=phase):
         try:
             _add(found, layer, shared)
+        except Unwritten as missing:
+            raise _error(path, layer, _no_source(net, missing, phase)) from None
         except Refused as refused:
             raise _error(path, layer, refused) from None
     if not found.layers:
@@ -78,9 +83,8 @@ def infer(
 
 def _error(path: object, layer: Layer, refused: Refused) -> InvalidInputError:
     """Return the error with file and layer."""
-    return InvalidInputError.at(
-        str(path), topology.place(layer), refused.problem, hint=refused.hint
-    )
+    place = topology.place(layer)
+    return refused.error.at(str(path), place, refused.problem, hint=refused.hint)
 
 
 def _add(found: Shapes, layer: Layer, shared: dict[str, checks.Owner]) -> None:
@@ -116,13 +120,35 @@ def _add(found: Shapes, layer: Layer, shared: dict[str, checks.Owner]) -> None:
         found.params[layer.name] = tuple(params)
 
 
+def _no_source(net: caffe.NetParameter, missing: Unwritten, phase: topology.Phase) -> Refused:
+    """Return the error for a blob without a source, with the layer that `phase` leaves out."""
+    writer = topology.left_out(net, phase).get(missing.blob)
+    if writer is None:
+        return missing
+    other = topology.other_phase(phase)
+    elsewhere = topology.included(writer, net.state, other)
+    fork = "a fork's " if is_data(writer) and writer.type not in DATA_TYPES else ""
+    problem = (
+        f"phase {phase} has no source of bottom '{missing.blob}': "
+        f"{fork}{writer.type} {topology.place(writer)} is "
+        + (f"for {other} only" if elsewhere else "left out by its rules")
+    )
+    if is_data(writer):
+        return Refused(f"{problem}, and reads a database or files", DATA_HINT)
+    if not elsewhere:
+        return Refused(problem, "correct its rules, or add an Input layer")
+    protocol = "inference" if phase == "TRAIN" else "caffe-time"
+    hint = f"--protocol {protocol} sets up phase {other}; for {phase} add an Input layer"
+    refused = Refused(problem, hint)
+    refused.error = NoSourceError
+    return refused
+
+
 def _look_up(blobs: dict[str, Shape], read: list[str], made: list[str]) -> list[Shape]:
     """Return the shapes of a layer's bottoms, after a check of the names of its blobs."""
     for name in read:
         if name not in blobs:
-            raise Refused(
-                f"bottom '{name}' is written by no earlier layer", "correct the blob's name"
-            )
+            raise Unwritten(name)
     for index, name in enumerate(made):
         in_place = read[index : index + 1] == [name]
         if (name in blobs and not in_place) or name in made[:index]:

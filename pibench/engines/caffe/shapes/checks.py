@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import topology
+from pibench.errors import InvalidInputError
 
 Shape = tuple[int, ...]
 Layer = caffe.LayerParameter
@@ -30,10 +31,23 @@ def elements(shape: Shape) -> int:
 class Refused(Exception):
     """The problem that a rule finds; `infer` adds file and layer."""
 
+    error: type[InvalidInputError] = InvalidInputError
+    """What `infer` raises."""
+
     def __init__(self, problem: str, hint: str) -> None:
         super().__init__(problem)
         self.problem = problem
         self.hint = hint
+
+
+class Unwritten(Refused):
+    """A bottom that no earlier layer writes."""
+
+    def __init__(self, blob: str) -> None:
+        super().__init__(
+            f"bottom '{blob}' is written by no earlier layer", "correct the blob's name"
+        )
+        self.blob = blob
 
 
 Made = tuple[list[Shape], list[Shape]]

@@ -474,6 +474,8 @@ RULES: dict[str, Rule] = {
 DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData"})
 """Layers that read their batch from a data source; they do not run without it."""
 
+DATA_HINT = "use --repair to put an Input layer in its place"
+
 UNSUPPORTED = {
     "HDF5Output": "it writes files",
 }
@@ -499,16 +501,24 @@ def rule_of(layer: Layer) -> Rule:
         from pibench.engines.caffe.shapes import forks  # noqa: PLC0415  (start-up time)
 
         return forks.RULES[kind]
-    if kind in DATA_TYPES:
-        raise Refused(
-            f"a {kind} layer reads a database or files",
-            "use --repair to put an Input layer in its place",
-        )
+    if is_data(layer):
+        fork = "" if kind in DATA_TYPES else " of a fork"
+        raise Refused(f"a {kind} layer{fork} reads a database or files", DATA_HINT)
     if kind in UNSUPPORTED:
         raise Refused(f"layer type {kind} is not supported: {UNSUPPORTED[kind]}", "take it out")
     if not kind:
         raise Refused("has no type", 'add one, such as type: "Convolution"')
     raise Refused(f"stock Caffe has no layer type '{kind}'", _origin(kind))
+
+
+def is_data(layer: Layer) -> bool:
+    """Return whether a layer reads its batch from a data source, in stock Caffe or in a fork.
+
+    Forks give such layers names that end in Data, as stock Caffe does.
+    """
+    kind = layer.type
+    own = kind in RULES or kind in FORK_LAYERS
+    return kind in DATA_TYPES or (kind.endswith("Data") and not own and not layer.bottom)
 
 
 def _origin(kind: str) -> str:

@@ -80,19 +80,18 @@ def _window(message: bytes, axes: int) -> Window:
 
 
 def _slide(data: Shape, found: Window) -> Shape:
-    """Return the spatial output sizes of a convolution; sizes round down."""
-    for size, extent, pad in zip(data, found.extent, found.pad, strict=True):
-        if extent > size + 2 * pad:
+    """Return the spatial output sizes of a convolution; the division rounds towards 0, as C's."""
+    sizes = []
+    for size, extent, pad, stride in zip(data, found.extent, found.pad, found.stride, strict=True):
+        padded = size + 2 * pad
+        span = abs(padded - extent) // stride
+        sizes.append((span if padded >= extent else -span) + 1)
+        if sizes[-1] < 1:
             raise Refused(
-                f"the kernel spans {extent} but its input, padding included, is {size + 2 * pad}",
+                f"the kernel spans {extent} but its input, padding included, is {padded}",
                 "use a larger input or a smaller kernel",
             )
-    return tuple(
-        (size + 2 * pad - extent) // stride + 1
-        for size, extent, pad, stride in zip(
-            data, found.extent, found.pad, found.stride, strict=True
-        )
-    )
+    return tuple(sizes)
 
 
 def _convolved(layer: Layer, bottoms: list[Shape]) -> tuple[Window, int, int]:
@@ -161,20 +160,12 @@ def im2col(layer: Layer, bottoms: list[Shape]) -> Made:
     return [(*bottoms[0][:axis], channels, *_slide(bottoms[0][axis + 1 :], found))], []
 
 
-def pooled_size(size: int, kernel: int, stride: int, pad: int, *, floor: bool) -> int:
-    """Return the output size of a pooling along one axis (PoolingLayer::Reshape).
-
-    It is rounded up by default, so that a last window may extend over the edge. With padding, a
-    window that would start in the padding after the input is dropped.
-    """
-    span = size + 2 * pad - kernel
-    pooled = (span // stride if floor else -(-span // stride)) + 1
-    if pad and (pooled - 1) * stride >= size + pad:
-        pooled -= 1
-    return pooled
-
-
 def pooling(layer: Layer, bottoms: list[Shape]) -> Made:
+    """Infer a Pooling (PoolingLayer::Reshape).
+
+    Sizes are rounded up by default, so that a last window may extend over the edge. With a pad on
+    either axis, a window that would start behind the input is dropped on both.
+    """
     pool = layer.pooling_param
     if len(bottoms[0]) != 4:
         raise Refused(f"pooling needs four axes, not {times(bottoms[0])}", "reshape its bottom")
@@ -182,12 +173,16 @@ def pooling(layer: Layer, bottoms: list[Shape]) -> Made:
     floor = pool.round_mode == caffe.PoolingParameter.FLOOR
     spatial = []
     for size, k, s, p in zip(bottoms[0][2:], kernel, stride, pad, strict=True):
-        if k > size + 2 * p:
+        span = size + 2 * p - k
+        pooled = (span // s if floor else -(-span // s)) + 1
+        if any(pad) and (pooled - 1) * s >= size + p:
+            pooled -= 1
+        if pooled < 1:
             raise Refused(
                 f"the kernel is {k} but its input, padding included, is {size + 2 * p}",
                 "use a larger input, a smaller kernel or global_pooling",
             )
-        spatial.append(pooled_size(size, k, s, p, floor=floor))
+        spatial.append(pooled)
     return [(*bottoms[0][:2], *spatial)] * len(layer.top), []
 
 

@@ -1,0 +1,115 @@
+"""Find the size of what a data layer gives: the file has it where the layer's own fields set it.
+
+Each type sets the shape of its first top by other fields (src/caffe/layers/*_data_layer.cpp and
+data_transformer.cpp). What only the database or the files have is not known here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from pibench.engines.caffe import outline, topology
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pibench.engines.caffe import caffe_pb2 as caffe
+    from pibench.engines.caffe.outline import UnknownField
+
+Size = tuple[int, int]
+"""Height and width."""
+
+_COLOUR_CHANNELS: Final = 3
+_OF_THEIR_FILES: Final = frozenset({"HDF5Data", "VideoData"})
+"""Types whose tops have any number of axes or channels, which their files decide."""
+_SIDE: Final = r"\b(?:new_)?{}\s*:\s*(\d+)"
+
+
+def sizes(text: str, unknown: Sequence[UnknownField]) -> dict[int, Size]:
+    """Return the image sizes in fields of forks, by the index of the layer that has them.
+
+    They are the SSD fork's `resize_param` and messages such as SegNet's `dense_image_data_param`.
+    """
+    found = {}
+    for field in unknown:
+        message = text[field.start : field.end]
+        resized = field.name == "resize_param" and "FIT_" not in message
+        if not (resized or field.name.endswith("_data_param")):
+            continue
+        height, width = (re.search(_SIDE.format(side), message) for side in ("height", "width"))
+        if height and width:
+            opened = outline.top_level_messages(text[: field.start])
+            index = sum(name in ("layer", "layers") for name in opened) - 1
+            found[index] = int(height[1]), int(width[1])
+    return found
+
+
+def image_dims(
+    layer: caffe.LayerParameter, path: Path | str, given: Size | None
+) -> tuple[tuple[int, int, int], str]:
+    """Return channels, height and width of a data layer's first top, and a remark about them.
+
+    `given` is the size to take where the file has none.
+
+    Raises:
+        InvalidInputError: Neither the file nor `given` has the size.
+    """
+    kind, place = layer.type, topology.place(layer)
+    if kind in _OF_THEIR_FILES:
+        raise InvalidInputError.at(
+            path,
+            place,
+            f"the shapes of {kind} are in the files that it reads",
+            hint="put an Input layer with the shapes of its tops there",
+        )
+    memory = layer.memory_data_param
+    if kind == "MemoryData":
+        if not (memory.channels and memory.height and memory.width):
+            raise InvalidInputError.at(
+                path,
+                place,
+                "memory_data_param lacks channels, height or width",
+                hint="give all three",
+            )
+        return (memory.channels, memory.height, memory.width), ""
+    size = _size(layer) or given
+    if size is None:
+        fields = {
+            "ImageData": "new_height and new_width, or crop_size",
+            "WindowData": "crop_size, which Caffe requires",
+        }
+        raise InvalidInputError.at(
+            path,
+            place,
+            f"the file does not state the image size of {kind}: no {fields.get(kind, 'crop_size')}",
+            hint="give it: --input HxW, or put an Input layer there",
+        )
+    channels = _channels(layer)
+    remark = "" if channels else f" ({_COLOUR_CHANNELS} channels assumed: the data decides)"
+    return (channels or _COLOUR_CHANNELS, *size), remark
+
+
+def _size(layer: caffe.LayerParameter) -> Size | None:
+    """Return the image size that the layer's own fields set."""
+    image, crop = layer.image_data_param, layer.transform_param.crop_size
+    if crop:
+        return crop, crop
+    if layer.type in ("Data", "WindowData") or not (image.new_height and image.new_width):
+        return None
+    return image.new_height, image.new_width
+
+
+def _channels(layer: caffe.LayerParameter) -> int | None:
+    """Return the number of channels; None if only the data has it."""
+    transform = layer.transform_param
+    if layer.type == "ImageData":
+        return _COLOUR_CHANNELS if layer.image_data_param.is_color else 1
+    if layer.type == "Data" and transform.force_gray:
+        return 1
+    if layer.type == "Data" and transform.force_color:
+        return _COLOUR_CHANNELS
+    # One value is for all channels, several are one for each.
+    return len(transform.mean_value) if len(transform.mean_value) > 1 else None
