@@ -161,15 +161,14 @@ class RunOptions:
                     f"{engine.label} has no {option} {value}",
                     hint=f"use --{option} {' or '.join(known)}",
                 )
-        training = self.protocol == "caffe-time"
-        for layer in (network.training_shapes if training else network.shapes).layers:
-            if layer.type == "Python":
-                raise InvalidInputError.at(
-                    network.recorded_source,
-                    f"layer '{layer.name}'",
-                    "a Python layer runs code that pibench does not have, so it cannot be run",
-                    hint="plan and predict take its shapes (--shape)",
-                )
+        shapes = network.training_shapes if self.protocol == "caffe-time" else network.shapes
+        for python in (one for one in shapes.layers if one.type == "Python"):
+            raise InvalidInputError.at(
+                network.recorded_source,
+                f"layer '{python.name}'",
+                "a Python layer runs code that pibench does not have, so it cannot be run",
+                hint="plan and predict take its shapes (--shape)",
+            )
         if self.keep and not (self.protocol == "inference" and compute == "real"):
             raise InvalidInputError(
                 f"{self.protocol} with {compute} compute has no values, so no blobs to keep",
