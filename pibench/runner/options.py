@@ -162,8 +162,7 @@ class RunOptions:
                     f"{engine.label} has no {option} {value}",
                     hint=f"use --{option} {' or '.join(known)}",
                 )
-        training = self.protocol == "caffe-time"
-        for node in (network.training_shapes if training else network.shapes).layers:
+        for node in network.shapes_under(self.protocol).layers:
             if node.type == "Python":
                 raise InvalidInputError.at(
                     network.recorded_source,
