@@ -126,7 +126,7 @@ def repair(
     running = {phase for phase in topology.PHASES if _runs(repaired, phase)}
     own, so_far = deepcopy(repaired), list(done)
     if running != set(topology.PHASES):
-        done += _keep_test_phase(repaired)
+        done += _keep_test_phase(repaired, [] if "TRAIN" in running else _only_sources(repaired))
         done += _drop_cudnn(repaired)
         labels, sentences = _replace_data_layers(repaired, path, image)
         done += sentences
@@ -156,16 +156,15 @@ def _replace_layers(net: caffe.NetParameter, layers: list[caffe.LayerParameter])
     net.layer.extend(kept)
 
 
-def _keep_test_phase(net: caffe.NetParameter) -> list[str]:
-    """Remove layers that only training has, and rules that keep training from its blobs.
+def _keep_test_phase(net: caffe.NetParameter, sources: Sequence[caffe.LayerParameter]) -> list[str]:
+    """Remove layers that only training has but `sources`, and rules that keep training from blobs.
 
     `caffe time` runs the training phase. A layer for the test phase alone, whose tops no layer of
     training reads, stays so: in training, some even abort.
     """
     kept, done = [], []
-    only = _only_sources(net)
     for layer in net.layer:
-        if any(layer is one for one in only):
+        if any(layer is one for one in sources):
             layer.ClearField("include")
             layer.ClearField("exclude")
             done.append(f"kept {topology.place(layer)}: the test phase has no other source")

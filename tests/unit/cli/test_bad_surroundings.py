@@ -196,7 +196,7 @@ def test_what_only_training_has_is_checked_for_caffe_time(tmp_path: Path) -> Non
     path = tmp_path / "net.prototxt"
     path.write_text(NET + 'layer { name: "t" type: "Python" top: "t" include { phase: TRAIN } }')
     loaded = networks.load(str(path))
-    with pytest.raises(InvalidInputError, match="layer 't': layer type Python is not supported"):
+    with pytest.raises(InvalidInputError, match="layer 't': a Python layer's code"):
         loaded.shapes_under("caffe-time")
     path.write_text(NET)
     networks.load(str(path)).shapes_under("caffe-time")

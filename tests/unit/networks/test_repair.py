@@ -432,7 +432,10 @@ def test_a_rule_is_removed_only_where_training_needs_the_layer() -> None:
         "took out layer 'train': it belongs to training only",
         "took out layer 'loss': it belongs to training only",
         "removed the phase rules of layer 'test': it belongs to every phase",
-        "put an Input of 1 x 3 x 8 x 8 in place of Data layer 'test'",
+        (
+            "put an Input of 1 x 3 x 8 x 8 in place of Data layer 'test' (3 channels assumed: "
+            "the data decides)"
+        ),
     ]
     assert [layer.name for layer in shapes.infer(net, phase="TRAIN").layers] == ["test", "c"]
     assert list(shapes.infer(net).blobs) == ["data", "c", "prob", "best"]
