@@ -250,7 +250,8 @@ def _replace_data_layers(
     labels: set[str] = set()
     done = []
     for layer in net.layer:
-        if not is_data(layer):
+        # A Python layer without bottoms reads files or a database too.
+        if not is_data(layer) and (layer.type != "Python" or layer.bottom):
             continue
         own, remark = data_layers.image_dims(layer, path, image)
         dims = [1, *own]

@@ -452,3 +452,16 @@ def test_rules_are_removed_where_training_would_have_no_layer() -> None:
         "removed the phase rules of layer 'p': it belongs to every phase",
     ]
     assert len(shapes.infer(net, phase="TRAIN").layers) == 2
+
+
+def test_a_python_source_becomes_an_input_of_the_size_that_is_given() -> None:
+    text = (
+        'layer { name: "d" type: "Python" top: "data" top: "label" '
+        'python_param { module: "voc_layers" layer: "VOCSegDataLayer" } }\n'
+        + POOL.replace("EXTRA", "kernel_size: 2")
+    )
+    net, done = repair.repair_text(text, "net", image=(50, 60))
+    assert shapes.infer(net).blobs["data"] == (1, 3, 50, 60)
+    assert done[0].startswith("put an Input of 1 x 3 x 50 x 60 in place of Python layer 'd'")
+    with pytest.raises(InvalidInputError, match="image size of Python"):
+        repair.repair_text(text, "net")
