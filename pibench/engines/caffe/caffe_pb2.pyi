@@ -179,6 +179,7 @@ class ConvolutionParameter(Message):
     kernel_h: int
     kernel_w: int
     group: int
+    weight_filler: FillerParameter
     engine: int
     axis: int
 

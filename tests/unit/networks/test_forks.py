@@ -10,6 +10,7 @@ from pibench import networks
 from pibench.engines.caffe import forks, prototxt
 from pibench.engines.caffe.shapes import forks as shapes
 from pibench.errors import InvalidInputError
+from pibench.networks.network import Network
 from pibench.plan import layers
 from tests.wild.forks import FORKED
 
@@ -20,7 +21,7 @@ DATA = (
 REGIONS = 'layer { name: "r" type: "Input" top: "r" input_param { shape { dim: 5 dim: 5 } } }\n'
 
 
-def load(tmp_path: Path, text: str) -> networks.Network:
+def load(tmp_path: Path, text: str) -> Network:
     path = tmp_path / "net.prototxt"
     path.write_text(text)
     return networks.load(str(path))
