@@ -252,10 +252,27 @@ def squeeze_and_excitation() -> str:
     return net.text()
 
 
+def bn_inception() -> str:
+    """Branches of convolutions with BN, side by side."""
+    net = Text("BN-Inception style", 3, 112)
+    net.conv(32, 3, "pad: 1 stride: 2")
+    for _ in range(3):
+        block, branches = net.top, []
+        for _ in range(4):
+            net.conv(32, 1, bottom=block)
+            net.add("BN", None, "bn_param { frozen: true slope_filler { value: 1 } }")
+            branches.append(net.inplace("ReLU"))
+        net.add("Concat", branches)
+    net.add("Pooling", None, "pooling_param { pool: AVE global_pooling: true }")
+    net.dense(10)
+    net.add("Softmax")
+    return net.text()
+
+
 FORKED = {
     build.__name__: build
     for build in (
-        enet, face_detector, faster_rcnn, mobilenet_ssd, pspnet, shufflenet,
+        bn_inception, enet, face_detector, faster_rcnn, mobilenet_ssd, pspnet, shufflenet,
         squeeze_and_excitation, yolo,
     )
 }  # fmt: skip

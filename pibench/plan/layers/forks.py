@@ -41,6 +41,13 @@ class Normalize(Layer):
         self.process.write(self.norms)
         self.process.write(self.squares)
 
+    def backward(self) -> None:
+        """The scales need the top's gradient, whether or not the bottom needs one."""
+        self.process.read(self.tops[0].diff)
+        for blob in self.params:
+            self.process.write(blob.diff)
+        self.write_gradients()
+
 
 class Constant(Layer):
     """prior_box.cc, continuation_indicator.cc: the top does not depend on the bottoms' data."""
@@ -89,11 +96,17 @@ class Proposal(Layer):
 
 
 class BN(Layer):
-    """bn.cc: the normalized bottom, and the shift spread over it."""
+    """bn.cc: the normalized bottom, and the shift spread over it; statistics get no gradient."""
 
     def set_up(self) -> None:
         self.fill_params()
         self.buffers = [self.own(self.bottoms[0].count) for _ in range(2)]
+
+    def backward(self) -> None:
+        self.process.read(self.tops[0].diff)
+        for blob in self.params[:2]:
+            self.process.write(blob.diff)
+        self.write_gradients()
 
     def forward(self) -> None:
         super().forward()
