@@ -190,12 +190,11 @@ def test_a_probe_that_reported_nothing_attests_nothing() -> None:
 
 def test_a_waiting_container_gives_up_its_turn_on_a_stop() -> None:
     turns, stopping = Turns(1), threading.Event()
-    with turns.place() as first, turns.place() as second:
-        with turns.one(first, stopping) as runs:
-            assert runs
-            stopping.set()
-            with turns.one(second, stopping) as also_runs:
-                assert not also_runs
+    with turns.place() as first, turns.place() as second, turns.one(first, stopping) as runs:
+        assert runs
+        stopping.set()
+        with turns.one(second, stopping) as also_runs:
+            assert not also_runs
     # The turn that was not had is not given back either.
     with turns.place() as third, turns.one(third, threading.Event()) as runs:
         assert runs
