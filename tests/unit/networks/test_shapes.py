@@ -267,7 +267,7 @@ def test_shared_parameters_count_once() -> None:
          "has 2 top(s) and needs 1"),
         ('type: "Python" bottom: "data" top: "x"', "--shape l1=1x3x224x224, once for each top"),
         ('type: "Python" top: "x" top: "y" input_param { shape { dim: 2 } }',
-         "has 1 given shape(s) and needs 2"),
+         "has 1 given shape(s) and needs 2; give one --shape for each top"),
         ('type: "Data" top: "x"', "a Data layer reads a database or files; use --repair"),
         ('type: "Convolutoin" bottom: "data" top: "x"',
          "stock Caffe has no layer type 'Convolutoin'; did you mean 'Convolution'?"),

@@ -289,7 +289,9 @@ def python(layer: Layer, _: list[Shape]) -> Made:
             f"plan and predict take them: --shape {layer.name}=1x3x224x224, once for each top",
         )
     given = [tuple(shape.dim) for shape in layer.input_param.shape]
-    check_count("given shape", len(given), (len(layer.top), len(layer.top)))
+    if len(given) != len(layer.top):
+        problem = f"has {len(given)} given shape(s) and needs {len(layer.top)}"
+        raise Refused(problem, "give one --shape for each top")
     return given, []
 
 
