@@ -78,6 +78,7 @@ def list_networks(
 def show(
     name: opt.Spec,
     batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
     repair_as_paper: opt.RepairAsPaper = False,
 ) -> None:
@@ -100,6 +101,7 @@ def export(
     weights: bool = opt.switch("--weights", "Write seeded random weights too."),
     seed: int = opt.amount(0, "--seed", "N", "Seed of the random weights.", 0),
     batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
     repair_as_paper: opt.RepairAsPaper = False,
     force: opt.Force = False,
@@ -109,10 +111,19 @@ def export(
     Example: pibench networks export alexnet out --weights --seed 1
     """
     from pibench import networks
+    from pibench.networks.network import parse_image_size
 
     how: Repair = "paper" if repair_as_paper else repair
+    image = None if input_size is None else parse_image_size(input_size)
     for path in networks.export(
-        name, directory, weights=weights, seed=seed, batch=batch, repair=how, force=force
+        name,
+        directory,
+        weights=weights,
+        seed=seed,
+        batch=batch,
+        image=image,
+        repair=how,
+        force=force,
     ):
         typer.echo(visible(str(path)))
 
@@ -124,16 +135,19 @@ def fold_bn(
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="The folder for the files.")
     ],
     weights: Path | None = opt.value("The network's .caffemodel, to be folded too."),
+    input_size: opt.ImageSize = None,
+    repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
     force: opt.Force = False,
 ) -> None:
     """Fold BatchNorm and Scale into the layers before them: the same outputs, less memory.
 
     Example: pibench networks fold-bn deploy.prototxt --weights my.caffemodel -o folded
     """
-    from pibench import networks
     from pibench.networks import fold_bn as folding
 
-    network = networks.load(name, weights=weights)
+    options = opt.run_options({**locals(), "protocol": "inference"})
+    (network,) = opt.load_networks([name], options)
     paths = folding.write(network, out, force=force)
     count = len(folding.find(network.shapes_under("inference").layers))
     say(f"{network.name}: {count} BatchNorms folded; written as {network.name} folded")

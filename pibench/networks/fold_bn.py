@@ -126,11 +126,18 @@ def write(network: Network, folder: Path, *, force: bool = False) -> list[Path]:
     """
     layers = network.shapes_under("inference").layers
     if not find(layers):
+        problem = "no BatchNorm follows a convolution or inner product that nothing else reads"
+        hint = "there is nothing to fold"
+        for layer in layers:
+            if layer.type == "BatchNorm" and not _uses_statistics(layer):
+                problem = f"{topology.place(layer)}: use_global_stats: false takes no stored values"
+                hint = "take that field out, if the network is deployed so"
+                break
         raise InvalidInputError.at(
             network.place,
             None,
-            "no BatchNorm follows a convolution or inner product that nothing else reads",
-            hint="there is nothing to fold",
+            problem,
+            hint=hint,
         )
     net = fold(network.net, path=network.place)
     # Records are identified by this name, and this is another network than its origin.

@@ -456,13 +456,14 @@ def export(
     weights: bool = False,
     seed: int = 0,
     batch: int | None = None,
+    image: tuple[int, int] | None = None,
     repair: Repair = False,
     force: bool = False,
 ) -> list[Path]:
     """Write SLUG.prototxt, and with `weights` SLUG.caffemodel, into `directory`.
 
     The weights are random, the same for the same seed, and the network's name in them states it.
-    They have the size of the published file.
+    They have the size of the published file, unless `image` changes the network.
 
     Args:
         name: A name in the zoo, or the path of a prototxt.
@@ -470,6 +471,7 @@ def export(
         weights: Write weights too.
         seed: The seed of the weights.
         batch: Replaces the batch size, in images.
+        image: Replaces the images' height and width, in pixels.
         repair: Fix files made for other variants of Caffe; "paper" as the paper did.
         force: Overwrite existing files, which may be trained weights.
 
@@ -479,10 +481,11 @@ def export(
     Raises:
         InvalidInputError: The network cannot be loaded, or a file exists already.
     """
-    network = load(name, batch=batch, repair=repair)
+    network = load(name, batch=batch, image=image, repair=repair)
     write_weights = None
     if weights:
-        stored = network.entry.build_for_weights() if network.entry else network.net
+        published = network.entry if image is None else None
+        stored = published.build_for_weights() if published else network.net
         phase = network.shapes.phase
         write_weights = partial(caffemodel.write_seeded, stored, seed=seed, phase=phase)
     return write_files(Path(directory), network.slug, network.prototxt, write_weights, force=force)

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from pibench.engines.caffe import outline, topology
+from pibench.engines.caffe.shapes.rules import SHAPES_IN_FILES, SHAPES_IN_FILES_HINT
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ Size = tuple[int, int]
 """Height and width."""
 
 _COLOUR_CHANNELS: Final = 3
-_OF_THEIR_FILES: Final = frozenset({"HDF5Data", "VideoData"})
-"""Types whose tops have any number of axes or channels, which their files decide."""
 _SIDE: Final = r"\b(?:new_)?{}\s*:\s*(\d+)"
 
 
@@ -36,7 +35,7 @@ def sizes(text: str, unknown: Sequence[UnknownField]) -> dict[int, Size]:
     found = {}
     for field in unknown:
         message = text[field.start : field.end]
-        resized = field.name == "resize_param" and "FIT_" not in message
+        resized = field.name == "resize_param" and "FIT_SMALL_SIZE" not in message
         if not (resized or field.name.endswith("_data_param")):
             continue
         height, width = (re.search(_SIDE.format(side), message) for side in ("height", "width"))
@@ -58,12 +57,12 @@ def image_dims(
         InvalidInputError: Neither the file nor `given` has the size.
     """
     kind, place = layer.type, topology.place(layer)
-    if kind in _OF_THEIR_FILES:
+    if kind in SHAPES_IN_FILES:
         raise InvalidInputError.at(
             path,
             place,
             f"the shapes of {kind} are in the files that it reads",
-            hint="put an Input layer with the shapes of its tops there",
+            hint=SHAPES_IN_FILES_HINT,
         )
     memory = layer.memory_data_param
     if kind == "MemoryData":
@@ -81,10 +80,13 @@ def image_dims(
             "ImageData": "new_height and new_width, or crop_size",
             "WindowData": "crop_size, which Caffe requires",
         }
+        lacking = f"no {fields.get(kind, 'crop_size')}"
+        if kind == "Python":
+            lacking = "its code decides"
         raise InvalidInputError.at(
             path,
             place,
-            f"the file does not state the image size of {kind}: no {fields.get(kind, 'crop_size')}",
+            f"the file does not state the image size of {kind}: {lacking}",
             hint="give it: --input HxW, or put an Input layer there",
         )
     channels = _channels(layer)

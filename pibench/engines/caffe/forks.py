@@ -87,6 +87,7 @@ _PYTHON: Final[dict[tuple[str, str], tuple[str, dict[str, str]]]] = {
 """Python layers by module and class: the type of the same layer here, and its fields."""
 _LEFT_OUT: Final = frozenset({"save_output_param", "label_map_file", "save_file", "engine"})
 """Fields that write files, or choose between implementations."""
+_UNKNOWN_FIELD: Final = re.compile(r'Message type "\w+" has no field named "(\w+)"')
 
 
 def label(layer: caffe.LayerParameter) -> str | None:
@@ -122,12 +123,13 @@ def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str
         except (text_format.ParseError, ValueError, RecursionError) as error:
             line = field.line + (getattr(error, "GetLine", lambda: 1)() or 1) - 1
             line += source.count("\n", 0, opened)
-            raise InvalidInputError.at(
-                path,
-                f"line {line}",
-                f"{field.name}: {str(error).replace('pibench.forks.', '').rpartition(' : ')[2]}",
-                hint="correct the line",
-            ) from None
+            what = str(error).replace("pibench.forks.", "").rpartition(" : ")[2]
+            if unknown := _UNKNOWN_FIELD.match(what):
+                problem = f"the {field.name} that pibench implements has no field '{unknown[1]}'"
+                hint = "correct the name, or take it out"
+            else:
+                problem, hint = f"{field.name}: {what}", "correct the line"
+            raise InvalidInputError.at(path, f"line {line}", problem, hint=hint) from None
         for name in _LEFT_OUT.intersection(message.DESCRIPTOR.fields_by_name):
             message.ClearField(name)
         one_line = text_format.MessageToString(_carried(field.name, message), as_one_line=True)

@@ -190,7 +190,8 @@ def _refused_type(layer: caffe.LayerParameter) -> tuple[str, str] | None:
     try:
         rules.rule_of(layer)
     except Refused as refused:
-        if not topology.included(layer, caffe.NetState(), "TEST"):
+        in_test = topology.included(layer, caffe.NetState(), "TEST")
+        if not in_test and not rules.is_data(layer):
             return refused.problem, f"{REPAIR_HINT} to take it out: it belongs to training only"
         return refused.problem, refused.hint
     return None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Layer = caffe.LayerParameter | caffe.V1LayerParameter
 _UNROLLED = frozenset({"ContinuationIndicator", "LSTM", "RNN", "Recurrent", "Reverse"})
 
+_WEIGHTED = frozenset({"Convolution", "Deconvolution", "InnerProduct", "LSTM", "RNN"})
 _LOSSES = frozenset(
     {"ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss",
      "SigmoidCrossEntropyLoss", "Accuracy"}
@@ -130,7 +131,7 @@ def repair(
         done += _drop_cudnn(repaired)
         labels, sentences = _replace_data_layers(repaired, path, image)
         done += sentences
-        done += _drop_label_users(repaired, labels)
+        done += _drop_label_users(repaired, labels, path)
     if "TRAIN" in running and not _runs(repaired, "TEST"):
         # Only training has what its layers read.
         return own, so_far
@@ -274,12 +275,26 @@ def _replace_data_layers(
 # Losses
 
 
-def _drop_label_users(net: caffe.NetParameter, labels: set[str]) -> list[str]:
-    """Replace softmax losses by softmax; remove other losses, accuracies and users of labels."""
+def _drop_label_users(net: caffe.NetParameter, labels: set[str], path: Path | str) -> list[str]:
+    """Replace softmax losses by softmax; remove other losses, accuracies and users of labels.
+
+    Raises:
+        InvalidInputError: A layer with weights would go, or the bottom of a softmax.
+    """
     gone = set(labels)
     kept, done = [], []
     for layer in net.layer:
-        if layer.type == "SoftmaxWithLoss":
+        softmax = layer.type == "SoftmaxWithLoss"
+        if softmax or layer.type in _WEIGHTED:
+            # What is deployed needs it: the top of the data layer is no label, such as regions.
+            for name in gone.intersection(layer.bottom[:1] if softmax else layer.bottom):
+                raise InvalidInputError.at(
+                    path,
+                    topology.place(layer),
+                    f"'{name}' is made of more than the images that a data layer gives",
+                    hint="put Input layers in place of the data layer, one for each of its tops",
+                )
+        if softmax:
             done.append(f"made {topology.place(layer)} a Softmax: there are no labels")
             kept.append(_softmax_of(layer))
         elif layer.type in _LOSSES or gone.intersection(layer.bottom):

@@ -52,6 +52,38 @@ def own_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
 Run = Any
 
 
+TRAIN_VAL = """layer { name: "d" type: "Data" top: "d" top: "label" }
+layer { name: "c" type: "Convolution" bottom: "d" top: "c"
+  convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: "n" type: "BatchNorm" bottom: "c" top: "c" batch_norm_param { FIELD } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "c" bottom: "label" }"""
+
+
+def test_each_command_that_names_repair_and_input_takes_them(pibench: Pibench) -> None:
+    Path("net.prototxt").write_text(TRAIN_VAL.replace("FIELD", ""))
+    commands = {"show": (), "export": ("out", "--weights"), "fold-bn": ("-o", "folded")}
+    for command, rest in commands.items():
+        start = ("networks", command, "net.prototxt", *rest)
+        assert "use --repair to put an Input layer" in pibench(*start, code=2).err
+        assert "give it: --input HxW" in pibench(*start, "--repair", code=2).err
+        assert pibench(*start, "--repair", "--input", "8x9").out
+    for name in ("out/net", "folded/net-folded"):
+        assert networks.load(f"{name}.prototxt").shapes.blobs["d"] == (1, 3, 8, 9)
+    loaded = networks.load("out/net.prototxt", weights=Path("out/net.caffemodel"))
+    assert loaded.parameter_count == 2 * 27 + 2 + 2 + 2 + 1
+    Path("net.prototxt").write_text(TRAIN_VAL.replace("FIELD", "use_global_stats: false"))
+    start = ("networks", "fold-bn", "net.prototxt", "-o", "folded", "--repair", "--input", "8x9")
+    assert "layer 'n': use_global_stats: false takes no stored values; " in (
+        pibench(*start, code=2).err
+    )
+
+
+def test_exported_weights_fit_another_image_size(pibench: Pibench) -> None:
+    pibench("networks", "export", "AlexNet", "out", "--weights", "--input", "64x96")
+    loaded = networks.load("out/alexnet.prototxt", weights=Path("out/alexnet.caffemodel"))
+    assert loaded.image_size() == (64, 96)
+
+
 def test_help_imports_nothing_that_takes_long(own_process: Run) -> None:
     code = """
         import atexit

@@ -121,7 +121,10 @@ def test_tops_have_the_shapes_of_the_forks(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (layer("Permute", "permute_param {\n order: 0\n step: 2 }"), "line 4: permute_param:"),
+        (
+            layer("Permute", "permute_param {\n order: 0\n step: 2 }"),
+            "line 4: the permute_param that pibench implements has no field 'step'",
+        ),
         (layer("Permute", "permute_param { order: 7 }"), "order is no permutation"),
         (
             layer("ReLU", "permute_param { order: 0 }"),
@@ -143,6 +146,10 @@ def test_tops_have_the_shapes_of_the_forks(
         (layer("Interp", "interp_param { pad_beg: 1 }"), "pad_beg or pad_end is above 0"),
         (layer("ShuffleChannel", "shuffle_channel_param { group: 3 }"), "are no 3 groups"),
         (layer("Upsample", 'upsample_param { scale: "x" }'), "upsample_param:"),
+        (
+            layer("Interp", "interp_param { height: 9\n use_blob_size: true }"),
+            "the interp_param that pibench implements has no field 'use_blob_size'; correct the",
+        ),
         (layer("ROIPooling", "", "data data"), "pooled_h or pooled_w is missing"),
     ],
 )

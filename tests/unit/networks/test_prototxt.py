@@ -121,6 +121,13 @@ def line_of(text: str) -> str:
             ),
         ),
         (
+            "layer { type: 'AnnotatedData' include { phase: TRAIN } annotated_data_param { } }",
+            (
+                "net.prototxt: an unnamed AnnotatedData: an AnnotatedData layer of a fork reads a "
+                "database or files; use --repair to put an Input layer in its place"
+            ),
+        ),
+        (
             "layers { bn_param { a: 1 } name: 'x'\n type: BN }",
             (
                 "net.prototxt: line 2: stock Caffe has no layer type BN; replace the layer by "

@@ -189,6 +189,11 @@ MEMORY = "memory_data_param { batch_size: 2 channels: 2 height: 10 width: 9 } "
         # Those of forks.
         ("DenseImageData", "dense_image_data_param { new_height: 10 new_width: 9 }", (3, 10, 9)),
         ("AnnotatedData", "transform_param { resize_param { height: 10 width: 9 } }", (3, 10, 9)),
+        (
+            "AnnotatedData",
+            "transform_param { resize_param { resize_mode: FIT_LARGE_SIZE_AND_PAD PIXELS } }",
+            (3, 10, 9),
+        ),
         ("ImageSegData", "transform_param { crop_size: 8 }", (3, 8, 8)),
     ],
 )
@@ -196,7 +201,7 @@ def test_data_layers_have_the_size_that_their_own_fields_set(
     kind: str, fields: str, dims: shapes.Shape
 ) -> None:
     top = f'layer {{ name: "d" type: "{kind}" top: "d" {fields} }}'
-    blobs, _ = repaired_shapes(top)
+    blobs, _ = repaired_shapes(top.replace("PIXELS", "height: 10 width: 9"))
     assert blobs == {"d": (1, *dims)}
 
 
@@ -209,6 +214,7 @@ def test_data_layers_have_the_size_that_their_own_fields_set(
         ("DenseImageData", "", "the image size of DenseImageData: no crop_size; give it: --input"),
         ("MemoryData", "", "memory_data_param lacks channels, height or width; give all three"),
         ("HDF5Data", "", "are in the files that it reads; put an Input layer with the shapes of"),
+        ("Python", "", "the image size of Python: its code decides; give it: --input HxW"),
         ("VideoData", "", "the shapes of VideoData are in the files that it reads"),
     ],
 )
@@ -243,6 +249,33 @@ def test_a_size_belongs_to_the_layer_that_has_it() -> None:
     """
     blobs, _ = repaired_shapes(text)
     assert blobs == {"x": (1, 4), "r": (1, 4), "a": (1, 3, 10, 9)}
+
+
+TWO_TOPS = """layer { name: "d" type: "Data" top: "d" top: "rois" transform_param { crop_size: 8 } }
+layer { name: "pool" type: "ROIPooling" bottom: "d" bottom: "rois" top: "pool"
+  roi_pooling_param { pooled_h: 2 pooled_w: 2 } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("reader", "blob"),
+    [
+        ('type: "InnerProduct" bottom: "pool" inner_product_param { num_output: 2 }', "pool"),
+        ('type: "SoftmaxWithLoss" bottom: "pool" bottom: "rois"', "pool"),
+    ],
+)
+def test_what_is_deployed_is_never_taken_out_with_the_labels(reader: str, blob: str) -> None:
+    text = TWO_TOPS + f'layer {{ name: "l" top: "l" {reader} }}'
+    with pytest.raises(InvalidInputError) as caught:
+        repair.repair_text(text, "net.prototxt")
+    assert caught.value.line() == (
+        f"net.prototxt: layer 'l': '{blob}' is made of more than the images that a data layer "
+        "gives; put Input layers in place of the data layer, one for each of its tops"
+    )
+    source = 'layer { name: "%s" type: "Input" top: "%s" input_param { shape { dim: [%s] } } }\n'
+    inputs = source % ("d", "d", "1,3,8,8") + source % ("rois", "rois", "4,5")
+    blobs, _ = repaired_shapes(inputs + text.split("\n", 1)[1])
+    assert blobs["pool"] == (4, 3, 2, 2)
 
 
 def test_a_source_of_training_alone_is_kept() -> None:

@@ -131,9 +131,10 @@ REFUSED = {
     **{
         kind: (
             DATA % kind + "}" + CONV,
-            f"^[^:]*net.prototxt: layer 'data': an? {kind} layer reads a database or files",
+            f"^[^:]*net.prototxt: layer 'data': {named} layer reads a database or files",
         )
-        for kind in ("Data", "ImageData", "HDF5Data", "MemoryData", "WindowData")
+        for named in ("a Data", "an ImageData", "an HDF5Data", "a MemoryData", "a WindowData")
+        for kind in [named.split()[1]]
     },
 }
 

@@ -21,7 +21,7 @@ from pibench.engines.caffe.shapes.checks import (
     elements,
     times,
 )
-from pibench.engines.caffe.shapes.rules import DATA_HINT, DATA_TYPES, RULES, is_data, rule_of
+from pibench.engines.caffe.shapes.rules import DATA_TYPES, RULES, data_hint, is_data, rule_of
 from pibench.errors import InvalidInputError, NoSourceError
 
 __all__ = ["DATA_TYPES", "MAX_ELEMENTS", "RULES", "Shape", "Shapes", "elements", "infer", "times"]
@@ -134,7 +134,7 @@ def _no_source(net: caffe.NetParameter, missing: Unwritten, phase: topology.Phas
         + (f"for {other} only" if elsewhere else "left out by its rules")
     )
     if is_data(writer):
-        return Refused(f"{problem}, and reads a database or files", DATA_HINT)
+        return Refused(f"{problem}, and reads a database or files", data_hint(writer))
     if not elsewhere:
         return Refused(problem, "correct its rules, or add an Input layer")
     protocol = "inference" if phase == "TRAIN" else "caffe-time"

@@ -289,7 +289,9 @@ def python(layer: Layer, _: list[Shape]) -> Made:
             f"plan and predict take them: --shape {layer.name}=1x3x224x224, once for each top",
         )
     given = [tuple(shape.dim) for shape in layer.input_param.shape]
-    check_count("given shape", len(given), (len(layer.top), len(layer.top)))
+    if len(given) != len(layer.top):
+        problem = f"has {len(given)} given shape(s) and needs {len(layer.top)}"
+        raise Refused(problem, "give one --shape for each top")
     return given, []
 
 
@@ -474,7 +476,10 @@ RULES: dict[str, Rule] = {
 DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData"})
 """Layers that read their batch from a data source; they do not run without it."""
 
-DATA_HINT = "use --repair to put an Input layer in its place"
+SHAPES_IN_FILES = frozenset({"HDF5Data", "VideoData"})
+"""Data layers whose tops have any number of axes or channels, which their files decide."""
+
+SHAPES_IN_FILES_HINT = "put an Input layer with the shapes of its tops there"
 
 UNSUPPORTED = {
     "HDF5Output": "it writes files",
@@ -484,9 +489,15 @@ UNSUPPORTED = {
 DEPTHWISE_TYPES = ("ConvolutionDepthwise", "DepthwiseConv", "DepthwiseConvolution")
 """Layer types of patches that stock Caffe replaces by a Convolution with groups."""
 
+_TEXT_FORK = "a text recognition fork"
 _FORKS = {
+    "CTCGreedyDecoder": _TEXT_FORK,
+    "CTCLoss": _TEXT_FORK,
+    "DenseBlock": "a DenseNet fork",
     "DepthwiseConv": "a depthwise patch (stock Caffe: Convolution with group)",
+    "Lstm": f"{_TEXT_FORK}, and takes other bottoms than stock Caffe's LSTM",
     "MultiBoxLoss": "the SSD fork",
+    "Region": "a YOLO fork",
     "SmoothL1Loss": "the Fast R-CNN fork",
 }
 """Layer types of forks and patches, and their origins."""
@@ -503,12 +514,20 @@ def rule_of(layer: Layer) -> Rule:
         return forks.RULES[kind]
     if is_data(layer):
         fork = "" if kind in DATA_TYPES else " of a fork"
-        raise Refused(f"a {kind} layer{fork} reads a database or files", DATA_HINT)
+        article = "an" if kind.startswith(("A", "E", "HDF", "I", "O")) else "a"
+        raise Refused(f"{article} {kind} layer{fork} reads a database or files", data_hint(layer))
     if kind in UNSUPPORTED:
         raise Refused(f"layer type {kind} is not supported: {UNSUPPORTED[kind]}", "take it out")
     if not kind:
         raise Refused("has no type", 'add one, such as type: "Convolution"')
     raise Refused(f"stock Caffe has no layer type '{kind}'", _origin(kind))
+
+
+def data_hint(layer: Layer) -> str:
+    """Return what to do about a data layer: repair puts an Input where it can know the shapes."""
+    if layer.type in SHAPES_IN_FILES:
+        return SHAPES_IN_FILES_HINT
+    return "use --repair to put an Input layer in its place"
 
 
 def is_data(layer: Layer) -> bool:
