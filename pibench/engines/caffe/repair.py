@@ -116,6 +116,9 @@ def repair(
     mixed = bool(net.layer)
     if (count := upgrade(repaired, path, order)) and mixed:
         done.append(f"turned {count} first-generation 'layers' into 'layer'")
+    if len(repaired.layer) != len(net.layer) + len(net.layers):
+        # Padding layers of 2013 are gone. No fork is that old.
+        sizes = {}
     for index, (height, width) in sizes.items():
         if is_data(layer := repaired.layer[index]):
             # Only ImageData reads this message otherwise.
