@@ -189,7 +189,9 @@ def replace_python(net: caffe.NetParameter) -> None:
         words = []
         for theirs, name in fields.items():
             values = re.search(rf"\b{theirs}['\"]?\s*:([^:]*)", given.param_str)
-            for value in re.findall(r"-?[0-9.]+(?:e[+-]?[0-9]+)?|TRAIN", values[1] if values else ""):
+            for value in re.findall(
+                r"-?[0-9.]+(?:e[+-]?[0-9]+)?|TRAIN", values[1] if values else ""
+            ):
                 words.append(f"{name}: {'true' if value == 'TRAIN' else value}")
         message = _message(LAYERS[kind].field)
         try:

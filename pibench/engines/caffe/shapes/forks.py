@@ -104,7 +104,7 @@ def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
         raise Refused(f"{larger} max_size for {sizes} min_size", "give as many of both")
     for field in ("min_size", "max_size", "aspect_ratio"):
         if not all(0 < value < inf for value in getattr(asked, field)):
-            raise Refused(f"a {field} is not above 0, or infinite", "correct it")
+            raise Refused(f"has a wrong {field}", "give numbers above 0")
     ratios = [1.0]
     for ratio in asked.aspect_ratio:
         if all(abs(ratio - other) >= 1e-6 for other in ratios):
@@ -246,7 +246,9 @@ def _squeeze(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def _mul(layer: Layer, bottoms: list[Shape]) -> Made:
-    learned = [tuple(_exact(list(parameters(layer).mul_shape), "mul_shape"))] if len(bottoms) == 1 else []
+    learned = (
+        [tuple(_exact(list(parameters(layer).mul_shape), "mul_shape"))] if len(bottoms) == 1 else []
+    )
     one, other = (bottoms + learned)[:2]
     axes = max(len(one), len(other))
     pairs = [(1,) * (axes - len(shape)) + shape for shape in (one, other)]
@@ -336,7 +338,7 @@ def _detections(layer: Layer, bottoms: list[Shape]) -> Made:
             )
     anchors, boxes = len(asked.biases), asked.num_box
     if layer.type == "YoloDetectionOutput":
-        check_count("biases", anchors, (2 * boxes, 2 * boxes))
+        check_count("bias", anchors, (2 * boxes, 2 * boxes))
         return [_DETECTION], []
     check_count("anchors_scale", len(asked.anchors_scale), (len(bottoms), len(bottoms)))
     check_count("mask", len(asked.mask), (len(bottoms) * boxes, len(bottoms) * boxes))
