@@ -67,7 +67,7 @@ def repair_text(
             raise prototxt.unknown_type(field, path)
     written = list(filter(fork_fields.has_meaning, unknown))
     done = fork_fields.as_stock(written, layer_of, path, as_paper=as_paper)
-    done += _taken_out([field for field in unknown if field not in written])
+    done += _taken_out([field for field in unknown if not fork_fields.has_meaning(field)])
     order = outline.top_level_messages(text)
     net, more = repair(net, path, order=order, sizes=sizes, image=image)
     return net, done + more
@@ -76,9 +76,10 @@ def repair_text(
 def _taken_out(unknown: list[outline.UnknownField]) -> list[str]:
     """Return one sentence for each kind of removed field, however often it occurred."""
     counts = Counter((field.name, field.value, field.parent) for field in unknown)
+    firsts = {(field.name, field.value, field.parent): field for field in reversed(unknown)}
     sentences = []
     for (name, value, parent), count in counts.items():
-        first = next(f for f in unknown if (f.name, f.value, f.parent) == (name, value, parent))
+        first = firsts[name, value, parent]
         what = f"'{name}: {value}'" if value else f"'{name}'"
         inside = f" of {parent}" if parent else ""
         where = f"line {first.line}" if count == 1 else f"{count} times, first on line {first.line}"
