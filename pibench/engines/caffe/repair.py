@@ -6,7 +6,7 @@ and readers of a result need to know how.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from copy import deepcopy
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -177,7 +177,7 @@ def _keep_test_phase(net: caffe.NetParameter, sources: Sequence[caffe.LayerParam
             kept.append(layer)
         else:
             done.append(f"took out {topology.place(layer)}: it belongs to training only")
-    while (needed := _needed_in_training(kept, net)) is not None:
+    for needed in _needed_in_training(kept, net):
         needed.ClearField("include")
         needed.ClearField("exclude")
         done.append(
@@ -189,25 +189,40 @@ def _keep_test_phase(net: caffe.NetParameter, sources: Sequence[caffe.LayerParam
 
 def _needed_in_training(
     layers: list[caffe.LayerParameter], net: caffe.NetParameter
-) -> caffe.LayerParameter | None:
-    """Return a layer of the test phase alone that makes what a layer of training reads.
+) -> list[caffe.LayerParameter]:
+    """Return the layers of the test phase alone that make what a layer of training reads.
 
     Where nothing but sources would run in training, any layer is needed.
     """
-    made = set(net.input)
-    waiting: list[caffe.LayerParameter] = []
-    runs = False
-    for layer in layers:
-        if not topology.included(layer, net.state, "TRAIN"):
-            waiting.append(layer)
-            continue
-        for name in set(layer.bottom) - made:
-            for other in waiting:
-                if name in other.top and name not in other.bottom:
-                    return other
-        made.update(layer.top)
-        runs = runs or bool(layer.bottom)
-    return None if runs or not waiting else waiting[0]
+    runs = [topology.included(layer, net.state, "TRAIN") for layer in layers]
+    writers: defaultdict[str, list[int]] = defaultdict(list)
+    for at, layer in enumerate(layers):
+        for name in set(layer.top).difference(layer.bottom) if not runs[at] else ():
+            writers[name].append(at)
+    needed: list[caffe.LayerParameter] = []
+    made_at = dict.fromkeys(net.input, -1)
+    """The first layer of training that makes a blob."""
+    at = 0
+    while at < len(layers):
+        layer = layers[at]
+        maker = None
+        if runs[at]:
+            lacking = (name for name in layer.bottom if made_at.get(name, at) >= at)
+            makers = (one for name in lacking for one in writers[name])
+            maker = next((one for one in makers if one < at and not runs[one]), None)
+            for name in layer.top:
+                made_at[name] = min(made_at.get(name, at), at)
+        at += 1
+        if at == len(layers) and not any(
+            one.bottom for one, is_run in zip(layers, runs, strict=True) if is_run
+        ):
+            maker = next((one for one, is_run in enumerate(runs) if not is_run), None)
+        if maker is not None:
+            # It may read what only the test phase makes too.
+            at = maker
+            runs[at] = True
+            needed.append(layers[at])
+    return needed
 
 
 def _only_sources(net: caffe.NetParameter) -> list[caffe.LayerParameter]:

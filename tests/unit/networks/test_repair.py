@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -465,3 +466,21 @@ def test_a_python_source_becomes_an_input_of_the_size_that_is_given() -> None:
     assert done[0].startswith("put an Input of 1 x 3 x 50 x 60 in place of Python layer 'd'")
     with pytest.raises(InvalidInputError, match="image size of Python"):
         repair.repair_text(text, "net")
+
+
+def test_layers_that_training_needs_are_found_along_a_chain_in_linear_time(tmp_path: Path) -> None:
+    count = 700
+    only_test = "include { phase: TEST }"
+    text = INPUT.replace("N", "1") + "".join(
+        f'layer {{ name: "a{i}" type: "ReLU" bottom: "{f"b{i - 1}" if i else "data"}" '
+        f'top: "a{i}" {only_test} }}\n'
+        f'layer {{ name: "b{i}" type: "ReLU" bottom: "a{i}" top: "b{i}" '
+        f"{only_test if i % 2 else ''} }}\n"
+        for i in range(count)
+    )
+    started = time.process_time()
+    net, done = repair.repair_text(text, tmp_path / "net.prototxt")
+    assert time.process_time() - started < 10
+    assert len(net.layer) == 1 + 2 * count
+    # Training reads none of the last two.
+    assert sum("removed the phase rules" in sentence for sentence in done) == count + count // 2 - 2

@@ -112,8 +112,8 @@ _CUDNN = 2
 """The value of every layer's engine field that requires a Caffe for NVIDIA's GPUs."""
 
 _NEVER_IN_PLACE = frozenset(
-    {"AbsVal", "Filter", "Flatten", "Interp", "Permute", "Reorg", "Reshape", "Reverse", "ShuffleChannel",
-     "Split", "Transpose"}
+    {"AbsVal", "Filter", "Flatten", "Interp", "Permute", "Reorg", "Reshape", "Reverse",
+     "ShuffleChannel", "Split", "Transpose"}
 )  # fmt: skip
 """Caffe aborts, or a layer would overwrite what it has not read yet."""
 _RENAME = "give its top another name"
