@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -54,7 +55,9 @@ def _repair(model: Path) -> None:
 
 def _describe(network: Network) -> None:
     """What `pibench run`, `plan` and `predict` say of a network before it is run."""
-    RunOptions(device=_device().id).check(network)
+    with suppress(InvalidInputError):
+        # `run` takes no Python layer, whose shapes `plan` can have.
+        RunOptions(device=_device().id).check(network)
     cost_bytes(network)
     _ = network.sha256, network.weights_file_bytes
     for protocol in _PROTOCOLS:

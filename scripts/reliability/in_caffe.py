@@ -105,6 +105,7 @@ def _work(index: int, prototxt: str, weights: bytes | None, folder: Path) -> Job
         path.write_bytes(weights)
     return Job(
         id=str(index),
+        fork_layers=True,
         name=f"mutant {index}",
         prototxt=prototxt,
         weights=None if weights is None else path,

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from pibench import networks as zoo
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import caffemodel, prototxt
+from pibench.engines.caffe import caffemodel, forks, prototxt
 from pibench.engines.caffe.shapes import DATA_TYPES, RULES
+from tests.wild.forks import FORKED
 from tests.wild.networks import WILD
+from tests.wild.older import OLDER
 from tests.wild.strategies import networks
 
 if TYPE_CHECKING:
@@ -66,8 +68,10 @@ _LAYERS = re.compile(r"(?m)^(?=layers? *\{)")
 def published() -> tuple[str, ...]:
     """Networks as people publish them: each style, those of the zoo that are short, an old one."""
     short = [zoo.load(name).prototxt for name in zoo.names()]
-    styles = [build() for build in WILD.values()]
-    return (*(text for text in short if len(text) < LONGEST_BYTES), *styles, LEGACY)
+    styles = [build() for build in (*WILD.values(), *FORKED.values())]
+    return (
+        *(text for text in short if len(text) < LONGEST_BYTES), *styles, *OLDER.values(), LEGACY,
+    )  # fmt: skip
 
 
 def mutated_text(text: str, random: Random) -> bytes:
@@ -154,7 +158,7 @@ def _other_string(text: str, random: Random) -> str:
 
 
 def _other_type(text: str, random: Random) -> str:
-    types = (*RULES, *DATA_TYPES, "Permute", "Python", "LSTM", "")
+    types = (*RULES, *DATA_TYPES, *forks.LAYERS, "")
     return _replace(text, random, r'type: "\w*"', lambda _: f'type: "{random.choice(types)}"')
 
 

@@ -7,6 +7,7 @@ data_transformer.cpp). What only the database or the files have is not known her
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from pibench.engines.caffe import outline, topology
@@ -24,7 +25,7 @@ Size = tuple[int, int]
 """Height and width."""
 
 _COLOUR_CHANNELS: Final = 3
-_SIDE: Final = r"\b(?:new_)?{}\s*:\s*(\d+)"
+_SIDE: Final = r"\b(?:new_)?{}\s*:\s*([0-9]{{1,9}})\b"
 
 
 def sizes(text: str, unknown: Sequence[UnknownField]) -> dict[int, Size]:
@@ -32,17 +33,21 @@ def sizes(text: str, unknown: Sequence[UnknownField]) -> dict[int, Size]:
 
     They are the SSD fork's `resize_param` and messages such as SegNet's `dense_image_data_param`.
     """
-    found = {}
+    found: dict[int, Size] = {}
+    index: dict[tuple[str, int], int] = {}
+    opened: Counter[str] = Counter()
+    for name in outline.top_level_messages(text) if unknown else ():
+        if name in ("layer", "layers"):
+            index[name, opened[name]] = len(index)
+            opened[name] += 1
     for field in unknown:
         message = text[field.start : field.end]
         resized = field.name == "resize_param" and "FIT_SMALL_SIZE" not in message
         if not (resized or field.name.endswith("_data_param")):
             continue
         height, width = (re.search(_SIDE.format(side), message) for side in ("height", "width"))
-        if height and width:
-            opened = outline.top_level_messages(text[: field.start])
-            index = sum(name in ("layer", "layers") for name in opened) - 1
-            found[index] = int(height[1]), int(width[1])
+        if height and width and field.within in index:
+            found[index[field.within]] = int(height[1]), int(width[1])
     return found
 
 

@@ -181,6 +181,6 @@ def _holes(layer: _Layer, own: Sequence[UnknownField]) -> _Changes:
 
 
 def _number(field: UnknownField) -> int:
-    if field.value.isascii() and field.value.isdigit():
-        return int(field.value[:9])
-    raise _Refused(f"{field.name} is {field.value!r}", "write a whole number")
+    if field.value.isascii() and field.value.isdigit() and len(field.value) < 10:
+        return int(field.value)
+    raise _Refused(f"{field.name} is {field.value[:20]!r}", "write a whole number below 10^9")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from google.protobuf import descriptor_pool, message_factory, text_format
 
 from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import outline
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -114,28 +115,69 @@ def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str
     Raises:
         InvalidInputError: A message has a field that the fork lacks, or a wrong value.
     """
-    for field in reversed(fields):
+    pieces, before = [], 0
+    for field in fields:
         source = text[field.start : field.end]
-        message = _message(field.name)
-        opened = source.find("{") if "{" in source else source.find("<")
+        marks = [token for token in outline.tokens(source) if token.kind == "mark"]
+        opened = next((mark.end for mark in marks if mark.text in "{<"), 0)
+        closed = max((mark.start for mark in marks if mark.text in "}>"), default=0)
         try:
-            text_format.Parse(source[opened + 1 : -1], message)
-        except (text_format.ParseError, ValueError, RecursionError) as error:
+            if not opened:
+                raise ValueError("has no { }")
+            message = _parsed(field.name, source[opened:closed])
+        except _UNREADABLE as error:
             line = field.line + (getattr(error, "GetLine", lambda: 1)() or 1) - 1
             line += source.count("\n", 0, opened)
-            what = str(error).replace("pibench.forks.", "").rpartition(" : ")[2]
+            what = _why(error)
             if unknown := _UNKNOWN_FIELD.match(what):
                 problem = f"the {field.name} that pibench implements has no field '{unknown[1]}'"
                 hint = "correct the name, or take it out"
             else:
                 problem, hint = f"{field.name}: {what}", "correct the line"
             raise InvalidInputError.at(path, f"line {line}", problem, hint=hint) from None
-        for name in _LEFT_OUT.intersection(message.DESCRIPTOR.fields_by_name):
-            message.ClearField(name)
         one_line = text_format.MessageToString(_carried(field.name, message), as_one_line=True)
         blank = "\n" * source.count("\n")
-        text = f"{text[: field.start]}python_param {{ {one_line} }}{blank}{text[field.end :]}"
-    return text
+        pieces += [text[before : field.start], f"python_param {{ {one_line} }}{blank}"]
+        before = field.end
+    return "".join(pieces) + text[before:]
+
+
+_UNREADABLE: Final = (text_format.ParseError, ValueError, RecursionError)
+"""What `_parsed` raises for bad text."""
+
+
+def _parsed(field: str, text: str) -> Message:
+    """Return the message of a field without those left out."""
+    message: Message = text_format.Parse(text, _message(field))
+    for name in _LEFT_OUT.intersection(message.DESCRIPTOR.fields_by_name):
+        message.ClearField(name)
+    written = text_format.MessageToString(message, as_one_line=True)
+    if '"' in re.sub(r'"\w*"', "", written):
+        # The library divides the text at blanks.
+        raise ValueError(f"{written} has a text of several words")
+    return message
+
+
+def check(layer: caffe.LayerParameter) -> str:
+    """Write a layer's parameters in the regular form; return what is wrong, empty if nothing is.
+
+    A file can have them as `python_param` already.
+    """
+    if layer.type not in LAYERS or not (field := LAYERS[layer.type].field):
+        return ""
+    try:
+        message = _parsed(field, layer.python_param.param_str)
+    except _UNREADABLE as error:
+        return f"python_param: {_why(error)}"
+    if layer.HasField("python_param"):
+        layer.python_param.CopyFrom(_carried(field, message))
+    return ""
+
+
+def _why(error: Exception) -> str:
+    """Return the message of an error on one line, without position and package name."""
+    text = str(error).replace("pibench.forks.", "").rpartition(" : ")[2]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
 
 
 def replace_python(net: caffe.NetParameter) -> None:
@@ -149,14 +191,17 @@ def replace_python(net: caffe.NetParameter) -> None:
         kind, fields = _PYTHON.get((given.module.rpartition(".")[2], given.layer), ("", {}))
         if layer.type != "Python" or not kind:
             continue
+        words = []
+        for theirs, name in fields.items():
+            values = re.search(rf"\b{theirs}['\"]?\s*:([^:]*)", given.param_str)
+            for value in re.findall(
+                r"-?[0-9.]+(?:e[+-]?[0-9]+)?|TRAIN", values[1] if values else ""
+            ):
+                words.append(f"{name}: {'true' if value == 'TRAIN' else value}")
         message = _message(LAYERS[kind].field)
         try:
-            for theirs, name in fields.items():
-                values = re.search(rf"\b{theirs}['\"]?\s*:([^:]*)", given.param_str)
-                for value in re.findall(r"[\d.]+|TRAIN", values[1]) if values else []:
-                    one = "true" if value == "TRAIN" else value
-                    text_format.Merge(f"{name}: {one}", message)
-        except text_format.ParseError:
+            text_format.Merge(" ".join(words), message)
+        except _UNREADABLE:
             continue
         layer.type = kind
         layer.python_param.CopyFrom(_carried(LAYERS[kind].field, message))

@@ -125,10 +125,12 @@ def unknown_fields(
 
 def without(text: str, fields: Sequence[UnknownField]) -> str:
     """Return `text` with blanks in place of `fields`, which preserve the line numbers."""
-    for field in reversed(fields):
+    pieces, before = [], 0
+    for field in fields:
         gap = "".join("\n" if c == "\n" else " " for c in text[field.start : field.end])
-        text = text[: field.start] + gap + text[field.end :]
-    return text
+        pieces += [text[before : field.start], gap]
+        before = field.end
+    return "".join(pieces) + text[before:]
 
 
 def is_layer_type(field: UnknownField) -> bool:
@@ -146,7 +148,7 @@ def top_level_messages(text: str) -> list[str]:
             depth += 1
         elif token.kind == "mark" and token.text in _CLOSER.values():
             depth -= 1
-        elif token.kind == "word":
+        elif token.kind == "word" and depth == 0:
             name = token.text
     return names
 
@@ -162,9 +164,17 @@ class _Walk:
         self.found: list[UnknownField] = []
         self.opened: Counter[str] = Counter()
         self.within = ("", 0)
+        self._counted = (0, 1)
+        """An offset, and its line: the next one that is asked for is near it."""
 
     def line(self, offset: int) -> int:
-        return self.text.count("\n", 0, offset) + 1
+        at, line = self._counted
+        if offset < at:
+            line -= self.text.count("\n", offset, at)
+        else:
+            line += self.text.count("\n", at, offset)
+        self._counted = (offset, line)
+        return line
 
     def fail(self, offset: int, problem: str, hint: str) -> InvalidInputError:
         return InvalidInputError.at(self.path, f"line {self.line(offset)}", problem, hint=hint)

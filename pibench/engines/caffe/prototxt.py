@@ -137,11 +137,6 @@ def scan(text: str, path: Path | str) -> tuple[str, list[outline.UnknownField]]:
     if known:
         text = forks.as_stock(text, known, path)
         unknown = outline.unknown_fields(text, path, caffe.NetParameter)
-    if not {"layer", "layers"}.intersection(outline.top_level_messages(text)):
-        fields = {field.name: field.value for field in unknown if not field.parent}
-        if kind := foreign.of_fields(fields):
-            what, hint = kind
-            raise InvalidInputError.at(path, None, f"is {what}", hint=hint)
     return text, unknown
 
 
@@ -261,6 +256,10 @@ def _check_required(net: caffe.NetParameter, path: Path | str) -> None:
             hint="correct the layer's type, or the field's name",
         )
     for layer in net.layer:
+        if problem := forks.check(layer):
+            raise InvalidInputError.at(
+                path, topology.place(layer), problem, hint="correct its parameters"
+            )
         if not layer.IsInitialized():
             # No other message of the schema has required fields.
             raise InvalidInputError.at(

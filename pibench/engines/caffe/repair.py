@@ -6,7 +6,7 @@ and readers of a result need to know how.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from copy import deepcopy
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -68,7 +68,7 @@ def repair_text(
             raise prototxt.unknown_type(field, path)
     written = list(filter(fork_fields.has_meaning, unknown))
     done = fork_fields.as_stock(written, layer_of, path, as_paper=as_paper)
-    done += _taken_out([field for field in unknown if field not in written])
+    done += _taken_out([field for field in unknown if not fork_fields.has_meaning(field)])
     order = outline.top_level_messages(text)
     net, more = repair(net, path, order=order, sizes=sizes, image=image)
     return net, done + more
@@ -77,9 +77,10 @@ def repair_text(
 def _taken_out(unknown: list[outline.UnknownField]) -> list[str]:
     """Return one sentence for each kind of removed field, however often it occurred."""
     counts = Counter((field.name, field.value, field.parent) for field in unknown)
+    firsts = {(field.name, field.value, field.parent): field for field in reversed(unknown)}
     sentences = []
     for (name, value, parent), count in counts.items():
-        first = next(f for f in unknown if (f.name, f.value, f.parent) == (name, value, parent))
+        first = firsts[name, value, parent]
         what = f"'{name}: {value}'" if value else f"'{name}'"
         inside = f" of {parent}" if parent else ""
         where = f"line {first.line}" if count == 1 else f"{count} times, first on line {first.line}"
@@ -117,6 +118,9 @@ def repair(
     mixed = bool(net.layer)
     if (count := upgrade(repaired, path, order)) and mixed:
         done.append(f"turned {count} first-generation 'layers' into 'layer'")
+    if len(repaired.layer) != len(net.layer) + len(net.layers):
+        # Padding layers of 2013 are gone. No fork is that old.
+        sizes = {}
     for index, (height, width) in sizes.items():
         if is_data(layer := repaired.layer[index]):
             # Only ImageData reads this message otherwise.
@@ -174,7 +178,7 @@ def _keep_test_phase(net: caffe.NetParameter, sources: Sequence[caffe.LayerParam
             kept.append(layer)
         else:
             done.append(f"took out {topology.place(layer)}: it belongs to training only")
-    while (needed := _needed_in_training(kept, net)) is not None:
+    for needed in _needed_in_training(kept, net):
         needed.ClearField("include")
         needed.ClearField("exclude")
         done.append(
@@ -186,25 +190,40 @@ def _keep_test_phase(net: caffe.NetParameter, sources: Sequence[caffe.LayerParam
 
 def _needed_in_training(
     layers: list[caffe.LayerParameter], net: caffe.NetParameter
-) -> caffe.LayerParameter | None:
-    """Return a layer of the test phase alone that makes what a layer of training reads.
+) -> list[caffe.LayerParameter]:
+    """Return the layers of the test phase alone that make what a layer of training reads.
 
     Where nothing but sources would run in training, any layer is needed.
     """
-    made = set(net.input)
-    waiting: list[caffe.LayerParameter] = []
-    runs = False
-    for layer in layers:
-        if not topology.included(layer, net.state, "TRAIN"):
-            waiting.append(layer)
-            continue
-        for name in set(layer.bottom) - made:
-            for other in waiting:
-                if name in other.top and name not in other.bottom:
-                    return other
-        made.update(layer.top)
-        runs = runs or bool(layer.bottom)
-    return None if runs or not waiting else waiting[0]
+    runs = [topology.included(layer, net.state, "TRAIN") for layer in layers]
+    writers: defaultdict[str, list[int]] = defaultdict(list)
+    for at, layer in enumerate(layers):
+        for name in set(layer.top).difference(layer.bottom) if not runs[at] else ():
+            writers[name].append(at)
+    needed: list[caffe.LayerParameter] = []
+    made_at = dict.fromkeys(net.input, -1)
+    """The first layer of training that makes a blob."""
+    at = 0
+    while at < len(layers):
+        layer = layers[at]
+        maker = None
+        if runs[at]:
+            lacking = (name for name in layer.bottom if made_at.get(name, at) >= at)
+            makers = (one for name in lacking for one in writers[name])
+            maker = next((one for one in makers if one < at and not runs[one]), None)
+            for name in layer.top:
+                made_at[name] = min(made_at.get(name, at), at)
+        at += 1
+        if at == len(layers) and not any(
+            one.bottom for one, is_run in zip(layers, runs, strict=True) if is_run
+        ):
+            maker = next((one for one, is_run in enumerate(runs) if not is_run), None)
+        if maker is not None:
+            # It may read what only the test phase makes too.
+            at = maker
+            runs[at] = True
+            needed.append(layers[at])
+    return needed
 
 
 def _only_sources(net: caffe.NetParameter) -> list[caffe.LayerParameter]:

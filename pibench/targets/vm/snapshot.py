@@ -24,6 +24,7 @@ from pibench.images.build import make_disk
 from pibench.images.recipe import fingerprint
 from pibench.images.store import Image
 from pibench.targets.job import Libraries, Programs, probe_digest, write_job
+from pibench.targets.probe_session import BareResult
 from pibench.targets.sandbox import scratch
 from pibench.targets.vm.machine import (
     JOB_DISK_BYTES,
@@ -140,9 +141,20 @@ class KnownPrograms:
 
 
 def known_programs(path: Path) -> KnownPrograms | None:
-    """Return what is stored, None where nothing is."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return KnownPrograms(**json.loads(path.read_text()))
+    """Return what is stored, None where nothing is, or something else."""
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        known = KnownPrograms(**json.loads(path.read_text()))
+        # Both become part of what the probe reports.
+        BareResult.model_validate(known.baseline)
+        mapped, engine = known.baseline.get("mapped"), known.engine
+        if (
+            isinstance(mapped, list)
+            and all(isinstance(path, str) for path in mapped)
+            and isinstance(engine, dict)
+            and engine.keys() == set(_ENGINE)
+            and all(value is None or isinstance(value, str) for value in engine.values())
+        ):
+            return known
     return None
 
 

@@ -19,6 +19,7 @@ DATA = (
     "input_param { shape { dim: 1 dim: 8 dim: 6 dim: 4 } } }\n"
 )
 REGIONS = 'layer { name: "r" type: "Input" top: "r" input_param { shape { dim: 5 dim: 5 } } }\n'
+VECTOR = 'layer { name: "v" type: "Input" top: "v" input_param { shape { dim: 8 } } }\n'
 
 
 def load(tmp_path: Path, text: str) -> Network:
@@ -32,10 +33,22 @@ def layer(kind: str, body: str = "", bottoms: str = "data") -> str:
     return f'layer {{ name: "l" type: "{kind}" {wires} top: "y" {body} }}\n'
 
 
+def detections(*shapes: tuple[int, ...]) -> str:
+    dims = " ".join(f"shape {{ {' '.join(f'dim: {size}' for size in shape)} }}" for shape in shapes)
+    return (
+        f'layer {{ name: "i" type: "Input" top: "a" top: "b" top: "c" input_param {{ {dims} }} }}\n'
+        + layer("DetectionOutput", "detection_output_param { num_classes: 2 }", "a b c")
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "shape"),
     [
         (layer("Permute", "permute_param { order: 0 order: 2 }"), (1, 6, 8, 4)),
+        (layer("Permute", "permute_param { order: 0 order: 2 };"), (1, 6, 8, 4)),
+        (layer("Permute", "permute_param # {\n< order: [0, 2] # }\n>,"), (1, 6, 8, 4)),
+        (layer("Permute", 'python_param { param_str: "order:0 order :2" }'), (1, 6, 8, 4)),
+        (layer("ResizeBilinear", "resize_bilinear_param { scale_height: 1.375 }"), (1, 11, 6, 4)),
         (layer("Transpose", "transpose_param { dim: 3 dim: 0 dim: 2 dim: 1 }"), (4, 1, 6, 8)),
         (layer("Squeeze"), (8, 6, 4)),
         (layer("Squeeze", "squeeze_param { axis: -4 }"), (8, 6, 4)),
@@ -151,6 +164,98 @@ def test_tops_have_the_shapes_of_the_forks(
             "the interp_param that pibench implements has no field 'use_blob_size'; correct the",
         ),
         (layer("ROIPooling", "", "data data"), "pooled_h or pooled_w is missing"),
+        (
+            layer("ROIPooling", "roi_pooling_param { pooled_h: 1 pooled_w: 1 }", "data data"),
+            "has regions of 1 x 8 x 6 x 4, not regions x 5",
+        ),
+        (
+            REGIONS
+            + layer("PSROIPooling", "psroi_pooling_param { output_dim: 8 group_size: 1 }", "r r"),
+            "needs four axes",
+        ),
+        (layer("Permute", "permute_param"), "permute_param: has no { }"),
+        (layer("Permute", 'python_param { param_str: "step: 2" }'), 'no field named "step"'),
+        (
+            layer("Normalize", 'norm_param { scale_filler { type: "a b" } }'),
+            "has a text of several words",
+        ),
+        (
+            layer("Normalize", 'norm_param { scale_filler { type: "other" } }'),
+            "scale_filler has no type 'other'",
+        ),
+        (
+            layer("BN", 'bn_param { shift_filler { type: "gaussian" std: 0 } }'),
+            "shift_filler: std is 0",
+        ),
+        (
+            layer(
+                "DepthwiseConvolution",
+                'convolution_param { num_output: 8 kernel_size: 1 weight_filler { type: "o" } }',
+            ),
+            "weight_filler has no type 'o'",
+        ),
+        (VECTOR + layer("BN", bottoms="v"), "needs 2 to 4 axes, not 8"),
+        (VECTOR + layer("SpatialDropout", bottoms="v"), "needs two axes"),
+        (VECTOR + layer("Axpy", bottoms="v v v"), "cannot scale"),
+        (
+            layer("SpatialDropout", "spatial_dropout_param { p: 2 train: true }"),
+            "p is 2",
+        ),
+        *(
+            (layer("PriorBox", f"prior_box_param {{ min_size: 9 {more} }}", "data data"), problem)
+            for more, problem in (
+                ("aspect_ratio: 0", "wrong aspect_ratio"),
+                ("aspect_ratio: nan", "wrong aspect_ratio"),
+                ("min_size: inf", "wrong min_size"),
+                ("variance: [1, 2, 3]", "has 3 variance"),
+            )
+        ),
+        *(
+            (layer("ResizeBilinear", f"resize_bilinear_param {{ scale_width: {scale} }}"), problem)
+            for scale, problem in (
+                ("nan", "its scale is nan"),
+                ("1e400", "its scale is inf"),
+                ("-1", "its scale is -1"),
+                ("0.1", "output_width leaves nothing: 0"),
+            )
+        ),
+        (layer("Reorg", "reorg_param { stride: 0 }"), "stride leaves nothing"),
+        (layer("Reorg", "reorg_param { reverse: true }"), "reverse is not supported"),
+        (layer("Interp", "interp_param { shrink_factor: 0 }"), "shrink_factor leaves nothing"),
+        (layer("Interp", "interp_param { zoom_factor: 0 }"), "zoom_factor leaves nothing"),
+        (layer("Interp", "interp_param { height: 0 }"), "every dimension must be positive"),
+        (layer("Upsample", "upsample_param { scale_h: 0 }"), "every dimension must be positive"),
+        (layer("Mul", "mul_param { mul_shape: 16777217 }"), "16777216 is the most"),
+        (
+            layer("Reverse", "reverse_param { axis: 1 }").replace('top: "y"', 'top: "data"'),
+            "Reverse cannot work in place",
+        ),
+        *(
+            (detections(*shapes), problem)
+            for shapes, problem in (
+                (((1, 16), (1, 8), (1, 1, 16)), "has default boxes of 1 x 1 x 16"),
+                (((2, 16), (1, 8), (1, 2, 16)), "both begin with the images"),
+                (((), (1, 8), (1, 2, 16)), "has locations of a scalar"),
+            )
+        ),
+        (
+            layer("YoloDetectionOutput", "yolo_detection_output_param { num_box: 2 }"),
+            "needs 50 channels",
+        ),
+        (
+            layer(
+                "YoloDetectionOutput", "yolo_detection_output_param { num_box: 1 num_classes: 3 }"
+            ),
+            "has 0 bias(s) and needs 2",
+        ),
+        (
+            layer(
+                "Yolov3DetectionOutput",
+                "yolov3_detection_output_param { num_box: 1 num_classes: 3 biases: [1, 1] "
+                "mask: 1 anchors_scale: 32 }",
+            ),
+            "mask 1 is beyond 2 biases",
+        ),
     ],
 )
 def test_wrong_parameters_are_refused_in_one_line(text: str, problem: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -498,3 +499,51 @@ def test_a_python_source_becomes_an_input_of_the_size_that_is_given() -> None:
     assert done[0].startswith("put an Input of 1 x 3 x 50 x 60 in place of Python layer 'd'")
     with pytest.raises(InvalidInputError, match="image size of Python"):
         repair.repair_text(text, "net")
+
+
+def test_layers_that_training_needs_are_found_along_a_chain_in_linear_time(tmp_path: Path) -> None:
+    count = 700
+    only_test = "include { phase: TEST }"
+    text = INPUT.replace("N", "1") + "".join(
+        f'layer {{ name: "a{i}" type: "ReLU" bottom: "{f"b{i - 1}" if i else "data"}" '
+        f'top: "a{i}" {only_test} }}\n'
+        f'layer {{ name: "b{i}" type: "ReLU" bottom: "a{i}" top: "b{i}" '
+        f"{only_test if i % 2 else ''} }}\n"
+        for i in range(count)
+    )
+    started = time.process_time()
+    net, done = repair.repair_text(text, tmp_path / "net.prototxt")
+    assert time.process_time() - started < 10
+    assert len(net.layer) == 1 + 2 * count
+    # Training reads none of the last two.
+    assert sum("removed the phase rules" in sentence for sentence in done) == count + count // 2 - 2
+
+
+def test_the_size_of_a_data_layer_of_a_fork_is_that_of_its_own_message(tmp_path: Path) -> None:
+    data = (
+        'name: "d" type: "DenseImageData" top: "data" '
+        "dense_data_param { new_height: %s new_width: 4 }"
+    )
+    pads = "pad_l: 1000000001 pad_r: 1000000001 }"
+    padding = 'layers { layer { type: "padding" pad: 1 } bottom: "d" top: "e" }\n'
+    _, done = repair.repair_text(f"layer {{ {data % 3} }}", tmp_path / "net.prototxt")
+    assert "Input of 1 x 3 x 3 x 4" in " ".join(done)
+    for text, problem in (
+        (f"layer {{ {data % ('9' * 5000)} }}", "does not state the image size"),
+        (f"layer {{ {data % (1 << 33)} }}", "does not state the image size"),
+        # A field outside of layers, and one in a file whose padding layers go.
+        (
+            'dense_data_param { height: 3 width: 4 }\nlayer { type: "DenseImageData" top: "d" }',
+            "does not state the image size",
+        ),
+        (
+            'layers { layer { type: "data" } top: "d" }\n' + padding
+            + "layers { bottom: 'd' top: 'f' a_data_param { height: 3 width: 4 } layer { type:"
+            " 'relu' } }",
+            "does not state the image size",
+        ),
+        (INPUT.replace("N", "1") + CONV.replace("P }", SIDES + pads), "below 10^9"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInputError) as caught:
+            repair.repair_text(text, tmp_path / "net.prototxt")
+        assert problem in caught.value.line()

@@ -209,6 +209,20 @@ def test_recurrent_layers_that_caffe_aborts_on(layer: str, problem: str) -> None
     assert problem in caught.value.line()
 
 
+def test_time_steps_of_all_recurrent_layers_together_have_a_limit() -> None:
+    text = inputs(x=(2600, 1, 1), cont=(2600, 1)) + recurrent("LSTM", "x cont", "h", 1)
+    assert shapes.infer(prototxt.parse(text, "net")).time_steps == 2600
+    text += recurrent("RNN", "h cont", "o", 1)
+    with pytest.raises(InvalidInputError, match="unrolls 5200 time steps"):
+        shapes.infer(prototxt.parse(text, "net"))
+
+
+def test_a_filter_cannot_work_in_place() -> None:
+    text = inputs(x=(3, 4), s=(3, 1)) + 'layer { type: "Filter" bottom: ["x", "s"] top: "x" }'
+    with pytest.raises(InvalidInputError, match="Filter cannot work in place"):
+        shapes.infer(prototxt.parse(text, "net"))
+
+
 def test_the_batch_of_a_recurrent_network_is_not_its_time_steps() -> None:
     text = inputs(x=(5, 2, 6), cont=(5, 2)) + recurrent("LSTM", "x cont", "h", 4)
     net = prototxt.parse(text, "net")

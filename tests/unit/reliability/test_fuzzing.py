@@ -14,6 +14,23 @@ from tests.wild import mutations
 from tests.wild.networks import WILD
 
 SHORT = [mutations.SMALL, mutations.LEGACY, WILD["tiny"](), WILD["cifar_within_channel"]()]
+FORKS = """layer { name: "x" type: "Input" top: "x" top: "r" input_param {
+  shape { dim: 1 dim: 8 dim: 6 dim: 6 } shape { dim: 3 dim: 5 } } }
+layer { name: "a" type: "Permute" bottom: "x" top: "a" permute_param { order: 0 order: 2 } }
+layer { name: "b" type: "PriorBox" bottom: "x" bottom: "x" top: "b"
+  prior_box_param { min_size: 3 max_size: 6 aspect_ratio: 2 variance: 0.1 } }
+layer { name: "c" type: "Interp" bottom: "x" top: "c" interp_param { zoom_factor: 2 pad_beg: 0 } }
+layer { name: "d" type: "ROIPooling" bottom: "x" bottom: "r" top: "d"
+  roi_pooling_param { pooled_h: 2 pooled_w: 2 } }
+layer { name: "e" type: "BN" bottom: "x" top: "e" bn_param { scale_filler { type: "msra" } } }
+layer { name: "f" type: "Upsample" bottom: "x" top: "f" upsample_param { scale: 2 } }
+layer { name: "g" type: "ResizeBilinear" bottom: "x" top: "g"
+  resize_bilinear_param { scale_height: 1.5 } }
+"""
+OLD = """input: "data" input_dim: 1 input_dim: 3 input_dim: 9 input_dim: 9
+layers { layer { name: "p" type: "padding" pad: 1 } bottom: "data" top: "p" }
+layers { layer { name: "c" type: "conv" num_output: 2 kernelsize: 3 } bottom: "p" top: "c" }
+"""
 
 
 @pytest.fixture
@@ -25,6 +42,8 @@ def test_prototxts(batch: Batch) -> None:
     random = Random(20)  # noqa: S311
     for _ in range(250):
         batch.feed(mutations.mutated_text(random.choice(SHORT), random)[:2048])
+    for _ in range(150):
+        batch.feed(mutations.mutated_text(random.choice((FORKS, OLD)), random)[:2048])
     tally = batch.tally
     assert tally.findings == {}
     assert min(tally.accepted, tally.refused) > 15

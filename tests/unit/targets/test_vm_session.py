@@ -6,6 +6,7 @@ The boots are scripted, since such deaths cannot be caused at will in a machine.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -13,10 +14,11 @@ import pytest
 from pibench import devices
 from pibench.errors import HostError
 from pibench.targets.base import Job, Outcome, Progress
-from pibench.targets.vm import Boot, VmTarget
+from pibench.targets.vm import Boot, VmTarget, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pibench.images.build import Builder
     from pibench.targets.probe_session import ProbeSession
@@ -244,3 +246,38 @@ def test_a_machine_that_cannot_start_ends_the_others() -> None:
     with pytest.raises(HostError, match="QEMU does not start"):
         target.run(work("A", "B"), lambda _: None, lambda _: None)
     assert cancelled == ["B"]
+
+
+KNOWN: dict[str, dict[str, Any]] = {
+    "engine": {"engine_version": "1.0.0", "blas": "OpenBLAS", "blas_core": None},
+    "baseline": {
+        "exit_status": 0, "peak_rss_bytes": 9, "emulator_rss_bytes": None, "mapped": ["/bin/sh"],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        [],
+        {},
+        {"engine": []},
+        {"engine": {"blas": 3}},
+        {"engine": {**KNOWN["engine"], "blas": 3}},
+        {"baseline": None},
+        {"baseline": {"exit_status": 0}},
+        {"baseline": {**KNOWN["baseline"], "mapped": "/bin/sh"}},
+        {"baseline": {**KNOWN["baseline"], "mapped": [1]}},
+        {"baseline": {**KNOWN["baseline"], "peak_rss_bytes": "9"}},
+        {"other": 1},
+    ],
+)
+def test_a_damaged_file_of_known_programs_is_like_none(tmp_path: Path, damaged: Any) -> None:
+    path = tmp_path / "vm.json"
+    path.write_text(json.dumps(KNOWN))
+    assert snapshot.known_programs(path) is not None
+    whole = isinstance(damaged, list) or not damaged
+    path.write_text(json.dumps(damaged if whole else {**KNOWN, **damaged}))
+    assert snapshot.known_programs(path) is None
+    path.write_text("[" * 100_000)
+    assert snapshot.known_programs(path) is None

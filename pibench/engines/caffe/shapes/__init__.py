@@ -21,10 +21,14 @@ from pibench.engines.caffe.shapes.checks import (
     elements,
     times,
 )
+from pibench.engines.caffe.shapes.recurrent import STATES
 from pibench.engines.caffe.shapes.rules import DATA_TYPES, RULES, data_hint, is_data, rule_of
 from pibench.errors import InvalidInputError, NoSourceError
 
 __all__ = ["DATA_TYPES", "MAX_ELEMENTS", "RULES", "Shape", "Shapes", "elements", "infer", "times"]
+
+MAX_TIME_STEPS = 5000
+"""Each is a network of its own, which takes a millisecond to plan."""
 
 
 @dataclass
@@ -47,6 +51,8 @@ class Shapes:
     """Shapes of the parameters of each layer that has any, by layer name."""
     parameter_count: int = 0
     """Elements of all parameters; one shared under a name counts once."""
+    time_steps: int = 0
+    """Time steps of all recurrent layers."""
     readers: dict[topology.Source, int] = field(default_factory=dict)
     """How often each blob is read (see `topology.readers`)."""
     sources: list[list[topology.Source]] = field(default_factory=list)
@@ -95,6 +101,13 @@ def _add(found: Shapes, layer: Layer, shared: dict[str, checks.Owner]) -> None:
     checks.check_count("bottom", len(bottoms), rule.bottoms)
     checks.check_count("top", len(names), rule.tops)
     tops, params = rule.function(layer, bottoms)
+    if layer.type in STATES:
+        found.time_steps += bottoms[1][0]
+        if found.time_steps > MAX_TIME_STEPS:
+            raise Refused(
+                f"the network unrolls {found.time_steps} time steps",
+                f"pibench takes {MAX_TIME_STEPS} at most, of all layers together",
+            )
     for name, shape in zip(names, tops, strict=True):
         checks.check_size(name, shape)
     for index, shape in enumerate(params):
@@ -149,10 +162,12 @@ def _look_up(blobs: dict[str, Shape], read: list[str], made: list[str]) -> list[
     for name in read:
         if name not in blobs:
             raise Unwritten(name)
+    before: set[str] = set()
     for index, name in enumerate(made):
         in_place = read[index : index + 1] == [name]
-        if (name in blobs and not in_place) or name in made[:index]:
+        if (name in blobs and not in_place) or name in before:
             raise Refused(
                 f"top '{name}' is written by two layers", "give the second one another name"
             )
+        before.add(name)
     return [blobs[name] for name in read]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import topology
+from pibench.engines.caffe import forks, topology
 from pibench.errors import InvalidInputError
 
 Shape = tuple[int, ...]
@@ -110,7 +111,11 @@ _WITH_ENGINE = [
 _CUDNN = 2
 """The value of every layer's engine field that requires a Caffe for NVIDIA's GPUs."""
 
-_NEVER_IN_PLACE = frozenset({"AbsVal", "Flatten", "Reshape", "Split"})
+_NEVER_IN_PLACE = frozenset(
+    {"AbsVal", "Filter", "Flatten", "Interp", "Permute", "Reorg", "Reshape", "Reverse",
+     "ShuffleChannel", "Split", "Transpose"}
+)  # fmt: skip
+"""Caffe aborts, or a layer would overwrite what it has not read yet."""
 _RENAME = "give its top another name"
 
 
@@ -250,6 +255,15 @@ def _fillers(
         for filler, shape in zip(fillers * len(tops), tops, strict=False):
             yield "data_filler", filler, shape
         return
+    if layer.type in _OF_FORKS:
+        asked = forks.parameters(layer)
+        fillers_of = zip(_OF_FORKS[layer.type], cycle(params), strict=False)
+        for name, shape in fillers_of:
+            given = getattr(asked, name)
+            # The library reads these fields only.
+            filler = caffe.FillerParameter(type=given.type, value=given.value, std=given.std)
+            yield name, filler, shape
+        return
     names, param = _of_params(layer, len(params))
     for name, shape in zip(names, params, strict=False):
         if param.HasField(name):
@@ -270,8 +284,15 @@ def _of_params(layer: Layer, count: int) -> tuple[tuple[str, ...], Message]:
     return names, message
 
 
+_OF_FORKS = {
+    "BN": ("scale_filler", "shift_filler", "slope_filler", "bias_filler"),
+    "Normalize": ("scale_filler",),
+}
+
 _OF_WEIGHTS = {
     "Convolution": "convolution_param",
+    "ConvolutionDepthwise": "convolution_param",
+    "DepthwiseConvolution": "convolution_param",
     "Deconvolution": "convolution_param",
     "Embed": "embed_param",
     "InnerProduct": "inner_product_param",

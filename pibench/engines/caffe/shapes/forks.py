@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from math import floor
+from math import floor, inf
+from struct import pack, unpack
 
 from pibench.engines.caffe.forks import parameters
 from pibench.engines.caffe.shapes.checks import (
@@ -13,6 +14,7 @@ from pibench.engines.caffe.shapes.checks import (
     Refused,
     Rule,
     Shape,
+    check_count,
     elements,
     require_same_shapes,
     times,
@@ -27,6 +29,28 @@ def _image(shape: Shape) -> Shape:
     if len(shape) != 4:
         raise Refused(f"needs four axes, not {times(shape)}", "reshape its bottom")
     return shape
+
+
+def _at_most_four(shape: Shape, least: int = 0) -> Shape:
+    """Check the axes where Caffe names them num, channels, height and width (LegacyShape)."""
+    if not least <= len(shape) <= 4:
+        fewer = f"{least} to 4" if least else "at most 4"
+        raise Refused(f"needs {fewer} axes, not {times(shape)}", "reshape its bottom")
+    return shape
+
+
+def _regions(shape: Shape) -> int:
+    """Return the number of regions of a bottom: each has an image and two corners."""
+    if not shape or elements(_at_most_four(shape)[1:]) != 5:
+        raise Refused(f"has regions of {times(shape)}, not regions x 5", "correct the bottom")
+    return shape[0]
+
+
+def _exact(sizes: list[int], what: str) -> list[int]:
+    """Check sizes that the library reads as numbers of single precision."""
+    if any(size > 1 << 24 for size in sizes):
+        raise Refused(f"{what} is {max(sizes)}", f"{1 << 24} is the most")
+    return sizes
 
 
 def _positive(size: int, what: str) -> int:
@@ -64,6 +88,9 @@ def _normalize(layer: Layer, bottoms: list[Shape]) -> Made:
 def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     _, _, height, width = _image(bottoms[0])
+    _at_most_four(bottoms[1])
+    if len(asked.variance) not in (0, 1, 4):
+        raise Refused(f"has {len(asked.variance)} variance", "give one, or four")
     if layer.type == "PriorBoxClustered":
         if not asked.width or len(asked.width) != len(asked.height):
             raise Refused(
@@ -75,6 +102,9 @@ def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
         raise Refused("min_size is missing", "give it, in pixels")
     if larger not in (0, sizes):
         raise Refused(f"{larger} max_size for {sizes} min_size", "give as many of both")
+    for field in ("min_size", "max_size", "aspect_ratio"):
+        if not all(0 < value < inf for value in getattr(asked, field)):
+            raise Refused(f"has a wrong {field}", "give numbers above 0")
     ratios = [1.0]
     for ratio in asked.aspect_ratio:
         if all(abs(ratio - other) >= 1e-6 for other in ratios):
@@ -89,6 +119,15 @@ def _detection_output(layer: Layer, bottoms: list[Shape]) -> Made:
     if asked.num_classes < 1:
         raise Refused("num_classes is missing", "give it")
     boxes = priors[2] // 4 if len(priors) > 2 else 0
+    if elements(_at_most_four(priors)) != 8 * boxes:
+        raise Refused(
+            f"has default boxes of {times(priors)}", "bottom 2 is 1 x 2 x four times the boxes"
+        )
+    if not locations or len(locations) > 4 or locations[:1] != confidences[:1]:
+        raise Refused(
+            f"has locations of {times(locations)} and confidences of {times(confidences)}",
+            "both begin with the images",
+        )
     sets = 1 if asked.share_location else asked.num_classes
     for what, found, wanted in (
         ("locations", elements(locations[1:]), 4 * boxes * sets),
@@ -105,7 +144,7 @@ def _detection_output(layer: Layer, bottoms: list[Shape]) -> Made:
 def _bn(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     segnet = any(asked.HasField(name) for name in ("bn_mode", "scale_filler", "shift_filler"))
-    statistics = (1, bottoms[0][1], 1, 1)
+    statistics = (1, _at_most_four(bottoms[0], least=2)[1], 1, 1)
     return [bottoms[0]], [statistics] * (2 if segnet else 4)
 
 
@@ -114,9 +153,14 @@ def _upsample(layer: Layer, bottoms: list[Shape]) -> Made:
     images, channels, height, width = _image(bottoms[0])
     if len(bottoms) > 1:
         require_same_shapes(bottoms, "the mask has another shape")
-    high = height * (asked.scale_h or asked.scale) - asked.pad_out_h
-    wide = width * (asked.scale_w or asked.scale) - asked.pad_out_w
-    return [(images, channels, asked.upsample_h or high, asked.upsample_w or wide)], []
+    sizes = []
+    for side, size in (("h", height), ("w", width)):
+        own = f"scale_{side}"
+        scale = getattr(asked, own if asked.HasField(own) else "scale")
+        found = size * scale - getattr(asked, f"pad_out_{side}")
+        given = f"upsample_{side}"
+        sizes.append(getattr(asked, given) if asked.HasField(given) else found)
+    return [(images, channels, *sizes)], []
 
 
 def _interp(layer: Layer, bottoms: list[Shape]) -> Made:
@@ -124,14 +168,17 @@ def _interp(layer: Layer, bottoms: list[Shape]) -> Made:
     images, channels, height, width = _image(bottoms[0])
     if asked.pad_beg > 0 or asked.pad_end > 0:
         raise Refused("pad_beg or pad_end is above 0", "Interp only cuts: 0 or less")
+    for factor in ("shrink_factor", "zoom_factor"):
+        if asked.HasField(factor):
+            _positive(getattr(asked, factor), factor)
     sizes = []
-    for size, given in ((height, asked.height), (width, asked.width)):
+    for size, side in ((height, "height"), (width, "width")):
         found = _positive(size + asked.pad_beg + asked.pad_end, "pad_beg and pad_end")
         if asked.shrink_factor:
             found = (found - 1) // asked.shrink_factor + 1
         if asked.zoom_factor:
             found += (found - 1) * (asked.zoom_factor - 1)
-        sizes.append(given or found)
+        sizes.append(getattr(asked, side) if asked.HasField(side) else found)
     return [(images, channels, *sizes)], []
 
 
@@ -139,7 +186,7 @@ def _roi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     if not asked.pooled_h or not asked.pooled_w:
         raise Refused("pooled_h or pooled_w is missing", "give both")
-    return [(bottoms[1][0], _image(bottoms[0])[1], asked.pooled_h, asked.pooled_w)], []
+    return [(_regions(bottoms[1]), _image(bottoms[0])[1], asked.pooled_h, asked.pooled_w)], []
 
 
 def _psroi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
@@ -149,7 +196,7 @@ def _psroi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
         raise Refused(
             f"has {bottoms[0][1]} channels, not output_dim * group_size^2", "correct either"
         )
-    return [(bottoms[1][0], outputs, cells, cells)], []
+    return [(_regions(bottoms[1]), outputs, cells, cells)], []
 
 
 def _proposal(layer: Layer, bottoms: list[Shape]) -> Made:
@@ -161,6 +208,12 @@ def _proposal(layer: Layer, bottoms: list[Shape]) -> Made:
             f"needs one image with 2 scores and 4 deltas for each of {anchors} anchors",
             "correct ratio, scale or the layers before it",
         )
+    if deltas[::2] + deltas[3:] != scores[::2] + scores[3:] or elements(bottoms[2]) < 3:
+        raise Refused(
+            f"has scores of {times(scores)}, deltas of {times(deltas)} and an image of "
+            f"{times(bottoms[2])}",
+            "scores and deltas are of the same places, the image has height, width and scale",
+        )
     # The most that there can be: the real number depends on the data.
     tops: list[Shape] = [(asked.post_nms_topn, 5), (asked.post_nms_topn, 1)]
     return tops[: len(layer.top)], []
@@ -168,7 +221,10 @@ def _proposal(layer: Layer, bottoms: list[Shape]) -> Made:
 
 def _reorg(layer: Layer, bottoms: list[Shape]) -> Made:
     images, channels, height, width = _image(bottoms[0])
-    stride = parameters(layer).stride or 1
+    asked = parameters(layer)
+    if asked.reverse:
+        raise Refused("reverse is not supported", "take it out")
+    stride = _positive(asked.stride, "stride") if asked.HasField("stride") else 1
     if height % stride or width % stride or channels % (stride * stride):
         raise Refused(f"{times(bottoms[0])} cannot be divided by stride {stride}", "correct it")
     return [(images, channels * stride * stride, height // stride, width // stride)], []
@@ -190,7 +246,9 @@ def _squeeze(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def _mul(layer: Layer, bottoms: list[Shape]) -> Made:
-    learned = [tuple(parameters(layer).mul_shape)] if len(bottoms) == 1 else []
+    learned = (
+        [tuple(_exact(list(parameters(layer).mul_shape), "mul_shape"))] if len(bottoms) == 1 else []
+    )
     one, other = (bottoms + learned)[:2]
     axes = max(len(one), len(other))
     pairs = [(1,) * (axes - len(shape)) + shape for shape in (one, other)]
@@ -210,13 +268,18 @@ def _resize(layer: Layer, bottoms: list[Shape]) -> Made:
         (first, "output_height", asked.scale_height),
         (first + 1, "output_width", asked.scale_width),
     ):
-        given = getattr(asked, output) if asked.HasField(output) else floor(shape[axis] * scale)
-        shape[axis] = _positive(given, output)
+        if asked.HasField(output):
+            shape[axis] = _positive(getattr(asked, output), output)
+            continue
+        if not 0 < scale < 1 << 31:
+            raise Refused(f"{output} leaves nothing: its scale is {scale:g}", "correct the scale")
+        # The product has single precision in the library.
+        shape[axis] = _positive(floor(unpack("f", pack("f", shape[axis] * scale))[0]), output)
     return [tuple(shape)], []
 
 
 def _crop_center(layer: Layer, bottoms: list[Shape]) -> Made:
-    cuts = list(parameters(layer).crop_size)
+    cuts = _exact(list(parameters(layer).crop_size), "crop_size")
     if len(cuts) != len(bottoms[0]):
         raise Refused("crop_size needs a number for each axis", "0 leaves an axis whole")
     return [
@@ -236,7 +299,7 @@ def _shuffle_channel(layer: Layer, bottoms: list[Shape]) -> Made:
 
 def _axpy(_: Layer, bottoms: list[Shape]) -> Made:
     scales, first, second = bottoms
-    if first != second or elements(scales) != elements(first[:2]):
+    if first != second or len(first) < 2 or elements(scales) != elements(first[:2]):
         raise Refused(
             f"cannot scale {times(first)} by {times(scales)} and add {times(second)}",
             "the first bottom has one number for each channel of the others",
@@ -252,13 +315,35 @@ def _indicator(layer: Layer, _: list[Shape]) -> Made:
 
 def _depthwise(layer: Layer, bottoms: list[Shape]) -> Made:
     grouped = deepcopy(layer)
-    grouped.convolution_param.group = bottoms[0][1] if len(bottoms[0]) > 1 else 1
+    grouped.convolution_param.group = (*_at_most_four(bottoms[0])[1:2], 1)[0]
     return convolution(grouped, bottoms)
 
 
-def _detections(_: Layer, bottoms: list[Shape]) -> Made:
+def _spatial_dropout(layer: Layer, bottoms: list[Shape]) -> Made:
+    if len(bottoms[0]) < 2:
+        raise Refused(f"needs two axes, not {times(bottoms[0])}", "reshape its bottom")
+    if not 0 <= (part := parameters(layer).p) <= 1:
+        raise Refused(f"p is {part:g}", "give the part to drop: 0 to 1")
+    return [bottoms[0]], []
+
+
+def _detections(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    wanted = asked.num_box * (5 + asked.num_classes)
     for bottom in bottoms:
-        _image(bottom)
+        if _image(bottom)[1] != wanted or bottom[0] != bottoms[0][0]:
+            raise Refused(
+                f"has {times(bottom)}, and needs {wanted} channels: num_box * (5 + num_classes)",
+                "correct num_box, num_classes or the layer before it",
+            )
+    anchors, boxes = len(asked.biases), asked.num_box
+    if layer.type == "YoloDetectionOutput":
+        check_count("bias", anchors, (2 * boxes, 2 * boxes))
+        return [_DETECTION], []
+    check_count("anchors_scale", len(asked.anchors_scale), (len(bottoms), len(bottoms)))
+    check_count("mask", len(asked.mask), (len(bottoms) * boxes, len(bottoms) * boxes))
+    if 2 * max(asked.mask) + 1 >= anchors:
+        raise Refused(f"mask {max(asked.mask)} is beyond {anchors} biases", "correct it")
     return [_DETECTION], []
 
 
@@ -285,7 +370,7 @@ RULES: dict[str, Rule] = {
     "ResizeNearestNeighbor": Rule(_resize),
     "Reverse": Rule(_reverse),
     "ShuffleChannel": Rule(_shuffle_channel),
-    "SpatialDropout": Rule(_same),
+    "SpatialDropout": Rule(_spatial_dropout),
     "Squeeze": Rule(_squeeze),
     "Transpose": Rule(_permute),
     "Upsample": Rule(_upsample, (1, 2)),
