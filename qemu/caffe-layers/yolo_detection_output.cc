@@ -38,11 +38,15 @@ class YoloHead : public ForkLayer {
       std::vector<Found> found = candidates(bottom, image), kept;
       std::stable_sort(found.begin(), found.end(),
                        [](const Found& a, const Found& b) { return a.score > b.score; });
-      for (const Found& one : found)
-        if (std::all_of(kept.begin(), kept.end(), [&](const Found& other) {
-              return other.label != one.label || overlap(other.box, one.box) <= overlap_;
-            }))
+      std::vector<std::vector<Box>> of_label(classes_);
+      for (const Found& one : found) {
+        std::vector<Box>& boxes = of_label[one.label];
+        if (std::all_of(boxes.begin(), boxes.end(),
+                        [&](const Box& other) { return overlap(other, one.box) <= overlap_; })) {
+          boxes.push_back(one.box);
           kept.push_back(one);
+        }
+      }
       for (const Found& one : kept) {
         const float row[7] = {float(image), float(one.label + 1), one.score,  one.box.x1,
                               one.box.y1,   one.box.x2,           one.box.y2};
@@ -60,6 +64,9 @@ class YoloHead : public ForkLayer {
 
   /* The forks have none either. */
   void Backward_cpu(const Blobs&, const Wanted&, const Blobs&) override { NOT_IMPLEMENTED; }
+
+  /* Without values every place would have a box of every class. */
+  bool is_box(float score) const { return score > least_ && !is_memory_only(); }
 
   virtual std::vector<Found> candidates(const Blobs& bottom, int image) = 0;
 
@@ -100,7 +107,7 @@ class YoloDetectionOutput : public YoloHead {
           if (scores[c * map] > scores[best * map]) best = c;
         for (int c = 0; c < classes_; ++c) sum += std::exp(scores[c * map] - scores[best * map]);
         const float score = sigmoid(value[4 * map]) / sum;
-        if (score > least_)
+        if (is_box(score))
           found.push_back(Found{score, best,
                                 box_at(value, map, place % columns, place / columns, columns, rows,
                                        anchors_[2 * box] / float(columns),
@@ -147,7 +154,7 @@ class Yolov3DetectionOutput : public YoloHead {
                                    anchors_[anchor + 1] / (float(rows) * scales[b]));
           for (int c = 0; c < classes_; ++c) {
             const float score = activated[at + 4 * map] * activated[at + (5 + c) * map];
-            if (score > least_) found.push_back(Found{score, c, where});
+            if (is_box(score)) found.push_back(Found{score, c, where});
           }
         }
     }

@@ -473,7 +473,8 @@ def test_depthwise_convolutions_have_a_filter_for_each_channel(caffe: Caffe) -> 
 
 
 @pytest.mark.parametrize(
-    ("protocol", "compute"), [("caffe-time", "memory-only"), ("inference", "real")]
+    ("protocol", "compute"),
+    [("caffe-time", "memory-only"), ("inference", "real"), ("inference", "memory-only")],
 )
 def test_published_styles_peak_where_planned(
     twin: TwinTarget, tmp_path: Path, protocol: str, compute: str

@@ -216,14 +216,14 @@ def yolo() -> str:
     net.add("Concat", [folded, coarse])
     net.conv(128, 3, "pad: 1")
     deep = net.inplace("HardSwish")
-    first = net.conv(24, 1, bottom=deep)
+    first = net.conv(75, 1, bottom=deep)
     up = net.add("Upsample", [deep], "upsample_param { scale: 2 }")
     net.add("Concat", [up, fine])
-    second = net.conv(24, 1)
+    second = net.conv(75, 1)
     net.add(
         "Yolov3DetectionOutput",
         [first, second],
-        "include { phase: TEST } yolov3_detection_output_param { num_classes: 3 "
+        "include { phase: TEST } yolov3_detection_output_param { num_classes: 20 "
         "confidence_threshold: 0.3 nms_threshold: 0.45 biases: 10 biases: 14 biases: 23 "
         "biases: 27 biases: 37 biases: 58 biases: 81 biases: 82 biases: 90 biases: 99 biases: 120 "
         "biases: 130 mask: 3 mask: 4 mask: 5 mask: 0 mask: 1 mask: 2 "
