@@ -97,11 +97,6 @@ def label(layer: caffe.LayerParameter) -> str | None:
     return f"{fork.origin}-fork layer, implemented by pibench" if fork else None
 
 
-def are_in(net: caffe.NetParameter) -> bool:
-    """Return whether a network has a layer that stock Caffe lacks and pibench implements."""
-    return any(layer.type in LAYERS for layer in net.layer)
-
-
 def is_known(field: UnknownField) -> bool:
     """Return whether an unknown field is a parameter message of one of these layers."""
     return field.parent == "layer" and field.name in FIELDS and not field.value
