@@ -78,7 +78,7 @@ def _files(
             weights = mutations.mutated_weights(mutations.seeded(prototxt), random)
         else:
             prototxt = mutations.mutated_text(prototxt, random).decode("utf-8", "replace")
-        refusal = _refusal(prototxt, weights, folder)
+        refusal, prototxt = _taken(prototxt, weights, folder)
         if wanted[refusal is not None]:
             wanted[refusal is not None] -= 1
             files.append((prototxt, weights))
@@ -86,7 +86,8 @@ def _files(
     return files, refusals
 
 
-def _refusal(prototxt: str, weights: bytes | None, folder: Path) -> str | None:
+def _taken(prototxt: str, weights: bytes | None, folder: Path) -> tuple[str | None, str]:
+    """Why the host refuses a file, if it does, and the text for Caffe, which the host may have changed."""
     model, stored = folder / "model.prototxt", folder / "model.caffemodel"
     model.write_text(prototxt, encoding="utf-8")
     stored.write_bytes(weights or b"")
@@ -95,8 +96,8 @@ def _refusal(prototxt: str, weights: bytes | None, folder: Path) -> str | None:
         if weights is None:
             loaded.shapes_under("caffe-time")
     except InvalidInputError as error:
-        return error.message.replace(f"{folder}/", "")
-    return None
+        return error.message.replace(f"{folder}/", ""), prototxt
+    return None, loaded.prototxt
 
 
 def _work(index: int, prototxt: str, weights: bytes | None, folder: Path) -> Job:

@@ -135,7 +135,7 @@ def test_a_record_states_the_tier_that_was_in_effect(
     assert any("PIBENCH_MEMORY_ONLY_TIER=blas" in note for note in first.evidence.notes)
     assert both.peak_rss_bytes is not None
     assert first.peak_rss_bytes is not None
-    assert abs(both.peak_rss_bytes - first.peak_rss_bytes) <= MIB
+    assert abs(both.peak_rss_bytes - first.peak_rss_bytes) <= 2.5 * MIB
 
 
 def test_the_second_tier_peaks_as_real_compute_does(twin: TwinTarget) -> None:
@@ -145,4 +145,5 @@ def test_the_second_tier_peaks_as_real_compute_does(twin: TwinTarget) -> None:
         assert other.memory_only_tier == "loops"
         assert one.memory_only_tier is None
         assert one.peak_rss_bytes is not None
-        assert other.peak_rss_bytes == pytest.approx(one.peak_rss_bytes, abs=1.5 * MIB)
+        # Whether each thread touches a buffer of its own varies by run, in steps of about 2 MB.
+        assert other.peak_rss_bytes == pytest.approx(one.peak_rss_bytes, abs=2.5 * MIB)

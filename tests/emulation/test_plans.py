@@ -34,6 +34,8 @@ from tests.wild.text import Text
 
 pytestmark = pytest.mark.emulation
 
+MIB = 2**20
+
 # Run by the root's Python 3.9. Many networks in one process: importing Caffe takes longest.
 SHAPES = """
 import json, sys
@@ -145,8 +147,11 @@ def test_recurrent_networks_peak_where_planned(
     for network, record in zip(loaded, records, strict=True):
         environment = environment_of(record, DEVICE)
         row = compare(record, plan(network, protocol=record.protocol, environment=environment))
-        assert row.error is not None, record.evidence.summary
-        assert abs(row.error) < 0.02, network.recorded_source
+        assert row.measured_bytes is not None, record.evidence.summary
+        # Small steps in many threads: whether each thread touches a buffer of its own varies by
+        # run, in steps of about 2 MB.
+        off_bytes = abs(row.planned_bytes - row.measured_bytes)
+        assert off_bytes < max(0.02 * row.measured_bytes, 6 * MIB), network.recorded_source
 
 
 @pytest.mark.parametrize("size", [(1, 1, 4), (3, 16, 12), (1, 8, 40)])

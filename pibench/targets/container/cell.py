@@ -6,7 +6,6 @@ import contextlib
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,52 +180,22 @@ class Order:
 
 
 class Turns:
-    """Lets a number of containers run at once; others wait, created and not yet started.
-
-    They run in the order in which they took their places, whichever is created first.
-    """
+    """Lets a number of containers run at once; others wait, created and not yet started."""
 
     def __init__(self, at_once: int) -> None:
-        self._free = at_once
-        self._places: deque[object] = deque()
-        self._changed = threading.Condition()
+        self._free = threading.BoundedSemaphore(at_once)
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[object]:
-        """Take a place in the order, and leave it."""
-        place = object()
-        with self._changed:
-            self._places.append(place)
-        try:
-            yield place
-        finally:
-            with self._changed, contextlib.suppress(ValueError):
-                self._places.remove(place)
-                self._changed.notify_all()
-
-    @contextlib.contextmanager
-    def one(self, place: object, stopping: threading.Event) -> Iterator[bool]:
-        """Wait for the turn of a place and yield True; yield False once `stopping` is set."""
-        if not self._has_come(place, stopping):
-            yield False
-            return
+    def one(self, stopping: threading.Event) -> Iterator[bool]:
+        """Wait for a turn and yield True; yield False once `stopping` is set."""
+        while not self._free.acquire(timeout=_STOPPING_S):
+            if stopping.is_set():
+                yield False
+                return
         try:
             yield True
         finally:
-            with self._changed:
-                self._free += 1
-                self._changed.notify_all()
-
-    def _has_come(self, place: object, stopping: threading.Event) -> bool:
-        with self._changed:
-            while not (self._free and self._places[0] is place):
-                if stopping.is_set():
-                    return False
-                self._changed.wait(_STOPPING_S)
-            self._free -= 1
-            self._places.popleft()
-            self._changed.notify_all()
-            return True
+            self._free.release()
 
 
 def run_container(
@@ -253,19 +222,18 @@ def run_container(
     Raises:
         EngineLostError: the Engine stops answering.
     """
-    with turns.place() as place:
-        with engine_faults("to create a container"):
-            container = client.containers.create(**_settings(order))
-        try:
-            with turns.one(place, stopping) as has_turn:
-                died = _listen(client, container, on_output, stopping) if has_turn else _STOPPED
-            return _ending(container, died, out_of_memory)
-        except EngineLacksError:
-            return Ending.unknown("somebody removed the container")
-        finally:
-            # A lost Engine cannot remove it now; the next start removes orphans.
-            with contextlib.suppress(HostError), engine_faults("to remove a container"):
-                container.remove(force=True, v=True)
+    with engine_faults("to create a container"):
+        container = client.containers.create(**_settings(order))
+    try:
+        with turns.one(stopping) as has_turn:
+            died = _listen(client, container, on_output, stopping) if has_turn else _STOPPED
+        return _ending(container, died, out_of_memory)
+    except EngineLacksError:
+        return Ending.unknown("somebody removed the container")
+    finally:
+        # A lost Engine cannot remove it now; the next start removes orphans.
+        with contextlib.suppress(HostError), engine_faults("to remove a container"):
+            container.remove(force=True, v=True)
 
 
 def _settings(order: Order) -> dict[str, Any]:

@@ -190,30 +190,11 @@ def test_a_probe_that_reported_nothing_attests_nothing() -> None:
 
 def test_a_waiting_container_gives_up_its_turn_on_a_stop() -> None:
     turns, stopping = Turns(1), threading.Event()
-    with turns.place() as first, turns.place() as second, turns.one(first, stopping) as runs:
-        assert runs
+    with turns.one(stopping) as first:
+        assert first
         stopping.set()
-        with turns.one(second, stopping) as also_runs:
-            assert not also_runs
+        with turns.one(stopping) as second:
+            assert not second
     # The turn that was not had is not given back either.
-    with turns.place() as third, turns.one(third, threading.Event()) as runs:
-        assert runs
-
-
-def test_containers_run_in_the_order_of_their_places_whichever_is_created_first() -> None:
-    turns, stopping = Turns(1), threading.Event()
-    ran: list[str] = []
-
-    def run(name: str, place: object) -> None:
-        with turns.one(place, stopping) as has_turn:
-            assert has_turn
-            ran.append(name)
-
-    with turns.place() as first, turns.place() as second:
-        quick = threading.Thread(target=run, args=("second", second))
-        quick.start()
-        quick.join(0.3)
-        assert ran == []
-        run("first", first)
-        quick.join(5)
-    assert ran == ["first", "second"]
+    with turns.one(threading.Event()) as third:
+        assert third
