@@ -39,6 +39,7 @@ GROUPS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Divide the emulation tests for `--dist loadgroup`: by these groups, others by file."""
     groups = {file: group for group, files in GROUPS.items() for file in files}
