@@ -22,37 +22,6 @@ from tests.emulation.engines import OwnEngine, require_means
 from tests.emulation.guests import Guest, booted
 
 DEVICE = devices.load("rpi3b")
-# Tests that boot the same guest, and tests that start and stop Engines, share a worker. The
-# longest group is first.
-GROUPS = {
-    "guest": ("test_bundle", "test_ssh", "test_ssh_faults"),
-    "engine": (
-        "test_container",
-        "test_container_losses",
-        "test_container_sandbox",
-        "test_crowded_machine",
-        "test_engine_script",
-        "test_interruption",
-        "test_read_only_cache",
-        "test_sweep",
-    ),
-}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Divide the emulation tests for `--dist loadgroup`: by these groups, others by file."""
-    groups = {file: group for group, files in GROUPS.items() for file in files}
-    ranks = {group: rank for rank, group in enumerate(GROUPS)}
-
-    def rank_of(item: pytest.Item) -> int:
-        emulated = item.get_closest_marker("emulation") is not None
-        return ranks.get(groups.get(item.path.stem, ""), len(ranks)) if emulated else len(ranks)
-
-    for item in items:
-        if item.get_closest_marker("emulation") is not None:
-            item.add_marker(pytest.mark.xdist_group(groups.get(item.path.stem, item.path.stem)))
-    items.sort(key=rank_of)
 
 
 @pytest.fixture(scope="session")
