@@ -64,6 +64,21 @@ def _completions(incomplete: str) -> list[str]:
     return [name for name in ("auto", *schemes) if name.startswith(incomplete)]
 
 
+def _devices(incomplete: str) -> list[str]:
+    return [name for name in devices.names() if name.startswith(incomplete)]
+
+
+def _networks(incomplete: str) -> list[str]:
+    from pibench import networks
+
+    return [name for name in networks.names() if name.lower().startswith(incomplete.lower())]
+
+
+def _variable(name: str) -> dict[str, Any]:
+    """Return the settings of an option that an environment variable can give."""
+    return {"envvar": f"PIBENCH_{name.upper()}", "show_envvar": False}
+
+
 def option(help: str, *names: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
     """Define an option without a default, which takes a file unless `metavar` says otherwise."""
     settings: dict[str, Any] = {"metavar": "FILE", "show_default": False, **more}
@@ -149,7 +164,10 @@ def load_networks(
 
 
 Specs = Annotated[
-    list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
+    list[str],
+    typer.Argument(
+        metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.", autocompletion=_networks
+    ),
 ]
 SpecsOrNone = Annotated[
     list[str] | None,
@@ -160,7 +178,16 @@ SpecsOrNone = Annotated[
 Spec = Annotated[str, typer.Argument(metavar="NETWORK|PROTOTXT", help="A name or a prototxt file.")]
 Force = Annotated[bool, flag("--force", help="Overwrite existing files.")]
 _DEVICES: Final = f"The device to judge for: {', '.join(devices.names())}."
-DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help=_DEVICES)]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help=_DEVICES,
+        autocompletion=_devices,
+        **_variable("device"),
+    ),
+]
 TargetSpec = Annotated[
     str,
     typer.Option(
@@ -168,6 +195,7 @@ TargetSpec = Annotated[
         metavar="TARGET",
         parser=target_spec,
         autocompletion=_completions,
+        **_variable("target"),
         help=f"Where to run: {', '.join(_TARGETS)} (auto: the best that works here).",
     ),
 ]
@@ -188,8 +216,13 @@ ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="N
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
 EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="What runs the network.")]
 _FIRST: Final = f"{_PROTOCOLS} Default: the first of the engine; for Caffe it is caffe-time."
-EngineProtocol = Annotated[Protocol | None, option(_FIRST, "--protocol", metavar="NAME")]
-ProtocolName = Annotated[Protocol, typer.Option("--protocol", metavar="NAME", help=_PROTOCOLS)]
+EngineProtocol = Annotated[
+    Protocol | None, option(_FIRST, "--protocol", metavar="NAME", **_variable("protocol"))
+]
+ProtocolName = Annotated[
+    Protocol,
+    typer.Option("--protocol", metavar="NAME", help=_PROTOCOLS, **_variable("protocol")),
+]
 Repeats = Annotated[
     int, number("--repeats", "N", "Timed passes of inference; 0 only computes.", 0, 10000)
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -66,8 +67,10 @@ def load(id_or_name: str) -> Device:
     for device in _profiles().values():
         if wanted in {name.casefold() for name in (device.id, device.name, *device.aliases)}:
             return device
+    close = difflib.get_close_matches(wanted, names(), n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
     raise InvalidInputError(
-        f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}"
+        f"unknown device {id_or_name!r}", hint=f"{meant}known devices: {', '.join(names())}"
     )
 
 

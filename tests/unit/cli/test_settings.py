@@ -1,0 +1,82 @@
+"""The help by groups, words of other tools, and settings of the environment and pyproject.toml."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibench.cli.app import GROUPS, app
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Pibench
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("help",)])
+def test_the_help_fits_a_terminal_and_has_every_command(
+    pibench: Pibench, words: tuple[str, ...]
+) -> None:
+    done = pibench(*words, code=2 if not words else 0)
+    lines = (done.out or done.err).rstrip().splitlines()
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 80
+    names = {one.name for one in app.registered_commands if not one.hidden}
+    names |= {one.name for one in app.registered_groups}
+    listed = {line[9:].split()[0] for line in lines if line[:9].strip() in ("", *GROUPS) and line}
+    assert names == listed
+
+
+def test_words_of_other_tools(pibench: Pibench) -> None:
+    version = pibench("--version").out
+    assert pibench("version").out == pibench("-V").out == version
+    assert pibench("ls").out == pibench("networks", "list").out
+    assert "Compare runs" in pibench("help", "compare").out
+    assert "Did you mean 'report'" in pibench("reprot", code=2).err
+    assert "did you mean rpi3b?" in pibench("plan", "NIN", "--device", "rpi3c", code=2).err
+
+
+def device_of(pibench: Pibench, *words: str) -> str:
+    device: str = json.loads(pibench("plan", "NIN", "--json", *words).out)[0]["device"]
+    return device
+
+
+def test_the_option_then_the_environment_then_the_file_decide(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device_of(pibench) == "rpi3b"
+    Path("pyproject.toml").write_text('[tool.pibench]\ndevice = "rpi4b_2gb"\n')
+    assert device_of(pibench) == "rpi4b_2gb"
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    assert device_of(pibench) == "rpi4b_2gb"
+    monkeypatch.setenv("PIBENCH_DEVICE", "rpi_zero2w")
+    assert device_of(pibench) == "rpi_zero2w"
+    assert device_of(pibench, "--device", "rpi3b_plus") == "rpi3b_plus"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('devise = "rpi3b"', "[tool.pibench] has no 'devise'; did you mean device?"),
+        ("device = 3", "[tool.pibench] device is not a text"),
+        ('device = "rpi9"', "unknown device 'rpi9'"),
+        ('protocol = "backward"', "'backward' is not one of"),
+        ("device = ", "Invalid value"),
+    ],
+)
+def test_a_wrong_table_is_one_line(pibench: Pibench, table: str, message: str) -> None:
+    Path("pyproject.toml").write_text(f"[tool.pibench]\n{table}\n")
+    assert message in pibench("plan", "NIN", code=2).err
+
+
+def test_a_pyproject_without_the_table_is_ignored(pibench: Pibench) -> None:
+    Path("pyproject.toml").write_text("[project]\nname = \n")
+    assert device_of(pibench) == "rpi3b"
+
+
+def test_an_unknown_variable_is_refused(pibench: Pibench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIBENCH_DEVISE", "rpi3b")
+    error = pibench("plan", "NIN", code=2).err
+    assert "PIBENCH_DEVISE: pibench reads no such variable; did you mean PIBENCH_DEVICE?" in error
