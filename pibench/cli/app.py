@@ -13,6 +13,7 @@ from pibench import settings
 from pibench.cli import (
     bisect,
     bundle,
+    check,
     doctor,
     image,
     networks,
@@ -69,8 +70,7 @@ class Commands(TyperGroup):
                     lines.append(f"{label:9}{name:11}{command.short_help}")
                     label = ""
         lines += [
-            "",
-            "Start: pibench plan MODEL.prototxt. Each command: pibench COMMAND --help",
+            "Start: pibench check MODEL.prototxt. Each command: pibench COMMAND --help",
             "Options: --version (-V), --help (-h), --install-completion",
         ]
         formatter.write("\n".join(lines))
@@ -153,6 +153,7 @@ def _schema() -> None:
     output.print_json(json_schema())
 
 
+_add("Answer", "check", check.check, "the whole answer: fits or not, time, what would help")
 _add("Answer", "plan", plan.plan, "peak memory and whether it fits, from shapes alone")
 _add("Answer", "predict", predict.predict, "time of a forward pass on the board, from shapes")
 _add("Answer", "run", run.run, "run networks: emulated board, container, real board")
