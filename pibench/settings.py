@@ -108,7 +108,7 @@ def check_variables() -> None:
     if unknown:
         raise InvalidInputError(
             f"environment variable {unknown[0]}: pibench reads no such variable",
-            hint=_meant(unknown[0], _VARIABLES) + "; unset it",
+            hint=f"unset it; {_meant(unknown[0], _VARIABLES)}",
         )
 
 

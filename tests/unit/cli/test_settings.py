@@ -79,4 +79,7 @@ def test_a_pyproject_without_the_table_is_ignored(pibench: Pibench) -> None:
 def test_an_unknown_variable_is_refused(pibench: Pibench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIBENCH_DEVISE", "rpi3b")
     error = pibench("plan", "NIN", code=2).err
-    assert "PIBENCH_DEVISE: pibench reads no such variable; did you mean PIBENCH_DEVICE?" in error
+    assert (
+        "PIBENCH_DEVISE: pibench reads no such variable; unset it; did you mean PIBENCH_DEVICE?"
+        in error
+    )
