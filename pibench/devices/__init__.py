@@ -68,9 +68,9 @@ def load(id_or_name: str) -> Device:
         if wanted in {name.casefold() for name in (device.id, device.name, *device.aliases)}:
             return device
     close = difflib.get_close_matches(wanted, names(), n=1)
-    meant = f"did you mean {close[0]}? " if close else ""
+    meant = f"; did you mean {close[0]}?" if close else ""
     raise InvalidInputError(
-        f"unknown device {id_or_name!r}", hint=f"{meant}known devices: {', '.join(names())}"
+        f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}{meant}"
     )
 
 

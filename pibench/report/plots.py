@@ -11,13 +11,14 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-
-from pibench.errors import InvalidInputError
+from pibench.errors import InvalidInputError, extra
 from pibench.latency.model import MACS_PER_CYCLE, MEMORY_BYTES_PER_S
 from pibench.report.text import MIB, sentence, visible
+
+with extra("report"):
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -103,6 +103,20 @@ def test_the_commands_of_the_readme(installed: Installed) -> None:
     installed.run("pibench", "predict", "small.prototxt")
 
 
+def test_a_part_whose_packages_are_not_installed_names_the_extra(installed: Installed) -> None:
+    installed.run("pibench", "run", "NIN", "--target", "twin", "--out", "mine.jsonl", "-q")
+    for words, name in (
+        (("run", "NIN", "--target", "container"), "container"),
+        (("run", "NIN", "--target", "ssh://board"), "ssh"),
+        (("plan", "NIN", "--plot", "x.svg"), "report"),
+        (("report", "mine.jsonl", "-o", "x.png"), "report"),
+    ):
+        error = installed.run("pibench", *words, code=3).stderr
+        assert f"is not installed; pip install 'pibench[{name}]'" in error
+    code = "import pibench; pibench.load('mine.jsonl')"
+    assert "pibench[report]" in installed.run("python", "-c", code, code=1).stderr
+
+
 def test_the_shell_completes_commands_and_targets(installed: Installed) -> None:
     home = str(installed.project)
     installed.run("bash", "-c", "pibench --install-completion", HOME=home)
