@@ -172,15 +172,13 @@ def bundle(
             timeout_s, seed, and those to read networks.
     """
     from pibench.bundle.kit import write_kit
+    from pibench.images.build import Builder
     from pibench.runner.options import RunOptions
 
-    root = None
-    if with_caffe:
-        from pibench.images.build import Builder
-
-        root = Builder(log).carried()
+    builder = Builder(log)
+    root = builder.carried() if with_caffe else None
     chosen = RunOptions(**options)
-    return write_kit(_networks(these, chosen), chosen, Path(out), root=root)
+    return write_kit(_networks(these, chosen), chosen, Path(out), root=root, builder=builder)
 
 
 def import_results(

@@ -44,15 +44,13 @@ def bundle(
     Example: pibench bundle NIN "SqueezeNet V1.1" --with-caffe -o pi-kit.tar.gz
     """
     from pibench.bundle.kit import write_kit
+    from pibench.images.build import Builder
 
     options = opt.run_options(locals() | {"target": "native"})
     loaded = opt.load_networks(specs, options, hint="make a bundle for each")
-    root = None
-    if with_caffe:
-        from pibench.images.build import Builder
-
-        root = Builder((lambda _: None) if quiet else say).carried()
-    kit = write_kit(loaded, options, out, root=root)
+    builder = Builder((lambda _: None) if quiet else say)
+    root = builder.carried() if with_caffe else None
+    kit = write_kit(loaded, options, out, root=root, builder=builder)
     if as_json:
         fields = {"name", "sha256", "weights_sha256"}
         print_json(

@@ -100,7 +100,10 @@ def plan(
     program = environment.program(protocol)
     process = Process(
         program.program_bytes,
-        Heap(largest_unmapped_bytes=program.largest_unmapped_bytes),
+        Heap(
+            largest_unmapped_bytes=program.largest_unmapped_bytes,
+            keeps_pages=environment.keeps_heap,
+        ),
         PackingBuffers(environment.kernel, environment.threads, environment.max_threads),
     )
     proto = network.net
