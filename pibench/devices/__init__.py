@@ -23,9 +23,26 @@ outside.
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryTiming:
+    """What a board's memory takes for lines of 64 bytes in a stream, on one core.
+
+    `line_copy_ns` reads one and writes another, `line_write_ns` writes only; `l2_ns` is how much
+    longer L2 takes than the first cache. All cores together read `all_cores_bytes_per_s` at most.
+    """
+
+    line_read_ns: float
+    line_write_ns: float
+    line_copy_ns: float
+    l2_ns: float
+    all_cores_bytes_per_s: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Device:
     """A board. Sizes in bytes, the clock in Hz; the `_source` fields give the source of a number.
 
+    `memory` has the times of its memory, None where nobody has published them.
     Of `ram_bytes` the firmware takes `firmware_bytes`, and the kernel's image, page tables and
     reserves some more; `usable_bytes` (the kernel's MemTotal) is left to programs.
     """
@@ -49,6 +66,7 @@ class Device:
     cpu_source: str
     qemu_cpu: str
     qemu_machine: str
+    memory: MemoryTiming | None
 
 
 def names() -> tuple[str, ...]:
@@ -84,6 +102,7 @@ def _profiles() -> dict[str, Device]:
 
 def _device(device_id: str, profile: dict[str, Any]) -> Device:
     memory, cpu, qemu = profile.pop("memory"), profile.pop("cpu"), profile.pop("qemu")
+    timing = memory.pop("timing", None)
     return Device(
         id=device_id,
         aliases=tuple(profile.pop("aliases")),
@@ -92,6 +111,7 @@ def _device(device_id: str, profile: dict[str, Any]) -> Device:
         cpu_source=cpu.pop("source"),
         qemu_cpu=qemu["cpu"],
         qemu_machine=qemu["machine"],
+        memory=MemoryTiming(**timing) if timing else None,
         **profile,
         **memory,
         **cpu,

@@ -294,7 +294,7 @@ class LayerWork:
     `macs` are the multiply-accumulates that the layer is defined by, `tile_macs` those that whole
     register tiles take, `accesses` element accesses outside the products' inner loop, `calls`
     entries of the layer and of BLAS, `pows` calls of powf. `moved_bytes` is the least traffic with
-    memory: bottoms, parameters and tops, once each.
+    memory: bottoms, parameters and tops, once each. `cost` has the parts that these sum up.
     """
 
     name: str
@@ -305,6 +305,8 @@ class LayerWork:
     calls: int = 0
     moved_bytes: int = 0
     pows: int = 0
+    cost: LayerCost = LayerCost(runs=False)
+    largest_blob_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -375,6 +377,8 @@ def _work(context: LayerContext, cost: LayerCost, known: CostModel) -> LayerWork
         calls=calls + cost.entries,
         moved_bytes=FLOAT_BYTES * (context.read + context.made + sum(map(prod, context.weights))),
         pows=cost.pows,
+        cost=cost,
+        largest_blob_bytes=FLOAT_BYTES * max(map(prod, (*context.bottoms, *context.tops)), default=0),
     )
 
 
