@@ -174,12 +174,12 @@ def _loops(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> C
     return Cycles(core, macs * (per if a_bytes > memory.l1_bytes else 0.0))
 
 
-def on_threads(done: Cycles, macs: int, gemm: Gemm, memory: Memory, threads: int) -> float:
+def on_threads(done: Cycles, macs: int, gemm: Gemm, memory: Memory, threads: int) -> Cycles:
     """Return the cycles of a product on several cores, which share the memory.
 
     A small product stays on one core (interface/gemm.c).
     """
     if threads == 1 or not gemm.parallel or macs <= gemm.parallel_macs:
-        return done.core + done.memory
+        return done
     streams = min(float(threads), memory.streams)
-    return done.core / threads + done.memory / streams + gemm.start_threads
+    return Cycles(done.core / threads + gemm.start_threads, done.memory / streams)

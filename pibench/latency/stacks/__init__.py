@@ -93,7 +93,12 @@ class Loops:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stack:
-    """One build of BLAS, Caffe and C library on boards of one kind of core."""
+    """One build of BLAS, Caffe and C library on boards of one kind of core.
+
+    `loops` are those of the likely level of the compiler, `open_loops` the factors by which the
+    other levels that the stack leaves open are faster and slower. `blas` are words of a record's
+    description of its BLAS by which the stack is known.
+    """
 
     id: str
     title: str
@@ -101,6 +106,7 @@ class Stack:
     gemm: Gemm
     loops: Loops
     loops_level: str
+    open_loops: tuple[float, float]
     c_library: str
     blas: tuple[str, ...]
     source: dict[str, Any]
@@ -108,7 +114,10 @@ class Stack:
 
 def names() -> tuple[str, ...]:
     """Return the ids of the known stacks, sorted."""
-    return tuple(sorted(_stacks()))
+    found = (file.name for file in resources.files(__package__).iterdir())
+    return tuple(
+        sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml") and name != _LOOPS)
+    )
 
 
 def load(name: str) -> Stack:
@@ -117,35 +126,31 @@ def load(name: str) -> Stack:
     Raises:
         InvalidInputError: There is none of this name.
     """
-    found = _stacks().get(name)
-    if found is None:
-        raise InvalidInputError(
-            f"unknown stack {name!r}", hint=f"known stacks: {', '.join((*names(), 'paper', 'unknown'))}"
-        )
-    return found
+    if name not in names():
+        known = ", ".join((*names(), "paper", "unknown"))
+        raise InvalidInputError(f"unknown stack {name!r}", hint=f"known stacks: {known}")
+    return _load(name)
 
 
 @cache
-def _stacks() -> dict[str, Stack]:
+def _load(name: str) -> Stack:
     folder = resources.files(__package__)
     levels = tomllib.loads((folder / _LOOPS).read_text(encoding="utf-8"))
-    files = (file for file in folder.iterdir() if file.name.endswith(".toml"))
-    return {
-        name: _stack(name, tomllib.loads(file.read_text(encoding="utf-8")), levels)
-        for file in files
-        if (name := file.name.removesuffix(".toml")) != "loops"
-    }
+    return _stack(name, tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")), levels)
 
 
 def _stack(name: str, content: dict[str, Any], levels: dict[str, Any]) -> Stack:
     gemm = content.pop("gemm")
     tiles = {size: Tile(**tile) for size, tile in content.pop("tiles", {}).items()}
     level = content.pop("loops")
+    loops = {name: Loops(**values) for name, values in levels.items()}
+    factors = [loops[other].access / loops[level].access for other in content.pop("loops_may_be", ())]
     return Stack(
         id=name,
         gemm=Gemm(tiles=tiles, **gemm),
-        loops=Loops(**levels[level]),
+        loops=loops[level],
         loops_level=level,
+        open_loops=(min([1.0, *factors]), max([1.0, *factors])),
         blas=tuple(content.pop("blas")),
         **content,
     )
