@@ -153,12 +153,13 @@ def _depths(depth: int, q: int, unroll: int) -> list[int]:
 
 def _blocks(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> Cycles:
     size = gemm.block
-    whole = (rows // size) * (columns // size) * (depth // size) * size**3
-    rest = rows * columns * depth - whole
+    left = depth % size
+    whole = (rows // size) * (columns // size) * size**2 * (depth - left)
+    beside = rows * columns * (depth - left) - whole
     passes = -(-depth // size)
     copied = (rows + columns) * depth
-    core = whole * gemm.mac + rest * gemm.rest_mac + copied * gemm.copy + gemm.call
-    core += rows * columns * gemm.scale_c * passes
+    core = whole * gemm.mac + beside * gemm.rest_mac + rows * columns * left * gemm.rest_depth_mac
+    core += copied * gemm.copy + rows * columns * gemm.scale_c * passes + gemm.call
     waiting = rows * depth * memory.read * (_FLOAT_BYTES * rows * depth > memory.l2_bytes / 2)
     waiting += columns * depth * memory.read + rows * columns * passes * _c(rows * columns, memory)
     waiting += rows * depth / _LINE * -(-columns // size) * (memory.l2 - 2)

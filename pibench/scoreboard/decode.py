@@ -156,7 +156,7 @@ class _A64(_Decoder):
             one.write(*self.of(operand), later=place)
 
     def store(self, one: Instruction) -> None:
-        one.unit = "memory"
+        one.unit, one.stores = "memory", True
         self.address(one)
         for operand in self.registers:
             one.read("store", *self.of(operand))
@@ -278,6 +278,7 @@ class _A32(_Decoder):
     def vector_access(self, one: Instruction, *, stores: bool) -> None:
         one.unit = "memory"
         moved = [register for register in self.moved(one) if register.startswith("s")]
+        one.stores = stores
         if stores:
             one.read("store", *moved)
             one.beats = max(1, -(-len(moved) // 4))
@@ -291,7 +292,7 @@ class _A32(_Decoder):
     def access(self, one: Instruction, *, stores: bool) -> None:
         one.unit, one.kind = "memory", "load"
         moved = self.moved(one)
-        one.beats = max(1, -(-len(moved) // 2))
+        one.beats, one.stores = max(1, -(-len(moved) // 2)), stores
         if stores:
             one.read("store", *moved)
             return

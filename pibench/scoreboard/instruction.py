@@ -29,6 +29,7 @@ class Instruction:
     alone: bool = False
     macs: int = 0
     loads_vector: bool = False
+    stores: bool = False
     target: int | None = None
 
     def write(self, *registers: str, later: int = 0) -> None:

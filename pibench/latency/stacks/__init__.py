@@ -44,7 +44,8 @@ class Gemm:
     """How a BLAS computes a matrix product, in cycles with data in the first cache.
 
     `algorithm` is `panels` (OpenBLAS: tiles over packed panels of `p` x `q`), `blocks` (ATLAS: a
-    kernel for square blocks of `block`, another for what is left), or `loops` (reference BLAS).
+    kernel for square blocks of `block`, others for what is left of rows and columns, and of the
+    depth), or `loops` (reference BLAS).
     """
 
     algorithm: Literal["panels", "blocks", "loops"]
@@ -61,6 +62,7 @@ class Gemm:
     block: int = 0
     mac: float = 0.0
     rest_mac: float = 0.0
+    rest_depth_mac: float = 0.0
     copy: float = 0.0
     parallel: bool = False
     parallel_macs: int = 0
@@ -140,7 +142,12 @@ def _load(name: str) -> Stack:
 
 
 def _stack(name: str, content: dict[str, Any], levels: dict[str, Any]) -> Stack:
-    gemm = content.pop("gemm")
+    macs = content.pop("macs", {})
+    gemm = content.pop("gemm") | {
+        "mac": macs.get("whole_blocks", 0.0),
+        "rest_mac": macs.get("rest", 0.0),
+        "rest_depth_mac": macs.get("rest_of_depth", 0.0),
+    }
     tiles = {size: Tile(**tile) for size, tile in content.pop("tiles", {}).items()}
     level = content.pop("loops")
     loops = {name: Loops(**values) for name, values in levels.items()}
