@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 from pibench.errors import InvalidInputError
 
 KIB = 1024
+MIB = 2**20
 
 BORDERLINE_BAND: Final = 0.02
 """Half the width of the borderline band, as a fraction of the usable memory.
@@ -44,7 +45,8 @@ class Device:
 
     `memory` has the times of its memory, None where nobody has published them.
     Of `ram_bytes` the firmware takes `firmware_bytes`, and the kernel's image, page tables and
-    reserves some more; `usable_bytes` (the kernel's MemTotal) is left to programs.
+    reserves some more; `usable_bytes` (the kernel's MemTotal) is left to programs. Of these,
+    `reserve_bytes` are for other programs, and no longer in `usable_bytes`.
     """
 
     id: str
@@ -67,6 +69,26 @@ class Device:
     qemu_cpu: str
     qemu_machine: str
     memory: MemoryTiming | None
+    reserve_bytes: int = 0
+
+    def with_reserve(self, reserve_mib: float) -> Device:
+        """Return the device with that much less memory, which other programs on it take.
+
+        Raises:
+            InvalidInputError: Nothing would be left.
+        """
+        reserve_bytes = round(reserve_mib * MIB)
+        if not 0 <= reserve_bytes < self.usable_bytes:
+            raise InvalidInputError(
+                f"a reserve of {reserve_mib:g} MiB leaves nothing of the "
+                f"{self.usable_bytes / MIB:.1f} MiB that programs on {self.id} can use",
+                hint="give what other programs on the board take, in MiB",
+            )
+        return replace(
+            self,
+            usable_bytes=self.usable_bytes - reserve_bytes,
+            reserve_bytes=self.reserve_bytes + reserve_bytes,
+        )
 
 
 def names() -> tuple[str, ...]:

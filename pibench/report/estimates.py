@@ -38,11 +38,12 @@ def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
                 "Peak\nMiB": mib(answer["peak_rss_bytes"]),
                 "Band\n+-MiB": mib(answer["band_bytes"]),
                 "Head\nMiB": signed_mib(answer["headroom_bytes"]),
+                "Caffe's data\nbytes": f"{answer['memory_required_for_data_bytes']:,}",
                 "Peak reached at": f"{answer['peak_at']['phase']} {answer['peak_at']['layer']}",
             }
             for name, answer in zip(names_of(answers), answers, strict=True)
         ),
-        numeric=("Peak\nMiB", "Band\n+-MiB", "Head\nMiB"),
+        numeric=("Peak\nMiB", "Band\n+-MiB", "Head\nMiB", "Caffe's data\nbytes"),
         fold=("Network", "Peak reached at"),
     )
 
@@ -72,6 +73,10 @@ def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: 
         for one in answer["allocations"]
     )
     to.print(Table.of(largest, numeric=("MiB",)))
+    to.print(
+        f"Memory required for data: {answer['memory_required_for_data_bytes']:,} bytes, as Caffe "
+        "prints it\n"
+    )
     for change in answer.get("changes", ()):
         saved = change["saved_bytes"] / MIB
         effect = f"saves {saved:.0f}" if saved >= 0 else f"takes {-saved:.0f} more"
