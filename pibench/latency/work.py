@@ -58,7 +58,8 @@ class Product(NamedTuple):
 class LayerCost(NamedTuple):
     """The parts of a layer's work, in elements; `passes` are reads and writes of blobs.
 
-    `entries` is how many layers are entered: itself, or those that it runs inside.
+    `relus` are elements of passes that a ReLU compares. `entries` is how many layers are entered:
+    itself, or those that it runs inside.
     """
 
     products: tuple[Product, ...] = ()
@@ -68,6 +69,7 @@ class LayerCost(NamedTuple):
     exps: int = 0
     pows: int = 0
     randoms: int = 0
+    relus: int = 0
     runs: bool = True
     entries: int = 1
 
@@ -105,6 +107,10 @@ def layer_cost(context: LayerContext) -> LayerCost:
 
 def _elementwise(context: LayerContext) -> LayerCost:
     return LayerCost(passes=context.read + context.made)
+
+
+def _relu(context: LayerContext) -> LayerCost:
+    return LayerCost(passes=context.read + context.made, relus=context.made)
 
 
 def _nothing(_: LayerContext) -> LayerCost:
@@ -269,6 +275,7 @@ _COSTS: Final[dict[str, Callable[[LayerContext], LayerCost]]] = {
     **dict.fromkeys(
         ("Input", "DummyData", "Data", "Split", "Flatten", "Reshape", "Silence"), _nothing
     ),
+    "ReLU": _relu,
     **dict.fromkeys(("Sigmoid", "TanH", "ELU", "Exp", "Log", "BNLL", "Swish"), _exponential),
     **dict.fromkeys(("Softmax", "SoftmaxWithLoss"), _softmax),
     "Convolution": _convolution,

@@ -88,6 +88,7 @@ class Loops:
     access: float
     im2col: float
     window: float
+    relu: float
     exp: float
     random: float
     layer: float
