@@ -110,6 +110,9 @@ outputs-document: setup ## Run the paper's networks on two architectures and wri
 fidelity: setup engine ## Run the paper's networks on every target; write the table of errors
 	$(BIN)/python scripts/fidelity_table.py $(OUT)/fidelity README.md docs/trust.md
 
+tables-document: setup ## Compare other people's tables with plans and predictions; write docs/trust.md's table of them
+	$(BIN)/python scripts/tables_document.py docs/trust.md
+
 reliability: dev engine ## Kill, fuzz and soak for an hour or two, and write docs/reliability.md
 	$(BIN)/python scripts/install_packages.py -e '.[dev,fuzz]'
 	$(BIN)/python scripts/reliability/document.py

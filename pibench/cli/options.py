@@ -242,6 +242,8 @@ BlasName = Annotated[
 Weights = Annotated[
     Path | None, option("The network's .caffemodel (one network only).", "--weights")
 ]
+_RESERVE: Final = "Memory of the device that other programs on it take."
+Reserve = Annotated[float, number("--reserve", "MIB", _RESERVE, 0)]
 Batch = Annotated[int | None, option("Images per pass.", "--batch", metavar="N")]
 ImageSize = Annotated[str | None, option("Another image size.", "--input", metavar="HxW")]
 Repair = Annotated[

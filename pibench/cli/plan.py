@@ -28,6 +28,7 @@ def plan(
     specs: opt.Specs,
     device: opt.DeviceName = "rpi3b",
     protocol: opt.ProtocolName = "caffe-time",
+    reserve: opt.Reserve = 0,
     weights: Path | None = opt.value(
         "Weights that have to fit, at every size that --max-input tries."
     ),
@@ -61,7 +62,7 @@ def plan(
     if check:
         given = locals()
         for name in ("shape", "max_batch", "max_input", "what_if", "timeline", "plot",
-                     "require_fit", "out"):  # fmt: skip
+                     "require_fit", "out", "reserve"):  # fmt: skip
             if given[name]:
                 raise InvalidInputError(
                     f"--{name.replace('_', '-')} is for a plan, but --check compares a plan with "
@@ -80,7 +81,7 @@ def plan(
         from pibench.report import cases
 
         cases.writable(out, [Path(spec) for spec in specs])
-    profile = options.profile
+    profile = options.profile.with_reserve(reserve)
     environment = _environment(profile, on_twin=target == "twin")
     plans, refused = _plan_each(specs, options, environment, shape, go_on=bool(out))
     # A single network gets the detailed output.
@@ -233,9 +234,13 @@ def _row(planned: Plan, device: Device, wanted: dict[str, bool]) -> dict[str, An
 def _print(rows: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bool) -> None:
     from pibench.report.estimates import names_of, plan_table, print_details
     from pibench.report.tables import console
+    from pibench.report.text import usable_memory
 
     out = console()
     out.print(plan_table(rows))
+    usable_bytes, reserve_bytes = rows[0]["usable_bytes"], rows[0]["reserve_bytes"]
+    if reserve_bytes:
+        out.print(f"Usable: {usable_memory(usable_bytes, reserve_bytes)}.")
     for name, row, planned in zip(names_of(rows), rows, plans, strict=True):
         if in_full or {"changes", "max_batch", "max_input"} & row.keys():
             print_details(name, row, planned.steps, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,14 +11,16 @@ from pibench import devices
 from pibench.cli import options as opt
 from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say, write_svg
 from pibench.errors import InvalidInputError
+from pibench.latency import stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
+    from pibench.latency.analytic import Data
     from pibench.latency.model import Prediction
-    from pibench.latency.rates import LatencyRates
+    from pibench.latency.rates import LatencyRates, Pressure
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
     from pibench.report.tables import Table
@@ -31,8 +33,19 @@ def predict(
         "Default: the calibration's, rpi3b.",
         metavar="NAME",
     ),
-    calibration: Path | None = opt.value(
-        "Rates that `calibrate` wrote. Default: those of the paper's board."
+    calibration: Path | None = opt.value("Rates that `calibrate` wrote, in place of a stack."),
+    stack: str | None = opt.value(
+        f"The software on the board: {', '.join(stacks.names())}; `unknown` for the range of all, "
+        "`paper` for rates fitted on the paper's times. Default: the one of pibench's images, "
+        f"{stacks.DEFAULT}.",
+        metavar="NAME",
+    ),
+    threads: opt.Threads = None,
+    protocol: opt.ProtocolName = "caffe-time",
+    data: Literal["zeros", "images"] | None = opt.value(
+        "What the input holds, on which LRN's power depends. Default: zeros under caffe-time, "
+        "which feeds them, else images.",
+        metavar="KIND",
     ),
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
@@ -86,6 +99,17 @@ def predict(
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
     profile = devices.load(device or rates.device)
+    fitted = _fitted(calibration, stack, counted=counted)
+    if fitted:
+        for option, given in (
+            ("--threads", threads is not None), ("--data", data is not None),
+            ("--protocol", protocol != "caffe-time"),
+        ):  # fmt: skip
+            if given:
+                raise InvalidInputError(
+                    f"rates that were fitted on a board's times contain its {option[2:]}",
+                    hint=f"omit {option}, or give a --stack: {', '.join(stacks.names())}",
+                )
     options = opt.run_options(
         {
             "batch": batch,
@@ -95,7 +119,13 @@ def predict(
         }
     )
     loaded = opt.load_networks(specs, options, check=False, shape=shape)
-    predictions = [predict_network(network, profile, rates) for network in loaded]
+    if fitted:
+        predictions = [predict_network(network, profile, rates) for network in loaded]
+    else:
+        predictions = _by_stack(
+            loaded, profile, stack or stacks.DEFAULT, threads=threads, data=data,
+            protocol=protocol, edge=rates.pressure,
+        )  # fmt: skip
     if counted:
         protocols = [one.protocol for one in predictions]
         counts = _counts(loaded, protocols, profile, quiet=quiet)
@@ -199,6 +229,65 @@ def count(
     _print(counts_table([(name, one.total) for name, one in named]), layers, [note])
 
 
+def _fitted(calibration: Path | None, stack: str | None, *, counted: bool) -> bool:
+    """Return whether rates predict and not a stack.
+
+    Raises:
+        InvalidInputError: Both were asked for.
+    """
+    if stack in (None, "paper"):
+        if stack and calibration is not None:
+            raise InvalidInputError(
+                "--stack paper and --calibration are both rates", hint="omit one of them"
+            )
+        return bool(stack or calibration or counted)
+    for option, given in (("--calibration", calibration is not None), ("--counted", counted)):
+        if given:
+            raise InvalidInputError(
+                f"{option} takes rates that were fitted on a board's times, not a stack's",
+                hint="omit --stack",
+            )
+    return False
+
+
+def _by_stack(
+    loaded: Sequence[Network],
+    device: Device,
+    name: str,
+    *,
+    threads: int | None,
+    data: Data | None,
+    protocol: Protocol,
+    edge: Pressure,
+) -> list[Prediction]:
+    """Predict each network for one stack, or for all and each kind of data if it is unknown."""
+    from functools import cache
+
+    from pibench.latency.analytic import Setup
+    from pibench.latency.model import of_any_stack, predict_by_stack
+    from pibench.plan.planner import plan
+
+    if threads is not None and threads > device.cores:
+        raise InvalidInputError(
+            f"{device.id} has {device.cores} cores, and --threads asks for {threads}",
+            hint="threads beyond the cores only wait for each other",
+        )
+    kinds: tuple[Data, ...] = (data or ("zeros" if protocol == "caffe-time" else "images"),)
+    if name == "unknown" and data is None:
+        kinds = ("zeros", "images")
+    setups = [
+        Setup(stack=one, device=device, threads=threads or device.cores, data=kind)
+        for one in ([*map(stacks.load, stacks.names())] if name == "unknown" else [stacks.load(name)])
+        for kind in kinds
+    ]
+    plan_of = cache(plan)
+    found = [
+        [predict_by_stack(network, setup, edge, protocol, plan_of) for setup in setups]
+        for network in loaded
+    ]
+    return [of_any_stack(of) if name == "unknown" else of[0] for of in found]
+
+
 def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_json: bool) -> None:
     """Print the leave-one-out prediction error of each network in the calibration."""
     from dataclasses import asdict
@@ -244,7 +333,7 @@ def _answer(
     prediction: Prediction, network: Network, calibration: LatencyRates, *, counted: bool
 ) -> dict[str, Any]:
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
-    from pibench.report.estimates import how_known
+    from pibench.report.estimates import basis, how_known
 
     names = ("latency_ms", "low_ms", "high_ms", "pressure_ms", "headroom_bytes", "fits")
     return {
@@ -255,6 +344,9 @@ def _answer(
         "assumptions": list(network.assumptions),
         "device": prediction.device,
         "protocol": prediction.protocol,
+        "stack": prediction.stack,
+        "threads": prediction.threads,
+        "data": prediction.data,
         **{name: getattr(prediction, name) for name in names},
         "layers": [
             {
@@ -268,8 +360,7 @@ def _answer(
         ],
         "provenance": {
             "kind": "predicted",
-            "reason": f"rates of {calibration.device} fitted on {calibration.source} "
-            f"({calibration.provenance}); {how_known(counted=counted)}",
+            "reason": f"{basis(prediction, calibration)}; {how_known(counted=counted)}",
         },
     }
 

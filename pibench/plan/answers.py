@@ -32,7 +32,9 @@ _NEIGHBOURS = 32
 32 is the stride of most classifiers: which sizes their branches can be joined at repeats with it.
 """
 
-_PLANNED = ("peak_rss_bytes", "network_rss_bytes", "headroom_bytes")
+_PLANNED = (
+    "peak_rss_bytes", "network_rss_bytes", "headroom_bytes", "memory_required_for_data_bytes",
+)  # fmt: skip
 
 
 def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
@@ -63,7 +65,9 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
         "network_rss_bytes": planned.peak_rss_bytes - planned.baseline_rss_bytes,
         "headroom_bytes": judged.headroom_bytes,
         "band_bytes": planned.band_bytes,
+        "memory_required_for_data_bytes": planned.data_bytes,
         "usable_bytes": device.usable_bytes,
+        "reserve_bytes": device.reserve_bytes,
         "environment": {
             "architecture": planned.environment.architecture,
             "core": planned.environment.kernel.core,

@@ -42,6 +42,8 @@ class Plan:
     protocol: Protocol
     environment: Environment
     program: Program
+    data_bytes: int
+    """Caffe's own figure of the net that the protocol sets up, "Memory required for data"."""
     process: Process
     """The process at its end."""
 
@@ -123,6 +125,7 @@ def plan(
         protocol=protocol,
         environment=environment,
         program=program,
+        data_bytes=graph.data_bytes(nodes),
         process=process,
     )
 

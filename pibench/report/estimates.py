@@ -47,11 +47,12 @@ def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
                 "Peak\nMiB": mib(answer["peak_rss_bytes"]),
                 "Band\n+-MiB": mib(answer["band_bytes"]),
                 "Head\nMiB": signed_mib(answer["headroom_bytes"]),
+                "Caffe's data\nbytes": f"{answer['memory_required_for_data_bytes']:,}",
                 "Peak reached at": f"{answer['peak_at']['phase']} {answer['peak_at']['layer']}",
             }
             for name, answer in zip(names_of(answers), answers, strict=True)
         ),
-        numeric=("Peak\nMiB", "Band\n+-MiB", "Head\nMiB"),
+        numeric=("Peak\nMiB", "Band\n+-MiB", "Head\nMiB", "Caffe's data\nbytes"),
         fold=("Network", "Peak reached at"),
     )
 
@@ -81,6 +82,10 @@ def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: 
         for one in answer["allocations"]
     )
     to.print(Table.of(largest, numeric=("MiB",)))
+    to.print(
+        f"Memory required for data: {answer['memory_required_for_data_bytes']:,} bytes, as Caffe "
+        "prints it\n"
+    )
     for change in answer.get("changes", ()):
         saved = change["saved_bytes"] / MIB
         effect = f"saves {saved:.0f}" if saved >= 0 else f"takes {-saved:.0f} more"
@@ -231,6 +236,34 @@ def how_known(*, counted: bool) -> str:
     )
 
 
+def basis(prediction: Prediction, calibration: LatencyRates) -> str:
+    """Return what a prediction rests on: fitted rates, or the machine code of a stack."""
+    if prediction.stack in (None, "paper"):
+        return (
+            f"rates of {calibration.device} fitted on {calibration.source} "
+            f"({calibration.provenance})"
+        )
+    return f"{_software(prediction)}; no rate is fitted"
+
+
+def _software(prediction: Prediction) -> str:
+    from pibench.latency import analytic, stacks  # noqa: PLC0415  (start-up time)
+
+    threads = f"{prediction.threads} thread{'s' if prediction.threads != 1 else ''}"
+    if prediction.stack is None or prediction.stack == "unknown":
+        return f"any of the stacks {', '.join(stacks.names())}, {threads}"
+    stack = stacks.load(prediction.stack)
+    words = f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}"
+    words += f", {threads}"
+    pows = sum(layer.work.pows for layer in prediction.layers)
+    if pows and prediction.data:
+        power = analytic.powers(stack.c_library, prediction.data)
+        words += (
+            f"; a power of LRN, on {prediction.data}, {power.low:g} to {power.high:g} cycles"
+        )
+    return words
+
+
 def footnotes(
     predictions: Sequence[Prediction], calibration: LatencyRates, *, counted: bool = False
 ) -> list[str]:
@@ -239,7 +272,8 @@ def footnotes(
         " or ".join(dict.fromkeys(one.protocol for one in predictions)) or calibration.protocol
     )
     how = f"predicted, {how_known(counted=counted)}: one forward pass, {protocols}"
-    lines = [f"{how}; rates fitted on {calibration.source}; low to high is a 90 % interval"]
+    rests_on = [basis(one, calibration) for one in predictions] or [f"rates fitted on {calibration.source}"]
+    lines = [f"{how}; {one}; low to high is a 90 % interval" for one in dict.fromkeys(rests_on)]
     if any(one.pressure_ms for one in predictions):
         lines.append(
             f"edge of memory: below a headroom of {calibration.pressure.onset_mib:.0f} MiB; what "
