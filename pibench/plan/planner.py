@@ -102,8 +102,17 @@ def plan(
     program = environment.program(protocol)
     process = Process(
         program.program_bytes,
-        Heap(largest_unmapped_bytes=program.largest_unmapped_bytes),
-        PackingBuffers(environment.kernel, environment.threads, environment.max_threads),
+        Heap(
+            largest_unmapped_bytes=max(
+                program.largest_unmapped_bytes, environment.parameters.unmapped_bytes
+            )
+        ),
+        PackingBuffers(
+            environment.kernel,
+            environment.threads,
+            environment.max_threads,
+            job_table=environment.parameters.job_table,
+        ),
     )
     proto = network.net
     definition_bytes = proto.ByteSize()
