@@ -103,10 +103,17 @@ def plan(
     process = Process(
         program.program_bytes,
         Heap(
-            largest_unmapped_bytes=program.largest_unmapped_bytes,
+            largest_unmapped_bytes=max(
+                program.largest_unmapped_bytes, environment.parameters.unmapped_bytes
+            ),
             keeps_pages=environment.keeps_heap,
         ),
-        PackingBuffers(environment.kernel, environment.threads, environment.max_threads),
+        PackingBuffers(
+            environment.kernel,
+            environment.threads,
+            environment.max_threads,
+            job_table=environment.parameters.job_table,
+        ),
     )
     proto = network.net
     definition_bytes = proto.ByteSize()

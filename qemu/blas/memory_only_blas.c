@@ -78,6 +78,7 @@ static struct {
     int modelled; /* the panel arithmetic below is this library's */
     int threads;
     int max_threads; /* MAX_CPU_NUMBER of its build */
+    int job_table_on_stack;
     const struct kernel_parameters *kernel;
     gemm_fn *gemm;
     gemv_fn *gemv;
@@ -163,6 +164,8 @@ static void resolve(void)
         real.kernel = *kernel;
         real.threads = get_num_threads();
         real.max_threads = atoi(limit + sizeof "MAX_THREADS=" - 1);
+        const char *job_table = getenv("PIBENCH_BLAS_JOB_TABLE");
+        real.job_table_on_stack = job_table && !strcmp(job_table, "stack");
         real.modelled = 1;
     } else {
         dprintf(2, "memory-only BLAS: only OpenBLAS 0.3.13 is known: computing for real\n");
@@ -330,12 +333,16 @@ static long serial_width(const struct product *p)
  * each threaded product and frees it. Hardly touched, it still moves malloc's
  * mmap threshold and splits its free memory between the blobs, which was 3.7 of
  * SqueezeNet v1.1's 42 MiB. volatile, or the compiler drops the pair.
+ *
+ * Up to 0.3.10 the table is on the stack (BLAS3_MEM_ALLOC_THRESHOLD in common.h
+ * is 160 there, and 32 later): PIBENCH_BLAS_JOB_TABLE=stack. Only the slices
+ * that the real library packs, a few in each network, still allocate it.
  */
 static void allocate_job_table(long threads)
 {
     enum { CACHE_LINE_SIZE = 8 };
     long job = (long)real.max_threads * CACHE_LINE_SIZE * DIVIDE_RATE * (long)sizeof(long);
-    if (job <= 0)
+    if (job <= 0 || real.job_table_on_stack)
         return;
     char *volatile table = malloc((size_t)(job * real.max_threads));
     if (!table)

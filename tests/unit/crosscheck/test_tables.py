@@ -215,7 +215,7 @@ def test_a_table_may_bring_its_networks(tmp_path: Path) -> None:
     assert exit_code(claims, paper) == ExitCode.DISAGREEMENT
     (tmp_path / "data.csv").write_text(lines.replace("3,6", "0,6"))
     with pytest.raises(InvalidInputError, match="line 2: batch"):
-        load_paper(str(tmp_path))
+        load_paper.__wrapped__(str(tmp_path))
     (tmp_path / "data.csv").write_text(lines.replace("small", "large"))
     with pytest.raises(InvalidInputError, match=r"no file large\.prototxt in the table's folder"):
         load_paper.__wrapped__(str(tmp_path))
