@@ -51,7 +51,7 @@ def check(
     gc.set_threshold(1_000_000)
     from pibench.check import check as check_network
 
-    protocol = protocol or ("caffe-time" if weights is None else "inference")
+    protocol = opt.protocol_of(protocol, weights)
     options = opt.run_options(locals())
     if out:
         from pibench.report import cases

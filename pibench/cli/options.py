@@ -124,6 +124,14 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
     return RunOptions(**{name: value for name, value in given.items() if name in names})
 
 
+def protocol_of(given: Protocol | None, weights: Path | None, engine: str = "caffe") -> Protocol:
+    """Return the protocol: the one given, inference with weights, else the engine's first."""
+    from pibench.engines.registry import engine_of
+
+    known = engine_of(engine).protocols
+    return given or ("inference" if weights is not None and "inference" in known else known[0])
+
+
 def load_networks(
     specs: Sequence[str],
     options: RunOptions,
@@ -215,7 +223,7 @@ _COMPUTE: Final = "real or memory-only. Default: memory-only where that suffices
 ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="NAME")]
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
 EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="What runs the network.")]
-_FIRST: Final = f"{_PROTOCOLS} Default: the first of the engine; for Caffe it is caffe-time."
+_FIRST: Final = f"{_PROTOCOLS} Default: inference with --weights, else the engine's first."
 EngineProtocol = Annotated[
     Protocol | None, option(_FIRST, "--protocol", metavar="NAME", **_variable("protocol"))
 ]

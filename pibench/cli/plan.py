@@ -27,7 +27,7 @@ _TARGET = "Where --check runs (default: twin). Without --check, twin plans for t
 def plan(
     specs: opt.Specs,
     device: opt.DeviceName = "rpi3b",
-    protocol: opt.ProtocolName = "caffe-time",
+    protocol: opt.EngineProtocol = None,
     reserve: opt.Reserve = 0,
     weights: Path | None = opt.value(
         "Weights that have to fit, at every size that --max-input tries."
@@ -58,6 +58,7 @@ def plan(
     """
     import gc
 
+    protocol = opt.protocol_of(protocol, weights)
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:
         given = locals()

@@ -277,7 +277,9 @@ def _by_stack(
         kinds = ("zeros", "images")
     setups = [
         Setup(stack=one, device=device, threads=threads or device.cores, data=kind)
-        for one in ([*map(stacks.load, stacks.names())] if name == "unknown" else [stacks.load(name)])
+        for one in (
+            [*map(stacks.load, stacks.names())] if name == "unknown" else [stacks.load(name)]
+        )
         for kind in kinds
     ]
     plan_of = cache(plan)

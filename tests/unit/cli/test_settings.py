@@ -83,3 +83,17 @@ def test_an_unknown_variable_is_refused(pibench: Pibench, monkeypatch: pytest.Mo
         "PIBENCH_DEVISE: pibench reads no such variable; unset it; did you mean PIBENCH_DEVICE?"
         in error
     )
+
+
+def test_weights_imply_inference(pibench: Pibench) -> None:
+    pibench("networks", "export", "SqueezeNet V1.1", "net", "--weights")
+    (model,), (weights,) = Path("net").glob("*.prototxt"), Path("net").glob("*.caffemodel")
+    for words, protocol in (((), "inference"), (("--protocol", "caffe-time"), "caffe-time")):
+        (row,) = json.loads(pibench("plan", model, "--weights", weights, *words, "--json").out)
+        assert row["protocol"] == protocol
+
+
+def test_reproduce_takes_networks_as_arguments(pibench: Pibench) -> None:
+    pibench("reproduce", "alexnet-2", "--table", "caffe-data-bytes", "--out", "out", code=None)
+    ledger = json.loads(Path("out/claims.json").read_text())
+    assert {claim["key"] for claim in ledger["claims"]} == {"alexnet-2"}
