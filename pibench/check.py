@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.latency import rates as latency_rates
-from pibench.latency.model import predict
+from pibench.latency import stacks
+from pibench.latency.analytic import Setup
+from pibench.latency.model import predict_by_stack
 from pibench.plan import answers
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from pibench.devices import Device
     from pibench.latency.model import Prediction
-    from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
     from pibench.plan.environment import Environment
     from pibench.plan.planner import Plan
@@ -42,13 +43,14 @@ class Remedy(NamedTuple):
     """A change with which the network fits, and its plan for a device.
 
     `change` is options of this command, or "fold-bn" (`pibench networks fold-bn`), or "in place"
-    (layers that can overwrite their bottom do so), or several of these.
+    (layers that can overwrite their bottom do so), or several of these. `note` is what else it takes.
     """
 
     change: str
     device: Device
     planned: Plan
     judged: Judgement
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,6 @@ class Check:
     device: Device
     planned: Plan
     judged: Judgement
-    rates: LatencyRates
     prediction: Prediction | None
     not_predicted: str
     remedies: tuple[Remedy, ...]
@@ -78,10 +79,16 @@ def check(network: Network, device: Device, protocol: Protocol) -> Check:
         return planned if same else plan(wanted, protocol=protocol, environment=environment)
 
     judged = judge(planned, device)
-    rates = latency_rates.shipped()
+    setup = Setup(
+        stack=stacks.load(stacks.DEFAULT),
+        device=device,
+        threads=device.cores,
+        data="zeros" if protocol == "caffe-time" else "images",
+    )
+    edge = latency_rates.shipped().pressure
     prediction, not_predicted = None, ""
     try:
-        prediction = predict(network, device, rates, plan_of=plan_of)
+        prediction = predict_by_stack(network, setup, edge, protocol, plan_of)
     except InvalidInputError as error:
         not_predicted = error.message
     remedies = () if judged.verdict == "fit" else tuple(_remedies(planned, device))
@@ -89,7 +96,6 @@ def check(network: Network, device: Device, protocol: Protocol) -> Check:
         device=device,
         planned=planned,
         judged=judged,
-        rates=rates,
         prediction=prediction,
         not_predicted=not_predicted,
         remedies=remedies,
@@ -157,13 +163,15 @@ def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
         size = (max(1, round(height * side / longer)), max(1, round(width * side / longer)))
         try:
             smaller = network.with_image_size(*size)
-            if network.weights is not None and network.other_parameters(smaller):
+            other = network.other_parameters(smaller)
+            if network.weights is not None and other:
                 return
             found = plan(smaller, protocol=planned.protocol, environment=planned.environment)
         except InvalidInputError:
             return
         judged = judge(found, device)
         if judged.verdict == "fit":
-            yield Remedy(f"--input {size[0]}x{size[1]}", device, found, judged)
+            note = f"needs other weights of {next(iter(other))}" if other else ""
+            yield Remedy(f"--input {size[0]}x{size[1]}", device, found, judged, note)
             return
         side -= 1

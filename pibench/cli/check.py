@@ -134,11 +134,12 @@ def _answer(found: Check, model: str, given: dict[str, list[str]]) -> dict[str, 
     answer = summary(found.planned, found.device, found.judged)
     one = found.prediction
     answer["latency_ms"] = None if one is None else one.latency_ms
+    answer["stack"] = None if one is None else one.stack
     answer["latency_interval_ms"] = None if one is None else [one.low_ms, one.high_ms]
     answer["provenance"]["latency_ms"] = (
         {"kind": "unavailable", "reason": found.not_predicted}
         if one is None
-        else {"kind": "predicted", "reason": found.rates.source}
+        else {"kind": "predicted", "reason": f"stack {one.stack}, {one.threads} threads"}
     )
     answer["fits_with"] = [
         {
@@ -148,6 +149,7 @@ def _answer(found: Check, model: str, given: dict[str, list[str]]) -> dict[str, 
             "headroom_bytes": remedy.judged.headroom_bytes,
             "usable_bytes": remedy.device.usable_bytes,
             "kind": "planned",
+            "note": remedy.note or None,
             "command": _changed(remedy.change, model, given),
         }
         for remedy in found.remedies

@@ -132,7 +132,7 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
         more = "" if one.fits else "; of a board with the memory"
         lines.append(
             Text(f"  time    {figures[0]} ms forward, {figures[1]} to {figures[2]} (90 %)")
-            + Text(f"; predicted{more}")
+            + Text(f"; predicted for {one.stack}, {one.threads} threads{more}")
         )
     at = answer["peak_at"]
     kinds: Counter[str] = Counter()
@@ -150,7 +150,8 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
     width = max((len(one["change"]) for one in answer["fits_with"]), default=0)
     for change in answer["fits_with"]:
         sizes = f"{mib(change['peak_rss_bytes'])} of {mib(change['usable_bytes'])} MiB"
-        lines.append(Text(f"    {change['change']:{width}}  {sizes:18}  {change['command']}"))
+        note = f" ({visible(change['note'])})" if change["note"] else ""
+        lines.append(Text(f"    {change['change']:{width}}  {sizes:18}  {change['command']}{note}"))
     return [*lines, Text(f"  prove   {answer['prove']}")]
 
 

@@ -72,7 +72,7 @@ def test_what_people_read(pibench: Pibench) -> None:
     shown = pibench("check", "VGG 16", "-o", "gate.xml", code=1).out
     assert shown.startswith("VGG 16 does not fit Raspberry Pi 3 Model B (planned")
     assert "pibench run 'VGG 16' --require-fit" in shown
-    assert "predicted; of a board with the memory" in shown
+    assert "threads; of a board with the memory" in shown
     assert 'failures="1"' in Path("gate.xml").read_text()
     assert pibench("check", "AlexNet").out.startswith("AlexNet fits Raspberry Pi 3 Model B")
     assert "neither a network" in pibench("check", "nothing", code=2).line
