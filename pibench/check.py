@@ -43,7 +43,8 @@ class Remedy(NamedTuple):
     """A change with which the network fits, and its plan for a device.
 
     `change` is options of this command, or "fold-bn" (`pibench networks fold-bn`), or "in place"
-    (layers that can overwrite their bottom do so), or several of these. `note` is what else it takes.
+    (layers that can overwrite their bottom do so), or several of these. `note` is what else is
+    needed.
     """
 
     change: str

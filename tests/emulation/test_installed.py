@@ -18,6 +18,7 @@ from scripts.action_steps import script
 
 pytestmark = pytest.mark.emulation
 ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
 SUITE = """
 import pibench as installed
 
@@ -90,6 +91,7 @@ def test_the_wheel_contains_all_that_is_needed_at_run_time(installed: Installed)
 def test_the_commands_of_the_readme(installed: Installed) -> None:
     where = "import pibench; print(pibench.__file__)"
     assert str(installed.venv) in installed.run("python", "-c", where).stdout
+    assert installed.run("pibench", "check", "ResNet-152", code=1).stdout in README.read_text()
     networks = ("--networks", "SqueezeNet V1.1", "--target", "twin", "-q")
     output = installed.run("pibench", "reproduce", *networks).stdout
     assert "Verdicts: 1 of 1 agree with the paper." in output
