@@ -136,7 +136,9 @@ class Setup:
             + cost.entries * loops.layer
         )
         to_ms = 1e3 / self.device.clock_hz
-        return Parts(to_ms * core, to_ms * waiting, to_ms * busy, to_ms * cost.pows * self.power.cycles)
+        return Parts(
+            to_ms * core, to_ms * waiting, to_ms * busy, to_ms * cost.pows * self.power.cycles
+        )
 
     def bounds_ms(self, parts: Parts) -> tuple[float, float]:
         """Return how much less and how much more a whole forward pass may take, 90 % of the time.

@@ -385,7 +385,8 @@ def _work(context: LayerContext, cost: LayerCost, known: CostModel) -> LayerWork
         moved_bytes=FLOAT_BYTES * (context.read + context.made + sum(map(prod, context.weights))),
         pows=cost.pows,
         cost=cost,
-        largest_blob_bytes=FLOAT_BYTES * max(map(prod, (*context.bottoms, *context.tops)), default=0),
+        largest_blob_bytes=FLOAT_BYTES
+        * max(map(prod, (*context.bottoms, *context.tops)), default=0),
     )
 
 

@@ -259,9 +259,7 @@ def _software(prediction: Prediction) -> str:
     pows = sum(layer.work.pows for layer in prediction.layers)
     if pows and prediction.data:
         power = analytic.powers(stack.c_library, prediction.data)
-        words += (
-            f"; a power of LRN, on {prediction.data}, {power.low:g} to {power.high:g} cycles"
-        )
+        words += f"; a power of LRN, on {prediction.data}, {power.low:g} to {power.high:g} cycles"
     return words
 
 
@@ -273,7 +271,9 @@ def footnotes(
         " or ".join(dict.fromkeys(one.protocol for one in predictions)) or calibration.protocol
     )
     how = f"predicted, {how_known(counted=counted)}: one forward pass, {protocols}"
-    rests_on = [basis(one, calibration) for one in predictions] or [f"rates fitted on {calibration.source}"]
+    rests_on = [basis(one, calibration) for one in predictions] or [
+        f"rates fitted on {calibration.source}"
+    ]
     lines = [f"{how}; {one}; low to high is a 90 % interval" for one in dict.fromkeys(rests_on)]
     if any(one.pressure_ms for one in predictions):
         lines.append(

@@ -119,7 +119,11 @@ def names() -> tuple[str, ...]:
     """Return the ids of the known stacks, sorted."""
     found = (file.name for file in resources.files(__package__).iterdir())
     return tuple(
-        sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml") and name != _LOOPS)
+        sorted(
+            name.removesuffix(".toml")
+            for name in found
+            if name.endswith(".toml") and name != _LOOPS
+        )
     )
 
 
@@ -139,7 +143,9 @@ def load(name: str) -> Stack:
 def _load(name: str) -> Stack:
     folder = resources.files(__package__)
     levels = tomllib.loads((folder / _LOOPS).read_text(encoding="utf-8"))
-    return _stack(name, tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")), levels)
+    return _stack(
+        name, tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")), levels
+    )
 
 
 def _stack(name: str, content: dict[str, Any], levels: dict[str, Any]) -> Stack:
@@ -152,7 +158,9 @@ def _stack(name: str, content: dict[str, Any], levels: dict[str, Any]) -> Stack:
     tiles = {size: Tile(**tile) for size, tile in content.pop("tiles", {}).items()}
     level = content.pop("loops")
     loops = {name: Loops(**values) for name, values in levels.items()}
-    factors = [loops[other].access / loops[level].access for other in content.pop("loops_may_be", ())]
+    factors = [
+        loops[other].access / loops[level].access for other in content.pop("loops_may_be", ())
+    ]
     return Stack(
         id=name,
         gemm=Gemm(tiles=tiles, **gemm),
