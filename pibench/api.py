@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from pibench.targets.base import Progress
 
 __all__ = [
-    "Fit", "bundle", "check", "choose", "fits", "import_results", "network", "plan", "reconcile", "report",
-    "run", "run_all",
+    "Fit", "bundle", "check", "choose", "fits", "import_results", "network", "plan", "reconcile",
+    "report", "run", "run_all",
 ]  # fmt: skip
 
 MIB = 2**20
