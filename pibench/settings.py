@@ -145,7 +145,11 @@ def defaults(commands: Sequence[str]) -> dict[str, dict[str, str]]:
             table = tomllib.loads(text).get("tool", {}).get("pibench", {})
         except tomllib.TOMLDecodeError as error:
             raise InvalidInputError(f"{file}: {error}", hint="correct the file") from None
-        for key, value in table.items() if isinstance(table, dict) else ():
+        if not isinstance(table, dict):
+            raise InvalidInputError(
+                f"{file}: tool.pibench is not a table", hint="write [tool.pibench]"
+            )
+        for key, value in table.items():
             if key not in _DEFAULTS:
                 hint = f"{_meant(key, _DEFAULTS)}; the keys are {', '.join(_DEFAULTS)}"
                 raise InvalidInputError(f"{file}: [tool.pibench] has no {key!r}", hint=hint)

@@ -139,12 +139,14 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
     for held in found.planned.allocations:
         kinds[held.kind] += held.size_bytes
     holds = ", ".join(f"{kind} {mib(size)}" for kind, size in kinds.most_common(_HOLDERS))
-    largest = next(one for one in answer["allocations"] if one["layer"])
-    lines.append(Text(f"  peak    at {at['phase']} {visible(at['layer'])}, MiB: {holds}"))
-    lines.append(
-        Text(f"          the largest of a layer is {mib(largest['bytes'])}: ")
-        + Text(f"{largest['kind']} of {visible(largest['layer'])}")
-    )
+    largest = next((held for held in found.planned.allocations if held.layer), None)
+    place = f"{at['phase']} {visible(at['layer'])}".rstrip()
+    lines.append(Text(f"  peak    at {place}, MiB: {holds}"))
+    if largest is not None:
+        what = f"{largest.kind} of {visible(largest.layer)}"
+        lines.append(
+            Text(f"          the largest of a layer is {mib(largest.size_bytes, 1)}: {what}")
+        )
     if verdict != "fit":
         lines.append(Text("  fits with" if answer["fits_with"] else "  nothing tried makes it fit"))
     width = max((len(one["change"]) for one in answer["fits_with"]), default=0)

@@ -75,4 +75,9 @@ def test_what_people_read(pibench: Pibench) -> None:
     assert "threads; of a board with the memory" in shown
     assert 'failures="1"' in Path("gate.xml").read_text()
     assert pibench("check", "AlexNet").out.startswith("AlexNet fits Raspberry Pi 3 Model B")
+    Path("tiny.prototxt").write_text(
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 2 } } }'
+        'layer { name: "r" type: "ReLU" bottom: "d" top: "r" }'
+    )
+    assert pibench("check", "tiny.prototxt").out.startswith("tiny fits")
     assert "neither a network" in pibench("check", "nothing", code=2).line

@@ -97,3 +97,8 @@ def test_reproduce_takes_networks_as_arguments(pibench: Pibench) -> None:
     pibench("reproduce", "alexnet-2", "--table", "caffe-data-bytes", "--out", "out", code=None)
     ledger = json.loads(Path("out/claims.json").read_text())
     assert {claim["key"] for claim in ledger["claims"]} == {"alexnet-2"}
+
+
+def test_a_setting_that_is_no_table_is_refused(pibench: Pibench) -> None:
+    Path("pyproject.toml").write_text("[tool]\npibench = 3\n# tool.pibench")
+    assert "tool.pibench is not a table; write [tool.pibench]" in pibench("plan", "NIN", code=2).err
