@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -54,6 +56,19 @@ class Commands(TyperGroup):
         ctx.default_map = settings.defaults(sorted(self.commands))
         rest: list[str] = super().parse_args(ctx, args)
         return rest
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; a network in its place gets the command that answers for it."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from pibench.networks import catalog
+
+            if catalog.knows(name) or Path(name).exists():
+                raise InvalidInputError(
+                    f"{name!r} is no command, but it names a network",
+                    hint=f"pibench check {shlex.quote(name)}",
+                )
+        return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""

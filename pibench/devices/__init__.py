@@ -103,15 +103,20 @@ def load(id_or_name: str) -> Device:
     Raises:
         InvalidInputError: No device has this name; the error lists the known ids.
     """
-    wanted = id_or_name.strip().casefold()
+    wanted = _plain(id_or_name)
     for device in _profiles().values():
-        if wanted in {name.casefold() for name in (device.id, device.name, *device.aliases)}:
+        if wanted in map(_plain, (device.id, device.name, *device.aliases)):
             return device
     close = difflib.get_close_matches(wanted, names(), n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
     raise InvalidInputError(
         f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}{meant}"
     )
+
+
+def _plain(name: str) -> str:
+    """Return a name without case, spaces and signs: people write Raspberry Pi 3 and rpi-3."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum() or letter == "+")
 
 
 @cache

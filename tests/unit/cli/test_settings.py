@@ -102,3 +102,38 @@ def test_reproduce_takes_networks_as_arguments(pibench: Pibench) -> None:
 def test_a_setting_that_is_no_table_is_refused(pibench: Pibench) -> None:
     Path("pyproject.toml").write_text("[tool]\npibench = 3\n# tool.pibench")
     assert "tool.pibench is not a table; write [tool.pibench]" in pibench("plan", "NIN", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (("NIN",), "pibench check NIN"),
+        (("here.prototxt",), "pibench check here.prototxt"),
+        (("run", "NIN", "--target", "docker"), "did you mean container?"),
+        (("run", "NIN", "--target", "qemu"), "did you mean vm?"),
+        (("run", "NIN", "--target", "pi"), "did you mean ssh://pi@HOST?"),
+        (("plan", "NIN", "--input", "224"), "give height x width"),
+        (("plan", "NIN", "--device", "rpi9"), "known devices: "),
+        (("plan", "NIN", "--protocl", "inference"), "--protocol"),
+        (("networks", "lst"), "Did you mean 'list'?"),
+        (("image", "biuld"), "Did you mean 'build'?"),
+        (("run", "NIN", "--jsn"), "--json"),
+        (("plan", "SqueezNet"), "did you mean SqueezeNet"),
+        (("reproduce", "--table", "foo"), "embedded-dnn"),
+        (("predict", "NIN", "--stack", "foo"), "openblas-a53"),
+        (("predict", "NIN", "--threads", "9"), "4 cores"),
+        (("report", "here.prototxt"), "pibench run --out"),
+        (("reconcile", "here.prototxt", "here.prototxt"), "pibench run --out"),
+    ],
+)
+def test_a_slip_is_one_line_with_the_next_step(
+    pibench: Pibench, words: tuple[str, ...], step: str
+) -> None:
+    Path("here.prototxt").write_text('name: "x"')
+    assert step in pibench(*words, code=2).line
+
+
+def test_a_device_by_the_names_that_people_write(pibench: Pibench) -> None:
+    for name in ("Raspberry Pi 3 Model B", "raspberry pi 3 model b", "RPI-3B", "pi3"):
+        assert device_of(pibench, "--device", name) == "rpi3b"
+    assert device_of(pibench, "--device", "Raspberry Pi 3 Model B+") == "rpi3b_plus"
