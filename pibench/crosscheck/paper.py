@@ -21,6 +21,7 @@ from pibench.errors import InvalidInputError
 from pibench.records.identity import ZOO
 from pibench.records.schema import Frozen, Protocol
 from pibench.records.store import first_of
+from pibench.setups import Setup
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -151,13 +152,15 @@ class Paper(Frozen):
     """A published table, and the run that produced its columns.
 
     `unstated` lists what the table leaves unsaid, `reserve_mib` is the memory of the device that
-    other programs took.
+    other programs took. `inferred_setup` is the set-up that its RAM column points to, if there is
+    such an inference.
     """
 
     title: str
     citation: str = ""
     unstated: tuple[str, ...] = ()
     reserve_mib: Annotated[float, Field(ge=0)] = 0.0
+    inferred_setup: Setup | None = None
     device: str
     protocol: Protocol
     batch: Annotated[int, Field(ge=1)]
