@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pibench import devices, networks
+from pibench import devices, networks, setups
 from pibench.crosscheck.estimated import ram_by_setup
 from pibench.crosscheck.paper import load_paper
 from pibench.engines.caffe.forks import LAYERS as FORK_LAYERS
 from pibench.engines.caffe.shapes.rules import RULES
 from pibench.errors import InvalidInputError
 from pibench.networks.network import Network
-from pibench.plan.environment import Environment, of_device
+from pibench.plan.environment import Environment
 from pibench.plan.layers import LAYERS
 from pibench.plan.planner import Plan, plan
 from pibench.records.schema import Protocol
@@ -84,11 +84,14 @@ def test_planned_peaks_are_within_two_per_cent_of_those_measured(
     assert sum(abs(error) for error in errors.values()) / len(errors) < 0.004
 
 
-def test_the_verdicts_of_the_paper_follow_from_plans_alone(plans: Callable[..., Plan]) -> None:
+@pytest.mark.parametrize("setup", setups.NAMES)
+def test_the_verdicts_of_the_paper_follow_from_plans_alone(
+    plans: Callable[..., Plan], setup: setups.Setup
+) -> None:
     device = devices.load("rpi3b")
     for entry in networks.catalog_entries():
         if entry.in_paper:
-            planned = plans(entry.name, 1, "caffe-time", PI)
+            planned = plans(entry.name, 1, "caffe-time", replace(PI, setup=setup))
             wanted = "fit" if entry.paper_row else "no-fit"
             assert judge(planned, device).verdict == wanted, entry.name
 
@@ -106,18 +109,6 @@ def test_the_inferred_set_up_has_the_ram_that_the_paper_prints() -> None:
     assert googlenet.planned["paper-inferred"] == pytest.approx(136.2, abs=0.2)
 
 
-def test_the_verdicts_are_the_same_in_the_inferred_set_up() -> None:
-    device = devices.load("rpi3b")
-    environment = of_device(device, "paper-inferred")
-    for name, wanted in (
-        ("ResNet-101", "fit"),
-        ("DenseNet-169", "fit"),
-        ("Inception-V4", "no-fit"),
-    ):
-        planned = plan(networks.load(name), protocol="caffe-time", environment=environment)
-        assert judge(planned, device).verdict == wanted
-
-
 def test_a_program_whose_exit_does_not_count_ends_without_it(
     wild: Callable[..., Network],
 ) -> None:
@@ -125,7 +116,7 @@ def test_a_program_whose_exit_does_not_count_ends_without_it(
     cut = plan(wild("tiny"), protocol="caffe-time", environment=replace(PI, setup="paper-inferred"))
     assert whole.peak_step.phase == "exit"
     assert cut.peak_step.phase != "exit"
-    assert cut.peak_rss_bytes < whole.peak_rss_bytes - 4 * 2**20
+    assert cut.peak_rss_bytes < whole.peak_rss_bytes - 2**20
 
 
 def test_every_type_with_shapes_has_its_memory() -> None:
