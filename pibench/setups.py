@@ -19,18 +19,19 @@ NAMES: Final[tuple[Setup, ...]] = get_args(Setup)
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """The parameters of a set-up, explained in setups.toml, and the evidence for an inferred one."""
+    """The parameters of a set-up (see setups.toml), and the evidence for an inferred one."""
 
     title: str
     job_table: Literal["heap", "stack"]
     unmapped_bytes: int
+    counts_exit: bool
     evidence: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
         """Return the variables that give a program this set-up.
 
-        The memory-only BLAS reads the first one, glibc's malloc the others.
+        The memory-only BLAS reads those of pibench, glibc's malloc the others.
         """
         variables = {}
         if self.job_table == "stack":
@@ -38,6 +39,8 @@ class Parameters:
         if self.unmapped_bytes:
             variables["MALLOC_MMAP_THRESHOLD_"] = str(self.unmapped_bytes)
             variables["MALLOC_TRIM_THRESHOLD_"] = str(2 * self.unmapped_bytes)
+        if not self.counts_exit:
+            variables["PIBENCH_END_AT_EXIT"] = "1"
         return variables
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from pibench import devices, target_kinds
+from pibench import devices, setups, target_kinds
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -259,6 +259,8 @@ BlasName = Annotated[
     Blas,
     typer.Option("--blas", metavar="NAME", help="The BLAS of Caffe: openblas, reference, atlas."),
 ]
+_SETUP: Final = f"BLAS and allocator: {', '.join(setups.NAMES)} (default: the first)."
+SetupName = Annotated[setups.Setup, typer.Option("--setup", metavar="NAME", help=_SETUP)]
 Weights = Annotated[
     Path | None, option("The network's .caffemodel (one network only).", "--weights")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import typer
 from pibench.cli import options as opt
 from pibench.cli.output import check_svg, ignore_broken_pipe, print_json, say, write_svg
 from pibench.errors import ExitCode, InvalidInputError
+from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +31,7 @@ def plan(
     device: opt.DeviceName = "rpi3b",
     protocol: opt.EngineProtocol = None,
     reserve: opt.Reserve = 0,
+    setup: opt.SetupName = DEFAULT,
     weights: Path | None = opt.value(
         "Weights that have to fit, at every size that --max-input tries."
     ),
@@ -83,7 +86,7 @@ def plan(
 
         cases.writable(out, [Path(spec) for spec in specs])
     profile = options.profile.with_reserve(reserve)
-    environment = _environment(profile, on_twin=target == "twin")
+    environment = replace(_environment(profile, on_twin=target == "twin"), setup=setup)
     plans, refused = _plan_each(specs, options, environment, shape, go_on=bool(out))
     # A single network gets the detailed output.
     in_full = len(specs) == 1 and not as_json

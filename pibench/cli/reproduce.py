@@ -12,8 +12,10 @@ from pibench.cli.output import ignore_broken_pipe, print_json, print_line, print
 from pibench.cli.report import write_page
 from pibench.cli.run import make_folder, run_with_progress
 from pibench.errors import InvalidInputError
+from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
+    from pibench.crosscheck.estimated import RamBySetup
     from pibench.crosscheck.paper import Paper
     from pibench.errors import ExitCode
     from pibench.records.schema import Record
@@ -39,6 +41,7 @@ def reproduce(
     reserve: float | None = opt.amount(
         None, "--reserve", "MIB", "With --table: what other programs took, in place of its own.", 0
     ),
+    setup: opt.SetupName = DEFAULT,
     compute: opt.ComputeName = None,
     out: Path = typer.Option(Path("out"), metavar="FOLDER", help="The folder for the files."),
     jobs: opt.Jobs = None,
@@ -54,14 +57,15 @@ def reproduce(
 
     Example: pibench reproduce AlexNet "VGG 16"
     """
-    from pibench.crosscheck.paper import DEFAULT, load_paper
+    from pibench.crosscheck.paper import DEFAULT as OF_THE_PAPER
+    from pibench.crosscheck.paper import load_paper
 
     if names:
         only = ",".join([*names, *(opt.words(only) or ())])
     if table == "list":
         _list_tables()
         return
-    if table != DEFAULT:
+    if table != OF_THE_PAPER:
         paper = load_paper(table)
         _refuse_ignored(table, paper, locals())
         raise typer.Exit(reproduce_without_runs(paper, only, reserve, out, as_json=as_json))
@@ -91,8 +95,17 @@ def _refuse_ignored(table: str, paper: Paper, given: dict[str, Any]) -> None:
             f"--table {table} is compared with runs of its networks",
             hint=f"run them with --out RECORDS, then: pibench report RECORDS --table {table}",
         )
-    for name in ("machine", "fresh_boot", "identity", "remote_dir", "compute", "jobs", "timings"):
-        if given[name]:
+    for name in (
+        "machine",
+        "fresh_boot",
+        "identity",
+        "remote_dir",
+        "compute",
+        "jobs",
+        "timings",
+        "setup",
+    ):
+        if given[name] and given[name] != DEFAULT:
             raise InvalidInputError(
                 f"--{name.replace('_', '-')} is for a run, but --table {table} runs nothing",
                 hint="omit it",
@@ -153,14 +166,17 @@ def reproduce_paper(
         write_claims_csv,
         write_claims_json,
     )
+    from pibench.crosscheck.estimated import ram_by_setup
+    from pibench.crosscheck.paper import load_paper
     from pibench.records.store import RecordStore
-    from pibench.report.ledger import print_reproduction
+    from pibench.report.ledger import print_ram_by_setup, print_reproduction
 
     loaded = [networks.load(name) for name in _paper_networks(only)]
     folder = make_folder(out)
     store = RecordStore(folder / "records.jsonl")
     store.prepare()
     made: list[Record] = []
+    ram: list[RamBySetup] = []
     try:
         run_with_progress(loaded, options, store, made, quiet=quiet)
     except KeyboardInterrupt:
@@ -175,12 +191,14 @@ def reproduce_paper(
                 made, networks=wanted if only else None, predicted=predicted_times(predictions)
             )
             if made:
-                write_claims_json(claims, folder)
+                ram = ram_by_setup(load_paper(), {claim.key for claim in claims})
+                write_claims_json(claims, folder, ram=ram)
                 write_claims_csv(claims, folder)
     log = say if as_json else print_line
     with ignore_broken_pipe(), timings.phase("table"):
         if not as_json:
             print_reproduction(claims, made)
+            print_ram_by_setup(ram)
             print()
         log(f"written: {folder}/records.jsonl, claims.json, claims.csv")
     try:

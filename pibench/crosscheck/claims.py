@@ -30,11 +30,12 @@ from pibench.errors import ExitCode, InvalidInputError
 from pibench.file_io import write_whole
 from pibench.records.identity import run_of
 from pibench.records.schema import Provenance
+from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from pibench.crosscheck.estimated import Estimate
+    from pibench.crosscheck.estimated import Estimate, RamBySetup
     from pibench.latency.model import Prediction
     from pibench.latency.pressure import Planner
     from pibench.networks.network import Network
@@ -126,6 +127,9 @@ def check_claims(
     paper = paper or load_paper()
     entries = paper.entries if networks is None else _chosen(paper, networks)
     usable = [record for record in records if is_the_papers_run(record, paper)]
+    if any(record.setup == DEFAULT for record in usable):
+        # A ledger is of one set-up.
+        usable = [record for record in usable if record.setup == DEFAULT]
     claims: list[Claim] = []
     for entry in entries:
         record = _closest(entry, usable)
@@ -348,16 +352,23 @@ def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTim
 
 
 def write_claims_json(
-    claims: Sequence[Claim], folder: Path | str, paper: Paper | None = None
+    claims: Sequence[Claim],
+    folder: Path | str,
+    paper: Paper | None = None,
+    ram: Sequence[RamBySetup] = (),
 ) -> Path:
     """Write claims.json with the columns' documentation and the totals; return its path.
+
+    `ram` is the RAM column as planned for each set-up.
 
     The write is atomic: after a crash the previous file is unchanged.
 
     Raises:
         HostError: if the folder cannot be written.
     """
-    text = json.dumps(as_dict(claims, paper or load_paper()), indent=2, allow_nan=False)
+    found = as_dict(claims, paper or load_paper())
+    found |= {"ram_by_setup": [dataclasses.asdict(one) for one in ram]} if ram else {}
+    text = json.dumps(found, indent=2, allow_nan=False)
     return write_whole(Path(folder) / "claims.json", text + "\n")
 
 

@@ -12,8 +12,11 @@ from pibench import devices, networks
 from pibench.devices import MIB
 from pibench.errors import InvalidInputError
 from pibench.records.schema import Provenance
+from pibench.setups import DEFAULT, Setup
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pibench.crosscheck.paper import Paper, PaperEntry, ResultField
     from pibench.devices import Device
     from pibench.networks.network import Network
@@ -49,6 +52,48 @@ def estimates(paper: Paper, entry: PaperEntry) -> dict[str, Estimate]:
             found[name] = planned[column.field]
         except InvalidInputError as error:
             found[name] = Estimate(value=None, provenance=Provenance.missing(error.line()))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class RamBySetup:
+    """The RAM of one network as printed, and as planned for each set-up; in the column's unit."""
+
+    key: str
+    network: str
+    printed: float
+    planned: dict[Setup, float]
+
+    def error_pct(self, setup: Setup) -> float:
+        """Return the plan's error in percent of the printed figure."""
+        return 100 * (self.planned[setup] / self.printed - 1)
+
+
+def ram_by_setup(paper: Paper, keys: Collection[str]) -> list[RamBySetup]:
+    """Plan the RAM of these entries for the default set-up, and for the inferred one.
+
+    The list is empty if the table has no RAM column, or no set-up was inferred from it.
+    """
+    from pibench.plan.environment import of_device  # noqa: PLC0415  (start-up time)
+    from pibench.plan.planner import plan  # noqa: PLC0415  (start-up time)
+
+    name = paper.column_of("network_rss_bytes")
+    if name is None or paper.inferred_setup is None:
+        return []
+    device, unit = devices.load(paper.device), paper.columns[name].unit_size
+    found = []
+    for entry in paper.entries:
+        if entry.key not in keys or name not in entry.figures:
+            continue
+        network = networks.load(entry.path or entry.zoo_network, batch=paper.batch_of(entry))
+        planned: dict[Setup, float] = {}
+        for setup in (DEFAULT, paper.inferred_setup):
+            one = plan(network, protocol=paper.protocol, environment=of_device(device, setup))
+            planned[setup] = (one.peak_rss_bytes - one.baseline_rss_bytes) / unit
+        printed = entry.figures[name].value
+        found.append(
+            RamBySetup(key=entry.key, network=entry.label, printed=printed, planned=planned)
+        )
     return found
 
 

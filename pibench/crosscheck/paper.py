@@ -21,6 +21,7 @@ from pibench.errors import InvalidInputError
 from pibench.records.identity import ZOO
 from pibench.records.schema import Frozen, Protocol
 from pibench.records.store import first_of
+from pibench.setups import Setup
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -152,7 +153,8 @@ class Paper(Frozen):
 
     `unstated` lists what the table leaves unsaid, `reserve_mib` is the memory of the device that
     other programs took. `stack` is the software that its times are predicted for, with an input of
-    `data`.
+    `data`. `inferred_setup` is the set-up that its RAM column points to, if there is such an
+    inference.
     """
 
     title: str
@@ -161,6 +163,7 @@ class Paper(Frozen):
     citation: str = ""
     unstated: tuple[str, ...] = ()
     reserve_mib: Annotated[float, Field(ge=0)] = 0.0
+    inferred_setup: Setup | None = None
     device: str
     protocol: Protocol
     batch: Annotated[int, Field(ge=1)]

@@ -63,6 +63,7 @@ def environment_of(record: Record, device: Device) -> Environment:
         architecture=architecture,
         core=core,
         threads=threads,
+        setup=record.setup,
         keeps_heap=emulator is not None and (int(emulator[1]), int(emulator[2])) < (8, 1),
     )
 

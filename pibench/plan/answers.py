@@ -72,6 +72,7 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
             "architecture": planned.environment.architecture,
             "core": planned.environment.kernel.core,
             "threads": planned.environment.threads,
+            "setup": planned.environment.setup,
         },
         "peak_at": {"phase": planned.peak_step.phase, "layer": planned.peak_step.layer},
         "allocations": [

@@ -55,7 +55,8 @@ class Environment:
 
     def program(self, protocol: Protocol) -> Program:
         """Return the figures of the program behind a protocol."""
-        return Program(**_calibration()[self.architecture][protocol])
+        in_setup = _calibration()["setups"].get(self.setup, {}).get(protocol, {})
+        return Program(**_calibration()[self.architecture][protocol] | in_setup)
 
     @property
     def kernel(self) -> Kernel:

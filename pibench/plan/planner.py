@@ -121,7 +121,7 @@ def plan(
     if protocol == "caffe-time":
         _check(network, nodes, backward=backward)
         _caffe_time(process, nodes, definition_bytes, backward=backward)
-        process.end(program.exit_bytes)
+        process.end(program.exit_bytes if environment.parameters.counts_exit else 0)
     else:
         _check(network, nodes, backward=False)
         # The network's name in the user's weights file, else in the seeded one.

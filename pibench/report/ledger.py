@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import compress
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from pibench.crosscheck.claims import summary
@@ -12,6 +13,7 @@ from pibench.report import tables
 from pibench.report.runs import evidence_in_a_word, how_it_ran
 from pibench.report.tables import ASCII_MARKS, MARKS, SHORT, Cell, Column, Table, printable
 from pibench.report.text import NOTHING, number, sentence, signed, signed_mib
+from pibench.setups import parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pibench.crosscheck.claims import Claim
+    from pibench.crosscheck.estimated import RamBySetup
     from pibench.crosscheck.paper import Paper
     from pibench.records.schema import ProvenanceKind, Record
 
@@ -288,6 +291,47 @@ def print_estimates(claims: Sequence[Claim], paper: Paper, *, to: Console | None
         to.print("\nNotes")
     for note in explained:
         to.print(printable(f"* {note.about}: {note.text}"))
+
+
+def print_ram_by_setup(found: Sequence[RamBySetup], *, to: Console | None = None) -> None:
+    """Print the RAM column as planned for each set-up, the errors, and the evidence."""
+    if not found:
+        return
+    to = to or tables.console()
+    setups = [*found[0].planned]
+    to.print("\nRAM MiB by set-up: planned, nothing was run")
+    to.print(
+        Table(
+            columns=[
+                Column(heading="Network", fold=True),
+                *tables.numeric("\nPaper"),
+                *tables.numeric(*(h for one in setups for h in (f"\n{one}", "Err\n%"))),
+            ],
+            rows=[
+                [
+                    one.network,
+                    number(one.printed),
+                    *(
+                        text
+                        for setup in setups
+                        for text in (number(one.planned[setup], 1), signed(one.error_pct(setup)))
+                    ),
+                ]
+                for one in found
+            ],
+        )
+    )
+    for setup in setups:
+        errors = {one.network: one.error_pct(setup) for one in found}
+        worst = max(errors, key=lambda network: abs(errors[network]))
+        to.print(
+            printable(
+                f"{setup}, {parameters(setup).title}: mean absolute error "
+                f"{fmean(map(abs, errors.values())):.2f} %, worst {worst} ({errors[worst]:+.1f} %)."
+            )
+        )
+        for text in parameters(setup).evidence:
+            to.print(printable(f"* {text}"))
 
 
 def kinds(cells: Sequence[tuple[Row, LedgerCell]]) -> str:
