@@ -122,8 +122,10 @@ class Setup:
             core += one.times * found.core
             waiting += one.times * found.memory
         from_l2 = memory.l2 / _LINE
+        # The prefetcher reads ahead of a plain loop, which waits for what it is slower than that.
+        streamed = max(from_l2, memory.copy / 2 - loops.access)
         missing = memory.missing(done.largest_blob_bytes)
-        waiting += cost.passes * (memory.copy / 2 * missing + from_l2 * (1 - missing))
+        waiting += cost.passes * (streamed * missing + from_l2 * (1 - missing))
         missing = memory.missing(_FLOAT_BYTES * cost.im2col)
         waiting += cost.im2col * (memory.write * missing + from_l2 * (1 - missing))
         busy = (

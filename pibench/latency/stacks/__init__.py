@@ -63,7 +63,6 @@ class Gemm:
     mac: float = 0.0
     rest_mac: float = 0.0
     rest_depth_mac: float = 0.0
-    copy: float = 0.0
     parallel: bool = False
     parallel_macs: int = 0
     start_threads: float = 0.0
