@@ -78,8 +78,8 @@ the other way round than at all others:
 
 PASSES = """
 Forward passes, with nothing fitted to them (`pibench reproduce --table a53-openblas`). What a power
-of LRN takes there is inferred, among others from AlexNet and GoogLeNet in this table, whose rows are
-therefore no test of that part:
+of LRN takes there is inferred, among others from AlexNet and GoogLeNet in this table: their rows do
+not test that part.
 
 ```text
 {table}
@@ -269,7 +269,8 @@ def print_stacks() -> None:
     for name in stacks.names():
         one = stacks.load(name)
         rates_of = {
-            size: prod(map(int, size.split("x"))) / tile.step for size, tile in one.gemm.tiles.items()
+            size: prod(map(int, size.split("x"))) / tile.step
+            for size, tile in one.gemm.tiles.items()
         }
         tile, rate = max(rates_of.items(), key=lambda pair: pair[1], default=("", 0.0))
         rate = rate or 1 / one.gemm.mac
@@ -313,7 +314,8 @@ def print_passes() -> None:
         off[entry.threads or 1].append(100 * abs(by_rates / printed - 1))
     whole = output_of("reproduce", "--table", "a53-openblas", "--out", tempfile.mkdtemp())
     print(PASSES.format(
-        table=whole.partition("\n\nSource")[0], device=board.name, one=mean(off[1]), four=mean(off[4]),
+        table=whole.partition("\n\nSource")[0], device=board.name,
+        one=mean(off[1]), four=mean(off[4]),
     ), end="")  # fmt: skip
     print("| network | one thread | four threads |\n|---|---|---|")
     for name in ("AlexNet", "GoogleNet", "MobileNet", "SqueezeNet V1.1", "ResNet-101"):
@@ -322,7 +324,8 @@ def print_passes() -> None:
             for threads in ("1", "4")
         )
         cells = [
-            f"{one['latency_ms']:.0f} ({one['low_ms']:.0f} to {one['high_ms']:.0f})" for one in answers
+            f"{one['latency_ms']:.0f} ({one['low_ms']:.0f} to {one['high_ms']:.0f})"
+            for one in answers
         ]
         print(f"| {name} | {' | '.join(cells)} |")
 
@@ -333,7 +336,9 @@ def print_powers() -> None:
     for library, by_data in analytic.known_powers().items():
         for data, one in by_data.items():
             name = library.replace("_", ".")
-            print(f"| {name} | {data} | {one.cycles:g} | {one.low:g} | {one.high:g} | {one.source} |")
+            print(
+                f"| {name} | {data} | {one.cycles:g} | {one.low:g} | {one.high:g} | {one.source} |"
+            )
 
 
 def print_papers_stack(known: rates.LatencyRates) -> None:
@@ -350,9 +355,7 @@ def print_papers_stack(known: rates.LatencyRates) -> None:
             sum(setup.parts(layer).ms for layer in done) / one.latency_ms for one, done in counted
         ]
         factor = sum(ratios) / sum(ratio**2 for ratio in ratios)
-        bare, scaled = (
-            [100 * abs(by * ratio - 1) for ratio in ratios] for by in (1.0, factor)
-        )
+        bare, scaled = ([100 * abs(by * ratio - 1) for ratio in ratios] for by in (1.0, factor))
         print(f"| {name} | {mean(bare):.1f}, {max(bare):.1f} | {factor:.2f} | "
               f"{mean(scaled):.1f}, {max(scaled):.1f} |")  # fmt: skip
     print(WITNESSES)
@@ -401,8 +404,11 @@ def print_edge(known: rates.LatencyRates) -> None:
         clear=edge.clear_mib, paid=edge.paid_ms, plan_error=100 * pressure.PLAN_ERROR_SHARE,
     ))  # fmt: skip
     print("```text")
-    print(output_of("predict", "ResNet-101", "DenseNet-169", "--stack", "paper",
-                    "--device", "rpi3b_plus"))
+    print(
+        output_of(
+            "predict", "ResNet-101", "DenseNet-169", "--stack", "paper", "--device", "rpi3b_plus"
+        )
+    )
     print("```")
 
 

@@ -101,15 +101,7 @@ def predict(
     profile = devices.load(device or rates.device)
     fitted = _fitted(calibration, stack, counted=counted)
     if fitted:
-        for option, given in (
-            ("--threads", threads is not None), ("--data", data is not None),
-            ("--protocol", protocol != "caffe-time"),
-        ):  # fmt: skip
-            if given:
-                raise InvalidInputError(
-                    f"rates that were fitted on a board's times contain its {option[2:]}",
-                    hint=f"omit {option}, or give a --stack: {', '.join(stacks.names())}",
-                )
+        _keep_to_rates(threads=threads, data=data, protocol=protocol)
     options = opt.run_options(
         {
             "batch": batch,
@@ -250,6 +242,20 @@ def _fitted(calibration: Path | None, stack: str | None, *, counted: bool) -> bo
     return False
 
 
+def _keep_to_rates(*, threads: int | None, data: Data | None, protocol: Protocol) -> None:
+    """Refuse what rates have been fitted with and cannot change."""
+    for option, given in (
+        ("--threads", threads is not None),
+        ("--data", data is not None),
+        ("--protocol", protocol != "caffe-time"),
+    ):
+        if given:
+            raise InvalidInputError(
+                f"rates that were fitted on a board's times contain its {option[2:]}",
+                hint=f"omit {option}, or give a --stack: {', '.join(stacks.names())}",
+            )
+
+
 def _by_stack(
     loaded: Sequence[Network],
     device: Device,
@@ -277,7 +283,9 @@ def _by_stack(
         kinds = ("zeros", "images")
     setups = [
         Setup(stack=one, device=device, threads=threads or device.cores, data=kind)
-        for one in ([*map(stacks.load, stacks.names())] if name == "unknown" else [stacks.load(name)])
+        for one in (
+            [*map(stacks.load, stacks.names())] if name == "unknown" else [stacks.load(name)]
+        )
         for kind in kinds
     ]
     plan_of = cache(plan)

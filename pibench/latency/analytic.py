@@ -56,7 +56,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Cycles of one powf on a core, in a C library, for one kind of data; and where it is known from."""
+    """Cycles of one powf in a C library for one kind of data, their bounds, and the source."""
 
     cycles: float
     low: float
@@ -142,7 +142,9 @@ class Setup:
             + cost.entries * loops.layer
         )
         to_ms = 1e3 / self.device.clock_hz
-        return Parts(to_ms * core, to_ms * waiting, to_ms * busy, to_ms * cost.pows * self.power.cycles)
+        return Parts(
+            to_ms * core, to_ms * waiting, to_ms * busy, to_ms * cost.pows * self.power.cycles
+        )
 
     def bounds_ms(self, parts: Parts) -> tuple[float, float]:
         """Return how much less and how much more a whole forward pass may take, 90 % of the time.

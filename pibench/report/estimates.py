@@ -194,9 +194,7 @@ def _software(prediction: Prediction) -> str:
     if prediction.stack is None or prediction.stack == "unknown":
         return f"any of the stacks {', '.join(stacks.names())}, {threads}"
     stack = stacks.load(prediction.stack)
-    return (
-        f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}, {threads}"
-    )
+    return f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}, {threads}"
 
 
 def _powers(predictions: Sequence[Prediction]) -> list[str]:
@@ -223,7 +221,9 @@ def footnotes(
         " or ".join(dict.fromkeys(one.protocol for one in predictions)) or calibration.protocol
     )
     how = f"predicted, {how_known(counted=counted)}: one forward pass, {protocols}"
-    rests_on = [basis(one, calibration) for one in predictions] or [f"rates fitted on {calibration.source}"]
+    rests_on = [basis(one, calibration) for one in predictions] or [
+        f"rates fitted on {calibration.source}"
+    ]
     lines = [f"{how}; {one}; low to high is a 90 % interval" for one in dict.fromkeys(rests_on)]
     lines += _powers(predictions)
     if any(one.pressure_ms for one in predictions):

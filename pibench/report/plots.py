@@ -133,7 +133,8 @@ def roofline(predictions: Sequence[Prediction], device: Device, calibration: Lat
     """Plot multiply-accumulates per second over multiply-accumulates per byte, with the bounds.
 
     The roofs are the memory's full speed, the NEON data path of all cores and of one core, and,
-    where rates predict, the BLAS throughput fitted on the board. Networks without multiply-accumulates are omitted.
+    where rates predict, the BLAS throughput fitted on the board. Networks without
+    multiply-accumulates are omitted.
     """
     points = [(one.network, *_position(one)) for one in predictions]
     points = [point for point in points if point[2]]

@@ -11,7 +11,6 @@ from pibench.scoreboard.instruction import Instruction
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pibench.scoreboard.instruction import Role
 
 Mode = Literal["arm64", "armhf", "thumb"]
 
@@ -21,7 +20,19 @@ _MACS_64: Final = re.compile(r"f(n?madd|n?msub|mla|mls)$")
 _MOVES_64: Final = re.compile(r"(ins|mov|fmov|dup|movi|umov|smov)$")
 _MACS_32: Final = re.compile(r"v(n?ml[as]|fn?m[as])")
 _SETS_FLAGS: Final = {"cmp", "cmn", "tst", "teq", "ccmp", "ccmn", "fcmp", "fcmpe"}
-_READS_FLAGS: Final = {"csel", "cset", "csetm", "csinc", "cinc", "cneg", "csinv", "csneg", "adc", "sbc", "fcsel"}
+_READS_FLAGS: Final = {
+    "csel",
+    "cset",
+    "csetm",
+    "csinc",
+    "cinc",
+    "cneg",
+    "csinv",
+    "csneg",
+    "adc",
+    "sbc",
+    "fcsel",
+}
 _FLAGS: Final = "flags"
 
 
@@ -95,7 +106,9 @@ class _Decoder:
 
     @property
     def in_group_of_branches(self) -> bool:
-        return bool({"jump", "call", "return"} & {self.found.group_name(g) for g in self.found.groups})
+        return bool(
+            {"jump", "call", "return"} & {self.found.group_name(g) for g in self.found.groups}
+        )
 
 
 class _A64(_Decoder):
@@ -111,16 +124,22 @@ class _A64(_Decoder):
         name = self.name
         if name in ("nop", "hint", "yield", "dmb", "isb", "bti"):
             one.unit = "nothing"
-        elif self.in_group_of_branches or re.match(r"b(\.|$)|bl|cb|tb|ret|br", self.found.mnemonic) and name not in ("bit", "bif"):
+        elif self.in_group_of_branches or (
+            re.match(r"b(\.|$)|bl|cb|tb|ret|br", self.found.mnemonic) and name not in ("bit", "bif")
+        ):
             self.branch(one)
             if "." in self.found.mnemonic:
                 one.read("alu", _FLAGS)
         elif name.startswith("prf"):
             one.unit, one.beats = "memory", 1
             self.address(one)
-        elif name.startswith(("ldr", "ldur", "ldp", "ldnp", "ld1", "ld2", "ld3", "ld4", "ldx", "lda")):
+        elif name.startswith(
+            ("ldr", "ldur", "ldp", "ldnp", "ld1", "ld2", "ld3", "ld4", "ldx", "lda")
+        ):
             self.load(one)
-        elif name.startswith(("str", "stur", "stp", "stnp", "st1", "st2", "st3", "st4", "stx", "stl")):
+        elif name.startswith(
+            ("str", "stur", "stp", "stnp", "st1", "st2", "st3", "st4", "stx", "stl")
+        ):
             self.store(one)
         elif any(names and names[0][0] == "v" for names in map(self.of, self.registers)):
             self.floating_point(one)
@@ -130,7 +149,7 @@ class _A64(_Decoder):
     def width(self, operand: Any) -> int:
         """Return the transfers of 64 bits of a vector register."""
         text = self.found.op_str
-        if operand.vector_index >= 0 or self.name.endswith("r") and self.name.startswith("ld1"):
+        if operand.vector_index >= 0 or (self.name.endswith("r") and self.name.startswith("ld1")):
             return 1
         wide = self.found.reg_name(operand.reg)[0] == "q" or bool(_DOUBLEWORD.search(text))
         return 2 if wide else 1
@@ -167,7 +186,9 @@ class _A64(_Decoder):
     def floating_point(self, one: Instruction) -> None:
         first, *others = self.registers
         result, name = self.of(first), self.name
-        wide = self.found.reg_name(first.reg)[0] == "q" or bool(_DOUBLEWORD.search(self.found.op_str.split(",")[0]))
+        wide = self.found.reg_name(first.reg)[0] == "q" or bool(
+            _DOUBLEWORD.search(self.found.op_str.split(",")[0])
+        )
         one.unit, one.kind, one.lanes = "fp", "fp", 2 if wide else 1
         if _MACS_64.match(name):
             one.kind = "mac"
@@ -323,13 +344,20 @@ class _A32(_Decoder):
         one.write(*result)
         for operand in others:
             names = self.of(operand)
-            one.read("factor" if names and names[0].startswith("s") and names != ["sp"] else "move", *names)
+            one.read(
+                "factor" if names and names[0].startswith("s") and names != ["sp"] else "move",
+                *names,
+            )
 
     def integer(self, one: Instruction) -> None:
         name = self.name
         if name in ("mul", "mla", "mls", "smull", "umull"):
             one.kind = "long_multiply"
-        elif any(operand.shift.type for operand in self.registers) or name[:3] in ("lsl", "lsr", "asr"):
+        elif any(operand.shift.type for operand in self.registers) or name[:3] in (
+            "lsl",
+            "lsr",
+            "asr",
+        ):
             one.kind = "shifted"
         read = self.registers
         if name not in _SETS_FLAGS and read:

@@ -122,3 +122,22 @@ def test_another_core_is_an_error() -> None:
         _ = setup("openblas-a53", device="rpi4b_1gb").memory
     with pytest.raises(InvalidInputError, match="known stacks: atlas-arm64"):
         stacks.load("mkl")
+
+
+@pytest.mark.parametrize(
+    ("blas", "core", "architecture", "expected"),
+    [
+        ("OpenBLAS 0.3.13", "cortexa53", "aarch64", "openblas-a53"),
+        ("OpenBLAS 0.3.9", "cortexa53", "aarch64", "openblas-16x4"),
+        ("OpenBLAS 0.2.18", "armv8", "aarch64", "openblas-armv8"),
+        ("OpenBLAS 0.3.13", "armv6", "armv7l", "openblas-armv6"),
+        ("atlas/libblas.so.3", None, "armv7l", "atlas-armhf"),
+        ("atlas/libblas.so.3", None, "aarch64", "atlas-arm64"),
+        ("OpenBLAS 0.3.13", "haswell", "x86_64", None),
+        (None, None, "aarch64", None),
+    ],
+)
+def test_a_record_knows_its_stack(
+    blas: str | None, core: str | None, architecture: str, expected: str | None
+) -> None:
+    assert stacks.of_blas(blas, core, architecture) == expected
