@@ -10,7 +10,6 @@ Needs capstone (pip install 'pibench[cycles]') and nm (binutils).
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tomllib
@@ -101,7 +100,7 @@ def per_mac(loop: list[Instruction]) -> float:
 
 
 def tile_lines(code: list[Instruction], widths: dict[str, list[int]]) -> Iterator[str]:
-    """Return a line per tile: an unrolled loop over the depth and one for single steps, then a save.
+    """Return a line per tile: loops over the depth for several steps and for one, then a save.
 
     A kernel has its tiles in the order of `widths`: for each width the heights, largest first.
     """

@@ -101,15 +101,7 @@ def predict(
     profile = devices.load(device or rates.device)
     fitted = _fitted(calibration, stack, counted=counted)
     if fitted:
-        for option, given in (
-            ("--threads", threads is not None), ("--data", data is not None),
-            ("--protocol", protocol != "caffe-time"),
-        ):  # fmt: skip
-            if given:
-                raise InvalidInputError(
-                    f"rates that were fitted on a board's times contain its {option[2:]}",
-                    hint=f"omit {option}, or give a --stack: {', '.join(stacks.names())}",
-                )
+        _keep_to_rates(threads=threads, data=data, protocol=protocol)
     options = opt.run_options(
         {
             "batch": batch,
@@ -248,6 +240,20 @@ def _fitted(calibration: Path | None, stack: str | None, *, counted: bool) -> bo
                 hint="omit --stack",
             )
     return False
+
+
+def _keep_to_rates(*, threads: int | None, data: Data | None, protocol: Protocol) -> None:
+    """Refuse what rates have been fitted with and cannot change."""
+    for option, given in (
+        ("--threads", threads is not None),
+        ("--data", data is not None),
+        ("--protocol", protocol != "caffe-time"),
+    ):
+        if given:
+            raise InvalidInputError(
+                f"rates that were fitted on a board's times contain its {option[2:]}",
+                hint=f"omit {option}, or give a --stack: {', '.join(stacks.names())}",
+            )
 
 
 def _by_stack(

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 Data = Literal["zeros", "images"]
 _FLOAT_BYTES: Final = 4
 _LINE: Final = 16
-_UNKNOWN_SHARES: Final = {"products": 0.2, "memory": 0.4, "loops": 0.3}
+UNKNOWN_SHARES: Final = {"products": 0.2, "memory": 0.4, "loops": 0.3}
 """How far a part may be off either way, in a 90 % interval, on one core.
 
 Products: whole products that others published are met within 20 % each (docs/latency.md). Memory:
 boards of one kind differ by 40 % (copies on ten RK3399: 1.34 to 2.03 GB/s). Loops: what another
 compiler makes of the same loop.
 """
-_UNKNOWN_OF_ALL: Final = 0.2
+UNKNOWN_OF_ALL: Final = 0.2
 """The same for everything but powers: what no part contains, such as misses of the TLB, branches
 that the core mispredicts, and other programs on the board. Times that others published are up to a
 fifth more than the parts."""
-_UNKNOWN_OF_THREADS: Final = 0.3
+UNKNOWN_OF_THREADS: Final = 0.3
 """The same for products on several cores, which wait for each other."""
 
 
@@ -56,7 +56,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Cycles of one powf on a core, in a C library, for one kind of data; and where it is known from."""
+    """Cycles of one powf in a C library for one kind of data, their bounds, and the source."""
 
     cycles: float
     low: float
@@ -66,13 +66,17 @@ class Power:
 
 def powers(c_library: str, data: Data) -> Power:
     """Return the figure of a C library for this data."""
-    return Power(**_powers()[c_library][data])
+    return known_powers()[c_library][data]
 
 
 @cache
-def _powers() -> dict[str, dict[str, dict[str, float | str]]]:
+def known_powers() -> dict[str, dict[str, Power]]:
+    """Return all figures, by C library and kind of data."""
     file = resources.files(__package__) / "powers.toml"
-    return tomllib.loads(file.read_text(encoding="utf-8"))
+    return {
+        library: {data: Power(**figures) for data, figures in by_data.items()}
+        for library, by_data in tomllib.loads(file.read_text(encoding="utf-8")).items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +126,10 @@ class Setup:
             core += one.times * found.core
             waiting += one.times * found.memory
         from_l2 = memory.l2 / _LINE
+        # The prefetcher reads ahead of a plain loop, which waits for what it is slower than that.
+        streamed = max(from_l2, memory.copy / 2 - loops.access)
         missing = memory.missing(done.largest_blob_bytes)
-        waiting += cost.passes * (memory.copy / 2 * missing + from_l2 * (1 - missing))
+        waiting += cost.passes * (streamed * missing + from_l2 * (1 - missing))
         missing = memory.missing(_FLOAT_BYTES * cost.im2col)
         waiting += cost.im2col * (memory.write * missing + from_l2 * (1 - missing))
         busy = (
@@ -145,11 +151,11 @@ class Setup:
 
         The parts are off independently; what the stack leaves open counts as one of them.
         """
-        shares = dict(_UNKNOWN_SHARES)
+        shares = dict(UNKNOWN_SHARES)
         if self.threads > 1:
-            shares["products"] = _UNKNOWN_OF_THREADS
+            shares["products"] = UNKNOWN_OF_THREADS
         both = sum((share * getattr(parts, name)) ** 2 for name, share in shares.items())
-        both += (_UNKNOWN_OF_ALL * (parts.ms - parts.powers)) ** 2
+        both += (UNKNOWN_OF_ALL * (parts.ms - parts.powers)) ** 2
         per_cycle = parts.powers / self.power.cycles
         less = per_cycle * (self.power.cycles - self.power.low)
         more = per_cycle * (self.power.high - self.power.cycles)

@@ -1,9 +1,9 @@
 """Turn counted work into milliseconds: a sum over layers, and an interval.
 
 `predict_by_stack` takes a layer's time from the machine code of a software stack and the board's
-memory (`pibench.latency.analytic`). `predict` takes two rates that were fitted to times of a
-board: there a layer takes the time of its products' register tiles, at the multiply-accumulates per second that
-BLAS reaches on the cores, plus the time of its element accesses, at the rate of Caffe's plain
+memory (`pibench.latency.analytic`). `predict` takes two rates that were fitted to times of a board:
+there a layer takes the time of its products' register tiles, at the multiply-accumulates per second
+that BLAS reaches on the cores, plus the time of its element accesses, at the rate of Caffe's plain
 loops. Copying operands into panels and entering BLAS count as accesses too, so that small and
 grouped products are slow without a separate term. No layer is faster than its least traffic at the
 memory's full speed. `pibench.latency.pressure` adds the cost of memory shortage.

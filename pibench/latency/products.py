@@ -157,9 +157,9 @@ def _blocks(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> 
     whole = (rows // size) * (columns // size) * size**2 * (depth - left)
     beside = rows * columns * (depth - left) - whole
     passes = -(-depth // size)
-    copied = (rows + columns) * depth
     core = whole * gemm.mac + beside * gemm.rest_mac + rows * columns * left * gemm.rest_depth_mac
-    core += copied * gemm.copy + rows * columns * gemm.scale_c * passes + gemm.call
+    core += rows * depth * gemm.pack_a + columns * depth * gemm.pack_b
+    core += rows * columns * gemm.scale_c * passes + gemm.call
     waiting = rows * depth * memory.read * (_FLOAT_BYTES * rows * depth > memory.l2_bytes / 2)
     waiting += columns * depth * memory.read + rows * columns * passes * _c(rows * columns, memory)
     waiting += rows * depth / _LINE * -(-columns // size) * (memory.l2 - 2)

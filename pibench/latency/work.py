@@ -74,6 +74,9 @@ class LayerCost(NamedTuple):
     entries: int = 1
 
 
+NO_WORK: Final = LayerCost(runs=False)
+
+
 @dataclass(eq=False)
 class LayerContext:
     """One layer in its network: its shapes, and whether it runs in the training phase."""
@@ -312,7 +315,7 @@ class LayerWork:
     calls: int = 0
     moved_bytes: int = 0
     pows: int = 0
-    cost: LayerCost = LayerCost(runs=False)
+    cost: LayerCost = NO_WORK
     largest_blob_bytes: int = 0
 
 

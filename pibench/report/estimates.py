@@ -250,19 +250,29 @@ def basis(prediction: Prediction, calibration: LatencyRates) -> str:
 
 
 def _software(prediction: Prediction) -> str:
-    from pibench.latency import analytic, stacks  # noqa: PLC0415  (start-up time)
+    from pibench.latency import stacks  # noqa: PLC0415  (start-up time)
 
     threads = f"{prediction.threads} thread{'s' if prediction.threads != 1 else ''}"
     if prediction.stack is None or prediction.stack == "unknown":
         return f"any of the stacks {', '.join(stacks.names())}, {threads}"
     stack = stacks.load(prediction.stack)
-    words = f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}"
-    words += f", {threads}"
-    pows = sum(layer.work.pows for layer in prediction.layers)
-    if pows and prediction.data:
-        power = analytic.powers(stack.c_library, prediction.data)
-        words += f"; a power of LRN, on {prediction.data}, {power.low:g} to {power.high:g} cycles"
-    return words
+    return f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}, {threads}"
+
+
+def _powers(predictions: Sequence[Prediction]) -> list[str]:
+    """Return what a power of LRN takes, where a network has one."""
+    from pibench.latency import analytic, stacks  # noqa: PLC0415  (start-up time)
+
+    found = []
+    for one in predictions:
+        if one.stack and one.data and any(layer.work.pows for layer in one.layers):
+            library = stacks.load(one.stack).c_library
+            power = analytic.powers(library, one.data)
+            found.append(
+                f"LRN: a power takes {power.cycles:g} cycles ({power.low:g} to {power.high:g}) on "
+                f"{one.data} with {library.replace('_', '.')}; it cannot come from Caffe's code"
+            )
+    return [*dict.fromkeys(found)]
 
 
 def footnotes(
@@ -277,6 +287,7 @@ def footnotes(
         f"rates fitted on {calibration.source}"
     ]
     lines = [f"{how}; {one}; low to high is a 90 % interval" for one in dict.fromkeys(rests_on)]
+    lines += _powers(predictions)
     if any(one.pressure_ms for one in predictions):
         lines.append(
             f"edge of memory: below a headroom of {calibration.pressure.onset_mib:.0f} MiB; what "

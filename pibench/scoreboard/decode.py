@@ -11,7 +11,6 @@ from pibench.scoreboard.instruction import Instruction
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pibench.scoreboard.instruction import Role
 
 Mode = Literal["arm64", "armhf", "thumb"]
 
@@ -125,10 +124,8 @@ class _A64(_Decoder):
         name = self.name
         if name in ("nop", "hint", "yield", "dmb", "isb", "bti"):
             one.unit = "nothing"
-        elif (
-            self.in_group_of_branches
-            or re.match(r"b(\.|$)|bl|cb|tb|ret|br", self.found.mnemonic)
-            and name not in ("bit", "bif")
+        elif self.in_group_of_branches or (
+            re.match(r"b(\.|$)|bl|cb|tb|ret|br", self.found.mnemonic) and name not in ("bit", "bif")
         ):
             self.branch(one)
             if "." in self.found.mnemonic:
@@ -152,7 +149,7 @@ class _A64(_Decoder):
     def width(self, operand: Any) -> int:
         """Return the transfers of 64 bits of a vector register."""
         text = self.found.op_str
-        if operand.vector_index >= 0 or self.name.endswith("r") and self.name.startswith("ld1"):
+        if operand.vector_index >= 0 or (self.name.endswith("r") and self.name.startswith("ld1")):
             return 1
         wide = self.found.reg_name(operand.reg)[0] == "q" or bool(_DOUBLEWORD.search(text))
         return 2 if wide else 1

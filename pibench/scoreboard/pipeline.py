@@ -60,15 +60,13 @@ class _Pipeline:
         ready, writer = self._ready[register]
         latency = self._core.latency
         if role == "accumulator":
-            return self._accumulated[register]
-        if role == "address":
-            if writer.unit == "integer":
-                return ready - latency[writer.kind] + latency["integer_to_address"]
-            return ready
-        if role == "store":
-            return ready - latency["late_read"]
-        if role == "move":
-            return ready - (latency["late_read"] if writer.unit == "memory" else 1)
+            ready = self._accumulated[register]
+        elif role == "address" and writer.unit == "integer":
+            ready += latency["integer_to_address"] - latency[writer.kind]
+        elif role == "store":
+            ready -= latency["late_read"]
+        elif role == "move":
+            ready -= latency["late_read"] if writer.unit == "memory" else 1
         return ready
 
     def _can_issue(self, one: Instruction) -> bool:
@@ -85,18 +83,19 @@ class _Pipeline:
     def _pairs(self, one: Instruction) -> bool:
         """Return whether an instruction can issue beside those of this cycle."""
         core = self._core
-        if one.lanes + sum(other.lanes for other in self._slot) > core.fp_lanes:
-            return False
-        if core.wide_fp_issues_first and one.lanes == core.fp_lanes:
+        if one.lanes + sum(other.lanes for other in self._slot) > core.fp_lanes or (
+            core.wide_fp_issues_first and one.lanes == core.fp_lanes
+        ):
             return False
         written = {register for register, _ in one.writes}
         for other in self._slot:
-            if one.alone or other.alone or (one.beats and other.beats):
-                return False
-            macs = (one.loads_vector and other.macs) or (other.loads_vector and one.macs)
-            if macs and not core.vector_load_beside_mac:
-                return False
-            if written & {register for register, _ in other.writes}:
+            load_and_mac = (one.loads_vector and other.macs) or (other.loads_vector and one.macs)
+            if (
+                (one.alone or other.alone)
+                or (one.beats and other.beats)
+                or (load_and_mac and not core.vector_load_beside_mac)
+                or written & {register for register, _ in other.writes}
+            ):
                 return False
         return True
 

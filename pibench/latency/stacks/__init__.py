@@ -63,7 +63,6 @@ class Gemm:
     mac: float = 0.0
     rest_mac: float = 0.0
     rest_depth_mac: float = 0.0
-    copy: float = 0.0
     parallel: bool = False
     parallel_macs: int = 0
     start_threads: float = 0.0
@@ -99,8 +98,9 @@ class Stack:
     """One build of BLAS, Caffe and C library on boards of one kind of core.
 
     `loops` are those of the likely level of the compiler, `open_loops` the factors by which the
-    other levels that the stack leaves open are faster and slower. `blas` are words of a record's
-    description of its BLAS by which the stack is known.
+    other levels that the stack leaves open are faster and slower. A record's BLAS is of the stack
+    if one of `blas` is a word of it, on that architecture, from version `since` on and `before`
+    another.
     """
 
     id: str
@@ -112,6 +112,9 @@ class Stack:
     open_loops: tuple[float, float]
     c_library: str
     blas: tuple[str, ...]
+    architecture: str
+    since: list[int]
+    before: list[int]
     source: dict[str, Any]
 
 
@@ -137,6 +140,27 @@ def load(name: str) -> Stack:
         known = ", ".join((*names(), "paper", "unknown"))
         raise InvalidInputError(f"unknown stack {name!r}", hint=f"known stacks: {known}")
     return _load(name)
+
+
+def of_blas(name: str | None, core: str | None, architecture: str | None) -> str | None:
+    """Return the stack of a record's BLAS, such as `OpenBLAS 0.3.13`; None for another one.
+
+    `core` is the core that its kernels are for, `architecture` the machine's.
+    """
+    if not name or architecture is None:
+        return None
+    words = f"{name} {core or ''}".casefold().replace("/", " ").split()
+    version = next((word for word in words if word[:1].isdigit()), "")
+    for stack in map(_load, names()):
+        numbers = [int(part) for part in version.split(".") if part.isdigit()]
+        since = stack.since if numbers else []
+        if (
+            stack.architecture == ("arm64" if architecture == "aarch64" else "armhf")
+            and set(stack.blas) & set(words)
+            and (not numbers or since <= numbers < (stack.before or [10**6]))
+        ):
+            return stack.id
+    return None
 
 
 @cache
@@ -168,5 +192,7 @@ def _stack(name: str, content: dict[str, Any], levels: dict[str, Any]) -> Stack:
         loops_level=level,
         open_loops=(min([1.0, *factors]), max([1.0, *factors])),
         blas=tuple(content.pop("blas")),
+        since=content.pop("since", []),
+        before=content.pop("before", []),
         **content,
     )
