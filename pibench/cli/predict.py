@@ -10,7 +10,7 @@ import typer
 from pibench import devices
 from pibench.cli import options as opt
 from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say, write_svg
-from pibench.errors import InvalidInputError
+from pibench.errors import ExitCode, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -94,8 +94,16 @@ def predict(
             "repair_as_paper": repair_as_paper,
         }
     )
-    loaded = opt.load_networks(specs, options, check=False, shape=shape)
-    predictions = [predict_network(network, profile, rates) for network in loaded]
+    predicted, refused = opt.answer_each(
+        specs,
+        options,
+        lambda network: predict_network(network, profile, rates),
+        go_on=len(specs) > 1,
+        check=False,
+        shape=shape,
+    )
+    loaded = [network for network, _ in predicted]
+    predictions = [prediction for _, prediction in predicted]
     if counted:
         protocols = [one.protocol for one in predictions]
         counts = _counts(loaded, protocols, profile, quiet=quiet)
@@ -110,13 +118,17 @@ def predict(
     if as_json:
         pairs = zip(predictions, loaded, strict=True)
         print_json([_answer(one, network, rates, counted=counted) for one, network in pairs])
-    else:
+    elif predictions:
         from pibench.report.estimates import footnotes, layer_table, prediction_table
 
         names = network_labels(loaded)
         layers = zip(names, map(layer_table, predictions), strict=True) if per_layer else ()
         notes = footnotes(predictions, rates, counted=counted)
         _print(prediction_table(predictions, names), layers, notes)
+    for error in refused.values():
+        say(error.line())
+    if refused:
+        raise typer.Exit(ExitCode.INVALID_INPUT)
 
 
 def calibrate(
@@ -252,6 +264,8 @@ def _answer(
         "network_sha256": network.sha256,
         "network_source": network.recorded_source,
         "batch": network.batch_under(prediction.protocol),
+        "repairs": list(network.repairs),
+        "fork_layers": list(network.fork_layers),
         "assumptions": list(network.assumptions),
         "device": prediction.device,
         "protocol": prediction.protocol,
