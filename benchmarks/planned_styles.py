@@ -21,17 +21,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pibench import api, devices
 from pibench.crosscheck.planned import MIB, Comparison, compare, environment_of, summary
 from pibench.plan.planner import plan
-from pibench.targets.base import ProfilingProtocol
+from pibench.records.schema import Protocol
 from tests.wild.forks import FORKED
 
 DEVICE = devices.load("rpi3b")
 TARGETS = ("twin", "sysroot", "container", "vm")
-PROTOCOLS: tuple[ProfilingProtocol, ...] = ("caffe-time", "inference")
+PROTOCOLS: tuple[Protocol, ...] = ("caffe-time", "inference")
 NEAR = 0.02
 
 
 def compared(
-    target: str, protocol: ProfilingProtocol, styles: list[str], folder: Path
+    target: str, protocol: Protocol, styles: list[str], folder: Path
 ) -> list[Comparison]:
     """Run the styles on a target, and print a row for each."""
     loaded = []
