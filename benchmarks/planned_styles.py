@@ -1,7 +1,7 @@
 """Planned peaks beside measured ones, for networks of Caffe's forks in published styles.
 
-Prints a row per target, protocol and network of tests/wild/forks.py, and the worst error; exits with
-1 where a plan is more than 2 % off:
+Prints a row per target, protocol and network of tests/wild/forks.py, and the worst error; exits
+with 1 where a plan is more than 2 % off:
 
     python benchmarks/planned_styles.py [--target twin]... [--protocol caffe-time]... [STYLE...]
 
@@ -21,18 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pibench import api, devices
 from pibench.crosscheck.planned import MIB, Comparison, compare, environment_of, summary
 from pibench.plan.planner import plan
-from pibench.records.schema import ProfilingProtocol
+from pibench.records.schema import Protocol
 from tests.wild.forks import FORKED
 
 DEVICE = devices.load("rpi3b")
 TARGETS = ("twin", "sysroot", "container", "vm")
-PROTOCOLS: tuple[ProfilingProtocol, ...] = ("caffe-time", "inference")
+PROTOCOLS: tuple[Protocol, ...] = ("caffe-time", "inference")
 NEAR = 0.02
 
 
-def compared(
-    target: str, protocol: ProfilingProtocol, styles: list[str], folder: Path
-) -> list[Comparison]:
+def compared(target: str, protocol: Protocol, styles: list[str], folder: Path) -> list[Comparison]:
     """Run the styles on a target, and print a row for each."""
     loaded = []
     for style in styles:

@@ -14,8 +14,7 @@ from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.latency import rates as latency_rates
 from pibench.latency import stacks
-from pibench.latency.analytic import Setup
-from pibench.latency.model import predict_by_stack
+from pibench.latency.model import predictor
 from pibench.plan import answers
 from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
@@ -80,16 +79,10 @@ def check(network: Network, device: Device, protocol: Protocol) -> Check:
         return planned if same else plan(wanted, protocol=protocol, environment=environment)
 
     judged = judge(planned, device)
-    setup = Setup(
-        stack=stacks.load(stacks.DEFAULT),
-        device=device,
-        threads=device.cores,
-        data="zeros" if protocol == "caffe-time" else "images",
-    )
     edge = latency_rates.shipped().pressure
     prediction, not_predicted = None, ""
     try:
-        prediction = predict_by_stack(network, setup, edge, protocol, plan_of)
+        prediction = predictor(device, stacks.DEFAULT, edge, protocol=protocol)(network, plan_of)
     except InvalidInputError as error:
         not_predicted = error.message
     remedies = () if judged.verdict == "fit" else tuple(_remedies(planned, device))

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import typer
 
 from pibench import devices, setups, target_kinds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pibench.errors import InvalidInputError
     from pibench.networks.network import Network
     from pibench.runner.options import RunOptions
 
+Answer = TypeVar("Answer")
 _TARGETS: Final = ("auto", *(kind.name for kind in target_kinds.built_in() if not kind.address))
 _LONGEST_S: Final = 10**7
 """The largest time limit of a run: four months, and within the range of system clocks."""
@@ -181,6 +185,33 @@ def load_networks(
     if options.weights is not None and options.protocol == "caffe-time":
         say("the weights fit the network; caffe-time loads none (--protocol inference does)")
     return loaded
+
+
+def answer_each(
+    specs: Sequence[str],
+    options: RunOptions,
+    answer: Callable[[Network], Answer],
+    *,
+    go_on: bool,
+    **how: Any,
+) -> tuple[list[tuple[Network, Answer]], dict[str, InvalidInputError]]:
+    """Return each network with its answer, and why others have none, by what the user gave.
+
+    The first failure is raised unless `go_on`. `how` is for `load_networks`.
+    """
+    from pibench.errors import InvalidInputError
+
+    answered: list[tuple[Network, Answer]] = []
+    refused: dict[str, InvalidInputError] = {}
+    for spec in specs:
+        try:
+            (network,) = load_networks([spec], options, **how)
+            answered.append((network, answer(network)))
+        except InvalidInputError as error:
+            if not go_on:
+                raise
+            refused[spec] = error
+    return answered, refused
 
 
 Specs = Annotated[

@@ -10,17 +10,17 @@ import typer
 from pibench import devices
 from pibench.cli import options as opt
 from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say, write_svg
-from pibench.errors import InvalidInputError
+from pibench.errors import ExitCode, InvalidInputError
 from pibench.latency import stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
     from pibench.latency.analytic import Data
     from pibench.latency.model import Prediction
-    from pibench.latency.rates import LatencyRates, Pressure
+    from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
     from pibench.report.tables import Table
@@ -66,27 +66,13 @@ def predict(
     Example: pibench predict MobileNet my/deploy.prototxt --per-layer
     """
     import gc
+    from functools import partial
 
     from pibench.latency import rates as latency_rates
 
     rates = latency_rates.shipped() if calibration is None else latency_rates.read(calibration)
     if validate:
-        if specs:
-            raise InvalidInputError(
-                f"--validate takes no networks, but {len(specs)} were given",
-                hint="it predicts each network of the calibration from the others",
-            )
-        for option, given, reason in (
-            ("--counted", counted, "uses layer shapes, not counts"),
-            ("--per-layer", per_layer, "compares whole networks: no layer's time is known"),
-            ("--batch", batch is not None, "has times of one batch only"),
-            ("--input", input_size is not None, "has times of one image size only"),
-            ("--shape", bool(shape), "uses the networks of the zoo as they are"),
-            ("--repair", repair, "uses the networks of the zoo as they are"),
-            ("--repair-as-paper", repair_as_paper, "uses the networks of the zoo as they are"),
-        ):
-            if given:
-                raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
+        _refuse_with_validate(locals())
         _validate(rates, device, plot, as_json=as_json)
         return
     if not specs:
@@ -94,14 +80,21 @@ def predict(
             "no network was given", hint="name some, or see the errors: pibench predict --validate"
         )
     from pibench.latency.model import predict as predict_network
+    from pibench.latency.model import predictor
     from pibench.records.identity import network_labels
 
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
     profile = devices.load(device or rates.device)
-    fitted = _fitted(calibration, stack, counted=counted)
-    if fitted:
+    predict_one: Callable[[Network], Prediction]
+    if _fitted(calibration, stack, counted=counted):
         _keep_to_rates(threads=threads, data=data, protocol=protocol)
+        predict_one = partial(predict_network, device=profile, calibration=rates)
+    else:
+        predict_one = predictor(
+            profile, stack or stacks.DEFAULT, rates.pressure,
+            threads=threads, data=data, protocol=protocol,
+        )  # fmt: skip
     options = opt.run_options(
         {
             "batch": batch,
@@ -110,14 +103,11 @@ def predict(
             "repair_as_paper": repair_as_paper,
         }
     )
-    loaded = opt.load_networks(specs, options, check=False, shape=shape)
-    if fitted:
-        predictions = [predict_network(network, profile, rates) for network in loaded]
-    else:
-        predictions = _by_stack(
-            loaded, profile, stack or stacks.DEFAULT, threads=threads, data=data,
-            protocol=protocol, edge=rates.pressure,
-        )  # fmt: skip
+    predicted, refused = opt.answer_each(
+        specs, options, predict_one, go_on=len(specs) > 1, check=False, shape=shape
+    )
+    loaded = [network for network, _ in predicted]
+    predictions = [prediction for _, prediction in predicted]
     if counted:
         protocols = [one.protocol for one in predictions]
         counts = _counts(loaded, protocols, profile, quiet=quiet)
@@ -132,13 +122,17 @@ def predict(
     if as_json:
         pairs = zip(predictions, loaded, strict=True)
         print_json([_answer(one, network, rates, counted=counted) for one, network in pairs])
-    else:
+    elif predictions:
         from pibench.report.estimates import footnotes, layer_table, prediction_table
 
         names = network_labels(loaded)
         layers = zip(names, map(layer_table, predictions), strict=True) if per_layer else ()
         notes = footnotes(predictions, rates, counted=counted)
         _print(prediction_table(predictions, names), layers, notes)
+    for error in refused.values():
+        say(error.line())
+    if refused:
+        raise typer.Exit(ExitCode.INVALID_INPUT)
 
 
 def calibrate(
@@ -256,44 +250,25 @@ def _keep_to_rates(*, threads: int | None, data: Data | None, protocol: Protocol
             )
 
 
-def _by_stack(
-    loaded: Sequence[Network],
-    device: Device,
-    name: str,
-    *,
-    threads: int | None,
-    data: Data | None,
-    protocol: Protocol,
-    edge: Pressure,
-) -> list[Prediction]:
-    """Predict each network for one stack, or for all and each kind of data if it is unknown."""
-    from functools import cache
-
-    from pibench.latency.analytic import Setup
-    from pibench.latency.model import of_any_stack, predict_by_stack
-    from pibench.plan.planner import plan
-
-    if threads is not None and threads > device.cores:
+def _refuse_with_validate(given: Mapping[str, Any]) -> None:
+    """Reject what --validate would ignore."""
+    if given["specs"]:
         raise InvalidInputError(
-            f"{device.id} has {device.cores} cores, and --threads asks for {threads}",
-            hint="threads beyond the cores only wait for each other",
+            f"--validate takes no networks, but {len(given['specs'])} were given",
+            hint="it predicts each network of the calibration from the others",
         )
-    kinds: tuple[Data, ...] = (data or ("zeros" if protocol == "caffe-time" else "images"),)
-    if name == "unknown" and data is None:
-        kinds = ("zeros", "images")
-    setups = [
-        Setup(stack=one, device=device, threads=threads or device.cores, data=kind)
-        for one in (
-            [*map(stacks.load, stacks.names())] if name == "unknown" else [stacks.load(name)]
-        )
-        for kind in kinds
-    ]
-    plan_of = cache(plan)
-    found = [
-        [predict_by_stack(network, setup, edge, protocol, plan_of) for setup in setups]
-        for network in loaded
-    ]
-    return [of_any_stack(of) if name == "unknown" else of[0] for of in found]
+    for name, reason in (
+        ("counted", "uses layer shapes, not counts"),
+        ("per_layer", "compares whole networks: no layer's time is known"),
+        ("batch", "has times of one batch only"),
+        ("input_size", "has times of one image size only"),
+        ("shape", "uses the networks of the zoo as they are"),
+        ("repair", "uses the networks of the zoo as they are"),
+        ("repair_as_paper", "uses the networks of the zoo as they are"),
+    ):
+        if given[name]:
+            option = "--input" if name == "input_size" else f"--{name.replace('_', '-')}"
+            raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
 
 
 def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_json: bool) -> None:
@@ -349,6 +324,8 @@ def _answer(
         "network_sha256": network.sha256,
         "network_source": network.recorded_source,
         "batch": network.batch_under(prediction.protocol),
+        "repairs": list(network.repairs),
+        "fork_layers": list(network.fork_layers),
         "assumptions": list(network.assumptions),
         "device": prediction.device,
         "protocol": prediction.protocol,

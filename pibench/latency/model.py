@@ -12,21 +12,21 @@ memory's full speed. `pibench.latency.pressure` adds the cost of memory shortage
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from pibench.errors import InvalidInputError
-from pibench.latency import pressure, work
-from pibench.latency.analytic import Parts
+from pibench.latency import pressure, stacks, work
+from pibench.latency.analytic import Parts, Setup
 from pibench.latency.work import counted_work
 from pibench.plan.planner import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
-    from pibench.latency.analytic import Data, Setup
+    from pibench.latency.analytic import Data
     from pibench.latency.rates import LatencyRates, Pressure, Rates
     from pibench.latency.work import LayerWork
     from pibench.networks.network import Network
@@ -173,6 +173,54 @@ def predict_by_stack(
         threads=setup.threads,
         data=setup.data,
     )
+
+
+def predictor(
+    device: Device,
+    stack: str,
+    edge_of_memory: Pressure,
+    *,
+    threads: int | None = None,
+    data: Data | None = None,
+    protocol: Protocol = "caffe-time",
+) -> Callable[..., Prediction]:
+    """Return a function that predicts a network for a stack; `plan_of` may be given too.
+
+    Args:
+        device: The board.
+        stack: A stack's name, or "unknown" for the range of all, and of all kinds of data.
+        edge_of_memory: What the edge of the board's memory costs.
+        threads: The BLAS threads; None is the device's cores.
+        data: What the input holds; None is zeros under caffe-time, which feeds them, else images.
+        protocol: The protocol.
+
+    Raises:
+        InvalidInputError: There is no such stack, or the device has fewer cores than `threads`.
+    """
+    if threads is not None and threads > device.cores:
+        raise InvalidInputError(
+            f"{device.id} has {device.cores} cores, and --threads asks for {threads}",
+            hint="threads beyond the cores only wait for each other",
+        )
+    kinds: tuple[Data, ...] = (data or ("zeros" if protocol == "caffe-time" else "images"),)
+    names: tuple[str, ...] = (stack,)
+    if stack == "unknown":
+        names = stacks.names()
+        kinds = kinds if data else ("zeros", "images")
+    setups = [
+        Setup(stack=stacks.load(name), device=device, threads=threads or device.cores, data=kind)
+        for name in names
+        for kind in kinds
+    ]
+
+    def predict_one(network: Network, plan_of: pressure.Planner = plan) -> Prediction:
+        keeping = cache(plan_of)
+        found = [
+            predict_by_stack(network, setup, edge_of_memory, protocol, keeping) for setup in setups
+        ]
+        return of_any_stack(found) if stack == "unknown" else found[0]
+
+    return predict_one
 
 
 def of_any_stack(predictions: Sequence[Prediction]) -> Prediction:
