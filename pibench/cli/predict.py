@@ -41,6 +41,10 @@ def predict(
         metavar="NAME",
     ),
     threads: opt.Threads = None,
+    clock: Annotated[
+        float | None,
+        opt.number("--clock", "MHZ", "The cores' clock. Default: the device's.", 100, 10_000),
+    ] = None,
     protocol: opt.ProtocolName = "caffe-time",
     data: Literal["zeros", "images"] | None = opt.value(
         "What the input holds, on which LRN's power depends. Default: zeros under caffe-time, "
@@ -66,6 +70,7 @@ def predict(
     Example: pibench predict MobileNet my/deploy.prototxt --per-layer
     """
     import gc
+    from dataclasses import replace
     from functools import partial
 
     from pibench.latency import rates as latency_rates
@@ -86,6 +91,8 @@ def predict(
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
     profile = devices.load(device or rates.device)
+    if clock is not None:
+        profile = replace(profile, clock_hz=round(1e6 * clock))
     predict_one: Callable[[Network], Prediction]
     if _fitted(calibration, stack, counted=counted):
         _keep_to_rates(threads=threads, data=data, protocol=protocol)
