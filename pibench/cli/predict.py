@@ -272,6 +272,10 @@ def _refuse_with_validate(given: Mapping[str, Any]) -> None:
         ("shape", "uses the networks of the zoo as they are"),
         ("repair", "uses the networks of the zoo as they are"),
         ("repair_as_paper", "uses the networks of the zoo as they are"),
+        ("stack", "compares rates, which no stack has"),
+        ("threads", "has times of one number of threads only"),
+        ("data", "has times of one kind of data only"),
+        ("clock", "has times of one clock only"),
     ):
         if given[name]:
             option = "--input" if name == "input_size" else f"--{name.replace('_', '-')}"
