@@ -30,9 +30,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("caffe-time", "inference")
 NEAR = 0.02
 
 
-def compared(
-    target: str, protocol: Protocol, styles: list[str], folder: Path
-) -> list[Comparison]:
+def compared(target: str, protocol: Protocol, styles: list[str], folder: Path) -> list[Comparison]:
     """Run the styles on a target, and print a row for each."""
     loaded = []
     for style in styles:

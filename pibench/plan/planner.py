@@ -100,10 +100,7 @@ def plan(
     program = environment.program(protocol)
     process = Process(
         program.program_bytes,
-        Heap(
-            largest_unmapped_bytes=program.largest_unmapped_bytes,
-            keeps_pages=environment.keeps_heap,
-        ),
+        Heap(largest_unmapped_bytes=program.largest_unmapped_bytes),
         PackingBuffers(environment.kernel, environment.threads, environment.max_threads),
     )
     proto = network.net
