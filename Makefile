@@ -87,7 +87,7 @@ coverage: dev ## The same tests, and how much of pibench they run in their own p
 test: dev engine browser ## All tests, real Caffe in the emulated board and in containers included
 	$(BIN)/python $(UNIT) --hypothesis-profile=thorough
 	$(BIN)/python -m pytest -m browser
-	$(BIN)/python -m pytest -m emulation
+	$(BIN)/python -m pytest -m emulation -n 2 --dist loadfile
 
 # The packages are installed and the images built at the same time.
 reproduce: ## The paper's 26 networks in the emulated board, beside the paper's table
@@ -109,6 +109,9 @@ outputs-document: setup ## Run the paper's networks on two architectures and wri
 
 fidelity: setup engine ## Run the paper's networks on every target; write the table of errors
 	$(BIN)/python scripts/fidelity_table.py $(OUT)/fidelity README.md docs/trust.md
+
+tables-document: setup ## Compare other people's tables with plans and predictions; write docs/trust.md's table of them
+	$(BIN)/python scripts/tables_document.py docs/trust.md
 
 reliability: dev engine ## Kill, fuzz and soak for an hour or two, and write docs/reliability.md
 	$(BIN)/python scripts/install_packages.py -e '.[dev,fuzz]'

@@ -10,6 +10,7 @@
 #   PIBENCH_MODE       plan (default): nothing is run. run: real Caffe, on PIBENCH_TARGET
 #   PIBENCH_TARGET     vm (default), container, sysroot, twin
 #   PIBENCH_DEVICE, PIBENCH_PROTOCOL   rpi3b, caffe-time
+#   PIBENCH_RESERVE    MiB that other programs on the device take: 0. Mode plan only
 #   PIBENCH_BASELINE   accepted figures to compare with as well, decided by PIBENCH_FAIL_ON (verdict)
 #   PIBENCH_OUT        the folder of summary.md, gate.xml and the rest: pibench-out
 #   PIBENCH_VENV       the environment; pibench is taken from there, or else from PATH
@@ -20,6 +21,7 @@ mode=${PIBENCH_MODE:-plan}
 target=${PIBENCH_TARGET:-vm}
 device=${PIBENCH_DEVICE:-rpi3b}
 protocol=${PIBENCH_PROTOCOL:-caffe-time}
+reserve=${PIBENCH_RESERVE:-}
 baseline=${PIBENCH_BASELINE:-}
 fail_on=${PIBENCH_FAIL_ON:-verdict}
 out=${PIBENCH_OUT:-pibench-out}
@@ -37,7 +39,9 @@ install() {
         *) "$here/scripts/install-system-packages.sh" ;;
     esac
     python3 -m venv "$venv"
-    "$venv/bin/python" "$here/scripts/install_packages.py" "$here"
+    local extra=
+    [ "$mode,$target" != run,container ] || extra='[container]'
+    "$venv/bin/python" "$here/scripts/install_packages.py" "$here$extra"
     "$venv/bin/pibench" --version
 }
 
@@ -76,10 +80,11 @@ gate() {
     options=(--device "$device" --protocol "$protocol" --require-fit)
     case $mode in
         plan)
-            out_file=plan.json pibench plan "${options[@]}" --json \
+            out_file=plan.json pibench plan "${options[@]}" ${reserve:+--reserve "$reserve"} --json \
                 -o "$out/summary.md" -o "$out/gate.xml" -- "${files[@]}" || code=$?
             ;;
         run)
+            [ -z "$reserve" ] || refuse "PIBENCH_RESERVE is for mode plan: a run has the device's memory"
             pibench run "${options[@]}" --target "$target" --quiet --out "$out/records.jsonl" -- "${files[@]}" || code=$?
             [ ! -s "$out/records.jsonl" ] ||
                 pibench report "$out/records.jsonl" --require-fit \

@@ -27,7 +27,7 @@ def bundle(
     ),
     weights: opt.Weights = None,
     device: opt.DeviceName = "rpi3b",
-    protocol: opt.ProtocolName = "caffe-time",
+    protocol: opt.EngineProtocol = None,
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repeats: int = opt.amount(5, "--repeats", "N", "Timed passes of inference.", 1, 10000),
@@ -46,6 +46,7 @@ def bundle(
     from pibench.bundle.kit import write_kit
     from pibench.images.build import Builder
 
+    protocol = opt.protocol_of(protocol, weights)
     options = opt.run_options(locals() | {"target": "native"})
     loaded = opt.load_networks(specs, options, hint="make a bundle for each")
     builder = Builder((lambda _: None) if quiet else say)

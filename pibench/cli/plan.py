@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import typer
 from pibench.cli import options as opt
 from pibench.cli.output import check_svg, ignore_broken_pipe, print_json, say, write_svg
 from pibench.errors import ExitCode, InvalidInputError
+from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +28,9 @@ _TARGET = "Where --check runs (default: twin). Without --check, twin plans for t
 def plan(
     specs: opt.Specs,
     device: opt.DeviceName = "rpi3b",
-    protocol: opt.ProtocolName = "caffe-time",
+    protocol: opt.EngineProtocol = None,
+    reserve: opt.Reserve = 0,
+    setup: opt.SetupName = DEFAULT,
     weights: Path | None = opt.value(
         "Weights that have to fit, at every size that --max-input tries."
     ),
@@ -58,11 +62,12 @@ def plan(
 
     from pibench.plan.planner import plan as plan_network
 
+    protocol = opt.protocol_of(protocol, weights)
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:
         given = locals()
         for name in ("shape", "max_batch", "max_input", "what_if", "timeline", "plot",
-                     "require_fit", "out"):  # fmt: skip
+                     "require_fit", "out", "reserve"):  # fmt: skip
             if given[name]:
                 raise InvalidInputError(
                     f"--{name.replace('_', '-')} is for a plan, but --check compares a plan with "
@@ -81,8 +86,8 @@ def plan(
         from pibench.report import cases
 
         cases.writable(out, [Path(spec) for spec in specs])
-    profile = options.profile
-    environment = _environment(profile, on_twin=target == "twin")
+    profile = options.profile.with_reserve(reserve)
+    environment = replace(_environment(profile, on_twin=target == "twin"), setup=setup)
     planned_networks, refused = opt.answer_each(
         specs,
         options,
@@ -208,9 +213,13 @@ def _row(planned: Plan, device: Device, wanted: dict[str, bool]) -> dict[str, An
 def _print(rows: Sequence[dict[str, Any]], plans: Sequence[Plan], *, in_full: bool) -> None:
     from pibench.report.estimates import names_of, plan_table, print_details
     from pibench.report.tables import console
+    from pibench.report.text import usable_memory
 
     out = console()
     out.print(plan_table(rows))
+    usable_bytes, reserve_bytes = rows[0]["usable_bytes"], rows[0]["reserve_bytes"]
+    if reserve_bytes:
+        out.print(f"Usable: {usable_memory(usable_bytes, reserve_bytes)}.")
     for name, row, planned in zip(names_of(rows), rows, plans, strict=True):
         if in_full or {"changes", "max_batch", "max_input"} & row.keys():
             print_details(name, row, planned.steps, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,14 +12,21 @@ from pibench.cli.output import ignore_broken_pipe, print_json, print_line, print
 from pibench.cli.report import write_page
 from pibench.cli.run import make_folder, run_with_progress
 from pibench.errors import InvalidInputError
+from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
+    from pibench.crosscheck.estimated import RamBySetup
+    from pibench.crosscheck.paper import Paper
     from pibench.errors import ExitCode
     from pibench.records.schema import Record
     from pibench.runner.options import RunOptions
 
 
 def reproduce(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NETWORK...", help="Some of the networks.", show_default=False),
+    ] = None,
     target: opt.TargetSpec = "vm",
     machine: opt.MachineName = None,
     fresh_boot: opt.FreshBoot = False,
@@ -28,6 +35,13 @@ def reproduce(
     only: str | None = opt.value(
         "Some of the paper's networks: A,B,...", "--networks", metavar=None
     ),
+    table: str = typer.Option(
+        "embedded-dnn", metavar="ID|FOLDER", help="Another published table; list names them."
+    ),
+    reserve: float | None = opt.amount(
+        None, "--reserve", "MIB", "With --table: what other programs took, in place of its own.", 0
+    ),
+    setup: opt.SetupName = DEFAULT,
     compute: opt.ComputeName = None,
     out: Path = typer.Option(Path("out"), metavar="FOLDER", help="The folder for the files."),
     jobs: opt.Jobs = None,
@@ -38,13 +52,93 @@ def reproduce(
     """Run the paper's 26 networks and compare every printed cell with pibench's result.
 
     Writes records.jsonl, claims.json, claims.csv and report.html. Exit code: 0 all verdicts
-    agree, 1 one differs, 4 one is inconclusive.
+    agree, 1 one differs, 4 one is inconclusive. Tables of other people that are compared with
+    plans and predictions run nothing, and write claims.json and claims.csv.
 
-    Example: pibench reproduce --networks "AlexNet,VGG 16"
+    Example: pibench reproduce AlexNet "VGG 16"
     """
+    from pibench.crosscheck.paper import DEFAULT as OF_THE_PAPER
+    from pibench.crosscheck.paper import load_paper
+
+    if names:
+        only = ",".join([*names, *(opt.words(only) or ())])
+    if table == "list":
+        _list_tables()
+        return
+    if table != OF_THE_PAPER:
+        paper = load_paper(table)
+        _refuse_ignored(table, paper, locals())
+        raise typer.Exit(reproduce_without_runs(paper, only, reserve, out, as_json=as_json))
+    if reserve is not None:
+        raise InvalidInputError(
+            "--reserve is for tables that are compared with plans, but these networks are run",
+            hint="omit --reserve, or add --table: pibench reproduce --table list",
+        )
     options = opt.run_options(locals())
     code = reproduce_paper(only, options, out, quiet=quiet, as_json=as_json, timed=timings)
     raise typer.Exit(code)
+
+
+def _list_tables() -> None:
+    from pibench.crosscheck.paper import load_paper, table_ids
+
+    for table in table_ids():
+        paper = load_paper(table)
+        how = sorted({column.compared_with for column in paper.columns.values()})
+        print_line(f"{table}: {paper.title}, {len(paper.entries)} rows, by {' and '.join(how)}")
+
+
+def _refuse_ignored(table: str, paper: Paper, given: dict[str, Any]) -> None:
+    """Reject a table that needs runs, and options of a run for one that needs none."""
+    if paper.needs_runs:
+        raise InvalidInputError(
+            f"--table {table} is compared with runs of its networks",
+            hint=f"run them with --out RECORDS, then: pibench report RECORDS --table {table}",
+        )
+    for name in (
+        "machine",
+        "fresh_boot",
+        "identity",
+        "remote_dir",
+        "compute",
+        "jobs",
+        "timings",
+        "setup",
+    ):
+        if given[name] and given[name] != DEFAULT:
+            raise InvalidInputError(
+                f"--{name.replace('_', '-')} is for a run, but --table {table} runs nothing",
+                hint="omit it",
+            )
+
+
+def reproduce_without_runs(
+    paper: Paper, only: str | None, reserve_mib: float | None, out: Path, *, as_json: bool
+) -> ExitCode:
+    """Compare a table with plans and predictions; write and print its claims."""
+    import gc
+
+    from pibench import devices
+    from pibench.crosscheck import claims as checking
+    from pibench.report.ledger import print_estimates
+
+    # As `plan`: many acyclic objects.
+    gc.set_threshold(1_000_000)
+    if reserve_mib is not None:
+        devices.load(paper.device).with_reserve(reserve_mib)
+        paper = paper.model_copy(update={"reserve_mib": reserve_mib})
+    claims = checking.check_claims([], paper, networks=opt.words(only))
+    folder = make_folder(out)
+    checking.write_claims_json(claims, folder, paper)
+    checking.write_claims_csv(claims, folder)
+    if as_json:
+        print_json(checking.as_dict(claims, paper))
+    else:
+        with ignore_broken_pipe():
+            print_estimates(claims, paper)
+            print()
+    (say if as_json else print_line)(f"written: {folder}/claims.json, claims.csv")
+    return checking.exit_code(claims, paper)
 
 
 def reproduce_paper(
@@ -72,14 +166,17 @@ def reproduce_paper(
         write_claims_csv,
         write_claims_json,
     )
+    from pibench.crosscheck.estimated import ram_by_setup
+    from pibench.crosscheck.paper import load_paper
     from pibench.records.store import RecordStore
-    from pibench.report.ledger import print_reproduction
+    from pibench.report.ledger import print_ram_by_setup, print_reproduction
 
     loaded = [networks.load(name) for name in _paper_networks(only)]
     folder = make_folder(out)
     store = RecordStore(folder / "records.jsonl")
     store.prepare()
     made: list[Record] = []
+    ram: list[RamBySetup] = []
     try:
         run_with_progress(loaded, options, store, made, quiet=quiet)
     except KeyboardInterrupt:
@@ -94,12 +191,14 @@ def reproduce_paper(
                 made, networks=wanted if only else None, predicted=predicted_times(predictions)
             )
             if made:
-                write_claims_json(claims, folder)
+                ram = ram_by_setup(load_paper(), {claim.key for claim in claims})
+                write_claims_json(claims, folder, ram=ram)
                 write_claims_csv(claims, folder)
     log = say if as_json else print_line
     with ignore_broken_pipe(), timings.phase("table"):
         if not as_json:
             print_reproduction(claims, made)
+            print_ram_by_setup(ram)
             print()
         log(f"written: {folder}/records.jsonl, claims.json, claims.csv")
     try:

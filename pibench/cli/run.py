@@ -11,6 +11,7 @@ import typer
 from pibench.cli import options as opt
 from pibench.cli.output import Progress, ignore_broken_pipe, print_timings, say
 from pibench.errors import ExitCode, HostError, InvalidInputError
+from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
@@ -39,6 +40,7 @@ def run(
     out: opt.RecordsOut = None,
     seed: opt.Seed = 0,
     blas: opt.BlasName = "openblas",
+    setup: opt.SetupName = DEFAULT,
     keep_blobs: str | None = opt.value(
         "Write the blobs of these layers whole: A,B,... (inference).", metavar="LAYERS"
     ),
@@ -60,9 +62,7 @@ def run(
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
-    from pibench.engines.registry import engine_of
-
-    protocol = protocol or engine_of(engine).protocols[0]
+    protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals() | {"keep": tuple(opt.words(keep_blobs) or ())})
     loaded = opt.load_networks(specs, options)
     records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench.crosscheck.estimated import estimates
 from pibench.crosscheck.paper import (
     Column,
     Figure,
@@ -29,16 +30,18 @@ from pibench.errors import ExitCode, InvalidInputError
 from pibench.file_io import write_whole
 from pibench.records.identity import run_of
 from pibench.records.schema import Provenance
+from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from pibench.crosscheck.estimated import Estimate, RamBySetup
     from pibench.latency.model import Prediction
     from pibench.latency.pressure import Planner
     from pibench.networks.network import Network
     from pibench.records.schema import Record
 
-LEDGER_VERSION: Final = "2.0"
+LEDGER_VERSION: Final = "2.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +127,16 @@ def check_claims(
     paper = paper or load_paper()
     entries = paper.entries if networks is None else _chosen(paper, networks)
     usable = [record for record in records if is_the_papers_run(record, paper)]
+    if any(record.setup == DEFAULT for record in usable):
+        # A ledger is of one set-up.
+        usable = [record for record in usable if record.setup == DEFAULT]
     claims: list[Claim] = []
     for entry in entries:
         record = _closest(entry, usable)
+        estimated = estimates(paper, entry)
+        time = (predicted or {}).get(entry.zoo_network)
         claims += [
-            _claim(entry, name, paper, record, (predicted or {}).get(entry.zoo_network))
+            _claim(entry, name, paper, record, predicted=time, estimated=estimated)
             for name, column in paper.columns.items()
             if name in entry.figures or (column.field == "verdict" and entry.verdict)
         ]
@@ -158,13 +166,24 @@ def _column_summary(claims: Sequence[Claim]) -> ColumnSummary:
     )
 
 
-def exit_code(claims: Sequence[Claim]) -> ExitCode:
-    """Return 0 if all verdicts agree, 1 if one differs, else 4 (undecided); only verdicts count."""
-    agreements = [claim.agrees for claim in claims if claim.field == "verdict"]
-    if False in agreements:
-        return ExitCode.DISAGREEMENT
-    # Without any verdict nothing was confirmed.
-    return ExitCode.INCONCLUSIVE if None in agreements or not agreements else ExitCode.OK
+def exit_code(claims: Sequence[Claim], paper: Paper | None = None) -> ExitCode:
+    """Return 0 if all verdicts agree, 1 if one differs, else 4 (undecided).
+
+    The column's tolerance is the share of verdicts that may not agree. Of a table without verdicts
+    every figure has to agree.
+    """
+    paper = paper or load_paper()
+    verdicts = [claim for claim in claims if claim.field == "verdict"]
+    decisive = verdicts or ([] if paper.needs_runs else claims)
+    if not decisive:
+        # Nothing was confirmed.
+        return ExitCode.INCONCLUSIVE
+    column = paper.columns.get(verdicts[0].column) if verdicts else None
+    tolerance = column.tolerance if column else 0.0
+    agreements = [claim.agrees for claim in decisive]
+    if agreements.count(True) >= (1 - tolerance) * len(agreements):
+        return ExitCode.OK
+    return ExitCode.DISAGREEMENT if False in agreements else ExitCode.INCONCLUSIVE
 
 
 def _chosen(paper: Paper, networks: Collection[str]) -> list[PaperEntry]:
@@ -211,12 +230,21 @@ def _claim(
     name: str,
     paper: Paper,
     record: Record | None,
+    *,
     predicted: PredictedTime | None,
+    estimated: Mapping[str, Estimate],
 ) -> Claim:
     column = paper.columns[name]
     figure = entry.figures.get(name)
-    value, provenance = _value_of(column, record)
     low = high = None
+    if name in estimated:
+        predicted, record = None, None
+        known = estimated[name]
+        value = known.value / column.unit_size if isinstance(known.value, float) else known.value
+        low, high = (one and one / column.unit_size for one in (known.low, known.high))
+        provenance = known.provenance
+    else:
+        value, provenance = _value_of(column, record)
     if column.field == "latency_ms" and value is None and predicted is not None:
         value, low, high = (
             one / column.unit_size
@@ -232,7 +260,7 @@ def _claim(
     return Claim(
         key=entry.key,
         row=entry.row,
-        paper_network=entry.network,
+        paper_network=entry.label,
         network=record.network if record else None,
         column=name,
         field=column.field,
@@ -324,16 +352,23 @@ def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTim
 
 
 def write_claims_json(
-    claims: Sequence[Claim], folder: Path | str, paper: Paper | None = None
+    claims: Sequence[Claim],
+    folder: Path | str,
+    paper: Paper | None = None,
+    ram: Sequence[RamBySetup] = (),
 ) -> Path:
     """Write claims.json with the columns' documentation and the totals; return its path.
+
+    `ram` is the RAM column as planned for each set-up.
 
     The write is atomic: after a crash the previous file is unchanged.
 
     Raises:
         HostError: if the folder cannot be written.
     """
-    text = json.dumps(as_dict(claims, paper or load_paper()), indent=2, allow_nan=False)
+    found = as_dict(claims, paper or load_paper())
+    found |= {"ram_by_setup": [dataclasses.asdict(one) for one in ram]} if ram else {}
+    text = json.dumps(found, indent=2, allow_nan=False)
     return write_whole(Path(folder) / "claims.json", text + "\n")
 
 
@@ -360,8 +395,11 @@ def as_dict(claims: Sequence[Claim], paper: Paper) -> dict[str, Any]:
         "device": paper.device,
         "protocol": paper.protocol,
         "batch": paper.batch,
+        "citation": paper.citation,
+        "unstated": list(paper.unstated),
+        "reserve_mib": paper.reserve_mib,
         "columns": {name: column.model_dump() for name, column in paper.columns.items()},
-        "exit_code": int(exit_code(claims)),
+        "exit_code": int(exit_code(claims, paper)),
         "summary": {name: dataclasses.asdict(one) for name, one in summary(claims).items()},
         "claims": [_plain_claim(claim) for claim in claims],
     }

@@ -21,6 +21,7 @@ from pibench.errors import InvalidInputError
 from pibench.records.identity import ZOO
 from pibench.records.schema import Frozen, Protocol
 from pibench.records.store import first_of
+from pibench.setups import Setup
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 DEFAULT: Final = "embedded-dnn"
 _HINT: Final = "docs/report.md describes the format of a table"
 _FIXED: Final = ("key", "row", "network", "zoo_network")
+_OPTIONAL: Final = ("batch", "threads")
 UNITS: Final = {
     "bytes": {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6,
               "GB": 10**9},
@@ -39,8 +41,22 @@ UNITS: Final = {
 """Units by the suffix of a record's field, each with its size in that suffix."""
 
 ResultField = Literal[
-    "verdict", "peak_rss_bytes", "network_rss_bytes", "weights_file_bytes", "latency_ms"
-]
+    "verdict", "peak_rss_bytes", "network_rss_bytes", "weights_file_bytes", "latency_ms",
+    "memory_required_for_data_bytes",
+]  # fmt: skip
+Source = Literal["run", "plan", "prediction"]
+_SOURCES: Final[dict[ResultField, tuple[Source, ...]]] = {
+    "verdict": ("run", "plan"),
+    "peak_rss_bytes": ("run", "plan"),
+    "network_rss_bytes": ("run", "plan"),
+    "weights_file_bytes": ("run",),
+    "latency_ms": ("run", "prediction"),
+    "memory_required_for_data_bytes": ("plan",),
+}
+"""Where pibench's figure for a column may come from."""
+
+
+_EMPTY_IS_NONE: Final = BeforeValidator(lambda text: text or None)
 
 
 class Figure(Frozen):
@@ -64,15 +80,28 @@ class Figure(Frozen):
 class PaperEntry(Frozen):
     """One network of the table; `row` is its printed number, None for networks without one.
 
-    `zoo_network` is its name in pibench's catalogue, which its records use.
+    `zoo_network` is its name in pibench's catalogue, which its records use, or a prototxt file in
+    the table's folder: then `path` is the file. `batch` and `threads` differ from the table's if
+    they are given.
     """
 
     key: Annotated[str, Field(min_length=1)]
-    row: Annotated[int | None, BeforeValidator(lambda text: text or None)] = None
+    row: Annotated[int | None, _EMPTY_IS_NONE] = None
     network: Annotated[str, Field(min_length=1)]
     zoo_network: str
+    path: str | None = None
+    batch: Annotated[int | None, Field(ge=1), _EMPTY_IS_NONE] = None
+    threads: Annotated[int | None, Field(ge=1), _EMPTY_IS_NONE] = None
     verdict: Literal["fit", "no-fit"] | None = None
     figures: dict[str, Figure]
+
+    @property
+    def label(self) -> str:
+        """The printed name, with what distinguishes the entry from others of the network."""
+        own = [self.network]
+        own += [f"batch {self.batch}"] * bool(self.batch)
+        own += [f"{self.threads} thread{'s' * (self.threads > 1)}"] if self.threads else []
+        return ", ".join(own)
 
     def answers_to(self, name: str) -> bool:
         """Return whether a name refers to this network; case and punctuation are ignored."""
@@ -83,18 +112,26 @@ class PaperEntry(Frozen):
 class Column(Frozen):
     """A column: the field of a record that it prints, and how it is compared.
 
-    `tolerance` is a fraction of the printed figure; `decimals` are those of pibench's figure.
+    `compared_with` is where pibench's figure comes from: a run's record, a plan or a prediction.
+    `tolerance` is a fraction of the printed figure, for verdicts the share of the cells that may
+    not agree; `decimals` are those of pibench's figure.
     """
 
     title: str
     field: ResultField
+    compared_with: Source = "run"
     unit: str = ""
     decimals: Annotated[int, Field(ge=0, le=9)] = 0
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.0
     doc: str = ""
 
     def model_post_init(self, _: Any) -> None:
-        """Reject a unit that the field cannot have."""
+        """Reject a unit that the field cannot have, and figures that pibench does not have."""
+        if self.compared_with not in _SOURCES[self.field]:
+            raise ValueError(
+                f"{self.field} is compared with a {' or '.join(_SOURCES[self.field])}, not with "
+                f"a {self.compared_with}"
+            )
         known = UNITS.get(self.field.rpartition("_")[2], {"": 1})
         if self.unit not in known:
             raise ValueError(f"unit {self.unit!r} of {self.field} is none of {', '.join(known)}")
@@ -112,16 +149,36 @@ class _Explanation(Frozen):
 
 
 class Paper(Frozen):
-    """A published table, and the run that produced its columns."""
+    """A published table, and the run that produced its columns.
+
+    `unstated` lists what the table leaves unsaid, `reserve_mib` is the memory of the device that
+    other programs took. `stack` is the software that its times are predicted for, with an input of
+    `data`. `inferred_setup` is the set-up that its RAM column points to, if there is such an
+    inference.
+    """
 
     title: str
+    stack: str = "openblas-a53"
+    data: Literal["zeros", "images"] = "zeros"
     citation: str = ""
+    unstated: tuple[str, ...] = ()
+    reserve_mib: Annotated[float, Field(ge=0)] = 0.0
+    inferred_setup: Setup | None = None
     device: str
     protocol: Protocol
     batch: Annotated[int, Field(ge=1)]
     columns: Annotated[dict[str, Column], Field(min_length=1)]
     explanation: tuple[_Explanation, ...] = ()
     entries: tuple[PaperEntry, ...] = ()
+
+    @property
+    def needs_runs(self) -> bool:
+        """Whether any column is compared with runs."""
+        return any(one.compared_with == "run" for one in self.columns.values())
+
+    def batch_of(self, entry: PaperEntry) -> int:
+        """Return the batch size of an entry."""
+        return entry.batch or self.batch
 
     @property
     def explanations(self) -> dict[tuple[str, str], str]:
@@ -167,14 +224,24 @@ def load_paper(table: str = DEFAULT) -> Paper:
     Raises:
         InvalidInputError: if there is no such table, or its files are not valid.
     """
-    shipped = {one.name: one for one in (resources.files(__package__) / "tables").iterdir()}
-    if table in shipped:
-        return _read(shipped[table])
+    if table in table_ids():
+        return _read(_tables() / table)
     if not Path(table).is_dir():
         raise InvalidInputError(
-            f"there is no table {table}", hint=f"give a folder, or one of {', '.join(shipped)}"
+            f"there is no table {table}", hint=f"give a folder, or one of {', '.join(table_ids())}"
         )
     return _read(Path(table))
+
+
+def table_ids() -> list[str]:
+    """Return the ids of pibench's tables, the default first."""
+    return sorted(
+        (one.name for one in _tables().iterdir()), key=lambda name: (name != DEFAULT, name)
+    )
+
+
+def _tables() -> Traversable:
+    return resources.files(__package__) / "tables"
 
 
 def _read(folder: Traversable) -> Paper:
@@ -184,12 +251,12 @@ def _read(folder: Traversable) -> Paper:
     try:
         data = tomllib.loads(_text(notes))
         paper = Paper.model_validate(data | {"entries": ()})
-        devices.load(paper.device)
+        devices.load(paper.device).with_reserve(paper.reserve_mib)
         file = lines
         entries = []
         for number, line in enumerate(csv.DictReader(_text(lines).splitlines()), start=2):
             place = f"line {number}"
-            entries.append(_entry(line, paper.columns))
+            entries.append(_entry(line, paper.columns, folder))
     except ValidationError as error:
         raise InvalidInputError.at(str(file), place, first_of(error), hint=_HINT) from error
     except ValueError as error:
@@ -205,16 +272,23 @@ def _text(file: Traversable) -> str:
     return content.decode("utf-8-sig")
 
 
-def _entry(line: dict[str | None, Any], columns: dict[str, Column]) -> PaperEntry:
-    surplus = {*line} - {*_FIXED, *columns}
+def _entry(
+    line: dict[str | None, Any], columns: dict[str, Column], folder: Traversable
+) -> PaperEntry:
+    surplus = {*line} - {*_FIXED, *_OPTIONAL, *columns}
     missing = {*_FIXED, *columns} - {name for name, text in line.items() if text is not None}
     if surplus or missing:
         names = ", ".join(sorted(str(name or "a cell without a heading") for name in surplus))
         raise ValueError(f"unknown: {names}" if surplus else f"lacks {', '.join(sorted(missing))}")
     printed = {name: line[name] for name in columns if line[name]}
+    file = folder / line["zoo_network"]
+    is_file = line["zoo_network"].endswith(".prototxt")
+    if is_file and not file.is_file():
+        raise ValueError(f"there is no file {line['zoo_network']} in the table's folder")
     verdicts = {name for name, column in columns.items() if column.field == "verdict"}
     return PaperEntry(
-        **{name: line[name] for name in _FIXED},
+        **{name: line[name] for name in (*_FIXED, *_OPTIONAL) if name in line},
+        path=str(file) if is_file else None,
         verdict=next((text for name, text in printed.items() if name in verdicts), None),
         figures={n: Figure.parse(text) for n, text in printed.items() if n not in verdicts},
     )

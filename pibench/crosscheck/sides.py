@@ -169,6 +169,7 @@ def _facts(record: Record) -> dict[str, str]:
     found = {
         "target": record.target if record.machine is None else f"{record.target} {record.machine}",
         "compute": record.compute,
+        "set-up": record.setup,
         label_of(record.engine): record.engine_version,
         "Caffe's origin": guest.caffe_origin,
         # Only the version: build options and the core follow it.
@@ -420,6 +421,7 @@ def _planned(item: dict[str, Any]) -> dict[str, Any]:
     return {
         "batch": item["batch"],
         "threads": environment.get("threads") if of_board else None,
+        "setup": environment.get("setup"),
         "verdict": item["verdict"],
         "ram_bytes": item["network_rss_bytes"],
         "ram": item["provenance"]["network_rss_bytes"],

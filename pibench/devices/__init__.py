@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -11,6 +12,7 @@ from typing import Any, Final
 from pibench.errors import InvalidInputError
 
 KIB = 1024
+MIB = 2**20
 
 BORDERLINE_BAND: Final = 0.02
 """Half the width of the borderline band, as a fraction of the usable memory.
@@ -23,11 +25,29 @@ outside.
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryTiming:
+    """What a board's memory takes for lines of 64 bytes in a stream, on one core.
+
+    `line_copy_ns` reads one and writes another, `line_write_ns` writes only; `l2_ns` is how much
+    longer L2 takes than the first cache. All cores together read `all_cores_bytes_per_s` at most.
+    """
+
+    line_read_ns: float
+    line_write_ns: float
+    line_copy_ns: float
+    l2_ns: float
+    all_cores_bytes_per_s: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Device:
     """A board. Sizes in bytes, the clock in Hz; the `_source` fields give the source of a number.
 
+    `memory` has the times of its memory, None where nobody has published them.
     Of `ram_bytes` the firmware takes `firmware_bytes`, and the kernel's image, page tables and
-    reserves some more; `usable_bytes` (the kernel's MemTotal) is left to programs.
+    reserves some more; `usable_bytes` (the kernel's MemTotal) is left to programs. Of these,
+    `reserve_bytes` are for other programs, and no longer in `usable_bytes`.
     """
 
     id: str
@@ -49,6 +69,27 @@ class Device:
     cpu_source: str
     qemu_cpu: str
     qemu_machine: str
+    memory: MemoryTiming | None
+    reserve_bytes: int = 0
+
+    def with_reserve(self, reserve_mib: float) -> Device:
+        """Return the device with that much less memory, which other programs on it take.
+
+        Raises:
+            InvalidInputError: Nothing would be left.
+        """
+        reserve_bytes = round(reserve_mib * MIB)
+        if not 0 <= reserve_bytes < self.usable_bytes:
+            raise InvalidInputError(
+                f"a reserve of {reserve_mib:g} MiB leaves nothing of the "
+                f"{self.usable_bytes / MIB:.1f} MiB that programs on {self.id} can use",
+                hint="give what other programs on the board take, in MiB",
+            )
+        return replace(
+            self,
+            usable_bytes=self.usable_bytes - reserve_bytes,
+            reserve_bytes=self.reserve_bytes + reserve_bytes,
+        )
 
 
 def names() -> tuple[str, ...]:
@@ -62,13 +103,20 @@ def load(id_or_name: str) -> Device:
     Raises:
         InvalidInputError: No device has this name; the error lists the known ids.
     """
-    wanted = id_or_name.strip().casefold()
+    wanted = _plain(id_or_name)
     for device in _profiles().values():
-        if wanted in {name.casefold() for name in (device.id, device.name, *device.aliases)}:
+        if wanted in map(_plain, (device.id, device.name, *device.aliases)):
             return device
+    close = difflib.get_close_matches(wanted, names(), n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
     raise InvalidInputError(
-        f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}"
+        f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}{meant}"
     )
+
+
+def _plain(name: str) -> str:
+    """Return a name without case, spaces and signs: people write Raspberry Pi 3 and rpi-3."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum() or letter == "+")
 
 
 @cache
@@ -84,6 +132,7 @@ def _profiles() -> dict[str, Device]:
 
 def _device(device_id: str, profile: dict[str, Any]) -> Device:
     memory, cpu, qemu = profile.pop("memory"), profile.pop("cpu"), profile.pop("qemu")
+    timing = memory.pop("timing", None)
     return Device(
         id=device_id,
         aliases=tuple(profile.pop("aliases")),
@@ -92,6 +141,7 @@ def _device(device_id: str, profile: dict[str, Any]) -> Device:
         cpu_source=cpu.pop("source"),
         qemu_cpu=qemu["cpu"],
         qemu_machine=qemu["machine"],
+        memory=MemoryTiming(**timing) if timing else None,
         **profile,
         **memory,
         **cpu,

@@ -32,7 +32,9 @@ _NEIGHBOURS = 32
 32 is the stride of most classifiers: which sizes their branches can be joined at repeats with it.
 """
 
-_PLANNED = ("peak_rss_bytes", "network_rss_bytes", "headroom_bytes")
+_PLANNED = (
+    "peak_rss_bytes", "network_rss_bytes", "headroom_bytes", "memory_required_for_data_bytes",
+)  # fmt: skip
 
 
 def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
@@ -63,11 +65,14 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
         "network_rss_bytes": planned.peak_rss_bytes - planned.baseline_rss_bytes,
         "headroom_bytes": judged.headroom_bytes,
         "band_bytes": planned.band_bytes,
+        "memory_required_for_data_bytes": planned.data_bytes,
         "usable_bytes": device.usable_bytes,
+        "reserve_bytes": device.reserve_bytes,
         "environment": {
             "architecture": planned.environment.architecture,
             "core": planned.environment.kernel.core,
             "threads": planned.environment.threads,
+            "setup": planned.environment.setup,
         },
         "peak_at": {"phase": planned.peak_step.phase, "layer": planned.peak_step.layer},
         "allocations": [
@@ -137,8 +142,8 @@ def optimizations(planned: Plan) -> list[Optimization]:
         forward = plan(planned.network, protocol="inference", environment=planned.environment)
         found.append(("--protocol inference", forward))
     for change, network in (
-        ("in place", _in_place(planned.network)),
-        ("fold-bn", _folded(planned.network)),
+        ("in place", in_place(planned.network)),
+        ("fold-bn", folded(planned.network)),
     ):
         if network is not None:
             other = plan(network, protocol=planned.protocol, environment=planned.environment)
@@ -151,12 +156,14 @@ def optimizations(planned: Plan) -> list[Optimization]:
     return sorted(optimized, key=lambda one: -one.saved_bytes)
 
 
-def _in_place(network: Network) -> Network | None:
+def in_place(network: Network) -> Network | None:
+    """Return the network with layers that can overwrite their bottom in place; None without."""
     changed = network.copy()
     return changed if topology.make_in_place(changed.net, path=network.place) else None
 
 
-def _folded(network: Network) -> Network | None:
+def folded(network: Network) -> Network | None:
+    """Return the network with BatchNorm and Scale folded; None where there is none to fold."""
     if network.shapes.phase != "TEST" or not fold_bn.find(
         topology.layers(network.net, network.place)
     ):

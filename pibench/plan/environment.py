@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pibench.errors import InvalidInputError
 from pibench.plan.openblas import Kernel
+from pibench.setups import DEFAULT, Parameters, Setup, parameters
 
 if TYPE_CHECKING:
     from pibench.devices import Device
@@ -37,6 +38,8 @@ class Program:
 class Environment:
     """An architecture, a CPU core type as OpenBLAS names it, and the effective BLAS threads.
 
+    `setup` names the configuration of BLAS and allocator.
+
     Real and memory-only compute reach the same peak, so a plan is valid for both. They differ only
     for large outputs: where outputs are not computed, and so not finite, their description takes
     less memory.
@@ -45,10 +48,12 @@ class Environment:
     architecture: Architecture
     core: str
     threads: int
+    setup: Setup = DEFAULT
 
     def program(self, protocol: Protocol) -> Program:
         """Return the figures of the program behind a protocol."""
-        return Program(**_calibration()[self.architecture][protocol])
+        in_setup = _calibration()["setups"].get(self.setup, {}).get(protocol, {})
+        return Program(**_calibration()[self.architecture][protocol] | in_setup)
 
     @property
     def kernel(self) -> Kernel:
@@ -62,12 +67,17 @@ class Environment:
         return Kernel(core=core, **kernels[core])
 
     @property
+    def parameters(self) -> Parameters:
+        """Return the parameters of the set-up."""
+        return parameters(self.setup)
+
+    @property
     def max_threads(self) -> int:
         """Return the number of threads that this OpenBLAS was built for."""
         return int(_calibration()["blas"]["max_threads"])
 
 
-def of_device(device: Device) -> Environment:
+def of_device(device: Device, setup: Setup = DEFAULT) -> Environment:
     """Return the environment of the board itself: arm64, its own cores."""
     core = _CORE_OF_CPU.get(device.cpu)
     if core is None:
@@ -75,7 +85,7 @@ def of_device(device: Device) -> Environment:
             f"no BLAS kernel is known for the CPU of {device.id}, {device.cpu!r}",
             hint=f"known CPUs: {', '.join(sorted(_CORE_OF_CPU))}",
         )
-    return Environment(architecture="arm64", core=core, threads=device.cores)
+    return Environment(architecture="arm64", core=core, threads=device.cores, setup=setup)
 
 
 def of_twin(device: Device, core: str, cores_usable: int) -> Environment:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import topology
-from pibench.plan.process import Blob
+from pibench.plan.process import FLOAT_BYTES, Blob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +87,15 @@ def build(shapes: Shapes, *, force_backward: bool) -> list[Node]:
                 waiting[position, index] = split.tops[1:] if split.losses[0] else split.tops[:]
     _flag(nodes, force_backward=force_backward)
     return nodes
+
+
+def data_bytes(nodes: Sequence[Node]) -> int:
+    """Return what Caffe's log calls "Memory required for data": the data of all tops.
+
+    Net::Init adds up the tops of every layer, those of splits too, and counts a blob again for each
+    layer that works on it in place.
+    """
+    return FLOAT_BYTES * sum(blob.count for node in nodes for blob in node.tops)
 
 
 def _split(node: Node, index: int, top: Blob, readers: int) -> Node:

@@ -7,6 +7,7 @@ memory-only BLAS (`qemu/blas/memory_only_blas.c`) follows it too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pibench.plan.malloc import PAGE_BYTES
 
@@ -39,7 +40,17 @@ class Kernel:
 class PackingBuffers:
     """Track which pages of the threads' buffers products have touched so far."""
 
-    def __init__(self, kernel: Kernel, threads: int, max_threads: int) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        threads: int,
+        max_threads: int,
+        job_table: Literal["heap", "stack"] = "heap",
+    ) -> None:
+        """Start with buffers that nothing has touched.
+
+        `job_table` is where a threaded product has its table: on the heap since OpenBLAS 0.3.11.
+        """
         self._kernel = kernel
         self._threads = threads
         panel_a = kernel.p * kernel.q * _FLOAT_BYTES
@@ -48,6 +59,7 @@ class PackingBuffers:
         )
         self._touched = [bytearray() for _ in range(threads)]
         self._seen: dict[tuple[int, int, int], bool] = {}
+        self.allocates_job_table = job_table == "heap"
         job_bytes = max_threads * _CACHE_LINE_SIZE * _DIVIDE_RATE * 8
         self.job_table_bytes = job_bytes * max_threads
         """Size of the table that each threaded product allocates and frees (level3_thread.c)."""

@@ -42,6 +42,8 @@ class Plan:
     protocol: Protocol
     environment: Environment
     program: Program
+    data_bytes: int
+    """Caffe's own figure of the net that the protocol sets up, "Memory required for data"."""
     process: Process
     """The process at its end."""
 
@@ -100,8 +102,17 @@ def plan(
     program = environment.program(protocol)
     process = Process(
         program.program_bytes,
-        Heap(largest_unmapped_bytes=program.largest_unmapped_bytes),
-        PackingBuffers(environment.kernel, environment.threads, environment.max_threads),
+        Heap(
+            largest_unmapped_bytes=max(
+                program.largest_unmapped_bytes, environment.parameters.unmapped_bytes
+            ),
+        ),
+        PackingBuffers(
+            environment.kernel,
+            environment.threads,
+            environment.max_threads,
+            job_table=environment.parameters.job_table,
+        ),
     )
     proto = network.net
     definition_bytes = proto.ByteSize()
@@ -109,7 +120,7 @@ def plan(
     if protocol == "caffe-time":
         _check(network, nodes, backward=backward)
         _caffe_time(process, nodes, definition_bytes, backward=backward)
-        process.end(program.exit_bytes)
+        process.end(program.exit_bytes if environment.parameters.counts_exit else 0)
     else:
         _check(network, nodes, backward=False)
         # The network's name in the user's weights file, else in the seeded one.
@@ -120,6 +131,7 @@ def plan(
         protocol=protocol,
         environment=environment,
         program=program,
+        data_bytes=graph.data_bytes(nodes),
         process=process,
     )
 

@@ -105,7 +105,7 @@ class Process:
     def product(self, rows: int, columns: int, depth: int) -> None:
         """Replay one cblas_sgemm: packing buffers, and the job table of a threaded product."""
         blas = self.blas
-        if blas.product(rows, columns, depth):
+        if blas.product(rows, columns, depth) and blas.allocates_job_table:
             self.heap.pass_through(blas.job_table_bytes, blas.job_table_touched_bytes)
 
     def touch(self, size_bytes: int, kind: str) -> None:

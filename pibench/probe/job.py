@@ -181,7 +181,8 @@ def difference(after, before):
 
 def kind_of(item):
     """Return the properties that a baseline depends on."""
-    return item["protocol"], item["compute"], item["threads"], tuple(item["preload"])
+    setup = tuple(sorted(item.get("env", {}).items()))
+    return item["protocol"], item["compute"], item["threads"], tuple(item["preload"]), setup
 
 
 def run_job(path, frames, guest):

@@ -100,15 +100,16 @@ def preloaded(libraries, folder):
 def place_environment(job, command, env):
     """Return command and environment, adapted to an emulator of the host where there is one.
 
-    The emulator's own loader would act on LD_PRELOAD and similar variables, which are meant for
-    the guest's loader: `env_option` is the option by which the emulator sets them there.
+    The emulator's own loader and malloc would act on LD_PRELOAD, MALLOC_TRIM_THRESHOLD_ and similar
+    variables, which are meant for the guest's: `env_option` is the option by which the emulator
+    sets them there.
     """
     env = dict(env)
     option = job.get("env_option")
     if not option:
         return command, env
     options = []
-    for name in sorted(name for name in env if name.startswith("LD_")):
+    for name in sorted(name for name in env if name.startswith(("LD_", "MALLOC_"))):
         options += [option, "{}={}".format(name, env.pop(name))]
     return command[:1] + options + command[1:], env
 

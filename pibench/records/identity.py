@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pibench import devices
 from pibench.errors import InvalidInputError
 from pibench.records.schema import Batch, Compute, Frozen, Name, Protocol, Sha256, Whole
+from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -51,6 +52,7 @@ class Run(Frozen):
     compute: Compute | None = None
     threads: Whole | None = None
     blas: str | None = None
+    setup: str | None = None
     seed: Whole | None = None
     weights_sha256: Sha256 | None = None
     repeats: Whole | None = None
@@ -73,6 +75,7 @@ class Run(Frozen):
             "input_size": self.input_size is not None,
             "threads": self.threads not in (None, _cores(self.device)),
             "blas": self.blas not in (None, "openblas"),
+            "setup": self.setup not in (None, DEFAULT),
             "seed": bool(self.seed),
         }
         return [name for name, applies in found.items() if applies]
@@ -80,14 +83,14 @@ class Run(Frozen):
 
 OPTIONS: Final = (
     "batch", "input_size", "device", "source", "engine", "protocol", "compute", "threads", "blas",
-    "seed", "weights_sha256", "repeats", "limits", "caffe_origin", "board",
+    "setup", "seed", "weights_sha256", "repeats", "limits", "caffe_origin", "board",
 )  # fmt: skip
 """Options that distinguish runs of one network, in order of preference."""
 _AS_IN_A_RECORD: Final = (
     "network", "network_sha256", "network_source", "batch", "input_size", "device", "engine",
-    "protocol", "compute", "seed", "weights_sha256",
+    "protocol", "compute", "setup", "seed", "weights_sha256",
 )  # fmt: skip
-_WITH_DEFAULT: Final = ("batch", "input_size", "threads", "blas", "seed")
+_WITH_DEFAULT: Final = ("batch", "input_size", "threads", "blas", "setup", "seed")
 
 
 def run_of(record: Record) -> Run:
@@ -283,6 +286,7 @@ def _describe(name: str, value: Any) -> str:
         "compute": f"{value} compute",
         "threads": f"{value} thread{'' if value == 1 else 's'}",
         "blas": f"BLAS {value}",
+        "setup": f"set-up {value}",
         "seed": f"seed {value}",
         "weights_sha256": f"weights {str(value)[:FEWEST_DIGITS]}",
         "repeats": f"{value} repeat{'' if value == 1 else 's'}",

@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from pibench.setups import DEFAULT, Setup
 from pibench.target_kinds import TargetKind, kind_of
 
 SCHEMA_VERSION: Final = "1.7"
@@ -382,7 +383,8 @@ class Record(Frozen):
     `engine` ran it, such as `caffe`; `engine_version` is what that engine reports of itself.
     `memory_only_tier` is what memory-only compute replaced, as the program itself reported:
     `blas`, or `loops` for Caffe's own loops too. It is None with real compute, where the program's
-    end was not observed, and in records before 1.7.
+    end was not observed, and in records before 1.7. `setup` names the configuration of BLAS and
+    allocator (pibench/setups.toml).
 
     `peak_rss_bytes` is of the network's own process; if a host process emulates it, QEMU's own
     memory is subtracted and reported in `emulator_rss_bytes`. `network_rss_bytes` is the peak minus
@@ -421,6 +423,7 @@ class Record(Frozen):
     protocol: Protocol
     compute: Compute
     memory_only_tier: MemoryOnlyTier | None = None
+    setup: Setup = DEFAULT
     batch: Batch = 1
     input_size: Annotated[str, Field(pattern=r"^[0-9]{1,6}x[0-9]{1,6}$")] | None = None
 

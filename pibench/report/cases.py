@@ -22,7 +22,7 @@ from pibench.report.files import form_of
 from pibench.report.runs import command, target
 from pibench.report.tables import Cell, Table, numeric, plain, to_markdown
 from pibench.report.tables import escape_markdown as text
-from pibench.report.text import NOTHING, mib, signed_mib, visible
+from pibench.report.text import NOTHING, mib, signed_mib, usable_memory, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -176,7 +176,9 @@ def of_plans(
         table=Table(
             columns=(*plain("Network", "Verdict"), *sizes_mib, *plain("At the peak")), rows=rows
         ),
-        notes=(f"{how}. Usable there: {mib(device.usable_bytes)} MiB.",),
+        notes=(
+            f"{how}. Usable there: {usable_memory(device.usable_bytes, device.reserve_bytes)}.",
+        ),
     )
 
 

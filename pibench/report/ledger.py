@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from pibench.crosscheck.claims import summary
@@ -11,6 +13,7 @@ from pibench.report import tables
 from pibench.report.runs import evidence_in_a_word, how_it_ran
 from pibench.report.tables import ASCII_MARKS, MARKS, SHORT, Cell, Column, Table, printable
 from pibench.report.text import NOTHING, number, sentence, signed, signed_mib
+from pibench.setups import parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pibench.crosscheck.claims import Claim
+    from pibench.crosscheck.estimated import RamBySetup
     from pibench.crosscheck.paper import Paper
     from pibench.records.schema import ProvenanceKind, Record
 
@@ -206,11 +210,12 @@ def totals(claims: Sequence[Claim], paper: Paper) -> list[str]:
                 + (f"; {MARKS[False]} differ: {differing}." if differing else ".")
             )
         else:
+            exact = f", {total.agreed} agree" if column.compared_with != "run" else ""
             lines.append(
                 f"{title}{_if_predicted(claims, name)}: mean absolute error "
                 f"{total.mean_absolute_error_pct:.1f} % over "
                 f"{total.compared} of {total.total} rows, worst {total.worst_network} "
-                f"({total.worst_error_pct:+.1f} %)."
+                f"({total.worst_error_pct:+.1f} %){exact}."
             )
     return lines
 
@@ -240,6 +245,98 @@ def print_reproduction(
     for note in explained:
         to.print(printable(f"* {note.about}: {note.text}"))
     to.print(_LEGEND)
+
+
+def print_estimates(claims: Sequence[Claim], paper: Paper, *, to: Console | None = None) -> None:
+    """Print a table beside figures of pibench that no run made, the totals, sources and notes."""
+    to = to or tables.console()
+    found = rows(claims, [], paper)
+    columns = [
+        Column(heading="Network", fold=True),
+        *tables.numeric("Printed", "pibench", "Low", "High", "Err\n%"),
+        Column(heading=""),
+    ]
+    for name, column in paper.columns.items():
+        cells = [(row, row.cells[name]) for row in found if name in row.cells]
+        used = [True] * 3 + [any(cell.interval for _, cell in cells)] * 2 + [True, True]
+        if column.field == "verdict":
+            used[3:6] = [False] * 3
+        lines = [
+            [
+                row.name, cell.paper, cell.pibench,
+                number(cell.claim.low, column.decimals), number(cell.claim.high, column.decimals),
+                cell.error, WORDS[cell.claim.agrees],
+            ]
+            for row, cell in cells
+        ]  # fmt: skip
+        to.print(printable(f"{sentence(column.title)} {column.unit}: {kinds(cells)}"))
+        to.print(
+            Table(
+                columns=[one for one, shown in zip(columns, used, strict=True) if shown],
+                rows=[[*compress(line, used)] for line in lines],
+            )
+        )
+    for line in totals(claims, paper):
+        to.print(printable(line.replace(MARKS[False], ASCII_MARKS[False])))
+    if paper.reserve_mib:
+        to.print(f"Reserve for other programs on the board: {paper.reserve_mib:g} MiB.")
+    to.print()
+    to.print(printable(f"Source: {paper.citation or paper.title}."))
+    if paper.unstated:
+        to.print("\nNot stated there")
+    for text in paper.unstated:
+        to.print(printable(f"* {text}"))
+    explained = notes(claims, paper)
+    if explained:
+        to.print("\nNotes")
+    for note in explained:
+        to.print(printable(f"* {note.about}: {note.text}"))
+
+
+def print_ram_by_setup(found: Sequence[RamBySetup], *, to: Console | None = None) -> None:
+    """Print the RAM column as planned for each set-up, the errors, and the evidence."""
+    if not found:
+        return
+    to = to or tables.console()
+    setups = [*found[0].planned]
+    to.print("\nRAM MiB by set-up: planned, nothing was run")
+    to.print(
+        Table(
+            columns=[
+                Column(heading="Network", fold=True),
+                *tables.numeric("\nPaper"),
+                *tables.numeric(*(h for one in setups for h in (f"\n{one}", "Err\n%"))),
+            ],
+            rows=[
+                [
+                    one.network,
+                    number(one.printed),
+                    *(
+                        text
+                        for setup in setups
+                        for text in (number(one.planned[setup], 1), signed(one.error_pct(setup)))
+                    ),
+                ]
+                for one in found
+            ],
+        )
+    )
+    for setup in setups:
+        errors = {one.network: one.error_pct(setup) for one in found}
+        worst = max(errors, key=lambda network: abs(errors[network]))
+        to.print(
+            printable(
+                f"{setup}, {parameters(setup).title}: mean absolute error "
+                f"{fmean(map(abs, errors.values())):.2f} %, worst {worst} ({errors[worst]:+.1f} %)."
+            )
+        )
+        for text in parameters(setup).evidence:
+            to.print(printable(f"* {text}"))
+
+
+def kinds(cells: Sequence[tuple[Row, LedgerCell]]) -> str:
+    """Return the provenance of pibench's figures."""
+    return " and ".join(sorted({cell.kind for _, cell in cells if cell.claim.pibench is not None}))
 
 
 def shared_kind(of: Sequence[Row], column: str) -> ProvenanceKind | None:
@@ -292,7 +389,7 @@ def _cell(claim: Claim, numbered: Mapping[str, int], decimals: int) -> LedgerCel
         pibench = claim.pibench or ("missing" if claim.field == "verdict" else NOTHING)
     return LedgerCell(
         claim=claim,
-        paper=claim.paper if isinstance(claim.paper, str) else f"{claim.paper:,g}",
+        paper=claim.paper if isinstance(claim.paper, str) else f"{claim.paper:,.12g}",
         pibench=pibench,
         error=signed(claim.error_pct),
         interval=interval,

@@ -16,6 +16,7 @@ from pibench.records.schema import WEIGHTS_GIVEN
 from pibench.records.statistics import counting_ms, set_aside, why_no_interval
 from pibench.report.tables import Cell, Table, console, printable
 from pibench.report.text import MB, MIB, NOTHING, mib, milliseconds, number, signed_mib, visible
+from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -127,6 +128,7 @@ def _way(record: Record) -> str:
     parts = [
         "memory-only compute" if record.compute == "memory-only" else "real compute",
         *([f"BLAS {blas}"] if blas else []),
+        *([f"set-up {record.setup}"] if record.setup != DEFAULT else []),
         f"{record.protocol}, batch {record.batch}",
     ]
     return f"{_where(record)}; {', '.join(parts)}"
@@ -231,6 +233,7 @@ def environment(record: Record) -> list[Fact]:
         [
             (label_of(record.engine), _joined(record.engine_version, guest.caffe_origin)),
             ("BLAS", guest.blas_name),
+            ("Set-up", record.setup),
             ("BLAS core, threads", _joined(guest.blas_core_type, guest.blas_threads)),
             ("Guest", _joined(guest.architecture, guest.kernel, guest.device_tree_model)),
             ("Guest's kernel arguments", guest.kernel_arguments),

@@ -38,6 +38,17 @@ def signed(value: float | None, decimals: int = 1) -> str:
     return text.replace("-", _MINUS) if text.strip("+-0.") else text[1:]
 
 
+def usable_memory(usable_bytes: int, reserve_bytes: int) -> str:
+    """Return the memory that a network can use on a device, and what other programs have of it."""
+    usable = f"{mib(usable_bytes, 1)} MiB"
+    if not reserve_bytes:
+        return usable
+    return (
+        f"{usable} of {mib(usable_bytes + reserve_bytes, 1)}: a reserve of "
+        f"{mib(reserve_bytes, 1)} MiB is for other programs"
+    )
+
+
 def milliseconds(value: float | None) -> str:
     """Format a time: whole milliseconds from 100 on, two decimals below."""
     return number(value, 0 if value is not None and value >= 100 else 2)

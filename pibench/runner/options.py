@@ -18,6 +18,7 @@ from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.images.blas import Blas
 from pibench.records.schema import Compute, Frozen, Machine, Protocol, Repair, Sha256
+from pibench.setups import DEFAULT, Setup, parameters
 from pibench.targets.base import Job
 from pibench.targets.sandbox import scratch
 
@@ -55,6 +56,7 @@ class RunOptions:
         jobs: How many networks may run in parallel.
         seed: The seed of the input, and of weights where none are given.
         blas: The BLAS that the engine computes with.
+        setup: The configuration of BLAS and allocator; see `pibench.setups`.
         keep: Layers whose blobs are written whole into the folder `blobs`.
         blobs: The folder for these blobs.
         identity: The SSH key of a target `ssh://USER@HOST`.
@@ -81,6 +83,7 @@ class RunOptions:
     jobs: int | None = None
     seed: int = 0
     blas: Blas = "openblas"
+    setup: Setup = DEFAULT
     keep: tuple[str, ...] = ()
     blobs: Path | None = None
     identity: Path | None = None
@@ -180,6 +183,13 @@ class RunOptions:
                 f"--blas {self.blas} computes, but memory-only compute replaces the BLAS",
                 hint="add --compute real",
             )
+        on_stack = parameters(self.setup).job_table == "stack"
+        if on_stack and compute == "real" and self.effective_threads > 1:
+            raise InvalidInputError(
+                f"--setup {self.setup} has OpenBLAS's job table on the stack, but the installed "
+                "OpenBLAS has it on the heap",
+                hint="use --compute memory-only, which stands in for both, or --threads 1",
+            )
         names = [layer.name for layer in network.shapes_under(self.protocol).layers]
         for layer in self.keep:
             if layer not in names:
@@ -203,6 +213,7 @@ class RunOptions:
             warmup=0 if memory_only or not self.repeats else 1,
             seed=self.seed,
             blas=self.blas,
+            setup=self.setup,
             inputs=self.inputs,
             keep=self.keep,
             values_only=self.values_only,
@@ -226,6 +237,7 @@ class RunKeywords(TypedDict, total=False):
     jobs: int | None
     seed: int
     blas: Blas
+    setup: Setup
     keep: tuple[str, ...]
     blobs: Path | None
     identity: Path | None

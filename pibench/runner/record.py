@@ -128,6 +128,7 @@ def record_of(
         engine_version=machine.get("engine_version") or machine.get("caffe_version"),
         protocol=job.protocol,
         compute=job.compute,
+        setup=job.setup,
         memory_only_tier=(outcome.result or {}).get("memory_only_tier"),
         verdict=decision.verdict,
         evidence=decision.evidence,

@@ -345,6 +345,7 @@ def cell_key(cell: Cell, network: Network) -> str:
             "repeats": options.repeats if options.protocol == "inference" else None,
             "seed": options.seed if options.protocol == "inference" else None,
             "blas": options.blas,
+            "setup": options.setup,
             "device": _device(options.device),
             **made_with(options.target),
         }

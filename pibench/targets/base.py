@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pibench.setups import DEFAULT, Setup
+
 if TYPE_CHECKING:
     from pibench.images.blas import Blas
     from pibench.records.schema import Compute, Enforcer, HostEnvironment, Machine
@@ -40,6 +42,7 @@ class Job:
     repeats: int = 5
     seed: int = 0
     blas: Blas = "openblas"
+    setup: Setup = DEFAULT
     inputs: Path | None = None
     keep: tuple[str, ...] = ()
     values_only: bool = False
@@ -61,6 +64,7 @@ class BaselineKey:
     compute: Compute
     threads: int
     blas: Blas = "openblas"
+    setup: Setup = DEFAULT
     engine: str = "caffe"
     fork_layers: bool = False
 

@@ -169,6 +169,7 @@ class ConfinedTarget(ABC):
                 "blas": self.builder.key("blas-arm64") if self._blas.memory_only else None,
                 "engine": engine_key(kind.engine),
                 "kind": [kind.protocol, kind.compute, min(kind.threads, self._cores), kind.blas],
+                "setup": kind.setup,
                 "fork_layers": self.builder.key("layers-arm64") if kind.fork_layers else None,
                 "device": self.device.usable_bytes,
             }

@@ -23,6 +23,7 @@ from pibench.images.blas import loops_beside
 from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.process import run
+from pibench.setups import parameters
 from pibench.targets.base import BaselineKey, Job
 from pibench.targets.emulation import cpu_report_program
 
@@ -156,10 +157,16 @@ class Measure:
     def as_json(self, libraries: Placed) -> dict[str, Any]:
         """Return the measurements in the format that the probe reads."""
         unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": []}
-        kinds = [
-            {**asdict(kind), **unused, "preload": libraries.preload(kind)} for kind in self.kinds
-        ]
+        kinds = [asdict(kind) | unused | _surroundings(kind, libraries) for kind in self.kinds]
         return {**asdict(self), "kinds": kinds}
+
+
+def _surroundings(kind: Job | BaselineKey, libraries: Placed) -> dict[str, Any]:
+    """Return what a program of this kind preloads, and the variables of its set-up."""
+    return {
+        "preload": libraries.preload(kind),
+        "env": parameters(kind.setup).environment,
+    }
 
 
 def byte_code_of_probe(python: Sequence[str]) -> ByteCode:
@@ -243,7 +250,7 @@ def write_job(
         model = f"models/{piece.id}{engine.model_suffix}"
         engine.write_model(piece.prototxt, folder / model)
         item = {name: getattr(piece, name) for name in _ITEM_FIELDS}
-        item |= {"model": model, "inputs": None, "preload": libraries.preload(piece)}
+        item |= {"model": model, "inputs": None, **_surroundings(piece, libraries)}
         item["weights"] = _place_weights(folder, piece, engine.weights_suffix)
         if piece.inputs is not None:
             item["inputs"] = f"models/{piece.id}.npz"

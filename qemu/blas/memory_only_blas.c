@@ -48,6 +48,7 @@ int on_exit(void (*function)(int status, void *argument), void *argument);
 void *malloc(size_t size);
 void free(void *memory);
 int dprintf(int fd, const char *format, ...);
+void _exit(int status) __attribute__((noreturn));
 void abort(void) __attribute__((noreturn));
 
 #define RTLD_NEXT ((void *)-1L)
@@ -85,6 +86,7 @@ static struct {
     int modelled; /* the panel arithmetic below is this library's */
     int threads;
     int max_threads; /* MAX_CPU_NUMBER of its build */
+    int job_table_on_stack;
     const struct kernel_parameters *kernel;
     gemm_fn *gemm;
     gemv_fn *gemv;
@@ -125,19 +127,26 @@ static void give_back_trimmed_heap(void)
  * emulator's memory from the program's: best at the end of the work, and at the
  * same point in every run. So the process stops here, before libraries are
  * torn down, which translates code that the work does not need.
+ *
+ * What libraries touch as they are torn down is a small network's peak where
+ * malloc has kept its heap: PIBENCH_END_AT_EXIT leaves that out.
  */
-static void stop(int status, void *unused)
+static void at_exit(int status, void *unused)
 {
-    (void)status, (void)unused;
-    kill(getpid(), SIGSTOP);
-    give_back_trimmed_heap();
+    (void)unused;
+    if (getenv("PIBENCH_STOP_AT_EXIT")) {
+        kill(getpid(), SIGSTOP);
+        give_back_trimmed_heap();
+    }
+    if (getenv("PIBENCH_END_AT_EXIT"))
+        _exit(status);
 }
 
-static void stop_at_exit_if_wanted(void)
+static void watch_exit_if_wanted(void)
 {
     static int is_registered;
-    if (!is_registered && getenv("PIBENCH_STOP_AT_EXIT"))
-        on_exit(stop, NULL);
+    if (!is_registered && (getenv("PIBENCH_STOP_AT_EXIT") || getenv("PIBENCH_END_AT_EXIT")))
+        on_exit(at_exit, NULL);
     is_registered = 1;
 }
 
@@ -189,11 +198,13 @@ static void resolve(void)
         real.kernel = *kernel;
         real.threads = get_num_threads();
         real.max_threads = atoi(limit + sizeof "MAX_THREADS=" - 1);
+        const char *job_table = getenv("PIBENCH_BLAS_JOB_TABLE");
+        real.job_table_on_stack = job_table && !strcmp(job_table, "stack");
         real.modelled = 1;
     } else {
         dprintf(2, "memory-only BLAS: only OpenBLAS 0.3.13 is known: computing for real\n");
     }
-    stop_at_exit_if_wanted();
+    watch_exit_if_wanted();
     __atomic_store_n(&real.resolved, 1, __ATOMIC_RELEASE);
 }
 
@@ -356,12 +367,16 @@ static long serial_width(const struct product *p)
  * each threaded product and frees it. Hardly touched, it still moves malloc's
  * mmap threshold and splits its free memory between the blobs, which was 3.7 of
  * SqueezeNet v1.1's 42 MiB. volatile, or the compiler drops the pair.
+ *
+ * Up to 0.3.10 the table is on the stack (BLAS3_MEM_ALLOC_THRESHOLD in common.h
+ * is 160 there, and 32 later): PIBENCH_BLAS_JOB_TABLE=stack. Only the slices
+ * that the real library packs, a few in each network, still allocate it.
  */
 static void allocate_job_table(long threads)
 {
     enum { CACHE_LINE_SIZE = 8 };
     long job = (long)real.max_threads * CACHE_LINE_SIZE * DIVIDE_RATE * (long)sizeof(long);
-    if (job <= 0)
+    if (job <= 0 || real.job_table_on_stack)
         return;
     char *volatile table = malloc((size_t)(job * real.max_threads));
     if (!table)

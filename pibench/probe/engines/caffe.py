@@ -56,6 +56,7 @@ class LogReader(AnyLogReader):
 def command_of(job, item, folder):
     """Return the command line and environment that run one item under its protocol."""
     env = dict(job.get("env", {}))
+    env.update(item.get("env", {}))
     env["OPENBLAS_NUM_THREADS"] = str(item["threads"])
     env["OMP_NUM_THREADS"] = str(item["threads"])
     env["GLOG_logtostderr"] = "1"

@@ -46,6 +46,15 @@ def changed(record: Record, **changes: Any) -> Record:
     return type(record).model_validate(record.model_copy(update=changes).model_dump())
 
 
+def test_a_ledger_is_of_one_set_up(paper_run: list[Record]) -> None:
+    inferred = [changed(one, setup="paper-inferred") for one in paper_run]
+    ids = {one.record_id for one in paper_run}
+    for records in ([*paper_run, *inferred], [*inferred, *paper_run[:3]]):
+        used = {claim.record_id for claim in check_claims(records) if claim.record_id}
+        assert used <= ids
+    assert all(claim.record_id for claim in check_claims(inferred))
+
+
 def with_network(records: list[Record], network: str, **changes: Any) -> list[Record]:
     return [
         changed(record, **changes) if record.network == network else record for record in records

@@ -148,3 +148,92 @@ def test_the_ledger_as_json_has_the_columns_of_its_table(
     ledger = json.loads(json.dumps(as_dict(check_claims(paper_run, paper), paper)))
     assert ledger["columns"]["peak"]["field"] == "peak_rss_bytes"
     assert ledger["summary"]["peak"]["compared"] == 2
+
+
+def test_pibench_has_the_data_bytes_that_caffe_printed_on_a_board() -> None:
+    paper = load_paper("caffe-data-bytes")
+    claims = check_claims([], paper)
+    assert len(claims) == 24
+    assert all(claim.pibench == claim.paper for claim in claims)
+    assert {claim.provenance.kind for claim in claims} == {"planned"}
+    assert exit_code(claims, paper) == ExitCode.OK
+
+
+def test_one_reserve_explains_what_ran_in_a_server() -> None:
+    paper = load_paper("pi3-ran-or-not")
+    claims = check_claims([], paper)
+    total = summary(claims)["verdict"]
+    assert total.agreed >= 0.95 * total.total
+    assert exit_code(claims, paper) == ExitCode.OK
+    # With all of the board's memory, networks fit that did not run there; not the other way.
+    all_of_it = paper.model_copy(update={"reserve_mib": 0.0})
+    claims = check_claims([], all_of_it, networks=["googlenet-16", "resnet-152-1", "vgg-19-1"])
+    assert [claim.pibench for claim in claims] == ["fit", "fit", "no-fit"]
+    assert exit_code(claims, all_of_it) == ExitCode.DISAGREEMENT
+
+
+def test_predictions_for_a_table_come_with_an_interval() -> None:
+    paper = load_paper("a53-openblas")
+    claims = check_claims([], paper, networks=["alexnet-1", "resnet-18-4"])
+    assert [claim.paper_network for claim in claims] == [
+        "AlexNet, 1 thread",
+        "ResNet-18, 4 threads",
+    ]
+    for claim in claims:
+        assert claim.provenance.kind == "predicted"
+        assert claim.low is not None
+        assert claim.low < claim.pibench < claim.high
+
+
+OTHERS = """
+title = "What others printed"
+device = "rpi3b"
+protocol = "inference"
+batch = 1
+
+[columns.data]
+title = "data"
+field = "memory_required_for_data_bytes"
+compared_with = "plan"
+unit = "kB"
+"""
+
+
+def test_a_table_may_bring_its_networks(tmp_path: Path) -> None:
+    (tmp_path / "table.toml").write_text(OTHERS)
+    (tmp_path / "small.prototxt").write_text(
+        'layer { name: "data" type: "Input" top: "data"\n'
+        "input_param { shape { dim: 1 dim: 5 dim: 10 dim: 10 } } }"
+    )
+    lines = (
+        "key,row,network,zoo_network,batch,data\na,,A,small.prototxt,3,6\nb,,B,small.prototxt,,9\n"
+    )
+    (tmp_path / "data.csv").write_text(lines)
+    paper = load_paper(str(tmp_path))
+    claims = check_claims([], paper)
+    assert [(claim.pibench, claim.agrees) for claim in claims] == [(6.0, True), (2.0, False)]
+    assert exit_code(claims, paper) == ExitCode.DISAGREEMENT
+    (tmp_path / "data.csv").write_text(lines.replace("3,6", "0,6"))
+    with pytest.raises(InvalidInputError, match="line 2: batch"):
+        load_paper.__wrapped__(str(tmp_path))
+    (tmp_path / "data.csv").write_text(lines.replace("small", "large"))
+    with pytest.raises(InvalidInputError, match=r"no file large\.prototxt in the table's folder"):
+        load_paper.__wrapped__(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('compared_with = "plan"', "", "is compared with a plan, not with a run"),
+        ('"plan"', '"guess"', "compared_with"),
+        ("batch = 1", "batch = 1\nreserve_mib = 2000", "leaves nothing"),
+    ],
+)
+def test_what_a_table_cannot_be_compared_with_is_named(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
+    (tmp_path / "table.toml").write_text(OTHERS.replace(old, new))
+    (tmp_path / "data.csv").write_text("key,row,network,zoo_network,data\na,,A,NIN,6\n")
+    with pytest.raises(InvalidInputError) as raised:
+        load_paper(str(tmp_path))
+    assert problem in raised.value.line()

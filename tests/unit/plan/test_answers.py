@@ -13,7 +13,14 @@ from pibench.engines.caffe import caffemodel, topology
 from pibench.engines.caffe.shapes import infer
 from pibench.errors import InvalidInputError
 from pibench.networks.network import Network, parse_image_size
-from pibench.plan.answers import LargestBatch, LargestImage, max_batch, max_image, optimizations
+from pibench.plan.answers import (
+    LargestBatch,
+    LargestImage,
+    max_batch,
+    max_image,
+    optimizations,
+    summary,
+)
 from pibench.plan.environment import Environment, of_device
 from pibench.plan.planner import plan
 from pibench.verdict import Observation, decide, judge
@@ -49,6 +56,26 @@ def test_no_run_within_the_band_contradicts_a_planned_verdict(
     measured = planned.peak_rss_bytes + int(share * planned.band_bytes)
     ran = decide(Observation(target="twin", peak_rss_bytes=measured, exit_status=0), device)
     assert judge(planned, device).verdict in (ran.verdict, "borderline")
+
+
+def test_a_reserve_is_no_longer_usable(pi: Environment) -> None:
+    planned = plan(networks.load("NIN"), protocol="caffe-time", environment=pi)
+    whole = devices.load("rpi3b")
+    left = whole.with_reserve(402.5)
+    assert left.usable_bytes == whole.usable_bytes - 402.5 * 2**20
+    judged = judge(planned, left)
+    assert judged.headroom_bytes == left.usable_bytes - planned.peak_rss_bytes
+    row = summary(planned, left, judged)
+    assert (row["usable_bytes"], row["reserve_bytes"]) == (left.usable_bytes, 402.5 * 2**20)
+    assert judge(planned, whole.with_reserve(800)).verdict == "no-fit"
+    # A second reserve adds to the first one.
+    assert whole.with_reserve(100).with_reserve(300).reserve_bytes == 400 * 2**20
+
+
+@pytest.mark.parametrize("reserve_mib", [918.5, 5000, -1])
+def test_a_reserve_leaves_something(reserve_mib: float) -> None:
+    with pytest.raises(InvalidInputError, match="leaves nothing"):
+        devices.load("rpi3b").with_reserve(reserve_mib)
 
 
 def test_the_largest_batch_is_the_last_that_fits(wild: Callable[..., Network]) -> None:

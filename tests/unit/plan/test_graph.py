@@ -26,6 +26,15 @@ def test_a_split_stands_behind_a_blob_that_is_read_twice(tmp_path: Path) -> None
         assert split.name == f"{split.bottoms[0].name}_{nodes[nodes.index(split) - 1].name}_0_split"
 
 
+def test_data_of_tops_in_place_counts_again_and_that_of_splits_too(tmp_path: Path) -> None:
+    text = """layer { name: "data" type: "Input" top: "data"
+        input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
+    layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }
+    layer { name: "sum" type: "Eltwise" bottom: "data" bottom: "data" top: "sum" }"""
+    # The input, its two readers' split (of the rectified blob), the rectifier, the sum.
+    assert graph.data_bytes(nodes_of(tmp_path, text)) == 4 * 48 * (1 + 1 + 2 + 1)
+
+
 def test_layers_in_place_have_one_blob(tmp_path: Path) -> None:
     nodes = nodes_of(tmp_path, WILD["caffenet"]())
     relu = next(node for node in nodes if node.type == "ReLU")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pibench import devices, networks
+from pibench import devices, networks, setups
+from pibench.crosscheck.estimated import ram_by_setup
+from pibench.crosscheck.paper import load_paper
 from pibench.engines.caffe.forks import LAYERS as FORK_LAYERS
 from pibench.engines.caffe.shapes.rules import RULES
 from pibench.errors import InvalidInputError
@@ -80,13 +84,39 @@ def test_planned_peaks_are_within_two_per_cent_of_those_measured(
     assert sum(abs(error) for error in errors.values()) / len(errors) < 0.004
 
 
-def test_the_verdicts_of_the_paper_follow_from_plans_alone(plans: Callable[..., Plan]) -> None:
+@pytest.mark.parametrize("setup", setups.NAMES)
+def test_the_verdicts_of_the_paper_follow_from_plans_alone(
+    plans: Callable[..., Plan], setup: setups.Setup
+) -> None:
     device = devices.load("rpi3b")
     for entry in networks.catalog_entries():
         if entry.in_paper:
-            planned = plans(entry.name, 1, "caffe-time", PI)
+            planned = plans(entry.name, 1, "caffe-time", replace(PI, setup=setup))
             wanted = "fit" if entry.paper_row else "no-fit"
             assert judge(planned, device).verdict == wanted, entry.name
+
+
+def test_the_inferred_set_up_has_the_ram_that_the_paper_prints() -> None:
+    paper = load_paper()
+    found = ram_by_setup(paper, {entry.key for entry in paper.entries})
+    assert len(found) == 15
+    errors = [abs(one.error_pct("paper-inferred")) for one in found]
+    assert statistics.fmean(errors) <= 0.8
+    assert max(errors) <= 2.0
+    # GoogleNet shows the job table most: it prints 135.
+    googlenet = next(one for one in found if one.key == "googlenet")
+    assert googlenet.planned["debian11"] == pytest.approx(145.3, abs=0.2)
+    assert googlenet.planned["paper-inferred"] == pytest.approx(136.2, abs=0.2)
+
+
+def test_a_program_whose_exit_does_not_count_ends_without_it(
+    wild: Callable[..., Network],
+) -> None:
+    whole = plan(wild("tiny"), protocol="caffe-time", environment=PI)
+    cut = plan(wild("tiny"), protocol="caffe-time", environment=replace(PI, setup="paper-inferred"))
+    assert whole.peak_step.phase == "exit"
+    assert cut.peak_step.phase != "exit"
+    assert cut.peak_rss_bytes < whole.peak_rss_bytes - 2**20
 
 
 def test_every_type_with_shapes_has_its_memory() -> None:

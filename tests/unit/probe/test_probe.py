@@ -213,6 +213,13 @@ def test_libraries_are_preloaded_in_their_order() -> None:
     assert "LD_PRELOAD" not in env
 
 
+def test_a_set_up_is_variables_of_the_program_and_its_baseline_is_its_own() -> None:
+    item = ITEM | {"env": {"MALLOC_MMAP_THRESHOLD_": "4194304"}}
+    _, env = caffe.command_of(JOB, item, "/job")
+    assert env["MALLOC_MMAP_THRESHOLD_"] == "4194304"
+    assert job.kind_of(item) != job.kind_of(ITEM)
+
+
 def test_memory_only_compute_logs_errors_and_the_start_alone() -> None:
     _, env = caffe.command_of(JOB, ITEM | {"compute": "memory-only"}, "/job")
     assert env["GLOG_minloglevel"] == "2"
@@ -282,6 +289,9 @@ def test_an_emulator_of_the_host_gets_the_guest_loader_s_variables() -> None:
     command, rest = programs.place_environment({"env_option": "-E"}, ["qemu", "caffe"], env)
     assert command == ["qemu", "-E", "LD_LIBRARY_PATH=/lib", "-E", "LD_PRELOAD=/b.so", "caffe"]
     assert rest == {"OMP_NUM_THREADS": "4"}
+    thresholds = {"MALLOC_TRIM_THRESHOLD_": "8"}
+    command, rest = programs.place_environment({"env_option": "-E"}, ["qemu", "caffe"], thresholds)
+    assert (command, rest) == (["qemu", "-E", "MALLOC_TRIM_THRESHOLD_=8", "caffe"], {})
     assert programs.place_environment({}, ["caffe"], env) == (["caffe"], env)
 
 

@@ -73,6 +73,7 @@ SSH: dict[str, Any] = {"target": "ssh", "machine": None}
         ({"protocol": "caffe-time"}, {"protocol": "inference"}),
         ({"compute": "real"}, {"compute": "memory-only", "latency_ms": None, "layers": ()}),
         ({"limits": asked(threads=4)}, {"limits": asked(threads=1)}),
+        ({"setup": "debian11"}, {"setup": "paper-inferred"}),
         (VALUES, VALUES | {"seed": 7}),
         (VALUES, VALUES | {"weights_sha256": B}),
         (VALUES | {"repeats": 5}, VALUES | {"repeats": 50}),
