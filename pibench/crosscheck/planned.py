@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from pibench.records.schema import Record, Verdict
 
 MIB = 2**20
-_OF_PROGRAMS = re.compile(r"qemu-aarch64\S* version (\d+)\.(\d+)")
-"""QEMU's emulator of programs, which a record names where it ran one."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,11 @@ def environment_of(record: Record, device: Device) -> Environment:
         architecture = "amd64" if guest.architecture == "x86_64" else "arm64"
     elif architecture != "amd64":
         architecture, core = "arm64", board.core
-    emulator = _OF_PROGRAMS.match(record.environment.host.qemu_version or "")
     return Environment(
         architecture=architecture,
         core=core,
         threads=threads,
         setup=record.setup,
-        keeps_heap=emulator is not None and (int(emulator[1]), int(emulator[2])) < (8, 1),
     )
 
 

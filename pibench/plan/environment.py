@@ -38,9 +38,7 @@ class Program:
 class Environment:
     """An architecture, a CPU core type as OpenBLAS names it, and the effective BLAS threads.
 
-    `keeps_heap` is true where the kernel does not get back what malloc trims from the heap:
-    qemu-aarch64 keeps these pages before version 8.1 (do_brk in linux-user/syscall.c). `setup`
-    names the configuration of BLAS and allocator.
+    `setup` names the configuration of BLAS and allocator.
 
     Real and memory-only compute reach the same peak, so a plan is valid for both. They differ only
     for large outputs: where outputs are not computed, and so not finite, their description takes
@@ -50,7 +48,6 @@ class Environment:
     architecture: Architecture
     core: str
     threads: int
-    keeps_heap: bool = False
     setup: Setup = DEFAULT
 
     def program(self, protocol: Protocol) -> Program:

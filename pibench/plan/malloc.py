@@ -44,15 +44,12 @@ class Block:
 class Heap:
     """The malloc of one process. `resident_bytes` is what its blocks add to the RSS."""
 
-    def __init__(self, *, largest_unmapped_bytes: int = 0, keeps_pages: bool = False) -> None:
+    def __init__(self, *, largest_unmapped_bytes: int = 0) -> None:
         """Create an empty heap.
 
         Args:
             largest_unmapped_bytes: The largest mapped block that was freed before.
-            keeps_pages: The heap's pages stay resident where it shrinks, and are cleared where it
-                grows again: see `Environment.keeps_heap`.
         """
-        self._keeps_pages = keeps_pages
         self.resident_bytes = self.peak_bytes = 0
         self.threshold_bytes = max(_FIRST_THRESHOLD_BYTES, largest_unmapped_bytes)
         # Both start at 128 KiB; once the threshold grows, the trim threshold is twice as large.
@@ -166,8 +163,6 @@ class Heap:
 
     def keep(self, end_bytes: int) -> None:
         """Free everything but the heap below `end_bytes`, whose pages stay resident."""
-        if self._keeps_pages:
-            end_bytes = self._highest_end
         last = (end_bytes + PAGE_BYTES - 1) >> _PAGE_SHIFT
         self.resident_bytes = self.peak_bytes = self.pages.count(1, 0, last) << _PAGE_SHIFT
 
@@ -194,10 +189,7 @@ class Heap:
     def _extend(self, chunk: int) -> None:
         """Extend the heap by brk: the missing bytes and a pad, in whole pages."""
         missing = chunk + _TOP_PAD_BYTES + _MIN_CHUNK_BYTES - (self._end - self.top)
-        before = self._end
         self._end += (missing + PAGE_BYTES - 1) & -PAGE_BYTES
-        if self._keeps_pages and before < self._highest_end:
-            self._touch(before, min(self._end, self._highest_end))
         if self._end > self._highest_end:
             self._highest_end = self._end
             self.pages.extend(bytes((self._end >> _PAGE_SHIFT) - len(self.pages)))
@@ -211,8 +203,6 @@ class Heap:
         if extra <= 0:
             return
         self._end -= extra
-        if self._keeps_pages:
-            return
         self._prefix = min(self._prefix, self._end)
         first, last = self._end >> _PAGE_SHIFT, (self._end + extra) >> _PAGE_SHIFT
         self.resident_bytes -= self.pages.count(1, first, last) << _PAGE_SHIFT

@@ -106,7 +106,6 @@ def plan(
             largest_unmapped_bytes=max(
                 program.largest_unmapped_bytes, environment.parameters.unmapped_bytes
             ),
-            keeps_pages=environment.keeps_heap,
         ),
         PackingBuffers(
             environment.kernel,

@@ -214,26 +214,6 @@ def test_a_run_is_planned_for_where_it_was_made(
     assert (found.architecture, found.core, found.threads) == (architecture, core, 2)
 
 
-@pytest.mark.parametrize(
-    ("version", "keeps"),
-    [
-        (None, False),
-        ("qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)", True),
-        ("qemu-aarch64-static version 8.1.0", False),
-        ("qemu-aarch64 version 10.0.2", False),
-        ("QEMU emulator version 7.2.22", False),
-    ],
-)
-def test_old_emulators_of_programs_keep_the_heap(
-    make_record: Callable[..., Record], version: str | None, keeps: bool
-) -> None:
-    record = make_record()
-    host = record.environment.host.model_copy(update={"qemu_version": version})
-    environment = record.environment.model_copy(update={"host": host})
-    found = comparing.environment_of(record.model_copy(update={"environment": environment}), PI)
-    assert found.keeps_heap is keeps
-
-
 @pytest.mark.parametrize("command", ["plan", "predict"])
 def test_an_invalid_file_does_not_stop_the_others(
     pibench: Pibench, tmp_path: Path, command: str
