@@ -1,6 +1,6 @@
 """Run, measure and cross-check Caffe networks for a Raspberry Pi 3.
 
-`pibench.api` has the functions. `fits` and `run` are exported here too, and `load` reads record
+`pibench.api` has the functions. Those used most are exported here too, and `load` reads record
 files as a DataFrame.
 """
 
@@ -14,15 +14,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pibench.api import Fit, fits, run
+    from pibench.api import Fit, fits, network, run
     from pibench.report.frames import load
 
-__all__ = ["Fit", "__version__", "fits", "load", "run"]
+_API = ("Fit", "fits", "network", "run")
+__all__ = ["Fit", "__version__", "fits", "load", "network", "run"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def __getattr__(name: str) -> Any:
     """Import an exported name at its first use, so that `import pibench` stays fast."""
-    if name in ("Fit", "fits", "run"):
+    if name in _API:
         from pibench import api  # noqa: PLC0415  (see above)
 
         return getattr(api, name)

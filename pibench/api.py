@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Unpack
 
     from pibench.bundle.kit import Kit
+    from pibench.check import Check
     from pibench.crosscheck.gate import GateResult
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from pibench.targets.base import Progress
 
 __all__ = [
-    "Fit", "bundle", "choose", "fits", "import_results", "network", "plan", "reconcile", "report",
-    "run", "run_all",
+    "Fit", "bundle", "check", "choose", "fits", "import_results", "network", "plan", "reconcile",
+    "report", "run", "run_all",
 ]  # fmt: skip
 
 MIB = 2**20
@@ -87,6 +88,29 @@ def plan(
 
     environment = of_device(devices.load(device))
     return planned(_network(of), protocol=protocol, environment=environment)
+
+
+def check(
+    of: Network | str | Path,
+    *,
+    device: str = "rpi3b",
+    protocol: Protocol | None = None,
+    weights: Path | str | None = None,
+) -> Check:
+    """Return whether a network fits a device, how fast it is, and what would make it fit.
+
+    Args:
+        of: A network, a name in the zoo or the path of a prototxt.
+        device: The device's id, alias or name.
+        protocol: The protocol; None is inference for a network with weights, else caffe-time.
+        weights: A caffemodel for a name or a path.
+    """
+    from pibench import devices
+    from pibench.check import check as checked
+
+    net = network(of, weights=weights) if isinstance(of, (str, Path)) else of
+    default: Protocol = "caffe-time" if net.weights is None else "inference"
+    return checked(net, devices.load(device), protocol or default)
 
 
 def run(
@@ -172,15 +196,13 @@ def bundle(
             timeout_s, seed, and those to read networks.
     """
     from pibench.bundle.kit import write_kit
+    from pibench.images.build import Builder
     from pibench.runner.options import RunOptions
 
-    root = None
-    if with_caffe:
-        from pibench.images.build import Builder
-
-        root = Builder(log).carried()
+    builder = Builder(log)
+    root = builder.carried() if with_caffe else None
     chosen = RunOptions(**options)
-    return write_kit(_networks(these, chosen), chosen, Path(out), root=root)
+    return write_kit(_networks(these, chosen), chosen, Path(out), root=root, builder=builder)
 
 
 def import_results(

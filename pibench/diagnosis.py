@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from pibench import process, settings, target_kinds
 from pibench.devices import Device
-from pibench.errors import HostError, PibenchError
+from pibench.errors import HostError, MissingExtraError, PibenchError, extra
 from pibench.images import store
 from pibench.images.apt import FROM_ELSEWHERE, debian_mirror
 from pibench.images.build import Builder
@@ -151,7 +151,7 @@ def _ssh() -> Finding:
         found = f"asyncssh {version('asyncssh')}; what a board has: pibench board check ssh://..."
         return Finding("ssh", "ok", found)
     except PackageNotFoundError:
-        found, fix = "the Python package asyncssh is missing", "pip install --upgrade pibench"
+        found, fix = "the Python package asyncssh is missing", "pip install 'pibench[ssh]'"
         return Finding("ssh", "missing", found, fix=fix)
 
 
@@ -264,7 +264,8 @@ def ask_engine(deadline_s: float = ENGINE_DEADLINE_S) -> Callable[[], list[Findi
 
     def ask() -> None:
         try:
-            import docker  # noqa: PLC0415  (start-up time)
+            with extra("container"):
+                import docker  # noqa: PLC0415  (start-up time)
 
             client = docker.from_env(timeout=deadline_s)
             answers.put(judge_engine(client.version(), client.info()))
@@ -311,6 +312,8 @@ def _engine_host() -> str:
 
 def explain(error: BaseException, *, systemd: Path = SYSTEMD) -> tuple[str, str]:
     """Return what went wrong and how to fix it; `systemd` is there where systemd runs."""
+    if isinstance(error, MissingExtraError):
+        return error.message, error.hint or ""
     host = _engine_host()
     given = "DOCKER_HOST" in os.environ
     causes = list(_causes(error))

@@ -8,10 +8,12 @@ with the next step. The exit codes are the same everywhere:
 
 from __future__ import annotations
 
+import contextlib
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -72,6 +74,26 @@ class HostError(PibenchError):
     """This machine lacks something, or something on it failed."""
 
     exit_code = ExitCode.ENVIRONMENT
+
+
+class MissingExtraError(HostError):
+    """A part of pibench is used whose packages are not installed."""
+
+
+@contextlib.contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Name the extra that has the packages which the block imports.
+
+    Raises:
+        MissingExtraError: A package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"the Python package {(error.name or str(error)).partition('.')[0]} is not installed",
+            hint=f"pip install 'pibench[{name}]'",
+        ) from None
 
 
 class InconclusiveError(PibenchError):

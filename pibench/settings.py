@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pibench.errors import HostError, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
 _PACKAGE = Path(__file__).resolve().parent
 NO_HOME = "/nonexistent"
@@ -78,6 +82,83 @@ def _temporary_cache() -> Path:
     if not mine or found.st_mode & 0o022:
         raise HostError(f"{folder}: other users may write there", hint=hint)
     return folder
+
+
+_DEFAULTS = ("device", "target", "protocol")
+"""The options that the environment and `[tool.pibench]` may give."""
+_VARIABLES = frozenset(
+    [f"PIBENCH_{name.upper()}" for name in _DEFAULTS]
+    + ["PIBENCH_CACHE_DIR", "PIBENCH_DEBIAN_MIRROR", "PIBENCH_MEMORY_ONLY_TIER"]
+    + ["PIBENCH_TRACEBACK"]
+    # Those of the gate's script.
+    + ["PIBENCH_BASELINE", "PIBENCH_FAIL_ON", "PIBENCH_MODE", "PIBENCH_OUT", "PIBENCH_PROTOTXT"]
+    + ["PIBENCH_VENV"]
+)
+
+
+def check_variables() -> None:
+    """Refuse an environment variable that looks like pibench's and is not.
+
+    Raises:
+        InvalidInputError: A variable starts with `PIBENCH_` and has another name than those known.
+    """
+    unknown = sorted(
+        name for name in os.environ if name.startswith("PIBENCH_") and name not in _VARIABLES
+    )
+    if unknown:
+        raise InvalidInputError(
+            f"environment variable {unknown[0]}: pibench reads no such variable",
+            hint=f"unset it; {_meant(unknown[0], _VARIABLES)}",
+        )
+
+
+def _meant(word: str, known: Collection[str]) -> str:
+    import difflib  # noqa: PLC0415  (start-up time)
+
+    close = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"it reads {', '.join(sorted(known))}"
+
+
+def defaults(commands: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the defaults of options by command, from `[tool.pibench]` of a pyproject.toml.
+
+    The file is the nearest one, in the current folder or above it.
+
+    Raises:
+        InvalidInputError: The file is not TOML, or the table has other keys or values than these.
+    """
+    try:
+        here = Path.cwd()
+    except OSError:
+        return {}
+    for folder in (here, *here.parents):
+        file = folder / "pyproject.toml"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            continue
+        if "tool.pibench" not in text:
+            return {}
+        import tomllib  # noqa: PLC0415  (start-up time)
+
+        try:
+            table = tomllib.loads(text).get("tool", {}).get("pibench", {})
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidInputError(f"{file}: {error}", hint="correct the file") from None
+        if not isinstance(table, dict):
+            raise InvalidInputError(
+                f"{file}: tool.pibench is not a table", hint="write [tool.pibench]"
+            )
+        for key, value in table.items():
+            if key not in _DEFAULTS:
+                hint = f"{_meant(key, _DEFAULTS)}; the keys are {', '.join(_DEFAULTS)}"
+                raise InvalidInputError(f"{file}: [tool.pibench] has no {key!r}", hint=hint)
+            if not isinstance(value, str):
+                raise InvalidInputError(
+                    f"{file}: [tool.pibench] {key} is not a text", hint=f'write {key} = "..."'
+                )
+        return {command: dict(table) for command in commands}
+    return {}
 
 
 def debian_mirror() -> str | None:

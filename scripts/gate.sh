@@ -39,7 +39,9 @@ install() {
         *) "$here/scripts/install-system-packages.sh" ;;
     esac
     python3 -m venv "$venv"
-    "$venv/bin/python" "$here/scripts/install_packages.py" "$here"
+    local extra=
+    [ "$mode,$target" != run,container ] || extra='[container]'
+    "$venv/bin/python" "$here/scripts/install_packages.py" "$here$extra"
     "$venv/bin/pibench" --version
 }
 

@@ -12,17 +12,24 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import sys
+import tempfile
+import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from importlib import resources
+from math import prod
 from pathlib import Path
 from statistics import mean
 
 from pibench import cli, devices, networks
 from pibench.counting import Counter, NetworkCounts, known_counts
+from pibench.crosscheck.paper import load_paper
 from pibench.images.build import Builder
-from pibench.latency import fit, pressure, rates, validation, work
+from pibench.latency import analytic, fit, pressure, rates, stacks, validation, work
 from pibench.latency.model import MACS_PER_CYCLE, predict
+from pibench.latency.products import Memory, product
 from pibench.networks.network import Network
 
 VARIED = {
@@ -33,16 +40,106 @@ VARIED = {
 
 HEAD = """# Latency
 
-`pibench predict` gives the time of a forward pass on a Raspberry Pi 3 Model B without running
-anything. Written by `make latency-document`.
+`pibench predict` gives the time of a forward pass on a board without running anything, for the
+software on that board. Written by `make latency-document`.
 
-## The model
+The same network takes several times as long with one build of BLAS as with another, so a time is
+that of a *stack*: a build of BLAS, the level at which Caffe was compiled, and a C library
+(`--stack`, `--threads`). The default is the stack of pibench's own images on all cores of the
+device. `--stack unknown` gives the range of all, and `--stack paper` two rates that were fitted on
+the paper's times: `pibench reproduce` and its ledger use these.
 
-A layer takes `tile_mac_ns` for each multiply-accumulate of its matrix products, rows and
-columns rounded up to whole register tiles, and `access_ns` for each number that it moves
-outside their inner loops: im2col, packing operands into panels, passes over blobs, windows of
-poolings. What each layer type does is read off Caffe 1.0's CPU code
-(`pibench/latency/work.py`), what a step of each kind takes is in
+## Times from machine code
+
+No rate of a stack is fitted. `pibench/scoreboard` issues the inner loops of a library's own
+machine code as a Cortex-A53 does: in order, two instructions a cycle at most, by published rules
+(`pibench/scoreboard/cortex-a53.toml` has each with its source). `scripts/stacks.py` writes the
+cycles of each kernel into `pibench/latency/stacks/`. A product then takes
+
+- its register tiles, each over the depth, and reading, adding and writing back its part of C,
+- the copies of both operands into panels, or blocks,
+- lines of panels from L2, and C and both operands from memory where they do not stay in L2.
+
+Caffe's other loops take what the same rules give for them (`loops.toml`), plus what a plain loop
+waits for memory where a blob does not stay in L2. The profile of a board has the times of its
+memory (`pibench/devices/`, `[memory.timing]`). On several threads the cores share a large product;
+the memory serves all cores together at most three quarters of its peak; all else stays on one.
+
+"""
+
+AGAINST = """
+## Against what others measured
+
+Products of square matrices on a Cortex-A53 (`pibench/latency/published.toml` has the sources), in
+multiply-accumulates a cycle. 128 is the one size at which the published rates of two kernels are
+the other way round than at all others:
+
+"""
+
+PASSES = """
+Forward passes, with nothing fitted to them (`pibench reproduce --table a53-openblas`). What a power
+of LRN takes there is inferred, among others from AlexNet and GoogLeNet in this table: their rows do
+not test that part.
+
+```text
+{table}
+```
+
+Rates fitted on the paper, which {device} would be predicted with otherwise, are off by
+{one:.0f} % on average on one thread, {four:.0f} % on four.
+
+## The stack of pibench's images
+
+Raspberry Pi 3 B, `caffe time`, in ms. Nobody has timed it on a board.
+
+"""
+
+POWERS = """
+## Powers
+
+LRN takes a power of each element. What that costs cannot come from Caffe's code: it depends on
+the C library and on the data. `caffe time` feeds zeros, and then every base is exactly 1.
+`predict --data zeros|images` chooses; the default is zeros under `caffe-time`, else images. Cycles
+of a Cortex-A53, with the bounds that intervals use:
+
+| C library | data | cycles | from | to | source |
+|---|---|---|---|---|---|
+"""
+
+INTERVAL = """
+## Intervals
+
+Low to high is a 90 % interval. Parts are off independently: {shares}; products on several threads
+{threads:.0f} %; and {all:.0f} % of everything but powers for what no part contains, such as misses
+of the TLB, mispredicted branches, and other programs. What a stack leaves open (the level at which
+Caffe was compiled, the cost of a power) counts as a further part. None of this is fitted, but the
+last share was widened once, after two of twelve published times (SqueezeNet V1.1 on one and four
+cores, which are not in the table above) were above the interval.
+
+What the model leaves out: mispredicted branches, misses of the TLB, lines that collide in L2, and
+how threads wait for each other beyond a fixed start. Published products of less than 256 rows vary.
+
+## Whose times the paper's are
+
+The paper does not name its BLAS. One thread of each stack on its board, against its latency column
+(the networks away from the edge of memory):
+
+| stack | nothing fitted: mean %, worst % | one factor | with it: mean %, worst % |
+|---|---|---|---|
+"""
+
+WITNESSES = """
+32-bit ATLAS on one thread, what Caffe's Makefile takes by default on Raspbian, is nearest. That is
+an inference, and the paper's other column contradicts it: its memory points to a 64-bit system with
+an OpenBLAS older than 0.3.11. pibench claims neither.
+
+## Rates fitted on the paper
+
+For `--stack paper`, and for a board's own times (`calibrate`), a layer takes `tile_mac_ns` for each
+multiply-accumulate of its matrix products, rows and columns rounded up to whole register tiles,
+and `access_ns` for each number that it moves outside their inner loops: im2col, packing operands
+into panels, passes over blobs, windows of poolings. What each layer type does is read off Caffe
+1.0's CPU code (`pibench/latency/work.py`), what a step of each kind takes is in
 `pibench/latency/cost_model.toml`. No layer is faster than its least traffic at the memory's full
 speed, which binds nowhere in the paper's networks. Two rates are fitted, by non-negative least
 squares on relative errors; no network's name and no measured time of another machine enters.
@@ -50,14 +147,14 @@ squares on relative errors; no network's name and no measured time of another ma
 
 MEANING = """
 In cycles of the board's clock that is {mac:.2f} per multiply-accumulate and {access:.1f} per
-number moved. One Cortex-A53 can do {lanes} multiply-accumulates a cycle, and four cores four
-times that: the paper's BLAS got {share:.0f} % of one core's. A number moved at that price is
-{bandwidth:.2f} GB/s, about what one core that waits for each cache line gets out of this
-memory.
+number moved. One Cortex-A53 can do {lanes} multiply-accumulates a cycle (`fmla v.4s`, one a cycle),
+and four cores four times that: the paper's BLAS got {share:.0f} % of one core's. A number moved at
+that price is {bandwidth:.2f} GB/s, about what one core that waits for each cache line gets out of
+this memory.
 """
 
 EDGE = """
-## The edge of memory
+### The edge of memory
 
 A network whose planned headroom is below {onset:.0f} MiB pays {price:.0f} ms for each MiB below
 that: about {page:.1f} ms for a page of 4 KiB, what an SD card takes to read one. The onset is in
@@ -89,7 +186,7 @@ depend on the host, counts do not.
 """
 
 CONSTANTS = """
-## Constants that are not fitted
+### Constants that are not fitted
 
 Tiles, im2col and windows are read off the code or counted. Packing, powf, expf and random
 numbers are round estimates, made with the errors in view though not searched for the least.
@@ -98,7 +195,7 @@ the rates fitted again, the errors of left-out networks become:
 """
 
 COUNTED = """
-## From shapes, and from counts
+### From shapes, and from counts
 
 `pibench count` runs real Caffe in QEMU and counts what it executes; `pibench predict --counted`
 uses these counts instead of shapes, with the same rates. Only powf is taken from shapes: the
@@ -130,7 +227,12 @@ def main() -> None:
     folder = Path(sys.argv[1])
     known = rates.shipped()
     board = devices.load(known.device)
-    print(HEAD)
+    print(HEAD, end="")
+    print_stacks()
+    print_products()
+    print_passes()
+    print_powers()
+    print_papers_stack(known)
     fitted = known.rates
     print(f"```json\n{{\"tile_mac_ns\": {fitted.tile_mac_ns:.4f}, \"access_ns\": "
           f"{fitted.access_ns:.4f}}}\n```")  # fmt: skip
@@ -139,11 +241,11 @@ def main() -> None:
         mac=fitted.tile_mac_ns / cycle_ns, access=fitted.access_ns / cycle_ns, lanes=MACS_PER_CYCLE,
         share=100 * cycle_ns / MACS_PER_CYCLE / fitted.tile_mac_ns, bandwidth=4 / fitted.access_ns,
     ))  # fmt: skip
-    print("## Leave-one-out validation\n\n```text")
+    print("### Leave-one-out validation\n\n```text")
     print(output_of("predict", "--validate", "--plot", str(folder / "predicted-against-board.svg")))
     print("```\n" + BASELINES + "\n![Predicted against the board](predicted-against-board.svg)\n")
     names = [entry.slug for entry in networks.catalog_entries() if entry.in_paper]
-    output_of("predict", *names, "--plot", str(folder / "roofline.svg"))
+    output_of("predict", *names, "--stack", "paper", "--plot", str(folder / "roofline.svg"))
     print("![Roofline](roofline.svg)")
     print_edge(known)
     print(CONSTANTS)
@@ -158,6 +260,108 @@ def output_of(*arguments: str) -> str:
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         cli.main()
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+
+
+def print_stacks() -> None:
+    """A line per stack: what it is, and what its widest tile does."""
+    print("| `--stack` | what it is | tile | multiply-accumulates a cycle | Caffe | C library |")
+    print("|---|---|---|---|---|---|")
+    for name in stacks.names():
+        one = stacks.load(name)
+        rates_of = {
+            size: prod(map(int, size.split("x"))) / tile.step
+            for size, tile in one.gemm.tiles.items()
+        }
+        tile, rate = max(rates_of.items(), key=lambda pair: pair[1], default=("", 0.0))
+        rate = rate or 1 / one.gemm.mac
+        level = f"-{one.loops_level}" + ("" if one.open_loops == (1.0, 1.0) else " or another")
+        library = one.c_library.replace("_", ".")
+        print(f"| `{name}` | {one.title} | {tile} | {rate:.2f} | {level} | {library} |")
+
+
+def print_products() -> None:
+    """A line per published product."""
+    file = resources.files("pibench.latency") / "published.toml"
+    published = tomllib.loads(file.read_text(encoding="utf-8"))
+    board = devices.load("rk3399")
+    memory = Memory.of(board)
+    print(AGAINST + "| kernel | size | published | predicted | error % |\n|---|---|---|---|---|")
+    errors = []
+    for one in published["product"]:
+        for size, mflops in one["mflops"].items():
+            n = int(size)
+            rate = n**3 / sum(product(n, n, n, stacks.load(one["stack"]), memory))
+            printed = mflops * 1e6 / 2 / board.clock_hz
+            errors.append(100 * (rate / printed - 1))
+            print(f"| {one['stack']} | {n} | {printed:.2f} | {rate:.2f} | {errors[-1]:+.0f} |")
+    for one in published["kernel"]:
+        errors.append(100 * (one["scoreboard"] / one["published"] - 1))
+        print(f"| {one['name']}, alone | | {one['published']:.2f} | {one['scoreboard']:.2f} | "
+              f"{errors[-1]:+.0f} |")  # fmt: skip
+    sizes = [abs(one) for one in errors]
+    print(f"\nMean {mean(sizes):.1f} %, worst {max(sizes):.1f} %.")
+
+
+def print_passes() -> None:
+    """Published forward passes, the same by the fitted rates, and the times of the own stack."""
+    table = load_paper("a53-openblas")
+    off: dict[int, list[float]] = {1: [], 4: []}
+    board = devices.load("rpi3b_plus")
+    for entry in table.entries:
+        network = networks.load(entry.path or entry.zoo_network)
+        printed = entry.figures["latency"].value
+        by_rates = predict(network, board, rates.shipped()).latency_ms
+        off[entry.threads or 1].append(100 * abs(by_rates / printed - 1))
+    whole = output_of("reproduce", "--table", "a53-openblas", "--out", tempfile.mkdtemp())
+    print(PASSES.format(
+        table=whole.partition("\n\nSource")[0], device=board.name,
+        one=mean(off[1]), four=mean(off[4]),
+    ), end="")  # fmt: skip
+    print("| network | one thread | four threads |\n|---|---|---|")
+    for name in ("AlexNet", "GoogleNet", "MobileNet", "SqueezeNet V1.1", "ResNet-101"):
+        answers = (
+            json.loads(output_of("predict", name, "--threads", threads, "--json"))[0]
+            for threads in ("1", "4")
+        )
+        cells = [
+            f"{one['latency_ms']:.0f} ({one['low_ms']:.0f} to {one['high_ms']:.0f})"
+            for one in answers
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def print_powers() -> None:
+    """A line per C library and kind of data."""
+    print(POWERS, end="")
+    for library, by_data in analytic.known_powers().items():
+        for data, one in by_data.items():
+            name = library.replace("_", ".")
+            print(
+                f"| {name} | {data} | {one.cycles:g} | {one.low:g} | {one.high:g} | {one.source} |"
+            )
+
+
+def print_papers_stack(known: rates.LatencyRates) -> None:
+    """A line per stack: its error on the paper's times, and with one common factor."""
+    shares = ", ".join(f"{name} {100 * one:.0f} %" for name, one in analytic.UNKNOWN_SHARES.items())
+    print(INTERVAL.format(
+        shares=shares, threads=100 * analytic.UNKNOWN_OF_THREADS, all=100 * analytic.UNKNOWN_OF_ALL,
+    ), end="")  # fmt: skip
+    board = devices.load(known.device)
+    counted = [(one, work.count(networks.load(one.network))) for one in known.rated_on]
+    for name in stacks.names():
+        configuration = analytic.Configuration(
+            stack=stacks.load(name), device=board, threads=1, data="zeros"
+        )
+        ratios = [
+            sum(configuration.parts(layer).ms for layer in done) / one.latency_ms
+            for one, done in counted
+        ]
+        factor = sum(ratios) / sum(ratio**2 for ratio in ratios)
+        bare, scaled = ([100 * abs(by * ratio - 1) for ratio in ratios] for by in (1.0, factor))
+        print(f"| {name} | {mean(bare):.1f}, {max(bare):.1f} | {factor:.2f} | "
+              f"{mean(scaled):.1f}, {max(scaled):.1f} |")  # fmt: skip
+    print(WITNESSES)
 
 
 def print_sensitivity(known: rates.LatencyRates) -> None:
@@ -203,7 +407,11 @@ def print_edge(known: rates.LatencyRates) -> None:
         clear=edge.clear_mib, paid=edge.paid_ms, plan_error=100 * pressure.PLAN_ERROR_SHARE,
     ))  # fmt: skip
     print("```text")
-    print(output_of("predict", "ResNet-101", "DenseNet-169", "--device", "rpi3b_plus"))
+    print(
+        output_of(
+            "predict", "ResNet-101", "DenseNet-169", "--stack", "paper", "--device", "rpi3b_plus"
+        )
+    )
     print("```")
 
 

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 # Containers often forbid bytecode to be kept: pytest would rewrite every test each time, and each
 # of the hundreds of processes that tests start would compile pibench.
@@ -17,6 +18,7 @@ if sys.dont_write_bytecode:
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 # A shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, others block or ignore
 # more, and children inherit that: tests of interruptions would then fail for where they were
@@ -47,6 +49,51 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have xdist start files in their order: it would leave long ones with few tests to the end."""
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+
+
+GROUPS = {
+    "guest": ("test_bundle", "test_ssh", "test_ssh_faults"),
+    "engine": (
+        "test_container",
+        "test_container_losses",
+        "test_container_sandbox",
+        "test_crowded_machine",
+        "test_engine_script",
+        "test_interruption",
+        "test_read_only_cache",
+        "test_sweep",
+    ),
+}
+"""Emulation tests that share a worker: those of one guest, and those that start and stop Engines.
+
+The longest group is first. All other tests are divided by file.
+"""
+GROUP_OF = {
+    f"tests/emulation/{file}.py": group for group, files in GROUPS.items() for file in files
+}
+
+
+class ByGroup(LoadFileScheduling):
+    """Gives the tests of a group, or of a file without one, to one worker.
+
+    `--dist loadgroup` of pytest-xdist 3.8.0 ignores its marks under pytest 9.2.0.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return GROUP_OF.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup | None:
+    """Have `--dist loadfile` divide the tests by group."""
+    return ByGroup(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the groups: the longest must not be the last."""
+    ranks = {group: rank for rank, group in enumerate(GROUPS)}
+    of_file = {file: ranks[group] for file, group in GROUP_OF.items()}
+    items.sort(key=lambda item: of_file.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
 HERE = Path(__file__).parent

@@ -22,12 +22,13 @@ from pibench._version import __version__
 from pibench.errors import InvalidInputError
 from pibench.file_io import writing_whole
 from pibench.images.archive import add, compressed_tar_into, member
+from pibench.images.build import Builder
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import Frozen, Sha256
 from pibench.runner.options import NetworkFacts, RunOptions, facts_of, job_of
 from pibench.targets.base import Job
-from pibench.targets.job import ROOTS, SYSTEM, Libraries, root_programs, write_job
-from pibench.targets.local import refuse_other_libraries
+from pibench.targets.job import ROOTS, SYSTEM, libraries_for, root_programs, write_job
+from pibench.targets.local import refuse_other_blas
 from pibench.targets.sandbox import scratch
 
 if TYPE_CHECKING:
@@ -137,11 +138,17 @@ class Kit:
 
 
 def write_kit(
-    loaded: Sequence[Network], options: RunOptions, out: Path, *, root: CarriedRoot | None
+    loaded: Sequence[Network],
+    options: RunOptions,
+    out: Path,
+    *,
+    root: CarriedRoot | None,
+    builder: Builder | None = None,
 ) -> Kit:
     """Pack networks, and Caffe if there is a `root`, into the .tar.gz `out`.
 
-    The same networks, options, root and version of pibench give the same bytes.
+    The same networks, options, root and version of pibench give the same bytes. `builder` builds
+    the layers of Caffe's forks, where a network needs them.
 
     Raises:
         InvalidInputError: if `out` is not a valid output path, or a network is given twice.
@@ -181,15 +188,16 @@ def write_kit(
     for network in loaded:
         options.check(network)
     jobs = [job_of(index, network, options) for index, network in enumerate(loaded)]
-    refuse_other_libraries(jobs)
+    refuse_other_blas(jobs)
     networks = tuple(
         KitNetwork(id=job.id, **facts_of(network, job).model_dump())
         for network, job in zip(loaded, jobs, strict=True)
     )
+    libraries = libraries_for(builder or Builder(), "arm64", jobs)
     with scratch("bundle") as folder:
         top = folder / TOP
         otherwise = [root_programs(f"{{folder}}/{ROOTS}/{root.key}", root.lock)] if root else []
-        write_job(top, jobs, SYSTEM, Libraries(), otherwise=otherwise)
+        write_job(top, jobs, SYSTEM, libraries, otherwise=otherwise)
         (top / _START).rename(top / _RUN)
         (top / _RUN).chmod(0o755)
         (top / _README).write_text(_readme(networks, options, root), encoding="ascii")

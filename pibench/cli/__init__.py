@@ -45,6 +45,7 @@ def _run() -> int:
 
         repair_std_streams()
         settings.complete_user()
+        settings.check_variables()
         warnings.showwarning = _show_warning
         from pibench.cli.app import app
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
-from typing import Annotated, Any
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
+from pibench import settings
 from pibench.cli import (
     bisect,
     bundle,
+    check,
     doctor,
     image,
     networks,
@@ -25,9 +30,68 @@ from pibench.cli import (
 )
 from pibench.errors import InterruptedByUserError, InvalidInputError
 
+GROUPS: Final = ("Answer", "Compare", "Board", "Paper", "Machine")
+"""The groups of commands in the help, in its order."""
+ALIASES: Final = {
+    "compare": ("reconcile",),
+    "ls": ("networks", "list"),
+    "list": ("networks", "list"),
+    "version": ("--version",),
+}
+"""Words that other tools use for commands, and what they mean here."""
+
 
 class Commands(TyperGroup):
-    """Commands that report an interruption in pibench's words and ignore a closed pipe."""
+    """Commands that report an interruption in pibench's words and ignore a closed pipe.
+
+    Their help is a line for each command, by group, and fits a terminal of 80 x 24.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read `help COMMAND` as `COMMAND --help`, and words of other tools as pibench's."""
+        if args and args[0] == "help":
+            args = [*args[1:], "--help"]
+        if args:
+            args = [*ALIASES.get(args[0], args[:1]), *args[1:]]
+        ctx.default_map = settings.defaults(sorted(self.commands))
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; a network in its place gets the command that answers for it."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from pibench.networks import catalog
+
+            if catalog.knows(name) or Path(name).exists():
+                raise InvalidInputError(
+                    f"{name!r} is no command, but it names a network",
+                    hint=f"pibench check {shlex.quote(name)}",
+                )
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        lines = [
+            f"Usage: {ctx.command_path} COMMAND [OPTIONS]",
+            "Does a Caffe network fit a Raspberry Pi 3, and how fast is it there?",
+            "",
+        ]
+        groups = {name: getattr(one, "rich_help_panel", None) for name, one in self._shown()}
+        for group in GROUPS:
+            label = group
+            for name, command in self._shown():
+                if groups[name] == group:
+                    lines.append(f"{label:9}{name:11}{command.short_help}")
+                    label = ""
+        lines += [
+            "Start: pibench check MODEL.prototxt. Each command: pibench COMMAND --help",
+            "Options: --version (-V), --help (-h), --install-completion",
+        ]
+        formatter.write("\n".join(lines))
+
+    def _shown(self) -> list[tuple[str, Any]]:
+        return [(name, one) for name, one in self.commands.items() if not one.hidden]
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -62,16 +126,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(networks.app, name="networks", help="The networks of the paper, and their files.")
-app.add_typer(
-    doctor.board, name="board", help="A board over SSH: what it has, and what pibench keeps there."
-)
-app.add_typer(
-    sweep.app,
-    name="sweep",
-    help="A study: many networks, in many ways. `sweep FILE` means `sweep run FILE`.",
-)
-app.add_typer(image.app, name="image", help="The images that emulated targets run.")
 
 
 def _version(wanted: bool) -> None:
@@ -85,29 +139,26 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _top(
     _version_flag: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     pass
 
 
-app.command()(run.run)
-app.command("run-cell", hidden=True)(run.run_cell)
-app.command()(plan.plan)
-app.command()(bundle.bundle)
-app.command("import")(bundle.import_)
-app.command()(report.report)
-app.command()(predict.predict)
-app.command()(predict.calibrate)
-app.command()(predict.count)
-app.command()(reconcile.reconcile)
-app.command()(bisect.bisect)
-app.command()(reproduce.reproduce)
-app.command()(doctor.doctor)
+def _add(
+    group: str, name: str, command: Callable[..., None] | typer.Typer, line: str, **more: Any
+) -> None:
+    """Add a command, or a group of them, with its line in the help."""
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name, rich_help_panel=group, short_help=line, **more)
+    else:
+        app.command(name, rich_help_panel=group, short_help=line)(command)
 
 
-@app.command()
-def schema() -> None:
+def _schema() -> None:
     """Print the JSON Schema of a record.
 
     Example: pibench schema > record.schema.json
@@ -115,3 +166,32 @@ def schema() -> None:
     from pibench.records.schema import json_schema
 
     output.print_json(json_schema())
+
+
+_add("Answer", "check", check.check, "the whole answer: fits or not, time, what would help")
+_add("Answer", "plan", plan.plan, "peak memory and whether it fits, from shapes alone")
+_add("Answer", "predict", predict.predict, "time of a forward pass on the board, from shapes")
+_add("Answer", "run", run.run, "run networks: emulated board, container, real board")
+_add("Answer", "report", report.report, "records as a page, a table, a picture or test cases")
+_add("Compare", "reconcile", reconcile.reconcile, "runs, plans, predictions, the paper: pairwise")
+_add("Compare", "bisect", bisect.bisect, "the first layer whose output differs, and the cause")
+_SWEEP = "A study: many networks, in many ways. `sweep FILE` means `sweep run FILE`."
+_add(
+    "Compare", "sweep", sweep.app, "many networks in many ways; goes on where it ended", help=_SWEEP
+)
+_add("Compare", "count", predict.count, "instructions of a forward pass, counted in QEMU")
+_BOARD = "A board over SSH: what it has, and what pibench keeps there."
+_add("Board", "board", doctor.board, "what a board over SSH has and keeps", help=_BOARD)
+_add("Board", "bundle", bundle.bundle, "pack networks for a board without a connection")
+_add("Board", "import", bundle.import_, "records of what a bundle measured on a board")
+_add("Board", "calibrate", predict.calibrate, "rates for predictions from a board's times")
+_add("Paper", "reproduce", reproduce.reproduce, "the 26 networks; each printed cell compared")
+_NETWORKS = "The networks of the paper, and their files."
+_add(
+    "Paper", "networks", networks.app, "the networks of the paper, and their files", help=_NETWORKS
+)
+_add("Machine", "doctor", doctor.doctor, "what this machine can do; how to fix the rest")
+_IMAGE = "The images that emulated targets run."
+_add("Machine", "image", image.app, "the images that emulated targets run", help=_IMAGE)
+_add("Machine", "schema", _schema, "the JSON Schema of a record")
+app.command("run-cell", hidden=True)(run.run_cell)

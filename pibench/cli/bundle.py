@@ -27,7 +27,7 @@ def bundle(
     ),
     weights: opt.Weights = None,
     device: opt.DeviceName = "rpi3b",
-    protocol: opt.ProtocolName = "caffe-time",
+    protocol: opt.EngineProtocol = None,
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repeats: int = opt.amount(5, "--repeats", "N", "Timed passes of inference.", 1, 10000),
@@ -44,15 +44,14 @@ def bundle(
     Example: pibench bundle NIN "SqueezeNet V1.1" --with-caffe -o pi-kit.tar.gz
     """
     from pibench.bundle.kit import write_kit
+    from pibench.images.build import Builder
 
+    protocol = opt.protocol_of(protocol, weights)
     options = opt.run_options(locals() | {"target": "native"})
     loaded = opt.load_networks(specs, options, hint="make a bundle for each")
-    root = None
-    if with_caffe:
-        from pibench.images.build import Builder
-
-        root = Builder((lambda _: None) if quiet else say).carried()
-    kit = write_kit(loaded, options, out, root=root)
+    builder = Builder((lambda _: None) if quiet else say)
+    root = builder.carried() if with_caffe else None
+    kit = write_kit(loaded, options, out, root=root, builder=builder)
     if as_json:
         fields = {"name", "sha256", "weights_sha256"}
         print_json(

@@ -5,20 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import typer
 
 from pibench import devices, setups, target_kinds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pibench.errors import InvalidInputError
     from pibench.networks.network import Network
     from pibench.runner.options import RunOptions
 
+Answer = TypeVar("Answer")
 _TARGETS: Final = ("auto", *(kind.name for kind in target_kinds.built_in() if not kind.address))
 _LONGEST_S: Final = 10**7
 """The largest time limit of a run: four months, and within the range of system clocks."""
 
+_MEANT: Final = {
+    **dict.fromkeys(("docker", "podman", "arm64"), "container"),
+    **dict.fromkeys(("qemu", "emulator", "qemu-system", "virt", "raspi3b"), "vm"),
+    **dict.fromkeys(("qemu-user", "qemu-aarch64", "user"), "sysroot"),
+    **dict.fromkeys(("pi", "board", "ssh", "rpi", "rpi3b"), "ssh://pi@HOST"),
+    **dict.fromkeys(("amd64", "x86", "x86-64"), "twin"),
+    **dict.fromkeys(("local", "host", "localhost"), "native"),
+}
+"""What people call the targets."""
 Machine = Literal["virt", "raspi3b"]
 Compute = Literal["real", "memory-only"]
 Protocol = Literal["caffe-time", "inference"]
@@ -56,12 +69,30 @@ def target_spec(text: str) -> str:
         return text
     if (reason := target_kinds.failure(text)) is not None:
         raise typer.BadParameter(f"the plugin of target {text!r} cannot be loaded: {reason}")
-    raise typer.BadParameter(f"{text!r} is not one of auto, {', '.join(target_kinds.choices())}")
+    meant = _MEANT.get(text.lower())
+    suggestion = f"; did you mean {meant}?" if meant else ""
+    known = ", ".join(target_kinds.choices())
+    raise typer.BadParameter(f"{text!r} is not one of auto, {known}{suggestion}")
 
 
 def _completions(incomplete: str) -> list[str]:
     schemes = (kind.scheme or kind.name for kind in target_kinds.installed())
     return [name for name in ("auto", *schemes) if name.startswith(incomplete)]
+
+
+def _devices(incomplete: str) -> list[str]:
+    return [name for name in devices.names() if name.startswith(incomplete)]
+
+
+def _networks(incomplete: str) -> list[str]:
+    from pibench import networks
+
+    return [name for name in networks.names() if name.lower().startswith(incomplete.lower())]
+
+
+def _variable(name: str) -> dict[str, Any]:
+    """Return the settings of an option that an environment variable can give."""
+    return {"envvar": f"PIBENCH_{name.upper()}", "show_envvar": False}
 
 
 def option(help: str, *names: str, **more: Any) -> Any:  # noqa: A002  (Typer's own name for it)
@@ -109,6 +140,14 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
     return RunOptions(**{name: value for name, value in given.items() if name in names})
 
 
+def protocol_of(given: Protocol | None, weights: Path | None, engine: str = "caffe") -> Protocol:
+    """Return the protocol: the one given, inference with weights, else the engine's first."""
+    from pibench.engines.registry import engine_of
+
+    known = engine_of(engine).protocols
+    return given or ("inference" if weights is not None and "inference" in known else known[0])
+
+
 def load_networks(
     specs: Sequence[str],
     options: RunOptions,
@@ -148,8 +187,38 @@ def load_networks(
     return loaded
 
 
+def answer_each(
+    specs: Sequence[str],
+    options: RunOptions,
+    answer: Callable[[Network], Answer],
+    *,
+    go_on: bool,
+    **how: Any,
+) -> tuple[list[tuple[Network, Answer]], dict[str, InvalidInputError]]:
+    """Return each network with its answer, and why others have none, by what the user gave.
+
+    The first failure is raised unless `go_on`. `how` is for `load_networks`.
+    """
+    from pibench.errors import InvalidInputError
+
+    answered: list[tuple[Network, Answer]] = []
+    refused: dict[str, InvalidInputError] = {}
+    for spec in specs:
+        try:
+            (network,) = load_networks([spec], options, **how)
+            answered.append((network, answer(network)))
+        except InvalidInputError as error:
+            if not go_on:
+                raise
+            refused[spec] = error
+    return answered, refused
+
+
 Specs = Annotated[
-    list[str], typer.Argument(metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.")
+    list[str],
+    typer.Argument(
+        metavar="NETWORK|PROTOTXT...", help="Names or prototxt files.", autocompletion=_networks
+    ),
 ]
 SpecsOrNone = Annotated[
     list[str] | None,
@@ -160,7 +229,16 @@ SpecsOrNone = Annotated[
 Spec = Annotated[str, typer.Argument(metavar="NETWORK|PROTOTXT", help="A name or a prototxt file.")]
 Force = Annotated[bool, flag("--force", help="Overwrite existing files.")]
 _DEVICES: Final = f"The device to judge for: {', '.join(devices.names())}."
-DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help=_DEVICES)]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help=_DEVICES,
+        autocompletion=_devices,
+        **_variable("device"),
+    ),
+]
 TargetSpec = Annotated[
     str,
     typer.Option(
@@ -168,6 +246,7 @@ TargetSpec = Annotated[
         metavar="TARGET",
         parser=target_spec,
         autocompletion=_completions,
+        **_variable("target"),
         help=f"Where to run: {', '.join(_TARGETS)} (auto: the best that works here).",
     ),
 ]
@@ -187,9 +266,14 @@ _COMPUTE: Final = "real or memory-only. Default: memory-only where that suffices
 ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="NAME")]
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
 EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="What runs the network.")]
-_FIRST: Final = f"{_PROTOCOLS} Default: the first of the engine; for Caffe it is caffe-time."
-EngineProtocol = Annotated[Protocol | None, option(_FIRST, "--protocol", metavar="NAME")]
-ProtocolName = Annotated[Protocol, typer.Option("--protocol", metavar="NAME", help=_PROTOCOLS)]
+_FIRST: Final = f"{_PROTOCOLS} Default: inference with --weights, else the engine's first."
+EngineProtocol = Annotated[
+    Protocol | None, option(_FIRST, "--protocol", metavar="NAME", **_variable("protocol"))
+]
+ProtocolName = Annotated[
+    Protocol,
+    typer.Option("--protocol", metavar="NAME", help=_PROTOCOLS, **_variable("protocol")),
+]
 Repeats = Annotated[
     int, number("--repeats", "N", "Timed passes of inference; 0 only computes.", 0, 10000)
 ]

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibench.devices import Device
-    from pibench.networks.network import Network
     from pibench.plan.environment import Environment
     from pibench.plan.planner import Plan
     from pibench.runner.options import RunOptions
@@ -29,7 +28,7 @@ _TARGET = "Where --check runs (default: twin). Without --check, twin plans for t
 def plan(
     specs: opt.Specs,
     device: opt.DeviceName = "rpi3b",
-    protocol: opt.ProtocolName = "caffe-time",
+    protocol: opt.EngineProtocol = None,
     reserve: opt.Reserve = 0,
     setup: opt.SetupName = DEFAULT,
     weights: Path | None = opt.value(
@@ -61,6 +60,9 @@ def plan(
     """
     import gc
 
+    from pibench.plan.planner import plan as plan_network
+
+    protocol = opt.protocol_of(protocol, weights)
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:
         given = locals()
@@ -86,7 +88,15 @@ def plan(
         cases.writable(out, [Path(spec) for spec in specs])
     profile = options.profile.with_reserve(reserve)
     environment = replace(_environment(profile, on_twin=target == "twin"), setup=setup)
-    plans, refused = _plan_each(specs, options, environment, shape, go_on=bool(out))
+    planned_networks, refused = opt.answer_each(
+        specs,
+        options,
+        lambda network: plan_network(network, protocol=options.protocol, environment=environment),
+        go_on=bool(out) or len(specs) > 1,
+        shape=shape,
+        hint=ONE_BY_ONE,
+    )
+    plans = [planned for _, planned in planned_networks]
     # A single network gets the detailed output.
     in_full = len(specs) == 1 and not as_json
     wanted = {
@@ -136,40 +146,6 @@ def _refuse_without_check(
             f"--plot {plot} shows one network, but {len(specs)} were given", hint=ONE_BY_ONE
         )
     check_svg(plot)
-
-
-def _plan_each(
-    specs: Sequence[str],
-    options: RunOptions,
-    environment: Environment,
-    shape: Sequence[str] | None,
-    *,
-    go_on: bool,
-) -> tuple[list[Plan], dict[str, InvalidInputError]]:
-    """Return the plans and the failures; the first failure is raised unless `go_on`."""
-    from pibench.plan.planner import plan as plan_network
-
-    loaded: list[tuple[str, Network]] = []
-    plans: list[Plan] = []
-    refused: dict[str, InvalidInputError] = {}
-
-    def failed(spec: str, error: InvalidInputError) -> None:
-        if not go_on:
-            raise error
-        refused[spec] = error
-
-    for spec in specs:
-        try:
-            found = opt.load_networks([spec], options, shape=shape, hint=ONE_BY_ONE)
-            loaded += [(spec, one) for one in found]
-        except InvalidInputError as error:
-            failed(spec, error)
-    for spec, network in loaded:
-        try:
-            plans.append(plan_network(network, protocol=options.protocol, environment=environment))
-        except InvalidInputError as error:
-            failed(spec, error)
-    return plans, refused
 
 
 def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: bool) -> ExitCode:

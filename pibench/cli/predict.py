@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pibench import devices
 from pibench.cli import options as opt
 from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say, write_svg
-from pibench.errors import InvalidInputError
+from pibench.errors import ExitCode, InvalidInputError
+from pibench.latency import stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
+    from pibench.latency.analytic import Data
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
@@ -31,8 +33,19 @@ def predict(
         "Default: the calibration's, rpi3b.",
         metavar="NAME",
     ),
-    calibration: Path | None = opt.value(
-        "Rates that `calibrate` wrote. Default: those of the paper's board."
+    calibration: Path | None = opt.value("Rates that `calibrate` wrote, in place of a stack."),
+    stack: str | None = opt.value(
+        f"The software on the board: {', '.join(stacks.names())}; `unknown` for the range of all, "
+        "`paper` for rates fitted on the paper's times. Default: the one of pibench's images, "
+        f"{stacks.DEFAULT}.",
+        metavar="NAME",
+    ),
+    threads: opt.Threads = None,
+    protocol: opt.ProtocolName = "caffe-time",
+    data: Literal["zeros", "images"] | None = opt.value(
+        "What the input holds, on which LRN's power depends. Default: zeros under caffe-time, "
+        "which feeds them, else images.",
+        metavar="KIND",
     ),
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
@@ -53,27 +66,13 @@ def predict(
     Example: pibench predict MobileNet my/deploy.prototxt --per-layer
     """
     import gc
+    from functools import partial
 
     from pibench.latency import rates as latency_rates
 
     rates = latency_rates.shipped() if calibration is None else latency_rates.read(calibration)
     if validate:
-        if specs:
-            raise InvalidInputError(
-                f"--validate takes no networks, but {len(specs)} were given",
-                hint="it predicts each network of the calibration from the others",
-            )
-        for option, given, reason in (
-            ("--counted", counted, "uses layer shapes, not counts"),
-            ("--per-layer", per_layer, "compares whole networks: no layer's time is known"),
-            ("--batch", batch is not None, "has times of one batch only"),
-            ("--input", input_size is not None, "has times of one image size only"),
-            ("--shape", bool(shape), "uses the networks of the zoo as they are"),
-            ("--repair", repair, "uses the networks of the zoo as they are"),
-            ("--repair-as-paper", repair_as_paper, "uses the networks of the zoo as they are"),
-        ):
-            if given:
-                raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
+        _refuse_with_validate(locals())
         _validate(rates, device, plot, as_json=as_json)
         return
     if not specs:
@@ -81,11 +80,21 @@ def predict(
             "no network was given", hint="name some, or see the errors: pibench predict --validate"
         )
     from pibench.latency.model import predict as predict_network
+    from pibench.latency.model import predictor
     from pibench.records.identity import network_labels
 
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
     profile = devices.load(device or rates.device)
+    predict_one: Callable[[Network], Prediction]
+    if _fitted(calibration, stack, counted=counted):
+        _keep_to_rates(threads=threads, data=data, protocol=protocol)
+        predict_one = partial(predict_network, device=profile, calibration=rates)
+    else:
+        predict_one = predictor(
+            profile, stack or stacks.DEFAULT, rates.pressure,
+            threads=threads, data=data, protocol=protocol,
+        )  # fmt: skip
     options = opt.run_options(
         {
             "batch": batch,
@@ -94,8 +103,11 @@ def predict(
             "repair_as_paper": repair_as_paper,
         }
     )
-    loaded = opt.load_networks(specs, options, check=False, shape=shape)
-    predictions = [predict_network(network, profile, rates) for network in loaded]
+    predicted, refused = opt.answer_each(
+        specs, options, predict_one, go_on=len(specs) > 1, check=False, shape=shape
+    )
+    loaded = [network for network, _ in predicted]
+    predictions = [prediction for _, prediction in predicted]
     if counted:
         protocols = [one.protocol for one in predictions]
         counts = _counts(loaded, protocols, profile, quiet=quiet)
@@ -110,13 +122,17 @@ def predict(
     if as_json:
         pairs = zip(predictions, loaded, strict=True)
         print_json([_answer(one, network, rates, counted=counted) for one, network in pairs])
-    else:
+    elif predictions:
         from pibench.report.estimates import footnotes, layer_table, prediction_table
 
         names = network_labels(loaded)
         layers = zip(names, map(layer_table, predictions), strict=True) if per_layer else ()
         notes = footnotes(predictions, rates, counted=counted)
         _print(prediction_table(predictions, names), layers, notes)
+    for error in refused.values():
+        say(error.line())
+    if refused:
+        raise typer.Exit(ExitCode.INVALID_INPUT)
 
 
 def calibrate(
@@ -199,6 +215,62 @@ def count(
     _print(counts_table([(name, one.total) for name, one in named]), layers, [note])
 
 
+def _fitted(calibration: Path | None, stack: str | None, *, counted: bool) -> bool:
+    """Return whether rates predict and not a stack.
+
+    Raises:
+        InvalidInputError: Both were asked for.
+    """
+    if stack in (None, "paper"):
+        if stack and calibration is not None:
+            raise InvalidInputError(
+                "--stack paper and --calibration are both rates", hint="omit one of them"
+            )
+        return bool(stack or calibration or counted)
+    for option, given in (("--calibration", calibration is not None), ("--counted", counted)):
+        if given:
+            raise InvalidInputError(
+                f"{option} takes rates that were fitted on a board's times, not a stack's",
+                hint="omit --stack",
+            )
+    return False
+
+
+def _keep_to_rates(*, threads: int | None, data: Data | None, protocol: Protocol) -> None:
+    """Refuse what rates have been fitted with and cannot change."""
+    for option, given in (
+        ("--threads", threads is not None),
+        ("--data", data is not None),
+        ("--protocol", protocol != "caffe-time"),
+    ):
+        if given:
+            raise InvalidInputError(
+                f"rates that were fitted on a board's times contain its {option[2:]}",
+                hint=f"omit {option}, or give a --stack: {', '.join(stacks.names())}",
+            )
+
+
+def _refuse_with_validate(given: Mapping[str, Any]) -> None:
+    """Reject what --validate would ignore."""
+    if given["specs"]:
+        raise InvalidInputError(
+            f"--validate takes no networks, but {len(given['specs'])} were given",
+            hint="it predicts each network of the calibration from the others",
+        )
+    for name, reason in (
+        ("counted", "uses layer shapes, not counts"),
+        ("per_layer", "compares whole networks: no layer's time is known"),
+        ("batch", "has times of one batch only"),
+        ("input_size", "has times of one image size only"),
+        ("shape", "uses the networks of the zoo as they are"),
+        ("repair", "uses the networks of the zoo as they are"),
+        ("repair_as_paper", "uses the networks of the zoo as they are"),
+    ):
+        if given[name]:
+            option = "--input" if name == "input_size" else f"--{name.replace('_', '-')}"
+            raise InvalidInputError(f"--validate {reason}", hint=f"omit {option}")
+
+
 def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_json: bool) -> None:
     """Print the leave-one-out prediction error of each network in the calibration."""
     from dataclasses import asdict
@@ -244,7 +316,7 @@ def _answer(
     prediction: Prediction, network: Network, calibration: LatencyRates, *, counted: bool
 ) -> dict[str, Any]:
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
-    from pibench.report.estimates import how_known
+    from pibench.report.estimates import basis, how_known
 
     names = ("latency_ms", "low_ms", "high_ms", "pressure_ms", "headroom_bytes", "fits")
     return {
@@ -252,9 +324,14 @@ def _answer(
         "network_sha256": network.sha256,
         "network_source": network.recorded_source,
         "batch": network.batch_under(prediction.protocol),
+        "repairs": list(network.repairs),
+        "fork_layers": list(network.fork_layers),
         "assumptions": list(network.assumptions),
         "device": prediction.device,
         "protocol": prediction.protocol,
+        "stack": prediction.stack,
+        "threads": prediction.threads,
+        "data": prediction.data,
         **{name: getattr(prediction, name) for name in names},
         "layers": [
             {
@@ -268,8 +345,7 @@ def _answer(
         ],
         "provenance": {
             "kind": "predicted",
-            "reason": f"rates of {calibration.device} fitted on {calibration.source} "
-            f"({calibration.provenance}); {how_known(counted=counted)}",
+            "reason": f"{basis(prediction, calibration)}; {how_known(counted=counted)}",
         },
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 
 def reproduce(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NETWORK...", help="Some of the networks.", show_default=False),
+    ] = None,
     target: opt.TargetSpec = "vm",
     machine: opt.MachineName = None,
     fresh_boot: opt.FreshBoot = False,
@@ -51,11 +55,13 @@ def reproduce(
     agree, 1 one differs, 4 one is inconclusive. Tables of other people that are compared with
     plans and predictions run nothing, and write claims.json and claims.csv.
 
-    Example: pibench reproduce --networks "AlexNet,VGG 16"
+    Example: pibench reproduce AlexNet "VGG 16"
     """
     from pibench.crosscheck.paper import DEFAULT as OF_THE_PAPER
     from pibench.crosscheck.paper import load_paper
 
+    if names:
+        only = ",".join([*names, *(opt.words(only) or ())])
     if table == "list":
         _list_tables()
         return

@@ -62,9 +62,7 @@ def run(
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
-    from pibench.engines.registry import engine_of
-
-    protocol = protocol or engine_of(engine).protocols[0]
+    protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals() | {"keep": tuple(opt.words(keep_blobs) or ())})
     loaded = opt.load_networks(specs, options)
     records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)

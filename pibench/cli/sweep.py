@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from pibench.cli import options as opt
 from pibench.cli.output import CellProgress, ignore_broken_pipe, print_json, say
-from pibench.errors import ExitCode, HostError, InterruptedByUserError, InvalidInputError
+from pibench.errors import ExitCode, InterruptedByUserError, InvalidInputError, extra
 from pibench.report.text import visible
 
 if TYPE_CHECKING:
@@ -259,14 +259,11 @@ def export(
     if out.suffix == ".csv":
         write_whole(out, csv_of(rows))
     else:
-        import pandas as pd
+        with extra("sweep"):
+            import pandas as pd
+            import pyarrow  # noqa: F401  (pandas writes Parquet by it)
 
-        try:
-            table = pd.DataFrame.from_records(rows).to_parquet(index=False)
-        except ImportError:
-            raise HostError(
-                "Parquet needs pyarrow", hint="pip install 'pibench[dask]', or write a .csv"
-            ) from None
+        table = pd.DataFrame.from_records(rows).to_parquet(index=False)
         write_whole(out, table)
     print(f"written: {out}, {len(rows)} records of the study's {now.cells} cells")
 

@@ -46,7 +46,7 @@ def estimates(paper: Paper, entry: PaperEntry) -> dict[str, Estimate]:
             network = networks.load(entry.path or entry.zoo_network, batch=paper.batch_of(entry))
             if column.compared_with == "prediction":
                 device = devices.load(paper.device).with_reserve(paper.reserve_mib)
-                found[name] = predicted(network, device, entry.threads or device.cores)
+                found[name] = predicted(network, device, paper, entry.threads or device.cores)
                 continue
             planned = planned or _planned(network, paper, entry)
             found[name] = planned[column.field]
@@ -97,16 +97,18 @@ def ram_by_setup(paper: Paper, keys: Collection[str]) -> list[RamBySetup]:
     return found
 
 
-def predicted(network: Network, device: Device, threads: int) -> Estimate:
+def predicted(network: Network, device: Device, paper: Paper, threads: int) -> Estimate:
     """Predict the time of a forward pass in ms: the only place where a table gets one."""
-    from pibench.latency import rates  # noqa: PLC0415  (start-up time)
-    from pibench.latency.model import predict  # noqa: PLC0415  (start-up time)
+    from pibench.latency import rates, stacks  # noqa: PLC0415  (start-up time)
+    from pibench.latency.analytic import Configuration  # noqa: PLC0415  (start-up time)
+    from pibench.latency.model import predict_by_stack  # noqa: PLC0415  (start-up time)
 
-    known = rates.shipped()
-    one = predict(network, device, known)
+    stack = stacks.load(paper.stack)
+    configuration = Configuration(stack=stack, device=device, threads=threads, data=paper.data)
+    one = predict_by_stack(network, configuration, rates.shipped().pressure, paper.protocol)
     reason = (
-        f"counted work, rates fitted on {known.source}, whatever the BLAS; asked for "
-        f"{threads} thread{'s' if threads > 1 else ''}"
+        f"stack {stack.id}: {stack.title}, {threads} thread{'s' if threads > 1 else ''}, input of "
+        f"{paper.data}; no rate is fitted"
     )
     return Estimate(
         value=one.latency_ms,

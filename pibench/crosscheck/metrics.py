@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from pibench.records.statistics import rank_correlation
+
 if TYPE_CHECKING:
     from pibench.crosscheck.sides import Entry
 
@@ -160,8 +162,6 @@ def _relative(first: float, second: float, tolerance: float) -> dict[str, Any]:
 
 def _shares(first: Entry, second: Entry) -> Shares | None:
     """Compare the layers that both sides have, by name; return None if there are too few."""
-    from scipy.stats import spearmanr  # noqa: PLC0415  (start-up time)
-
     left, right = (
         {layer.name: layer.forward_ms for layer in entry.layers} for entry in (first, second)
     )
@@ -170,11 +170,11 @@ def _shares(first: Entry, second: Entry) -> Shares | None:
     if len(names) < FEWEST_LAYERS or not all(totals):
         return None
     shares = {name: (left[name] / totals[0], right[name] / totals[1]) for name in names}
-    correlation = float(spearmanr(list(shares.values())).statistic)
+    correlation = rank_correlation(*zip(*shares.values(), strict=True))
     largest = max(shares, key=lambda name: abs(shares[name][0] - shares[name][1]))
     return Shares(
         layers=len(names),
-        rank_correlation=correlation if math.isfinite(correlation) else 0.0,
+        rank_correlation=correlation,
         largest=largest,
         first=shares[largest][0],
         second=shares[largest][1],

@@ -152,11 +152,14 @@ class Paper(Frozen):
     """A published table, and the run that produced its columns.
 
     `unstated` lists what the table leaves unsaid, `reserve_mib` is the memory of the device that
-    other programs took. `inferred_setup` is the set-up that its RAM column points to, if there is
-    such an inference.
+    other programs took. `stack` is the software that its times are predicted for, with an input of
+    `data`. `inferred_setup` is the set-up that its RAM column points to, if there is such an
+    inference.
     """
 
     title: str
+    stack: str = "openblas-a53"
+    data: Literal["zeros", "images"] = "zeros"
     citation: str = ""
     unstated: tuple[str, ...] = ()
     reserve_mib: Annotated[float, Field(ge=0)] = 0.0

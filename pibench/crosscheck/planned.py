@@ -55,7 +55,12 @@ def environment_of(record: Record, device: Device) -> Environment:
         architecture = "amd64" if guest.architecture == "x86_64" else "arm64"
     elif architecture != "amd64":
         architecture, core = "arm64", board.core
-    return Environment(architecture=architecture, core=core, threads=threads, setup=record.setup)
+    return Environment(
+        architecture=architecture,
+        core=core,
+        threads=threads,
+        setup=record.setup,
+    )
 
 
 def compare(record: Record, planned: Plan) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,9 +25,26 @@ outside.
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryTiming:
+    """What a board's memory takes for lines of 64 bytes in a stream, on one core.
+
+    `line_copy_ns` reads one and writes another, `line_write_ns` writes only; `l2_ns` is how much
+    longer L2 takes than the first cache. All cores together read `all_cores_bytes_per_s` at most.
+    """
+
+    line_read_ns: float
+    line_write_ns: float
+    line_copy_ns: float
+    l2_ns: float
+    all_cores_bytes_per_s: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Device:
     """A board. Sizes in bytes, the clock in Hz; the `_source` fields give the source of a number.
 
+    `memory` has the times of its memory, None where nobody has published them.
     Of `ram_bytes` the firmware takes `firmware_bytes`, and the kernel's image, page tables and
     reserves some more; `usable_bytes` (the kernel's MemTotal) is left to programs. Of these,
     `reserve_bytes` are for other programs, and no longer in `usable_bytes`.
@@ -51,6 +69,7 @@ class Device:
     cpu_source: str
     qemu_cpu: str
     qemu_machine: str
+    memory: MemoryTiming | None
     reserve_bytes: int = 0
 
     def with_reserve(self, reserve_mib: float) -> Device:
@@ -84,13 +103,20 @@ def load(id_or_name: str) -> Device:
     Raises:
         InvalidInputError: No device has this name; the error lists the known ids.
     """
-    wanted = id_or_name.strip().casefold()
+    wanted = _plain(id_or_name)
     for device in _profiles().values():
-        if wanted in {name.casefold() for name in (device.id, device.name, *device.aliases)}:
+        if wanted in map(_plain, (device.id, device.name, *device.aliases)):
             return device
+    close = difflib.get_close_matches(wanted, names(), n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
     raise InvalidInputError(
-        f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}"
+        f"unknown device {id_or_name!r}", hint=f"known devices: {', '.join(names())}{meant}"
     )
+
+
+def _plain(name: str) -> str:
+    """Return a name without case, spaces and signs: people write Raspberry Pi 3 and rpi-3."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum() or letter == "+")
 
 
 @cache
@@ -106,6 +132,7 @@ def _profiles() -> dict[str, Device]:
 
 def _device(device_id: str, profile: dict[str, Any]) -> Device:
     memory, cpu, qemu = profile.pop("memory"), profile.pop("cpu"), profile.pop("qemu")
+    timing = memory.pop("timing", None)
     return Device(
         id=device_id,
         aliases=tuple(profile.pop("aliases")),
@@ -114,6 +141,7 @@ def _device(device_id: str, profile: dict[str, Any]) -> Device:
         cpu_source=cpu.pop("source"),
         qemu_cpu=qemu["cpu"],
         qemu_machine=qemu["machine"],
+        memory=MemoryTiming(**timing) if timing else None,
         **profile,
         **memory,
         **cpu,

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from pibench.engines.base import PYTHON
 from pibench.errors import HostError
 from pibench.images.recipe import (
     GNU_TRIPLET,
@@ -41,6 +42,26 @@ _LINKED = (
     "lib/{triplet}/libc.so.6",
 )
 """The root's own libraries: a link to the host's newer ones would not load there."""
+_TRIAL = """\
+import ctypes, os, sys
+if os.uname()[4] not in {machines} or sys.maxsize < 2 ** 32:
+    sys.exit("pibench's layers of Caffe's forks are for a 64-bit {architecture} system")
+try:
+    for name in {libraries}:
+        ctypes.CDLL(name)
+except OSError as error:
+    sys.exit("pibench's layers of Caffe's forks need Debian 11's Caffe: " + str(error))
+"""
+
+
+def trial(architecture: Architecture) -> list[str]:
+    """Return a command that succeeds where a Caffe can preload the library."""
+    code = _TRIAL.format(
+        machines=[machine for machine, of in _HOST.items() if of == architecture],
+        architecture=architecture,
+        libraries=[Path(name).name for name in _LINKED[:3]],
+    )
+    return [PYTHON, "-c", code]
 
 
 def packages() -> tuple[str, ...]:

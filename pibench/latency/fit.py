@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from math import sqrt
 from statistics import mean, median
 from typing import TYPE_CHECKING, Final, Literal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from pibench import devices, networks
-from pibench.errors import InvalidInputError, UnknownNetworkError
+from pibench.errors import InvalidInputError, UnknownNetworkError, extra
 from pibench.latency import model, pressure, work
 from pibench.latency.rates import (
     POSSIBLE_NS,
@@ -114,14 +115,29 @@ def fit_macs_alone(counted: Sequence[Counted]) -> float:
 
 
 def _solve(features: NDArray[np.float64], counted: Sequence[Counted]) -> list[float]:
-    from scipy.optimize import nnls  # noqa: PLC0415  (predicting does without it)
-
     times_ns = np.array([1e6 * one.observation.latency_ms for one in counted])
     # Columns are scaled to one size: counts are of 10^9, and the solver's tolerance is absolute.
     relative = features / times_ns[:, None]
     sizes = relative.mean(axis=0)
-    rates, _ = nnls(relative / sizes, np.ones(len(counted)))
+    rates = _nonnegative(relative / sizes, np.ones(len(counted)))
     return [float(rate) for rate in rates / sizes]
+
+
+def _nonnegative(features: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the nonnegative least squares solution, by trying which rates are not 0.
+
+    scipy.optimize.nnls is for many columns; these are at most two, and it takes a second to import.
+    """
+    columns = range(features.shape[1])
+    best, least = np.zeros(features.shape[1]), float(wanted @ wanted)
+    for count in range(1, len(columns) + 1):
+        for used in map(list, combinations(columns, count)):
+            found = np.linalg.lstsq(features[:, used], wanted)[0]
+            missed = wanted - features[:, used] @ found
+            if (found >= 0).all() and missed @ missed < least:
+                best, least = np.zeros(features.shape[1]), float(missed @ missed)
+                best[used] = found
+    return best
 
 
 def left_out_ms(counted: Sequence[Counted]) -> list[float]:
@@ -206,7 +222,8 @@ def _pressure(counted: Sequence[Counted], rates: Rates) -> Pressure:
 
 def _half_width_share(counted: Sequence[Counted]) -> float:
     """Return half a 90 % interval: Student's t times the root mean square of relative errors."""
-    from scipy.special import stdtrit  # noqa: PLC0415  (predicting does without it)
+    with extra("calibrate"):
+        from scipy.special import stdtrit  # noqa: PLC0415  (predicting does without it)
 
     errors = [
         predicted / one.observation.latency_ms - 1

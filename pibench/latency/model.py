@@ -1,7 +1,9 @@
-"""Turn counted work into milliseconds: two rates, a sum over layers, and an interval.
+"""Turn counted work into milliseconds: a sum over layers, and an interval.
 
-A layer takes the time of its products' register tiles, at the multiply-accumulates per second that
-BLAS reaches on the cores, plus the time of its element accesses, at the rate of Caffe's plain
+`predict_by_stack` takes a layer's time from the machine code of a software stack and the board's
+memory (`pibench.latency.analytic`). `predict` takes two rates that were fitted to times of a board:
+there a layer takes the time of its products' register tiles, at the multiply-accumulates per second
+that BLAS reaches on the cores, plus the time of its element accesses, at the rate of Caffe's plain
 loops. Copying operands into panels and entering BLAS count as accesses too, so that small and
 grouped products are slow without a separate term. No layer is faster than its least traffic at the
 memory's full speed. `pibench.latency.pressure` adds the cost of memory shortage.
@@ -9,21 +11,23 @@ memory's full speed. `pibench.latency.pressure` adds the cost of memory shortage
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from pibench.errors import InvalidInputError
-from pibench.latency import pressure, work
+from pibench.latency import pressure, stacks, work
+from pibench.latency.analytic import Configuration, Parts
 from pibench.latency.work import counted_work
 from pibench.plan.planner import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
-    from pibench.latency.rates import LatencyRates, Rates
+    from pibench.latency.analytic import Data
+    from pibench.latency.rates import LatencyRates, Pressure, Rates
     from pibench.latency.work import LayerWork
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
@@ -31,8 +35,11 @@ if TYPE_CHECKING:
 _NS_PER_MS: Final = 1e6
 MEMORY_BYTES_PER_S: Final = 3.6e9
 """Peak of the Raspberry Pi 3's LPDDR2: 32 bits at 900 million transfers a second."""
-MACS_PER_CYCLE: Final = 2
-"""Of one Cortex-A53: a 64-bit NEON data path, two single-precision lanes a cycle."""
+MACS_PER_CYCLE: Final = 4
+"""Of one Cortex-A53: fmla v.4s, four single-precision lanes, issues once a cycle.
+
+Measured on a Raspberry Pi 3 (ocxtal/insn_bench_aarch64, results/raspberry-pi-3_cortex-a53.md).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +69,9 @@ class Prediction:
     pressure_ms: float
     headroom_bytes: int
     layers: Sequence[LayerPrediction]
+    stack: str | None = None
+    threads: int | None = None
+    data: Data | None = None
 
     @property
     def fits(self) -> bool:
@@ -91,16 +101,7 @@ def predict(
             network in either phase.
     """
     slower = calibration.clock_ratio(device)
-    protocol = calibration.protocol
-    try:
-        headroom = pressure.headroom_bytes(network, device, protocol, plan_of)
-    except InvalidInputError:
-        # `caffe time` also needs a backward pass, and the sources of the training phase.
-        if network.runs_under("inference"):
-            protocol = "inference"
-        else:
-            plan_of = partial(plan_of, backward=False)
-        headroom = pressure.headroom_bytes(network, device, protocol, plan_of)
+    protocol, headroom = _protocol_and_headroom(network, device, calibration.protocol, plan_of)
     done = work.count(network, protocol)
     if counted is not None:
         done = counted_work(done, counted)
@@ -122,7 +123,134 @@ def predict(
         pressure_ms=edge.ms,
         headroom_bytes=headroom,
         layers=layers,
+        stack="paper" if calibration.provenance == "paper" else None,
     )
+
+
+def predict_by_stack(
+    network: Network,
+    configuration: Configuration,
+    edge_of_memory: Pressure,
+    protocol: Protocol = "caffe-time",
+    plan_of: pressure.Planner = plan,
+) -> Prediction:
+    """Predict the latency of one forward pass from a stack's machine code; nothing is fitted.
+
+    Args:
+        network: The network.
+        configuration: The stack, the board, its threads, and the kind of data.
+        edge_of_memory: What the edge of the board's memory costs.
+        protocol: The phase; inference for a network that has only that.
+        plan_of: Plans the network, as for `predict`.
+
+    Raises:
+        InvalidInputError: The stack is not known for the board, or Caffe would reject the network
+            in either phase.
+    """
+    device = configuration.device
+    _ = configuration.memory
+    protocol, headroom = _protocol_and_headroom(network, device, protocol, plan_of)
+    done = work.count(network, protocol)
+    parts = [configuration.parts(one) for one in done]
+    layers = [
+        LayerPrediction(work=one, latency_ms=of_layer.ms)
+        for one, of_layer in zip(done, parts, strict=True)
+    ]
+    total = Parts(*map(sum, zip(*parts, strict=True)))
+    less_ms, more_ms = configuration.bounds_ms(total)
+    edge = pressure.cost(headroom, device, edge_of_memory)
+    return Prediction(
+        network=network.name,
+        device=device.id,
+        protocol=protocol,
+        latency_ms=total.ms + edge.ms,
+        low_ms=max(0.0, total.ms - less_ms) + edge.low_ms,
+        high_ms=total.ms + more_ms + edge.high_ms,
+        pressure_ms=edge.ms,
+        headroom_bytes=headroom,
+        layers=layers,
+        stack=configuration.stack.id,
+        threads=configuration.threads,
+        data=configuration.data,
+    )
+
+
+def predictor(
+    device: Device,
+    stack: str,
+    edge_of_memory: Pressure,
+    *,
+    threads: int | None = None,
+    data: Data | None = None,
+    protocol: Protocol = "caffe-time",
+) -> Callable[..., Prediction]:
+    """Return a function that predicts a network for a stack; `plan_of` may be given too.
+
+    Args:
+        device: The board.
+        stack: A stack's name, or "unknown" for the range of all, and of all kinds of data.
+        edge_of_memory: What the edge of the board's memory costs.
+        threads: The BLAS threads; None is the device's cores.
+        data: What the input holds; None is zeros under caffe-time, which feeds them, else images.
+        protocol: The protocol.
+
+    Raises:
+        InvalidInputError: There is no such stack, or the device has fewer cores than `threads`.
+    """
+    if threads is not None and threads > device.cores:
+        raise InvalidInputError(
+            f"{device.id} has {device.cores} cores, and --threads asks for {threads}",
+            hint="threads beyond the cores only wait for each other",
+        )
+    kinds: tuple[Data, ...] = (data or ("zeros" if protocol == "caffe-time" else "images"),)
+    names: tuple[str, ...] = (stack,)
+    if stack == "unknown":
+        names = stacks.names()
+        kinds = kinds if data else ("zeros", "images")
+    configurations = [
+        Configuration(
+            stack=stacks.load(name), device=device, threads=threads or device.cores, data=kind
+        )
+        for name in names
+        for kind in kinds
+    ]
+
+    def predict_one(network: Network, plan_of: pressure.Planner = plan) -> Prediction:
+        keeping = cache(plan_of)
+        found = [
+            predict_by_stack(network, configuration, edge_of_memory, protocol, keeping)
+            for configuration in configurations
+        ]
+        return of_any_stack(found) if stack == "unknown" else found[0]
+
+    return predict_one
+
+
+def of_any_stack(predictions: Sequence[Prediction]) -> Prediction:
+    """Return one prediction from those of several stacks: the middle one, with the range of all."""
+    middle = sorted(predictions, key=lambda one: one.latency_ms)[len(predictions) // 2]
+    return replace(
+        middle,
+        low_ms=min(one.low_ms for one in predictions),
+        high_ms=max(one.high_ms for one in predictions),
+        stack="unknown",
+        data=None,
+    )
+
+
+def _protocol_and_headroom(
+    network: Network, device: Device, protocol: Protocol, plan_of: pressure.Planner
+) -> tuple[Protocol, int]:
+    """Return the protocol under which a network runs, and the memory it then leaves in bytes."""
+    try:
+        return protocol, pressure.headroom_bytes(network, device, protocol, plan_of)
+    except InvalidInputError:
+        # `caffe time` also needs a backward pass, and the sources of the training phase.
+        if protocol != "inference" and network.runs_under("inference"):
+            protocol = "inference"
+        else:
+            plan_of = partial(plan_of, backward=False)
+        return protocol, pressure.headroom_bytes(network, device, protocol, plan_of)
 
 
 def layer_ms(done: LayerWork, rates: Rates, slower: float = 1.0) -> float:

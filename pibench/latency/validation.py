@@ -11,6 +11,7 @@ from pibench.errors import InvalidInputError
 from pibench.latency import fit
 from pibench.latency.model import Prediction, predict
 from pibench.plan.planner import plan
+from pibench.records.statistics import rank_correlation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,15 +110,6 @@ def _naive_errors_pct(counted: Sequence[Counted]) -> list[float]:
         mac_ns = fit.fit_macs_alone([other for other in counted if other is not one])
         errors.append(100 * abs(mac_ns * one.macs / 1e6 / one.observation.latency_ms - 1))
     return errors
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return Spearman's correlation: that of ranks; 0 if all values of a side are equal."""
-    from scipy.stats import spearmanr  # noqa: PLC0415  (start-up time)
-
-    if min(len(set(first)), len(set(second))) < 2:
-        return 0.0
-    return float(spearmanr(first, second).statistic)
 
 
 def predict_leave_one_out(

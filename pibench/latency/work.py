@@ -58,7 +58,8 @@ class Product(NamedTuple):
 class LayerCost(NamedTuple):
     """The parts of a layer's work, in elements; `passes` are reads and writes of blobs.
 
-    `entries` is how many layers are entered: itself, or those that it runs inside.
+    `relus` are elements of passes that a ReLU compares. `entries` is how many layers are entered:
+    itself, or those that it runs inside.
     """
 
     products: tuple[Product, ...] = ()
@@ -68,8 +69,12 @@ class LayerCost(NamedTuple):
     exps: int = 0
     pows: int = 0
     randoms: int = 0
+    relus: int = 0
     runs: bool = True
     entries: int = 1
+
+
+NO_WORK: Final = LayerCost(runs=False)
 
 
 @dataclass(eq=False)
@@ -105,6 +110,10 @@ def layer_cost(context: LayerContext) -> LayerCost:
 
 def _elementwise(context: LayerContext) -> LayerCost:
     return LayerCost(passes=context.read + context.made)
+
+
+def _relu(context: LayerContext) -> LayerCost:
+    return LayerCost(passes=context.read + context.made, relus=context.made)
 
 
 def _nothing(_: LayerContext) -> LayerCost:
@@ -269,6 +278,7 @@ _COSTS: Final[dict[str, Callable[[LayerContext], LayerCost]]] = {
     **dict.fromkeys(
         ("Input", "DummyData", "Data", "Split", "Flatten", "Reshape", "Silence"), _nothing
     ),
+    "ReLU": _relu,
     **dict.fromkeys(("Sigmoid", "TanH", "ELU", "Exp", "Log", "BNLL", "Swish"), _exponential),
     **dict.fromkeys(("Softmax", "SoftmaxWithLoss"), _softmax),
     "Convolution": _convolution,
@@ -294,7 +304,7 @@ class LayerWork:
     `macs` are the multiply-accumulates that the layer is defined by, `tile_macs` those that whole
     register tiles take, `accesses` element accesses outside the products' inner loop, `calls`
     entries of the layer and of BLAS, `pows` calls of powf. `moved_bytes` is the least traffic with
-    memory: bottoms, parameters and tops, once each.
+    memory: bottoms, parameters and tops, once each. `cost` has the parts that these sum up.
     """
 
     name: str
@@ -305,6 +315,8 @@ class LayerWork:
     calls: int = 0
     moved_bytes: int = 0
     pows: int = 0
+    cost: LayerCost = NO_WORK
+    largest_blob_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -375,6 +387,9 @@ def _work(context: LayerContext, cost: LayerCost, known: CostModel) -> LayerWork
         calls=calls + cost.entries,
         moved_bytes=FLOAT_BYTES * (context.read + context.made + sum(map(prod, context.weights))),
         pows=cost.pows,
+        cost=cost,
+        largest_blob_bytes=FLOAT_BYTES
+        * max(map(prod, (*context.bottoms, *context.tops)), default=0),
     )
 
 

@@ -142,8 +142,8 @@ def optimizations(planned: Plan) -> list[Optimization]:
         forward = plan(planned.network, protocol="inference", environment=planned.environment)
         found.append(("--protocol inference", forward))
     for change, network in (
-        ("in place", _in_place(planned.network)),
-        ("fold-bn", _folded(planned.network)),
+        ("in place", in_place(planned.network)),
+        ("fold-bn", folded(planned.network)),
     ):
         if network is not None:
             other = plan(network, protocol=planned.protocol, environment=planned.environment)
@@ -156,12 +156,14 @@ def optimizations(planned: Plan) -> list[Optimization]:
     return sorted(optimized, key=lambda one: -one.saved_bytes)
 
 
-def _in_place(network: Network) -> Network | None:
+def in_place(network: Network) -> Network | None:
+    """Return the network with layers that can overwrite their bottom in place; None without."""
     changed = network.copy()
     return changed if topology.make_in_place(changed.net, path=network.place) else None
 
 
-def _folded(network: Network) -> Network | None:
+def folded(network: Network) -> Network | None:
+    """Return the network with BatchNorm and Scale folded; None where there is none to fold."""
     if network.shapes.phase != "TEST" or not fold_bn.find(
         topology.layers(network.net, network.place)
     ):

@@ -38,9 +38,11 @@ class Program:
 class Environment:
     """An architecture, a CPU core type as OpenBLAS names it, and the effective BLAS threads.
 
-    `setup` names the configuration of BLAS and allocator. Real and memory-only compute reach the
-    same peak, so a plan is valid for both. They differ only for large outputs: where outputs are
-    not computed, and so not finite, their description takes less memory.
+    `setup` names the configuration of BLAS and allocator.
+
+    Real and memory-only compute reach the same peak, so a plan is valid for both. They differ only
+    for large outputs: where outputs are not computed, and so not finite, their description takes
+    less memory.
     """
 
     architecture: Architecture

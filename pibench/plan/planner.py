@@ -105,7 +105,7 @@ def plan(
         Heap(
             largest_unmapped_bytes=max(
                 program.largest_unmapped_bytes, environment.parameters.unmapped_bytes
-            )
+            ),
         ),
         PackingBuffers(
             environment.kernel,

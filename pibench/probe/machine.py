@@ -114,19 +114,20 @@ def has_fw_cfg(tree):
 def huge_pages_in_use(switch_off, setting=HUGE_PAGES):
     """Return whether programs get huge pages by default; `switch_off` disables them if possible.
 
-    Boards' kernels have no transparent huge pages. Where the kernel always uses them, memory
-    counts as resident in pieces of 2 MiB, and a small network's peak varies by several MiB.
+    Boards' kernels have no transparent huge pages. Where the kernel uses them, memory counts as
+    resident in pieces of 2 MiB, and a small network's peak varies by several MiB. QEMU asks for
+    them for the code that it translates.
 
     The switch applies to this process and its children from here on. QEMU's user mode does
     not pass it on (linux-user/syscall.c).
     """
-    if "[always]" not in (read_text(setting) or ""):
-        return False
-    if not switch_off:
-        return True
-    import ctypes
+    used = read_text(setting) or ""
+    if switch_off and ("[always]" in used or "[madvise]" in used):
+        import ctypes
 
-    return ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0
+        if ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0:
+            return False
+    return "[always]" in used
 
 
 def sandbox():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pibench.records.schema import LatencyInterval, Sample
 
@@ -61,21 +61,34 @@ def interval_of(samples: Sequence[Sample]) -> LatencyInterval | None:
     if why_no_interval(samples):
         return None
     import numpy as np  # noqa: PLC0415  (start-up time)
-    from scipy.stats import bootstrap  # noqa: PLC0415  (start-up time)
 
     counting = np.asarray(counting_ms(samples))
-    found = bootstrap(
-        (counting,),
-        np.median,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        batch=max(1, _NUMBERS_AT_ONCE // len(counting)),
-        random_state=np.random.default_rng(BOOTSTRAP_SEED),
-    ).confidence_interval
-    return LatencyInterval(
-        low_ms=float(found.low), high_ms=float(found.high), confidence=CONFIDENCE
-    )
+    random = np.random.default_rng(BOOTSTRAP_SEED)
+    most = max(1, _NUMBERS_AT_ONCE // len(counting))
+    medians = np.empty(RESAMPLES)
+    # Not by scipy.stats.bootstrap: each run of real compute comes here, and scipy is optional.
+    for first in range(0, RESAMPLES, most):
+        size = (min(most, RESAMPLES - first), len(counting))
+        chosen = counting[random.integers(0, len(counting), size)]
+        medians[first : first + most] = np.median(chosen, axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    low_ms, high_ms = np.quantile(medians, [tail, 1 - tail])
+    return LatencyInterval(low_ms=float(low_ms), high_ms=float(high_ms), confidence=CONFIDENCE)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return Spearman's correlation: that of ranks; 0 if all values of a side are equal."""
+    import numpy as np  # noqa: PLC0415  (start-up time)
+
+    if min(len(set(first)), len(set(second))) < 2:
+        return 0.0
+
+    def ranks(values: Sequence[float]) -> Any:
+        """Equal values share the mean of their ranks."""
+        _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+        return (np.cumsum(counts) - (counts - 1) / 2)[places]
+
+    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
 
 
 def why_no_interval(samples: Sequence[Sample]) -> str | None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\Z")
 ADDED_BY_1_1 = ("emulator_rss_bytes",)
 """Results that records of version 1.0 do not have."""
+_FIX = "fix or remove this line"
 
 
 class TornLineWarning(UserWarning):
@@ -187,7 +188,9 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
     """Parse the record on a line, None for a torn one."""
     place = f"line {number}"
     try:
-        data = file_io.json_of(line, path, place, hint="fix or remove this line")
+        # Another kind of file shows in its first line.
+        hint = "give records, as pibench run --out writes them" if number == 1 else _FIX
+        data = file_io.json_of(line, path, place, hint=hint)
     except InvalidInputError:
         if not _is_torn(line):
             raise
@@ -204,7 +207,7 @@ def record_from(data: Any, path: Path, place: str) -> Record:
         return Record.model_validate(_converted(data))
     except ValidationError as error:
         raise InvalidInputError.at(
-            path, place, f"not a record: {first_of(error)}", hint="fix or remove this line"
+            path, place, f"not a record: {first_of(error)}", hint=_FIX
         ) from error
 
 
@@ -235,7 +238,7 @@ def _check_version(path: Path, place: str, data: Any) -> None:
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, str) or not _VERSION.match(version):
         problem = "not a record: schema_version is missing or not a version"
-        raise InvalidInputError.at(path, place, problem, hint="fix or remove this line")
+        raise InvalidInputError.at(path, place, problem, hint=_FIX)
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
         problem = f"a record of version {version!r}; this pibench reads {SCHEMA_VERSION}"
         hint = "use the version of pibench that wrote it"

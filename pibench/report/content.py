@@ -18,7 +18,9 @@ from pibench.crosscheck.paper import DEFAULT, Paper, load_paper, plain
 from pibench.crosscheck.planned import environment_of
 from pibench.errors import InvalidInputError
 from pibench.latency import rates as latency_rates
-from pibench.latency.model import predict
+from pibench.latency import stacks
+from pibench.latency.analytic import Configuration
+from pibench.latency.model import predict, predict_by_stack
 from pibench.plan.planner import plan
 from pibench.records.identity import Run, labels, labels_of
 from pibench.records.schema import LayerTime, Provenance
@@ -263,6 +265,10 @@ def _predict(
             continue
         key = (record.network_sha256, record.device)
         try:
+            stack = _stack(record)
+            if stack is not None:
+                predictions[record.record_id] = _predict_as_run(record, network, stack, plan_of)
+                continue
             if key not in found:
                 device = devices.load(record.device)
                 found[key] = predict(network, device, calibration, plan_of=plan_of)
@@ -270,6 +276,27 @@ def _predict(
         except InvalidInputError as error:
             reasons[record.record_id] = error.line()
     return predictions, reasons
+
+
+def _stack(record: Record) -> str | None:
+    """Return the stack of a record that a board measured, by its BLAS."""
+    guest = record.environment.guest
+    if not record.ran_on_board or record.compute != "real":
+        return None
+    return stacks.of_blas(guest.blas_name, guest.blas_core_type, guest.architecture)
+
+
+def _predict_as_run(record: Record, network: Network, stack: str, plan_of: Planner) -> Prediction:
+    device = devices.load(record.device)
+    threads = record.limits.in_force.threads or record.environment.guest.blas_threads
+    configuration = Configuration(
+        stack=stacks.load(stack),
+        device=device,
+        threads=min(threads or device.cores, device.cores),
+        data="zeros" if record.protocol == "caffe-time" else "images",
+    )
+    edge = latency_rates.shipped().pressure
+    return predict_by_stack(network, configuration, edge, record.protocol, plan_of)
 
 
 def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.report.tables import Column, Table, numeric
-from pibench.report.text import MIB, NOTHING, mib, number, signed, signed_mib, visible
+from pibench.report.text import MIB, NOTHING, mib, milliseconds, number, signed, signed_mib, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
+    from rich.text import Text
 
+    from pibench.check import Check
     from pibench.counting import Counts
     from pibench.crosscheck.planned import Comparison
     from pibench.latency.model import Prediction
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
 
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 _PICTURE_ROWS: Final = 8
+_HOLDERS: Final = 4
+_VERDICTS: Final = {
+    "fit": ("fits", "bold green"),
+    "no-fit": ("does not fit", "bold red"),
+    "borderline": ("may or may not fit", "bold yellow"),
+}
 _COUNTED: Final = {
     "Instr.": "instructions", "MACs": "macs", "SIMD/FP": "simd_instructions",
     "Load": "load_instructions", "Store": "store_instructions", "Branch": "branch_instructions",
@@ -93,6 +102,59 @@ def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: 
 
 def _noted(note: str | None) -> str:
     return f" ({visible(note)})" if note else ""
+
+
+def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
+    """Return the answer of `pibench check` as lines for a terminal."""
+    from rich.text import Text  # noqa: PLC0415  (start-up time)
+
+    verdict, device = found.judged.verdict, found.device
+    words, style = _VERDICTS[verdict]
+    head = Text.assemble(
+        visible(answer["network"]),
+        " ",
+        (words, style),
+        f" {device.name} (planned, nothing was run)",
+    )
+    room = answer["headroom_bytes"]
+    rest = f"{mib(room)} MiB are left" if room >= 0 else f"{mib(-room)} MiB are missing"
+    peak = f"{mib(answer['peak_rss_bytes'])} of {mib(answer['usable_bytes'])} MiB; {rest}"
+    lines = [
+        head,
+        Text(f"  memory  {peak}, band ±{mib(answer['band_bytes'])}; {answer['protocol']}, ")
+        + Text(f"batch {answer['batch']}"),
+    ]
+    one = found.prediction
+    if one is None:
+        lines.append(Text(f"  time    unavailable: {visible(found.not_predicted)}"))
+    else:
+        figures = [milliseconds(value) for value in (one.latency_ms, one.low_ms, one.high_ms)]
+        more = "" if one.fits else "; of a board with the memory"
+        lines.append(
+            Text(f"  time    {figures[0]} ms forward, {figures[1]} to {figures[2]} (90 %)")
+            + Text(f"; predicted for {one.stack}, {one.threads} threads{more}")
+        )
+    at = answer["peak_at"]
+    kinds: Counter[str] = Counter()
+    for held in found.planned.allocations:
+        kinds[held.kind] += held.size_bytes
+    holds = ", ".join(f"{kind} {mib(size)}" for kind, size in kinds.most_common(_HOLDERS))
+    largest = next((held for held in found.planned.allocations if held.layer), None)
+    place = f"{at['phase']} {visible(at['layer'])}".rstrip()
+    lines.append(Text(f"  peak    at {place}, MiB: {holds}"))
+    if largest is not None:
+        what = f"{largest.kind} of {visible(largest.layer)}"
+        lines.append(
+            Text(f"          the largest of a layer is {mib(largest.size_bytes, 1)}: {what}")
+        )
+    if verdict != "fit":
+        lines.append(Text("  fits with" if answer["fits_with"] else "  nothing tried makes it fit"))
+    width = max((len(one["change"]) for one in answer["fits_with"]), default=0)
+    for change in answer["fits_with"]:
+        sizes = f"{mib(change['peak_rss_bytes'])} of {mib(change['usable_bytes'])} MiB"
+        note = f" ({visible(change['note'])})" if change["note"] else ""
+        lines.append(Text(f"    {change['change']:{width}}  {sizes:18}  {change['command']}{note}"))
+    return [*lines, Text(f"  prove   {answer['prove']}")]
 
 
 def comparison_table(rows: Sequence[Comparison], names: Sequence[str]) -> Table:
@@ -177,6 +239,42 @@ def how_known(*, counted: bool) -> str:
     )
 
 
+def basis(prediction: Prediction, calibration: LatencyRates) -> str:
+    """Return what a prediction rests on: fitted rates, or the machine code of a stack."""
+    if prediction.stack in (None, "paper"):
+        return (
+            f"rates of {calibration.device} fitted on {calibration.source} "
+            f"({calibration.provenance})"
+        )
+    return f"{_software(prediction)}; no rate is fitted"
+
+
+def _software(prediction: Prediction) -> str:
+    from pibench.latency import stacks  # noqa: PLC0415  (start-up time)
+
+    threads = f"{prediction.threads} thread{'s' if prediction.threads != 1 else ''}"
+    if prediction.stack is None or prediction.stack == "unknown":
+        return f"any of the stacks {', '.join(stacks.names())}, {threads}"
+    stack = stacks.load(prediction.stack)
+    return f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}, {threads}"
+
+
+def _powers(predictions: Sequence[Prediction]) -> list[str]:
+    """Return what a power of LRN takes, where a network has one."""
+    from pibench.latency import analytic, stacks  # noqa: PLC0415  (start-up time)
+
+    found = []
+    for one in predictions:
+        if one.stack and one.data and any(layer.work.pows for layer in one.layers):
+            library = stacks.load(one.stack).c_library
+            power = analytic.powers(library, one.data)
+            found.append(
+                f"LRN: a power takes {power.cycles:g} cycles ({power.low:g} to {power.high:g}) on "
+                f"{one.data} with {library.replace('_', '.')}; it cannot come from Caffe's code"
+            )
+    return [*dict.fromkeys(found)]
+
+
 def footnotes(
     predictions: Sequence[Prediction], calibration: LatencyRates, *, counted: bool = False
 ) -> list[str]:
@@ -185,7 +283,11 @@ def footnotes(
         " or ".join(dict.fromkeys(one.protocol for one in predictions)) or calibration.protocol
     )
     how = f"predicted, {how_known(counted=counted)}: one forward pass, {protocols}"
-    lines = [f"{how}; rates fitted on {calibration.source}; low to high is a 90 % interval"]
+    rests_on = [basis(one, calibration) for one in predictions] or [
+        f"rates fitted on {calibration.source}"
+    ]
+    lines = [f"{how}; {one}; low to high is a 90 % interval" for one in dict.fromkeys(rests_on)]
+    lines += _powers(predictions)
     if any(one.pressure_ms for one in predictions):
         lines.append(
             f"edge of memory: below a headroom of {calibration.pressure.onset_mib:.0f} MiB; what "

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from pibench.errors import InvalidInputError
+from pibench.errors import InvalidInputError, extra
 from pibench.records.identity import labels_of
 from pibench.records.schema import UNITS, Record
 from pibench.report.sources import read_all
@@ -121,7 +121,8 @@ def _rows(records: Sequence[Record], rows: Rows) -> list[dict[str, Any]]:
 
 
 def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415  (start-up time)
+    with extra("report"):
+        import pandas as pd  # noqa: PLC0415  (start-up time)
 
     names = dict.fromkeys(name for row in rows for name in row)
     columns: dict[str, Any] = {}

@@ -11,13 +11,14 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-
-from pibench.errors import InvalidInputError
+from pibench.errors import InvalidInputError, extra
 from pibench.latency.model import MACS_PER_CYCLE, MEMORY_BYTES_PER_S
 from pibench.report.text import MIB, sentence, visible
+
+with extra("report"):
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -132,8 +133,9 @@ def predicted_against_board(validation: Validation) -> str:
 def roofline(predictions: Sequence[Prediction], device: Device, calibration: LatencyRates) -> str:
     """Plot multiply-accumulates per second over multiply-accumulates per byte, with the bounds.
 
-    The roofs are the memory's full speed, the NEON data path of all cores and of one core, and
-    the BLAS throughput fitted on the board. Networks without multiply-accumulates are omitted.
+    The roofs are the memory's full speed, the NEON data path of all cores and of one core, and,
+    where rates predict, the BLAS throughput fitted on the board. Networks without
+    multiply-accumulates are omitted.
     """
     points = [(one.network, *_position(one)) for one in predictions]
     points = [point for point in points if point[2]]
@@ -142,8 +144,10 @@ def roofline(predictions: Sequence[Prediction], device: Device, calibration: Lat
     roofs = {
         f"{device.cores} cores, NEON": top,
         "1 core, NEON": one_core,
-        "BLAS, as fitted": 1.0 / (calibration.rates.tile_mac_ns * calibration.clock_ratio(device)),
     }
+    if any(one.stack in (None, "paper") for one in predictions):
+        slower = calibration.clock_ratio(device)
+        roofs["BLAS, as fitted"] = 1.0 / (calibration.rates.tile_mac_ns * slower)
     intensities = [intensity for _, intensity, _ in points]
     x = (min(intensities) / 2, max(intensities) * 2)
     y = (min(rate for _, _, rate in points) / 2, 1.5 * top)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pibench import process, target_kinds
-from pibench.errors import ExitCode, HostError, PibenchError
+from pibench.errors import ExitCode, HostError, PibenchError, extra
 from pibench.images import store
 from pibench.images.build import Builder
 from pibench.records.store import RecordStore
@@ -235,10 +235,8 @@ def workers(
     """
     # A tag for native would be a device's name, which this machine may not be.
     tags = [tag for kind in target_kinds.installed() if (tag := kind.tag(""))]
-    try:
+    with extra("sweep"):
         from distributed import Client, LocalCluster  # noqa: PLC0415  (optional)
-    except ImportError:
-        raise HostError("Dask is not installed", hint="pip install 'pibench[dask]'") from None
     if address == "local":
         with (
             LocalCluster(  # type: ignore[no-untyped-call]

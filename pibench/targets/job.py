@@ -10,7 +10,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pibench.engines.base import PROGRAM, Engine
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
+from pibench.images import layers
 from pibench.images.blas import loops_beside
 from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.images.recipe import file_sha256, fingerprint
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pibench.images.blas import Blas
     from pibench.images.build import Builder
     from pibench.images.recipe import Architecture
-    from pibench.records.schema import Protocol
 
 PROBE = "probe/run.py"
 FOLDER: Final = "{folder}"
@@ -258,7 +258,7 @@ def write_job(
         items.append(item)
     job = {
         "engine": engine.id,
-        "trials": engine.trials({piece.protocol for piece in work}),
+        "trials": trials(engine, work),
         "programs": [candidate.as_json(engine) for candidate in (programs, *otherwise)],
         "why_no_loops": why_no_loops,
         "other_blas": libraries.other,
@@ -331,22 +331,32 @@ def _is_readable_by_all(path: Path) -> bool:
     return path.stat().st_mode & wanted == wanted
 
 
+def trials(
+    engine: Engine, work: Sequence[Job], architecture: Architecture = "arm64"
+) -> list[list[str]]:
+    """Return short commands that all succeed where the engine can do this work."""
+    needed = engine.trials({piece.protocol for piece in work})
+    if any(piece.fork_layers for piece in work):
+        needed.append(layers.trial(architecture))
+    return needed
+
+
 def needs(
-    protocols: Iterable[Protocol],
+    trials: Sequence[Sequence[str]],
     folder: str,
     *,
     job_bytes: int,
     root_key: str | None,
     engine: Engine = CAFFE,
 ) -> dict[str, Any]:
-    """Return the input of probe/check.py: what a job needs in `folder` on the board.
+    """Return the input of probe/check.py: what a job with these trials needs on the board.
 
     `root_key` is the key of pibench's root, None where that is not available.
     """
     return {
         "trials": [
             [(engine.program_name or "") if part == PROGRAM else part for part in trial]
-            for trial in engine.trials(set(protocols))
+            for trial in trials
         ],
         "folder": folder,
         "job_bytes": job_bytes,

@@ -31,6 +31,7 @@ from pibench.targets.job import (
     is_described,
     libraries_for,
     root_programs,
+    trials,
     write_job,
 )
 from pibench.targets.probe_session import SILENCE_DEADLINE_S, ProbeSession, listen, probe_command
@@ -44,6 +45,7 @@ from pibench.targets.worker_pool import (
 )
 
 if TYPE_CHECKING:
+    from pibench.images.recipe import Architecture
     from pibench.records.schema import Machine
     from pibench.records.schema import Target as TargetName
 
@@ -203,11 +205,13 @@ class NativeTarget(LocalTarget):
                 "for what takes long emulated",
                 hint="leave --compute out, or say --compute real",
             )
-        refuse_other_libraries(work)
+        refuse_other_blas(work)
         (name,) = {piece.engine for piece in work} or {CAFFE.id}
         engine = self._engine = engine_of(name)
-        lacking = _lacking(engine, work)
+        architecture: Architecture = "arm64" if platform.machine() == "aarch64" else "amd64"
+        lacking = _lacking(engine, trials(engine, work, architecture))
         if lacking is None:
+            self._blas = libraries_for(self.builder, architecture, work)
             return
         if platform.machine() != "aarch64" or not engine.packages:
             ways = [engine.install_hint, "use another target: pibench doctor lists them"]
@@ -219,6 +223,7 @@ class NativeTarget(LocalTarget):
             f"no {engine.label} of this machine's own works ({lacking}): pibench's root is used"
         )
         self._root = self.builder.sysroot().content / "root"
+        self._blas = libraries_for(self.builder, "arm64", work)
 
     def _native_programs(self) -> Sequence[Programs]:
         if self._root is not None:
@@ -227,13 +232,13 @@ class NativeTarget(LocalTarget):
         return [Programs(program=[program], python=[_system_python()], origin="system")]
 
 
-def _lacking(engine: Engine, work: Sequence[Job]) -> str | None:
-    """Return what the system's own engine lacks for this work; None if nothing."""
+def _lacking(engine: Engine, tried: Sequence[Sequence[str]]) -> str | None:
+    """Return what the system's own engine lacks for some trials; None if nothing."""
     program = shutil.which(engine.program_name or "")
     if program is None and engine.program_name:
         return f"there is no program {engine.program_name}"
     stand_for = {PROGRAM: program or "", PYTHON: _system_python()}
-    for parts in engine.trials({piece.protocol for piece in work}):
+    for parts in tried:
         command = [stand_for.get(part, part) for part in parts]
         done = run(command, deadline_s=120, check=False)
         if done.returncode != 0:
@@ -241,14 +246,9 @@ def _lacking(engine: Engine, work: Sequence[Job]) -> str | None:
     return None
 
 
-def refuse_other_libraries(work: Sequence[Job]) -> None:
-    """Raise InvalidInputError where the work needs a library that fits pibench's roots alone."""
+def refuse_other_blas(work: Sequence[Job]) -> None:
+    """Raise InvalidInputError where the work needs a BLAS that fits pibench's roots alone."""
     for piece in work:
-        if piece.fork_layers:
-            raise InvalidInputError(
-                f"{piece.name} has layers of Caffe's forks, which a machine's own Caffe lacks",
-                hint="targets twin, sysroot, container and vm run it",
-            )
         if piece.blas != "openblas":
             raise InvalidInputError(
                 f"--blas {piece.blas} is for emulated targets and the twin; a machine's own Caffe "

@@ -36,6 +36,12 @@ int getrusage(int who, void *usage);
 int open(const char *path, int flags, ...);
 long read(int file, void *bytes, size_t size);
 int close(int file);
+void *fopen(const char *path, const char *mode);
+char *fgets(char *line, int size, void *file);
+int sscanf(const char *text, const char *format, ...);
+int fclose(void *file);
+void *sbrk(intptr_t more);
+int madvise(void *start, size_t size, int advice);
 int getpid(void);
 int kill(int process, int signal);
 int on_exit(void (*function)(int status, void *argument), void *argument);
@@ -49,6 +55,7 @@ void abort(void) __attribute__((noreturn));
 #define RTLD_LAZY 1
 #define RTLD_NOLOAD 4
 #define SIGSTOP 19
+#define MADV_DONTNEED 4
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -98,6 +105,24 @@ static struct {
 /* ----------------------------------------------------------------------- the program's end */
 
 /*
+ * QEMU before 8.1 keeps the pages of a heap that shrinks, as it does when the network is freed:
+ * the end would reach a peak that no kernel has.
+ */
+static void give_back_trimmed_heap(void)
+{
+    const uintptr_t end = ((uintptr_t)sbrk(0) + 4095) & ~(uintptr_t)4095;
+    void *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    unsigned long from, to;
+    /* The mapping of the heap: without an emulator it ends with the heap. */
+    while (maps && fgets(line, sizeof(line), maps))
+        if (sscanf(line, "%lx-%lx", &from, &to) == 2 && from < end && end < to)
+            madvise((void *)end, to - end, MADV_DONTNEED);
+    if (maps)
+        fclose(maps);
+}
+
+/*
  * Where an emulator runs the program, whoever watches it separates the
  * emulator's memory from the program's: best at the end of the work, and at the
  * same point in every run. So the process stops here, before libraries are
@@ -109,8 +134,10 @@ static struct {
 static void at_exit(int status, void *unused)
 {
     (void)unused;
-    if (getenv("PIBENCH_STOP_AT_EXIT"))
+    if (getenv("PIBENCH_STOP_AT_EXIT")) {
         kill(getpid(), SIGSTOP);
+        give_back_trimmed_heap();
+    }
     if (getenv("PIBENCH_END_AT_EXIT"))
         _exit(status);
 }

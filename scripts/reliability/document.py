@@ -22,6 +22,7 @@ SECTIONS = {
     "soak-vm": "scripts/reliability/soak.py --runs 500 --target vm",
     "crowd": "scripts/reliability/crowd.py --runs 200",
     "fuzzing": "scripts/reliability/fuzz.py --count 100000",
+    "opencv": "scripts/reliability/against_opencv.py",
 }
 DEADLINE_S = 4 * 3600.0
 

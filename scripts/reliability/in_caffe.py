@@ -87,7 +87,7 @@ def _files(
 
 
 def _taken(prototxt: str, weights: bytes | None, folder: Path) -> tuple[str | None, str]:
-    """Why the host refuses a file, if it does, and the text for Caffe, which the host may have changed."""
+    """Why the host refuses a file, if it does, and the text that Caffe gets."""
     model, stored = folder / "model.prototxt", folder / "model.caffemodel"
     model.write_text(prototxt, encoding="utf-8")
     stored.write_bytes(weights or b"")

@@ -12,11 +12,14 @@ import pytest
 from pibench import networks
 from pibench.bundle.kit import write_kit
 from pibench.bundle.results import import_results
+from pibench.images.recipe import Architecture
 from pibench.images.rootfs import RootLoader
 from pibench.records.store import RecordStore
 from pibench.runner.options import RunOptions
+from pibench.targets import binfmt
 from pibench.targets.sandbox import available
 from tests.emulation.guests import Guest
+from tests.wild.forks import FORKED
 
 pytestmark = pytest.mark.emulation
 
@@ -49,12 +52,15 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
 ) -> None:
     too_large = tmp_path / "too-large.prototxt"
     too_large.write_text(TOO_LARGE)
-    loaded = [networks.load(str(too_large)), networks.load("SqueezeNet V1.1")]
+    of_forks = tmp_path / "forks.prototxt"
+    of_forks.write_text(FORKED["mobilenet_ssd"]())
+    loaded = [networks.load(spec) for spec in (str(too_large), "SqueezeNet V1.1", str(of_forks))]
     kit = write_kit(
         loaded,
         RunOptions(compute="real"),
         tmp_path / "pi-kit.tar.gz",
         root=builder.carried(),
+        builder=builder,
     )
     assert ssh(guest, "command -v caffe").returncode != 0
     assert ssh(guest, "tar xzf -", stdin=kit.path).returncode == 0
@@ -63,20 +69,21 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
         output = ran.stdout.decode()
         assert ran.returncode == 0, output
         assert "Caffe: the bundle's own" in output
-        assert "[1/2] too-large: killed, out of memory" in output
-        assert "[2/2] SqueezeNet V1.1: peak" in output
+        assert "[1/3] too-large: killed, out of memory" in output
+        assert "[2/3] SqueezeNet V1.1: peak" in output
         # What is done is done.
         again = ssh(guest, "cd pi-kit && python3 run.py")
         assert again.returncode == 0
-        assert "2 of 2 networks are already done" in again.stdout.decode()
+        assert "3 of 3 networks are already done" in again.stdout.decode()
         results = tmp_path / "pi-results.jsonl"
         results.write_bytes(ssh(guest, "cat pi-kit/pi-results.jsonl").stdout)
     finally:
         ssh(guest, "rm -rf pi-kit")
     store = RecordStore(tmp_path / "records.jsonl")
     imported = import_results(results, store=store)
-    assert [record.network for record in store.read()] == ["too-large", "SqueezeNet V1.1"]
-    killed, squeeze = imported.records
+    names = ["too-large", "SqueezeNet V1.1", "MobileNet-SSD style"]
+    assert [record.network for record in store.read()] == names
+    killed, squeeze, detector = imported.records
     # The guest has more than the board, so it does not decide what fits there.
     assert (killed.verdict, killed.evidence.signal) == ("inconclusive", 9)
     assert killed.evidence.oom_counter == 1
@@ -87,6 +94,8 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
     of_network = pytest.approx(in_vm.network_rss_bytes, rel=0.03, abs=5 << 19)
     assert squeeze.network_rss_bytes == of_network
     assert squeeze.peak_rss_bytes == pytest.approx(in_vm.peak_rss_bytes, rel=0.03)
+    assert (detector.verdict, detector.evidence.exit_status) == ("fit", 0)
+    assert "Permute: SSD-fork layer, implemented by pibench" in " ".join(detector.fork_layers)
     found = squeeze.environment.guest
     assert (found.caffe_origin, found.architecture) == ("root", "aarch64")
     assert found.image_lock_digest == builder.lock.digest("arm64")
@@ -97,14 +106,28 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
 
 
 @pytest.mark.skipif(not available(), reason="needs bwrap, which makes a root of a folder")
-@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
-def test_a_kit_runs_on_debian_11_and_its_python(builder, tmp_path: Path, protocol: str) -> None:
-    root = builder.twin().content / "root"
+@pytest.mark.parametrize(
+    ("protocol", "architecture"),
+    [("caffe-time", "amd64"), ("inference", "amd64"), ("caffe-time", "arm64")],
+)
+def test_a_kit_runs_on_debian_11_and_its_python(
+    builder, tmp_path: Path, protocol: str, architecture: Architecture
+) -> None:
+    """On arm64, which the kernel has QEMU run, with the library of fork layers too."""
+    network = tmp_path / "net.prototxt"
+    if architecture == "arm64":
+        binfmt.require()
+        network.write_text(FORKED["mobilenet_ssd"]())
+        root = builder.sysroot().content / "root"
+    else:
+        network.write_text(networks.load("SqueezeNet V1.1").prototxt)
+        root = builder.twin().content / "root"
     kit = write_kit(
-        [networks.load("SqueezeNet V1.1")],
+        [networks.load(str(network))],
         RunOptions(protocol=protocol, compute="real", repeats=3),
         tmp_path / "pi-kit.tar.gz",
         root=None,
+        builder=builder,
     )
     with tarfile.open(kit.path) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -115,7 +138,7 @@ def test_a_kit_runs_on_debian_11_and_its_python(builder, tmp_path: Path, protoco
             *("--ro-bind", "/sys", "/sys", "--bind", str(tmp_path), "/job", "--unshare-net"),
             *("--chdir", "/job/pi-kit", "--clearenv", "--setenv", "PATH", "/usr/bin:/bin"),
             # What ldconfig would have configured for the loader if a package's scripts had run.
-            *("--setenv", "LD_LIBRARY_PATH", RootLoader(Path("/"), "amd64").library_path),
+            *("--setenv", "LD_LIBRARY_PATH", RootLoader(Path("/"), architecture).library_path),
             *("/usr/bin/python3", "run.py"),
         ],
         capture_output=True,
@@ -127,6 +150,7 @@ def test_a_kit_runs_on_debian_11_and_its_python(builder, tmp_path: Path, protoco
     (record,) = import_results(tmp_path / "pi-kit/pi-results.jsonl").records
     assert record.environment.host.python_version.startswith("3.9.")
     assert record.environment.guest.caffe_origin == "system"
+    assert bool(record.fork_layers) is (architecture == "arm64")
     assert (record.verdict, record.protocol) == ("fit", protocol)
     assert record.latency_ms is not None
     assert len(record.samples) == (3 if protocol == "inference" else 1)

@@ -11,15 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pibench import networks
 from pibench.crosscheck.planned import compare, environment_of
+from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
 from pibench.images.rootfs import RootLoader
+from pibench.plan import graph
 from pibench.plan.planner import plan
 from pibench.targets.local import TwinTarget
 from tests.emulation.conftest import DEVICE, run
+from tests.wild.fork_layers import LAYERS, fork_layers
 from tests.wild.forks import FORKED
 
 pytestmark = pytest.mark.emulation
@@ -66,6 +71,22 @@ for case in json.load(open(sys.argv[1])):
 print(json.dumps(results))
 """
 
+# What the nets' blobs and parameters are once they are set up; none where Caffe aborts.
+SHAPES = """
+import json, os, sys
+import caffe
+for path in sys.argv[1:]:
+    if not os.fork():
+        net = caffe.Net(path, caffe.TEST)
+        shapes = {name: list(blob.shape) for name, blob in net.blobs.items()}
+        params = [list(blob.shape) for blob in net.params.get("l", [])]
+        net.forward()
+        with open(path + ".json", "w") as file:
+            json.dump([shapes, params], file)
+        os._exit(0)
+    os.wait()
+"""
+
 
 class Caffe:
     """Stock Caffe of the twin's root, with the library preloaded."""
@@ -99,13 +120,18 @@ class Caffe:
         }  # fmt: skip
         cases = self.folder / "cases.json"
         cases.write_text(json.dumps([case]))
+        (errors,) = json.loads(self.python(FORWARD, cases))
+        return np.load(output), errors
+
+    def python(self, script: str, *arguments: Path) -> str:
+        """Return the output of a script in the root's Python."""
         done = subprocess.run(
-            [*self.loader.python(preload=self.library), "-c", FORWARD, str(cases)],
+            [*self.loader.python(preload=self.library), "-c", script, *map(str, arguments)],
             capture_output=True, text=True, check=False, timeout=300,
             env={**os.environ, **self.loader.python_env(), "GLOG_minloglevel": "2"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
-        return np.load(output), json.loads(done.stdout)[0]
+        return done.stdout
 
 
 @pytest.fixture
@@ -470,6 +496,47 @@ def test_depthwise_convolutions_have_a_filter_for_each_channel(caffe: Caffe) -> 
         windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))
         assert np.allclose(y, windows.sum((4, 5)), atol=NEAR)
         assert errors["x"] < 0.01
+
+
+@pytest.mark.parametrize("legal", [True, False])
+def test_random_layers_have_the_shapes_that_caffe_gives_them(
+    caffe: Caffe, tmp_path: Path, legal: bool
+) -> None:
+    texts: list[str] = []
+
+    @settings(
+        # 5 of each type, and more with --hypothesis-profile=thorough.
+        max_examples=settings.default.max_examples // (10 if legal else 25),
+        derandomize=True,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.tuples(*(fork_layers(kind, legal=legal) for kind in LAYERS)))
+    def draw(drawn: tuple[str, ...]) -> None:
+        texts.extend(drawn)
+
+    draw()
+    planned = {}
+    for number, text in enumerate(texts):
+        path = tmp_path / f"{number}.prototxt"
+        path.write_text(text)
+        try:
+            network = networks.load(str(path))
+        except InvalidInputError:
+            assert not legal, text
+            continue
+        path.write_text(network.prototxt)
+        nodes = graph.build(network.shapes, force_backward=False)
+        planned[path] = [
+            {blob.name: list(blob.shape) for node in nodes for blob in node.tops},
+            [list(blob.shape) for node in nodes for blob in node.params],
+        ]
+    assert len(planned) > len(texts) // 4
+    caffe.python(SHAPES, *planned)
+    for path, shapes in planned.items():
+        found = path.with_name(f"{path.name}.json")
+        assert found.exists(), f"Caffe aborts on {path.read_text()}"
+        assert json.loads(found.read_text()) == shapes, path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from scripts.action_steps import script
 
 pytestmark = pytest.mark.emulation
 ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
 SUITE = """
 import pibench as installed
 
@@ -90,6 +91,7 @@ def test_the_wheel_contains_all_that_is_needed_at_run_time(installed: Installed)
 def test_the_commands_of_the_readme(installed: Installed) -> None:
     where = "import pibench; print(pibench.__file__)"
     assert str(installed.venv) in installed.run("python", "-c", where).stdout
+    assert installed.run("pibench", "check", "ResNet-152", code=1).stdout in README.read_text()
     networks = ("--networks", "SqueezeNet V1.1", "--target", "twin", "-q")
     output = installed.run("pibench", "reproduce", *networks).stdout
     assert "Verdicts: 1 of 1 agree with the paper." in output
@@ -101,6 +103,20 @@ def test_the_commands_of_the_readme(installed: Installed) -> None:
     installed.run("pibench", "report", "mine.jsonl", "-o", "summary.md", "-o", "gate.xml")
     installed.run("pibench", "plan", "large.prototxt", "--require-fit", code=1)
     installed.run("pibench", "predict", "small.prototxt")
+
+
+def test_a_part_whose_packages_are_not_installed_names_the_extra(installed: Installed) -> None:
+    installed.run("pibench", "run", "NIN", "--target", "twin", "--out", "mine.jsonl", "-q")
+    for words, name in (
+        (("run", "NIN", "--target", "container"), "container"),
+        (("run", "NIN", "--target", "ssh://board"), "ssh"),
+        (("plan", "NIN", "--plot", "x.svg"), "report"),
+        (("report", "mine.jsonl", "-o", "x.png"), "report"),
+    ):
+        error = installed.run("pibench", *words, code=3).stderr
+        assert f"is not installed; pip install 'pibench[{name}]'" in error
+    code = "import pibench; pibench.load('mine.jsonl')"
+    assert "pibench[report]" in installed.run("python", "-c", code, code=1).stderr
 
 
 def test_the_shell_completes_commands_and_targets(installed: Installed) -> None:

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from pibench import networks
+from pibench.errors import HostError
 from pibench.images.rootfs import RootLoader
 from pibench.targets import binfmt, emulation, local
 from pibench.targets.local import NativeTarget
 from tests.emulation.conftest import DEVICE, run
+from tests.wild.forks import FORKED
 
 pytestmark = pytest.mark.emulation
 
@@ -33,6 +35,36 @@ def test_this_machine_s_own_caffe(builder, tmp_path: Path, monkeypatch) -> None:
     # This machine enforces nothing: the peak is compared with the board's memory.
     assert large.verdict == "no-fit"
     assert large.evidence.exit_status == 0
+
+
+def test_layers_of_forks_are_preloaded_into_this_machine_s_caffe(
+    builder, tmp_path: Path, monkeypatch
+) -> None:
+    """Debian 11's Caffe on this machine's own libc: sh, in a wrapper, could not preload them."""
+    root = builder.twin().content / "root"
+    path = tmp_path / "net.prototxt"
+    path.write_text(FORKED["mobilenet_ssd"]())
+    network = networks.load(str(path))
+    folders = map(Path, RootLoader(root, "amd64").library_path.split(":"))
+    (tmp_path / "caffe").symlink_to(root / "usr/bin/caffe")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for library in (file for folder in folders for file in folder.glob("*.so*")):
+        link = tmp_path / library.name
+        if not link.is_symlink() and not Path("/lib/x86_64-linux-gnu", library.name).exists():
+            link.symlink_to(library)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    (record,) = run(NativeTarget(builder), [network], compute="real")
+    assert (record.verdict, record.evidence.exit_status) == ("fit", 0)
+    assert record.environment.guest.caffe_origin == "system"
+    assert {layer.type for layer in record.layers} >= {"Permute", "PriorBox", "ReLU6"}
+
+    # A Caffe of other libraries: the loader of programs here finds none of Debian 11's.
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    (tmp_path / "caffe").unlink()
+    (tmp_path / "caffe").write_text("#!/bin/sh\necho caffe version 1.0.0\n")
+    (tmp_path / "caffe").chmod(0o755)
+    with pytest.raises(HostError, match=r"need Debian 11's Caffe: libcaffe.so.1.0.0: cannot open"):
+        run(NativeTarget(builder), [network], compute="real")
 
 
 def test_an_arm64_machine_without_caffe_takes_our_root(builder, monkeypatch) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 from pibench import networks
 from pibench.images.build import Builder
-from pibench.records.schema import Record
+from pibench.networks.network import Network
+from pibench.records.schema import Protocol, Record
 from pibench.records.store import RecordStore
 from pibench.runner.options import RunOptions, facts_of, job_of
 from pibench.runner.record import Context, record_of
@@ -24,10 +26,11 @@ from pibench.targets.ssh.board import clean, look
 from pibench.targets.ssh.connection import Login, parse
 from tests.emulation.conftest import DEVICE
 from tests.emulation.guests import Guest
+from tests.wild.forks import FORKED
 
 pytestmark = pytest.mark.emulation
-# Four BLAS threads of an emulated board wait for each other on a host with fewer cores.
-THREADS = 2
+# More BLAS threads of an emulated board wait for each other on a host with few cores.
+THREADS = 1
 PROTOCOLS = ("caffe-time", "inference")
 
 
@@ -55,22 +58,23 @@ def login(guest: Guest, tmp_path_factory: pytest.TempPathFactory):
 def run_both(target: Target) -> dict[str, Record]:
     """SqueezeNet by both protocols in one go, as emulated every start takes its time."""
     network = networks.load("SqueezeNet V1.1")
+    return {one.protocol: one for one in run_by(target, network, PROTOCOLS)}
+
+
+def run_by(target: Target, network: Network, protocols: Sequence[Protocol]) -> list[Record]:
     works = [
         job_of(
             index,
             network,
             RunOptions(protocol=name, compute="real", threads=THREADS, repeats=1),
         )
-        for index, name in enumerate(PROTOCOLS)
+        for index, name in enumerate(protocols)
     ]
     outcomes: list[Outcome] = []
     target.prepare(works)
     target.run(works, outcomes.append, lambda _: None)
     context = Context(device=DEVICE, target=target)
-    return {
-        one.job.protocol: record_of(facts_of(network, one.job), one, context, None)
-        for one in outcomes
-    }
+    return [record_of(facts_of(network, one.job), one, context, None) for one in outcomes]
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +170,16 @@ def test_a_kill_in_a_slice_of_the_board_decides_nothing(builder) -> None:
     )
     assert record.verdict == "inconclusive"
     assert "in a control group of 300 MiB" in record.evidence.summary
+
+
+@pytest.mark.usefixtures("over_ssh")
+def test_layers_of_forks_are_brought_along(login: Login, builder, container, tmp_path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(FORKED["mobilenet_ssd"]())
+    network = networks.load(str(path))
+    first_side = run_by(SshTarget(login, builder), network, ["inference"])
+    second_side = run_by(container, network, ["inference"])
+    reconciled(tmp_path, "verdict,ram=3%,outputs", *first_side, *second_side)
 
 
 async def found_and_cleaned(login: Login, builder):

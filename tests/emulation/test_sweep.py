@@ -80,7 +80,13 @@ def orphans() -> list[str]:
 
 
 def emulators() -> set[int]:
-    return {one.pid for one in psutil.process_iter(["name"]) if "qemu" in one.info["name"]}
+    """Emulators that run, orphans included; not those of tests in another worker."""
+    own = psutil.Process()
+    workers = own.parent().children() if "PYTEST_XDIST_WORKER" in os.environ else []
+    others = [worker for worker in workers if worker.pid != own.pid]
+    theirs = {one.pid for worker in others for one in worker.children(recursive=True)}
+    running = psutil.process_iter(["name"])
+    return {one.pid for one in running if "qemu" in one.info["name"]} - theirs
 
 
 @pytest.mark.usefixtures("container")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pibench.errors import HostError
+from pibench.errors import HostError, extra
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -116,7 +116,8 @@ def connect() -> tuple[DockerClient, EngineFacts]:
 
     Raises HostError where no Engine answers or it is too old.
     """
-    import docker  # noqa: PLC0415  (start-up time)
+    with extra("container"):
+        import docker  # noqa: PLC0415  (start-up time)
 
     where = os.environ.get("DOCKER_HOST") or "its default socket"
     try:

@@ -18,12 +18,14 @@ from pibench.targets.job import (
     Libraries,
     Programs,
     job_bytes,
+    libraries_for,
     needs,
     pack,
     root_programs,
+    trials,
     write_job,
 )
-from pibench.targets.local import refuse_other_libraries
+from pibench.targets.local import refuse_other_blas
 from pibench.targets.probe_session import ATTEMPTS, ProbeSession
 from pibench.targets.sandbox import scratch
 from pibench.targets.ssh.board import FOLDER, Board
@@ -55,6 +57,7 @@ class SshTarget:
         self._wanted_folder = folder or FOLDER
         self._folder = ""
         self._programs: Programs | None = None
+        self._libraries = Libraries()
 
     def prepare(self, work: Sequence[Job]) -> None:
         """Check the board, and copy pibench's Caffe where it has none.
@@ -67,7 +70,7 @@ class SshTarget:
                 "long emulated",
                 hint="leave --compute out, or say --compute real",
             )
-        refuse_other_libraries(work)
+        refuse_other_blas(work)
         asyncio.run(self._unless_lost(self._prepare(work)))
 
     def environment(self) -> dict[str, str | None]:
@@ -94,7 +97,7 @@ class SshTarget:
             board = Board(connection, str(self.login.address))
             engine = engine_of(work[0].engine)
             wanted = needs(
-                (piece.protocol for piece in work),
+                trials(engine, work),
                 self._wanted_folder,
                 job_bytes=job_bytes(work),
                 root_key=self.builder.key("carried") if engine.packages else None,
@@ -104,6 +107,7 @@ class SshTarget:
             if found.problems:
                 what, todo = found.problems[0]
                 raise HostError(f"{self.login.address}: {what}", hint=todo)
+            self._libraries = await asyncio.to_thread(libraries_for, self.builder, "arm64", work)
             self._folder = str(found.facts["folder"])
             if found.facts["caffe_complaint"] is None:
                 self._programs = SYSTEM
@@ -145,7 +149,7 @@ class SshTarget:
         assert self._programs is not None, "prepare() comes first"  # noqa: S101
         session = Session(self.login, self._folder, self.patience, self.builder.report)
         with scratch(self.name) as folder:
-            write_job(folder / "job", work, self._programs, Libraries())
+            write_job(folder / "job", work, self._programs, self._libraries)
             pack(folder / "job", folder / "job.tar")
             try:
                 await session.open()

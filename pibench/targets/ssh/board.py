@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench.engines.caffe import CAFFE
 from pibench.errors import HostError
 from pibench.targets.job import PROBE_BYTES, ROOTS, needs
 from pibench.targets.ssh.connection import Login, connected
@@ -215,7 +216,7 @@ async def look(
     """Return what a board has and lacks for a small network; build nothing, leave nothing there."""
     async with connected(login) as connection:
         wanted = needs(
-            [protocol],
+            CAFFE.trials({protocol}),
             remote_dir or FOLDER,
             job_bytes=PROBE_BYTES,
             root_key=builder.key("carried"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from pibench.errors import HostError, InvalidInputError
+from pibench.errors import HostError, InvalidInputError, extra
 
 if TYPE_CHECKING:
     import asyncssh
@@ -112,7 +112,8 @@ async def connected(login: Login) -> AsyncIterator[asyncssh.SSHClientConnection]
 
 async def connect(login: Login) -> asyncssh.SSHClientConnection:
     """Return a connection that the caller has to close."""
-    import asyncssh
+    with extra("ssh"):
+        import asyncssh
 
     # asyncssh's own messages would repeat what pibench reports.
     logging.getLogger("asyncssh").setLevel(logging.CRITICAL)

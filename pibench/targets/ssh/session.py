@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pibench.errors import HostError
+from pibench.errors import HostError, PibenchError
 from pibench.targets.probe_session import SILENCE_DEADLINE_S, FrameReader
 from pibench.targets.ssh.board import Board
 from pibench.targets.ssh.connection import Login, connect
@@ -226,6 +226,8 @@ class Session:
 
 def is_lost(error: Exception) -> bool:
     """Return whether an error means that the connection is lost, whatever was in progress."""
+    if isinstance(error, PibenchError):
+        return False
     import asyncssh
 
     lost = (

@@ -17,6 +17,7 @@ from pibench.plan.environment import of_device
 from pibench.plan.planner import plan
 from pibench.records.schema import Evidence, GuestEnvironment, Record
 from scripts.planned_against_measured import markdown
+from tests.wild.forks import FORKED
 from tests.wild.networks import WILD
 
 if TYPE_CHECKING:
@@ -213,6 +214,23 @@ def test_a_run_is_planned_for_where_it_was_made(
     assert (found.architecture, found.core, found.threads) == (architecture, core, 2)
 
 
+@pytest.mark.parametrize("command", ["plan", "predict"])
+def test_an_invalid_file_does_not_stop_the_others(
+    pibench: Pibench, tmp_path: Path, command: str
+) -> None:
+    bad, forked = tmp_path / "bad.prototxt", tmp_path / "forked.prototxt"
+    bad.write_text('layer { name: "a" type: "ReLU" bottom: "x" top: "y" }')
+    forked.write_text(FORKED["shufflenet"]())
+    done = pibench(command, "NIN", bad, forked, "--json", code=2)
+    nin, shuffled = json.loads(done.out)
+    assert (nin["network"], shuffled["network"]) == ("NIN", "ShuffleNet style")
+    assert done.err.count("bad.prototxt: layer 'a'") == 1
+    assert nin["fork_layers"] == shuffled["repairs"] == []
+    assert shuffled["fork_layers"][0].startswith("ShuffleChannel: ShuffleNet-fork layer")
+    assert "NIN" in pibench(command, "NIN", bad, code=2).out
+    assert pibench(command, bad, bad, code=2).out == ""
+
+
 def test_a_gate_writes_test_cases_and_a_summary(pibench: Pibench, tmp_path: Path) -> None:
     out = ("-o", str(tmp_path / "gate.xml"), "-o", str(tmp_path / "summary.md"))
     pibench("plan", "AlexNet", "vgg16", "--require-fit", *out, code=1)
@@ -244,8 +262,7 @@ def test_a_gate_names_what_cannot_be_planned_and_plans_the_rest(
     summary = (tmp_path / "summary.md").read_text()
     assert summary.startswith("# 1 of 2 networks fit rpi3b\n")
     assert "broken.prototxt | **error** |" in summary
-    # With nothing to write it ends at the first, as before, and so does one that is alone.
-    assert pibench("plan", str(broken), "NIN", code=2).out == ""
+    assert "NIN" in pibench("plan", str(broken), "NIN", code=2).out
     assert pibench("plan", str(broken), *out, code=2).out == ""
     assert (tmp_path / "summary.md").read_text().startswith("# 0 of 1 networks fit")
 

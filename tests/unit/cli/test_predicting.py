@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -170,3 +170,41 @@ def test_predicting_is_fast_and_needs_no_scipy() -> None:
     # Processor time: a busy machine takes longer.
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.5
     assert ended.stderr == "False\n"
+
+
+def test_a_time_is_that_of_a_stack(pibench: Pibench) -> None:
+    def predicted(*words: str) -> dict[str, Any]:
+        (answer,) = json.loads(pibench("predict", "AlexNet", *words, "--json").out)
+        return answer  # type: ignore[no-any-return]
+
+    own = predicted()
+    assert (own["stack"], own["threads"], own["data"]) == ("openblas-a53", 4, "zeros")
+    assert "no rate is fitted" in own["provenance"]["reason"]
+    paper = predicted("--stack", "paper")
+    assert paper["latency_ms"] == pytest.approx(1755, rel=0.001)
+    assert (paper["stack"], paper["threads"]) == ("paper", None)
+    alone = predicted("--threads", "1")
+    assert own["latency_ms"] < alone["latency_ms"] < paper["latency_ms"]
+    photographs = predicted("--stack", "openblas-armv8", "--data", "images")
+    assert photographs["latency_ms"] > 2 * predicted("--stack", "openblas-armv8")["latency_ms"]
+    unknown = predicted("--stack", "unknown")
+    assert unknown["low_ms"] < own["latency_ms"] < unknown["high_ms"]
+    assert "LRN: a power takes" in pibench("predict", "AlexNet").out
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--stack", "mkl"), "unknown stack 'mkl'"),
+        (("--threads", "8"), "rpi3b has 4 cores, and --threads asks for 8"),
+        (("--stack", "paper", "--threads", "1"), "contain its threads"),
+        (("--stack", "openblas-a53", "--counted"), "--counted takes rates"),
+        (("--device", "rpi4b_1gb"), "its CPU is a cortex-a72"),
+    ],
+)
+def test_what_no_stack_can_answer_is_refused(
+    pibench: Pibench, words: tuple[str, ...], reason: str
+) -> None:
+    answer = pibench("predict", "AlexNet", *words, code=2)
+    assert reason in answer.err
+    assert "Traceback" not in answer.err

@@ -347,3 +347,29 @@ def test_a_changed_network_does_not_replace_the_observed_one() -> None:
     others = [networks.load("NIN")]
     with_changed = predict_leave_one_out([changed, *others], SHIPPED)
     assert with_changed[1] == predict_leave_one_out(others, SHIPPED)[0]
+
+
+def test_rates_are_the_nonnegative_least_squares_of_scipy() -> None:
+    import numpy as np
+    from scipy.optimize import nnls
+
+    counted = fit.count_all(latency_rates.shipped().rated_on, DEVICE, "caffe-time")
+    random = np.random.default_rng(0)
+    seen = set()
+    for _ in range(40):
+        sample = random.choice(len(counted), 4, replace=False)
+        some = [
+            replace(
+                counted[index],
+                tile_macs=float(counted[index].tile_macs * random.uniform(0.1, 10)),
+                accesses=float(counted[index].accesses * random.uniform(0.1, 10)),
+            )
+            for index in sample
+        ]
+        rates = fit.fit_rates(some)
+        rows = np.array([[one.tile_macs, one.accesses] for one in some])
+        rows /= np.array([[1e6 * one.observation.latency_ms] for one in some])
+        expected, _ = nnls(rows / rows.mean(axis=0), np.ones(4))
+        assert [rates.tile_mac_ns, rates.access_ns] == pytest.approx(expected / rows.mean(axis=0))
+        seen.add((rates.tile_mac_ns > 0, rates.access_ns > 0))
+    assert len(seen) == 3

@@ -10,9 +10,13 @@ import pytest
 
 from pibench.records.schema import Sample
 from pibench.records.statistics import (
+    BOOTSTRAP_SEED,
+    CONFIDENCE,
+    RESAMPLES,
     interval_of,
     is_outlier,
     median_ms,
+    rank_correlation,
     set_aside,
     why_no_interval,
 )
@@ -102,3 +106,24 @@ def test_reasons_that_differ_in_their_figures_are_one() -> None:
         "3 of 3 set aside: the kernel swapped (2); the firmware reports throttled (1)"
     )
     assert set_aside(samples(1.0)) is None
+
+
+def test_the_interval_and_the_correlation_are_scipy_s() -> None:
+    import numpy as np
+    from scipy.stats import bootstrap, spearmanr
+
+    random = np.random.default_rng(3)
+    for count in (3, 5, 40):
+        times = [float(one) for one in random.lognormal(3, 0.2, count)]
+        found = interval_of(samples(*times))
+        assert found is not None
+        theirs = bootstrap(
+            (times,), np.median, n_resamples=RESAMPLES, confidence_level=CONFIDENCE,
+            method="percentile", random_state=np.random.default_rng(BOOTSTRAP_SEED),
+        ).confidence_interval  # fmt: skip
+        assert (found.low_ms, found.high_ms) == pytest.approx((theirs.low, theirs.high), rel=1e-12)
+        first, second = random.integers(0, 5, (2, count + 3))
+        if len(set(first)) > 1 < len(set(second)):
+            assert rank_correlation(list(first), list(second)) == pytest.approx(
+                float(spearmanr(first, second).statistic)
+            )

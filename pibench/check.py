@@ -1,0 +1,171 @@
+"""The whole answer for one network: does it fit, how fast is it, and what would make it fit.
+
+Nothing is run: memory is planned, time is predicted, and each change that would make the network
+fit is planned too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pibench import devices
+from pibench.errors import InvalidInputError
+from pibench.latency import rates as latency_rates
+from pibench.latency import stacks
+from pibench.latency.model import predictor
+from pibench.plan import answers
+from pibench.plan.environment import of_device
+from pibench.plan.planner import plan
+from pibench.verdict import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pibench.devices import Device
+    from pibench.latency.model import Prediction
+    from pibench.networks.network import Network
+    from pibench.plan.environment import Environment
+    from pibench.plan.planner import Plan
+    from pibench.records.schema import Protocol
+    from pibench.verdict import Judgement
+
+_STEP: Final = 32
+"""Images are made smaller by multiples of this: the stride of most classifiers."""
+_SMALLEST: Final = 32
+_TRIES: Final = 3
+"""How many image sizes are planned."""
+
+
+class Remedy(NamedTuple):
+    """A change with which the network fits, and its plan for a device.
+
+    `change` is options of this command, or "fold-bn" (`pibench networks fold-bn`), or "in place"
+    (layers that can overwrite their bottom do so), or several of these. `note` is what else is
+    needed.
+    """
+
+    change: str
+    device: Device
+    planned: Plan
+    judged: Judgement
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """The answer. `prediction` is None where there is none, for the reason in `not_predicted`."""
+
+    device: Device
+    planned: Plan
+    judged: Judgement
+    prediction: Prediction | None
+    not_predicted: str
+    remedies: tuple[Remedy, ...]
+
+
+def check(network: Network, device: Device, protocol: Protocol) -> Check:
+    """Return the answer for a network on a device.
+
+    Raises:
+        InvalidInputError: Caffe would reject the network under this protocol.
+    """
+    environment = of_device(device)
+    planned = plan(network, protocol=protocol, environment=environment)
+
+    def plan_of(wanted: Network, *, protocol: Protocol, environment: Environment) -> Plan:
+        same = (wanted, protocol, environment) == (network, planned.protocol, planned.environment)
+        return planned if same else plan(wanted, protocol=protocol, environment=environment)
+
+    judged = judge(planned, device)
+    edge = latency_rates.shipped().pressure
+    prediction, not_predicted = None, ""
+    try:
+        prediction = predictor(device, stacks.DEFAULT, edge, protocol=protocol)(network, plan_of)
+    except InvalidInputError as error:
+        not_predicted = error.message
+    remedies = () if judged.verdict == "fit" else tuple(_remedies(planned, device))
+    return Check(
+        device=device,
+        planned=planned,
+        judged=judged,
+        prediction=prediction,
+        not_predicted=not_predicted,
+        remedies=remedies,
+    )
+
+
+def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
+    """Yield the changes with which the network fits, each planned."""
+    network, protocol = planned.network, planned.protocol
+
+    def tried(change: str, changed: Network | None, under: Protocol = protocol) -> Iterator[Remedy]:
+        if changed is None:
+            return
+        try:
+            found = plan(changed, protocol=under, environment=planned.environment)
+        except InvalidInputError:
+            return
+        judged = judge(found, device)
+        if judged.verdict == "fit":
+            yield Remedy(change, device, found, judged)
+
+    folded = answers.folded(network)
+    alone = [*tried("in place", answers.in_place(network)), *tried("fold-bn", folded)]
+    if protocol == "caffe-time" and network.runs_under("inference"):
+        forward = [*tried("--protocol inference", network, "inference")]
+        both = () if forward else tried("fold-bn --protocol inference", folded, "inference")
+        alone = [*forward, *alone, *both]
+    yield from alone
+    if network.batch_under(protocol) > 1:
+        found = answers.max_batch(
+            network, device=device, protocol=protocol, environment=planned.environment
+        )
+        if found.batch:
+            yield from tried(f"--batch {found.batch}", network.with_batch(found.batch))
+    yield from _smaller_image(planned, device)
+    for larger in sorted(map(devices.load, devices.names()), key=lambda one: one.usable_bytes):
+        if larger.usable_bytes > device.usable_bytes:
+            there = plan(network, protocol=protocol, environment=of_device(larger))
+            judged = judge(there, larger)
+            if judged.verdict == "fit":
+                yield Remedy(f"--device {larger.id}", larger, there, judged)
+                return
+
+
+def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
+    """Yield a smaller image that fits. Parameters that change with the image need other weights.
+
+    What an image takes grows with its area; what fits is estimated from that, and planned.
+    """
+    network = planned.network
+    try:
+        height, width = network.image_size()
+    except InvalidInputError:
+        return
+    parameters_bytes = planned.peak_rss_bytes - planned.baseline_rss_bytes
+    share = min(
+        1.0, max(0.0, (device.usable_bytes - planned.baseline_rss_bytes) / parameters_bytes)
+    )
+    longer = max(height, width)
+    side = longer * math.sqrt(share)
+    for _ in range(_TRIES):
+        side = longer - _STEP * math.ceil((longer - side) / _STEP)
+        if side < _SMALLEST:
+            return
+        size = (max(1, round(height * side / longer)), max(1, round(width * side / longer)))
+        try:
+            smaller = network.with_image_size(*size)
+            other = network.other_parameters(smaller)
+            if network.weights is not None and other:
+                return
+            found = plan(smaller, protocol=planned.protocol, environment=planned.environment)
+        except InvalidInputError:
+            return
+        judged = judge(found, device)
+        if judged.verdict == "fit":
+            note = f"needs other weights of {next(iter(other))}" if other else ""
+            yield Remedy(f"--input {size[0]}x{size[1]}", device, found, judged, note)
+            return
+        side -= 1

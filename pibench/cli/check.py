@@ -1,0 +1,158 @@
+"""`pibench check`: the whole answer for one network, and an exit code for a gate."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pibench.cli import options as opt
+from pibench.cli.output import ignore_broken_pipe, print_json
+from pibench.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pibench.check import Check
+
+_EXIT = {"fit": ExitCode.OK, "no-fit": ExitCode.DISAGREEMENT}
+
+
+def check(
+    model: opt.Spec,
+    weights: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="WEIGHTS",
+            help="Its .caffemodel: the protocol is inference then.",
+            show_default=False,
+        ),
+    ] = None,
+    device: opt.DeviceName = "rpi3b",
+    protocol: opt.EngineProtocol = None,
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
+    shape: opt.PythonShapes = None,
+    out: opt.CasesOut = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Answer whether a network fits the board, how fast it is, and what would make it fit.
+
+    Nothing is run; the last line is the command that proves it on the emulated board.
+    Exit codes: 0 fits, 1 does not fit, 2 invalid input, 4 borderline.
+
+    Example: pibench check my/deploy.prototxt my/model.caffemodel
+    """
+    import gc
+
+    # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
+    gc.set_threshold(1_000_000)
+    from pibench.check import check as check_network
+
+    protocol = opt.protocol_of(protocol, weights)
+    options = opt.run_options(locals())
+    if out:
+        from pibench.report import cases
+
+        cases.writable(out, [Path(model)])
+    (network,) = opt.load_networks([model], options, shape=shape)
+    found = check_network(network, options.profile, protocol)
+    given = _given(device, protocol, weights, batch, input_size, repair, repair_as_paper, shape)
+    answer = _answer(found, model, given)
+    if out:
+        cases.write(cases.of_plans([answer], found.device, protocol, {}), out)
+    if as_json:
+        print_json(answer)
+    else:
+        from pibench.report.estimates import check_lines
+        from pibench.report.tables import console
+
+        with ignore_broken_pipe():
+            for line in check_lines(found, answer):
+                console().print(line, soft_wrap=True)
+    raise typer.Exit(_EXIT.get(found.judged.verdict, ExitCode.INCONCLUSIVE))
+
+
+def _given(
+    device: str,
+    protocol: str,
+    weights: Path | None,
+    batch: int | None,
+    input_size: str | None,
+    repair: bool,
+    repair_as_paper: bool,
+    shape: list[str] | None,
+) -> dict[str, list[str]]:
+    """Return the options of the same question to another command, by name."""
+    given: dict[str, list[str]] = {}
+    if device != "rpi3b":
+        given["--device"] = [device]
+    if protocol != "caffe-time":
+        given["--protocol"] = [protocol]
+    if weights is not None:
+        given["--weights"] = [str(weights)]
+    if batch is not None:
+        given["--batch"] = [str(batch)]
+    if input_size is not None:
+        given["--input"] = [input_size]
+    if repair:
+        given["--repair"] = []
+    if repair_as_paper:
+        given["--repair-as-paper"] = []
+    if shape:
+        given["--shape"] = shape
+    return given
+
+
+def _command(name: str, model: str, given: dict[str, list[str]], *more: str) -> str:
+    words = [name, model]
+    for option, values in given.items():
+        words += [word for value in values for word in (option, value)] or [option]
+    return f"pibench {shlex.join([*words, *more])}"
+
+
+def _changed(change: str, model: str, given: dict[str, list[str]]) -> str:
+    """Return the command that makes or plans a change."""
+    if "in place" in change:
+        return "edit: give each ReLU, Dropout, BatchNorm, Scale its bottom as its top"
+    if "fold-bn" in change:
+        words = ["networks", "fold-bn", model, "-o", "folded"]
+        kept = {"--weights", "--input", "--repair", "--repair-as-paper"} & given.keys()
+        for option in sorted(kept):
+            words += [option, *given[option]]
+        return f"pibench {shlex.join(words)}"
+    option, value = change.split()
+    return _command("plan", model, given | {option: [value]})
+
+
+def _answer(found: Check, model: str, given: dict[str, list[str]]) -> dict[str, Any]:
+    """Return the answer for JSON: what `plan --json` has, the prediction, and what would fit."""
+    from pibench.plan.answers import summary
+
+    answer = summary(found.planned, found.device, found.judged)
+    one = found.prediction
+    answer["latency_ms"] = None if one is None else one.latency_ms
+    answer["stack"] = None if one is None else one.stack
+    answer["latency_interval_ms"] = None if one is None else [one.low_ms, one.high_ms]
+    answer["provenance"]["latency_ms"] = (
+        {"kind": "unavailable", "reason": found.not_predicted}
+        if one is None
+        else {"kind": "predicted", "reason": f"stack {one.stack}, {one.threads} threads"}
+    )
+    answer["fits_with"] = [
+        {
+            "change": remedy.change,
+            "device": remedy.device.id,
+            "peak_rss_bytes": remedy.planned.peak_rss_bytes,
+            "headroom_bytes": remedy.judged.headroom_bytes,
+            "usable_bytes": remedy.device.usable_bytes,
+            "kind": "planned",
+            "note": remedy.note or None,
+            "command": _changed(remedy.change, model, given),
+        }
+        for remedy in found.remedies
+    ]
+    answer["prove"] = _command("run", model, given, "--require-fit")
+    return answer

@@ -1,0 +1,164 @@
+"""The time of layers from a software stack and a board's memory: no rate is fitted.
+
+A layer's matrix products take what `products` says; its other work (`work.LayerCost`) takes what
+Caffe's compiled loops take, plus waiting for memory where a blob does not stay in L2. A power is a
+figure apart: it depends on the C library and on the data (`powers.toml`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import resources
+from math import sqrt
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from pibench.errors import InvalidInputError
+from pibench.latency.products import Memory, on_threads, product
+
+if TYPE_CHECKING:
+    from pibench.devices import Device
+    from pibench.latency.stacks import Stack
+    from pibench.latency.work import LayerWork
+
+Data = Literal["zeros", "images"]
+_FLOAT_BYTES: Final = 4
+_LINE: Final = 16
+UNKNOWN_SHARES: Final = {"products": 0.2, "memory": 0.4, "loops": 0.3}
+"""How far a part may be off either way, in a 90 % interval, on one core.
+
+Products: whole products that others published are met within 20 % each (docs/latency.md). Memory:
+boards of one kind differ by 40 % (copies on ten RK3399: 1.34 to 2.03 GB/s). Loops: what another
+compiler makes of the same loop.
+"""
+UNKNOWN_OF_ALL: Final = 0.2
+"""The same for everything but powers: what no part contains, such as misses of the TLB, branches
+that the core mispredicts, and other programs on the board. Times that others published are up to a
+fifth more than the parts."""
+UNKNOWN_OF_THREADS: Final = 0.3
+"""The same for products on several cores, which wait for each other."""
+
+
+class Parts(NamedTuple):
+    """Milliseconds of a layer or a network, by what is known of them."""
+
+    products: float = 0.0
+    memory: float = 0.0
+    loops: float = 0.0
+    powers: float = 0.0
+
+    @property
+    def ms(self) -> float:
+        """Return the sum."""
+        return sum(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """Cycles of one powf in a C library for one kind of data, their bounds, and the source."""
+
+    cycles: float
+    low: float
+    high: float
+    source: str
+
+
+def powers(c_library: str, data: Data) -> Power:
+    """Return the figure of a C library for this data."""
+    return known_powers()[c_library][data]
+
+
+@cache
+def known_powers() -> dict[str, dict[str, Power]]:
+    """Return all figures, by C library and kind of data."""
+    file = resources.files(__package__) / "powers.toml"
+    return {
+        library: {data: Power(**figures) for data, figures in by_data.items()}
+        for library, by_data in tomllib.loads(file.read_text(encoding="utf-8")).items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """A stack on a board: what its layers' times depend on."""
+
+    stack: Stack
+    device: Device
+    threads: int
+    data: Data
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Return the board's memory in cycles of its clock.
+
+        Raises:
+            InvalidInputError: The stack is for another core, or the memory's times are not known.
+        """
+        if self.device.cpu != self.stack.cpu:
+            raise InvalidInputError(
+                f"no latency is known for {self.device.id}: its CPU is a {self.device.cpu}, the "
+                f"stack {self.stack.id} is of a {self.stack.cpu}",
+                hint="measure some networks there, then: pibench calibrate --from RECORDS",
+            )
+        if self.device.memory is None:
+            raise InvalidInputError(
+                f"no latency is known for {self.device.id}: its profile has no times of its memory",
+                hint="add [memory.timing] to the profile",
+            )
+        return Memory.of(self.device)
+
+    @cached_property
+    def power(self) -> Power:
+        """Return what a power takes with this C library and data."""
+        return powers(self.stack.c_library, self.data)
+
+    def parts(self, done: LayerWork) -> Parts:
+        """Return the time of one layer by its parts."""
+        cost, loops, memory = done.cost, self.stack.loops, self.memory
+        if not cost.runs:
+            return Parts()
+        core = waiting = 0.0
+        for one in cost.products:
+            found = product(one.columns, one.rows, one.depth, self.stack, memory)
+            macs = one.macs // max(1, one.times)
+            found = on_threads(found, macs, self.stack.gemm, memory, self.threads)
+            core += one.times * found.core
+            waiting += one.times * found.memory
+        from_l2 = memory.l2 / _LINE
+        # The prefetcher reads ahead of a plain loop, which waits for what it is slower than that.
+        streamed = max(from_l2, memory.copy / 2 - loops.access)
+        missing = memory.missing(done.largest_blob_bytes)
+        waiting += cost.passes * (streamed * missing + from_l2 * (1 - missing))
+        missing = memory.missing(_FLOAT_BYTES * cost.im2col)
+        waiting += cost.im2col * (memory.write * missing + from_l2 * (1 - missing))
+        busy = (
+            cost.passes * loops.access
+            + cost.im2col * loops.im2col
+            + cost.windows * loops.window
+            + cost.relus * loops.relu
+            + cost.exps * loops.exp
+            + cost.randoms * loops.random
+            + cost.entries * loops.layer
+        )
+        to_ms = 1e3 / self.device.clock_hz
+        return Parts(
+            to_ms * core, to_ms * waiting, to_ms * busy, to_ms * cost.pows * self.power.cycles
+        )
+
+    def bounds_ms(self, parts: Parts) -> tuple[float, float]:
+        """Return how much less and how much more a whole forward pass may take, 90 % of the time.
+
+        The parts are off independently; what the stack leaves open counts as one of them.
+        """
+        shares = dict(UNKNOWN_SHARES)
+        if self.threads > 1:
+            shares["products"] = UNKNOWN_OF_THREADS
+        both = sum((share * getattr(parts, name)) ** 2 for name, share in shares.items())
+        both += (UNKNOWN_OF_ALL * (parts.ms - parts.powers)) ** 2
+        per_cycle = parts.powers / self.power.cycles
+        less = per_cycle * (self.power.cycles - self.power.low)
+        more = per_cycle * (self.power.high - self.power.cycles)
+        faster, slower = self.stack.open_loops
+        less_open, more_open = parts.loops * (1 - faster), parts.loops * (slower - 1)
+        return sqrt(both + less**2 + less_open**2), sqrt(both + more**2 + more_open**2)

@@ -1,0 +1,186 @@
+"""Cycles of a matrix product as Caffe calls it: by the kernels of a stack and a board's memory.
+
+OpenBLAS multiplies panels: blocks of the depth (Q), in each of which both operands are copied
+into panels, and a kernel computes C in tiles of registers. C is read and written once per block of
+the depth, and a panel of A comes from L2, or from memory, once for each panel of B. ATLAS does the
+same with square blocks; the reference BLAS loops over columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pibench.devices import Device
+    from pibench.latency.stacks import Gemm, Stack
+
+_FLOAT_BYTES: Final = 4
+_LINE: Final = 16
+"""Single-precision numbers in a cache line."""
+_L1_SHARE: Final = 0.75
+_L2_SHARE: Final = 0.8
+"""Of a cache's size, a block of A that leaves room for what else is used stays in it."""
+_FILL_CYCLES: Final = 4.0
+"""A line from L2 to L1: 64 bytes over 128 bits a cycle (Cortex-A53 manual, L2 memory system)."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A board's memory in cycles of its clock: a number in a stream, and a line from L2.
+
+    `streams` is how many times the rate of one core all cores together get at most.
+    """
+
+    read: float
+    write: float
+    copy: float
+    l2: float
+    l1_bytes: int
+    l2_bytes: int
+    streams: float
+
+    @classmethod
+    def of(cls, device: Device) -> Memory:
+        """Return the memory of a device, whose profile has times of it."""
+        per_ns = device.clock_hz / 1e9
+        timing = device.memory
+        assert timing is not None  # noqa: S101
+        line_bytes = _FLOAT_BYTES * _LINE
+        one_core = line_bytes / timing.line_read_ns
+        return cls(
+            read=timing.line_read_ns * per_ns / _LINE,
+            write=timing.line_write_ns * per_ns / _LINE,
+            copy=timing.line_copy_ns * per_ns / _LINE,
+            l2=timing.l2_ns * per_ns,
+            l1_bytes=device.l1_data_bytes,
+            l2_bytes=device.l2_bytes,
+            streams=max(1.0, timing.all_cores_bytes_per_s / 1e9 / one_core),
+        )
+
+    def missing(self, size_bytes: float) -> float:
+        """Return the share of a blob's accesses that L2 misses: none up to a quarter of it."""
+        least = self.l2_bytes / 4
+        return min(1.0, max(0.0, (size_bytes - least) / (self.l2_bytes - least)))
+
+
+class Cycles(NamedTuple):
+    """What a product takes: in the core, and waiting for memory."""
+
+    core: float
+    memory: float
+
+
+@lru_cache(maxsize=4096)
+def product(rows: int, columns: int, depth: int, stack: Stack, memory: Memory) -> Cycles:
+    """Return the cycles of one product on one core.
+
+    As BLAS sees it: `rows` are Caffe's columns, the image's positions, `columns` the outputs.
+    """
+    by = {"panels": _panels, "blocks": _blocks, "loops": _loops}[stack.gemm.algorithm]
+    return by(rows, columns, depth, stack.gemm, memory)
+
+
+def _panels(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> Cycles:
+    core = waiting = 0.0
+    tiles = [
+        (count * above, tile)
+        for width, count in _split(columns, gemm.by_width)
+        for height, above in _split(rows, gemm.by_width[width])
+        for tile in (gemm.by_width[width][height],)
+    ]
+    widest = next(iter(gemm.by_width))
+    tallest = next(iter(gemm.by_width[widest]))
+    from_l2 = memory.l2 / _LINE
+    a_read = memory.read if _FLOAT_BYTES * rows * depth > memory.l2_bytes / 2 else from_l2
+    for block in _depths(depth, gemm.q, tallest):
+        core += rows * block * gemm.pack_a + columns * block * gemm.pack_b
+        # Both are read where they are, and written to panels that stay in L2.
+        waiting += rows * block * (a_read + from_l2 / 2)
+        waiting += columns * block * (memory.read + from_l2 / 2)
+        core += sum(count * (tile.cycles(block) + gemm.enter_tile) for count, tile in tiles)
+        lines = rows * block / _LINE * -(-columns // widest)
+        waiting += lines * _line(_FLOAT_BYTES * min(rows, gemm.p) * block, gemm, memory)
+        waiting += rows * columns * _c(rows * columns, memory)
+    core += rows * columns * gemm.scale_c + gemm.call
+    if _FLOAT_BYTES * rows * columns > memory.l2_bytes / 2:
+        waiting += rows * columns * memory.write
+    return Cycles(core, waiting)
+
+
+def _line(block_bytes: int, gemm: Gemm, memory: Memory) -> float:
+    """Return what a kernel waits for a line of a panel of A."""
+    if block_bytes <= _L1_SHARE * memory.l1_bytes:
+        return 0.0
+    if block_bytes > _L2_SHARE * memory.l2_bytes:
+        return memory.read * _LINE / 2
+    return _FILL_CYCLES if gemm.prefetches else memory.l2 - 2
+
+
+def _c(elements: int, memory: Memory) -> float:
+    """Return what a kernel waits for an element of C, read and written."""
+    if _FLOAT_BYTES * elements > memory.l2_bytes / 2:
+        return memory.copy
+    return 2 * memory.l2 / _LINE
+
+
+def _split(size: int, parts: Iterable[int]) -> list[tuple[int, int]]:
+    """Cut a size into the largest parts, then the next: (part, how many)."""
+    found = []
+    for part in parts:
+        count, size = divmod(size, part)
+        if count:
+            found.append((part, count))
+    return found
+
+
+def _depths(depth: int, q: int, unroll: int) -> list[int]:
+    """Return the blocks that OpenBLAS cuts a depth into (driver/level3/level3.c)."""
+    blocks = []
+    while depth > 0:
+        block = depth
+        if block >= 2 * q:
+            block = q
+        elif block > q:
+            block = -(-(block // 2) // unroll) * unroll
+        blocks.append(block)
+        depth -= block
+    return blocks
+
+
+def _blocks(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> Cycles:
+    size = gemm.block
+    left = depth % size
+    whole = (rows // size) * (columns // size) * size**2 * (depth - left)
+    beside = rows * columns * (depth - left) - whole
+    passes = -(-depth // size)
+    core = whole * gemm.mac + beside * gemm.rest_mac + rows * columns * left * gemm.rest_depth_mac
+    core += rows * depth * gemm.pack_a + columns * depth * gemm.pack_b
+    core += rows * columns * gemm.scale_c * passes + gemm.call
+    waiting = rows * depth * memory.read * (_FLOAT_BYTES * rows * depth > memory.l2_bytes / 2)
+    waiting += columns * depth * memory.read + rows * columns * passes * _c(rows * columns, memory)
+    waiting += rows * depth / _LINE * -(-columns // size) * (memory.l2 - 2)
+    return Cycles(core, waiting)
+
+
+def _loops(rows: int, columns: int, depth: int, gemm: Gemm, memory: Memory) -> Cycles:
+    """Return the cycles of three nested loops: a column of C is read and written for each step."""
+    macs = rows * columns * depth
+    core = macs * gemm.mac + gemm.call
+    a_bytes = _FLOAT_BYTES * rows * depth
+    per = memory.read if a_bytes > memory.l2_bytes else memory.l2 / _LINE
+    return Cycles(core, macs * (per if a_bytes > memory.l1_bytes else 0.0))
+
+
+def on_threads(done: Cycles, macs: int, gemm: Gemm, memory: Memory, threads: int) -> Cycles:
+    """Return the cycles of a product on several cores, which share the memory.
+
+    A small product stays on one core (interface/gemm.c).
+    """
+    if threads == 1 or not gemm.parallel or macs <= gemm.parallel_macs:
+        return done
+    streams = min(float(threads), memory.streams)
+    return Cycles(done.core / threads + gemm.start_threads, done.memory / streams)

@@ -1,0 +1,83 @@
+"""`pibench check`: the answer is the plan's, and its advice is what the commands it names plan."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pibench import devices, networks
+from pibench.check import check
+from pibench.plan.environment import of_device
+from pibench.plan.planner import plan
+from pibench.verdict import judge
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Pibench
+
+DEVICE = devices.load("rpi3b")
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_the_verdict_is_the_plan_s_and_every_advice_fits(name: str) -> None:
+    network = networks.load(name)
+    found = check(network, DEVICE, "caffe-time")
+    planned = plan(network, protocol="caffe-time", environment=of_device(DEVICE))
+    assert found.judged == judge(planned, DEVICE)
+    assert found.planned.peak_rss_bytes == planned.peak_rss_bytes
+    assert found.prediction is not None
+    assert bool(found.remedies) == (found.judged.verdict != "fit")
+    for remedy in found.remedies:
+        assert remedy.judged.verdict == "fit"
+
+
+def answer_of(pibench: Pibench, *words: str, code: int) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(pibench("check", *words, "--json", code=code).out)
+    return answer
+
+
+@pytest.mark.parametrize("name", ["VGG 16", "Inception-V4", "ResNet-152"])
+def test_a_command_of_the_advice_plans_what_was_promised(pibench: Pibench, name: str) -> None:
+    answer = answer_of(pibench, name, code=1)
+    assert answer["verdict"] == "no-fit"
+    for advice in answer["fits_with"]:
+        words = shlex.split(advice["command"])[1:]
+        if words[0] == "networks":
+            pibench(*words)
+            (folded,) = Path("folded").glob("*.prototxt")
+            words = ["plan", str(folded)]
+        (row,) = json.loads(pibench(*words, "--json").out)
+        assert row["verdict"] == "fit"
+        assert row["peak_rss_bytes"] == pytest.approx(advice["peak_rss_bytes"], rel=2e-3)
+
+
+def test_weights_mean_inference_and_the_batch_that_fits_is_found(pibench: Pibench) -> None:
+    pibench("networks", "export", "SqueezeNet V1.1", "net", "--weights")
+    (model,), (weights,) = Path("net").glob("*.prototxt"), Path("net").glob("*.caffemodel")
+    answer = answer_of(pibench, str(model), str(weights), code=0)
+    assert (answer["protocol"], answer["verdict"], answer["fits_with"]) == ("inference", "fit", [])
+    words = shlex.split(answer["prove"])
+    assert words[:3] == ["pibench", "run", str(model)]
+    assert {"--weights", "--require-fit"} < set(words)
+    answer = answer_of(pibench, "GoogleNet", "--batch", "64", code=1)
+    (batch,) = [one for one in answer["fits_with"] if one["change"].startswith("--batch")]
+    assert "--batch 64" not in batch["command"]
+    assert 1 <= int(batch["change"].split()[1]) < 64
+
+
+def test_what_people_read(pibench: Pibench) -> None:
+    shown = pibench("check", "VGG 16", "-o", "gate.xml", code=1).out
+    assert shown.startswith("VGG 16 does not fit Raspberry Pi 3 Model B (planned")
+    assert "pibench run 'VGG 16' --require-fit" in shown
+    assert "threads; of a board with the memory" in shown
+    assert 'failures="1"' in Path("gate.xml").read_text()
+    assert pibench("check", "AlexNet").out.startswith("AlexNet fits Raspberry Pi 3 Model B")
+    Path("tiny.prototxt").write_text(
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 2 } } }'
+        'layer { name: "r" type: "ReLU" bottom: "d" top: "r" }'
+    )
+    assert pibench("check", "tiny.prototxt").out.startswith("tiny fits")
+    assert "neither a network" in pibench("check", "nothing", code=2).line

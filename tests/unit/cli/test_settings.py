@@ -1,0 +1,139 @@
+"""The help by groups, words of other tools, and settings of the environment and pyproject.toml."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibench.cli.app import GROUPS, app
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Pibench
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("help",)])
+def test_the_help_fits_a_terminal_and_has_every_command(
+    pibench: Pibench, words: tuple[str, ...]
+) -> None:
+    done = pibench(*words, code=2 if not words else 0)
+    lines = (done.out or done.err).rstrip().splitlines()
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 80
+    names = {one.name for one in app.registered_commands if not one.hidden}
+    names |= {one.name for one in app.registered_groups}
+    listed = {line[9:].split()[0] for line in lines if line[:9].strip() in ("", *GROUPS) and line}
+    assert names == listed
+
+
+def test_words_of_other_tools(pibench: Pibench) -> None:
+    version = pibench("--version").out
+    assert pibench("version").out == pibench("-V").out == version
+    assert pibench("ls").out == pibench("networks", "list").out
+    assert "Compare runs" in pibench("help", "compare").out
+    assert "Did you mean 'report'" in pibench("reprot", code=2).err
+    assert "did you mean rpi3b?" in pibench("plan", "NIN", "--device", "rpi3c", code=2).err
+
+
+def device_of(pibench: Pibench, *words: str) -> str:
+    device: str = json.loads(pibench("plan", "NIN", "--json", *words).out)[0]["device"]
+    return device
+
+
+def test_the_option_then_the_environment_then_the_file_decide(
+    pibench: Pibench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device_of(pibench) == "rpi3b"
+    Path("pyproject.toml").write_text('[tool.pibench]\ndevice = "rpi4b_2gb"\n')
+    assert device_of(pibench) == "rpi4b_2gb"
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    assert device_of(pibench) == "rpi4b_2gb"
+    monkeypatch.setenv("PIBENCH_DEVICE", "rpi_zero2w")
+    assert device_of(pibench) == "rpi_zero2w"
+    assert device_of(pibench, "--device", "rpi3b_plus") == "rpi3b_plus"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('devise = "rpi3b"', "[tool.pibench] has no 'devise'; did you mean device?"),
+        ("device = 3", "[tool.pibench] device is not a text"),
+        ('device = "rpi9"', "unknown device 'rpi9'"),
+        ('protocol = "backward"', "'backward' is not one of"),
+        ("device = ", "Invalid value"),
+    ],
+)
+def test_a_wrong_table_is_one_line(pibench: Pibench, table: str, message: str) -> None:
+    Path("pyproject.toml").write_text(f"[tool.pibench]\n{table}\n")
+    assert message in pibench("plan", "NIN", code=2).err
+
+
+def test_a_pyproject_without_the_table_is_ignored(pibench: Pibench) -> None:
+    Path("pyproject.toml").write_text("[project]\nname = \n")
+    assert device_of(pibench) == "rpi3b"
+
+
+def test_an_unknown_variable_is_refused(pibench: Pibench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIBENCH_DEVISE", "rpi3b")
+    error = pibench("plan", "NIN", code=2).err
+    assert (
+        "PIBENCH_DEVISE: pibench reads no such variable; unset it; did you mean PIBENCH_DEVICE?"
+        in error
+    )
+
+
+def test_weights_imply_inference(pibench: Pibench) -> None:
+    pibench("networks", "export", "SqueezeNet V1.1", "net", "--weights")
+    (model,), (weights,) = Path("net").glob("*.prototxt"), Path("net").glob("*.caffemodel")
+    for words, protocol in (((), "inference"), (("--protocol", "caffe-time"), "caffe-time")):
+        (row,) = json.loads(pibench("plan", model, "--weights", weights, *words, "--json").out)
+        assert row["protocol"] == protocol
+
+
+def test_reproduce_takes_networks_as_arguments(pibench: Pibench) -> None:
+    pibench("reproduce", "alexnet-2", "--table", "caffe-data-bytes", "--out", "out", code=None)
+    ledger = json.loads(Path("out/claims.json").read_text())
+    assert {claim["key"] for claim in ledger["claims"]} == {"alexnet-2"}
+
+
+def test_a_setting_that_is_no_table_is_refused(pibench: Pibench) -> None:
+    Path("pyproject.toml").write_text("[tool]\npibench = 3\n# tool.pibench")
+    assert "tool.pibench is not a table; write [tool.pibench]" in pibench("plan", "NIN", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (("NIN",), "pibench check NIN"),
+        (("here.prototxt",), "pibench check here.prototxt"),
+        (("run", "NIN", "--target", "docker"), "did you mean container?"),
+        (("run", "NIN", "--target", "qemu"), "did you mean vm?"),
+        (("run", "NIN", "--target", "pi"), "did you mean ssh://pi@HOST?"),
+        (("plan", "NIN", "--input", "224"), "give height x width"),
+        (("plan", "NIN", "--device", "rpi9"), "known devices: "),
+        (("plan", "NIN", "--protocl", "inference"), "--protocol"),
+        (("networks", "lst"), "Did you mean 'list'?"),
+        (("image", "biuld"), "Did you mean 'build'?"),
+        (("run", "NIN", "--jsn"), "--json"),
+        (("plan", "SqueezNet"), "did you mean SqueezeNet"),
+        (("reproduce", "--table", "foo"), "embedded-dnn"),
+        (("predict", "NIN", "--stack", "foo"), "openblas-a53"),
+        (("predict", "NIN", "--threads", "9"), "4 cores"),
+        (("report", "here.prototxt"), "pibench run --out"),
+        (("reconcile", "here.prototxt", "here.prototxt"), "pibench run --out"),
+    ],
+)
+def test_a_slip_is_one_line_with_the_next_step(
+    pibench: Pibench, words: tuple[str, ...], step: str
+) -> None:
+    Path("here.prototxt").write_text('name: "x"')
+    assert step in pibench(*words, code=2).line
+
+
+def test_a_device_by_the_names_that_people_write(pibench: Pibench) -> None:
+    for name in ("Raspberry Pi 3 Model B", "raspberry pi 3 model b", "RPI-3B", "pi3"):
+        assert device_of(pibench, "--device", name) == "rpi3b"
+    assert device_of(pibench, "--device", "Raspberry Pi 3 Model B+") == "rpi3b_plus"
