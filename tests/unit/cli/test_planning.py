@@ -339,3 +339,32 @@ def test_a_filter_is_planned_at_most(pibench: Pibench, tmp_path: Path) -> None:
         'layer { name: "f" type: "Filter" bottom: "x" bottom: "s" top: "y" }\n'
     )
     assert "Filter layer 'f': at most" in pibench("plan", str(path)).err
+
+
+def test_other_peoples_tables_are_compared_without_a_run(pibench: Pibench, tmp_path: Path) -> None:
+    listed = pibench("reproduce", "--table", "list").out
+    assert "caffe-data-bytes: Caffe's data bytes, 24 rows, by plan" in listed
+    out = tmp_path / "out"
+    done = pibench(
+        "reproduce", "--table", "caffe-data-bytes", "--networks", "alexnet-2", "--out", str(out)
+    )
+    assert "16646488" in done.out
+    ledger = json.loads((out / "claims.json").read_text())
+    assert [claim["provenance"]["kind"] for claim in ledger["claims"]] == ["planned"]
+    assert ledger["unstated"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--table", "nowhere"), "there is no table nowhere; give a folder, or one of"),
+        (("--table", "pi3-ran-or-not", "--jobs", "2"), "--jobs is for a run"),
+        (("--table", "pi3-ran-or-not", "--reserve", "5000"), "leaves nothing"),
+        (("--reserve", "100"), "--reserve is for tables"),
+    ],
+)
+def test_what_a_table_cannot_take_is_refused(
+    pibench: Pibench, tmp_path: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    done = pibench("reproduce", *arguments, "--out", str(tmp_path / "out"), code=2)
+    assert problem in done.err
