@@ -350,9 +350,12 @@ def print_papers_stack(known: rates.LatencyRates) -> None:
     board = devices.load(known.device)
     counted = [(one, work.count(networks.load(one.network))) for one in known.rated_on]
     for name in stacks.names():
-        setup = analytic.Setup(stack=stacks.load(name), device=board, threads=1, data="zeros")
+        configuration = analytic.Configuration(
+            stack=stacks.load(name), device=board, threads=1, data="zeros"
+        )
         ratios = [
-            sum(setup.parts(layer).ms for layer in done) / one.latency_ms for one, done in counted
+            sum(configuration.parts(layer).ms for layer in done) / one.latency_ms
+            for one, done in counted
         ]
         factor = sum(ratios) / sum(ratio**2 for ratio in ratios)
         bare, scaled = ([100 * abs(by * ratio - 1) for ratio in ratios] for by in (1.0, factor))

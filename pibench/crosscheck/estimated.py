@@ -100,12 +100,12 @@ def ram_by_setup(paper: Paper, keys: Collection[str]) -> list[RamBySetup]:
 def predicted(network: Network, device: Device, paper: Paper, threads: int) -> Estimate:
     """Predict the time of a forward pass in ms: the only place where a table gets one."""
     from pibench.latency import rates, stacks  # noqa: PLC0415  (start-up time)
-    from pibench.latency.analytic import Setup  # noqa: PLC0415  (start-up time)
+    from pibench.latency.analytic import Configuration  # noqa: PLC0415  (start-up time)
     from pibench.latency.model import predict_by_stack  # noqa: PLC0415  (start-up time)
 
     stack = stacks.load(paper.stack)
-    setup = Setup(stack=stack, device=device, threads=threads, data=paper.data)
-    one = predict_by_stack(network, setup, rates.shipped().pressure, paper.protocol)
+    configuration = Configuration(stack=stack, device=device, threads=threads, data=paper.data)
+    one = predict_by_stack(network, configuration, rates.shipped().pressure, paper.protocol)
     reason = (
         f"stack {stack.id}: {stack.title}, {threads} thread{'s' if threads > 1 else ''}, input of "
         f"{paper.data}; no rate is fitted"

@@ -80,7 +80,7 @@ def known_powers() -> dict[str, dict[str, Power]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class Configuration:
     """A stack on a board: what its layers' times depend on."""
 
     stack: Stack

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from pibench.errors import InvalidInputError
 from pibench.latency import pressure, stacks, work
-from pibench.latency.analytic import Parts, Setup
+from pibench.latency.analytic import Configuration, Parts
 from pibench.latency.work import counted_work
 from pibench.plan.planner import plan
 
@@ -129,7 +129,7 @@ def predict(
 
 def predict_by_stack(
     network: Network,
-    setup: Setup,
+    configuration: Configuration,
     edge_of_memory: Pressure,
     protocol: Protocol = "caffe-time",
     plan_of: pressure.Planner = plan,
@@ -138,7 +138,7 @@ def predict_by_stack(
 
     Args:
         network: The network.
-        setup: The stack, the board, its threads, and the kind of data.
+        configuration: The stack, the board, its threads, and the kind of data.
         edge_of_memory: What the edge of the board's memory costs.
         protocol: The phase; inference for a network that has only that.
         plan_of: Plans the network, as for `predict`.
@@ -147,17 +147,17 @@ def predict_by_stack(
         InvalidInputError: The stack is not known for the board, or Caffe would reject the network
             in either phase.
     """
-    device = setup.device
-    _ = setup.memory
+    device = configuration.device
+    _ = configuration.memory
     protocol, headroom = _protocol_and_headroom(network, device, protocol, plan_of)
     done = work.count(network, protocol)
-    parts = [setup.parts(one) for one in done]
+    parts = [configuration.parts(one) for one in done]
     layers = [
         LayerPrediction(work=one, latency_ms=of_layer.ms)
         for one, of_layer in zip(done, parts, strict=True)
     ]
     total = Parts(*map(sum, zip(*parts, strict=True)))
-    less_ms, more_ms = setup.bounds_ms(total)
+    less_ms, more_ms = configuration.bounds_ms(total)
     edge = pressure.cost(headroom, device, edge_of_memory)
     return Prediction(
         network=network.name,
@@ -169,9 +169,9 @@ def predict_by_stack(
         pressure_ms=edge.ms,
         headroom_bytes=headroom,
         layers=layers,
-        stack=setup.stack.id,
-        threads=setup.threads,
-        data=setup.data,
+        stack=configuration.stack.id,
+        threads=configuration.threads,
+        data=configuration.data,
     )
 
 
@@ -207,8 +207,10 @@ def predictor(
     if stack == "unknown":
         names = stacks.names()
         kinds = kinds if data else ("zeros", "images")
-    setups = [
-        Setup(stack=stacks.load(name), device=device, threads=threads or device.cores, data=kind)
+    configurations = [
+        Configuration(
+            stack=stacks.load(name), device=device, threads=threads or device.cores, data=kind
+        )
         for name in names
         for kind in kinds
     ]
@@ -216,7 +218,8 @@ def predictor(
     def predict_one(network: Network, plan_of: pressure.Planner = plan) -> Prediction:
         keeping = cache(plan_of)
         found = [
-            predict_by_stack(network, setup, edge_of_memory, protocol, keeping) for setup in setups
+            predict_by_stack(network, configuration, edge_of_memory, protocol, keeping)
+            for configuration in configurations
         ]
         return of_any_stack(found) if stack == "unknown" else found[0]
 

@@ -19,7 +19,7 @@ from pibench.crosscheck.planned import environment_of
 from pibench.errors import InvalidInputError
 from pibench.latency import rates as latency_rates
 from pibench.latency import stacks
-from pibench.latency.analytic import Setup
+from pibench.latency.analytic import Configuration
 from pibench.latency.model import predict, predict_by_stack
 from pibench.plan.planner import plan
 from pibench.records.identity import Run, labels, labels_of
@@ -289,14 +289,14 @@ def _stack(record: Record) -> str | None:
 def _predict_as_run(record: Record, network: Network, stack: str, plan_of: Planner) -> Prediction:
     device = devices.load(record.device)
     threads = record.limits.in_force.threads or record.environment.guest.blas_threads
-    setup = Setup(
+    configuration = Configuration(
         stack=stacks.load(stack),
         device=device,
         threads=min(threads or device.cores, device.cores),
         data="zeros" if record.protocol == "caffe-time" else "images",
     )
     edge = latency_rates.shipped().pressure
-    return predict_by_stack(network, setup, edge, record.protocol, plan_of)
+    return predict_by_stack(network, configuration, edge, record.protocol, plan_of)
 
 
 def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:

@@ -38,7 +38,7 @@ def test_a_plan_is_for_the_network_as_given(tmp_path: Path) -> None:
 def test_errors_are_those_of_the_package(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"none\.prototxt"):
         api.network(tmp_path / "none.prototxt")
-    with pytest.raises(InvalidInputError, match="unknown device 'rpi9'; known devices: .*rpi3b"):
+    with pytest.raises(InvalidInputError, match=r"unknown device 'rpi9'; known devices: .*rpi3b"):
         api.fits("NIN", device="rpi9")
     with pytest.raises(InvalidInputError, match="there is no target toaster"):
         api.run(["NIN"], target="toaster")

@@ -16,7 +16,6 @@ from pibench.bundle.kit import Kit, KitFile, Manifest, digest_of, remembered, wr
 from pibench.errors import HostError, InvalidInputError
 from pibench.images.carried import CarriedRoot
 from pibench.runner.options import RunOptions
-from tests.wild.forks import FORKED
 
 
 def members(kit: Kit) -> dict[str, bytes]:
@@ -83,14 +82,6 @@ def test_inference_brings_its_weights(tmp_path: Path) -> None:
     assert packed.weights_drawn
     options = kit.manifest.options
     assert (options.repeats, options.seed, options.weights) == (3, 0, None)
-
-
-def test_layers_that_a_board_s_caffe_lacks_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "net.prototxt"
-    path.write_text(FORKED["mobilenet_ssd"]())
-    loaded = [networks.load(str(path))]
-    with pytest.raises(InvalidInputError, match="targets twin, sysroot, container and vm run it"):
-        write_kit(loaded, RunOptions(compute="real"), tmp_path / "k.tar.gz", root=None)
 
 
 def test_caffe_goes_in_as_the_archive_that_it_is(tmp_path: Path) -> None:

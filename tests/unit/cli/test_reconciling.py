@@ -41,7 +41,7 @@ def records(tmp_path: Path, paper_run: list[Record]) -> Path:
 def test_the_paper_against_records_and_a_prediction(
     pibench: Pibench, records: Path, tmp_path: Path
 ) -> None:
-    printed = pibench("predict", "AlexNet", "nin", "--json").out
+    printed = pibench("predict", "AlexNet", "nin", "--stack", "paper", "--json").out
     (tmp_path / "predicted.json").write_text(printed)
     gate = ("--fail-on", "verdict,ram=10%,latency=20%")
     output = pibench("reconcile", "paper", str(records), "predicted.json", *gate, code=4).out

@@ -14,7 +14,7 @@ from pibench.crosscheck.estimated import estimates
 from pibench.crosscheck.paper import load_paper
 from pibench.errors import InvalidInputError
 from pibench.latency import analytic, rates, stacks, work
-from pibench.latency.analytic import Parts, Setup
+from pibench.latency.analytic import Configuration, Parts
 from pibench.latency.model import of_any_stack, predict_by_stack
 from pibench.latency.products import Memory, on_threads, product
 
@@ -26,13 +26,13 @@ SMALLEST = 128
 """Where the published rates of two kernels are the other way round than at all other sizes."""
 
 
-def setup(stack: str, threads: int = 1, *, device: str = "rpi3b") -> Setup:
-    return Setup(
+def setup(stack: str, threads: int = 1, *, device: str = "rpi3b") -> Configuration:
+    return Configuration(
         stack=stacks.load(stack), device=devices.load(device), threads=threads, data="zeros"
     )
 
 
-def forward_ms(network: str, of: Setup) -> float:
+def forward_ms(network: str, of: Configuration) -> float:
     parts = map(of.parts, work.count(networks.load(network)))
     return Parts(*map(sum, zip(*parts, strict=True))).ms
 

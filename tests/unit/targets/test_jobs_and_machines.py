@@ -99,6 +99,7 @@ def test_the_job_contains_all_that_the_probe_reads(tmp_path: Path) -> None:
         "inputs": None,
         "keep": [],
         "preload": [],
+        "env": {},
     }
     assert (path.parent / "probe/run.py").read_text().startswith("#!/usr/bin/env python3")
 
