@@ -12,6 +12,7 @@ from pibench.engines.caffe.shapes import forks as shapes
 from pibench.errors import InvalidInputError
 from pibench.networks.network import Network
 from pibench.plan import layers
+from tests.wild import fork_layers
 from tests.wild.forks import FORKED
 
 DATA = (
@@ -302,6 +303,7 @@ def test_python_layers_of_published_networks_become_pibenchs(text: str) -> None:
 def test_every_type_is_known_everywhere() -> None:
     assert set(forks.LAYERS) == set(shapes.RULES)
     assert set(forks.LAYERS) <= set(layers.LAYERS)
+    assert set(forks.LAYERS) == set(fork_layers.LAYERS)
     sources = "".join(path.read_text() for path in Path("qemu/caffe-layers").resolve().glob("*.cc"))
     assert [kind for kind in forks.LAYERS if f'("{kind}")' not in sources] == []
 
