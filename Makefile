@@ -36,6 +36,10 @@ $(BIN)/.installed: pyproject.toml scripts/install_packages.py | $(BIN)/python
 	$(BIN)/python scripts/install_packages.py -e .
 	@touch $@
 
+$(BIN)/.installed-container: $(BIN)/.installed
+	$(BIN)/python scripts/install_packages.py -e '.[container]'
+	@touch $@
+
 $(BIN)/.installed-dev: $(BIN)/.installed
 	$(BIN)/python scripts/install_packages.py -e '.[dev]'
 	@touch $@
@@ -45,7 +49,7 @@ dev: setup $(BIN)/.installed-dev ## Install the tools of lint, docs and tests to
 images: $(BIN)/.installed | first-packages ## Build the images of the emulated board
 	$(BIN)/pibench image build vm
 
-engine: setup ## Have a Docker Engine that runs arm64 containers (as root, or with sudo)
+engine: setup $(BIN)/.installed-container ## Have a Docker Engine that runs arm64 containers (as root, or with sudo)
 	@scripts/start-docker-engine.sh $(BIN)/python
 
 lint: dev ## Style, types, workflows, and the documentation's links and references

@@ -3,7 +3,7 @@
 # none answers, and register QEMU with the kernel; with sudo when not root. Says
 # nothing and changes nothing when all is there.
 #
-# usage: start-docker-engine.sh [PYTHON], that of an environment with pibench
+# usage: start-docker-engine.sh [PYTHON], that of an environment with pibench[container]
 set -eu
 python=${1:-.venv/bin/python}
 log=/var/log/dockerd.log

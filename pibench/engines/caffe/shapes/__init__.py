@@ -8,6 +8,8 @@ and reject what Caffe's checks abort on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
 
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import topology
@@ -24,6 +26,9 @@ from pibench.engines.caffe.shapes.checks import (
 from pibench.engines.caffe.shapes.recurrent import STATES
 from pibench.engines.caffe.shapes.rules import DATA_TYPES, RULES, data_hint, is_data, rule_of
 from pibench.errors import InvalidInputError, NoSourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["DATA_TYPES", "MAX_ELEMENTS", "RULES", "Shape", "Shapes", "elements", "infer", "times"]
 
@@ -72,7 +77,7 @@ def infer(
     shared: dict[str, checks.Owner] = {}
     for layer in topology.layers(net, path, phase=phase):
         try:
-            _add(found, layer, shared)
+            _add(found, _with_automatic_top(found, layer), shared)
         except Unwritten as missing:
             raise _error(path, layer, _no_source(net, missing, phase)) from None
         except Refused as refused:
@@ -85,6 +90,25 @@ def infer(
     if overwriter := checks.overwriter(found.layers, found.readers, found.sources):
         raise _error(path, *overwriter)
     return found
+
+
+def _with_automatic_top(found: Shapes, layer: Layer) -> Layer:
+    """Return a loss without a top with the one that Caffe makes (Layer::AutoTopBlobs).
+
+    Caffe calls each such blob "(automatic)"; here they need names of their own.
+    """
+    if layer.top or not layer.type.endswith("Loss"):
+        return layer
+    name = next(name for name in _automatic_names() if name not in found.blobs)
+    changed = caffe.LayerParameter()
+    changed.CopyFrom(layer)
+    changed.top.append(name)
+    return changed
+
+
+def _automatic_names() -> Iterator[str]:
+    yield "(automatic)"
+    yield from (f"(automatic {number})" for number in count(2))
 
 
 def _error(path: object, layer: Layer, refused: Refused) -> InvalidInputError:
