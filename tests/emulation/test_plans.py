@@ -121,8 +121,9 @@ layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 2 } 
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
   inner_product_param { num_output: 5 } }
 layer { name: "drop" type: "Dropout" bottom: "ip" top: "ip" include { phase: TRAIN } }
-layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" }
 layer { name: "mix" type: "Eltwise" bottom: "ip" bottom: "ip" top: "mix" }
+layer { name: "far" type: "EuclideanLoss" bottom: "ip" bottom: "mix" }
 layer { name: "acc" type: "Accuracy" bottom: "ip" bottom: "label" top: "acc"
   include { phase: TEST } }
 """

@@ -110,6 +110,18 @@ def test_joining_and_splitting() -> None:
     assert found.tops[-1] == ()
 
 
+def test_losses_without_a_top_get_one_each() -> None:
+    found = infer(
+        'type: "Input" top: "label" input_param { shape { dim: [2, 1, 8, 8] } }',
+        'type: "SoftmaxWithLoss" bottom: "data" bottom: "label"',
+        'type: "EuclideanLoss" bottom: "data" bottom: "data"',
+    )
+    assert found.tops[-2:] == [((),), ((),)]
+    assert len(found.blobs) == 4
+    with pytest.raises(InvalidInputError, match=r"has 0 top\(s\) and needs 1"):
+        infer('type: "ReLU" bottom: "data"')
+
+
 def test_a_loss_needs_a_weight_for_each_top() -> None:
     label = 'type: "Input" top: "label" input_param { shape { dim: [2, 1, 8, 8] } }'
     loss = 'type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "loss" top: "prob"'
