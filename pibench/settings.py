@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pibench.errors import HostError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 _PACKAGE = Path(__file__).resolve().parent
 NO_HOME = "/nonexistent"
@@ -92,18 +92,18 @@ _VARIABLES = frozenset(
     + ["PIBENCH_TRACEBACK"]
     # Those of the gate's script.
     + ["PIBENCH_BASELINE", "PIBENCH_FAIL_ON", "PIBENCH_MODE", "PIBENCH_OUT", "PIBENCH_PROTOTXT"]
-    + ["PIBENCH_VENV"]
+    + ["PIBENCH_RESERVE", "PIBENCH_VENV"]
 )
 
 
-def check_variables() -> None:
+def check_variables(environment: Mapping[str, str] = os.environ) -> None:
     """Refuse an environment variable that looks like pibench's and is not.
 
     Raises:
         InvalidInputError: A variable starts with `PIBENCH_` and has another name than those known.
     """
     unknown = sorted(
-        name for name in os.environ if name.startswith("PIBENCH_") and name not in _VARIABLES
+        name for name in environment if name.startswith("PIBENCH_") and name not in _VARIABLES
     )
     if unknown:
         raise InvalidInputError(

@@ -56,7 +56,8 @@ def is_running(client: DockerClient, pid: int) -> bool:
     for container in owned_by(client, pid):
         # The first is the one that measures the emulator; it may have ended meanwhile.
         with contextlib.suppress(APIError):
-            processes = client.api.top(container)["Processes"] or []
+            # Not cut to the COLUMNS that the Engine may have inherited.
+            processes = client.api.top(container, "-efww")["Processes"] or []
             if any(".prototxt" in " ".join(process) for process in processes):
                 return True
     return False

@@ -90,9 +90,11 @@ def emulators() -> set[int]:
 
 
 @pytest.mark.usefixtures("container")
-def test_thirty_kills_lose_no_cell_and_leave_nothing(tmp_path: Path) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
+def test_thirty_kills_lose_no_cell_and_leave_nothing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # A short name: sockets are made there, whose paths have 108 bytes.
+    temporary: Path = tmp_path_factory.mktemp("k")
     env = {"TMPDIR": str(temporary)}
     chance = random.Random(0)  # noqa: S311
     mounts, machines = mounted(), emulators()

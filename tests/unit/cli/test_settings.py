@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pibench.cli.app import GROUPS, app
+from pibench.settings import check_variables
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Pibench
@@ -137,3 +139,9 @@ def test_a_device_by_the_names_that_people_write(pibench: Pibench) -> None:
     for name in ("Raspberry Pi 3 Model B", "raspberry pi 3 model b", "RPI-3B", "pi3"):
         assert device_of(pibench, "--device", name) == "rpi3b"
     assert device_of(pibench, "--device", "Raspberry Pi 3 Model B+") == "rpi3b_plus"
+
+
+def test_the_gate_s_variables_are_known() -> None:
+    script = (Path(__file__).resolve().parents[3] / "scripts/gate.sh").read_text()
+    for name in set(re.findall(r"PIBENCH_[A-Z_]+", script)):
+        check_variables({name: "x"})
