@@ -200,7 +200,7 @@ def booted(
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in ports.items())
     argv = [
         *("qemu-system-aarch64", "-machine", machine, "-nodefaults", "-no-user-config"),
-        *("-nographic", "-no-reboot", "-accel", "tcg,thread=multi,tb-size=256"),
+        *("-nographic", "-no-reboot", "-accel", "tcg,thread=single,tb-size=256"),
         *("-kernel", str(files / "vmlinuz"), "-initrd", str(files / "initrd.gz")),
         *("-append", " ".join([f"console={console},115200", *ARGUMENTS])),
         *("-netdev", f"user,id=net,restrict=on{forwards}"),
