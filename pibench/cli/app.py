@@ -63,9 +63,9 @@ class Commands(TyperGroup):
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             from pibench.networks import catalog
 
-            if catalog.knows(name) or Path(name).exists():
+            if catalog.knows(name) or Path(name).is_file():
                 raise InvalidInputError(
-                    f"{name!r} is no command, but it names a network",
+                    f"{name!r} is not a command, but it names a network",
                     hint=f"pibench check {shlex.quote(name)}",
                 )
         return super().resolve_command(ctx, args)

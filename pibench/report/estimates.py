@@ -154,7 +154,9 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
         sizes = f"{mib(change['peak_rss_bytes'])} of {mib(change['usable_bytes'])} MiB"
         note = f" ({visible(change['note'])})" if change["note"] else ""
         lines.append(Text(f"    {change['change']:{width}}  {sizes:18}  {change['command']}{note}"))
-    return [*lines, Text(f"  prove   {answer['prove']}")]
+    if answer["prove"] is not None:
+        lines.append(Text(f"  prove   {answer['prove']}"))
+    return lines
 
 
 def comparison_table(rows: Sequence[Comparison], names: Sequence[str]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.errors import HostError
@@ -62,7 +63,7 @@ def decode(code: bytes, mode: Mode, address: int = 0) -> Iterator[Instruction]:
         yield of(found).instruction if found.id else Instruction(text="data", unit="nothing")
 
 
-class _Decoder:
+class _Decoder(ABC):
     """One instruction of capstone, and what is the same for both instruction sets."""
 
     REG, IMM, MEM = 1, 2, 3
@@ -78,12 +79,13 @@ class _Decoder:
         self.memory = [one for one in self.operands if one.type == self.MEM]
         self.fill(self.instruction)
 
+    @abstractmethod
     def fill(self, one: Instruction) -> None:
-        raise NotImplementedError
+        """Set what the instruction reads, writes and occupies."""
 
+    @abstractmethod
     def names(self, number: int) -> list[str]:
         """Return the names under which a register's results are kept; none for zero."""
-        raise NotImplementedError
 
     def of(self, operand: Any) -> list[str]:
         """Return the registers of an operand."""

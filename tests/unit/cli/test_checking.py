@@ -62,6 +62,8 @@ def test_weights_mean_inference_and_the_batch_that_fits_is_found(pibench: Pibenc
     words = shlex.split(answer["prove"])
     assert words[:3] == ["pibench", "run", str(model)]
     assert {"--weights", "--require-fit"} < set(words)
+    both = (str(model), str(weights), "--protocol", "caffe-time")
+    assert "--protocol caffe-time" in answer_of(pibench, *both, code=0)["prove"]
     answer = answer_of(pibench, "GoogleNet", "--batch", "64", code=1)
     (batch,) = [one for one in answer["fits_with"] if one["change"].startswith("--batch")]
     assert "--batch 64" not in batch["command"]
