@@ -20,8 +20,30 @@ from pibench.targets.local import TwinTarget
 from pibench.targets.vm import VmTarget
 from tests.emulation.engines import OwnEngine, require_means
 from tests.emulation.guests import Guest, booted
+from tests.wild.forks import FORKED
 
 DEVICE = devices.load("rpi3b")
+# Convolutions, layers in place, two ways that meet, pooling, a classifier: a second emulated.
+SMALL = """
+name: "small"
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 16 dim: 24 dim: 24 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+  convolution_param { num_output: 16 kernel_size: 3 pad: 1 } }
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1"
+  relu_param { negative_slope: 0.1 } }
+layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1"
+  pooling_param { pool: MAX kernel_size: 3 stride: 2 pad: 1 } }
+layer { name: "left" type: "Convolution" bottom: "pool1" top: "left"
+  convolution_param { num_output: 8 kernel_size: 3 pad: 1 } }
+layer { name: "right" type: "Convolution" bottom: "pool1" top: "right"
+  convolution_param { num_output: 8 kernel_size: 1 } }
+layer { name: "both" type: "Concat" bottom: "left" bottom: "right" top: "both" }
+layer { name: "norm" type: "LRN" bottom: "both" top: "norm" lrn_param { alpha: 0.0001 } }
+layer { name: "fc" type: "InnerProduct" bottom: "norm" top: "fc"
+  inner_product_param { num_output: 50 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
 
 
 @pytest.fixture(scope="session")
@@ -57,10 +79,19 @@ def run(target: Target, loaded: list[Network], **changes: object) -> list[Record
 
 
 @pytest.fixture(scope="session")
-def computed_in_vm(virt: VmTarget) -> dict[str, Record]:
-    """SqueezeNet V1.1 and NIN in the virtual machine, their arithmetic done."""
-    loaded = [networks.load(name) for name in ("SqueezeNet V1.1", "NIN")]
-    return {record.network: record for record in run(virt, loaded, compute="real")}
+def small(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """A network whose arithmetic takes no time to speak of, emulated either."""
+    path: Path = tmp_path_factory.mktemp("small") / "small.prototxt"
+    path.write_text(SMALL)
+    return networks.load(str(path))
+
+
+@pytest.fixture(scope="session")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """One with layers of Caffe's forks, whose arithmetic takes seconds emulated."""
+    path: Path = tmp_path_factory.mktemp("detector") / "detector.prototxt"
+    path.write_text(FORKED["mobilenet_ssd"]())
+    return networks.load(str(path))
 
 
 @pytest.fixture(scope="session")
@@ -104,20 +135,30 @@ def own_engine(engines: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnEngine
     return engines
 
 
-@pytest.fixture(scope="session")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that takes half a minute and little memory: nothing replaces its Sigmoids."""
-    path: Path = tmp_path_factory.mktemp("slow") / "slow.prototxt"
+def sigmoids(path: Path, count: int) -> Path:
+    """A network that takes a second per layer and little memory: nothing replaces Sigmoids."""
     path.write_text(
-        'name: "slow"\n'
+        f'name: "{path.stem}"\n'
         'layer { name: "data" type: "Input" top: "data"\n'
         "  input_param { shape { dim: 1 dim: 16 dim: 300 dim: 300 } } }\n"
         + "".join(
             f'layer {{ name: "sigmoid{i}" type: "Sigmoid" bottom: "data" top: "data" }}\n'
-            for i in range(32)
+            for i in range(count)
         )
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that takes half a minute."""
+    return sigmoids(tmp_path_factory.mktemp("slow") / "slow.prototxt", 32)
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, over in a moment."""
+    return sigmoids(tmp_path_factory.mktemp("quick") / "quick.prototxt", 1)
 
 
 @pytest.fixture(scope="session")

@@ -17,32 +17,11 @@ from pibench.networks.network import Network
 from pibench.runner.options import RunOptions, seeded_weights
 from pibench.runner.runner import Runner
 from pibench.targets.sysroot import SysrootTarget
-from tests.emulation.conftest import DEVICE
+from tests.emulation.conftest import DEVICE, SMALL
 
 pytestmark = pytest.mark.emulation
 
 EXACT = Tolerance(0.0, 0.0)
-# Convolutions, layers in place, two ways that meet, pooling, a classifier: a second emulated.
-TEXT = """
-name: "small"
-layer { name: "data" type: "Input" top: "data"
-  input_param { shape { dim: 1 dim: 16 dim: 24 dim: 24 } } }
-layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
-  convolution_param { num_output: 16 kernel_size: 3 pad: 1 } }
-layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1"
-  relu_param { negative_slope: 0.1 } }
-layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1"
-  pooling_param { pool: MAX kernel_size: 3 stride: 2 pad: 1 } }
-layer { name: "left" type: "Convolution" bottom: "pool1" top: "left"
-  convolution_param { num_output: 8 kernel_size: 3 pad: 1 } }
-layer { name: "right" type: "Convolution" bottom: "pool1" top: "right"
-  convolution_param { num_output: 8 kernel_size: 1 } }
-layer { name: "both" type: "Concat" bottom: "left" bottom: "right" top: "both" }
-layer { name: "norm" type: "LRN" bottom: "both" top: "norm" lrn_param { alpha: 0.0001 } }
-layer { name: "fc" type: "InnerProduct" bottom: "norm" top: "fc"
-  inner_product_param { num_output: 50 } }
-layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
-"""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def network(folder: Path) -> Network:
     """The small network, with weights of its own."""
-    return loaded(folder, "small", TEXT)
+    return loaded(folder, "small", SMALL)
 
 
 def loaded(folder: Path, name: str, text: str) -> Network:
@@ -108,8 +87,8 @@ def test_one_perturbed_weight_is_found_at_its_layer(twin, network, intact, folde
 
 
 def test_a_broken_layer_is_found(twin, intact, folder) -> None:
-    assert TEXT.count("negative_slope: 0.1 ") == 1
-    broken = TEXT.replace("negative_slope: 0.1 ", "negative_slope: 0.11 ")
+    assert SMALL.count("negative_slope: 0.1 ") == 1
+    broken = SMALL.replace("negative_slope: 0.1 ", "negative_slope: 0.11 ")
     found = bisect(intact, side(twin, loaded(folder, "broken", broken)))
     assert at_fault(found) == ("relu1", True, True)
     assert len(found.definition) == 2
@@ -120,8 +99,8 @@ def test_a_layer_in_place_that_one_side_adds_is_named(twin, intact, folder) -> N
     added = """layer { name: "half" type: "Power" bottom: "conv1" top: "conv1"
       power_param { scale: 0.5 } }
     layer { name: "pool1" """
-    assert TEXT.count('layer { name: "pool1" ') == 1
-    text = TEXT.replace('layer { name: "pool1" ', added)
+    assert SMALL.count('layer { name: "pool1" ') == 1
+    text = SMALL.replace('layer { name: "pool1" ', added)
     found = bisect(intact, side(twin, loaded(folder, "added", text)))
     assert found.layers.only_second == ("half",)
     assert found.first_divergence is not None
@@ -152,7 +131,7 @@ def test_emulated_it_is_the_same_network_and_its_faults_are_found(
     outputs = compare_outputs(entry_of(intact.record), entry_of(emulated.record))
     assert outputs
     assert outputs.top5
-    broken = loaded(folder, "emulated", TEXT.replace("pool: MAX", "pool: AVE"))
+    broken = loaded(folder, "emulated", SMALL.replace("pool: MAX", "pool: AVE"))
     found = bisect(side(twin, broken), emulated)
     assert at_fault(found) == ("pool1", True, True)
     assert ("architecture", "x86_64", "aarch64") in found.surroundings

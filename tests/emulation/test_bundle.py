@@ -14,10 +14,13 @@ from pibench.bundle.kit import write_kit
 from pibench.bundle.results import import_results
 from pibench.images.recipe import Architecture
 from pibench.images.rootfs import RootLoader
+from pibench.networks.network import Network
 from pibench.records.store import RecordStore
 from pibench.runner.options import RunOptions
 from pibench.targets import binfmt
 from pibench.targets.sandbox import available
+from pibench.targets.vm import VmTarget
+from tests.emulation.conftest import run
 from tests.emulation.guests import Guest
 from tests.wild.forks import FORKED
 
@@ -48,19 +51,16 @@ def ssh(guest: Guest, command: str, *, stdin: Path | None = None) -> subprocess.
 
 
 def test_a_kit_with_caffe_runs_on_a_plain_debian(
-    builder, guest: Guest, computed_in_vm, tmp_path: Path
+    virt: VmTarget, guest: Guest, small: Network, detector: Network, tmp_path: Path
 ) -> None:
     too_large = tmp_path / "too-large.prototxt"
     too_large.write_text(TOO_LARGE)
-    of_forks = tmp_path / "forks.prototxt"
-    of_forks.write_text(FORKED["mobilenet_ssd"]())
-    loaded = [networks.load(spec) for spec in (str(too_large), "SqueezeNet V1.1", str(of_forks))]
     kit = write_kit(
-        loaded,
+        [networks.load(str(too_large)), small, detector],
         RunOptions(compute="real"),
         tmp_path / "pi-kit.tar.gz",
-        root=builder.carried(),
-        builder=builder,
+        root=virt.builder.carried(),
+        builder=virt.builder,
     )
     assert ssh(guest, "command -v caffe").returncode != 0
     assert ssh(guest, "tar xzf -", stdin=kit.path).returncode == 0
@@ -70,7 +70,7 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
         assert ran.returncode == 0, output
         assert "Caffe: the bundle's own" in output
         assert "[1/3] too-large: killed, out of memory" in output
-        assert "[2/3] SqueezeNet V1.1: peak" in output
+        assert "[2/3] small: peak" in output
         # What is done is done.
         again = ssh(guest, "cd pi-kit && python3 run.py")
         assert again.returncode == 0
@@ -81,28 +81,31 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
         ssh(guest, "rm -rf pi-kit")
     store = RecordStore(tmp_path / "records.jsonl")
     imported = import_results(results, store=store)
-    names = ["too-large", "SqueezeNet V1.1", "MobileNet-SSD style"]
+    names = ["too-large", "small", "MobileNet-SSD style"]
     assert [record.network for record in store.read()] == names
-    killed, squeeze, detector = imported.records
+    killed, *ended = imported.records
     # The guest has more than the board, so it does not decide what fits there.
     assert (killed.verdict, killed.evidence.signal) == ("inconclusive", 9)
     assert killed.evidence.oom_counter == 1
-    in_vm = computed_in_vm["SqueezeNet V1.1"]
-    assert squeeze.verdict == in_vm.verdict == "fit"
-    assert squeeze.network_sha256 == in_vm.network_sha256
-    # Which of BLAS's four threads touches its buffers is chance, where there are fewer cores.
-    of_network = pytest.approx(in_vm.network_rss_bytes, rel=0.03, abs=5 << 19)
-    assert squeeze.network_rss_bytes == of_network
-    assert squeeze.peak_rss_bytes == pytest.approx(in_vm.peak_rss_bytes, rel=0.03)
-    assert (detector.verdict, detector.evidence.exit_status) == ("fit", 0)
-    assert "Permute: SSD-fork layer, implemented by pibench" in " ".join(detector.fork_layers)
-    found = squeeze.environment.guest
+    for record, in_vm in zip(ended, run(virt, [small, detector], compute="real"), strict=True):
+        assert record.verdict == in_vm.verdict == "fit"
+        assert record.evidence.exit_status == 0
+        assert record.network_sha256 == in_vm.network_sha256
+        assert record.fork_layers == in_vm.fork_layers
+        # Which of BLAS's four threads touches its buffers is chance, where there are fewer cores.
+        of_network = pytest.approx(in_vm.network_rss_bytes, rel=0.03, abs=5 << 19)
+        assert record.network_rss_bytes == of_network
+        assert record.peak_rss_bytes == pytest.approx(in_vm.peak_rss_bytes, rel=0.03)
+    plain, forked = ended
+    assert plain.fork_layers == ()
+    assert "Permute: SSD-fork layer, implemented by pibench" in " ".join(forked.fork_layers)
+    found = plain.environment.guest
     assert (found.caffe_origin, found.architecture) == ("root", "aarch64")
-    assert found.image_lock_digest == builder.lock.digest("arm64")
+    assert found.image_lock_digest == virt.builder.lock.digest("arm64")
     assert "throttled_bits" in found.unavailable
     # It ran natively, and yet on no board.
-    assert squeeze.provenance["latency_ms"].kind == "emulated"
-    assert {layer.name for layer in squeeze.layers} > {"conv1", "fire2/squeeze1x1"}
+    assert plain.provenance["latency_ms"].kind == "emulated"
+    assert {layer.name for layer in plain.layers} > {"conv1", "norm"}
 
 
 @pytest.mark.skipif(not available(), reason="needs bwrap, which makes a root of a folder")

@@ -10,10 +10,9 @@ from tests.emulation.conftest import run
 pytestmark = pytest.mark.emulation
 
 
-def test_emulated_outputs_are_the_twin_s(virt, twin) -> None:
-    loaded = [networks.load("SqueezeNet V1.1")]
-    (emulated,) = run(virt, loaded, protocol="inference", compute="real", repeats=1)
-    (native,) = run(twin, loaded, protocol="inference", compute="real", repeats=3)
+def test_emulated_outputs_are_the_twin_s(virt, twin, small) -> None:
+    (emulated,) = run(virt, [small], protocol="inference", compute="real", repeats=1)
+    (native,) = run(twin, [small], protocol="inference", compute="real", repeats=3)
     assert emulated.verdict == native.verdict == "fit"
     assert [o.shape for o in emulated.outputs] == [o.shape for o in native.outputs]
     for first_side, second_side in zip(emulated.outputs, native.outputs, strict=True):

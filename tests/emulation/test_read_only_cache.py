@@ -11,6 +11,7 @@ import pytest
 
 from pibench import settings
 from pibench.images.build import Builder
+from pibench.networks.network import Network
 from tests.other_user import USER, run_as
 
 pytestmark = pytest.mark.emulation
@@ -27,17 +28,21 @@ def _built(builder: Builder) -> None:
 
 @pytest.mark.usefixtures("_built")
 @pytest.mark.parametrize("target", ["twin", "sysroot", "container"])
-@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
+@pytest.mark.parametrize(
+    ("protocol", "compute"), [("caffe-time", "memory-only"), ("inference", "real")]
+)
 def test_what_is_built_is_enough(
-    target: str, protocol: str, tmp_path_factory: pytest.TempPathFactory
+    target: str, protocol: str, compute: str, small: Network, tmp_path_factory
 ) -> None:
     if target == "container" and not SOCKET.is_socket():
         pytest.skip("there is no Engine at its default socket")
     place = tmp_path_factory.mktemp("place")
     place.chmod(0o1777)
     cache = settings.cache_dir()
-    words = ["run", "SqueezeNet V1.1", "--target", target, "--protocol", protocol]
-    words += ["--compute", "memory-only", "--json", "--quiet"]
+    network = place / "small.prototxt"
+    network.write_text(small.prototxt)
+    words = ["run", str(network), "--target", target, "--protocol", protocol]
+    words += ["--compute", compute, "--json", "--quiet"]
     # A user who may write to the cache measures the emulator's memory.
     subprocess.run([sys.executable, "-m", "pibench", *words], stdout=subprocess.DEVNULL, check=True)
     done = run_as(
@@ -52,4 +57,4 @@ def test_what_is_built_is_enough(
     (record,) = json.loads(done.stdout)
     assert record["verdict"] == "fit"
     assert not list(place.glob("pibench-*"))
-    assert not list(cache.glob(f"weights/squeezenet*-seed{SEED}*"))
+    assert not list(cache.glob(f"weights/small*-seed{SEED}*"))

@@ -25,7 +25,6 @@ from pibench.targets.ssh.board import clean, look
 from pibench.targets.ssh.connection import Login, parse
 from tests.emulation.conftest import DEVICE
 from tests.emulation.guests import Guest
-from tests.wild.forks import FORKED
 
 pytestmark = pytest.mark.emulation
 # More BLAS threads of an emulated board wait for each other on a host with few cores.
@@ -54,14 +53,6 @@ def login(guest: Guest, tmp_path_factory: pytest.TempPathFactory):
         yield Login(address=parse("ssh://board"))
 
 
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
-    """A detector with layers of Caffe and of a fork: what takes long here is what is around it."""
-    path: Path = tmp_path_factory.mktemp("network") / "net.prototxt"
-    path.write_text(FORKED["mobilenet_ssd"]())
-    return networks.load(str(path))
-
-
 def run_both(target: Target, network: Network) -> dict[str, Record]:
     """The network by both protocols in one go, as emulated every start takes its time."""
     works = [
@@ -87,13 +78,13 @@ def steps() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def over_ssh(login: Login, steps: list[str], network: Network) -> dict[str, Record]:
-    return run_both(SshTarget(login, Builder(steps.append)), network)
+def over_ssh(login: Login, steps: list[str], detector: Network) -> dict[str, Record]:
+    return run_both(SshTarget(login, Builder(steps.append)), detector)
 
 
 @pytest.fixture(scope="module")
-def in_container(container: ContainerTarget, network: Network) -> dict[str, Record]:
-    return run_both(container, network)
+def in_container(container: ContainerTarget, detector: Network) -> dict[str, Record]:
+    return run_both(container, detector)
 
 
 def reconciled(tmp_path: Path, metrics: str, *records: Record) -> str:

@@ -21,7 +21,7 @@ from docker import from_env
 from pibench.process import run
 from pibench.sweep.journal import Journal
 from pibench.targets.container.engine import OWNER_LABEL, is_orphan
-from tests.emulation.engines import OwnEngine, require_means
+from tests.emulation.engines import OwnEngine
 
 pytestmark = pytest.mark.emulation
 
@@ -147,27 +147,18 @@ def test_a_machine_that_is_killed_is_booted_again(tmp_path: Path) -> None:
     print("1 QEMU killed: booted again, 1 of 1 cells fit")
 
 
-def test_an_engine_that_is_killed_costs_no_record(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    require_means()
-    engine = OwnEngine(Path(shutil.copytree(tmp_path, f"{tmp_path_factory.getbasetemp()}/e")))
-    env = {"DOCKER_HOST": engine.host}
+def test_an_engine_that_is_killed_costs_no_record(own_engine: OwnEngine, tmp_path: Path) -> None:
     folder = tmp_path / "s"
-    try:
-        engine.start()
-        with sweep(*axes(folder, "container", 5), "--jobs", 1, **env) as pibench:
-            wait_until(lambda: Journal(folder).read().verdicts)
-            engine.signal(signal.SIGKILL)
-            _, output = pibench.communicate(timeout=200)
-        assert pibench.returncode == 3, output
-        assert "cells failed one after another" in output.splitlines()[-1]
-        assert "pibench sweep --resume --out" in output.splitlines()[-1]
-        assert "Traceback" not in output
-        engine.start()
-        finished("--resume", "--out", folder, **env)
-    finally:
-        engine.stop()
+    with sweep(*axes(folder, "container", 5), "--jobs", 1) as pibench:
+        wait_until(lambda: Journal(folder).read().verdicts)
+        own_engine.signal(signal.SIGKILL)
+        _, output = pibench.communicate(timeout=200)
+    assert pibench.returncode == 3, output
+    assert "cells failed one after another" in output.splitlines()[-1]
+    assert "pibench sweep --resume --out" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    own_engine.start()
+    finished("--resume", "--out", folder)
     assert {record.verdict for record in Journal(folder).records()} == {"fit"}
     assert len(Journal(folder).read().verdicts) == 5
     print("1 Docker Engine killed: exit 3, resumed once it ran again, 5 of 5 cells fit")
