@@ -66,8 +66,20 @@ GROUPS = {
 }
 """Emulation tests that share a worker: those of one guest, and those that start and stop Engines.
 
-The longest group is first. All other tests are divided by file.
+All other tests are divided by file.
 """
+LONG = (
+    "test_verdicts",
+    "test_vm_snapshot",
+    "test_counts",
+    "test_bisect",
+    "test_inference",
+    "test_fork_layers",
+    "test_plans",
+    "test_memory_only",
+    "test_installed",
+)
+"""Those of the other files that take a minute or more, the longest first."""
 GROUP_OF = {
     f"tests/emulation/{file}.py": group for group, files in GROUPS.items() for file in files
 }
@@ -90,10 +102,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup | No
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the groups: the longest must not be the last."""
-    ranks = {group: rank for rank, group in enumerate(GROUPS)}
-    of_file = {file: ranks[group] for file, group in GROUP_OF.items()}
-    items.sort(key=lambda item: of_file.get(item.nodeid.partition("::")[0], len(ranks)))
+    """Start with what takes long: at the end no worker shall wait for another."""
+    first = (*GROUPS, *(f"tests/emulation/{file}.py" for file in LONG))
+    ranks = {name: rank for rank, name in enumerate(first)}
+
+    def rank(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0]
+        return ranks.get(GROUP_OF.get(file, file), len(ranks))
+
+    items.sort(key=rank)
 
 
 HERE = Path(__file__).parent

@@ -20,8 +20,9 @@ HOSTILE = "<b>bold</b><img src=x onerror=alert(1)></script>$x^2$"
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed before the next file's tests: its event loop runs until then, and allows no other."""
     assert CHROMIUM, "there is no chromium: make browser"
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM)
