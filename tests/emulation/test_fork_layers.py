@@ -341,19 +341,20 @@ def cells(region: Array, size: int, grid: int, *, mean: bool) -> list[slice]:
     ]
 
 
-@pytest.mark.parametrize("mean", [False, True])
-def test_regions_are_pooled_cell_by_cell(caffe: Caffe, mean: bool) -> None:
+@pytest.mark.parametrize(("mean", "pad_ratio"), [(False, 0), (False, 0.3), (True, 0)])
+def test_regions_are_pooled_cell_by_cell(caffe: Caffe, mean: bool, pad_ratio: float) -> None:
     x = numbers(2, 8, 4, 5)
     if mean:
         body = "psroi_pooling_param { output_dim: 2 group_size: 2 spatial_scale: 1 }"
         text = layer("PSROIPooling", "x r", body)
     else:
-        body = "roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 1 }"
+        body = f"roi_pooling_param {{ pooled_h: 2 pooled_w: 2 pad_ratio: {pad_ratio} }}"
         text = layer("ROIPooling", "x r", body)
     y, errors = caffe.forward(text, {"x": x, "r": REGIONS})
     for number, (image, x0, y0, x1, y1) in enumerate(REGIONS):
-        rows = cells(np.array([y0, y1]), 4, 2, mean=mean)
-        columns = cells(np.array([x0, x1]), 5, 2, mean=mean)
+        pad = np.array([-pad_ratio, pad_ratio])
+        rows = cells(np.array([y0, y1]) + (y1 - y0 + 1) * pad, 4, 2, mean=mean)
+        columns = cells(np.array([x0, x1]) + (x1 - x0 + 1) * pad, 5, 2, mean=mean)
         for i, row in enumerate(rows):
             for j, column in enumerate(columns):
                 patch = x[int(image)][:, row, column]
@@ -384,6 +385,34 @@ def test_prior_boxes_are_around_each_place(caffe: Caffe) -> None:
     ]
     assert np.allclose(y[0, 0], expected, atol=NEAR)
     assert np.allclose(y[0, 1], [0.1, 0.1, 0.2, 0.2] * 24)
+
+
+def test_prior_boxes_of_faceboxes_are_dense_where_they_are_small(caffe: Caffe) -> None:
+    box = "prior_box_param { min_size: 32 min_size: 64 min_size: 128 step: 32 }"
+    head = layer("Convolution", body="convolution_param { num_output: 84 kernel_size: 1 }", top="h")
+    inputs = {"x": numbers(1, 4, 2, 3), "image": numbers(1, 3, 64, 96)}
+    y, _ = caffe.forward(layer("PriorBox", "x image", box) + head, inputs, gradients="")
+    expected = [
+        [(x - half) / 96, (v - half) / 64, (x + half) / 96, (v + half) / 64]
+        for middle_v in (16, 48)
+        for middle_x in (16, 48, 80)
+        for half, steps in ((15.5, (-16, -8, 0, 8)), (31.5, (-16, 0)), (63.5, (0,)))
+        for v in (middle_v + step for step in steps)
+        for x in (middle_x + step for step in steps)
+    ]
+    assert np.allclose(y[0, 0].reshape(-1, 4), expected, atol=NEAR)
+
+    # Another network's boxes of these sizes stay as SSD has them.
+    y, _ = caffe.forward(layer("PriorBox", "x image", box), inputs, gradients="")
+    assert y.shape == (1, 2, 4 * 3 * 6)
+
+
+def test_indicators_count_the_sequences_of_an_axis(caffe: Caffe) -> None:
+    body = "continuation_indicator_param { time_step: 3 axis: 1 }"
+    y, _ = caffe.forward(
+        layer("ContinuationIndicator", body=body), {"x": numbers(2, 4)}, gradients=""
+    )
+    assert np.array_equal(y, np.array([[0.0] * 4, [1.0] * 4, [1.0] * 4]))
 
 
 def test_clustered_prior_boxes_have_the_sizes_that_are_given(caffe: Caffe) -> None:
@@ -419,7 +448,18 @@ def suppressed(boxes: Array, scores: Array, threshold: float, extra: float = 0) 
     return kept
 
 
-def test_detections_are_decoded_and_suppressed(caffe: Caffe) -> None:
+def decoded(boxes: Array, offsets: Array) -> Array:
+    """Boxes moved by offsets of centres and sizes, with SSD's variances."""
+    wide, high = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    moves = offsets.reshape(-1, 4) * [0.1, 0.1, 0.2, 0.2]
+    x = moves[:, 0] * wide + (boxes[:, 0] + boxes[:, 2]) / 2
+    v = moves[:, 1] * high + (boxes[:, 1] + boxes[:, 3]) / 2
+    w, h = np.exp(moves[:, 2]) * wide, np.exp(moves[:, 3]) * high
+    return np.stack([x - w / 2, v - h / 2, x + w / 2, v + h / 2], axis=1)
+
+
+@pytest.mark.parametrize("first_stage", ["", "objects", "objects moves"])
+def test_detections_are_decoded_and_suppressed(caffe: Caffe, first_stage: str) -> None:
     count, classes = 12, 3
     random = np.random.default_rng(5)
     corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4)
@@ -429,19 +469,22 @@ def test_detections_are_decoded_and_suppressed(caffe: Caffe) -> None:
     scores = random.uniform(0, 1, (1, count * classes)).astype(np.float32)
     body = (
         f"detection_output_param {{ num_classes: {classes} nms_param {{ nms_threshold: 0.3 "
-        "top_k: 9 } code_type: CENTER_SIZE keep_top_k: 7 confidence_threshold: 0.4 }"
+        "top_k: 9 } code_type: CENTER_SIZE keep_top_k: 7 confidence_threshold: 0.4 "
+        "objectness_score: 0.3 }"
     )
-    inputs = {"loc": offsets, "conf": scores, "prior": priors}
-    y, _ = caffe.forward(layer("DetectionOutput", "loc conf prior", body), inputs, gradients="")
+    objects = random.uniform(0, 1, (1, 2 * count)).astype(np.float32)
+    moves = numbers(1, 4 * count, seed=3)
+    inputs = {"loc": offsets, "conf": scores, "prior": priors, "objects": objects, "moves": moves}
+    bottoms = f"loc conf prior {first_stage}"
+    inputs = {name: inputs[name] for name in bottoms.split()}
+    y, _ = caffe.forward(layer("DetectionOutput", bottoms, body), inputs, gradients="")
 
-    wide, high = corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]
-    moves = offsets.reshape(count, 4) * [0.1, 0.1, 0.2, 0.2]
-    x = moves[:, 0] * wide + (corners[:, 0] + corners[:, 2]) / 2
-    v = moves[:, 1] * high + (corners[:, 1] + corners[:, 3]) / 2
-    w, h = np.exp(moves[:, 2]) * wide, np.exp(moves[:, 3]) * high
-    boxes = np.stack([x - w / 2, v - h / 2, x + w / 2, v + h / 2], axis=1)
+    start = decoded(corners, moves) if "moves" in first_stage else corners
+    boxes = decoded(start, offsets)
     rows = []
     by_class = scores.reshape(count, classes)
+    if first_stage:
+        by_class[objects.reshape(count, 2)[:, 1] < 0.3] = [1, 0, 0]
     for label in (1, 2):
         chosen = [i for i in np.argsort(-by_class[:, label]) if by_class[i, label] > 0.4][:9]
         for index in suppressed(boxes[chosen], by_class[chosen, label], 0.3):

@@ -95,6 +95,7 @@ def _regions(draw: Draw) -> tuple[int, ...]:
 
 def _roi_pooling(draw: Draw) -> Layer:
     asked = {name: _size(draw, most=5) for name in ("pooled_h", "pooled_w")}
+    asked["pad_ratio"] = _maybe(draw, st.sampled_from((0.1, 0.25)))
     return [_map(draw), _regions(draw)], _fields("roi_pooling_param", **asked)
 
 
@@ -192,9 +193,11 @@ def _axpy(draw: Draw) -> Layer:
 
 
 def _indicator(draw: Draw) -> Layer:
-    return [_map(draw)] * draw(st.integers(0, 2)), _fields(
-        "continuation_indicator_param", time_step=_size(draw), batch_size=_size(draw)
-    )
+    bottoms = [_map(draw)] * draw(st.integers(0, 2))
+    asked = {"batch_size": _size(draw)}
+    if bottoms and draw(st.booleans()):
+        asked = {"axis": draw(st.integers(0, 3))}
+    return bottoms, _fields("continuation_indicator_param", time_step=_size(draw), **asked)
 
 
 def _convolution(draw: Draw, channels: int, *, names_groups: bool) -> Layer:
@@ -231,6 +234,7 @@ def _prior_box(draw: Draw) -> Layer:
         flip=_maybe(draw, st.booleans()),
         clip=_maybe(draw, st.booleans()),
         variance=variance,
+        density=draw(st.sampled_from(([], [1 + size % 3 for size in sizes]))),
         step=_maybe(draw, st.integers(4, 16)),
     )
 
@@ -248,7 +252,8 @@ def _detection_output(draw: Draw) -> Layer:
     locations = (images, 4 * boxes * (1 if shared else classes))
     confidences = (images, boxes * classes)
     priors = draw(st.sampled_from(((1, 2, 4 * boxes), (1, 2, 4 * boxes, 1))))
-    return [locations, confidences, priors], _fields(
+    first_stage = [(images, 2 * boxes), (images, 4 * boxes)][: draw(st.integers(0, 2 * shared))]
+    return [locations, confidences, priors, *first_stage], _fields(
         "detection_output_param",
         num_classes=classes,
         share_location=shared,

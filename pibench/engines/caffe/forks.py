@@ -175,12 +175,52 @@ def _why(error: Exception) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
 
 
-def replace_python(net: caffe.NetParameter) -> None:
-    """Replace the Python layers of published networks that pibench implements by its own.
+def write_out(net: caffe.NetParameter) -> None:
+    """Write into the file of a published network what its fork has in code.
 
-    Faster R-CNN's proposals (rpn/proposal_layer.py) are those of its test, 300 regions at most;
-    ENet's dropout (spatial_dropout.py) names its phase itself.
+    Python layers that pibench implements become its own: Faster R-CNN's proposals
+    (rpn/proposal_layer.py), which are those of its test, 300 regions at most, and ENet's dropout
+    (spatial_dropout.py), which names its phase itself. FaceBoxes' default boxes get their density.
     """
+    _replace_python(net)
+    _spread_boxes(net)
+
+
+def _spread_boxes(net: caffe.NetParameter) -> None:
+    """Write the density of FaceBoxes' default boxes, which a layer before them shows.
+
+    Its fork has 16, 4 and 1 boxes of the three sizes of a PriorBox at each place: 84 numbers.
+    """
+    boxes = [layer for layer in net.layer if layer.type == "PriorBox"]
+    asked = {layer.name: parameters(layer) for layer in boxes}
+    plain = [
+        layer
+        for layer in boxes
+        if not asked[layer.name].aspect_ratio and not asked[layer.name].max_size
+    ]
+    heads = {
+        (bottom, layer.convolution_param.num_output)
+        for layer in net.layer
+        if layer.type == "Convolution"
+        for bottom in layer.bottom[:1]
+    }
+    if len(plain) < len(boxes) or not any(
+        len(asked[layer.name].min_size) == len(_DENSITY)
+        and (layer.bottom[0], 4 * sum(density**2 for density in _DENSITY)) in heads
+        for layer in plain
+        if layer.bottom
+    ):
+        return
+    for layer in plain:
+        sizes = len(asked[layer.name].min_size)
+        asked[layer.name].density[:] = _DENSITY if sizes == len(_DENSITY) else [1] * sizes
+        layer.python_param.CopyFrom(_carried("prior_box_param", asked[layer.name]))
+
+
+_DENSITY: Final = (4, 2, 1)
+
+
+def _replace_python(net: caffe.NetParameter) -> None:
     for layer in net.layer:
         given = layer.python_param
         kind, fields = _PYTHON.get((given.module.rpartition(".")[2], given.layer), ("", {}))

@@ -116,6 +116,14 @@ def detections(*shapes: tuple[int, ...]) -> str:
             (5, 2, 2, 2),
         ),
         (
+            layer("ContinuationIndicator", "continuation_indicator_param { time_step: 7 axis: 1 }"),
+            (7, 8),
+        ),
+        (
+            layer("PriorBox", "prior_box_param { min_size: [9, 8] density: [3, 1] }", "data data"),
+            (1, 2, 4 * 10 * 24),
+        ),
+        (
             layer("ConvolutionDepthwise", "convolution_param { num_output: 8 kernel_size: 3 }"),
             (1, 8, 4, 2),
         ),
@@ -209,6 +217,8 @@ def test_tops_have_the_shapes_of_the_forks(
                 ("aspect_ratio: nan", "wrong aspect_ratio"),
                 ("min_size: inf", "wrong min_size"),
                 ("variance: [1, 2, 3]", "has 3 variance"),
+                ("density: [1, 2]", "2 density for 1 min_size"),
+                ("density: 65", "wrong density"),
             )
         ),
         *(
@@ -238,6 +248,34 @@ def test_tops_have_the_shapes_of_the_forks(
                 (((2, 16), (1, 8), (1, 2, 16)), "both begin with the images"),
                 (((), (1, 8), (1, 2, 16)), "has locations of a scalar"),
             )
+        ),
+        (
+            detections((2, 16), (2, 8), (1, 2, 16)).replace(
+                'bottom: "c"', 'bottom: "c" bottom: "a"'
+            ),
+            "has a first stage of 2 x 16 for 4 boxes",
+        ),
+        (
+            layer(
+                "DetectionOutput",
+                "detection_output_param { num_classes: 2 nms_param { soft_nms: true } }",
+                "data data data",
+            ),
+            "soft_nms is not supported",
+        ),
+        (
+            layer(
+                "ROIPooling", "roi_pooling_param { pooled_h: 1 pooled_w: 1 pad_ratio: -1 }"
+            ).replace('"data" top', '"data" bottom: "data" top'),
+            "pad_ratio is -1",
+        ),
+        (
+            layer("ContinuationIndicator", "continuation_indicator_param { time_step: 1 axis: 4 }"),
+            "axis is outside of 1 x 8 x 6 x 4",
+        ),
+        (
+            layer("ContinuationIndicator", "continuation_indicator_param { time_step: 1 }", ""),
+            "batch_size leaves nothing",
         ),
         (
             layer("YoloDetectionOutput", "yolo_detection_output_param { num_box: 2 }"),

@@ -407,6 +407,13 @@ def test_legacy_input_and_its_mistakes() -> None:
         shapes.infer(prototxt.parse('input: "data" input_dim: [1, 3, 5]', "n"))
 
 
+def test_inputs_without_sizes_leave_their_blobs_to_layers() -> None:
+    given = 'input: "d" layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 2 } } }'
+    assert shapes.infer(prototxt.parse(given, "n")).blobs == {"d": (2,)}
+    with pytest.raises(InvalidInputError, match=r"2 input\(s\) but 0 input_shape and 0 input_dim"):
+        shapes.infer(prototxt.parse('input: "e" ' + given, "n"))
+
+
 def test_phases_have_their_own_layers() -> None:
     text = (
         'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: [1, 2] } } }'

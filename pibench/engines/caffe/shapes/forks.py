@@ -109,15 +109,26 @@ def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
     for ratio in asked.aspect_ratio:
         if all(abs(ratio - other) >= 1e-6 for other in ratios):
             ratios += [ratio, 1 / ratio] if asked.flip else [ratio]
-    boxes = height * width * (len(ratios) * sizes + larger)
+    if asked.density and len(asked.density) != sizes:
+        raise Refused(f"{len(asked.density)} density for {sizes} min_size", "give one for each")
+    if not all(1 <= density <= 64 for density in asked.density):
+        raise Refused("has a wrong density", "give numbers from 1 to 64")
+    dense = sum(density * density - 1 for density in asked.density)
+    boxes = height * width * (len(ratios) * sizes + larger + dense)
     return [(1, 2, 4 * boxes)], []
 
 
 def _detection_output(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
-    locations, confidences, priors = bottoms[:3]
+    locations, confidences, priors, *first_stage = bottoms
     if asked.num_classes < 1:
         raise Refused("num_classes is missing", "give it")
+    for field, given in (
+        ("soft_nms", asked.nms_param.soft_nms),
+        ("output_logits", asked.output_logits),
+    ):
+        if given:
+            raise Refused(f"{field} is not supported", "take it out; memory stays the same")
     boxes = priors[2] // 4 if len(priors) > 2 else 0
     if elements(_at_most_four(priors)) != 8 * boxes:
         raise Refused(
@@ -137,6 +148,12 @@ def _detection_output(layer: Layer, bottoms: list[Shape]) -> Made:
             raise Refused(
                 f"has {found} {what} for {boxes} boxes, which need {wanted}",
                 "correct num_classes, share_location or the layers before it",
+            )
+    for found, each in zip(first_stage, (2, 4), strict=False):
+        if elements(found) != locations[0] * boxes * each or sets > 1:
+            raise Refused(
+                f"has a first stage of {times(found)} for {boxes} boxes in {sets} sets",
+                f"RefineDet's has {each} numbers for each box, and share_location",
             )
     return [_DETECTION], []
 
@@ -186,6 +203,8 @@ def _roi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     if not asked.pooled_h or not asked.pooled_w:
         raise Refused("pooled_h or pooled_w is missing", "give both")
+    if not 0 <= asked.pad_ratio < inf:
+        raise Refused(f"pad_ratio is {asked.pad_ratio:g}", "give a number from 0")
     return [(_regions(bottoms[1]), _image(bottoms[0])[1], asked.pooled_h, asked.pooled_w)], []
 
 
@@ -307,10 +326,14 @@ def _axpy(_: Layer, bottoms: list[Shape]) -> Made:
     return [first], []
 
 
-def _indicator(layer: Layer, _: list[Shape]) -> Made:
+def _indicator(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     steps = _positive(asked.time_step, "time_step")
-    return [(steps, _positive(asked.batch_size, "batch_size"))], []
+    if asked.HasField("batch_size") or not bottoms:
+        return [(steps, _positive(asked.batch_size, "batch_size"))], []
+    if not 0 <= asked.axis < len(bottoms[0]):
+        raise Refused(f"axis is outside of {times(bottoms[0])}", "correct the axis")
+    return [(steps, bottoms[0][asked.axis])], []
 
 
 def _depthwise(layer: Layer, bottoms: list[Shape]) -> Made:
@@ -355,7 +378,7 @@ RULES: dict[str, Rule] = {
     "ConvolutionDepthwise": Rule(_depthwise),
     "CropCenter": Rule(_crop_center),
     "DepthwiseConvolution": Rule(convolution, (1, MANY), (1, MANY)),
-    "DetectionOutput": Rule(_detection_output, (3, 4)),
+    "DetectionOutput": Rule(_detection_output, (3, 5)),
     "Interp": Rule(_interp),
     "Mul": Rule(_mul, (1, 2)),
     "Normalize": Rule(_normalize),
