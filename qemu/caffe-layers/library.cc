@@ -4,6 +4,7 @@
 #include "activations.cc"
 #include "axpy.cc"
 #include "bn.cc"
+#include "box_output.cc"
 #include "continuation_indicator.cc"
 #include "crop_center.cc"
 #include "depthwise_convolution.cc"

@@ -530,6 +530,104 @@ def test_proposals_are_the_best_regions_that_do_not_overlap(caffe: Caffe) -> Non
     assert 6 < len(y) <= 48
 
 
+def fields_moved(
+    deltas: Array, field: tuple[float, float], stride: float, extra: float
+) -> tuple[Array, Array]:
+    """Boxes of a map of deltas around its places, by corners, and the size of the image."""
+    _, height, width = deltas.shape
+    std = np.array([0.1, 0.2, 0.3, 0.4]).reshape(4, 1, 1)
+    moves = deltas * std + np.array([0.01, 0.02, 0.03, 0.04]).reshape(4, 1, 1)
+    moves[:2] = moves[:2].clip(-0.5, 0.5)
+    moves[2:] = moves[2:].clip(-np.log(2), np.log(2))
+    rows, columns = np.mgrid[:height, :width]
+    x = moves[0] * field[0] + (columns + 0.5) * stride
+    y = moves[1] * field[1] + (rows + 0.5) * stride
+    w, h = field[0] * np.exp(moves[2]), field[1] * np.exp(moves[3])
+    corners = [x - w / 2, y - h / 2, x + w / 2 - extra, y + h / 2 - extra]
+    return np.stack(corners, -1).reshape(-1, 4), stride * np.array([width, height])
+
+
+BY_MAP = (
+    "bbox_reg_param { bbox_mean: [0.01, 0.02, 0.03, 0.04] bbox_std: [0.1, 0.2, 0.3, 0.4] } "
+    "box_output_param { fg_thr: 0.1 iou_thr: 0.4 min_size: 5 max_nms_num: 30 max_post_nms_num: 9 "
+    "field_w: [30, 50] field_h: [20, 60] downsample_rate: [8, 16] }"
+)
+BY_GROUP = (
+    "box_group_output_param { fg_thr: 0.4 iou_thr: 0.4 min_size: 5 max_nms_num: 60 "
+    "max_post_nms_num: 9 box_group_param { stride: 8 field_w: [30, 20] field_h: [20, 30] } "
+    "box_group_param { stride: 16 field_w: [50, 60] field_h: [60, 50] } } "
+    "bbox_reg_param { bbox_mean: [0.01, 0.02, 0.03, 0.04] bbox_std: [0.1, 0.2, 0.3, 0.4] }"
+)
+
+
+def test_boxes_of_maps_are_the_best_that_do_not_overlap(caffe: Caffe) -> None:
+    maps = {"a": numbers(2, 7, 4, 5), "b": numbers(2, 7, 2, 3, seed=1)}
+    y, _ = caffe.forward(layer("BoxOutput", "a b", BY_MAP), maps, gradients="")
+    expected = []
+    for image in range(2):
+        boxes, scores = [], []
+        for name, field, stride in (("a", (30, 20), 8), ("b", (50, 60), 16)):
+            values = maps[name][image]
+            found, image_size = fields_moved(values[3:].astype(np.float64), field, stride, 0)
+            # MS-CNN cuts the size that the box had before its corner was cut.
+            wide, start = found[:, 2:] - found[:, :2], found[:, :2].clip(0)
+            boxes.append(np.hstack([start, start + np.minimum(wide, image_size - start)]))
+            scores.append((values[1:3].max(0) - values[0]).ravel())
+        corners, marks = np.vstack(boxes), np.concatenate(scores)
+        good = (marks >= 0.1) & ((corners[:, 2:] - corners[:, :2]).min(1) >= 5)
+        corners, marks = corners[good], marks[good]
+        best = np.argsort(-marks, kind="stable")[:30]
+        kept = suppressed(corners[best], marks[best], 0.4)[:9]
+        expected += [[image, *corners[best][index]] for index in kept]
+    assert y.shape == (len(expected), 5, 1, 1)
+    assert np.allclose(y[:, :, 0, 0], expected, atol=1e-4)
+
+
+def test_boxes_of_groups_are_the_best_that_do_not_overlap(caffe: Caffe) -> None:
+    scores = {
+        name: np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
+        for seed, (name, shape) in enumerate({"s": (4, 2, 4, 5), "t": (4, 2, 2, 3)}.items())
+    }
+    maps = {"s": scores["s"], "a": numbers(4, 4, 4, 5), "t": scores["t"], "b": numbers(4, 4, 2, 3)}
+    text = layer("BoxGroupOutput", "s a t b", BY_GROUP).replace('top: "y"', 'top: "r" top: "y"')
+    y, _ = caffe.forward(text, maps, gradients="")
+    expected = []
+    for image in range(2):
+        boxes, marks = [], []
+        for score, delta, fields, stride in (
+            ("s", "a", ((30, 20), (20, 30)), 8), ("t", "b", ((50, 60), (60, 50)), 16),
+        ):  # fmt: skip
+            for number, field in enumerate(fields):
+                at = 2 * image + number
+                found, size = fields_moved(maps[delta][at].astype(np.float64), field, stride, 1)
+                boxes.append(np.hstack([found[:, :2].clip(0), np.minimum(found[:, 2:], size)]))
+                marks.append(1 - maps[score][at][0].ravel())
+        corners, values = np.vstack(boxes), np.concatenate(marks)
+        good = (values >= 0.4) & ((corners[:, 2:] - corners[:, :2] + 1).min(1) >= 5)
+        corners, values = corners[good], values[good]
+        best = np.argsort(-values, kind="stable")[:60]
+        kept = suppressed(corners[best], values[best], 0.4, extra=1)[:9]
+        expected += [[image, *corners[best][index], values[best][index]] for index in kept]
+    assert y.shape == (len(expected), 6, 1, 1)
+    assert np.allclose(y[:, :, 0, 0], expected, atol=1e-4)
+
+
+def test_regions_are_moved_by_the_deltas_of_objects(caffe: Caffe) -> None:
+    regions = np.array([[0, 1, 2, 9, 7], [0, 4, 4, 5, 20]], np.float32)
+    deltas = numbers(2, 8)
+    body = "bbox_reg_param { bbox_mean: [0.1, 0, 0, 0] bbox_std: [0.1, 0.1, 0.2, 0.2] }"
+    y, _ = caffe.forward(
+        layer("DecodeBBox", "d r", body), {"d": deltas, "r": regions}, gradients=""
+    )
+    moves = deltas[:, 4:] * [0.1, 0.1, 0.2, 0.2] + [0.1, 0, 0, 0]
+    size = regions[:, 3:] - regions[:, 1:3] + 1
+    middle = (regions[:, 1:3] + regions[:, 3:]) / 2 + moves[:, :2] * size
+    new = size * np.exp(moves[:, 2:])
+    start = middle - (new - 1) / 2
+    expected = np.hstack([regions[:, :1], start, start + new - 1])
+    assert np.allclose(y.reshape(2, 5), expected, atol=1e-4)
+
+
 def test_depthwise_convolutions_have_a_filter_for_each_channel(caffe: Caffe) -> None:
     x = numbers(1, 4, 5, 5)
     filler = 'weight_filler { type: "constant" value: 1 } bias_term: false'

@@ -119,6 +119,42 @@ def _proposal(draw: Draw) -> Layer:
     )
 
 
+def _limits(draw: Draw) -> dict[str, object]:
+    names = ("max_nms_num", "max_post_nms_num")
+    return {name: _maybe(draw, st.integers(1, 9)) for name in names} | {"min_size": 0}
+
+
+def _box_output(draw: Draw) -> Layer:
+    images, classes = _size(draw, most=2), _size(draw, 2, 4)
+    maps = [
+        (images, classes + 4, _size(draw, most=4), _size(draw, most=4))
+        for _ in range(_size(draw, most=3))
+    ]
+    sizes = [8 * (1 + number) for number in range(len(maps))]
+    return maps, _fields(
+        "box_output_param", field_w=sizes, field_h=sizes, downsample_rate=sizes, **_limits(draw)
+    )
+
+
+def _box_group_output(draw: Draw) -> Layer:
+    images, classes, fields = _size(draw, most=2), _size(draw, 2, 4), _size(draw, most=3)
+    bottoms, groups = [], []
+    for _ in range(_size(draw, most=2)):
+        places = (_size(draw, most=4), _size(draw, most=4))
+        bottoms += [(images * fields, channels, *places) for channels in (classes, 4)]
+        sizes = " ".join(f"field_w: {9 + field} field_h: {8 + field}" for field in range(fields))
+        groups.append(f"box_group_param {{ stride: 8 {sizes} }}")
+    body = _fields("box_group_output_param", **_limits(draw))
+    return bottoms, f"{body[:-1]} {' '.join(groups)} }}"
+
+
+def _decode_bbox(draw: Draw) -> Layer:
+    regions = _regions(draw)
+    return [(regions[0], 8), regions], draw(
+        st.sampled_from(("", "bbox_reg_param { bbox_mean: [0, 0, 0, 0] bbox_std: [1, 1, 2, 2] }"))
+    )
+
+
 def _reorg(draw: Draw) -> Layer:
     stride = _size(draw, most=3)
     factors = (1, stride * stride, stride, stride)
@@ -291,9 +327,12 @@ def _plain(draw: Draw) -> Layer:
 LAYERS: dict[str, Callable[[Draw], Layer]] = {
     "Axpy": _axpy,
     "BN": _bn,
+    "BoxGroupOutput": _box_group_output,
+    "BoxOutput": _box_output,
     "ContinuationIndicator": _indicator,
     "ConvolutionDepthwise": lambda draw: _convolution(draw, _size(draw), names_groups=False),
     "CropCenter": _crop_center,
+    "DecodeBBox": _decode_bbox,
     "DepthwiseConvolution": lambda draw: _convolution(draw, _size(draw), names_groups=True),
     "DetectionOutput": _detection_output,
     "HardSigmoid": _plain,
@@ -330,7 +369,8 @@ def fork_layers(draw: Draw, kind: str, *, legal: bool = True) -> str:
     if not legal:
         others, _ = LAYERS[draw(st.sampled_from((kind, "Permute", "Normalize", "Squeeze")))](draw)
         bottoms = draw(st.sampled_from((others, bottoms[:-1] + others[:1])))
-    tops = 1 + (kind == "Proposal" and draw(st.booleans()))
+    has_scores = kind in ("BoxGroupOutput", "BoxOutput", "Proposal")
+    tops = 1 + (has_scores and draw(st.booleans()))
     lines = [
         f'layer {{ name: "in{number}" type: "Input" top: "x{number}" input_param {{ shape {{ '
         f"{' '.join(f'dim: {size}' for size in shape)} }} }} }}"

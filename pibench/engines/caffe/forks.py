@@ -41,9 +41,12 @@ _SSD: Final = "SSD"
 LAYERS: Final[dict[str, ForkLayer]] = {
     "Axpy": ForkLayer("SENet"),
     "BN": ForkLayer("SegNet and PSPNet", "bn_param"),
+    "BoxGroupOutput": ForkLayer("Cascade R-CNN", "box_group_output_param"),
+    "BoxOutput": ForkLayer("MS-CNN", "box_output_param"),
     "ContinuationIndicator": ForkLayer("CRNN", "continuation_indicator_param"),
     "ConvolutionDepthwise": ForkLayer("depthwise"),
     "CropCenter": ForkLayer("Synopsys", "crop_center_param"),
+    "DecodeBBox": ForkLayer("Cascade R-CNN", "bbox_reg_param"),
     "DepthwiseConvolution": ForkLayer("depthwise"),
     "DetectionOutput": ForkLayer(_SSD, "detection_output_param"),
     "HardSigmoid": ForkLayer("MobileNet V3"),
@@ -88,6 +91,8 @@ _PYTHON: Final[dict[tuple[str, str], tuple[str, dict[str, str]]]] = {
 """Python layers by module and class: the type of the same layer here, and its fields."""
 _LEFT_OUT: Final = frozenset({"save_output_param", "label_map_file", "save_file", "engine"})
 """Fields that write files, or choose between implementations."""
+_REGRESSION: Final = "bbox_reg_param"
+"""A second message of a layer: it becomes a field of the first."""
 _UNKNOWN_FIELD: Final = re.compile(r'Message type "\w+" has no field named "(\w+)"')
 
 
@@ -111,15 +116,25 @@ def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str
         InvalidInputError: A message has a field that the fork lacks, or a wrong value.
     """
     pieces, before = [], 0
+    has_other = {field.within for field in fields if field.name != _REGRESSION}
+    inside = {
+        field.within: text[field.start : field.end] for field in fields if field.name == _REGRESSION
+    }
     for field in fields:
         source = text[field.start : field.end]
+        blank = "\n" * source.count("\n")
+        if field.name == _REGRESSION and field.within in has_other:
+            pieces += [text[before : field.start], blank]
+            before = field.end
+            continue
         marks = [token for token in outline.tokens(source) if token.kind == "mark"]
         opened = next((mark.end for mark in marks if mark.text in "{<"), 0)
         closed = max((mark.start for mark in marks if mark.text in "}>"), default=0)
         try:
             if not opened:
                 raise ValueError("has no { }")
-            message = _parsed(field.name, source[opened:closed])
+            more = inside.get(field.within, "") if field.name != _REGRESSION else ""
+            message = _parsed(field.name, f"{source[opened:closed]}\n{more}")
         except _UNREADABLE as error:
             line = field.line + (getattr(error, "GetLine", lambda: 1)() or 1) - 1
             line += source.count("\n", 0, opened)
@@ -131,7 +146,6 @@ def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str
                 problem, hint = f"{field.name}: {what}", "correct the line"
             raise InvalidInputError.at(path, f"line {line}", problem, hint=hint) from None
         one_line = text_format.MessageToString(_carried(field.name, message), as_one_line=True)
-        blank = "\n" * source.count("\n")
         pieces += [text[before : field.start], f"python_param {{ {one_line} }}{blank}"]
         before = field.end
     return "".join(pieces) + text[before:]

@@ -95,6 +95,35 @@ class Proposal(Layer):
         """Propagate nothing."""
 
 
+class BoxOutput(Layer):
+    """box_output.cc: regions, by deltas that get no gradient."""
+
+    no_gradient_to = 0
+
+
+class BoxGroupOutput(BoxOutput):
+    """box_output.cc: the boxes of every place."""
+
+    def set_up(self) -> None:
+        self.boxes = [self.own(blob.count) for blob in self.bottoms[1::2]]
+
+    def forward(self) -> None:
+        super().forward()
+        for memory in self.boxes:
+            self.process.write(memory)
+
+
+class DecodeBBox(Detections):
+    """box_output.cc: the moved regions of each class."""
+
+    def set_up(self) -> None:
+        self.moved = self.own(self.bottoms[0].count)
+
+    def forward(self) -> None:
+        super().forward()
+        self.process.write(self.moved)
+
+
 class BN(Layer):
     """bn.cc: the normalized bottom, and the shift spread over it; statistics get no gradient."""
 
@@ -156,9 +185,12 @@ class Axpy(Layer):
 LAYERS: dict[str, type[Layer]] = {
     "Axpy": Axpy,
     "BN": BN,
+    "BoxGroupOutput": BoxGroupOutput,
+    "BoxOutput": BoxOutput,
     "ContinuationIndicator": Constant,
     "ConvolutionDepthwise": Convolution,
     "CropCenter": Layer,
+    "DecodeBBox": DecodeBBox,
     "DepthwiseConvolution": Convolution,
     "DetectionOutput": Detections,
     "HardSigmoid": Activation,

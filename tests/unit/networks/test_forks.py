@@ -120,6 +120,24 @@ def detections(*shapes: tuple[int, ...]) -> str:
             (7, 8),
         ),
         (
+            layer(
+                "BoxOutput",
+                "bbox_reg_param { bbox_mean: [0, 0, 0, 0]\n bbox_std: [1, 1, 1, 1] }\n"
+                "box_output_param { field_w: 9 field_h: 9 downsample_rate: 4 max_nms_num: 50 }",
+            ),
+            (50, 5, 1, 1),
+        ),
+        (
+            layer("BoxOutput", "box_output_param { field_w: 9 field_h: 9 downsample_rate: 4 }"),
+            (24, 5, 1, 1),
+        ),
+        (
+            REGIONS
+            + 'layer { name: "e" type: "Input" top: "e" input_param { shape { dim: 5 dim: 8 } } }\n'
+            + layer("DecodeBBox", bottoms="e r"),
+            (5, 5),
+        ),
+        (
             layer("PriorBox", "prior_box_param { min_size: [9, 8] density: [3, 1] }", "data data"),
             (1, 2, 4 * 10 * 24),
         ),
@@ -269,6 +287,37 @@ def test_tops_have_the_shapes_of_the_forks(
             ).replace('"data" top', '"data" bottom: "data" top'),
             "pad_ratio is -1",
         ),
+        *(
+            (layer("BoxOutput", f"box_output_param {{ {body} }}"), problem)
+            for body, problem in (
+                ("field_w: 9 field_h: 9", "has 0 downsample_rate(s) and needs 1"),
+                ("field_w: 9 field_h: 0 downsample_rate: 4", "field_h leaves nothing"),
+                ("nms_type: 'OTHER'", "has no nms_type 'OTHER'"),
+                ("field_whr: 0", "wrong field_whr or field_xyr"),
+                ("bbox_reg_param { bbox_mean: 1 }", "has 1 bbox_mean(s) and needs 4"),
+            )
+        ),
+        (
+            layer("BoxGroupOutput", "box_group_output_param { }", "data data"),
+            "has 0 box_group_param(s) and needs 1",
+        ),
+        (
+            layer(
+                "BoxGroupOutput",
+                "box_group_output_param { box_group_param { stride: 8 field_w: 9 field_h: 9 } }",
+                "data data",
+            ),
+            "has scores of 1 x 8 x 6 x 4 and deltas of 1 x 8 x 6 x 4 for 1 fields",
+        ),
+        (
+            layer(
+                "BoxGroupOutput",
+                "box_group_output_param { box_group_param { stride: 8 field_w: 9 } }",
+                "data data",
+            ),
+            "has groups of different sizes",
+        ),
+        (layer("DecodeBBox", bottoms="data data"), "has deltas of 1 x 8 x 6 x 4 for regions"),
         (
             layer("ContinuationIndicator", "continuation_indicator_param { time_step: 1 axis: 4 }"),
             "axis is outside of 1 x 8 x 6 x 4",

@@ -144,8 +144,8 @@ def line_of(text: str) -> str:
         (
             "layer { name: 'x' type: 'ROIAlign' roi_pooling_param { pooled_h: 1 } }",
             (
-                "net.prototxt: layer 'x': stock Caffe has no layer type 'ROIAlign'; correct the type, "
-                "or replace the layer by stock ones"
+                "net.prototxt: layer 'x': stock Caffe has no layer type 'ROIAlign'; correct the "
+                "type, or replace the layer by stock ones"
             ),
         ),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from math import floor, inf
 from struct import pack, unpack
+from typing import Any
 
 from pibench.engines.caffe.forks import parameters
 from pibench.engines.caffe.shapes.checks import (
@@ -238,6 +239,71 @@ def _proposal(layer: Layer, bottoms: list[Shape]) -> Made:
     return tops[: len(layer.top)], []
 
 
+def _box_output(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    if asked.nms_type not in ("IOU", "IOMU", "IOFU"):
+        raise Refused(f"has no nms_type {asked.nms_type!r}", "take IOU, IOMU or IOFU")
+    if not 0 < asked.field_whr < inf or not 0 < asked.field_xyr < inf:
+        raise Refused("has a wrong field_whr or field_xyr", "give numbers above 0")
+    _check_deltas(asked.bbox_reg_param)
+    fields, maps = _grouped_maps(asked, bottoms)
+    images = bottoms[0][0] // fields
+    for shape in maps:
+        if shape[0] != images * fields:
+            raise Refused(f"has maps of {times(shape)} for {images} images", "correct the bottoms")
+    places = sum(fields * height * width for _, _, height, width in maps)
+    # The most that there can be: the real number depends on the data.
+    rows = images * (asked.max_post_nms_num or asked.max_nms_num or places)
+    tops: list[Shape] = [(rows, 5, 1, 1), (rows, 6, 1, 1)]
+    return tops[: len(layer.top)], []
+
+
+def _grouped_maps(asked: Any, bottoms: list[Shape]) -> tuple[int, list[Shape]]:
+    """Return the fields of each place of an image, and the maps with their deltas."""
+    shapes = [_image(bottom) for bottom in bottoms]
+    if "box_group_param" not in asked.DESCRIPTOR.fields_by_name:
+        for what in ("field_w", "field_h", "downsample_rate"):
+            values = getattr(asked, what)
+            check_count(what, len(values), (len(bottoms), len(bottoms)))
+            _positive(min(values), what)
+        for shape in shapes:
+            if shape[1] < 6 or shape[1] != shapes[0][1]:
+                raise Refused(
+                    f"has {times(shape)}, not the scores of classes and 4 deltas",
+                    "correct the bottoms",
+                )
+        return 1, shapes
+    groups = asked.box_group_param
+    check_count("box_group_param", len(groups), (len(bottoms) // 2, len(bottoms) // 2))
+    counts = {len(values) for group in groups for values in (group.field_w, group.field_h)}
+    if len(bottoms) % 2 or len(counts) != 1 or not (fields := counts.pop()):
+        raise Refused("has groups of different sizes", "give each as many field_w and field_h")
+    for group, scores, deltas in zip(groups, shapes[::2], shapes[1::2], strict=True):
+        _positive(min(group.stride, *group.field_w, *group.field_h), "box_group_param")
+        if deltas != (scores[0], 4, *scores[2:]) or scores[0] % fields:
+            raise Refused(
+                f"has scores of {times(scores)} and deltas of {times(deltas)} for {fields} fields",
+                "scores and deltas are of the same places, for each field of an image",
+            )
+    return fields, shapes[1::2]
+
+
+def _check_deltas(asked: Any) -> None:
+    for name in ("bbox_mean", "bbox_std"):
+        check_count(name, len(getattr(asked, name)) or 4, (4, 4))
+
+
+def _decode_bbox(layer: Layer, bottoms: list[Shape]) -> Made:
+    _check_deltas(parameters(layer))
+    deltas, regions = (_at_most_four(bottom, least=1) for bottom in bottoms)
+    if elements(deltas[1:]) != 8 or deltas[0] != _regions(regions):
+        raise Refused(
+            f"has deltas of {times(deltas)} for regions of {times(regions)}",
+            "DecodeBBox reads 8 deltas for each region",
+        )
+    return [regions], []
+
+
 def _reorg(layer: Layer, bottoms: list[Shape]) -> Made:
     images, channels, height, width = _image(bottoms[0])
     asked = parameters(layer)
@@ -374,9 +440,12 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("HardSigmoid", "HardSwish", "Mish", "ReLU6"), Rule(_same)),
     "Axpy": Rule(_axpy, (3, 3)),
     "BN": Rule(_bn),
+    "BoxGroupOutput": Rule(_box_output, (2, MANY), (1, 2)),
+    "BoxOutput": Rule(_box_output, (1, MANY), (1, 2)),
     "ContinuationIndicator": Rule(_indicator, (0, MANY)),
     "ConvolutionDepthwise": Rule(_depthwise),
     "CropCenter": Rule(_crop_center),
+    "DecodeBBox": Rule(_decode_bbox, (2, 2)),
     "DepthwiseConvolution": Rule(convolution, (1, MANY), (1, MANY)),
     "DetectionOutput": Rule(_detection_output, (3, 5)),
     "Interp": Rule(_interp),
