@@ -150,10 +150,10 @@ def _detection_output(layer: Layer, bottoms: list[Shape]) -> Made:
                 f"has {found} {what} for {boxes} boxes, which need {wanted}",
                 "correct num_classes, share_location or the layers before it",
             )
-    for found, each in zip(first_stage, (2, 4), strict=False):
-        if elements(found) != locations[0] * boxes * each or sets > 1:
+    for stage, each in zip(first_stage, (2, 4), strict=False):
+        if elements(stage) != locations[0] * boxes * each or sets > 1:
             raise Refused(
-                f"has a first stage of {times(found)} for {boxes} boxes in {sets} sets",
+                f"has a first stage of {times(stage)} for {boxes} boxes in {sets} sets",
                 f"RefineDet's has {each} numbers for each box, and share_location",
             )
     return [_DETECTION], []
