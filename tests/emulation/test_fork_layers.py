@@ -518,7 +518,7 @@ def test_proposals_are_the_best_regions_that_do_not_overlap(caffe: Caffe) -> Non
                     found.append((scores[0, 3 + number, row, column], box))
     boxes, marks = np.array([box for _, box in found]), np.array([score for score, _ in found])
     kept = suppressed(boxes, marks, 0.7, extra=1)[:6]
-    assert np.allclose(y[:, 1:], boxes[kept], atol=1e-3)
+    assert np.allclose(y[:, 1:], boxes[kept], atol=NEAR)
 
     # As Faster R-CNN writes it, as a Python layer: 300 regions at most.
     published = layer(
@@ -580,7 +580,7 @@ def test_boxes_of_maps_are_the_best_that_do_not_overlap(caffe: Caffe) -> None:
         kept = suppressed(corners[best], marks[best], 0.4)[:9]
         expected += [[image, *corners[best][index]] for index in kept]
     assert y.shape == (len(expected), 5, 1, 1)
-    assert np.allclose(y[:, :, 0, 0], expected, atol=1e-4)
+    assert np.allclose(y[:, :, 0, 0], expected, atol=NEAR)
 
 
 def test_boxes_of_groups_are_the_best_that_do_not_overlap(caffe: Caffe) -> None:
@@ -609,7 +609,7 @@ def test_boxes_of_groups_are_the_best_that_do_not_overlap(caffe: Caffe) -> None:
         kept = suppressed(corners[best], values[best], 0.4, extra=1)[:9]
         expected += [[image, *corners[best][index], values[best][index]] for index in kept]
     assert y.shape == (len(expected), 6, 1, 1)
-    assert np.allclose(y[:, :, 0, 0], expected, atol=1e-4)
+    assert np.allclose(y[:, :, 0, 0], expected, atol=NEAR)
 
 
 def test_regions_are_moved_by_the_deltas_of_objects(caffe: Caffe) -> None:
@@ -625,7 +625,7 @@ def test_regions_are_moved_by_the_deltas_of_objects(caffe: Caffe) -> None:
     new = size * np.exp(moves[:, 2:])
     start = middle - (new - 1) / 2
     expected = np.hstack([regions[:, :1], start, start + new - 1])
-    assert np.allclose(y.reshape(2, 5), expected, atol=1e-4)
+    assert np.allclose(y.reshape(2, 5), expected, atol=NEAR)
 
 
 def test_depthwise_convolutions_have_a_filter_for_each_channel(caffe: Caffe) -> None:
