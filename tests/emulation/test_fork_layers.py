@@ -66,6 +66,8 @@ for case in json.load(open(sys.argv[1])):
     net.forward()
     top = case["top"]
     np.save(case["output"], net.blobs[top].data)
+    params = [blob.data for blobs in net.params.values() for blob in blobs]
+    np.savez(case["params"], *params)
     errors = {name: gradient_error(net, name, top) for name in case["gradients"]}
     results.append(errors)
 print(json.dumps(results))
@@ -116,7 +118,7 @@ class Caffe:
             np.save(paths[name], values)
         case = {
             "model": str(model), "inputs": paths, "top": top, "output": str(output),
-            "gradients": gradients.split(),
+            "gradients": gradients.split(), "params": str(self.folder / "params.npz"),
         }  # fmt: skip
         cases = self.folder / "cases.json"
         cases.write_text(json.dumps([case]))
@@ -405,6 +407,46 @@ def test_prior_boxes_of_faceboxes_are_dense_where_they_are_small(caffe: Caffe) -
     # Another network's boxes of these sizes stay as SSD has them.
     y, _ = caffe.forward(layer("PriorBox", "x image", box), inputs, gradients="")
     assert y.shape == (1, 2, 4 * 3 * 6)
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_forks_lstm_has_the_values_of_its_definition(caffe: Caffe, marked: bool) -> None:
+    x, marks = numbers(5, 2, 3), np.ones((5, 2), np.float32)
+    marks[0], marks[3, 1] = 0, 0
+    filler = 'weight_filler { type: "gaussian" std: 0.5 } bias_filler { type: "gaussian" }'
+    body = f"lstm_param {{ num_output: 4 {filler} }}"
+    inputs = {"x": x, "m": marks} if marked else {"x": x}
+    y, errors = caffe.forward(layer("Lstm", " ".join(inputs), body), inputs)
+    of_inputs, of_hidden, bias = np.load(caffe.folder / "params.npz").values()
+    hidden, cell = np.zeros((2, 4)), np.zeros((2, 4))
+    for step in range(5):
+        goes_on = marks[step][:, None] if marked else float(step > 0)
+        gates = x[step] @ of_inputs.T + bias + goes_on * (hidden @ of_hidden.T)
+        into, keep, out, candidate = np.split(gates, 4, axis=1)
+        cell = goes_on * sigmoid(keep) * cell + sigmoid(into) * np.tanh(candidate)
+        hidden = sigmoid(out) * np.tanh(cell)
+        assert np.allclose(y[step], hidden, atol=NEAR)
+    assert errors["x"] < 0.01
+
+
+def test_greedy_decoding_leaves_out_blanks_and_repetitions(caffe: Caffe) -> None:
+    best = np.array([[0, 1], [1, 1], [1, 2], [0, 0], [1, 2]])
+    x = np.eye(3, dtype=np.float32)[best]
+    y, _ = caffe.forward(layer("CTCGreedyDecoder"), {"x": x}, gradients="")
+    expected = np.array([[1, 1, -1, -1, -1], [1, 2, 2, -1, -1]])
+    assert np.array_equal(y.reshape(2, 5), expected)
+
+
+def test_interp_takes_the_size_of_a_second_bottom(caffe: Caffe) -> None:
+    inputs = {"x": numbers(1, 2, 3, 4), "s": numbers(2, 1, 5, 7)}
+    text = layer("Interp", "x s", "interp_param { use_blob_size: true }")
+    y, errors = caffe.forward(text, inputs)
+    assert np.allclose(y, interpolated(inputs["x"], 5, 7), atol=NEAR)
+    assert errors["x"] < 0.01
 
 
 def test_indicators_count_the_sequences_of_an_axis(caffe: Caffe) -> None:

@@ -34,6 +34,22 @@ def _map(draw: Draw, channels: int | None = None) -> tuple[int, ...]:
     return (_size(draw, most=3), channels or _size(draw), _size(draw), _size(draw))
 
 
+def _sequence(draw: Draw) -> tuple[int, ...]:
+    return (_size(draw), _size(draw, most=3), _size(draw), *draw(st.sampled_from(((), (1,)))))
+
+
+def _lstm(draw: Draw) -> Layer:
+    sequence = _sequence(draw)
+    marks = [sequence[:2]] if draw(st.booleans()) else []
+    return [sequence, *marks], _fields("lstm_param", num_output=_size(draw))
+
+
+def _ctc_greedy_decoder(draw: Draw) -> Layer:
+    return [_sequence(draw)], _fields(
+        "ctc_decoder_param", blank_index=_maybe(draw, st.integers(-1, 2))
+    )
+
+
 def _any(draw: Draw, least: int = 1, most: int = 5) -> tuple[int, ...]:
     return tuple(draw(st.lists(st.integers(1, 6), min_size=least, max_size=most)))
 
@@ -86,7 +102,11 @@ def _interp(draw: Draw) -> Layer:
     asked |= {name: _maybe(draw, st.integers(1, 4)) for name in ("zoom_factor", "shrink_factor")}
     asked |= {name: _maybe(draw, st.integers(-2, 0)) for name in ("pad_beg", "pad_end")}
     # Something is left when both pads cut.
-    return [(images, channels, height + 4, width + 4)], _fields("interp_param", **asked)
+    bottoms = [(images, channels, height + 4, width + 4)]
+    if draw(st.booleans()):
+        bottoms.append(_map(draw))
+        asked["use_blob_size"] = True
+    return bottoms, _fields("interp_param", **asked)
 
 
 def _regions(draw: Draw) -> tuple[int, ...]:
@@ -300,7 +320,9 @@ def _detection_output(draw: Draw) -> Layer:
 
 def _yolo_2(draw: Draw) -> Layer:
     boxes, classes = _size(draw, most=3), _size(draw, most=4)
-    return [_map(draw, boxes * (5 + classes))], _fields(
+    first = _map(draw, boxes * (5 + classes))
+    bottoms = [first, (*first[:2], _size(draw), _size(draw))][: draw(st.integers(1, 2))]
+    return bottoms, _fields(
         "yolo_detection_output_param",
         num_classes=classes, num_box=boxes, biases=[1 + box for box in range(2 * boxes)],
     )  # fmt: skip
@@ -329,6 +351,7 @@ LAYERS: dict[str, Callable[[Draw], Layer]] = {
     "BN": _bn,
     "BoxGroupOutput": _box_group_output,
     "BoxOutput": _box_output,
+    "CTCGreedyDecoder": _ctc_greedy_decoder,
     "ContinuationIndicator": _indicator,
     "ConvolutionDepthwise": lambda draw: _convolution(draw, _size(draw), names_groups=False),
     "CropCenter": _crop_center,
@@ -338,6 +361,7 @@ LAYERS: dict[str, Callable[[Draw], Layer]] = {
     "HardSigmoid": _plain,
     "HardSwish": _plain,
     "Interp": _interp,
+    "Lstm": _lstm,
     "Mish": _plain,
     "Mul": _mul,
     "Normalize": _normalize,

@@ -20,6 +20,9 @@ DATA = (
     "input_param { shape { dim: 1 dim: 8 dim: 6 dim: 4 } } }\n"
 )
 REGIONS = 'layer { name: "r" type: "Input" top: "r" input_param { shape { dim: 5 dim: 5 } } }\n'
+VOLUME = (
+    'layer { name: "w" type: "Input" top: "w" input_param { shape { dim: 6 dim: 2 dim: 5 } } }\n'
+)
 VECTOR = 'layer { name: "v" type: "Input" top: "v" input_param { shape { dim: 8 } } }\n'
 
 
@@ -131,6 +134,9 @@ def detections(*shapes: tuple[int, ...]) -> str:
             layer("BoxOutput", "box_output_param { field_w: 9 field_h: 9 downsample_rate: 4 }"),
             (24, 5, 1, 1),
         ),
+        (layer("Interp", "interp_param { use_blob_size: true }", "data data"), (1, 8, 6, 4)),
+        (VOLUME + layer("Lstm", "lstm_param { num_output: 3 }", "w"), (6, 2, 3)),
+        (VOLUME + layer("CTCGreedyDecoder", bottoms="w"), (2, 6, 1, 1)),
         (
             REGIONS
             + 'layer { name: "e" type: "Input" top: "e" input_param { shape { dim: 5 dim: 8 } } }\n'
@@ -187,9 +193,17 @@ def test_tops_have_the_shapes_of_the_forks(
         (layer("ShuffleChannel", "shuffle_channel_param { group: 3 }"), "are no 3 groups"),
         (layer("Upsample", 'upsample_param { scale: "x" }'), "upsample_param:"),
         (
-            layer("Interp", "interp_param { height: 9\n use_blob_size: true }"),
-            "the interp_param that pibench implements has no field 'use_blob_size'; correct the",
+            layer("Interp", "interp_param { use_blob_size: true }"),
+            "has 1 bottom(s); a second one goes with use_blob_size",
         ),
+        (layer("Interp", "interp_param { height: 9 }", "data data"), "has 2 bottom(s); a second"),
+        (
+            layer("Interp", "interp_param { height: 9\n use_blob: true }"),
+            "the interp_param that pibench implements has no field 'use_blob'; correct the",
+        ),
+        (layer("Lstm", "lstm_param { }"), "num_output is missing"),
+        (layer("Lstm", "lstm_param { num_output: 2 }"), "needs steps x sequences x inputs"),
+        (layer("CTCGreedyDecoder"), "needs steps x sequences x classes"),
         (layer("ROIPooling", "", "data data"), "pooled_h or pooled_w is missing"),
         (
             layer("ROIPooling", "roi_pooling_param { pooled_h: 1 pooled_w: 1 }", "data data"),

@@ -184,6 +184,8 @@ def _upsample(layer: Layer, bottoms: list[Shape]) -> Made:
 def _interp(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     images, channels, height, width = _image(bottoms[0])
+    if asked.use_blob_size != (len(bottoms) > 1):
+        raise Refused(f"has {len(bottoms)} bottom(s)", "a second one goes with use_blob_size")
     if asked.pad_beg > 0 or asked.pad_end > 0:
         raise Refused("pad_beg or pad_end is above 0", "Interp only cuts: 0 or less")
     for factor in ("shrink_factor", "zoom_factor"):
@@ -197,7 +199,29 @@ def _interp(layer: Layer, bottoms: list[Shape]) -> Made:
         if asked.zoom_factor:
             found += (found - 1) * (asked.zoom_factor - 1)
         sizes.append(getattr(asked, side) if asked.HasField(side) else found)
+    if asked.use_blob_size:
+        sizes = list(_image(bottoms[1])[2:])
     return [(images, channels, *sizes)], []
+
+
+def _lstm(layer: Layer, bottoms: list[Shape]) -> Made:
+    outputs = parameters(layer).num_output
+    if not outputs:
+        raise Refused("num_output is missing", "give it")
+    sequence = bottoms[0]
+    if len(sequence) < 3 or elements(sequence[3:]) != 1:
+        raise Refused(f"needs steps x sequences x inputs, not {times(sequence)}", "reshape it")
+    if len(bottoms) > 1 and elements(bottoms[1]) != sequence[0] * sequence[1]:
+        raise Refused(f"has marks of {times(bottoms[1])}", "give one for each step and sequence")
+    weights: list[Shape] = [(4 * outputs, sequence[2]), (4 * outputs, outputs), (4 * outputs,)]
+    return [(*sequence[:2], outputs)], weights
+
+
+def _ctc_greedy_decoder(_: Layer, bottoms: list[Shape]) -> Made:
+    (shape,) = bottoms
+    if len(shape) < 3 or elements(shape[3:]) != 1:
+        raise Refused(f"needs steps x sequences x classes, not {times(shape)}", "reshape it")
+    return [(shape[1], shape[0], 1, 1)], []
 
 
 def _roi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
@@ -442,13 +466,15 @@ RULES: dict[str, Rule] = {
     "BN": Rule(_bn),
     "BoxGroupOutput": Rule(_box_output, (2, MANY), (1, 2)),
     "BoxOutput": Rule(_box_output, (1, MANY), (1, 2)),
+    "CTCGreedyDecoder": Rule(_ctc_greedy_decoder),
     "ContinuationIndicator": Rule(_indicator, (0, MANY)),
     "ConvolutionDepthwise": Rule(_depthwise),
     "CropCenter": Rule(_crop_center),
     "DecodeBBox": Rule(_decode_bbox, (2, 2)),
     "DepthwiseConvolution": Rule(convolution, (1, MANY), (1, MANY)),
     "DetectionOutput": Rule(_detection_output, (3, 5)),
-    "Interp": Rule(_interp),
+    "Interp": Rule(_interp, (1, 2)),
+    "Lstm": Rule(_lstm, (1, 2)),
     "Mul": Rule(_mul, (1, 2)),
     "Normalize": Rule(_normalize),
     "PSROIPooling": Rule(_psroi_pooling, (2, 2)),
@@ -466,7 +492,7 @@ RULES: dict[str, Rule] = {
     "Squeeze": Rule(_squeeze),
     "Transpose": Rule(_permute),
     "Upsample": Rule(_upsample, (1, 2)),
-    "YoloDetectionOutput": Rule(_detections),
+    "YoloDetectionOutput": Rule(_detections, (1, 2)),
     "Yolov3DetectionOutput": Rule(_detections, (1, MANY)),
 }
 """One entry for each type of `pibench.engines.caffe.forks`."""
