@@ -300,7 +300,6 @@ def test_shared_parameters_count_once() -> None:
         ('type: "HDF5Data" top: "x"', "database or files; put an Input layer with the shapes of"),
         ('type: "VideoData" top: "x"', "database or files; put an Input layer with the shapes of"),
         ('type: "Region" bottom: "data" top: "x"', "it is of a YOLO fork; replace it by stock"),
-        ('type: "Lstm" bottom: "data" top: "x"', "takes other bottoms than stock Caffe's LSTM"),
         ('type: "MultiBoxLoss" bottom: "data" top: "x"',
          "it is of the SSD fork; replace it by stock layers, or take it out"),
         ('bottom: "data" top: "x"', "has no type"),
