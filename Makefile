@@ -89,6 +89,7 @@ coverage: dev ## The same tests, and how much of pibench they run in their own p
 	$(BIN)/python $(UNIT) --cov --cov-report=
 	@echo "the unit tests run $$($(BIN)/coverage report --format=total) % of pibench's lines"
 
+# Chromium's tests run beside the unit tests: they are one file, and leave the other cores idle.
 test: dev engine browser ## All tests, real Caffe in the emulated board and in containers included
 	$(BIN)/python -m pytest -m 'not emulation' $(MANY) --hypothesis-profile=thorough
 	$(BIN)/python -m pytest -m emulation -n 2 --dist loadfile
