@@ -327,7 +327,8 @@ def _answer(
     prediction: Prediction, network: Network, calibration: LatencyRates, *, counted: bool
 ) -> dict[str, Any]:
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
-    from pibench.report.estimates import basis, how_known
+    from pibench.latency.model import basis
+    from pibench.report.estimates import how_known
 
     names = ("latency_ms", "low_ms", "high_ms", "pressure_ms", "headroom_bytes", "fits")
     return {

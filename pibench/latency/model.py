@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pibench.records.schema import Protocol
 
 _NS_PER_MS: Final = 1e6
+UNKNOWN: Final = "unknown"
+"""The name of a stack that may be any of the known ones."""
 MEMORY_BYTES_PER_S: Final = 3.6e9
 """Peak of the Raspberry Pi 3's LPDDR2: 32 bits at 900 million transfers a second."""
 MACS_PER_CYCLE: Final = 4
@@ -77,6 +79,11 @@ class Prediction:
     def fits(self) -> bool:
         """Return whether the planned peak is within the device's memory."""
         return self.headroom_bytes >= 0
+
+    @property
+    def range_ms(self) -> tuple[float, float] | None:
+        """Return what the time may be with any stack; None where the stack is known."""
+        return (self.low_ms, self.high_ms) if self.stack == UNKNOWN else None
 
 
 def predict(
@@ -204,7 +211,7 @@ def predictor(
         )
     kinds: tuple[Data, ...] = (data or ("zeros" if protocol == "caffe-time" else "images"),)
     names: tuple[str, ...] = (stack,)
-    if stack == "unknown":
+    if stack == UNKNOWN:
         names = stacks.names()
         kinds = kinds if data else ("zeros", "images")
     configurations = [
@@ -221,7 +228,7 @@ def predictor(
             predict_by_stack(network, configuration, edge_of_memory, protocol, keeping)
             for configuration in configurations
         ]
-        return of_any_stack(found) if stack == "unknown" else found[0]
+        return of_any_stack(found) if stack == UNKNOWN else found[0]
 
     return predict_one
 
@@ -233,9 +240,27 @@ def of_any_stack(predictions: Sequence[Prediction]) -> Prediction:
         middle,
         low_ms=min(one.low_ms for one in predictions),
         high_ms=max(one.high_ms for one in predictions),
-        stack="unknown",
+        stack=UNKNOWN,
         data=None,
     )
+
+
+def basis(prediction: Prediction, calibration: LatencyRates) -> str:
+    """Return what a prediction rests on: fitted rates, or the machine code of a stack."""
+    if prediction.stack in (None, "paper"):
+        return (
+            f"rates of {calibration.device} fitted on {calibration.source} "
+            f"({calibration.provenance})"
+        )
+    return f"{_software(prediction)}; no rate is fitted"
+
+
+def _software(prediction: Prediction) -> str:
+    threads = f"{prediction.threads} thread{'s' if prediction.threads != 1 else ''}"
+    if prediction.stack is None or prediction.stack == UNKNOWN:
+        return f"any of the stacks {', '.join(stacks.names())}, {threads}"
+    stack = stacks.load(prediction.stack)
+    return f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}, {threads}"
 
 
 def _protocol_and_headroom(

@@ -241,26 +241,6 @@ def how_known(*, counted: bool) -> str:
     )
 
 
-def basis(prediction: Prediction, calibration: LatencyRates) -> str:
-    """Return what a prediction rests on: fitted rates, or the machine code of a stack."""
-    if prediction.stack in (None, "paper"):
-        return (
-            f"rates of {calibration.device} fitted on {calibration.source} "
-            f"({calibration.provenance})"
-        )
-    return f"{_software(prediction)}; no rate is fitted"
-
-
-def _software(prediction: Prediction) -> str:
-    from pibench.latency import stacks  # noqa: PLC0415  (start-up time)
-
-    threads = f"{prediction.threads} thread{'s' if prediction.threads != 1 else ''}"
-    if prediction.stack is None or prediction.stack == "unknown":
-        return f"any of the stacks {', '.join(stacks.names())}, {threads}"
-    stack = stacks.load(prediction.stack)
-    return f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}, {threads}"
-
-
 def _powers(predictions: Sequence[Prediction]) -> list[str]:
     """Return what a power of LRN takes, where a network has one."""
     from pibench.latency import analytic, stacks  # noqa: PLC0415  (start-up time)
@@ -281,6 +261,8 @@ def footnotes(
     predictions: Sequence[Prediction], calibration: LatencyRates, *, counted: bool = False
 ) -> list[str]:
     """Explain the times, and the meaning of "does not fit" if it occurs."""
+    from pibench.latency.model import basis  # noqa: PLC0415  (start-up time)
+
     protocols = (
         " or ".join(dict.fromkeys(one.protocol for one in predictions)) or calibration.protocol
     )
