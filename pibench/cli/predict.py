@@ -9,21 +9,19 @@ import typer
 
 from pibench import devices
 from pibench.cli import options as opt
-from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say, write_svg
+from pibench.cli.count import counts_of, print_tables
+from pibench.cli.output import print_json, print_line, say, write_svg
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.latency import stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from pibench.counting import NetworkCounts
-    from pibench.devices import Device
     from pibench.latency.analytic import Data
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
-    from pibench.report.tables import Table
 
 
 def predict(
@@ -117,7 +115,7 @@ def predict(
     predictions = [prediction for _, prediction in predicted]
     if counted:
         protocols = [one.protocol for one in predictions]
-        counts = _counts(loaded, protocols, profile, quiet=quiet)
+        counts = counts_of(loaded, protocols, profile, quiet=quiet)
         predictions = [
             predict_network(network, profile, rates, found)
             for network, found in zip(loaded, counts, strict=True)
@@ -135,7 +133,7 @@ def predict(
         names = network_labels(loaded)
         layers = zip(names, map(layer_table, predictions), strict=True) if per_layer else ()
         notes = footnotes(predictions, rates, counted=counted)
-        _print(prediction_table(predictions, names), layers, notes)
+        print_tables(prediction_table(predictions, names), layers, notes)
     for error in refused.values():
         say(error.line())
     if refused:
@@ -171,55 +169,6 @@ def calibrate(
         f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
         f"multiply-accumulate, {rates.access_ns:.3f} ns per element access"
     )
-
-
-def count(
-    specs: opt.Specs,
-    device: str = typer.Option("rpi3b", metavar="NAME", help="The device whose CPU executes."),
-    batch: opt.Batch = None,
-    repair: opt.Repair = False,
-    repair_as_paper: opt.RepairAsPaper = False,
-    cache_model: Annotated[
-        bool,
-        opt.flag(
-            "--cache-model/--no-cache-model",
-            help="Model the core's data caches too, which takes longer.",
-        ),
-    ] = True,
-    per_layer: bool = opt.switch("--per-layer", "Show each layer's counts too."),
-    quiet: opt.Quiet = False,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Count the instructions of a forward pass, executed by real Caffe in QEMU.
-
-    Takes seconds to minutes per network; counts never change, so they are cached.
-
-    Example: pibench count "SqueezeNet V1.1" --per-layer
-    """
-    options = opt.run_options(
-        {"batch": batch, "repair": repair, "repair_as_paper": repair_as_paper}
-    )
-    loaded = opt.load_networks(specs, options, check=False)
-    protocols: list[Protocol] = [
-        "caffe-time" if network.runs_under("caffe-time") else "inference" for network in loaded
-    ]
-    counted = _counts(loaded, protocols, devices.load(device), cache_model=cache_model, quiet=quiet)
-    if as_json:
-        print_json([one.as_dict() for one in counted])
-        return
-    from pibench.records.identity import network_labels
-    from pibench.report.estimates import counts_table
-
-    named = [*zip(network_labels(loaded), counted, strict=True)]
-    layers = (
-        (name, counts_table([(layer.name, layer.counts) for layer in one.layers]))
-        for name, one in (named if per_layer else ())
-    )
-    note = (
-        "counted: one forward pass of real Caffe, one thread; in millions. Misses are of lines of "
-        "64 bytes in a model of the core's data caches."
-    )
-    _print(counts_table([(name, one.total) for name, one in named]), layers, [note])
 
 
 def _fitted(calibration: Path | None, stack: str | None, *, counted: bool) -> bool:
@@ -303,24 +252,7 @@ def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_
         return
     from pibench.report.estimates import validation_lines, validation_table
 
-    _print(validation_table(found), (), validation_lines(found, rates))
-
-
-def _counts(
-    loaded: Sequence[Network],
-    protocols: Sequence[Protocol],
-    device: Device,
-    *,
-    cache_model: bool = True,
-    quiet: bool,
-) -> list[NetworkCounts]:
-    """Count the instructions of each network with real Caffe: minutes in QEMU unless cached."""
-    from pibench.counting import Counter
-    from pibench.images.build import Builder
-
-    builder = Builder((lambda _: None) if quiet else say)
-    counter = Counter(device, builder, cache_model=cache_model)
-    return [counter.count(*pair) for pair in zip(loaded, protocols, strict=True)]
+    print_tables(validation_table(found), (), validation_lines(found, rates))
 
 
 def _answer(
@@ -360,18 +292,3 @@ def _answer(
             "reason": f"{basis(prediction, calibration)}; {how_known(counted=counted)}",
         },
     }
-
-
-def _print(table: Table, layers: Iterable[tuple[str, Table]], notes: Iterable[str]) -> None:
-    """Print a table, below it those of each network's layers, then notes."""
-    from pibench.report.tables import console, printable
-
-    out = console()
-    with ignore_broken_pipe():
-        out.print(table)
-        for name, of_network in layers:
-            out.print()
-            out.print(printable(name))
-            out.print(of_network)
-        for line in notes:
-            out.print(printable(line))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pibench.check import Check
     from pibench.counting import Counts
+    from pibench.crosscheck.cycles import Times
     from pibench.crosscheck.planned import Comparison
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
@@ -328,7 +329,26 @@ def counts_table(rows: Sequence[tuple[str, Counts]]) -> Table:
     )
 
 
-def _millions(figure: int | None) -> str:
+def cycles_table(times: Sequence[Times]) -> Table:
+    """Return one row per network, type or layer: its time from blocks, and the analytic one."""
+    return Table.of(
+        (
+            {
+                "": one.name,
+                "Blocks\nms": number(one.from_blocks_ms, 2),
+                "Analytic\nms": number(one.analytic_ms, 2),
+                "Apart\n%": NOTHING if one.apart is None else signed(100 * one.apart),
+                "Apart\nms": f"{one.issue_ms - one.analytic_issue_ms:+.2f}",
+                "Memory\nms": number(one.memory_ms, 2),
+            }
+            for one in times
+        ),
+        numeric=("Blocks\nms", "Analytic\nms", "Apart\n%", "Apart\nms", "Memory\nms"),
+        fold=("",),
+    )
+
+
+def _millions(figure: float | None) -> str:
     return number(None if figure is None else figure / 1e6, 2)
 
 
