@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pibench.latency.analytic import Data
+    from pibench.latency.factors import StackFactors
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
@@ -31,7 +32,9 @@ def predict(
         "Default: the calibration's, rpi3b.",
         metavar="NAME",
     ),
-    calibration: Path | None = opt.value("Rates that `calibrate` wrote, in place of a stack."),
+    calibration: Path | None = opt.value(
+        "What `calibrate` wrote of a board: factors of its stack, or rates in place of one."
+    ),
     stack: str | None = opt.value(
         f"The software on the board: {', '.join(stacks.names())}; `unknown` for the range of all, "
         "`paper` for rates fitted on the paper's times. Default: the one of pibench's images, "
@@ -71,9 +74,9 @@ def predict(
     from dataclasses import replace
     from functools import partial
 
-    from pibench.latency import rates as latency_rates
-
-    rates = latency_rates.shipped() if calibration is None else latency_rates.read(calibration)
+    rates, narrowed = _read(calibration)
+    if narrowed is not None:
+        _keep_to_factors(narrowed, stack=stack, counted=counted, validate=validate, plot=plot)
     if validate:
         _refuse_with_validate(locals())
         _validate(rates, device, plot, as_json=as_json)
@@ -88,17 +91,17 @@ def predict(
 
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
-    profile = devices.load(device or rates.device)
+    profile = devices.load(device or (narrowed or rates).device)
     if clock is not None:
         profile = replace(profile, clock_hz=round(1e6 * clock))
     predict_one: Callable[[Network], Prediction]
-    if _fitted(calibration, stack, counted=counted):
+    if narrowed is None and _fitted(calibration, stack, counted=counted):
         _keep_to_rates(threads=threads, data=data, protocol=protocol)
         predict_one = partial(predict_network, device=profile, calibration=rates)
     else:
         predict_one = predictor(
             profile, stack or stacks.DEFAULT, rates.pressure,
-            threads=threads, data=data, protocol=protocol,
+            threads=threads, data=data, protocol=protocol, factors=narrowed,
         )  # fmt: skip
     options = opt.run_options(
         {
@@ -145,30 +148,85 @@ def calibrate(
         Path, typer.Option("--from", metavar="RECORDS", help="Records that the board made.")
     ],
     out: Path = typer.Option(
-        Path("latency-calibration.json"), metavar="FILE", help="The file of rates to write."
+        Path("latency-calibration.json"), metavar="FILE", help="The file to write."
+    ),
+    stack: str | None = opt.value(
+        "The software on the board. Default: what the records name; `paper` is two rates, which "
+        "need no stack.",
+        metavar="NAME",
     ),
 ) -> None:
-    """Fit the rates for predictions to a board's own measurements.
+    """Fit predictions to a board's own measurements: two factors of its stack, or two rates.
+
+    A single record gives one factor; rates take four networks.
 
     Example: pibench calibrate --from out/records.jsonl --out my-pi.json
     """
     from pibench.file_io import is_standard_output, keep_inputs
+    from pibench.latency import factors
     from pibench.latency import rates as latency_rates
     from pibench.latency.fit import calibrate_from
     from pibench.records.store import RecordStore
 
     keep_inputs([out], [records])
-    calibrated, left_out = calibrate_from(RecordStore(records).read(), records)
+    calibrated, left_out = calibrate_from(RecordStore(records).read(), records, stack)
     for sentence in left_out:
         say(sentence)
+    log = say if is_standard_output(out) else print_line
+    if isinstance(calibrated, factors.StackFactors):
+        factors.write(calibrated, out)
+        log(
+            f"written: {out}: {calibrated.device}, {calibrated.protocol}, stack "
+            f"{calibrated.stack}, {calibrated.threads} threads: {calibrated}"
+        )
+        for line in _left_out(calibrated):
+            log(line)
+        return
     latency_rates.write(calibrated, out)
     rates = calibrated.rates
-    log = say if is_standard_output(out) else print_line
     log(
         f"written: {out}: {calibrated.device}, {calibrated.protocol}, "
         f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
         f"multiply-accumulate, {rates.access_ns:.3f} ns per element access"
     )
+
+
+def _read(calibration: Path | None) -> tuple[LatencyRates, StackFactors | None]:
+    """Return the rates of a calibration, pibench's own where it has none, and its factors."""
+    from pibench.latency import factors
+    from pibench.latency import rates as latency_rates
+
+    known = latency_rates.shipped() if calibration is None else factors.read(calibration)
+    if isinstance(known, factors.StackFactors):
+        return latency_rates.shipped(), known
+    return known, None
+
+
+def _left_out(factors: StackFactors) -> list[str]:
+    """Return the error of each time by factors fitted on the others, and what they come to."""
+    if not factors.left_out_pct:
+        return ["A single time: what the factor is off by for other networks is not known."]
+    pairs = zip(factors.observations, factors.left_out_pct, strict=True)
+    each = ", ".join(f"{one.network} {error:+.1f} %" for one, error in pairs)
+    sizes = [abs(error) for error in factors.left_out_pct]
+    over = f"Leave-one-out over {len(sizes)} networks: mean absolute error"
+    return [f"{over} {sum(sizes) / len(sizes):.1f} %, worst {max(sizes):.1f} %: {each}."]
+
+
+def _keep_to_factors(factors: StackFactors, *, stack: str | None, **given: object) -> None:
+    """Refuse what factors of a stack cannot be combined with."""
+    if stack not in (None, factors.stack):
+        raise InvalidInputError(
+            f"the calibration has factors of stack {factors.stack}, not of {stack}",
+            hint=f"omit --stack, or calibrate again: pibench calibrate --stack {stack}",
+        )
+    for option, reason in (
+        ("counted", "takes rates, and the calibration has factors of a stack"),
+        ("validate", "is for rates; calibrate prints the errors of factors, each left out"),
+        ("plot", "draws a roofline of rates, and the calibration has factors of a stack"),
+    ):
+        if given[option]:
+            raise InvalidInputError(f"--{option} {reason}", hint=f"omit --{option}")
 
 
 def _fitted(calibration: Path | None, stack: str | None, *, counted: bool) -> bool:

@@ -12,6 +12,7 @@ from pibench.latency.model import UNKNOWN, predict, predictor
 from pibench.plan.planner import plan
 
 if TYPE_CHECKING:
+    from pibench.devices import Device
     from pibench.latency.model import Prediction
     from pibench.latency.pressure import Planner
     from pibench.networks.network import Network
@@ -28,6 +29,18 @@ def stack_of(record: Record) -> str | None:
         return None
     known = stacks.of_blas(guest.blas_name, guest.blas_core_type, guest.architecture)
     return known or UNKNOWN
+
+
+def threads_of(record: Record) -> int:
+    """Return the BLAS threads of a record, at most the cores of its device."""
+    cores = record.device_profile.cores
+    known = record.limits.in_force.threads or record.environment.guest.blas_threads
+    return min(known or cores, cores)
+
+
+def is_known_for(stack: str, device: Device) -> bool:
+    """Return whether a stack's times are known on a device."""
+    return device.cpu == stacks.load(stack).cpu and device.memory is not None
 
 
 def predict_as_run(
@@ -47,12 +60,11 @@ def predict_as_run(
     device, shipped = record.device_profile, rates.shipped()
     if stack == "paper":
         return predict(network, device, shipped, plan_of=plan_of)
-    threads = record.limits.in_force.threads or record.environment.guest.blas_threads
     of_stack = predictor(
         device,
         stack,
         shipped.pressure,
-        threads=min(threads or device.cores, device.cores),
+        threads=threads_of(record),
         data="zeros" if record.protocol == "caffe-time" else "images",
         protocol=record.protocol,
     )

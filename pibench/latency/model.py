@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
     from pibench.latency.analytic import Data
+    from pibench.latency.factors import StackFactors
     from pibench.latency.rates import LatencyRates, Pressure, Rates
     from pibench.latency.work import LayerWork
     from pibench.networks.network import Network
@@ -74,6 +75,7 @@ class Prediction:
     stack: str | None = None
     threads: int | None = None
     data: Data | None = None
+    factors: StackFactors | None = None
 
     @property
     def fits(self) -> bool:
@@ -145,7 +147,7 @@ def predict_by_stack(
 
     Args:
         network: The network.
-        configuration: The stack, the board, its threads, and the kind of data.
+        configuration: The stack, the board, its threads, the kind of data, and the board's factors.
         edge_of_memory: What the edge of the board's memory costs.
         protocol: The phase; inference for a network that has only that.
         plan_of: Plans the network, as for `predict`.
@@ -179,6 +181,7 @@ def predict_by_stack(
         stack=configuration.stack.id,
         threads=configuration.threads,
         data=configuration.data,
+        factors=configuration.factors,
     )
 
 
@@ -190,6 +193,7 @@ def predictor(
     threads: int | None = None,
     data: Data | None = None,
     protocol: Protocol = "caffe-time",
+    factors: StackFactors | None = None,
 ) -> Callable[..., Prediction]:
     """Return a function that predicts a network for a stack; `plan_of` may be given too.
 
@@ -200,10 +204,15 @@ def predictor(
         threads: The BLAS threads; None is the device's cores.
         data: What the input holds; None is zeros under caffe-time, which feeds them, else images.
         protocol: The protocol.
+        factors: What a board's own times make of its stack, which replaces `stack`; they also have
+            the threads and, for the same protocol, the data that are not given.
 
     Raises:
         InvalidInputError: There is no such stack, or the device has fewer cores than `threads`.
     """
+    if factors is not None:
+        stack, threads = factors.stack, threads or factors.threads
+        data = data or (factors.data if protocol == factors.protocol else None)
     if threads is not None and threads > device.cores:
         raise InvalidInputError(
             f"{device.id} has {device.cores} cores, and --threads asks for {threads}",
@@ -216,7 +225,11 @@ def predictor(
         kinds = kinds if data else ("zeros", "images")
     configurations = [
         Configuration(
-            stack=stacks.load(name), device=device, threads=threads or device.cores, data=kind
+            stack=stacks.load(name),
+            device=device,
+            threads=threads or device.cores,
+            data=kind,
+            factors=factors,
         )
         for name in names
         for kind in kinds
@@ -252,7 +265,7 @@ def basis(prediction: Prediction, calibration: LatencyRates) -> str:
             f"rates of {calibration.device} fitted on {calibration.source} "
             f"({calibration.provenance})"
         )
-    return f"{_software(prediction)}; no rate is fitted"
+    return f"{_software(prediction)}; {prediction.factors or 'no rate is fitted'}"
 
 
 def _software(prediction: Prediction) -> str:
