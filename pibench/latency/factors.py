@@ -3,7 +3,7 @@
 The stack says what a layer takes on a board of its kind; the factors, by how much this board's
 products and its other work (loops, and waiting for memory) take longer. A power stays a figure
 apart. They are fitted by least squares on the logarithms of errors, in which a time far from all
-others counts less (Huber).
+others counts less (Cauchy's weights).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ POSSIBLE: Final = (0.05, 20.0)
 LEAST_FOR_INTERVAL: Final = 4
 """The fewest times whose errors, each left out, give an interval; else it is the stack's own."""
 _COVERED: Final = 0.95
-_HUBER: Final = 1.345
-"""How many deviations an error may be before it counts less: 95 % efficient for normal errors."""
+_CAUCHY: Final = 2.385
+"""The deviations at which an error counts half: 95 % efficient for normal errors."""
 _LEAST_DEVIATION: Final = 0.01
 _ROUNDS: Final = 100
 _CONVERGED: Final = 1e-9
@@ -170,7 +170,9 @@ def _solved(
     work_ms = np.array([[one.products, one.memory + one.loops] for one in parts])
     apart = np.array([one.powers for one in parts])
     wanted = np.log(times)
-    logs = np.zeros(1 if together else 2)
+    # From where half of the times are shorter, half longer: far from it one time may lead astray.
+    start = float(np.median(wanted - np.log(work_ms.sum(axis=1) + apart)))
+    logs = np.full(1 if together else 2, start)
     for _ in range(_ROUNDS):
         of_kinds = work_ms * np.exp(logs)
         total = of_kinds.sum(axis=1) + apart
@@ -180,7 +182,7 @@ def _solved(
             slopes = slopes.sum(axis=1, keepdims=True)
         deviation = max(_LEAST_DEVIATION, median(np.abs(errors)) / 0.6745)
         # The square root: both sides of the equation are multiplied by it.
-        weights = np.sqrt(np.minimum(1, _HUBER * deviation / np.maximum(np.abs(errors), 1e-12)))
+        weights = 1 / np.sqrt(1 + (errors / (_CAUCHY * deviation)) ** 2)
         step, _, _, singular = np.linalg.lstsq(slopes * weights[:, None], errors * weights)
         if singular[-1] < _DETERMINED * singular[0]:
             return None
