@@ -27,10 +27,10 @@ from pibench.crosscheck.sides import differing_facts, entry_of
 from pibench.crosscheck.values import NonFinite, Tolerance, describe_non_finite, distance, errors
 from pibench.engines.caffe import cut
 from pibench.errors import HostError, InconclusiveError, InvalidInputError
-from pibench.images.blas import BLAS_NAMES, Blas
 from pibench.records.schema import Frozen, Machine
 from pibench.runner.options import RunOptions, seeded_weights
 from pibench.runner.runner import Runner, as_array, write_npz
+from pibench.setups import BLAS_NAMES, Blas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,6 +12,9 @@ from functools import cache
 from importlib import resources
 from typing import Final, Literal, get_args
 
+Blas = Literal["openblas", "reference", "atlas"]
+"""The BLAS libraries that Caffe can run with; pibench.images.blas builds or downloads them."""
+BLAS_NAMES: Final[tuple[Blas, ...]] = get_args(Blas)
 Setup = Literal["debian11", "paper-inferred"]
 DEFAULT: Final[Setup] = "debian11"
 NAMES: Final[tuple[Setup, ...]] = get_args(Setup)

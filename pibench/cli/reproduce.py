@@ -15,10 +15,14 @@ from pibench.errors import InvalidInputError
 from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pibench.crosscheck.estimated import RamBySetup
     from pibench.crosscheck.paper import Paper
     from pibench.errors import ExitCode
+    from pibench.networks.network import Network
     from pibench.records.schema import Record
+    from pibench.records.store import RecordStore
     from pibench.runner.options import RunOptions
 
 
@@ -51,9 +55,10 @@ def reproduce(
 ) -> None:
     """Run the paper's 26 networks and compare every printed cell with pibench's result.
 
-    Writes records.jsonl, claims.json, claims.csv and report.html. Exit code: 0 all verdicts
-    agree, 1 one differs, 4 one is inconclusive. Tables of other people that are compared with
-    plans and predictions run nothing, and write claims.json and claims.csv.
+    Writes records.jsonl, claims.json, claims.csv and report.html. The same command goes on where
+    it was interrupted. Exit code: 0 all verdicts agree, 1 one differs, 4 one is inconclusive.
+    Tables of other people that are compared with plans and predictions run nothing, and write
+    claims.json and claims.csv.
 
     Example: pibench reproduce AlexNet "VGG 16"
     """
@@ -141,6 +146,84 @@ def reproduce_without_runs(
     return checking.exit_code(claims, paper)
 
 
+class Unfinished:
+    """The records of a run that has not ended, in `unfinished.json` of its folder.
+
+    The same run goes on with them: the same options, networks and software.
+    """
+
+    def __init__(self, folder: Path, options: RunOptions, names: Sequence[str]) -> None:
+        from dataclasses import asdict
+
+        from pibench.images.recipe import fingerprint
+        from pibench.sweep.matrix import made_with
+
+        self.path = folder / "unfinished.json"
+        # More jobs, or more time for each, make no other records.
+        how = {**asdict(options), "jobs": None, "timeout_s": None}
+        self.run = fingerprint([*names, str(sorted(how.items())), made_with(options.target)])
+        self.made: list[str] = []
+
+    def records(self, store: RecordStore) -> list[Record]:
+        """Return the records that the interrupted run made."""
+        import json
+
+        try:
+            found = json.loads(self.path.read_bytes())
+            if found["run"] != self.run:
+                return []
+            ids = {str(one) for one in found["records"]}
+        except (OSError, ValueError, TypeError, KeyError):
+            return []
+        made = [
+            record
+            for record in store.read()
+            if record.record_id in ids and record.verdict != "inconclusive"
+        ]
+        self.made = [record.record_id for record in made]
+        return made
+
+    def add(self, record: Record) -> None:
+        """Note a record, which the store already has."""
+        import json
+
+        from pibench.file_io import write_whole
+
+        self.made.append(record.record_id)
+        content = json.dumps({"run": self.run, "records": self.made}) + "\n"
+        write_whole(self.path, content)
+
+    def end(self) -> None:
+        """Forget the run: the next one runs all networks."""
+        self.path.unlink(missing_ok=True)
+
+
+def _run_all(
+    loaded: Sequence[Network],
+    options: RunOptions,
+    store: RecordStore,
+    made: list[Record],
+    *,
+    quiet: bool,
+) -> None:
+    """Run all networks, or those that an interrupted run has left; add the records to `made`."""
+    unfinished = Unfinished(store.path.parent, options, [network.name for network in loaded])
+    made += unfinished.records(store)
+    if made:
+        say(f"{len(made)} of {len(loaded)} networks are there from an interrupted run")
+    ran = {record.network for record in made}
+    left = [network for network in loaded if network.name not in ran]
+    try:
+        run_with_progress(left, options, store, made, quiet=quiet, on_record=unfinished.add)
+    except KeyboardInterrupt:
+        say(
+            f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}; the same "
+            "command goes on from there"
+        )
+        raise
+    unfinished.end()
+
+
 def reproduce_paper(
     only: str | None,
     options: RunOptions,
@@ -175,16 +258,13 @@ def reproduce_paper(
     folder = make_folder(out)
     store = RecordStore(folder / "records.jsonl")
     store.prepare()
+    wanted = [network.name for network in loaded]
     made: list[Record] = []
     ram: list[RamBySetup] = []
     try:
-        run_with_progress(loaded, options, store, made, quiet=quiet)
-    except KeyboardInterrupt:
-        say(f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}")
-        raise
+        _run_all(loaded, options, store, made, quiet=quiet)
     finally:
         # Write files for the records made so far, even after an error.
-        wanted = [network.name for network in loaded]
         with timings.phase("claims"):
             predictions = predict_times(loaded)
             claims = check_claims(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,6 +112,7 @@ def run_with_progress(
     made: list[Record] | None = None,
     *,
     quiet: bool = False,
+    on_record: Callable[[Record], None] = lambda _: None,
 ) -> list[Record]:
     """Run all networks; each record is added to `store` and `made` as soon as it exists."""
     from pibench import api
@@ -122,16 +123,17 @@ def run_with_progress(
     by_hash = {network.sha256: name for network, name in zip(loaded, names, strict=True)}
     with Progress(len(loaded), quiet=quiet, names=names) as progress:
 
-        def on_record(record: Record) -> None:
+        def on_each(record: Record) -> None:
             if made is not None:
                 made.append(record)
+            on_record(record)
             progress.on_record(record, by_hash[record.network_sha256])
 
         return api.run_all(
             loaded,
             options,
             store=store,
-            on_record=on_record,
+            on_record=on_each,
             on_progress=progress.on_progress,
             log=progress.log,
         )

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final
 
 from pibench.errors import HostError
 from pibench.images.loops_check import HOST_ARCHITECTURE, failure_of
@@ -29,9 +29,8 @@ from pibench.images.recipe import (
 from pibench.images.rootfs import download, unpack
 from pibench.process import require_program, run
 from pibench.settings import asset, wants_real_loops
+from pibench.setups import BLAS_NAMES, Blas
 
-Blas = Literal["openblas", "reference", "atlas"]
-BLAS_NAMES: Final[tuple[Blas, ...]] = get_args(Blas)
 OTHERS: Final = tuple(name for name in BLAS_NAMES if name != "openblas")
 
 LOCK: Final = "docker/blas.lock.json"

@@ -20,7 +20,7 @@ from pathlib import Path
 from pibench import settings, timings
 from pibench.errors import HostError
 from pibench.images import blas, layers, store
-from pibench.images.blas import Blas, OtherBlas
+from pibench.images.blas import OtherBlas
 from pibench.images.carried import CarriedRoot, carried, write_carried
 from pibench.images.carried import key_of as carried_key
 from pibench.images.initrd import module_files, write_initrd
@@ -37,6 +37,7 @@ from pibench.images.rootfs import RootLoader, byte_compile, download, settle, un
 from pibench.images.store import Image
 from pibench.process import require_program, run, stopped_together
 from pibench.settings import asset
+from pibench.setups import Blas
 
 KINDS = ("twin", "sysroot", "vm", "carried")
 ROOTS: dict[str, Architecture] = {"twin": "amd64", "sysroot": "arm64"}

@@ -138,6 +138,15 @@ def _convolution(context: LayerContext) -> LayerCost:
     )
 
 
+def _depthwise(context: LayerContext) -> LayerCost:
+    """Count a convolution with a group for each channel, which its file does not state."""
+    grouped = caffe.LayerParameter()
+    grouped.CopyFrom(context.layer)
+    axis = grouped.convolution_param.axis
+    grouped.convolution_param.group = context.bottoms[0][axis]
+    return _convolution(replace(context, layer=grouped))
+
+
 def _deconvolution(context: LayerContext) -> LayerCost:
     """Count a transposed convolution: a product per group into columns, which col2im adds up."""
     parameter = context.layer.convolution_param
@@ -256,6 +265,21 @@ def _lstm_unit(context: LayerContext) -> LayerCost:
     return LayerCost(passes=context.read + context.made, exps=5 * prod(context.tops[0]))
 
 
+def _fork_lstm(context: LayerContext) -> LayerCost:
+    """Count the product of all steps, one for each step, and the functions of gates and cells."""
+    steps, sequences, inputs = context.bottoms[0][:3]
+    gates, hidden = context.weights[1]
+    rows = steps * sequences
+    return LayerCost(
+        products=(
+            Product(rows, gates, inputs),
+            Product(sequences, gates, hidden, steps),
+        ),
+        passes=rows * (2 * gates + 6 * gates + 4 * hidden),
+        exps=5 * rows * hidden,
+    )
+
+
 def _recurrent(context: LayerContext) -> LayerCost:
     """Count the layers of the unrolled network, without the loss at its end."""
     inner = shapes.infer(unrolled(context.layer, list(context.bottoms)))
@@ -281,7 +305,8 @@ _COSTS: Final[dict[str, Callable[[LayerContext], LayerCost]]] = {
     "ReLU": _relu,
     **dict.fromkeys(("Sigmoid", "TanH", "ELU", "Exp", "Log", "BNLL", "Swish"), _exponential),
     **dict.fromkeys(("Softmax", "SoftmaxWithLoss"), _softmax),
-    "Convolution": _convolution,
+    **dict.fromkeys(("Convolution", "DepthwiseConvolution"), _convolution),
+    "ConvolutionDepthwise": _depthwise,
     "Deconvolution": _deconvolution,
     "InnerProduct": _inner_product,
     "Pooling": _pooling,
@@ -292,6 +317,7 @@ _COSTS: Final[dict[str, Callable[[LayerContext], LayerCost]]] = {
     "Dropout": _dropout,
     "Power": _power,
     "LSTM": _recurrent,
+    "Lstm": _fork_lstm,
     "LSTMUnit": _lstm_unit,
     "RNN": _recurrent,
 }

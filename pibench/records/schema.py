@@ -120,7 +120,7 @@ Norm = Annotated[NonNegativeFloat, Field(le=_MOST)]
 class Frozen(BaseModel):
     """An immutable model that rejects unknown fields, NaN and infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Provenance(Frozen):

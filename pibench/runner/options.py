@@ -16,11 +16,9 @@ from pydantic import NonNegativeInt, PositiveInt
 from pibench import cache, devices, file_io, settings, target_kinds
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
-from pibench.images.blas import Blas
 from pibench.records.schema import Compute, Frozen, Machine, Protocol, Repair, Sha256
-from pibench.setups import DEFAULT, Setup, parameters
+from pibench.setups import DEFAULT, Blas, Setup, parameters
 from pibench.targets.base import Job
-from pibench.targets.sandbox import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -364,4 +362,6 @@ def _folder_of_this_process() -> Path:
     """Return a temporary folder that is removed when this process ends."""
     used = contextlib.ExitStack()
     atexit.register(used.close)
+    from pibench.targets.sandbox import scratch  # noqa: PLC0415  (start-up time)
+
     return used.enter_context(scratch("weights"))

@@ -34,13 +34,13 @@ from pibench import devices, file_io, process, settings, target_kinds
 from pibench._version import __version__
 from pibench.engines.caffe import prototxt
 from pibench.errors import InvalidInputError, PibenchError
-from pibench.images.blas import Blas
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.networks import catalog
 from pibench.networks.network import files_of, is_path, recorded
 from pibench.records.schema import Compute, Machine, Protocol, Repair
 from pibench.runner.options import RunOptions, cost_bytes
 from pibench.settings import asset
+from pibench.setups import Blas
 from pibench.target_kinds import kind_of_spec
 from pibench.targets.ssh import connection
 

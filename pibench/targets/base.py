@@ -7,10 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pibench.setups import DEFAULT, Setup
+from pibench.setups import DEFAULT, Blas, Setup
 
 if TYPE_CHECKING:
-    from pibench.images.blas import Blas
     from pibench.records.schema import Compute, Enforcer, HostEnvironment, Machine
     from pibench.records.schema import Protocol as ProfilingProtocol
     from pibench.records.schema import Target as TargetName

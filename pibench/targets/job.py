@@ -23,12 +23,11 @@ from pibench.images.blas import loops_beside
 from pibench.images.carried import loader_at, short, unpacked_bytes
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.process import run
-from pibench.setups import parameters
+from pibench.setups import Blas, parameters
 from pibench.targets.base import BaselineKey, Job
 from pibench.targets.emulation import cpu_report_program
 
 if TYPE_CHECKING:
-    from pibench.images.blas import Blas
     from pibench.images.build import Builder
     from pibench.images.recipe import Architecture
 

@@ -1,4 +1,7 @@
-/* ContinuationIndicator: LSTM's second bottom, 0 where a sequence starts and 1 after it. */
+/*
+ * ContinuationIndicator: LSTM's second bottom, 0 where a sequence starts and 1 after it. The number of
+ * sequences is given, or that of an axis of the bottom.
+ */
 #include "layer.h"
 
 namespace pibench {
@@ -8,9 +11,10 @@ class ContinuationIndicator : public ForkLayer {
   using ForkLayer::ForkLayer;
 
  protected:
-  void Reshape(const Blobs&, const Blobs& top) override {
-    top[0]->Reshape(
-        std::vector<int>{fields_.integer("time_step", 0), fields_.integer("batch_size", 0)});
+  void Reshape(const Blobs& bottom, const Blobs& top) override {
+    const int sequences = fields_.has("batch_size") ? fields_.integer("batch_size", 0)
+                                                    : bottom[0]->shape(fields_.integer("axis", 0));
+    top[0]->Reshape(std::vector<int>{fields_.integer("time_step", 0), sequences});
   }
 
   void Forward_cpu(const Blobs&, const Blobs& top) override {

@@ -1,6 +1,6 @@
 /*
  * Interp of DeepLab's and PSPNet's forks: bilinear, the corners of the top on those of the bottom.
- * Pads are 0 or less: they cut.
+ * Pads are 0 or less: they cut. With `use_blob_size` the size is that of the second bottom.
  */
 #include "layer.h"
 
@@ -17,8 +17,12 @@ class Interp : public ForkLayer {
     CHECK(before_ >= 0 && after >= 0) << "pad_beg and pad_end are 0 or less";
     height_ = bottom[0]->height() - before_ - after;
     width_ = bottom[0]->width() - before_ - after;
-    top[0]->Reshape(bottom[0]->num(), bottom[0]->channels(), size_of(height_, "height"),
-                    size_of(width_, "width"));
+    if (fields_.flag("use_blob_size", false))
+      top[0]->Reshape(bottom[0]->num(), bottom[0]->channels(), bottom[1]->height(),
+                      bottom[1]->width());
+    else
+      top[0]->Reshape(bottom[0]->num(), bottom[0]->channels(), size_of(height_, "height"),
+                      size_of(width_, "width"));
   }
 
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override {

@@ -1,6 +1,7 @@
 /*
  * PriorBox of the SSD fork (arXiv 1512.02325): default boxes around each place of a feature map,
  * and after them their variances. PriorBoxClustered of Intel's fork has the boxes' widths and heights.
+ * With a density (FaceBoxes, arXiv 1708.05234), a size has a grid of boxes around each place.
  */
 #include "layer.h"
 
@@ -50,9 +51,9 @@ class PriorBox : public ForkLayer {
     float* next = start;
     for (int h = 0; h < height; ++h)
       for (int w = 0; w < width; ++w)
-        for (const auto& size : boxes_)
-          next = box((float(w) + offset) * step_x, (float(h) + offset) * step_y, size.first,
-                     size.second, next);
+        for (const Default& one : boxes_)
+          next = box((float(w) + offset + one.x) * step_x, (float(h) + offset + one.y) * step_y,
+                     one.width, one.height, next);
     if (fields_.flag("clip", false))
       for (float* value = start; value < next; ++value)
         *value = std::min(std::max(*value, 0.f), 1.f);
@@ -63,10 +64,24 @@ class PriorBox : public ForkLayer {
   void Backward_cpu(const Blobs&, const Wanted&, const Blobs&) override {}
 
  private:
-  void add(float width, float height) { boxes_.push_back(std::make_pair(width, height)); }
+  struct Default {
+    float width, height; /* in pixels */
+    float x, y;          /* from the middle of the place, in steps */
+  };
+
+  void add(float width, float height) { boxes_.push_back(Default{width, height, 0, 0}); }
+
+  /* As in FaceBoxes, a box then is a pixel smaller than its size. */
+  void add_grid(int size, int density) {
+    for (int i = 0; i < density; ++i)
+      for (int j = 0; j < density; ++j)
+        boxes_.push_back(Default{float(size - 1), float(size - 1), float(j - density / 2) / density,
+                                 float(i - density / 2) / density});
+  }
 
   void add_ratios() {
     const std::vector<float> larger = fields_.numbers("max_size"), sizes = fields_.numbers("min_size");
+    const std::vector<float> densities = fields_.numbers("density");
     CHECK(!sizes.empty()) << "min_size is missing";
     CHECK(larger.empty() || larger.size() == sizes.size()) << "max_size: as many as min_size";
     std::vector<float> ratios(1, 1.f);
@@ -81,7 +96,10 @@ class PriorBox : public ForkLayer {
     for (size_t s = 0; s < sizes.size(); ++s) {
       /* The fork cuts sizes to whole pixels. */
       const int size = int(sizes[s]);
-      add(float(size), float(size));
+      if (s < densities.size())
+        add_grid(size, int(densities[s]));
+      else
+        add(float(size), float(size));
       if (!larger.empty()) {
         const float between = float(std::sqrt(double(size * int(larger[s]))));
         add(between, between);
@@ -99,7 +117,7 @@ class PriorBox : public ForkLayer {
     return next;
   }
 
-  std::vector<std::pair<float, float>> boxes_; /* width and height, in pixels */
+  std::vector<Default> boxes_;
   std::vector<float> variances_;
   int image_width_, image_height_;
 };

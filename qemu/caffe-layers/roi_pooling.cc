@@ -15,6 +15,7 @@ class ROIPooling : public ForkLayer {
     height_ = fields_.integer("pooled_h", 0);
     width_ = fields_.integer("pooled_w", 0);
     scale_ = fields_.number("spatial_scale", 1);
+    pad_ratio_ = fields_.number("pad_ratio", 0);
     CHECK(height_ > 0 && width_ > 0) << "pooled_h and pooled_w are missing";
   }
 
@@ -30,9 +31,12 @@ class ROIPooling : public ForkLayer {
     int* largest = largest_.mutable_cpu_data();
     for (int r = 0; r < bottom[1]->num(); ++r, region += 5) {
       const int image = image_of(region, bottom[0]->num());
-      const int x0 = int(std::round(region[1] * scale_)), y0 = int(std::round(region[2] * scale_));
-      const int wide = std::max(int(std::round(region[3] * scale_)) - x0 + 1, 1);
-      const int high = std::max(int(std::round(region[4] * scale_)) - y0 + 1, 1);
+      /* MS-CNN's regions are wider than the boxes, by this part of their size on each side. */
+      const float more_x = (region[3] - region[1] + 1) * pad_ratio_;
+      const float more_y = (region[4] - region[2] + 1) * pad_ratio_;
+      const int x0 = scaled(region[1] - more_x), y0 = scaled(region[2] - more_y);
+      const int wide = std::max(scaled(region[3] + more_x) - x0 + 1, 1);
+      const int high = std::max(scaled(region[4] + more_y) - y0 + 1, 1);
       const float cell_y = float(high) / float(height_), cell_x = float(wide) / float(width_);
       for (int c = 0; c < bottom[0]->channels(); ++c) {
         const int map = (image * bottom[0]->channels() + c) * rows * columns;
@@ -68,10 +72,11 @@ class ROIPooling : public ForkLayer {
   }
 
  private:
+  int scaled(float at) const { return int(std::round(at * scale_)); }
   static int cut(int at, int size) { return std::min(std::max(at, 0), size); }
 
   int height_, width_;
-  float scale_;
+  float scale_, pad_ratio_;
   caffe::Blob<int> largest_;
 };
 

@@ -85,21 +85,27 @@ class YoloHead : public ForkLayer {
   std::vector<float> anchors_; /* width, height, width, height, ... */
 };
 
-/* YOLO 2: one bottom, anchors in cells, a softmax over the classes, the best class of each box. */
+/* YOLO 2: anchors in cells, a softmax over the classes, the best class of each box. */
 class YoloDetectionOutput : public YoloHead {
  public:
   using YoloHead::YoloHead;
 
  protected:
   std::vector<Found> candidates(const Blobs& bottom, int image) override {
-    const int boxes = fields_.integer("num_box", 5), rows = bottom[0]->height();
-    const int columns = bottom[0]->width(), map = rows * columns, values = 5 + classes_;
-    CHECK_EQ(bottom[0]->channels(), boxes * values) << "num_box * (5 + num_classes)";
-    CHECK_EQ(int(anchors_.size()), 2 * boxes) << "biases: two for each box";
     std::vector<Found> found;
+    for (const Blob* one : bottom) find(*one, image, &found);
+    return found;
+  }
+
+ private:
+  void find(const Blob& bottom, int image, std::vector<Found>* found) const {
+    const int boxes = fields_.integer("num_box", 5), rows = bottom.height();
+    const int columns = bottom.width(), map = rows * columns, values = 5 + classes_;
+    CHECK_EQ(bottom.channels(), boxes * values) << "num_box * (5 + num_classes)";
+    CHECK_EQ(int(anchors_.size()), 2 * boxes) << "biases: two for each box";
     for (int place = 0; place < map; ++place)
       for (int box = 0; box < boxes; ++box) {
-        const float* value = bottom[0]->cpu_data() + bottom[0]->offset(image, box * values) + place;
+        const float* value = bottom.cpu_data() + bottom.offset(image, box * values) + place;
         const float* scores = value + 5 * map;
         int best = 0;
         float sum = 0;
@@ -108,12 +114,11 @@ class YoloDetectionOutput : public YoloHead {
         for (int c = 0; c < classes_; ++c) sum += std::exp(scores[c * map] - scores[best * map]);
         const float score = sigmoid(value[4 * map]) / sum;
         if (is_box(score))
-          found.push_back(Found{score, best,
-                                box_at(value, map, place % columns, place / columns, columns, rows,
-                                       anchors_[2 * box] / float(columns),
-                                       anchors_[2 * box + 1] / float(rows))});
+          found->push_back(Found{score, best,
+                                 box_at(value, map, place % columns, place / columns, columns, rows,
+                                        anchors_[2 * box] / float(columns),
+                                        anchors_[2 * box + 1] / float(rows))});
       }
-    return found;
   }
 };
 

@@ -66,6 +66,8 @@ for case in json.load(open(sys.argv[1])):
     net.forward()
     top = case["top"]
     np.save(case["output"], net.blobs[top].data)
+    params = [blob.data for blobs in net.params.values() for blob in blobs]
+    np.savez(case["params"], *params)
     errors = {name: gradient_error(net, name, top) for name in case["gradients"]}
     results.append(errors)
 print(json.dumps(results))
@@ -116,7 +118,7 @@ class Caffe:
             np.save(paths[name], values)
         case = {
             "model": str(model), "inputs": paths, "top": top, "output": str(output),
-            "gradients": gradients.split(),
+            "gradients": gradients.split(), "params": str(self.folder / "params.npz"),
         }  # fmt: skip
         cases = self.folder / "cases.json"
         cases.write_text(json.dumps([case]))
@@ -341,19 +343,20 @@ def cells(region: Array, size: int, grid: int, *, mean: bool) -> list[slice]:
     ]
 
 
-@pytest.mark.parametrize("mean", [False, True])
-def test_regions_are_pooled_cell_by_cell(caffe: Caffe, mean: bool) -> None:
+@pytest.mark.parametrize(("mean", "pad_ratio"), [(False, 0), (False, 0.3), (True, 0)])
+def test_regions_are_pooled_cell_by_cell(caffe: Caffe, mean: bool, pad_ratio: float) -> None:
     x = numbers(2, 8, 4, 5)
     if mean:
         body = "psroi_pooling_param { output_dim: 2 group_size: 2 spatial_scale: 1 }"
         text = layer("PSROIPooling", "x r", body)
     else:
-        body = "roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 1 }"
+        body = f"roi_pooling_param {{ pooled_h: 2 pooled_w: 2 pad_ratio: {pad_ratio} }}"
         text = layer("ROIPooling", "x r", body)
     y, errors = caffe.forward(text, {"x": x, "r": REGIONS})
     for number, (image, x0, y0, x1, y1) in enumerate(REGIONS):
-        rows = cells(np.array([y0, y1]), 4, 2, mean=mean)
-        columns = cells(np.array([x0, x1]), 5, 2, mean=mean)
+        pad = np.array([-pad_ratio, pad_ratio])
+        rows = cells(np.array([y0, y1]) + (y1 - y0 + 1) * pad, 4, 2, mean=mean)
+        columns = cells(np.array([x0, x1]) + (x1 - x0 + 1) * pad, 5, 2, mean=mean)
         for i, row in enumerate(rows):
             for j, column in enumerate(columns):
                 patch = x[int(image)][:, row, column]
@@ -384,6 +387,74 @@ def test_prior_boxes_are_around_each_place(caffe: Caffe) -> None:
     ]
     assert np.allclose(y[0, 0], expected, atol=NEAR)
     assert np.allclose(y[0, 1], [0.1, 0.1, 0.2, 0.2] * 24)
+
+
+def test_prior_boxes_of_faceboxes_are_dense_where_they_are_small(caffe: Caffe) -> None:
+    box = "prior_box_param { min_size: 32 min_size: 64 min_size: 128 step: 32 }"
+    head = layer("Convolution", body="convolution_param { num_output: 84 kernel_size: 1 }", top="h")
+    inputs = {"x": numbers(1, 4, 2, 3), "image": numbers(1, 3, 64, 96)}
+    y, _ = caffe.forward(layer("PriorBox", "x image", box) + head, inputs, gradients="")
+    expected = [
+        [(x - half) / 96, (v - half) / 64, (x + half) / 96, (v + half) / 64]
+        for middle_v in (16, 48)
+        for middle_x in (16, 48, 80)
+        for half, steps in ((15.5, (-16, -8, 0, 8)), (31.5, (-16, 0)), (63.5, (0,)))
+        for v in (middle_v + step for step in steps)
+        for x in (middle_x + step for step in steps)
+    ]
+    assert np.allclose(y[0, 0].reshape(-1, 4), expected, atol=NEAR)
+
+    # Another network's boxes of these sizes stay as SSD has them.
+    y, _ = caffe.forward(layer("PriorBox", "x image", box), inputs, gradients="")
+    assert y.shape == (1, 2, 4 * 3 * 6)
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_forks_lstm_has_the_values_of_its_definition(caffe: Caffe, marked: bool) -> None:
+    x, marks = numbers(5, 2, 3), np.ones((5, 2), np.float32)
+    marks[0], marks[3, 1] = 0, 0
+    filler = 'weight_filler { type: "gaussian" std: 0.5 } bias_filler { type: "gaussian" }'
+    body = f"lstm_param {{ num_output: 4 {filler} }}"
+    inputs = {"x": x, "m": marks} if marked else {"x": x}
+    y, errors = caffe.forward(layer("Lstm", " ".join(inputs), body), inputs)
+    of_inputs, of_hidden, bias = np.load(caffe.folder / "params.npz").values()
+    hidden, cell = np.zeros((2, 4)), np.zeros((2, 4))
+    for step in range(5):
+        goes_on = marks[step][:, None] if marked else float(step > 0)
+        gates = x[step] @ of_inputs.T + bias + goes_on * (hidden @ of_hidden.T)
+        into, keep, out, candidate = np.split(gates, 4, axis=1)
+        cell = goes_on * sigmoid(keep) * cell + sigmoid(into) * np.tanh(candidate)
+        hidden = sigmoid(out) * np.tanh(cell)
+        assert np.allclose(y[step], hidden, atol=NEAR)
+    assert errors["x"] < 0.01
+
+
+def test_greedy_decoding_leaves_out_blanks_and_repetitions(caffe: Caffe) -> None:
+    best = np.array([[0, 1], [1, 1], [1, 2], [0, 0], [1, 2]])
+    x = np.eye(3, dtype=np.float32)[best]
+    y, _ = caffe.forward(layer("CTCGreedyDecoder"), {"x": x}, gradients="")
+    expected = np.array([[1, 1, -1, -1, -1], [1, 2, 2, -1, -1]])
+    assert np.array_equal(y.reshape(2, 5), expected)
+
+
+def test_interp_takes_the_size_of_a_second_bottom(caffe: Caffe) -> None:
+    inputs = {"x": numbers(1, 2, 3, 4), "s": numbers(2, 1, 5, 7)}
+    text = layer("Interp", "x s", "interp_param { use_blob_size: true }")
+    y, errors = caffe.forward(text, inputs)
+    assert np.allclose(y, interpolated(inputs["x"], 5, 7), atol=NEAR)
+    assert errors["x"] < 0.01
+
+
+def test_indicators_count_the_sequences_of_an_axis(caffe: Caffe) -> None:
+    body = "continuation_indicator_param { time_step: 3 axis: 1 }"
+    y, _ = caffe.forward(
+        layer("ContinuationIndicator", body=body), {"x": numbers(2, 4)}, gradients=""
+    )
+    assert np.array_equal(y, np.array([[0.0] * 4, [1.0] * 4, [1.0] * 4]))
 
 
 def test_clustered_prior_boxes_have_the_sizes_that_are_given(caffe: Caffe) -> None:
@@ -419,7 +490,18 @@ def suppressed(boxes: Array, scores: Array, threshold: float, extra: float = 0) 
     return kept
 
 
-def test_detections_are_decoded_and_suppressed(caffe: Caffe) -> None:
+def decoded(boxes: Array, offsets: Array) -> Array:
+    """Boxes moved by offsets of centres and sizes, with SSD's variances."""
+    wide, high = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    moves = offsets.reshape(-1, 4) * [0.1, 0.1, 0.2, 0.2]
+    x = moves[:, 0] * wide + (boxes[:, 0] + boxes[:, 2]) / 2
+    v = moves[:, 1] * high + (boxes[:, 1] + boxes[:, 3]) / 2
+    w, h = np.exp(moves[:, 2]) * wide, np.exp(moves[:, 3]) * high
+    return np.stack([x - w / 2, v - h / 2, x + w / 2, v + h / 2], axis=1)
+
+
+@pytest.mark.parametrize("first_stage", ["", "objects", "objects moves"])
+def test_detections_are_decoded_and_suppressed(caffe: Caffe, first_stage: str) -> None:
     count, classes = 12, 3
     random = np.random.default_rng(5)
     corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4)
@@ -429,19 +511,22 @@ def test_detections_are_decoded_and_suppressed(caffe: Caffe) -> None:
     scores = random.uniform(0, 1, (1, count * classes)).astype(np.float32)
     body = (
         f"detection_output_param {{ num_classes: {classes} nms_param {{ nms_threshold: 0.3 "
-        "top_k: 9 } code_type: CENTER_SIZE keep_top_k: 7 confidence_threshold: 0.4 }"
+        "top_k: 9 } code_type: CENTER_SIZE keep_top_k: 7 confidence_threshold: 0.4 "
+        "objectness_score: 0.3 }"
     )
-    inputs = {"loc": offsets, "conf": scores, "prior": priors}
-    y, _ = caffe.forward(layer("DetectionOutput", "loc conf prior", body), inputs, gradients="")
+    objects = random.uniform(0, 1, (1, 2 * count)).astype(np.float32)
+    moves = numbers(1, 4 * count, seed=3)
+    inputs = {"loc": offsets, "conf": scores, "prior": priors, "objects": objects, "moves": moves}
+    bottoms = f"loc conf prior {first_stage}"
+    inputs = {name: inputs[name] for name in bottoms.split()}
+    y, _ = caffe.forward(layer("DetectionOutput", bottoms, body), inputs, gradients="")
 
-    wide, high = corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]
-    moves = offsets.reshape(count, 4) * [0.1, 0.1, 0.2, 0.2]
-    x = moves[:, 0] * wide + (corners[:, 0] + corners[:, 2]) / 2
-    v = moves[:, 1] * high + (corners[:, 1] + corners[:, 3]) / 2
-    w, h = np.exp(moves[:, 2]) * wide, np.exp(moves[:, 3]) * high
-    boxes = np.stack([x - w / 2, v - h / 2, x + w / 2, v + h / 2], axis=1)
+    start = decoded(corners, moves) if "moves" in first_stage else corners
+    boxes = decoded(start, offsets)
     rows = []
     by_class = scores.reshape(count, classes)
+    if first_stage:
+        by_class[objects.reshape(count, 2)[:, 1] < 0.3] = [1, 0, 0]
     for label in (1, 2):
         chosen = [i for i in np.argsort(-by_class[:, label]) if by_class[i, label] > 0.4][:9]
         for index in suppressed(boxes[chosen], by_class[chosen, label], 0.3):
@@ -475,7 +560,7 @@ def test_proposals_are_the_best_regions_that_do_not_overlap(caffe: Caffe) -> Non
                     found.append((scores[0, 3 + number, row, column], box))
     boxes, marks = np.array([box for _, box in found]), np.array([score for score, _ in found])
     kept = suppressed(boxes, marks, 0.7, extra=1)[:6]
-    assert np.allclose(y[:, 1:], boxes[kept], atol=1e-3)
+    assert np.allclose(y[:, 1:], boxes[kept], atol=NEAR)
 
     # As Faster R-CNN writes it, as a Python layer: 300 regions at most.
     published = layer(
@@ -485,6 +570,104 @@ def test_proposals_are_the_best_regions_that_do_not_overlap(caffe: Caffe) -> Non
     )  # fmt: skip
     y, _ = caffe.forward(published, inputs, gradients="")
     assert 6 < len(y) <= 48
+
+
+def fields_moved(
+    deltas: Array, field: tuple[float, float], stride: float, extra: float
+) -> tuple[Array, Array]:
+    """Boxes of a map of deltas around its places, by corners, and the size of the image."""
+    _, height, width = deltas.shape
+    std = np.array([0.1, 0.2, 0.3, 0.4]).reshape(4, 1, 1)
+    moves = deltas * std + np.array([0.01, 0.02, 0.03, 0.04]).reshape(4, 1, 1)
+    moves[:2] = moves[:2].clip(-0.5, 0.5)
+    moves[2:] = moves[2:].clip(-np.log(2), np.log(2))
+    rows, columns = np.mgrid[:height, :width]
+    x = moves[0] * field[0] + (columns + 0.5) * stride
+    y = moves[1] * field[1] + (rows + 0.5) * stride
+    w, h = field[0] * np.exp(moves[2]), field[1] * np.exp(moves[3])
+    corners = [x - w / 2, y - h / 2, x + w / 2 - extra, y + h / 2 - extra]
+    return np.stack(corners, -1).reshape(-1, 4), stride * np.array([width, height])
+
+
+BY_MAP = (
+    "bbox_reg_param { bbox_mean: [0.01, 0.02, 0.03, 0.04] bbox_std: [0.1, 0.2, 0.3, 0.4] } "
+    "box_output_param { fg_thr: 0.1 iou_thr: 0.4 min_size: 5 max_nms_num: 30 max_post_nms_num: 9 "
+    "field_w: [30, 50] field_h: [20, 60] downsample_rate: [8, 16] }"
+)
+BY_GROUP = (
+    "box_group_output_param { fg_thr: 0.4 iou_thr: 0.4 min_size: 5 max_nms_num: 60 "
+    "max_post_nms_num: 9 box_group_param { stride: 8 field_w: [30, 20] field_h: [20, 30] } "
+    "box_group_param { stride: 16 field_w: [50, 60] field_h: [60, 50] } } "
+    "bbox_reg_param { bbox_mean: [0.01, 0.02, 0.03, 0.04] bbox_std: [0.1, 0.2, 0.3, 0.4] }"
+)
+
+
+def test_boxes_of_maps_are_the_best_that_do_not_overlap(caffe: Caffe) -> None:
+    maps = {"a": numbers(2, 7, 4, 5), "b": numbers(2, 7, 2, 3, seed=1)}
+    y, _ = caffe.forward(layer("BoxOutput", "a b", BY_MAP), maps, gradients="")
+    expected = []
+    for image in range(2):
+        boxes, scores = [], []
+        for name, field, stride in (("a", (30, 20), 8), ("b", (50, 60), 16)):
+            values = maps[name][image]
+            found, image_size = fields_moved(values[3:].astype(np.float64), field, stride, 0)
+            # MS-CNN cuts the size that the box had before its corner was cut.
+            wide, start = found[:, 2:] - found[:, :2], found[:, :2].clip(0)
+            boxes.append(np.hstack([start, start + np.minimum(wide, image_size - start)]))
+            scores.append((values[1:3].max(0) - values[0]).ravel())
+        corners, marks = np.vstack(boxes), np.concatenate(scores)
+        good = (marks >= 0.1) & ((corners[:, 2:] - corners[:, :2]).min(1) >= 5)
+        corners, marks = corners[good], marks[good]
+        best = np.argsort(-marks, kind="stable")[:30]
+        kept = suppressed(corners[best], marks[best], 0.4)[:9]
+        expected += [[image, *corners[best][index]] for index in kept]
+    assert y.shape == (len(expected), 5, 1, 1)
+    assert np.allclose(y[:, :, 0, 0], expected, atol=NEAR)
+
+
+def test_boxes_of_groups_are_the_best_that_do_not_overlap(caffe: Caffe) -> None:
+    scores = {
+        name: np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
+        for seed, (name, shape) in enumerate({"s": (4, 2, 4, 5), "t": (4, 2, 2, 3)}.items())
+    }
+    maps = {"s": scores["s"], "a": numbers(4, 4, 4, 5), "t": scores["t"], "b": numbers(4, 4, 2, 3)}
+    text = layer("BoxGroupOutput", "s a t b", BY_GROUP).replace('top: "y"', 'top: "r" top: "y"')
+    y, _ = caffe.forward(text, maps, gradients="")
+    expected = []
+    for image in range(2):
+        boxes, marks = [], []
+        for score, delta, fields, stride in (
+            ("s", "a", ((30, 20), (20, 30)), 8), ("t", "b", ((50, 60), (60, 50)), 16),
+        ):  # fmt: skip
+            for number, field in enumerate(fields):
+                at = 2 * image + number
+                found, size = fields_moved(maps[delta][at].astype(np.float64), field, stride, 1)
+                boxes.append(np.hstack([found[:, :2].clip(0), np.minimum(found[:, 2:], size)]))
+                marks.append(1 - maps[score][at][0].ravel())
+        corners, values = np.vstack(boxes), np.concatenate(marks)
+        good = (values >= 0.4) & ((corners[:, 2:] - corners[:, :2] + 1).min(1) >= 5)
+        corners, values = corners[good], values[good]
+        best = np.argsort(-values, kind="stable")[:60]
+        kept = suppressed(corners[best], values[best], 0.4, extra=1)[:9]
+        expected += [[image, *corners[best][index], values[best][index]] for index in kept]
+    assert y.shape == (len(expected), 6, 1, 1)
+    assert np.allclose(y[:, :, 0, 0], expected, atol=NEAR)
+
+
+def test_regions_are_moved_by_the_deltas_of_objects(caffe: Caffe) -> None:
+    regions = np.array([[0, 1, 2, 9, 7], [0, 4, 4, 5, 20]], np.float32)
+    deltas = numbers(2, 8)
+    body = "bbox_reg_param { bbox_mean: [0.1, 0, 0, 0] bbox_std: [0.1, 0.1, 0.2, 0.2] }"
+    y, _ = caffe.forward(
+        layer("DecodeBBox", "d r", body), {"d": deltas, "r": regions}, gradients=""
+    )
+    moves = deltas[:, 4:] * [0.1, 0.1, 0.2, 0.2] + [0.1, 0, 0, 0]
+    size = regions[:, 3:] - regions[:, 1:3] + 1
+    middle = (regions[:, 1:3] + regions[:, 3:]) / 2 + moves[:, :2] * size
+    new = size * np.exp(moves[:, 2:])
+    start = middle - (new - 1) / 2
+    expected = np.hstack([regions[:, :1], start, start + new - 1])
+    assert np.allclose(y.reshape(2, 5), expected, atol=NEAR)
 
 
 def test_depthwise_convolutions_have_a_filter_for_each_channel(caffe: Caffe) -> None:

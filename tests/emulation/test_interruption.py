@@ -100,6 +100,31 @@ def test_a_study_and_the_runs_that_it_has_started(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("twin")
+def test_the_paper_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["SqueezeNet V1.1", "NIN", "AlexNet", "--target", "twin", "--compute", "real"]
+    store = RecordStore(out / "records.jsonl")
+    with pibench("reproduce", *words, "--jobs", "1", "--out", out) as process:
+        wait_until(lambda: store.path.exists() and store.path.stat().st_size)
+        output = ended_in_order(process, INT)
+    assert "the same command goes on from there" in output
+    (first,) = store.read()
+    with pibench("reproduce", *words, "--out", out) as process:
+        output = process.communicate(timeout=240)[1]
+        assert process.returncode == 0
+    assert "1 of 3 networks are there from an interrupted run" in output
+    records = store.read()
+    assert records[0] == first
+    assert [record.network for record in records] == ["SqueezeNet V1.1", "NIN", "AlexNet"]
+    assert "3 of 3 verdicts agree" in (out / "report.html").read_text()
+
+    # A run that has ended is not gone on with.
+    with pibench("reproduce", *words[:1], *words[3:], "--out", out) as process:
+        process.communicate(timeout=240)
+    assert len(store.read()) == 4
+
+
+@pytest.mark.usefixtures("twin")
 def test_nohup_lets_a_run_go_on(tmp_path: Path) -> None:
     out = tmp_path / "records.jsonl"
     words = ["NIN", "SqueezeNet V1.1", "--target", "twin", "--jobs", "1", "--out", out]

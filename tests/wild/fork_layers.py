@@ -34,6 +34,22 @@ def _map(draw: Draw, channels: int | None = None) -> tuple[int, ...]:
     return (_size(draw, most=3), channels or _size(draw), _size(draw), _size(draw))
 
 
+def _sequence(draw: Draw) -> tuple[int, ...]:
+    return (_size(draw), _size(draw, most=3), _size(draw), *draw(st.sampled_from(((), (1,)))))
+
+
+def _lstm(draw: Draw) -> Layer:
+    sequence = _sequence(draw)
+    marks = [sequence[:2]] if draw(st.booleans()) else []
+    return [sequence, *marks], _fields("lstm_param", num_output=_size(draw))
+
+
+def _ctc_greedy_decoder(draw: Draw) -> Layer:
+    return [_sequence(draw)], _fields(
+        "ctc_decoder_param", blank_index=_maybe(draw, st.integers(-1, 2))
+    )
+
+
 def _any(draw: Draw, least: int = 1, most: int = 5) -> tuple[int, ...]:
     return tuple(draw(st.lists(st.integers(1, 6), min_size=least, max_size=most)))
 
@@ -86,7 +102,11 @@ def _interp(draw: Draw) -> Layer:
     asked |= {name: _maybe(draw, st.integers(1, 4)) for name in ("zoom_factor", "shrink_factor")}
     asked |= {name: _maybe(draw, st.integers(-2, 0)) for name in ("pad_beg", "pad_end")}
     # Something is left when both pads cut.
-    return [(images, channels, height + 4, width + 4)], _fields("interp_param", **asked)
+    bottoms = [(images, channels, height + 4, width + 4)]
+    if draw(st.booleans()):
+        bottoms.append(_map(draw))
+        asked["use_blob_size"] = True
+    return bottoms, _fields("interp_param", **asked)
 
 
 def _regions(draw: Draw) -> tuple[int, ...]:
@@ -95,6 +115,7 @@ def _regions(draw: Draw) -> tuple[int, ...]:
 
 def _roi_pooling(draw: Draw) -> Layer:
     asked = {name: _size(draw, most=5) for name in ("pooled_h", "pooled_w")}
+    asked["pad_ratio"] = _maybe(draw, st.sampled_from((0.1, 0.25)))
     return [_map(draw), _regions(draw)], _fields("roi_pooling_param", **asked)
 
 
@@ -115,6 +136,42 @@ def _proposal(draw: Draw) -> Layer:
     most = _maybe(draw, st.integers(1, 400))
     return [(1, 2 * anchors, *places), (1, 4 * anchors, *places), image], _fields(
         "proposal_param", ratio=ratios, scale=scales, post_nms_topn=most
+    )
+
+
+def _limits(draw: Draw) -> dict[str, object]:
+    names = ("max_nms_num", "max_post_nms_num")
+    return {name: _maybe(draw, st.integers(1, 9)) for name in names} | {"min_size": 0}
+
+
+def _box_output(draw: Draw) -> Layer:
+    images, classes = _size(draw, most=2), _size(draw, 2, 4)
+    maps = [
+        (images, classes + 4, _size(draw, most=4), _size(draw, most=4))
+        for _ in range(_size(draw, most=3))
+    ]
+    sizes = [8 * (1 + number) for number in range(len(maps))]
+    return maps, _fields(
+        "box_output_param", field_w=sizes, field_h=sizes, downsample_rate=sizes, **_limits(draw)
+    )
+
+
+def _box_group_output(draw: Draw) -> Layer:
+    images, classes, fields = _size(draw, most=2), _size(draw, 2, 4), _size(draw, most=3)
+    bottoms, groups = [], []
+    for _ in range(_size(draw, most=2)):
+        places = (_size(draw, most=4), _size(draw, most=4))
+        bottoms += [(images * fields, channels, *places) for channels in (classes, 4)]
+        sizes = " ".join(f"field_w: {9 + field} field_h: {8 + field}" for field in range(fields))
+        groups.append(f"box_group_param {{ stride: 8 {sizes} }}")
+    body = _fields("box_group_output_param", **_limits(draw))
+    return bottoms, f"{body[:-1]} {' '.join(groups)} }}"
+
+
+def _decode_bbox(draw: Draw) -> Layer:
+    regions = _regions(draw)
+    return [(regions[0], 8), regions], draw(
+        st.sampled_from(("", "bbox_reg_param { bbox_mean: [0, 0, 0, 0] bbox_std: [1, 1, 2, 2] }"))
     )
 
 
@@ -192,9 +249,11 @@ def _axpy(draw: Draw) -> Layer:
 
 
 def _indicator(draw: Draw) -> Layer:
-    return [_map(draw)] * draw(st.integers(0, 2)), _fields(
-        "continuation_indicator_param", time_step=_size(draw), batch_size=_size(draw)
-    )
+    bottoms = [_map(draw)] * draw(st.integers(0, 2))
+    asked = {"batch_size": _size(draw)}
+    if bottoms and draw(st.booleans()):
+        asked = {"axis": draw(st.integers(0, 3))}
+    return bottoms, _fields("continuation_indicator_param", time_step=_size(draw), **asked)
 
 
 def _convolution(draw: Draw, channels: int, *, names_groups: bool) -> Layer:
@@ -231,6 +290,7 @@ def _prior_box(draw: Draw) -> Layer:
         flip=_maybe(draw, st.booleans()),
         clip=_maybe(draw, st.booleans()),
         variance=variance,
+        density=draw(st.sampled_from(([], [1 + size % 3 for size in sizes]))),
         step=_maybe(draw, st.integers(4, 16)),
     )
 
@@ -248,7 +308,8 @@ def _detection_output(draw: Draw) -> Layer:
     locations = (images, 4 * boxes * (1 if shared else classes))
     confidences = (images, boxes * classes)
     priors = draw(st.sampled_from(((1, 2, 4 * boxes), (1, 2, 4 * boxes, 1))))
-    return [locations, confidences, priors], _fields(
+    first_stage = [(images, 2 * boxes), (images, 4 * boxes)][: draw(st.integers(0, 2 * shared))]
+    return [locations, confidences, priors, *first_stage], _fields(
         "detection_output_param",
         num_classes=classes,
         share_location=shared,
@@ -259,7 +320,9 @@ def _detection_output(draw: Draw) -> Layer:
 
 def _yolo_2(draw: Draw) -> Layer:
     boxes, classes = _size(draw, most=3), _size(draw, most=4)
-    return [_map(draw, boxes * (5 + classes))], _fields(
+    first = _map(draw, boxes * (5 + classes))
+    bottoms = [first, (*first[:2], _size(draw), _size(draw))][: draw(st.integers(1, 2))]
+    return bottoms, _fields(
         "yolo_detection_output_param",
         num_classes=classes, num_box=boxes, biases=[1 + box for box in range(2 * boxes)],
     )  # fmt: skip
@@ -286,14 +349,19 @@ def _plain(draw: Draw) -> Layer:
 LAYERS: dict[str, Callable[[Draw], Layer]] = {
     "Axpy": _axpy,
     "BN": _bn,
+    "BoxGroupOutput": _box_group_output,
+    "BoxOutput": _box_output,
+    "CTCGreedyDecoder": _ctc_greedy_decoder,
     "ContinuationIndicator": _indicator,
     "ConvolutionDepthwise": lambda draw: _convolution(draw, _size(draw), names_groups=False),
     "CropCenter": _crop_center,
+    "DecodeBBox": _decode_bbox,
     "DepthwiseConvolution": lambda draw: _convolution(draw, _size(draw), names_groups=True),
     "DetectionOutput": _detection_output,
     "HardSigmoid": _plain,
     "HardSwish": _plain,
     "Interp": _interp,
+    "Lstm": _lstm,
     "Mish": _plain,
     "Mul": _mul,
     "Normalize": _normalize,
@@ -325,7 +393,8 @@ def fork_layers(draw: Draw, kind: str, *, legal: bool = True) -> str:
     if not legal:
         others, _ = LAYERS[draw(st.sampled_from((kind, "Permute", "Normalize", "Squeeze")))](draw)
         bottoms = draw(st.sampled_from((others, bottoms[:-1] + others[:1])))
-    tops = 1 + (kind == "Proposal" and draw(st.booleans()))
+    has_scores = kind in ("BoxGroupOutput", "BoxOutput", "Proposal")
+    tops = 1 + (has_scores and draw(st.booleans()))
     lines = [
         f'layer {{ name: "in{number}" type: "Input" top: "x{number}" input_param {{ shape {{ '
         f"{' '.join(f'dim: {size}' for size in shape)} }} }} }}"

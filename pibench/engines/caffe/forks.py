@@ -41,14 +41,19 @@ _SSD: Final = "SSD"
 LAYERS: Final[dict[str, ForkLayer]] = {
     "Axpy": ForkLayer("SENet"),
     "BN": ForkLayer("SegNet and PSPNet", "bn_param"),
+    "BoxGroupOutput": ForkLayer("Cascade R-CNN", "box_group_output_param"),
+    "BoxOutput": ForkLayer("MS-CNN", "box_output_param"),
+    "CTCGreedyDecoder": ForkLayer("text recognition", "ctc_decoder_param"),
     "ContinuationIndicator": ForkLayer("CRNN", "continuation_indicator_param"),
     "ConvolutionDepthwise": ForkLayer("depthwise"),
     "CropCenter": ForkLayer("Synopsys", "crop_center_param"),
+    "DecodeBBox": ForkLayer("Cascade R-CNN", "bbox_reg_param"),
     "DepthwiseConvolution": ForkLayer("depthwise"),
     "DetectionOutput": ForkLayer(_SSD, "detection_output_param"),
     "HardSigmoid": ForkLayer("MobileNet V3"),
     "HardSwish": ForkLayer("MobileNet V3"),
     "Interp": ForkLayer("DeepLab and PSPNet", "interp_param"),
+    "Lstm": ForkLayer("text recognition", "lstm_param"),
     "Mish": ForkLayer("YOLO"),
     "Mul": ForkLayer("Synopsys", "mul_param"),
     "Normalize": ForkLayer(_SSD, "norm_param"),
@@ -88,6 +93,8 @@ _PYTHON: Final[dict[tuple[str, str], tuple[str, dict[str, str]]]] = {
 """Python layers by module and class: the type of the same layer here, and its fields."""
 _LEFT_OUT: Final = frozenset({"save_output_param", "label_map_file", "save_file", "engine"})
 """Fields that write files, or choose between implementations."""
+_REGRESSION: Final = "bbox_reg_param"
+"""A second message of a layer: it becomes a field of the first."""
 _UNKNOWN_FIELD: Final = re.compile(r'Message type "\w+" has no field named "(\w+)"')
 
 
@@ -111,15 +118,25 @@ def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str
         InvalidInputError: A message has a field that the fork lacks, or a wrong value.
     """
     pieces, before = [], 0
+    has_other = {field.within for field in fields if field.name != _REGRESSION}
+    inside = {
+        field.within: text[field.start : field.end] for field in fields if field.name == _REGRESSION
+    }
     for field in fields:
         source = text[field.start : field.end]
+        blank = "\n" * source.count("\n")
+        if field.name == _REGRESSION and field.within in has_other:
+            pieces += [text[before : field.start], blank]
+            before = field.end
+            continue
         marks = [token for token in outline.tokens(source) if token.kind == "mark"]
         opened = next((mark.end for mark in marks if mark.text in "{<"), 0)
         closed = max((mark.start for mark in marks if mark.text in "}>"), default=0)
         try:
             if not opened:
                 raise ValueError("has no { }")
-            message = _parsed(field.name, source[opened:closed])
+            more = inside.get(field.within, "") if field.name != _REGRESSION else ""
+            message = _parsed(field.name, f"{source[opened:closed]}\n{more}")
         except _UNREADABLE as error:
             line = field.line + (getattr(error, "GetLine", lambda: 1)() or 1) - 1
             line += source.count("\n", 0, opened)
@@ -131,7 +148,6 @@ def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str
                 problem, hint = f"{field.name}: {what}", "correct the line"
             raise InvalidInputError.at(path, f"line {line}", problem, hint=hint) from None
         one_line = text_format.MessageToString(_carried(field.name, message), as_one_line=True)
-        blank = "\n" * source.count("\n")
         pieces += [text[before : field.start], f"python_param {{ {one_line} }}{blank}"]
         before = field.end
     return "".join(pieces) + text[before:]
@@ -175,12 +191,52 @@ def _why(error: Exception) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
 
 
-def replace_python(net: caffe.NetParameter) -> None:
-    """Replace the Python layers of published networks that pibench implements by its own.
+def write_out(net: caffe.NetParameter) -> None:
+    """Write into the file of a published network what its fork has in code.
 
-    Faster R-CNN's proposals (rpn/proposal_layer.py) are those of its test, 300 regions at most;
-    ENet's dropout (spatial_dropout.py) names its phase itself.
+    Python layers that pibench implements become its own: Faster R-CNN's proposals
+    (rpn/proposal_layer.py), which are those of its test, 300 regions at most, and ENet's dropout
+    (spatial_dropout.py), which names its phase itself. FaceBoxes' default boxes get their density.
     """
+    _replace_python(net)
+    _spread_boxes(net)
+
+
+def _spread_boxes(net: caffe.NetParameter) -> None:
+    """Write the density of FaceBoxes' default boxes, which a layer before them shows.
+
+    Its fork has 16, 4 and 1 boxes of the three sizes of a PriorBox at each place: 84 numbers.
+    """
+    boxes = [layer for layer in net.layer if layer.type == "PriorBox"]
+    asked = {layer.name: parameters(layer) for layer in boxes}
+    plain = [
+        layer
+        for layer in boxes
+        if not asked[layer.name].aspect_ratio and not asked[layer.name].max_size
+    ]
+    heads = {
+        (bottom, layer.convolution_param.num_output)
+        for layer in net.layer
+        if layer.type == "Convolution"
+        for bottom in layer.bottom[:1]
+    }
+    if len(plain) < len(boxes) or not any(
+        len(asked[layer.name].min_size) == len(_DENSITY)
+        and (layer.bottom[0], 4 * sum(density**2 for density in _DENSITY)) in heads
+        for layer in plain
+        if layer.bottom
+    ):
+        return
+    for layer in plain:
+        sizes = len(asked[layer.name].min_size)
+        asked[layer.name].density[:] = _DENSITY if sizes == len(_DENSITY) else [1] * sizes
+        layer.python_param.CopyFrom(_carried("prior_box_param", asked[layer.name]))
+
+
+_DENSITY: Final = (4, 2, 1)
+
+
+def _replace_python(net: caffe.NetParameter) -> None:
     for layer in net.layer:
         given = layer.python_param
         kind, fields = _PYTHON.get((given.module.rpartition(".")[2], given.layer), ("", {}))

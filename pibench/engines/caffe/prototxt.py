@@ -195,6 +195,8 @@ def _refused_type(layer: caffe.LayerParameter) -> tuple[str, str] | None:
 def unknown_type(field: outline.UnknownField, path: Path | str) -> InvalidInputError:
     """Return the error for a first-generation layer of a type that Caffe lacks."""
     hint = f"did you mean {field.near!r}?" if field.near else "replace the layer by stock ones"
+    if field.value.startswith(("'", '"')):
+        hint = "types have quotes in 'layer', not in 'layers': write 'layer'"
     problem = f"stock Caffe has no layer type {field.value}"
     return InvalidInputError.at(path, f"line {field.line}", problem, hint=hint)
 
@@ -237,7 +239,8 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
             path, None, f"cannot be parsed ({_cleaned(str(error))})", hint="check the file"
         ) from None
     _check_required(net, path)
-    forks.replace_python(net)
+    forks.write_out(net)
+    _drop_unsized_inputs(net)
     if not any(len(getattr(net, field)) for field in _NET_FIELDS):
         raise InvalidInputError.at(
             path, None, "contains no layer", hint="check that this is a network, not a solver"
@@ -245,9 +248,19 @@ def parse_known(text: str, path: Path | str) -> caffe.NetParameter:
     return net
 
 
+def _drop_unsized_inputs(net: caffe.NetParameter) -> None:
+    """Drop `input` lines without sizes, as Caffe does, where layers make the blobs themselves."""
+    if net.input_shape or net.input_dim:
+        return
+    if {top for layer in net.layer for top in layer.top}.issuperset(net.input):
+        net.ClearField("input")
+
+
 def _check_required(net: caffe.NetParameter, path: Path | str) -> None:
     """Reject a message without its required fields, or a fork's message in a wrong layer."""
     if layer := forks.mismatch(net):
+        if refused := _refused_type(layer):
+            raise InvalidInputError.at(path, topology.place(layer), refused[0], hint=refused[1])
         raise InvalidInputError.at(
             path,
             topology.place(layer),

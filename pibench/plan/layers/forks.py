@@ -59,6 +59,48 @@ class Constant(Layer):
         """Propagate nothing."""
 
 
+class Lstm(Layer):
+    """lstm.cc: the gates of every step before and after their functions, the cells, the states."""
+
+    def set_up(self) -> None:
+        self.fill_params()
+        self.steps, self.batch, self.inputs = self.bottoms[0].shape[:3]
+        self.hidden = self.params[1].shape[1]
+        state, rows = self.batch * self.hidden, self.steps * self.batch
+        self.gates, self.gate_diffs = (
+            [self.own(4 * self.steps * state) for _ in "bg"] for _ in "dd"
+        )
+        self.cell, self.cell_diff = (self.own(self.steps * state) for _ in "dd")
+        self.states = [self.own(state) for _ in range(4)]
+        self.state_diffs = [self.own(state) for _ in range(3)]
+        self.from_hidden = self.own(4 * state)
+        self.moved = self.own(state)
+        self.written(rows)
+
+    def forward(self) -> None:
+        """Run the product of all steps, then one for each step."""
+        process, rows = self.process, self.steps * self.batch
+        super().forward()
+        for memory in (*self.gates, self.cell, *self.states, self.from_hidden):
+            process.write(memory)
+        process.product(rows, 4 * self.hidden, self.inputs)
+        process.product(rows, 4 * self.hidden, 1)
+        process.product(self.batch, 4 * self.hidden, self.hidden)
+
+    def backward(self) -> None:
+        """Write the gradients of gates, cells and parameters, and add to that of the top."""
+        process, rows = self.process, self.steps * self.batch
+        process.write(self.tops[0].diff)
+        for memory in (*self.gate_diffs, self.cell_diff, *self.state_diffs, self.moved):
+            process.write(memory)
+        process.product(self.batch, self.hidden, 4 * self.hidden)
+        for blob in self.params:
+            process.write(blob.diff)
+        process.product(4 * self.hidden, self.inputs, rows)
+        process.product(4 * self.hidden, self.hidden, rows - self.batch)
+        self.write_gradients(self.bottoms[:1])
+
+
 class Mul(ForwardOnly):
     """mul.cc: the factor is a bottom, or a parameter that no filler fills."""
 
@@ -88,11 +130,40 @@ class Yolov3DetectionOutput(Detections):
         self.process.write(self.activated)
 
 
-class Proposal(Layer):
-    """proposal.cc: regions are constants to what follows."""
+class Decided(Layer):
+    """proposal.cc, ctc_greedy_decoder.cc: the result is a constant to what follows."""
 
     def backward(self) -> None:
         """Propagate nothing."""
+
+
+class BoxOutput(Layer):
+    """box_output.cc: regions, by deltas that get no gradient."""
+
+    no_gradient_to = 0
+
+
+class BoxGroupOutput(BoxOutput):
+    """box_output.cc: the boxes of every place."""
+
+    def set_up(self) -> None:
+        self.boxes = [self.own(blob.count) for blob in self.bottoms[1::2]]
+
+    def forward(self) -> None:
+        super().forward()
+        for memory in self.boxes:
+            self.process.write(memory)
+
+
+class DecodeBBox(Detections):
+    """box_output.cc: the moved regions of each class."""
+
+    def set_up(self) -> None:
+        self.moved = self.own(self.bottoms[0].count)
+
+    def forward(self) -> None:
+        super().forward()
+        self.process.write(self.moved)
 
 
 class BN(Layer):
@@ -156,14 +227,19 @@ class Axpy(Layer):
 LAYERS: dict[str, type[Layer]] = {
     "Axpy": Axpy,
     "BN": BN,
+    "BoxGroupOutput": BoxGroupOutput,
+    "BoxOutput": BoxOutput,
+    "CTCGreedyDecoder": Decided,
     "ContinuationIndicator": Constant,
     "ConvolutionDepthwise": Convolution,
     "CropCenter": Layer,
+    "DecodeBBox": DecodeBBox,
     "DepthwiseConvolution": Convolution,
     "DetectionOutput": Detections,
     "HardSigmoid": Activation,
     "HardSwish": Activation,
     "Interp": Layer,
+    "Lstm": Lstm,
     "Mish": Activation,
     "Mul": Mul,
     "Normalize": Normalize,
@@ -171,7 +247,7 @@ LAYERS: dict[str, type[Layer]] = {
     "Permute": Permute,
     "PriorBox": Constant,
     "PriorBoxClustered": Constant,
-    "Proposal": Proposal,
+    "Proposal": Decided,
     "ROIPooling": RoiPooling,
     "ReLU6": Layer,
     "Reorg": Layer,

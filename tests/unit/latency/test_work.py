@@ -69,6 +69,28 @@ def test_groups_share_the_work_and_waste_tiles(tmp_path: Path) -> None:
     assert depthwise.calls == 8 + 1
 
 
+def test_depthwise_types_of_forks_are_convolutions_with_groups(tmp_path: Path) -> None:
+    grouped = convolution("num_output: 8 kernel_size: 3 group: 8")
+    stock = counted(tmp_path, grouped)["conv"]
+    for text in (
+        grouped.replace('"Convolution"', '"DepthwiseConvolution"'),
+        grouped.replace('"Convolution"', '"ConvolutionDepthwise"').replace("group: 8", ""),
+    ):
+        assert counted(tmp_path, text)["conv"].cost == stock.cost
+
+
+def test_a_forks_lstm_has_the_products_of_caffes_own(tmp_path: Path) -> None:
+    """Both have one product over all steps and one for each step."""
+    data = """
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: [5, 2, 3] } } }
+    layer { name: "m" type: "Input" top: "m" input_param { shape { dim: [5, 2] } } }
+    """
+    own = 'layer { name: "l" type: "LSTM" bottom: "x" bottom: "m" top: "y" recurrent_param '
+    fork = own.replace("LSTM", "Lstm").replace("recurrent_param", "lstm_param")
+    macs = [counted(tmp_path, data, text + "{ num_output: 4 } }")["l"].macs for text in (own, fork)]
+    assert macs[0] == macs[1] == 5 * 2 * 16 * (3 + 4)
+
+
 def test_two_images_are_twice_the_work_of_a_convolution(tmp_path: Path) -> None:
     layer = convolution("num_output: 8 kernel_size: 3")
     one, two = (counted(tmp_path, layer, batch=batch)["conv"] for batch in (1, 2))

@@ -20,6 +20,9 @@ DATA = (
     "input_param { shape { dim: 1 dim: 8 dim: 6 dim: 4 } } }\n"
 )
 REGIONS = 'layer { name: "r" type: "Input" top: "r" input_param { shape { dim: 5 dim: 5 } } }\n'
+VOLUME = (
+    'layer { name: "w" type: "Input" top: "w" input_param { shape { dim: 6 dim: 2 dim: 5 } } }\n'
+)
 VECTOR = 'layer { name: "v" type: "Input" top: "v" input_param { shape { dim: 8 } } }\n'
 
 
@@ -116,6 +119,35 @@ def detections(*shapes: tuple[int, ...]) -> str:
             (5, 2, 2, 2),
         ),
         (
+            layer("ContinuationIndicator", "continuation_indicator_param { time_step: 7 axis: 1 }"),
+            (7, 8),
+        ),
+        (
+            layer(
+                "BoxOutput",
+                "bbox_reg_param { bbox_mean: [0, 0, 0, 0]\n bbox_std: [1, 1, 1, 1] }\n"
+                "box_output_param { field_w: 9 field_h: 9 downsample_rate: 4 max_nms_num: 50 }",
+            ),
+            (50, 5, 1, 1),
+        ),
+        (
+            layer("BoxOutput", "box_output_param { field_w: 9 field_h: 9 downsample_rate: 4 }"),
+            (24, 5, 1, 1),
+        ),
+        (layer("Interp", "interp_param { use_blob_size: true }", "data data"), (1, 8, 6, 4)),
+        (VOLUME + layer("Lstm", "lstm_param { num_output: 3 }", "w"), (6, 2, 3)),
+        (VOLUME + layer("CTCGreedyDecoder", bottoms="w"), (2, 6, 1, 1)),
+        (
+            REGIONS
+            + 'layer { name: "e" type: "Input" top: "e" input_param { shape { dim: 5 dim: 8 } } }\n'
+            + layer("DecodeBBox", bottoms="e r"),
+            (5, 5),
+        ),
+        (
+            layer("PriorBox", "prior_box_param { min_size: [9, 8] density: [3, 1] }", "data data"),
+            (1, 2, 4 * 10 * 24),
+        ),
+        (
             layer("ConvolutionDepthwise", "convolution_param { num_output: 8 kernel_size: 3 }"),
             (1, 8, 4, 2),
         ),
@@ -161,9 +193,17 @@ def test_tops_have_the_shapes_of_the_forks(
         (layer("ShuffleChannel", "shuffle_channel_param { group: 3 }"), "are no 3 groups"),
         (layer("Upsample", 'upsample_param { scale: "x" }'), "upsample_param:"),
         (
-            layer("Interp", "interp_param { height: 9\n use_blob_size: true }"),
-            "the interp_param that pibench implements has no field 'use_blob_size'; correct the",
+            layer("Interp", "interp_param { use_blob_size: true }"),
+            "has 1 bottom(s); a second one goes with use_blob_size",
         ),
+        (layer("Interp", "interp_param { height: 9 }", "data data"), "has 2 bottom(s); a second"),
+        (
+            layer("Interp", "interp_param { height: 9\n use_blob: true }"),
+            "the interp_param that pibench implements has no field 'use_blob'; correct the",
+        ),
+        (layer("Lstm", "lstm_param { }"), "num_output is missing"),
+        (layer("Lstm", "lstm_param { num_output: 2 }"), "needs steps x sequences x inputs"),
+        (layer("CTCGreedyDecoder"), "needs steps x sequences x classes"),
         (layer("ROIPooling", "", "data data"), "pooled_h or pooled_w is missing"),
         (
             layer("ROIPooling", "roi_pooling_param { pooled_h: 1 pooled_w: 1 }", "data data"),
@@ -209,6 +249,8 @@ def test_tops_have_the_shapes_of_the_forks(
                 ("aspect_ratio: nan", "wrong aspect_ratio"),
                 ("min_size: inf", "wrong min_size"),
                 ("variance: [1, 2, 3]", "has 3 variance"),
+                ("density: [1, 2]", "2 density for 1 min_size"),
+                ("density: 65", "wrong density"),
             )
         ),
         *(
@@ -238,6 +280,65 @@ def test_tops_have_the_shapes_of_the_forks(
                 (((2, 16), (1, 8), (1, 2, 16)), "both begin with the images"),
                 (((), (1, 8), (1, 2, 16)), "has locations of a scalar"),
             )
+        ),
+        (
+            detections((2, 16), (2, 8), (1, 2, 16)).replace(
+                'bottom: "c"', 'bottom: "c" bottom: "a"'
+            ),
+            "has a first stage of 2 x 16 for 4 boxes",
+        ),
+        (
+            layer(
+                "DetectionOutput",
+                "detection_output_param { num_classes: 2 nms_param { soft_nms: true } }",
+                "data data data",
+            ),
+            "soft_nms is not supported",
+        ),
+        (
+            layer(
+                "ROIPooling", "roi_pooling_param { pooled_h: 1 pooled_w: 1 pad_ratio: -1 }"
+            ).replace('"data" top', '"data" bottom: "data" top'),
+            "pad_ratio is -1",
+        ),
+        *(
+            (layer("BoxOutput", f"box_output_param {{ {body} }}"), problem)
+            for body, problem in (
+                ("field_w: 9 field_h: 9", "has 0 downsample_rate(s) and needs 1"),
+                ("field_w: 9 field_h: 0 downsample_rate: 4", "field_h leaves nothing"),
+                ("nms_type: 'OTHER'", "has no nms_type 'OTHER'"),
+                ("field_whr: 0", "wrong field_whr or field_xyr"),
+                ("bbox_reg_param { bbox_mean: 1 }", "has 1 bbox_mean(s) and needs 4"),
+            )
+        ),
+        (
+            layer("BoxGroupOutput", "box_group_output_param { }", "data data"),
+            "has 0 box_group_param(s) and needs 1",
+        ),
+        (
+            layer(
+                "BoxGroupOutput",
+                "box_group_output_param { box_group_param { stride: 8 field_w: 9 field_h: 9 } }",
+                "data data",
+            ),
+            "has scores of 1 x 8 x 6 x 4 and deltas of 1 x 8 x 6 x 4 for 1 fields",
+        ),
+        (
+            layer(
+                "BoxGroupOutput",
+                "box_group_output_param { box_group_param { stride: 8 field_w: 9 } }",
+                "data data",
+            ),
+            "has groups of different sizes",
+        ),
+        (layer("DecodeBBox", bottoms="data data"), "has deltas of 1 x 8 x 6 x 4 for regions"),
+        (
+            layer("ContinuationIndicator", "continuation_indicator_param { time_step: 1 axis: 4 }"),
+            "axis is outside of 1 x 8 x 6 x 4",
+        ),
+        (
+            layer("ContinuationIndicator", "continuation_indicator_param { time_step: 1 }", ""),
+            "batch_size leaves nothing",
         ),
         (
             layer("YoloDetectionOutput", "yolo_detection_output_param { num_box: 2 }"),

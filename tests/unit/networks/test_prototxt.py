@@ -135,6 +135,20 @@ def line_of(text: str) -> str:
             ),
         ),
         (
+            "layers { name: 'x' type: 'Softmax' }",
+            (
+                "net.prototxt: line 1: stock Caffe has no layer type 'Softmax'; types have quotes "
+                "in 'layer', not in 'layers': write 'layer'"
+            ),
+        ),
+        (
+            "layer { name: 'x' type: 'ROIAlign' roi_pooling_param { pooled_h: 1 } }",
+            (
+                "net.prototxt: layer 'x': stock Caffe has no layer type 'ROIAlign'; correct the "
+                "type, or replace the layer by stock ones"
+            ),
+        ),
+        (
             'name: "x"',
             "net.prototxt: contains no layer; check that this is a network, not a solver",
         ),

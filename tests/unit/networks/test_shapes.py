@@ -300,7 +300,6 @@ def test_shared_parameters_count_once() -> None:
         ('type: "HDF5Data" top: "x"', "database or files; put an Input layer with the shapes of"),
         ('type: "VideoData" top: "x"', "database or files; put an Input layer with the shapes of"),
         ('type: "Region" bottom: "data" top: "x"', "it is of a YOLO fork; replace it by stock"),
-        ('type: "Lstm" bottom: "data" top: "x"', "takes other bottoms than stock Caffe's LSTM"),
         ('type: "MultiBoxLoss" bottom: "data" top: "x"',
          "it is of the SSD fork; replace it by stock layers, or take it out"),
         ('bottom: "data" top: "x"', "has no type"),
@@ -405,6 +404,13 @@ def test_legacy_input_and_its_mistakes() -> None:
     assert shapes.infer(net).blobs["data"] == (1, 3, 5, 5)
     with pytest.raises(InvalidInputError, match=r"1 input\(s\) but 0 input_shape and 3 input_dim"):
         shapes.infer(prototxt.parse('input: "data" input_dim: [1, 3, 5]', "n"))
+
+
+def test_inputs_without_sizes_leave_their_blobs_to_layers() -> None:
+    given = 'input: "d" layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 2 } } }'
+    assert shapes.infer(prototxt.parse(given, "n")).blobs == {"d": (2,)}
+    with pytest.raises(InvalidInputError, match=r"2 input\(s\) but 0 input_shape and 0 input_dim"):
+        shapes.infer(prototxt.parse('input: "e" ' + given, "n"))
 
 
 def test_phases_have_their_own_layers() -> None:

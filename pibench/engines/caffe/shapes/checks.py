@@ -286,6 +286,7 @@ def _of_params(layer: Layer, count: int) -> tuple[tuple[str, ...], Message]:
 
 _OF_FORKS = {
     "BN": ("scale_filler", "shift_filler", "slope_filler", "bias_filler"),
+    "Lstm": ("weight_filler", "weight_filler", "bias_filler"),
     "Normalize": ("scale_filler",),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from math import floor, inf
 from struct import pack, unpack
+from typing import Any
 
 from pibench.engines.caffe.forks import parameters
 from pibench.engines.caffe.shapes.checks import (
@@ -109,15 +110,26 @@ def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
     for ratio in asked.aspect_ratio:
         if all(abs(ratio - other) >= 1e-6 for other in ratios):
             ratios += [ratio, 1 / ratio] if asked.flip else [ratio]
-    boxes = height * width * (len(ratios) * sizes + larger)
+    if asked.density and len(asked.density) != sizes:
+        raise Refused(f"{len(asked.density)} density for {sizes} min_size", "give one for each")
+    if not all(1 <= density <= 64 for density in asked.density):
+        raise Refused("has a wrong density", "give numbers from 1 to 64")
+    dense = sum(density * density - 1 for density in asked.density)
+    boxes = height * width * (len(ratios) * sizes + larger + dense)
     return [(1, 2, 4 * boxes)], []
 
 
 def _detection_output(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
-    locations, confidences, priors = bottoms[:3]
+    locations, confidences, priors, *first_stage = bottoms
     if asked.num_classes < 1:
         raise Refused("num_classes is missing", "give it")
+    for field, given in (
+        ("soft_nms", asked.nms_param.soft_nms),
+        ("output_logits", asked.output_logits),
+    ):
+        if given:
+            raise Refused(f"{field} is not supported", "take it out; memory stays the same")
     boxes = priors[2] // 4 if len(priors) > 2 else 0
     if elements(_at_most_four(priors)) != 8 * boxes:
         raise Refused(
@@ -137,6 +149,12 @@ def _detection_output(layer: Layer, bottoms: list[Shape]) -> Made:
             raise Refused(
                 f"has {found} {what} for {boxes} boxes, which need {wanted}",
                 "correct num_classes, share_location or the layers before it",
+            )
+    for stage, each in zip(first_stage, (2, 4), strict=False):
+        if elements(stage) != locations[0] * boxes * each or sets > 1:
+            raise Refused(
+                f"has a first stage of {times(stage)} for {boxes} boxes in {sets} sets",
+                f"RefineDet's has {each} numbers for each box, and share_location",
             )
     return [_DETECTION], []
 
@@ -166,6 +184,8 @@ def _upsample(layer: Layer, bottoms: list[Shape]) -> Made:
 def _interp(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     images, channels, height, width = _image(bottoms[0])
+    if asked.use_blob_size != (len(bottoms) > 1):
+        raise Refused(f"has {len(bottoms)} bottom(s)", "a second one goes with use_blob_size")
     if asked.pad_beg > 0 or asked.pad_end > 0:
         raise Refused("pad_beg or pad_end is above 0", "Interp only cuts: 0 or less")
     for factor in ("shrink_factor", "zoom_factor"):
@@ -179,13 +199,37 @@ def _interp(layer: Layer, bottoms: list[Shape]) -> Made:
         if asked.zoom_factor:
             found += (found - 1) * (asked.zoom_factor - 1)
         sizes.append(getattr(asked, side) if asked.HasField(side) else found)
+    if asked.use_blob_size:
+        sizes = list(_image(bottoms[1])[2:])
     return [(images, channels, *sizes)], []
+
+
+def _lstm(layer: Layer, bottoms: list[Shape]) -> Made:
+    outputs = parameters(layer).num_output
+    if not outputs:
+        raise Refused("num_output is missing", "give it")
+    sequence = bottoms[0]
+    if len(sequence) < 3 or elements(sequence[3:]) != 1:
+        raise Refused(f"needs steps x sequences x inputs, not {times(sequence)}", "reshape it")
+    if len(bottoms) > 1 and elements(bottoms[1]) != sequence[0] * sequence[1]:
+        raise Refused(f"has marks of {times(bottoms[1])}", "give one for each step and sequence")
+    weights: list[Shape] = [(4 * outputs, sequence[2]), (4 * outputs, outputs), (4 * outputs,)]
+    return [(*sequence[:2], outputs)], weights
+
+
+def _ctc_greedy_decoder(_: Layer, bottoms: list[Shape]) -> Made:
+    (shape,) = bottoms
+    if len(shape) < 3 or elements(shape[3:]) != 1:
+        raise Refused(f"needs steps x sequences x classes, not {times(shape)}", "reshape it")
+    return [(shape[1], shape[0], 1, 1)], []
 
 
 def _roi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     if not asked.pooled_h or not asked.pooled_w:
         raise Refused("pooled_h or pooled_w is missing", "give both")
+    if not 0 <= asked.pad_ratio < inf:
+        raise Refused(f"pad_ratio is {asked.pad_ratio:g}", "give a number from 0")
     return [(_regions(bottoms[1]), _image(bottoms[0])[1], asked.pooled_h, asked.pooled_w)], []
 
 
@@ -217,6 +261,71 @@ def _proposal(layer: Layer, bottoms: list[Shape]) -> Made:
     # The most that there can be: the real number depends on the data.
     tops: list[Shape] = [(asked.post_nms_topn, 5), (asked.post_nms_topn, 1)]
     return tops[: len(layer.top)], []
+
+
+def _box_output(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    if asked.nms_type not in ("IOU", "IOMU", "IOFU"):
+        raise Refused(f"has no nms_type {asked.nms_type!r}", "take IOU, IOMU or IOFU")
+    if not 0 < asked.field_whr < inf or not 0 < asked.field_xyr < inf:
+        raise Refused("has a wrong field_whr or field_xyr", "give numbers above 0")
+    _check_deltas(asked.bbox_reg_param)
+    fields, maps = _grouped_maps(asked, bottoms)
+    images = bottoms[0][0] // fields
+    for shape in maps:
+        if shape[0] != images * fields:
+            raise Refused(f"has maps of {times(shape)} for {images} images", "correct the bottoms")
+    places = sum(fields * height * width for _, _, height, width in maps)
+    # The most that there can be: the real number depends on the data.
+    rows = images * (asked.max_post_nms_num or asked.max_nms_num or places)
+    tops: list[Shape] = [(rows, 5, 1, 1), (rows, 6, 1, 1)]
+    return tops[: len(layer.top)], []
+
+
+def _grouped_maps(asked: Any, bottoms: list[Shape]) -> tuple[int, list[Shape]]:
+    """Return the fields of each place of an image, and the maps with their deltas."""
+    shapes = [_image(bottom) for bottom in bottoms]
+    if "box_group_param" not in asked.DESCRIPTOR.fields_by_name:
+        for what in ("field_w", "field_h", "downsample_rate"):
+            values = getattr(asked, what)
+            check_count(what, len(values), (len(bottoms), len(bottoms)))
+            _positive(min(values), what)
+        for shape in shapes:
+            if shape[1] < 6 or shape[1] != shapes[0][1]:
+                raise Refused(
+                    f"has {times(shape)}, not the scores of classes and 4 deltas",
+                    "correct the bottoms",
+                )
+        return 1, shapes
+    groups = asked.box_group_param
+    check_count("box_group_param", len(groups), (len(bottoms) // 2, len(bottoms) // 2))
+    counts = {len(values) for group in groups for values in (group.field_w, group.field_h)}
+    if len(bottoms) % 2 or len(counts) != 1 or not (fields := counts.pop()):
+        raise Refused("has groups of different sizes", "give each as many field_w and field_h")
+    for group, scores, deltas in zip(groups, shapes[::2], shapes[1::2], strict=True):
+        _positive(min(group.stride, *group.field_w, *group.field_h), "box_group_param")
+        if deltas != (scores[0], 4, *scores[2:]) or scores[0] % fields:
+            raise Refused(
+                f"has scores of {times(scores)} and deltas of {times(deltas)} for {fields} fields",
+                "scores and deltas are of the same places, for each field of an image",
+            )
+    return fields, shapes[1::2]
+
+
+def _check_deltas(asked: Any) -> None:
+    for name in ("bbox_mean", "bbox_std"):
+        check_count(name, len(getattr(asked, name)) or 4, (4, 4))
+
+
+def _decode_bbox(layer: Layer, bottoms: list[Shape]) -> Made:
+    _check_deltas(parameters(layer))
+    deltas, regions = (_at_most_four(bottom, least=1) for bottom in bottoms)
+    if elements(deltas[1:]) != 8 or deltas[0] != _regions(regions):
+        raise Refused(
+            f"has deltas of {times(deltas)} for regions of {times(regions)}",
+            "DecodeBBox reads 8 deltas for each region",
+        )
+    return [regions], []
 
 
 def _reorg(layer: Layer, bottoms: list[Shape]) -> Made:
@@ -307,10 +416,14 @@ def _axpy(_: Layer, bottoms: list[Shape]) -> Made:
     return [first], []
 
 
-def _indicator(layer: Layer, _: list[Shape]) -> Made:
+def _indicator(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     steps = _positive(asked.time_step, "time_step")
-    return [(steps, _positive(asked.batch_size, "batch_size"))], []
+    if asked.HasField("batch_size") or not bottoms:
+        return [(steps, _positive(asked.batch_size, "batch_size"))], []
+    if not 0 <= asked.axis < len(bottoms[0]):
+        raise Refused(f"axis is outside of {times(bottoms[0])}", "correct the axis")
+    return [(steps, bottoms[0][asked.axis])], []
 
 
 def _depthwise(layer: Layer, bottoms: list[Shape]) -> Made:
@@ -351,12 +464,17 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("HardSigmoid", "HardSwish", "Mish", "ReLU6"), Rule(_same)),
     "Axpy": Rule(_axpy, (3, 3)),
     "BN": Rule(_bn),
+    "BoxGroupOutput": Rule(_box_output, (2, MANY), (1, 2)),
+    "BoxOutput": Rule(_box_output, (1, MANY), (1, 2)),
+    "CTCGreedyDecoder": Rule(_ctc_greedy_decoder),
     "ContinuationIndicator": Rule(_indicator, (0, MANY)),
     "ConvolutionDepthwise": Rule(_depthwise),
     "CropCenter": Rule(_crop_center),
+    "DecodeBBox": Rule(_decode_bbox, (2, 2)),
     "DepthwiseConvolution": Rule(convolution, (1, MANY), (1, MANY)),
-    "DetectionOutput": Rule(_detection_output, (3, 4)),
-    "Interp": Rule(_interp),
+    "DetectionOutput": Rule(_detection_output, (3, 5)),
+    "Interp": Rule(_interp, (1, 2)),
+    "Lstm": Rule(_lstm, (1, 2)),
     "Mul": Rule(_mul, (1, 2)),
     "Normalize": Rule(_normalize),
     "PSROIPooling": Rule(_psroi_pooling, (2, 2)),
@@ -374,7 +492,7 @@ RULES: dict[str, Rule] = {
     "Squeeze": Rule(_squeeze),
     "Transpose": Rule(_permute),
     "Upsample": Rule(_upsample, (1, 2)),
-    "YoloDetectionOutput": Rule(_detections),
+    "YoloDetectionOutput": Rule(_detections, (1, 2)),
     "Yolov3DetectionOutput": Rule(_detections, (1, MANY)),
 }
 """One entry for each type of `pibench.engines.caffe.forks`."""

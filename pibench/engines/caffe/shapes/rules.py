@@ -491,11 +491,9 @@ DEPTHWISE_TYPES = ("ConvolutionDepthwise", "DepthwiseConv", "DepthwiseConvolutio
 
 _TEXT_FORK = "a text recognition fork"
 _FORKS = {
-    "CTCGreedyDecoder": _TEXT_FORK,
     "CTCLoss": _TEXT_FORK,
     "DenseBlock": "a DenseNet fork",
     "DepthwiseConv": "a depthwise patch (stock Caffe: Convolution with group)",
-    "Lstm": f"{_TEXT_FORK}, and takes other bottoms than stock Caffe's LSTM",
     "MultiBoxLoss": "the SSD fork",
     "Region": "a YOLO fork",
     "SmoothL1Loss": "the Fast R-CNN fork",
