@@ -28,7 +28,7 @@ from pibench.counting import Counter, NetworkCounts, known_counts
 from pibench.crosscheck import cycles
 from pibench.crosscheck.paper import load_paper
 from pibench.images.build import Builder
-from pibench.latency import analytic, fit, pressure, rates, stacks, validation, work
+from pibench.latency import analytic, factors, fit, pressure, rates, stacks, validation, work
 from pibench.latency.model import MACS_PER_CYCLE, predict
 from pibench.latency.products import Memory, product
 from pibench.networks.network import Network
@@ -121,6 +121,20 @@ works out the bounds of each window, and `Blob::offset` checks its arguments for
 and Dropout take less: the former is memcpy, the latter draws its numbers faster than `random`. The
 tables of ATLAS and of the reference BLAS are those of their fastest loop over the depth, and what
 they take for other shapes, above all for a product with a vector, is in the blocks alone.
+"""
+
+NARROWED = """
+## A board's own times
+
+`pibench calibrate --from RECORDS` narrows the stack that the records name (`--stack` names
+another) to the board that made them: one factor on products, one on accesses, which are loops and
+waiting for memory. They are fitted by least squares on the logarithms of errors, in which a time far
+from all others counts less; a single factor where there are fewer than three networks, or where
+they do not tell two apart. Times at the edge of memory are left out. It prints the error of each
+network by factors fitted on the others; from four networks on, these errors are the interval of
+`predict --calibration`. Where no stack is known for the board, two rates are fitted instead
+([below](#rates-fitted-on-the-paper)). What factors make of `atlas-armhf` on the paper's board, each
+network left out: mean {mean:.1f} %, worst {worst:.1f} % ({factors}).
 """
 
 POWERS = """
@@ -267,6 +281,7 @@ def main() -> None:
     print_products()
     print_passes()
     print_executed()
+    print_narrowed(known)
     print_powers()
     print_papers_stack(known)
     fitted = known.rates
@@ -395,6 +410,26 @@ def print_executed() -> None:
             print(f"| {one.name} | {one.from_blocks_ms:.2f} | {one.analytic_ms:.2f} | "
                   f"{one.issue_ms - one.analytic_issue_ms:+.2f} |")  # fmt: skip
         print(PARTED_BY, end="")
+
+
+def print_narrowed(known: rates.LatencyRates) -> None:
+    """What factors come to on the paper's times."""
+    times = {one.network: one.latency_ms for one in known.rated_on}
+    found = factors.fit(
+        times,
+        {name: networks.load(name) for name in times},
+        analytic.Configuration(
+            stack=stacks.load("atlas-armhf"),
+            device=devices.load(known.device),
+            threads=1,
+            data="zeros",
+        ),
+        known.protocol,
+        "the paper's times",
+    )
+    sizes = [abs(error) for error in found.left_out_pct]
+    what = f"products x {found.products:.2f}, accesses x {found.accesses:.2f}"
+    print(NARROWED.format(mean=mean(sizes), worst=max(sizes), factors=what), end="")
 
 
 def print_powers() -> None:

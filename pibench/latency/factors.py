@@ -37,6 +37,8 @@ POSSIBLE: Final = (0.05, 20.0)
 LEAST_FOR_INTERVAL: Final = 4
 """The fewest times whose errors, each left out, give an interval; else it is the stack's own."""
 _COVERED: Final = 0.95
+LEAST_FOR_TWO: Final = 3
+"""The fewest times for two factors: two of them would be met exactly, whatever they are."""
 _CAUCHY: Final = 2.385
 """The deviations at which an error counts half: 95 % efficient for normal errors."""
 _LEAST_DEVIATION: Final = 0.01
@@ -58,8 +60,8 @@ def _known_stack(name: str) -> str:
 class StackFactors:
     """What a board's own times make of a stack.
 
-    `both` is false where one factor stands for both: there is a single time, or the times do not
-    tell them apart. `half_width_log` is half of a 90 % interval, of the logarithm of a time, from
+    `both` is false where one factor stands for both: there are too few times, or they do not tell
+    them apart. `half_width_log` is half of a 90 % interval, of the logarithm of a time, from
     times that were each left out; None for too few. `left_out_pct` has their errors.
     """
 
@@ -148,7 +150,7 @@ def _fitted(parts: Sequence[Parts], times: Sequence[float]) -> tuple[float, floa
     Raises:
         InvalidInputError: The times are not of this stack.
     """
-    if len(times) > 1:
+    if len(times) >= LEAST_FOR_TWO:
         two = _solved(parts, times, together=False)
         if two is not None:
             return (*two, True)

@@ -121,10 +121,10 @@ def stretches(runs: Mapping[Block, int]) -> Counter[bytes]:
     for block, times in runs.items():
         if block in taken:
             continue
-        code, follower = block.code, following.get(block)
-        while follower is not None:
-            code += follower.code
-            follower = following.get(follower)
+        code, behind = block.code, following.get(block)
+        while behind is not None:
+            code += behind.code
+            behind = following.get(behind)
         found[code] += times
     return found
 

@@ -74,9 +74,10 @@ def test_one_time_gives_one_factor_without_an_error(
     found = fitted({"AlexNet": times_by(parts, 1.5, 1.5)["AlexNet"]}, loaded)
     assert found.products == found.accesses == pytest.approx(1.5)
     assert (found.both, found.left_out_pct, found.half_width_log) == (False, (), None)
-    # One network under two names: they do not tell the factors apart.
-    alike = dict.fromkeys(("NIN", "again"), 2 * parts["NIN"].ms)
-    twice = fitted(alike, loaded | {"again": loaded["NIN"]})
+    # One network under three names: they do not tell the factors apart.
+    alike = dict.fromkeys(("NIN", "again", "once more"), 2 * parts["NIN"].ms)
+    same = dict.fromkeys(alike, loaded["NIN"])
+    twice = fitted(alike, same)
     assert (twice.both, twice.products) == (False, pytest.approx(2))
 
 
