@@ -128,8 +128,8 @@ NARROWED = """
 
 `pibench calibrate --from RECORDS` narrows the stack that the records name (`--stack` names
 another) to the board that made them: one factor on products, one on accesses, which are loops and
-waiting for memory. They are fitted by least squares on the logarithms of errors, in which a time far
-from all others counts less; a single factor where there are fewer than three networks, or where
+waiting for memory. They are fitted by least squares on the logarithms of errors, in which a time
+far from all others counts less; a single factor where there are fewer than three networks, or where
 they do not tell two apart. Times at the edge of memory are left out. It prints the error of each
 network by factors fitted on the others; from four networks on, these errors are the interval of
 `predict --calibration`. Where no stack is known for the board, two rates are fitted instead

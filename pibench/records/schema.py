@@ -34,7 +34,7 @@ from pibench.target_kinds import TargetKind, kind_of
 if TYPE_CHECKING:
     from pibench.devices import Device
 
-SCHEMA_VERSION: Final = "1.7"
+SCHEMA_VERSION: Final = "1.8"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """The reason recorded with outputs if the user gave the weights, so that none were generated."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -405,7 +405,7 @@ class Record(Frozen):
     provenance.
     """
 
-    schema_version: Literal["1.7"] = SCHEMA_VERSION
+    schema_version: Literal["1.8"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
