@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pibench.devices import Device
-    from pibench.images.blas import Blas
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
     from pibench.scoreboard.core import Core
+    from pibench.setups import Blas
 
 DEADLINE_S: Final = 7200.0
 SEED: Final = 0

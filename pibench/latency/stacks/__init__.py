@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from pibench.images.blas import Blas
+    from pibench.setups import Blas
 
 DEFAULT: Final = "openblas-a53"
 """The stack of pibench's own image: Debian 11's OpenBLAS 0.3.13 with its Cortex-A53 kernels."""
