@@ -6,7 +6,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.report.tables import Column, Table, numeric
-from pibench.report.text import MIB, NOTHING, mib, milliseconds, number, signed, signed_mib, visible
+from pibench.report.text import (
+    MIB,
+    NOTHING,
+    mib,
+    milliseconds,
+    number,
+    signed,
+    signed_mib,
+    small_or_large,
+    visible,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -214,10 +224,10 @@ def prediction_table(predictions: Sequence[Prediction], names: Sequence[str]) ->
         (
             {
                 "Network": name,
-                "Latency\nms": number(one.latency_ms),
-                "Low\nms": number(one.low_ms),
-                "High\nms": number(one.high_ms),
-                "MMAC": number(sum(layer.work.macs for layer in one.layers) / 1e6),
+                "Latency\nms": small_or_large(one.latency_ms),
+                "Low\nms": small_or_large(one.low_ms),
+                "High\nms": small_or_large(one.high_ms),
+                "MMAC": small_or_large(sum(layer.work.macs for layer in one.layers) / 1e6),
                 "Layers": str(len(one.layers)),
                 "Note": _warning(one),
             }
