@@ -230,30 +230,51 @@ def reconcile(
     atol: float | None = None,
     rtol: float | None = None,
     equal_nan: bool = False,
+    networks: Sequence[Path] = (),
+    stack: str | None = None,
 ) -> tuple[Reconciliation, GateResult]:
     """Compare two or more sides of the same networks and evaluate the gate.
 
     Args:
-        sides: Files of records, plans or predictions, or the word "paper".
+        sides: Files of records, plans or predictions, or the words "paper" and "predicted", which
+            stands for predictions of the records' runs, each for the stack that the record states.
         fail_on: A gate such as "verdict,ram=5%,outputs".
         baseline: The side that the others are compared with.
         atol: Absolute tolerance of outputs.
         rtol: Relative tolerance of outputs.
         equal_nan: Treat two NaN outputs as equal; by default NaN differs from everything.
+        networks: Your own prototxts that records refer to, for `predicted`.
+        stack: The stack for all of `predicted`, in place of those that the records state.
 
     Returns:
         The comparison, and the gate's result, whose `code` is the command's exit code.
     """
     from pibench.crosscheck import gate
     from pibench.crosscheck.blobs import OUTPUT_TOLERANCE
+    from pibench.crosscheck.predicted import PREDICTED, predicted_side
     from pibench.crosscheck.reconcile import Tolerances
     from pibench.crosscheck.reconcile import reconcile as compared
     from pibench.crosscheck.sides import read_side, read_sides
+    from pibench.errors import InvalidInputError
+    from pibench.report.sources import Networks
 
     given = {name: x for name, x in (("atol", atol), ("rtol", rtol)) if x is not None}
     outputs = replace(OUTPUT_TOLERANCE, **given, equal_nan=equal_nan)
     gated, tolerances = gate.parse(fail_on, Tolerances(outputs=outputs))
-    read = read_sides([str(side) for side in sides])
+    sources = [str(side) for side in sides]
+    named = PREDICTED in sources and not Path(PREDICTED).exists()
+    place = sources.index(PREDICTED) if named else None
+    if place is None and (stack is not None or networks):
+        raise InvalidInputError(
+            "a stack and networks are for predictions of the records' runs",
+            hint="name predicted among the sides: pibench reconcile RECORDS predicted",
+        )
+    if place is not None:
+        del sources[place]
+    read = read_sides(sources)
+    if place is not None:
+        records = [record for side in read for record in side.records]
+        read.insert(place, predicted_side(records, Networks(networks).of, stack))
     if baseline is not None:
         read.insert(0, read_side(str(baseline)))
     found = compared(read, tolerances)

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from array import array
+from collections import Counter as Tally
+from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -22,6 +25,8 @@ from pibench.images.build import API_VERSIONS
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.images.rootfs import RootLoader
 from pibench.process import run
+from pibench.scoreboard import executed
+from pibench.scoreboard.core import load_core
 from pibench.targets import emulation
 from pibench.targets.job import PROBE, Libraries, Programs, write_job
 from pibench.targets.sandbox import sandboxed, scratch
@@ -33,12 +38,15 @@ if TYPE_CHECKING:
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
+    from pibench.scoreboard.core import Core
+    from pibench.setups import Blas
 
 DEADLINE_S: Final = 7200.0
 SEED: Final = 0
 _CORES: Final = {"cortex-a53": "CORTEXA53", "cortex-a72": "CORTEXA72"}
 _MARKING: Final = Path(__file__).resolve().parent / "probe/engines/pycaffe.py"
 _COUNT: Final = "PIBENCH-COUNT "
+_BLOCK: Final = "PIBENCH-BLOCK "
 _RESULT: Final = "PIBENCH-RESULT "
 PROGRAM: Final = "qemu-aarch64"
 _DEADLINE_S: Final = 60.0
@@ -50,7 +58,8 @@ class Counts:
     """Instructions by kind, lanes of multiply-accumulate, bytes moved between core and memory.
 
     Misses are lines of 64 bytes in a model of the Cortex-A53's data caches; None where the model
-    was off.
+    was off. `issue_cycles` are those of the blocks that ran on the scoreboard of the core, with all
+    data in the first cache; None where they were not asked for.
     """
 
     mac_instructions: int
@@ -64,6 +73,7 @@ class Counts:
     bytes_stored: int
     l1_misses: int | None = None
     l2_misses: int | None = None
+    issue_cycles: float | None = None
 
     @property
     def instructions(self) -> int:
@@ -75,7 +85,7 @@ class Counts:
         )
 
     def __add__(self, other: Self) -> Counts:
-        sums: dict[str, int | None] = {}
+        sums: dict[str, float | None] = {}
         for field in fields(self):
             own, added = getattr(self, field.name), getattr(other, field.name)
             sums[field.name] = None if own is None or added is None else own + added
@@ -145,7 +155,7 @@ class NetworkCounts:
         return cls(**{name: data[name] for name in own}, layers=layers)
 
 
-def _plain(counts: Counts) -> dict[str, int | None]:
+def _plain(counts: Counts) -> dict[str, float | None]:
     return {"instructions": counts.instructions, **asdict(counts)}
 
 
@@ -199,12 +209,36 @@ def find_emulator(builder: Builder, root: Path, cpu: str) -> CountingEmulator:
 
 
 class Counter:
-    """Count networks for one device, each once; earlier counts come from the cache."""
+    """Count networks for one device, each once; earlier counts come from the cache.
 
-    def __init__(self, device: Device, builder: Builder, *, cache_model: bool = True) -> None:
+    Args:
+        device: The device whose CPU executes.
+        builder: Builds the image and the plugin.
+        cache_model: Model the core's data caches too.
+        cycles: Put the blocks that ran through the scoreboard of the core too.
+        blas: The BLAS of Caffe.
+        blas_core: The core whose kernels OpenBLAS takes; None is the device's.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        builder: Builder,
+        *,
+        cache_model: bool = True,
+        cycles: bool = False,
+        blas: Blas = "openblas",
+        blas_core: str | None = None,
+    ) -> None:
         self.device = device
         self.builder = builder
         self.cache_model = cache_model
+        self.core = load_core(device.cpu) if cycles else None
+        if cycles:
+            # It may lack its decoder, and counting takes minutes.
+            executed.check()
+        self.blas = blas
+        self.blas_core = blas_core or _CORES.get(device.cpu, "ARMV8")
         self._emulator: CountingEmulator | None = None
 
     def count(self, network: Network, protocol: Protocol = "caffe-time") -> NetworkCounts:
@@ -217,7 +251,13 @@ class Counter:
 
     def parts(self, network: Network, protocol: Protocol = "caffe-time") -> dict[str, Any]:
         """Return everything that the counts depend on; it is their cache key."""
+        own: dict[str, Any] = {}
+        if self.core is not None:
+            own["scoreboard"] = executed.digest()
+        if (self.blas, self.blas_core) != ("openblas", _CORES.get(self.device.cpu, "ARMV8")):
+            own["blas"] = [self.blas, self.blas_core]
         return {
+            **own,
             "image": self.builder.key("sysroot"),
             "probe": file_sha256(_MARKING),
             "counter": self.builder.key("counter-1"),
@@ -237,7 +277,7 @@ class Counter:
             network_sha256=network.sha256,
             image_key=self.builder.key("sysroot"),
             qemu_version=self._emulator.version,
-            layers=parse(output),
+            layers=parse(output, self.core),
         )
 
     def execute(
@@ -252,6 +292,8 @@ class Counter:
         if self._emulator is None:
             self._emulator = find_emulator(self.builder, root, self.device.qemu_cpu)
         plugin = str(self._emulator.plugin) + (",cache=on" if self.cache_model else "")
+        plugin += ",blocks=on" if self.core is not None else ""
+        other = ":".join(map(str, self.builder.other_blas("arm64", self.blas)))
         loader = RootLoader(root, "arm64")
         with scratch("count") as scratch_folder:
             folder = scratch_folder / "job"
@@ -264,6 +306,7 @@ class Counter:
                 *(("-plugin", plugin) if counting else ()),
                 # Absolute links in the root point outside it.
                 *("-E", f"LD_LIBRARY_PATH={loader.library_path}"),
+                *(("-E", f"LD_PRELOAD={other}") if other else ()),
                 *(str(root / "usr/bin/python3.9"), "-B", str(folder / PROBE)),
                 *("--counted", json.dumps(spec)),
             ]
@@ -271,14 +314,14 @@ class Counter:
                 **loader.python_env(),
                 **emulation.environment(self.device.qemu_cpu),
                 "OPENBLAS_NUM_THREADS": "1",
-                "OPENBLAS_CORETYPE": _CORES.get(self.device.cpu, "ARMV8"),
+                "OPENBLAS_CORETYPE": self.blas_core,
                 "PYTHONHASHSEED": "0",
             }
             return run(sandboxed(command), env=env, deadline_s=DEADLINE_S).stdout
 
 
-def parse(output: str) -> tuple[LayerCounts, ...]:
-    """Parse the layers' counts from the output of probe and counter.
+def parse(output: str, core: Core | None = None) -> tuple[LayerCounts, ...]:
+    """Parse the layers' counts from the output of probe and counter; cycles are those of `core`.
 
     Raises:
         HostError: The output is incomplete, or more than one thread ran.
@@ -286,6 +329,8 @@ def parse(output: str) -> tuple[LayerCounts, ...]:
     layers: list[dict[str, str]] = []
     stretches: dict[int, dict[str, int]] = {}
     summary: dict[str, Any] = {}
+    blocks: dict[int, executed.Block] = {}
+    runs: dict[int, Tally[int]] = defaultdict(Tally)
     for line in output.splitlines():
         if line.startswith(_RESULT):
             layers = json.loads(line.removeprefix(_RESULT))["layers"]
@@ -296,6 +341,16 @@ def parse(output: str) -> tuple[LayerCounts, ...]:
                 summary = found
             else:
                 stretches[mark] = found
+        elif line.startswith(_BLOCK):
+            found = json.loads(line.removeprefix(_BLOCK))
+            if "mark" in found:
+                runs[found["mark"]].update(dict(found["runs"]))
+            else:
+                words = bytes.fromhex(found["words"])
+                # As in memory: the lowest byte of each word first.
+                code = array("I", words)
+                code.byteswap()
+                blocks[found["block"]] = executed.Block(found["address"], code.tobytes())
     if not layers or not summary or not stretches.keys() >= set(range(len(layers))):
         raise HostError(
             "the counted run ended before all counts were written",
@@ -306,8 +361,17 @@ def parse(output: str) -> tuple[LayerCounts, ...]:
             f"the counts are not reliable: {summary['threads']} threads ran, "
             f"{summary['blocks']} blocks were translated"
         )
+    cycles: Mapping[int, float] = {}
+    if core is not None:
+        if not runs.keys() >= set(range(len(layers))):
+            raise HostError("the counted run wrote no blocks of some layers")
+        cycles = executed.cycles_of(blocks, runs, core)
     return tuple(
-        LayerCounts(name=layer["name"], type=layer["type"], counts=Counts(**stretches[index]))
+        LayerCounts(
+            name=layer["name"],
+            type=layer["type"],
+            counts=Counts(**stretches[index], issue_cycles=cycles.get(index)),
+        )
         for index, layer in enumerate(layers)
     )
 

@@ -10,7 +10,7 @@
 #   PIBENCH_MODE       plan (default): nothing is run. run: real Caffe, on PIBENCH_TARGET
 #   PIBENCH_TARGET     vm (default), container, sysroot, twin
 #   PIBENCH_DEVICE, PIBENCH_PROTOCOL   rpi3b, caffe-time
-#   PIBENCH_RESERVE    MiB that other programs on the device take: 0. Mode plan only
+#   PIBENCH_RESERVE    MiB that other programs on the device take: 0
 #   PIBENCH_BASELINE   accepted figures to compare with as well, decided by PIBENCH_FAIL_ON (verdict)
 #   PIBENCH_OUT        the folder of summary.md, gate.xml and the rest: pibench-out
 #   PIBENCH_VENV       the environment; pibench is taken from there, or else from PATH
@@ -84,8 +84,7 @@ gate() {
                 -o "$out/summary.md" -o "$out/gate.xml" -- "${files[@]}" || code=$?
             ;;
         run)
-            [ -z "$reserve" ] || refuse "PIBENCH_RESERVE is for mode plan: a run has the device's memory"
-            pibench run "${options[@]}" --target "$target" --quiet --out "$out/records.jsonl" -- "${files[@]}" || code=$?
+            pibench run "${options[@]}" ${reserve:+--reserve "$reserve"} --target "$target" --quiet --out "$out/records.jsonl" -- "${files[@]}" || code=$?
             [ ! -s "$out/records.jsonl" ] ||
                 pibench report "$out/records.jsonl" --require-fit \
                     -o "$out/summary.md" -o "$out/gate.xml" -o "$out/report.html" ||

@@ -25,9 +25,10 @@ from statistics import mean
 
 from pibench import cli, devices, networks
 from pibench.counting import Counter, NetworkCounts, known_counts
+from pibench.crosscheck import cycles
 from pibench.crosscheck.paper import load_paper
 from pibench.images.build import Builder
-from pibench.latency import analytic, fit, pressure, rates, stacks, validation, work
+from pibench.latency import analytic, factors, fit, pressure, rates, stacks, validation, work
 from pibench.latency.model import MACS_PER_CYCLE, predict
 from pibench.latency.products import Memory, product
 from pibench.networks.network import Network
@@ -92,6 +93,48 @@ Rates fitted on the paper, which {device} would be predicted with otherwise, are
 
 Raspberry Pi 3 B, `caffe time`, in ms. Nobody has timed it on a board.
 
+"""
+
+EXECUTED = """
+## By the blocks that ran
+
+The analytic time counts what a layer has to do. `pibench count --cycles` takes what Caffe did: QEMU
+reports each block of code that a layer ran, and how often, and the scoreboard issues each of
+them (`pibench/scoreboard/executed.py`). It does so for any BLAS of pibench's arm64 image: `--stack`
+chooses OpenBLAS's kernels, ATLAS or the reference BLAS; Caffe and the C library are the image's.
+What a core waits for memory is not in the blocks: both times have the analytic model's. A block is
+issued as if it repeated itself, blocks that follow each other equally often as one, and no branch
+is mispredicted. One forward pass of a {device}, one thread:
+
+| network | BLAS of | by blocks ms | analytic ms | apart % | of both, memory ms |
+|---|---|---|---|---|---|"""
+
+PARTED = """
+Where they part, of {network} with {stack}: the sum of the layers of each type.
+
+| type (layers) | by blocks ms | analytic ms | apart ms |
+|---|---|---|---|"""
+
+PARTED_BY = """
+Poolings take longer than by `window` in `loops.toml`: besides an element of a window, libcaffe
+works out the bounds of each window, and `Blob::offset` checks its arguments for each plane. Concat
+and Dropout take less: the former is memcpy, the latter draws its numbers faster than `random`. The
+tables of ATLAS and of the reference BLAS are those of their fastest loop over the depth, and what
+they take for other shapes, above all for a product with a vector, is in the blocks alone.
+"""
+
+NARROWED = """
+## A board's own times
+
+`pibench calibrate --from RECORDS` narrows the stack that the records name (`--stack` names
+another) to the board that made them: one factor on products, one on accesses, which are loops and
+waiting for memory. They are fitted by least squares on the logarithms of errors, in which a time
+far from all others counts less; a single factor where there are fewer than three networks, or where
+they do not tell two apart. Times at the edge of memory are left out. It prints the error of each
+network by factors fitted on the others; from four networks on, these errors are the interval of
+`predict --calibration`. Where no stack is known for the board, two rates are fitted instead
+([below](#rates-fitted-on-the-paper)). What factors make of `atlas-armhf` on the paper's board, each
+network left out: mean {mean:.1f} %, worst {worst:.1f} % ({factors}).
 """
 
 POWERS = """
@@ -237,6 +280,8 @@ def main() -> None:
     print_stacks()
     print_products()
     print_passes()
+    print_executed()
+    print_narrowed(known)
     print_powers()
     print_papers_stack(known)
     fitted = known.rates
@@ -334,6 +379,57 @@ def print_passes() -> None:
             for one in answers
         ]
         print(f"| {name} | {' | '.join(cells)} |")
+
+
+def print_executed() -> None:
+    """A line per network and stack whose cycles are in the cache, and where they part."""
+    board, parted = devices.load("rpi3b"), None
+    print(EXECUTED.format(device=board.name))
+    for name in ("AlexNet", "SqueezeNet V1.1"):
+        network = networks.load(name)
+        for stack in stacks.names():
+            blas = stacks.load(stack).preloaded
+            if blas is None:
+                continue
+            counter = Counter(
+                board, Builder(), cache_model=False, cycles=True, blas=blas[0], blas_core=blas[1]
+            )
+            counts = cached(counter, network)
+            if counts is None:
+                continue
+            times = cycles.compared(network, counts, board, stack, "caffe-time")
+            whole = cycles.total(times)
+            print(f"| {name} | `{stack}` | {whole.from_blocks_ms:.0f} | {whole.analytic_ms:.0f} | "
+                  f"{100 * (whole.apart or 0):+.1f} | {whole.memory_ms:.0f} |")  # fmt: skip
+            if stack == stacks.DEFAULT:
+                parted = name, times
+    if parted is not None:
+        name, times = parted
+        print(PARTED.format(network=name, stack=f"`{stacks.DEFAULT}`"))
+        for one in cycles.by_type(times):
+            print(f"| {one.name} | {one.from_blocks_ms:.2f} | {one.analytic_ms:.2f} | "
+                  f"{one.issue_ms - one.analytic_issue_ms:+.2f} |")  # fmt: skip
+        print(PARTED_BY, end="")
+
+
+def print_narrowed(known: rates.LatencyRates) -> None:
+    """What factors come to on the paper's times."""
+    times = {one.network: one.latency_ms for one in known.rated_on}
+    found = factors.fit(
+        times,
+        {name: networks.load(name) for name in times},
+        analytic.Configuration(
+            stack=stacks.load("atlas-armhf"),
+            device=devices.load(known.device),
+            threads=1,
+            data="zeros",
+        ),
+        known.protocol,
+        "the paper's times",
+    )
+    sizes = [abs(error) for error in found.left_out_pct]
+    what = f"products x {found.products:.2f}, accesses x {found.accesses:.2f}"
+    print(NARROWED.format(mean=mean(sizes), worst=max(sizes), factors=what), end="")
 
 
 def print_powers() -> None:

@@ -16,6 +16,7 @@ from pibench.cli import (
     bisect,
     bundle,
     check,
+    count,
     doctor,
     image,
     networks,
@@ -179,7 +180,7 @@ _SWEEP = "A study: many networks, in many ways. `sweep FILE` means `sweep run FI
 _add(
     "Compare", "sweep", sweep.app, "many networks in many ways; goes on where it ended", help=_SWEEP
 )
-_add("Compare", "count", predict.count, "instructions of a forward pass, counted in QEMU")
+_add("Compare", "count", count.count, "instructions and cycles of a forward pass, in QEMU")
 _BOARD = "A board over SSH: what it has, and what pibench keeps there."
 _add("Board", "board", doctor.board, "what a board over SSH has and keeps", help=_BOARD)
 _add("Board", "bundle", bundle.bundle, "pack networks for a board without a connection")

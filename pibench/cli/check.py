@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pibench.cli import options as opt
-from pibench.cli.output import ignore_broken_pipe, print_json
-from pibench.errors import ExitCode
+from pibench.cli.output import ignore_broken_pipe, print_json, say
+from pibench.errors import ExitCode, InvalidInputError
 
 if TYPE_CHECKING:
     from pibench.check import Check
@@ -51,14 +51,22 @@ def check(
     gc.set_threshold(1_000_000)
     from pibench.check import check as check_network
 
+    given_protocol = protocol
     protocol = opt.protocol_of(protocol, weights)
     options = opt.run_options(locals())
     if out:
         from pibench.report import cases
 
         cases.writable(out, [Path(model)])
-    (network,) = opt.load_networks([model], options, shape=shape)
-    found = check_network(network, options.profile, protocol)
+    (network,) = opt.load_networks([model], options, check=False, shape=shape)
+    try:
+        found = check_network(network, options.profile, protocol)
+    except InvalidInputError:
+        if given_protocol or protocol == "inference" or not network.runs_under("inference"):
+            raise
+        protocol = "inference"
+        found = check_network(network, options.profile, protocol)
+        say(f"{network.place}: runs forward only; this is the answer for inference")
     given = _given(device, protocol, weights, batch, input_size, repair, repair_as_paper, shape)
     answer = _answer(found, model, given)
     if out:

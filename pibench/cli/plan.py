@@ -67,7 +67,7 @@ def plan(
     if check:
         given = locals()
         for name in ("shape", "max_batch", "max_input", "what_if", "timeline", "plot",
-                     "require_fit", "out", "reserve"):  # fmt: skip
+                     "require_fit", "out"):  # fmt: skip
             if given[name]:
                 raise InvalidInputError(
                     f"--{name.replace('_', '-')} is for a plan, but --check compares a plan with "
@@ -86,7 +86,7 @@ def plan(
         from pibench.report import cases
 
         cases.writable(out, [Path(spec) for spec in specs])
-    profile = options.profile.with_reserve(reserve)
+    profile = options.profile
     environment = replace(_environment(profile, on_twin=target == "twin"), setup=setup)
     planned_networks, refused = opt.answer_each(
         specs,

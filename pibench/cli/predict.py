@@ -9,21 +9,20 @@ import typer
 
 from pibench import devices
 from pibench.cli import options as opt
-from pibench.cli.output import ignore_broken_pipe, print_json, print_line, say, write_svg
+from pibench.cli.count import counts_of, print_tables
+from pibench.cli.output import print_json, print_line, say, write_svg
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.latency import stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from pibench.counting import NetworkCounts
-    from pibench.devices import Device
     from pibench.latency.analytic import Data
+    from pibench.latency.factors import StackFactors
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
-    from pibench.report.tables import Table
 
 
 def predict(
@@ -33,7 +32,9 @@ def predict(
         "Default: the calibration's, rpi3b.",
         metavar="NAME",
     ),
-    calibration: Path | None = opt.value("Rates that `calibrate` wrote, in place of a stack."),
+    calibration: Path | None = opt.value(
+        "What `calibrate` wrote of a board: factors of its stack, or rates in place of one."
+    ),
     stack: str | None = opt.value(
         f"The software on the board: {', '.join(stacks.names())}; `unknown` for the range of all, "
         "`paper` for rates fitted on the paper's times. Default: the one of pibench's images, "
@@ -73,9 +74,9 @@ def predict(
     from dataclasses import replace
     from functools import partial
 
-    from pibench.latency import rates as latency_rates
-
-    rates = latency_rates.shipped() if calibration is None else latency_rates.read(calibration)
+    rates, narrowed = _read(calibration)
+    if narrowed is not None:
+        _keep_to_factors(narrowed, stack=stack, counted=counted, validate=validate, plot=plot)
     if validate:
         _refuse_with_validate(locals())
         _validate(rates, device, plot, as_json=as_json)
@@ -90,17 +91,17 @@ def predict(
 
     # Garbage collection takes a third of the time for tens of thousands of acyclic blobs and steps.
     gc.set_threshold(1_000_000)
-    profile = devices.load(device or rates.device)
+    profile = devices.load(device or (narrowed or rates).device)
     if clock is not None:
         profile = replace(profile, clock_hz=round(1e6 * clock))
     predict_one: Callable[[Network], Prediction]
-    if _fitted(calibration, stack, counted=counted):
+    if narrowed is None and _fitted(calibration, stack, counted=counted):
         _keep_to_rates(threads=threads, data=data, protocol=protocol)
         predict_one = partial(predict_network, device=profile, calibration=rates)
     else:
         predict_one = predictor(
             profile, stack or stacks.DEFAULT, rates.pressure,
-            threads=threads, data=data, protocol=protocol,
+            threads=threads, data=data, protocol=protocol, factors=narrowed,
         )  # fmt: skip
     options = opt.run_options(
         {
@@ -117,7 +118,7 @@ def predict(
     predictions = [prediction for _, prediction in predicted]
     if counted:
         protocols = [one.protocol for one in predictions]
-        counts = _counts(loaded, protocols, profile, quiet=quiet)
+        counts = counts_of(loaded, protocols, profile, quiet=quiet)
         predictions = [
             predict_network(network, profile, rates, found)
             for network, found in zip(loaded, counts, strict=True)
@@ -135,7 +136,7 @@ def predict(
         names = network_labels(loaded)
         layers = zip(names, map(layer_table, predictions), strict=True) if per_layer else ()
         notes = footnotes(predictions, rates, counted=counted)
-        _print(prediction_table(predictions, names), layers, notes)
+        print_tables(prediction_table(predictions, names), layers, notes)
     for error in refused.values():
         say(error.line())
     if refused:
@@ -147,25 +148,42 @@ def calibrate(
         Path, typer.Option("--from", metavar="RECORDS", help="Records that the board made.")
     ],
     out: Path = typer.Option(
-        Path("latency-calibration.json"), metavar="FILE", help="The file of rates to write."
+        Path("latency-calibration.json"), metavar="FILE", help="The file to write."
+    ),
+    stack: str | None = opt.value(
+        "The software on the board. Default: what the records name; `paper` is two rates, which "
+        "need no stack.",
+        metavar="NAME",
     ),
 ) -> None:
-    """Fit the rates for predictions to a board's own measurements.
+    """Fit predictions to a board's own measurements: two factors of its stack, or two rates.
+
+    A single record gives one factor; rates take four networks.
 
     Example: pibench calibrate --from out/records.jsonl --out my-pi.json
     """
     from pibench.file_io import is_standard_output, keep_inputs
+    from pibench.latency import factors
     from pibench.latency import rates as latency_rates
     from pibench.latency.fit import calibrate_from
     from pibench.records.store import RecordStore
 
     keep_inputs([out], [records])
-    calibrated, left_out = calibrate_from(RecordStore(records).read(), records)
+    calibrated, left_out = calibrate_from(RecordStore(records).read(), records, stack)
     for sentence in left_out:
         say(sentence)
+    log = say if is_standard_output(out) else print_line
+    if isinstance(calibrated, factors.StackFactors):
+        factors.write(calibrated, out)
+        log(
+            f"written: {out}: {calibrated.device}, {calibrated.protocol}, stack "
+            f"{calibrated.stack}, {calibrated.threads} threads: {calibrated}"
+        )
+        for line in _left_out(calibrated):
+            log(line)
+        return
     latency_rates.write(calibrated, out)
     rates = calibrated.rates
-    log = say if is_standard_output(out) else print_line
     log(
         f"written: {out}: {calibrated.device}, {calibrated.protocol}, "
         f"{len(calibrated.observations)} networks, {rates.tile_mac_ns:.3f} ns per "
@@ -173,53 +191,42 @@ def calibrate(
     )
 
 
-def count(
-    specs: opt.Specs,
-    device: str = typer.Option("rpi3b", metavar="NAME", help="The device whose CPU executes."),
-    batch: opt.Batch = None,
-    repair: opt.Repair = False,
-    repair_as_paper: opt.RepairAsPaper = False,
-    cache_model: Annotated[
-        bool,
-        opt.flag(
-            "--cache-model/--no-cache-model",
-            help="Model the core's data caches too, which takes longer.",
-        ),
-    ] = True,
-    per_layer: bool = opt.switch("--per-layer", "Show each layer's counts too."),
-    quiet: opt.Quiet = False,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Count the instructions of a forward pass, executed by real Caffe in QEMU.
+def _read(calibration: Path | None) -> tuple[LatencyRates, StackFactors | None]:
+    """Return the rates of a calibration, pibench's own where it has none, and its factors."""
+    from pibench.latency import factors
+    from pibench.latency import rates as latency_rates
 
-    Takes seconds to minutes per network; counts never change, so they are cached.
+    known = latency_rates.shipped() if calibration is None else factors.read(calibration)
+    if isinstance(known, factors.StackFactors):
+        return latency_rates.shipped(), known
+    return known, None
 
-    Example: pibench count "SqueezeNet V1.1" --per-layer
-    """
-    options = opt.run_options(
-        {"batch": batch, "repair": repair, "repair_as_paper": repair_as_paper}
-    )
-    loaded = opt.load_networks(specs, options, check=False)
-    protocols: list[Protocol] = [
-        "caffe-time" if network.runs_under("caffe-time") else "inference" for network in loaded
-    ]
-    counted = _counts(loaded, protocols, devices.load(device), cache_model=cache_model, quiet=quiet)
-    if as_json:
-        print_json([one.as_dict() for one in counted])
-        return
-    from pibench.records.identity import network_labels
-    from pibench.report.estimates import counts_table
 
-    named = [*zip(network_labels(loaded), counted, strict=True)]
-    layers = (
-        (name, counts_table([(layer.name, layer.counts) for layer in one.layers]))
-        for name, one in (named if per_layer else ())
-    )
-    note = (
-        "counted: one forward pass of real Caffe, one thread; in millions. Misses are of lines of "
-        "64 bytes in a model of the core's data caches."
-    )
-    _print(counts_table([(name, one.total) for name, one in named]), layers, [note])
+def _left_out(factors: StackFactors) -> list[str]:
+    """Return the error of each time by factors fitted on the others, and what they come to."""
+    if not factors.left_out_pct:
+        return ["A single time: what the factor is off by for other networks is not known."]
+    pairs = zip(factors.observations, factors.left_out_pct, strict=True)
+    each = ", ".join(f"{one.network} {error:+.1f} %" for one, error in pairs)
+    sizes = [abs(error) for error in factors.left_out_pct]
+    over = f"Leave-one-out over {len(sizes)} networks: mean absolute error"
+    return [f"{over} {sum(sizes) / len(sizes):.1f} %, worst {max(sizes):.1f} %: {each}."]
+
+
+def _keep_to_factors(factors: StackFactors, *, stack: str | None, **given: object) -> None:
+    """Refuse what factors of a stack cannot be combined with."""
+    if stack not in (None, factors.stack):
+        raise InvalidInputError(
+            f"the calibration has factors of stack {factors.stack}, not of {stack}",
+            hint=f"omit --stack, or calibrate again: pibench calibrate --stack {stack}",
+        )
+    for option, reason in (
+        ("counted", "takes rates, and the calibration has factors of a stack"),
+        ("validate", "is for rates; calibrate prints the errors of factors, each left out"),
+        ("plot", "draws a roofline of rates, and the calibration has factors of a stack"),
+    ):
+        if given[option]:
+            raise InvalidInputError(f"--{option} {reason}", hint=f"omit --{option}")
 
 
 def _fitted(calibration: Path | None, stack: str | None, *, counted: bool) -> bool:
@@ -303,31 +310,15 @@ def _validate(rates: LatencyRates, device: str | None, plot: Path | None, *, as_
         return
     from pibench.report.estimates import validation_lines, validation_table
 
-    _print(validation_table(found), (), validation_lines(found, rates))
-
-
-def _counts(
-    loaded: Sequence[Network],
-    protocols: Sequence[Protocol],
-    device: Device,
-    *,
-    cache_model: bool = True,
-    quiet: bool,
-) -> list[NetworkCounts]:
-    """Count the instructions of each network with real Caffe: minutes in QEMU unless cached."""
-    from pibench.counting import Counter
-    from pibench.images.build import Builder
-
-    builder = Builder((lambda _: None) if quiet else say)
-    counter = Counter(device, builder, cache_model=cache_model)
-    return [counter.count(*pair) for pair in zip(loaded, protocols, strict=True)]
+    print_tables(validation_table(found), (), validation_lines(found, rates))
 
 
 def _answer(
     prediction: Prediction, network: Network, calibration: LatencyRates, *, counted: bool
 ) -> dict[str, Any]:
     """Return a prediction as JSON: times in ms, sizes in bytes, and the source of the rates."""
-    from pibench.report.estimates import basis, how_known
+    from pibench.latency.model import basis
+    from pibench.report.estimates import how_known
 
     names = ("latency_ms", "low_ms", "high_ms", "pressure_ms", "headroom_bytes", "fits")
     return {
@@ -359,18 +350,3 @@ def _answer(
             "reason": f"{basis(prediction, calibration)}; {how_known(counted=counted)}",
         },
     }
-
-
-def _print(table: Table, layers: Iterable[tuple[str, Table]], notes: Iterable[str]) -> None:
-    """Print a table, below it those of each network's layers, then notes."""
-    from pibench.report.tables import console, printable
-
-    out = console()
-    with ignore_broken_pipe():
-        out.print(table)
-        for name, of_network in layers:
-            out.print()
-            out.print(printable(name))
-            out.print(of_network)
-        for line in notes:
-            out.print(printable(line))

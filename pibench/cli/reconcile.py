@@ -18,8 +18,9 @@ def reconcile(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE|paper...",
-            help="Records, or the JSON of plan, predict or run; paper: the printed table.",
+            metavar="FILE|paper|predicted...",
+            help="Records, or the JSON of plan, predict or run; paper: the printed table; "
+            "predicted: the records' runs, predicted for the software that each names.",
         ),
     ],
     fail_on: str | None = opt.value(
@@ -31,6 +32,13 @@ def reconcile(
     baseline: Path | None = opt.value("One more side, before the others: accepted figures."),
     write_baseline: Path | None = opt.value(
         "Accept the last side's figures: write them to this file."
+    ),
+    stack: str | None = opt.value(
+        "The software that `predicted` is for, in place of the records' own; see predict --stack.",
+        metavar="NAME",
+    ),
+    network: list[Path] | None = opt.value(
+        "A network of your own in the records, to predict it; may be repeated.", metavar="PROTOTXT"
     ),
     out: opt.CasesOut = None,
     as_json: opt.AsJson = False,
@@ -77,8 +85,9 @@ def reconcile(
         accept(read_sides(sources)[0])
         return
     found, passed = api.reconcile(
-        sources, fail_on=fail_on, baseline=baseline, atol=atol, rtol=rtol, equal_nan=equal_nan
-    )
+        sources, fail_on=fail_on, baseline=baseline, atol=atol, rtol=rtol, equal_nan=equal_nan,
+        networks=network or (), stack=stack,
+    )  # fmt: skip
     if passed.incomparable and write_baseline is not None:
         # It could overwrite a baseline that contains what these records lack.
         say(f"not written: {write_baseline}: a metric of --fail-on could not be compared")

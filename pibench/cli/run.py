@@ -24,6 +24,7 @@ def run(
     specs: opt.Specs,
     weights: opt.Weights = None,
     device: opt.DeviceName = "rpi3b",
+    reserve: opt.Reserve = 0,
     target: opt.TargetSpec = "vm",
     machine: opt.MachineName = None,
     fresh_boot: opt.FreshBoot = False,

@@ -26,6 +26,7 @@ from pibench.crosscheck.paper import (
     load_paper,
     plain,
 )
+from pibench.devices import MIB
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.file_io import write_whole
 from pibench.records.identity import run_of
@@ -202,6 +203,9 @@ def is_the_papers_run(record: Record, paper: Paper) -> bool:
     The network must be the zoo's: a user's file with the same name does not count.
     """
     if record.input_size is not None or not is_of_the_zoo(record):
+        return False
+    # With another reserve a network may not fit where the paper's did.
+    if record.limits.reserve_bytes not in (0, round(paper.reserve_mib * MIB)):
         return False
     return (record.protocol, record.device, record.batch) == (
         paper.protocol,

@@ -113,7 +113,8 @@ def compare_latencies(
 ) -> LatencyComparison:
     """Compare times of one clock directly; otherwise compare how they divide among layers.
 
-    A time from emulation or from the twin applies only to its own run and is never compared.
+    A time from emulation or from the twin applies only to its own run and is never compared. A
+    prediction for no single stack is a range, which contains the other time or does not.
 
     Args:
         first: the reference side.
@@ -131,6 +132,15 @@ def compare_latencies(
         return LatencyComparison(
             metric="latency", agrees=None, why=why, shares=_shares(first, second)
         )
+    for one, other_ms in ((first, second.latency_ms), (second, first.latency_ms)):
+        if one.latency_range_ms is not None:
+            low_ms, high_ms = one.latency_range_ms
+            inside = low_ms <= other_ms <= high_ms
+            why = (
+                f"{other_ms:.0f} ms is {'within' if inside else 'not within'} the "
+                f"{low_ms:.0f} to {high_ms:.0f} ms of any known stack"
+            )
+            return LatencyComparison(metric="latency", agrees=inside, why=why)
     found = _relative(first.latency_ms, second.latency_ms, tolerance)
     return LatencyComparison(metric="latency", **found)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibench import devices
 from pibench.plan.environment import Environment, of_device
 from pibench.verdict import judge
 
@@ -66,7 +65,7 @@ def environment_of(record: Record, device: Device) -> Environment:
 def compare(record: Record, planned: Plan) -> Comparison:
     """Compare the planned peak with the record's, if the run completed, and both verdicts."""
     peak = planned.peak_rss_bytes
-    verdict = judge(planned, devices.load(record.device)).verdict
+    verdict = judge(planned, record.device_profile).verdict
     if record.evidence.exit_status != 0 or not record.peak_rss_bytes:
         return Comparison(
             record.network, peak, None, None, verdict, record.verdict, record.evidence.summary

@@ -387,10 +387,15 @@ def _another(entry: Entry, others: Sequence[Entry], first: Side, second: Side) -
 def _not_run(*sides: Side) -> Iterable[str]:
     """Describe the figures of sides that were not run."""
     for side in sides:
-        entry = side.entries[0]
-        if not entry.facts:
+        if side.entries[0].facts:
+            continue
+        # A side of predictions may be for several stacks.
+        reasons_of: dict[str, None] = {}
+        for entry in side.entries:
             known = [one for one in (entry.ram, entry.latency) if one.kind != "unavailable"]
-            yield f"{side.name}: {entry.kind}: {known[0].reason if known else 'figures alone'}"
+            what = (known[0].reason if known else "") or "figures alone"
+            reasons_of[f"{side.name}: {entry.kind}: {what}"] = None
+        yield from reasons_of
 
 
 def _names(side: Side, entries: Iterable[Entry]) -> tuple[str, ...]:

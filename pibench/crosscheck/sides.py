@@ -62,7 +62,8 @@ class Entry(Run):
     that of the same program without a network. `came_to_its_end` is False for a run that
     was cut short, None if nothing was run. `clock` identifies what the time measures: "board
     rpi3b", or a processor; None for times that apply only to their own run (emulated, or
-    on the twin). `facts` are the properties of the environment that can explain a difference.
+    on the twin). `latency_range_ms` is what a time may be that was predicted for no single stack.
+    `facts` are the properties of the environment that can explain a difference.
     """
 
     protocol: Protocol
@@ -73,6 +74,7 @@ class Entry(Run):
     ram: Provenance = NOTHING
     headroom_bytes: SignedBytes | None = None
     latency_ms: Milliseconds | None = None
+    latency_range_ms: tuple[Milliseconds, Milliseconds] | None = None
     latency: Provenance = NOTHING
     clock: str | None = None
     layers: tuple[LayerTime, ...] = ()
@@ -106,17 +108,20 @@ Origin = Literal["records", "plan", "predictions", "baseline", "paper"]
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A named list of entries: the last one of each run."""
+    """A named list of entries: the last one of each run, and the records that they are of."""
 
     name: str
     origin: Origin
     entries: tuple[Entry, ...]
+    records: tuple[Record, ...] = ()
 
     @classmethod
-    def of(cls, name: str, origin: Origin, entries: Iterable[Entry]) -> Side:
+    def of(
+        cls, name: str, origin: Origin, entries: Iterable[Entry], records: Iterable[Record] = ()
+    ) -> Side:
         """Create a side; only the last entry of each run counts."""
-        latest = {one.identity: one for one in entries}
-        return cls(name=name, origin=origin, entries=tuple(latest.values()))
+        last = {one.identity: one for one in entries}
+        return cls(name=name, origin=origin, entries=tuple(last.values()), records=tuple(records))
 
     @cached_property
     def labels(self) -> dict[tuple[Any, ...], str]:
@@ -280,10 +285,10 @@ def read_side(source: str, name: str | None = None) -> Side:
         return _array(path, name, content)
     if _BASELINE.match(content):
         return _baseline(content, path, name)
-    records = parse(content, path)
+    records = latest(parse(content, path))
     if not records:
         raise _nothing(path)
-    return Side.of(name, "records", map(entry_of, latest(records)))
+    return Side.of(name, "records", map(entry_of, records), records)
 
 
 def read_records(path: Path) -> list[Record]:
@@ -384,10 +389,14 @@ def _items(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _array(path: Path, name: str, content: bytes) -> Side:
     """Read the array that `run`, `plan` or `predict` prints with --json."""
-    entries = []
+    entries, records = [], []
     for place, item in _items(path, content):
         try:
-            entries.append(_entry(path, place, item))
+            if _kind_of(item) == "record":
+                records.append(record_from(item, path, place))
+                entries.append(entry_of(records[-1]))
+            else:
+                entries.append(_entry(path, place, item))
         except (ValidationError, KeyError, TypeError) as error:
             why = f" ({type(error).__name__}: {error})"
             if isinstance(error, ValidationError):
@@ -396,15 +405,13 @@ def _array(path: Path, name: str, content: bytes) -> Side:
     kinds = {entry.kind for entry in entries}
     origins: dict[str, Origin] = {"planned": "plan", "predicted": "predictions"}
     origin = origins.get(kinds.pop(), "records") if len(kinds) == 1 else "records"
-    return Side.of(name, origin, entries)
+    return Side.of(name, origin, entries, latest(records))
 
 
 def _entry(path: Path, place: str, item: dict[str, Any]) -> Entry:
     kind = _kind_of(item)
     if kind is None:
         raise InvalidInputError.at(path, place, "is not a record, plan or prediction", hint=_HINT)
-    if kind == "record":
-        return entry_of(record_from(item, path, place))
     needed, optional = ("network", "protocol", "device"), ("network_sha256", "network_source")
     run = {name: item[name] for name in needed} | {name: item.get(name) for name in optional}
     figures = (_planned if kind == "planned" else _predicted)(item)
@@ -438,6 +445,7 @@ def _predicted(item: dict[str, Any]) -> dict[str, Any]:
         "ram": nothing,
         "latency_ms": item["latency_ms"],
         "latency": item["provenance"],
+        "latency_range_ms": _range_of(item),
         "clock": f"board {item['device']}",
         "layers": [
             {"name": one["name"], "type": one["type"], "forward_ms": one["latency_ms"]}
@@ -445,3 +453,8 @@ def _predicted(item: dict[str, Any]) -> dict[str, Any]:
         ],
         "values": nothing,
     }
+
+
+def _range_of(item: dict[str, Any]) -> tuple[float, float] | None:
+    """Return the range of a prediction for any stack."""
+    return (item["low_ms"], item["high_ms"]) if item.get("stack") == "unknown" else None

@@ -11,7 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
-from math import sqrt
+from math import exp, sqrt
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pibench.errors import InvalidInputError
@@ -19,6 +19,7 @@ from pibench.latency.products import Memory, on_threads, product
 
 if TYPE_CHECKING:
     from pibench.devices import Device
+    from pibench.latency.factors import StackFactors
     from pibench.latency.stacks import Stack
     from pibench.latency.work import LayerWork
 
@@ -81,12 +82,16 @@ def known_powers() -> dict[str, dict[str, Power]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """A stack on a board: what its layers' times depend on."""
+    """A stack on a board: what its layers' times depend on.
+
+    `factors` are those of a board's own times, if any.
+    """
 
     stack: Stack
     device: Device
     threads: int
     data: Data
+    factors: StackFactors | None = None
 
     @cached_property
     def memory(self) -> Memory:
@@ -141,16 +146,25 @@ class Configuration:
             + cost.randoms * loops.random
             + cost.entries * loops.layer
         )
-        to_ms = 1e3 / self.device.clock_hz
+        to_ms = of_products = of_accesses = 1e3 / self.device.clock_hz
+        if self.factors is not None:
+            of_products, of_accesses = to_ms * self.factors.products, to_ms * self.factors.accesses
         return Parts(
-            to_ms * core, to_ms * waiting, to_ms * busy, to_ms * cost.pows * self.power.cycles
+            of_products * core,
+            of_accesses * waiting,
+            of_accesses * busy,
+            to_ms * cost.pows * self.power.cycles,
         )
 
     def bounds_ms(self, parts: Parts) -> tuple[float, float]:
         """Return how much less and how much more a whole forward pass may take, 90 % of the time.
 
-        The parts are off independently; what the stack leaves open counts as one of them.
+        The parts are off independently; what the stack leaves open counts as one of them. Where
+        a board's own times narrow the stack, their errors count instead, if there are enough.
         """
+        if self.factors is not None and self.factors.half_width_log is not None:
+            width = exp(self.factors.half_width_log)
+            return parts.ms * (1 - 1 / width), parts.ms * (width - 1)
         shares = dict(UNKNOWN_SHARES)
         if self.threads > 1:
             shares["products"] = UNKNOWN_OF_THREADS

@@ -19,7 +19,10 @@ import numpy as np
 
 from pibench import devices, networks
 from pibench.errors import InvalidInputError, UnknownNetworkError, extra
-from pibench.latency import model, pressure, work
+from pibench.latency import factors, model, pressure, stacks, work
+from pibench.latency.analytic import Configuration
+from pibench.latency.as_run import is_known_for, stack_of, threads_of
+from pibench.latency.model import UNKNOWN
 from pibench.latency.rates import (
     POSSIBLE_NS,
     SHORTEST_MS,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pibench.devices import Device
+    from pibench.latency.factors import StackFactors
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol, Record
 
@@ -233,21 +237,25 @@ def _half_width_share(counted: Sequence[Counted]) -> float:
     return float(stdtrit(degrees, _COVERED)) * sqrt(mean(error**2 for error in errors))
 
 
-def calibrate_from(records: Sequence[Record], path: Path) -> tuple[LatencyRates, list[str]]:
-    """Fit latency rates to records that a board made of itself.
+def calibrate_from(
+    records: Sequence[Record], path: Path, stack: str | None = None
+) -> tuple[LatencyRates | StackFactors, list[str]]:
+    """Fit what records tell of the board that made them: factors of its stack, or two rates.
 
     Of a network that was timed more than once the median counts.
 
     Args:
         records: The records.
         path: Their file, for errors.
+        stack: The stack that the board runs; None is the one that the records name, and rates where
+            that is not known for the board; `paper` is rates.
 
     Returns:
-        The rates, and a sentence for each excluded record.
+        The factors or rates, and a sentence for each excluded record.
 
     Raises:
-        InvalidInputError: The records are of several boards, protocols or provenances, or too few
-            are usable.
+        InvalidInputError: The records are of several boards, protocols or stacks, or too few are
+            usable.
     """
     usable, notes = [], []
     for record in records:
@@ -266,16 +274,48 @@ def calibrate_from(records: Sequence[Record], path: Path) -> tuple[LatencyRates,
     times: dict[str, list[float]] = defaultdict(list)
     for record in usable:
         times[record.network].append(record.latency_ms or 0.0)
-    device = _one(path, "devices", (record.device for record in usable))
-    protocol = _one(path, "protocols", (record.protocol for record in usable))
+    medians = {network: median(found) for network, found in times.items()}
+    device = devices.load(_one(path, "devices", (record.device for record in usable)))
+    found = _one(path, "protocols", (record.protocol for record in usable))
+    protocol: Protocol = "inference" if found == "inference" else "caffe-time"
+    source = f"{len(usable)} record{'' if len(usable) == 1 else 's'} of {name}"
+    known = stack or _one(path, "stacks", (stack_of(record) or UNKNOWN for record in usable))
+    if known not in (UNKNOWN, "paper") and (stack or is_known_for(known, device)):
+        threads = _one(path, "numbers of threads", (str(threads_of(one)) for one in usable))
+        configuration = Configuration(
+            stack=stacks.load(known),
+            device=device,
+            threads=int(threads),
+            data="zeros" if protocol == "caffe-time" else "images",
+        )
+        away = _away_from_the_edge(medians, device, protocol)
+        free = {one.observation.network: one for one in away}
+        for network in medians.keys() - free.keys():
+            notes.append(f"{network} left out: its time contains what the edge of memory costs")
+        if not free:
+            raise InvalidInputError.at(
+                path, None, "every time contains what the edge of memory costs",
+                hint="measure smaller networks",
+            )  # fmt: skip
+        loaded = {name: one.network for name, one in free.items()}
+        return factors.fit(
+            {name: medians[name] for name in free}, loaded, configuration, protocol, source
+        ), notes
     calibrated = calibrate(
-        [Observation(network=name, latency_ms=median(found)) for name, found in times.items()],
-        device=devices.load(device),
-        protocol="inference" if protocol == "inference" else "caffe-time",
+        [Observation(network=name, latency_ms=time_ms) for name, time_ms in medians.items()],
+        device=device,
+        protocol=protocol,
         provenance="measured",
-        source=f"{len(usable)} records of {name}",
+        source=source,
     )
     return calibrated, notes
+
+
+def _away_from_the_edge(
+    times: Mapping[str, float], device: Device, protocol: Protocol
+) -> list[Counted]:
+    observed = [Observation(network=name, latency_ms=ms) for name, ms in times.items()]
+    return [one for one in count_all(observed, device, protocol) if not one.short_mib]
 
 
 def _unusable(record: Record) -> str | None:

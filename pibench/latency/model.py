@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     from pibench.counting import NetworkCounts
     from pibench.devices import Device
     from pibench.latency.analytic import Data
+    from pibench.latency.factors import StackFactors
     from pibench.latency.rates import LatencyRates, Pressure, Rates
     from pibench.latency.work import LayerWork
     from pibench.networks.network import Network
     from pibench.records.schema import Protocol
 
 _NS_PER_MS: Final = 1e6
+UNKNOWN: Final = "unknown"
+"""The name of a stack that may be any of the known ones."""
 MEMORY_BYTES_PER_S: Final = 3.6e9
 """Peak of the Raspberry Pi 3's LPDDR2: 32 bits at 900 million transfers a second."""
 MACS_PER_CYCLE: Final = 4
@@ -72,11 +75,17 @@ class Prediction:
     stack: str | None = None
     threads: int | None = None
     data: Data | None = None
+    factors: StackFactors | None = None
 
     @property
     def fits(self) -> bool:
         """Return whether the planned peak is within the device's memory."""
         return self.headroom_bytes >= 0
+
+    @property
+    def range_ms(self) -> tuple[float, float] | None:
+        """Return what the time may be with any stack; None where the stack is known."""
+        return (self.low_ms, self.high_ms) if self.stack == UNKNOWN else None
 
 
 def predict(
@@ -138,7 +147,7 @@ def predict_by_stack(
 
     Args:
         network: The network.
-        configuration: The stack, the board, its threads, and the kind of data.
+        configuration: The stack, the board, its threads, the kind of data, and the board's factors.
         edge_of_memory: What the edge of the board's memory costs.
         protocol: The phase; inference for a network that has only that.
         plan_of: Plans the network, as for `predict`.
@@ -172,6 +181,7 @@ def predict_by_stack(
         stack=configuration.stack.id,
         threads=configuration.threads,
         data=configuration.data,
+        factors=configuration.factors,
     )
 
 
@@ -183,6 +193,7 @@ def predictor(
     threads: int | None = None,
     data: Data | None = None,
     protocol: Protocol = "caffe-time",
+    factors: StackFactors | None = None,
 ) -> Callable[..., Prediction]:
     """Return a function that predicts a network for a stack; `plan_of` may be given too.
 
@@ -193,10 +204,15 @@ def predictor(
         threads: The BLAS threads; None is the device's cores.
         data: What the input holds; None is zeros under caffe-time, which feeds them, else images.
         protocol: The protocol.
+        factors: What a board's own times make of its stack, which replaces `stack`; they also have
+            the threads and, for the same protocol, the data that are not given.
 
     Raises:
         InvalidInputError: There is no such stack, or the device has fewer cores than `threads`.
     """
+    if factors is not None:
+        stack, threads = factors.stack, threads or factors.threads
+        data = data or (factors.data if protocol == factors.protocol else None)
     if threads is not None and threads > device.cores:
         raise InvalidInputError(
             f"{device.id} has {device.cores} cores, and --threads asks for {threads}",
@@ -204,12 +220,16 @@ def predictor(
         )
     kinds: tuple[Data, ...] = (data or ("zeros" if protocol == "caffe-time" else "images"),)
     names: tuple[str, ...] = (stack,)
-    if stack == "unknown":
+    if stack == UNKNOWN:
         names = stacks.names()
         kinds = kinds if data else ("zeros", "images")
     configurations = [
         Configuration(
-            stack=stacks.load(name), device=device, threads=threads or device.cores, data=kind
+            stack=stacks.load(name),
+            device=device,
+            threads=threads or device.cores,
+            data=kind,
+            factors=factors,
         )
         for name in names
         for kind in kinds
@@ -221,7 +241,7 @@ def predictor(
             predict_by_stack(network, configuration, edge_of_memory, protocol, keeping)
             for configuration in configurations
         ]
-        return of_any_stack(found) if stack == "unknown" else found[0]
+        return of_any_stack(found) if stack == UNKNOWN else found[0]
 
     return predict_one
 
@@ -233,9 +253,27 @@ def of_any_stack(predictions: Sequence[Prediction]) -> Prediction:
         middle,
         low_ms=min(one.low_ms for one in predictions),
         high_ms=max(one.high_ms for one in predictions),
-        stack="unknown",
+        stack=UNKNOWN,
         data=None,
     )
+
+
+def basis(prediction: Prediction, calibration: LatencyRates) -> str:
+    """Return what a prediction rests on: fitted rates, or the machine code of a stack."""
+    if prediction.stack in (None, "paper"):
+        return (
+            f"rates of {calibration.device} fitted on {calibration.source} "
+            f"({calibration.provenance})"
+        )
+    return f"{_software(prediction)}; {prediction.factors or 'no rate is fitted'}"
+
+
+def _software(prediction: Prediction) -> str:
+    threads = f"{prediction.threads} thread{'s' if prediction.threads != 1 else ''}"
+    if prediction.stack is None or prediction.stack == UNKNOWN:
+        return f"any of the stacks {', '.join(stacks.names())}, {threads}"
+    stack = stacks.load(prediction.stack)
+    return f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}, {threads}"
 
 
 def _protocol_and_headroom(

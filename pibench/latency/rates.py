@@ -29,13 +29,14 @@ MOST_WIDTHS: Final = 1e3
 LARGEST: Final = 1e12
 """Largest value of any other number, in any unit: 10^12 ms are 31 years."""
 _DEFAULT: Final = "rpi3b.json"
-_HINT: Final = "write them again: pibench calibrate --from RECORDS"
+HINT: Final = "write them again: pibench calibrate --from RECORDS"
 
 Rate = Annotated[float, Field(ge=POSSIBLE_NS[0], le=POSSIBLE_NS[1])]
 Amount = Annotated[float, Field(ge=0, le=LARGEST)]
 
 
-def _known_device(name: str) -> str:
+def known_device(name: str) -> str:
+    """Return the id of a device; raise ValueError for another word."""
     if name not in devices.names():
         raise ValueError(f"is none of {', '.join(devices.names())}")
     return name
@@ -90,7 +91,7 @@ class LatencyRates:
     as a fraction of the predicted time, from leave-one-out residuals.
     """
 
-    device: Annotated[str, AfterValidator(_known_device)]
+    device: Annotated[str, AfterValidator(known_device)]
     provenance: Literal["paper", "measured"]
     source: str
     protocol: Protocol
@@ -129,7 +130,7 @@ class LatencyRates:
 def shipped() -> LatencyRates:
     """Return the rates shipped with pibench: the Raspberry Pi 3 Model B's, from the paper."""
     file = resources.files(__package__) / _DEFAULT
-    return _parse(file.read_bytes(), _DEFAULT)
+    return parse(file.read_bytes(), _DEFAULT)
 
 
 def read(path: Path) -> LatencyRates:
@@ -138,7 +139,7 @@ def read(path: Path) -> LatencyRates:
     Raises:
         InvalidInputError: The file has other content.
     """
-    return _parse(file_io.read_input(path, hint=_HINT), path)
+    return parse(file_io.read_input(path, hint=HINT), path)
 
 
 def write(rates: LatencyRates, path: Path) -> None:
@@ -151,14 +152,15 @@ def dumps(rates: LatencyRates) -> str:
     return json.dumps({"format": FORMAT, **asdict(rates)}, indent=2) + "\n"
 
 
-def _parse(text: bytes, path: Path | str) -> LatencyRates:
-    whole = file_io.json_of(text, path, None, hint=_HINT)
+def parse(text: bytes, path: Path | str) -> LatencyRates:
+    """Return the rates in this text of a file. Raises InvalidInputError."""
+    whole = file_io.json_of(text, path, None, hint=HINT)
     if not isinstance(whole, dict) or "format" not in whole:
-        raise InvalidInputError.at(path, None, "is not latency rates", hint=_HINT)
+        raise InvalidInputError.at(path, None, "is not latency rates", hint=HINT)
     if whole["format"] != FORMAT:
-        raise InvalidInputError.at(path, "format", f"is not {FORMAT}", hint=_HINT)
+        raise InvalidInputError.at(path, "format", f"is not {FORMAT}", hint=HINT)
     try:
         # JSON of finite numbers is strict input: no text becomes a number.
         return TypeAdapter(LatencyRates).validate_json(json.dumps(whole), strict=True)
     except ValidationError as error:
-        raise InvalidInputError.at(path, first_of(error), "no latency rates", hint=_HINT) from None
+        raise InvalidInputError.at(path, first_of(error), "no latency rates", hint=HINT) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import defaultdict
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -330,9 +331,12 @@ def load(
 def _with_python_shapes(network: Network, texts: Sequence[str]) -> Network:
     """Return the network with a shape for each top of its Python layers."""
     changed = network.copy()
-    layers = {layer.name: layer for layer in changed.net.layer if layer.type == "Python"}
-    for layer in layers.values():
-        layer.ClearField("input_param")
+    layers = defaultdict(list)
+    for layer in changed.net.layer:
+        if layer.type == "Python":
+            layer.ClearField("input_param")
+            # Each phase can have one of the same name.
+            layers[layer.name].append(layer)
     for text in texts:
         name, _, sizes = text.rpartition("=")
         if not re.fullmatch(r"[1-9]\d{0,9}(x[1-9]\d{0,9})*", sizes, re.ASCII):
@@ -347,7 +351,8 @@ def _with_python_shapes(network: Network, texts: Sequence[str]) -> Network:
                 f"--shape {text}: it has no Python layer {name!r}",
                 hint=f"Python layers here: {known}",
             )
-        layers[name].input_param.shape.add(dim=map(int, sizes.split("x")))
+        for layer in layers[name]:
+            layer.input_param.shape.add(dim=map(int, sizes.split("x")))
     return changed
 
 

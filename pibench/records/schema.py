@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from math import prod
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, get_args
 from uuid import uuid4
 
 from pydantic import (
@@ -27,10 +27,14 @@ from pydantic import (
     model_validator,
 )
 
+from pibench import devices
 from pibench.setups import DEFAULT, Setup
 from pibench.target_kinds import TargetKind, kind_of
 
-SCHEMA_VERSION: Final = "1.7"
+if TYPE_CHECKING:
+    from pibench.devices import Device
+
+SCHEMA_VERSION: Final = "1.8"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """The reason recorded with outputs if the user gave the weights, so that none were generated."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -302,12 +306,14 @@ class Limits(Frozen):
 
     `enforced_by` is what limits the process's memory: the kernel of a machine with no more memory,
     a cgroup, or pibench's watcher, which checks every few milliseconds; None if nothing does.
+    `reserve_bytes` of the device are for other programs on it, and not part of `asked`.
     """
 
     asked: LimitSet = LimitSet()
     in_force: LimitSet = LimitSet()
     enforced_by: Enforcer | None = None
     allowance: Allowance | None = None
+    reserve_bytes: Bytes = 0
 
 
 class HostEnvironment(Frozen):
@@ -399,7 +405,7 @@ class Record(Frozen):
     provenance.
     """
 
-    schema_version: Literal["1.7"] = SCHEMA_VERSION
+    schema_version: Literal["1.8"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -462,6 +468,11 @@ class Record(Frozen):
     def target_kind(self) -> TargetKind:
         """What the target is; cautious defaults if it is not installed here."""
         return kind_of(self.target)
+
+    @property
+    def device_profile(self) -> Device:
+        """The device, without the reserve. Raises InvalidInputError for an unknown device."""
+        return devices.load(self.device).with_reserve(self.limits.reserve_bytes / devices.MIB)
 
     @property
     def ran_on_board(self) -> bool:

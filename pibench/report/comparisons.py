@@ -147,7 +147,10 @@ def _environment(differences: Iterable[tuple[str, str, str]]) -> list[dict[str, 
 
 def _figures(entry: Entry) -> dict[str, Any]:
     chosen = {"source", "kind", "verdict", "ram_bytes", "ram", "headroom_bytes"}
-    return entry.model_dump(mode="json", include=chosen | {"latency_ms", "latency", "clock"})
+    chosen |= {"latency_ms", "latency", "clock"}
+    if entry.latency_range_ms is not None:
+        chosen.add("latency_range_ms")
+    return entry.model_dump(mode="json", include=chosen)
 
 
 def bisection_json(found: Bisection) -> dict[str, Any]:
@@ -277,7 +280,7 @@ def _latency(one: NetworkComparison) -> Cell:
         return _compared(found, f"{_percent(found.error)} %")
     if isinstance(found, LatencyComparison) and found.shares is not None:
         return Cell(text=f"ranks {found.shares.rank_correlation:.2f}")
-    return Cell(text=NOTHING)
+    return _compared(found, "range" if found.agrees is not None and found.why else NOTHING)
 
 
 def _outputs(found: Comparison) -> Cell:

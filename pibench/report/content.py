@@ -18,9 +18,8 @@ from pibench.crosscheck.paper import DEFAULT, Paper, load_paper, plain
 from pibench.crosscheck.planned import environment_of
 from pibench.errors import InvalidInputError
 from pibench.latency import rates as latency_rates
-from pibench.latency import stacks
-from pibench.latency.analytic import Configuration
-from pibench.latency.model import predict, predict_by_stack
+from pibench.latency.as_run import predict_as_run, stack_of
+from pibench.latency.model import predict
 from pibench.plan.planner import plan
 from pibench.records.identity import Run, labels, labels_of
 from pibench.records.schema import LayerTime, Provenance
@@ -265,9 +264,9 @@ def _predict(
             continue
         key = (record.network_sha256, record.device)
         try:
-            stack = _stack(record)
+            stack = stack_of(record)
             if stack is not None:
-                predictions[record.record_id] = _predict_as_run(record, network, stack, plan_of)
+                predictions[record.record_id] = predict_as_run(record, network, stack, plan_of)
                 continue
             if key not in found:
                 device = devices.load(record.device)
@@ -276,27 +275,6 @@ def _predict(
         except InvalidInputError as error:
             reasons[record.record_id] = error.line()
     return predictions, reasons
-
-
-def _stack(record: Record) -> str | None:
-    """Return the stack of a record that a board measured, by its BLAS."""
-    guest = record.environment.guest
-    if not record.ran_on_board or record.compute != "real":
-        return None
-    return stacks.of_blas(guest.blas_name, guest.blas_core_type, guest.architecture)
-
-
-def _predict_as_run(record: Record, network: Network, stack: str, plan_of: Planner) -> Prediction:
-    device = devices.load(record.device)
-    threads = record.limits.in_force.threads or record.environment.guest.blas_threads
-    configuration = Configuration(
-        stack=stacks.load(stack),
-        device=device,
-        threads=min(threads or device.cores, device.cores),
-        data="zeros" if record.protocol == "caffe-time" else "images",
-    )
-    edge = latency_rates.shipped().pressure
-    return predict_by_stack(network, configuration, edge, record.protocol, plan_of)
 
 
 def _of_the_paper(records: Sequence[Record], paper: Paper) -> list[str]:
@@ -343,7 +321,7 @@ def _network_report(
 ) -> NetworkReport:
     """Return the report of one network; `missing` is why it, or its prediction, is not there."""
     ids = {record.record_id for record in records}
-    device = devices.load(records[0].device)
+    device = records[0].device_profile
     planned, not_planned = None, missing
     if network is not None:
         try:

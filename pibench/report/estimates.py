@@ -6,7 +6,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from pibench.report.tables import Column, Table, numeric
-from pibench.report.text import MIB, NOTHING, mib, milliseconds, number, signed, signed_mib, visible
+from pibench.report.text import (
+    MIB,
+    NOTHING,
+    mib,
+    milliseconds,
+    number,
+    signed,
+    signed_mib,
+    small_or_large,
+    visible,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +26,7 @@ if TYPE_CHECKING:
 
     from pibench.check import Check
     from pibench.counting import Counts
+    from pibench.crosscheck.cycles import Times
     from pibench.crosscheck.planned import Comparison
     from pibench.latency.model import Prediction
     from pibench.latency.rates import LatencyRates
@@ -213,10 +224,10 @@ def prediction_table(predictions: Sequence[Prediction], names: Sequence[str]) ->
         (
             {
                 "Network": name,
-                "Latency\nms": number(one.latency_ms),
-                "Low\nms": number(one.low_ms),
-                "High\nms": number(one.high_ms),
-                "MMAC": number(sum(layer.work.macs for layer in one.layers) / 1e6),
+                "Latency\nms": small_or_large(one.latency_ms),
+                "Low\nms": small_or_large(one.low_ms),
+                "High\nms": small_or_large(one.high_ms),
+                "MMAC": small_or_large(sum(layer.work.macs for layer in one.layers) / 1e6),
                 "Layers": str(len(one.layers)),
                 "Note": _warning(one),
             }
@@ -241,26 +252,6 @@ def how_known(*, counted: bool) -> str:
     )
 
 
-def basis(prediction: Prediction, calibration: LatencyRates) -> str:
-    """Return what a prediction rests on: fitted rates, or the machine code of a stack."""
-    if prediction.stack in (None, "paper"):
-        return (
-            f"rates of {calibration.device} fitted on {calibration.source} "
-            f"({calibration.provenance})"
-        )
-    return f"{_software(prediction)}; no rate is fitted"
-
-
-def _software(prediction: Prediction) -> str:
-    from pibench.latency import stacks  # noqa: PLC0415  (start-up time)
-
-    threads = f"{prediction.threads} thread{'s' if prediction.threads != 1 else ''}"
-    if prediction.stack is None or prediction.stack == "unknown":
-        return f"any of the stacks {', '.join(stacks.names())}, {threads}"
-    stack = stacks.load(prediction.stack)
-    return f"stack {stack.id}: {stack.title}, loops of Caffe as at -{stack.loops_level}, {threads}"
-
-
 def _powers(predictions: Sequence[Prediction]) -> list[str]:
     """Return what a power of LRN takes, where a network has one."""
     from pibench.latency import analytic, stacks  # noqa: PLC0415  (start-up time)
@@ -281,6 +272,8 @@ def footnotes(
     predictions: Sequence[Prediction], calibration: LatencyRates, *, counted: bool = False
 ) -> list[str]:
     """Explain the times, and the meaning of "does not fit" if it occurs."""
+    from pibench.latency.model import basis  # noqa: PLC0415  (start-up time)
+
     protocols = (
         " or ".join(dict.fromkeys(one.protocol for one in predictions)) or calibration.protocol
     )
@@ -346,7 +339,26 @@ def counts_table(rows: Sequence[tuple[str, Counts]]) -> Table:
     )
 
 
-def _millions(figure: int | None) -> str:
+def cycles_table(times: Sequence[Times]) -> Table:
+    """Return one row per network, type or layer: its time from blocks, and the analytic one."""
+    return Table.of(
+        (
+            {
+                "": one.name,
+                "Blocks\nms": number(one.from_blocks_ms, 2),
+                "Analytic\nms": number(one.analytic_ms, 2),
+                "Apart\n%": NOTHING if one.apart is None else signed(100 * one.apart),
+                "Apart\nms": f"{one.issue_ms - one.analytic_issue_ms:+.2f}",
+                "Memory\nms": number(one.memory_ms, 2),
+            }
+            for one in times
+        ),
+        numeric=("Blocks\nms", "Analytic\nms", "Apart\n%", "Apart\nms", "Memory\nms"),
+        fold=("",),
+    )
+
+
+def _millions(figure: float | None) -> str:
     return number(None if figure is None else figure / 1e6, 2)
 
 

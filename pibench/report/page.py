@@ -188,8 +188,8 @@ def _as_json(found: dict[str, figures.Figure]) -> Markup:
 def _overview(report: Report) -> dict[str, figures.Figure]:
     """Return the plots over all networks, by the names of their places in the page."""
     found = {
-        f"peaks-{device_id}": figures.peaks(networks, devices.load(device_id))
-        for device_id, networks in _boards(report).items()
+        f"peaks-{board}": figures.peaks(networks, networks[0].device)
+        for board, networks in _boards(report).items()
     }
     for name, claims in report.plotted.items():
         found[name] = figures.printed_against_pibench(claims, report.paper.columns[name])
@@ -197,11 +197,13 @@ def _overview(report: Report) -> dict[str, figures.Figure]:
 
 
 def _boards(report: Report) -> dict[str, list[NetworkReport]]:
-    """Return the networks with a peak, by the device of their verdict."""
+    """Return the networks with a peak, by the device of their verdict and what is left of it."""
     found: dict[str, list[NetworkReport]] = {}
     for one in report.networks:
         if one.peak is not None:
-            found.setdefault(one.device.id, []).append(one)
+            reserve = one.device.reserve_bytes
+            board = f"{one.device.id}-{reserve}" if reserve else one.device.id
+            found.setdefault(board, []).append(one)
     return found
 
 

@@ -277,6 +277,7 @@ def command(record: Record) -> str:
     for option, value, usual in (
         ("--machine", record.machine, (None, "virt")),
         ("--device", record.device, ("rpi3b",)),
+        ("--reserve", f"{record.limits.reserve_bytes / MIB:g}", ("0",)),
         ("--protocol", record.protocol, ()),
         ("--compute", record.compute, ()),
         ("--batch", record.batch, (1,)),

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibench import devices, networks
+from pibench import networks
 from pibench.crosscheck.sides import read_records
 from pibench.errors import InvalidInputError
 from pibench.records.identity import latest
@@ -69,7 +69,7 @@ def merge(records: Iterable[Record]) -> Merged:
 def _check(path: Path, record: Record) -> None:
     place = f"record {record.record_id}"
     try:
-        devices.load(record.device)
+        _ = record.device_profile
     except InvalidInputError as error:
         raise InvalidInputError.at(path, place, error.message, hint=error.hint) from None
 

@@ -29,6 +29,11 @@ def number(value: float | None, decimals: int = 0) -> str:
     return text.replace("-", _MINUS)
 
 
+def small_or_large(value: float) -> str:
+    """Format a number from 10 on without decimals, and a smaller one with two."""
+    return number(value, 0 if abs(value) >= 10 else 2)
+
+
 def signed(value: float | None, decimals: int = 1) -> str:
     """Format a difference, always with its sign."""
     if value is None:

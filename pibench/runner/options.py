@@ -42,6 +42,7 @@ class RunOptions:
 
     Attributes:
         device: The device's id, alias or name.
+        reserve: MiB of the device's memory that other programs on it take; no board can be given.
         target: `vm`, `container`, `sysroot`, `twin`, `native`, `ssh://USER@HOST` or `auto`.
         machine: The machine of target vm.
         fresh_boot: Boot each machine of target vm, instead of restoring one that has booted.
@@ -69,6 +70,7 @@ class RunOptions:
     """
 
     device: str = "rpi3b"
+    reserve: float = 0.0
     target: str = "vm"
     machine: Machine | None = None
     fresh_boot: bool = False
@@ -95,8 +97,8 @@ class RunOptions:
 
     @property
     def profile(self) -> Device:
-        """The device's profile. Raises InvalidInputError for an unknown device."""
-        return devices.load(self.device)
+        """The device's profile, without the reserve. Raises InvalidInputError."""
+        return devices.load(self.device).with_reserve(self.reserve)
 
     @property
     def effective_compute(self) -> Compute:
@@ -153,6 +155,11 @@ class RunOptions:
 
     def check(self, network: Network) -> None:
         """Check that the options can be met for this network. Raises InvalidInputError."""
+        if self.reserve and target_kinds.kind_of_spec(self.target).is_board:
+            raise InvalidInputError(
+                f"--reserve {self.reserve:g}: a board's own kernel cannot be given less memory",
+                hint="omit --reserve, or start on the board what takes that memory there",
+            )
         compute, engine = self.effective_compute, engine_of(self.engine)
         for option, value, known in (
             ("protocol", self.protocol, engine.protocols),
@@ -223,6 +230,7 @@ class RunKeywords(TypedDict, total=False):
     """The fields of `RunOptions` as keyword arguments."""
 
     device: str
+    reserve: float
     target: str
     machine: Machine | None
     fresh_boot: bool

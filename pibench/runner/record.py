@@ -203,7 +203,9 @@ def _memory(
 def _limits(outcome: Outcome, context: Context) -> Limits:
     device, limits, machine = context.device, outcome.memory_limits, outcome.machine or {}
     requested = LimitSet(
-        memory_bytes=limits.memory_asked_bytes if limits else device.ram_bytes,
+        memory_bytes=(
+            limits.memory_asked_bytes if limits else device.ram_bytes - device.reserve_bytes
+        ),
         swap_bytes=0,
         cores=device.cores,
         threads=outcome.job.threads,
@@ -215,7 +217,12 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
             cores=machine.get("cores_usable"),
             threads=_threads(outcome),
         )
-        return Limits(asked=requested, in_force=effective, enforced_by=context.enforced_by)
+        return Limits(
+            asked=requested,
+            in_force=effective,
+            enforced_by=context.enforced_by,
+            reserve_bytes=device.reserve_bytes,
+        )
     own = {name: getattr(limits, name) for name in ("memory_bytes", "swap_bytes", "cores")}
     return Limits(
         asked=requested,
@@ -227,6 +234,7 @@ def _limits(outcome: Outcome, context: Context) -> Limits:
             probe_bytes=limits.probe_bytes,
             measured=limits.calibrated,
         ),
+        reserve_bytes=device.reserve_bytes,
     )
 
 

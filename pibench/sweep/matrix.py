@@ -346,7 +346,7 @@ def cell_key(cell: Cell, network: Network) -> str:
             "seed": options.seed if options.protocol == "inference" else None,
             "blas": options.blas,
             "setup": options.setup,
-            "device": _device(options.device),
+            "device": _device(options.device, options.reserve),
             **made_with(options.target),
         }
     )
@@ -364,8 +364,8 @@ def made_with(target: str) -> dict[str, str | None]:
 
 
 @functools.cache
-def _device(name: str) -> str:
-    return fingerprint(dataclasses.asdict(devices.load(name)))
+def _device(name: str, reserve_mib: float) -> str:
+    return fingerprint(dataclasses.asdict(devices.load(name).with_reserve(reserve_mib)))
 
 
 @functools.cache

@@ -72,14 +72,15 @@ class BoxOutput : public ForkLayer {
     const int found = int(rows.size() / 6);
     /* No blob is empty: the forks put a small region in its place, without a score. */
     const int count = is_memory_only() ? images(bottom) * bound() : std::max(found, 1);
-    rows.resize(6 * std::max(count, found), 0.f);
-    if (!found) rows[1] = rows[2] = 1, rows[3] = rows[4] = 10;
     reshape(top, count);
-    for (int i = 0; i < count; ++i)
-      std::copy(&rows[6 * i], &rows[6 * i + 5], top[0]->mutable_cpu_data() + 5 * i);
-    if (top.size() < 2) return;
-    if (!found) std::fill(rows.begin(), rows.end(), 0.f);
-    std::copy(rows.begin(), rows.begin() + 6 * count, top[1]->mutable_cpu_data());
+    for (size_t k = 0; k < top.size(); ++k) {
+      const int wide = 5 + int(k);
+      float* y = top[k]->mutable_cpu_data();
+      std::fill(y, y + top[k]->count(), 0.f);
+      for (int i = 0; i < std::min(found, count); ++i)
+        std::copy(&rows[6 * i], &rows[6 * i] + wide, y + wide * i);
+      if (!found && !k) y[1] = y[2] = 1, y[3] = y[4] = 10;
+    }
   }
 
   /* The forks have none either. */
@@ -272,7 +273,9 @@ class DecodeBBox : public ForkLayer {
       rows.insert(rows.end(), moved + 4, moved + 8);
     }
     CHECK(!rows.empty()) << "every region is without a size";
-    top[0]->Reshape(std::vector<int>{int(rows.size() / 5), 5, 1, 1});
+    std::vector<int> shape = bottom[1]->shape();
+    shape[0] = int(rows.size() / 5);
+    top[0]->Reshape(shape);
     std::copy(rows.begin(), rows.end(), top[0]->mutable_cpu_data());
   }
 

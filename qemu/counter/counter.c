@@ -1,7 +1,7 @@
 /*
  * Counts what an emulated program executes: a plugin for QEMU's user-mode emulator.
  *
- *   -plugin libpibench_counter.so[,cache=on]
+ *   -plugin libpibench_counter.so[,cache=on][,blocks=on]
  *
  * A block of instructions is decoded once, when QEMU translates it. Each time it runs, one
  * counter goes up; what was executed is the blocks' contents times their counters. The
@@ -10,8 +10,11 @@
  * no thread: the last line says how many threads there were, and counts are good for one alone.
  *
  * When the program ends its standard output gets a line per stretch, in the order of their
- * first marks: PREFIX and an object of JSON. Nothing is written to any file.
+ * first marks: PREFIX and an object of JSON. Nothing is written to any file. With blocks=on it gets
+ * lines of BLOCK_PREFIX too: of each time that a marked stretch was left, which blocks had run in it
+ * how often, and then of each such block its address and its words.
  */
+#define _POSIX_C_SOURCE 200809L  /* open_memstream */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +27,10 @@ EXPORTED int qemu_plugin_version = API;
 EXPORTED int qemu_plugin_install(qemu_plugin_id_t, const qemu_info_t *, int, char **);
 
 #define PREFIX "PIBENCH-COUNT "
+#define BLOCK_PREFIX "PIBENCH-BLOCK "
 enum { MARK = 0x70696265, MAX_BLOCKS = 1 << 20, MAX_STRETCHES = 1 << 16 };
+
+static const uint64_t OUTSIDE = UINT64_MAX;
 
 struct counts {
     uint64_t instructions[CLASSES], macs, bytes_loaded, bytes_stored, l1_misses, l2_misses;
@@ -32,7 +38,10 @@ struct counts {
 
 struct block {
     struct counts once;
-    uint64_t runs, runs_summed;
+    uint64_t runs, runs_summed, address;
+    uint32_t *words;
+    size_t length;
+    bool reported;
 };
 
 static struct block *blocks;
@@ -41,7 +50,11 @@ static uint64_t stretch_marks[MAX_STRETCHES];
 static struct counts *stretches;
 static uint64_t l1_misses_summed, l2_misses_summed;
 static unsigned threads;
-static bool with_cache, full;
+/* Written when the program has ended: its own output would get into the lines. */
+static FILE *runs_text;
+static char *runs_of_marks;
+static size_t runs_length;
+static bool with_cache, with_blocks, full;
 
 #if API >= 2
 static struct qemu_plugin_scoreboard *scores;
@@ -97,10 +110,20 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
         full = true;
         return;
     }
-    struct counts *once = &blocks[block_count].once;
+    struct block *block = &blocks[block_count];
+    struct counts *once = &block->once;
+    if (with_blocks) {
+        block->length = qemu_plugin_tb_n_insns(tb);
+        block->address = qemu_plugin_tb_vaddr(tb);
+        block->words = calloc(block->length, sizeof *block->words);
+        full |= !block->words;
+    }
     for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(tb, i);
-        struct decoded found = decode(word_of(instruction));
+        uint32_t word = word_of(instruction);
+        struct decoded found = decode(word);
+        if (block->words)
+            block->words[i] = word;
         once->instructions[found.class]++;
         once->macs += found.lanes;
         *(found.class == LOAD ? &once->bytes_loaded : &once->bytes_stored) += found.bytes;
@@ -115,6 +138,10 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 static void sum_up(void)
 {
     struct counts *sum = &stretches[current];
+    bool reported = with_blocks && stretch_marks[current] != OUTSIDE;
+    if (reported)
+        fprintf(runs_text, BLOCK_PREFIX "{\"mark\": %lld, \"runs\": [[0, 0]",
+                (long long)stretch_marks[current]);
     for (size_t i = 0; i < block_count; i++) {
         uint64_t runs = runs_of(i) - blocks[i].runs_summed;
         if (!runs)
@@ -126,7 +153,13 @@ static void sum_up(void)
         sum->bytes_loaded += runs * once->bytes_loaded;
         sum->bytes_stored += runs * once->bytes_stored;
         blocks[i].runs_summed += runs;
+        if (reported) {
+            blocks[i].reported = true;
+            fprintf(runs_text, ", [%zu, %llu]", i, (unsigned long long)runs);
+        }
     }
+    if (reported)
+        fprintf(runs_text, "]}\n");
     sum->l1_misses += l1_misses - l1_misses_summed;
     sum->l2_misses += l2_misses - l2_misses_summed;
     l1_misses_summed = l1_misses;
@@ -182,12 +215,28 @@ static void write_stretch(uint64_t mark, const struct counts *sum)
     printf("}\n");
 }
 
+static void write_block(size_t index)
+{
+    printf(BLOCK_PREFIX "{\"block\": %zu, \"address\": %llu, \"words\": \"", index,
+           (unsigned long long)blocks[index].address);
+    for (size_t i = 0; i < blocks[index].length; i++)
+        printf("%08x", blocks[index].words[i]);
+    printf("\"}\n");
+}
+
 static void ended(qemu_plugin_id_t id, void *userdata)
 {
     (void)id, (void)userdata;
     sum_up();
     for (size_t i = 0; i < stretch_count; i++)
         write_stretch(stretch_marks[i], &stretches[i]);
+    if (runs_text) {
+        fclose(runs_text);
+        fputs(runs_of_marks, stdout);
+    }
+    for (size_t i = 0; i < block_count; i++)
+        if (blocks[i].reported)
+            write_block(i);
     printf(PREFIX "{\"threads\": %u, \"blocks\": %zu, \"full\": %s}\n", threads, block_count,
             full ? "true" : "false");
     fflush(stdout);
@@ -196,11 +245,13 @@ static void ended(qemu_plugin_id_t id, void *userdata)
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "cache=on")) {
+        bool *option = !strcmp(argv[i], "cache=on") ? &with_cache
+                     : !strcmp(argv[i], "blocks=on") ? &with_blocks : NULL;
+        if (!option) {
             fprintf(stderr, "pibench counter: unknown option %s\n", argv[i]);
             return -1;
         }
-        with_cache = true;
+        *option = true;
     }
     if (strcmp(info->target_name, "aarch64")) {
         fprintf(stderr, "pibench counter: counts aarch64 programs, not %s\n", info->target_name);
@@ -208,13 +259,15 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
     }
     blocks = calloc(MAX_BLOCKS, sizeof *blocks);
     stretches = calloc(MAX_STRETCHES, sizeof *stretches);
-    if (!blocks || !stretches)
+    if (with_blocks)
+        runs_text = open_memstream(&runs_of_marks, &runs_length);
+    if (!blocks || !stretches || (with_blocks && !runs_text))
         return -1;
 #if API >= 2
     scores = qemu_plugin_scoreboard_new(MAX_BLOCKS * sizeof(uint64_t));
 #endif
     /* What comes before the first mark. */
-    enter((uint64_t)-1);
+    enter(OUTSIDE);
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
     qemu_plugin_register_vcpu_init_cb(id, thread_started);
     qemu_plugin_register_vcpu_syscall_cb(id, system_called);

@@ -63,6 +63,7 @@ void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *, memory_t,
 unsigned int qemu_plugin_mem_size_shift(qemu_plugin_meminfo_t);
 
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t index);
 
 #if API >= 3

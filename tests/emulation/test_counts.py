@@ -14,8 +14,9 @@ import pytest
 
 from pibench import devices, networks
 from pibench.counting import Counter
+from pibench.crosscheck.cycles import compared
 from pibench.images.build import API_VERSIONS
-from pibench.latency import work
+from pibench.latency import stacks, work
 from pibench.latency.model import predict
 from pibench.latency.rates import shipped
 
@@ -38,6 +39,16 @@ layer { name: "data" type: "Input" top: "data"
 layer { name: "plain" type: "Power" bottom: "data" top: "plain" power_param { shift: 2 } }
 layer { name: "raised" type: "Power" bottom: "data" top: "raised"
   power_param { shift: 2 power: -0.75 } }
+"""
+SMALL = """
+name: "small"
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 32 dim: 28 dim: 28 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 64 kernel_size: 3 pad: 1 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+  inner_product_param { num_output: 40 } }
 """
 TURNS = 1000
 BARE = f"""
@@ -179,6 +190,31 @@ def test_passes_over_blobs_match_the_shapes(counted: NetworkCounts) -> None:
             moved = (layer.counts.bytes_loaded + layer.counts.bytes_stored) / 4
             # Being called from Python takes some thousands.
             assert moved == pytest.approx(expected[layer.name].accesses, rel=0.02, abs=9000)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    path = tmp_path_factory.mktemp("cycles") / "small.prototxt"
+    path.write_text(SMALL)
+    return networks.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("stack", "apart"),
+    [("openblas-a53", 0.10), ("openblas-16x4", 0.15)],
+)
+def test_the_blocks_that_ran_take_about_the_analytic_time(
+    builder: Builder, small: Network, stack: str, apart: float
+) -> None:
+    pytest.importorskip("capstone")
+    blas, core = stacks.load(stack).preloaded
+    device = devices.load("rpi3b")
+    counter = Counter(device, builder, cache_model=False, cycles=True, blas=blas, blas_core=core)
+    found = {
+        one.name: one for one in compared(small, counter.count(small), device, stack, "caffe-time")
+    }
+    for name in ("conv", "fc"):
+        assert abs(found[name].apart) < apart, found[name]
 
 
 def test_a_cached_count_is_read_not_run(

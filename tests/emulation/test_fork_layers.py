@@ -404,9 +404,14 @@ def test_prior_boxes_of_faceboxes_are_dense_where_they_are_small(caffe: Caffe) -
     ]
     assert np.allclose(y[0, 0].reshape(-1, 4), expected, atol=NEAR)
 
-    # Another network's boxes of these sizes stay as SSD has them.
-    y, _ = caffe.forward(layer("PriorBox", "x image", box), inputs, gradients="")
-    assert y.shape == (1, 2, 4 * 3 * 6)
+    # Other networks' boxes of these sizes stay as SSD has them: 84 can be scores of 28 classes.
+    places = layer(
+        "Convolution", body="convolution_param { num_output: 12 kernel_size: 1 }", top="p"
+    )
+    for other in ("", head + places.replace('"l"', '"other"')):
+        text = layer("PriorBox", "x image", box).replace('"l"', '"box"') + other
+        y, _ = caffe.forward(text, inputs, gradients="")
+        assert y.shape == (1, 2, 4 * 3 * 6)
 
 
 def sigmoid(x: Array) -> Array:

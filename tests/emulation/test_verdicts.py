@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
-from tests.emulation.conftest import run
+from pibench.targets.vm import VmTarget
+from tests.emulation.conftest import DEVICE, run
 
 pytestmark = pytest.mark.emulation
 MIB = 2**20
@@ -46,6 +47,22 @@ def test_a_block_larger_than_the_machine_does_not_fit(virt, tmp_path: Path) -> N
     assert record.verdict == "no-fit"
     assert record.evidence.fatal_message is not None
     assert "host allocation" in record.evidence.fatal_message
+
+
+@pytest.mark.parametrize("machine", ["virt", "raspi3b"])
+def test_a_reserve_is_taken_from_the_guest(builder, reference, machine) -> None:
+    # Planned and on the twin AlexNet takes 546 MiB, more than the 468 that are left.
+    left = DEVICE.with_reserve(450)
+    target = VmTarget(left, builder, machine=machine, machines_at_once=1)
+    loaded = [networks.load(name) for name in ("SqueezeNet V1.1", "AlexNet")]
+    records = run(target, loaded, reserve=450.0, reference=reference)
+    assert [record.verdict for record in records] == ["fit", "no-fit"]
+    for record in records:
+        assert record.limits.reserve_bytes == 450 * MIB
+        seen_bytes = record.limits.in_force.memory_bytes
+        assert left.usable_bytes <= seen_bytes < left.usable_bytes + 70 * MIB
+        assert "mem=" in record.environment.guest.kernel_arguments
+    assert records[1].headroom_bytes == pytest.approx(left.usable_bytes - 546 * MIB, abs=8 * MIB)
 
 
 def test_memory_only_compute_peaks_as_real_compute_does(virt, detector) -> None:

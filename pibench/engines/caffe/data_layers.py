@@ -47,7 +47,8 @@ def sizes(text: str, unknown: Sequence[UnknownField]) -> dict[int, Size]:
             continue
         height, width = (re.search(_SIDE.format(side), message) for side in ("height", "width"))
         if height and width and field.within in index:
-            found[index[field.within]] = int(height[1]), int(width[1])
+            # Of several sizes to train with, the first is that of the network.
+            found.setdefault(index[field.within], (int(height[1]), int(width[1])))
     return found
 
 
@@ -56,7 +57,7 @@ def image_dims(
 ) -> tuple[tuple[int, int, int], str]:
     """Return channels, height and width of a data layer's first top, and a remark about them.
 
-    `given` is the size to take where the file has none.
+    `given` is the size to take in place of the file's.
 
     Raises:
         InvalidInputError: Neither the file nor `given` has the size.
@@ -79,7 +80,7 @@ def image_dims(
                 hint="give all three",
             )
         return (memory.channels, memory.height, memory.width), ""
-    size = _size(layer) or given
+    size = given or _size(layer)
     if size is None:
         fields = {
             "ImageData": "new_height and new_width, or crop_size",

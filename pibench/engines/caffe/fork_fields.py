@@ -28,6 +28,8 @@ _PADS: Final = {name: side for side in _SIDES for name in (f"pad_{side}", f"pad_
     "pad_type": ""
 }
 _HOLES: Final = ("hole", "hole_h", "hole_w")
+_FUSED: Final = "fuse_type"
+"""What Intel's and naibaf7's forks write in a layer that runs those that followed too."""
 _FALSE: Final = frozenset({"false", "False", "f", "0"})
 _TRUE: Final = frozenset({"true", "True", "t", "1"})
 
@@ -40,7 +42,7 @@ class _Refused(Exception):
 
 def has_meaning(field: UnknownField) -> bool:
     """Return whether stock Caffe would run another network without this field."""
-    return field.name in _fields(field.parent)
+    return field.name == _FUSED or field.name in _fields(field.parent)
 
 
 def _fields(parent: str) -> tuple[str, ...]:
@@ -81,6 +83,7 @@ def as_stock(
             continue
         try:
             changes = [
+                *_fused(own),
                 *_in_pooling(layer, own, as_paper=as_paper),
                 *_pads(layer, own),
                 *_holes(layer, own),
@@ -109,6 +112,16 @@ def _sentence(parent: str, before: str, after: str, count: int, line: int) -> st
 
 _Changes = list[tuple[str, str]]
 """The fields as they were, and those written instead, or what it means that they are gone."""
+
+
+def _fused(own: Sequence[UnknownField]) -> _Changes:
+    for field in own:
+        if field.name == _FUSED:
+            raise _Refused(
+                f"runs other layers inside ({_FUSED}: {field.value[:40]}); stock Caffe cannot",
+                "write these as layers of their own",
+            )
+    return []
 
 
 def _in_pooling(layer: _Layer, own: Sequence[UnknownField], *, as_paper: bool) -> _Changes:

@@ -10,6 +10,7 @@ layer of type Python reads otherwise, carries the fields to the library in `qemu
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -91,6 +92,8 @@ _PYTHON: Final[dict[tuple[str, str], tuple[str, dict[str, str]]]] = {
     ("spatial_dropout", "SpatialDropoutLayer"): ("SpatialDropout", {"p": "p", "phase": "train"}),
 }
 """Python layers by module and class: the type of the same layer here, and its fields."""
+_BOUNDED: Final = frozenset({"BoxGroupOutput", "BoxOutput", "Proposal"})
+"""Layers whose number of results depends on the data."""
 _LEFT_OUT: Final = frozenset({"save_output_param", "label_map_file", "save_file", "engine"})
 """Fields that write files, or choose between implementations."""
 _REGRESSION: Final = "bbox_reg_param"
@@ -100,8 +103,10 @@ _UNKNOWN_FIELD: Final = re.compile(r'Message type "\w+" has no field named "(\w+
 
 def label(layer: caffe.LayerParameter) -> str | None:
     """Return the remark that belongs to every figure of a layer; None for a stock layer."""
-    fork = LAYERS.get(layer.type)
-    return f"{fork.origin}-fork layer, implemented by pibench" if fork else None
+    if (fork := LAYERS.get(layer.type)) is None:
+        return None
+    most = "; the most regions that it can find" if layer.type in _BOUNDED else ""
+    return f"{fork.origin}-fork layer, implemented by pibench{most}"
 
 
 def is_known(field: UnknownField) -> bool:
@@ -118,25 +123,35 @@ def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str
         InvalidInputError: A message has a field that the fork lacks, or a wrong value.
     """
     pieces, before = [], 0
-    has_other = {field.within for field in fields if field.name != _REGRESSION}
+    hosts = {field.within: field.name for field in fields if field.name != _REGRESSION}
     inside = {
         field.within: text[field.start : field.end] for field in fields if field.name == _REGRESSION
     }
+    found: set[tuple[tuple[str, int], str]] = set()
     for field in fields:
         source = text[field.start : field.end]
         blank = "\n" * source.count("\n")
-        if field.name == _REGRESSION and field.within in has_other:
-            pieces += [text[before : field.start], blank]
-            before = field.end
-            continue
+        if (field.within, field.name) in found:
+            raise InvalidInputError.at(
+                path, f"line {field.line}", f"a second {field.name}", hint="keep one of them"
+            )
+        found.add((field.within, field.name))
+        host = hosts.get(field.within) if field.name == _REGRESSION else None
         marks = [token for token in outline.tokens(source) if token.kind == "mark"]
         opened = next((mark.end for mark in marks if mark.text in "{<"), 0)
         closed = max((mark.start for mark in marks if mark.text in "}>"), default=0)
         try:
             if not opened:
                 raise ValueError("has no { }")
-            more = inside.get(field.within, "") if field.name != _REGRESSION else ""
-            message = _parsed(field.name, f"{source[opened:closed]}\n{more}")
+            message = _parsed(field.name, source[opened:closed])
+            if host and _REGRESSION not in _message(host).DESCRIPTOR.fields_by_name:
+                raise ValueError(f"goes with other layers, not with {host}")
+            if field.name != _REGRESSION and field.within in inside:
+                # Where it is wrong, its own turn tells so.
+                with suppress(*_UNREADABLE):
+                    message = _parsed(
+                        field.name, f"{source[opened:closed]}\n{inside[field.within]}"
+                    )
         except _UNREADABLE as error:
             line = field.line + (getattr(error, "GetLine", lambda: 1)() or 1) - 1
             line += source.count("\n", 0, opened)
@@ -147,6 +162,10 @@ def as_stock(text: str, fields: Sequence[UnknownField], path: Path | str) -> str
             else:
                 problem, hint = f"{field.name}: {what}", "correct the line"
             raise InvalidInputError.at(path, f"line {line}", problem, hint=hint) from None
+        if host:
+            pieces += [text[before : field.start], blank]
+            before = field.end
+            continue
         one_line = text_format.MessageToString(_carried(field.name, message), as_one_line=True)
         pieces += [text[before : field.start], f"python_param {{ {one_line} }}{blank}"]
         before = field.end
@@ -209,10 +228,9 @@ def _spread_boxes(net: caffe.NetParameter) -> None:
     """
     boxes = [layer for layer in net.layer if layer.type == "PriorBox"]
     asked = {layer.name: parameters(layer) for layer in boxes}
+    own = ("aspect_ratio", "max_size", "density")
     plain = [
-        layer
-        for layer in boxes
-        if not asked[layer.name].aspect_ratio and not asked[layer.name].max_size
+        layer for layer in boxes if not any(len(getattr(asked[layer.name], field)) for field in own)
     ]
     heads = {
         (bottom, layer.convolution_param.num_output)
@@ -223,6 +241,8 @@ def _spread_boxes(net: caffe.NetParameter) -> None:
     if len(plain) < len(boxes) or not any(
         len(asked[layer.name].min_size) == len(_DENSITY)
         and (layer.bottom[0], 4 * sum(density**2 for density in _DENSITY)) in heads
+        # 84 can be the scores of 28 classes too, beside the places of three boxes.
+        and (layer.bottom[0], 4 * len(_DENSITY)) not in heads
         for layer in plain
         if layer.bottom
     ):

@@ -15,7 +15,7 @@ from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import data_layers, fork_fields, outline, prototxt, topology
 from pibench.engines.caffe.shapes import infer
 from pibench.engines.caffe.shapes.checks import cudnn_engines
-from pibench.engines.caffe.shapes.rules import DEPTHWISE_TYPES, is_data
+from pibench.engines.caffe.shapes.rules import DEPTHWISE_PATCH, is_data
 from pibench.engines.caffe.topology import batch_size, set_batch, why_no_batch
 from pibench.engines.caffe.upgrade import upgrade
 from pibench.errors import InvalidInputError
@@ -247,17 +247,17 @@ def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
 
 def _take_stock_types(net: caffe.NetParameter) -> list[str]:
     """Replace layer types of patches by stock Caffe's that compute the same."""
-    done = []
-    for layer in net.layer:
-        if layer.type in DEPTHWISE_TYPES:
-            done.append(
-                f"made {layer.type} {topology.place(layer)} a Convolution with a group for each "
-                "channel"
-            )
-            layer.type = "Convolution"
-            if layer.convolution_param.group <= 1:
-                layer.convolution_param.group = layer.convolution_param.num_output
-    return done
+    patched = [layer for layer in net.layer if layer.type == DEPTHWISE_PATCH]
+    for layer in patched:
+        layer.type = "Convolution"
+        if layer.convolution_param.group <= 1:
+            layer.convolution_param.group = layer.convolution_param.num_output
+    if not patched:
+        return []
+    where = topology.place(patched[0])
+    if len(patched) > 1:
+        where += f" and {len(patched) - 1} more"
+    return [f"made {DEPTHWISE_PATCH} {where} a Convolution with a group for each channel"]
 
 
 # Data layers

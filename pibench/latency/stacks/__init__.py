@@ -10,9 +10,12 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pibench.setups import Blas
 
 DEFAULT: Final = "openblas-a53"
 """The stack of pibench's own image: Debian 11's OpenBLAS 0.3.13 with its Cortex-A53 kernels."""
@@ -116,6 +119,20 @@ class Stack:
     since: list[int]
     before: list[int]
     source: dict[str, Any]
+
+    @property
+    def preloaded(self) -> tuple[Blas, str | None] | None:
+        """Return the BLAS of pibench's arm64 image that has these kernels, and OpenBLAS's core.
+
+        None where that image has no such BLAS.
+        """
+        if self.architecture != "arm64":
+            return None
+        core = self.source.get("kernel", "").removeprefix("sgemm_kernel_")
+        if core:
+            return "openblas", core
+        other: dict[str, Blas] = {"atlas": "atlas", "reference": "reference"}
+        return other[self.blas[0]], None
 
 
 def names() -> tuple[str, ...]:

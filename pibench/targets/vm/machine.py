@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pibench.devices import Device
+from pibench.devices import KIB, Device
 from pibench.images.build import make_disk
 from pibench.process import require_program, run
 
@@ -131,6 +131,10 @@ def command_line(
 ) -> list[str]:
     """Return the arguments of qemu-system-aarch64; the machine waits for the command to start."""
     kernel_arguments = [f"console={machine.console},115200", *KERNEL_ARGUMENTS]
+    if device.reserve_bytes:
+        # raspi3b has 1 GiB whatever -m asks for. Its firmware's share is not the kernel's to leave.
+        seen_bytes = device.ram_bytes - (device.firmware_bytes if machine.one_card else 0)
+        kernel_arguments.append(f"mem={(seen_bytes - device.reserve_bytes) // KIB}K")
     console = _escaped(files.console_socket)
     arguments = [
         "qemu-system-aarch64",

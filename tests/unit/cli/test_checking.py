@@ -70,6 +70,20 @@ def test_weights_mean_inference_and_the_batch_that_fits_is_found(pibench: Pibenc
     assert 1 <= int(batch["change"].split()[1]) < 64
 
 
+def test_a_network_without_a_way_back_is_answered_under_inference(
+    pibench: Pibench, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "i" type: "Input" top: "x" input_param { shape { dim: [1, 8, 6, 4] } } }\n'
+        'layer { name: "a" type: "ArgMax" bottom: "x" top: "y" }\n'
+    )
+    done = pibench("check", str(path))
+    assert "runs forward only; this is the answer for inference" in done.err
+    assert "--protocol inference --require-fit" in done.out
+    pibench("check", str(path), "--protocol", "caffe-time", code=2)
+
+
 def test_what_people_read(pibench: Pibench) -> None:
     shown = pibench("check", "VGG 16", "-o", "gate.xml", code=1).out
     assert shown.startswith("VGG 16 does not fit Raspberry Pi 3 Model B (planned")

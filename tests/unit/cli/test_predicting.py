@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -14,7 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pibench import networks
-from pibench.latency import rates
+from pibench.latency import factors, rates
 from pibench.report.estimates import footnotes
 
 if TYPE_CHECKING:
@@ -211,3 +212,44 @@ def test_what_no_stack_can_answer_is_refused(
     answer = pibench("predict", "AlexNet", *words, code=2)
     assert reason in answer.err
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--stack", "openblas-armv6"), "image has no BLAS of stack openblas-armv6"),
+        (("--stack", "mkl"), "unknown stack 'mkl'"),
+        (("--cycles", "--device", "rpi4b_2gb"), "its CPU is a cortex-a72"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused_before_anything_runs(
+    arguments: tuple[str, ...], problem: str, pibench: Pibench
+) -> None:
+    assert problem in pibench("count", "AlexNet", *arguments, code=2).line
+
+
+def test_a_boards_factors_predict_in_place_of_its_stacks_table(
+    pibench: Pibench, tmp_path: Path
+) -> None:
+    found = factors.StackFactors(
+        device="rpi3b", stack="openblas-a53", threads=1, protocol="caffe-time", data="zeros",
+        provenance="measured", source="4 records of pi.jsonl", products=2.0, accesses=2.0,
+        both=True, half_width_log=0.1, left_out_pct=(1.0,), observations=(),
+    )  # fmt: skip
+    factors.write(found, tmp_path / "pi.json")
+
+    def predicted(*options: str) -> dict[str, Any]:
+        (one,) = json.loads(pibench("predict", "SqueezeNet V1.1", *options, "--json").out)
+        return dict(one)
+
+    own = predicted("--calibration", "pi.json")
+    table = predicted("--stack", "openblas-a53", "--threads", "1")
+    assert own["latency_ms"] == pytest.approx(2 * table["latency_ms"])
+    assert own["high_ms"] == pytest.approx(own["latency_ms"] * exp(0.1))
+    assert "products x 2.000 and accesses x 2.000" in own["provenance"]["reason"]
+    for options, problem in (
+        (("AlexNet", "--stack", "reference"), "has factors of stack openblas-a53"),
+        (("AlexNet", "--counted"), "--counted takes rates"),
+        (("--validate",), "--validate is for rates"),
+    ):
+        assert problem in pibench("predict", "--calibration", "pi.json", *options, code=2).line

@@ -6,17 +6,26 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from junitparser import JUnitXml
 
-from pibench import networks
+from pibench import api, networks
 from pibench.engines.caffe import caffemodel
+from pibench.records.schema import (
+    RESULT_FIELDS,
+    GuestEnvironment,
+    Limits,
+    LimitSet,
+    Provenance,
+)
 from pibench.records.store import RecordStore
 from tests.whole_records import of_the_zoo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pibench.records.schema import Record
     from tests.unit.cli.conftest import Pibench
 
@@ -54,6 +63,92 @@ def test_the_paper_against_records_and_a_prediction(
     assert {one["network"] for one in pair["networks"]} == {"AlexNet", "NIN"}
     assert all(one["metrics"]["latency"]["agrees"] for one in pair["networks"])
     assert len(pair["only_first"]) == 24
+
+
+@pytest.fixture
+def board_record(make_record: Callable[..., Record]) -> Callable[..., Record]:
+    """A record of SqueezeNet V1.1 that a board measured with this BLAS."""
+
+    def make(blas: str | None, latency_ms: float, *, core: str | None = None) -> Record:
+        plain = of_the_zoo(make_record(network="SqueezeNet V1.1", target="native", machine=None))
+        guest = GuestEnvironment(architecture="aarch64", blas_name=blas, blas_core_type=core)
+        return plain.model_copy(
+            update={
+                "latency_ms": latency_ms,
+                "layers": (),
+                "limits": Limits(in_force=LimitSet(threads=4)),
+                "environment": plain.environment.model_copy(update={"guest": guest}),
+                "provenance": dict.fromkeys(RESULT_FIELDS, Provenance(kind="measured"))
+                | dict.fromkeys(
+                    ("layers", "outputs", "emulator_rss_bytes"), Provenance.missing("not kept")
+                ),
+            }
+        )
+
+    return make
+
+
+def test_a_record_is_predicted_for_the_blas_that_it_names(
+    pibench: Pibench, board_record: Callable[..., Record]
+) -> None:
+    RecordStore("a53.jsonl").append(board_record("OpenBLAS 0.3.13", 160, core="cortexa53"))
+    RecordStore("16x4.jsonl").append(board_record("OpenBLAS 0.3.9", 250, core="cortexa53"))
+
+    def compared(*arguments: str, code: int = 0) -> dict[str, Any]:
+        done = pibench("reconcile", *arguments, "--json", code=code)
+        (one,) = json.loads(done.out)["pairs"][0]["networks"]
+        return {**one["metrics"]["latency"], **one["second"]}
+
+    own = compared("a53.jsonl", "predicted")
+    options = ("SqueezeNet V1.1", "--stack", "openblas-a53", "--json")
+    (asked,) = json.loads(pibench("predict", *options).out)
+    assert own["latency_ms"] == pytest.approx(asked["latency_ms"])
+    assert "stack openblas-a53" in own["latency"]["reason"]
+    assert own["agrees"] is True
+    other = compared("16x4.jsonl", "predicted")
+    assert "stack openblas-16x4" in other["latency"]["reason"]
+    assert other["latency_ms"] > own["latency_ms"]
+    overridden = compared("a53.jsonl", "predicted", "--stack", "paper", code=1)
+    assert "fitted on" in overridden["latency"]["reason"]
+    assert overridden["latency_ms"] == pytest.approx(682, rel=0.01)
+    # The page of a report has the same prediction.
+    page = api.report(["a53.jsonl"]).networks[0].prediction
+    assert page is not None
+    assert page.latency_ms == own["latency_ms"]
+
+
+@pytest.mark.parametrize("blas", ["MKL 2020", None])
+@pytest.mark.parametrize(("latency_ms", "agrees"), [(200, True), (9000, False)])
+def test_a_blas_of_no_known_stack_is_predicted_as_the_range_of_all(
+    blas: str | None,
+    latency_ms: float,
+    agrees: bool,
+    pibench: Pibench,
+    board_record: Callable[..., Record],
+) -> None:
+    RecordStore("pi.jsonl").append(board_record(blas, latency_ms))
+    output = " ".join(
+        pibench("reconcile", "pi.jsonl", "predicted", code=0 if agrees else 1).out.split()
+    )
+    assert (
+        f"{blas or 'a BLAS that the record does not name'} is of no known stack: any of" in output
+    )
+    assert f"{latency_ms} ms is {'within' if agrees else 'not within'} the " in output
+
+
+def test_predictions_of_records_are_refused_where_there_is_no_single_one(
+    pibench: Pibench, board_record: Callable[..., Record]
+) -> None:
+    RecordStore("a.jsonl").append(board_record("OpenBLAS 0.3.13", 160, core="cortexa53"))
+    RecordStore("b.jsonl").append(board_record("OpenBLAS 0.3.9", 250, core="cortexa53"))
+    for arguments, problem in (
+        (("a.jsonl", "b.jsonl", "predicted"), "ran with two stacks"),
+        (("paper", "predicted"), "predicted is for records"),
+        (("a.jsonl", "b.jsonl", "--stack", "paper"), "name predicted among the sides"),
+        (("a.jsonl", "predicted", "--stack", "mkl"), "unknown stack 'mkl'"),
+    ):
+        assert problem in pibench("reconcile", *arguments, code=2).line
+    pibench("reconcile", "a.jsonl", "b.jsonl", "predicted", "--stack", "atlas-arm64", code=1)
 
 
 def test_a_plan_is_a_side(pibench: Pibench, tmp_path: Path) -> None:

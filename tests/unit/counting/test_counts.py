@@ -11,6 +11,7 @@ import pytest
 from pibench import counting
 from pibench.counting import Counts, LayerCounts, NetworkCounts, parse
 from pibench.errors import HostError
+from pibench.scoreboard.core import load_core
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ NETWORK = NetworkCounts(
 
 def counter_output(*, marks: tuple[int, ...] = (-1, 0, 1), threads: int = 1) -> str:
     layers = [{"name": layer.name, "type": layer.type} for layer in NETWORK.layers]
-    counted = vars(ONE)
+    counted = {name: figure for name, figure in vars(ONE).items() if figure is not None}
     lines = ["Caffe says something", "PIBENCH-RESULT " + json.dumps({"layers": layers})]
     lines += ["PIBENCH-COUNT " + json.dumps({"mark": mark, **counted}) for mark in marks]
     summary: dict[str, Any] = {"threads": threads, "blocks": 7, "full": False}
@@ -53,6 +54,23 @@ def test_layers_get_the_stretch_of_their_mark() -> None:
     first, second = parse(counter_output())
     assert (first.name, second.name) == ("conv", "relu")
     assert first.counts == second.counts == ONE
+
+
+def test_layers_get_the_cycles_of_their_blocks() -> None:
+    pytest.importorskip("capstone")
+    lines = [
+        {"mark": 0, "runs": [[0, 0], [4, 100]]},
+        {"mark": 1, "runs": [[0, 0]]},
+        # Words as QEMU's plugin prints them: cmp x22, #8; b.hi
+        {"block": 4, "address": 4096, "words": "f10022df54001768"},
+    ]
+    blocks = "".join(f"\nPIBENCH-BLOCK {json.dumps(line)}" for line in lines)
+    core = load_core("cortex-a53")
+    first, second = parse(counter_output() + blocks, core)
+    assert (first.counts.issue_cycles, second.counts.issue_cycles) == (200, 0)
+    assert replace(first.counts, issue_cycles=None) == ONE
+    with pytest.raises(HostError, match="no blocks of some layers"):
+        parse(counter_output(), core)
 
 
 def test_counts_add_up() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from pibench import networks
 from pibench.errors import InvalidInputError
+from pibench.latency.factors import StackFactors
 from pibench.latency.fit import calibrate_from
-from pibench.records.schema import Environment, Provenance
+from pibench.records.schema import Environment, GuestEnvironment, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,36 @@ def test_boards_and_protocols_are_never_mixed(
     other = board_record("NIN", protocol="inference")
     with pytest.raises(InvalidInputError, match="several protocols: caffe-time, inference"):
         calibrate_from([*made, other], tmp_path / "records.jsonl")
+
+
+def test_records_that_name_their_blas_narrow_its_stack(
+    board_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    def of(name: str, latency_ms: float, blas: str = "OpenBLAS 0.3.13") -> Record:
+        made = board_record(name, latency_ms)
+        guest = GuestEnvironment(
+            architecture="aarch64", blas_name=blas, blas_core_type="CORTEXA53", blas_threads=1
+        )
+        environment = made.environment.model_copy(update={"guest": guest})
+        return made.model_copy(update={"environment": environment})
+
+    path = tmp_path / "pi.jsonl"
+    made = [of("AlexNet", 800), of("NIN", 800), of("SqueezeNet V1.1", 300), of("ResNet-101", 20000)]
+    found, output = calibrate_from(made, path)
+    assert isinstance(found, StackFactors)
+    assert (found.stack, found.threads, found.data) == ("openblas-a53", 1, "zeros")
+    assert [one.network for one in found.observations] == ["AlexNet", "NIN", "SqueezeNet V1.1"]
+    assert output == ["ResNet-101 left out: its time contains what the edge of memory costs"]
+    (alone, _) = calibrate_from(made[:1], path)
+    assert isinstance(alone, StackFactors)
+    assert not alone.both
+    overridden, _ = calibrate_from(made[:1], path, "atlas-arm64")
+    assert isinstance(overridden, StackFactors)
+    assert overridden.products < alone.products
+    with pytest.raises(InvalidInputError, match="several stacks: openblas-16x4, openblas-a53"):
+        calibrate_from([*made, of("MobileNet", 900, "OpenBLAS 0.3.9")], path)
+    with pytest.raises(InvalidInputError, match="a fit needs 4"):
+        calibrate_from(made[:1], path, "paper")
 
 
 def test_records_without_a_boards_time_are_refused(

@@ -20,6 +20,7 @@ DATA = (
     "input_param { shape { dim: 1 dim: 8 dim: 6 dim: 4 } } }\n"
 )
 REGIONS = 'layer { name: "r" type: "Input" top: "r" input_param { shape { dim: 5 dim: 5 } } }\n'
+BOXES = "box_output_param { field_w: 9 field_h: 9 downsample_rate: 4 }"
 VOLUME = (
     'layer { name: "w" type: "Input" top: "w" input_param { shape { dim: 6 dim: 2 dim: 5 } } }\n'
 )
@@ -131,7 +132,7 @@ def detections(*shapes: tuple[int, ...]) -> str:
             (50, 5, 1, 1),
         ),
         (
-            layer("BoxOutput", "box_output_param { field_w: 9 field_h: 9 downsample_rate: 4 }"),
+            layer("BoxOutput", BOXES),
             (24, 5, 1, 1),
         ),
         (layer("Interp", "interp_param { use_blob_size: true }", "data data"), (1, 8, 6, 4)),
@@ -331,6 +332,28 @@ def test_tops_have_the_shapes_of_the_forks(
             ),
             "has groups of different sizes",
         ),
+        *(
+            (layer("BoxOutput", body), problem)
+            for body, problem in (
+                ("box_output_param { }\nbox_output_param { }", "line 3: a second box_output_param"),
+                (
+                    "bbox_reg_param {\n bbox_men: 0 }\nbox_output_param { }",
+                    "line 3: the bbox_reg_param that pibench implements has no field 'bbox_men'",
+                ),
+                (
+                    "box_output_param {\n}\nbbox_reg_param {\n bbox_men: 0 }",
+                    "line 5: the bbox_reg_param that pibench implements has no field 'bbox_men'",
+                ),
+                (
+                    BOXES.replace("}", "max_nms_num: 2147483648 max_post_nms_num: 9 }"),
+                    "finds 2147483648 regions",
+                ),
+            )
+        ),
+        (
+            layer("PriorBox", "prior_box_param { min_size: 9 }\nbbox_reg_param { }", "data data"),
+            "line 3: bbox_reg_param: goes with other layers, not with prior_box_param",
+        ),
         (layer("DecodeBBox", bottoms="data data"), "has deltas of 1 x 8 x 6 x 4 for regions"),
         (
             layer("ContinuationIndicator", "continuation_indicator_param { time_step: 1 axis: 4 }"),
@@ -338,7 +361,7 @@ def test_tops_have_the_shapes_of_the_forks(
         ),
         (
             layer("ContinuationIndicator", "continuation_indicator_param { time_step: 1 }", ""),
-            "batch_size leaves nothing",
+            "time_step or batch_size is missing",
         ),
         (
             layer("YoloDetectionOutput", "yolo_detection_output_param { num_box: 2 }"),

@@ -314,15 +314,38 @@ def test_an_engine_for_gpus_is_removed_and_reported_once() -> None:
     assert "CUDNN" not in prototxt.write(net)
 
 
+def test_layers_that_run_others_inside_are_refused() -> None:
+    text = (
+        INPUT.replace("N", "1") + 'layer { name: "n" type: "LRN" bottom: "data" top: "n"\n'
+        "  lrn_param { fuse_type: FUSED_POOL_MAX pooling_param { pool: MAX kernel_size: 3 } } }\n"
+    )
+    with pytest.raises(
+        InvalidInputError, match=r"runs other layers inside \(fuse_type: FUSED_POOL"
+    ):
+        repair.repair_text(text, "net")
+
+
+def test_the_first_of_several_sizes_is_taken_unless_one_is_given() -> None:
+    sizes = " ".join(f"resize_param {{ height: {size} width: {size} }}" for size in (416, 608, 320))
+    text = f'layer {{ name: "d" type: "AnnotatedData" top: "d" transform_param {{ {sizes} }} }}'
+    net, _ = repair.repair_text(text, "net")
+    assert list(net.layer[0].input_param.shape[0].dim) == [1, 3, 416, 416]
+    net, done = repair.repair_text(text, "net", image=(64, 32))
+    assert list(net.layer[0].input_param.shape[0].dim) == [1, 3, 64, 32]
+    assert any("put an Input of 1 x 3 x 64 x 32" in sentence for sentence in done)
+
+
 def test_layers_of_patches_become_stock_ones() -> None:
     blobs, done = repaired_shapes(
         INPUT.replace("N", "1")
-        + 'layer { name: "dw" type: "DepthwiseConvolution" bottom: "data" top: "dw"\n'
+        + 'layer { name: "dw" type: "DepthwiseConv" bottom: "data" top: "dw"\n'
+        "  convolution_param { num_output: 3 kernel_size: 3 } }\n"
+        + 'layer { name: "more" type: "DepthwiseConv" bottom: "dw" top: "more"\n'
         "  convolution_param { num_output: 3 kernel_size: 3 } }\n"
     )
     assert blobs["dw"] == (1, 3, 7, 7)
     assert done == [
-        "made DepthwiseConvolution layer 'dw' a Convolution with a group for each channel",
+        "made DepthwiseConv layer 'dw' and 1 more a Convolution with a group for each channel",
     ]
     net, _ = repair.repair_text(
         INPUT.replace("N", "1")

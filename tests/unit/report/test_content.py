@@ -239,3 +239,14 @@ def test_the_command_names_weights_of_ones_own(
     )
     named = f" --weights '<the caffemodel with SHA-256 {'2' * 64}>'"
     assert command(record) == command(plain) + (named if given else "")
+
+
+def test_a_run_with_a_reserve_is_not_the_papers(paper_run: list[Record]) -> None:
+    (whole,) = (record for record in paper_run if record.network == "AlexNet")
+    whole = of_the_zoo(whole)
+    limits = whole.limits.model_copy(update={"reserve_bytes": 450 * 2**20})
+    reserved = whole.model_copy(update={"limits": limits})
+    assert report_of([whole]).claims
+    of_less = report_of([reserved])
+    assert not of_less.claims
+    assert of_less.networks[0].device == RPI3B.with_reserve(450)

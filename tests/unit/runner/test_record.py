@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pibench import devices, networks
-from pibench.errors import HostError
+from pibench.errors import HostError, InvalidInputError
+from pibench.records.identity import latest, run_of
 from pibench.records.store import RecordStore
+from pibench.report.runs import command
 from pibench.runner.options import TIMEOUT_S, RunOptions, facts_of, job_of
 from pibench.runner.record import Context, record_of
 from pibench.runner.runner import Runner
@@ -100,7 +102,9 @@ def record(network: Network) -> Callable[..., Record]:
     ) -> Record:
         fields: dict[str, Any] = {"compute": "real"} | (request or {})
         work = job_of(0, network, RunOptions(**fields))
-        context = Context(device=PI, target=cast("Any", FakeTarget(target)))
+        context = Context(
+            device=RunOptions(**fields).profile, target=cast("Any", FakeTarget(target))
+        )
         outcome.setdefault("machine", MACHINE)
         facts = facts_of(network, work)
         return record_of(
@@ -136,6 +140,27 @@ def test_where_it_ran_is_in_the_record(record: Callable[..., Record]) -> None:
     assert made.environment.host.qemu_version == "QEMU 7.2"
     assert made.environment.guest.image_lock_digest == "d" * 64
     assert made.environment.guest.blas_core_type == "cortexa53"
+
+
+def test_a_reserve_is_taken_from_the_device_and_recorded(record: Callable[..., Record]) -> None:
+    made = record(result(), request={"reserve": 200.0})
+    left = PI.with_reserve(200)
+    assert made.limits.reserve_bytes == 200 * MIB
+    assert made.limits.asked.memory_bytes == PI.ram_bytes - 200 * MIB
+    assert made.headroom_bytes == left.usable_bytes - 300 * MIB
+    assert made.device_profile == left
+    assert "--reserve 200 " in command(made)
+    # A run with a reserve is another run.
+    whole = record(result())
+    assert whole.limits.reserve_bytes == 0
+    assert run_of(whole).identity != run_of(made).identity
+    assert latest([whole, made]) == [whole, made]
+
+
+@pytest.mark.parametrize("target", ["native", "ssh://pi@board"])
+def test_no_reserve_is_taken_from_a_board(target: str, network: Network) -> None:
+    with pytest.raises(InvalidInputError, match="own kernel cannot be given less"):
+        RunOptions(target=target, reserve=100.0).check(network)
 
 
 def test_a_network_that_the_kernel_killed(record: Callable[..., Record]) -> None:

@@ -195,9 +195,11 @@ def test_weights_of_another_file_system_are_copied(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- machines
 
 
-def arguments(name: MachineName, saved: Path | None = None) -> dict[str, list[str]]:
+def arguments(
+    name: MachineName, saved: Path | None = None, *, reserve_mib: float = 0
+) -> dict[str, list[str]]:
     """The options of QEMU's command line, each with its values in order."""
-    machine = MACHINES[name]
+    machine, device = MACHINES[name], devices.load("rpi3b").with_reserve(reserve_mib)
     files = Files(
         kernel=Path("/i/vmlinuz"),
         initrd=Path("/i/initrd.gz"),
@@ -208,7 +210,7 @@ def arguments(name: MachineName, saved: Path | None = None) -> dict[str, list[st
         console_socket=Path("/t/console"),
         snapshot=saved,
     )
-    program, *rest = command_line(machine, devices.load("rpi3b"), files, "tcg,thread=single")
+    program, *rest = command_line(machine, device, files, "tcg,thread=single")
     assert program == "qemu-system-aarch64"
     found: dict[str, list[str]] = {}
     for argument in rest:
@@ -230,6 +232,13 @@ def test_virt_has_what_the_board_has() -> None:
     assert "file=/i/root.ext4" in found["-drive"][0]
     assert "file=/t/job.ext4" in found["-drive"][1]
     assert "console=ttyAMA0,115200" in found["-append"][0].split()
+
+
+@pytest.mark.parametrize(("machine", "seen_mib"), [("virt", 1024), ("raspi3b", 1024 - 64)])
+def test_a_reserve_is_taken_from_what_the_kernel_sees(machine: MachineName, seen_mib: int) -> None:
+    assert "mem=" not in arguments(machine)["-append"][0]
+    found = arguments(machine, reserve_mib=100.5)["-append"][0].split()
+    assert f"mem={int((seen_mib - 100.5) * 1024)}K" in found
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ def _exact(sizes: list[int], what: str) -> list[int]:
     return sizes
 
 
+def _single(value: float) -> float:
+    """Return a number in single precision, as the library computes it."""
+    try:
+        return float(unpack("f", pack("f", value))[0])
+    except OverflowError:
+        return inf
+
+
 def _positive(size: int, what: str) -> int:
     if size < 1:
         raise Refused(f"{what} leaves nothing: {size}", "correct the layer's parameters")
@@ -108,8 +116,8 @@ def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
             raise Refused(f"has a wrong {field}", "give numbers above 0")
     ratios = [1.0]
     for ratio in asked.aspect_ratio:
-        if all(abs(ratio - other) >= 1e-6 for other in ratios):
-            ratios += [ratio, 1 / ratio] if asked.flip else [ratio]
+        if all(abs(_single(ratio - other)) >= 1e-6 for other in ratios):
+            ratios += [ratio, _single(1 / ratio)] if asked.flip else [ratio]
     if asked.density and len(asked.density) != sizes:
         raise Refused(f"{len(asked.density)} density for {sizes} min_size", "give one for each")
     if not all(1 <= density <= 64 for density in asked.density):
@@ -278,6 +286,8 @@ def _box_output(layer: Layer, bottoms: list[Shape]) -> Made:
     places = sum(fields * height * width for _, _, height, width in maps)
     # The most that there can be: the real number depends on the data.
     rows = images * (asked.max_post_nms_num or asked.max_nms_num or places)
+    if max(6 * rows, asked.max_nms_num) >= 1 << 31:
+        raise Refused(f"finds {max(rows, asked.max_nms_num)} regions", "limit max_post_nms_num")
     tops: list[Shape] = [(rows, 5, 1, 1), (rows, 6, 1, 1)]
     return tops[: len(layer.top)], []
 
@@ -382,8 +392,7 @@ def _resize(layer: Layer, bottoms: list[Shape]) -> Made:
             continue
         if not 0 < scale < 1 << 31:
             raise Refused(f"{output} leaves nothing: its scale is {scale:g}", "correct the scale")
-        # The product has single precision in the library.
-        shape[axis] = _positive(floor(unpack("f", pack("f", shape[axis] * scale))[0]), output)
+        shape[axis] = _positive(floor(_single(shape[axis] * scale)), output)
     return [tuple(shape)], []
 
 
@@ -418,7 +427,9 @@ def _axpy(_: Layer, bottoms: list[Shape]) -> Made:
 
 def _indicator(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
-    steps = _positive(asked.time_step, "time_step")
+    if not asked.time_step or not (asked.batch_size or bottoms):
+        raise Refused("time_step or batch_size is missing", "give both")
+    steps = asked.time_step
     if asked.HasField("batch_size") or not bottoms:
         return [(steps, _positive(asked.batch_size, "batch_size"))], []
     if not 0 <= asked.axis < len(bottoms[0]):

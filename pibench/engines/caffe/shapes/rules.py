@@ -286,7 +286,8 @@ def python(layer: Layer, _: list[Shape]) -> Made:
     if not layer.input_param.shape:
         raise Refused(
             "a Python layer's code decides its shapes, and pibench has no such code",
-            f"plan and predict take them: --shape {layer.name}=1x3x224x224, once for each top",
+            f"plan and predict take them: --shape {layer.name}=1x3x224x224, once for each of its "
+            f"{len(layer.top)} top(s)",
         )
     given = [tuple(shape.dim) for shape in layer.input_param.shape]
     if len(given) != len(layer.top):
@@ -486,8 +487,8 @@ UNSUPPORTED = {
 }
 """Other types of stock Caffe, with the reason why they are not supported."""
 
-DEPTHWISE_TYPES = ("ConvolutionDepthwise", "DepthwiseConv", "DepthwiseConvolution")
-"""Layer types of patches that stock Caffe replaces by a Convolution with groups."""
+DEPTHWISE_PATCH = "DepthwiseConv"
+"""A patch's layer type that is a Convolution with a group for each channel."""
 
 _TEXT_FORK = "a text recognition fork"
 _FORKS = {
