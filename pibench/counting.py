@@ -256,6 +256,8 @@ class Counter:
             own["scoreboard"] = executed.digest()
         if (self.blas, self.blas_core) != ("openblas", _CORES.get(self.device.cpu, "ARMV8")):
             own["blas"] = [self.blas, self.blas_core]
+        if network.fork_layers:
+            own["layers"] = self.builder.key("layers-arm64")
         return {
             **own,
             "image": self.builder.key("sysroot"),
@@ -293,7 +295,9 @@ class Counter:
             self._emulator = find_emulator(self.builder, root, self.device.qemu_cpu)
         plugin = str(self._emulator.plugin) + (",cache=on" if self.cache_model else "")
         plugin += ",blocks=on" if self.core is not None else ""
-        other = ":".join(map(str, self.builder.other_blas("arm64", self.blas)))
+        preloaded = self.builder.other_blas("arm64", self.blas)
+        if network.fork_layers:
+            preloaded.append(self.builder.layers("arm64"))
         loader = RootLoader(root, "arm64")
         with scratch("count") as scratch_folder:
             folder = scratch_folder / "job"
@@ -306,7 +310,7 @@ class Counter:
                 *(("-plugin", plugin) if counting else ()),
                 # Absolute links in the root point outside it.
                 *("-E", f"LD_LIBRARY_PATH={loader.library_path}"),
-                *(("-E", f"LD_PRELOAD={other}") if other else ()),
+                *(("-E", f"LD_PRELOAD={':'.join(map(str, preloaded))}") if preloaded else ()),
                 *(str(root / "usr/bin/python3.9"), "-B", str(folder / PROBE)),
                 *("--counted", json.dumps(spec)),
             ]

@@ -107,6 +107,19 @@ def test_a_second_run_under_load_counts_and_predicts_the_same(
     assert again_ms == pytest.approx(first_ms, rel=0.01)
 
 
+def test_layers_of_forks_are_counted(counter: Counter, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "i" type: "Input" top: "x" input_param { shape { dim: [1, 8, 9, 9] } } }\n'
+        'layer { name: "c" type: "ConvolutionDepthwise" bottom: "x" top: "y"\n'
+        "  convolution_param { num_output: 8 kernel_size: 3 } }\n"
+        'layer { name: "r" type: "ReLU6" bottom: "y" top: "y" }\n'
+    )
+    of_layer = {one.name: one.counts for one in counter.count(networks.load(str(path))).layers}
+    assert of_layer["c"].macs >= 8 * 9 * 7 * 7
+    assert of_layer["r"].instructions > 8 * 7 * 7
+
+
 def test_powf_executes_as_many_instructions_as_the_constants_state(
     counter: Counter, tmp_path: Path
 ) -> None:
