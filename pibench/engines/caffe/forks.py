@@ -226,31 +226,28 @@ def _spread_boxes(net: caffe.NetParameter) -> None:
 
     Its fork has 16, 4 and 1 boxes of the three sizes of a PriorBox at each place: 84 numbers.
     """
-    boxes = [layer for layer in net.layer if layer.type == "PriorBox"]
-    asked = {layer.name: parameters(layer) for layer in boxes}
-    own = ("aspect_ratio", "max_size", "density")
-    plain = [
-        layer for layer in boxes if not any(len(getattr(asked[layer.name], field)) for field in own)
-    ]
+    boxes = [(layer, parameters(layer)) for layer in net.layer if layer.type == "PriorBox"]
+    if any(asked.aspect_ratio or asked.max_size or asked.density for _, asked in boxes):
+        return
     heads = {
         (bottom, layer.convolution_param.num_output)
         for layer in net.layer
         if layer.type == "Convolution"
         for bottom in layer.bottom[:1]
     }
-    if len(plain) < len(boxes) or not any(
-        len(asked[layer.name].min_size) == len(_DENSITY)
+    if not any(
+        len(asked.min_size) == len(_DENSITY)
         and (layer.bottom[0], 4 * sum(density**2 for density in _DENSITY)) in heads
         # 84 can be the scores of 28 classes too, beside the places of three boxes.
         and (layer.bottom[0], 4 * len(_DENSITY)) not in heads
-        for layer in plain
+        for layer, asked in boxes
         if layer.bottom
     ):
         return
-    for layer in plain:
-        sizes = len(asked[layer.name].min_size)
-        asked[layer.name].density[:] = _DENSITY if sizes == len(_DENSITY) else [1] * sizes
-        layer.python_param.CopyFrom(_carried("prior_box_param", asked[layer.name]))
+    for layer, asked in boxes:
+        sizes = len(asked.min_size)
+        asked.density[:] = _DENSITY if sizes == len(_DENSITY) else [1] * sizes
+        layer.python_param.CopyFrom(_carried("prior_box_param", asked))
 
 
 _DENSITY: Final = (4, 2, 1)
