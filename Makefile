@@ -76,8 +76,7 @@ browser: setup ## Have Chromium, in which the HTML report is tested and pictured
 
 # By files, so that a worker loads the networks of a file's tests once. Tests of timeouts and
 # signals mostly wait: one worker more than there are cores.
-MANY := -n $$(($$(nproc) + 1)) --dist loadfile
-UNIT := -m pytest -m 'not emulation and not browser' $(MANY)
+UNIT := -m pytest -m 'not emulation and not browser' -n $$(($$(nproc) + 1)) --dist loadfile
 # sys.monitoring, since Python 3.12, makes coverage cheap. Before, it takes twice the time.
 HAS_MONITORING := import sys; sys.exit(sys.version_info < (3, 12))
 
@@ -89,9 +88,9 @@ coverage: dev ## The same tests, and how much of pibench they run in their own p
 	$(BIN)/python $(UNIT) --cov --cov-report=
 	@echo "the unit tests run $$($(BIN)/coverage report --format=total) % of pibench's lines"
 
-# Chromium's tests run beside the unit tests: they are one file, and leave the other cores idle.
 test: dev engine browser ## All tests, real Caffe in the emulated board and in containers included
-	$(BIN)/python -m pytest -m 'not emulation' $(MANY) --hypothesis-profile=thorough
+	$(BIN)/python $(UNIT) --hypothesis-profile=thorough
+	$(BIN)/python -m pytest -m browser
 	$(BIN)/python -m pytest -m emulation -n 2 --dist loadfile
 
 # The packages are installed and the images built at the same time.

@@ -117,7 +117,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
             # Not SIG_IGN: a child started later would inherit it and ignore TERM.
             signal.signal(number, _pass)
     if running := sys.modules.get("pibench.process"):
-        running.interrupted.set()
+        # It is not there yet where the signal comes while the module is imported.
+        if flag := getattr(running, "interrupted", None):
+            flag.set()
     raise KeyboardInterrupt
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from pibench.records.schema import LayerTime, Record
 from pibench.report.content import build
@@ -73,7 +73,8 @@ def opened(browser: Browser) -> Iterator[Open]:
         context = browser.new_context(**options)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
         url = path.as_uri() + hash_
 
         def output(message: ConsoleMessage) -> None:
