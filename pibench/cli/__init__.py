@@ -116,10 +116,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
         if signal.getsignal(number) == _interrupt:
             # Not SIG_IGN: a child started later would inherit it and ignore TERM.
             signal.signal(number, _pass)
-    if running := sys.modules.get("pibench.process"):
-        # It is not there yet where the signal comes while the module is imported.
-        if flag := getattr(running, "interrupted", None):
-            flag.set()
+    # Neither is there where the signal comes before the module is imported, or meanwhile.
+    if flag := getattr(sys.modules.get("pibench.process"), "interrupted", None):
+        flag.set()
     raise KeyboardInterrupt
 
 
