@@ -103,7 +103,11 @@ def test_the_paper_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     words = ["SqueezeNet V1.1", "NIN", "AlexNet", "--target", "twin", "--compute", "real"]
     store = RecordStore(out / "records.jsonl")
     with pibench("reproduce", *words, "--jobs", "1", "--out", out) as process:
-        wait_until(lambda: store.path.exists() and store.path.stat().st_size)
+        wait_until(
+            lambda: (
+                process.poll() is not None or (store.path.exists() and store.path.stat().st_size)
+            )
+        )
         output = ended_in_order(process, INT)
     assert "the same command goes on from there" in output
     (first,) = store.read()
