@@ -40,7 +40,8 @@ def check(
 ) -> None:
     """Answer whether a network fits the board, how fast it is, and what would make it fit.
 
-    Nothing is run; the last line is the command that proves it on the emulated board.
+    Nothing is run; the last line is the command that proves it on the emulated board. Where
+    caffe time cannot run a network, the answer is for inference.
     Exit codes: 0 fits, 1 does not fit, 2 invalid input, 4 borderline.
 
     Example: pibench check my/deploy.prototxt my/model.caffemodel
@@ -61,12 +62,12 @@ def check(
     (network,) = opt.load_networks([model], options, check=False, shape=shape)
     try:
         found = check_network(network, options.profile, protocol)
-    except InvalidInputError:
+    except InvalidInputError as error:
         if given_protocol or protocol == "inference" or not network.runs_under("inference"):
             raise
         protocol = "inference"
         found = check_network(network, options.profile, protocol)
-        say(f"{network.place}: runs forward only; this is the answer for inference")
+        say(f"{error.message}: this is the answer for inference")
     given = _given(device, protocol, weights, batch, input_size, repair, repair_as_paper, shape)
     answer = _answer(found, model, given)
     if out:

@@ -266,7 +266,10 @@ def _lstm_unit(context: LayerContext) -> LayerCost:
 
 
 def _fork_lstm(context: LayerContext) -> LayerCost:
-    """Count the product of all steps, one for each step, and the functions of gates and cells."""
+    """Count the product of all steps, one for each step, and the functions of gates and cells.
+
+    Gates are accessed eight times: for the bias, the hidden state, and their functions.
+    """
     steps, sequences, inputs = context.bottoms[0][:3]
     gates, hidden = context.weights[1]
     rows = steps * sequences
@@ -275,7 +278,7 @@ def _fork_lstm(context: LayerContext) -> LayerCost:
             Product(rows, gates, inputs),
             Product(sequences, gates, hidden, steps),
         ),
-        passes=rows * (2 * gates + 6 * gates + 4 * hidden),
+        passes=rows * (8 * gates + 4 * hidden),
         exps=5 * rows * hidden,
     )
 

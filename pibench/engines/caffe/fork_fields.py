@@ -42,7 +42,11 @@ class _Refused(Exception):
 
 def has_meaning(field: UnknownField) -> bool:
     """Return whether stock Caffe would run another network without this field."""
-    return field.name == _FUSED or field.name in _fields(field.parent)
+    return _is_fused(field) or field.name in _fields(field.parent)
+
+
+def _is_fused(field: UnknownField) -> bool:
+    return field.name == _FUSED and field.value != "UNFUSED"
 
 
 def _fields(parent: str) -> tuple[str, ...]:
@@ -116,7 +120,7 @@ _Changes = list[tuple[str, str]]
 
 def _fused(own: Sequence[UnknownField]) -> _Changes:
     for field in own:
-        if field.name == _FUSED:
+        if _is_fused(field):
             raise _Refused(
                 f"runs other layers inside ({_FUSED}: {field.value[:40]}); stock Caffe cannot",
                 "write these as layers of their own",

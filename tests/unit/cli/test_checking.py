@@ -79,7 +79,7 @@ def test_a_network_without_a_way_back_is_answered_under_inference(
         'layer { name: "a" type: "ArgMax" bottom: "x" top: "y" }\n'
     )
     done = pibench("check", str(path))
-    assert "runs forward only; this is the answer for inference" in done.err
+    assert "ArgMax aborts: this is the answer for inference" in done.err
     assert "--protocol inference --require-fit" in done.out
     pibench("check", str(path), "--protocol", "caffe-time", code=2)
 

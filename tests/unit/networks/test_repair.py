@@ -323,6 +323,8 @@ def test_layers_that_run_others_inside_are_refused() -> None:
         InvalidInputError, match=r"runs other layers inside \(fuse_type: FUSED_POOL"
     ):
         repair.repair_text(text, "net")
+    net, _ = repair.repair_text(text.replace("FUSED_POOL_MAX", "UNFUSED"), "net")
+    assert net.layer[-1].name == "n"
 
 
 def test_the_first_of_several_sizes_is_taken_unless_one_is_given() -> None:
