@@ -110,13 +110,14 @@ def test_the_paper_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
         )
         output = ended_in_order(process, INT)
     assert "the same command goes on from there" in output
-    (first,) = store.read()
+    recorded = store.read()
+    assert 1 <= len(recorded) < 3, "a network may end before the signal comes"
     with pibench("reproduce", *words, "--out", out) as process:
         output = process.communicate(timeout=240)[1]
         assert process.returncode == 0
-    assert "1 of 3 networks are there from an interrupted run" in output
+    assert f"{len(recorded)} of 3 networks are there from an interrupted run" in output
     records = store.read()
-    assert records[0] == first
+    assert records[: len(recorded)] == recorded
     assert [record.network for record in records] == ["SqueezeNet V1.1", "NIN", "AlexNet"]
     assert "3 of 3 verdicts agree" in (out / "report.html").read_text()
 
