@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pibench import api, devices
 from pibench.crosscheck.planned import MIB, Comparison, compare, environment_of, summary
+from pibench.errors import InvalidInputError
 from pibench.plan.planner import plan
 from pibench.records.schema import Protocol
 from tests.wild.forks import FORKED
@@ -36,7 +37,13 @@ def compared(target: str, protocol: Protocol, styles: list[str], folder: Path) -
     for style in styles:
         path = folder / f"{style}.prototxt"
         path.write_text(FORKED[style]())
-        loaded.append(api.network(path))
+        network = api.network(path)
+        try:
+            api.plan(network, protocol=protocol)
+        except InvalidInputError as refusal:
+            print(f"{target:10} {protocol:11} {network.name:20} not run: {refusal.line()}")
+        else:
+            loaded.append(network)
     rows = []
     for network, record in zip(
         loaded,

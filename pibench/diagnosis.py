@@ -20,7 +20,6 @@ from pibench.errors import HostError, MissingExtraError, PibenchError, extra
 from pibench.images import store
 from pibench.images.apt import FROM_ELSEWHERE, debian_mirror
 from pibench.images.build import Builder
-from pibench.images.recipe import load_recipe
 from pibench.target_kinds import TargetKind
 from pibench.targets import binfmt, emulation, sandbox
 from pibench.targets.container.engine import ACCESS_HINT
@@ -32,7 +31,7 @@ DISK_NEEDED_BYTES: Final = 4 * _GIB
 """Both roots, the disk made of one, and the packages while they are unpacked."""
 MEMORY_NEEDED_BYTES: Final = int(1.5 * _GIB)
 """One machine of 1 GiB and what QEMU itself takes."""
-_FOR_PACKAGES: Final = frozenset({"apt-get", "dpkg-deb", "debian keys", "debian mirror"})
+_FOR_PACKAGES: Final = frozenset({"apt-get", "dpkg-deb", "debian mirror"})
 """Checks that matter only for fetching and unpacking packages."""
 DEVICE_TREE_MODEL: Final = Path("/proc/device-tree/model")
 
@@ -169,7 +168,6 @@ def _build_tools() -> list[Finding]:
         program("dpkg-deb", "dpkg"),
         program("mke2fs", "e2fsprogs"),
         program("gcc", "gcc", optional=True),
-        _keyring(),
         _mirror(),
         _disk(),
         _memory(),
@@ -184,14 +182,6 @@ def _needed(tools: list[Finding], kind: str) -> list[Finding]:
     if store.find(kind, Builder().key(kind)) is None:
         return tools
     return [tool for tool in tools if tool.name not in _FOR_PACKAGES]
-
-
-def _keyring() -> Finding:
-    path = Path(load_recipe().keyring)
-    if path.exists():
-        return Finding("debian keys", "ok", str(path))
-    fix = "sudo apt-get install debian-archive-keyring"
-    return Finding("debian keys", "missing", f"{path} is missing", fix=fix)
 
 
 def _mirror() -> Finding:

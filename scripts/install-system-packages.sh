@@ -15,7 +15,6 @@ set -eu
 first="
 mke2fs:e2fsprogs
 dpkg-deb:dpkg
-/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 "
 vm="
 qemu-system-aarch64:qemu-system-arm

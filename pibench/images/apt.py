@@ -1,8 +1,8 @@
 """Resolve and download Debian packages with apt, a private configuration and no root.
 
-apt resolves, downloads and checks signatures and hashes. The host's own
-package state is neither read nor changed. Only the mirror is taken from the
-host, unless it is set.
+A lock is made from the suite's signed lists. What it pins is fetched without them, by path and
+SHA-256. The host's own package state is neither read nor changed. Only the mirror is taken from
+the host, unless it is set.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from pibench import settings
 from pibench.errors import HostError
@@ -27,12 +29,11 @@ FROM_ELSEWHERE: Final = (
     "copy the images from a machine that has them: pibench image save FILE there, "
     "pibench image load FILE here"
 )
-_GONE = (
-    re.compile(r"E: Failed to fetch \S+/([^/_\s]+)_[^/\s]+\.deb +404 "),
-    re.compile(r"E: Version '[^']*' for '([^']+)' was not found"),
-    re.compile(r"E: Unable to locate package (\S+)"),
-)
-"""How apt reports a package that a mirror does not have: its file, its version, or all of it."""
+_HELPER = "/usr/lib/apt/apt-helper"
+_FETCHES = 8
+"""The number of fetches at a time: one process waits for a mirror's answer to each file."""
+_FAILED = re.compile(r"E: Failed to fetch (\S+) +(404 |Hash Sum mismatch)")
+"""How apt reports a package that a mirror does not have, or has with another content."""
 _NAMED = 3
 """The number of packages that a message names; it counts the others."""
 
@@ -96,7 +97,11 @@ class Apt:
                 hint="sudo apt-get install debian-archive-keyring",
             )
         self._mirror = debian_mirror()
-        self._write_configuration(self._mirror, keyring)
+        self._write_configuration()
+        (self.home / "etc/apt/sources.list").write_text(
+            f"deb [signed-by={keyring}] {self._mirror} {self.recipe.suite} "
+            f"{' '.join(self.recipe.components)}\n"
+        )
         self.check(
             run(["apt-get", "update"], env=self._env, deadline_s=UPDATE_DEADLINE_S, check=False)
         )
@@ -121,34 +126,72 @@ class Apt:
         uris = (line for line in done.stdout.splitlines() if line.startswith("'"))
         return sorted(package_of(line) for line in uris)
 
-    def download(
-        self, packages: Sequence[Package | LockedPackage], into: Path, *, suite_date: str = ""
-    ) -> None:
-        """Fetch exactly these versions; apt checks their signed hashes.
+    def download(self, packages: Sequence[Package], into: Path) -> None:
+        """Download these packages of the lists; apt checks their signed hashes.
+
+        Raises HostError when the mirror does not answer or lacks some.
+        """
+        into.mkdir(parents=True, exist_ok=True)
+        self.check(
+            run(
+                ["apt-get", "download", *(f"{one.name}={one.version}" for one in packages)],
+                env=self._env,
+                cwd=into,
+                deadline_s=DOWNLOAD_DEADLINE_S,
+                check=False,
+            )
+        )
+
+    def fetch(self, locked: Sequence[LockedPackage], into: Path, *, suite_date: str) -> None:
+        """Fetch exactly these files; apt checks their SHA-256. No list is needed, no key either.
 
         Args:
-            packages: what to fetch.
+            locked: what to fetch.
             into: the folder for the files.
             suite_date: the date of a state of the suite that has them all.
 
         Raises:
-            HostError: the mirror lacks some, or does not answer.
+            HostError: the mirror lacks some, has another content, or does not answer.
         """
+        require_program("apt-get", package="apt")
+        self._mirror = debian_mirror()
+        self._write_configuration()
         into.mkdir(parents=True, exist_ok=True)
-        done = run(
-            ["apt-get", "download", *(f"{one.name}={one.version}" for one in packages)],
-            env=self._env,
-            cwd=into,
-            deadline_s=DOWNLOAD_DEADLINE_S,
-            check=False,
-        )
-        gone = {unquote(name) for pattern in _GONE for name in pattern.findall(done.stderr)}
-        missing = [package for package in packages if package.name in gone]
+        uris = [f"{self._mirror}/{quote(one.path)}" for one in locked]
+        triples = [
+            (uri, Path(one.path).name, f"SHA256:{one.sha256}")
+            for uri, one in zip(uris, locked, strict=True)
+        ]
+
+        def fetch_part(first: int) -> Completed:
+            return run(
+                [_HELPER, "download-file", *chain.from_iterable(triples[first::_FETCHES])],
+                env=self._env,
+                cwd=into,
+                deadline_s=DOWNLOAD_DEADLINE_S,
+                check=False,
+            )
+
+        with ThreadPoolExecutor(_FETCHES) as pool:
+            parts = list(pool.map(fetch_part, range(min(_FETCHES, len(triples)))))
+        failed = dict(found for part in parts for found in _FAILED.findall(part.stderr))
+        causes = [failed.get(uri, "") for uri in uris]
+        missing = [
+            one for one, cause in zip(locked, causes, strict=True) if cause.startswith("404")
+        ]
         if missing:
             raise self._moved(self._named(missing), suite_date)
-        self.check(done)
+        for one, cause in zip(locked, causes, strict=True):
+            if cause:
+                raise HostError(
+                    f"the package {one.name} {one.version} from the mirror differs from the one "
+                    "in the lock",
+                    hint="check the mirror, or make a new lock: pibench image lock",
+                )
+        for part in parts:
+            self.check(part)
 
-    def _write_configuration(self, mirror: str, keyring: Path) -> None:
+    def _write_configuration(self) -> None:
         for folder in (
             "etc/apt/apt.conf.d",
             "etc/apt/preferences.d",
@@ -160,10 +203,6 @@ class Apt:
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         status = self.home / "var/lib/dpkg/status"
         status.touch()
-        (self.home / "etc/apt/sources.list").write_text(
-            f"deb [signed-by={keyring}] {mirror} {self.recipe.suite} "
-            f"{' '.join(self.recipe.components)}\n"
-        )
         (self.home / "apt.conf").write_text(
             f'Dir "{self.home}";\n'
             f'Dir::State::status "{status}";\n'
@@ -196,7 +235,7 @@ class Apt:
             f"or {FROM_ELSEWHERE}",
         )
 
-    def _named(self, missing: Sequence[Package | LockedPackage]) -> str:
+    def _named(self, missing: Sequence[LockedPackage]) -> str:
         """Return a text that names the missing packages, each with its path on any mirror."""
         names = [f"{one.name} {one.version} ({one.path})" for one in missing[:_NAMED]]
         more = len(missing) - len(names)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import filecmp
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ UNPACK_DEADLINE_S = 300.0
 COMPILE_DEADLINE_S = 300.0
 _LOOK_S = 0.1
 _KERNEL = "linux-image-"
+_SOME = ("sh", "-c", 'dpkg-deb --fsys-tarfile "$1" | { shift; tar --wildcards -xC "$@"; }', "sh")
 _PYTHON = ("usr/lib/python3.9", "usr/lib/python3/dist-packages")
 """The folders of a root's Python modules."""
 
@@ -129,49 +130,51 @@ def download(
     is not the one that the lock names.
     """
     apt = Apt(work / "apt", recipe, architecture)
-    with timings.phase("index"):
-        apt.update()
     debs = work / "debs"
     # The kernel takes longest to unpack, in one process.
     ordered = sorted(locked, key=lambda one: not one.name.startswith(_KERNEL))
-    waiting = {package.name: package for package in ordered}
+    waiting = {Path(package.path).name: package for package in ordered}
     looks: Counter[tuple[Path, int]] = Counter()
     with timings.phase("downloads"), ThreadPoolExecutor(1) as pool, stopped_together():
-        fetching = pool.submit(apt.download, ordered, debs, suite_date=suite_date)
-        while waiting:
-            ended = bool(wait([fetching], timeout=_LOOK_S).done)
-            if ended:
-                fetching.result()
+        fetching = pool.submit(apt.fetch, ordered, debs, suite_date=suite_date)
+        while not wait([fetching], timeout=_LOOK_S).done:
             for path in debs.glob("*.deb"):
-                package = waiting.get(path.name.partition("_")[0])
-                if package is None:
-                    continue
                 # apt writes a file under its own name: one that no longer grows may be complete.
                 looked = (path, path.stat().st_size)
                 looks[looked] += 1
-                if (ended or looks[looked] == 2) and file_sha256(path) == package.sha256:
-                    del waiting[package.name]
+                package = waiting.get(path.name)
+                if package and looks[looked] == 2 and file_sha256(path) == package.sha256:
+                    del waiting[path.name]
                     yield path
-            if ended and waiting:
-                package = next(iter(waiting.values()))
-                raise HostError(
-                    f"the package {package.name} {package.version} from the mirror differs from "
-                    "the one in the lock",
-                    hint="check the mirror, or make a new lock: pibench image lock",
-                )
+        fetching.result()
+        yield from (debs / name for name in waiting)
 
 
-def unpack(debs: Iterable[Path], root: Path, *, kernel: Path | None = None) -> None:
+def unpack(
+    debs: Iterable[Path],
+    root: Path,
+    *,
+    kernel: Path | None = None,
+    parts: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Unpack packages into `root` while others arrive; run none of their scripts.
 
-    Those of a kernel go into the folder `kernel`, if that is given.
+    Args:
+        debs: the packages' files.
+        root: the folder.
+        kernel: if given, the folder for packages of a kernel.
+        parts: of these packages, by name, only what the patterns match.
     """
     dpkg_deb = require_program("dpkg-deb", package="dpkg")
     root.mkdir(parents=True, exist_ok=True)
 
     def unpack_one(deb: Path) -> None:
         into = kernel if kernel and deb.name.startswith(_KERNEL) else root
-        run([dpkg_deb, "-x", deb, into], deadline_s=UNPACK_DEADLINE_S)
+        wanted = (parts or {}).get(deb.name.partition("_")[0])
+        command: list[str | Path] = [dpkg_deb, "-x", deb, into]
+        if wanted is not None:
+            command = [*_SOME, deb, into, *wanted]
+        run(command, deadline_s=UNPACK_DEADLINE_S)
 
     # The links that Debian 11's usrmerge makes are left out: its packages still
     # name /bin, /lib and /sbin themselves.

@@ -14,12 +14,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "caffe/filler.hpp"
 #include "caffe/layer.hpp"
 #include "caffe/layer_factory.hpp"
 
@@ -31,69 +29,24 @@ typedef std::vector<bool> Wanted; /* of which bottoms the diff is wanted */
 
 class Fields {
  public:
-  explicit Fields(const caffe::LayerParameter& layer) {
-    std::istringstream words(layer.python_param().param_str());
-    std::string parents;
-    for (std::string word; words >> word;) {
-      if (word == "}") {
-        parents.erase(parents.rfind('.', parents.size() - 2) + 1);
-      } else if (word.back() == ':') {
-        std::string value;
-        words >> value;
-        if (value[0] == '"') value = value.substr(1, value.size() - 2);
-        fields_.push_back(std::make_pair(parents + word.substr(0, word.size() - 1), value));
-      } else {
-        fields_.push_back(std::make_pair(parents + word, ""));
-        parents += word + '.';
-        words >> word; /* the brace */
-      }
-    }
-  }
+  explicit Fields(const caffe::LayerParameter& layer);
 
   bool has(const std::string& name) const { return find(name) != NULL; }
 
   /* The last value of a field, as protobuf takes it. */
-  std::string word(const std::string& name, const std::string& otherwise) const {
-    const std::string* found = find(name);
-    return found ? *found : otherwise;
-  }
-  float number(const std::string& name, float otherwise) const {
-    const std::string* found = find(name);
-    return found ? strtof(found->c_str(), NULL) : otherwise;
-  }
-  int integer(const std::string& name, int otherwise) const {
-    const std::string* found = find(name);
-    return found ? atoi(found->c_str()) : otherwise;
-  }
-  bool flag(const std::string& name, bool otherwise) const {
-    const std::string* found = find(name);
-    return found ? *found == "true" || *found == "1" : otherwise;
-  }
+  std::string word(const std::string& name, const std::string& otherwise) const;
+  float number(const std::string& name, float otherwise) const;
+  int integer(const std::string& name, int otherwise) const;
+  bool flag(const std::string& name, bool otherwise) const;
 
   /* All values of a repeated field. */
-  std::vector<float> numbers(const std::string& name) const {
-    std::vector<float> found;
-    for (const auto& field : fields_)
-      if (field.first == name) found.push_back(strtof(field.second.c_str(), NULL));
-    return found;
-  }
+  std::vector<float> numbers(const std::string& name) const;
 
   /* Fills a blob as a FillerParameter of that name says, by default with a constant. */
-  void fill(const std::string& name, float otherwise, Blob* blob) const {
-    caffe::FillerParameter filler;
-    const std::string type = name + ".type";
-    filler.set_type(word(type, "constant"));
-    filler.set_value(number(name + ".value", has(type) ? 0.f : otherwise));
-    filler.set_std(number(name + ".std", 1.f));
-    boost::shared_ptr<caffe::Filler<float>>(caffe::GetFiller<float>(filler))->Fill(blob);
-  }
+  void fill(const std::string& name, float otherwise, Blob* blob) const;
 
  private:
-  const std::string* find(const std::string& name) const {
-    for (size_t i = fields_.size(); i-- > 0;)
-      if (fields_[i].first == name) return &fields_[i].second;
-    return NULL;
-  }
+  const std::string* find(const std::string& name) const;
   std::vector<std::pair<std::string, std::string>> fields_;
 };
 

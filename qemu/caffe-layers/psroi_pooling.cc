@@ -26,43 +26,11 @@ class PSROIPooling : public ForkLayer {
   }
 
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override {
-    const float* x = bottom[0]->cpu_data();
+    const Blob& maps = *bottom[0];
+    const float *x = maps.cpu_data(), *region = bottom[1]->cpu_data();
     float* y = top[0]->mutable_cpu_data();
     int* map = map_.mutable_cpu_data();
-    each(bottom, [&](int i, const Cell& cell) {
-      float sum = 0;
-      cell.each_place([&](int j) { sum += x[j]; });
-      y[i] = cell.places() ? sum / float(cell.places()) : 0;
-      map[i] = cell.channel;
-    });
-  }
-
-  void Backward_cpu(const Blobs& top, const Wanted& wanted, const Blobs& bottom) override {
-    if (!wanted[0]) return;
-    const float* dy = top[0]->cpu_diff();
-    float* dx = bottom[0]->mutable_cpu_diff();
-    std::fill(dx, dx + bottom[0]->count(), 0.f);
-    each(bottom, [&](int i, const Cell& cell) {
-      cell.each_place([&](int j) { dx[j] += dy[i] / float(cell.places()); });
-    });
-  }
-
- private:
-  struct Cell {
-    int channel, start, columns, above, below, left, right;
-    int places() const { return std::max(below - above, 0) * std::max(right - left, 0); }
-    template <typename Act>
-    void each_place(Act act) const {
-      for (int h = above; h < below; ++h)
-        for (int w = left; w < right; ++w) act(start + h * columns + w);
-    }
-  };
-
-  template <typename Act>
-  void each(const Blobs& bottom, Act act) const {
-    const Blob& maps = *bottom[0];
-    const float* region = bottom[1]->cpu_data();
-    for (int r = 0, i = 0; r < bottom[1]->num(); ++r, region += 5) {
+    for (int r = 0; r < bottom[1]->num(); ++r, region += 5) {
       const int image = image_of(region, maps.num());
       const float x0 = std::round(region[1]) * scale_, y0 = std::round(region[2]) * scale_;
       const float x1 = (std::round(region[3]) + 1) * scale_;
@@ -71,20 +39,26 @@ class PSROIPooling : public ForkLayer {
       const float cell_y = std::max(y1 - y0, 0.1f) / float(cells_);
       for (int output = 0; output < outputs_; ++output)
         for (int h = 0; h < cells_; ++h)
-          for (int w = 0; w < cells_; ++w, ++i) {
-            Cell cell;
-            cell.channel = (output * cells_ + h) * cells_ + w;
-            cell.start = maps.offset(image, cell.channel);
-            cell.columns = maps.width();
-            cell.above = cut(int(std::floor(float(h) * cell_y + y0)), maps.height());
-            cell.below = cut(int(std::ceil(float(h + 1) * cell_y + y0)), maps.height());
-            cell.left = cut(int(std::floor(float(w) * cell_x + x0)), maps.width());
-            cell.right = cut(int(std::ceil(float(w + 1) * cell_x + x0)), maps.width());
-            act(i, cell);
+          for (int w = 0; w < cells_; ++w, ++y, ++map) {
+            *map = (output * cells_ + h) * cells_ + w;
+            const float* place = x + maps.offset(image, *map);
+            const int above = cut(int(std::floor(float(h) * cell_y + y0)), maps.height());
+            const int below = cut(int(std::ceil(float(h + 1) * cell_y + y0)), maps.height());
+            const int left = cut(int(std::floor(float(w) * cell_x + x0)), maps.width());
+            const int right = cut(int(std::ceil(float(w + 1) * cell_x + x0)), maps.width());
+            const int places = std::max(below - above, 0) * std::max(right - left, 0);
+            float sum = 0;
+            for (int i = above; i < below; ++i)
+              for (int j = left; j < right; ++j) sum += place[i * maps.width() + j];
+            *y = places ? sum / float(places) : 0;
           }
     }
   }
 
+  /* The fork's has a backward pass for GPUs alone. */
+  void Backward_cpu(const Blobs&, const Wanted&, const Blobs&) override { NOT_IMPLEMENTED; }
+
+ private:
   static int cut(int at, int size) { return std::min(std::max(at, 0), size); }
 
   int outputs_, cells_;

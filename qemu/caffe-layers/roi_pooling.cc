@@ -61,15 +61,8 @@ class ROIPooling : public ForkLayer {
     }
   }
 
-  void Backward_cpu(const Blobs& top, const Wanted& wanted, const Blobs& bottom) override {
-    if (!wanted[0]) return;
-    const float* dy = top[0]->cpu_diff();
-    const int* largest = largest_.cpu_data();
-    float* dx = bottom[0]->mutable_cpu_diff();
-    std::fill(dx, dx + bottom[0]->count(), 0.f);
-    for (int i = 0; i < top[0]->count(); ++i)
-      if (largest[i] >= 0) dx[largest[i]] += dy[i];
-  }
+  /* The fork's has a backward pass for GPUs alone. */
+  void Backward_cpu(const Blobs&, const Wanted&, const Blobs&) override { NOT_IMPLEMENTED; }
 
  private:
   int scaled(float at) const { return int(std::round(at * scale_)); }
@@ -77,7 +70,7 @@ class ROIPooling : public ForkLayer {
 
   int height_, width_;
   float scale_, pad_ratio_;
-  caffe::Blob<int> largest_;
+  caffe::Blob<int> largest_; /* where a value is from; the fork has it for its backward pass */
 };
 
 static Registration<ROIPooling> roi_pooling("ROIPooling");

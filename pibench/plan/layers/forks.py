@@ -119,6 +119,17 @@ class Detections(Layer):
     runs_backward = False
 
 
+class RoiPooling(Detections):
+    """roi_pooling.cc, psroi_pooling.cc: an index for each value of the top."""
+
+    def set_up(self) -> None:
+        self.indices = self.own(self.tops[0].count)
+
+    def forward(self) -> None:
+        super().forward()
+        self.process.write(self.indices)
+
+
 class Yolov3DetectionOutput(Detections):
     """yolo_detection_output.cc: the activations of the largest bottom."""
 
@@ -191,17 +202,6 @@ class Upsample(Layer):
     def backward(self) -> None:
         if self.node.propagate[0]:
             self.always_backward()
-
-
-class RoiPooling(Upsample):
-    """roi_pooling.cc, psroi_pooling.cc: an index for each value of the top."""
-
-    def set_up(self) -> None:
-        self.indices = self.own(self.tops[0].count)
-
-    def forward(self) -> None:
-        super().forward()
-        self.process.write(self.indices)
 
 
 class Activation(Layer):

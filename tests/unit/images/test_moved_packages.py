@@ -13,7 +13,7 @@ import pytest
 
 from pibench.errors import HostError
 from pibench.images.recipe import LockedPackage, Recipe, load_lock, load_recipe
-from pibench.images.rootfs import download
+from pibench.images.rootfs import download, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +133,7 @@ def test_a_suite_that_is_gone_gets_the_same_advice(
     mirror: str, recipe: Recipe, tmp_path: Path
 ) -> None:
     with pytest.raises(HostError) as fault:
-        list(download(replace(recipe, suite="buzz"), "arm64", [THERE], "2025-08-09", tmp_path))
+        resolve(replace(recipe, suite="buzz"), "arm64", tmp_path)
     assert f"the mirror {mirror} answers 404 for buzz arm64: the suite" in fault.value.message
     assert "pibench image load FILE" in (fault.value.hint or "")
 
