@@ -45,6 +45,11 @@ def reproduce(
     reserve: float | None = opt.amount(
         None, "--reserve", "MIB", "With --table: what other programs took, in place of its own.", 0
     ),
+    stack: str | None = opt.value(
+        "With --table: predict its times for this software on the board; `paper` for rates fitted "
+        "on the paper's times. Default: the table's.",
+        metavar="NAME",
+    ),
     setup: opt.SetupName = DEFAULT,
     compute: opt.ComputeName = None,
     out: Path = typer.Option(Path("out"), metavar="FOLDER", help="The folder for the files."),
@@ -73,12 +78,15 @@ def reproduce(
     if table != OF_THE_PAPER:
         paper = load_paper(table)
         _refuse_ignored(table, paper, locals())
-        raise typer.Exit(reproduce_without_runs(paper, only, reserve, out, as_json=as_json))
-    if reserve is not None:
-        raise InvalidInputError(
-            "--reserve is for tables that are compared with plans, but these networks are run",
-            hint="omit --reserve, or add --table: pibench reproduce --table list",
-        )
+        paper = _as_asked(paper, reserve, stack)
+        raise typer.Exit(reproduce_without_runs(paper, only, out, as_json=as_json))
+    for option, given in (("--reserve", reserve), ("--stack", stack)):
+        if given is not None:
+            raise InvalidInputError(
+                f"{option} is for tables that are compared with plans or predictions, but these "
+                "networks are run",
+                hint=f"omit {option}, or add --table: pibench reproduce --table list",
+            )
     # A reserve would give other verdicts than the paper's.
     options = opt.run_options(locals() | {"reserve": 0.0})
     code = reproduce_paper(only, options, out, quiet=quiet, as_json=as_json, timed=timings)
@@ -118,21 +126,36 @@ def _refuse_ignored(table: str, paper: Paper, given: dict[str, Any]) -> None:
             )
 
 
-def reproduce_without_runs(
-    paper: Paper, only: str | None, reserve_mib: float | None, out: Path, *, as_json: bool
-) -> ExitCode:
+def _as_asked(paper: Paper, reserve_mib: float | None, stack: str | None) -> Paper:
+    """Return the table with another reserve or stack than its own, where one is given."""
+    from pibench import devices
+    from pibench.latency import stacks
+    from pibench.latency.model import UNKNOWN
+
+    if reserve_mib is not None:
+        devices.load(paper.device).with_reserve(reserve_mib)
+        paper = paper.model_copy(update={"reserve_mib": reserve_mib})
+    if stack is None:
+        return paper
+    if all(column.compared_with != "prediction" for column in paper.columns.values()):
+        raise InvalidInputError(
+            "--stack is for tables of times, and this one has none that are predicted",
+            hint="omit --stack",
+        )
+    if stack not in (UNKNOWN, "paper"):
+        stacks.load(stack)
+    return paper.model_copy(update={"stack": stack})
+
+
+def reproduce_without_runs(paper: Paper, only: str | None, out: Path, *, as_json: bool) -> ExitCode:
     """Compare a table with plans and predictions; write and print its claims."""
     import gc
 
-    from pibench import devices
     from pibench.crosscheck import claims as checking
     from pibench.report.ledger import print_estimates
 
     # As `plan`: many acyclic objects.
     gc.set_threshold(1_000_000)
-    if reserve_mib is not None:
-        devices.load(paper.device).with_reserve(reserve_mib)
-        paper = paper.model_copy(update={"reserve_mib": reserve_mib})
     claims = checking.check_claims([], paper, networks=opt.words(only))
     folder = make_folder(out)
     checking.write_claims_json(claims, folder, paper)

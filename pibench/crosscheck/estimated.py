@@ -99,17 +99,24 @@ def ram_by_setup(paper: Paper, keys: Collection[str]) -> list[RamBySetup]:
 
 def predicted(network: Network, device: Device, paper: Paper, threads: int) -> Estimate:
     """Predict the time of a forward pass in ms: the only place where a table gets one."""
-    from pibench.latency import rates, stacks  # noqa: PLC0415  (start-up time)
-    from pibench.latency.analytic import Configuration  # noqa: PLC0415  (start-up time)
-    from pibench.latency.model import predict_by_stack  # noqa: PLC0415  (start-up time)
+    from pibench.latency import rates  # noqa: PLC0415  (start-up time)
+    from pibench.latency.model import basis, predict, predictor  # noqa: PLC0415  (start-up time)
 
-    stack = stacks.load(paper.stack)
-    configuration = Configuration(stack=stack, device=device, threads=threads, data=paper.data)
-    one = predict_by_stack(network, configuration, rates.shipped().pressure, paper.protocol)
-    reason = (
-        f"stack {stack.id}: {stack.title}, {threads} thread{'s' if threads > 1 else ''}, input of "
-        f"{paper.data}; no rate is fitted"
-    )
+    shipped = rates.shipped()
+    if paper.stack == "paper":
+        one = predict(network, device, shipped)
+        reason = basis(one, shipped)
+    else:
+        of_stack = predictor(
+            device,
+            paper.stack,
+            shipped.pressure,
+            threads=threads,
+            data=paper.data,
+            protocol=paper.protocol,
+        )
+        one = of_stack(network)
+        reason = f"{basis(one, shipped)}; input of {paper.data}"
     return Estimate(
         value=one.latency_ms,
         low=one.low_ms,
