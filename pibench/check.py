@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pibench import devices
+from pibench.devices import MIB
 from pibench.errors import InvalidInputError
 from pibench.latency import rates as latency_rates
 from pibench.latency import stacks
@@ -125,8 +126,10 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
         if found.batch:
             yield from tried(f"--batch {found.batch}", network.with_batch(found.batch))
     yield from _smaller_image(planned, device)
-    for larger in sorted(map(devices.load, devices.names()), key=lambda one: one.usable_bytes):
-        if larger.usable_bytes > device.usable_bytes:
+    reserve_bytes = device.reserve_bytes
+    for other in sorted(map(devices.load, devices.names()), key=lambda one: one.usable_bytes):
+        if other.usable_bytes > device.usable_bytes + reserve_bytes:
+            larger = other.with_reserve(reserve_bytes / MIB)
             there = plan(network, protocol=protocol, environment=of_device(larger))
             judged = judge(there, larger)
             if judged.verdict == "fit":

@@ -29,6 +29,7 @@ def check(
         ),
     ] = None,
     device: opt.DeviceName = "rpi3b",
+    reserve: opt.Reserve = 0,
     protocol: opt.EngineProtocol = None,
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
@@ -68,7 +69,7 @@ def check(
         protocol = "inference"
         found = check_network(network, options.profile, protocol)
         say(f"{error.message}: this is the answer for inference")
-    given = _given(device, protocol, weights, batch, input_size, repair, repair_as_paper, shape)
+    given = _given(locals())
     answer = _answer(found, model, given)
     if out:
         cases.write(cases.of_plans([answer], found.device, protocol, {}), out)
@@ -84,35 +85,24 @@ def check(
     raise typer.Exit(_EXIT.get(found.judged.verdict, ExitCode.INCONCLUSIVE))
 
 
-def _given(
-    device: str,
-    protocol: str,
-    weights: Path | None,
-    batch: int | None,
-    input_size: str | None,
-    repair: bool,
-    repair_as_paper: bool,
-    shape: list[str] | None,
-) -> dict[str, list[str]]:
+def _given(asked: dict[str, Any]) -> dict[str, list[str]]:
     """Return the options of the same question to another command, by name."""
     given: dict[str, list[str]] = {}
-    if device != "rpi3b":
-        given["--device"] = [device]
+    if asked["device"] != "rpi3b":
+        given["--device"] = [asked["device"]]
+    if asked["reserve"]:
+        given["--reserve"] = [f"{asked['reserve']:g}"]
     # Weights imply inference.
-    if protocol != "caffe-time" or weights is not None:
-        given["--protocol"] = [protocol]
-    if weights is not None:
-        given["--weights"] = [str(weights)]
-    if batch is not None:
-        given["--batch"] = [str(batch)]
-    if input_size is not None:
-        given["--input"] = [input_size]
-    if repair:
-        given["--repair"] = []
-    if repair_as_paper:
-        given["--repair-as-paper"] = []
-    if shape:
-        given["--shape"] = shape
+    if asked["protocol"] != "caffe-time" or asked["weights"] is not None:
+        given["--protocol"] = [asked["protocol"]]
+    for name in ("weights", "batch", "input_size"):
+        if asked[name] is not None:
+            given[f"--{name.removesuffix('_size')}"] = [str(asked[name])]
+    for name in ("repair", "repair_as_paper"):
+        if asked[name]:
+            given[f"--{name.replace('_', '-')}"] = []
+    if asked["shape"]:
+        given["--shape"] = asked["shape"]
     return given
 
 

@@ -54,6 +54,20 @@ def test_a_command_of_the_advice_plans_what_was_promised(pibench: Pibench, name:
         assert row["peak_rss_bytes"] == pytest.approx(advice["peak_rss_bytes"], rel=2e-3)
 
 
+def test_a_reserve_is_part_of_the_question_and_of_every_command(pibench: Pibench) -> None:
+    assert answer_of(pibench, "AlexNet", code=0)["reserve_bytes"] == 0
+    answer = answer_of(pibench, "AlexNet", "--reserve", "450", code=1)
+    assert answer["reserve_bytes"] == 450 << 20
+    assert answer["fits_with"]
+    commands = [answer["prove"], *(one["command"] for one in answer["fits_with"])]
+    for command in commands:
+        if command.startswith(("pibench plan", "pibench run")):
+            assert "--reserve 450" in command
+    (larger,) = [one for one in answer["fits_with"] if one["change"].startswith("--device")]
+    there = devices.load(larger["device"])
+    assert larger["usable_bytes"] == there.usable_bytes - (450 << 20)
+
+
 def test_weights_mean_inference_and_the_batch_that_fits_is_found(pibench: Pibench) -> None:
     pibench("networks", "export", "SqueezeNet V1.1", "net", "--weights")
     (model,), (weights,) = Path("net").glob("*.prototxt"), Path("net").glob("*.caffemodel")
