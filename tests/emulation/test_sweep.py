@@ -25,7 +25,7 @@ from tests.emulation.engines import OwnEngine
 
 pytestmark = pytest.mark.emulation
 
-KILLS = 30
+KILLS = 12
 NETWORK = "SqueezeNet V1.1"
 
 
@@ -90,7 +90,7 @@ def emulators() -> set[int]:
 
 
 @pytest.mark.usefixtures("container")
-def test_thirty_kills_lose_no_cell_and_leave_nothing(
+def test_a_dozen_kills_lose_no_cell_and_leave_nothing(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # A short name: sockets are made there, whose paths have 108 bytes.
