@@ -18,7 +18,7 @@ from pibench import process, settings, target_kinds
 from pibench.devices import Device
 from pibench.errors import HostError, MissingExtraError, PibenchError, extra
 from pibench.images import store
-from pibench.images.apt import FROM_ELSEWHERE, debian_mirror
+from pibench.images.apt import FROM_ELSEWHERE, debian_mirror, shown
 from pibench.images.build import Builder
 from pibench.target_kinds import TargetKind
 from pibench.targets import binfmt, emulation, sandbox
@@ -186,7 +186,7 @@ def _needed(tools: list[Finding], kind: str) -> list[Finding]:
 
 def _mirror() -> Finding:
     try:
-        return Finding("debian mirror", "ok", debian_mirror())
+        return Finding("debian mirror", "ok", shown(debian_mirror()))
     except PibenchError as error:
         fix = f"{error.hint}, or {FROM_ELSEWHERE}"
         return Finding("debian mirror", "missing", error.message, fix=fix)

@@ -87,7 +87,8 @@ def _read_stream(path: Path, _: int | None) -> bytes:
         return read_input(path)
     name = Path("standard input")
     if sys.stdin is None or sys.stdin.isatty():
-        raise InvalidInputError.at(name, None, "is a terminal", hint="pipe a file into it")
+        problem = "is closed" if sys.stdin is None else "is a terminal"
+        raise InvalidInputError.at(name, None, problem, hint="pipe a file into it")
     try:
         return read_stream(sys.stdin.buffer, name)
     except OSError as error:

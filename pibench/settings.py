@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,8 +163,18 @@ def defaults(commands: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def debian_mirror() -> str | None:
-    """Return the mirror for packages, where it replaces the host's own; None by default."""
-    return os.environ.get("PIBENCH_DEBIAN_MIRROR") or None
+    """Return the mirror for packages, where it replaces the host's own; None by default.
+
+    Raises:
+        InvalidInputError: It is no address that apt knows.
+    """
+    mirror = os.environ.get("PIBENCH_DEBIAN_MIRROR") or None
+    if mirror and not re.fullmatch(r"((https?|ftp)://[^\s/\"']|file:/)[^\s\"']*", mirror):
+        raise InvalidInputError(
+            "PIBENCH_DEBIAN_MIRROR is not the address of a mirror",
+            hint="set it to one such as http://HOST/debian",
+        )
+    return mirror.rstrip("/") if mirror else None
 
 
 def wants_real_loops() -> bool:

@@ -100,7 +100,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise InterruptedByUserError(
-                "interrupted", hint="the records made so far are kept"
+                "interrupted", hint="what was made so far is kept"
             ) from None
         except BrokenPipeError:
             # The reader, for example `| head`, has closed the pipe.

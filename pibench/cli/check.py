@@ -154,6 +154,7 @@ def _answer(found: Check, model: str, given: dict[str, list[str]]) -> dict[str, 
         }
         for remedy in found.remedies
     ]
-    # What is planned with given shapes has Python layers, which no target runs.
-    answer["prove"] = None if "--shape" in given else _command("run", model, given, "--require-fit")
+    # Given shapes are of Python layers, which no target runs; a pipe can be read only once.
+    can_run = "--shape" not in given and model != "-"
+    answer["prove"] = _command("run", model, given, "--require-fit") if can_run else None
     return answer

@@ -177,8 +177,14 @@ def load_networks(
             say(f"{spec}: reads {network.source}{weights}")
         for sentence in network.repairs:
             say(f"{network.place}: repaired: {sentence}")
-        for label in (*network.fork_layers, *network.assumptions):
-            say(f"{network.place}: {label}")
+        types: dict[str, list[str]] = {}
+        for label in network.fork_layers:
+            layer_type, _, of_fork = label.partition(": ")
+            types.setdefault(of_fork, []).append(layer_type)
+        for of_fork, names in types.items():
+            say(f"{network.place}: {', '.join(names)}: {of_fork}")
+        for assumption in network.assumptions:
+            say(f"{network.place}: {assumption}")
         loaded.append(network)
     for network in loaded if check else ():
         _ = network.shapes_under(options.protocol)

@@ -6,8 +6,9 @@ A second table is a second folder, in `tables/` or anywhere else (`pibench repor
 from __future__ import annotations
 
 import csv
+import math
 import tomllib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from importlib import resources
@@ -24,6 +25,7 @@ from pibench.records.store import first_of
 from pibench.setups import Setup
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
     from pibench.records.identity import Run
@@ -72,9 +74,9 @@ class Figure(Frozen):
             exponent = Decimal(text).as_tuple().exponent
         except InvalidOperation:
             raise ValueError(f"{text!r} is not a number") from None
-        if not isinstance(exponent, int):
+        if not isinstance(exponent, int) or not math.isfinite(float(text)):
             raise ValueError(f"{text!r} is not finite")
-        return cls(value=float(text), rounding=0.5 * 10.0**exponent)
+        return cls(value=float(text), rounding=0.5 * float(f"1e{exponent}"))
 
 
 class PaperEntry(Frozen):
@@ -251,12 +253,14 @@ def _read(folder: Traversable) -> Paper:
     try:
         data = tomllib.loads(_text(notes))
         paper = Paper.model_validate(data | {"entries": ()})
-        devices.load(paper.device).with_reserve(paper.reserve_mib)
+        with _as_value_errors():
+            _check(paper)
         file = lines
         entries = []
         for number, line in enumerate(csv.DictReader(_text(lines).splitlines()), start=2):
             place = f"line {number}"
-            entries.append(_entry(line, paper.columns, folder))
+            with _as_value_errors():
+                entries.append(_entry(line, paper, folder))
     except ValidationError as error:
         raise InvalidInputError.at(str(file), place, first_of(error), hint=_HINT) from error
     except ValueError as error:
@@ -267,14 +271,36 @@ def _read(folder: Traversable) -> Paper:
     return paper.model_copy(update={"entries": tuple(entries)})
 
 
+@contextmanager
+def _as_value_errors() -> Iterator[None]:
+    """Let errors that do not know the table's file be those of a value in it."""
+    try:
+        yield
+    except InvalidInputError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        raise ValueError(error.message + hint) from error
+
+
+def _check(paper: Paper) -> None:
+    """Raise InvalidInputError for a device, a reserve or a stack that there is not."""
+    device = devices.load(paper.device).with_reserve(paper.reserve_mib)
+    if any(column.compared_with == "prediction" for column in paper.columns.values()):
+        from pibench.latency import stacks  # noqa: PLC0415  (start-up time)
+        from pibench.latency.analytic import Configuration  # noqa: PLC0415  (start-up time)
+        from pibench.latency.model import UNKNOWN  # noqa: PLC0415  (start-up time)
+
+        names = stacks.names() if paper.stack in (UNKNOWN, "paper") else (paper.stack,)
+        stack = stacks.load(names[0])
+        _ = Configuration(stack=stack, device=device, threads=1, data=paper.data).memory
+
+
 def _text(file: Traversable) -> str:
     content = file_io.read_input(file, hint=_HINT) if isinstance(file, Path) else file.read_bytes()
     return content.decode("utf-8-sig")
 
 
-def _entry(
-    line: dict[str | None, Any], columns: dict[str, Column], folder: Traversable
-) -> PaperEntry:
+def _entry(line: dict[str | None, Any], paper: Paper, folder: Traversable) -> PaperEntry:
+    columns = paper.columns
     surplus = {*line} - {*_FIXED, *_OPTIONAL, *columns}
     missing = {*_FIXED, *columns} - {name for name, text in line.items() if text is not None}
     if surplus or missing:
@@ -285,10 +311,16 @@ def _entry(
     is_file = line["zoo_network"].endswith(".prototxt")
     if is_file and not file.is_file():
         raise ValueError(f"there is no file {line['zoo_network']} in the table's folder")
+    if not is_file and not paper.needs_runs:
+        networks.find(line["zoo_network"])
     verdicts = {name for name, column in columns.items() if column.field == "verdict"}
-    return PaperEntry(
+    entry = PaperEntry(
         **{name: line[name] for name in (*_FIXED, *_OPTIONAL) if name in line},
         path=str(file) if is_file else None,
         verdict=next((text for name, text in printed.items() if name in verdicts), None),
         figures={n: Figure.parse(text) for n, text in printed.items() if n not in verdicts},
     )
+    cores = devices.load(paper.device).cores
+    if (entry.threads or 1) > cores:
+        raise ValueError(f"{entry.threads} threads, but {paper.device} has {cores} cores")
+    return entry

@@ -48,6 +48,11 @@ class Package:
     size_bytes: int
 
 
+def shown(text: str) -> str:
+    """Return a text without the user and the password of addresses in it."""
+    return re.sub(r"(://)[^/@\s]+@", r"\1", text)
+
+
 def debian_mirror() -> str:
     """Return the mirror's address: the setting, or else the one that this host's apt uses.
 
@@ -112,7 +117,7 @@ class Apt:
             for line in path.read_text(errors="replace").splitlines():
                 if line.startswith("Date: "):
                     return parsedate_to_datetime(line.removeprefix("Date: ")).date().isoformat()
-        raise HostError(f"the mirror {self._mirror} gives no date for {self.recipe.suite}")
+        raise HostError(f"the mirror {shown(self._mirror)} gives no date for {self.recipe.suite}")
 
     def resolve(self, names: Iterable[str]) -> list[Package]:
         """Return what apt would install for these names, dependencies included, sorted."""
@@ -184,9 +189,10 @@ class Apt:
         for one, cause in zip(locked, causes, strict=True):
             if cause:
                 raise HostError(
-                    f"the package {one.name} {one.version} from the mirror differs from the one "
-                    "in the lock",
-                    hint="check the mirror, or make a new lock: pibench image lock",
+                    f"the package {one.name} {one.version} from the mirror {shown(self._mirror)} "
+                    "differs from the one in the lock",
+                    hint="check that the network lets apt through, or name another mirror: "
+                    "PIBENCH_DEBIAN_MIRROR=http://HOST/debian",
                 )
         for part in parts:
             self.check(part)
@@ -222,13 +228,14 @@ class Apt:
         complaints = [
             line for line in done.stderr.splitlines() if line.startswith(("E:", "Err:", "W:"))
         ]
+        complaints = [shown(line) for line in complaints]
         text = " ".join(complaints)
         # `apt-get update` exits 0 when an index could not be fetched.
         if done.returncode == 0 and "Failed to fetch" not in text:
             return
         if "404" in text or "does not have a Release file" in text:
             raise self._moved("the suite's package lists", "")
-        first = complaints[0] if complaints else done.last_lines()
+        first = complaints[0] if complaints else shown(done.last_lines())
         raise HostError(
             f"apt could not fetch {self.recipe.suite} for {self.architecture}: {first}",
             hint="check the network and the mirror (PIBENCH_DEBIAN_MIRROR=http://HOST/debian), "
@@ -246,7 +253,7 @@ class Apt:
         suite = self.recipe.suite
         dated = f", such as that of {suite_date}" if suite_date else ""
         return HostError(
-            f"the mirror {self._mirror} answers 404 for {suite} {self.architecture}: {what}",
+            f"the mirror {shown(self._mirror)} answers 404 for {suite} {self.architecture}: {what}",
             hint=f"name a mirror that still has {suite}: PIBENCH_DEBIAN_MIRROR=http://HOST/debian "
             f"(Debian's archive keeps old releases, its snapshot service every past state{dated}), "
             f"or {FROM_ELSEWHERE}",

@@ -201,7 +201,10 @@ def totals(claims: Sequence[Claim], paper: Paper) -> list[str]:
                 if one.column == name and not one.agrees
             ]
         elif total.mean_absolute_error_pct is None:
-            if column.field == "latency_ms":
+            if column.compared_with == "prediction":
+                (reason, *_) = (one.provenance.reason for one in claims if one.column == name)
+                lines.append(f"{title}: not compared, {reason}.")
+            elif column.field == "latency_ms":
                 lines.append(f"{title}: not compared, an emulated time is never a Pi time.")
         elif column.field == "weights_file_bytes":
             differing = ", ".join(total.differing)

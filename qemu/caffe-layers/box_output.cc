@@ -33,11 +33,6 @@ class BoxOutput : public ForkLayer {
   using ForkLayer::ForkLayer;
 
  protected:
-  struct Found {
-    float score;
-    Box box;
-  };
-
   void LayerSetUp(const Blobs&, const Blobs&) override {
     least_score_ = fields_.number("fg_thr", 0);
     overlap_ = fields_.number("iou_thr", 0.5f);
@@ -60,10 +55,12 @@ class BoxOutput : public ForkLayer {
 
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override {
     std::vector<float> rows;
+    rows.reserve(6 * images(bottom) * std::min(bound(), places_));
     for (int image = 0; image < images(bottom); ++image) {
-      std::vector<Found> found;
+      std::vector<Scored> found;
+      found.reserve(places_);
       collect(bottom, image, &found);
-      for (const Found& one : suppressed(std::move(found))) {
+      for (const Scored& one : suppressed(std::move(found))) {
         const Box& box = one.box;
         const float row[6] = {float(image), box.x1, box.y1, box.x2, box.y2, one.score};
         rows.insert(rows.end(), row, row + 6);
@@ -99,7 +96,7 @@ class BoxOutput : public ForkLayer {
   /* What corners that belong to their box add to its size. */
   virtual float extra() const { return 0; }
 
-  virtual void collect(const Blobs& bottom, int image, std::vector<Found>* found) {
+  virtual void collect(const Blobs& bottom, int image, std::vector<Scored>* found) {
     const Deltas deltas(fields_, "bbox_reg_param.");
     for (size_t m = 0; m < bottom.size(); ++m) {
       const int height = bottom[m]->height(), width = bottom[m]->width(), places = height * width;
@@ -123,9 +120,9 @@ class BoxOutput : public ForkLayer {
     }
   }
 
-  void keep(float score, const Box& box, std::vector<Found>* found) const {
+  void keep(float score, const Box& box, std::vector<Scored>* found) const {
     if (box.x2 - box.x1 + extra() >= least_size_ && box.y2 - box.y1 + extra() >= least_size_)
-      found->push_back(Found{score, box});
+      found->push_back(Scored{score, int(found->size()), box});
   }
 
   Box decoded(const Deltas& deltas, const float* d, int places, float field_width,
@@ -162,14 +159,13 @@ class BoxOutput : public ForkLayer {
     return common / (area_a + area_b - common);
   }
 
-  std::vector<Found> suppressed(std::vector<Found> found) const {
-    std::stable_sort(found.begin(), found.end(),
-                     [](const Found& a, const Found& b) { return a.score > b.score; });
-    if (most_before_ && int(found.size()) > most_before_) found.resize(most_before_);
-    std::vector<Found> kept;
-    for (const Found& one : found) {
+  std::vector<Scored> suppressed(std::vector<Scored> found) const {
+    keep_best(&found, most_before_);
+    std::vector<Scored> kept;
+    kept.reserve(std::min(bound(), int(found.size())));
+    for (const Scored& one : found) {
       if (most_ && int(kept.size()) == most_) break;
-      if (std::all_of(kept.begin(), kept.end(), [&](const Found& other) {
+      if (std::all_of(kept.begin(), kept.end(), [&](const Scored& other) {
             return shared(other.box, one.box) <= overlap_;
           }))
         kept.push_back(one);
@@ -207,7 +203,7 @@ class BoxGroupOutput : public BoxOutput {
     }
   }
 
-  void collect(const Blobs& bottom, int image, std::vector<Found>* found) override {
+  void collect(const Blobs& bottom, int image, std::vector<Scored>* found) override {
     const Deltas deltas(fields_, "bbox_reg_param.");
     for (size_t g = 0; g < bottom.size() / 2; ++g) {
       const Blob &scores = *bottom[2 * g], &moves = *bottom[2 * g + 1];
@@ -253,6 +249,7 @@ class DecodeBBox : public ForkLayer {
     const float *delta = bottom[0]->cpu_data(), *region = bottom[1]->cpu_data();
     float* moved = moved_.mutable_cpu_data();
     std::vector<float> rows;
+    rows.reserve(bottom[1]->count());
     for (int r = 0; r < bottom[0]->num(); ++r, delta += 8, moved += 8, region += 5) {
       const float wide = region[3] - region[1] + 1, high = region[4] - region[2] + 1;
       for (int c = 0; c < 8; c += 4) {

@@ -15,11 +15,31 @@ inline float area(const Box& box, float extra = 0) {
   return (box.x2 - box.x1 + extra) * (box.y2 - box.y1 + extra);
 }
 
-/* The image that a region is of: its first number. */
+/*
+ * The image that a region is of: its first number. The forks end at one that there is not; here it
+ * counts as the nearest, since inputs are random numbers.
+ */
 inline int image_of(const float* region, int images) {
-  const int image = is_memory_only() ? 0 : int(region[0]);
-  CHECK(image >= 0 && image < images) << "a region is of image " << region[0] << " of " << images;
-  return image;
+  return region[0] >= 1 ? int(std::min(region[0], float(images - 1))) : 0;
+}
+
+/* A candidate, and its number among them. */
+struct Scored {
+  float score;
+  int number;
+  Box box;
+};
+
+/* Leaves the best, the earlier one of equals first; needs no memory. At most `most`, if not 0. */
+template <class Candidate>
+void keep_best(std::vector<Candidate>* found, int most) {
+  const size_t kept = most > 0 ? std::min(found->size(), size_t(most)) : found->size();
+  /* Unlike std::sort, it stays within the vector where scores are no numbers. */
+  std::partial_sort(found->begin(), found->begin() + kept, found->end(),
+                    [](const Candidate& a, const Candidate& b) {
+                      return a.score > b.score || (a.score == b.score && a.number < b.number);
+                    });
+  found->resize(kept);
 }
 
 /* Intersection over union. */

@@ -59,7 +59,7 @@ class DetectionOutput : public ForkLayer {
  private:
   struct Found {
     float score;
-    int label, prior;
+    int label, number; /* that of the default box */
   };
   static bool is_better(const Found& a, const Found& b) { return a.score > b.score; }
 
@@ -71,6 +71,7 @@ class DetectionOutput : public ForkLayer {
   /* The default boxes, moved by the first stage where there is one. */
   std::vector<Box> defaults(const float* prior, const float* moves) const {
     std::vector<Box> boxes;
+    boxes.reserve(priors_);
     for (int p = 0; p < priors_; ++p) {
       const float* at = prior + 4 * p;
       const Box box = {at[0], at[1], at[2], at[3]};
@@ -88,6 +89,7 @@ class DetectionOutput : public ForkLayer {
     for (int label = 0; label < classes_; ++label) {
       if (label == background_) continue;
       const int set = shared_ ? 0 : label;
+      boxes[set].reserve(priors_);
       for (int p = int(boxes[set].size()); p < priors_; ++p)
         boxes[set].push_back(
             decode(start[p], prior + 4 * (priors_ + p), location + 4 * (p * sets + set)));
@@ -100,7 +102,7 @@ class DetectionOutput : public ForkLayer {
                        [](const Found& a, const Found& b) { return a.label < b.label; });
     }
     for (const Found& found : kept) {
-      const Box& box = boxes[shared_ ? 0 : found.label][found.prior];
+      const Box& box = boxes[shared_ ? 0 : found.label][found.number];
       const float row[7] = {float(image), float(found.label), found.score,
                             box.x1,       box.y1,             box.x2,
                             box.y2};
@@ -127,18 +129,19 @@ class DetectionOutput : public ForkLayer {
   void suppress(const float* confidence, const float* objects, int label,
                 const std::vector<Box>& boxes, std::vector<Found>* kept) const {
     std::vector<Found> candidates;
+    candidates.reserve(priors_);
     for (int p = 0; p < priors_; ++p) {
       const bool is_object = !objects || objects[2 * p + 1] >= objectness_;
       const float score = is_object ? confidence[p * classes_ + label] : label ? 0.f : 1.f;
       if (score > least_) candidates.push_back(Found{score, label, p});
     }
-    std::stable_sort(candidates.begin(), candidates.end(), is_better);
-    if (most_ >= 0 && int(candidates.size()) > most_) candidates.resize(most_);
+    if (most_ == 0) return;
+    keep_best(&candidates, most_);
     const size_t first = kept->size();
     float threshold = overlap_;
     for (const Found& candidate : candidates) {
       const bool is_new = std::all_of(kept->begin() + first, kept->end(), [&](const Found& other) {
-        return overlap(boxes[candidate.prior], boxes[other.prior]) <= threshold;
+        return overlap(boxes[candidate.number], boxes[other.number]) <= threshold;
       });
       if (!is_new) continue;
       kept->push_back(candidate);

@@ -42,7 +42,7 @@ class Proposal : public ForkLayer {
   }
 
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override {
-    const std::vector<Found> kept = suppressed(candidates(bottom));
+    const std::vector<Scored> kept = suppressed(candidates(bottom));
     const int rows = is_memory_only() ? most_ : std::max(int(kept.size()), 1);
     top[0]->Reshape(std::vector<int>{rows, 5});
     float* y = top[0]->mutable_cpu_data();
@@ -62,18 +62,14 @@ class Proposal : public ForkLayer {
   void Backward_cpu(const Blobs&, const Wanted&, const Blobs&) override {}
 
  private:
-  struct Found {
-    float score;
-    Box box;
-  };
-
-  std::vector<Found> candidates(const Blobs& bottom) const {
+  std::vector<Scored> candidates(const Blobs& bottom) const {
     const int height = bottom[0]->height(), width = bottom[0]->width(), places = height * width;
     /* The second half of the scores is that of objects. */
     const float* score = bottom[0]->cpu_data() + anchors_.size() * places;
     const float *delta = bottom[1]->cpu_data(), *image = bottom[2]->cpu_data();
     const float image_height = image[0], image_width = image[1], scale = image[2];
-    std::vector<Found> found;
+    std::vector<Scored> found;
+    found.reserve(anchors_.size() * places);
     for (int h = 0; h < height; ++h)
       for (int w = 0; w < width; ++w)
         for (size_t a = 0; a < anchors_.size(); ++a) {
@@ -90,19 +86,17 @@ class Proposal : public ForkLayer {
                            inside(x + new_wide / 2, image_width),
                            inside(y + new_high / 2, image_height)};
           if (box.x2 - box.x1 + 1 >= least_ * scale && box.y2 - box.y1 + 1 >= least_ * scale)
-            found.push_back(Found{score[a * places + place], box});
+            found.push_back(Scored{score[a * places + place], int(found.size()), box});
         }
     return found;
   }
 
-  std::vector<Found> suppressed(std::vector<Found> found) const {
-    std::stable_sort(found.begin(), found.end(),
-                     [](const Found& a, const Found& b) { return a.score > b.score; });
-    if (most_before_ > 0 && int(found.size()) > most_before_) found.resize(most_before_);
-    std::vector<Found> kept;
-    for (const Found& one : found) {
+  std::vector<Scored> suppressed(std::vector<Scored> found) const {
+    keep_best(&found, most_before_);
+    std::vector<Scored> kept;
+    for (const Scored& one : found) {
       if (most_ > 0 && int(kept.size()) == most_) break;
-      if (std::all_of(kept.begin(), kept.end(), [&](const Found& other) {
+      if (std::all_of(kept.begin(), kept.end(), [&](const Scored& other) {
             return overlap(other.box, one.box, 1) <= overlap_;
           }))
         kept.push_back(one);

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 from pibench.plan.layers.arrangement import Flatten, View
 from pibench.plan.layers.base import ForwardOnly, Layer
 from pibench.plan.layers.products import Convolution
+from pibench.plan.process import FLOAT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibench.plan.process import Blob
 
 
 class Permute(Layer):
@@ -101,6 +110,33 @@ class Lstm(Layer):
         self.write_gradients(self.bottoms[:1])
 
 
+class Selecting(Layer):
+    """Layers that collect candidates in vectors, and write the best of them (boxes.h)."""
+
+    candidate_bytes = 24
+    """A score, a number and a box (`Scored`)."""
+    box_bytes = 16
+
+    def scratch_bytes(self) -> list[int]:
+        """Return the sizes of the vectors that exist at once, the rows of the tops first.
+
+        All but the rows are given up before the tops are written.
+        """
+        raise NotImplementedError
+
+    def forward(self) -> None:
+        self.read_bottoms()
+        heap = self.process.heap
+        vectors = [(heap.malloc(size), size) for size in self.scratch_bytes()]
+        for block, size in vectors:
+            heap.write_start(block, size)
+        for block, _ in reversed(vectors[1:]):
+            heap.free(block)
+        for blob in self.tops:
+            self.process.write(blob.data)
+        heap.free(vectors[0][0])
+
+
 class Mul(ForwardOnly):
     """mul.cc: the factor is a bottom, or a parameter that no filler fills."""
 
@@ -114,9 +150,21 @@ class Mul(ForwardOnly):
 
 
 class Detections(Layer):
-    """detection_output.cc, yolo_detection_output.cc: few rows, and no way back."""
+    """yolo_detection_output.cc: few rows, and no way back."""
 
     runs_backward = False
+
+
+class DetectionOutput(Selecting):
+    """detection_output.cc: default boxes, moved ones, those of a class; no way back."""
+
+    runs_backward = False
+
+    def scratch_bytes(self) -> list[int]:
+        boxes = self.bottoms[2].shape[2] // 4
+        sets = max(1, self.bottoms[0].count // (self.bottoms[0].shape[0] * 4 * boxes))
+        of_row, of_found = 7 * FLOAT_BYTES, 3 * FLOAT_BYTES
+        return [of_row, *[self.box_bytes * boxes] * (1 + sets), of_found * boxes]
 
 
 class RoiPooling(Detections):
@@ -142,16 +190,42 @@ class Yolov3DetectionOutput(Detections):
 
 
 class Decided(Layer):
-    """proposal.cc, ctc_greedy_decoder.cc: the result is a constant to what follows."""
+    """ctc_greedy_decoder.cc: the result is a constant to what follows."""
 
     def backward(self) -> None:
         """Propagate nothing."""
 
 
-class BoxOutput(Layer):
-    """box_output.cc: regions, by deltas that get no gradient."""
+class Proposal(Selecting):
+    """proposal.cc: a candidate for each anchor at each place."""
+
+    def scratch_bytes(self) -> list[int]:
+        candidates, kept = self.bottoms[0].count // 2, self.tops[0].shape[0]
+        return [self.candidate_bytes * kept, self.candidate_bytes * candidates]
+
+    def backward(self) -> None:
+        """Propagate nothing."""
+
+
+class BoxOutput(Selecting):
+    """box_output.cc: regions, by deltas that get no gradient; each map has a field."""
 
     no_gradient_to = 0
+
+    def scratch_bytes(self) -> list[int]:
+        images = self.images()
+        places = sum(math.prod(blob.shape[2:]) * blob.shape[0] for blob in self.maps()) // images
+        kept = min(places, self.tops[0].shape[0] // images)
+        rows_bytes = 6 * FLOAT_BYTES * images * kept
+        return [rows_bytes, self.candidate_bytes * places, self.candidate_bytes * kept]
+
+    def images(self) -> int:
+        """Return the number of images."""
+        return self.bottoms[0].shape[0]
+
+    def maps(self) -> Sequence[Blob]:
+        """Return the bottoms that have scores."""
+        return self.bottoms
 
 
 class BoxGroupOutput(BoxOutput):
@@ -161,20 +235,33 @@ class BoxGroupOutput(BoxOutput):
         self.boxes = [self.own(blob.count) for blob in self.bottoms[1::2]]
 
     def forward(self) -> None:
-        super().forward()
         for memory in self.boxes:
             self.process.write(memory)
+        super().forward()
+
+    def images(self) -> int:
+        # Fields of an image follow each other on the first axis.
+        words = self.node.proto.python_param.param_str.split()
+        return self.bottoms[0].shape[0] // (words.count("field_w:") // words.count("stride:"))
+
+    def maps(self) -> Sequence[Blob]:
+        return self.bottoms[::2]
 
 
-class DecodeBBox(Detections):
-    """box_output.cc: the moved regions of each class."""
+class DecodeBBox(Selecting):
+    """box_output.cc: the moved regions of each class; no way back."""
+
+    runs_backward = False
 
     def set_up(self) -> None:
         self.moved = self.own(self.bottoms[0].count)
 
+    def scratch_bytes(self) -> list[int]:
+        return [FLOAT_BYTES * self.bottoms[1].count]
+
     def forward(self) -> None:
-        super().forward()
         self.process.write(self.moved)
+        super().forward()
 
 
 class BN(Layer):
@@ -235,7 +322,7 @@ LAYERS: dict[str, type[Layer]] = {
     "CropCenter": Layer,
     "DecodeBBox": DecodeBBox,
     "DepthwiseConvolution": Convolution,
-    "DetectionOutput": Detections,
+    "DetectionOutput": DetectionOutput,
     "HardSigmoid": Activation,
     "HardSwish": Activation,
     "Interp": Layer,
@@ -247,7 +334,7 @@ LAYERS: dict[str, type[Layer]] = {
     "Permute": Permute,
     "PriorBox": Constant,
     "PriorBoxClustered": Constant,
-    "Proposal": Decided,
+    "Proposal": Proposal,
     "ROIPooling": RoiPooling,
     "ReLU6": Layer,
     "Reorg": Layer,

@@ -177,7 +177,7 @@ def test_an_interruption_is_reported_and_ends_with_130(number: int, own_process:
     done = own_process("doctor", code=code)
     assert done.returncode == 130
     assert done.stdout == ""
-    assert done.stderr == "pibench: interrupted; the records made so far are kept\n"
+    assert done.stderr == "pibench: interrupted; what was made so far is kept\n"
 
 
 def test_a_reader_that_has_gone_is_not_a_fault(tmp_path: Path) -> None:

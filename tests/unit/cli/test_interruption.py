@@ -41,7 +41,7 @@ def own_process(code: str, *, blocked: bool = False) -> subprocess.CompletedProc
 def test_each_signal_ends_it_alike(number: signal.Signals) -> None:
     done = own_process(f"os.kill(os.getpid(), {int(number)}); time.sleep(5)")
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "pibench: interrupted; the records made so far are kept\n"
+    assert done.stderr == "pibench: interrupted; what was made so far is kept\n"
 
 
 @pytest.mark.parametrize("number", [INT, TERM])
@@ -89,7 +89,7 @@ def test_an_interruption_that_python_drops_comes_again() -> None:
             time.sleep(5)
     """)
     assert done.returncode == 130
-    assert done.stderr == "pibench: interrupted; the records made so far are kept\n"
+    assert done.stderr == "pibench: interrupted; what was made so far is kept\n"
 
 
 def test_an_interruption_within_an_exec_has_the_exit_code_too() -> None:

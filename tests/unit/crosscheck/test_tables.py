@@ -116,6 +116,8 @@ def test_a_table_without_verdicts_has_no_verdict_claims(
         ("table.toml", "title", "title =", "table.toml"),
         ("data.csv", "581", "many", "line 2: 'many' is not a number"),
         ("data.csv", "581", "inf", "line 2: 'inf' is not finite"),
+        ("data.csv", "581", "1e400", "line 2: '1e400' is not finite"),
+        ("table.toml", "rpi3b", "rpi9", "table.toml: unknown device 'rpi9' (known devices"),
         ("data.csv", "581", "-3", "line 2: value"),
         ("data.csv", "no-fit", "no", "line 4: verdict"),
         ("data.csv", "key,", "id,", "line 2: unknown: id"),
@@ -236,6 +238,32 @@ def test_a_table_may_bring_its_networks(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text(lines.replace("small", "large"))
     with pytest.raises(InvalidInputError, match=r"no file large\.prototxt in the table's folder"):
         load_paper.__wrapped__(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            'device = "rpi3b"',
+            'device = "rpi3b"\nstack = "fast"',
+            "table.toml: unknown stack 'fast'",
+        ),
+        ('"rpi3b"', '"rpi4b_1gb"', "table.toml: no latency is known for rpi4b_1gb"),
+        (",1,6", ",5,6", "data.csv: line 2: 5 threads, but rpi3b has 4 cores"),
+        ("AlexNet,1", "NoSuchNet,1", "data.csv: line 2: "),
+    ],
+)
+def test_what_cannot_be_predicted_is_named(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
+    columns = OTHERS.replace("memory_required_for_data_bytes", "latency_ms")
+    columns = columns.replace('"plan"', '"prediction"').replace('"kB"', '"ms"')
+    (tmp_path / "table.toml").write_text(columns.replace(old, new))
+    lines = "key,row,network,zoo_network,threads,data\na,,A,AlexNet,1,6\n"
+    (tmp_path / "data.csv").write_text(lines.replace(old, new))
+    with pytest.raises(InvalidInputError) as raised:
+        load_paper(str(tmp_path))
+    assert problem in raised.value.line()
 
 
 @pytest.mark.parametrize(

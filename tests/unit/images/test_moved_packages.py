@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pibench.errors import HostError
+from pibench.errors import HostError, InvalidInputError
 from pibench.images.recipe import LockedPackage, Recipe, load_lock, load_recipe
 from pibench.images.rootfs import download, resolve
 
@@ -90,9 +90,10 @@ def test_a_package_arrives_while_the_next_is_fetched(
 def test_a_package_that_differs_from_the_lock_is_named(
     mirror: str, recipe: Recipe, tmp_path: Path
 ) -> None:
-    assert mirror
     other = replace(THERE, sha256="0" * 64)
-    with pytest.raises(HostError, match=r"the package there 1\.0-1 .* differs from the one in"):
+    with pytest.raises(
+        HostError, match=rf"there 1\.0-1 from the mirror {mirror} differs from the one in"
+    ):
         list(download(recipe, "arm64", [other], "2025-08-09", tmp_path))
 
 
@@ -152,3 +153,21 @@ def test_the_lock_states_where_a_mirror_has_each_package() -> None:
                     f"{package.name}_{version}_all.deb",
                 }
                 assert folder.startswith("pool/main/")
+
+
+def test_a_password_of_the_mirror_is_not_shown(
+    mirror: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIBENCH_DEBIAN_MIRROR", mirror.replace("://", "://me:secret@"))
+    with pytest.raises(HostError, match=f"the mirror {mirror} answers 404") as fault:
+        list(download(recipe, "arm64", [GONE], "2025-08-09", tmp_path))
+    assert "secret" not in fault.value.line()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://", "http://a b/debian", 'http://a"b'])
+def test_an_address_that_apt_cannot_read_is_refused(
+    address: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIBENCH_DEBIAN_MIRROR", address)
+    with pytest.raises(InvalidInputError, match="PIBENCH_DEBIAN_MIRROR is not the address"):
+        list(download(recipe, "arm64", [THERE], "2025-08-09", tmp_path))

@@ -348,6 +348,8 @@ POOL = 'type: "Pooling" bottom: "data" top: "x" pooling_param { %s }'
         ([WEIGHTS % 'weight_filler { type: "xavier" sparse: 16 }'], "xavier cannot be sparse"),
         ([WEIGHTS % 'weight_filler { type: "gaussian" std: 0 }'], "std is 0"),
         ([WEIGHTS % 'bias_filler { type: "gaussian" sparse: 5 }'], "sparse is 5 for 4"),
+        ([('type: "PReLU" bottom: "data" top: "x" prelu_param { channel_shared: true '
+           'filler { type: "xavier" } }')], "filler: xavier divides by the first dimension"),
         ([WEIGHTS % 'bias_filler { type: "uniform" min: 2 }'], "min 2 is above max 1"),
         ([WEIGHTS % 'weight_filler { type: "bilinear" }'], "needs a square kernel, not 4 x 192"),
         ([WEIGHTS % "" + " blobs { data: 32 }"], "contains blobs, which belong in a caffemodel"),

@@ -307,6 +307,8 @@ def _problem(filler: caffe.FillerParameter, shape: Shape) -> str:
     kind = filler.type
     outputs = shape[0] if shape else -1
     faults = {
+        f"{kind} divides by the first dimension, and a single number has none": not shape
+        and kind in ("positive_unitball", "xavier", "msra"),
         f"{kind} cannot be sparse": kind != "gaussian" and filler.sparse != -1,
         f"std is {filler.std:g}, and must be above 0": kind == "gaussian" and not filler.std > 0,
         f"sparse is {filler.sparse} for {times(shape)}": not -1 <= filler.sparse <= outputs,

@@ -244,7 +244,9 @@ def _roi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
 def _psroi_pooling(layer: Layer, bottoms: list[Shape]) -> Made:
     asked = parameters(layer)
     outputs, cells = asked.output_dim, asked.group_size
-    if _image(bottoms[0])[1] != outputs * cells * cells or not outputs:
+    if not outputs or not cells:
+        raise Refused("output_dim or group_size is missing", "give both")
+    if _image(bottoms[0])[1] != outputs * cells * cells:
         raise Refused(
             f"has {bottoms[0][1]} channels, not output_dim * group_size^2", "correct either"
         )
