@@ -150,9 +150,8 @@ def _caffe_time(
         return
     flowing = [layer for layer in reversed(made) if layer.node.needs_backward]
     _backward(process, flowing)
-    if flowing:
-        # Without gradients in between, a second pass finds the state that the first one left.
-        _forward(process, made)
+    # Without gradients in between, a second pass finds the state that the first one left.
+    _forward(process, made if flowing else _with_scratch(made))
     _backward(process, made[::-1])
 
 
@@ -163,7 +162,7 @@ def _inference(
     weights_name: str,
     loading_bytes: int,
 ) -> None:
-    """Replay run_inference of the probe: weights, random inputs, forward passes.
+    """Replay run_inference of the probe: weights, random inputs, several forward passes.
 
     `weights_name` is the network's name in the weights file, `loading_bytes` what the program
     touches from there on. It ends at once, and frees nothing.
@@ -180,6 +179,12 @@ def _inference(
             process.end_step("inputs", layer.node.name)
     # Values are described in pieces of negligible size (pibench/probe/values.py).
     _forward(process, made)
+    _forward(process, _with_scratch(made))
+
+
+def _with_scratch(made: Sequence[layers.Layer]) -> list[layers.Layer]:
+    """Return the layers that a second pass may give other memory than the first one."""
+    return [layer for layer in made if layer.has_scratch]
 
 
 def _forward(process: Process, made: Sequence[layers.Layer]) -> None:

@@ -23,6 +23,11 @@ class Layer:
 
     runs_backward = True
     """False for layers whose Backward_cpu aborts (NOT_IMPLEMENTED)."""
+    has_scratch = False
+    """Whether memory of a pass is freed at its end.
+
+    malloc maps the first one, and has later ones of that size in the heap.
+    """
     no_gradient_to: int | None = None
     """The bottom whose gradient Backward_cpu aborts on, where it is needed."""
 

@@ -113,6 +113,7 @@ class Lstm(Layer):
 class Selecting(Layer):
     """Layers that collect candidates in vectors, and write the best of them (boxes.h)."""
 
+    has_scratch = True
     candidate_bytes = 24
     """A score, a number and a box (`Scored`)."""
     box_bytes = 16

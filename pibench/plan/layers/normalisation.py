@@ -66,6 +66,8 @@ class BatchNorm(Layer):
 class Lrn(Layer):
     """src/caffe/layers/lrn_layer.cpp, across channels: a scale per element, and scratch."""
 
+    has_scratch = True
+
     def set_up(self) -> None:
         _, channels, height, width = self.bottoms[0].shape
         size = self.node.proto.lrn_param.local_size
