@@ -41,15 +41,20 @@ class Activation : public ForkLayer {
 
 inline float clip(float x, float least, float most) { return std::min(std::max(x, least), most); }
 
-/* MobileNet (arXiv 1704.04861). The slope can be read off the output. */
-struct ReLU6 {
+/*
+ * ReLU6 of MobileNet (arXiv 1704.04861), BReLU of DehazeNet (arXiv 1601.07661). The slope can be read
+ * off the output.
+ */
+struct Bounded {
   static const bool keeps_input = false;
-  explicit ReLU6(const Fields& fields) : most_(fields.number("threshold", 6)) {}
-  float value(float x) const { return clip(x, 0, most_); }
-  float slope(float x) const { return x > 0 && x < most_ ? 1.f : 0.f; }
+  explicit Bounded(const Fields& fields)
+      : least_(fields.number("minval", 0)),
+        most_(fields.number("maxval", fields.number("threshold", 6))) {}
+  float value(float x) const { return clip(x, least_, most_); }
+  float slope(float x) const { return x > least_ && x < most_ ? 1.f : 0.f; }
 
  private:
-  float most_;
+  float least_, most_;
 };
 
 /* MobileNet V3 (arXiv 1905.02244). */
@@ -79,7 +84,7 @@ struct Mish {
   }
 };
 
-static Registration<Activation<ReLU6>> relu6("ReLU6");
+static Registration<Activation<Bounded>> relu6("ReLU6"), brelu("BReLU");
 static Registration<Activation<HardSigmoid>> hard_sigmoid("HardSigmoid");
 static Registration<Activation<HardSwish>> hard_swish("HardSwish");
 static Registration<Activation<Mish>> mish("Mish");

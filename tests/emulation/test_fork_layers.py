@@ -221,6 +221,7 @@ ONE_INPUT: dict[str, tuple[str, Callable[[Array], Array]]] = {
         lambda x: 20 * normalized(x, (1,)),
     ),
     "ReLU6": ("relu6_param { threshold: 5 }", lambda x: np.clip(x, 0, 5)),
+    "BReLU": ("brelu_param { minval: -1 maxval: 2 }", lambda x: np.clip(x, -1, 2)),
     "HardSigmoid": ("", lambda x: np.clip(x + 3, 0, 6) / 6),
     "HardSwish": ("", lambda x: x * np.clip(x + 3, 0, 6) / 6),
     "Mish": ("", lambda x: x * np.tanh(np.log1p(np.exp(x)))),
@@ -290,13 +291,20 @@ def test_mul_repeats_axes_of_size_1(caffe: Caffe) -> None:
     assert np.allclose(y, x * z, atol=NEAR)
 
 
-@pytest.mark.parametrize("kind", ["ReLU6", "HardSigmoid", "HardSwish", "Mish"])
+@pytest.mark.parametrize("kind", ["ReLU6", "BReLU", "HardSigmoid", "HardSwish", "Mish"])
 def test_activations_work_in_place(caffe: Caffe, kind: str) -> None:
     x = 3 * numbers(1, 4, 3, 3)
     copied = 'layer { name: "copy" type: "Power" bottom: "x" top: "y" }'
     body, expected = ONE_INPUT[kind]
     y, errors = caffe.forward(copied + layer(kind, "y", body), {"x": x})
     assert np.allclose(y, expected(x), rtol=NEAR, atol=NEAR)
+    assert errors["x"] < 0.01
+
+
+def test_vectors_are_normalized(caffe: Caffe) -> None:
+    x = numbers(3, 5)
+    y, errors = caffe.forward(layer("Normalize"), {"x": x})
+    assert np.allclose(y, x / np.sqrt((x**2).sum(1, keepdims=True)), atol=NEAR)
     assert errors["x"] < 0.01
 
 
@@ -314,13 +322,21 @@ def test_axpy_scales_channels_and_adds(caffe: Caffe) -> None:
     assert max(errors.values()) < 0.01
 
 
-def test_upsample_puts_maxima_back_where_they_were(caffe: Caffe) -> None:
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("Upsample", "upsample_param { scale: 2 }"),
+        ("Unpooling", "unpooling_param { unpool: MAX kernel_size: 2 stride: 2 unpool_size: 4 }"),
+        ("UnPooling", "unpooling_param { kernel_size: 2 stride: 2 unpool_h: 4 unpool_w: 4 }"),
+    ],
+)
+def test_upsample_puts_maxima_back_where_they_were(caffe: Caffe, kind: str, body: str) -> None:
     x = numbers(2, 3, 4, 4)
     pool = (
         'layer { name: "pool" type: "Pooling" bottom: "x" top: "p" top: "mask" '
         "pooling_param { pool: MAX kernel_size: 2 stride: 2 } }"
     )
-    up = layer("Upsample", "p mask", "upsample_param { scale: 2 }")
+    up = layer(kind, "p mask", body)
     y, _ = caffe.forward(pool + up, {"x": x}, gradients="")
     blocks = x.reshape(2, 3, 2, 2, 2, 2).max((3, 5), keepdims=True)
     is_largest = x == np.broadcast_to(blocks, (2, 3, 2, 2, 2, 2)).reshape(x.shape)

@@ -71,7 +71,7 @@ def _transpose(draw: Draw) -> Layer:
 
 def _normalize(draw: Draw) -> Layer:
     flags = {name: _maybe(draw, st.booleans()) for name in ("across_spatial", "channel_shared")}
-    return [_map(draw)], _fields("norm_param", **flags)
+    return [_any(draw, 2, 4)], _fields("norm_param", **flags)
 
 
 def _bn(draw: Draw) -> Layer:
@@ -94,6 +94,19 @@ def _upsample(draw: Draw) -> Layer:
             for name, size in (("upsample_h", shape[2]), ("upsample_w", shape[3]))
         }
     return [shape] * draw(st.integers(1, 2)), _fields("upsample_param", **asked)
+
+
+def _unpooling(draw: Draw) -> Layer:
+    shape = _map(draw)
+    asked = {"unpool_h": 2 * shape[2], "unpool_w": 3 * shape[3]}
+    if draw(st.booleans()):
+        asked = {"unpool_size": 2 * max(shape[2:])}
+    mask = (shape[0], shape[1] + draw(st.integers(0, 2)), *shape[2:])
+    return [shape, mask], _fields("unpooling_param", kernel_size=2, stride=2, **asked)
+
+
+def _brelu(draw: Draw) -> Layer:
+    return [_any(draw)], _fields("brelu_param", minval=-0.5, maxval=1)
 
 
 def _interp(draw: Draw) -> Layer:
@@ -349,6 +362,7 @@ def _plain(draw: Draw) -> Layer:
 LAYERS: dict[str, Callable[[Draw], Layer]] = {
     "Axpy": _axpy,
     "BN": _bn,
+    "BReLU": _brelu,
     "BoxGroupOutput": _box_group_output,
     "BoxOutput": _box_output,
     "CTCGreedyDecoder": _ctc_greedy_decoder,
@@ -380,6 +394,8 @@ LAYERS: dict[str, Callable[[Draw], Layer]] = {
     "SpatialDropout": _spatial_dropout,
     "Squeeze": _squeeze,
     "Transpose": _transpose,
+    "UnPooling": _unpooling,
+    "Unpooling": _unpooling,
     "Upsample": _upsample,
     "YoloDetectionOutput": _yolo_2,
     "Yolov3DetectionOutput": _yolo_3,

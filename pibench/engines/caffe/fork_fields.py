@@ -30,6 +30,17 @@ _PADS: Final = {name: side for side in _SIDES for name in (f"pad_{side}", f"pad_
 _HOLES: Final = ("hole", "hole_h", "hole_w")
 _FUSED: Final = "fuse_type"
 """What Intel's and naibaf7's forks write in a layer that runs those that followed too."""
+_MEANT: Final = {
+    ("batch_norm_param", "scale_bias", False): (
+        "scales and shifts too (scale_bias: true); stock Caffe's BatchNorm cannot",
+        "write a Scale layer with bias_term: true behind it",
+    ),
+    ("dropout_param", "scale_train", True): (
+        "scales when testing (scale_train: false); stock Caffe's Dropout does when training",
+        "write a Power layer with a scale of 1 - dropout_ratio in its place",
+    ),
+}
+"""Fields by parent, name, and whether they are false: the problem, and how to solve it."""
 _FALSE: Final = frozenset({"false", "False", "f", "0"})
 _TRUE: Final = frozenset({"true", "True", "t", "1"})
 
@@ -42,11 +53,16 @@ class _Refused(Exception):
 
 def has_meaning(field: UnknownField) -> bool:
     """Return whether stock Caffe would run another network without this field."""
-    return _is_fused(field) or field.name in _fields(field.parent)
+    return bool(_beyond_stock(field)) or field.name in _fields(field.parent)
 
 
-def _is_fused(field: UnknownField) -> bool:
-    return field.name == _FUSED and field.value != "UNFUSED"
+def _beyond_stock(field: UnknownField) -> tuple[str, str] | None:
+    """Return what a field makes its layer do that stock Caffe cannot, and the way out."""
+    if field.name == _FUSED and field.value != "UNFUSED":
+        problem = f"runs other layers inside ({_FUSED}: {field.value[:40]}); stock Caffe cannot"
+        return problem, "write these as layers of their own"
+    written = (field.parent, field.name, field.value in _FALSE)
+    return _MEANT.get(written) if field.value in _FALSE | _TRUE else None
 
 
 def _fields(parent: str) -> tuple[str, ...]:
@@ -86,8 +102,8 @@ def as_stock(
         if layer is None:
             continue
         try:
+            _refuse(own)
             changes = [
-                *_fused(own),
                 *_in_pooling(layer, own, as_paper=as_paper),
                 *_pads(layer, own),
                 *_holes(layer, own),
@@ -118,14 +134,10 @@ _Changes = list[tuple[str, str]]
 """The fields as they were, and those written instead, or what it means that they are gone."""
 
 
-def _fused(own: Sequence[UnknownField]) -> _Changes:
+def _refuse(own: Sequence[UnknownField]) -> None:
     for field in own:
-        if _is_fused(field):
-            raise _Refused(
-                f"runs other layers inside ({_FUSED}: {field.value[:40]}); stock Caffe cannot",
-                "write these as layers of their own",
-            )
-    return []
+        if problem := _beyond_stock(field):
+            raise _Refused(*problem)
 
 
 def _in_pooling(layer: _Layer, own: Sequence[UnknownField], *, as_paper: bool) -> _Changes:

@@ -42,6 +42,7 @@ _SSD: Final = "SSD"
 LAYERS: Final[dict[str, ForkLayer]] = {
     "Axpy": ForkLayer("SENet"),
     "BN": ForkLayer("SegNet and PSPNet", "bn_param"),
+    "BReLU": ForkLayer("DehazeNet", "brelu_param"),
     "BoxGroupOutput": ForkLayer("Cascade R-CNN", "box_group_output_param"),
     "BoxOutput": ForkLayer("MS-CNN", "box_output_param"),
     "CTCGreedyDecoder": ForkLayer("text recognition", "ctc_decoder_param"),
@@ -73,6 +74,8 @@ LAYERS: Final[dict[str, ForkLayer]] = {
     "SpatialDropout": ForkLayer("ENet", "spatial_dropout_param"),
     "Squeeze": ForkLayer("Synopsys", "squeeze_param"),
     "Transpose": ForkLayer("text recognition", "transpose_param"),
+    "UnPooling": ForkLayer("DeconvNet", "unpooling_param"),
+    "Unpooling": ForkLayer("DeconvNet", "unpooling_param"),
     "Upsample": ForkLayer("SegNet", "upsample_param"),
     "YoloDetectionOutput": ForkLayer("YOLO", "yolo_detection_output_param"),
     "Yolov3DetectionOutput": ForkLayer("YOLO", "yolov3_detection_output_param"),
@@ -92,6 +95,8 @@ _PYTHON: Final[dict[tuple[str, str], tuple[str, dict[str, str]]]] = {
     ("spatial_dropout", "SpatialDropoutLayer"): ("SpatialDropout", {"p": "p", "phase": "train"}),
 }
 """Python layers by module and class: the type of the same layer here, and its fields."""
+_PROPOSAL_BOTTOMS: Final = 3
+"""Scores, deltas, and the size of the image."""
 _BOUNDED: Final = frozenset({"BoxGroupOutput", "BoxOutput", "Proposal"})
 """Layers whose number of results depends on the data."""
 _LEFT_OUT: Final = frozenset({"save_output_param", "label_map_file", "save_file", "engine"})
@@ -258,6 +263,9 @@ def _replace_python(net: caffe.NetParameter) -> None:
         given = layer.python_param
         kind, fields = _PYTHON.get((given.module.rpartition(".")[2], given.layer), ("", {}))
         if layer.type != "Python" or not kind:
+            continue
+        if kind == "Proposal" and len(layer.bottom) != _PROPOSAL_BOTTOMS:
+            # Another layer of that name, such as one over several maps.
             continue
         words = []
         for theirs, name in fields.items():

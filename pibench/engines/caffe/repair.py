@@ -237,12 +237,14 @@ def _only_sources(net: caffe.NetParameter) -> list[caffe.LayerParameter]:
 
 
 def _drop_cudnn(net: caffe.NetParameter) -> list[str]:
-    done = []
+    changed = []
     for layer in net.layer:
         for name in cudnn_engines(layer):
             getattr(layer, name).ClearField("engine")
-            done.append(f"took 'engine: CUDNN' out of {topology.place(layer)}: it is for GPUs")
-    return done
+            changed.append(layer)
+    if not changed:
+        return []
+    return [f"took 'engine: CUDNN' out of {_place_of_all(changed)}: it is for GPUs"]
 
 
 def _take_stock_types(net: caffe.NetParameter) -> list[str]:
@@ -254,10 +256,13 @@ def _take_stock_types(net: caffe.NetParameter) -> list[str]:
             layer.convolution_param.group = layer.convolution_param.num_output
     if not patched:
         return []
-    where = topology.place(patched[0])
-    if len(patched) > 1:
-        where += f" and {len(patched) - 1} more"
+    where = _place_of_all(patched)
     return [f"made {DEPTHWISE_PATCH} {where} a Convolution with a group for each channel"]
+
+
+def _place_of_all(layers: Sequence[caffe.LayerParameter]) -> str:
+    where = topology.place(layers[0])
+    return f"{where} and {len(layers) - 1} more" if len(layers) > 1 else where
 
 
 # Data layers

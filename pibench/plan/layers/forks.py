@@ -39,7 +39,7 @@ class Normalize(Layer):
 
     def set_up(self) -> None:
         self.fill_params()
-        images, channels, height, width = self.bottoms[0].shape
+        images, channels, height, width = (*self.bottoms[0].shape, 1, 1)[:4]
         whole = "across_spatial: false" not in self.node.proto.python_param.param_str
         self.norms = self.own(images * (1 if whole else height * width))
         self.squares = self.own(channels * height * width)
@@ -315,6 +315,7 @@ class Axpy(Layer):
 LAYERS: dict[str, type[Layer]] = {
     "Axpy": Axpy,
     "BN": BN,
+    "BReLU": Layer,
     "BoxGroupOutput": BoxGroupOutput,
     "BoxOutput": BoxOutput,
     "CTCGreedyDecoder": Decided,
@@ -346,6 +347,8 @@ LAYERS: dict[str, type[Layer]] = {
     "SpatialDropout": Layer,
     "Squeeze": Flatten,
     "Transpose": Permute,
+    "UnPooling": Upsample,
+    "Unpooling": Upsample,
     "Upsample": Upsample,
     "YoloDetectionOutput": Detections,
     "Yolov3DetectionOutput": Yolov3DetectionOutput,

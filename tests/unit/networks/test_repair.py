@@ -327,6 +327,22 @@ def test_layers_that_run_others_inside_are_refused() -> None:
     assert net.layer[-1].name == "n"
 
 
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ('type: "BatchNorm" batch_norm_param { scale_bias: %s }', "scales and shifts too"),
+        ('type: "Dropout" dropout_param { scale_train: %s }', "scales when testing"),
+    ],
+)
+def test_what_forks_compute_beyond_stock_is_not_taken_out(body: str, problem: str) -> None:
+    text = INPUT.replace("N", "1") + 'layer { name: "l" bottom: "data" top: "y" ' + body + " }\n"
+    means, idle = ("true", "false") if "scale_bias" in body else ("false", "true")
+    with pytest.raises(InvalidInputError, match=problem):
+        repair.repair_text(text % means, "net")
+    _, done = repair.repair_text(text % idle, "net")
+    assert "unknown to stock Caffe" in " ".join(done)
+
+
 def test_the_first_of_several_sizes_is_taken_unless_one_is_given() -> None:
     sizes = " ".join(f"resize_param {{ height: {size} width: {size} }}" for size in (416, 608, 320))
     text = f'layer {{ name: "d" type: "AnnotatedData" top: "d" transform_param {{ {sizes} }} }}'

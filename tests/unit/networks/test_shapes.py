@@ -292,7 +292,7 @@ def test_shared_parameters_count_once() -> None:
         ('type: "Filter" bottom: "data" bottom: "data" top: "x" top: "y"',
          "has 2 top(s) and needs 1"),
         ('type: "Python" bottom: "data" top: "x"',
-         "--shape l1=1x3x224x224, once for each of its 1 top(s)"),
+         "--shape l1=2x3x8x8, once for each of its 1 top(s)"),
         ('type: "Python" top: "x" top: "y" input_param { shape { dim: 2 } }',
          "has 1 given shape(s) and needs 2; give one --shape for each top"),
         ('type: "Data" top: "x"', "a Data layer reads a database or files; use --repair"),

@@ -90,8 +90,9 @@ def _permute(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 def _normalize(layer: Layer, bottoms: list[Shape]) -> Made:
-    channels = _image(bottoms[0])[1]
-    return [bottoms[0]], [() if parameters(layer).channel_shared else (channels,)]
+    if not 2 <= len(bottoms[0]) <= 4:
+        raise Refused(f"needs two to four axes, not {times(bottoms[0])}", "reshape its bottom")
+    return [bottoms[0]], [() if parameters(layer).channel_shared else (bottoms[0][1],)]
 
 
 def _prior_box(layer: Layer, bottoms: list[Shape]) -> Made:
@@ -187,6 +188,26 @@ def _upsample(layer: Layer, bottoms: list[Shape]) -> Made:
         given = f"upsample_{side}"
         sizes.append(getattr(asked, given) if asked.HasField(given) else found)
     return [(images, channels, *sizes)], []
+
+
+def _unpooling(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    if asked.unpool != asked.MAX or len(bottoms) != 2:
+        raise Refused("is not by a mask", "give unpool: MAX, and the mask of a pooling")
+    values, mask = map(_image, bottoms)
+    if (values[0], *values[2:]) != (mask[0], *mask[2:]) or values[1] > mask[1]:
+        raise Refused(f"its mask is {times(mask)} for {times(values)}", "correct the bottoms")
+    sizes = [getattr(asked, f"unpool_{side}") or asked.unpool_size for side in ("h", "w")]
+    if not all(sizes):
+        raise Refused("unpool_size is missing", "give it, or unpool_h and unpool_w")
+    return [(*values[:2], *sizes)], []
+
+
+def _brelu(layer: Layer, bottoms: list[Shape]) -> Made:
+    asked = parameters(layer)
+    if not (asked.HasField("minval") and asked.HasField("maxval")):
+        raise Refused("minval or maxval is missing", "give both")
+    return _same(layer, bottoms)
 
 
 def _interp(layer: Layer, bottoms: list[Shape]) -> Made:
@@ -474,6 +495,8 @@ def _detections(layer: Layer, bottoms: list[Shape]) -> Made:
 
 
 RULES: dict[str, Rule] = {
+    "BReLU": Rule(_brelu),
+    **dict.fromkeys(("UnPooling", "Unpooling"), Rule(_unpooling, (1, 2))),
     **dict.fromkeys(("HardSigmoid", "HardSwish", "Mish", "ReLU6"), Rule(_same)),
     "Axpy": Rule(_axpy, (3, 3)),
     "BN": Rule(_bn),

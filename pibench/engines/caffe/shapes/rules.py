@@ -124,6 +124,7 @@ def batch_norm(layer: Layer, bottoms: list[Shape]) -> Made:
 def prelu(layer: Layer, bottoms: list[Shape]) -> Made:
     if len(bottoms[0]) < 2:
         raise Refused(f"PReLU needs two axes, not {times(bottoms[0])}", "reshape its bottom")
+    _legacy(bottoms[0])
     return [bottoms[0]], [() if layer.prelu_param.channel_shared else (bottoms[0][1],)]
 
 
@@ -281,13 +282,14 @@ def filter_(layer: Layer, bottoms: list[Shape]) -> Made:
     return blobs, []
 
 
-def python(layer: Layer, _: list[Shape]) -> Made:
+def python(layer: Layer, bottoms: list[Shape]) -> Made:
     """Infer a Python layer by the shapes that its user gave, in a message that it does not read."""
     if not layer.input_param.shape:
+        example = "x".join(map(str, bottoms[0] if bottoms else (1, 3, 224, 224)))
         raise Refused(
             "a Python layer's code decides its shapes, and pibench has no such code",
-            f"plan and predict take them: --shape {layer.name}=1x3x224x224, once for each of its "
-            f"{len(layer.top)} top(s)",
+            f"plan and predict take them: such as --shape {layer.name}={example}, once for each of "
+            f"its {len(layer.top)} top(s)",
         )
     given = [tuple(shape.dim) for shape in layer.input_param.shape]
     if len(given) != len(layer.top):
