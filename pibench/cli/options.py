@@ -313,7 +313,7 @@ RepairAsPaper = Annotated[
     flag("--repair-as-paper", help="The same, but take ceil_mode: false out, as the paper did."),
 ]
 
-_SHAPE: Final = "Shape of a top of Python layer NAME, NAME=1x3x224x224; once for each top."
+_SHAPE: Final = "Shape of a top of NAME, a Python or unknown layer: NAME=1x3x224x224; one for each."
 PythonShapes = Annotated[list[str] | None, option(_SHAPE, "--shape", metavar="SHAPE")]
 RequireFit = Annotated[bool, flag("--require-fit", help="Exit with 1 unless every network fits.")]
 Jobs = Annotated[

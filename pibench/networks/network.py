@@ -76,7 +76,7 @@ class Network:
             "Python": "its shapes are those given; memory and time of its code are not included",
         }
         return tuple(
-            f"{layer.type} layer '{layer.name}': {remarks[layer.type]}"
+            f"{topology.type_of(layer)} layer '{layer.name}': {remarks[layer.type]}"
             for layer in self.net.layer
             if layer.type == "Filter" or (layer.type == "Python" and layer.input_param.shape)
         )
@@ -329,11 +329,15 @@ def load(
 
 
 def _with_python_shapes(network: Network, texts: Sequence[str]) -> Network:
-    """Return the network with a shape for each top of its Python layers."""
+    """Return the network with a shape for each top of its Python layers, and of unknown ones.
+
+    A layer that neither stock Caffe nor pibench has becomes a Python layer, whose code is as
+    unknown.
+    """
     changed = network.copy()
     layers = defaultdict(list)
     for layer in changed.net.layer:
-        if layer.type == "Python":
+        if not shapes.has_rule(layer):
             layer.ClearField("input_param")
             # Each phase can have one of the same name.
             layers[layer.name].append(layer)
@@ -348,10 +352,13 @@ def _with_python_shapes(network: Network, texts: Sequence[str]) -> Network:
             raise InvalidInputError.at(
                 network.source,
                 None,
-                f"--shape {text}: it has no Python layer {name!r}",
-                hint=f"Python layers here: {known}",
+                f"--shape {text}: it has no Python or unknown layer {name!r}",
+                hint=f"those here: {known}",
             )
         for layer in layers[name]:
+            if layer.type != "Python":
+                layer.python_param.CopyFrom(type(layer.python_param)(layer=layer.type))
+                layer.type = "Python"
             layer.input_param.shape.add(dim=map(int, sizes.split("x")))
     return changed
 

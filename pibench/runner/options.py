@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from pydantic import NonNegativeInt, PositiveInt
 
 from pibench import cache, devices, file_io, settings, target_kinds
+from pibench.engines.caffe import topology
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.records.schema import Compute, Frozen, Machine, Protocol, Repair, Sha256
@@ -175,7 +176,7 @@ class RunOptions:
                 raise InvalidInputError.at(
                     network.recorded_source,
                     f"layer '{node.name}'",
-                    "a Python layer runs code that pibench does not have, so it cannot be run",
+                    f"a {topology.type_of(node)} layer runs code that pibench does not have",
                     hint="plan and predict take its shapes (--shape)",
                 )
         if self.keep and not (self.protocol == "inference" and compute == "real"):

@@ -24,6 +24,14 @@ LEGACY_DIMS = ("num", "channels", "height", "width")
 """Fields of a DummyData without `shape`: each has one value for all tops, or one per top."""
 
 
+def type_of(layer: caffe.LayerParameter) -> str:
+    """Return the type that a layer has in its file: one that is unknown is planned as Python."""
+    given = layer.python_param
+    return (
+        given.layer if layer.type == "Python" and given.layer and not given.module else layer.type
+    )
+
+
 def place(layer: Layer) -> str:
     """Return the layer's name in errors."""
     return f"layer '{layer.name}'" if layer.name else f"an unnamed {layer.type or 'layer'}"

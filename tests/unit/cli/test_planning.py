@@ -301,11 +301,28 @@ def test_the_shapes_of_a_python_layer_are_given(pibench: Pibench, tmp_path: Path
         assert "--shape data=1x3x224x224" in pibench(command, str(path), code=2).err
 
 
+def test_an_unknown_layer_is_planned_by_its_shape(pibench: Pibench, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        PYTHON.replace('"Python"', '"HDF5Data"')
+        + 'layer { name: "g" type: "GroupNorm" bottom: "conv" top: "g" }\n'
+    )
+    assert "plan and predict take them by --shape" in pibench("plan", str(path), code=2).err
+    unknown = pibench("plan", str(path), *SHAPES, code=2)
+    assert "has no layer type 'GroupNorm'" in unknown.err
+    words = (*SHAPES, "--shape", "g=2x8x30x30")
+    assert unknown.err.rstrip().endswith("--shape g=1x3x224x224")
+    for command in ("plan", "predict"):
+        done = pibench(command, str(path), *words)
+        assert "HDF5Data layer 'data': its shapes are those given" in done.err
+        assert "GroupNorm layer 'g': its shapes are those given" in done.err
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
         (["data=2x3x32x32"], "has 1 given shape(s) and needs 2"),
-        (["conv=2x3"], "it has no Python layer 'conv'; Python layers here: 'data'"),
+        (["conv=2x3"], "it has no Python or unknown layer 'conv'; those here: 'data'"),
         (["data=2x0"], "is not a layer and a shape; give NAME=1x3x224x224"),
         (["data=2", "data=2"], "axis 1"),
         ([*SHAPES[1::2], "--batch=4"], "'data' has the shapes that were given"),

@@ -110,7 +110,8 @@ def line_of(text: str) -> str:
             'layer { name: "x" type: "Whatever" whatever_param { a: 1 } }',
             (
                 "net.prototxt: layer 'x': stock Caffe has no layer type 'Whatever'; correct the "
-                "type, or replace the layer by stock ones"
+                "type, or replace the layer by stock ones; plan and predict take it by its shape: "
+                "--shape x=1x3x224x224"
             ),
         ),
         (
@@ -145,7 +146,8 @@ def line_of(text: str) -> str:
             "layer { name: 'x' type: 'ROIAlign' roi_pooling_param { pooled_h: 1 } }",
             (
                 "net.prototxt: layer 'x': stock Caffe has no layer type 'ROIAlign'; correct the "
-                "type, or replace the layer by stock ones"
+                "type, or replace the layer by stock ones; plan and predict take it by its shape: "
+                "--shape x=1x3x224x224"
             ),
         ),
         (

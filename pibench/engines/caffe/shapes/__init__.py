@@ -24,13 +24,23 @@ from pibench.engines.caffe.shapes.checks import (
     times,
 )
 from pibench.engines.caffe.shapes.recurrent import STATES
-from pibench.engines.caffe.shapes.rules import DATA_TYPES, RULES, data_hint, is_data, rule_of
+from pibench.engines.caffe.shapes.rules import (
+    DATA_TYPES,
+    RULES,
+    data_hint,
+    has_rule,
+    is_data,
+    rule_of,
+)
 from pibench.errors import InvalidInputError, NoSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DATA_TYPES", "MAX_ELEMENTS", "RULES", "Shape", "Shapes", "elements", "infer", "times"]
+__all__ = [
+    "DATA_TYPES", "MAX_ELEMENTS", "RULES", "Shape", "Shapes", "elements", "has_rule", "infer",
+    "times",
+]  # fmt: skip
 
 MAX_TIME_STEPS = 5000
 """Each is a network of its own, which takes a millisecond to plan."""

@@ -10,6 +10,7 @@ import math
 from itertools import pairwise
 
 from pibench.engines.caffe.forks import LAYERS as FORK_LAYERS
+from pibench.engines.caffe.outline import LIKENESS
 from pibench.engines.caffe.shapes.checks import (
     MANY,
     Layer,
@@ -482,7 +483,9 @@ DATA_TYPES = frozenset({"Data", "ImageData", "HDF5Data", "MemoryData", "WindowDa
 SHAPES_IN_FILES = frozenset({"HDF5Data", "VideoData"})
 """Data layers whose tops have any number of axes or channels, which their files decide."""
 
-SHAPES_IN_FILES_HINT = "put an Input layer with the shapes of its tops there"
+SHAPES_IN_FILES_HINT = (
+    "put an Input layer with the shapes of its tops there; plan and predict take them by --shape"
+)
 
 UNSUPPORTED = {
     "HDF5Output": "it writes files",
@@ -521,7 +524,23 @@ def rule_of(layer: Layer) -> Rule:
         raise Refused(f"layer type {kind} is not supported: {UNSUPPORTED[kind]}", "take it out")
     if not kind:
         raise Refused("has no type", 'add one, such as type: "Convolution"')
-    raise Refused(f"stock Caffe has no layer type '{kind}'", _origin(kind))
+    raise Refused(
+        f"stock Caffe has no layer type '{kind}'", f"{_origin(kind)}; {by_shape(layer, 'it')}"
+    )
+
+
+def has_rule(layer: Layer) -> bool:
+    """Return whether the shapes of a layer's tops are known from the network."""
+    try:
+        rule_of(layer)
+    except Refused:
+        return False
+    return layer.type != "Python"
+
+
+def by_shape(layer: Layer, what: str) -> str:
+    """Return how `plan` and `predict` take a layer whose shapes are not known from the network."""
+    return f"plan and predict take {what} by its shape: --shape {layer.name}=1x3x224x224"
 
 
 def data_hint(layer: Layer) -> str:
@@ -546,7 +565,7 @@ def _origin(kind: str) -> str:
     if kind in _FORKS:
         return f"it is of {_FORKS[kind]}; replace it by stock layers, or take it out"
     by_lower = {name.lower(): name for name in RULES}
-    close = difflib.get_close_matches(kind.lower(), list(by_lower), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(kind.lower(), list(by_lower), n=1, cutoff=LIKENESS)
     return (
         f"did you mean {by_lower[close[0]]!r}?"
         if close
