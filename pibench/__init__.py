@@ -14,11 +14,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pibench.api import Fit, fits, network, run
+    from pibench.api import Fit, fits, network, predict, run
     from pibench.report.frames import load
 
-_API = ("Fit", "fits", "network", "run")
-__all__ = ["Fit", "__version__", "fits", "load", "network", "run"]
+_API = ("Fit", "fits", "network", "predict", "run")
+__all__ = ["Fit", "__version__", "fits", "load", "network", "predict", "run"]
 
 
 def __dir__() -> list[str]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pibench.crosscheck.gate import GateResult
     from pibench.crosscheck.reconcile import Reconciliation
     from pibench.devices import Device
+    from pibench.latency.analytic import Data
+    from pibench.latency.model import Prediction
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
     from pibench.records.schema import Protocol, Record, Repair, Verdict
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
     from pibench.targets.base import Progress
 
 __all__ = [
-    "Fit", "bundle", "check", "choose", "fits", "import_results", "network", "plan", "reconcile",
-    "report", "run", "run_all",
+    "Fit", "bundle", "check", "choose", "fits", "import_results", "network", "plan", "predict",
+    "reconcile", "report", "run", "run_all",
 ]  # fmt: skip
 
 MIB = 2**20
@@ -88,6 +90,41 @@ def plan(
 
     environment = of_device(devices.load(device))
     return planned(_network(of), protocol=protocol, environment=environment)
+
+
+def predict(
+    of: Network | str | Path,
+    *,
+    device: str = "rpi3b",
+    stack: str | None = None,
+    threads: int | None = None,
+    protocol: Protocol = "caffe-time",
+    data: Data | None = None,
+) -> Prediction:
+    """Return the predicted time of a forward pass on a device; nothing is run.
+
+    Args:
+        of: A network, a name in the zoo or the path of a prototxt.
+        device: The device's id, alias or name.
+        stack: The software on the board; "unknown" for the range of all; None is that of pibench's
+            images.
+        threads: The BLAS threads; None is the device's cores.
+        protocol: The protocol.
+        data: What the input holds, zeros or images; None is zeros under caffe-time.
+    """
+    from pibench import devices
+    from pibench.latency import rates, stacks
+    from pibench.latency.model import predictor
+
+    predict_one = predictor(
+        devices.load(device),
+        stack or stacks.DEFAULT,
+        rates.shipped().pressure,
+        threads=threads,
+        data=data,
+        protocol=protocol,
+    )
+    return predict_one(_network(of))
 
 
 def check(

@@ -77,6 +77,13 @@ class Prediction:
     data: Data | None = None
     factors: StackFactors | None = None
 
+    def __repr__(self) -> str:
+        low, high = self.low_ms, self.high_ms
+        return (
+            f"<{self.network}: predicted {self.latency_ms:.0f} ms ({low:.0f} to {high:.0f}) on "
+            f"{self.device}, {self.protocol}>"
+        )
+
     @property
     def fits(self) -> bool:
         """Return whether the planned peak is within the device's memory."""

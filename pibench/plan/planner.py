@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from pibench.devices import MIB
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
 from pibench.plan import graph, layers, net, weights
@@ -46,6 +47,13 @@ class Plan:
     """Caffe's own figure of the net that the protocol sets up, "Memory required for data"."""
     process: Process
     """The process at its end."""
+
+    def __repr__(self) -> str:
+        peak, step = self.peak_rss_bytes / MIB, self.peak_step
+        return (
+            f"<{self.network.name}: planned peak {peak:.0f} MiB at {step.phase} {step.layer}, "
+            f"{self.protocol}>"
+        )
 
     @property
     def peak_rss_bytes(self) -> int:

@@ -35,6 +35,17 @@ def test_a_plan_is_for_the_network_as_given(tmp_path: Path) -> None:
     assert api.plan("NIN", protocol="inference").protocol == "inference"
 
 
+def test_a_prediction_is_of_the_software_that_is_asked_for() -> None:
+    one = pibench.predict("SqueezeNet V1.1", threads=1)
+    four = pibench.predict("SqueezeNet V1.1")
+    assert four.latency_ms < one.latency_ms < one.high_ms
+    assert pibench.predict("SqueezeNet V1.1", stack="unknown").high_ms > one.high_ms
+    assert repr(four).startswith("<SqueezeNet V1.1: predicted 18")
+    assert repr(api.plan("NIN")).startswith("<NIN: planned peak 131 MiB")
+    with pytest.raises(InvalidInputError, match="unknown stack 'fast'"):
+        pibench.predict("NIN", stack="fast")
+
+
 def test_errors_are_those_of_the_package(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"none\.prototxt"):
         api.network(tmp_path / "none.prototxt")
