@@ -47,9 +47,11 @@ def _run() -> int:
         settings.complete_user()
         settings.check_variables()
         warnings.showwarning = _show_warning
-        from pibench.cli.app import app
+        from pibench.cli.app import application
 
-        code: int = app(standalone_mode=False) or 0
+        # A shell that completes a line gives it in a variable.
+        words = None if "_PIBENCH_COMPLETE" in os.environ else sys.argv[1:]
+        code: int = application(words)(standalone_mode=False) or 0
     except Exception as error:
         return explain(error)
     if code == INTERRUPTED:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -116,19 +116,6 @@ class Commands(TyperGroup):
             raise file_io.host_error(error) from error
 
 
-app = typer.Typer(
-    name="pibench",
-    cls=Commands,
-    help="Run, measure and cross-check Caffe networks for a Raspberry Pi 3, "
-    "with or without the board.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    # Join the lines of a paragraph; by default help breaks lines as the source does.
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         from pibench._version import __version__
@@ -137,7 +124,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _top(
     _version_flag: Annotated[
         bool,
@@ -147,16 +133,6 @@ def _top(
     ] = False,
 ) -> None:
     pass
-
-
-def _add(
-    group: str, name: str, command: Callable[..., None] | typer.Typer, line: str, **more: Any
-) -> None:
-    """Add a command, or a group of them, with its line in the help."""
-    if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name, rich_help_panel=group, short_help=line, **more)
-    else:
-        app.command(name, rich_help_panel=group, short_help=line)(command)
 
 
 def _schema() -> None:
@@ -169,30 +145,96 @@ def _schema() -> None:
     output.print_json(json_schema())
 
 
-_add("Answer", "check", check.check, "the whole answer: fits or not, time, what would help")
-_add("Answer", "plan", plan.plan, "peak memory and whether it fits, from shapes alone")
-_add("Answer", "predict", predict.predict, "time of a forward pass on the board, from shapes")
-_add("Answer", "run", run.run, "run networks: emulated board, container, real board")
-_add("Answer", "report", report.report, "records as a page, a table, a picture or test cases")
-_add("Compare", "reconcile", reconcile.reconcile, "runs, plans, predictions, the paper: pairwise")
-_add("Compare", "bisect", bisect.bisect, "the first layer whose output differs, and the cause")
 _SWEEP = "A study: many networks, in many ways. `sweep FILE` means `sweep run FILE`."
-_add(
-    "Compare", "sweep", sweep.app, "many networks in many ways; goes on where it ended", help=_SWEEP
-)
-_add("Compare", "count", count.count, "instructions and cycles of a forward pass, in QEMU")
 _BOARD = "A board over SSH: what it has, and what pibench keeps there."
-_add("Board", "board", doctor.board, "what a board over SSH has and keeps", help=_BOARD)
-_add("Board", "bundle", bundle.bundle, "pack networks for a board without a connection")
-_add("Board", "import", bundle.import_, "records of what a bundle measured on a board")
-_add("Board", "calibrate", predict.calibrate, "rates for predictions from a board's times")
-_add("Paper", "reproduce", reproduce.reproduce, "the 26 networks; each printed cell compared")
 _NETWORKS = "The networks of the paper, and their files."
-_add(
-    "Paper", "networks", networks.app, "the networks of the paper, and their files", help=_NETWORKS
-)
-_add("Machine", "doctor", doctor.doctor, "what this machine can do; how to fix the rest")
 _IMAGE = "The images that emulated targets run."
-_add("Machine", "image", image.app, "the images that emulated targets run", help=_IMAGE)
-_add("Machine", "schema", _schema, "the JSON Schema of a record")
-app.command("run-cell", hidden=True)(run.run_cell)
+
+
+class _Entry(NamedTuple):
+    """A command, or a group of them: its line in the help, and a group's own text."""
+
+    group: str
+    name: str
+    command: Callable[..., None] | typer.Typer
+    line: str
+    text: str | None = None
+
+
+_ENTRIES: Final = (
+    _Entry("Answer", "check", check.check, "the whole answer: fits or not, time, what would help"),
+    _Entry("Answer", "plan", plan.plan, "peak memory and whether it fits, from shapes alone"),
+    _Entry(
+        "Answer", "predict", predict.predict, "time of a forward pass on the board, from shapes"
+    ),
+    _Entry("Answer", "run", run.run, "run networks: emulated board, container, real board"),
+    _Entry(
+        "Answer", "report", report.report, "records as a page, a table, a picture or test cases"
+    ),
+    _Entry(
+        "Compare", "reconcile", reconcile.reconcile, "runs, plans, predictions, the paper: pairwise"
+    ),
+    _Entry(
+        "Compare", "bisect", bisect.bisect, "the first layer whose output differs, and the cause"
+    ),
+    _Entry(
+        "Compare", "sweep", sweep.app, "many networks in many ways; goes on where it ended", _SWEEP
+    ),
+    _Entry("Compare", "count", count.count, "instructions and cycles of a forward pass, in QEMU"),
+    _Entry("Board", "board", doctor.board, "what a board over SSH has and keeps", _BOARD),
+    _Entry("Board", "bundle", bundle.bundle, "pack networks for a board without a connection"),
+    _Entry("Board", "import", bundle.import_, "records of what a bundle measured on a board"),
+    _Entry("Board", "calibrate", predict.calibrate, "rates for predictions from a board's times"),
+    _Entry(
+        "Paper", "reproduce", reproduce.reproduce, "the 26 networks; each printed cell compared"
+    ),
+    _Entry(
+        "Paper", "networks", networks.app, "the networks of the paper, and their files", _NETWORKS
+    ),
+    _Entry("Machine", "doctor", doctor.doctor, "what this machine can do; how to fix the rest"),
+    _Entry("Machine", "image", image.app, "the images that emulated targets run", _IMAGE),
+    _Entry("Machine", "schema", _schema, "the JSON Schema of a record"),
+    _Entry("", "run-cell", run.run_cell, ""),
+)
+
+
+def application(words: Sequence[str] | None = None) -> typer.Typer:
+    """Return the command line; for `words`, with the options of the command that these name.
+
+    Typer would read the options of all commands at each start: half of what a start takes.
+    """
+    app = typer.Typer(
+        name="pibench",
+        cls=Commands,
+        help="Run, measure and cross-check Caffe networks for a Raspberry Pi 3, "
+        "with or without the board.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        # Join the lines of a paragraph; by default help breaks lines as the source does.
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_top)
+    wanted = None if words is None else _named(words)
+    for one in _ENTRIES:
+        how: dict[str, Any] = {"rich_help_panel": one.group, "short_help": one.line}
+        if wanted not in (None, one.name):
+            app.command(one.name, hidden=not one.group, **how)(_line_only)
+        elif isinstance(one.command, typer.Typer):
+            app.add_typer(one.command, name=one.name, help=one.text, **how)
+        else:
+            app.command(one.name, hidden=not one.group, **how)(one.command)
+    return app
+
+
+def _named(words: Sequence[str]) -> str:
+    """Return the command that words of the command line name; empty if they name none."""
+    first = next(iter(words[1:] if words[:1] == ["help"] else words), "")
+    return ALIASES.get(first, (first,))[0]
+
+
+def _line_only() -> None:
+    pass
+
+
+app = application()
