@@ -1,7 +1,8 @@
-"""Render a report in the format of a file name: HTML, Markdown, CSV, JUnit, an image."""
+"""Render a report in the format of a file name: HTML, Markdown, CSV, JUnit, Bencher, an image."""
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
     from pibench.report.content import Report
 
-Form = Literal["html", "markdown", "csv", "junit", "png", "svg"]
+Form = Literal["html", "markdown", "csv", "junit", "bencher", "png", "svg"]
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
 _BY_ENDING: Final[dict[str, Form]] = {
     ".html": "html", ".htm": "html", ".md": "markdown", ".csv": "csv", ".xml": "junit",
-    ".png": "png", ".svg": "svg",
+    ".bmf": "bencher", ".png": "png", ".svg": "svg",
 }  # fmt: skip
 
 
@@ -74,11 +75,37 @@ def rendered(report: Report, form: Form, *, sources: Sequence[str] = ()) -> str 
         from pibench.report.cases import junit  # noqa: PLC0415
 
         return junit(report)
+    if form == "bencher":
+        return bencher(report)
     # Without a home directory it warns about its own folders, which does not affect the image.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from pibench.report.plots import overview  # noqa: PLC0415
 
     return overview(report, form)
+
+
+def bencher(report: Report) -> str:
+    """Return peaks and times in Bencher Metric Format (bencher.dev), for tracking over commits.
+
+    A measure is named after where its figure comes from, so that an emulated time is never
+    compared with a board's. Runs that did not complete have none.
+    """
+    names = labels_of(report.records, beside=("device", "source", "protocol"))
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for record in report.records:
+        if record.evidence.exit_status != 0:
+            continue
+        measures = found.setdefault(names[record.record_id], {})
+        for field, measure in (("peak_rss_bytes", "peak-rss-bytes"), ("latency_ms", "latency-ms")):
+            value = getattr(record, field)
+            if value is not None:
+                kind = record.provenance[field].kind
+                measures[f"{measure}-{kind}"] = {"value": value}
+        interval = record.latency_interval
+        for measure, figures in measures.items():
+            if interval is not None and measure.startswith("latency"):
+                figures |= {"lower_value": interval.low_ms, "upper_value": interval.high_ms}
+    return json.dumps(found, indent=2, allow_nan=False) + "\n"
 
 
 def markdown(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from pibench.errors import InvalidInputError
 from pibench.records.schema import Evidence, Provenance
 from pibench.report.cases import junit
 from pibench.report.content import build
-from pibench.report.files import markdown
+from pibench.report.files import bencher, markdown
 from pibench.report.sources import merge
 from pibench.report.tables import escape_markdown
 from tests.whole_records import of_the_zoo
@@ -151,3 +152,16 @@ def test_no_picture_without_a_peak(make_record: Callable[..., Record]) -> None:
     )
     with pytest.raises(InvalidInputError, match="no record has a peak"):
         overview(build(merge([record])), "png")
+
+
+def test_bencher_gets_figures_by_their_source(make_record: Callable[..., Record]) -> None:
+    killed = make_record(network="killed", evidence=Evidence(summary="killed", signal=9))
+    ended = make_record(network="ended", evidence=Evidence(summary="ended", exit_status=0))
+    measures = json.loads(bencher(build(merge([killed, ended]))))
+    ((name, of_ended),) = measures.items()
+    assert name.startswith("ended")
+    kind = ended.provenance["peak_rss_bytes"].kind
+    assert of_ended[f"peak-rss-bytes-{kind}"] == {"value": ended.peak_rss_bytes}
+    if ended.latency_ms is not None:
+        time = of_ended[f"latency-ms-{ended.provenance['latency_ms'].kind}"]
+        assert time["value"] == ended.latency_ms
