@@ -12,7 +12,7 @@ import typer
 from mkdocs.structure.files import File
 from typer.cli import get_docs_for_click
 
-from pibench.cli.app import GROUPS, app
+from pibench.cli.app import GROUPS, application
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -38,7 +38,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages."""
-    context = typer.Context(typer.main.get_command(app), info_name="pibench")
+    context = typer.Context(typer.main.get_command(application()), info_name="pibench")
     for name, command in _commands().items():
         text = get_docs_for_click(obj=command, ctx=context, name=name, call_prefix="pibench")
         files.append(File.generated(config, f"{FOLDER}/{name}.md", content=text))
@@ -46,5 +46,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def _commands() -> dict[str, Any]:
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(application())
     return {name: command for name, command in group.commands.items() if not command.hidden}

@@ -235,6 +235,3 @@ def _named(words: Sequence[str]) -> str:
 
 def _line_only() -> None:
     pass
-
-
-app = application()

@@ -139,15 +139,25 @@ def download(
         fetching = pool.submit(apt.fetch, ordered, debs, suite_date=suite_date)
         while not wait([fetching], timeout=_LOOK_S).done:
             for path in debs.glob("*.deb"):
-                # apt writes a file under its own name: one that no longer grows may be complete.
-                looked = (path, path.stat().st_size)
-                looks[looked] += 1
                 package = waiting.get(path.name)
-                if package and looks[looked] == 2 and file_sha256(path) == package.sha256:
+                if package and _has_arrived(path, package, looks):
                     del waiting[path.name]
                     yield path
         fetching.result()
         yield from (debs / name for name in waiting)
+
+
+def _has_arrived(path: Path, package: LockedPackage, looks: Counter[tuple[Path, int]]) -> bool:
+    """Return whether a file that no longer grows is the package; `looks` counts files by size.
+
+    apt writes a file under its own name, and renames one with another content.
+    """
+    try:
+        looked = (path, path.stat().st_size)
+        looks[looked] += 1
+        return looks[looked] == 2 and file_sha256(path) == package.sha256
+    except FileNotFoundError:
+        return False
 
 
 def unpack(

@@ -117,7 +117,7 @@ def _line(block_bytes: int, gemm: Gemm, memory: Memory) -> float:
         return 0.0
     if block_bytes > _L2_SHARE * memory.l2_bytes:
         return memory.read * _LINE / 2
-    return _FILL_CYCLES if gemm.prefetches else memory.l2 - 2
+    return _FILL_CYCLES if gemm.hides_l2 else memory.l2 - 2
 
 
 def _c(elements: int, memory: Memory) -> float:

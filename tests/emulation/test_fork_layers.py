@@ -343,7 +343,11 @@ def test_upsample_puts_maxima_back_where_they_were(caffe: Caffe, kind: str, body
     assert np.array_equal(y, np.where(is_largest, x, 0))
 
 
-REGIONS = np.array([[0, 0, 0, 3, 3], [1, 1, 1, 2, 3], [0, 2, 0, 9, 1]], np.float32)
+REGIONS = np.array(
+    # The last is of an image that there is not, as random numbers are.
+    [[0, 0, 0, 3, 3], [1, 1, 1, 2, 3], [0, 2, 0, 9, 1], [5, 0, 1, 2, 2]],
+    np.float32,
+)
 
 
 def cells(region: Array, size: int, grid: int, *, mean: bool) -> list[slice]:
@@ -375,7 +379,7 @@ def test_regions_are_pooled_cell_by_cell(caffe: Caffe, mean: bool, pad_ratio: fl
         columns = cells(np.array([x0, x1]) + (x1 - x0 + 1) * pad, 5, 2, mean=mean)
         for i, row in enumerate(rows):
             for j, column in enumerate(columns):
-                patch = x[int(image)][:, row, column]
+                patch = x[min(int(image), 1)][:, row, column]
                 if mean:
                     own = [4 * output + 2 * i + j for output in range(2)]
                     expected = patch[own].mean((1, 2)) if patch[0].size else np.zeros(2)
@@ -768,3 +772,34 @@ def test_published_styles_peak_where_planned(
         row = compare(record, plan(network, protocol=record.protocol, environment=environment))
         assert row.error is not None, record.evidence.summary
         assert abs(row.error) < 0.02, network.name
+
+
+def blob(name: str, *shape: int) -> str:
+    sizes = ", ".join(map(str, shape))
+    return (
+        f'layer {{ name: "{name}" type: "Input" top: "{name}" '
+        f"input_param {{ shape {{ dim: [{sizes}] }} }} }}\n"
+    )
+
+
+def test_candidates_of_many_places_are_planned(twin: TwinTarget, tmp_path: Path) -> None:
+    # No candidate is left out: a plan counts the most that there can be.
+    box = (
+        "box_output_param { field_w: 60 field_h: 60 downsample_rate: 8 max_nms_num: 2000 "
+        "fg_thr: -1e9 min_size: -1e9 }"
+    )
+    texts = {
+        "proposal": f"{blob('s', 1, 18, 150, 200)}{blob('d', 1, 36, 150, 200)}{blob('i', 1, 3)}"
+        + layer("Proposal", "s d i", "proposal_param { min_size: 0 post_nms_topn: 300 }"),
+        "boxes": blob("x", 1, 6, 600, 600) + layer("BoxOutput", "x", box),
+        "decoded": blob("d", 300_000, 8) + blob("r", 300_000, 5) + layer("DecodeBBox", "d r"),
+    }
+    loaded = []
+    for name, text in texts.items():
+        (tmp_path / f"{name}.prototxt").write_text(text)
+        loaded.append(networks.load(str(tmp_path / f"{name}.prototxt")))
+    for network, record in zip(loaded, run(twin, loaded, protocol="inference"), strict=True):
+        environment = environment_of(record, DEVICE)
+        row = compare(record, plan(network, protocol="inference", environment=environment))
+        assert row.error is not None, record.evidence.summary
+        assert abs(row.error) < 0.02, network.source

@@ -61,7 +61,7 @@ class Gemm:
     scale_c: float = 0.0
     enter_tile: float = 0.0
     call: float = 0.0
-    prefetches: bool = False
+    hides_l2: bool = False
     block: int = 0
     mac: float = 0.0
     rest_mac: float = 0.0

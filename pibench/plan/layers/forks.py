@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from pibench.plan.layers.arrangement import Flatten, View
@@ -110,7 +111,7 @@ class Lstm(Layer):
         self.write_gradients(self.bottoms[:1])
 
 
-class Selecting(Layer):
+class Selecting(Layer, ABC):
     """Layers that collect candidates in vectors, and write the best of them (boxes.h)."""
 
     has_scratch = True
@@ -118,12 +119,12 @@ class Selecting(Layer):
     """A score, a number and a box (`Scored`)."""
     box_bytes = 16
 
+    @abstractmethod
     def scratch_bytes(self) -> list[int]:
         """Return the sizes of the vectors that exist at once, the rows of the tops first.
 
         All but the rows are given up before the tops are written.
         """
-        raise NotImplementedError
 
     def forward(self) -> None:
         self.read_bottoms()

@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from pibench import networks
-from pibench.cli.app import app
+from pibench.cli.app import application
 from pibench.cli.run import exit_code_of
 from pibench.errors import ExitCode, InvalidInputError
 from pibench.images import store
@@ -25,6 +25,8 @@ from pibench.records.schema import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import typer
 
     from pibench.records.schema import Record
     from tests.unit.cli.conftest import Pibench
@@ -203,7 +205,7 @@ def commands(group: Any, *names: str) -> Iterator[tuple[str, Any]]:
             yield " ".join([*names, name]), command
 
 
-COMMANDS = dict(commands(get_command(app)))
+COMMANDS = dict(commands(get_command(application())))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -274,3 +276,21 @@ def test_memory_that_was_refused_is_not_a_fault_of_the_model(
 def test_a_machine_goes_with_the_emulated_target_only(pibench: Pibench) -> None:
     done = pibench("run", "nin", "--target", "twin", "--machine", "raspi3b", code=2)
     assert "--machine raspi3b belongs to target vm" in done.line
+
+
+def commands_of(app: typer.Typer) -> dict[str, Any]:
+    group: Any = get_command(app)
+    return dict(group.commands)
+
+
+def test_a_start_reads_the_options_of_one_command_and_those_are_all_of_it() -> None:
+    whole = commands_of(application())
+    for words in (["plan", "x.prototxt"], ["help", "sweep"], ["compare"], ["--help"]):
+        part = commands_of(application(words))
+        assert {name: (one.short_help, one.hidden) for name, one in part.items()} == {
+            name: (one.short_help, one.hidden) for name, one in whole.items()
+        }
+        name = {"help": "sweep", "compare": "reconcile"}.get(words[0], words[0])
+        for command, one in part.items():
+            same = [p.name for p in one.params] == [p.name for p in whole[command].params]
+            assert same is (command == name or not whole[command].params), command

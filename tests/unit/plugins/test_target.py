@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pibench import devices, target_kinds
-from pibench.cli.app import app
+from pibench.cli.app import application
 from pibench.errors import InvalidInputError
 from pibench.images.build import Builder
 from pibench.records.store import RecordStore
@@ -60,7 +60,7 @@ def records(site: Site, name: str) -> list[Record]:
 
 def write_plan(site: Site) -> None:
     """Write a side to compare a record with: that takes no package."""
-    planned = CliRunner().invoke(app, ["plan", "SqueezeNet V1.1", "--json"])
+    planned = CliRunner().invoke(application(), ["plan", "SqueezeNet V1.1", "--json"])
     (site.work / "plan.json").write_text(planned.stdout)
 
 

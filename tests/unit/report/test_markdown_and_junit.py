@@ -162,6 +162,7 @@ def test_bencher_gets_figures_by_their_source(make_record: Callable[..., Record]
     assert name.startswith("ended")
     kind = ended.provenance["peak_rss_bytes"].kind
     assert of_ended[f"peak-rss-bytes-{kind}"] == {"value": ended.peak_rss_bytes}
-    if ended.latency_ms is not None:
-        time = of_ended[f"latency-ms-{ended.provenance['latency_ms'].kind}"]
-        assert time["value"] == ended.latency_ms
+    assert ended.latency_ms is not None
+    assert ended.latency_interval is None
+    kind = ended.provenance["latency_ms"].kind
+    assert of_ended[f"latency-ms-{kind}"] == {"value": ended.latency_ms}

@@ -524,9 +524,8 @@ def rule_of(layer: Layer) -> Rule:
         raise Refused(f"layer type {kind} is not supported: {UNSUPPORTED[kind]}", "take it out")
     if not kind:
         raise Refused("has no type", 'add one, such as type: "Convolution"')
-    raise Refused(
-        f"stock Caffe has no layer type '{kind}'", f"{_origin(kind)}; {by_shape(layer, 'it')}"
-    )
+    by_shape = f"plan and predict take it by its shape: --shape {layer.name}=1x3x224x224"
+    raise Refused(f"stock Caffe has no layer type '{kind}'", f"{_origin(kind)}; {by_shape}")
 
 
 def has_rule(layer: Layer) -> bool:
@@ -536,11 +535,6 @@ def has_rule(layer: Layer) -> bool:
     except Refused:
         return False
     return layer.type != "Python"
-
-
-def by_shape(layer: Layer, what: str) -> str:
-    """Return how `plan` and `predict` take a layer whose shapes are not known from the network."""
-    return f"plan and predict take {what} by its shape: --shape {layer.name}=1x3x224x224"
 
 
 def data_hint(layer: Layer) -> str:
