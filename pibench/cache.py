@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,24 @@ def keep(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def keep_all(paths: Sequence[Path], write: Callable[[Path], object]) -> None:
+    """Let `write` make files in a temporary folder, and move them to `paths`, the first one last.
+
+    So all of them are there once the first is.
+
+    Raises:
+        OSError: They cannot be stored; errors of `write` pass through.
+    """
+    folder = paths[0].parent
+    make_folder(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as partial:
+        write(Path(partial))
+        for path in reversed(paths):
+            written = Path(partial) / path.name
+            written.chmod(_file_mode(settings.cache_dir()))
+            written.rename(path)
 
 
 def keep_if_possible(path: Path, write: Callable[[Path], object], otherwise: str) -> None:

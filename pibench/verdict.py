@@ -338,7 +338,8 @@ def _contradiction(seen: Observation, device: Device, reference_peak_bytes: int 
         confirmed = not seen.killed or (seen.peak_rss_bytes or 0) >= device.usable_bytes
         watched = seen.watcher_saw_bytes is not None
         return "" if confirmed or watched else "and no peak of the amd64 twin confirms it"
-    if reference_peak_bytes >= device.usable_bytes * (1 - BORDERLINE_BAND):
+    band = BORDERLINE_BAND + registry.build_difference(seen.engine)
+    if reference_peak_bytes >= device.usable_bytes * (1 - band):
         return ""
     return f"but the same network takes {_mib(reference_peak_bytes)} on the amd64 twin"
 
@@ -360,7 +361,7 @@ def _from_peak(seen: Observation, device: Device, *, enforced: bool) -> tuple[Ve
         # The refused block comes on top of a peak that already exceeds the device's memory.
         at = f"at {_mib(peak or 0)} of {_mib(usable)} usable"
         return "no-fit", f"{at}, its next allocation was refused"
-    doubt = _doubt_about_peak(seen, enforced=enforced)
+    doubt = _doubt_about_peak(seen, enforced=enforced) or _doubt_about_build(seen, usable)
     if peak is None or doubt:
         return "inconclusive", doubt
     summary = f"ended with 0, peak {_mib(peak)} of {_mib(usable)} usable"
@@ -378,6 +379,20 @@ def _from_peak(seen: Observation, device: Device, *, enforced: bool) -> tuple[Ve
         )
     over = f"peak {_mib(peak)}, over the {_mib(usable)} usable on the device"
     return "no-fit", f"{over}; this target does not limit the process, which ended with 0"
+
+
+def _doubt_about_build(seen: Observation, usable: int) -> str:
+    """Explain why the peak of an engine's build for amd64 does not decide; empty if it does."""
+    if seen.target_kind.architecture != "amd64" or seen.peak_rss_bytes is None:
+        return ""
+    share, peak = registry.build_difference(seen.engine), seen.peak_rss_bytes
+    if not share or abs(usable - peak) > share * peak:
+        return ""
+    return (
+        f"ended with 0, peak {_mib(peak)} of {_mib(usable)} usable, but the build for the board can "
+        f"differ from {registry.label_of(seen.engine)}'s amd64 build by {share:.0%}; "
+        "--target vm decides"
+    )
 
 
 def _doubt_about_peak(seen: Observation, *, enforced: bool) -> str:

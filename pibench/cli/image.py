@@ -23,8 +23,9 @@ Kinds = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KIND...]",
-        help="twin, sysroot, vm, carried, blas-arm64, blas-amd64, or another BLAS, such as "
-        "atlas-blas-arm64. Default: the first three, and blas where a compiler is.",
+        help="twin, sysroot, vm, carried, blas-arm64, blas-amd64, another BLAS, such as "
+        "atlas-blas-arm64, or an engine, such as opencv-4.6.0.66-arm64. Default: the first three, "
+        "and blas where a compiler is.",
     ),
 ]
 
@@ -35,10 +36,10 @@ def build(kinds: Kinds = None) -> None:
 
     Example: pibench image build vm
     """
-    from pibench.images import blas
-    from pibench.images.build import BLAS_KINDS, KINDS, LAYER_KINDS, Builder
+    from pibench.images.build import BLAS_KINDS, KINDS, Builder
+    from pibench.images.build import kinds as all_kinds
 
-    known = (*KINDS, *BLAS_KINDS, *LAYER_KINDS, *blas.kinds())
+    known = all_kinds()
     for kind in kinds or ():
         if kind not in known:
             raise InvalidInputError(
@@ -72,11 +73,11 @@ def list_images(as_json: opt.AsJson = False) -> None:
         typer.echo("no images yet; build them: pibench image build", err=True)
         return
     current = _current_keys()
-    typer.echo(f"{'kind':16} {'key':16} {'MB':>6}  {'built':25}  recipe")
+    typer.echo(f"{'kind':26} {'key':16} {'MB':>6}  {'built':25}  recipe")
     for image in images:
         state = "current" if (image.kind, image.key) in current else "outdated"
         typer.echo(
-            f"{image.kind:16} {image.key[:16]} {image.size_bytes / 1e6:6.0f}  "
+            f"{image.kind:26} {image.key[:16]} {image.size_bytes / 1e6:6.0f}  "
             f"{image.created}  {state}"
         )
 
@@ -92,7 +93,7 @@ def verify() -> None:
     broken = []
     for image in store.images():
         whole = store.verify(image)
-        typer.echo(f"{image.kind:12} {image.key[:16]} {'whole' if whole else 'CHANGED'}")
+        typer.echo(f"{image.kind:26} {image.key[:16]} {'whole' if whole else 'CHANGED'}")
         if not whole:
             broken.append(image)
     if broken:
@@ -256,7 +257,7 @@ def _print_saved(file: Path, manifest: Manifest) -> None:
 
 
 def _described(one: Loaded | SavedImage) -> str:
-    return f"{one.kind:16} {one.key[:16]} {one.size_bytes / 1e6:6.0f} MB"
+    return f"{one.kind:26} {one.key[:16]} {one.size_bytes / 1e6:6.0f} MB"
 
 
 def _outcome(one: Loaded, loading: Loading) -> str:
@@ -274,14 +275,12 @@ def _outcome(one: Loaded, loading: Loading) -> str:
 
 def _current_keys() -> set[tuple[str, str]]:
     """Return kind and key of every image that the current recipes produce."""
-    from pibench.images import blas
-    from pibench.images.build import API_VERSIONS, BLAS_KINDS, KINDS, LAYER_KINDS, Builder
+    from pibench.images.build import API_VERSIONS, Builder, kinds
     from pibench.targets.vm import snapshot
 
     builder = Builder()
     counters = (f"counter-{api}" for api in API_VERSIONS)
-    kinds = (*KINDS, *BLAS_KINDS, *LAYER_KINDS, *blas.kinds(), *counters)
-    current = {(kind, builder.key(kind)) for kind in kinds}
+    current = {(kind, builder.key(kind)) for kind in (*kinds(), *counters)}
     return current | snapshot.current(builder.key("vm"))
 
 
@@ -295,7 +294,7 @@ def lock() -> None:
     """
     import tempfile
 
-    from pibench.images import blas, layers
+    from pibench.images import blas, layers, wheels
     from pibench.images.recipe import ARCHITECTURES, ROOTFS_LOCK, load_recipe, write_lock
     from pibench.images.rootfs import resolve
 
@@ -310,3 +309,6 @@ def lock() -> None:
                     recipe, architecture, Path(work), alone=alone
                 )
         typer.echo(f"wrote {write_lock(packages, date, name)}")
+    typer.echo("fetching the wheels of the engines", err=True)
+    with tempfile.TemporaryDirectory(prefix="pibench-lock-") as work:
+        typer.echo(f"wrote {wheels.write_lock(wheels.resolve(Path(work)))}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +37,15 @@ class Engine:
             `usr/bin/caffe`; the last part is the program's name on a machine that has its own.
             None for an engine that is a module of the target's Python.
         packages: Its Debian packages in pibench's images; empty if the images lack it.
+        wheel: Its project in the Python package index, which pibench's images get beside the root
+            file systems: see pibench/images/wheels.py. None if the images lack it.
+        module: The module of Python to import, for an engine without a program.
+        versions: The versions of the wheel that can be asked for; the first is the default.
+        version: The version that was asked for; None for any.
+        model_format: The format of its model files: Caffe's prototxt and caffemodel, or what
+            pibench/engines/convert writes of them.
+        build_difference: The largest relative difference between the peaks of its builds for
+            amd64 and arm64. The twin does not decide closer to the limit than this.
         install_hint: How to install it on a machine of one's own.
         protocols: The protocols that it can run; the first is its default.
         computes: The kinds of compute that it can do; memory-only needs OpenBLAS.
@@ -50,6 +61,12 @@ class Engine:
     probe_module: Path
     program: str | None = None
     packages: tuple[str, ...] = ()
+    wheel: str | None = None
+    module: str | None = None
+    versions: tuple[str, ...] = ()
+    version: str | None = None
+    model_format: Literal["caffe", "onnx", "ncnn"] = "caffe"
+    build_difference: float = 0.0
     install_hint: str = ""
     protocols: tuple[Protocol, ...] = ("inference",)
     computes: tuple[Compute, ...] = ("real",)
@@ -63,15 +80,52 @@ class Engine:
         """The program's name on a machine that has the engine installed."""
         return PurePosixPath(self.program).name if self.program else None
 
+    @property
+    def spec(self) -> str:
+        """The engine as `--engine` takes it, with the version where one was asked for."""
+        return self.id if self.version is None else f"{self.id}=={self.version}"
+
+    @property
+    def wheel_version(self) -> str:
+        """The version of its wheel that runs in pibench's images."""
+        return self.version or self.versions[0]
+
+    def at(self, version: str) -> Self:
+        """Return the engine at a version; `4.6` stands for the newest that begins so.
+
+        Raises:
+            InvalidInputError: pibench has no such version.
+        """
+        for known in self.versions:
+            if known == version or known.startswith(f"{version}."):
+                return replace(self, version=known)
+        have = ", ".join(self.versions)
+        raise InvalidInputError(
+            f"there is no version {version!r} of {self.label} here",
+            hint=f"its versions are: {have}" if have else f"use --engine {self.id}",
+        )
+
     def trials(self, protocols: Iterable[Protocol]) -> list[list[str]]:  # noqa: ARG002
         """Return short commands that all succeed where the engine can run these protocols.
 
         In a command, PROGRAM and PYTHON stand for the engine's program and the target's Python.
         """
-        return [[PROGRAM if self.program else PYTHON, "--version"]]
+        if self.module is None:
+            return [[PROGRAM if self.program else PYTHON, "--version"]]
+        code = f"import {self.module} as module"
+        if self.version is not None:
+            # A wheel's version may have one number more than the module reports.
+            code += (
+                f"; found = module.__version__; {self.version!r}.startswith(found) or exit(found)"
+            )
+        return [[PYTHON, "-c", code]]
 
     def write_model(self, prototxt: str, path: Path) -> None:
-        """Write the network to `path`, in the engine's own format."""
+        """Write the network to `path`, as the engine reads it.
+
+        Raises:
+            InvalidInputError: The engine would compute something else than Caffe.
+        """
         path.write_text(prototxt, encoding="utf-8")
 
     def refused_bytes(self, message: str) -> int | None:

@@ -3,7 +3,7 @@
 A package offers an engine as an entry point of the group `pibench.engines`:
 
     [project.entry-points."pibench.engines"]
-    ncnn = "my_package:NCNN"
+    tengine = "my_package:TENGINE"
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from typing import Final
 
 from pibench.engines.base import Engine
 from pibench.engines.caffe import CAFFE
+from pibench.engines.ncnn import NCNN
+from pibench.engines.onnxruntime import ONNXRUNTIME
+from pibench.engines.opencv import OPENCV
 from pibench.errors import InvalidInputError
 
 GROUP: Final = "pibench.engines"
 _ID: Final = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
+BUILT_IN: Final[tuple[Engine, ...]] = (CAFFE, OPENCV, ONNXRUNTIME, NCNN)
 _registered: dict[str, Engine] = {}
 
 
@@ -45,23 +49,31 @@ def names() -> list[str]:
     return list(_registered)
 
 
-def engine_of(name: str) -> Engine:
-    """Return the engine called `name`.
+def with_wheels() -> list[Engine]:
+    """Return each version of pibench's own engines that its images get as wheels."""
+    own = [engine for engine in BUILT_IN if engine.wheel]
+    return [engine.at(version) for engine in own for version in engine.versions]
+
+
+def engine_of(spec: str) -> Engine:
+    """Return the engine that `spec` means: an id such as `opencv`, or one with a version.
 
     Raises:
         InvalidInputError: There is none, or its package cannot be loaded.
     """
+    name, separator, version = spec.partition("==")
     if name not in _registered:
         _load_entry_points()
     if name not in _registered:
         raise InvalidInputError(
             f"there is no engine {name!r}", hint=f"the engines are: {', '.join(_registered)}"
         )
-    return _registered[name]
+    return _registered[name].at(version) if separator else _registered[name]
 
 
-def label_of(name: str) -> str:
+def label_of(spec: str) -> str:
     """Return the engine's name for messages; the id for an engine that is not installed here."""
+    name = spec.partition("==")[0]
     return _registered[name].label if name in _registered else name
 
 
@@ -73,6 +85,11 @@ def is_refused_allocation(name: str, message: str) -> bool:
 def refused_bytes(name: str, message: str) -> int | None:
     """Return the size of the block in such a message; None if there is none."""
     return _known(name).refused_bytes(message)
+
+
+def build_difference(name: str) -> float:
+    """Return the relative difference between the peaks of an engine's builds, 0 if unknown."""
+    return _known(name).build_difference
 
 
 def _known(name: str) -> Engine:
@@ -101,4 +118,5 @@ def _load_entry_points() -> None:
         register(engine)
 
 
-register(CAFFE)
+for _engine in BUILT_IN:
+    register(_engine)

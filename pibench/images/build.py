@@ -4,8 +4,9 @@ There are four kinds: `twin`, the amd64 root; `sysroot`, the arm64 root; `vm`, k
 initial RAM disk, device trees and the disk made of the arm64 root; `carried`,
 the part of the arm64 root that is copied to a board that has no Caffe.
 In addition, built from source: the memory-only BLAS and the layers of Caffe's forks for each
-architecture, and the instruction counter for each version of QEMU's plugin interface. And from
-Debian's packages: the BLAS libraries that can replace OpenBLAS.
+architecture, and the instruction counter for each version of QEMU's plugin interface. From
+Debian's packages: the BLAS libraries that can replace OpenBLAS. And from wheels: engines other
+than Caffe.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from contextvars import copy_context
 from pathlib import Path
 
 from pibench import settings, timings
+from pibench.engines.registry import engine_of
 from pibench.errors import HostError
-from pibench.images import blas, layers, store
+from pibench.images import blas, layers, store, wheels
 from pibench.images.blas import OtherBlas
 from pibench.images.carried import CarriedRoot, carried, write_carried
 from pibench.images.carried import key_of as carried_key
@@ -78,6 +80,8 @@ class Builder:
         if kind in blas.kinds():
             name, architecture = blas.kinds()[kind]
             return blas.load(name).key(architecture)
+        if kind in wheels.kinds():
+            return wheels.kinds()[kind].key
         inputs: list[object]
         if kind in ROOTS:
             inputs = [recipe, self.lock.digest(ROOTS[kind])]
@@ -91,7 +95,7 @@ class Builder:
         return fingerprint(inputs)
 
     def image(self, kind: str) -> Image:
-        """Return the image of a kind: one of KINDS, BLAS_KINDS, LAYER_KINDS or the other BLASes.
+        """Return the image of a kind: one of `kinds`.
 
         Raises HostError where it cannot be built, or the kind does not exist.
         """
@@ -102,6 +106,8 @@ class Builder:
         if kind in blas.kinds():
             name, architecture = blas.kinds()[kind]
             return self._other_blas_image(architecture, blas.load(name))
+        if kind in wheels.kinds():
+            return self._wheel_image(wheels.kinds()[kind])
         makers = {
             "twin": self.twin,
             "sysroot": self.sysroot,
@@ -193,6 +199,20 @@ class Builder:
             lambda content, work: wanted.build(self.recipe, architecture, content, work),
         )
 
+    def engine(self, architecture: Architecture, spec: str) -> Path | None:
+        """Return the folder of Python modules of an engine, None where the root has the engine."""
+        engine = engine_of(spec)
+        if engine.wheel is None:
+            return None
+        return self._wheel_image(wheels.find(engine, architecture)).content
+
+    def _wheel_image(self, wheel: wheels.LockedWheel) -> Image:
+        return self._ensure(
+            wheel.kind,
+            wheel.architecture,
+            lambda content, work: wheels.build(wheel, content, work),
+        )
+
     def counter(self, api: int) -> Path:
         """Return the instruction counter, a plugin for a QEMU with that interface version."""
         image = self._ensure(
@@ -253,6 +273,11 @@ class Builder:
         )
         with timings.phase("disk"):
             make_disk(root, content / "root.ext4")
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the kinds of images that `Builder.image` makes."""
+    return (*KINDS, *BLAS_KINDS, *LAYER_KINDS, *blas.kinds(), *wheels.kinds())
 
 
 def _keep_kernel(unpacked: Path, target: Path) -> None:

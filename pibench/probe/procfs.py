@@ -26,3 +26,8 @@ def read_int(fields, name):
         return int(fields[name])
     except (KeyError, ValueError):
         return None
+
+
+def high_water_kib():
+    """Return this process's own peak of resident memory so far, as the kernel counts it."""
+    return read_int(read_fields("/proc/self/status"), "VmHWM")

@@ -4,10 +4,11 @@
     run.py JOB.json            run a job on this machine, frames to standard output
     run.py --guest JOB.json    the same as the only task of an emulated machine
     run.py --inference SPEC    one forward-only run in pycaffe (started by the above)
+    run.py --forward SPEC      the same with an engine that is a module of Python
     run.py --describe          versions of Caffe's libraries (started by the above)
 
-Needs the standard library; --inference needs numpy and pycaffe too, and psutil
-is used where present. The syntax is Python 3.5's, since a Raspberry Pi with
+Needs the standard library; --inference needs numpy and pycaffe too, --forward numpy and
+the engine; psutil is used where present. The syntax is Python 3.5's, since a Raspberry Pi with
 Ubuntu 16.04 has no newer one. It imports nothing of pibench
 except the modules beside this file, which are copied with it.
 
@@ -71,6 +72,7 @@ def main():
     parser.add_argument("--guest", action="store_true", help="this machine runs nothing else")
     parser.add_argument("--wait", nargs=2, metavar=("LOADED", "GO"), help=argparse.SUPPRESS)
     parser.add_argument("--inference", metavar="SPEC", help=argparse.SUPPRESS)
+    parser.add_argument("--forward", metavar="SPEC", help=argparse.SUPPRESS)
     parser.add_argument("--counted", metavar="SPEC", help=argparse.SUPPRESS)
     parser.add_argument("--describe", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -80,6 +82,12 @@ def main():
         from probe.engines.pycaffe import run_inference
 
         run_inference(json.loads(options.inference))
+    elif options.forward:
+        from probe.engines import engine_of
+        from probe.engines.forward import run_forward
+
+        spec = json.loads(options.forward)
+        run_forward(engine_of(spec), spec)
     elif options.counted:
         from probe.engines.pycaffe import run_counted
 

@@ -33,9 +33,34 @@ ROWS_PER_HASH = 16
 # An output's values are printed if there are no more than this, in all:
 LARGEST_OUTPUT = 65536
 ALL_OUTPUTS = 4 * LARGEST_OUTPUT
+# Range of the random inputs: that of pixels less their mean.
+PIXELS = 128.0
+PIECE = 16384
 # Size of the pieces of values. Small, so that they do not add to the measured peak; a
 # multiple of 3 and of 4, so that pieces in base64 can simply be joined.
 CHUNK_BYTES = 48 * 1024
+
+
+def fill(inputs, given, seed):
+    """Fill inputs, (name, array) each, with given values or seeded numbers; return their SHA-256.
+
+    `given` has the values by name, None for seeded numbers.
+    """
+    import numpy
+
+    random = numpy.random.RandomState(seed)
+    digest = hashlib.sha256()
+    for name, data in inputs:
+        if given is not None:
+            data[...] = given[name]
+        else:
+            # In pieces: the numbers are the same, and the pieces need hardly any memory.
+            flat = data.reshape(-1)
+            for start in range(0, flat.size, PIECE):
+                piece = flat[start : start + PIECE]
+                piece[...] = random.uniform(-PIXELS, PIXELS, size=piece.size)
+        digest.update(numpy.ascontiguousarray(data, dtype="<f4").reshape(-1))
+    return digest.hexdigest()
 
 
 class Projector(object):

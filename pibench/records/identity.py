@@ -87,8 +87,8 @@ OPTIONS: Final = (
 )  # fmt: skip
 """Options that distinguish runs of one network, in order of preference."""
 _AS_IN_A_RECORD: Final = (
-    "network", "network_sha256", "network_source", "batch", "input_size", "device", "engine",
-    "protocol", "compute", "setup", "seed", "weights_sha256",
+    "network", "network_sha256", "network_source", "batch", "input_size", "device", "protocol",
+    "compute", "setup", "seed", "weights_sha256",
 )  # fmt: skip
 _WITH_DEFAULT: Final = ("batch", "input_size", "threads", "blas", "setup", "seed")
 
@@ -99,6 +99,7 @@ def run_of(record: Record) -> Run:
     real = record.protocol == "inference" and record.compute == "real"
     return Run(
         **{name: getattr(record, name) for name in _AS_IN_A_RECORD},
+        engine=_engine(record),
         source=record.target if record.machine is None else f"{record.target} {record.machine}",
         threads=record.limits.asked.threads,
         blas=_blas(record),
@@ -299,6 +300,13 @@ def _cores(device: str) -> int | None:
     with suppress(InvalidInputError):
         return devices.load(device).cores
     return None
+
+
+def _engine(record: Record) -> str:
+    """Return the engine, with its version where that decides: Caffe is always the 1.0."""
+    if record.engine == "caffe" or record.engine_version is None:
+        return record.engine
+    return f"{record.engine} {record.engine_version}"
 
 
 def _blas(record: Record) -> str | None:

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from pydantic import NonNegativeInt, PositiveInt
 
 from pibench import cache, devices, file_io, settings, target_kinds
-from pibench.engines.caffe import topology
+from pibench.engines.caffe import CAFFE, topology
 from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.records.schema import Compute, Frozen, Machine, Protocol, Repair, Sha256
 from pibench.setups import DEFAULT, Blas, Setup, parameters
-from pibench.targets.base import Job
+from pibench.targets.base import Blobs, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pibench.devices import Device
+    from pibench.engines.caffe.shapes import Shapes
+    from pibench.engines.convert import Format
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.targets.base import Target
@@ -304,13 +306,44 @@ def job_of(index: int, network: Network, options: RunOptions) -> Job:
     weights = None
     if options.protocol == "inference":
         weights = network.weights or seeded_weights(network, options.seed)
+    engine = engine_of(options.engine)
+    files: tuple[Path, ...] = ()
+    if engine.model_format != "caffe":
+        assert weights is not None  # noqa: S101  (such engines have inference alone)
+        files = converted(network, weights, engine.model_format)
     return options.job(
         id=str(index),
         name=network.name,
         prototxt=network.prototxt,
         weights=weights,
+        files=files,
+        blobs=None if engine is CAFFE else blobs_of(network.shapes_under("inference")),
         cost_bytes=cost_bytes(network),
         fork_layers=bool(network.fork_layers),
+    )
+
+
+def blobs_of(found: Shapes) -> Blobs:
+    """Return the inputs and outputs of a network in the order of Caffe's Net.
+
+    Inputs are the tops of its Input layers; outputs, by name, the blobs that no layer reads.
+    """
+    inputs = [
+        (name, shape)
+        for layer, shapes in zip(found.layers, found.tops, strict=True)
+        if layer.type == "Input"
+        for name, shape in zip(layer.top, shapes, strict=True)
+    ]
+    last = {
+        name: (position, top)
+        for position, layer in enumerate(found.layers)
+        for top, name in enumerate(layer.top)
+    }
+    outputs = sorted(name for name, source in last.items() if not found.readers.get(source))
+    return Blobs(
+        inputs=tuple(inputs),
+        outputs=tuple((name, found.blobs[name]) for name in outputs),
+        made_by=tuple((found.layers[last[name][0]].name, last[name][1]) for name in outputs),
     )
 
 
@@ -333,29 +366,64 @@ def seeded_weights(network: Network, seed: int) -> Path:
     """
     from pibench.engines.caffe import caffemodel  # noqa: PLC0415  (start-up time)
 
-    folder = settings.cache_dir() / "weights"
-    path = folder / f"{network.slug}-{network.sha256[:16]}-seed{seed}.caffemodel"
+    name = f"{network.slug}-{network.sha256[:16]}-seed{seed}.caffemodel"
+    (path,) = _kept(
+        "weights", [name], lambda folder: caffemodel.write_seeded(network.net, folder / name, seed)
+    )
+    return path
 
-    def write(partial: Path) -> None:
-        caffemodel.write_seeded(network.net, partial, seed)
 
-    if path.exists():
-        return path
+def converted(network: Network, weights: Path, to: Format) -> tuple[Path, ...]:
+    """Write a network with weights in another format, once, into the cache.
+
+    Returns:
+        The paths of the files, the model first.
+
+    Raises:
+        InvalidInputError: The format cannot express a layer exactly.
+        MissingExtraError: A package that writes the format is not installed.
+        HostError: The files cannot be written.
+    """
+    from pibench.engines import convert  # noqa: PLC0415  (start-up time)
+    from pibench.images.recipe import file_sha256, fingerprint  # noqa: PLC0415  (start-up time)
+
+    writer = [file_sha256(path) for path in sorted(Path(convert.__file__).parent.glob("*.py"))]
+    key = fingerprint([network.sha256, file_sha256(weights), writer])
+    stem = f"{network.slug.replace('.', '-')}-{key[:16]}"
+    found = network.shapes_under("inference")
+    return _kept(
+        "converted",
+        [f"{stem}{ending}" for ending in convert.ENDINGS[to]],
+        lambda folder: convert.convert(found, weights, to, folder / stem, path=network.place),
+    )
+
+
+def _kept(kind: str, names: Sequence[str], write: Callable[[Path], object]) -> tuple[Path, ...]:
+    """Return files that `write` makes in a folder, from the cache or a folder of this process.
+
+    Raises HostError where neither can be written.
+    """
+    folder = settings.cache_dir() / kind
+    paths = tuple(folder / name for name in names)
+    if paths[0].exists():
+        return paths
     try:
         cache.make_folder(folder)
-        with cache.locked(path.with_suffix(".lock")):
-            if not path.exists():
-                cache.keep(path, write)
-        return path
+        with cache.locked(folder / f"{names[0]}.lock"):
+            if not paths[0].exists():
+                cache.keep_all(paths, write)
+        return paths
     except OSError:
-        path = _folder_of_this_process() / path.name
+        folder = _folder_of_this_process()
+        paths = tuple(folder / name for name in names)
     try:
-        if not path.exists():
-            write(path)
+        if not paths[0].exists():
+            write(folder)
     except OSError as error:
-        path.unlink(missing_ok=True)
-        raise file_io.host_error(error, path) from error
-    return path
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise file_io.host_error(error, paths[0]) from error
+    return paths
 
 
 @functools.cache

@@ -36,6 +36,8 @@ OF_NETWORK: Final = {
     "input_size",
 }  # fmt: skip
 """Facts of a network that a record contains under the same names."""
+_SAME_PEAK = 0.995
+"""The share of the whole peak that a process had when its network was read, if reading made it."""
 _KILLED_PROCESS = r"Killed process \d+ \(({})"
 
 
@@ -123,7 +125,7 @@ def record_of(
         device=context.device.id,
         target=context.target.name,
         machine=context.target.machine,
-        engine=job.engine,
+        engine=engine_of(job.engine).id,
         # Boards may still have bundles of an earlier version, whose probe has another name for it.
         engine_version=machine.get("engine_version") or machine.get("caffe_version"),
         protocol=job.protocol,
@@ -295,6 +297,14 @@ def _state(outcome: Outcome, context: Context) -> dict[str, Any]:
     return {"governor": governor, "unavailable": unavailable}
 
 
+def _peak_made_by(inference: dict[str, Any]) -> str | None:
+    """Return in which part of a run the peak was reached, None if the program did not report it."""
+    read, peak = inference.get("read_high_water_kib"), inference.get("high_water_kib")
+    if not read or not peak:
+        return None
+    return "was read" if read >= _SAME_PEAK * peak else "ran"
+
+
 def observation_of(outcome: Outcome, context: Context) -> Observation:
     """Return the observation of an outcome, in the terms in which verdicts are decided."""
     result, machine = outcome.result, outcome.machine or {}
@@ -417,6 +427,9 @@ def _notes(outcome: Outcome, result: dict[str, Any]) -> tuple[str, ...]:
         notes.append(f"last words: {result['log_tail'][-1]}")
     if machine.get("why_no_loops") and outcome.job.compute == "memory-only":
         notes.append(f"Caffe's own loops had no stand-ins: {machine['why_no_loops']}")
+    made_by = _peak_made_by(result.get("inference") or {})
+    if made_by is not None:
+        notes.append(f"the peak was reached while the network {made_by}")
     readings = result["readings"]
     why = why_disturbed(readings, 0, len(readings) - 1, Throttle.of(machine.get("throttle")))
     if why is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pibench import process, timings
+from pibench.engines.registry import engine_of
 from pibench.errors import HostError, PibenchError
 from pibench.records.schema import KeptBlobs
 from pibench.runner.options import RunOptions, facts_of, job_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from pibench.images.build import Builder
     from pibench.networks.network import Network
-    from pibench.records.schema import Record
+    from pibench.records.schema import Compute, Record
     from pibench.records.store import RecordStore
     from pibench.targets.base import Job, KeptBlob, Outcome, Progress, Target
 
@@ -99,7 +100,7 @@ class Runner:
 
 
 class Reference:
-    """Runs single networks memory-only on the twin; repeated requests run once."""
+    """Runs single networks on the twin, memory-only if that is possible, and each of them once."""
 
     def __init__(self, builder: Builder) -> None:
         from pibench.targets.local import TwinTarget  # noqa: PLC0415  (start-up time)
@@ -111,8 +112,10 @@ class Reference:
     def peak_bytes(self, job: Job) -> int | None:
         """Return the twin's peak RSS in bytes, or None where this host cannot measure it."""
         # Every remaining field of the job affects the peak: the protocol and the threads too.
+        computes = engine_of(job.engine).computes
+        compute: Compute = "memory-only" if "memory-only" in computes else computes[0]
         reference = replace(
-            job, id="0", name="reference", compute="memory-only", timeout_s=REFERENCE_TIMEOUT_S,
+            job, id="0", name="reference", compute=compute, timeout_s=REFERENCE_TIMEOUT_S,
             warmup=0, repeats=1,
         )  # fmt: skip
         if reference not in self._known:

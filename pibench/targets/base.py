@@ -16,12 +16,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Blobs:
+    """The inputs and outputs of a network, in Caffe's order, for engines that do not know them.
+
+    Each has a name and a shape. `made_by` has for each output the name of the layer that makes it,
+    and which of its tops it is.
+    """
+
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]
+    outputs: tuple[tuple[str, tuple[int, ...]], ...]
+    made_by: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One network to run. `cost_bytes` only orders and divides the work; it is not a measurement.
 
     Under `inference` with real compute, `inputs` is an npz file with the values of each input
     blob (None: seeded numbers), and `keep` names the layers whose blobs are transferred
-    whole. All work of one run has the same `blas` and `engine`. `fork_layers` is true for a network
+    whole. All work of one run has the same `blas` and `engine`. `files` is the network in the
+    engine's own format where that is not Caffe's, the model first, and `blobs` its inputs and
+    outputs for an engine other than Caffe. `fork_layers` is true for a network
     with layers of Caffe's forks, which need pibench's library. `values_only` leaves out what
     an earlier run already reported: the engine's version and the program's own memory.
     """
@@ -46,6 +61,8 @@ class Job:
     keep: tuple[str, ...] = ()
     values_only: bool = False
     engine: str = "caffe"
+    files: tuple[Path, ...] = ()
+    blobs: Blobs | None = None
     fork_layers: bool = False
 
     @property

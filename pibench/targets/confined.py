@@ -318,7 +318,8 @@ def conclude(session: ProbeSession, wanted: Measure, builder: Builder) -> Emulat
     """
     if session.calibration is None:
         raise HostError(
-            f"the probe could not measure Caffe: {session.frames.last_words() or 'no word'}",
+            "the probe could not measure the bare program: "
+            f"{session.frames.last_words() or 'no word'}",
             hint="check the image: pibench image verify sysroot",
         )
     machine = session.machine or {}

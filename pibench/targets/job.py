@@ -11,7 +11,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -36,6 +36,8 @@ FOLDER: Final = "{folder}"
 """Placeholder for the job's own folder in a job."""
 _PROBE = Path(__file__).resolve().parent.parent / "probe"
 _CPU_REPORT: Final = "cpu-report"
+_MODULES: Final = "modules"
+"""The folder of an engine's Python modules in a job."""
 CPU_REPORT: Final = f"{FOLDER}/{_CPU_REPORT}"
 _ITEM_FIELDS: Final = (
     *("id", "protocol", "compute", "threads", "timeout_s", "iterations", "warmup", "repeats"),
@@ -116,16 +118,17 @@ class Libraries:
     in the same folder. `other` replaces OpenBLAS
     in all items, loaded in this order. In the job they are in a folder called `name`,
     by which the probe recognizes them (`origin` in pibench/probe/machine.py). `fork_layers` is for
-    networks with layers of Caffe's forks.
+    networks with layers of Caffe's forks. `modules` is the folder of an engine's Python modules.
     """
 
     memory_only: Path | None = None
     name: Blas = "openblas"
     other: Sequence[Path] = ()
     fork_layers: Path | None = None
+    modules: Path | None = None
 
     def digests(self) -> list[str]:
-        """Return the SHA-256 of each library, in a fixed order."""
+        """Return the SHA-256 of each library, in a fixed order, without an engine's modules."""
         stand_ins = loops_beside(self.memory_only)[0] if self.memory_only else None
         files = (self.memory_only, stand_ins, *self.other, self.fork_layers)
         return [file_sha256(path) for path in files if path is not None]
@@ -155,8 +158,8 @@ class Measure:
 
     def as_json(self, libraries: Placed) -> dict[str, Any]:
         """Return the measurements in the format that the probe reads."""
-        unused = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": []}
-        kinds = [asdict(kind) | unused | _surroundings(kind, libraries) for kind in self.kinds]
+        run = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": [], "blobs": None}
+        kinds = [asdict(kind) | run | _surroundings(kind, libraries) for kind in self.kinds]
         return {**asdict(self), "kinds": kinds}
 
 
@@ -192,8 +195,11 @@ def probe_digest() -> str:
 
 
 def engine_key(name: str) -> list[str]:
-    """Return an engine's id, and the SHA-256 of its part of the probe."""
-    return [name, file_sha256(engine_of(name).probe_module)]
+    """Return what identifies an engine: its name, its part of the probe, its wheel's version."""
+    engine = engine_of(name)
+    # Another version is another program, and its id has not changed.
+    version = [engine.wheel_version] if engine.wheel else []
+    return [name, file_sha256(engine.probe_module), *version]
 
 
 def write_job(
@@ -235,6 +241,9 @@ def write_job(
     (engine_name,) = {kind.engine for kind in kinds} or {CAFFE.id}
     engine = engine_of(engine_name)
     shutil.copy(engine.probe_module, folder / f"probe/engines/{engine.id}.py")
+    if blas.modules is not None:
+        _link_tree(blas.modules, folder / _MODULES)
+        programs, otherwise = _with_modules(programs), [_with_modules(one) for one in otherwise]
     loops, why_no_loops = loops_beside(blas.memory_only) if blas.memory_only else (None, None)
     libraries = Placed(
         memory_only=_copied(folder, blas.memory_only, loops),
@@ -247,10 +256,19 @@ def write_job(
     items = []
     for piece in work:
         model = f"models/{piece.id}{engine.model_suffix}"
-        engine.write_model(piece.prototxt, folder / model)
         item = {name: getattr(piece, name) for name in _ITEM_FIELDS}
         item |= {"model": model, "inputs": None, **_surroundings(piece, libraries)}
-        item["weights"] = _place_weights(folder, piece, engine.weights_suffix)
+        item["blobs"] = None if piece.blobs is None else asdict(piece.blobs)
+        weights = piece.weights
+        if piece.files:
+            _link(piece.files[0], folder / model)
+            weights = piece.files[1] if piece.files[1:] else None
+        else:
+            engine.write_model(piece.prototxt, folder / model)
+        item["weights"] = None
+        if weights is not None:
+            item["weights"] = f"models/{piece.id}{engine.weights_suffix}"
+            _link(weights, folder / item["weights"])
         if piece.inputs is not None:
             item["inputs"] = f"models/{piece.id}.npz"
             shutil.copyfile(piece.inputs, folder / item["inputs"])
@@ -287,15 +305,24 @@ def libraries_for(builder: Builder, architecture: Architecture, work: Sequence[J
     Raises HostError where that is not possible.
     """
     (blas,) = {piece.blas for piece in work} or {"openblas"}
+    (engine,) = {piece.engine for piece in work} or {CAFFE.id}
     memory_only = any(piece.compute == "memory-only" for piece in work)
     return Libraries(
         memory_only=builder.blas(architecture) if memory_only else None,
         name=blas,
         other=builder.other_blas(architecture, blas),
         fork_layers=builder.layers(architecture)
-        if any(piece.fork_layers for piece in work)
+        if any(piece.fork_layers and piece.engine == CAFFE.id for piece in work)
         else None,
+        modules=builder.engine(architecture, engine),
     )
+
+
+def _with_modules(programs: Programs) -> Programs:
+    """Return the programs with the engine's modules on Python's path; a system has its own."""
+    if programs.origin == "system":
+        return programs
+    return replace(programs, env={**programs.env, "PYTHONPATH": f"{FOLDER}/{_MODULES}"})
 
 
 def _copied(folder: Path, *libraries: Path | None, under: str = "") -> list[str]:
@@ -309,20 +336,25 @@ def _copied(folder: Path, *libraries: Path | None, under: str = "") -> list[str]
     return names
 
 
-def _place_weights(folder: Path, piece: Job, suffix: str) -> str | None:
-    if piece.weights is None:
-        return None
-    name = f"models/{piece.id}{suffix}"
-    source = piece.weights.resolve()
+def _link_tree(source: Path, into: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        place = into / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            _link(path, place)
+
+
+def _link(file: Path, place: Path) -> None:
+    """Give a file a second name, or copy it where that is not possible."""
+    source = file.resolve()
     try:
         # A second name costs nothing, and weights may be half a gigabyte.
         if _is_readable_by_all(source):
-            os.link(source, folder / name)
-            return name
+            os.link(source, place)
+            return
     except OSError:
         pass
-    shutil.copy2(source, folder / name)
-    return name
+    shutil.copy2(source, place)
 
 
 def _is_readable_by_all(path: Path) -> bool:
@@ -378,5 +410,5 @@ def pack(job: Path, archive: Path) -> None:
 def job_bytes(work: Sequence[Job]) -> int:
     """Return the approximate size of a job's folder; the weights are most of it."""
     models = sum(len(piece.prototxt) for piece in work)
-    weights = sum(piece.weights.stat().st_size for piece in work if piece.weights is not None)
-    return PROBE_BYTES + models + weights
+    files = [file for piece in work for file in piece.files or filter(None, [piece.weights])]
+    return PROBE_BYTES + models + sum(file.stat().st_size for file in files)

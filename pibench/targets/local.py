@@ -164,6 +164,7 @@ class TwinTarget(LocalTarget):
             fork_layers=self.builder.layers("amd64")
             if any(kind.fork_layers for kind in wanted.kinds)
             else None,
+            modules=self.builder.engine("amd64", wanted.kinds[0].engine),
         )
         return super().measure(wanted)
 

@@ -143,6 +143,8 @@ class InferenceResult(Reported):
     outputs: list[dict[str, Any]] = []
     signatures: list[dict[str, Any]] = []
     input_sha256: Text | None = None
+    read_high_water_kib: Bytes | None = None
+    high_water_kib: Bytes | None = None
 
 
 class CaffeTimeResult(Reported):

@@ -1,7 +1,6 @@
 """Forward passes in pycaffe, run by Caffe's Python: timed, or counted. Needs numpy and pycaffe."""
 
 import ctypes
-import hashlib
 import json
 import os
 import signal
@@ -9,12 +8,9 @@ import time
 
 from ..log import RESULT, SIGNATURE
 from ..machine_state import MachineState
-from ..procfs import read_fields, read_int
-from ..values import practised, print_blob, print_outputs
+from ..procfs import high_water_kib
+from ..values import fill, practised, print_blob, print_outputs
 
-# Range of the random inputs: that of pixels less their mean.
-PIXELS = 128.0
-PIECE = 16384
 # A system call that no kernel has; the counter recognizes it (MARK in counter.c).
 MARK = 0x70696265
 OUTSIDE = -1
@@ -35,6 +31,7 @@ def run_inference(spec):
         net = caffe.Net(spec["model"], caffe.TEST, weights=spec["weights"])
     else:
         net = caffe.Net(spec["model"], caffe.TEST)
+    read_kib = high_water_kib()
     input_sha256 = fill_inputs(net, spec)
     for _ in range(spec["warmup"]):
         net.forward()
@@ -56,7 +53,7 @@ def run_inference(spec):
         fill_inputs(net, spec)
         result["input_sha256"] = input_sha256
         print_values(net, projector, spec["keep"])
-    result["high_water_kib"] = read_int(read_fields("/proc/self/status"), "VmHWM")
+    result.update({"read_high_water_kib": read_kib, "high_water_kib": high_water_kib()})
     print(RESULT + json.dumps(result), flush=True)
     # The probe samples the memory, and lets this go on (see watch_child). Python's own shutdown
     # is not part of the network's run, but would count in its peak: QEMU's translation of it
@@ -70,20 +67,7 @@ def fill_inputs(net, spec):
     import numpy
 
     given = numpy.load(spec["inputs"], allow_pickle=False) if spec["inputs"] else None
-    random = numpy.random.RandomState(spec["seed"])
-    digest = hashlib.sha256()
-    for name in net.inputs:
-        data = net.blobs[name].data
-        if given is not None:
-            data[...] = given[name]
-        else:
-            # In pieces: the numbers are the same, and the pieces need hardly any memory.
-            flat = data.reshape(-1)
-            for start in range(0, flat.size, PIECE):
-                piece = flat[start : start + PIECE]
-                piece[...] = random.uniform(-PIXELS, PIXELS, size=piece.size)
-        digest.update(numpy.ascontiguousarray(data, dtype="<f4").reshape(-1))
-    return digest.hexdigest()
+    return fill(((name, net.blobs[name].data) for name in net.inputs), given, spec["seed"])
 
 
 def print_values(net, projector, keep):

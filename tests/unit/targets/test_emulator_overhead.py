@@ -180,7 +180,7 @@ def session() -> ProbeSession:
 
 def test_a_silent_probe_is_reported_as_a_fault() -> None:
     measure = Measure(kinds=[KIND], repeats=3, fill_bytes=None)
-    with pytest.raises(HostError, match="could not measure Caffe: no word"):
+    with pytest.raises(HostError, match="could not measure the bare program: no word"):
         conclude(session(), measure, NO_BUILDER)
     hearing = session()
     hearing.feed(b"qemu: could not open /lib/ld-linux-aarch64.so.1\n")

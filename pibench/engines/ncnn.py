@@ -1,0 +1,25 @@
+"""ncnn: an engine for what pibench converts to its format."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from pibench.engines.base import Engine
+
+NCNN: Final = Engine(
+    id="ncnn",
+    label="ncnn",
+    probe_module=Path(__file__).parents[1] / "probe/engines/ncnn.py",
+    wheel="ncnn",
+    module="ncnn",
+    versions=("1.0.20261020",),
+    model_format="ncnn",
+    model_suffix=".param",
+    weights_suffix=".bin",
+    install_hint="install it (pip install ncnn)",
+    # Measured on the paper's networks.
+    build_difference=0.08,
+    refused_allocation=re.compile(r"MemoryError|std::bad_alloc"),
+)

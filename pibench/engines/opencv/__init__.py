@@ -1,0 +1,147 @@
+"""OpenCV's DNN module: an engine that reads Caffe's own files."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf import text_format
+
+from pibench.engines.base import Engine
+from pibench.engines.caffe import caffe_pb2 as caffe
+from pibench.engines.caffe import forks, prototxt, topology
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DIFFERENCES: Final = Path(__file__).with_name("differences.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What OpenCV computes otherwise than Caffe: an entry of differences.toml.
+
+    Attributes:
+        layer: The layer type.
+        field: The field whose value matters, such as `lrn_param.k`; empty if any layer of the
+            type differs.
+        same: The values with which the results are the same.
+        first: The first version that differs; empty for the oldest that pibench knows.
+        last: The last version that differs; empty if the newest does too.
+        effect: What OpenCV does.
+    """
+
+    layer: str
+    effect: str
+    field: str = ""
+    same: tuple[Any, ...] = ()
+    first: str = ""
+    last: str = ""
+
+    def applies(self, layer: caffe.LayerParameter, version: str) -> bool:
+        """Return whether this version computes something else for the layer."""
+        if layer.type != self.layer or not self._is_in(version):
+            return False
+        if not self.field:
+            return True
+        parameters, name = self.field.split(".")
+        is_fork = layer.type in forks.LAYERS
+        value = forks.parameters(layer) if is_fork else getattr(layer, parameters)
+        return getattr(value, name) not in self.same
+
+    def _is_in(self, version: str) -> bool:
+        found = _numbers(version)
+        return (not self.first or found >= _numbers(self.first)) and (
+            not self.last or found <= _numbers(self.last)
+        )
+
+
+def differences() -> tuple[Difference, ...]:
+    """Return what is known of OpenCV's differences from Caffe."""
+    return _load()
+
+
+@cache
+def _load() -> tuple[Difference, ...]:
+    entries = tomllib.loads(_DIFFERENCES.read_text())["difference"]
+    return tuple(Difference(**{**entry, "same": tuple(entry.get("same", ()))}) for entry in entries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenCVEngine(Engine):
+    """OpenCV, which gets the network as Caffe's test phase runs it."""
+
+    def write_model(self, text: str, path: Path) -> None:
+        """Write the layers that the test phase runs, in the fields that OpenCV's importer reads.
+
+        It takes no notice of phases (a layer for training is executed), and of an unknown field in
+        a layer's parameters it makes defaults for all of that layer's other fields.
+
+        Raises:
+            InvalidInputError: This version would compute something else, or cannot read a layer.
+        """
+        net = prototxt.parse(text, path.name)
+        layers = topology.layers(net, path.name)
+        for layer in layers:
+            self._check(net.name or path.name, layer)
+        path.write_text("\n".join(_written(layers)), encoding="utf-8")
+
+    def _check(self, network: str, layer: caffe.LayerParameter) -> None:
+        for difference in differences():
+            if difference.applies(layer, self.wheel_version):
+                raise InvalidInputError.at(
+                    network,
+                    topology.place(layer),
+                    f"OpenCV {self.wheel_version} {difference.effect}",
+                    hint="use --engine caffe, or another version of OpenCV",
+                )
+
+
+def _written(layers: list[caffe.LayerParameter]) -> Iterator[str]:
+    """Yield each layer as OpenCV reads it."""
+    for layer in layers:
+        stock = caffe.LayerParameter()
+        stock.CopyFrom(layer)
+        stock.ClearField("include")
+        stock.ClearField("exclude")
+        own = ""
+        if fork := forks.LAYERS.get(layer.type):
+            stock.ClearField("python_param")
+            if fork.field:
+                message = forks.parameters(layer)
+                if layer.type == "PriorBox":
+                    # Without the field OpenCV clips, and the fork does not.
+                    message.clip = message.clip
+                own = f"{fork.field} {{ {text_format.MessageToString(message)} }}\n"
+        if layer.pooling_param.HasField("round_mode"):
+            floor = layer.pooling_param.round_mode == caffe.PoolingParameter.FLOOR
+            stock.pooling_param.ClearField("round_mode")
+            written = text_format.MessageToString(stock)
+            mode = f"pooling_param {{\n  ceil_mode: {str(not floor).lower()}\n"
+            yield f"layer {{ {written.replace('pooling_param {', mode, 1)} }}"
+            continue
+        yield f"layer {{ {text_format.MessageToString(stock)}{own} }}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+OPENCV: Final = OpenCVEngine(
+    id="opencv",
+    label="OpenCV",
+    probe_module=Path(__file__).parents[2] / "probe/engines/opencv.py",
+    wheel="opencv-python-headless",
+    module="cv2",
+    # 4.14 is the last that reads Caffe's files. Raspberry Pi OS 11 has 4.5.1, 12 has 4.6.0.
+    versions=("4.14.0.94", "4.8.1.78", "4.6.0.66", "4.5.1.48"),
+    install_hint="install it (Debian: sudo apt-get install python3-opencv)",
+    # Measured on the paper's networks: 3 to 10 MiB.
+    build_difference=0.02,
+    refused_allocation=re.compile(r"Failed to allocate (\d+) bytes|std::bad_alloc|MemoryError"),
+)

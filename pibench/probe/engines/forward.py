@@ -1,0 +1,101 @@
+"""Forward passes of an engine that is a module of Python: the same run for each of them.
+
+An engine's own part has `load(spec)`, which imports its library, and `Net(spec)`, which reads
+a model; `Net.forward(inputs)` returns the outputs, in the order of `spec["outputs"]`. A spec is
+what `command_of` makes; blobs in it have the names and the shapes of Caffe's.
+"""
+
+import json
+import os
+import signal
+import time
+
+from ..log import RESULT
+from ..log import LogReader as AnyLogReader
+from ..machine_state import MachineState
+from ..procfs import high_water_kib
+from ..programs import RUN
+from ..values import fill, practised, print_outputs
+
+ERROR = "PIBENCH-ERROR "
+
+
+class LogReader(AnyLogReader):
+    """Finds the engine's own exception, by which the program ended."""
+
+    def engine_line(self, text):
+        if not text.startswith(ERROR):
+            return False
+        self.fatal = text[len(ERROR) :][:1000]
+        return True
+
+
+def command_of(job, item, folder):
+    """Return the command line and environment that run one item."""
+    spec = {
+        "engine": job["engine"],
+        "model": os.path.join(folder, item["model"]),
+        "weights": os.path.join(folder, item["weights"]) if item.get("weights") else None,
+        "values": os.path.join(folder, item["inputs"]) if item.get("inputs") else None,
+    }
+    for name in ("threads", "warmup", "repeats", "seed", "blobs"):
+        spec[name] = item[name]
+    command = job["python"] + [RUN, "--forward", json.dumps(spec)]
+    return command, dict(job.get("env", {}))
+
+
+def versions_of(module):
+    """Return the function `versions` for an engine's module."""
+    code = "import {} as module; print(module.__version__)".format(module)
+    return lambda job, ask: {"engine_version": ask(job["python"] + ["-c", code])}
+
+
+def run_forward(engine, spec):
+    """Read a model, run it forward, print times and outputs, and wait for the probe's sample."""
+    # Before anything is loaded: see machine_state.
+    state = MachineState()
+    engine.load(spec)
+    projector = practised()
+    # A program without a network waits here: the libraries are loaded, the model is not.
+    with open(spec["model"], "rb") as model:
+        model.read(1)
+    try:
+        net = engine.Net(spec)
+        read_kib = high_water_kib()
+        inputs, input_sha256 = inputs_of(spec)
+        for _ in range(spec["warmup"]):
+            net.forward(inputs)
+        result = {"layers": [], "totals_ms": []}
+        readings = [state.read()]
+        outputs = None
+        for _ in range(spec["repeats"]):
+            outputs = None
+            started = time.perf_counter()
+            outputs = net.forward(inputs)
+            result["totals_ms"].append((time.perf_counter() - started) * 1000.0)
+            readings.append(state.read())
+        readings.append(state.settled())
+        if outputs is None:
+            outputs = net.forward(inputs)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        print(ERROR + "{}: {}".format(type(error).__name__, " ".join(lines)), flush=True)
+        os._exit(1)
+    named = [(name, outputs[at]) for at, (name, _) in enumerate(spec["blobs"]["outputs"])]
+    print_outputs(named, projector)
+    result.update({"readings": readings, "state": state.describe(), "input_sha256": input_sha256})
+    # Both contain an emulator's share, if there is one: only their ratio counts.
+    result.update({"read_high_water_kib": read_kib, "high_water_kib": high_water_kib()})
+    print(RESULT + json.dumps(result), flush=True)
+    # See run_inference in pycaffe.py.
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os._exit(0)
+
+
+def inputs_of(spec):
+    """Return the inputs, name and array each, and the SHA-256 of them all."""
+    import numpy
+
+    given = numpy.load(spec["values"], allow_pickle=False) if spec["values"] else None
+    inputs = [(name, numpy.empty(shape, dtype="f4")) for name, shape in spec["blobs"]["inputs"]]
+    return inputs, fill(inputs, given, spec["seed"])

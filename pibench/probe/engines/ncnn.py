@@ -1,0 +1,41 @@
+"""ncnn."""
+
+from .forward import LogReader, command_of, versions_of
+
+versions = versions_of("ncnn")
+__all__ = ["LogReader", "Net", "command_of", "load", "versions"]
+
+
+def load(spec):
+    import ncnn
+
+    ncnn.set_omp_num_threads(spec["threads"])
+
+
+class Net(object):
+    """A .param file with its .bin, which have no batch: the axis of length 1 is left out."""
+
+    def __init__(self, spec):
+        import ncnn
+
+        self.net = ncnn.Net()
+        self.net.opt.num_threads = spec["threads"]
+        # It reports failures by a number.
+        if self.net.load_param(spec["model"]) or self.net.load_model(spec["weights"]):
+            raise ValueError("ncnn could not read the model")
+        self.outputs = spec["blobs"]["outputs"]
+
+    def forward(self, inputs):
+        import ncnn
+        import numpy
+
+        extractor = self.net.create_extractor()
+        for name, array in inputs:
+            extractor.input(name, ncnn.Mat(array[0] if array.ndim > 1 else array))
+        found = []
+        for name, shape in self.outputs:
+            failed, blob = extractor.extract(name)
+            if failed:
+                raise MemoryError("ncnn could not compute the blob {}".format(name))
+            found.append(numpy.array(blob).reshape(shape))
+        return found

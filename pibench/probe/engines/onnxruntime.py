@@ -1,0 +1,29 @@
+"""ONNX Runtime."""
+
+from .forward import LogReader, command_of, versions_of
+
+versions = versions_of("onnxruntime")
+__all__ = ["LogReader", "Net", "command_of", "load", "versions"]
+
+
+def load(spec):  # noqa: ARG001
+    import onnxruntime
+
+    # Of its warnings some are about every small machine.
+    onnxruntime.set_default_logger_severity(3)
+
+
+class Net(object):
+    """An ONNX model."""
+
+    def __init__(self, spec):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = spec["threads"]
+        self.session = onnxruntime.InferenceSession(
+            spec["model"], options, providers=["CPUExecutionProvider"]
+        )
+
+    def forward(self, inputs):
+        return self.session.run(None, dict(inputs))
