@@ -261,6 +261,49 @@ def read(path: Path | str) -> caffe.NetParameter:
     return net
 
 
+def mapped_values(path: Path | str) -> list[tuple[str, list[np.ndarray]]]:
+    """Return name and values of each layer's blobs in the file, in order, without reading them.
+
+    The values are flat arrays over the file itself: their memory is the kernel's page cache.
+
+    Raises:
+        InvalidInputError: As for `index`.
+    """
+    layers = _layers(Path(path))
+    with Path(path).open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    messages = [
+        field
+        for field in fields(data, 0, len(data))
+        if field.number in _NAME_AND_BLOBS and field.kind == LENGTH
+    ]
+    return [
+        (
+            layer.name,
+            [
+                _mapped(data, blob)
+                for blob in fields(data, message.start, message.end)
+                if blob.number == _NAME_AND_BLOBS[message.number][1] and blob.kind == LENGTH
+            ],
+        )
+        for layer, message in zip(layers, messages, strict=True)
+    ]
+
+
+def _mapped(data: mmap.mmap, blob: Field) -> np.ndarray:
+    import numpy as np  # noqa: PLC0415 (0.1 s that sizes and checks do not need)
+
+    found: dict[int, list[np.ndarray]] = {_BLOB_DATA: [], _BLOB_DOUBLES: []}
+    for field in fields(data, blob.start, blob.end):
+        if field.number in found:
+            kind = np.dtype("<f4" if field.number == _BLOB_DATA else "<f8")
+            size = (field.end - field.start) // kind.itemsize
+            found[field.number].append(np.frombuffer(data, kind, size, field.start))
+    # Blob::FromProto takes doubles where there are any.
+    parts = found[_BLOB_DOUBLES] or found[_BLOB_DATA] or [np.zeros(0, np.float32)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 # Checking
 
 

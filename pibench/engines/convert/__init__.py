@@ -1,0 +1,69 @@
+"""Write a Caffe network and its weights as a file of another engine: ONNX, or ncnn's pair."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from pibench.engines.caffe import topology
+from pibench.engines.convert import graph as graphs
+from pibench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pibench.engines.caffe.shapes import Shapes
+
+Format = Literal["onnx", "ncnn"]
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+LABELS: Final[dict[Format, str]] = {"onnx": "ONNX", "ncnn": "ncnn"}
+
+
+def convert(
+    found: Shapes, weights: Path, to: Format, stem: Path, *, path: object = "network"
+) -> tuple[Path, ...]:
+    """Write `stem`.onnx, or `stem`.param and `stem`.bin.
+
+    Args:
+        found: The network in its test phase: `network.shapes_under("inference")`.
+        weights: A caffemodel for the network.
+        to: The format.
+        stem: The path of the files without their ending.
+        path: The network's name in errors.
+
+    Returns:
+        The paths of the files, the model first.
+
+    Raises:
+        InvalidInputError: The format cannot express a layer exactly.
+        MissingExtraError: The package onnx is not installed.
+    """
+    graph = graphs.build(found, weights)
+    try:
+        if to == "onnx":
+            from pibench.engines.convert import onnx_file  # noqa: PLC0415  (an extra)
+
+            return onnx_file.write(graph, stem)
+        from pibench.engines.convert import ncnn_files  # noqa: PLC0415
+
+        return ncnn_files.write(graph, stem)
+    except graphs.Inexact as inexact:
+        layer = inexact.node.layer
+        what = " ".join(filter(None, (layer.type, str(inexact))))
+        raise InvalidInputError.at(
+            str(path), topology.place(layer), f"{LABELS[to]} has no exact equal of {what}",
+            hint="replace the layer, or take another engine",
+        ) from None  # fmt: skip
+
+
+def ends(found: Shapes, to: Format) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the names of inputs and outputs in the files of `convert`, by Caffe's blob.
+
+    Inputs are in the network's order, outputs sorted by blob as in Caffe and in the ONNX model.
+    """
+    graph = graphs.build(found, None)
+    if to == "ncnn":
+        from pibench.engines.convert import ncnn_files  # noqa: PLC0415
+
+        return ncnn_files.ends(graph)
+    values = {blob: value for blob, (value, _) in graph.outputs.items()}
+    return {blob: blob for blob in graph.inputs}, values
