@@ -389,7 +389,7 @@ def _doubt_about_build(seen: Observation, usable: int) -> str:
     if not share or abs(usable - peak) > share * peak:
         return ""
     return (
-        f"ended with 0, peak {_mib(peak)} of {_mib(usable)} usable, but the build for the board can "
+        f"ended with 0, peak {_mib(peak)} of {_mib(usable)} usable, but the board's build can "
         f"differ from {registry.label_of(seen.engine)}'s amd64 build by {share:.0%}; "
         "--target vm decides"
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from pibench.records.schema import Compute, Protocol
 
+ModelFormat = Literal["caffe", "onnx", "ncnn"]
 PROGRAM: Final = "{program}"
 """Stands for the engine's program, with what a target needs to start it, in a command."""
 PYTHON: Final = "{python}"
@@ -65,7 +66,7 @@ class Engine:
     module: str | None = None
     versions: tuple[str, ...] = ()
     version: str | None = None
-    model_format: Literal["caffe", "onnx", "ncnn"] = "caffe"
+    model_format: ModelFormat = "caffe"
     build_difference: float = 0.0
     install_hint: str = ""
     protocols: tuple[Protocol, ...] = ("inference",)

@@ -19,13 +19,14 @@ from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.records.schema import Compute, Frozen, Machine, Protocol, Repair, Sha256
 from pibench.setups import DEFAULT, Blas, Setup, parameters
-from pibench.targets.base import Blobs, Job
+from pibench.targets.base import End, Ends, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pibench.devices import Device
     from pibench.engines.caffe.shapes import Shapes
+    from pibench.engines.base import ModelFormat
     from pibench.engines.convert import Format
     from pibench.images.build import Builder
     from pibench.networks.network import Network
@@ -317,33 +318,43 @@ def job_of(index: int, network: Network, options: RunOptions) -> Job:
         prototxt=network.prototxt,
         weights=weights,
         files=files,
-        blobs=None if engine is CAFFE else blobs_of(network.shapes_under("inference")),
+        ends=None
+        if engine is CAFFE
+        else ends_of(network.shapes_under("inference"), engine.model_format),
         cost_bytes=cost_bytes(network),
         fork_layers=bool(network.fork_layers),
     )
 
 
-def blobs_of(found: Shapes) -> Blobs:
+def ends_of(found: Shapes, to: ModelFormat) -> Ends:
     """Return the inputs and outputs of a network in the order of Caffe's Net.
 
     Inputs are the tops of its Input layers; outputs, by name, the blobs that no layer reads.
+
+    Args:
+        found: The network in its test phase.
+        to: The format of the engine's model.
     """
-    inputs = [
-        (name, shape)
-        for layer, shapes in zip(found.layers, found.tops, strict=True)
-        if layer.type == "Input"
-        for name, shape in zip(layer.top, shapes, strict=True)
-    ]
     last = {
         name: (position, top)
         for position, layer in enumerate(found.layers)
         for top, name in enumerate(layer.top)
     }
+    inputs = [name for layer in found.layers if layer.type == "Input" for name in layer.top]
     outputs = sorted(name for name, source in last.items() if not found.readers.get(source))
-    return Blobs(
-        inputs=tuple(inputs),
-        outputs=tuple((name, found.blobs[name]) for name in outputs),
-        made_by=tuple((found.layers[last[name][0]].name, last[name][1]) for name in outputs),
+    if to == "caffe":
+        into = {name: name for name in inputs}
+        out = {name: found.layers[last[name][0]].name for name in outputs}
+    else:
+        from pibench.engines import convert  # noqa: PLC0415  (start-up time)
+
+        into, out = convert.ends(found, to)
+    return Ends(
+        inputs=tuple(End(name=name, shape=found.blobs[name], inside=into[name]) for name in inputs),
+        outputs=tuple(
+            End(name=name, shape=found.blobs[name], inside=out[name], top=last[name][1])
+            for name in outputs
+        ),
     )
 
 

@@ -16,16 +16,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blobs:
-    """The inputs and outputs of a network, in Caffe's order, for engines that do not know them.
+class End:
+    """An input or output of a network, for engines that do not know it.
 
-    Each has a name and a shape. `made_by` has for each output the name of the layer that makes it,
-    and which of its tops it is.
+    `name` and `shape` are Caffe's. `inside` is its name in the engine's model: the blob's, or for
+    an output of a model in Caffe's format the layer that makes it, as its top number `top`.
     """
 
-    inputs: tuple[tuple[str, tuple[int, ...]], ...]
-    outputs: tuple[tuple[str, tuple[int, ...]], ...]
-    made_by: tuple[tuple[str, int], ...]
+    name: str
+    shape: tuple[int, ...]
+    inside: str
+    top: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """The inputs and outputs of a network, in Caffe's order."""
+
+    inputs: tuple[End, ...]
+    outputs: tuple[End, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +44,7 @@ class Job:
     Under `inference` with real compute, `inputs` is an npz file with the values of each input
     blob (None: seeded numbers), and `keep` names the layers whose blobs are transferred
     whole. All work of one run has the same `blas` and `engine`. `files` is the network in the
-    engine's own format where that is not Caffe's, the model first, and `blobs` its inputs and
+    engine's own format where that is not Caffe's, the model first, and `ends` its inputs and
     outputs for an engine other than Caffe. `fork_layers` is true for a network
     with layers of Caffe's forks, which need pibench's library. `values_only` leaves out what
     an earlier run already reported: the engine's version and the program's own memory.
@@ -62,7 +71,7 @@ class Job:
     values_only: bool = False
     engine: str = "caffe"
     files: tuple[Path, ...] = ()
-    blobs: Blobs | None = None
+    ends: Ends | None = None
     fork_layers: bool = False
 
     @property

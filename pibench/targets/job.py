@@ -158,7 +158,7 @@ class Measure:
 
     def as_json(self, libraries: Placed) -> dict[str, Any]:
         """Return the measurements in the format that the probe reads."""
-        run = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": [], "blobs": None}
+        run = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": [], "ends": None}
         kinds = [asdict(kind) | run | _surroundings(kind, libraries) for kind in self.kinds]
         return {**asdict(self), "kinds": kinds}
 
@@ -258,7 +258,7 @@ def write_job(
         model = f"models/{piece.id}{engine.model_suffix}"
         item = {name: getattr(piece, name) for name in _ITEM_FIELDS}
         item |= {"model": model, "inputs": None, **_surroundings(piece, libraries)}
-        item["blobs"] = None if piece.blobs is None else asdict(piece.blobs)
+        item["ends"] = None if piece.ends is None else asdict(piece.ends)
         weights = piece.weights
         if piece.files:
             _link(piece.files[0], folder / model)

@@ -177,7 +177,8 @@ CASES = {
         "convolution_param { num_output: 4 kernel_h: 4 kernel_w: 3 stride: 2 group: 2 }",
     ),
     "Deconvolution depthwise": _one(
-        "Deconvolution", "convolution_param { num_output: 6 kernel_size: 4 stride: 2 pad: 1 "
+        "Deconvolution",
+        "convolution_param { num_output: 6 kernel_size: 4 stride: 2 pad: 1 "
         "group: 6 bias_term: false }",
     ),
     "Deconvolution dilation": _one("Deconvolution", f"{_CONV} dilation: 2 }}"),
@@ -233,10 +234,24 @@ CASES = {
     "ELU": _one("ELU", "elu_param { alpha: 0.5 }"),
     "Swish": _one("Swish"),
     "Swish beta": _one("Swish", "swish_param { beta: 0.5 }"),
-    **{kind: _one(kind) for kind in (
-        "AbsVal", "BNLL", "Sigmoid", "TanH", "ReLU6", "HardSigmoid", "HardSwish", "Mish",
-        "Flatten", "Dropout", "Softmax", "Exp", "Power",
-    )},
+    **{
+        kind: _one(kind)
+        for kind in (
+            "AbsVal",
+            "BNLL",
+            "Sigmoid",
+            "TanH",
+            "ReLU6",
+            "HardSigmoid",
+            "HardSwish",
+            "Mish",
+            "Flatten",
+            "Dropout",
+            "Softmax",
+            "Exp",
+            "Power",
+        )
+    },
     "BReLU": _one("BReLU", "brelu_param { minval: 0.1 maxval: 0.6 }"),
     "Clip": _one("Clip", "clip_param { min: -1 max: 0.5 }"),
     "Exp base": _one("Exp", "exp_param { base: 2 scale: 0.5 shift: 1 }"),
@@ -251,7 +266,8 @@ CASES = {
         f"Softmax axis {axis} of {len(shape)}": _one(
             "Softmax", f"softmax_param {{ axis: {axis} }}", shape
         )
-        for shape in ((1, 6, 4, 5), _ROWS, _FLAT) for axis in range(1, len(shape))
+        for shape in ((1, 6, 4, 5), _ROWS, _FLAT)
+        for axis in range(1, len(shape))
     },
     "Softmax batch": _one("Softmax", "softmax_param { axis: 0 }", (3, 4)),
     "Eltwise sum": _one("Eltwise", "", (1, 6, 4, 5), (1, 6, 4, 5), (1, 6, 4, 5)),
@@ -263,10 +279,13 @@ CASES = {
     "Eltwise itself": Case(_layer("Eltwise", "", "a a")),
     **{
         f"Concat axis {axis} of {len(shape)}": _one(
-            "Concat", f"concat_param {{ axis: {axis} }}",
-            shape, (*shape[:axis], shape[axis] + 3, *shape[axis + 1 :]),
+            "Concat",
+            f"concat_param {{ axis: {axis} }}",
+            shape,
+            (*shape[:axis], shape[axis] + 3, *shape[axis + 1 :]),
         )
-        for shape in ((1, 6, 4, 5), _ROWS, _FLAT) for axis in range(1, len(shape))
+        for shape in ((1, 6, 4, 5), _ROWS, _FLAT)
+        for axis in range(1, len(shape))
     },
     **{
         f"Slice axis {axis} of {len(shape)}": Case(
@@ -274,13 +293,14 @@ CASES = {
             f"slice_param {{ axis: {axis} slice_point: 2 }} }}",
             (shape,),
         )
-        for shape in ((1, 6, 4, 5), _ROWS, _FLAT) for axis in range(1, len(shape))
+        for shape in ((1, 6, 4, 5), _ROWS, _FLAT)
+        for axis in range(1, len(shape))
     },
-    "Slice equal": Case(
-        'layer { name: "s" type: "Slice" bottom: "a" top: "x" top: "y" top: "z" }'
-    ),
+    "Slice equal": Case('layer { name: "s" type: "Slice" bottom: "a" top: "x" top: "y" top: "z" }'),
     "Reshape": _one("Reshape", "reshape_param { shape { dim: 0 dim: -1 dim: 11 } }"),
-    "Reshape up": _one("Reshape", "reshape_param { shape { dim: 0 dim: 3 dim: 2 dim: -1 } }", _FLAT),
+    "Reshape up": _one(
+        "Reshape", "reshape_param { shape { dim: 0 dim: 3 dim: 2 dim: -1 } }", _FLAT
+    ),
     "Reshape inner": _one(
         "Reshape", "reshape_param { shape { dim: 2 dim: 3 } axis: 1 num_axes: 1 }", (1, 6, 5)
     ),
@@ -288,8 +308,10 @@ CASES = {
     "Squeeze": _one("Squeeze", "squeeze_param { axis: 2 }", (1, 6, 1, 5)),
     "Crop": _one("Crop", "crop_param { offset: 1 }", (1, 6, 9, 11), (1, 3, 4, 5)),
     "Crop channels": _one(
-        "Crop", "crop_param { axis: 1 offset: 2 offset: 1 offset: 3 }",
-        (1, 6, 9, 11), (1, 3, 4, 5),
+        "Crop",
+        "crop_param { axis: 1 offset: 2 offset: 1 offset: 3 }",
+        (1, 6, 9, 11),
+        (1, 3, 4, 5),
     ),
     "Crop nothing": _one("Crop", "", (1, 6, 4, 5), (1, 3, 4, 5)),
     "CropCenter": _one("CropCenter", "crop_center_param { crop_size: [0, 1, 2, 3] }"),
@@ -327,7 +349,8 @@ CASES = {
             "Reduction",
             f"reduction_param {{ operation: {operation} axis: {axis} coeff: 0.5 }}",
         )
-        for operation in ("SUM", "ASUM", "SUMSQ", "MEAN") for axis in (0, 1, 2, 3)
+        for operation in ("SUM", "ASUM", "SUMSQ", "MEAN")
+        for axis in (0, 1, 2, 3)
     },
     "BatchReindex": _one("BatchReindex", "", (4, 3), (2,), low=0),
     "DummyData": Case(
@@ -335,7 +358,8 @@ CASES = {
         "dim: 9 dim: 11 } data_filler { value: 0.25 } } }" + _layer("Eltwise", "", "a d")
     ),
     "in place": Case(
-        _layer("ReLU", "", "a", "a") + _layer("Power", "power_param { scale: 2 }", "a", "a")
+        _layer("ReLU", "", "a", "a")
+        + _layer("Power", "power_param { scale: 2 }", "a", "a")
         + _layer("Eltwise", "", "a a")
     ),
     "in place, output": Case(_layer("ReLU", "", "a", "a")),
@@ -401,9 +425,11 @@ def compared(name: str, case: Case | str, folder: Path, caffe: list[object], pyt
             written = convert.convert(found, weights, to, folder / "net", path=name)
             files[to] = [str(one) for one in written]
         except InvalidInputError as refused:
-            cells[to] = refused.message.partition(" equal of ")[2] and (
-                "no equal of " + refused.message.partition(" equal of ")[2]
-            ) or refused.message
+            cells[to] = (
+                refused.message.partition(" equal of ")[2]
+                and ("no equal of " + refused.message.partition(" equal of ")[2])
+                or refused.message
+            )
     ends = {to: convert.ends(found, to) for to in convert.FORMATS}
     worst = 0
     for to, written in files.items():

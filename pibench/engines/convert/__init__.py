@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Format = Literal["onnx", "ncnn"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+ENDINGS: Final[dict[Format, tuple[str, ...]]] = {"onnx": (".onnx",), "ncnn": (".param", ".bin")}
+"""The endings of a format's files, the model's first."""
 LABELS: Final[dict[Format, str]] = {"onnx": "ONNX", "ncnn": "ncnn"}
 
 

@@ -47,7 +47,9 @@ class NcnnFiles:
         self._names: dict[tuple[str, str], str] = {}
         self._taken: set[tuple[str, str]] = set()
         self.inputs = {blob: self._name("blob", blob) for blob in graph.inputs}
-        self.outputs = {blob: self._name("blob", value) for blob, (value, _) in graph.outputs.items()}
+        self.outputs = {
+            blob: self._name("blob", value) for blob, (value, _) in graph.outputs.items()
+        }
 
     def put(
         self,

@@ -1,8 +1,8 @@
 """Forward passes of an engine that is a module of Python: the same run for each of them.
 
 An engine's own part has `load(spec)`, which imports its library, and `Net(spec)`, which reads
-a model; `Net.forward(inputs)` returns the outputs, in the order of `spec["outputs"]`. A spec is
-what `command_of` makes; blobs in it have the names and the shapes of Caffe's.
+a model; `Net.forward(arrays)` takes the inputs and returns the outputs, in the order of
+`spec["ends"]`. A spec is what `command_of` makes; see End in pibench/targets/base.py.
 """
 
 import json
@@ -38,7 +38,7 @@ def command_of(job, item, folder):
         "weights": os.path.join(folder, item["weights"]) if item.get("weights") else None,
         "values": os.path.join(folder, item["inputs"]) if item.get("inputs") else None,
     }
-    for name in ("threads", "warmup", "repeats", "seed", "blobs"):
+    for name in ("threads", "warmup", "repeats", "seed", "ends"):
         spec[name] = item[name]
     command = job["python"] + [RUN, "--forward", json.dumps(spec)]
     return command, dict(job.get("env", {}))
@@ -81,7 +81,7 @@ def run_forward(engine, spec):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         print(ERROR + "{}: {}".format(type(error).__name__, " ".join(lines)), flush=True)
         os._exit(1)
-    named = [(name, outputs[at]) for at, (name, _) in enumerate(spec["blobs"]["outputs"])]
+    named = [(end["name"], outputs[at]) for at, end in enumerate(spec["ends"]["outputs"])]
     print_outputs(named, projector)
     result.update({"readings": readings, "state": state.describe(), "input_sha256": input_sha256})
     # Both contain an emulator's share, if there is one: only their ratio counts.
@@ -93,9 +93,10 @@ def run_forward(engine, spec):
 
 
 def inputs_of(spec):
-    """Return the inputs, name and array each, and the SHA-256 of them all."""
+    """Return the inputs, and the SHA-256 of them all."""
     import numpy
 
     given = numpy.load(spec["values"], allow_pickle=False) if spec["values"] else None
-    inputs = [(name, numpy.empty(shape, dtype="f4")) for name, shape in spec["blobs"]["inputs"]]
-    return inputs, fill(inputs, given, spec["seed"])
+    inputs = [(end["name"], numpy.empty(end["shape"], "f4")) for end in spec["ends"]["inputs"]]
+    sha256 = fill(inputs, given, spec["seed"])
+    return [array for _, array in inputs], sha256

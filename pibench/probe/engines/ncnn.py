@@ -23,14 +23,16 @@ class Net(object):
         # It reports failures by a number.
         if self.net.load_param(spec["model"]) or self.net.load_model(spec["weights"]):
             raise ValueError("ncnn could not read the model")
-        self.outputs = spec["blobs"]["outputs"]
+        self.inputs = [end["inside"] for end in spec["ends"]["inputs"]]
+        self.outputs = [(end["inside"], end["shape"]) for end in spec["ends"]["outputs"]]
 
-    def forward(self, inputs):
+    def forward(self, arrays):
         import ncnn
         import numpy
 
         extractor = self.net.create_extractor()
-        for name, array in inputs:
+        for at, name in enumerate(self.inputs):
+            array = arrays[at]
             extractor.input(name, ncnn.Mat(array[0] if array.ndim > 1 else array))
         found = []
         for name, shape in self.outputs:

@@ -9,7 +9,7 @@ __all__ = ["LogReader", "Net", "command_of", "load", "versions"]
 def load(spec):  # noqa: ARG001
     import onnxruntime
 
-    # Of its warnings some are about every small machine.
+    # Some of its warnings are about every small machine.
     onnxruntime.set_default_logger_severity(3)
 
 
@@ -24,6 +24,9 @@ class Net(object):
         self.session = onnxruntime.InferenceSession(
             spec["model"], options, providers=["CPUExecutionProvider"]
         )
+        self.inputs = [end["inside"] for end in spec["ends"]["inputs"]]
+        self.outputs = [end["inside"] for end in spec["ends"]["outputs"]]
 
-    def forward(self, inputs):
-        return self.session.run(None, dict(inputs))
+    def forward(self, arrays):
+        named = {name: arrays[at] for at, name in enumerate(self.inputs)}
+        return self.session.run(self.outputs, named)

@@ -20,17 +20,17 @@ class Net(object):
 
         self.net = cv2.dnn.readNetFromCaffe(spec["model"], spec["weights"])
         self.net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+        self.inputs = [end["inside"] for end in spec["ends"]["inputs"]]
         names = set(self.net.getLayerNames())
-        # The layer that makes each output, and which of its tops it is. The importer calls
-        # convolutions by their blob.
-        self.made_by = [
-            (layer if layer in names else spec["blobs"]["outputs"][at][0], top)
-            for at, (layer, top) in enumerate(spec["blobs"]["made_by"])
+        # The importer calls convolutions by their blob.
+        self.layers = [
+            end["inside"] if end["inside"] in names else end["name"]
+            for end in spec["ends"]["outputs"]
         ]
+        self.tops = [end["top"] for end in spec["ends"]["outputs"]]
 
-    def forward(self, inputs):
-        for name, array in inputs:
-            self.net.setInput(array, name)
-        layers = list(dict.fromkeys(layer for layer, _ in self.made_by))
-        blobs = dict(zip(layers, self.net.forwardAndRetrieve(layers)))
-        return [blobs[layer][top] for layer, top in self.made_by]
+    def forward(self, arrays):
+        for at, name in enumerate(self.inputs):
+            self.net.setInput(arrays[at], name)
+        blobs = self.net.forwardAndRetrieve(self.layers)
+        return [blobs[at][top] for at, top in enumerate(self.tops)]
