@@ -29,6 +29,7 @@ class DetectionOutput : public ForkLayer {
     most_ = fields_.integer("nms_param.top_k", -1);
     eta_ = fields_.number("nms_param.eta", 1.f);
     objectness_ = fields_.number("objectness_score", 0.01f);
+    clip_ = fields_.flag("clip", false);
   }
 
   void Reshape(const Blobs& bottom, const Blobs& top) override {
@@ -92,7 +93,7 @@ class DetectionOutput : public ForkLayer {
       boxes[set].reserve(priors_);
       for (int p = int(boxes[set].size()); p < priors_; ++p)
         boxes[set].push_back(
-            decode(start[p], prior + 4 * (priors_ + p), location + 4 * (p * sets + set)));
+            clipped(decode(start[p], prior + 4 * (priors_ + p), location + 4 * (p * sets + set))));
       suppress(of_image(bottom, 1, image), of_image(bottom, 3, image), label, boxes[set], &kept);
     }
     if (keep_ >= 0 && int(kept.size()) > keep_) {
@@ -126,6 +127,13 @@ class DetectionOutput : public ForkLayer {
                prior.y2 + v[3] * y_unit};
   }
 
+  /* OpenCV's field `clip`: a box ends at the edges of the image, before any is suppressed. */
+  Box clipped(const Box& box) const {
+    if (!clip_) return box;
+    const auto inside = [](float at) { return std::min(std::max(at, 0.f), 1.f); };
+    return Box{inside(box.x1), inside(box.y1), inside(box.x2), inside(box.y2)};
+  }
+
   void suppress(const float* confidence, const float* objects, int label,
                 const std::vector<Box>& boxes, std::vector<Found>* kept) const {
     std::vector<Found> candidates;
@@ -149,7 +157,7 @@ class DetectionOutput : public ForkLayer {
     }
   }
 
-  bool shared_, in_target_;
+  bool shared_, in_target_, clip_;
   int classes_, background_, keep_, most_, priors_;
   float least_, overlap_, eta_, objectness_;
   std::string code_;

@@ -86,7 +86,7 @@ def _one(kind: str, body: str = "", *shape: int) -> Case:
     return Case({"x": values(*(shape or (2, 6, 4, 6)), scale=3)}, layer(kind, body=body))
 
 
-def _detections() -> Case:
+def _detections(clip: str = "") -> Case:
     random, count, classes = np.random.default_rng(5), 40, 3
     corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4)
     priors = np.stack([corners.ravel(), np.tile([0.1, 0.1, 0.2, 0.2], count)])
@@ -99,7 +99,7 @@ def _detections() -> Case:
     body = (
         f"detection_output_param {{ num_classes: {classes} share_location: true "
         "background_label_id: 0 nms_param { nms_threshold: 0.45 top_k: 30 } "
-        "code_type: CENTER_SIZE keep_top_k: 20 confidence_threshold: 0.3 }"
+        f"code_type: CENTER_SIZE keep_top_k: 20 confidence_threshold: 0.3 {clip} }}"
     )
     return Case(inputs, layer("DetectionOutput", "loc conf prior", body))
 
@@ -125,6 +125,7 @@ _PRIOR_BOX = (
 )
 CASES = {
     "DetectionOutput": _detections(),
+    "DetectionOutput, clip": _detections("clip: true"),
     "HardSwish": _one("HardSwish"),
     "Interp": _one("Interp", "interp_param { height: 9 width: 13 }"),
     "Mish": _one("Mish"),
@@ -208,7 +209,7 @@ def written(name: str, case: Case, folder: Path) -> dict[str, object]:
 
 def sorted_rows(name: str, found: np.ndarray) -> np.ndarray:
     """Detections by label and score: OpenCV gives them by score, and rows of zeros after them."""
-    if name != "DetectionOutput":
+    if not name.startswith("DetectionOutput"):
         return found
     rows = found.reshape(-1, 7)
     rows = rows[rows[:, 2] > 0]

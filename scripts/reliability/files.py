@@ -5,7 +5,7 @@
 
 For each prototxt below FOLDER: `pibench plan`, as it is or with --repair, under `caffe time` or,
 where a layer has no backward pass, under inference; `pibench predict`; and a run on the twin,
-whose peak is compared with the plan. Prints a line for each file and the counts. A file that is in
+whose peak is compared with a plan for the twin. Prints a line for each file and the counts. A file that is in
 the results is not tried again.
 """
 
@@ -16,6 +16,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+
+from pibench import networks
+from pibench.crosscheck.planned import compare, environment_of
+from pibench.plan.planner import plan
+from pibench.records.schema import Record
 
 PIBENCH = [sys.executable, "-m", "pibench"]
 WAYS = (
@@ -49,13 +54,8 @@ def tried(path: Path) -> dict[str, object]:
             break
     else:
         return {"file": path.name, "planned": False, "error": first}
-    plan = plans[0]
-    found = {
-        "file": path.name,
-        "planned": True,
-        "options": options,
-        "peak_bytes": plan["peak_rss_bytes"],
-    }
+    found = {"file": path.name, "planned": True, "options": options}
+    found["verdict"] = plans[0]["verdict"]
     code, _, error = pibench(
         "predict", str(path), *(word for word in options if word == "--repair")
     )
@@ -66,11 +66,18 @@ def tried(path: Path) -> dict[str, object]:
         "run", str(path), "--target", "twin", "--quiet", *compute, *options
     )
     if isinstance(records, list) and records and records[0]["evidence"]["exit_status"] == 0:
-        measured = records[0]["peak_rss_bytes"]
-        found["error_percent"] = 100 * (plan["peak_rss_bytes"] / measured - 1)
+        found["error_percent"] = 100 * (error_of(path, options, records[0]) or 0.0)
     else:
         found["run"] = error or f"exit code {code}"
     return found
+
+
+def error_of(path: Path, options: list[str], written: dict[str, object]) -> float | None:
+    """Return how far the plan for the machine that ran a file is from its peak, as a fraction."""
+    record = Record.model_validate_json(json.dumps(written))
+    network = networks.load(str(path), repair="--repair" in options)
+    environment = environment_of(record, record.device_profile)
+    return compare(record, plan(network, protocol=record.protocol, environment=environment)).error
 
 
 def main() -> int:
@@ -94,9 +101,10 @@ def main() -> int:
     )
     wrong = [found for found in planned if abs(float(found.get("error_percent", 0))) > 2]
     predicted = sum(found["predicted"] is True for found in planned)
+    share = 100 * len(planned) / len(all_found)
     print(
-        f"{len(all_found)} files: {len(planned)} planned ({100 * len(planned) / len(all_found):.0f} %), "
-        f"{predicted} predicted, {len(errors)} run; plan against run: mean "
+        f"{len(all_found)} files: {len(planned)} planned ({share:.0f} %), {predicted} predicted, "
+        f"{len(errors)} run; plan against run: mean "
         f"{sum(errors) / max(len(errors), 1):.2f} %, worst {max(errors, default=0):.2f} %, "
         f"{len(wrong)} above 2 %"
     )

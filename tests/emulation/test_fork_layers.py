@@ -524,8 +524,9 @@ def decoded(boxes: Array, offsets: Array) -> Array:
     return np.stack([x - w / 2, v - h / 2, x + w / 2, v + h / 2], axis=1)
 
 
+@pytest.mark.parametrize("clip", ["", "clip: true"])
 @pytest.mark.parametrize("first_stage", ["", "objects", "objects moves"])
-def test_detections_are_decoded_and_suppressed(caffe: Caffe, first_stage: str) -> None:
+def test_detections_are_decoded_and_suppressed(caffe: Caffe, first_stage: str, clip: str) -> None:
     count, classes = 12, 3
     random = np.random.default_rng(5)
     corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4)
@@ -536,7 +537,7 @@ def test_detections_are_decoded_and_suppressed(caffe: Caffe, first_stage: str) -
     body = (
         f"detection_output_param {{ num_classes: {classes} nms_param {{ nms_threshold: 0.3 "
         "top_k: 9 } code_type: CENTER_SIZE keep_top_k: 7 confidence_threshold: 0.4 "
-        "objectness_score: 0.3 }"
+        f"objectness_score: 0.3 {clip} }}"
     )
     objects = random.uniform(0, 1, (1, 2 * count)).astype(np.float32)
     moves = numbers(1, 4 * count, seed=3)
@@ -547,6 +548,9 @@ def test_detections_are_decoded_and_suppressed(caffe: Caffe, first_stage: str) -
 
     start = decoded(corners, moves) if "moves" in first_stage else corners
     boxes = decoded(start, offsets)
+    assert boxes.min() < 0 and boxes.max() > 1
+    if clip:
+        boxes = boxes.clip(0, 1)
     rows = []
     by_class = scores.reshape(count, classes)
     if first_stage:
