@@ -45,6 +45,9 @@ def reproduce(
     reserve: float | None = opt.amount(
         None, "--reserve", "MIB", "With --table: what other programs took, in place of its own.", 0
     ),
+    engines: str | None = opt.value(
+        "Run them with other engines too, forward only: A,B,... or all.", metavar="NAMES"
+    ),
     stack: str | None = opt.value(
         "With --table: predict its times for this software on the board; `paper` for rates fitted "
         "on the paper's times. Default: the table's.",
@@ -89,6 +92,15 @@ def reproduce(
             )
     # A reserve would give other verdicts than the paper's.
     options = opt.run_options(locals() | {"reserve": 0.0})
+    if engines is not None:
+        from pibench import networks
+        from pibench.cli.reproduce_engines import reproduce_engines
+
+        loaded = [networks.load(name) for name in _paper_networks(only)]
+        asked = opt.words(engines) or ()
+        raise typer.Exit(
+            reproduce_engines(asked, loaded, options, out, quiet=quiet, as_json=as_json)
+        )
     code = reproduce_paper(only, options, out, quiet=quiet, as_json=as_json, timed=timings)
     raise typer.Exit(code)
 

@@ -121,12 +121,20 @@ class Engine:
             )
         return [[PYTHON, "-c", code]]
 
-    def write_model(self, prototxt: str, path: Path) -> None:
-        """Write the network to `path`, as the engine reads it.
+    def adapted(self, prototxt: str, place: str) -> str:  # noqa: ARG002
+        """Return a network's prototxt as the engine reads it.
+
+        Args:
+            prototxt: The network.
+            place: Its name in errors.
 
         Raises:
             InvalidInputError: The engine would compute something else than Caffe.
         """
+        return prototxt
+
+    def write_model(self, prototxt: str, path: Path) -> None:
+        """Write the network to `path`, in the engine's own format."""
         path.write_text(prototxt, encoding="utf-8")
 
     def refused_bytes(self, message: str) -> int | None:

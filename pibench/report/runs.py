@@ -278,6 +278,7 @@ def command(record: Record) -> str:
         ("--machine", record.machine, (None, "virt")),
         ("--device", record.device, ("rpi3b",)),
         ("--reserve", f"{record.limits.reserve_bytes / MIB:g}", ("0",)),
+        ("--engine", _engine(record), ("caffe",)),
         ("--protocol", record.protocol, ()),
         ("--compute", record.compute, ()),
         ("--batch", record.batch, (1,)),
@@ -293,6 +294,11 @@ def command(record: Record) -> str:
         # A record does not have the path of the weights.
         words += ["--weights", f"<the caffemodel with SHA-256 {record.weights_sha256}>"]
     return shlex.join(words)
+
+
+def _engine(record: Record) -> str:
+    known = record.engine == "caffe" or record.engine_version is None
+    return record.engine if known else f"{record.engine}=={record.engine_version}"
 
 
 def _repaired_with(record: Record) -> str:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pibench.devices import Device
-    from pibench.engines.caffe.shapes import Shapes
     from pibench.engines.base import ModelFormat
+    from pibench.engines.caffe.shapes import Shapes
     from pibench.engines.convert import Format
     from pibench.images.build import Builder
     from pibench.networks.network import Network
@@ -315,7 +315,7 @@ def job_of(index: int, network: Network, options: RunOptions) -> Job:
     return options.job(
         id=str(index),
         name=network.name,
-        prototxt=network.prototxt,
+        prototxt=engine.adapted(network.prototxt, network.place),
         weights=weights,
         files=files,
         ends=None

@@ -13,7 +13,8 @@ from google.protobuf import text_format
 
 from pibench.engines.base import Engine
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import forks, prototxt, topology
+from pibench.engines.caffe import forks, topology
+from pibench.engines.caffe.prototxt import parse
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def _load() -> tuple[Difference, ...]:
 class OpenCVEngine(Engine):
     """OpenCV, which gets the network as Caffe's test phase runs it."""
 
-    def write_model(self, text: str, path: Path) -> None:
-        """Write the layers that the test phase runs, in the fields that OpenCV's importer reads.
+    def adapted(self, prototxt: str, place: str) -> str:
+        """Return the layers that the test phase runs, in the fields that OpenCV's importer reads.
 
         It takes no notice of phases (a layer for training is executed), and of an unknown field in
         a layer's parameters it makes defaults for all of that layer's other fields.
@@ -85,17 +86,16 @@ class OpenCVEngine(Engine):
         Raises:
             InvalidInputError: This version would compute something else, or cannot read a layer.
         """
-        net = prototxt.parse(text, path.name)
-        layers = topology.layers(net, path.name)
+        layers = topology.layers(parse(prototxt, place), place)
         for layer in layers:
-            self._check(net.name or path.name, layer)
-        path.write_text("\n".join(_written(layers)), encoding="utf-8")
+            self._check(place, layer)
+        return "\n".join(_written(layers))
 
-    def _check(self, network: str, layer: caffe.LayerParameter) -> None:
+    def _check(self, place: str, layer: caffe.LayerParameter) -> None:
         for difference in differences():
             if difference.applies(layer, self.wheel_version):
                 raise InvalidInputError.at(
-                    network,
+                    place,
                     topology.place(layer),
                     f"OpenCV {self.wheel_version} {difference.effect}",
                     hint="use --engine caffe, or another version of OpenCV",
