@@ -216,7 +216,10 @@ def describe_machine(job):
 
 
 def describe_engine(job, folder):
-    """Return the versions of the engine and of its BLAS; starts both, slow when emulated."""
+    """Return the versions of the engine and of its BLAS; starts both, slow when emulated.
+
+    An engine that reports a BLAS itself, or None, is not asked.
+    """
     env = dict(job["env"])
     if job["other_blas"]:
         env["LD_PRELOAD"] = preloaded(job["other_blas"], folder)
@@ -225,6 +228,8 @@ def describe_engine(job, folder):
         return first_line(*place_environment(job, command, env))
 
     found = dict(engine_of(job).versions(job, ask))
+    if "blas" in found:
+        return found
     described = ask(job["python"] + [RUN, "--describe"])
     try:
         found.update(json.loads(described))

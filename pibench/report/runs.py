@@ -131,7 +131,15 @@ def _way(record: Record) -> str:
         *([f"set-up {record.setup}"] if record.setup != DEFAULT else []),
         f"{record.protocol}, batch {record.batch}",
     ]
+    if record.engine != "caffe":
+        parts.insert(0, _engine_label(record))
     return f"{_where(record)}; {', '.join(parts)}"
+
+
+def _engine_label(record: Record) -> str:
+    """Return the engine's name, with the version of one that has several."""
+    label = label_of(record.engine)
+    return label if record.engine == "caffe" else f"{label} {record.engine_version or ''}".strip()
 
 
 def _where_confined(record: Record) -> str:
@@ -160,9 +168,13 @@ def _where(record: Record) -> str:
     if record.target_kind.boundary == "group":
         return _where_confined(record)
     if record.target_kind.provenance == "twin":
-        return "twin: the same Caffe packages for amd64, run natively"
+        packages = "packages" if record.engine == "caffe" else "version"
+        return f"twin: the same {_engine_label(record)} {packages} for amd64, run natively"
     guest = record.environment.guest
-    whose = {"system": "its own Caffe", "root": "pibench's Caffe"}.get(guest.caffe_origin or "")
+    label = _engine_label(record)
+    whose = {"system": f"its own {label}", "root": f"pibench's {label}"}.get(
+        guest.caffe_origin or ""
+    )
     if record.is_emulated_or_twin:
         where = ", on a machine that is not a board" if record.target_kind.is_board else ""
         parts = [f"emulated: {record.target}{where}", whose]

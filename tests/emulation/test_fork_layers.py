@@ -548,7 +548,8 @@ def test_detections_are_decoded_and_suppressed(caffe: Caffe, first_stage: str, c
 
     start = decoded(corners, moves) if "moves" in first_stage else corners
     boxes = decoded(start, offsets)
-    assert boxes.min() < 0 and boxes.max() > 1
+    assert boxes.min() < 0
+    assert boxes.max() > 1
     if clip:
         boxes = boxes.clip(0, 1)
     rows = []

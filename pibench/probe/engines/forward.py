@@ -47,7 +47,13 @@ def command_of(job, item, folder):
 def versions_of(module):
     """Return the function `versions` for an engine's module."""
     code = "import {} as module; print(module.__version__)".format(module)
-    return lambda job, ask: {"engine_version": ask(job["python"] + ["-c", code])}
+
+    def versions(job, ask):
+        # None of these engines calls a BLAS.
+        version = ask(job["python"] + ["-c", code])
+        return {"engine_version": version, "blas": None, "blas_core": None}
+
+    return versions
 
 
 def run_forward(engine, spec):

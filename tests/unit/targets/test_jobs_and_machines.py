@@ -97,6 +97,7 @@ def test_the_job_contains_all_that_the_probe_reads(tmp_path: Path) -> None:
         "repeats": 3,
         "seed": 7,
         "inputs": None,
+        "ends": None,
         "keep": [],
         "preload": [],
         "env": {},
