@@ -107,16 +107,20 @@ def _run(
     quiet: bool,
 ) -> None:
     """Run the networks with an engine: on the twin, and where that does not decide, elsewhere."""
+    from pibench.engines.registry import engine_of
     from pibench.images.build import on_x86_64
 
     # The outputs need one pass, which also reaches the peak.
     with_engine = replace(options, engine=spec, protocol="inference", compute="real", repeats=0)
-    targets = [options.target] if not on_x86_64() else list(dict.fromkeys(["twin", options.target]))
-    for target in targets:
+    targets = ["twin", options.target] if on_x86_64() else [options.target]
+    for number, target in enumerate(dict.fromkeys(targets)):
         made = [record for record in store.read() if _is_same(record, spec)]
         known = {record.network_sha256 for record in made if record.target == target}
         known |= {record.network_sha256 for record in made if record.verdict in ("fit", "no-fit")}
         left = [network for network in loaded if network.sha256 not in known]
+        if number and "memory-only" in engine_of(spec).computes:
+            # The first target has computed the outputs.
+            with_engine = replace(with_engine, compute="memory-only", repeats=1)
         if left:
             say(f"{spec} on {target}: {len(left)} of {len(loaded)} networks")
             run_with_progress(left, replace(with_engine, target=target), store, quiet=quiet)

@@ -18,7 +18,7 @@ from pibench.engines.caffe.prototxt import parse
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _DIFFERENCES: Final = Path(__file__).with_name("differences.toml")
 
@@ -89,7 +89,7 @@ class OpenCVEngine(Engine):
         layers = topology.layers(parse(prototxt, place), place)
         for layer in layers:
             self._check(place, layer)
-        return "\n".join(_written(layers))
+        return "\n".join(written(layers))
 
     def _check(self, place: str, layer: caffe.LayerParameter) -> None:
         for difference in differences():
@@ -102,8 +102,8 @@ class OpenCVEngine(Engine):
                 )
 
 
-def _written(layers: list[caffe.LayerParameter]) -> Iterator[str]:
-    """Yield each layer as OpenCV reads it."""
+def written(layers: Sequence[caffe.LayerParameter]) -> Iterator[str]:
+    """Yield each layer as OpenCV's importer reads it."""
     for layer in layers:
         stock = caffe.LayerParameter()
         stock.CopyFrom(layer)
