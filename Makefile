@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup first-packages system-packages dev engine browser images lint docs test unit coverage \
 	reproduce benchmark planned-against-measured outputs-document fidelity reliability latency-document \
-	report-picture wheel clean
+	engines-document report-picture wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -112,10 +112,14 @@ outputs-document: setup ## Run the paper's networks on two architectures and wri
 	$(BIN)/python scripts/outputs_document.py $(OUT)/outputs > docs/.outputs.md && mv docs/.outputs.md docs/outputs.md
 
 fidelity: setup engine ## Run the paper's networks on every target; write the table of errors
-	$(BIN)/python scripts/fidelity_table.py $(OUT)/fidelity README.md docs/trust.md
+	$(BIN)/python scripts/fidelity_table.py $(OUT)/fidelity | $(BIN)/python scripts/into_document.py fidelity README.md docs/trust.md
 
 tables-document: setup ## Compare other people's tables with plans and predictions; write docs/trust.md's table of them
-	$(BIN)/python scripts/tables_document.py docs/trust.md
+	$(BIN)/python scripts/tables_document.py | $(BIN)/python scripts/into_document.py tables docs/trust.md
+
+engines-document: setup ## Run the paper's networks with every engine; write docs/engines.md's table
+	$(BIN)/pibench reproduce --engines caffe,opencv,opencv==4.5.1,onnxruntime,ncnn --out $(OUT)/engines
+	$(BIN)/python scripts/into_document.py engines docs/engines.md < $(OUT)/engines/engines.md
 
 reliability: dev engine ## Kill, fuzz and soak for an hour or two, and write docs/reliability.md
 	$(BIN)/python scripts/install_packages.py -e '.[dev,fuzz]'

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""How far each way can be trusted, as a table in README.md and docs/trust.md.
+"""Print how far each way can be trusted, as a table for README.md and docs/trust.md.
 
-    fidelity_table.py FOLDER DOCUMENT...
+    fidelity_table.py FOLDER
 
 Runs the paper's 26 networks on each target and keeps what comes out in FOLDER/TARGET: what is
-there already is not run again. Ten minutes on two cores that did other work too. The table is
-written between the two marks that a document has for it. Outputs take hours: their line is
-read from the table of docs/outputs.md, which `make outputs-document` writes.
+there already is not run again. Ten minutes on two cores that did other work too. Outputs take
+hours: their line is read from the table of docs/outputs.md, which `make outputs-document` writes.
 """
 
 from __future__ import annotations
@@ -30,21 +29,11 @@ from pibench.records.store import RecordStore
 TARGETS = ("vm", "container", "sysroot", "twin")
 OUTPUTS = Path(__file__).resolve().parent.parent / "docs/outputs.md"
 OUTPUTS_ROW = re.compile(r"^\|[^|]+\| (\d+) \|(?:[^|]*\|){4} ([\d.e+-]+) \| (\w+) \|", re.MULTILINE)
-BEGIN, END = "<!-- fidelity: written by make fidelity -->", "<!-- /fidelity -->"
 
 
 def main() -> None:
-    """Run what was not run, and write the table into each document."""
-    folder, *documents = map(Path, sys.argv[1:])
-    table = "\n".join(lines(folder))
-    for document in documents:
-        before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not begin or not end:
-            raise SystemExit(f"{document} has no place for the table: {BEGIN} ... {END}")
-        text = f"{before}{begin}\n{table}\n{end}{after}"
-        document.write_text(text, encoding="utf-8")
-    print(table)
+    """Run what was not run, and print the table."""
+    print("\n".join(lines(Path(sys.argv[1]))))
 
 
 def lines(folder: Path) -> list[str]:

@@ -1,31 +1,13 @@
 #!/usr/bin/env python3
-"""Other people's tables beside pibench's plans and predictions, as a table in docs/trust.md.
+"""Print other people's tables beside pibench's plans and predictions, for docs/trust.md.
 
-    tables_document.py DOCUMENT
-
-Nothing is run. The table is written between the two marks that the document has for it.
+Nothing is run.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from pibench.crosscheck.claims import check_claims, summary
 from pibench.crosscheck.paper import Column, load_paper, table_ids
-
-BEGIN, END = "<!-- tables: written by make tables-document -->", "<!-- /tables -->"
-
-
-def main() -> None:
-    """Write the table into the document."""
-    document = Path(sys.argv[1])
-    before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{document} has no place for the table: {BEGIN} ... {END}")
-    text = "\n".join([begin, *lines(), end])
-    document.write_text(f"{before}{text}{after}", encoding="utf-8")
 
 
 def lines() -> list[str]:
@@ -62,4 +44,4 @@ def allowed(column: Column) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    print("\n".join(lines()))

@@ -168,8 +168,9 @@ def _where(record: Record) -> str:
     if record.target_kind.boundary == "group":
         return _where_confined(record)
     if record.target_kind.provenance == "twin":
-        packages = "packages" if record.engine == "caffe" else "version"
-        return f"twin: the same {_engine_label(record)} {packages} for amd64, run natively"
+        if record.engine != "caffe":
+            return "twin: the build for amd64 of the same version, run natively"
+        return "twin: the same Caffe packages for amd64, run natively"
     guest = record.environment.guest
     label = _engine_label(record)
     whose = {"system": f"its own {label}", "root": f"pibench's {label}"}.get(
