@@ -271,7 +271,8 @@ FreshBoot = Annotated[bool, flag("--fresh-boot", help=_FRESH_BOOT)]
 _COMPUTE: Final = "real or memory-only. Default: memory-only where that suffices."
 ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="NAME")]
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
-EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="What runs the network.")]
+_ENGINE: Final = "caffe, opencv, onnxruntime, ncnn; opencv==4.6, ncnn:winograd=off."
+EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help=_ENGINE)]
 _FIRST: Final = f"{_PROTOCOLS} Default: inference with --weights, else the engine's first."
 EngineProtocol = Annotated[
     Protocol | None, option(_FIRST, "--protocol", metavar="NAME", **_variable("protocol"))

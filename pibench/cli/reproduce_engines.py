@@ -88,14 +88,10 @@ def _is_of(record: Record, specs: Sequence[str]) -> bool:
 
 
 def _is_same(record: Record, spec: str) -> bool:
-    """Return whether a record is of an engine at its version."""
+    """Return whether a record is of an engine as asked for."""
     from pibench.engines.registry import engine_of
 
-    engine = engine_of(spec)
-    version = record.engine_version or ""
-    return record.engine == engine.id and (
-        engine.wheel is None or engine.wheel_version.startswith(version)
-    )
+    return engine_of(spec).made(record.engine, record.engine_version)
 
 
 def _run(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pibench.records.schema import Compute, Protocol
 
@@ -43,6 +43,9 @@ class Engine:
         module: The module of Python to import, for an engine without a program.
         versions: The versions of the wheel that can be asked for; the first is the default.
         version: The version that was asked for; None for any.
+        settings: The values of each of its settings that change what a network takes, the
+            default first: `--engine NAME:SETTING=VALUE`.
+        chosen: The settings that were asked for, with their values, in the order of `settings`.
         model_format: The format of its model files: Caffe's prototxt and caffemodel, or what
             pibench/engines/convert writes of them.
         build_difference: The largest relative difference between the peaks of its builds for
@@ -66,6 +69,8 @@ class Engine:
     module: str | None = None
     versions: tuple[str, ...] = ()
     version: str | None = None
+    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    chosen: tuple[tuple[str, str], ...] = ()
     model_format: ModelFormat = "caffe"
     build_difference: float = 0.0
     install_hint: str = ""
@@ -82,9 +87,15 @@ class Engine:
         return PurePosixPath(self.program).name if self.program else None
 
     @property
+    def is_in_images(self) -> bool:
+        """Whether pibench's images have it, in the root or beside it."""
+        return bool(self.packages or self.wheel)
+
+    @property
     def spec(self) -> str:
-        """The engine as `--engine` takes it, with the version where one was asked for."""
-        return self.id if self.version is None else f"{self.id}=={self.version}"
+        """The engine as `--engine` takes it, with the version and the settings asked for."""
+        version = "" if self.version is None else f"=={self.version}"
+        return "".join([self.id, version, *(f":{name}={value}" for name, value in self.chosen)])
 
     @property
     def wheel_version(self) -> str:
@@ -104,6 +115,41 @@ class Engine:
         raise InvalidInputError(
             f"there is no version {version!r} of {self.label} here",
             hint=f"its versions are: {have}" if have else f"use --engine {self.id}",
+        )
+
+    def having(self, given: Sequence[str]) -> Self:
+        """Return the engine with settings, each as `NAME=VALUE`.
+
+        Raises:
+            InvalidInputError: It has no such setting or value.
+        """
+        asked = dict(self.chosen)
+        for text in given:
+            name, _, value = text.partition("=")
+            if value not in self.settings.get(name, ()):
+                known = [f"{one}={'|'.join(values)}" for one, values in self.settings.items()]
+                raise InvalidInputError(
+                    f"{self.label} has no setting {text!r}",
+                    hint=f"its settings are: {', '.join(known)}" if known else "leave it out",
+                )
+            asked[name] = value
+        chosen = [(name, asked[name]) for name in self.settings if name in asked]
+        # A default is as if it was not asked for.
+        return replace(
+            self, chosen=tuple(one for one in chosen if one[1] != self.settings[one[0]][0])
+        )
+
+    def recorded(self, version: str | None) -> str | None:
+        """Return the version that it reports of itself with the settings, as records have it."""
+        return ", ".join([version, *map("=".join, self.chosen)]) if version else version
+
+    def made(self, engine: str, recorded: str | None) -> bool:
+        """Return whether a record with these two fields is of this engine, as asked for."""
+        version, *chosen = (recorded or "").split(", ")
+        return (
+            engine == self.id
+            and chosen == ["=".join(one) for one in self.chosen]
+            and (not self.wheel or self.wheel_version.startswith(version))
         )
 
     def trials(self, protocols: Iterable[Protocol]) -> list[list[str]]:  # noqa: ARG002

@@ -15,6 +15,7 @@ NCNN: Final = Engine(
     wheel="ncnn",
     module="ncnn",
     versions=("1.0.20261020",),
+    settings={"winograd": ("on", "off"), "fp16": ("on", "off")},
     model_format="ncnn",
     model_suffix=".param",
     weights_suffix=".bin",

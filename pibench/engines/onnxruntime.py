@@ -16,6 +16,7 @@ ONNXRUNTIME: Final = Engine(
     module="onnxruntime",
     # The last for the Python 3.9 of the root file systems.
     versions=("1.19.2",),
+    settings={"arena": ("on", "off"), "optimization": ("on", "off")},
     model_format="onnx",
     model_suffix=".onnx",
     weights_suffix="",

@@ -56,24 +56,28 @@ def with_wheels() -> list[Engine]:
 
 
 def engine_of(spec: str) -> Engine:
-    """Return the engine that `spec` means: an id such as `opencv`, or one with a version.
+    """Return the engine that `spec` means: an id such as `opencv`, a version, settings.
+
+    The whole form is `opencv==4.6.0:winograd=off`.
 
     Raises:
         InvalidInputError: There is none, or its package cannot be loaded.
     """
-    name, separator, version = spec.partition("==")
+    named, *settings = spec.split(":")
+    name, separator, version = named.partition("==")
     if name not in _registered:
         _load_entry_points()
     if name not in _registered:
         raise InvalidInputError(
             f"there is no engine {name!r}", hint=f"the engines are: {', '.join(_registered)}"
         )
-    return _registered[name].at(version) if separator else _registered[name]
+    engine = _registered[name].at(version) if separator else _registered[name]
+    return engine.having(settings) if settings else engine
 
 
 def label_of(spec: str) -> str:
     """Return the engine's name for messages; the id for an engine that is not installed here."""
-    name = spec.partition("==")[0]
+    name = re.split("==|:", spec, maxsplit=1)[0]
     return _registered[name].label if name in _registered else name
 
 

@@ -80,11 +80,12 @@ def problems(found, needs):
 
 def root_problems(found, needs):
     """Return why pibench's root cannot replace a Caffe that this machine does not have."""
-    missing = "it has no usable Caffe of its own ({})".format(found["caffe_complaint"])
+    label = needs.get("label", "Caffe")
+    missing = "it has no usable {} of its own ({})".format(label, found["caffe_complaint"])
     machine = found["architecture"]
     if machine in ("armv6l", "armv7l", "armv8l"):
-        what = "its kernel is 32-bit ({}), and {}: pibench's Caffe is for arm64".format(
-            machine, missing
+        what = "its kernel is 32-bit ({}), and {}: pibench's {} is for arm64".format(
+            machine, missing, label
         )
         # Boards with a 64-bit processor follow the firmware's setting: the Pi 3 and later.
         return [
@@ -95,9 +96,9 @@ def root_problems(found, needs):
         ]
     if machine not in ARM64:
         what = "it is not an arm64 machine ({}), and {}".format(machine, missing)
-        return [(what, "install Caffe there (Debian 11), or use a 64-bit Pi")]
+        return [(what, "install {} there, or use a 64-bit Pi".format(label))]
     if needs.get("root_bytes") is None:
-        return [(missing, "install Caffe there, or make the bundle with Caffe in it")]
+        return [(missing, "install {} there, or make the bundle with Caffe in it".format(label))]
     return []
 
 

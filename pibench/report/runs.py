@@ -197,7 +197,7 @@ def evidence(record: Record) -> list[Fact]:
             ("OOM kills counted", seen.oom_counter),
             ("Engine's exit code", seen.container_exit_code),
             ("Engine's OOMKilled", None if killed is None else str(killed).lower()),
-            ("Caffe's last words", seen.fatal_message),
+            (f"{label_of(record.engine)}'s last words", seen.fatal_message),
             ("Deadline", "passed" if seen.timed_out else None),
             ("Guest", "died" if seen.guest_died else None),
             ("Memory limit in force", _mib(seen.memory_limit_bytes)),
@@ -311,7 +311,9 @@ def command(record: Record) -> str:
 
 def _engine(record: Record) -> str:
     known = record.engine == "caffe" or record.engine_version is None
-    return record.engine if known else f"{record.engine}=={record.engine_version}"
+    if known:
+        return record.engine
+    return f"{record.engine}=={(record.engine_version or '').replace(', ', ':')}"
 
 
 def _repaired_with(record: Record) -> str:

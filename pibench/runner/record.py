@@ -117,6 +117,7 @@ def record_of(
     decision = decide(observation, context.device, reference_peak_bytes=peak_bytes)
     times, times_provenance = times_of(network, outcome, context)
     memory, memory_provenance = _memory(outcome, decision, context)
+    engine = engine_of(job.engine)
     return Record(
         network=network.name,
         network_sha256=network.sha256,
@@ -125,9 +126,11 @@ def record_of(
         device=context.device.id,
         target=context.target.name,
         machine=context.target.machine,
-        engine=engine_of(job.engine).id,
+        engine=engine.id,
         # Boards may still have bundles of an earlier version, whose probe has another name for it.
-        engine_version=machine.get("engine_version") or machine.get("caffe_version"),
+        engine_version=engine.recorded(
+            machine.get("engine_version") or machine.get("caffe_version")
+        ),
         protocol=job.protocol,
         compute=job.compute,
         setup=job.setup,

@@ -33,6 +33,7 @@ from pydantic import (
 from pibench import devices, file_io, process, settings, target_kinds
 from pibench._version import __version__
 from pibench.engines.caffe import prototxt
+from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError, PibenchError
 from pibench.images.recipe import file_sha256, fingerprint
 from pibench.networks import catalog
@@ -42,12 +43,13 @@ from pibench.runner.options import RunOptions, cost_bytes
 from pibench.settings import asset
 from pibench.setups import Blas
 from pibench.target_kinds import kind_of_spec
+from pibench.targets.job import engine_key
 from pibench.targets.ssh import connection
 
 if TYPE_CHECKING:
     from pibench.networks.network import Network
 
-AXES: Final = ("device", "target", "protocol", "compute", "blas", "threads", "seed")
+AXES: Final = ("device", "target", "engine", "protocol", "compute", "blas", "threads", "seed")
 """Axes that are fields of `RunOptions`; those of reading a network come before them."""
 
 LARGEST = 1_000_000
@@ -89,6 +91,7 @@ class Study(BaseModel):
     input: Annotated[tuple[Spec | None, ...], *_axis()] = (None,)
     device: Annotated[tuple[Spec, ...], *_axis()] = ("rpi3b",)
     target: Annotated[tuple[Spec, ...], *_axis()] = ("vm",)
+    engine: Annotated[tuple[Spec, ...], *_axis()] = ("caffe",)
     protocol: Annotated[tuple[Protocol, ...], *_axis()] = ("caffe-time",)
     compute: Annotated[tuple[Compute | None, ...], *_axis()] = (None,)
     blas: Annotated[tuple[Blas, ...], *_axis()] = ("openblas",)
@@ -140,6 +143,7 @@ class Cell:
             options.input_size or "",
             options.device,
             options.target,
+            options.engine if options.engine != "caffe" else "",
             options.protocol,
             options.compute or "",
             options.blas if options.blas != "openblas" else "",
@@ -219,6 +223,8 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
                 place, "target", f"there is no target {name!r}",
                 hint=f"choose from {', '.join(target_kinds.choices())}",
             )  # fmt: skip
+    for engine in study.engine:
+        engine_of(engine)
     unknown = sorted(set(study.weights) - set(study.networks))
     if unknown:
         raise InvalidInputError.at(
@@ -337,7 +343,7 @@ def cell_key(cell: Cell, network: Network) -> str:
             "target": options.target,
             "machine": options.machine,
             "fresh_boot": options.fresh_boot,
-            "engine": options.engine,
+            "engine": engine_key(options.engine),
             "protocol": options.protocol,
             "compute": options.effective_compute,
             "threads": options.effective_threads,

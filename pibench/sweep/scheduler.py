@@ -147,7 +147,7 @@ class SweepScheduler:
 
     def _beyond(self, cell: Cell, network: Network) -> str | None:
         """Return why a cell is left out: its planned peak exceeds the limit of `prune`."""
-        if self.study.prune is None:
+        if self.study.prune is None or cell.options.engine != "caffe":
             return None
         peak = _planned_bytes(network, cell.options.protocol, cell.options.device)
         usable = cell.options.profile.usable_bytes

@@ -241,7 +241,7 @@ def write_job(
     (engine_name,) = {kind.engine for kind in kinds} or {CAFFE.id}
     engine = engine_of(engine_name)
     shutil.copy(engine.probe_module, folder / f"probe/engines/{engine.id}.py")
-    if blas.modules is not None:
+    if blas.modules is not None and any(one.origin == "root" for one in (programs, *otherwise)):
         _link_tree(blas.modules, folder / _MODULES)
         programs, otherwise = _with_modules(programs), [_with_modules(one) for one in otherwise]
     loops, why_no_loops = loops_beside(blas.memory_only) if blas.memory_only else (None, None)
@@ -275,6 +275,7 @@ def write_job(
         items.append(item)
     job = {
         "engine": engine.id,
+        "settings": dict(engine.chosen),
         "trials": trials(engine, work),
         "programs": [candidate.as_json(engine) for candidate in (programs, *otherwise)],
         "why_no_loops": why_no_loops,
@@ -385,6 +386,7 @@ def needs(
     `root_key` is the key of pibench's root, None where that is not available.
     """
     return {
+        "label": engine.label,
         "trials": [
             [(engine.program_name or "") if part == PROGRAM else part for part in trial]
             for trial in trials

@@ -214,7 +214,7 @@ class NativeTarget(LocalTarget):
         if lacking is None:
             self._blas = libraries_for(self.builder, architecture, work)
             return
-        if platform.machine() != "aarch64" or not engine.packages:
+        if platform.machine() != "aarch64" or not engine.is_in_images:
             ways = [engine.install_hint, "use another target: pibench doctor lists them"]
             raise HostError(
                 f"this machine has no {engine.label} of its own that works ({lacking})",

@@ -140,6 +140,8 @@ OPENCV: Final = OpenCVEngine(
     module="cv2",
     # 4.14 is the last that reads Caffe's files. Raspberry Pi OS 11 has 4.5.1, 12 has 4.6.0.
     versions=("4.14.0.94", "4.8.1.78", "4.6.0.66", "4.5.1.48"),
+    # Winograd's transformed weights are kept beside the others, from 4.7 on.
+    settings={"winograd": ("on", "off"), "fusion": ("on", "off")},
     install_hint="install it (Debian: sudo apt-get install python3-opencv)",
     # Measured on the paper's networks: 3 to 10 MiB.
     build_difference=0.02,

@@ -34,6 +34,7 @@ def command_of(job, item, folder):
     """Return the command line and environment that run one item."""
     spec = {
         "engine": job["engine"],
+        "settings": job.get("settings", {}),
         "model": os.path.join(folder, item["model"]),
         "weights": os.path.join(folder, item["weights"]) if item.get("weights") else None,
         "values": os.path.join(folder, item["inputs"]) if item.get("inputs") else None,

@@ -20,6 +20,12 @@ class Net(object):
 
         self.net = ncnn.Net()
         self.net.opt.num_threads = spec["threads"]
+        if spec["settings"].get("winograd") == "off":
+            self.net.opt.use_winograd_convolution = False
+        if spec["settings"].get("fp16") == "off":
+            self.net.opt.use_fp16_packed = False
+            self.net.opt.use_fp16_storage = False
+            self.net.opt.use_fp16_arithmetic = False
         # It reports failures by a number.
         if self.net.load_param(spec["model"]) or self.net.load_model(spec["weights"]):
             raise ValueError("ncnn could not read the model")

@@ -21,6 +21,10 @@ class Net(object):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = spec["threads"]
+        if spec["settings"].get("arena") == "off":
+            options.enable_cpu_mem_arena = False
+        if spec["settings"].get("optimization") == "off":
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.session = onnxruntime.InferenceSession(
             spec["model"], options, providers=["CPUExecutionProvider"]
         )

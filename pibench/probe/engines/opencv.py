@@ -20,6 +20,10 @@ class Net(object):
 
         self.net = cv2.dnn.readNetFromCaffe(spec["model"], spec["weights"])
         self.net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+        if spec["settings"].get("winograd") == "off":
+            self.net.enableWinograd(False)
+        if spec["settings"].get("fusion") == "off":
+            self.net.enableFusion(False)
         self.inputs = [end["inside"] for end in spec["ends"]["inputs"]]
         names = set(self.net.getLayerNames())
         # The importer calls convolutions by their blob.

@@ -100,7 +100,7 @@ class SshTarget:
                 trials(engine, work),
                 self._wanted_folder,
                 job_bytes=job_bytes(work),
-                root_key=self.builder.key("carried") if engine.packages else None,
+                root_key=self.builder.key("carried") if engine.is_in_images else None,
                 engine=engine,
             )
             found = await board.check(wanted)
@@ -112,15 +112,17 @@ class SshTarget:
             if found.facts["caffe_complaint"] is None:
                 self._programs = SYSTEM
             else:
-                self._programs = await self._bring(board, is_there=found.facts["root_is_there"])
+                self._programs = await self._bring(
+                    board, engine.label, is_there=found.facts["root_is_there"]
+                )
 
-    async def _bring(self, board: Board, *, is_there: bool) -> Programs:
+    async def _bring(self, board: Board, label: str, *, is_there: bool) -> Programs:
         """Return the programs of pibench's root; copy it to the board unless it is there."""
         root = await asyncio.to_thread(self.builder.carried)
         place = posixpath.join(self._folder, ROOTS, root.key)
         if not is_there:
             self.builder.report(
-                f"{self.login.address} has no Caffe of its own: pibench's goes to {place} "
+                f"{self.login.address} has no {label} of its own: pibench's goes to {place} "
                 f"({root.packed_bytes / 1e6:.0f} MB to copy, {root.unpacked_bytes / 1e6:.0f} "
                 "MB there) and stays for the next run; to remove it: "
                 f"pibench board clean {self.login.address.url}"

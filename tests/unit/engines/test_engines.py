@@ -57,6 +57,25 @@ def test_a_version_that_is_not_there_is_one_line(spec: str) -> None:
         registry.engine_of(spec)
 
 
+def test_settings_are_part_of_what_runs() -> None:
+    engine = registry.engine_of("ncnn==1.0:fp16=off:winograd=off")
+    # In the engine's own order, so that one configuration has one name.
+    assert engine.spec == "ncnn==1.0.20261020:winograd=off:fp16=off"
+    assert registry.engine_of("ncnn:fp16=on") == registry.engine_of("ncnn")
+    recorded = engine.recorded("1.0.20261020")
+    assert recorded == "1.0.20261020, winograd=off, fp16=off"
+    assert engine.made("ncnn", recorded)
+    assert not engine.made("ncnn", "1.0.20261020")
+    assert not registry.engine_of("ncnn").made("ncnn", recorded)
+    assert registry.engine_of("caffe").made("caffe", "caffe version 1.0.0")
+
+
+@pytest.mark.parametrize("spec", ["ncnn:fp16", "ncnn:fp16=maybe", "opencv:x=1", "caffe:fp16=off"])
+def test_a_setting_that_an_engine_lacks_is_one_line(spec: str) -> None:
+    with pytest.raises(InvalidInputError, match="has no setting"):
+        registry.engine_of(spec)
+
+
 def test_every_version_has_a_wheel_for_both_architectures() -> None:
     for engine in registry.with_wheels():
         for architecture in ARCHITECTURES:
