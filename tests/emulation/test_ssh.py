@@ -134,6 +134,21 @@ def test_a_record_states_whose_caffe_ran_and_that_qemu_is_not_a_board(over_ssh, 
 
 
 @pytest.mark.usefixtures("over_ssh")
+def test_another_engine_goes_to_a_board_that_lacks_it(login: Login, small: Network) -> None:
+    target = SshTarget(login, Builder())
+    options = RunOptions(protocol="inference", engine="ncnn", threads=THREADS, repeats=0)
+    work = job_of(0, small, options)
+    outcomes: list[Outcome] = []
+    target.prepare([work])
+    target.run([work], outcomes.append, lambda _: None)
+    context = Context(device=DEVICE, target=target)
+    record = record_of(facts_of(small, work), outcomes[0], context, None)
+    assert (record.verdict, record.engine) == ("fit", "ncnn")
+    assert record.environment.guest.caffe_origin == "root"
+    assert record.outputs
+
+
+@pytest.mark.usefixtures("over_ssh")
 def test_that_caffe_is_copied_and_stays_is_reported(steps: list[str]) -> None:
     reported = [step for step in steps if "has no Caffe of its own" in step]
     assert len(reported) == 1
