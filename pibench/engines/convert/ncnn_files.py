@@ -459,17 +459,6 @@ def _reduction(files: NcnnFiles, node: Node) -> None:
     files.put("Reduction", node.bottoms, node.tops, params)
 
 
-def _arg_max(files: NcnnFiles, node: Node) -> None:
-    param = node.layer.argmax_param
-    if param.out_max_val:
-        raise Inexact("with out_max_val")
-    if param.HasField("axis") and node.ins[0][node.axis(param.axis)] != prod(node.ins[0]):
-        raise Inexact("along an axis beside others")
-    flat = files.then("Reshape", node.bottoms[0], node, {0: prod(node.ins[0])}, "flat")
-    places = files.then("ArgMax", flat, node, {0: 0, 1: param.top_k}, "places")
-    files.put("Reshape", [places], node.tops, _sizes(node.outs[0]))
-
-
 def _input(files: NcnnFiles, node: Node) -> None:
     for top, shape in zip(node.tops, node.outs, strict=True):
         files.put("Input", [], [top], _sizes(shape))
@@ -506,7 +495,6 @@ _WRITERS: Final[dict[str, Writer]] = {
         ),
         **dict.fromkeys(("DummyData", "Parameter"), _constants),
         "AbsVal": _function("AbsVal"),
-        "ArgMax": _arg_max,
         "Axpy": _axpy,
         "BNLL": _function("BNLL"),
         "Concat": _function("Concat", _concat),

@@ -50,7 +50,7 @@ class OnnxFile:
         """Add a constant, once for one array, and return its name."""
         if id(values) not in self._names:
             name = f"{'w' if values.dtype.kind == 'f' else 'i'}{len(self.weights)}"
-            self.weights.append(self._tensor(np.ascontiguousarray(values), name))
+            self.weights.append(self._tensor(values, name))
             # The array is kept: another one could get its id.
             self._names[id(values)] = name, values
         return self._names[id(values)][0]
