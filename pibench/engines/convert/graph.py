@@ -83,10 +83,11 @@ def build(found: Shapes, weights: Path | None) -> Graph:
     read = {source for sources in found.sources for source in sources}
     parameters = _parameters(found, weights) if weights else [()] * len(found.layers)
     same: dict[str, str] = {}
-    outputs = {}
+    outputs: dict[str, tuple[str, Shape]] = {}
     for position, layer in enumerate(found.layers):
         tops = tuple(names[position, index] for index in range(len(layer.top)))
-        bottoms = tuple(same.get(name, name) for name in map(names.get, found.sources[position]))
+        read_here = [names[source] for source in found.sources[position]]
+        bottoms = tuple(same.get(name, name) for name in read_here)
         unread = [index for index in range(len(tops)) if (position, index) not in read]
         if layer.type == "Input":
             graph.inputs |= zip(tops, found.tops[position], strict=True)

@@ -155,9 +155,9 @@ def _checked(writer: Writer) -> Writer:
 def _sizes(shape: Shape) -> dict[int, Number]:
     """Return the shape as Input, MemoryData and Reshape have it: width, height, channels."""
     if shape[:1] != (1,):
-        raise Inexact(f"with {shape[0]} images" if shape else "with a single number")
+        raise Inexact(f"with {shape[0]} images, where one is the most" if shape else "of a scalar")
     if not 2 <= len(shape) <= MOST_AXES:
-        raise Inexact(f"with {len(shape)} axes")
+        raise Inexact(f"with a blob of {len(shape)} axes")
     return dict(enumerate(reversed(shape[1:])))
 
 
@@ -412,13 +412,15 @@ def _crop(node: Node) -> dict[int, Number]:
 
 
 def _interp(files: NcnnFiles, node: Node) -> None:
-    sizes = zip(node.ins[0][2:], node.outs[0][2:], strict=True)
-    if any(min(pair) == 1 for pair in sizes):
-        raise Inexact("from or to a single row or column")
+    sizes = node.ins[0][2:], node.outs[0][2:]
     if of.cut(node):
         raise Inexact("with pads")
-    height, width = node.outs[0][2:]
-    files.put("Interp", node.bottoms[:1], node.tops, {0: 2, 3: height, 4: width, 6: 1})
+    # From or to a single place, the nearest one; a single row or column ncnn would divide by 0.
+    single = (1, 1) in sizes
+    if not single and 1 in (*sizes[0], *sizes[1]):
+        raise Inexact("from or to a single row or column")
+    params: dict[int, Number] = {0: 1 if single else 2, 3: sizes[1][0], 4: sizes[1][1], 6: 1}
+    files.put("Interp", node.bottoms[:1], node.tops, params)
 
 
 def _upsample(files: NcnnFiles, node: Node) -> None:

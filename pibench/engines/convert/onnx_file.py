@@ -139,16 +139,15 @@ def _pooling(file: OnnxFile, node: Node) -> None:
     window = of.pooling(node)
     value = node.bottoms[0]
     if window.zeros:
-        pads = (0, 0, *window.zeros, 0, 0, *window.zeros)
-        value = file.put("Pad", value, file.integers(*pads))
-    common = {
-        "top": node.tops[0], "kernel_shape": window.kernel, "strides": window.stride,
-        "pads": [*window.before, *window.after],
-    }  # fmt: skip
-    if node.layer.pooling_param.pool == caffe.PoolingParameter.MAX:
-        file.put("MaxPool", value, **common)
-    else:
-        file.put("AveragePool", value, count_include_pad=int(window.counts_pads), **common)
+        zeros = (0, 0, *window.zeros)
+        value = file.put("Pad", value, file.integers(*zeros, *zeros))
+    pads = [*window.before, *window.after]
+    common: dict[str, Any] = {"kernel_shape": window.kernel, "strides": window.stride, "pads": pads}
+    kind = "MaxPool"
+    if node.layer.pooling_param.pool == caffe.PoolingParameter.AVE:
+        kind = "AveragePool"
+        common["count_include_pad"] = int(window.counts_pads)
+    file.put_all(kind, [value], node.tops, **common)
 
 
 def _inner_product(file: OnnxFile, node: Node) -> None:
