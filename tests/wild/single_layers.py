@@ -266,6 +266,7 @@ CASES = {
         + _layer("Eltwise", "", "a a")
     ),
     "in place, output": Case(_layer("ReLU", "", "a", "a")),
+    "unread input": Case(_layer("ReLU"), ((1, 6, 9, 11), _FLAT)),
     "names": Case(
         'layer { name: "p q" type: "ReLU" bottom: "a" top: "a b" } '
         'layer { name: "p_q" type: "TanH" bottom: "a" top: "a_b" }'

@@ -17,11 +17,6 @@ FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 ENDINGS: Final[dict[Format, tuple[str, ...]]] = {"onnx": (".onnx",), "ncnn": (".param", ".bin")}
 """The endings of a format's files, the model's first."""
 LABELS: Final[dict[Format, str]] = {"onnx": "ONNX", "ncnn": "ncnn"}
-ENDINGS: Final[dict[Format, tuple[str, ...]]] = {
-    "onnx": (".onnx", ".onnx.data"),
-    "ncnn": (".param", ".bin"),
-}
-"""The endings of the files; the second of ONNX is that of weights above 1.9 GB."""
 
 
 def convert(
@@ -64,7 +59,8 @@ def convert(
 def ends(found: Shapes, to: Format) -> tuple[dict[str, str], dict[str, str]]:
     """Return the names of inputs and outputs in the files of `convert`, by Caffe's blob.
 
-    Inputs are in the network's order, outputs sorted by blob as in Caffe and in the ONNX model.
+    Inputs are in the network's order, outputs sorted by blob as in Caffe and in the ONNX model. An
+    input that no layer reads is an output too.
     """
     graph = graphs.build(found, None)
     if to == "ncnn":
