@@ -23,14 +23,14 @@ from tests.wild.forks import FORKED
 from tests.wild.networks import WILD
 from tests.wild.single_layers import CASES
 
+LARGE = ("big_classifier", "caffenet", "forced_backward", "siamese")
 TEXTS = {name: case.text for name, case in CASES.items()}
-TEXTS |= {name: text() for name, text in (WILD | FORKED).items() if name != "big_classifier"}
+TEXTS |= {name: text() for name, text in (WILD | FORKED).items() if name not in LARGE}
 TEXTS |= {name: name for name in ("SqueezeNet V1.1", "1.0-G-SqNxt-23")}
 NO_ONNX = {
     "autoencoder": "EuclideanLoss",
     "frozen_fine_tuning": "SigmoidCrossEntropyLoss",
     "maxout_pyramid": "SPP",
-    "siamese": "ContrastiveLoss",
     "train_val": "SoftmaxWithLoss",
     "enet": "BN that normalizes by its own input",
     "face_detector": "PriorBox",
@@ -60,7 +60,6 @@ NO_NCNN = NO_ONNX | {
     "Softmax batch": "Input with 3 images",
     "Swish beta": "Swish with a beta other than 1",
     "Upsample 3": "Upsample by a factor that is not a power of two",
-    "siamese": "Input with a blob of 1 axes",
     "train_val": "Input with a blob of 1 axes",
     "yolo": "Reorg",
 }
