@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -152,4 +152,36 @@ def fold_bn(
     count = len(folding.find(network.shapes_under("inference").layers))
     say(f"{network.name}: {count} BatchNorms folded; written as {network.name} folded")
     for path in paths:
+        typer.echo(visible(str(path)))
+
+
+@app.command("convert")
+def convert(
+    name: opt.Spec,
+    to: Annotated[Literal["onnx", "ncnn"], typer.Option("--to", help="The format to write.")],
+    out: Path | None = opt.value(
+        "The file to write; ncnn has two, .param and .bin.  [default: NAME in this folder]",
+        "-o", "--out",
+    ),
+    weights: Path | None = opt.value("The network's .caffemodel; random if none is given."),
+    seed: int = opt.amount(0, "--seed", "N", "Seed of the random weights.", 0),
+    batch: opt.Batch = None,
+    input_size: opt.ImageSize = None,
+    repair: opt.Repair = False,
+    repair_as_paper: opt.RepairAsPaper = False,
+    force: opt.Force = False,
+) -> None:  # fmt: skip
+    """Write a network as a file of ONNX or ncnn that computes exactly what Caffe does.
+
+    Example: pibench networks convert deploy.prototxt --weights my.caffemodel --to onnx -o my.onnx
+    """
+    from pibench.engines import convert as converting
+    from pibench.runner.options import seeded_weights
+
+    options = opt.run_options({**locals(), "protocol": "inference"})
+    (network,) = opt.load_networks([name], options)
+    stem = converting.stem_of(out or Path(network.slug), to, force=force)
+    values = network.weights or seeded_weights(network, seed)
+    found = network.shapes_under("inference")
+    for path in converting.convert(found, values, to, stem, path=network.place):
         typer.echo(visible(str(path)))

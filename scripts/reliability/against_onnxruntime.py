@@ -3,12 +3,12 @@
 
     against_onnxruntime.py [--python PYTHON] [NAME...]
 
-NAME is a case of CASES, a network of the zoo, or "layers", "zoo" or "wild" for all of a kind. Makes an
-environment of its own in a temporary folder and installs fixed versions of both there (100 MB).
-Runs each network on random inputs with random parameters in the twin's Caffe, converts it, runs
-both files, and prints the largest difference between the outputs as a part of Caffe's largest one.
-Exits with 1 where one is larger than 1e-5. Networks of the zoo run one at a time: the largest take
-5 GB of memory.
+NAME is a case of CASES, a network of the zoo or a prototxt, or "layers", "zoo" or "wild" for all of
+a kind. Makes an environment of its own in a temporary folder and installs fixed versions of both
+there (100 MB). Runs each network on random inputs with random parameters in the twin's Caffe,
+converts it, runs both files, and prints the largest difference between the outputs as a part of
+Caffe's largest one. Exits with 1 where one is larger than 1e-5. Needs the extra `engines`; the
+largest networks of the zoo take 5 GB of memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from pibench.images.build import Builder
 from pibench.images.rootfs import RootLoader
 from tests.wild.forks import FORKED
 from tests.wild.networks import WILD
+from tests.wild.single_layers import CASES, Case
 
 REQUIREMENTS = ("onnx==1.19.0", "onnxruntime==1.19.2", "ncnn==1.0.20261020", "numpy==1.26.4")
 NEAR = 1e-5
@@ -53,7 +54,8 @@ for name, blobs in net.params.items():
         flat = blob.data.reshape(-1)
         if kinds[name] == "BatchNorm" or (kinds[name] == "BN" and index > 1):
             statistic = index % 2 if kinds[name] == "BN" else index
-            flat[:] = (0.2 * random.randn(flat.size), random.uniform(1, 2, flat.size), 2.0)[statistic]
+            values = 0.2 * random.randn(flat.size), random.uniform(1, 2, flat.size), 2.0
+            flat[:] = values[statistic]
         elif kinds[name] in ("Scale", "PReLU", "Normalize", "Mul", "BN") and index == 0:
             flat[:] = random.uniform(0.3, 1.2, flat.size)
         elif max(blob.shape, default=1) == flat.size:
@@ -102,359 +104,88 @@ def with_ncnn(model, weights):
         found.append(np.array(values)[None])
     return found
 
-for to, files in case["files"].items():
-    for index, values in enumerate({"onnx": with_onnx, "ncnn": with_ncnn}[to](*files[:2][:1 + (to == "ncnn")])):
-        np.save(f"{folder}/{to}_{index}", values)
+to, files = case["to"], case["files"]
+for index, values in enumerate(with_onnx(files[0]) if to == "onnx" else with_ncnn(*files)):
+    np.save(f"{folder}/{to}_{index}", values)
 """
 
 
-@dataclass(frozen=True)
-class Case:
-    """The shapes of inputs a, b, ..., and the layers after them."""
+class Comparison:
+    """Caffe of the twin's root, and a Python with both engines."""
 
-    layers: str
-    inputs: tuple[tuple[int, ...], ...] = ((1, 6, 9, 11),)
-    low: float = -1.0
-    """The least input as a part of the largest."""
+    def __init__(self, python: str) -> None:
+        builder = Builder()
+        self.loader = RootLoader(builder.twin().content / "root", "amd64")
+        self.library = builder.layers("amd64")
+        self.python = python
 
-    @property
-    def text(self) -> str:
-        """The prototxt."""
-        heads = (
-            f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ '
-            f"{' '.join(f'dim: {size}' for size in shape)} }} }} }}"
-            for name, shape in zip("abc", self.inputs, strict=False)
-        )
-        return "\n".join([*heads, self.layers])
-
-
-def _layer(kind: str, body: str = "", bottoms: str = "a", top: str = "y") -> str:
-    wires = " ".join(f'bottom: "{name}"' for name in bottoms.split())
-    return f'layer {{ name: "{kind}" type: "{kind}" {wires} top: "{top}" {body} }}'
-
-
-def _one(kind: str, body: str = "", *inputs: tuple[int, ...], low: float = -1.0) -> Case:
-    bottoms = " ".join("abc"[: max(len(inputs), 1)])
-    return Case(_layer(kind, body, bottoms), inputs or ((1, 6, 9, 11),), low)
-
-
-_POOLS = {
-    f"Pooling {kind} {window}{more and ' ' + more}": _one(
-        "Pooling", f"pooling_param {{ pool: {kind} {fields} {more} }}"
-    )
-    for kind in ("MAX", "AVE")
-    for window, fields in {
-        "3/2": "kernel_size: 3 stride: 2",
-        "2/2": "kernel_size: 2 stride: 2",
-        "3/2 pad 1": "kernel_size: 3 stride: 2 pad: 1",
-        "2/2 pad 1": "kernel_size: 2 stride: 2 pad: 1",
-        "5/3 pad 2": "kernel_size: 5 stride: 3 pad: 2",
-        "4x3/3x2 pad 1x0": "kernel_h: 4 kernel_w: 3 stride_h: 3 stride_w: 2 pad_h: 1 pad_w: 0",
-        "3/1 pad 1": "kernel_size: 3 stride: 1 pad: 1",
-        "global": "global_pooling: true",
-    }.items()
-    for more in ("", "round_mode: FLOOR")
-    if not (window == "global" and more)
-}
-_CONV = "convolution_param { num_output: 8 kernel_size: 3"
-_FLAT, _ROWS = (1, 12), (1, 5, 12)
-CASES = {
-    **_POOLS,
-    "Convolution": _one("Convolution", f"{_CONV} }}"),
-    "Convolution pad stride": _one("Convolution", f"{_CONV} pad: 1 stride: 2 bias_term: false }}"),
-    "Convolution dilation group": _one("Convolution", f"{_CONV} dilation: 2 group: 2 pad: 2 }}"),
-    "Convolution unequal": _one(
-        "Convolution",
-        "convolution_param { num_output: 4 kernel_h: 1 kernel_w: 3 pad_h: 0 pad_w: 1 "
-        "stride_h: 2 stride_w: 1 }",
-    ),
-    "Convolution 1 axis": _one("Convolution", f"{_CONV} }}", (2, 6, 9)),
-    "Convolution depthwise": _one("Convolution", f"{_CONV} group: 4 pad: 1 }}", (1, 4, 9, 9)),
-    "ConvolutionDepthwise": _one("ConvolutionDepthwise", f"{_CONV} pad: 1 }}", (1, 8, 9, 9)),
-    "Deconvolution": _one("Deconvolution", f"{_CONV} stride: 2 pad: 1 }}"),
-    "Deconvolution group": _one(
-        "Deconvolution",
-        "convolution_param { num_output: 4 kernel_h: 4 kernel_w: 3 stride: 2 group: 2 }",
-    ),
-    "Deconvolution depthwise": _one(
-        "Deconvolution",
-        "convolution_param { num_output: 6 kernel_size: 4 stride: 2 pad: 1 "
-        "group: 6 bias_term: false }",
-    ),
-    "Deconvolution dilation": _one("Deconvolution", f"{_CONV} dilation: 2 }}"),
-    "InnerProduct": _one("InnerProduct", "inner_product_param { num_output: 7 }"),
-    "InnerProduct flat": _one("InnerProduct", "inner_product_param { num_output: 7 }", _FLAT),
-    "InnerProduct rows": _one("InnerProduct", "inner_product_param { num_output: 7 }", _ROWS),
-    "InnerProduct one row": _one(
-        "InnerProduct", "inner_product_param { num_output: 7 }", (1, 1, 12)
-    ),
-    "InnerProduct axis 2": _one(
-        "InnerProduct", "inner_product_param { num_output: 7 axis: 2 }", _ROWS
-    ),
-    "InnerProduct axis 3": _one(
-        "InnerProduct", "inner_product_param { num_output: 7 axis: -1 bias_term: false }"
-    ),
-    "InnerProduct transpose": _one(
-        "InnerProduct", "inner_product_param { num_output: 7 transpose: true }", _FLAT
-    ),
-    "InnerProduct batch": _one("InnerProduct", "inner_product_param { num_output: 7 }", (3, 2, 4)),
-    "Embed": _one("Embed", "embed_param { num_output: 3 input_dim: 20 }", (1, 4), low=0),
-    "LRN": _one("LRN", "lrn_param { local_size: 5 alpha: 0.3 beta: 0.75 }"),
-    "LRN k": _one("LRN", "lrn_param { local_size: 3 alpha: 0.3 beta: 0.5 k: 2 }"),
-    "LRN within": _one(
-        "LRN", "lrn_param { local_size: 3 alpha: 0.3 norm_region: WITHIN_CHANNEL k: 2 }"
-    ),
-    "BatchNorm": _one("BatchNorm"),
-    "BatchNorm eps": _one("BatchNorm", "batch_norm_param { eps: 0.01 }", (2, 6, 4)),
-    "BatchNorm flat": _one("BatchNorm", "", _FLAT),
-    "BN": _one("BN"),
-    "BN INFERENCE": _one("BN", "bn_param { bn_mode: INFERENCE }"),
-    "MVN": _one("MVN"),
-    "MVN across": _one("MVN", "mvn_param { across_channels: true normalize_variance: false }"),
-    "Normalize": _one("Normalize", "norm_param { across_spatial: false channel_shared: false }"),
-    "Normalize image": _one("Normalize"),
-    "Scale": _one("Scale", "scale_param { bias_term: true }"),
-    "Scale flat": _one("Scale", "", _FLAT),
-    "Scale one": _one("Scale", "scale_param { num_axes: 0 bias_term: true }"),
-    "Scale axes": _one("Scale", "scale_param { axis: 1 num_axes: 2 }"),
-    "Scale by channels": _one("Scale", "scale_param { axis: 0 }", (1, 6, 4, 5), (1, 6)),
-    "Scale by channels bias": _one(
-        "Scale", "scale_param { axis: 0 bias_term: true }", (1, 6), (1, 6)
-    ),
-    "Scale by blob": _one("Scale", "scale_param { axis: 0 }", (1, 6, 4, 5), (1, 6, 4, 5)),
-    "Bias": _one("Bias"),
-    "Bias flat": _one("Bias", "", _FLAT),
-    "Bias by blob": _one("Bias", "bias_param { axis: 0 }", (1, 6, 4, 5), (1, 6, 4, 5)),
-    "Axpy": _one("Axpy", "", (1, 6, 1, 1), (1, 6, 4, 5), (1, 6, 4, 5)),
-    "ReLU": _one("ReLU"),
-    "ReLU slope": _one("ReLU", "relu_param { negative_slope: 0.1 }"),
-    "PReLU": _one("PReLU"),
-    "PReLU shared": _one("PReLU", "prelu_param { channel_shared: true }"),
-    "PReLU flat": _one("PReLU", "", _FLAT),
-    "ELU": _one("ELU", "elu_param { alpha: 0.5 }"),
-    "Swish": _one("Swish"),
-    "Swish beta": _one("Swish", "swish_param { beta: 0.5 }"),
-    **{
-        kind: _one(kind)
-        for kind in (
-            "AbsVal",
-            "BNLL",
-            "Sigmoid",
-            "TanH",
-            "ReLU6",
-            "HardSigmoid",
-            "HardSwish",
-            "Mish",
-            "Flatten",
-            "Dropout",
-            "Softmax",
-            "Exp",
-            "Power",
-        )
-    },
-    "BReLU": _one("BReLU", "brelu_param { minval: 0.1 maxval: 0.6 }"),
-    "Clip": _one("Clip", "clip_param { min: -1 max: 0.5 }"),
-    "Exp base": _one("Exp", "exp_param { base: 2 scale: 0.5 shift: 1 }"),
-    "Log": _one("Log", "", low=0.01),
-    "Log base": _one("Log", "log_param { base: 10 scale: 2 shift: 1 }", low=0),
-    "Power all": _one("Power", "power_param { power: 0.5 scale: 2 shift: 8 }"),
-    "Power square": _one("Power", "power_param { power: 2 shift: 0.5 }"),
-    "Power zero": _one("Power", "power_param { power: 0 }"),
-    "Threshold": _one("Threshold", "threshold_param { threshold: 0.4 }"),
-    "SpatialDropout": _one("SpatialDropout", "spatial_dropout_param { p: 0.2 }"),
-    **{
-        f"Softmax axis {axis} of {len(shape)}": _one(
-            "Softmax", f"softmax_param {{ axis: {axis} }}", shape
-        )
-        for shape in ((1, 6, 4, 5), _ROWS, _FLAT)
-        for axis in range(1, len(shape))
-    },
-    "Softmax batch": _one("Softmax", "softmax_param { axis: 0 }", (3, 4)),
-    "Eltwise sum": _one("Eltwise", "", (1, 6, 4, 5), (1, 6, 4, 5), (1, 6, 4, 5)),
-    "Eltwise coeff": _one("Eltwise", "eltwise_param { coeff: 1 coeff: -0.5 }", _FLAT, _FLAT),
-    "Eltwise prod": _one(
-        "Eltwise", "eltwise_param { operation: PROD }", (1, 6, 4, 5), (1, 6, 4, 5), (1, 6, 4, 5)
-    ),
-    "Eltwise max": _one("Eltwise", "eltwise_param { operation: MAX }", _ROWS, _ROWS),
-    "Eltwise itself": Case(_layer("Eltwise", "", "a a")),
-    **{
-        f"Concat axis {axis} of {len(shape)}": _one(
-            "Concat",
-            f"concat_param {{ axis: {axis} }}",
-            shape,
-            (*shape[:axis], shape[axis] + 3, *shape[axis + 1 :]),
-        )
-        for shape in ((1, 6, 4, 5), _ROWS, _FLAT)
-        for axis in range(1, len(shape))
-    },
-    **{
-        f"Slice axis {axis} of {len(shape)}": Case(
-            f'layer {{ name: "s" type: "Slice" bottom: "a" top: "y" top: "z" '
-            f"slice_param {{ axis: {axis} slice_point: 2 }} }}",
-            (shape,),
-        )
-        for shape in ((1, 6, 4, 5), _ROWS, _FLAT)
-        for axis in range(1, len(shape))
-    },
-    "Slice equal": Case('layer { name: "s" type: "Slice" bottom: "a" top: "x" top: "y" top: "z" }'),
-    "Reshape": _one("Reshape", "reshape_param { shape { dim: 0 dim: -1 dim: 11 } }"),
-    "Reshape up": _one(
-        "Reshape", "reshape_param { shape { dim: 0 dim: 3 dim: 2 dim: -1 } }", _FLAT
-    ),
-    "Reshape inner": _one(
-        "Reshape", "reshape_param { shape { dim: 2 dim: 3 } axis: 1 num_axes: 1 }", (1, 6, 5)
-    ),
-    "Flatten part": _one("Flatten", "flatten_param { axis: 2 }"),
-    "Squeeze": _one("Squeeze", "squeeze_param { axis: 2 }", (1, 6, 1, 5)),
-    "Crop": _one("Crop", "crop_param { offset: 1 }", (1, 6, 9, 11), (1, 3, 4, 5)),
-    "Crop channels": _one(
-        "Crop",
-        "crop_param { axis: 1 offset: 2 offset: 1 offset: 3 }",
-        (1, 6, 9, 11),
-        (1, 3, 4, 5),
-    ),
-    "Crop nothing": _one("Crop", "", (1, 6, 4, 5), (1, 3, 4, 5)),
-    "CropCenter": _one("CropCenter", "crop_center_param { crop_size: [0, 1, 2, 3] }"),
-    "Tile": _one("Tile", "tile_param { axis: 1 tiles: 3 }"),
-    "Tile width": _one("Tile", "tile_param { axis: -1 tiles: 2 }"),
-    **{
-        f"Permute {order}": _one(
-            "Permute", "permute_param { " + " ".join(f"order: {axis}" for axis in order) + " }"
-        )
-        for order in ("0231", "0312", "0213", "0132", "0321", "1023")
-    },
-    "Transpose": _one("Transpose", "transpose_param { dim: [0, 2, 1] }", _ROWS),
-    "Reverse": _one("Reverse", "reverse_param { axis: 1 }"),
-    "ShuffleChannel": _one("ShuffleChannel", "shuffle_channel_param { group: 3 }"),
-    "Reorg": _one("Reorg", "reorg_param { stride: 2 }", (1, 8, 4, 6)),
-    "Mul": _one("Mul", "mul_param { mul_shape: [6, 1, 1] }"),
-    "Mul blobs": _one("Mul", "", (1, 6, 4, 5), (1, 6, 4, 5)),
-    "Interp": _one("Interp", "interp_param { height: 17 width: 14 }"),
-    "Interp smaller": _one("Interp", "interp_param { height: 5 width: 4 }"),
-    "Interp zoom": _one("Interp", "interp_param { zoom_factor: 8 }"),
-    "Interp pad": _one("Interp", "interp_param { zoom_factor: 2 pad_beg: -1 pad_end: -1 }"),
-    "Interp of one": _one("Interp", "interp_param { height: 4 width: 4 }", (1, 6, 1, 1)),
-    "Upsample": _one("Upsample", "upsample_param { scale: 2 }"),
-    "Upsample 3": _one("Upsample", "upsample_param { scale: 3 }"),
-    "ArgMax": _one("ArgMax", "", (1, 12)),
-    "ArgMax top": _one("ArgMax", "argmax_param { top_k: 5 out_max_val: true }"),
-    "ArgMax top places": _one("ArgMax", "argmax_param { top_k: 5 }"),
-    "ArgMax axis": _one("ArgMax", "argmax_param { axis: 1 }"),
-    "ArgMax of equal ones": Case(
-        _layer("Threshold", "threshold_param { threshold: 0 }", "a", "t")
-        + _layer("ArgMax", "argmax_param { top_k: 4 }", "t")
-    ),
-    **{
-        f"Reduction {operation} {axis}": _one(
-            "Reduction",
-            f"reduction_param {{ operation: {operation} axis: {axis} coeff: 0.5 }}",
-        )
-        for operation in ("SUM", "ASUM", "SUMSQ", "MEAN")
-        for axis in (0, 1, 2, 3)
-    },
-    "BatchReindex": _one("BatchReindex", "", (4, 3), (2,), low=0),
-    "DummyData": Case(
-        'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 1 dim: 6 '
-        "dim: 9 dim: 11 } data_filler { value: 0.25 } } }" + _layer("Eltwise", "", "a d")
-    ),
-    "in place": Case(
-        _layer("ReLU", "", "a", "a")
-        + _layer("Power", "power_param { scale: 2 }", "a", "a")
-        + _layer("Eltwise", "", "a a")
-    ),
-    "in place, output": Case(_layer("ReLU", "", "a", "a")),
-    "names": Case(
-        _layer("Power", "power_param { scale: 2 }", "a", "a b") + _layer("ReLU", "", "a", "a_b")
-    ).__class__(
-        'layer { name: "p q" type: "ReLU" bottom: "a" top: "a b" } '
-        'layer { name: "p_q" type: "TanH" bottom: "a" top: "a_b" }'
-    ),
-    "shared": Case(
-        'layer { name: "p" type: "InnerProduct" bottom: "a" top: "y" param { name: "w" } '
-        'param { name: "v" } inner_product_param { num_output: 3 } } '
-        'layer { name: "q" type: "InnerProduct" bottom: "b" top: "z" param { name: "w" } '
-        'param { name: "v" } inner_product_param { num_output: 3 } }',
-        (_FLAT, _FLAT),
-    ),
-    "two convolutions": Case(
-        'layer { name: "c" type: "Convolution" bottom: "a" bottom: "b" top: "y" top: "z" '
-        f"{_CONV} }} }}",
-        ((1, 6, 9, 11), (1, 6, 9, 11)),
-    ),
-}
+    def is_near(self, name: str, case: Case | str, folder: Path) -> bool:
+        """Compare one network, print its line; return whether all differences are small."""
+        if isinstance(case, Case):
+            text, low, scale = case.text, case.low, case.scale
+        else:
+            text, low, scale = case, -1.0, 1.0 if "layer" in case else 100.0
+        spec = text
+        if "layer" in text:
+            spec = str(folder / "own.prototxt")
+            Path(spec).write_text(text)
+        network = networks.load(spec)
+        found = network.shapes_under("inference")
+        (folder / "stock.prototxt").write_text(network.prototxt)
+        weights = folder / "net.caffemodel"
+        caffemodel.write_seeded(network.net, weights)
+        told = {"model": str(folder / "stock.prototxt"), "weights": str(weights),
+                "folder": str(folder), "low": low, "scale": scale}  # fmt: skip
+        caffe = [*self.loader.python(preload=self.library), "-c", IN_CAFFE]
+        quiet = {**os.environ, **self.loader.python_env(), "GLOG_minloglevel": "2"}
+        if complaint := _complaint(caffe, told, folder, quiet):
+            print(f"| {name} | Caffe: {complaint} | |", flush=True)
+            return False
+        cells = []
+        near = True
+        for to in convert.FORMATS:
+            try:
+                files = convert.convert(found, weights, to, folder / "net", path=name)
+            except InvalidInputError as refused:
+                cells.append(refused.message.partition(": ")[2])
+                continue
+            told |= {
+                "to": to,
+                "files": list(map(str, files)),
+                "ends": {to: convert.ends(found, to)},
+            }
+            complaint = _complaint([self.python, "-c", IN_ENGINES], told, folder, None)
+            gap, shapes = (inf, complaint) if complaint else difference(folder, to)
+            cells.append(f"{gap:.1e} {shapes}".strip())
+            near &= gap <= NEAR and not shapes
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        return near
 
 
-def compared(name: str, case: Case | str, folder: Path, caffe: list[object], python: str) -> int:
-    """Run one case, print its line; return whether a difference is too large."""
-    folder.mkdir()
-    if isinstance(case, Case):
-        model = folder / "own.prototxt"
-        model.write_text(case.text)
-        spec, low, scale = str(model), case.low, 3.0 if name != "BatchReindex" else 3.9
-        if name == "Embed":
-            scale = 19.0
-    elif "layer" in case:
-        model = folder / "own.prototxt"
-        model.write_text(case)
-        spec, low, scale = str(model), -1.0, 1.0
-    else:
-        spec, low, scale = case, -1.0, 100.0
-    network = networks.load(spec)
-    found = network.shapes_under("inference")
-    stock, weights = folder / "stock.prototxt", folder / "net.caffemodel"
-    stock.write_text(network.prototxt)
-    caffemodel.write_seeded(network.net, weights)
-    told = {
-        "model": str(stock), "weights": str(weights), "folder": str(folder), "low": low,
-        "scale": scale,
-    }  # fmt: skip
+def _complaint(
+    command: list[str], told: dict[str, object], folder: Path, env: dict[str, str] | None
+) -> str:
+    """Run a script on a case; return what it complains of, if it fails."""
     path = folder / "case.json"
     path.write_text(json.dumps(told))
-    loader, builder = caffe
     done = subprocess.run(
-        [*loader.python(preload=builder.layers("amd64")), "-c", IN_CAFFE, path], check=False,
-        env={**os.environ, **loader.python_env(), "GLOG_minloglevel": "2"},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    if done.returncode:
-        print(f"| {name} | Caffe: {done.stderr.strip()[-300:]} | |", flush=True)
-        return 1
-    files, cells = {}, {}
-    for to in convert.FORMATS:
-        try:
-            written = convert.convert(found, weights, to, folder / "net", path=name)
-            files[to] = [str(one) for one in written]
-        except InvalidInputError as refused:
-            cells[to] = (
-                refused.message.partition(" equal of ")[2]
-                and ("no equal of " + refused.message.partition(" equal of ")[2])
-                or refused.message
-            )
-    ends = {to: convert.ends(found, to) for to in convert.FORMATS}
-    worst = 0
-    for to, written in files.items():
-        path.write_text(json.dumps({**told, "files": {to: written}, "ends": ends}))
-        done = subprocess.run(
-            [python, "-c", IN_ENGINES, path], check=False, capture_output=True, text=True
-        )
-        if done.returncode:
-            cells[to] = "fails: " + (done.stderr.strip() or str(done.returncode))[-400:]
-            worst = 1
-            continue
-        gaps, other = [], ""
-        for index in range(len(json.loads((folder / "ends.json").read_text())[1])):
-            wanted, got = (np.load(folder / f"{side}_{index}.npy") for side in ("caffe", to))
-            if wanted.shape != got.shape:
-                other = f" {wanted.shape} {got.shape}"
-            if wanted.size != got.size:
-                gaps.append(np.inf)
-                continue
-            gap = np.abs(wanted.reshape(-1) - got.reshape(-1)).max()
-            gaps.append(gap / max(np.abs(wanted).max(), 1e-30))
-        cells[to] = f"{max(gaps):.1e}{other}"
-        worst |= not max(gaps) <= NEAR or bool(other)
-    print(f"| {name} | {' | '.join(cells[to] for to in convert.FORMATS)} |", flush=True)
-    return worst
+        [*command, str(path)], check=False, capture_output=True, text=True, env=env
+    )
+    words = " ".join(done.stderr.split())
+    return (words or f"ended with {done.returncode}")[-300:] if done.returncode else ""
+
+
+def difference(folder: Path, to: str) -> tuple[float, str]:
+    """Return the largest difference as a part of Caffe's largest output, and other shapes."""
+    gaps, shapes = [0.0], ""
+    for path in sorted(folder.glob("caffe_*.npy")):
+        wanted, found = np.load(path), np.load(folder / path.name.replace("caffe", to))
+        if wanted.shape != found.shape:
+            shapes = f"{found.shape} is {wanted.shape} in Caffe"
+        same = wanted.size == found.size
+        gap = np.abs(wanted.reshape(-1) - found.reshape(-1)).max() if same else inf
+        gaps.append(float(gap / max(np.abs(wanted).max(), 1e-30)))
+    return (inf if np.isnan(gaps).any() else max(gaps)), shapes
 
 
 def main() -> int:
@@ -463,29 +194,26 @@ def main() -> int:
     parser.add_argument("name", nargs="*", default=["layers"])
     parser.add_argument("--python", help="a Python with these packages, instead of a new one")
     asked = parser.parse_args()
-    zoo = [entry.name for entry in networks.catalog_entries()]
     kinds = {
-        "layers": CASES, "zoo": {name: name for name in zoo},
-        "wild": {**{n: text() if callable(text) else text for n, text in {**WILD, **FORKED}.items()}},
-    }  # fmt: skip
+        "layers": CASES,
+        "zoo": {entry.name: entry.name for entry in networks.catalog_entries()},
+        "wild": {name: text() for name, text in (WILD | FORKED).items()},
+    }
     chosen: dict[str, Case | str] = {}
     for name in asked.name:
         chosen |= kinds.get(name) or {name: CASES.get(name, name)}
-    builder = Builder()
-    loader = RootLoader(builder.twin().content / "root", "amd64")
-    worst = 0
+    near = True
     with tempfile.TemporaryDirectory() as temporary:
-        top = Path(temporary)
-        python = asked.python or str(top / "venv/bin/python")
+        python = asked.python or f"{temporary}/venv/bin/python"
         if not asked.python:
-            venv.create(top / "venv", with_pip=True)
+            venv.create(f"{temporary}/venv", with_pip=True)
             subprocess.run([python, "-m", "pip", "install", "-q", *REQUIREMENTS], check=True)
+        comparison = Comparison(python)
         print("| network | ONNX Runtime | ncnn |\n|---|---|---|")
-        for number, (name, case) in enumerate(chosen.items()):
-            folder = top / str(number)
-            worst |= compared(name, case, folder, [loader, builder], python)
-            subprocess.run(["rm", "-rf", folder], check=True)
-    return worst
+        for name, case in chosen.items():
+            with tempfile.TemporaryDirectory() as folder:
+                near &= comparison.is_near(name, case, Path(folder))
+    return int(not near)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ class LayerParameter(Message):
     argmax_param: ArgMaxParameter
     batch_norm_param: BatchNormParameter
     bias_param: BiasParameter
+    clip_param: ClipParameter
     concat_param: ConcatParameter
     convolution_param: ConvolutionParameter
     crop_param: CropParameter
@@ -107,25 +108,32 @@ class LayerParameter(Message):
     dropout_param: DropoutParameter
     dummy_data_param: DummyDataParameter
     eltwise_param: EltwiseParameter
+    elu_param: ELUParameter
     embed_param: EmbedParameter
+    exp_param: ExpParameter
     flatten_param: FlattenParameter
     image_data_param: ImageDataParameter
     infogain_loss_param: InfogainLossParameter
     inner_product_param: InnerProductParameter
     input_param: InputParameter
+    log_param: LogParameter
     lrn_param: LRNParameter
     memory_data_param: MemoryDataParameter
     mvn_param: MVNParameter
     parameter_param: ParameterParameter
     pooling_param: PoolingParameter
+    power_param: PowerParameter
     prelu_param: PReLUParameter
     recurrent_param: RecurrentParameter
     reduction_param: ReductionParameter
+    relu_param: ReLUParameter
     reshape_param: ReshapeParameter
     scale_param: ScaleParameter
     softmax_param: SoftmaxParameter
     spp_param: SPPParameter
     slice_param: SliceParameter
+    swish_param: SwishParameter
+    threshold_param: ThresholdParameter
     tile_param: TileParameter
     window_data_param: WindowDataParameter
     def __init__(
@@ -154,6 +162,10 @@ class ArgMaxParameter(Message):
     out_max_val: bool
     top_k: int
     axis: int
+
+class ClipParameter(Message):
+    min: float
+    max: float
 
 class ConcatParameter(Message):
     axis: int
@@ -205,15 +217,24 @@ class DummyDataParameter(Message):
     width: Values[int]
 
 class EltwiseParameter(Message):
+    PROD: ClassVar[int]
     SUM: ClassVar[int]
     MAX: ClassVar[int]
     operation: int
     coeff: Values[float]
 
+class ELUParameter(Message):
+    alpha: float
+
 class EmbedParameter(Message):
     num_output: int
     input_dim: int
     bias_term: bool
+
+class ExpParameter(Message):
+    base: float
+    scale: float
+    shift: float
 
 class FlattenParameter(Message):
     axis: int
@@ -244,10 +265,17 @@ class InputParameter(Message):
     shape: Messages[BlobShape]
     def __init__(self, shape: Iterable[BlobShape] = ...) -> None: ...
 
+class LogParameter(Message):
+    base: float
+    scale: float
+    shift: float
+
 class LRNParameter(Message):
+    ACROSS_CHANNELS: ClassVar[int]
     WITHIN_CHANNEL: ClassVar[int]
     local_size: int
     alpha: float
+    beta: float
     norm_region: int
     k: float
     engine: int
@@ -286,10 +314,15 @@ class PoolingParameter(Message):
 
 class ReductionParameter(Message):
     SUM: ClassVar[int]
+    ASUM: ClassVar[int]
+    SUMSQ: ClassVar[int]
     MEAN: ClassVar[int]
     operation: int
     axis: int
     coeff: float
+
+class ReLUParameter(Message):
+    negative_slope: float
 
 class ReshapeParameter(Message):
     shape: BlobShape
@@ -309,6 +342,12 @@ class SliceParameter(Message):
 class SoftmaxParameter(Message):
     engine: int
     axis: int
+
+class SwishParameter(Message):
+    beta: float
+
+class ThresholdParameter(Message):
+    threshold: float
 
 class TileParameter(Message):
     axis: int
@@ -363,6 +402,11 @@ class RecurrentParameter(Message):
     weight_filler: FillerParameter
     bias_filler: FillerParameter
     expose_hidden: bool
+
+class PowerParameter(Message):
+    power: float
+    scale: float
+    shift: float
 
 class PReLUParameter(Message):
     channel_shared: bool

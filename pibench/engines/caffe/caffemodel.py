@@ -210,10 +210,10 @@ def _stored_layer(data: mmap.mmap, message: Field) -> StoredLayer:
 def _stored_shape(data: mmap.mmap, blob: Field) -> tuple[Shape, bool]:
     """Return a blob's shape, checked against its number of values, and whether it is legacy."""
     shape: list[int] | None = None
-    legacy = dict.fromkeys(_BLOB_LEGACY, 0)
+    legacy: dict[int, int] = {}
     values = doubles = 0
     for field in fields(data, blob.start, blob.end):
-        if field.number in legacy and field.kind == VARINT:
+        if field.number in _BLOB_LEGACY and field.kind == VARINT:
             legacy[field.number] = field.value
         elif field.number == _BLOB_SHAPE and field.kind == LENGTH:
             shape = _dims(data, field)
@@ -221,9 +221,12 @@ def _stored_shape(data: mmap.mmap, blob: Field) -> tuple[Shape, bool]:
             values += (field.end - field.start) // _FLOAT_BYTES
         elif field.number == _BLOB_DOUBLES:
             doubles += (field.end - field.start) // (2 * _FLOAT_BYTES)
-    found = tuple(legacy.values()) if shape is None else tuple(shape)
     # Blob::FromProto takes doubles where there are any.
     values = doubles or values
+    if shape is None and not legacy and values == 1:
+        # A scalar: Caffe writes no dimension, and so no shape.
+        shape = []
+    found = tuple(legacy.get(n, 0) for n in _BLOB_LEGACY) if shape is None else tuple(shape)
     if values != elements(found):
         raise CorruptError(blob.start, f"{values} values for a blob of {shapes.times(found)}")
     return found, shape is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from pibench.engines.caffe import topology
@@ -9,8 +10,6 @@ from pibench.engines.convert import graph as graphs
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pibench.engines.caffe.shapes import Shapes
 
 Format = Literal["onnx", "ncnn"]
@@ -60,7 +59,8 @@ def convert(
 def ends(found: Shapes, to: Format) -> tuple[dict[str, str], dict[str, str]]:
     """Return the names of inputs and outputs in the files of `convert`, by Caffe's blob.
 
-    Inputs are in the network's order, outputs sorted by blob as in Caffe and in the ONNX model.
+    Inputs are in the network's order, outputs sorted by blob as in Caffe and in the ONNX model. An
+    input that no layer reads is an output too.
     """
     graph = graphs.build(found, None)
     if to == "ncnn":
@@ -69,3 +69,19 @@ def ends(found: Shapes, to: Format) -> tuple[dict[str, str], dict[str, str]]:
         return ncnn_files.ends(graph)
     values = {blob: value for blob, (value, _) in graph.outputs.items()}
     return {blob: blob for blob in graph.inputs}, values
+
+
+def stem_of(file: Path, to: Format, *, force: bool) -> Path:
+    """Return the path of the files without their ending, which `file` may have.
+
+    Raises:
+        InvalidInputError: A file exists already and `force` is not set.
+    """
+    stem = file.with_suffix("") if file.suffix in ENDINGS[to] else file
+    for ending in ENDINGS[to]:
+        path = stem.with_name(stem.name + ending)
+        if path.exists() and not force:
+            raise InvalidInputError.at(
+                path, None, "is there already", hint="name another file, or add --force"
+            )
+    return stem

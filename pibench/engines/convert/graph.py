@@ -83,17 +83,16 @@ def build(found: Shapes, weights: Path | None) -> Graph:
     read = {source for sources in found.sources for source in sources}
     parameters = _parameters(found, weights) if weights else [()] * len(found.layers)
     same: dict[str, str] = {}
-    outputs = {}
+    outputs: dict[str, tuple[str, Shape]] = {}
     for position, layer in enumerate(found.layers):
         tops = tuple(names[position, index] for index in range(len(layer.top)))
-        bottoms = tuple(same.get(name, name) for name in map(names.get, found.sources[position]))
+        read_here = [names[source] for source in found.sources[position]]
+        bottoms = tuple(same.get(name, name) for name in read_here)
         unread = [index for index in range(len(tops)) if (position, index) not in read]
+        for index in unread:
+            outputs[layer.top[index]] = tops[index], found.tops[position][index]
         if layer.type == "Input":
             graph.inputs |= zip(tops, found.tops[position], strict=True)
-        else:
-            outputs |= {
-                layer.top[index]: (tops[index], found.tops[position][index]) for index in unread
-            }
         node = Node(
             layer, bottoms, tops, found.bottoms[position], found.tops[position],
             parameters[position],
@@ -214,11 +213,6 @@ class Window:
     """An average's divisor includes the pads."""
     zeros: Shape | None = None
     """Zeros to put on both sides first, where the divisor counts these and not those `after`."""
-
-    @property
-    def onnx_pads(self) -> list[int]:
-        """The pads of all axes, those before first."""
-        return [*self.before, *self.after]
 
 
 def pooling(node: Node) -> Window:

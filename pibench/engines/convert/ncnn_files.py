@@ -155,9 +155,9 @@ def _checked(writer: Writer) -> Writer:
 def _sizes(shape: Shape) -> dict[int, Number]:
     """Return the shape as Input, MemoryData and Reshape have it: width, height, channels."""
     if shape[:1] != (1,):
-        raise Inexact(f"with {shape[0]} images" if shape else "with a single number")
+        raise Inexact(f"with {shape[0]} images, where one is the most" if shape else "of a scalar")
     if not 2 <= len(shape) <= MOST_AXES:
-        raise Inexact(f"with {len(shape)} axes")
+        raise Inexact(f"with a blob of {len(shape)} axes")
     return dict(enumerate(reversed(shape[1:])))
 
 
@@ -343,34 +343,25 @@ def _function(kind: str, params: Callable[[Node], dict[int, Number]] | None = No
     )
 
 
+def _of_sum(name: str, first: str) -> Callable[[Node], dict[int, Number]]:
+    """Return the parameters of a function of scale x value + shift, and of one number more."""
+
+    def params(node: Node) -> dict[int, Number]:
+        param = getattr(node.layer, name)
+        return {0: getattr(param, first), 1: param.scale, 2: param.shift}
+
+    return params
+
+
 def _prelu(files: NcnnFiles, node: Node) -> None:
     slopes = node.weights[0]
     files.put("PReLU", node.bottoms, node.tops, {0: slopes.size}, slopes)
-
-
-def _power(node: Node) -> dict[int, Number]:
-    param = node.layer.power_param
-    return {0: param.power, 1: param.scale, 2: param.shift}
-
-
-def _exp(node: Node) -> dict[int, Number]:
-    param = node.layer.exp_param
-    return {0: param.base, 1: param.scale, 2: param.shift}
-
-
-def _log(node: Node) -> dict[int, Number]:
-    param = node.layer.log_param
-    return {0: param.base, 1: param.scale, 2: param.shift}
 
 
 def _swish(files: NcnnFiles, node: Node) -> None:
     if node.layer.swish_param.beta != 1:
         raise Inexact("with a beta other than 1")
     files.put("Swish", node.bottoms, node.tops)
-
-
-def _softmax(node: Node) -> dict[int, Number]:
-    return {0: _axis(node.axis(node.layer.softmax_param.axis)), 1: 1}
 
 
 # Layers that join, cut and arrange
@@ -387,10 +378,6 @@ def _multiply(files: NcnnFiles, node: Node) -> None:
     if len(node.ins) < 2 or node.ins[0] != node.ins[1]:
         raise Inexact("by values of another shape")
     files.put("Eltwise", node.bottoms, node.tops, {0: 0})
-
-
-def _concat(node: Node) -> dict[int, Number]:
-    return {0: _axis(of.joined_axis(node))}
 
 
 def _slice(node: Node) -> dict[int, Number]:
@@ -412,13 +399,15 @@ def _crop(node: Node) -> dict[int, Number]:
 
 
 def _interp(files: NcnnFiles, node: Node) -> None:
-    sizes = zip(node.ins[0][2:], node.outs[0][2:], strict=True)
-    if any(min(pair) == 1 for pair in sizes):
-        raise Inexact("from or to a single row or column")
+    sizes = node.ins[0][2:], node.outs[0][2:]
     if of.cut(node):
         raise Inexact("with pads")
-    height, width = node.outs[0][2:]
-    files.put("Interp", node.bottoms[:1], node.tops, {0: 2, 3: height, 4: width, 6: 1})
+    # From or to a single place, the nearest one; a single row or column ncnn would divide by 0.
+    single = (1, 1) in sizes
+    if not single and 1 in (*sizes[0], *sizes[1]):
+        raise Inexact("from or to a single row or column")
+    params: dict[int, Number] = {0: 1 if single else 2, 3: sizes[1][0], 4: sizes[1][1], 6: 1}
+    files.put("Interp", node.bottoms[:1], node.tops, params)
 
 
 def _upsample(files: NcnnFiles, node: Node) -> None:
@@ -427,11 +416,6 @@ def _upsample(files: NcnnFiles, node: Node) -> None:
         raise Inexact("by a factor that is not a power of two")
     height, width = node.outs[0][2:]
     files.put("Interp", node.bottoms, node.tops, {0: 1, 3: height, 4: width})
-
-
-def _tile(node: Node) -> dict[int, Number]:
-    param = node.layer.tile_param
-    return {0: _axis(node.axis(param.axis)), 1: param.tiles}
 
 
 _ORDERS: Final = {3: ("WH", "HW"), 4: ("WHC", "HWC", "WCH", "CWH", "HCW", "CHW")}
@@ -457,17 +441,6 @@ def _reduction(files: NcnnFiles, node: Node) -> None:
         0: param.operation - 1, 1: 0, 2: param.coeff, 3: axes, 4: 0, 5: 1
     }  # fmt: skip
     files.put("Reduction", node.bottoms, node.tops, params)
-
-
-def _arg_max(files: NcnnFiles, node: Node) -> None:
-    param = node.layer.argmax_param
-    if param.out_max_val:
-        raise Inexact("with out_max_val")
-    if param.HasField("axis") and node.ins[0][node.axis(param.axis)] != prod(node.ins[0]):
-        raise Inexact("along an axis beside others")
-    flat = files.then("Reshape", node.bottoms[0], node, {0: prod(node.ins[0])}, "flat")
-    places = files.then("ArgMax", flat, node, {0: 0, 1: param.top_k}, "places")
-    files.put("Reshape", [places], node.tops, _sizes(node.outs[0]))
 
 
 def _input(files: NcnnFiles, node: Node) -> None:
@@ -506,27 +479,26 @@ _WRITERS: Final[dict[str, Writer]] = {
         ),
         **dict.fromkeys(("DummyData", "Parameter"), _constants),
         "AbsVal": _function("AbsVal"),
-        "ArgMax": _arg_max,
         "Axpy": _axpy,
         "BNLL": _function("BNLL"),
-        "Concat": _function("Concat", _concat),
+        "Concat": _function("Concat", lambda node: {0: _axis(of.joined_axis(node))}),
         "ELU": _function("ELU", lambda node: {0: node.layer.elu_param.alpha}),
         "Eltwise": _eltwise,
-        "Exp": _function("Exp", _exp),
+        "Exp": _function("Exp", _of_sum("exp_param", "base")),
         "HardSigmoid": _function("HardSigmoid", lambda _: {0: 1 / 6, 1: 0.5}),
         "HardSwish": _function("HardSwish", lambda _: {0: 1 / 6, 1: 0.5}),
         "InnerProduct": _inner_product,
         "Input": _input,
         "Interp": _interp,
         "LRN": _lrn,
-        "Log": _function("Log", _log),
+        "Log": _function("Log", _of_sum("log_param", "base")),
         "MVN": _mvn,
         "Mish": _function("Mish"),
         "Mul": _multiply,
         "Normalize": _normalize,
         "PReLU": _prelu,
         "Pooling": _pooling,
-        "Power": _function("Power", _power),
+        "Power": _function("Power", _of_sum("power_param", "power")),
         "ReLU": _function("ReLU", lambda node: {0: node.layer.relu_param.negative_slope}),
         "Reduction": _reduction,
         "ShuffleChannel": _function(
@@ -534,12 +506,21 @@ _WRITERS: Final[dict[str, Writer]] = {
         ),
         "Sigmoid": _function("Sigmoid"),
         "Slice": _function("Slice", _slice),
-        "Softmax": _function("Softmax", _softmax),
+        "Softmax": _function(
+            "Softmax",
+            lambda node: {0: _axis(node.axis(node.layer.softmax_param.axis)), 1: 1},
+        ),
         "SpatialDropout": _function("Power", lambda node: {0: 1.0, 1: of.dropped(node)}),
         "Swish": _swish,
         "TanH": _function("TanH"),
         "Threshold": _function("Threshold", lambda node: {0: node.layer.threshold_param.threshold}),
-        "Tile": _function("Tile", _tile),
+        "Tile": _function(
+            "Tile",
+            lambda node: {
+                0: _axis(node.axis(node.layer.tile_param.axis)),
+                1: node.layer.tile_param.tiles,
+            },
+        ),
         "Upsample": _upsample,
     }.items()
 }

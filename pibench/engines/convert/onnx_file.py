@@ -12,7 +12,8 @@ from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import forks
 from pibench.engines.convert import graph as of
 from pibench.engines.convert.graph import Graph, Inexact, Node
-from pibench.errors import extra
+from pibench.errors import InvalidInputError, extra
+from pibench.file_io import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 OPSET: Final = 13
 IR_VERSION: Final = 8
-MOST_IN_MODEL_BYTES: Final = 1_900_000_000
-"""Weights of more bytes go to a file of their own: a protobuf message has 2 GiB at most."""
+MOST_BYTES: Final = 2**31 - 1
 _BEFORE_FIRST: Final = 1 - (1 << 31)
 """The end of a slice that goes backwards."""
 _FLOAT, _INTEGER = 1, 7
@@ -50,7 +50,7 @@ class OnnxFile:
         """Add a constant, once for one array, and return its name."""
         if id(values) not in self._names:
             name = f"{'w' if values.dtype.kind == 'f' else 'i'}{len(self.weights)}"
-            self.weights.append(self._tensor(np.ascontiguousarray(values), name))
+            self.weights.append(self._tensor(values, name))
             # The array is kept: another one could get its id.
             self._names[id(values)] = name, values
         return self._names[id(values)][0]
@@ -83,8 +83,8 @@ class OnnxFile:
         """Add a Reshape to a fixed shape."""
         return self.put("Reshape", value, self.integers(*shape), top=top)
 
-    def write(self, graph: Graph, stem: Path) -> tuple[Path, ...]:
-        """Write the model, and its weights beside it if they are too large for one file."""
+    def write(self, graph: Graph, stem: Path) -> Path:
+        """Write the model and return its path."""
         make = self._onnx.helper
         kind = self._onnx.TensorProto.FLOAT
         ends = (
@@ -98,19 +98,16 @@ class OnnxFile:
             producer_name="pibench",
         )
         path = stem.with_name(f"{stem.name}.onnx")
-        paths = [path]
-        if sum(len(tensor.raw_data) for tensor in self.weights) > MOST_IN_MODEL_BYTES:
-            paths.append(stem.with_name(f"{stem.name}.onnx.data"))
-            paths[1].unlink(missing_ok=True)
-            self._onnx.external_data_helper.convert_model_to_external_data(
-                model, location=paths[1].name
-            )
-        self._onnx.save_model(model, str(path))
-        return tuple(paths)
+        if model.ByteSize() > MOST_BYTES:
+            raise InvalidInputError.at(
+                path, None, "would have more than 2 GiB, the most of a protobuf message",
+                hint="take another engine",
+            )  # fmt: skip
+        return write_whole(path, model.SerializeToString())
 
 
 def write(graph: Graph, stem: Path) -> tuple[Path, ...]:
-    """Write `stem`.onnx; return its path, and that of its weights if they have a file.
+    """Write `stem`.onnx and return its path.
 
     Raises:
         Inexact: ONNX cannot express a layer exactly; its `node` is the layer's.
@@ -118,7 +115,7 @@ def write(graph: Graph, stem: Path) -> tuple[Path, ...]:
     """
     file = OnnxFile()
     of.write_nodes(graph, file, _WRITERS)
-    return file.write(graph, stem)
+    return (file.write(graph, stem),)
 
 
 # Layers with windows and weights
@@ -139,16 +136,15 @@ def _pooling(file: OnnxFile, node: Node) -> None:
     window = of.pooling(node)
     value = node.bottoms[0]
     if window.zeros:
-        pads = (0, 0, *window.zeros, 0, 0, *window.zeros)
-        value = file.put("Pad", value, file.integers(*pads))
-    common = {
-        "top": node.tops[0], "kernel_shape": window.kernel, "strides": window.stride,
-        "pads": [*window.before, *window.after],
-    }  # fmt: skip
-    if node.layer.pooling_param.pool == caffe.PoolingParameter.MAX:
-        file.put("MaxPool", value, **common)
-    else:
-        file.put("AveragePool", value, count_include_pad=int(window.counts_pads), **common)
+        zeros = (0, 0, *window.zeros)
+        value = file.put("Pad", value, file.integers(*zeros, *zeros))
+    pads = [*window.before, *window.after]
+    common: dict[str, Any] = {"kernel_shape": window.kernel, "strides": window.stride, "pads": pads}
+    kind = "MaxPool"
+    if node.layer.pooling_param.pool == caffe.PoolingParameter.AVE:
+        kind = "AveragePool"
+        common["count_include_pad"] = int(window.counts_pads)
+    file.put_all(kind, [value], node.tops, **common)
 
 
 def _inner_product(file: OnnxFile, node: Node) -> None:
@@ -266,8 +262,15 @@ def _axpy(file: OnnxFile, node: Node) -> None:
 # Functions of each element
 
 
-def _plain(kind: str) -> Writer:
-    return lambda file, node: file.put(kind, node.bottoms[0], top=node.tops[0])
+def _op(kind: str, **attributes: Callable[[Node], Any]) -> Writer:
+    """Return the writer of a layer that is one node, with attributes that depend on it."""
+
+    def write_op(file: OnnxFile, node: Node) -> None:
+        inputs = [*node.bottoms, *map(file.weight, node.weights)]
+        found = {name: value(node) for name, value in attributes.items()}
+        file.put_all(kind, inputs, node.tops, **found)
+
+    return write_op
 
 
 def _relu(file: OnnxFile, node: Node) -> None:
@@ -283,10 +286,6 @@ def _prelu(file: OnnxFile, node: Node) -> None:
     if slope.size > 1:
         slope = slope.reshape(-1, *(1,) * (len(node.ins[0]) - 2))
     file.put("PRelu", node.bottoms[0], file.weight(slope), top=node.tops[0])
-
-
-def _elu(file: OnnxFile, node: Node) -> None:
-    file.put("Elu", node.bottoms[0], top=node.tops[0], alpha=node.layer.elu_param.alpha)
 
 
 def _swish(file: OnnxFile, node: Node) -> None:
@@ -347,11 +346,6 @@ def _mish(file: OnnxFile, node: Node) -> None:
     file.put("Mul", node.bottoms[0], gate, top=node.tops[0])
 
 
-def _softmax(file: OnnxFile, node: Node) -> None:
-    axis = node.axis(node.layer.softmax_param.axis)
-    file.put("Softmax", node.bottoms[0], top=node.tops[0], axis=axis)
-
-
 # Layers that join, cut and arrange
 
 
@@ -369,15 +363,6 @@ def _eltwise(file: OnnxFile, node: Node) -> None:
         file.put("Max", *terms, top=node.tops[0])
     else:
         file.put("Add" if len(terms) == 2 else "Sum", *terms, top=node.tops[0])
-
-
-def _multiply(file: OnnxFile, node: Node) -> None:
-    terms = [*node.bottoms, *map(file.weight, node.weights)]
-    file.put("Mul", *terms, top=node.tops[0])
-
-
-def _concat(file: OnnxFile, node: Node) -> None:
-    file.put("Concat", *node.bottoms, top=node.tops[0], axis=of.joined_axis(node))
 
 
 def _slice(file: OnnxFile, node: Node) -> None:
@@ -438,10 +423,6 @@ def _tile(file: OnnxFile, node: Node) -> None:
 def _batch_reindex(file: OnnxFile, node: Node) -> None:
     indices = file.put("Cast", node.bottoms[1], to=_INTEGER)
     file.put("Gather", node.bottoms[0], indices, top=node.tops[0])
-
-
-def _permute(file: OnnxFile, node: Node) -> None:
-    file.put("Transpose", node.bottoms[0], top=node.tops[0], perm=of.permutation(node))
 
 
 def _arranged(file: OnnxFile, node: Node, view: Shape, order: Sequence[int]) -> None:
@@ -519,18 +500,18 @@ _WRITERS: Final[dict[str, Writer]] = {
     **dict.fromkeys(("HardSigmoid", "HardSwish"), _hard),
     **dict.fromkeys(("Dropout", "Split"), _split),
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze"), _reshape),
-    **dict.fromkeys(("Permute", "Transpose"), _permute),
+    **dict.fromkeys(("Permute", "Transpose"), _op("Transpose", perm=of.permutation)),
     **dict.fromkeys(("Crop", "CropCenter"), lambda file, node: _cut(file, node, node.tops[0])),
     **dict.fromkeys(("DummyData", "Parameter"), _constants),
-    "AbsVal": _plain("Abs"),
+    "AbsVal": _op("Abs"),
     "ArgMax": _arg_max,
     "Axpy": _axpy,
     "BN": _segnet_or_batch_norm,
-    "BNLL": _plain("Softplus"),
+    "BNLL": _op("Softplus"),
     "BatchNorm": _batch_norm,
     "BatchReindex": _batch_reindex,
-    "Concat": _concat,
-    "ELU": _elu,
+    "Concat": _op("Concat", axis=of.joined_axis),
+    "ELU": _op("Elu", alpha=lambda node: node.layer.elu_param.alpha),
     "Eltwise": _eltwise,
     "Embed": _embed,
     "Exp": _exp,
@@ -541,7 +522,7 @@ _WRITERS: Final[dict[str, Writer]] = {
     "Log": _log,
     "MVN": _mvn,
     "Mish": _mish,
-    "Mul": _multiply,
+    "Mul": _op("Mul"),
     "Normalize": _normalize,
     "PReLU": _prelu,
     "Pooling": _pooling,
@@ -551,12 +532,12 @@ _WRITERS: Final[dict[str, Writer]] = {
     "Reorg": _reorg,
     "Reverse": _reverse,
     "ShuffleChannel": _shuffle_channel,
-    "Sigmoid": _plain("Sigmoid"),
+    "Sigmoid": _op("Sigmoid"),
     "Slice": _slice,
-    "Softmax": _softmax,
+    "Softmax": _op("Softmax", axis=lambda node: node.axis(node.layer.softmax_param.axis)),
     "SpatialDropout": lambda file, node: _steps(file, node, [("Mul", of.dropped(node))]),
     "Swish": _swish,
-    "TanH": _plain("Tanh"),
+    "TanH": _op("Tanh"),
     "Threshold": _threshold,
     "Tile": _tile,
     "Upsample": _upsample,

@@ -192,7 +192,7 @@ def test_a_reader_that_has_gone_is_not_a_fault(tmp_path: Path) -> None:
 
 NO_DATA = {"sweep export",
     "board clean", "calibrate", "image build", "image lock", "image prune", "image verify",
-    "networks export", "networks fold-bn", "networks show", "run-cell", "schema",
+    "networks convert", "networks export", "networks fold-bn", "networks show", "run-cell", "schema",
 }  # fmt: skip
 """What prints no data of its own, or nothing but a file or JSON."""
 

@@ -248,3 +248,47 @@ def test_doubles_come_before_floats(weights: Path) -> None:
     blob.double_data.extend(blob.data)
     weights.write_bytes(net.SerializeToString())
     caffemodel.check_weights(SMALL, weights)
+
+
+def test_mapped_values_are_those_of_the_message(tmp_path: Path, weights: Path) -> None:
+    stored = {layer.name: list(layer.blobs) for layer in caffemodel.read(weights).layer}
+    for name, values in caffemodel.mapped_values(weights):
+        assert [one.tolist() for one in values] == [list(blob.data) for blob in stored[name]]
+    old = caffe.NetParameter()
+    old.layers.add(name="conv").blobs.add(num=1, channels=1, height=1, width=2, data=[1, 2])
+    doubles = caffe.BlobShape(dim=[3])
+    old.layers[0].blobs.add(shape=doubles, data=[7, 7, 7], double_data=[0.1, 0.2, 0.3])
+    path = tmp_path / "old.caffemodel"
+    caffemodel.write(old, path)
+    ((name, (floats, found)),) = caffemodel.mapped_values(path)
+    assert (name, floats.tolist(), found.tolist()) == ("conv", [1, 2], [0.1, 0.2, 0.3])
+
+
+def test_numbers_one_by_one_are_read(tmp_path: Path) -> None:
+    # A BlobProto of 2 numbers that are not packed, as writers of proto2 may store them.
+    blob = caffe.BlobProto(shape=caffe.BlobShape(dim=[2])).SerializeToString()
+    blob += b"".join(caffemodel.varint(5 << 3 | 5) + np.float32(x).tobytes() for x in (3, 4))
+    layer = caffe.LayerParameter(name="l").SerializeToString()
+    layer += caffemodel.prefix(7, len(blob)) + blob
+    path = tmp_path / "unpacked.caffemodel"
+    path.write_bytes(caffemodel.prefix(100, len(layer)) + layer)
+    ((_, (values,)),) = caffemodel.mapped_values(path)
+    assert values.tolist() == [3, 4]
+
+
+def test_a_scalar_has_no_shape_in_files_of_caffe(tmp_path: Path) -> None:
+    net = prototxt.parse(
+        """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 3] } } }
+        layer { name: "p" type: "PReLU" bottom: "data" top: "p"
+                prelu_param { channel_shared: true } }""",
+        "shared.prototxt",
+    )
+    stored = caffe.NetParameter()
+    stored.layer.add(name="p").blobs.add(data=[0.5])
+    path = tmp_path / "shared.caffemodel"
+    caffemodel.write(stored, path)
+    assert caffemodel.index(path)[0].blobs == ((),)
+    caffemodel.check_weights(net, path)
+    stored.layer[0].blobs[0].data.append(1)
+    caffemodel.write(stored, path)
+    assert "2 values for a blob of 0 x 0 x 0 x 0" in refused(path, net)
