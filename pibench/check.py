@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _STEP: Final = 32
 """Images are made smaller by multiples of this: the stride of most classifiers."""
 _SMALLEST: Final = 32
-_TRIES: Final = 3
+_TRIES: Final = 4
 """How many image sizes are planned."""
 
 
@@ -147,13 +147,15 @@ def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
         height, width = network.image_size()
     except InvalidInputError:
         return
-    parameters_bytes = planned.peak_rss_bytes - planned.baseline_rss_bytes
-    share = min(
-        1.0, max(0.0, (device.usable_bytes - planned.baseline_rss_bytes) / parameters_bytes)
-    )
+    room_bytes = device.usable_bytes - planned.baseline_rss_bytes
     longer = max(height, width)
-    side = longer * math.sqrt(share)
+    side = float(longer)
+    found = planned
     for _ in range(_TRIES):
+        taken_bytes = found.peak_rss_bytes - found.baseline_rss_bytes
+        share = min(1.0, max(0.0, room_bytes / taken_bytes))
+        # At least a step smaller: what does not grow with the area is in `taken_bytes` too.
+        side = min(side * math.sqrt(share), side - _STEP)
         side = longer - _STEP * math.ceil((longer - side) / _STEP)
         if side < _SMALLEST:
             return
@@ -171,4 +173,3 @@ def _smaller_image(planned: Plan, device: Device) -> Iterator[Remedy]:
             note = f"needs other weights of {next(iter(other))}" if other else ""
             yield Remedy(f"--input {size[0]}x{size[1]}", device, found, judged, note)
             return
-        side -= 1

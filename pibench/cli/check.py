@@ -28,6 +28,7 @@ def check(
             show_default=False,
         ),
     ] = None,
+    weights_option: Path | None = opt.value("The same as WEIGHTS.", "--weights"),
     device: opt.DeviceName = "rpi3b",
     reserve: opt.Reserve = 0,
     protocol: opt.EngineProtocol = None,
@@ -54,6 +55,7 @@ def check(
     from pibench.check import check as check_network
 
     given_protocol = protocol
+    _, weights = opt.with_weights([model], weights or weights_option)
     protocol = opt.protocol_of(protocol, weights)
     options = opt.run_options(locals())
     if out:
@@ -69,6 +71,11 @@ def check(
         protocol = "inference"
         found = check_network(network, options.profile, protocol)
         say(f"{error.message}: this is the answer for inference")
+    if protocol == "caffe-time" and not network.runs_under("inference"):
+        say(
+            f"{network.place}: Caffe cannot set up its test phase, which is for deployment; this is "
+            "the answer for the training phase"
+        )
     given = _given(locals())
     answer = _answer(found, model, given)
     if out:
@@ -134,6 +141,7 @@ def _answer(found: Check, model: str, given: dict[str, list[str]]) -> dict[str, 
     answer = summary(found.planned, found.device, found.judged)
     one = found.prediction
     answer["latency_ms"] = None if one is None else one.latency_ms
+    answer["pressure_ms"] = None if one is None else one.pressure_ms
     answer["stack"] = None if one is None else one.stack
     answer["latency_interval_ms"] = None if one is None else [one.low_ms, one.high_ms]
     answer["provenance"]["latency_ms"] = (

@@ -148,6 +148,21 @@ def protocol_of(given: Protocol | None, weights: Path | None, engine: str = "caf
     return given or ("inference" if weights is not None and "inference" in known else known[0])
 
 
+def with_weights(specs: Sequence[str], weights: Path | None) -> tuple[list[str], Path | None]:
+    """Return networks and weights: a second argument may be weights, and a folder may have some.
+
+    Raises InvalidInputError for a folder with several of either.
+    """
+    from pibench.networks.network import files_of, is_path
+
+    found = [*specs]
+    if weights is None and len(found) == _WITH_WEIGHTS and found[1].endswith(".caffemodel"):
+        weights = Path(found.pop())
+    if weights is None and len(found) == 1 and Path(found[0]).is_dir() and is_path(found[0]):
+        weights = files_of(found[0])[1]
+    return found, weights
+
+
 def load_networks(
     specs: Sequence[str],
     options: RunOptions,
@@ -271,6 +286,8 @@ FreshBoot = Annotated[bool, flag("--fresh-boot", help=_FRESH_BOOT)]
 _COMPUTE: Final = "real or memory-only. Default: memory-only where that suffices."
 ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="NAME")]
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
+_WITH_WEIGHTS: Final = 2
+"""Arguments: a network and its weights."""
 _ENGINE: Final = "caffe, opencv, onnxruntime, ncnn; opencv==4.6, ncnn:winograd=off."
 EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help=_ENGINE)]
 _FIRST: Final = f"{_PROTOCOLS} Default: inference with --weights, else the engine's first."

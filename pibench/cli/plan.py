@@ -62,6 +62,7 @@ def plan(
 
     from pibench.plan.planner import plan as plan_network
 
+    specs, weights = opt.with_weights(specs, weights)
     protocol = opt.protocol_of(protocol, weights)
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:

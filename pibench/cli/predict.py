@@ -74,6 +74,9 @@ def predict(
     from dataclasses import replace
     from functools import partial
 
+    # A time does not depend on them.
+    specs, _ = opt.with_weights(specs or (), None)
+
     rates, narrowed = _read(calibration)
     if narrowed is not None:
         _keep_to_factors(narrowed, stack=stack, counted=counted, validate=validate, plot=plot)

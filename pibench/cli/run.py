@@ -63,6 +63,7 @@ def run(
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
+    specs, weights = opt.with_weights(specs, weights)
     protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals() | {"keep": tuple(opt.words(keep_blobs) or ())})
     loaded = opt.load_networks(specs, options)

@@ -307,7 +307,8 @@ def load(
     if is_path(spec):
         path, beside = files_of(spec)
         weights = weights or beside
-        loaded = _from_file(path, repair=repair, image=image)
+        opaque = [text.rpartition("=")[0] for text in python_shapes]
+        loaded = _from_file(path, repair=repair, image=image, opaque=opaque)
     else:
         loaded = _from_zoo(spec)
     if python_shapes:
@@ -318,6 +319,12 @@ def load(
         loaded = loaded.with_batch(batch)
     if image is not None:
         own = loaded.image_size()
+        if python_shapes and image != own:
+            raise InvalidInputError(
+                f"--input {image[0]}x{image[1]}: the shapes given with --shape are for images of "
+                f"{own[0]}x{own[1]}",
+                hint="leave --input out, or write the size into the network's file",
+            )
         loaded = loaded.with_image_size(*image)
         if image != own:
             loaded = replace(loaded, input_size="{}x{}".format(*image))
@@ -416,13 +423,15 @@ def _from_zoo(name: str) -> Network:
     )
 
 
-def _from_file(path: str, *, repair: Repair, image: tuple[int, int] | None) -> Network:
+def _from_file(
+    path: str, *, repair: Repair, image: tuple[int, int] | None, opaque: Sequence[str]
+) -> Network:
     text, place = prototxt.read_text(path), prototxt.place(path)
     repairs: list[str] = []
     if repair:
         net, repairs = repairing.repair_text(text, place, image=image, as_paper=repair == "paper")
     else:
-        net = prototxt.parse(text, place)
+        net = prototxt.parse(text, place, opaque=opaque)
     stem = place if is_standard_input(path) else Path(path).stem
     return Network(
         name=_label(net.name or stem),

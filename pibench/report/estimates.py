@@ -141,8 +141,12 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
     else:
         figures = [milliseconds(value) for value in (one.latency_ms, one.low_ms, one.high_ms)]
         more = "" if one.fits else "; of a board with the memory"
+        within = "90 %"
+        if one.pressure_ms:
+            more = f"; {milliseconds(one.pressure_ms)} of it at the edge of memory"
+            within = "bounds"
         lines.append(
-            Text(f"  time    {figures[0]} ms forward, {figures[1]} to {figures[2]} (90 %)")
+            Text(f"  time    {figures[0]} ms forward, {figures[1]} to {figures[2]} ({within})")
             + Text(f"; predicted for {one.stack}, {one.threads} threads{more}")
         )
     at = answer["peak_at"]

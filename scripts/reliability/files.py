@@ -5,8 +5,8 @@
 
 For each prototxt below FOLDER: `pibench plan`, as it is or with --repair, under `caffe time` or,
 where a layer has no backward pass, under inference; `pibench predict`; and a run on the twin,
-whose peak is compared with a plan for the twin. Prints a line for each file and the counts. A file that is in
-the results is not tried again.
+whose peak is compared with a plan for the twin. Prints a line for each file and the counts. A file
+that is in the results is not tried again.
 """
 
 from __future__ import annotations

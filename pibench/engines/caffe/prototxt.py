@@ -6,6 +6,7 @@ import re
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
 
@@ -13,6 +14,9 @@ from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import foreign, fork_fields, forks, outline, topology
 from pibench.errors import InvalidInputError
 from pibench.file_io import is_standard_input, is_stream, read_once, size_bytes, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MAX_FILE_BYTES = 32 << 20
 """The longest network of the zoo has 0.3 MB of text; a file a hundred times as long is not one."""
@@ -86,13 +90,17 @@ def _read_bytes(path: Path, name: str) -> bytes:
     return raw
 
 
-def parse(text: str, path: Path | str) -> caffe.NetParameter:
+def parse(text: str, path: Path | str, *, opaque: Collection[str] = ()) -> caffe.NetParameter:
     """Parse the network in `text`; `path` names it in errors.
+
+    Unknown fields of the layers named in `opaque` do not count.
 
     Raises:
         InvalidInputError: Stock Caffe could not parse it; the error names the line.
     """
     text, unknown = scan(text, path)
+    if unknown and opaque:
+        text, unknown = _without_those_of(text, unknown, opaque, path)
     if unknown:
         raise _refusal(text, unknown, path)
     net = parse_known(text, path)
@@ -137,6 +145,21 @@ def scan(text: str, path: Path | str) -> tuple[str, list[outline.UnknownField]]:
     if known:
         text = forks.as_stock(text, known, path)
         unknown = outline.unknown_fields(text, path, caffe.NetParameter)
+    return text, unknown
+
+
+def _without_those_of(
+    text: str, unknown: list[outline.UnknownField], layers: Collection[str], path: Path | str
+) -> tuple[str, list[outline.UnknownField]]:
+    """Return the text without the unknown fields of these layers, and the other unknown fields."""
+    with suppress(InvalidInputError):
+        net = parse_known(outline.without(text, unknown), path)
+        own = [
+            field
+            for field in unknown
+            if (layer := enclosing(net, field)) is not None and layer.name in layers
+        ]
+        return outline.without(text, own), [field for field in unknown if field not in own]
     return text, unknown
 
 
