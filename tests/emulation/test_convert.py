@@ -23,8 +23,8 @@ NEAR = {"onnxruntime": 1e-5, "ncnn": 3e-3}
 
 
 def poolings() -> str:
-    """Windows beyond the edge, with and without pads, over images whose sides differ."""
-    net = Text("poolings", 6, 37)
+    """Windows beyond the edge, with and without pads, and the same within it."""
+    net = Text("poolings", 6, 38)
     tops = []
     for how in ("MAX", "AVE"):
         for kernel, stride, more in (
