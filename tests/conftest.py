@@ -77,6 +77,7 @@ LONG = (
     "test_fork_layers",
     "test_plans",
     "test_memory_only",
+    "test_convert",
     "test_installed",
 )
 """Those of the other files that take a minute or more, the longest first."""

@@ -212,7 +212,10 @@ class Window:
     counts_pads: bool = False
     """An average's divisor includes the pads."""
     zeros: Shape | None = None
-    """Zeros to put on both sides first, where the divisor counts these and not those `after`."""
+    """Zeros to put on both sides first, where the divisor counts these and not those `after`.
+
+    Then `before` is 0, and `after` counts from them on.
+    """
 
 
 def pooling(node: Node) -> Window:

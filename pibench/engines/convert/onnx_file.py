@@ -134,17 +134,27 @@ def _convolution(file: OnnxFile, node: Node) -> None:
 
 def _pooling(file: OnnxFile, node: Node) -> None:
     window = of.pooling(node)
-    value = node.bottoms[0]
-    if window.zeros:
-        zeros = (0, 0, *window.zeros)
-        value = file.put("Pad", value, file.integers(*zeros, *zeros))
-    pads = [*window.before, *window.after]
-    common: dict[str, Any] = {"kernel_shape": window.kernel, "strides": window.stride, "pads": pads}
-    kind = "MaxPool"
-    if node.layer.pooling_param.pool == caffe.PoolingParameter.AVE:
-        kind = "AveragePool"
+    value, top = node.bottoms[0], node.tops[0]
+    common: dict[str, Any] = {"kernel_shape": window.kernel, "strides": window.stride}
+    if node.layer.pooling_param.pool == caffe.PoolingParameter.MAX:
+        file.put_all("MaxPool", [value], [top], pads=[*window.before, *window.after], **common)
+        return
+    if not (zeros := window.zeros):
         common["count_include_pad"] = int(window.counts_pads)
-    file.put_all(kind, [value], node.tops, **common)
+        file.put_all("AveragePool", [value], [top], pads=[*window.before, *window.after], **common)
+        return
+    # A Pad with an AveragePool behind it would be plain, but ONNX Runtime 1.19 makes one node of
+    # them (Pad_Fusion), with other values. So all places count, and the divisor is corrected.
+    pads = [*zeros, *(zero + more for zero, more in zip(zeros, window.after, strict=True))]
+    mean = file.put("AveragePool", value, pads=pads, count_include_pad=1, **common)
+    factors = np.ones((1, 1, 1, 1))
+    for axis, (kernel, stride, pad) in enumerate(
+        zip(window.kernel, window.stride, zeros, strict=True), start=2
+    ):
+        starts = np.arange(node.outs[0][axis]) * stride - pad
+        places = np.minimum(starts + kernel, node.ins[0][axis] + pad) - starts
+        factors = factors * (kernel / places).reshape((1, -1, 1) if axis == 2 else (-1,))
+    file.put("Mul", mean, file.weight(factors.astype(np.float32)), top=top)
 
 
 def _inner_product(file: OnnxFile, node: Node) -> None:
