@@ -73,7 +73,7 @@ def check(
         say(f"{error.message}: this is the answer for inference")
     if protocol == "caffe-time" and not network.runs_under("inference"):
         say(
-            f"{network.place}: Caffe cannot set up its test phase, which is for deployment; this is "
+            f"{network.place}: Caffe cannot set up its test phase, the one for deployment; this is "
             "the answer for the training phase"
         )
     given = _given(locals())

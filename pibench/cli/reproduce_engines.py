@@ -79,7 +79,7 @@ def _specs(asked: Sequence[str]) -> list[str]:
 
     if not asked:
         raise InvalidInputError("--engines names no engine", hint=f"give names, or {ALL}")
-    wanted = [engine.id for engine in BUILT_IN] if list(asked) == [ALL] else asked
+    wanted = [engine.id for engine in BUILT_IN] if ALL in asked else asked
     return list(dict.fromkeys(["caffe", *(engine_of(spec).spec for spec in wanted)]))
 
 

@@ -142,7 +142,19 @@ class Network:
         Raises:
             InvalidInputError: Caffe would reject the network in that phase.
         """
-        return self.training_shapes if protocol == "caffe-time" else self._test_shapes
+        if protocol == "caffe-time":
+            return self.training_shapes
+        found = self._test_shapes
+        for position, filled in found.unfilled():
+            if found.weights[position] != found.weights[filled]:
+                raise InvalidInputError.at(
+                    self.place,
+                    topology.place(found.layers[position]),
+                    "an earlier layer has this name and other parameters, and Caffe copies weights "
+                    "by name",
+                    hint="rename one of them",
+                )
+        return found
 
     def runs_under(self, protocol: Protocol) -> bool:
         """Return whether Caffe can set the network up under a protocol."""

@@ -11,12 +11,13 @@ import difflib
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -101,11 +102,18 @@ class Token:
 
 def tokens(text: str) -> list[Token]:
     """Return the tokens of `text` without blanks and comments; unexpected ones are "other"."""
-    return [
-        Token(match.lastgroup or "other", match.group(), match.start(), match.end())
-        for match in _TOKEN.finditer(text)
-        if match.lastgroup != "skip"
-    ]
+    return list(_tokens(text))
+
+
+def has_more_tokens(text: str, most: int) -> bool:
+    """Return whether `text` has more tokens than `most`; reads no further than needed."""
+    return next(islice(_tokens(text), most, None), None) is not None
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup != "skip":
+            yield Token(match.lastgroup or "other", match.group(), match.start(), match.end())
 
 
 def unknown_fields(

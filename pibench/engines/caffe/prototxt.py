@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 32 << 20
 """The longest network of the zoo has 0.3 MB of text; a file a hundred times as long is not one."""
 
+MOST_TOKENS = 300_000
+"""The longest network of the zoo has a tenth of that."""
+
 REPAIR_HINT = "use --repair"
 
 _NET_FIELDS = ("layer", "layers", "input")
@@ -126,6 +129,11 @@ def scan(text: str, path: Path | str) -> tuple[str, list[outline.UnknownField]]:
         raise InvalidInputError.at(
             path, f"line {line}", "contains a NUL character", hint="copy the file again, as text"
         )
+    if outline.has_more_tokens(text, MOST_TOKENS):
+        raise InvalidInputError.at(
+            path, None, f"has more than {MOST_TOKENS:,} words and signs, too many for a network",
+            hint="give a network's prototxt; weights go with --weights",
+        )  # fmt: skip
     found = outline.tokens(text)
     for token in found:
         if problem := _not_for_caffe(token):

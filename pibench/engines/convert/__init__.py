@@ -38,6 +38,12 @@ def convert(
         InvalidInputError: The format cannot express a layer exactly.
         MissingExtraError: The package onnx is not installed.
     """
+    for position, _ in found.unfilled():
+        raise InvalidInputError.at(
+            str(path), topology.place(found.layers[position]),
+            "an earlier layer has this name, so that no weights file fills it",
+            hint="rename one of them",
+        )  # fmt: skip
     graph = graphs.build(found, weights)
     try:
         if to == "onnx":

@@ -74,7 +74,8 @@ class NcnnFiles:
         self, kind: str, value: str, node: Node, params: dict[int, Number], suffix: str
     ) -> str:
         """Add a layer with one bottom whose top is an intermediate value; return that."""
-        top = f"{node.tops[0]}@@{suffix}"
+        # No blob of a file has a NUL in its name.
+        top = f"{node.tops[0]}\0{suffix}"
         self.put(kind, [value], [top], params)
         return top
 
@@ -103,7 +104,7 @@ class NcnnFiles:
             blobs += len(tops)
             for top in tops:
                 if (count := readers[top]) > 1:
-                    made = [f"{top}_splitncnn_{number}" for number in range(count)]
+                    made = [self._name("blob", f"{top}\0{number}") for number in range(count)]
                     copies[top] = iter(made)
                     blobs += count
                     lines.append(f"Split splitncnn_{top} 1 {count} {top} {' '.join(made)}")

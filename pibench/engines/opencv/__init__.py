@@ -110,6 +110,14 @@ def written(layers: Sequence[caffe.LayerParameter]) -> Iterator[str]:
         stock.ClearField("include")
         stock.ClearField("exclude")
         own = ""
+        if layer.pooling_param.HasField("round_mode"):
+            ceiling = layer.pooling_param.round_mode == caffe.PoolingParameter.CEIL
+            stock.ClearField("pooling_param")
+            pooling = caffe.PoolingParameter()
+            pooling.CopyFrom(layer.pooling_param)
+            pooling.ClearField("round_mode")
+            fields = f"{text_format.MessageToString(pooling)}ceil_mode: {str(ceiling).lower()}"
+            own = f"pooling_param {{ {fields} }}\n"
         if fork := forks.LAYERS.get(layer.type):
             stock.ClearField("python_param")
             if fork.field:
@@ -118,13 +126,6 @@ def written(layers: Sequence[caffe.LayerParameter]) -> Iterator[str]:
                     # Without the field OpenCV clips, and the fork does not.
                     message.clip = message.clip
                 own = f"{fork.field} {{ {text_format.MessageToString(message)} }}\n"
-        if layer.pooling_param.HasField("round_mode"):
-            floor = layer.pooling_param.round_mode == caffe.PoolingParameter.FLOOR
-            stock.pooling_param.ClearField("round_mode")
-            written = text_format.MessageToString(stock)
-            mode = f"pooling_param {{\n  ceil_mode: {str(not floor).lower()}\n"
-            yield f"layer {{ {written.replace('pooling_param {', mode, 1)} }}"
-            continue
         yield f"layer {{ {text_format.MessageToString(stock)}{own} }}"
 
 

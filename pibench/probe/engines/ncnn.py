@@ -2,6 +2,8 @@
 
 from .forward import LogReader, command_of, versions_of
 
+# What a layer of ncnn returns where an allocation failed.
+NO_MEMORY = -100
 versions = versions_of("ncnn")
 __all__ = ["LogReader", "Net", "command_of", "load", "versions"]
 
@@ -39,11 +41,13 @@ class Net(object):
         extractor = self.net.create_extractor()
         for at, name in enumerate(self.inputs):
             array = arrays[at]
-            extractor.input(name, ncnn.Mat(array[0] if array.ndim > 1 else array))
+            # A copy that belongs to ncnn, which layers in place may overwrite.
+            extractor.input(name, ncnn.Mat(array[0] if array.ndim > 1 else array).clone())
         found = []
         for name, shape in self.outputs:
             failed, blob = extractor.extract(name)
             if failed:
-                raise MemoryError("ncnn could not compute the blob {}".format(name))
+                what = MemoryError if failed == NO_MEMORY else ValueError
+                raise what("ncnn could not compute the blob {}".format(name))
             found.append(numpy.array(blob).reshape(shape))
         return found

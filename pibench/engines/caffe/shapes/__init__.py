@@ -73,6 +73,17 @@ class Shapes:
     sources: list[list[topology.Source]] = field(default_factory=list)
     """The blob that each bottom of each of `layers` is."""
 
+    def unfilled(self) -> Iterator[tuple[int, int]]:
+        """Yield the layers with parameters that no weights file fills, and the layers it fills.
+
+        Caffe copies weights by name, to the first layer that has it (Net::CopyTrainedLayersFrom).
+        """
+        first: dict[str, int] = {}
+        for position, layer in enumerate(self.layers):
+            filled = first.setdefault(layer.name, position)
+            if filled != position and self.weights[position]:
+                yield position, filled
+
 
 def infer(
     net: caffe.NetParameter, *, path: object = "network", phase: topology.Phase = "TEST"
