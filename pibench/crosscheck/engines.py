@@ -6,6 +6,7 @@ verdict, and closest to a board.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,8 +70,17 @@ def rows(records: Sequence[Record]) -> list[Row]:
 
 
 def names(found: Sequence[Row]) -> list[str]:
-    """Return the engines of all rows, Caffe first."""
-    return sorted({name for row in found for name in row.results}, key=lambda one: one != CAFFE)
+    """Return the engines of all rows, Caffe first, each in its latest version first."""
+    made = {name for row in found for name in row.results}
+    return sorted(sorted(made, key=_version, reverse=True), key=_engine)
+
+
+def _engine(name: str) -> tuple[bool, str]:
+    return name != CAFFE, name.partition(" ")[0]
+
+
+def _version(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]
 
 
 def as_dict(found: Sequence[Row]) -> list[dict[str, Any]]:
