@@ -191,7 +191,8 @@ def test_a_reader_that_has_gone_is_not_a_fault(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- every command
 
 NO_DATA = {
-    "sweep export", "board clean", "calibrate", "image build", "image lock", "image prune", "image verify",
+    "sweep export", "board clean", "calibrate", "image build", "image lock", "image prune",
+    "image verify",
     "networks convert", "networks export", "networks fold-bn", "networks show", "run-cell",
     "schema",
 }  # fmt: skip
