@@ -11,7 +11,7 @@ PACKAGES ?= all
 # Without it each start would compile every module again: packages come without bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup first-packages system-packages dev engine browser images lint docs test unit coverage \
+.PHONY: help setup first-packages system-packages dev engine browser images test-images lint docs test unit coverage \
 	reproduce benchmark planned-against-measured outputs-document fidelity reliability latency-document \
 	engines-document report-picture wheel clean
 
@@ -48,6 +48,9 @@ dev: setup $(BIN)/.installed-dev ## Install the tools of lint, docs and tests to
 
 images: $(BIN)/.installed | first-packages ## Build the images of the emulated board
 	$(BIN)/pibench image build vm
+
+test-images: $(BIN)/.installed | first-packages ## Build what most emulation tests need, before they wait for it
+	$(BIN)/pibench image build vm blas-arm64 blas-amd64 carried
 
 engine: setup $(BIN)/.installed-container ## Have a Docker Engine that runs arm64 containers (as root, or with sudo)
 	@scripts/start-docker-engine.sh $(BIN)/python

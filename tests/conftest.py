@@ -70,15 +70,18 @@ All other tests are divided by file.
 """
 LONG = (
     "test_verdicts",
+    "test_plans",
+    "test_networks_in_caffe",
+    "test_memory_only",
     "test_vm_snapshot",
+    "test_inference",
     "test_counts",
     "test_bisect",
-    "test_inference",
     "test_fork_layers",
-    "test_plans",
-    "test_memory_only",
     "test_convert",
+    "test_engines",
     "test_installed",
+    "test_sysroot",
 )
 """Those of the other files that take a minute or more, the longest first."""
 GROUP_OF = {

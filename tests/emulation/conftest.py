@@ -58,7 +58,8 @@ def virt(builder: Builder) -> VmTarget:
 
 @pytest.fixture(scope="session")
 def raspi3b(builder: Builder) -> VmTarget:
-    return VmTarget(DEVICE, builder, machine="raspi3b")
+    # It is never restored from a snapshot, and a boot takes longer than most networks.
+    return VmTarget(DEVICE, builder, machine="raspi3b", machines_at_once=1)
 
 
 @pytest.fixture(scope="session")

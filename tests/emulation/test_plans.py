@@ -255,18 +255,19 @@ def test_the_scratch_memory_of_a_second_pass_is_planned(
     assert abs(row.error) < 0.01
 
 
-@pytest.mark.parametrize("size", [(1, 1, 4), (3, 16, 12), (1, 8, 40)])
-def test_a_tiny_network_peaks_where_planned(
-    twin: TwinTarget, tmp_path: Path, size: tuple[int, int, int]
+@pytest.mark.parametrize("protocol", ["caffe-time", "inference"])
+def test_tiny_networks_peak_where_planned(
+    twin: TwinTarget, tmp_path: Path, protocol: Protocol
 ) -> None:
-    channels, outputs, side = size
-    path = tmp_path / "tiny.prototxt"
-    net = Text("tiny", channels, side)
-    net.conv(outputs, 3)
-    path.write_text(net.text())
-    network = networks.load(str(path))
-    for protocol in ("caffe-time", "inference"):
-        (record,) = run(twin, [network], protocol=protocol, compute="real", repeats=1)
+    loaded = []
+    for channels, outputs, side in ((1, 1, 4), (3, 16, 12), (1, 8, 40)):
+        path = tmp_path / f"tiny-{side}.prototxt"
+        net = Text(path.stem, channels, side)
+        net.conv(outputs, 3)
+        path.write_text(net.text())
+        loaded.append(networks.load(str(path)))
+    records = run(twin, loaded, protocol=protocol, compute="real", repeats=1)
+    for network, record in zip(loaded, records, strict=True):
         environment = environment_of(record, DEVICE)
         planned = plan(network, protocol=record.protocol, environment=environment)
         assert abs(planned.peak_rss_bytes - (record.peak_rss_bytes or 0)) < 1.5 * 2**20
@@ -427,14 +428,16 @@ layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
 """
 
 
-@pytest.mark.parametrize("batch", [None, 24])
-def test_the_batch_of_dummy_data_is_what_caffe_runs(twin, tmp_path, batch) -> None:
+@pytest.mark.parametrize(("protocol", "images"), [("caffe-time", 64), ("inference", 1)])
+def test_the_batch_of_dummy_data_is_what_caffe_runs(
+    twin: TwinTarget, tmp_path: Path, protocol: Protocol, images: int
+) -> None:
     path = tmp_path / "dummies.prototxt"
     path.write_text(DUMMIES)
-    network = networks.load(str(path), batch=batch)
-    for protocol, images in (("caffe-time", batch or 64), ("inference", batch or 1)):
-        (record,) = run(twin, [network], protocol=protocol, compute="real", repeats=1)
-        assert record.batch == images
+    loaded = [networks.load(str(path), batch=batch) for batch in (None, 24)]
+    records = run(twin, loaded, protocol=protocol, compute="real", repeats=1)
+    assert [record.batch for record in records] == [images, 24]
+    for network, record in zip(loaded, records, strict=True):
         # An image takes half a MiB: an ignored batch would be 11 MiB off at least.
         found = compare(
             record,
@@ -443,4 +446,4 @@ def test_the_batch_of_dummy_data_is_what_caffe_runs(twin, tmp_path, batch) -> No
         assert found.measured_bytes is not None
         assert abs(found.planned_bytes - found.measured_bytes) < 7 * 2**20
         if record.signatures:
-            assert {one.shape[0] for one in record.signatures} == {images}
+            assert {one.shape[0] for one in record.signatures} == {record.batch}
