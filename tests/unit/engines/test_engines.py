@@ -14,6 +14,7 @@ from pibench.engines.opencv import differences
 from pibench.errors import HostError, InvalidInputError
 from pibench.images import wheels
 from pibench.images.recipe import ARCHITECTURES
+from pibench.networks.network import Network
 from pibench.records.identity import labels_of, run_of
 from pibench.runner.options import RunOptions, ends_of, job_of
 from pibench.verdict import Observation, decide
@@ -27,7 +28,7 @@ HEAD = """layer { name: "data" type: "Input" top: "x"
 
 @pytest.fixture
 def load(tmp_path: Path) -> Any:
-    def network(layers: str) -> networks.Network:
+    def network(layers: str) -> Network:
         path = tmp_path / "net.prototxt"
         path.write_text(HEAD + layers)
         return networks.load(str(path))
@@ -35,7 +36,7 @@ def load(tmp_path: Path) -> Any:
     return network
 
 
-def for_opencv(network: networks.Network, version: str = "") -> str:
+def for_opencv(network: Network, version: str = "") -> str:
     spec = f"opencv=={version}" if version else "opencv"
     return job_of(0, network, RunOptions(engine=spec, protocol="inference")).prototxt
 
