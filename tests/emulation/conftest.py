@@ -58,8 +58,7 @@ def virt(builder: Builder) -> VmTarget:
 
 @pytest.fixture(scope="session")
 def raspi3b(builder: Builder) -> VmTarget:
-    # It is never restored from a snapshot, and a boot takes longer than most networks.
-    return VmTarget(DEVICE, builder, machine="raspi3b", machines_at_once=1)
+    return VmTarget(DEVICE, builder, machine="raspi3b")
 
 
 @pytest.fixture(scope="session")
