@@ -393,7 +393,7 @@ def fits(
     of: Network | str | Path,
     *,
     device: str = "rpi3b",
-    protocol: Protocol = "caffe-time",
+    protocol: Protocol | None = None,
     target: str | None = None,
     **options: Any,
 ) -> Fit:
@@ -404,17 +404,30 @@ def fits(
     Args:
         of: A network, a name in the zoo or the path of a prototxt.
         device: The device's id, alias or name.
-        protocol: The protocol that is planned or run.
+        protocol: The protocol that is planned or run; None is the engine's first, Caffe's
+            caffe-time.
         target: Where to run the network; None plans it without running it.
-        options: Those of `run`.
+        options: Those of `run`, such as `engine`.
+
+    Raises:
+        InvalidInputError: The network or an option cannot be used, or there is no plan for it.
+        HostError: The target cannot run anything.
     """
     from pibench import devices
+    from pibench.engines.registry import engine_of
     from pibench.errors import InvalidInputError
     from pibench.verdict import judge
 
+    engine = engine_of(options.get("engine", "caffe"))
+    protocol = protocol or engine.protocols[0]
     net, board = _network(of), devices.load(device)
     planned: Plan | None
     if target is None:
+        if engine.id != "caffe":
+            raise InvalidInputError(
+                f"a plan is of Caffe's own allocations, so that there is none for {engine.label}",
+                hint="run it: give a target, such as vm",
+            )
         planned = plan(net, device=device, protocol=protocol)
         return Fit(
             network=net.name,
@@ -427,7 +440,7 @@ def fits(
         )
     (record,) = run([net], device=device, target=target, protocol=protocol, **options)
     try:
-        planned = plan(net, device=device, protocol=protocol)
+        planned = plan(net, device=device, protocol=protocol) if engine.id == "caffe" else None
     except InvalidInputError:
         planned = None
     return Fit(

@@ -9,7 +9,9 @@
 #   PIBENCH_PROTOTXT   files or patterns (*, **), one a line
 #   PIBENCH_MODE       plan (default): nothing is run. run: real Caffe, on PIBENCH_TARGET
 #   PIBENCH_TARGET     vm (default), container, sysroot, twin
-#   PIBENCH_DEVICE, PIBENCH_PROTOCOL   rpi3b, caffe-time
+#   PIBENCH_DEVICE     rpi3b
+#   PIBENCH_ENGINE     in mode run: caffe (default), opencv, onnxruntime or ncnn
+#   PIBENCH_PROTOCOL   caffe-time, or inference, which is the default of engines other than Caffe
 #   PIBENCH_RESERVE    MiB that other programs on the device take: 0
 #   PIBENCH_BASELINE   accepted figures to compare with as well, decided by PIBENCH_FAIL_ON (verdict)
 #   PIBENCH_OUT        the folder of summary.md, gate.xml and the rest: pibench-out
@@ -20,7 +22,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mode=${PIBENCH_MODE:-plan}
 target=${PIBENCH_TARGET:-vm}
 device=${PIBENCH_DEVICE:-rpi3b}
-protocol=${PIBENCH_PROTOCOL:-caffe-time}
+engine=${PIBENCH_ENGINE:-caffe}
+protocol=${PIBENCH_PROTOCOL:-}
 reserve=${PIBENCH_RESERVE:-}
 baseline=${PIBENCH_BASELINE:-}
 fail_on=${PIBENCH_FAIL_ON:-verdict}
@@ -39,9 +42,10 @@ install() {
         *) "$here/scripts/install-system-packages.sh" ;;
     esac
     python3 -m venv "$venv"
-    local extra=
-    [ "$mode,$target" != run,container ] || extra='[container]'
-    "$venv/bin/python" "$here/scripts/install_packages.py" "$here$extra"
+    local extras=
+    [ "$mode,$target" != run,container ] || extras=container
+    [ "$mode,${engine%%[=:]*}" != run,onnxruntime ] || extras+=${extras:+,}engines
+    "$venv/bin/python" "$here/scripts/install_packages.py" "$here${extras:+[$extras]}"
     "$venv/bin/pibench" --version
 }
 
@@ -77,14 +81,16 @@ gate() {
     for name in summary.md gate.xml report.html records.jsonl plan.json baseline.md baseline.xml log.txt errors.txt; do
         rm -f "$out/$name"
     done
-    options=(--device "$device" --protocol "$protocol" --require-fit)
+    options=(--device "$device" ${protocol:+--protocol "$protocol"} --require-fit)
+    [ "$mode" = run ] || [ "$engine" = caffe ] || refuse "PIBENCH_ENGINE=$engine needs PIBENCH_MODE=run"
     case $mode in
         plan)
             out_file=plan.json pibench plan "${options[@]}" ${reserve:+--reserve "$reserve"} --json \
                 -o "$out/summary.md" -o "$out/gate.xml" -- "${files[@]}" || code=$?
             ;;
         run)
-            pibench run "${options[@]}" ${reserve:+--reserve "$reserve"} --target "$target" --quiet --out "$out/records.jsonl" -- "${files[@]}" || code=$?
+            pibench run "${options[@]}" ${reserve:+--reserve "$reserve"} --target "$target" \
+                --engine "$engine" --quiet --out "$out/records.jsonl" -- "${files[@]}" || code=$?
             [ ! -s "$out/records.jsonl" ] ||
                 pibench report "$out/records.jsonl" --require-fit \
                     -o "$out/summary.md" -o "$out/gate.xml" -o "$out/report.html" ||

@@ -35,13 +35,16 @@ _STARTS: Final[dict[bytes, Kind]] = {
         "a Git LFS pointer, not the file itself", "fetch the file: git lfs pull",
     ),
     rb"404: Not Found": ("a web server's error message", _DOWNLOAD),
+    rb"7767517\s": ("an ncnn model", _CONVERT),
+}  # fmt: skip
+"""The kind of a file, by a pattern of its first bytes."""
+_TEXT_STARTS: Final[dict[bytes, Kind]] = {
     rb"(?i)\s*<(!doctype html|html|head|!--)": ("an HTML page", _DOWNLOAD),
     rb"\s*<": ("XML, such as an OpenVINO model", _CONVERT),
     rb"\s*\{": ("JSON", _CONVERT),
-    rb"7767517\s": ("an ncnn model", _CONVERT),
     rb"(\s*#[^\n]*\n)*\s*\[(net|network)\]\s*\n": ("a Darknet model", _CONVERT),
-}  # fmt: skip
-"""The kind of a file, by a pattern of its first bytes."""
+}
+"""The same, of text: a caffemodel whose name has 60 characters starts with a line feed and `<`."""
 
 CAFFEMODEL: Final = (
     "a caffemodel (binary weights), not a prototxt (text)",
@@ -55,7 +58,8 @@ _ENOUGH: Final = 12
 def of_bytes(raw: bytes) -> Kind | None:
     """Return the kind of a file that starts with `raw`; None if it may be a prototxt."""
     content = raw.removeprefix(b"\xef\xbb\xbf")
-    for pattern, kind in _STARTS.items():
+    patterns = _STARTS if _starts_as_caffemodel(raw) else _STARTS | _TEXT_STARTS
+    for pattern, kind in patterns.items():
         if re.match(pattern, content, re.DOTALL):
             return kind
     return _of_message(raw)

@@ -16,6 +16,7 @@ Format = Literal["onnx", "ncnn"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 ENDINGS: Final[dict[Format, tuple[str, ...]]] = {"onnx": (".onnx",), "ncnn": (".param", ".bin")}
 """The endings of a format's files, the model's first."""
+_BATCH: Final = "images, where one is the most"
 LABELS: Final[dict[Format, str]] = {"onnx": "ONNX", "ncnn": "ncnn"}
 
 
@@ -58,7 +59,9 @@ def convert(
         what = " ".join(filter(None, (layer.type, str(inexact))))
         raise InvalidInputError.at(
             str(path), topology.place(layer), f"{LABELS[to]} has no exact equal of {what}",
-            hint="replace the layer, or take another engine",
+            hint="use --batch 1"
+            if _BATCH in str(inexact)
+            else "replace the layer, or take another engine",
         ) from None  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_DEPTHWISE: Final = ("ConvolutionDepthwise", "DepthwiseConvolution")
 _DIFFERENCES: Final = Path(__file__).with_name("differences.toml")
 
 
@@ -110,6 +111,11 @@ def written(layers: Sequence[caffe.LayerParameter]) -> Iterator[str]:
         stock.ClearField("include")
         stock.ClearField("exclude")
         own = ""
+        if layer.type in _DEPTHWISE:
+            # The same convolution, in the type that OpenCV has.
+            stock.type = "Convolution"
+            if layer.convolution_param.group == 1:
+                stock.convolution_param.group = layer.convolution_param.num_output
         if layer.pooling_param.HasField("round_mode"):
             ceiling = layer.pooling_param.round_mode == caffe.PoolingParameter.CEIL
             stock.ClearField("pooling_param")

@@ -135,6 +135,18 @@ def test_opencv_gets_the_fields_of_forks(load: Any) -> None:
     assert re.search(r"prior_box_param \{[^}]*clip: false", text)
 
 
+@pytest.mark.parametrize("kind", ["ConvolutionDepthwise", "DepthwiseConvolution"])
+def test_opencv_gets_depthwise_types_as_grouped_convolutions(load: Any, kind: str) -> None:
+    text = for_opencv(
+        load(
+            f'layer {{ name: "d" type: "{kind}" bottom: "x" top: "y" '
+            "convolution_param { num_output: 4 kernel_size: 3 group: 4 } }"
+        )
+    )
+    assert kind not in text
+    assert re.search(r'type: "Convolution".*group: 4', text, re.DOTALL)
+
+
 REFUSED = {
     'type: "InnerProduct" inner_product_param { num_output: 2 transpose: true }': "transpose",
     'type: "LRN" lrn_param { k: 2 }': "`k`",

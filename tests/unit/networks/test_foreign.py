@@ -11,7 +11,7 @@ import pytest
 
 from pibench import networks
 from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import caffemodel
+from pibench.engines.caffe import caffemodel, foreign, prototxt
 from pibench.errors import InvalidInputError
 from tests.unit.networks.test_upgrade import OLDER
 
@@ -125,3 +125,19 @@ def test_a_folder_does_not_hide_a_network_of_the_zoo(
     assert networks.load("alexnet").source == "zoo"
     with pytest.raises(InvalidInputError, match="a directory without a prototxt"):
         networks.load("./alexnet")
+
+
+@pytest.mark.parametrize("length", range(1, 130))
+def test_weights_are_weights_whatever_the_length_of_their_name(tmp_path: Path, length: int) -> None:
+    # The length is the second byte of the file: 60 is `<`, 123 is `{`, 91 is `[`.
+    net = prototxt.parse(
+        f'name: "{"n" * length}" layer {{ name: "x" type: "Input" top: "x" '
+        "input_param { shape { dim: 1 dim: 2 } } } "
+        'layer { name: "y" type: "InnerProduct" bottom: "x" top: "y" '
+        "inner_product_param { num_output: 3 } }",
+        "net",
+    )
+    path = tmp_path / "x.caffemodel"
+    caffemodel.write(caffemodel.seeded_weights(net), path)
+    assert [layer.name for layer in caffemodel.index(path) if layer.blobs] == ["y"]
+    assert foreign.of_bytes(path.read_bytes()[:4096]) == foreign.CAFFEMODEL
