@@ -53,6 +53,8 @@ class Engine:
         install_hint: How to install it on a machine of one's own.
         protocols: The protocols that it can run; the first is its default.
         computes: The kinds of compute that it can do; memory-only needs OpenBLAS.
+        calls_blas: Whether a BLAS computes for it, which can be another one than OpenBLAS.
+        keeps_blobs: Whether it prints the blobs of the layers that a run is to keep.
         model_suffix: The ending of a model file's name.
         weights_suffix: The ending of a weights file's name.
         processes: The names of its processes in the kernel's log.
@@ -76,6 +78,8 @@ class Engine:
     install_hint: str = ""
     protocols: tuple[Protocol, ...] = ("inference",)
     computes: tuple[Compute, ...] = ("real",)
+    calls_blas: bool = True
+    keeps_blobs: bool = True
     model_suffix: str = ".prototxt"
     weights_suffix: str = ".caffemodel"
     processes: tuple[str, ...] = ("python3",)

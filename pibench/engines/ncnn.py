@@ -19,6 +19,8 @@ NCNN: Final = Engine(
     model_format="ncnn",
     model_suffix=".param",
     weights_suffix=".bin",
+    calls_blas=False,
+    keeps_blobs=False,
     install_hint="install it (pip install ncnn)",
     # Measured on the paper's networks.
     build_difference=0.08,

@@ -20,6 +20,8 @@ ONNXRUNTIME: Final = Engine(
     model_format="onnx",
     model_suffix=".onnx",
     weights_suffix="",
+    calls_blas=False,
+    keeps_blobs=False,
     install_hint="install it (pip install onnxruntime)",
     # Measured on the paper's networks.
     build_difference=0.10,

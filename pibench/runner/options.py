@@ -174,6 +174,16 @@ class RunOptions:
                     f"{engine.label} has no {option} {value}",
                     hint=f"use --{option} {' or '.join(known)}",
                 )
+        for option, given, can in (
+            ("--blas", self.blas != "openblas", engine.calls_blas),
+            ("--setup", self.setup != DEFAULT, engine.calls_blas),
+            ("--keep-blobs", bool(self.keep), engine.keeps_blobs),
+        ):
+            if given and not can:
+                raise InvalidInputError(
+                    f"{option} is for Caffe: {engine.label} has nothing like it",
+                    hint=f"leave {option} out",
+                )
         for node in network.shapes_under(self.protocol).layers:
             if node.type == "Python":
                 raise InvalidInputError.at(

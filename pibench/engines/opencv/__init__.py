@@ -149,6 +149,8 @@ OPENCV: Final = OpenCVEngine(
     versions=("4.14.0.94", "4.8.1.78", "4.6.0.66", "4.5.1.48"),
     # Winograd's transformed weights are kept beside the others, from 4.7 on.
     settings={"winograd": ("on", "off"), "fusion": ("on", "off")},
+    calls_blas=False,
+    keeps_blobs=False,
     install_hint="install it (Debian: sudo apt-get install python3-opencv)",
     # Measured on the paper's networks: 3 to 10 MiB.
     build_difference=0.02,

@@ -236,3 +236,16 @@ def test_runs_of_two_versions_are_two_runs(make_record: Any) -> None:
     names = labels_of([old, new])
     assert "opencv 4.6.0" in names["a" * 32]
     assert "opencv 4.14.0" in names["b" * 32]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("blas", "atlas"), ("setup", "paper-inferred"), ("keep", ("y",))]
+)
+def test_options_of_caffe_are_refused_for_other_engines(
+    load: Any, option: str, value: object
+) -> None:
+    network = load('layer { name: "y" type: "ReLU" bottom: "x" top: "y" }')
+    for engine in ("opencv", "onnxruntime", "ncnn"):
+        options = RunOptions(engine=engine, protocol="inference", compute="real", **{option: value})
+        with pytest.raises(InvalidInputError, match="is for Caffe"):
+            options.check(network)
