@@ -270,33 +270,34 @@ def bn_inception() -> str:
 
 
 def crnn() -> str:
-    """Columns of a map of text as time steps, read by an LSTM in each direction."""
+    """The published size: columns of a map of text as time steps, an LSTM in each direction."""
     net = Text("CRNN style", 1, 32)
-    for outputs in (32, 64):
+    halved = "kernel_h: 2 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 0 pad_w: 1"
+    for outputs, normed, pooling in (
+        (64, False, "kernel_size: 2 stride: 2"), (128, False, "kernel_size: 2 stride: 2"),
+        (256, True, ""), (256, False, halved), (512, True, ""), (512, False, halved),
+    ):  # fmt: skip
         net.conv(outputs, 3, "pad: 1")
+        if normed:
+            net.norm()
         net.inplace("ReLU")
-        net.pool("MAX", 2, 2)
-    for outputs in (128, 256):
-        net.conv(outputs, 3, "pad: 1")
-        net.norm()
-        net.inplace("ReLU")
-        halved = "kernel_h: 2 kernel_w: 1 stride_h: 2 stride_w: 1"
-        net.add("Pooling", None, f"pooling_param {{ pool: MAX {halved} }}")
-    net.add("Convolution", None, "convolution_param { num_output: 256 kernel_h: 2 kernel_w: 1 }")
+        if pooling:
+            net.add("Pooling", None, f"pooling_param {{ pool: MAX {pooling} }}")
+    net.conv(512, 2)
     net.add("Permute", None, "permute_param { order: 3 order: 0 order: 1 order: 2 }")
     steps = net.add("Reshape", None, "reshape_param { shape { dim: 0 dim: 0 dim: -1 } }")
     marks = net.add(
-        "ContinuationIndicator", [], "continuation_indicator_param { time_step: 8 batch_size: 1 }"
+        "ContinuationIndicator", [], "continuation_indicator_param { time_step: 26 batch_size: 1 }"
     )
-    reads = "recurrent_param { num_output: 128 }"
+    reads = "recurrent_param { num_output: 256 }"
     forward = net.add("LSTM", [steps, marks], reads)
     net.add("Reverse", [steps], "reverse_param { axis: 0 }")
     net.add("LSTM", [net.top, marks], reads)
     backward = net.add("Reverse", None, "reverse_param { axis: 0 }")
     net.add("Concat", [forward, backward], "concat_param { axis: 2 }")
-    net.dense(63, "axis: 2")
+    net.dense(37, "axis: 2")
     net.add("Softmax", None, "softmax_param { axis: 2 }")
-    return net.text()
+    return net.text().replace("dim: 32 dim: 32", "dim: 32 dim: 100")
 
 
 FORKED = {
