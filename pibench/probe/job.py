@@ -20,6 +20,7 @@ from .programs import (
     place_environment,
     preload,
     settle,
+    turn,
 )
 
 # A program with no network ends within a second: its emulator is sampled often.
@@ -70,6 +71,7 @@ class Watched(object):
         self.folder = folder
         self.frames = frames
         self.guest = guest
+        self.python = job["python"][0]
         self.kernel_log = KernelLog()
         self.state = MachineState()
         # Kinds of work whose programs' files have been read.
@@ -91,7 +93,7 @@ class Watched(object):
         kind = kind_of(item)
         if kind not in self.warm:
             self.warm.add(kind)
-            preload(self._wait_for_network(command, env, item)["mapped"] or [])
+            preload(self._wait_for_network(command, env, item)["mapped"] or [], self.python)
         return self._wait_for_network(command, env, item)
 
     def _command(self, item):
@@ -120,9 +122,10 @@ class Watched(object):
         before = self.state.read()
         name = item["id"]
         log = self.engine.LogReader(lambda piece: self.frames.send("blob", id=name, blob=piece))
-        ended = watch_child(
-            command, env, item["timeout_s"], log, self.frames, name, prepare, poll_s, arrived
-        )
+        with turn(self.python, False):
+            ended = watch_child(
+                command, env, item["timeout_s"], log, self.frames, name, prepare, poll_s, arrived
+            )
         if ended["signal"] == signal.SIGKILL and self.kernel_log.handle is not None:
             # The kernel's messages about a kill may follow the process's end. Its counters do
             # not: they are raised before the signal (__oom_kill_process in mm/oom_kill.c).
@@ -212,7 +215,7 @@ def run_job(path, frames, guest):
     watched = Watched(job, folder, frames, guest)
     if job.get("calibrate"):
         frames.send("calibration", calibration=calibrate(watched, job["calibrate"]))
-    preload(job["mapped"])
+    preload(job["mapped"], watched.python)
     baselines = {}
     for item in job["items"]:
         kind = kind_of(item)

@@ -3,8 +3,11 @@
 Their files are loaded into the page cache before anything is measured: see `preload`.
 """
 
+import fcntl
 import os
 import re
+import time
+from contextlib import contextmanager
 
 from .check import complaint_of, system_python
 from .procfs import read_text
@@ -22,6 +25,8 @@ MAPPED = re.compile(r" (/\S.*)$", re.M)
 CHUNK_BYTES = 1 << 20
 # ext4 has folios of many pages since then; their effect (see `preload`) was seen with 6.18.
 LARGE_FOLIOS = (6, 16)
+TURN_DEADLINE_S = 10.0
+TURN_PAUSE_S = 0.02
 
 
 class NoProgramsError(Exception):
@@ -125,7 +130,38 @@ def mapped_files(pid):
     return sorted(set(MAPPED.findall(read_text("/proc/{}/maps".format(pid)) or "")))
 
 
-def preload(paths):
+@contextmanager
+def turn(path, exclusive):
+    """Wait for a turn with an existing file, and yield whether it came within the deadline.
+
+    Turns that are not exclusive are shared: a program takes one while it is measured. An exclusive
+    turn is for a probe that takes files out of the page cache, as otherwise the programs of other
+    probes would map fewer pages of them just then, and their peaks would be up to 3 MiB lower.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        end = time.monotonic() + TURN_DEADLINE_S
+        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        while True:
+            try:
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
+                has_turn = True
+                break
+            except OSError:
+                has_turn = False
+            if time.monotonic() >= end:
+                break
+            time.sleep(TURN_PAUSE_S)
+        yield has_turn
+    finally:
+        os.close(file)
+
+
+def preload(paths, python):
     """Read files, so that they are in the page cache, in single pages.
 
     A page of a program counts as resident when it is in the page cache next to a page that
@@ -135,10 +171,20 @@ def preload(paths):
     Current kernels cache files in folios of many pages where they read ahead or the file was
     just written, and map more than sixteen for one page touched: the same program is then up
     to 3 MiB larger or smaller, depending on who read its files. A file that is read at random
-    is cached in single pages, as it is on the boards, whose kernels have no folios.
+    is cached in single pages, as it is on the boards, whose kernels have no folios. `python`
+    is the program with which probes take turns at that.
     """
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    singly = bool(release) and tuple(map(int, release.groups())) >= LARGE_FOLIOS
+    if not release or tuple(map(int, release.groups())) < LARGE_FOLIOS:
+        read_all(paths, False)
+        return
+    with turn(python, True) as is_alone:
+        # Where programs of other probes keep running, one of those has done it.
+        read_all(paths, is_alone)
+
+
+def read_all(paths, singly):
+    """Read files, with `singly` into single pages; those that cannot be read are left out."""
     for path in paths:
         try:
             file = os.open(path, os.O_RDONLY)

@@ -60,7 +60,7 @@ def convert(
         raise InvalidInputError.at(
             str(path), topology.place(layer), f"{LABELS[to]} has no exact equal of {what}",
             hint="use --batch 1"
-            if _BATCH in str(inexact)
+            if _BATCH in str(inexact) and layer.type == "Input"
             else "replace the layer, or take another engine",
         ) from None  # fmt: skip
 

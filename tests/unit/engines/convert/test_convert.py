@@ -35,10 +35,12 @@ NO_ONNX = {
     "enet": "BN that normalizes by its own input",
     "face_detector": "PriorBox",
     "faster_rcnn": "Proposal",
+    "crnn": "ContinuationIndicator",
     "mobilenet_ssd": "PriorBox",
     "yolo": "Yolov3DetectionOutput",
 }
 NO_NCNN = NO_ONNX | {
+    "crnn": "Permute with 26 images",
     **{name: "ArgMax" for name in CASES if name.startswith("ArgMax")},
     **{
         f"Reduction {operation} {axis}": what
