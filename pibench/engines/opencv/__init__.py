@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from google.protobuf import text_format
 
@@ -20,6 +20,7 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_WINOGRAD: Final = (4, 7)
 _DEPTHWISE: Final = ("ConvolutionDepthwise", "DepthwiseConvolution")
 _DIFFERENCES: Final = Path(__file__).with_name("differences.toml")
 
@@ -77,6 +78,16 @@ def _load() -> tuple[Difference, ...]:
 @dataclass(frozen=True, kw_only=True)
 class OpenCVEngine(Engine):
     """OpenCV, which gets the network as Caffe's test phase runs it."""
+
+    def having(self, given: Sequence[str]) -> Self:
+        """Return OpenCV with settings; before 4.7 it has no Winograd to switch off."""
+        found = super().having(given)
+        if ("winograd", "off") in found.chosen and _numbers(self.wheel_version) < _WINOGRAD:
+            raise InvalidInputError(
+                f"OpenCV {self.wheel_version} has no setting winograd",
+                hint="leave it out: it is of 4.7 and later",
+            )
+        return found
 
     def adapted(self, prototxt: str, place: str) -> str:
         """Return the layers that the test phase runs, in the fields that OpenCV's importer reads.

@@ -71,7 +71,10 @@ def test_settings_are_part_of_what_runs() -> None:
     assert registry.engine_of("caffe").made("caffe", "caffe version 1.0.0")
 
 
-@pytest.mark.parametrize("spec", ["ncnn:fp16", "ncnn:fp16=maybe", "opencv:x=1", "caffe:fp16=off"])
+@pytest.mark.parametrize(
+    "spec",
+    ["opencv==4.6:winograd=off", "ncnn:fp16", "ncnn:fp16=maybe", "opencv:x=1", "caffe:fp16=off"],
+)
 def test_a_setting_that_an_engine_lacks_is_one_line(spec: str) -> None:
     with pytest.raises(InvalidInputError, match="has no setting"):
         registry.engine_of(spec)
