@@ -130,6 +130,7 @@ def _refuse_ignored(table: str, paper: Paper, given: dict[str, Any]) -> None:
         "jobs",
         "timings",
         "setup",
+        "engines",
     ):
         if given[name] and given[name] != DEFAULT:
             raise InvalidInputError(

@@ -111,7 +111,12 @@ def _run(
     targets = ["twin", options.target] if on_x86_64() else [options.target]
     for number, target in enumerate(dict.fromkeys(targets)):
         made = [record for record in store.read() if _is_same(record, spec)]
-        known = {record.network_sha256 for record in made if record.target == target}
+        # What ended decides on its target; what was lost is tried again.
+        known = {
+            record.network_sha256
+            for record in made
+            if record.target == target and record.evidence.exit_status == 0
+        }
         known |= {record.network_sha256 for record in made if record.verdict in ("fit", "no-fit")}
         left = [network for network in loaded if network.sha256 not in known]
         if number and "memory-only" in engine_of(spec).computes:

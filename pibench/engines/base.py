@@ -153,7 +153,7 @@ class Engine:
         return (
             engine == self.id
             and chosen == ["=".join(one) for one in self.chosen]
-            and (not self.wheel or self.wheel_version.startswith(version))
+            and (not self.wheel or (bool(version) and self.wheel_version.startswith(version)))
         )
 
     def trials(self, protocols: Iterable[Protocol]) -> list[list[str]]:  # noqa: ARG002

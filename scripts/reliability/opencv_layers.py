@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from pibench.engines.caffe import prototxt, topology
-from pibench.engines.opencv import OPENCV, differences, written
+from pibench.engines.opencv import OPENCV
+from pibench.engines.opencv.importer import differences, written
 from pibench.images.build import Builder
 from pibench.images.rootfs import RootLoader
 

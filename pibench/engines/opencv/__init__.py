@@ -3,76 +3,17 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
-
-from google.protobuf import text_format
+from typing import TYPE_CHECKING, Final, Self
 
 from pibench.engines.base import Engine
-from pibench.engines.caffe import caffe_pb2 as caffe
-from pibench.engines.caffe import forks, topology
-from pibench.engines.caffe.prototxt import parse
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 _WINOGRAD: Final = (4, 7)
-_DEPTHWISE: Final = ("ConvolutionDepthwise", "DepthwiseConvolution")
-_DIFFERENCES: Final = Path(__file__).with_name("differences.toml")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """What OpenCV computes otherwise than Caffe: an entry of differences.toml.
-
-    Attributes:
-        layer: The layer type.
-        field: The field whose value matters, such as `lrn_param.k`; empty if any layer of the
-            type differs.
-        same: The values with which the results are the same.
-        first: The first version that differs; empty for the oldest that pibench knows.
-        last: The last version that differs; empty if the newest does too.
-        effect: What OpenCV does.
-    """
-
-    layer: str
-    effect: str
-    field: str = ""
-    same: tuple[Any, ...] = ()
-    first: str = ""
-    last: str = ""
-
-    def applies(self, layer: caffe.LayerParameter, version: str) -> bool:
-        """Return whether this version computes something else for the layer."""
-        if layer.type != self.layer or not self._is_in(version):
-            return False
-        if not self.field:
-            return True
-        parameters, name = self.field.split(".")
-        is_fork = layer.type in forks.LAYERS
-        value = forks.parameters(layer) if is_fork else getattr(layer, parameters)
-        return getattr(value, name) not in self.same
-
-    def _is_in(self, version: str) -> bool:
-        found = _numbers(version)
-        return (not self.first or found >= _numbers(self.first)) and (
-            not self.last or found <= _numbers(self.last)
-        )
-
-
-def differences() -> tuple[Difference, ...]:
-    """Return what is known of OpenCV's differences from Caffe."""
-    return _load()
-
-
-@cache
-def _load() -> tuple[Difference, ...]:
-    entries = tomllib.loads(_DIFFERENCES.read_text())["difference"]
-    return tuple(Difference(**{**entry, "same": tuple(entry.get("same", ()))}) for entry in entries)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +23,8 @@ class OpenCVEngine(Engine):
     def having(self, given: Sequence[str]) -> Self:
         """Return OpenCV with settings; before 4.7 it has no Winograd to switch off."""
         found = super().having(given)
-        if ("winograd", "off") in found.chosen and _numbers(self.wheel_version) < _WINOGRAD:
+        version = tuple(map(int, self.wheel_version.split(".")))
+        if ("winograd", "off") in found.chosen and version < _WINOGRAD:
             raise InvalidInputError(
                 f"OpenCV {self.wheel_version} has no setting winograd",
                 hint="leave it out: it is of 4.7 and later",
@@ -90,64 +32,10 @@ class OpenCVEngine(Engine):
         return found
 
     def adapted(self, prototxt: str, place: str) -> str:
-        """Return the layers that the test phase runs, in the fields that OpenCV's importer reads.
+        """Return the network as OpenCV's importer reads it: see `importer.adapted`."""
+        from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
 
-        It takes no notice of phases (a layer for training is executed), and of an unknown field in
-        a layer's parameters it makes defaults for all of that layer's other fields.
-
-        Raises:
-            InvalidInputError: This version would compute something else, or cannot read a layer.
-        """
-        layers = topology.layers(parse(prototxt, place), place)
-        for layer in layers:
-            self._check(place, layer)
-        return "\n".join(written(layers))
-
-    def _check(self, place: str, layer: caffe.LayerParameter) -> None:
-        for difference in differences():
-            if difference.applies(layer, self.wheel_version):
-                raise InvalidInputError.at(
-                    place,
-                    topology.place(layer),
-                    f"OpenCV {self.wheel_version} {difference.effect}",
-                    hint="use --engine caffe, or another version of OpenCV",
-                )
-
-
-def written(layers: Sequence[caffe.LayerParameter]) -> Iterator[str]:
-    """Yield each layer as OpenCV's importer reads it."""
-    for layer in layers:
-        stock = caffe.LayerParameter()
-        stock.CopyFrom(layer)
-        stock.ClearField("include")
-        stock.ClearField("exclude")
-        own = ""
-        if layer.type in _DEPTHWISE:
-            # The same convolution, in the type that OpenCV has.
-            stock.type = "Convolution"
-            if layer.convolution_param.group == 1:
-                stock.convolution_param.group = layer.convolution_param.num_output
-        if layer.pooling_param.HasField("round_mode"):
-            ceiling = layer.pooling_param.round_mode == caffe.PoolingParameter.CEIL
-            stock.ClearField("pooling_param")
-            pooling = caffe.PoolingParameter()
-            pooling.CopyFrom(layer.pooling_param)
-            pooling.ClearField("round_mode")
-            fields = f"{text_format.MessageToString(pooling)}ceil_mode: {str(ceiling).lower()}"
-            own = f"pooling_param {{ {fields} }}\n"
-        if fork := forks.LAYERS.get(layer.type):
-            stock.ClearField("python_param")
-            if fork.field:
-                message = forks.parameters(layer)
-                if layer.type == "PriorBox":
-                    # Without the field OpenCV clips, and the fork does not.
-                    message.clip = message.clip
-                own = f"{fork.field} {{ {text_format.MessageToString(message)} }}\n"
-        yield f"layer {{ {text_format.MessageToString(stock)}{own} }}"
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+        return importer.adapted(prototxt, place, self.wheel_version)
 
 
 OPENCV: Final = OpenCVEngine(

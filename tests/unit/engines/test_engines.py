@@ -10,7 +10,7 @@ import pytest
 
 from pibench import devices, networks
 from pibench.engines import registry
-from pibench.engines.opencv import differences
+from pibench.engines.opencv.importer import differences
 from pibench.errors import HostError, InvalidInputError
 from pibench.images import wheels
 from pibench.images.recipe import ARCHITECTURES
