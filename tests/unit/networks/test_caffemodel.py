@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pibench import networks
+from pibench.engines import wire
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import caffemodel, prototxt
 from pibench.errors import ExitCode, InvalidInputError
@@ -267,11 +268,11 @@ def test_mapped_values_are_those_of_the_message(tmp_path: Path, weights: Path) -
 def test_numbers_one_by_one_are_read(tmp_path: Path) -> None:
     # A BlobProto of 2 numbers that are not packed, as writers of proto2 may store them.
     blob = caffe.BlobProto(shape=caffe.BlobShape(dim=[2])).SerializeToString()
-    blob += b"".join(caffemodel.varint(5 << 3 | 5) + np.float32(x).tobytes() for x in (3, 4))
+    blob += b"".join(wire.varint(5 << 3 | 5) + np.float32(x).tobytes() for x in (3, 4))
     layer = caffe.LayerParameter(name="l").SerializeToString()
-    layer += caffemodel.prefix(7, len(blob)) + blob
+    layer += wire.prefix(7, len(blob)) + blob
     path = tmp_path / "unpacked.caffemodel"
-    path.write_bytes(caffemodel.prefix(100, len(layer)) + layer)
+    path.write_bytes(wire.prefix(100, len(layer)) + layer)
     ((_, (values,)),) = caffemodel.mapped_values(path)
     assert values.tolist() == [3, 4]
 

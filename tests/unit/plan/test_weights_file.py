@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
+from pibench.engines import wire
 from pibench.engines.caffe import caffemodel
 from pibench.plan import graph, weights
 from tests.wild.networks import WILD
@@ -22,11 +23,11 @@ def test_blobs_lie_where_the_file_has_them(tmp_path: Path, name: str) -> None:
     data = file.read_bytes()
     stored = [
         (values.start, (values.end - values.start) // 4)
-        for layer in caffemodel.fields(data, 0, len(data))
+        for layer in wire.fields(data, 0, len(data))
         if layer.number == 100
-        for blob in caffemodel.fields(data, layer.start, layer.end)
+        for blob in wire.fields(data, layer.start, layer.end)
         if blob.number == 7
-        for values in caffemodel.fields(data, blob.start, blob.end)
+        for values in wire.fields(data, blob.start, blob.end)
         if values.number == 5
     ]
     nodes = graph.build(network.shapes, force_backward=False)
