@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pibench.engines.caffe import caffemodel
+from pibench.engines import wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Kind = tuple[str, str]
 """What a file is, and what to do."""
 
+TFLITE: Final = "a TensorFlow Lite model"
+_RUN_IT: Final = "pibench run takes it under a name that ends in .onnx or .tflite"
 _CONVERT: Final = "pibench runs Caffe networks: convert it to a prototxt first"
 _UNPACK: Final = "unpack it, and name the prototxt"
 _NAME: Final = "name the network's prototxt"
@@ -28,7 +30,7 @@ _STARTS: Final[dict[bytes, Kind]] = {
     rb"PK\x03\x04": ("a zip archive", _UNPACK),
     rb"\x1f\x8b|BZh|\xfd7zXZ": ("a compressed file", _UNPACK),
     rb".{257}ustar": ("a tar archive", _UNPACK),
-    rb".{4}TFL3": ("a TensorFlow Lite model", _CONVERT),
+    rb".{4}TFL3": (TFLITE, _RUN_IT),
     rb"\x93NUMPY": ("a NumPy array", _NAME),
     rb"\x89PNG|\xff\xd8\xff": _PICTURE,
     rb"version https://git-lfs": (
@@ -60,32 +62,42 @@ def of_bytes(raw: bytes) -> Kind | None:
     content = raw.removeprefix(b"\xef\xbb\xbf")
     patterns = _STARTS if _starts_as_caffemodel(raw) else _STARTS | _TEXT_STARTS
     for pattern, kind in patterns.items():
-        if re.match(pattern, content, re.DOTALL):
+        if _begins(pattern, content):
             return kind
     return _of_message(raw)
 
 
+def of_start(raw: bytes) -> str | None:
+    """Return what a file is that starts with `raw`; None where no pattern shows it."""
+    patterns = _STARTS | _TEXT_STARTS
+    return next((kind for start, (kind, _) in patterns.items() if _begins(start, raw)), None)
+
+
+def _begins(pattern: bytes, content: bytes) -> bool:
+    return re.match(pattern, content, re.DOTALL) is not None
+
+
 def _of_message(raw: bytes) -> Kind | None:
     """Return the kind of a binary protobuf message."""
-    found: list[caffemodel.Field] = []
+    found: list[wire.Field] = []
     try:
-        for field in caffemodel.fields(raw, 0, len(raw)):
+        for field in wire.fields(raw, 0, len(raw)):
             found.append(field)
             if len(found) == _ENOUGH:
                 break
-    except caffemodel.CorruptError:
+    except wire.CorruptError:
         # The last field may be longer than `raw`, or it is text.
         pass
     numbers = [field.number for field in found]
     contents = [raw[field.start : field.end] for field in found]
-    varints = [field.number for field in found if field.kind == caffemodel.VARINT]
+    varints = [field.number for field in found if field.kind == wire.VARINT]
     if varints[:4] == [1, 2, 3, 4] or (numbers == [5, 7] and not varints):
         return "a blob, such as the mean image of a data set (binaryproto)", _NAME
     if varints[:1] == numbers[:1] == [1] and found[0].value <= 64:
         if len(found) > 1 and numbers[1] == 2 and not _is_text(contents[1]):
             return "a TensorFlow SavedModel", _CONVERT
         if len(found) > 1 and numbers[1] in (2, 3, 4, 6, 7, 8):
-            return "an ONNX model", _CONVERT
+            return "an ONNX model", _RUN_IT
     if numbers[:1] == [1] and contents[0].startswith(b"\n") and _is_node(contents[0]):
         return "a TensorFlow graph", _CONVERT
     return CAFFEMODEL if _starts_as_caffemodel(raw) else None
@@ -94,8 +106,8 @@ def _of_message(raw: bytes) -> Kind | None:
 def _is_node(message: bytes) -> bool:
     """Return whether a message starts like TensorFlow's NodeDef: name, operation."""
     try:
-        fields = list(caffemodel.fields(message, 0, len(message)))
-    except caffemodel.CorruptError:
+        fields = list(wire.fields(message, 0, len(message)))
+    except wire.CorruptError:
         return False
     texts = [message[field.start : field.end] for field in fields[:2]]
     return [field.number for field in fields[:2]] == [1, 2] and all(map(_is_text, texts))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pibench import networks
+from pibench.engines import wire
 from pibench.engines.caffe import caffe_pb2 as caffe
 from pibench.engines.caffe import caffemodel, foreign, prototxt
 from pibench.errors import InvalidInputError
@@ -25,7 +26,7 @@ def archive(*names: str) -> bytes:
 
 
 def field(number: int, content: bytes) -> bytes:
-    return caffemodel.prefix(number, len(content)) + content
+    return wire.prefix(number, len(content)) + content
 
 
 NODE = field(1, field(1, b"input") + field(2, b"Placeholder") + field(5, b"\x0a\x01T\x12\x020\x01"))
@@ -37,7 +38,7 @@ SHAPED = caffe.BlobProto(data=[0.5] * 3, shape=caffe.BlobShape(dim=[3])).Seriali
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (ONNX, "is an ONNX model; pibench runs Caffe networks: convert it to a prototxt first"),
+        (ONNX, "is an ONNX model; pibench run takes it under a name that ends in .onnx or .tflite"),
         (ONNX[:4096] + bytes(100), "is an ONNX model"),
         (b"\x1c\0\0\0TFL3\x14\0\0\0", "is a TensorFlow Lite model"),
         (b"\x89HDF\r\n\x1a\n\0\0", "is an HDF5 file, such as a Keras model"),
