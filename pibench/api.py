@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.latency.analytic import Data
     from pibench.latency.model import Prediction
+    from pibench.networks.model_file import Runnable
     from pibench.networks.network import Network
     from pibench.plan.planner import Plan
     from pibench.records.schema import Protocol, Record, Repair, Verdict
@@ -151,7 +152,7 @@ def check(
 
 
 def run(
-    these: Network | str | Path | Sequence[Network | str | Path],
+    these: Runnable | str | Path | Sequence[Runnable | str | Path],
     *,
     out: Path | str | None = None,
     on_record: Callable[[Record], None] = lambda _: None,
@@ -160,27 +161,30 @@ def run(
     """Run one or more networks on a target and return their records in the given order.
 
     Args:
-        these: Networks, names in the zoo or paths of prototxts; a single one is accepted too.
+        these: Networks, names in the zoo, paths of prototxts or of `.onnx` and `.tflite` files; a
+            single one is accepted too.
         out: A file to which each record is appended as soon as it is made.
         on_record: Called with each record as soon as it is made.
         options: The fields of `pibench.runner.options.RunOptions`. `weights`, `batch`,
-            `input_size` and `repair` apply to names and paths.
+            `input_size`, `shapes` and `repair` apply to names and paths.
     """
     from pibench.engines.registry import engine_of
     from pibench.records.store import RecordStore
-    from pibench.runner.options import RunOptions
+    from pibench.runner.options import RunOptions, default_engine
 
+    if "engine" not in options and (files := _files(these)):
+        options["engine"] = default_engine(files)
     if "engine" in options:
         options.setdefault("protocol", engine_of(options["engine"]).protocols[0])
     store = RecordStore(out) if out is not None else None
     if store is not None:
         store.prepare()
     chosen = RunOptions(**options)
-    return run_all(_networks(these, chosen), choose(chosen), store=store, on_record=on_record)
+    return run_all(_runnable(these, chosen), choose(chosen), store=store, on_record=on_record)
 
 
 def run_all(
-    loaded: Sequence[Network],
+    loaded: Sequence[Runnable],
     options: RunOptions,
     *,
     store: RecordStore | None = None,
@@ -390,7 +394,7 @@ class Fit:
 
 
 def fits(
-    of: Network | str | Path,
+    of: Runnable | str | Path,
     *,
     device: str = "rpi3b",
     protocol: Protocol | None = None,
@@ -402,7 +406,8 @@ def fits(
     A verdict of `borderline` or `inconclusive` counts as not fitting.
 
     Args:
-        of: A network, a name in the zoo or the path of a prototxt.
+        of: A network, a name in the zoo or the path of a prototxt; with a target also of an
+            `.onnx` or `.tflite` file.
         device: The device's id, alias or name.
         protocol: The protocol that is planned or run; None is the engine's first, Caffe's
             caffe-time.
@@ -416,11 +421,19 @@ def fits(
     from pibench import devices
     from pibench.engines.registry import engine_of
     from pibench.errors import InvalidInputError
+    from pibench.runner.options import default_engine
     from pibench.verdict import judge
 
+    files = _files(of)
+    if files:
+        options.setdefault("engine", default_engine(files))
     engine = engine_of(options.get("engine", "caffe"))
     protocol = protocol or engine.protocols[0]
-    net, board = _network(of), devices.load(device)
+    board = devices.load(device)
+    if files and target is not None:
+        (record,) = run(of, device=device, target=target, protocol=protocol, **options)
+        return _fit_of(record, board, None)
+    net = _network(of)
     planned: Plan | None
     if target is None:
         if engine.id != "caffe":
@@ -443,9 +456,14 @@ def fits(
         planned = plan(net, device=device, protocol=protocol) if engine.id == "caffe" else None
     except InvalidInputError:
         planned = None
+    return _fit_of(record, board, planned)
+
+
+def _fit_of(record: Record, device: Device, planned: Plan | None) -> Fit:
+    """Return the answer of a run."""
     return Fit(
-        network=net.name,
-        device=board,
+        network=record.network,
+        device=device,
         verdict=record.verdict,
         how=f"run on {record.target}",
         evidence=record.evidence.summary,
@@ -465,8 +483,13 @@ def choose(options: RunOptions, log: Callable[[str], None] = lambda _: None) -> 
     return replace(options, target=chosen.target)
 
 
-def _network(of: Network | str | Path) -> Network:
-    return network(of) if isinstance(of, (str, Path)) else of
+def _network(of: Runnable | str | Path) -> Network:
+    """Return a network of Caffe; raise InvalidInputError for a user's own model file."""
+    from pibench.networks.network import Network
+
+    return (
+        of if isinstance(of, Network) else network(of if isinstance(of, (str, Path)) else of.path)
+    )
 
 
 def _networks(
@@ -474,9 +497,31 @@ def _networks(
 ) -> list[Network]:
     from pibench.networks.network import Network
 
-    # A str is a sequence too, of characters.
     several = [these] if isinstance(these, (str, Path, Network)) else these
     return [one if isinstance(one, Network) else options.load(one) for one in several]
+
+
+def _runnable(
+    these: Runnable | str | Path | Sequence[Runnable | str | Path], options: RunOptions
+) -> list[Runnable]:
+    return [
+        options.load_any(one) if isinstance(one, (str, Path)) else one for one in _several(these)
+    ]
+
+
+def _several(
+    these: Runnable | str | Path | Sequence[Runnable | str | Path],
+) -> Sequence[Runnable | str | Path]:
+    """Return one or more networks as a sequence; a str is a sequence too, of characters."""
+    return these if isinstance(these, Sequence) and not isinstance(these, str) else [these]
+
+
+def _files(these: Runnable | str | Path | Sequence[Runnable | str | Path]) -> list[str | Path]:
+    """Return the paths of model files, loaded ones too, that are not of Caffe."""
+    from pibench.engines.formats import format_of
+
+    paths = [one if isinstance(one, (str, Path)) else one.source for one in _several(these)]
+    return paths if any(map(format_of, paths)) else []
 
 
 def _at_the_peak(planned: Plan) -> str:

@@ -62,12 +62,14 @@ class Commands(TyperGroup):
         """Find the command; a network in its place gets the command that answers for it."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from pibench.engines.formats import format_of
             from pibench.networks import catalog
 
             if catalog.knows(name) or Path(name).is_file():
+                command = "check" if format_of(name) is None else "run"
                 raise InvalidInputError(
                     f"{name!r} is not a command, but it names a network",
-                    hint=f"pibench check {shlex.quote(name)}",
+                    hint=f"pibench {command} {shlex.quote(name)}",
                 )
         return super().resolve_command(ctx, args)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pibench.errors import InvalidInputError
+    from pibench.networks.model_file import Runnable
     from pibench.networks.network import Network
     from pibench.runner.options import RunOptions
 
@@ -163,6 +164,24 @@ def with_weights(specs: Sequence[str], weights: Path | None) -> tuple[list[str],
     return found, weights
 
 
+def input_sizes(specs: Sequence[str], given: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of `RunOptions` that `--input` means for these networks.
+
+    Raises InvalidInputError where a network of Caffe has several sizes.
+    """
+    from pibench.engines.formats import format_of
+    from pibench.errors import InvalidInputError
+
+    if any(map(format_of, specs)):
+        return {"shapes": tuple(given), "input_size": None}
+    if len(given) > 1:
+        raise InvalidInputError(
+            f"--input {given[0]} and --input {given[1]}: a network of Caffe has one size of images",
+            hint="give one",
+        )
+    return {"shapes": (), "input_size": next(iter(given), None)}
+
+
 def load_networks(
     specs: Sequence[str],
     options: RunOptions,
@@ -176,7 +195,31 @@ def load_networks(
     With `check` they must be valid in the phase that the protocol sets up. `shape` has the shapes
     of Python layers. `hint` is what to do instead of giving weights for several networks.
     """
-    from pibench.cli.output import say
+    _one_for_weights(specs, options, hint)
+    loaded = []
+    for spec in specs:
+        network = options.load(spec, python_shapes=shape or ())
+        _remark(spec, network)
+        loaded.append(network)
+    _check_phases(loaded if check else [], options)
+    return loaded
+
+
+def load_runnable(specs: Sequence[str], options: RunOptions) -> list[Runnable]:
+    """Read and check all networks and users' own model files, as `load_networks` does."""
+    from pibench.networks.network import Network
+
+    _one_for_weights(specs, options, "run them one at a time")
+    loaded = []
+    for spec in specs:
+        network = options.load_any(spec)
+        _remark(spec, network)
+        loaded.append(network)
+    _check_phases([one for one in loaded if isinstance(one, Network)], options)
+    return loaded
+
+
+def _one_for_weights(specs: Sequence[str], options: RunOptions, hint: str) -> None:
     from pibench.errors import InvalidInputError
 
     if options.weights is not None and len(specs) != 1:
@@ -184,28 +227,35 @@ def load_networks(
             f"--weights {options.weights} is for one network, but {len(specs)} were given",
             hint=hint,
         )
-    loaded = []
-    for spec in specs:
-        network = options.load(spec, python_shapes=shape or ())
-        if network.entry is None and network.source != spec:
-            weights = "" if network.weights is None else f", weights {network.weights}"
-            say(f"{spec}: reads {network.source}{weights}")
-        for sentence in network.repairs:
-            say(f"{network.place}: repaired: {sentence}")
-        types: dict[str, list[str]] = {}
-        for label in network.fork_layers:
-            layer_type, _, of_fork = label.partition(": ")
-            types.setdefault(of_fork, []).append(layer_type)
-        for of_fork, names in types.items():
-            say(f"{network.place}: {', '.join(names)}: {of_fork}")
-        for assumption in network.assumptions:
-            say(f"{network.place}: {assumption}")
-        loaded.append(network)
-    for network in loaded if check else ():
+
+
+def _remark(spec: str, network: Runnable) -> None:
+    """Report what is special about a network."""
+    from pibench.cli.output import say
+
+    if network.entry is None and network.source != spec:
+        weights = "" if network.weights is None else f", weights {network.weights}"
+        say(f"{spec}: reads {network.source}{weights}")
+    for sentence in network.repairs:
+        say(f"{network.place}: repaired: {sentence}")
+    types: dict[str, list[str]] = {}
+    for label in network.fork_layers:
+        layer_type, _, of_fork = label.partition(": ")
+        types.setdefault(of_fork, []).append(layer_type)
+    for of_fork, names in types.items():
+        say(f"{network.place}: {', '.join(names)}: {of_fork}")
+    for assumption in network.assumptions:
+        say(f"{network.place}: {assumption}")
+
+
+def _check_phases(loaded: Sequence[Network], options: RunOptions) -> None:
+    """Check networks in the phase that the protocol sets up."""
+    from pibench.cli.output import say
+
+    for network in loaded:
         _ = network.shapes_under(options.protocol)
     if options.weights is not None and options.protocol == "caffe-time":
         say("the weights fit the network; caffe-time loads none (--protocol inference does)")
-    return loaded
 
 
 def answer_each(
@@ -235,6 +285,14 @@ def answer_each(
     return answered, refused
 
 
+RunSpecs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NETWORK|FILE...",
+        help="Names, prototxt files, or .onnx and .tflite files.",
+        autocompletion=_networks,
+    ),
+]
 Specs = Annotated[
     list[str],
     typer.Argument(
@@ -288,8 +346,8 @@ ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="N
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
 _WITH_WEIGHTS: Final = 2
 """Arguments: a network and its weights."""
-_ENGINE: Final = "caffe, opencv, onnxruntime, ncnn; opencv==4.6, ncnn:winograd=off."
-EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help=_ENGINE)]
+_ENGINE: Final = "caffe, opencv, onnxruntime, ncnn, litert; opencv==4.6, ncnn:winograd=off."
+EngineName = Annotated[str | None, option(_ENGINE, "--engine", metavar="NAME")]
 _FIRST: Final = f"{_PROTOCOLS} Default: inference with --weights, else the engine's first."
 EngineProtocol = Annotated[
     Protocol | None, option(_FIRST, "--protocol", metavar="NAME", **_variable("protocol"))
@@ -323,6 +381,8 @@ _RESERVE: Final = "Memory of the device that other programs on it take."
 Reserve = Annotated[float, number("--reserve", "MIB", _RESERVE, 0)]
 Batch = Annotated[int | None, option("Images per pass.", "--batch", metavar="N")]
 ImageSize = Annotated[str | None, option("Another image size.", "--input", metavar="HxW")]
+_INPUT: Final = "Another image size; of a model file the shape: [NAME=]1,3,224,224."
+InputShapes = Annotated[list[str] | None, option(_INPUT, "--input", metavar="SIZE")]
 Repair = Annotated[
     bool, flag("--repair", help="Fix what stock Caffe would reject, and list each change.")
 ]

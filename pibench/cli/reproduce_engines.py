@@ -79,7 +79,8 @@ def _specs(asked: Sequence[str]) -> list[str]:
 
     if not asked:
         raise InvalidInputError("--engines names no engine", hint=f"give names, or {ALL}")
-    wanted = [engine.id for engine in BUILT_IN] if ALL in asked else asked
+    able = [engine.id for engine in BUILT_IN if engine.model_format is not None]
+    wanted = able if ALL in asked else asked
     return list(dict.fromkeys(["caffe", *(engine_of(spec).spec for spec in wanted)]))
 
 

@@ -14,14 +14,14 @@ from pibench.errors import ExitCode, HostError, InvalidInputError
 from pibench.setups import DEFAULT
 
 if TYPE_CHECKING:
-    from pibench.networks.network import Network
+    from pibench.networks.model_file import Runnable
     from pibench.records.schema import Record
     from pibench.records.store import RecordStore
     from pibench.runner.options import RunOptions
 
 
 def run(
-    specs: opt.Specs,
+    specs: opt.RunSpecs,
     weights: opt.Weights = None,
     device: opt.DeviceName = "rpi3b",
     reserve: opt.Reserve = 0,
@@ -30,10 +30,10 @@ def run(
     fresh_boot: opt.FreshBoot = False,
     identity: opt.Identity = None,
     remote_dir: opt.RemoteDir = None,
-    engine: opt.EngineName = "caffe",
+    engine: opt.EngineName = None,
     protocol: opt.EngineProtocol = None,
     batch: opt.Batch = None,
-    input_size: opt.ImageSize = None,
+    shapes: opt.InputShapes = None,
     compute: opt.ComputeName = None,
     repeats: opt.Repeats = 5,
     threads: opt.Threads = None,
@@ -63,10 +63,14 @@ def run(
 
     Example: pibench run MobileNet my/model.prototxt --json
     """
+    from pibench.runner.options import default_engine
+
     specs, weights = opt.with_weights(specs, weights)
+    engine = engine or default_engine(specs)
     protocol = opt.protocol_of(protocol, weights, engine)
-    options = opt.run_options(locals() | {"keep": tuple(opt.words(keep_blobs) or ())})
-    loaded = opt.load_networks(specs, options)
+    keep = tuple(opt.words(keep_blobs) or ())
+    options = opt.run_options(locals() | opt.input_sizes(specs, shapes or []))
+    loaded = opt.load_runnable(specs, options)
     records = run_and_show(loaded, options, out, quiet=quiet, as_json=as_json)
     report_blobs(records, options)
     if timings:
@@ -91,7 +95,7 @@ def run_cell(
 
 
 def run_and_show(
-    loaded: Sequence[Network], options: RunOptions, out: Path | None, *, quiet: bool, as_json: bool
+    loaded: Sequence[Runnable], options: RunOptions, out: Path | None, *, quiet: bool, as_json: bool
 ) -> list[Record]:
     """Run all networks and print their records, after a failure those that were made."""
     made: list[Record] = []
@@ -107,7 +111,7 @@ def run_and_show(
 
 
 def run_with_progress(
-    loaded: Sequence[Network],
+    loaded: Sequence[Runnable],
     options: RunOptions,
     store: RecordStore | None = None,
     made: list[Record] | None = None,
@@ -157,7 +161,7 @@ def report_blobs(records: Sequence[Record], options: RunOptions) -> None:
 
 
 def exit_code_of(
-    records: Sequence[Record], loaded: Sequence[Network], *, require_fit: bool
+    records: Sequence[Record], loaded: Sequence[Runnable], *, require_fit: bool
 ) -> ExitCode:
     """Return the exit code of `run`; raise InvalidInputError for a model that Caffe rejected."""
     from pibench.engines.registry import is_refused_allocation, label_of

@@ -12,6 +12,7 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pibench.engines.formats import Contents, FileFormat
     from pibench.records.schema import Compute, Protocol
 
 ModelFormat = Literal["caffe", "onnx", "ncnn"]
@@ -46,8 +47,9 @@ class Engine:
         settings: The values of each of its settings that change what a network takes, the
             default first: `--engine NAME:SETTING=VALUE`.
         chosen: The settings that were asked for, with their values, in the order of `settings`.
-        model_format: The format of its model files: Caffe's prototxt and caffemodel, or what
-            pibench/engines/convert writes of them.
+        model_format: The format in which it gets a network of Caffe: prototxt and caffemodel, or
+            what pibench/engines/convert writes of them. None if it runs no such network.
+        file_formats: The formats of users' own model files that it reads.
         build_difference: The largest relative difference between the peaks of its builds for
             amd64 and arm64. The twin does not decide closer to the limit than this.
         install_hint: How to install it on a machine of one's own.
@@ -73,7 +75,8 @@ class Engine:
     version: str | None = None
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     chosen: tuple[tuple[str, str], ...] = ()
-    model_format: ModelFormat = "caffe"
+    model_format: ModelFormat | None = "caffe"
+    file_formats: tuple[FileFormat, ...] = ()
     build_difference: float = 0.0
     install_hint: str = ""
     protocols: tuple[Protocol, ...] = ("inference",)
@@ -182,6 +185,17 @@ class Engine:
             InvalidInputError: The engine would compute something else than Caffe.
         """
         return prototxt
+
+    def check_file(self, contents: Contents, place: str) -> None:
+        """Check that the engine computes what a user's model file means.
+
+        Args:
+            contents: What the file declares.
+            place: Its name in errors.
+
+        Raises:
+            InvalidInputError: It would compute something else, or cannot read the file.
+        """
 
     def write_model(self, prototxt: str, path: Path) -> None:
         """Write the network to `path`, in the engine's own format."""

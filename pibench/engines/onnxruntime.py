@@ -1,4 +1,4 @@
-"""ONNX Runtime: an engine for what pibench converts to ONNX."""
+"""ONNX Runtime: an engine for ONNX models, and for what pibench converts to ONNX."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ ONNXRUNTIME: Final = Engine(
     versions=("1.19.2",),
     settings={"arena": ("on", "off"), "optimization": ("on", "off")},
     model_format="onnx",
+    file_formats=("onnx",),
     model_suffix=".onnx",
     weights_suffix="",
     calls_blas=False,

@@ -15,6 +15,8 @@ from typing import Final
 
 from pibench.engines.base import Engine
 from pibench.engines.caffe import CAFFE
+from pibench.engines.formats import FileFormat
+from pibench.engines.litert import LITERT
 from pibench.engines.ncnn import NCNN
 from pibench.engines.onnxruntime import ONNXRUNTIME
 from pibench.engines.opencv import OPENCV
@@ -22,7 +24,7 @@ from pibench.errors import InvalidInputError
 
 GROUP: Final = "pibench.engines"
 _ID: Final = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
-BUILT_IN: Final[tuple[Engine, ...]] = (CAFFE, OPENCV, ONNXRUNTIME, NCNN)
+BUILT_IN: Final[tuple[Engine, ...]] = (CAFFE, OPENCV, ONNXRUNTIME, NCNN, LITERT)
 _registered: dict[str, Engine] = {}
 
 
@@ -73,6 +75,19 @@ def engine_of(spec: str) -> Engine:
         )
     engine = _registered[name].at(version) if separator else _registered[name]
     return engine.having(settings) if settings else engine
+
+
+def readers(form: FileFormat | None) -> list[Engine]:
+    """Return the engines that read model files of a format; None is a network of Caffe.
+
+    The first is the default for such a file.
+    """
+    _load_entry_points()
+    if form is None:
+        return [engine for engine in _registered.values() if engine.model_format is not None]
+    found = [engine for engine in _registered.values() if form in engine.file_formats]
+    # Those that get Caffe's own files were made for Caffe first.
+    return sorted(found, key=lambda engine: engine.model_format == "caffe")
 
 
 def label_of(spec: str) -> str:

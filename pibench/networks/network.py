@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from collections import defaultdict
 from contextlib import suppress
 from copy import deepcopy
@@ -13,11 +14,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pibench.engines import formats
 from pibench.engines.caffe import caffemodel, forks, prototxt, shapes, topology
 from pibench.engines.caffe import repair as repairing
 from pibench.engines.caffe.shapes import Shape, Shapes, times
 from pibench.errors import InvalidInputError, NoSourceError
-from pibench.file_io import is_standard_input
+from pibench.file_io import is_standard_input, size_bytes
 from pibench.networks import catalog
 
 if TYPE_CHECKING:
@@ -316,6 +318,13 @@ def load(
         UnknownNetworkError: No network of the zoo and no file has this name.
         InvalidInputError: Stock Caffe could not set the network up.
     """
+    if (form := formats.format_of(spec)) is not None:
+        size_bytes(Path(spec), f"{formats.LABELS[form]} model")
+        raise InvalidInputError.at(
+            spec, None,
+            f"{formats.article(form)}, and this is for networks of Caffe alone",
+            hint=f"pibench run {shlex.quote(spec)} measures its memory and its time",
+        )  # fmt: skip
     if is_path(spec):
         path, beside = files_of(spec)
         weights = weights or beside
@@ -446,7 +455,7 @@ def _from_file(
         net = prototxt.parse(text, place, opaque=opaque)
     stem = place if is_standard_input(path) else Path(path).stem
     return Network(
-        name=_label(net.name or stem),
+        name=label(net.name or stem),
         slug=slug_of(stem),
         source=path,
         entry=None,
@@ -471,7 +480,7 @@ def recorded(path: str) -> str:
     return "./zoo" if text == "zoo" else text
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
     """Return a name for records: of limited length, with bytes that are not text replaced."""
     text = name.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 3]}..."

@@ -42,24 +42,27 @@ CHUNK_BYTES = 48 * 1024
 
 
 def fill(inputs, given, seed):
-    """Fill inputs, (name, array) each, with given values or seeded numbers; return their SHA-256.
+    """Fill inputs with given values or seeded numbers; return the SHA-256 of them all as float32.
 
-    `given` has the values by name, None for seeded numbers.
+    Inputs are (name, array, range) each; integers include both ends of their range. `given` has
+    the values by name, None for seeded numbers.
     """
     import numpy
 
     random = numpy.random.RandomState(seed)
     digest = hashlib.sha256()
-    for name, data in inputs:
+    for name, data, (low, high) in inputs:
         if given is not None:
             data[...] = given[name]
-        else:
-            # In pieces: the numbers are the same, and the pieces need hardly any memory.
-            flat = data.reshape(-1)
-            for start in range(0, flat.size, PIECE):
-                piece = flat[start : start + PIECE]
-                piece[...] = random.uniform(-PIXELS, PIXELS, size=piece.size)
-        digest.update(numpy.ascontiguousarray(data, dtype="<f4").reshape(-1))
+        # In pieces: the numbers are the same, and the pieces need hardly any memory.
+        flat = data.reshape(-1)
+        for start in range(0, flat.size, PIECE):
+            piece = flat[start : start + PIECE]
+            if given is None and data.dtype.kind == "f":
+                piece[...] = random.uniform(low, high, size=piece.size)
+            elif given is None:
+                piece[...] = random.randint(int(low), int(high) + 1, size=piece.size)
+            digest.update(numpy.ascontiguousarray(piece, dtype="<f4"))
     return digest.hexdigest()
 
 

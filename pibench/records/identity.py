@@ -21,7 +21,7 @@ from pibench.setups import DEFAULT
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from pibench.networks.network import Network
+    from pibench.networks.model_file import Runnable
     from pibench.records.schema import Record
 
 ZOO: Final = "zoo"
@@ -184,7 +184,7 @@ def labels_of(records: Sequence[Record], *, beside: Collection[str] = ()) -> dic
     return dict(zip((record.record_id for record in records), found, strict=True))
 
 
-def network_labels(networks: Sequence[Network]) -> list[str]:
+def network_labels(networks: Sequence[Runnable]) -> list[str]:
     """Name networks that were loaded, as `labels` does."""
     return labels(
         [

@@ -34,7 +34,7 @@ from pibench.target_kinds import TargetKind, kind_of
 if TYPE_CHECKING:
     from pibench.devices import Device
 
-SCHEMA_VERSION: Final = "1.8"
+SCHEMA_VERSION: Final = "1.9"
 WEIGHTS_GIVEN: Final = "with the weights given"
 """The reason recorded with outputs if the user gave the weights, so that none were generated."""
 JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -46,6 +46,7 @@ Machine = Literal["virt", "raspi3b"]
 Enforcer = Literal["kernel", "cgroup", "watcher"]
 Protocol = Literal["caffe-time", "inference"]
 Compute = Literal["real", "memory-only"]
+NetworkFormat = Literal["caffe", "onnx", "tflite"]
 Repair = bool | Literal["paper"]
 """Whether what stock Caffe rejects is fixed; "paper" takes `ceil_mode: false` out, as it did."""
 MemoryOnlyTier = Literal["blas", "loops"]
@@ -92,6 +93,7 @@ LARGEST_INTEGER: Final = 2**63 - 1
 LONGEST_MS: Final = 1e12
 """31 years."""
 
+_INPUT_SIZE: Final = r"^([^\n]*=)?[0-9]{1,10}(x[0-9]{1,10})*$"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -231,6 +233,14 @@ class LayerSignature(BlobSummary):
     index: Whole
     layer: str
     type: Name
+
+
+class InputTensor(Frozen):
+    """An input of a user's own model file: NumPy's name of its element type, and its shape."""
+
+    name: Name
+    type: Name
+    shape: Annotated[tuple[Positive, ...], Field(max_length=MOST_AXES)]
 
 
 class KeptBlobs(Frozen):
@@ -395,7 +405,10 @@ class Record(Frozen):
     `peak_rss_bytes` is of the network's own process; if a host process emulates it, QEMU's own
     memory is subtracted and reported in `emulator_rss_bytes`. `network_rss_bytes` is the peak minus
     the baseline (the same program waiting for a network), which the paper prints as RAM.
-    `input_size` is the images' height and width if they are not the network's own. `latency_ms` is
+    `input_size` is the images' height and width if they are not the network's own, or the shapes
+    that were given for a model file, such as 1x3x224x224. `network_format` is onnx or tflite for a
+    user's own model file: `network_sha256` is then the file's, `weights_sha256` that of files with
+    weights beside it, and `inputs` has what the file declares. `latency_ms` is
     the median of the forward passes that count; `samples` are all of them. `weights_file_bytes` is
     the caffemodel's size or, if none was written, the size it would have. An empty `layers` or
     `outputs` counts as unavailable. `network_source` is "zoo" or the prototxt's path as it was
@@ -405,7 +418,7 @@ class Record(Frozen):
     provenance.
     """
 
-    schema_version: Literal["1.8"] = SCHEMA_VERSION
+    schema_version: Literal["1.9"] = SCHEMA_VERSION
     record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -414,6 +427,8 @@ class Record(Frozen):
     network: Name
     network_sha256: Sha256
     network_source: Name
+    network_format: NetworkFormat = "caffe"
+    inputs: tuple[InputTensor, ...] = ()
     parameter_count: Count | None
     weights_file_bytes: Bytes | None
     weights_sha256: Sha256 | None = None
@@ -431,7 +446,7 @@ class Record(Frozen):
     memory_only_tier: MemoryOnlyTier | None = None
     setup: Setup = DEFAULT
     batch: Batch = 1
-    input_size: Annotated[str, Field(pattern=r"^[0-9]{1,6}x[0-9]{1,6}$")] | None = None
+    input_size: Annotated[str, Field(pattern=_INPUT_SIZE)] | None = None
 
     verdict: Verdict
     evidence: Evidence

@@ -7,17 +7,27 @@ import contextlib
 import difflib
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from pydantic import NonNegativeInt, PositiveInt
 
 from pibench import cache, devices, file_io, settings, target_kinds
+from pibench.engines import formats
 from pibench.engines.caffe import CAFFE, topology
-from pibench.engines.registry import engine_of
+from pibench.engines.registry import engine_of, readers
 from pibench.errors import InvalidInputError
-from pibench.records.schema import Compute, Frozen, Machine, Protocol, Repair, Sha256
+from pibench.records.schema import (
+    Compute,
+    Frozen,
+    InputTensor,
+    Machine,
+    NetworkFormat,
+    Protocol,
+    Repair,
+    Sha256,
+)
 from pibench.setups import DEFAULT, Blas, Setup, parameters
 from pibench.targets.base import End, Ends, Job
 
@@ -25,14 +35,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pibench.devices import Device
-    from pibench.engines.base import ModelFormat
+    from pibench.engines.base import Engine, ModelFormat
     from pibench.engines.caffe.shapes import Shapes
     from pibench.engines.convert import Format
     from pibench.images.build import Builder
+    from pibench.networks.model_file import ModelFile, Runnable
     from pibench.networks.network import Network
     from pibench.targets.base import Target
 
 FLOAT_BYTES = 4
+_COPIES: Final = 3
 TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
 """How long one network may take; real compute took five minutes emulated at most."""
 
@@ -67,6 +79,8 @@ class RunOptions:
         weights: A caffemodel for the network.
         batch: The batch size.
         input_size: The image size, such as 229x229.
+        shapes: Shapes of the inputs of a user's own model file, such as 1,3,224,224 or
+            NAME=1,3,224,224.
         repair: Fix what stock Caffe would reject in a network; "paper" takes `ceil_mode: false`
             out, as the paper did.
         inputs: An npz file with the values of each input blob, in place of seeded values.
@@ -95,6 +109,7 @@ class RunOptions:
     weights: Path | None = None
     batch: int | None = None
     input_size: str | None = None
+    shapes: tuple[str, ...] = ()
     repair: Repair = False
     inputs: Path | None = None
     values_only: bool = False
@@ -142,6 +157,34 @@ class RunOptions:
             python_shapes=python_shapes,
         )
 
+    def load_any(self, spec: str | Path) -> Runnable:
+        """Read and check a network, or a user's own model file. Raises InvalidInputError."""
+        form = formats.format_of(spec)
+        if form is None:
+            if self.shapes:
+                raise InvalidInputError(
+                    f"--input {self.shapes[0]}: {spec} is a network of Caffe",
+                    hint="give height x width of its images, such as 229x229",
+                )
+            return self.load(spec)
+        from pibench.networks import model_file  # noqa: PLC0415  (start-up time)
+
+        for option, given in (
+            ("--weights", self.weights),
+            ("--repair", self.repair),
+        ):
+            if given:
+                raise InvalidInputError.at(
+                    spec, None, f"{option} is for networks of Caffe",
+                    hint=f"leave it out: {formats.article(form)} is taken as it is",
+                )  # fmt: skip
+        if self.input_size is not None:
+            raise InvalidInputError.at(
+                spec, None, f"--input {self.input_size} has two of the dimensions of its input",
+                hint="give all: 1,3,224,224",
+            )  # fmt: skip
+        return model_file.load(spec, form, given=self.shapes, batch=self.batch)
+
     def make_target(self, builder: Builder) -> Target:
         """Return the target for these options. Raises InvalidInputError and HostError."""
         from pibench.targets.registry import make_target  # noqa: PLC0415  (start-up time)
@@ -157,14 +200,16 @@ class RunOptions:
             remote_dir=self.remote_dir,
         )
 
-    def check(self, network: Network) -> None:
+    def check(self, network: Runnable) -> None:
         """Check that the options can be met for this network. Raises InvalidInputError."""
+        engine = engine_of(self.engine)
+        _check_reads(engine, network)
         if self.reserve and target_kinds.kind_of_spec(self.target).is_board:
             raise InvalidInputError(
                 f"--reserve {self.reserve:g}: a board's own kernel cannot be given less memory",
                 hint="omit --reserve, or start on the board what takes that memory there",
             )
-        compute, engine = self.effective_compute, engine_of(self.engine)
+        compute = self.effective_compute
         for option, value, known in (
             ("protocol", self.protocol, engine.protocols),
             ("compute", compute, engine.computes),
@@ -184,6 +229,16 @@ class RunOptions:
                     f"{option} is for Caffe: {engine.label} has nothing like it",
                     hint=f"leave {option} out",
                 )
+        from pibench.networks.model_file import ModelFile  # noqa: PLC0415  (start-up time)
+
+        if isinstance(network, ModelFile):
+            engine.check_file(network.contents, network.place)
+        else:
+            self._check_layers(network)
+
+    def _check_layers(self, network: Network) -> None:
+        """Check what depends on the layers of a network of Caffe. Raises InvalidInputError."""
+        compute = self.effective_compute
         for node in network.shapes_under(self.protocol).layers:
             if node.type == "Python":
                 raise InvalidInputError.at(
@@ -265,6 +320,7 @@ class RunKeywords(TypedDict, total=False):
     weights: Path | None
     batch: int | None
     input_size: str | None
+    shapes: tuple[str, ...]
     repair: Repair
     inputs: Path | None
     values_only: bool
@@ -273,7 +329,7 @@ class RunKeywords(TypedDict, total=False):
 class NetworkFacts(Frozen):
     """A network as its record describes it, whether it is here or was sent to a board.
 
-    `source` is "zoo" or the prototxt's path. `weights_sha256` is of the weights that ran, None
+    `source` is "zoo" or the path of its file. `weights_sha256` is of the weights that ran, None
     where none were loaded; `weights_drawn` is true if they were drawn at random, with the job's
     seed. `layer_types` is by the name of the layer.
     """
@@ -289,13 +345,32 @@ class NetworkFacts(Frozen):
     fork_layers: tuple[str, ...] = ()
     batch: PositiveInt
     input_size: str | None = None
+    network_format: NetworkFormat = "caffe"
+    inputs: tuple[InputTensor, ...] = ()
     layer_types: dict[str, str]
 
 
-def facts_of(network: Network, job: Job) -> NetworkFacts:
+def facts_of(network: Runnable, job: Job) -> NetworkFacts:
     """Return the facts of a network and of its job; reads all of its weights."""
     from pibench.images.recipe import file_sha256  # noqa: PLC0415  (start-up time)
+    from pibench.networks.model_file import ModelFile  # noqa: PLC0415  (start-up time)
 
+    if isinstance(network, ModelFile):
+        return NetworkFacts(
+            name=network.name,
+            sha256=network.sha256,
+            source=network.recorded_source,
+            parameter_count=network.contents.parameter_count,
+            weights_file_bytes=network.size_bytes,
+            weights_sha256=network.data_sha256,
+            weights_drawn=False,
+            repairs=(),
+            batch=network.batch,
+            input_size=network.input_size,
+            network_format=network.form,
+            inputs=tuple(InputTensor(**asdict(one)) for one in network.inputs),
+            layer_types={},
+        )
     return NetworkFacts(
         name=network.name,
         sha256=network.sha256,
@@ -312,12 +387,74 @@ def facts_of(network: Network, job: Job) -> NetworkFacts:
     )
 
 
-def job_of(index: int, network: Network, options: RunOptions) -> Job:
+def _check_reads(engine: Engine, network: Runnable) -> None:
+    """Check that the engine reads the kind of file. Raises InvalidInputError."""
+    from pibench.networks.model_file import ModelFile  # noqa: PLC0415  (start-up time)
+
+    form = network.form if isinstance(network, ModelFile) else None
+    if form not in engine.file_formats and (form or engine.model_format is None):
+        what = "a network of Caffe" if form is None else formats.article(form)
+        raise InvalidInputError.at(
+            network.place, None, f"{what}, which {engine.label} does not read",
+            hint=f"use --engine {' or '.join(one.id for one in readers(form))}",
+        )  # fmt: skip
+
+
+def default_engine(specs: Sequence[str | Path]) -> str:
+    """Return the engine for networks where none is named: that of their files' format.
+
+    Raises:
+        InvalidInputError: They are of formats that no engine reads both by default.
+    """
+    found: dict[str, str | Path] = {}
+    for spec in specs:
+        form = formats.format_of(spec)
+        found.setdefault(CAFFE.id if form is None else readers(form)[0].id, spec)
+    engine, *others = found or [CAFFE.id]
+    if others:
+        raise InvalidInputError(
+            f"{found[engine]} runs with the engine {engine} and {found[others[0]]} with "
+            f"{others[0]}",
+            hint="run them one after another, or name an engine that reads both: --engine",
+        )
+    return engine
+
+
+def _job_of_file(index: int, model: ModelFile, options: RunOptions) -> Job:
+    from pibench.networks.model_file import RANGES  # noqa: PLC0415  (start-up time)
+
+    inputs, outputs = [], []
+    for one in model.inputs:
+        low, high = RANGES[one.type]
+        inputs.append(
+            End(name=one.name, shape=one.shape, inside=one.name, type=one.type, low=low, high=high)
+        )
+    for name, shape in model.shapes.items():
+        outputs.append(End(name=name, shape=shape, inside=name))
+    return options.job(
+        id=str(index),
+        name=model.name,
+        prototxt="",
+        weights=None,
+        files=(model.path,),
+        beside=tuple(model.data.items()),
+        ends=Ends(inputs=tuple(inputs), outputs=tuple(outputs)),
+        # Engines have the weights once or more beside the file's own.
+        cost_bytes=_COPIES * model.size_bytes,
+    )
+
+
+def job_of(index: int, network: Runnable, options: RunOptions) -> Job:
     """Return the job of one network; under `inference` it has weights, seeded if none are given."""
+    from pibench.networks.model_file import ModelFile  # noqa: PLC0415  (start-up time)
+
+    if isinstance(network, ModelFile):
+        return _job_of_file(index, network, options)
     weights = None
     if options.protocol == "inference":
         weights = network.weights or seeded_weights(network, options.seed)
     engine = engine_of(options.engine)
+    assert engine.model_format is not None  # noqa: S101  (checked before)
     files: tuple[Path, ...] = ()
     if engine.model_format != "caffe":
         assert weights is not None  # noqa: S101  (such engines have inference alone)

@@ -33,9 +33,24 @@ if TYPE_CHECKING:
 KIB = 1024
 OF_NETWORK: Final = {
     "parameter_count", "weights_file_bytes", "weights_sha256", "repairs", "fork_layers", "batch",
-    "input_size",
+    "input_size", "network_format", "inputs",
 }  # fmt: skip
 """Facts of a network that a record contains under the same names."""
+_COMPUTED: Final = {
+    where: {
+        "parameter_count": Provenance(kind="computed", reason=count),
+        "weights_file_bytes": Provenance(kind="computed", reason=size),
+    }
+    for where, count, size in (
+        (
+            "caffe",
+            "from the network's shapes",
+            "the size of its caffemodel, from the shapes; no file was read",
+        ),
+        ("file", "the elements of the file's constants", "the size of its files"),
+    )
+}
+"""The provenance of what is known before a run, of networks of Caffe and of model files."""
 _SAME_PEAK = 0.995
 """The share of the whole peak that a process had when its network was read, if reading made it."""
 _KILLED_PROCESS = r"Killed process \d+ \(({})"
@@ -146,11 +161,7 @@ def record_of(
         limits=_limits(outcome, context),
         environment=_environment(outcome, context),
         provenance={
-            "parameter_count": Provenance(kind="computed", reason="from the network's shapes"),
-            "weights_file_bytes": Provenance(
-                kind="computed",
-                reason="the size of its caffemodel, from the shapes; no file was read",
-            ),
+            **_COMPUTED["caffe" if network.network_format == "caffe" else "file"],
             "headroom_bytes": decision.headroom_provenance,
             **memory_provenance,
             **times_provenance,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pibench.images.build import Builder
-    from pibench.networks.network import Network
+    from pibench.networks.model_file import Runnable
     from pibench.records.schema import Compute, Record
     from pibench.records.store import RecordStore
     from pibench.targets.base import Job, KeptBlob, Outcome, Progress, Target
@@ -51,7 +51,7 @@ class Runner:
     on_progress: Callable[[Progress], None] = lambda _: None
     on_record: Callable[[Record], None] = lambda _: None
 
-    def run(self, networks: Sequence[Network]) -> list[Record]:
+    def run(self, networks: Sequence[Runnable]) -> list[Record]:
         """Run all networks and return their records in the order given.
 
         Records that were made before any error are in the store.
@@ -87,7 +87,7 @@ class Runner:
         return [records[job.id] for job in jobs]
 
     def _record(
-        self, network: Network, outcome: Outcome, context: Context, blobs: KeptBlobs | None
+        self, network: Runnable, outcome: Outcome, context: Context, blobs: KeptBlobs | None
     ) -> Record:
         """Return the record; an inconclusive one if its figures contradict each other."""
         facts = facts_of(network, outcome.job)

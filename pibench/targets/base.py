@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pibench.probe.values import PIXELS
 from pibench.setups import DEFAULT, Blas, Setup
 
 if TYPE_CHECKING:
@@ -19,19 +20,24 @@ if TYPE_CHECKING:
 class End:
     """An input or output of a network, for engines that do not know it.
 
-    `name` and `shape` are Caffe's. `inside` is its name in the engine's model: the blob's, or for
+    `name` and `shape` are Caffe's, or those of a user's model file; the shape of such a file's
+    output may not be known. `inside` is its name in the engine's model: the blob's, or for
     an output of a model in Caffe's format the layer that makes it, as its top number `top`.
+    `type` is NumPy's name of an input's element type; seeded values are from `low` to `high`.
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     inside: str
     top: int = 0
+    type: str = "float32"
+    low: float = -PIXELS
+    high: float = PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ends:
-    """The inputs and outputs of a network, in Caffe's order."""
+    """The inputs and outputs of a network, in Caffe's order or the order of the model file."""
 
     inputs: tuple[End, ...]
     outputs: tuple[End, ...]
@@ -45,7 +51,8 @@ class Job:
     blob (None: seeded numbers), and `keep` names the layers whose blobs are transferred
     whole. All work of one run has the same `blas` and `engine`. `files` is the network in the
     engine's own format where that is not Caffe's, the model first, and `ends` its inputs and
-    outputs for an engine other than Caffe. `fork_layers` is true for a network
+    outputs for an engine other than Caffe. `beside` has further files by their paths as the
+    model names them, from its own folder. `fork_layers` is true for a network
     with layers of Caffe's forks, which need pibench's library. `values_only` leaves out what
     an earlier run already reported: the engine's version and the program's own memory.
     """
@@ -71,6 +78,7 @@ class Job:
     values_only: bool = False
     engine: str = "caffe"
     files: tuple[Path, ...] = ()
+    beside: tuple[tuple[str, Path], ...] = ()
     ends: Ends | None = None
     fork_layers: bool = False
 

@@ -255,14 +255,23 @@ def write_job(
         (folder / _CPU_REPORT).chmod(0o755)
     items = []
     for piece in work:
-        model = f"models/{piece.id}{engine.model_suffix}"
+        stem = f"models/{piece.id}"
+        model = f"{stem}{piece.files[0].suffix.lower() if piece.files else engine.model_suffix}"
+        if piece.beside:
+            # A folder of its own: two models may have files of one name beside them.
+            model = f"{stem}/{piece.files[0].name}"
         item = {name: getattr(piece, name) for name in _ITEM_FIELDS}
         item |= {"model": model, "inputs": None, **_surroundings(piece, libraries)}
         item["ends"] = None if piece.ends is None else asdict(piece.ends)
         weights = piece.weights
         if piece.files:
+            (folder / model).parent.mkdir(exist_ok=True)
             _link(piece.files[0], folder / model)
             weights = piece.files[1] if piece.files[1:] else None
+            for location, file in piece.beside:
+                into = folder / stem / location
+                into.parent.mkdir(parents=True, exist_ok=True)
+                _link(file, into)
         else:
             engine.write_model(piece.prototxt, folder / model)
         item["weights"] = None
@@ -413,4 +422,5 @@ def job_bytes(work: Sequence[Job]) -> int:
     """Return the approximate size of a job's folder; the weights are most of it."""
     models = sum(len(piece.prototxt) for piece in work)
     files = [file for piece in work for file in piece.files or filter(None, [piece.weights])]
+    files += [file for piece in work for _, file in piece.beside]
     return PROBE_BYTES + models + sum(file.stat().st_size for file in files)

@@ -1,4 +1,4 @@
-"""OpenCV's DNN module: an engine that reads Caffe's own files."""
+"""OpenCV's DNN module: an engine that reads Caffe's own files, and ONNX models."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pibench.engines.formats import Contents
 
 _WINOGRAD: Final = (4, 7)
 
@@ -37,6 +39,12 @@ class OpenCVEngine(Engine):
 
         return importer.adapted(prototxt, place, self.wheel_version)
 
+    def check_file(self, contents: Contents, place: str) -> None:
+        """Refuse an ONNX model that OpenCV reads otherwise: see `importer.check_onnx`."""
+        from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
+
+        importer.check_onnx(contents, place, self.wheel_version)
+
 
 OPENCV: Final = OpenCVEngine(
     id="opencv",
@@ -44,6 +52,7 @@ OPENCV: Final = OpenCVEngine(
     probe_module=Path(__file__).parents[2] / "probe/engines/opencv.py",
     wheel="opencv-python-headless",
     module="cv2",
+    file_formats=("onnx",),
     # 4.14 is the last that reads Caffe's files. Raspberry Pi OS 11 has 4.5.1, 12 has 4.6.0.
     versions=("4.14.0.94", "4.8.1.78", "4.6.0.66", "4.5.1.48"),
     # Winograd's transformed weights are kept beside the others, from 4.7 on.

@@ -19,7 +19,10 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pibench.engines.formats import Contents, Operator
+
 _DEPTHWISE: Final = ("ConvolutionDepthwise", "DepthwiseConvolution")
+_NO_PADDING: Final = "NOTSET"
 _DIFFERENCES: Final = Path(__file__).with_name("differences.toml")
 
 
@@ -94,6 +97,72 @@ def adapted(prototxt: str, place: str, version: str) -> str:
                     hint="use --engine caffe, or another version of OpenCV",
                 )
     return "\n".join(written(layers))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxDifference:
+    """What OpenCV computes otherwise of an ONNX model: an entry of differences.toml.
+
+    Attributes:
+        operator: The operator type.
+        attribute: The attribute whose value matters.
+        same: The values with which the results are the same.
+        padded: Whether results differ only where the operator has padding.
+        effect: What OpenCV does.
+    """
+
+    operator: str
+    attribute: str
+    effect: str
+    same: tuple[int, ...] = ()
+    padded: bool = False
+
+    def applies(self, operator: Operator) -> bool:
+        """Return whether OpenCV computes something else for the operator."""
+        value = operator.integers.get(self.attribute, ())
+        if operator.type != self.operator or not value or value[0] in self.same:
+            return False
+        padding = operator.texts.get("auto_pad", _NO_PADDING).startswith("SAME")
+        return not self.padded or padding or any(operator.integers.get("pads", ()))
+
+
+@cache
+def onnx_differences() -> tuple[OnnxDifference, ...]:
+    """Return what is known of OpenCV's differences from ONNX."""
+    entries = tomllib.loads(_DIFFERENCES.read_text())["onnx"]
+    return tuple(
+        OnnxDifference(**{**entry, "same": tuple(entry.get("same", ()))}) for entry in entries
+    )
+
+
+def check_onnx(contents: Contents, place: str, version: str) -> None:
+    """Check that OpenCV computes what an ONNX model means, as far as it is known.
+
+    Args:
+        contents: What the model declares.
+        place: Its name in errors.
+        version: The version of OpenCV.
+
+    Raises:
+        InvalidInputError: It would compute something else, or cannot read the model.
+    """
+    if contents.locations:
+        raise InvalidInputError.at(
+            place,
+            None,
+            f"OpenCV {version} does not read weights from files beside a model",
+            hint="use --engine onnxruntime, or export the model into one file",
+        )
+    for number, operator in enumerate(contents.operators, start=1):
+        for difference in onnx_differences():
+            if difference.applies(operator):
+                name = operator.name or f"number {number}"
+                raise InvalidInputError.at(
+                    place,
+                    f"{operator.type} {name!r}",
+                    f"OpenCV {version} {difference.effect}",
+                    hint="use --engine onnxruntime",
+                )
 
 
 def written(layers: Sequence[caffe.LayerParameter]) -> Iterator[str]:

@@ -104,6 +104,9 @@ def inputs_of(spec):
     import numpy
 
     given = numpy.load(spec["values"], allow_pickle=False) if spec["values"] else None
-    inputs = [(end["name"], numpy.empty(end["shape"], "f4")) for end in spec["ends"]["inputs"]]
+    inputs = [
+        (end["name"], numpy.empty(end["shape"], end["type"]), (end["low"], end["high"]))
+        for end in spec["ends"]["inputs"]
+    ]
     sha256 = fill(inputs, given, spec["seed"])
-    return [array for _, array in inputs], sha256
+    return [array for _, array, _ in inputs], sha256

@@ -13,12 +13,16 @@ def load(spec):
 
 
 class Net(object):
-    """A prototxt with its caffemodel."""
+    """A prototxt with its caffemodel, or an ONNX model."""
 
     def __init__(self, spec):
         import cv2
 
-        self.net = cv2.dnn.readNetFromCaffe(spec["model"], spec["weights"])
+        self.is_onnx = spec["model"].endswith(".onnx")
+        if self.is_onnx:
+            self.net = cv2.dnn.readNetFromONNX(spec["model"])
+        else:
+            self.net = cv2.dnn.readNetFromCaffe(spec["model"], spec["weights"])
         self.net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
         if spec["settings"].get("winograd") == "off":
             self.net.enableWinograd(False)
@@ -32,9 +36,30 @@ class Net(object):
             for end in spec["ends"]["outputs"]
         ]
         self.tops = [end["top"] for end in spec["ends"]["outputs"]]
+        self.shapes = [end["shape"] for end in spec["ends"]["outputs"]]
+        absent = [name for name in self.layers if name not in names]
+        if absent:
+            raise ValueError("OpenCV gives no output {}".format(absent[0]))
 
     def forward(self, arrays):
         for at, name in enumerate(self.inputs):
-            self.net.setInput(arrays[at], name)
+            # It computes with float32, whatever type an ONNX model declares.
+            array = arrays[at].astype("f4", copy=False) if self.is_onnx else arrays[at]
+            self.net.setInput(array, name)
         blobs = self.net.forwardAndRetrieve(self.layers)
-        return [blobs[at][top] for at, top in enumerate(self.tops)]
+        found = [blobs[at][top] for at, top in enumerate(self.tops)]
+        return [self.shaped(array, at) for at, array in enumerate(found)]
+
+    def shaped(self, array, at):
+        """Return an output with the axes that an ONNX model declares: OpenCV has two at least."""
+        shape = self.shapes[at] if self.is_onnx else None
+        if shape is None or array.size != product(shape):
+            return array
+        return array.reshape(shape)
+
+
+def product(shape):
+    size = 1
+    for axis in shape:
+        size *= axis
+    return size

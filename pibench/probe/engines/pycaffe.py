@@ -9,7 +9,7 @@ import time
 from ..log import RESULT, SIGNATURE
 from ..machine_state import MachineState
 from ..procfs import high_water_kib
-from ..values import fill, practised, print_blob, print_outputs
+from ..values import PIXELS, fill, practised, print_blob, print_outputs
 
 # A system call that no kernel has; the counter recognizes it (MARK in counter.c).
 MARK = 0x70696265
@@ -67,7 +67,8 @@ def fill_inputs(net, spec):
     import numpy
 
     given = numpy.load(spec["inputs"], allow_pickle=False) if spec["inputs"] else None
-    return fill(((name, net.blobs[name].data) for name in net.inputs), given, spec["seed"])
+    inputs = [(name, net.blobs[name].data, (-PIXELS, PIXELS)) for name in net.inputs]
+    return fill(inputs, given, spec["seed"])
 
 
 def print_values(net, projector, keep):

@@ -92,7 +92,10 @@ def test_what_an_engine_cannot_do_is_one_line(package: Site) -> None:
     done = package.python("-c", REFUSALS)
     assert done.returncode == 0, done.stderr
     engine, protocol, compute = done.stderr.splitlines()
-    assert "no engine 'other'; the engines are: caffe, opencv, onnxruntime, ncnn, toy" in engine
+    assert (
+        "no engine 'other'; the engines are: caffe, opencv, onnxruntime, ncnn, litert, toy"
+        in engine
+    )
     assert "Toy has no protocol caffe-time" in protocol
     assert "Toy has no compute memory-only" in compute
 

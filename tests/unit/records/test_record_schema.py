@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     MakeRecord = Callable[..., Record]
 
-GOLDEN = Path(__file__).parent / "record-1.8.json"
+GOLDEN = Path(__file__).parent / "record-1.9.json"
 UNAVAILABLE = Provenance(kind="unavailable", reason="killed before the end")
 
 
@@ -40,7 +40,7 @@ def test_defaults_name_the_record(make_record: MakeRecord) -> None:
     first, second = make_record(), make_record()
     assert first.record_id != second.record_id
     assert first.created.tzinfo is UTC
-    assert first.schema_version == "1.8"
+    assert first.schema_version == "1.9"
 
 
 def test_created_is_kept_in_utc(make_record: MakeRecord) -> None:

@@ -1,0 +1,27 @@
+"""LiteRT, formerly TensorFlow Lite: an engine for users' own TFLite models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pibench.engines.base import Engine
+
+LITERT: Final = Engine(
+    id="litert",
+    label="LiteRT",
+    probe_module=Path(__file__).parents[1] / "probe/engines/litert.py",
+    wheel="ai-edge-litert",
+    module="ai_edge_litert",
+    # The last for the Python 3.9 of the root file systems.
+    versions=("2.1.0",),
+    settings={"xnnpack": ("on", "off")},
+    model_format=None,
+    file_formats=("tflite",),
+    model_suffix=".tflite",
+    weights_suffix="",
+    calls_blas=False,
+    keeps_blobs=False,
+    install_hint="install it (pip install ai-edge-litert)",
+    build_difference=0.10,
+)
