@@ -319,7 +319,7 @@ def load(
         InvalidInputError: Stock Caffe could not set the network up.
     """
     if (form := formats.format_of(spec)) is not None:
-        size_bytes(Path(spec), f"{formats.LABELS[form]} model")
+        size_bytes(Path(spec), "model file")
         raise InvalidInputError.at(
             spec, None,
             f"{formats.article(form)}, and this is for networks of Caffe alone",

@@ -295,7 +295,7 @@ def command(record: Record) -> str:
         ("--protocol", record.protocol, ()),
         ("--compute", record.compute, ()),
         ("--batch", record.batch, (1,)),
-        ("--input", record.input_size, (None,)),
+        *(("--input", size, ()) for size in _sizes(record)),
         ("--threads", record.limits.asked.threads, (None, devices.load(record.device).cores)),
         ("--repeats", record.repeats if timed else 0, (0, _DEFAULT_REPEATS)),
         (_repaired_with(record), "", ("",) if not record.repairs else ()),
@@ -303,10 +303,19 @@ def command(record: Record) -> str:
     ):
         if value not in usual:
             words += [option, str(value)] if value != "" else [option]
-    if record.weights_sha256 and record.provenance["outputs"].reason == WEIGHTS_GIVEN:
+    is_caffe = record.network_format == "caffe"
+    given = record.provenance["outputs"].reason == WEIGHTS_GIVEN
+    if record.weights_sha256 and is_caffe and given:
         # A record does not have the path of the weights.
         words += ["--weights", f"<the caffemodel with SHA-256 {record.weights_sha256}>"]
     return shlex.join(words)
+
+
+def _sizes(record: Record) -> list[str]:
+    """Return the values of `--input`: one for each input of a model file that has several."""
+    if record.input_size is None or len(record.inputs) < 2:
+        return [] if record.input_size is None else [record.input_size]
+    return [f"{one.name}={'x'.join(map(str, one.shape))}" for one in record.inputs if one.shape]
 
 
 def _engine(record: Record) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pibench import networks
 from pibench.crosscheck.sides import read_records
+from pibench.engines import formats
 from pibench.errors import InvalidInputError
 from pibench.records.identity import latest
 
@@ -108,6 +109,11 @@ class Networks:
         return self._known[record.network_sha256]
 
     def _find(self, record: Record) -> Network:
+        if record.network_format != "caffe":
+            raise InvalidInputError(
+                "plans and predictions are of Caffe alone, and this is "
+                f"{formats.article(record.network_format)}"
+            )
         for candidate in (*self._of_the_zoo(record), *self._of_files(record)):
             if candidate.sha256 == record.network_sha256:
                 return candidate

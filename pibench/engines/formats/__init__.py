@@ -101,9 +101,9 @@ def read(path: Path, form: FileFormat) -> Contents:
     Raises:
         InvalidInputError: The file is missing, cut short, not of this format, or beyond a limit.
     """
-    from pibench.engines.formats import onnx, tflite  # noqa: PLC0415  (they import this)
+    from pibench.engines.formats import onnx, tflite  # noqa: PLC0415  (they import this module)
 
-    if not size_bytes(path, f"{LABELS[form]} model"):
+    if not size_bytes(path, "model file"):
         raise InvalidInputError.at(path, None, "is empty", hint="export or copy it again")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -13,7 +13,7 @@ from pibench.engines.wire import LENGTH, VARINT, CorruptError
 if TYPE_CHECKING:
     import mmap
 
-MOST_FIELDS: Final = 4_000_000
+MOST_FIELDS: Final = 2_000_000
 """Fields that are looked at: a graph of 50,000 operators has one million."""
 MOST_OPERATORS: Final = 200_000
 _BYTES_PER_FIELD: Final = 16
