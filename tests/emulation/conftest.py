@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from pibench import devices, networks
 from pibench.images.build import Builder
+from pibench.networks.model_file import Runnable
 from pibench.networks.network import Network
 from pibench.records.schema import Record
 from pibench.runner.options import RunOptions
@@ -71,7 +72,7 @@ def reference(builder: Builder) -> Reference:
     return Reference(builder)
 
 
-def run(target: Target, loaded: list[Network], **changes: object) -> list[Record]:
+def run(target: Target, loaded: Sequence[Runnable], **changes: object) -> list[Record]:
     """Run networks for the device and return their records."""
     reference = changes.pop("reference", None)
     request = RunOptions(**{"compute": "memory-only", **changes})  # type: ignore[arg-type]
