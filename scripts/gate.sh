@@ -10,7 +10,7 @@
 #   PIBENCH_MODE       plan (default): nothing is run. run: real Caffe, on PIBENCH_TARGET
 #   PIBENCH_TARGET     vm (default), container, sysroot, twin
 #   PIBENCH_DEVICE     rpi3b
-#   PIBENCH_ENGINE     in mode run: caffe (default), opencv, onnxruntime or ncnn
+#   PIBENCH_ENGINE     in mode run: caffe (default), opencv, onnxruntime, ncnn or litert
 #   PIBENCH_PROTOCOL   caffe-time, or inference, which is the default of engines other than Caffe
 #   PIBENCH_RESERVE    MiB that other programs on the device take: 0
 #   PIBENCH_BASELINE   accepted figures to compare with as well, decided by PIBENCH_FAIL_ON (verdict)

@@ -23,5 +23,6 @@ LITERT: Final = Engine(
     calls_blas=False,
     keeps_blobs=False,
     install_hint="install it (pip install ai-edge-litert)",
-    build_difference=0.10,
+    # Measured on 13 models of MediaPipe (0.1 to 6 MB): 6 % with XNNPACK, 12 % without.
+    build_difference=0.13,
 )

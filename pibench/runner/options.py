@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import difflib
 import functools
+import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 FLOAT_BYTES = 4
 _COPIES: Final = 3
+_LONGEST_ENDS: Final = 100_000
+"""Characters: Linux passes 131,072 of an argument to a program (MAX_ARG_STRLEN)."""
 TIMEOUT_S: dict[Compute, float] = {"memory-only": 900.0, "real": 3600.0}
 """How long one network may take; real compute took five minutes emulated at most."""
 
@@ -431,6 +434,13 @@ def _job_of_file(index: int, model: ModelFile, options: RunOptions) -> Job:
         )
     for name, shape in model.shapes.items():
         outputs.append(End(name=name, shape=shape, inside=name))
+    ends = Ends(inputs=tuple(inputs), outputs=tuple(outputs))
+    if len(json.dumps(asdict(ends))) > _LONGEST_ENDS:
+        raise InvalidInputError.at(
+            model.place, None, "the names of its inputs and outputs are too long for a command",
+            hint="export it with shorter names, or with fewer",
+        )  # fmt: skip
+    values = sum(math.prod(one.shape) for one in model.inputs)
     return options.job(
         id=str(index),
         name=model.name,
@@ -438,9 +448,9 @@ def _job_of_file(index: int, model: ModelFile, options: RunOptions) -> Job:
         weights=None,
         files=(model.path,),
         beside=tuple(model.data.items()),
-        ends=Ends(inputs=tuple(inputs), outputs=tuple(outputs)),
+        ends=ends,
         # Engines have the weights once or more beside the file's own.
-        cost_bytes=_COPIES * model.size_bytes,
+        cost_bytes=_COPIES * model.size_bytes + 2 * FLOAT_BYTES * values,
     )
 
 

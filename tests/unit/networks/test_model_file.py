@@ -46,13 +46,13 @@ def shapes(model: ModelFile) -> list[tuple[int, ...]]:
     return [one.shape for one in model.inputs]
 
 
-def test_an_open_batch_alone_is_one_and_said_so(tmp_path: Path) -> None:
+def test_an_open_batch_alone_is_one_and_stated(tmp_path: Path) -> None:
     path = onnx_of(tmp_path / "m.onnx", ["N", 3, 8, 8], y=["N", 4])
     model = model_file.load(path, "onnx")
     assert shapes(model) == [(1, 3, 8, 8), (1, 4)]
     assert model.shapes == {"x_out": (1, 3, 8, 8), "y_out": (1, 4)}
-    (said,) = model.assumptions
-    assert "input 'x': its first dimension, 'N', is open in the file; it runs with 1" in said
+    (remark,) = model.assumptions
+    assert "input 'x': its first dimension, 'N', is open in the file; it runs with 1" in remark
     assert (model.batch, model.input_size) == (1, None)
     with_batch = model_file.load(path, "onnx", batch=4)
     assert shapes(with_batch) == [(4, 3, 8, 8), (4, 4)]
@@ -167,6 +167,14 @@ def test_weights_travel_with_their_model(tmp_path: Path) -> None:
             {"name": "x", "shape": [1, 3, 32, 32], "inside": "x", "top": 0, "type": "float32",
              "low": -1.0, "high": 1.0}
         ]  # fmt: skip
+
+
+def test_names_that_do_not_fit_a_command_are_one_line(tmp_path: Path) -> None:
+    more = {f"{'n' * 900}{number}": [1] for number in range(40)}
+    options = RunOptions(engine="onnxruntime", protocol="inference")
+    model = options.load_any(onnx_of(tmp_path / "m.onnx", [1], **more))
+    with pytest.raises(InvalidInputError, match=r"m\.onnx: the names of its inputs and outputs"):
+        job_of(0, model, options)
 
 
 def located(path: Path, location: str) -> Path:
