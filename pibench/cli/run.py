@@ -186,11 +186,13 @@ def fit_code(records: Sequence[Record]) -> ExitCode:
 
 
 def hint_for(record: Record, message: str) -> str | None:
-    """Return a hint if Caffe cannot run a network backward, as `caffe time` does."""
+    """Return what to do about an engine's last message; None if that is not known."""
+    from pibench.engines.registry import advice_for
+
     backward = "Not Implemented" in message or "cannot backpropagate" in message
     if backward and record.protocol == "caffe-time":
         return "caffe time runs layers backward too; forward only: --protocol inference"
-    return None
+    return advice_for(record.engine, message)
 
 
 def show_records(records: Sequence[Record], *, as_json: bool) -> None:

@@ -60,6 +60,7 @@ class Engine:
         model_suffix: The ending of a model file's name.
         weights_suffix: The ending of a weights file's name.
         processes: The names of its processes in the kernel's log.
+        advice: What to do about a message with which it rejects a model, by a part of the message.
         refused_allocation: Finds, in the message with which it ends, that it was refused
             memory. The first group, if any, is the size in bytes.
     """
@@ -86,6 +87,7 @@ class Engine:
     model_suffix: str = ".prototxt"
     weights_suffix: str = ".caffemodel"
     processes: tuple[str, ...] = ("python3",)
+    advice: Mapping[str, str] = field(default_factory=dict)
     refused_allocation: re.Pattern[str] = BAD_ALLOC
 
     @property

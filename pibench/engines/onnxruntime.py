@@ -8,6 +8,10 @@ from typing import Final
 
 from pibench.engines.base import Engine
 
+_TOO_NEW: Final = (
+    "export it with opset 21 and IR version 10 at most: the version for the images' Python 3.9 "
+    "reads no later ones"
+)
 ONNXRUNTIME: Final = Engine(
     id="onnxruntime",
     label="ONNX Runtime",
@@ -26,6 +30,7 @@ ONNXRUNTIME: Final = Engine(
     install_hint="install it (pip install onnxruntime)",
     # Measured on the paper's networks.
     build_difference=0.10,
+    advice={"max supported IR version": _TOO_NEW, "official support for domain": _TOO_NEW},
     # Its arena's message (onnxruntime/core/framework/bfc_arena.cc), and the C++ exception.
     refused_allocation=re.compile(
         r"Failed to allocate memory for requested buffer of size (\d+)|std::bad_alloc|MemoryError"

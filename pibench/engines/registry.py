@@ -106,6 +106,12 @@ def refused_bytes(name: str, message: str) -> int | None:
     return _known(name).refused_bytes(message)
 
 
+def advice_for(name: str, message: str) -> str | None:
+    """Return what to do about a message with which an engine rejects a model; None if unknown."""
+    known = _known(name).advice
+    return next((hint for part, hint in known.items() if part in message), None)
+
+
 def build_difference(name: str) -> float:
     """Return the relative difference between the peaks of an engine's builds, 0 if unknown."""
     return _known(name).build_difference

@@ -22,7 +22,7 @@ from pibench.runner.options import RunOptions, job_of
 from pibench.targets.base import Outcome, Target
 from pibench.targets.sysroot import SysrootTarget
 from tests.emulation.conftest import DEVICE, run
-from tests.wild.own_models import conv_net, dense_tflite
+from tests.wild.own_models import TFLITE_TYPES, cast_tflite, conv_net, dense_tflite
 
 pytestmark = pytest.mark.emulation
 TYPES = ("float32", "float16", "uint8", "int8", "int32", "int64", "bool")
@@ -141,6 +141,18 @@ def test_litert_computes_what_the_file_means(
         assert fill([("image", image, RANGES["float32"])], None, 0) == record.input_sha256
         expected = np.maximum(image @ weights.T + bias, 0)
         np.testing.assert_allclose(of_record(record)["result"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_litert_takes_inputs_of_each_type(twin: Target, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{kind}.tflite" for kind in TFLITE_TYPES]
+    for path in paths:
+        cast_tflite(path, path.stem)
+    records = forward(twin, [model_file.load(path, "tflite") for path in paths], "litert")
+    for path, record in zip(paths, records, strict=True):
+        assert record.verdict == "fit", record.evidence.summary
+        given = np.empty((4, 6), path.stem)
+        fill([("given", given, RANGES[path.stem])], None, 0)
+        np.testing.assert_array_equal(of_record(record)["converted"], given.astype("f4"))
 
 
 def test_a_model_that_no_engine_can_read_is_the_engines_message(

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-TFLITE_FLOAT32, TFLITE_UINT8 = 0, 3
-CONV_2D, DEQUANTIZE = 3, 6
+TFLITE_TYPES = {
+    "float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int8": 9,
+}  # fmt: skip
+CONV_2D, CAST = 3, 53
 
 
 def conv_net(
@@ -92,35 +94,56 @@ def dense_tflite(path: Path, *, batch: int = 1) -> tuple[np.ndarray, np.ndarray]
         tensor("result", result),
     ]
     options = Table({0: ("b", 0), 1: ("i", 1), 2: ("i", 1), 3: ("b", 1)})
-    operator = Table(
-        {0: ("I", 0), 1: Vector("i", [0, 1, 2]), 2: Vector("i", [3]), 3: ("B", 1), 4: options}
-    )
+    write_tflite(
+        path, CONV_2D, tensors, inputs=[0, 1, 2], options={3: ("B", 1), 4: options},
+        constants=[weights.tobytes(), bias.tobytes()],
+    )  # fmt: skip
+    return weights, bias
+
+
+def cast_tflite(path: Path, kind: str) -> None:
+    """Write a TFLite model that converts 4 x 6 values of a type to float32."""
+    tensors = [tensor("given", [4, 6], kind=kind), tensor("converted", [4, 6])]
+    write_tflite(path, CAST, tensors, inputs=[0])
+
+
+def write_tflite(
+    path: Path,
+    operation: int,
+    tensors: Sequence[Table],
+    *,
+    inputs: Sequence[int],
+    options: Mapping[int, Any] | None = None,
+    constants: Sequence[bytes] = (),
+) -> None:
+    """Write a model of one operator: the first tensor goes in, the last comes out."""
+    last = len(tensors) - 1
+    operator = {0: ("I", 0), 1: Vector("i", inputs), 2: Vector("i", [last]), **(options or {})}
     graph = Table(
         {
             0: Vector("", tensors),
             1: Vector("i", [0]),
-            2: Vector("i", [3]),
-            3: Vector("", [operator]),
+            2: Vector("i", [last]),
+            3: Vector("", [Table(operator)]),
         }
     )
-    contents = [b"", weights.tobytes(), bias.tobytes()]
     model = Table(
         {
             0: ("I", 3),
-            1: Vector("", [Table({0: ("b", CONV_2D), 2: ("i", 1), 3: ("i", CONV_2D)})]),
+            1: Vector("", [Table({0: ("b", operation), 2: ("i", 1), 3: ("i", operation)})]),
             2: Vector("", [graph]),
-            4: Vector("", [Table({0: one} if one else {}) for one in contents]),
+            # The first buffer is always empty.
+            4: Vector("", [Table({0: one} if one else {}) for one in (b"", *constants)]),
         }
     )
     path.write_bytes(flatbuffer(model))
-    return weights, bias
 
 
-def tensor(name: str, dims: Sequence[int], *, kind: int = TFLITE_FLOAT32, buffer: int = 0) -> Table:
+def tensor(name: str, dims: Sequence[int], *, kind: str = "float32", buffer: int = 0) -> Table:
     """Return a tensor's table; dimensions of -1 are open."""
     fields: dict[int, Any] = {
         0: Vector("i", [abs(dim) for dim in dims]),
-        1: ("b", kind),
+        1: ("b", TFLITE_TYPES[kind]),
         2: ("I", buffer),
         3: name.encode(),
     }
