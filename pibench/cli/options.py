@@ -346,7 +346,9 @@ ComputeName = Annotated[Compute | None, option(_COMPUTE, "--compute", metavar="N
 _PROTOCOLS: Final = "caffe-time: forward and backward, as in the paper. inference: forward only."
 _WITH_WEIGHTS: Final = 2
 """Arguments: a network and its weights."""
-_ENGINE: Final = "caffe, opencv, onnxruntime, ncnn, litert; opencv==4.6, ncnn:winograd=off."
+_ENGINE: Final = (
+    "caffe, opencv, onnxruntime, ncnn, litert; opencv==4.6, ncnn:winograd=off. Default: the file's."
+)
 EngineName = Annotated[str | None, option(_ENGINE, "--engine", metavar="NAME")]
 _FIRST: Final = f"{_PROTOCOLS} Default: inference with --weights, else the engine's first."
 EngineProtocol = Annotated[

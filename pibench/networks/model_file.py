@@ -160,7 +160,8 @@ def load(
         Input(name=one.name, type=one.type, shape=sizes.of_input(one, asked.get(one.name)))
         for one in contents.inputs
     )
-    is_open = any(not one.dims or isinstance(one.dims[0], str) for one in contents.inputs)
+    firsts = [("",) if one.dims is None else one.dims[:1] for one in contents.inputs]
+    is_open = any(isinstance(dim, str) for first in firsts for dim in first)
     if batch not in (None, _batch_of(inputs)) and not is_open:
         raise InvalidInputError.at(
             path, None, f"batch {batch}: the file has a batch of {_batch_of(inputs)}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -34,6 +35,8 @@ MOST_VALUES: Final = 2**31 - 1
 """The values of an input: those of the largest blob that records have."""
 MOST_ENDS: Final = 500
 """Inputs and outputs of a model together."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Dim = int | str
 """A dimension: a size, or what the file calls one that is not known; may be empty."""
@@ -159,7 +162,8 @@ def checked(
     """Return inputs and outputs that are within the limits.
 
     Raises:
-        CorruptError: There are no outputs, or too many, or a name is too long or not unique.
+        CorruptError: There are no outputs, or too many, or a name is too long, not unique, or not
+            a line of text.
     """
     if not outputs:
         raise CorruptError(offset, "it has no outputs")
@@ -170,6 +174,8 @@ def checked(
         for end in ends:
             if not end.name or len(end.name) > LONGEST_NAME:
                 raise CorruptError(offset, f"a name of {len(end.name)} characters")
+            if _CONTROL.search(end.name):
+                raise CorruptError(offset, f"a name with a control character: {end.name!r}")
             if names.count(end.name) > 1:
                 raise CorruptError(offset, f"two inputs or outputs called {end.name!r}")
             if end.dims is not None and len(end.dims) > MOST_AXES:

@@ -67,7 +67,7 @@ def fill_inputs(net, spec):
     import numpy
 
     given = numpy.load(spec["inputs"], allow_pickle=False) if spec["inputs"] else None
-    inputs = [(name, net.blobs[name].data, (-PIXELS, PIXELS)) for name in net.inputs]
+    inputs = ((name, net.blobs[name].data, (-PIXELS, PIXELS)) for name in net.inputs)
     return fill(inputs, given, spec["seed"])
 
 

@@ -123,6 +123,7 @@ HOSTILE = {
     "no outputs": model(field(2, b"g")),
     "an endless name": model(field(12, value(b"y" * 70_000, TENSOR))),
     "a long name": model(field(12, value(b"y" * 2000, TENSOR))),
+    "a name of two lines": model(field(12, value(b"a\nb", TENSOR))),
     "no name": model(field(12, value(b"", TENSOR))),
     "a name twice": model(OUTPUT + OUTPUT),
     "no text": model(field(12, value(b"\xff\xfe", TENSOR))),

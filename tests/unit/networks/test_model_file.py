@@ -89,6 +89,7 @@ def test_one_name_for_all_open_sizes_says_nothing(tmp_path: Path) -> None:
         (["N", 3, 8, 8], ["1,3,0,8"], None, "is not a shape"),
         (["N", 3, "H", 8], ["1,3,999999999,8"], None, "more than 2147483647 values"),
         ([1, 3, 8, 8], [], 2, "batch 2: the file has a batch of 1"),
+        ([], [], 2, "batch 2: the file has a batch of 1"),
         (["N", 3, 8, 8], [], 0, "batch 0 is out of range"),
         (None, [], None, "the file does not have its size; --input x=1,3,224,224"),
     ],
