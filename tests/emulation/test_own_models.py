@@ -25,6 +25,7 @@ from tests.emulation.conftest import DEVICE, run
 from tests.wild.own_models import TFLITE_TYPES, cast_tflite, conv_net, dense_tflite
 
 pytestmark = pytest.mark.emulation
+UNHEARD = "unheard"
 TYPES = ("float32", "float16", "uint8", "int8", "int32", "int64", "bool")
 
 
@@ -54,14 +55,23 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> list[ModelFile]:
 
 
 @pytest.fixture(scope="module")
-def of_onnxruntime(twin: Target, typed: list[ModelFile]) -> list[Record]:
-    return forward(twin, typed, "onnxruntime")
+def of_onnxruntime(
+    twin: Target, typed: list[ModelFile], tmp_path_factory: pytest.TempPathFactory
+) -> list[Record]:
+    """The records of these, and of one with an operator that nobody has."""
+    import onnx
+
+    path = conv_net(tmp_path_factory.mktemp("unheard") / f"{UNHEARD}.onnx")
+    model = onnx.load(str(path))
+    model.graph.node[2].op_type = "Unheard"
+    path.write_bytes(model.SerializeToString())
+    return forward(twin, [*typed, model_file.load(path, "onnx")], "onnxruntime")
 
 
 def test_onnx_runtime_runs_a_model_of_each_type(
     typed: list[ModelFile], of_onnxruntime: list[Record]
 ) -> None:
-    for model, record in zip(typed, of_onnxruntime, strict=True):
+    for model, record in zip(typed, of_onnxruntime, strict=False):
         assert (record.verdict, record.engine) == ("fit", "onnxruntime"), record.evidence.summary
         assert record.engine_version == "1.19.2"
         assert (record.network, record.network_format) == (model.path.stem, "onnx")
@@ -73,7 +83,7 @@ def test_onnx_runtime_runs_a_model_of_each_type(
         ]  # fmt: skip
         assert record.latency_ms is not None
         assert (record.network_rss_bytes or 0) > 0
-    by_name = {record.network: of_record(record) for record in of_onnxruntime}
+    by_name = {record.network: of_record(record) for record in of_onnxruntime[:-1]}
     # The same weights, wherever they are.
     np.testing.assert_array_equal(by_name["beside"]["y"], by_name["float32"]["y"])
     assert not np.array_equal(by_name["uint8"]["y"], by_name["float32"]["y"])
@@ -132,41 +142,35 @@ def test_litert_computes_what_the_file_means(
     weights, bias = dense_tflite(tmp_path / "dense.tflite", batch=-1)
     model = model_file.load(tmp_path / "dense.tflite", "tflite", batch=2)
     target = twin if name == "twin" else SysrootTarget(DEVICE, builder)
-    for engine in ("litert", "litert:xnnpack=off") if name == "twin" else ("litert",):
-        (record,) = forward(target, [model], engine)
-        assert (record.verdict, record.engine) == ("fit", "litert"), record.evidence.summary
-        assert (record.engine_version or "").startswith("2.1.0")
-        assert (record.batch, record.network_format) == (2, "tflite")
-        image = np.empty((2, 4, 4, 3), "f4")
-        assert fill([("image", image, RANGES["float32"])], None, 0) == record.input_sha256
-        expected = np.maximum(image @ weights.T + bias, 0)
-        np.testing.assert_allclose(of_record(record)["result"], expected, rtol=1e-5, atol=1e-6)
+    (record,) = forward(target, [model], "litert")
+    assert (record.verdict, record.engine) == ("fit", "litert"), record.evidence.summary
+    assert (record.engine_version or "").startswith("2.1.0")
+    assert (record.batch, record.network_format) == (2, "tflite")
+    image = np.empty((2, 4, 4, 3), "f4")
+    assert fill([("image", image, RANGES["float32"])], None, 0) == record.input_sha256
+    expected = np.maximum(image @ weights.T + bias, 0)
+    np.testing.assert_allclose(of_record(record)["result"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_litert_takes_inputs_of_each_type(twin: Target, tmp_path: Path) -> None:
     paths = [tmp_path / f"{kind}.tflite" for kind in TFLITE_TYPES]
     for path in paths:
         cast_tflite(path, path.stem)
-    records = forward(twin, [model_file.load(path, "tflite") for path in paths], "litert")
+    records = forward(
+        twin, [model_file.load(path, "tflite") for path in paths], "litert:xnnpack=off"
+    )
     for path, record in zip(paths, records, strict=True):
         assert record.verdict == "fit", record.evidence.summary
+        assert record.engine_version == "2.1.0, xnnpack=off"
         given = np.empty((4, 6), path.stem)
         fill([("given", given, RANGES[path.stem])], None, 0)
         np.testing.assert_array_equal(of_record(record)["converted"], given.astype("f4"))
 
 
-def test_a_model_that_no_engine_can_read_is_the_engines_message(
-    twin: Target, tmp_path: Path
-) -> None:
-    import onnx
-
-    path = conv_net(tmp_path / "m.onnx", dims=(1, 3, 32, 32))
-    model = onnx.load(str(path))
-    model.graph.node[2].op_type = "Unheard"
-    path.write_bytes(model.SerializeToString())
-    (record,) = forward(twin, [model_file.load(path, "onnx")], "onnxruntime")
-    assert record.verdict == "inconclusive"
-    assert "Unheard" in record.evidence.summary
+def test_a_model_that_an_engine_cannot_read_has_its_message(of_onnxruntime: list[Record]) -> None:
+    unheard = next(record for record in of_onnxruntime if record.network == UNHEARD)
+    assert unheard.verdict == "inconclusive"
+    assert "Unheard" in unheard.evidence.summary
 
 
 def test_fits_takes_a_model_file(tmp_path: Path) -> None:
