@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pibench.engines.base import Engine
 
-NCNN: Final = Engine(
+if TYPE_CHECKING:
+    from pibench.engines.caffe.shapes import Shapes
+
+
+@dataclass(frozen=True, kw_only=True)
+class NcnnEngine(Engine):
+    """ncnn, which can run what its format can express."""
+
+    def check(self, found: Shapes, place: str) -> None:
+        """Check that ncnn's format can express each layer exactly."""
+        from pibench.engines import convert  # noqa: PLC0415  (start-up time)
+
+        convert.check(found, path=place)
+
+
+NCNN: Final = NcnnEngine(
     id="ncnn",
     label="ncnn",
     probe_module=Path(__file__).parents[1] / "probe/engines/ncnn.py",

@@ -75,6 +75,18 @@ def engine_of(spec: str) -> Engine:
     return engine.having(settings) if settings else engine
 
 
+def spec_of(engine: str, recorded: str | None) -> str:
+    """Return the engine of a record as `--engine` takes it.
+
+    Args:
+        engine: The record's `engine`.
+        recorded: Its `engine_version`: a version and settings, such as `4.14.0, winograd=off`.
+    """
+    if engine == CAFFE.id or recorded is None:
+        return engine
+    return f"{engine}=={recorded.replace(', ', ':')}"
+
+
 def label_of(spec: str) -> str:
     """Return the engine's name for messages; the id for an engine that is not installed here."""
     name = re.split("==|:", spec, maxsplit=1)[0]
