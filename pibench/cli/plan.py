@@ -158,13 +158,21 @@ def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: b
     """
     from pibench.cli.run import run_with_progress
     from pibench.crosscheck import planned as comparing
+    from pibench.plan.environment import of_device
     from pibench.plan.planner import plan as plan_network
     from pibench.records.identity import network_labels
     from pibench.report.estimates import comparison_table
     from pibench.report.tables import console
+    from pibench.target_kinds import kind_of_spec
 
     device = options.profile
     loaded = opt.load_networks(specs, options, hint=ONE_BY_ONE)
+    if options.engine != "caffe":
+        # Before the runs, which take minutes: is there a plan to compare with?
+        built_for = kind_of_spec(options.target).architecture or "arm64"
+        there = replace(of_device(device, engine=options.engine), architecture=built_for)
+        for network in loaded:
+            plan_network(network, protocol=options.protocol, environment=there)
     records = run_with_progress(loaded, options, quiet=quiet)
     rows = []
     for network, record in zip(loaded, records, strict=True):

@@ -38,7 +38,7 @@ NCNN: Final = NcnnEngine(
     calls_blas=False,
     keeps_blobs=False,
     install_hint="install it (pip install ncnn)",
-    # Measured on the paper's networks.
-    build_difference=0.08,
+    # ResNet-152-v2: 815 MiB for amd64, 600 for arm64.
+    build_difference=0.27,
     refused_allocation=re.compile(r"MemoryError|std::bad_alloc"),
 )

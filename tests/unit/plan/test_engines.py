@@ -13,6 +13,7 @@ from pibench.plan import answers
 from pibench.plan.engines.opencv import layout_of
 from pibench.plan.environment import Environment
 from pibench.plan.planner import Plan, plan
+from pibench.verdict import judge
 
 MEASURED = Path(__file__).parent / "engines.csv"
 MIB = 2**20
@@ -54,8 +55,9 @@ def test_planned_as_measured(row: dict[str, str]) -> None:
 def test_the_mean_error_is_small() -> None:
     errors = [
         abs(
-            planned(row["network"], row["engine"], row["architecture"], int(row["threads"]))
-            .peak_rss_bytes
+            planned(
+                row["network"], row["engine"], row["architecture"], int(row["threads"])
+            ).peak_rss_bytes
             / int(row["peak_rss_bytes"])
             - 1
         )
@@ -81,9 +83,7 @@ def test_weights_that_winograd_transforms_take_seven_times_as_much(tmp_path: Pat
         found = plan(network, protocol="inference", environment=environment)
         return {one.kind: one.size_bytes for one in found.allocations if one.layer == "conv"}
 
-    assert kinds("opencv")["transformed weights"] == pytest.approx(
-        weights_bytes * 64 / 9, rel=0.01
-    )
+    assert kinds("opencv")["transformed weights"] == pytest.approx(weights_bytes * 64 / 9, rel=0.01)
     assert kinds("ncnn")["transformed weights"] == pytest.approx(weights_bytes * 64 / 9, rel=0.01)
     assert "transformed weights" not in kinds("opencv:winograd=off")
     assert "transformed weights" not in kinds("ncnn:winograd=off")
@@ -151,9 +151,7 @@ def test_engines_have_inference_alone() -> None:
     assert api.plan("NIN", engine="opencv").protocol == "inference"
 
 
-@pytest.mark.parametrize(
-    ("engine", "architecture"), [("onnxruntime", "arm64"), ("ncnn", "amd64")]
-)
+@pytest.mark.parametrize(("engine", "architecture"), [("onnxruntime", "arm64"), ("ncnn", "amd64")])
 def test_where_there_is_no_plan_it_says_so(engine: str, architecture: str) -> None:
     with pytest.raises(InvalidInputError, match=f"no plan of .* for {architecture}") as refused:
         planned("NIN", engine, architecture)
@@ -166,9 +164,9 @@ def test_other_engines_that_fit_are_found() -> None:
     found = answers.other_engines(too_large, device)
     assert [one.engine for one in found] == ["ncnn"]
     assert all(one.judged.verdict == "fit" for one in found)
-    peaks = [one.planned.peak_rss_bytes for one in answers.other_engines(
-        api.plan("ResNet-152"), device
-    )]
+    peaks = [
+        one.planned.peak_rss_bytes for one in answers.other_engines(api.plan("ResNet-152"), device)
+    ]
     assert peaks == sorted(peaks)
     assert len(peaks) > 1
 
@@ -176,7 +174,6 @@ def test_other_engines_that_fit_are_found() -> None:
 def test_a_plan_says_what_it_is_of() -> None:
     device = devices.load("rpi3b")
     found = api.plan("SqueezeNet V1.1", engine="opencv")
-    from pibench.verdict import judge
 
     answer = answers.summary(found, device, judge(found, device))
     assert answer["memory_required_for_data_bytes"] is None
