@@ -36,8 +36,7 @@ _NEIGHBOURS = 32
 
 _OTHER_ENGINES = (
     ("ncnn", "ncnn:winograd=off"),
-    ("opencv", "opencv:winograd=off"),
-    ("opencv==4.5.1",),
+    ("opencv", "opencv:winograd=off", "opencv==4.5.1"),
 )
 """The engines to try where Caffe does not fit: 4.5.1 is the OpenCV of Raspberry Pi OS 11."""
 

@@ -36,6 +36,7 @@ _IN_PLACE: Final = frozenset(
     {"AbsVal", "BN", "BNLL", "BatchNorm", "Bias", "Clip", "ELU", "Exp", "LRN", "Log", "PReLU",
      "Power", "ReLU", "ReLU6", "Scale", "Sigmoid", "Softmax", "Swish", "TanH"}
 )  # fmt: skip
+_IMAGE_AXES: Final = 4
 _OPERATION_BYTES: Final = 4096
 """A layer of its own for each group of a convolution, without its weights."""
 
@@ -126,6 +127,10 @@ class _Net:
             process.free(buffer)
             return
         depth = inputs * values
+        if _is_direct(inputs, outputs, window):
+            self._new(FLOAT_BYTES * depth * outputs, name, "packed weights")
+            process.end_step("read", name)
+            return
         if values > 1:
             ordered = self._new(FLOAT_BYTES * depth * outputs, name, "buffer")
         side = _up(-(-outputs // -(-outputs // _TILE_ROWS)), 8)
@@ -168,10 +173,9 @@ class _Net:
                     host = blobs.take(FLOAT_BYTES * math.prod(shape), layer.name)
                     users[id(host)] = readers.get(key, 0)
                 hosts[key] = host
-            if layer.type == "Convolution":
-                size_bytes = self._buffer_bytes(position)
-                if size_bytes:
-                    buffers.give(buffers.take(size_bytes, layer.name))
+            used = [buffers.take(size, layer.name) for size in self._buffers(position)]
+            for memory in used:
+                buffers.give(memory)
             for source in sources:
                 host = hosts[source]
                 users[id(host)] -= 1
@@ -179,22 +183,72 @@ class _Net:
                     blobs.give(host)
             self.process.end_step("forward", layer.name)
 
-    def _buffer_bytes(self, position: int) -> int:
-        """Return the size of what a convolution makes of its input: tiles, or columns."""
+    def _buffers(self, position: int) -> list[int]:
+        """Return the sizes of the buffers that a layer has at once."""
+        found = self.found
+        layer = found.layers[position]
+        inputs = found.bottoms[position][0] if found.bottoms[position] else ()
+        if layer.type == "LRN":
+            # The squares of its input.
+            return [FLOAT_BYTES * math.prod(inputs)]
+        if layer.type == "Pooling" and not layer.pooling_param.global_pooling:
+            outputs = found.tops[position][0]
+            window, stride, pad = windows.pooling_window(layer.pooling_param, inputs)
+            bordered = [
+                (count - 1) * step + size
+                for count, step, size in zip(outputs[2:], stride, window, strict=True)
+            ]
+            is_bordered = any(pad) or bordered != list(inputs[2:])
+            return [FLOAT_BYTES * inputs[1] * math.prod(bordered)] if is_bordered else []
+        if layer.type in _CONVOLUTIONS and len(inputs) == _IMAGE_AXES:
+            return self._buffers_of_convolution(position)
+        return []
+
+    def _buffers_of_convolution(self, position: int) -> list[int]:
+        """Return the sizes of the input with its pads, and of what is made of that."""
         found = self.found
         layer, shape = found.layers[position], found.weights[position][0]
         inputs, outputs = found.bottoms[position][0], found.tops[position][0]
         window = windows.window(layer.convolution_param, len(inputs) - 2)
-        if inputs[1] != shape[1] or len(window.kernel) != 2:
-            return 0
+        sizes = []
+        if any(window.pad):
+            rows, columns = (
+                size + 2 * pad for size, pad in zip(inputs[2:], window.pad, strict=True)
+            )
+            sizes.append(FLOAT_BYTES * inputs[1] * rows * columns)
+        if inputs[1] != shape[1]:
+            return sizes
         tile = self._winograd_tile(shape[1], shape[0], window)
         if tile:
             tiles = math.prod(-(-size // tile) for size in outputs[2:])
-            return FLOAT_BYTES * _WINOGRAD[tile] * shape[1] * tiles
-        return FLOAT_BYTES * math.prod(shape[1:]) * math.prod(outputs[2:])
+            # In the order of the kernels, and before.
+            sizes += [FLOAT_BYTES * _WINOGRAD[tile] * shape[1] * tiles] * 2
+        elif not _is_direct(shape[1], shape[0], window):
+            depth, places = math.prod(shape[1:]), math.prod(outputs[2:])
+            sizes.append(FLOAT_BYTES * _up(depth, 8) * _up(places, 4))
+        return sizes
 
     def _new(self, size_bytes: int, layer: str, kind: str) -> Memory:
         return self.process.allocate(size_bytes + _MAT_BYTES, layer, kind)
+
+
+def _is_direct(inputs: int, outputs: int, window: windows.Window) -> bool:
+    """Return whether a convolution is computed as it is, and not as a product of matrices.
+
+    The kernels for blobs of 4 channels side by side are (Convolution_arm::create_pipeline).
+    """
+    if len(set(window.kernel)) != 1 or len(set(window.stride)) != 1 or set(window.dilation) != {1}:
+        return False
+    kernel, stride = window.kernel[0], window.stride[0]
+    if kernel == 1 or outputs % 4:
+        return False
+    if inputs % 4:
+        return (kernel, stride) in ((3, 1), (3, 2), (7, 2))
+    return (
+        (kernel, stride) == (5, 1)
+        or ((kernel, stride) == (5, 2) and (inputs < 8 or outputs < 44))
+        or ((kernel, stride) == (3, 2) and (inputs < 4 or outputs < 32))
+    )
 
 
 class _Pool:
