@@ -82,14 +82,30 @@ def network(
 
 
 def plan(
-    of: Network | str | Path, *, device: str = "rpi3b", protocol: Protocol = "caffe-time"
+    of: Network | str | Path,
+    *,
+    device: str = "rpi3b",
+    protocol: Protocol | None = None,
+    engine: str = "caffe",
 ) -> Plan:
-    """Return the planned peak memory of a network on a device; nothing is run."""
+    """Return the planned peak memory of a network on a device; nothing is run.
+
+    Args:
+        of: A network, a name in the zoo or the path of a prototxt.
+        device: The device's id, alias or name.
+        protocol: The protocol; None is the engine's first, caffe-time for Caffe.
+        engine: The engine, as `--engine` takes it: caffe, ncnn, opencv, opencv==4.5.1.
+
+    Raises:
+        InvalidInputError: The engine would reject the network, or has no plan.
+    """
     from pibench import devices
+    from pibench.engines.registry import engine_of
     from pibench.plan.environment import of_device
     from pibench.plan.planner import plan as planned
 
-    environment = of_device(devices.load(device))
+    environment = of_device(devices.load(device), engine=engine)
+    protocol = protocol or engine_of(engine).protocols[0]
     return planned(_network(of), protocol=protocol, environment=environment)
 
 
@@ -436,12 +452,7 @@ def fits(
     net = _network(of)
     planned: Plan | None
     if target is None:
-        if engine.id != "caffe":
-            raise InvalidInputError(
-                f"a plan is of Caffe's own allocations, so that there is none for {engine.label}",
-                hint="run it: give a target, such as vm",
-            )
-        planned = plan(net, device=device, protocol=protocol)
+        planned = plan(net, device=device, protocol=protocol, engine=engine.spec)
         return Fit(
             network=net.name,
             device=board,
@@ -453,7 +464,7 @@ def fits(
         )
     (record,) = run([net], device=device, target=target, protocol=protocol, **options)
     try:
-        planned = plan(net, device=device, protocol=protocol) if engine.id == "caffe" else None
+        planned = plan(net, device=device, protocol=protocol, engine=engine.spec)
     except InvalidInputError:
         planned = None
     return _fit_of(record, board, planned)

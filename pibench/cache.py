@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -81,6 +82,31 @@ def keep_if_possible(path: Path, write: Callable[[Path], object], otherwise: str
             f"not kept: {file_io.host_error(error, path.parent).message}; it {otherwise}",
             stacklevel=2,
         )
+
+
+def mark_used(paths: Sequence[Path]) -> None:
+    """Note that files are used now; `drop_unused` keeps them for longer."""
+    for path in paths:
+        # Of another user, or in a read-only cache, they stay as they are.
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
+def drop_unused(folder: Path, most_bytes: int, unused_s: float) -> None:
+    """Remove files that were not used for so long, the oldest first, while the folder is too large.
+
+    Args:
+        folder: A folder whose files can all be made again.
+        most_bytes: The size that it may have.
+        unused_s: Files that were used since are kept.
+    """
+    files = sorted((one.stat().st_mtime, one) for one in folder.iterdir() if one.is_file())
+    size_bytes = sum(one.stat().st_size for _, one in files)
+    for used_at, path in files:
+        if size_bytes <= most_bytes or used_at > time.time() - unused_s:
+            break
+        size_bytes -= path.stat().st_size
+        path.unlink(missing_ok=True)
 
 
 def lock(path: Path) -> BaseFileLock:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pibench import devices
 from pibench.devices import MIB
+from pibench.engines.caffe import CAFFE
+from pibench.engines.registry import label_of
 from pibench.errors import InvalidInputError
 from pibench.latency import rates as latency_rates
 from pibench.latency import stacks
@@ -66,13 +68,19 @@ class Check:
     remedies: tuple[Remedy, ...]
 
 
-def check(network: Network, device: Device, protocol: Protocol) -> Check:
+def check(network: Network, device: Device, protocol: Protocol, engine: str = CAFFE.id) -> Check:
     """Return the answer for a network on a device.
 
+    Args:
+        network: The network.
+        device: The device.
+        protocol: What is run.
+        engine: The engine, as `--engine` takes it. Times are predicted for Caffe alone.
+
     Raises:
-        InvalidInputError: Caffe would reject the network under this protocol.
+        InvalidInputError: The engine would reject the network under this protocol.
     """
-    environment = of_device(device)
+    environment = of_device(device, engine=engine)
     planned = plan(network, protocol=protocol, environment=environment)
 
     def plan_of(wanted: Network, *, protocol: Protocol, environment: Environment) -> Plan:
@@ -83,6 +91,11 @@ def check(network: Network, device: Device, protocol: Protocol) -> Check:
     edge = latency_rates.shipped().pressure
     prediction, not_predicted = None, ""
     try:
+        if not environment.is_caffe:
+            raise InvalidInputError(
+                f"times are predicted for Caffe, not for {label_of(engine)}",
+                hint="run it on the board",
+            )
         prediction = predictor(device, stacks.DEFAULT, edge, protocol=protocol)(network, plan_of)
     except InvalidInputError as error:
         not_predicted = error.message
@@ -125,12 +138,19 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
         )
         if found.batch:
             yield from tried(f"--batch {found.batch}", network.with_batch(found.batch))
+    if planned.environment.is_caffe:
+        for one in answers.other_engines(planned, device):
+            yield Remedy(f"--engine {one.engine}", device, one.planned, one.judged)
     yield from _smaller_image(planned, device)
     reserve_bytes = device.reserve_bytes
     for other in sorted(map(devices.load, devices.names()), key=lambda one: one.usable_bytes):
         if other.usable_bytes > device.usable_bytes + reserve_bytes:
             larger = other.with_reserve(reserve_bytes / MIB)
-            there = plan(network, protocol=protocol, environment=of_device(larger))
+            there = plan(
+                network,
+                protocol=protocol,
+                environment=of_device(larger, engine=planned.environment.engine),
+            )
             judged = judge(there, larger)
             if judged.verdict == "fit":
                 yield Remedy(f"--device {larger.id}", larger, there, judged)

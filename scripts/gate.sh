@@ -10,7 +10,7 @@
 #   PIBENCH_MODE       plan (default): nothing is run. run: real Caffe, on PIBENCH_TARGET
 #   PIBENCH_TARGET     vm (default), container, sysroot, twin
 #   PIBENCH_DEVICE     rpi3b
-#   PIBENCH_ENGINE     in mode run: caffe (default), opencv, onnxruntime, ncnn or litert
+#   PIBENCH_ENGINE     caffe, opencv or ncnn; onnxruntime and litert in mode run. Default: what reads the file
 #   PIBENCH_PROTOCOL   caffe-time, or inference, which is the default of engines other than Caffe
 #   PIBENCH_RESERVE    MiB that other programs on the device take: 0
 #   PIBENCH_BASELINE   accepted figures to compare with as well, decided by PIBENCH_FAIL_ON (verdict)
@@ -22,7 +22,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mode=${PIBENCH_MODE:-plan}
 target=${PIBENCH_TARGET:-vm}
 device=${PIBENCH_DEVICE:-rpi3b}
-engine=${PIBENCH_ENGINE:-caffe}
+engine=${PIBENCH_ENGINE:-}
 protocol=${PIBENCH_PROTOCOL:-}
 reserve=${PIBENCH_RESERVE:-}
 baseline=${PIBENCH_BASELINE:-}
@@ -81,8 +81,7 @@ gate() {
     for name in summary.md gate.xml report.html records.jsonl plan.json baseline.md baseline.xml log.txt errors.txt; do
         rm -f "$out/$name"
     done
-    options=(--device "$device" ${protocol:+--protocol "$protocol"} --require-fit)
-    [ "$mode" = run ] || [ "$engine" = caffe ] || refuse "PIBENCH_ENGINE=$engine needs PIBENCH_MODE=run"
+    options=(--device "$device" ${engine:+--engine "$engine"} ${protocol:+--protocol "$protocol"} --require-fit)
     case $mode in
         plan)
             out_file=plan.json pibench plan "${options[@]}" ${reserve:+--reserve "$reserve"} --json \
@@ -90,7 +89,7 @@ gate() {
             ;;
         run)
             pibench run "${options[@]}" ${reserve:+--reserve "$reserve"} --target "$target" \
-                --engine "$engine" --quiet --out "$out/records.jsonl" -- "${files[@]}" || code=$?
+                --quiet --out "$out/records.jsonl" -- "${files[@]}" || code=$?
             [ ! -s "$out/records.jsonl" ] ||
                 pibench report "$out/records.jsonl" --require-fit \
                     -o "$out/summary.md" -o "$out/gate.xml" -o "$out/report.html" ||

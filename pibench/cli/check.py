@@ -32,6 +32,7 @@ def check(
     device: opt.DeviceName = "rpi3b",
     reserve: opt.Reserve = 0,
     protocol: opt.EngineProtocol = None,
+    engine: opt.EngineName = None,
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
@@ -56,7 +57,8 @@ def check(
 
     given_protocol = protocol
     _, weights = opt.with_weights([model], weights or weights_option)
-    protocol = opt.protocol_of(protocol, weights)
+    engine = engine or "caffe"
+    protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals())
     if out:
         from pibench.report import cases
@@ -64,7 +66,7 @@ def check(
         cases.writable(out, [Path(model)])
     (network,) = opt.load_networks([model], options, check=False, shape=shape)
     try:
-        found = check_network(network, options.profile, protocol)
+        found = check_network(network, options.profile, protocol, engine)
     except InvalidInputError as error:
         if given_protocol or protocol == "inference" or not network.runs_under("inference"):
             raise
@@ -97,10 +99,14 @@ def _given(asked: dict[str, Any]) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {}
     if asked["device"] != "rpi3b":
         given["--device"] = [asked["device"]]
+    if asked["engine"] != "caffe":
+        given["--engine"] = [asked["engine"]]
     if asked["reserve"]:
         given["--reserve"] = [f"{asked['reserve']:g}"]
-    # Weights imply inference.
-    if asked["protocol"] != "caffe-time" or asked["weights"] is not None:
+    # Weights imply inference, as do the other engines, which have no other protocol.
+    if asked["engine"] == "caffe" and (
+        asked["protocol"] != "caffe-time" or asked["weights"] is not None
+    ):
         given["--protocol"] = [asked["protocol"]]
     for name in ("weights", "batch", "input_size"):
         if asked[name] is not None:
@@ -131,6 +137,8 @@ def _changed(change: str, model: str, given: dict[str, list[str]]) -> str:
             words += [option, *given[option]]
         return f"pibench {shlex.join(words)}"
     option, value = change.split()
+    if option == "--engine":
+        given = {name: values for name, values in given.items() if name != "--protocol"}
     return _command("plan", model, given | {option: [value]})
 
 

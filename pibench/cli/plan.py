@@ -11,7 +11,7 @@ import typer
 from pibench.cli import options as opt
 from pibench.cli.output import check_svg, ignore_broken_pipe, print_json, say, write_svg
 from pibench.errors import ExitCode, InvalidInputError
-from pibench.setups import DEFAULT
+from pibench.setups import DEFAULT, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ def plan(
     specs: opt.Specs,
     device: opt.DeviceName = "rpi3b",
     protocol: opt.EngineProtocol = None,
+    engine: opt.EngineName = None,
     reserve: opt.Reserve = 0,
     setup: opt.SetupName = DEFAULT,
     weights: Path | None = opt.value(
@@ -63,7 +64,8 @@ def plan(
     from pibench.plan.planner import plan as plan_network
 
     specs, weights = opt.with_weights(specs, weights)
-    protocol = opt.protocol_of(protocol, weights)
+    engine = engine or "caffe"
+    protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:
         given = locals()
@@ -88,7 +90,7 @@ def plan(
 
         cases.writable(out, [Path(spec) for spec in specs])
     profile = options.profile
-    environment = replace(_environment(profile, on_twin=target == "twin"), setup=setup)
+    environment = _environment(profile, engine, setup, on_twin=target == "twin")
     planned_networks, refused = opt.answer_each(
         specs,
         options,
@@ -103,6 +105,7 @@ def plan(
     wanted = {
         "timeline": timeline,
         "changes": what_if or in_full,
+        "other_engines": what_if or in_full,
         "max_batch": max_batch,
         "max_input": max_input,
     }
@@ -156,13 +159,21 @@ def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: b
     """
     from pibench.cli.run import run_with_progress
     from pibench.crosscheck import planned as comparing
+    from pibench.plan.environment import of_device
     from pibench.plan.planner import plan as plan_network
     from pibench.records.identity import network_labels
     from pibench.report.estimates import comparison_table
     from pibench.report.tables import console
+    from pibench.target_kinds import kind_of_spec
 
     device = options.profile
     loaded = opt.load_networks(specs, options, hint=ONE_BY_ONE)
+    if options.engine != "caffe":
+        # Before the runs, which take minutes: is there a plan to compare with?
+        built_for = kind_of_spec(options.target).architecture or "arm64"
+        there = replace(of_device(device, engine=options.engine), architecture=built_for)
+        for network in loaded:
+            plan_network(network, protocol=options.protocol, environment=there)
     records = run_with_progress(loaded, options, quiet=quiet)
     rows = []
     for network, record in zip(loaded, records, strict=True):
@@ -180,19 +191,25 @@ def _check(specs: Sequence[str], options: RunOptions, *, quiet: bool, as_json: b
     return ExitCode.OK if decided else ExitCode.INCONCLUSIVE
 
 
-def _environment(device: Device, *, on_twin: bool) -> Environment:
+def _environment(device: Device, engine: str, setup: Setup, *, on_twin: bool) -> Environment:
     """Return the device's environment, or the twin's on this machine with its OpenBLAS kernels."""
     import os
 
     from pibench.plan.environment import of_device, of_twin
 
+    board = of_device(device, setup, engine)
+    if setup != DEFAULT and not board.is_caffe:
+        raise InvalidInputError(
+            f"--setup {setup} is a configuration of Caffe's BLAS", hint="omit it, or --engine"
+        )
     if not on_twin:
-        return of_device(device)
+        return board
     from pibench.images.build import Builder
     from pibench.targets.local import TwinTarget
 
     # OpenBLAS starts a thread for each core in its affinity mask, whatever the CPU quota is.
-    return of_twin(device, TwinTarget(Builder(say)).blas_core(), len(os.sched_getaffinity(0)))
+    twin = of_twin(device, TwinTarget(Builder(say)).blas_core(), len(os.sched_getaffinity(0)))
+    return replace(twin, setup=setup, engine=engine)
 
 
 def _row(planned: Plan, device: Device, wanted: dict[str, bool]) -> dict[str, Any]:
@@ -204,6 +221,8 @@ def _row(planned: Plan, device: Device, wanted: dict[str, bool]) -> dict[str, An
         row["timeline"] = answers.timeline(planned)
     if wanted["changes"]:
         row["changes"] = answers.changes(planned)
+    if wanted["other_engines"] and row["verdict"] != "fit":
+        row["fits_with_engines"] = answers.other_engines_as_dicts(planned, device)
     if wanted["max_batch"]:
         row |= answers.largest_batch(planned, device)
     if wanted["max_input"]:

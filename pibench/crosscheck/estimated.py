@@ -134,7 +134,7 @@ def _planned(network: Network, paper: Paper, entry: PaperEntry) -> dict[ResultFi
     environment = replace(of_device(device), threads=entry.threads or device.cores)
     planned = plan(network, protocol=paper.protocol, environment=environment)
     peak, baseline = planned.peak_rss_bytes, planned.baseline_rss_bytes
-    figures: dict[ResultField, float] = {
+    figures: dict[ResultField, int | None] = {
         "peak_rss_bytes": peak,
         "network_rss_bytes": peak - baseline,
         "memory_required_for_data_bytes": planned.data_bytes,
@@ -143,7 +143,9 @@ def _planned(network: Network, paper: Paper, entry: PaperEntry) -> dict[ResultFi
         kind="planned", reason="from a static model of Caffe's allocations; nothing was run"
     )
     found = {
-        field: Estimate(value=float(size), provenance=by_model) for field, size in figures.items()
+        field: Estimate(value=float(size), provenance=by_model)
+        for field, size in figures.items()
+        if size is not None
     }
     at = f"planned peak {peak / MIB:.0f} MiB of {device.usable_bytes / MIB:.0f} MiB usable"
     verdict = judge(planned, device).verdict

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pibench.engines.registry import spec_of
 from pibench.plan.environment import Environment, of_device
 from pibench.verdict import judge
 
@@ -59,6 +60,7 @@ def environment_of(record: Record, device: Device) -> Environment:
         core=core,
         threads=threads,
         setup=record.setup,
+        engine=spec_of(record.engine, record.engine_version),
     )
 
 

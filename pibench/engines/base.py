@@ -12,6 +12,7 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pibench.engines.caffe.shapes import Shapes
     from pibench.engines.formats import Contents, FileFormat
     from pibench.records.schema import Compute, Protocol
 
@@ -175,6 +176,17 @@ class Engine:
                 f"; found = module.__version__; {self.version!r}.startswith(found) or exit(found)"
             )
         return [[PYTHON, "-c", code]]
+
+    def check(self, found: Shapes, place: str) -> None:
+        """Check that the engine computes what Caffe does.
+
+        Args:
+            found: The network in its test phase.
+            place: Its name in errors.
+
+        Raises:
+            InvalidInputError: It computes something else, or has no equal of a layer.
+        """
 
     def adapted(self, prototxt: str, place: str) -> str:  # noqa: ARG002
         """Return a network's prototxt as the engine reads it.

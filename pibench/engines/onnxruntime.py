@@ -28,8 +28,8 @@ ONNXRUNTIME: Final = Engine(
     calls_blas=False,
     keeps_blobs=False,
     install_hint="install it (pip install onnxruntime)",
-    # Measured on the paper's networks.
-    build_difference=0.10,
+    # ResNet-152-v2: 698 MiB for amd64, 571 for arm64.
+    build_difference=0.19,
     advice={"max supported IR version": _TOO_NEW, "official support for domain": _TOO_NEW},
     # Its arena's message (onnxruntime/core/framework/bfc_arena.cc), and the C++ exception.
     refused_allocation=re.compile(

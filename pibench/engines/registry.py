@@ -90,6 +90,18 @@ def readers(form: FileFormat | None) -> list[Engine]:
     return sorted(found, key=lambda engine: engine.model_format == "caffe")
 
 
+def spec_of(engine: str, recorded: str | None) -> str:
+    """Return the engine of a record as `--engine` takes it.
+
+    Args:
+        engine: The record's `engine`.
+        recorded: Its `engine_version`: a version and settings, such as `4.14.0, winograd=off`.
+    """
+    if engine == CAFFE.id or recorded is None:
+        return engine
+    return f"{engine}=={recorded.replace(', ', ':')}"
+
+
 def label_of(spec: str) -> str:
     """Return the engine's name for messages; the id for an engine that is not installed here."""
     name = re.split("==|:", spec, maxsplit=1)[0]

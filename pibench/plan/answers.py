@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pibench.engines.caffe import topology
+from pibench.engines.registry import label_of
 from pibench.errors import InvalidInputError
 from pibench.networks import fold_bn
 from pibench.networks.network import MAX_BATCH, MAX_SIDE
 from pibench.plan.planner import Plan, plan
+from pibench.setups import DEFAULT
 from pibench.verdict import judge
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ _NEIGHBOURS = 32
 32 is the stride of most classifiers: which sizes their branches can be joined at repeats with it.
 """
 
+_OTHER_ENGINES = (
+    ("ncnn", "ncnn:winograd=off"),
+    ("opencv", "opencv:winograd=off", "opencv==4.5.1"),
+)
+"""The engines to try where Caffe does not fit: 4.5.1 is the OpenCV of Raspberry Pi OS 11."""
+
 _PLANNED = (
     "peak_rss_bytes", "network_rss_bytes", "headroom_bytes", "memory_required_for_data_bytes",
 )  # fmt: skip
@@ -40,15 +48,16 @@ _PLANNED = (
 def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
     """Return the plan's figures, sizes in bytes. Keys that a record has mean the same here."""
     network = planned.network
+    engine = label_of(planned.environment.engine)
     planned_kind = {
         "kind": "planned",
-        "reason": "from a static model of Caffe's allocations; nothing was run",
+        "reason": f"from a static model of {engine}'s allocations; nothing was run",
     }
     baseline = {
         "kind": "planned",
         "reason": f"measured for {planned.environment.architecture} when the plan was calibrated",
     }
-    return {
+    answer: dict[str, Any] = {
         "network": network.name,
         "network_sha256": network.sha256,
         "network_source": network.recorded_source,
@@ -73,6 +82,7 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
             "core": planned.environment.kernel.core,
             "threads": planned.environment.threads,
             "setup": planned.environment.setup,
+            "engine": planned.environment.engine,
         },
         "peak_at": {"phase": planned.peak_step.phase, "layer": planned.peak_step.layer},
         "allocations": [
@@ -81,6 +91,12 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
         ],
         "provenance": dict.fromkeys(_PLANNED, planned_kind) | {"baseline_rss_bytes": baseline},
     }
+    if planned.data_bytes is None:
+        answer["provenance"]["memory_required_for_data_bytes"] = {
+            "kind": "unavailable",
+            "reason": f"Caffe prints this figure, and the plan is of {engine}",
+        }
+    return answer
 
 
 def timeline(planned: Plan) -> list[dict[str, Any]]:
@@ -156,6 +172,49 @@ def optimizations(planned: Plan) -> list[Optimization]:
     return sorted(optimized, key=lambda one: -one.saved_bytes)
 
 
+class OtherEngine(NamedTuple):
+    """An engine as `--engine` takes it, and the network's plan and verdict with it."""
+
+    engine: str
+    planned: Plan
+    judged: Judgement
+
+
+def other_engines(planned: Plan, device: Device) -> list[OtherEngine]:
+    """Return the other engines that are planned to fit, forward only, the smallest peak first.
+
+    Of each engine the default fits, or else the first of its settings and versions that does.
+    """
+    found = []
+    for tried in _OTHER_ENGINES:
+        for engine in tried:
+            environment = replace(planned.environment, engine=engine, setup=DEFAULT)
+            try:
+                other = plan(planned.network, protocol="inference", environment=environment)
+            except InvalidInputError:
+                continue
+            judged = judge(other, device)
+            if judged.verdict == "fit":
+                found.append(OtherEngine(engine, other, judged))
+                break
+    return sorted(found, key=lambda one: one.planned.peak_rss_bytes)
+
+
+def other_engines_as_dicts(planned: Plan, device: Device) -> list[dict[str, Any]]:
+    """Return what `other_engines` finds; nothing for a plan of another engine than Caffe."""
+    if not planned.environment.is_caffe:
+        return []
+    return [
+        {
+            "engine": engine,
+            "peak_rss_bytes": other.peak_rss_bytes,
+            "headroom_bytes": judged.headroom_bytes,
+            "kind": "planned",
+        }
+        for engine, other, judged in other_engines(planned, device)
+    ]
+
+
 def in_place(network: Network) -> Network | None:
     """Return the network with layers that can overwrite their bottom in place; None without."""
     changed = network.copy()
@@ -211,10 +270,10 @@ def max_batch(
     def planned(batch: int) -> Plan | None:
         try:
             larger = _with_batch(network, batch, protocol)
+            return plan(larger, protocol=protocol, environment=environment)
         except InvalidInputError:
-            # A blob has more elements than Caffe can count.
+            # A blob has more elements than Caffe can count, or the engine takes one image.
             return None
-        return plan(larger, protocol=protocol, environment=environment)
 
     def fits(batch: int) -> bool:
         found = planned(batch)

@@ -8,6 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
+from pibench.engines.caffe import CAFFE
+from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.plan.openblas import Kernel
 from pibench.setups import DEFAULT, Parameters, Setup, parameters
@@ -38,7 +40,8 @@ class Program:
 class Environment:
     """An architecture, a CPU core type as OpenBLAS names it, and the effective BLAS threads.
 
-    `setup` names the configuration of BLAS and allocator.
+    `setup` names the configuration of BLAS and allocator, `engine` the engine as `--engine` takes
+    it.
 
     Real and memory-only compute reach the same peak, so a plan is valid for both. They differ only
     for large outputs: where outputs are not computed, and so not finite, their description takes
@@ -49,9 +52,29 @@ class Environment:
     core: str
     threads: int
     setup: Setup = DEFAULT
+    engine: str = CAFFE.id
+
+    @property
+    def is_caffe(self) -> bool:
+        """Whether the engine is Caffe."""
+        return self.engine == CAFFE.id
 
     def program(self, protocol: Protocol) -> Program:
-        """Return the figures of the program behind a protocol."""
+        """Return the figures of the program behind a protocol.
+
+        Raises:
+            InvalidInputError: They were not measured for the engine.
+        """
+        if not self.is_caffe:
+            engine = engine_of(self.engine)
+            of_versions = _calibration()["engines"].get(engine.id, {})
+            figures = of_versions.get(engine.wheel_version if of_versions else "", {})
+            if self.architecture not in figures:
+                raise InvalidInputError(
+                    f"there is no plan of {engine.label} for {self.architecture}",
+                    hint=f"run it: pibench run --engine {engine.spec}",
+                )
+            return Program(**figures[self.architecture])
         in_setup = _calibration()["setups"].get(self.setup, {}).get(protocol, {})
         return Program(**_calibration()[self.architecture][protocol] | in_setup)
 
@@ -77,7 +100,7 @@ class Environment:
         return int(_calibration()["blas"]["max_threads"])
 
 
-def of_device(device: Device, setup: Setup = DEFAULT) -> Environment:
+def of_device(device: Device, setup: Setup = DEFAULT, engine: str = CAFFE.id) -> Environment:
     """Return the environment of the board itself: arm64, its own cores."""
     core = _CORE_OF_CPU.get(device.cpu)
     if core is None:
@@ -85,7 +108,9 @@ def of_device(device: Device, setup: Setup = DEFAULT) -> Environment:
             f"no BLAS kernel is known for the CPU of {device.id}, {device.cpu!r}",
             hint=f"known CPUs: {', '.join(sorted(_CORE_OF_CPU))}",
         )
-    return Environment(architecture="arm64", core=core, threads=device.cores, setup=setup)
+    return Environment(
+        architecture="arm64", core=core, threads=device.cores, setup=setup, engine=engine
+    )
 
 
 def of_twin(device: Device, core: str, cores_usable: int) -> Environment:

@@ -1,6 +1,7 @@
 """Plan one network: its peak, the steps up to it, and the allocations at the peak.
 
-The two programs that are measured are replayed: `caffe time`, and forward passes in pycaffe.
+The programs that are measured are replayed: `caffe time`, forward passes in pycaffe, and those of
+other engines (`engines`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pibench.devices import MIB
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
-from pibench.plan import graph, layers, net, weights
+from pibench.plan import engines, graph, layers, net, weights
 from pibench.plan.malloc import Heap
 from pibench.plan.openblas import PackingBuffers
 from pibench.plan.process import Process, Step
@@ -43,8 +44,11 @@ class Plan:
     protocol: Protocol
     environment: Environment
     program: Program
-    data_bytes: int
-    """Caffe's own figure of the net that the protocol sets up, "Memory required for data"."""
+    data_bytes: int | None
+    """Caffe's own figure of the net that the protocol sets up, "Memory required for data".
+
+    None for another engine.
+    """
     process: Process
     """The process at its end."""
 
@@ -94,7 +98,7 @@ class Plan:
                 size = block.chunk_bytes if block.is_written else block.resident_bytes
                 sizes[memory.layer, memory.kind] += size
         sizes["", "program"] += self.program.program_bytes
-        sizes["", "BLAS buffers"] += process.blas.resident_bytes
+        sizes["", "BLAS buffers"] += process.buffers_bytes
         found = [Allocation(layer, kind, size) for (layer, kind), size in sizes.items() if size]
         return sorted(found, key=lambda allocation: -allocation.size_bytes)
 
@@ -105,8 +109,11 @@ def plan(
     """Replay `protocol` with `network` in `environment`; without `backward`, no backward pass.
 
     Raises:
-        InvalidInputError: Caffe would abort on the network.
+        InvalidInputError: Caffe would abort on the network, or the environment's engine computes
+            something else, or has no plan.
     """
+    if not environment.is_caffe:
+        return _other_engine(network, protocol, environment)
     program = environment.program(protocol)
     process = Process(
         program.program_bytes,
@@ -140,6 +147,23 @@ def plan(
         environment=environment,
         program=program,
         data_bytes=graph.data_bytes(nodes),
+        process=process,
+    )
+
+
+def _other_engine(network: Network, protocol: Protocol, environment: Environment) -> Plan:
+    """Replay a forward pass of the environment's engine."""
+    engine = engines.checked(network, protocol, environment)
+    program = environment.program(protocol)
+    heap = Heap(largest_unmapped_bytes=program.largest_unmapped_bytes)
+    process = Process(program.program_bytes, heap, None)
+    engines.replay(process, network, engine, environment.threads, program.loading_bytes)
+    return Plan(
+        network=network,
+        protocol=protocol,
+        environment=environment,
+        program=program,
+        data_bytes=None,
         process=process,
     )
 

@@ -64,7 +64,7 @@ class Step(NamedTuple):
 class Process:
     """Replay memory accesses; `resident_bytes` includes the program itself."""
 
-    def __init__(self, program_bytes: int, heap: Heap, blas: PackingBuffers) -> None:
+    def __init__(self, program_bytes: int, heap: Heap, blas: PackingBuffers | None) -> None:
         self.program_bytes = program_bytes
         self.heap = heap
         self.blas = blas
@@ -73,6 +73,21 @@ class Process:
         """Everything that ever had a block, in the order of allocation."""
         self.peak_bytes = 0
         self.peak_step = 0
+
+    @property
+    def buffers_bytes(self) -> int:
+        """The resident part of the BLAS's buffers."""
+        return self.blas.resident_bytes if self.blas else 0
+
+    def allocate(
+        self, size_bytes: int, layer: str, kind: str, *, is_written: bool = True
+    ) -> Memory:
+        """Replay malloc, and write all of the block unless told not to."""
+        memory = Memory(size_bytes, layer, kind)
+        self.adopt(memory, self.heap.malloc(size_bytes))
+        if is_written:
+            self.write(memory)
+        return memory
 
     def read(self, memory: Memory) -> None:
         """Replay cpu_data(): the first access allocates; reading fresh pages maps the zero page."""
@@ -105,6 +120,7 @@ class Process:
     def product(self, rows: int, columns: int, depth: int) -> None:
         """Replay one cblas_sgemm: packing buffers, and the job table of a threaded product."""
         blas = self.blas
+        assert blas is not None  # noqa: S101  (Caffe's process has one)
         if blas.product(rows, columns, depth) and blas.allocates_job_table:
             self.heap.pass_through(blas.job_table_bytes, blas.job_table_touched_bytes)
 
@@ -134,7 +150,7 @@ class Process:
     def end_step(self, phase: str, layer: str) -> None:
         """Record the resident bytes now; the heap's own peak lies within the step."""
         heap = self.heap
-        rest = self.program_bytes + self.blas.resident_bytes
+        rest = self.program_bytes + self.buffers_bytes
         peak = rest + heap.peak_bytes
         if peak > self.peak_bytes:
             self.peak_bytes, self.peak_step = peak, len(self.steps)

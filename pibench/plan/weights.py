@@ -9,7 +9,7 @@ file's layout is that of `pibench.engines.caffe.caffemodel`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pibench.plan.process import FLOAT_BYTES, Blob, Memory, Process
 
@@ -28,17 +28,51 @@ _UNLEARNED_BYTES = 7
 """A `param { lr_mult: 0 }`, three of which Caffe adds to every BatchNorm."""
 
 
+class Parsed(NamedTuple):
+    """A parsed file: the arrays of each layer's blobs, and the messages around them."""
+
+    arrays: dict[Node, list[Memory]]
+    messages: list[Memory]
+
+
 def load(process: Process, nodes: Sequence[Node], file_name: str) -> None:
     """Parse the file of a network called `file_name`, copy its blobs, drop the parsed copy."""
-    arrays = []
-    for node, blob, start in places(nodes, file_name):
-        arrays.append(_array(process, start, blob, node.name))
-        process.end_step("weights", node.name)
+    parsed = parse(process, nodes, file_name)
     for node in nodes:
         for blob in node.params:
             process.write(blob.data)
-    for memory in arrays:
-        process.free(memory)
+    for arrays in parsed.arrays.values():
+        for memory in arrays:
+            process.free(memory)
+
+
+def parse(
+    process: Process,
+    nodes: Sequence[Node],
+    file_name: str,
+    *,
+    grows: bool = True,
+    message_bytes: int = 0,
+) -> Parsed:
+    """Parse the file of a network called `file_name`.
+
+    Args:
+        process: The process that parses it.
+        nodes: The network's layers, of `graph.build`.
+        file_name: The network's name in the file.
+        grows: An array doubles whenever it is full. Before protobuf 3.8 it had its size at once.
+        message_bytes: The size of a layer's message without its blobs.
+    """
+    arrays: dict[Node, list[Memory]] = {}
+    messages = []
+    for node, blob, start in places(nodes, file_name):
+        if node not in arrays:
+            arrays[node] = []
+            if message_bytes:
+                messages.append(process.allocate(message_bytes, node.name, "weights file copy"))
+        arrays[node].append(_array(process, start, blob, node.name, grows=grows))
+        process.end_step("weights", node.name)
+    return Parsed(arrays, messages)
 
 
 def places(nodes: Sequence[Node], file_name: str) -> Iterator[tuple[Node, Blob, int]]:
@@ -80,11 +114,11 @@ def capacities(start: int, count: int) -> list[int]:
     return sizes
 
 
-def _array(process: Process, start: int, blob: Blob, layer: str) -> Memory:
+def _array(process: Process, start: int, blob: Blob, layer: str, *, grows: bool) -> Memory:
     """Return the full array of one blob, grown piece by piece."""
     heap = process.heap
     memory = Memory(FLOAT_BYTES * blob.count, layer, "weights file copy")
-    first, *further = capacities(start, blob.count)
+    first, *further = capacities(start, blob.count) if grows else [blob.count]
     block = heap.malloc(_ARRAY_HEADER_BYTES + FLOAT_BYTES * first)
     heap.write_start(block, FLOAT_BYTES * first)
     for capacity in further:

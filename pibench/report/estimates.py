@@ -58,7 +58,7 @@ def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
                 "Peak\nMiB": mib(answer["peak_rss_bytes"]),
                 "Band\n+-MiB": mib(answer["band_bytes"]),
                 "Head\nMiB": signed_mib(answer["headroom_bytes"]),
-                "Caffe's data\nbytes": f"{answer['memory_required_for_data_bytes']:,}",
+                "Caffe's data\nbytes": number(answer["memory_required_for_data_bytes"]),
                 "Peak reached at": f"{answer['peak_at']['phase']} {answer['peak_at']['layer']}",
             }
             for name, answer in zip(names_of(answers), answers, strict=True)
@@ -93,14 +93,19 @@ def print_details(name: str, answer: dict[str, Any], steps: Sequence[Step], to: 
         for one in answer["allocations"]
     )
     to.print(Table.of(largest, numeric=("MiB",)))
-    to.print(
-        f"Memory required for data: {answer['memory_required_for_data_bytes']:,} bytes, as Caffe "
-        "prints it\n"
-    )
+    data_bytes = answer["memory_required_for_data_bytes"]
+    if data_bytes is not None:
+        to.print(f"Memory required for data: {data_bytes:,} bytes, as Caffe prints it\n")
     for change in answer.get("changes", ()):
         saved = change["saved_bytes"] / MIB
         effect = f"saves {saved:.0f}" if saved >= 0 else f"takes {-saved:.0f} more"
         to.print(f"{change['change']}: {change['peak_rss_bytes'] / MIB:.0f} MiB, {effect}")
+    if "fits_with_engines" in answer:
+        engines = ", ".join(
+            f"{one['engine']} ({mib(one['peak_rss_bytes'])} MiB)"
+            for one in answer["fits_with_engines"]
+        )
+        to.print(f"fits with, forward only: {engines or 'no other engine that can be planned'}")
     if "max_batch" in answer:
         batch = answer["max_batch"]
         found = "not known" if batch is None else str(batch or "none")

@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from pibench import devices
-from pibench.engines.registry import label_of
+from pibench.engines.registry import label_of, spec_of
 from pibench.file_io import is_standard_input
 from pibench.records.identity import labels_of
 from pibench.records.schema import WEIGHTS_GIVEN
@@ -291,7 +291,7 @@ def command(record: Record) -> str:
         ("--machine", record.machine, (None, "virt")),
         ("--device", record.device, ("rpi3b",)),
         ("--reserve", f"{record.limits.reserve_bytes / MIB:g}", ("0",)),
-        ("--engine", _engine(record), ("caffe",)),
+        ("--engine", spec_of(record.engine, record.engine_version), ("caffe",)),
         ("--protocol", record.protocol, ()),
         ("--compute", record.compute, ()),
         ("--batch", record.batch, (1,)),
@@ -316,13 +316,6 @@ def _sizes(record: Record) -> list[str]:
     if record.input_size is None or len(record.inputs) < 2:
         return [] if record.input_size is None else [record.input_size]
     return [f"{one.name}={'x'.join(map(str, one.shape))}" for one in record.inputs if one.shape]
-
-
-def _engine(record: Record) -> str:
-    known = record.engine == "caffe" or record.engine_version is None
-    if known:
-        return record.engine
-    return f"{record.engine}=={(record.engine_version or '').replace(', ', ':')}"
 
 
 def _repaired_with(record: Record) -> str:

@@ -147,9 +147,10 @@ class SweepScheduler:
 
     def _beyond(self, cell: Cell, network: Network) -> str | None:
         """Return why a cell is left out: its planned peak exceeds the limit of `prune`."""
-        if self.study.prune is None or cell.options.engine != "caffe":
+        if self.study.prune is None:
             return None
-        peak = _planned_bytes(network, cell.options.protocol, cell.options.device)
+        options = cell.options
+        peak = _planned_bytes(network, options.protocol, options.device, options.engine)
         usable = cell.options.profile.usable_bytes
         if peak is None or peak <= usable * (1 + self.study.prune / 100):
             return None
@@ -239,12 +240,12 @@ def _is_cacheable(cell: Cell) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _planned_bytes(network: Network, protocol: Any, device: str) -> int | None:
+def _planned_bytes(network: Network, protocol: Any, device: str, engine: str) -> int | None:
     from pibench.plan.environment import of_device  # noqa: PLC0415  (start-up time)
     from pibench.plan.planner import plan  # noqa: PLC0415  (start-up time)
 
     try:
-        environment = of_device(devices.load(device))
+        environment = of_device(devices.load(device), engine=engine)
         return plan(network, protocol=protocol, environment=environment).peak_rss_bytes
     except InvalidInputError:
         # Some networks run but cannot be planned.

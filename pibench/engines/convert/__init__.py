@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -10,6 +11,8 @@ from pibench.engines.convert import graph as graphs
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pibench.engines.caffe.shapes import Shapes
 
 Format = Literal["onnx", "ncnn"]
@@ -39,14 +42,9 @@ def convert(
         InvalidInputError: The format cannot express a layer exactly.
         MissingExtraError: The package onnx is not installed.
     """
-    for position, _ in found.unfilled():
-        raise InvalidInputError.at(
-            str(path), topology.place(found.layers[position]),
-            "an earlier layer has this name, so that no weights file fills it",
-            hint="rename one of them",
-        )  # fmt: skip
+    _check_names(found, path)
     graph = graphs.build(found, weights)
-    try:
+    with _explained(to, path):
         if to == "onnx":
             from pibench.engines.convert import onnx_file  # noqa: PLC0415  (an extra)
 
@@ -54,6 +52,35 @@ def convert(
         from pibench.engines.convert import ncnn_files  # noqa: PLC0415
 
         return ncnn_files.write(graph, stem)
+
+
+def check(found: Shapes, *, path: object = "network") -> None:
+    """Check that ncnn's format can express a network; its weights do not matter.
+
+    Raises:
+        InvalidInputError: It cannot express a layer exactly.
+    """
+    from pibench.engines.convert import ncnn_files  # noqa: PLC0415
+
+    _check_names(found, path)
+    with _explained("ncnn", path):
+        ncnn_files.check(graphs.build(found, None, stand_ins=True))
+
+
+def _check_names(found: Shapes, path: object) -> None:
+    for position, _ in found.unfilled():
+        raise InvalidInputError.at(
+            str(path), topology.place(found.layers[position]),
+            "an earlier layer has this name, so that no weights file fills it",
+            hint="rename one of them",
+        )  # fmt: skip
+
+
+@contextmanager
+def _explained(to: Format, path: object) -> Iterator[None]:
+    """Turn what a format cannot express into an error that names the layer."""
+    try:
+        yield
     except graphs.Inexact as inexact:
         layer = inexact.node.layer
         what = " ".join(filter(None, (layer.type, str(inexact))))

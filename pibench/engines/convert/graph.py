@@ -19,7 +19,7 @@ from pibench.engines.caffe.shapes import Shape, elements, times, windows
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -72,8 +72,10 @@ class Graph:
     """Value and shape by blob, sorted as Caffe's outputs are."""
 
 
-def build(found: Shapes, weights: Path | None) -> Graph:
+def build(found: Shapes, weights: Path | None, *, stand_ins: bool = False) -> Graph:
     """Return the graph of a network with the parameters in `weights`, or without any.
+
+    With `stand_ins` parameters have their shapes, and are all 1 without taking memory.
 
     Raises:
         InvalidInputError: The file lacks parameters of the network.
@@ -81,7 +83,14 @@ def build(found: Shapes, weights: Path | None) -> Graph:
     graph = Graph()
     names = _value_names(found)
     read = {source for sources in found.sources for source in sources}
-    parameters = _parameters(found, weights) if weights else [()] * len(found.layers)
+    parameters: Sequence[tuple[Array, ...]] = [()] * len(found.layers)
+    if weights:
+        parameters = _parameters(found, weights)
+    elif stand_ins:
+        one = np.float32(1)
+        parameters = [
+            tuple(np.broadcast_to(one, shape) for shape in shapes) for shapes in found.weights
+        ]
     same: dict[str, str] = {}
     outputs: dict[str, tuple[str, Shape]] = {}
     for position, layer in enumerate(found.layers):

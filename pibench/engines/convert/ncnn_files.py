@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
 from math import prod
 from typing import IO, TYPE_CHECKING, Final
 
@@ -39,9 +38,9 @@ Number = int | float | Sequence[int] | Sequence[float]
 
 
 class NcnnFiles:
-    """The lines so far; weights are written as they come."""
+    """The lines so far; weights are written as they come, unless there is no file for them."""
 
-    def __init__(self, graph: Graph, weights: IO[bytes]) -> None:
+    def __init__(self, graph: Graph, weights: IO[bytes] | None) -> None:
         self._weights = weights
         self.layers: list[tuple[str, str, list[str], list[str], str]] = []
         self._names: dict[tuple[str, str], str] = {}
@@ -64,6 +63,8 @@ class NcnnFiles:
         bottoms, tops = ([self._name("blob", name) for name in names] for names in (bottoms, tops))
         layer = self._name("layer", f"{tops[0]}")
         self.layers.append((kind, layer, bottoms, tops, " ".join(texts)))
+        if self._weights is None:
+            return
         for values in weights:
             if isinstance(values, bytes):
                 self._weights.write(values)
@@ -124,8 +125,17 @@ def _number(value: float) -> str:
 
 def ends(graph: Graph) -> tuple[dict[str, str], dict[str, str]]:
     """Return the names of inputs and outputs in the files, by blob."""
-    files = NcnnFiles(graph, BytesIO())
+    files = NcnnFiles(graph, None)
     return files.inputs, files.outputs
+
+
+def check(graph: Graph) -> None:
+    """Go through the layers without writing anything.
+
+    Raises:
+        Inexact: ncnn cannot express a layer exactly; its `node` is the layer.
+    """
+    of.write_nodes(graph, NcnnFiles(graph, None), _WRITERS)
 
 
 def write(graph: Graph, stem: Path) -> tuple[Path, ...]:

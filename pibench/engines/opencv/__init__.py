@@ -13,6 +13,7 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.engines.caffe.shapes import Shapes
     from pibench.engines.formats import Contents
 
 _WINOGRAD: Final = (4, 7)
@@ -32,6 +33,12 @@ class OpenCVEngine(Engine):
                 hint="leave it out: it is of 4.7 and later",
             )
         return found
+
+    def check(self, found: Shapes, place: str) -> None:
+        """Check that this version reads the network and computes what Caffe does."""
+        from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
+
+        importer.check(found.layers, place, self.wheel_version)
 
     def adapted(self, prototxt: str, place: str) -> str:
         """Return the network as OpenCV's importer reads it: see `importer.adapted`."""

@@ -87,6 +87,16 @@ def adapted(prototxt: str, place: str, version: str) -> str:
         InvalidInputError: This version would compute something else, or cannot read a layer.
     """
     layers = topology.layers(parse(prototxt, place), place)
+    check(layers, place, version)
+    return "\n".join(written(layers))
+
+
+def check(layers: Sequence[caffe.LayerParameter], place: str, version: str) -> None:
+    """Check that a version of OpenCV reads these layers and computes what Caffe does.
+
+    Raises:
+        InvalidInputError: It would compute something else, or cannot read a layer.
+    """
     for layer in layers:
         for difference in differences():
             if difference.applies(layer, version):
@@ -96,7 +106,6 @@ def adapted(prototxt: str, place: str, version: str) -> str:
                     f"OpenCV {version} {difference.effect}",
                     hint="use --engine caffe, or another version of OpenCV",
                 )
-    return "\n".join(written(layers))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,183 @@
+"""Plans of other engines: peaks of real runs stay met, and what an engine cannot run is refused."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from pibench import api, devices, networks
+from pibench.errors import InvalidInputError
+from pibench.plan import answers
+from pibench.plan.engines.opencv import layout_of
+from pibench.plan.environment import Environment
+from pibench.plan.planner import Plan, plan
+from pibench.verdict import judge
+
+MEASURED = Path(__file__).parent / "engines.csv"
+MIB = 2**20
+SMALL = """
+layer {{ name: "data" type: "Input" top: "data"
+  input_param {{ shape {{ dim: {batch} dim: 16 dim: 24 dim: 24 }} }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param {{ num_output: 64 kernel_size: 3 pad: 1 {more} }} }}
+layer {{ name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+  inner_product_param {{ num_output: 10 {product} }} }}
+"""
+
+
+def measured() -> list[dict[str, str]]:
+    """Peaks of real engines: the zoo in the VM (arm64), and with OpenCV on the twin (amd64)."""
+    with MEASURED.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def planned(name: str, engine: str, architecture: str = "arm64", threads: int = 4) -> Plan:
+    assert architecture in ("arm64", "amd64")
+    environment = Environment(
+        architecture="amd64" if architecture == "amd64" else "arm64",
+        core="cortexa53",
+        threads=threads,
+        engine=engine,
+    )
+    return plan(networks.load(name), protocol="inference", environment=environment)
+
+
+@pytest.mark.parametrize(
+    "row", measured(), ids=lambda row: f"{row['network']}-{row['engine']}-{row['architecture']}"
+)
+def test_planned_as_measured(row: dict[str, str]) -> None:
+    found = planned(row["network"], row["engine"], row["architecture"], int(row["threads"]))
+    assert found.peak_rss_bytes == pytest.approx(
+        int(row["peak_rss_bytes"]), rel=found.program.worst_error
+    )
+
+
+def test_the_mean_error_is_small() -> None:
+    errors = [
+        abs(
+            planned(
+                row["network"], row["engine"], row["architecture"], int(row["threads"])
+            ).peak_rss_bytes
+            / int(row["peak_rss_bytes"])
+            - 1
+        )
+        for row in measured()
+        if row["network"] in ("AlexNet", "VGG 16", "ResNet-101", "MobileNet", "GoogleNet")
+    ]
+    assert errors
+    assert sum(errors) / len(errors) < 0.006
+
+
+def written(folder: Path, *, batch: int = 1, more: str = "", product: str = "") -> str:
+    path = folder / "net.prototxt"
+    path.write_text(SMALL.format(batch=batch, more=more, product=product))
+    return str(path)
+
+
+def test_weights_that_winograd_transforms_take_seven_times_as_much(tmp_path: Path) -> None:
+    network = networks.load(written(tmp_path))
+    weights_bytes = 4 * 64 * 16 * 9
+
+    def kinds(engine: str) -> dict[str, int]:
+        environment = Environment(architecture="arm64", core="cortexa53", threads=4, engine=engine)
+        found = plan(network, protocol="inference", environment=environment)
+        return {one.kind: one.size_bytes for one in found.allocations if one.layer == "conv"}
+
+    assert kinds("opencv")["transformed weights"] == pytest.approx(weights_bytes * 64 / 9, rel=0.01)
+    assert kinds("ncnn")["transformed weights"] == pytest.approx(weights_bytes * 64 / 9, rel=0.01)
+    assert "transformed weights" not in kinds("opencv:winograd=off")
+    assert "transformed weights" not in kinds("ncnn:winograd=off")
+    assert kinds("opencv:winograd=off")["packed weights"] == pytest.approx(weights_bytes, rel=0.01)
+    # It read other places with dilation, and has no copy at all before 4.7.
+    dilated = networks.load(written(tmp_path, more="dilation: 2"))
+    environment = Environment(architecture="arm64", core="cortexa53", threads=4, engine="ncnn")
+    found = plan(dilated, protocol="inference", environment=environment)
+    assert "transformed weights" not in {one.kind for one in found.allocations}
+
+
+def test_half_precision_halves_inner_products(tmp_path: Path) -> None:
+    network = networks.load(written(tmp_path))
+
+    def product_bytes(engine: str) -> int:
+        environment = Environment(architecture="arm64", core="cortexa53", threads=4, engine=engine)
+        found = plan(network, protocol="inference", environment=environment)
+        return sum(one.size_bytes for one in found.allocations if one.layer == "fc")
+
+    assert product_bytes("ncnn") < 0.8 * product_bytes("ncnn:fp16=off")
+
+
+@pytest.mark.parametrize(
+    ("version", "packs", "winograd", "releases", "grows"),
+    [
+        ("4.5.1.48", False, False, False, False),
+        ("4.6.0.66", False, False, False, True),
+        ("4.8.1.78", True, True, False, True),
+        ("4.14.0.94", True, True, True, True),
+    ],
+)
+def test_the_version_decides_how_weights_are_kept(
+    version: str, *, packs: bool, winograd: bool, releases: bool, grows: bool
+) -> None:
+    found = layout_of(version, {})
+    assert (found.packs, found.winograd, found.releases, found.grows) == (
+        packs, winograd, releases, grows,
+    )  # fmt: skip
+    assert not layout_of(version, {"winograd": "off"}).winograd
+    assert not layout_of(version, {"fusion": "off"}).fuses
+
+
+def test_what_an_engine_computes_otherwise_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, product="transpose: true")
+    with pytest.raises(InvalidInputError, match="layer 'fc'"):
+        planned(path, "opencv")
+    assert planned(path, "ncnn").peak_rss_bytes > 0
+
+
+def test_ncnn_takes_one_image(tmp_path: Path) -> None:
+    path = written(tmp_path, batch=2)
+    with pytest.raises(InvalidInputError, match="images"):
+        planned(path, "ncnn")
+    environment = Environment(architecture="arm64", core="cortexa53", threads=4, engine="ncnn")
+    one = networks.load(written(tmp_path, batch=1))
+    found = answers.max_batch(
+        one, device=devices.load("rpi3b"), protocol="inference", environment=environment
+    )
+    assert found.batch == 1
+
+
+def test_engines_have_inference_alone() -> None:
+    with pytest.raises(InvalidInputError, match="no protocol caffe-time"):
+        api.plan("NIN", engine="opencv", protocol="caffe-time")
+    assert api.plan("NIN", engine="opencv").protocol == "inference"
+
+
+@pytest.mark.parametrize(("engine", "architecture"), [("onnxruntime", "arm64"), ("ncnn", "amd64")])
+def test_where_there_is_no_plan_it_says_so(engine: str, architecture: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"no plan of .* for {architecture}") as refused:
+        planned("NIN", engine, architecture)
+    assert "pibench run" in (refused.value.hint or "")
+
+
+def test_other_engines_that_fit_are_found() -> None:
+    device = devices.load("rpi3b")
+    too_large = api.plan("VGG 16")
+    found = answers.other_engines(too_large, device)
+    assert [one.engine for one in found] == ["ncnn"]
+    assert all(one.judged.verdict == "fit" for one in found)
+    peaks = [
+        one.planned.peak_rss_bytes for one in answers.other_engines(api.plan("ResNet-152"), device)
+    ]
+    assert peaks == sorted(peaks)
+    assert len(peaks) > 1
+
+
+def test_a_plan_says_what_it_is_of() -> None:
+    device = devices.load("rpi3b")
+    found = api.plan("SqueezeNet V1.1", engine="opencv")
+
+    answer = answers.summary(found, device, judge(found, device))
+    assert answer["memory_required_for_data_bytes"] is None
+    assert "OpenCV" in answer["provenance"]["peak_rss_bytes"]["reason"]
+    assert answer["environment"]["engine"] == "opencv"
