@@ -89,7 +89,7 @@ def mark_used(paths: Sequence[Path]) -> None:
     for path in paths:
         # Of another user, or in a read-only cache, they stay as they are.
         with contextlib.suppress(OSError):
-            os.utime(path)
+            os.utime(path, (time.time(), path.stat().st_mtime))
 
 
 def drop_unused(folder: Path, most_bytes: int, unused_s: float) -> None:
@@ -100,7 +100,7 @@ def drop_unused(folder: Path, most_bytes: int, unused_s: float) -> None:
         most_bytes: The size that it may have.
         unused_s: Files that were used since are kept.
     """
-    files = sorted((one.stat().st_mtime, one) for one in folder.iterdir() if one.is_file())
+    files = sorted((one.stat().st_atime, one) for one in folder.iterdir() if one.is_file())
     size_bytes = sum(one.stat().st_size for _, one in files)
     for used_at, path in files:
         if size_bytes <= most_bytes or used_at > time.time() - unused_s:

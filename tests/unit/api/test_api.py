@@ -106,6 +106,6 @@ def test_check_has_the_answer_and_the_package_shows_its_functions() -> None:
 
     found = api.check("VGG 16")
     assert (found.judged.verdict, found.planned.protocol) == ("no-fit", "caffe-time")
-    assert {one.change.split()[0] for one in found.remedies} == {"--input", "--device"}
+    assert {one.change.split()[0] for one in found.remedies} == {"--engine", "--input", "--device"}
     assert {"fits", "load", "network", "run"} < set(dir(pibench))
     assert pibench.network("NIN").parameter_count == 7595176
