@@ -89,7 +89,7 @@ def mark_used(paths: Sequence[Path]) -> None:
     for path in paths:
         # Of another user, or in a read-only cache, they stay as they are.
         with contextlib.suppress(OSError):
-            os.utime(path, (time.time(), path.stat().st_mtime))
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 def drop_unused(folder: Path, most_bytes: int, unused_s: float) -> None:
