@@ -22,6 +22,8 @@ ONNXRUNTIME: Final = Engine(
     weights_suffix="",
     calls_blas=False,
     keeps_blobs=False,
+    # The graph's optimization joins layers.
+    layer_settings=("optimization=off",),
     install_hint="install it (pip install onnxruntime)",
     # Measured on the paper's networks.
     build_difference=0.10,

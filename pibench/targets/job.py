@@ -158,7 +158,15 @@ class Measure:
 
     def as_json(self, libraries: Placed) -> dict[str, Any]:
         """Return the measurements in the format that the probe reads."""
-        run = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": [], "ends": None}
+        run = {
+            "iterations": 1,
+            "warmup": 0,
+            "repeats": 1,
+            "seed": 0,
+            "keep": [],
+            "ends": None,
+            "layers": None,
+        }
         kinds = [asdict(kind) | run | _surroundings(kind, libraries) for kind in self.kinds]
         return {**asdict(self), "kinds": kinds}
 
@@ -259,6 +267,12 @@ def write_job(
         item = {name: getattr(piece, name) for name in _ITEM_FIELDS}
         item |= {"model": model, "inputs": None, **_surroundings(piece, libraries)}
         item["ends"] = None if piece.ends is None else asdict(piece.ends)
+        item["layers"] = None
+        if piece.layers:
+            # In a file: the program's command line has no room for a thousand of them.
+            item["layers"] = f"models/{piece.id}.layers.json"
+            listed = json.dumps([asdict(blob) for blob in piece.layers])
+            (folder / item["layers"]).write_text(listed)
         weights = piece.weights
         if piece.files:
             _link(piece.files[0], folder / model)

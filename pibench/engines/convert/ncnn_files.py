@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibench.engines.caffe.shapes import Shape
+    from pibench.engines.caffe.topology import Source
     from pibench.engines.convert.graph import Array
 
 MAGIC: Final = 7767517
@@ -50,6 +51,7 @@ class NcnnFiles:
         self.outputs = {
             blob: self._name("blob", value) for blob, (value, _) in graph.outputs.items()
         }
+        self.values = {place: self._name("blob", value) for place, value in graph.values.items()}
 
     def put(
         self,
@@ -126,6 +128,11 @@ def ends(graph: Graph) -> tuple[dict[str, str], dict[str, str]]:
     """Return the names of inputs and outputs in the files, by blob."""
     files = NcnnFiles(graph, BytesIO())
     return files.inputs, files.outputs
+
+
+def values(graph: Graph) -> dict[Source, str]:
+    """Return the name in the files of each blob that a layer writes."""
+    return NcnnFiles(graph, BytesIO()).values
 
 
 def write(graph: Graph, stem: Path) -> tuple[Path, ...]:

@@ -13,6 +13,10 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.engines.caffe.caffe_pb2 import LayerParameter
+    from pibench.engines.caffe.shapes import Shapes
+    from pibench.engines.caffe.topology import Source
+
 _WINOGRAD: Final = (4, 7)
 
 
@@ -31,11 +35,24 @@ class OpenCVEngine(Engine):
             )
         return found
 
-    def adapted(self, prototxt: str, place: str) -> str:
+    def adapted(self, prototxt: str, place: str, *, as_it_is: bool = False) -> str:
         """Return the network as OpenCV's importer reads it: see `importer.adapted`."""
         from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
 
-        return importer.adapted(prototxt, place, self.wheel_version)
+        return importer.adapted(prototxt, place, self.wheel_version, as_it_is=as_it_is)
+
+    def difference(self, layer: LayerParameter) -> str:
+        """Return what this version computes otherwise: see differences.toml."""
+        from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
+
+        found = importer.difference(layer, self.wheel_version)
+        return f"OpenCV {self.wheel_version} {found.effect}" if found else ""
+
+    def values_inside(self, found: Shapes) -> dict[Source, tuple[str, int]]:
+        """Return the layers by the names that OpenCV's importer gives them."""
+        from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
+
+        return importer.values_inside(found.layers)
 
 
 OPENCV: Final = OpenCVEngine(
@@ -50,6 +67,8 @@ OPENCV: Final = OpenCVEngine(
     settings={"winograd": ("on", "off"), "fusion": ("on", "off")},
     calls_blas=False,
     keeps_blobs=False,
+    # A fused layer has no values of its own.
+    layer_settings=("fusion=off",),
     install_hint="install it (Debian: sudo apt-get install python3-opencv)",
     # Measured on the paper's networks: 3 to 10 MiB.
     build_difference=0.02,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,10 +36,12 @@ class Difference:
         first: The first version that differs; empty for the oldest that pibench knows.
         last: The last version that differs; empty if the newest does too.
         effect: What OpenCV does.
+        unread: It cannot read such a layer, where it otherwise computes other values silently.
     """
 
     layer: str
     effect: str
+    unread: bool = False
     field: str = ""
     same: tuple[Any, ...] = ()
     first: str = ""
@@ -69,7 +72,12 @@ def differences() -> tuple[Difference, ...]:
     return tuple(Difference(**{**entry, "same": tuple(entry.get("same", ()))}) for entry in entries)
 
 
-def adapted(prototxt: str, place: str, version: str) -> str:
+def difference(layer: caffe.LayerParameter, version: str) -> Difference | None:
+    """Return what this version does otherwise than Caffe for a layer; None if nothing is known."""
+    return next((one for one in differences() if one.applies(layer, version)), None)
+
+
+def adapted(prototxt: str, place: str, version: str, *, as_it_is: bool = False) -> str:
     """Return the layers that the test phase runs, in the fields that OpenCV's importer reads.
 
     It takes no notice of phases (a layer for training is executed), and of an unknown field in
@@ -79,20 +87,21 @@ def adapted(prototxt: str, place: str, version: str) -> str:
         prototxt: The network.
         place: Its name in errors.
         version: The version of OpenCV.
+        as_it_is: Accept what this version computes otherwise.
 
     Raises:
         InvalidInputError: This version would compute something else, or cannot read a layer.
     """
     layers = topology.layers(parse(prototxt, place), place)
     for layer in layers:
-        for difference in differences():
-            if difference.applies(layer, version):
-                raise InvalidInputError.at(
-                    place,
-                    topology.place(layer),
-                    f"OpenCV {version} {difference.effect}",
-                    hint="use --engine caffe, or another version of OpenCV",
-                )
+        found = difference(layer, version)
+        if found and (found.unread or not as_it_is):
+            raise InvalidInputError.at(
+                place,
+                topology.place(layer),
+                f"OpenCV {version} {found.effect}",
+                hint="use --engine caffe, or another version of OpenCV",
+            )
     return "\n".join(written(layers))
 
 
@@ -126,6 +135,24 @@ def written(layers: Sequence[caffe.LayerParameter]) -> Iterator[str]:
                     message.clip = message.clip
                 own = f"{fork.field} {{ {text_format.MessageToString(message)} }}\n"
         yield f"layer {{ {text_format.MessageToString(stock)}{own} }}"
+
+
+def values_inside(layers: Sequence[caffe.LayerParameter]) -> dict[topology.Source, tuple[str, int]]:
+    """Return the name that the importer gives the layer of each blob, and the number of its top.
+
+    Of layers with one name the later ones get a number, and a Convolution is one layer for each
+    top, with that blob's name (populateNet in OpenCV's caffe_importer.cpp).
+    """
+    found = {}
+    seen: Counter[str] = Counter()
+    for position, layer in enumerate(layers):
+        name = layer.name + (f"_{seen[layer.name]}" if seen[layer.name] else "")
+        seen[layer.name] += 1
+        for top, blob in enumerate(layer.top):
+            is_convolution = layer.type in ("Convolution", *_DEPTHWISE)
+            if layer.type != "Input":
+                found[position, top] = (blob, 0) if is_convolution else (name, top)
+    return found
 
 
 def _numbers(version: str) -> tuple[int, ...]:

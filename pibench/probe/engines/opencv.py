@@ -27,14 +27,22 @@ class Net(object):
         self.inputs = [end["inside"] for end in spec["ends"]["inputs"]]
         names = set(self.net.getLayerNames())
         # The importer calls convolutions by their blob.
-        self.layers = [
-            end["inside"] if end["inside"] in names else end["name"]
+        self.outputs = [
+            (end["inside"] if end["inside"] in names else end["name"], end["top"])
             for end in spec["ends"]["outputs"]
         ]
-        self.tops = [end["top"] for end in spec["ends"]["outputs"]]
+        self.layers = sorted({layer for layer, _ in self.outputs})
+        self.gives_layers = bool(spec["layers"])
+        if self.gives_layers:
+            self.layers = [layer for layer in self.layers if layer in names]
 
     def forward(self, arrays):
         for at, name in enumerate(self.inputs):
             self.net.setInput(arrays[at], name)
-        blobs = self.net.forwardAndRetrieve(self.layers)
-        return [blobs[at][top] for at, top in enumerate(self.tops)]
+        # What is asked for is not overwritten later, but of a layer's tops only the first one.
+        retrieved = self.net.forwardAndRetrieve(self.layers)
+        blobs = {layer: retrieved[at] for at, layer in enumerate(self.layers)}
+        if self.gives_layers:
+            for layer in sorted({layer for layer, top in self.outputs if top and layer in blobs}):
+                blobs[layer] = self.net.forwardAndRetrieve([layer])[0]
+        return [blobs[layer][top] if layer in blobs else None for layer, top in self.outputs]

@@ -87,6 +87,7 @@ def test_the_job_contains_all_that_the_probe_reads(tmp_path: Path) -> None:
     assert second == {
         "id": "1",
         "model": "models/1.prototxt",
+        "layers": None,
         "weights": None,
         "protocol": "inference",
         "compute": "real",
