@@ -45,8 +45,8 @@ class OpenCVEngine(Engine):
         """Return what this version computes otherwise: see differences.toml."""
         from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
 
-        found = importer.difference(layer, self.wheel_version)
-        return f"OpenCV {self.wheel_version} {found.effect}" if found else ""
+        effects = [one.effect for one in importer.differing(layer, self.wheel_version)]
+        return f"OpenCV {self.wheel_version} {', '.join(effects)}" if effects else ""
 
     def values_inside(self, found: Shapes) -> dict[Source, tuple[str, int]]:
         """Return the layers by the names that OpenCV's importer gives them."""

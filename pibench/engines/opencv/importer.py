@@ -37,11 +37,15 @@ class Difference:
         last: The last version that differs; empty if the newest does too.
         effect: What OpenCV does.
         unread: It cannot read such a layer, where it otherwise computes other values silently.
+        unset: It is about a field that a layer does not give, for which OpenCV has another default.
+        rewritten: pibench writes such a layer otherwise, so that OpenCV computes the same.
     """
 
     layer: str
     effect: str
     unread: bool = False
+    unset: bool = False
+    rewritten: bool = False
     field: str = ""
     same: tuple[Any, ...] = ()
     first: str = ""
@@ -56,7 +60,18 @@ class Difference:
         parameters, name = self.field.split(".")
         is_fork = layer.type in forks.LAYERS
         value = forks.parameters(layer) if is_fork else getattr(layer, parameters)
+        if self.unset:
+            return not value.HasField(name)
         return getattr(value, name) not in self.same
+
+    def rewrite(self, layer: caffe.LayerParameter) -> None:
+        """Change a layer so that OpenCV computes what Caffe does."""
+        if self.unset:
+            parameters, name = self.field.split(".")
+            message = getattr(layer, parameters)
+            setattr(message, name, getattr(message, name))
+        elif self.layer == "Axpy":
+            layer.bottom[1], layer.bottom[2] = layer.bottom[2], layer.bottom[1]
 
     def _is_in(self, version: str) -> bool:
         found = _numbers(version)
@@ -72,16 +87,17 @@ def differences() -> tuple[Difference, ...]:
     return tuple(Difference(**{**entry, "same": tuple(entry.get("same", ()))}) for entry in entries)
 
 
-def difference(layer: caffe.LayerParameter, version: str) -> Difference | None:
-    """Return what this version does otherwise than Caffe for a layer; None if nothing is known."""
-    return next((one for one in differences() if one.applies(layer, version)), None)
+def differing(layer: caffe.LayerParameter, version: str) -> list[Difference]:
+    """Return what this version is known to do otherwise than Caffe for a layer."""
+    return [one for one in differences() if one.applies(layer, version)]
 
 
 def adapted(prototxt: str, place: str, version: str, *, as_it_is: bool = False) -> str:
     """Return the layers that the test phase runs, in the fields that OpenCV's importer reads.
 
     It takes no notice of phases (a layer for training is executed), and of an unknown field in
-    a layer's parameters it makes defaults for all of that layer's other fields.
+    a layer's parameters it makes defaults for all of that layer's other fields. Layers that it
+    would compute otherwise are rewritten where that is possible, unless they are to stay.
 
     Args:
         prototxt: The network.
@@ -94,14 +110,16 @@ def adapted(prototxt: str, place: str, version: str, *, as_it_is: bool = False) 
     """
     layers = topology.layers(parse(prototxt, place), place)
     for layer in layers:
-        found = difference(layer, version)
-        if found and (found.unread or not as_it_is):
-            raise InvalidInputError.at(
-                place,
-                topology.place(layer),
-                f"OpenCV {version} {found.effect}",
-                hint="use --engine caffe, or another version of OpenCV",
-            )
+        for found in differing(layer, version):
+            if found.rewritten and not as_it_is:
+                found.rewrite(layer)
+            elif found.unread or not as_it_is:
+                raise InvalidInputError.at(
+                    place,
+                    topology.place(layer),
+                    f"OpenCV {version} {found.effect}",
+                    hint="use --engine caffe, or another version of OpenCV",
+                )
     return "\n".join(written(layers))
 
 
