@@ -7,6 +7,7 @@ outputs still differ, the layer is the cause; if not, it only amplified an earli
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import tempfile
@@ -256,9 +257,14 @@ def _folded(side: Side) -> dict[Wanted, None]:
 
 def tolerance_for(first: Side, second: Side) -> Tolerance:
     """Return the tolerance that suffices for what the engines of both sides round."""
-    engines = [s.options.effective_engine for s in (first, second) if isinstance(s, Runnable)]
-    rtols = [engine.layer_rtol for engine in engines]
-    return replace(LAYER_TOLERANCE, rtol=max([LAYER_TOLERANCE.rtol, *rtols]))
+    rtols = [LAYER_TOLERANCE.rtol]
+    for record in (first.record, second.record):
+        settings = (record.engine_version or "").split(", ")[1:]
+        # The engine of a record may not be installed here.
+        with contextlib.suppress(InvalidInputError):
+            engine = registry.engine_of(":".join([record.engine, *settings]))
+            rtols.append(engine.layer_rtol)
+    return replace(LAYER_TOLERANCE, rtol=max(rtols))
 
 
 def no_values(record: Record) -> str:

@@ -289,6 +289,7 @@ def write_job(
         items.append(item)
     job = {
         "engine": engine.id,
+        "label": engine.label,
         "settings": dict(engine.chosen),
         "trials": trials(engine, work),
         "programs": [candidate.as_json(engine) for candidate in (programs, *otherwise)],
