@@ -251,7 +251,8 @@ def _folded(side: Side) -> dict[Wanted, None]:
         return {}
     has = {(one.layer, one.name) for one in side.record.signatures}
     layers = side.network.shapes_under("inference").layers
-    written = [(layer.name, name) for layer in layers for name in layer.top]
+    # No engine gives the values of a Split, which copies nothing.
+    written = [(one.name, name) for one in layers if one.type != "Split" for name in one.top]
     return {one: None for one in written if one not in has}
 
 

@@ -32,7 +32,8 @@ NET = f"""name: "odd"
 layer {{ name: "p" type: "Power" bottom: "x" top: "x" power_param {{ scale: 0.02 shift: 1 }} }}
 layer {{ name: "p" type: "Power" bottom: "x" top: "a" power_param {{ scale: 2 }} }}
 layer {{ name: "drop" type: "Dropout" bottom: "a" top: "a" }}
-layer {{ name: "conv" type: "Convolution" bottom: "a" top: "c"
+layer {{ name: "two" type: "Split" bottom: "a" top: "a1" top: "a2" }}
+layer {{ name: "conv" type: "Convolution" bottom: "a1" top: "c"
   convolution_param {{ num_output: 8 kernel_size: 3 pad: 1 }} }}
 layer {{ name: "bn" type: "BatchNorm" bottom: "c" top: "c" }}
 layer {{ name: "scale" type: "Scale" bottom: "c" top: "c" scale_param {{ bias_term: true }} }}
@@ -46,7 +47,7 @@ layer {{ name: "join" type: "Concat" bottom: "t2" bottom: "s2" top: "j" }}
 layer {{ name: "norm" type: "LRN" bottom: "j" top: "n" lrn_param {{ alpha: 0.1 }} }}
 layer {{ name: "fc" type: "InnerProduct" bottom: "n" top: "fc"
   inner_product_param {{ num_output: 10 }} }}
-layer {{ name: "unread" type: "Silence" bottom: "s1" }}
+layer {{ name: "unread" type: "Silence" bottom: "a2" }}
 layer {{ name: "prob" type: "Softmax" bottom: "fc" top: "prob" }}
 """
 # OpenCV has another default than Caffe, and takes the bottoms in another order.

@@ -189,6 +189,17 @@ def test_opencv_gets_caffes_default_where_its_own_is_another(
     assert ("alpha: 1" in for_opencv(network, version)) == gives
 
 
+def test_opencv_gets_the_bottoms_of_axpy_in_its_own_order(load: Any) -> None:
+    network = load(
+        'layer { name: "s" type: "Pooling" bottom: "x" top: "s"'
+        "  pooling_param { pool: AVE global_pooling: true } }"
+        'layer { name: "r" type: "ReLU" bottom: "x" top: "y" }'
+        'layer { name: "a" type: "Axpy" bottom: "s" bottom: "y" bottom: "x" top: "z" }'
+    )
+    bottoms = re.findall(r'bottom: "(\w)"', for_opencv(network).rpartition("layer {")[2])
+    assert bottoms == ["s", "x", "y"]
+
+
 def as_it_is(network: Network, engine: str) -> RunOptions:
     options = RunOptions(engine=engine, protocol="inference", layer_values=True, repeats=3)
     options.check(network)
