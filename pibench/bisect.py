@@ -7,6 +7,7 @@ outputs still differ, the layer is the cause; if not, it only amplified an earli
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import tempfile
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 import numpy as np
 from pydantic import Field, ValidationError
 
+from pibench import target_kinds
 from pibench.crosscheck.blobs import (
     LayerComparison,
     LayersComparison,
@@ -25,7 +27,9 @@ from pibench.crosscheck.blobs import (
 )
 from pibench.crosscheck.sides import differing_facts, entry_of
 from pibench.crosscheck.values import NonFinite, Tolerance, describe_non_finite, distance, errors
-from pibench.engines.caffe import cut
+from pibench.engines import registry
+from pibench.engines.base import LAYER_RTOL
+from pibench.engines.caffe import CAFFE, cut
 from pibench.errors import HostError, InconclusiveError, InvalidInputError
 from pibench.records.schema import Frozen, Machine
 from pibench.runner.options import RunOptions, seeded_weights
@@ -35,12 +39,13 @@ from pibench.setups import BLAS_NAMES, Blas
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pibench.engines.caffe.caffe_pb2 import LayerParameter
     from pibench.networks.network import Network
     from pibench.records.schema import Record
     from pibench.targets.base import Outcome, Target
 
-LAYER_TOLERANCE: Final = Tolerance(atol=0.0, rtol=1e-5)
-"""Euclidean, for a whole blob. arm64 and amd64 differ by at most a fifth of it: docs/outputs.md."""
+LAYER_TOLERANCE: Final = Tolerance(atol=0.0, rtol=LAYER_RTOL)
+"""Euclidean, for a whole blob; an engine that rounds more has its own: `Engine.layer_rtol`."""
 
 _RECORDED: Final = (
     "{}: a record cannot be run again; whole blobs, and whether the layer differs on "
@@ -50,7 +55,7 @@ _RECORDED: Final = (
 Wanted = tuple[str, str]
 """A blob: the layer that wrote it, and the blob's name."""
 
-KEYS: Final = ("weights", "prototxt", "blas", "threads", "machine")
+KEYS: Final = ("weights", "prototxt", "blas", "threads", "machine", "engine")
 _CHANGES: Final = re.compile(rf":(?=(?:{'|'.join(KEYS)})=)")
 _HINT: Final = f"write TARGET:key=value,...: keys are {', '.join(KEYS)}"
 _MOST_THREADS: Final = 64
@@ -89,7 +94,8 @@ class Bisection:
     `first_divergence` is the first layer that differs, by signatures. `blob` is its whole blob,
     `inputs` are the blobs that it reads. `isolated` is its blob if both sides get the first side's
     input: None if that could not be run; `caveats` then gives the reason. `definition` has the
-    lines of the layer's definition that differ. `cause` is the conclusion in one sentence.
+    lines of the layer's definition that differ. `left_out` are the layers that one side's engine
+    does not have as layers of their own. `cause` is the conclusion in one sentence.
     """
 
     network: str
@@ -103,6 +109,7 @@ class Bisection:
     inputs: tuple[BlobDifference, ...] = ()
     isolated: BlobDifference | None = None
     definition: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     cause: str
     caveats: tuple[str, ...] = ()
 
@@ -136,7 +143,8 @@ class Runnable:
         shapes = {name: tuple(array.shape) for name, array in inputs.items()}
         net = cut.alone(self.network.net, layer, shapes)
         weights = self.network.weights or seeded_weights(self.network, self.options.seed)
-        network = replace(self.network, net=net, entry=None, weights=weights)
+        # Another network than the whole one: what is converted of it is another file.
+        network = replace(self.network, net=net, entry=None, weights=weights, known_sha256=None)
         with tempfile.TemporaryDirectory(prefix="pibench-inputs-") as folder:
             path = Path(folder) / "inputs.npz"
             write_npz(path, inputs)
@@ -173,7 +181,7 @@ Side = Runnable | Recorded
 def bisect(
     first: Side,
     second: Side,
-    tolerance: Tolerance = LAYER_TOLERANCE,
+    tolerance: Tolerance | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Bisection:
     """Find the first layer that differs between two sides.
@@ -181,7 +189,7 @@ def bisect(
     Args:
         first: the reference side.
         second: the other side.
-        tolerance: the accepted difference of a blob.
+        tolerance: the accepted difference of a blob; None for `tolerance_for` the sides.
         log: called with a message at each step.
 
     Raises:
@@ -189,16 +197,23 @@ def bisect(
         HostError: if a required run fails.
     """
     _check(first.record, second.record)
+    tolerance = tolerance or tolerance_for(first, second)
     left, right = first.record.signatures, second.record.signatures
+    folded = _folded(first) | _folded(second)
+    left, right = (
+        tuple(one for one in signatures if (one.layer, one.name) not in folded)
+        for signatures in (left, right)
+    )
     layers = compare_layers(left, right, tolerance)
     known = Bisection(
         network=first.record.network,
         first=first.name,
         second=second.name,
         tolerance=tolerance,
-        surroundings=tuple(differing_facts([(entry_of(first.record), entry_of(second.record))])),
+        surroundings=_surroundings(first.record, second.record),
         layers=layers,
         first_divergence=layers.first_divergence,
+        left_out=tuple(dict.fromkeys(layer for layer, _ in folded)),
         cause="no layer differs",
     )
     if layers.first_divergence is None:
@@ -213,6 +228,44 @@ def bisect(
             caveats=(_RECORDED.format(" and ".join(recorded)),),
         )
     return _look_closer(first, second, known, log)
+
+
+def _surroundings(first: Record, second: Record) -> tuple[tuple[str, str, str], ...]:
+    """Return the differences of the environments; two engines are one of them."""
+    found = differing_facts([(entry_of(first), entry_of(second))])
+    if first.engine == second.engine:
+        return tuple(found)
+    labels = [
+        f"{registry.label_of(one.engine)} "
+        f"{(one.engine_version or '').removeprefix('caffe version ')}".strip()
+        for one in (first, second)
+    ]
+    # What only one engine has, such as a BLAS, is not a difference of the environments.
+    rest = [one for one in found if "unknown" not in one]
+    return (("engine", labels[0], labels[1]), *rest)
+
+
+def _folded(side: Side) -> dict[Wanted, None]:
+    """Return the blobs of a side's network whose layers its engine does not have."""
+    if isinstance(side, Recorded) or side.record.engine == CAFFE.id:
+        return {}
+    has = {(one.layer, one.name) for one in side.record.signatures}
+    layers = side.network.shapes_under("inference").layers
+    # No engine gives the values of a Split, which copies nothing.
+    written = [(one.name, name) for one in layers if one.type != "Split" for name in one.top]
+    return {one: None for one in written if one not in has}
+
+
+def tolerance_for(first: Side, second: Side) -> Tolerance:
+    """Return the tolerance that suffices for what the engines of both sides round."""
+    rtols = [LAYER_TOLERANCE.rtol]
+    for record in (first.record, second.record):
+        settings = (record.engine_version or "").split(", ")[1:]
+        # The engine of a record may not be installed here.
+        with contextlib.suppress(InvalidInputError):
+            engine = registry.engine_of(":".join([record.engine, *settings]))
+            rtols.append(engine.layer_rtol)
+    return replace(LAYER_TOLERANCE, rtol=max(rtols))
 
 
 def no_values(record: Record) -> str:
@@ -282,8 +335,10 @@ def _fetch(
         wanted += [(one.layer, one.blob) for one in cut.readings(shapes, position)]
     layers = list(dict.fromkeys(layer for layer, _ in wanted))
     left, right = first.keep(layers), second.keep(layers)
-    blobs = [_difference(one, left, right, tolerance) for one in wanted]
-    inputs = {name: left[layer, name] for layer, name in wanted[1:] if (layer, name) in left}
+    folded = _folded(first) | _folded(second)
+    blobs = [_difference(one, left, right, tolerance) for one in wanted if one not in folded]
+    known = {**right, **left}
+    inputs = {name: known[layer, name] for layer, name in wanted[1:] if (layer, name) in known}
     return blobs[0], blobs[1:], inputs
 
 
@@ -312,7 +367,8 @@ def _run_alone(
         return replace(known, cause=f"{layer} differs", caveats=(why,))
     alone = first.isolated(left, inputs), second.isolated(right, inputs)
     found = _difference((layer, blob), *alone, known.tolerance)
-    return replace(known, isolated=found, cause=_cause(known, found, first, second))
+    known = replace(known, isolated=found)
+    return replace(known, cause=_cause(known, found, (first, layers[0]), (second, layers[1])))
 
 
 def _written_otherwise(first: Runnable, left: int, second: Runnable, right: int) -> str:
@@ -325,10 +381,16 @@ def _written_otherwise(first: Runnable, left: int, second: Runnable, right: int)
     return ""
 
 
-def _cause(known: Bisection, isolated: BlobDifference, first: Runnable, second: Runnable) -> str:
-    """Return the conclusion in one sentence."""
+def _cause(
+    known: Bisection,
+    isolated: BlobDifference,
+    first: tuple[Runnable, LayerParameter],
+    second: tuple[Runnable, LayerParameter],
+) -> str:
+    """Return the conclusion in one sentence, from the sides with their definitions of the layer."""
     assert known.first_divergence is not None  # noqa: S101
     layer = known.first_divergence.layer
+    left, right = first[0].record, second[0].record
     if isolated:
         return (
             f"{layer} is where the difference first exceeds the tolerance; on identical input it "
@@ -336,8 +398,15 @@ def _cause(known: Bisection, isolated: BlobDifference, first: Runnable, second: 
         )
     if known.definition:
         reason = "its definition differs"
-    elif first.record.weights_sha256 != second.record.weights_sha256:
+    elif left.weights_sha256 != right.weights_sha256:
         reason = "the weights differ"
+    elif why := dict.fromkeys(
+        side.options.effective_engine.difference(one) for side, one in (first, second)
+    ).keys() - {""}:
+        reason = " and ".join(sorted(why))
+    elif left.engine != right.engine:
+        engines = " and ".join(registry.label_of(one.engine) for one in (left, right))
+        reason = f"{engines} compute the same layer and weights in different ways"
     else:
         reason = "the same layer and weights, computed in another way"
     return f"{layer} causes the difference: on identical input it still differs; {reason}"
@@ -390,33 +459,54 @@ class Variant(Frozen):
 
     text: str
     target: str
+    engine: str = CAFFE.id
     weights: Path | None = None
     prototxt: Path | None = None
     blas: Blas = "openblas"
     threads: Annotated[int, Field(ge=1, le=_MOST_THREADS)] | None = None
     machine: Machine | None = None
 
+    @property
+    def name(self) -> str:
+        """The side in output: as it was written, with the target if an engine was named alone."""
+        is_named = self.text.partition(":")[0] == self.target.partition(":")[0]
+        return self.text if is_named else f"{self.text} on {self.target}"
 
-def parse_variant(text: str) -> Variant:
-    """Parse the side that `text` names.
 
-    A value cannot contain a comma, because commas separate the keys.
+def parse_variant(text: str, default_target: str = "twin") -> Variant:
+    """Parse the side that `text` names: TARGET:KEY=VALUE,... with an engine in place of the target.
+
+    A value cannot contain a comma, because commas separate the keys. The settings of an engine
+    follow colons, as in `twin:engine=opencv==4.6:fusion=off,threads=1`.
+
+    Args:
+        text: the side.
+        default_target: where an engine runs that is named without a target.
 
     Raises:
         InvalidInputError: if the text is not valid.
     """
     target, *rest = _CHANGES.split(text, maxsplit=1)
     parts = rest[0].split(",") if rest else []
+    changes: dict[str, Any] = {}
+    if _is_engine(target):
+        if any(part.startswith("engine=") for part in parts):
+            raise InvalidInputError(f"{text}: names two engines", hint="leave engine= out")
+        changes["engine"], target = target, default_target
     for part in (target.rpartition(":")[2], *parts):
         key, separator, _ = part.partition("=")
         if separator and key.isidentifier() and key not in KEYS:
             raise InvalidInputError(f"{text}: key {key!r} is unknown", hint=_HINT)
-    changes: dict[str, Any] = {}
     for part in parts:
         key, separator, value = part.partition("=")
         if not separator or key not in KEYS or not value:
             raise InvalidInputError(f"{text}: {part!r} is not KEY=VALUE", hint=_HINT)
         changes[key] = value
+    if "engine" in changes:
+        try:
+            changes["engine"] = registry.engine_of(changes["engine"]).spec
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{text}: {error.message}", hint=error.hint) from None
     try:
         return Variant(text=text, target=target, **changes)
     except ValidationError as error:
@@ -426,3 +516,9 @@ def parse_variant(text: str) -> Variant:
         what, known = ("BLAS", BLAS_NAMES) if key == "blas" else (key, get_args(Machine))
         problem, hint = f"there is no {what} {changes[key]}", f"choose from {', '.join(known)}"
     raise InvalidInputError(f"{text}: {problem}", hint=hint)
+
+
+def _is_engine(text: str) -> bool:
+    """Return whether a side's text is an engine's: a target of the same name comes first."""
+    name = re.split("==|:", text, maxsplit=1)[0]
+    return name in registry.names() and not target_kinds.kind_of_spec(text).installed

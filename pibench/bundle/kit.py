@@ -19,6 +19,8 @@ from pydantic import Field, NonNegativeInt, field_validator
 
 from pibench import cache, settings
 from pibench._version import __version__
+from pibench.engines.caffe import CAFFE
+from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.file_io import writing_whole
 from pibench.images.archive import add, compressed_tar_into, member
@@ -264,12 +266,20 @@ def _readme(networks: Sequence[KitNetwork], options: RunOptions, root: CarriedRo
     listed = "\n".join(
         f"  {one.name.encode('ascii', 'backslashreplace').decode()}" for one in networks
     )
+    engine = engine_of(options.engine)
+    install = engine.install_hint
+    if engine.id == CAFFE.id:
+        install = "sudo apt-get install caffe python3-caffe (Debian 11)"
     caffe = (
-        f"Caffe is in it: {root.unpacked_bytes // _MIB} MiB\nare unpacked here, unless the "
-        "board has a Caffe of its own. It needs a 64-bit kernel."
+        f"{engine.label} is in it: {root.unpacked_bytes // _MIB} MiB\nare unpacked here, unless "
+        f"the board has a {engine.label} of its own. It needs a 64-bit kernel."
         if root
-        else "The board's own\nCaffe is used: sudo apt-get install caffe python3-caffe (Debian 11)."
+        else f"The board's own\n{engine.label} is used: {install}."
     )
     return template.format(
-        caffe=caffe, networks=listed, protocol=options.protocol, device=options.profile.name
+        engine=engine.label,
+        caffe=caffe,
+        networks=listed,
+        protocol=options.protocol,
+        device=options.profile.name,
     )

@@ -16,7 +16,7 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pibench.bisect import Side
+    from pibench.bisect import Side, Variant
     from pibench.images.build import Builder
     from pibench.networks.network import Network
     from pibench.records.schema import Record
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 def bisect(
     spec: opt.Spec,
     first: Annotated[
-        str, typer.Argument(metavar="A", help="A target, TARGET:key=value,..., or a record file.")
+        str,
+        typer.Argument(
+            metavar="A", help="A target, TARGET:key=value,..., an engine, or a record file."
+        ),
     ],
     second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
     weights: Path | None = opt.value("Weights of both sides. Default: seeded."),
@@ -47,8 +50,9 @@ def bisect(
 ) -> None:
     """Find the first layer whose output differs between two runs, and whether it is the cause.
 
-    Keys: weights=FILE, prototxt=FILE, blas=openblas|reference|atlas, threads=N,
-    machine=virt|raspi3b. Blobs differ if their Euclidean distance is more than
+    Keys: engine=SPEC, weights=FILE, prototxt=FILE, blas=openblas|reference|atlas, threads=N,
+    machine=virt|raspi3b. An engine alone (caffe, opencv==4.6, ncnn) runs on the twin, or on the
+    default target. Blobs differ if their Euclidean distance is more than
     atol x sqrt(size) + rtol x norm, or if a value is NaN or infinite. Both sides have
     the same weights unless a key gives others.
 
@@ -57,21 +61,18 @@ def bisect(
 
     Example: pibench bisect "SqueezeNet V1.1" twin sysroot:blas=reference --rtol 0
     """
-    from pibench.bisect import LAYER_TOLERANCE, Recorded
+    from pibench.bisect import Recorded, Variant, tolerance_for
     from pibench.bisect import bisect as find
     from pibench.errors import ExitCode
     from pibench.images.build import Builder
     from pibench.report.comparisons import bisection_json, print_bisection
 
     log = (lambda _: None) if quiet else say
-    options = opt.run_options(
-        locals() | {"seed": seed or 0, "protocol": "inference", "compute": "real", "repeats": 0}
-    )
+    fixed = {"protocol": "inference", "compute": "real", "repeats": 0, "layer_values": True}
+    options = opt.run_options(locals() | {"seed": seed or 0, **fixed})
     (network,) = opt.load_networks([spec], options)
     given = {name: x for name, x in (("atol", atol), ("rtol", rtol)) if x is not None}
-    tolerance = replace(LAYER_TOLERANCE, **given, equal_nan=equal_nan)
     builder = Builder(log)
-    names = (first, second) if first != second else (f"{first} (A)", f"{second} (B)")
     texts = (first, second)
     records = [_recorded(text, network, seed) for text in texts]
     for text, record in zip(texts, records, strict=True):
@@ -79,17 +80,28 @@ def bisect(
             checked_seed = options.seed if None in records else seed
             checked_batch = network.batch if None in records or batch is not None else None
             _check_record(text, record, network, options, checked_seed, checked_batch)
+    meant = [
+        _variant(text) if record is None else record
+        for text, record in zip(texts, records, strict=True)
+    ]
+    names = [
+        one.name if isinstance(one, Variant) else text
+        for one, text in zip(meant, texts, strict=True)
+    ]
+    if names[0] == names[1]:
+        names = [f"{names[0]} (A)", f"{names[1]} (B)"]
     # Check everything before the runs, which take minutes.
     prepared = [
-        _prepared(name, text, network, options, builder)
-        if record is None
-        else partial(Recorded, name=name, record=record)
-        for name, text, record in zip(names, texts, records, strict=True)
+        _prepared(name, one, network, options, builder)
+        if isinstance(one, Variant)
+        else partial(Recorded, name=name, record=one)
+        for name, one in zip(names, meant, strict=True)
     ]
     sides: list[Side] = []
     for name, side in zip(names, prepared, strict=True):
         log(f"{name}: {network.name}")
         sides.append(side())
+    tolerance = replace(tolerance_for(*sides), **given, equal_nan=equal_nan)
     found = find(sides[0], sides[1], tolerance, log)
     if as_json:
         print_json(bisection_json(found))
@@ -99,23 +111,31 @@ def bisect(
     raise typer.Exit(ExitCode.OK if found else ExitCode.DISAGREEMENT)
 
 
-def _prepared(
-    name: str, text: str, network: Network, options: RunOptions, builder: Builder
-) -> Callable[[], Side]:
-    """Check the target and files of a side that must run; return a function that runs it."""
-    from pibench.bisect import Runnable, parse_variant
-    from pibench.engines.caffe.caffemodel import check_weights
-    from pibench.runner.options import seeded_weights
+def _variant(text: str) -> Variant:
+    """Parse a side that must run, and check its target."""
+    from pibench.bisect import parse_variant
 
-    variant = parse_variant(text)
+    target = opt.default_target() or "twin"
+    variant = parse_variant(text, target)
     try:
         opt.target_spec(variant.target)
     except typer.BadParameter as error:
         raise InvalidInputError(
-            f"{text}: {error}", hint="give a target, or an existing file of records"
+            f"{text}: {error}", hint="give a target, an engine, or an existing file of records"
         ) from None
-    changed = {name: getattr(variant, name) for name in ("target", "machine", "threads", "blas")}
-    options = replace(options, **changed)
+    return variant
+
+
+def _prepared(
+    name: str, variant: Variant, network: Network, options: RunOptions, builder: Builder
+) -> Callable[[], Side]:
+    """Check the files of a side that must run; return a function that runs it."""
+    from pibench.bisect import Runnable
+    from pibench.engines.caffe.caffemodel import check_weights
+    from pibench.runner.options import job_of, seeded_weights
+
+    changed = ("target", "machine", "threads", "blas", "engine")
+    options = replace(options, **{field: getattr(variant, field) for field in changed})
     weights = variant.weights or network.weights or seeded_weights(network, options.seed)
     own = network
     if variant.prototxt is not None:
@@ -126,8 +146,11 @@ def _prepared(
         except InvalidInputError:
             if weights in (variant.weights, network.weights):
                 raise
-            raise _unshared(text, network, own, variant.prototxt) from None
+            raise _unshared(variant.text, network, own, variant.prototxt) from None
     own = replace(own, weights=weights)
+    options.check(own)
+    # An engine may be unable to read a layer: that is known from its files.
+    job_of(0, own, options)
     target = options.make_target(builder)
     return partial(Runnable, name=name, network=own, target=target, options=options)
 

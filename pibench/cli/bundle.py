@@ -22,9 +22,14 @@ def bundle(
     out: Path = typer.Option(
         Path("pi-kit.tar.gz"), "--out", "-o", metavar="FILE", help="The archive to write."
     ),
-    with_caffe: bool = opt.switch(
-        "--with-caffe", "Include Caffe, for a board that has none (64-bit kernel)."
+    with_caffe: bool = typer.Option(
+        False,
+        "--with-caffe",
+        "--with-engine",
+        metavar="",
+        help="Include Caffe, or the engine, for a board without it (64-bit kernel).",
     ),
+    engine: opt.EngineName = None,
     weights: opt.Weights = None,
     device: opt.DeviceName = "rpi3b",
     protocol: opt.EngineProtocol = None,
@@ -42,11 +47,14 @@ def bundle(
     The board needs Python 3.5 but no part of pibench. Read its results with pibench import.
 
     Example: pibench bundle NIN "SqueezeNet V1.1" --with-caffe -o pi-kit.tar.gz
+
+    Example: pibench bundle NIN --engine ncnn --with-engine -o ncnn-kit.tar.gz
     """
     from pibench.bundle.kit import write_kit
     from pibench.images.build import Builder
 
-    protocol = opt.protocol_of(protocol, weights)
+    engine = engine or "caffe"
+    protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals() | {"target": "native"})
     loaded = opt.load_networks(specs, options, hint="make a bundle for each")
     builder = Builder((lambda _: None) if quiet else say)
@@ -62,6 +70,7 @@ def bundle(
                 "kit": kit.digest,
                 "device": options.profile.id,
                 "protocol": options.protocol,
+                "engine": options.engine,
                 "with_caffe": kit.manifest.caffe is not None,
                 "networks": [one.model_dump(include=fields) for one in kit.manifest.networks],
             }
@@ -72,10 +81,12 @@ def bundle(
 
 
 def _print_kit(kit: Kit) -> None:
+    from pibench.engines.registry import label_of
     from pibench.report.text import visible
 
     count, size_mb = len(kit.manifest.networks), max(kit.size_bytes / MB, 0.1)
-    caffe = "with Caffe" if kit.manifest.caffe else "for a board that has Caffe"
+    label = label_of(kit.manifest.options.engine)
+    caffe = f"with {label}" if kit.manifest.caffe else f"for a board that has {label}"
     networks = f"{count} network{'s' if count > 1 else ''}, {kit.manifest.options.protocol}"
     path, name = visible(str(kit.path)), visible(kit.path.name)
     print(f"{path}: {networks}, {caffe}, {size_mb:.1f} MB, SHA-256 {kit.sha256[:16]}...")

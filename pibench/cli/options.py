@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from pathlib import Path
@@ -74,6 +75,14 @@ def target_spec(text: str) -> str:
     suggestion = f"; did you mean {meant}?" if meant else ""
     known = ", ".join(target_kinds.choices())
     raise typer.BadParameter(f"{text!r} is not one of auto, {known}{suggestion}")
+
+
+def default_target() -> str | None:
+    """Return the target that the environment or a pyproject.toml sets; None if neither does."""
+    from pibench import settings
+
+    given = os.environ.get("PIBENCH_TARGET")
+    return given or settings.defaults(["run"]).get("run", {}).get("target")
 
 
 def _completions(incomplete: str) -> list[str]:

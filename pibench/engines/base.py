@@ -12,7 +12,9 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pibench.engines.caffe.caffe_pb2 import LayerParameter
     from pibench.engines.caffe.shapes import Shapes
+    from pibench.engines.caffe.topology import Source
     from pibench.engines.formats import Contents, FileFormat
     from pibench.records.schema import Compute, Protocol
 
@@ -21,6 +23,8 @@ PROGRAM: Final = "{program}"
 """Stands for the engine's program, with what a target needs to start it, in a command."""
 PYTHON: Final = "{python}"
 """Stands for the target's Python in a command."""
+LAYER_RTOL: Final = 1e-5
+"""Builds of Caffe differ by at most a fifth of it (docs/outputs.md), other engines by a third."""
 BAD_ALLOC: Final = re.compile(r"std::bad_alloc|MemoryError|[Cc]annot allocate memory")
 
 
@@ -58,6 +62,10 @@ class Engine:
         computes: The kinds of compute that it can do; memory-only needs OpenBLAS.
         calls_blas: Whether a BLAS computes for it, which can be another one than OpenBLAS.
         keeps_blobs: Whether it prints the blobs of the layers that a run is to keep.
+        layer_settings: The settings, each as `NAME=VALUE`, with which it has the values of every
+            layer, for `RunOptions.layer_values`; None if it cannot give them.
+        layer_rtol: The tolerance with which `pibench bisect` compares its layers with others', a
+            fraction of a blob's Euclidean norm.
         model_suffix: The ending of a model file's name.
         weights_suffix: The ending of a weights file's name.
         processes: The names of its processes in the kernel's log.
@@ -85,6 +93,8 @@ class Engine:
     computes: tuple[Compute, ...] = ("real",)
     calls_blas: bool = True
     keeps_blobs: bool = True
+    layer_settings: tuple[str, ...] | None = None
+    layer_rtol: float = LAYER_RTOL
     model_suffix: str = ".prototxt"
     weights_suffix: str = ".caffemodel"
     processes: tuple[str, ...] = ("python3",)
@@ -188,15 +198,17 @@ class Engine:
             InvalidInputError: It computes something else, or has no equal of a layer.
         """
 
-    def adapted(self, prototxt: str, place: str) -> str:  # noqa: ARG002
+    def adapted(self, prototxt: str, place: str, *, as_it_is: bool = False) -> str:  # noqa: ARG002
         """Return a network's prototxt as the engine reads it.
 
         Args:
             prototxt: The network.
             place: Its name in errors.
+            as_it_is: Accept what the engine computes otherwise than Caffe.
 
         Raises:
-            InvalidInputError: The engine would compute something else than Caffe.
+            InvalidInputError: The engine would compute something else than Caffe, or cannot read
+                a layer.
         """
         return prototxt
 
@@ -210,6 +222,22 @@ class Engine:
         Raises:
             InvalidInputError: It would compute something else, or cannot read the file.
         """
+
+    def difference(self, layer: LayerParameter) -> str:  # noqa: ARG002
+        """Return what the engine is known to compute otherwise for a layer; empty if nothing."""
+        return ""
+
+    def values_inside(self, found: Shapes) -> dict[Source, tuple[str, int]]:
+        """Return the engine's layer, and the number of its top, for each blob that a layer writes.
+
+        It is for engines that read Caffe's files; layers of type Input are left out.
+        """
+        return {
+            (position, top): (layer.name, top)
+            for position, layer in enumerate(found.layers)
+            for top in range(len(layer.top))
+            if layer.type != "Input"
+        }
 
     def write_model(self, prototxt: str, path: Path) -> None:
         """Write the network to `path`, in the engine's own format."""

@@ -27,6 +27,8 @@ ONNXRUNTIME: Final = Engine(
     weights_suffix="",
     calls_blas=False,
     keeps_blobs=False,
+    # The graph's optimization joins layers.
+    layer_settings=("optimization=off",),
     install_hint="install it (pip install onnxruntime)",
     # ResNet-152-v2: 698 MiB for amd64, 571 for arm64.
     build_difference=0.19,

@@ -71,8 +71,8 @@ def problems(found, needs):
         found_problems.append((what, "make room there, or name a folder on another file system"))
     available_kib = found["memory_available_kib"]
     if available_kib is not None and available_kib < LEAST_MEMORY_KIB:
-        what = "{} MiB of memory are available, and Caffe alone takes {} MiB".format(
-            available_kib >> 10, LEAST_MEMORY_KIB >> 10
+        what = "{} MiB of memory are available, and {} alone takes {} MiB".format(
+            available_kib >> 10, needs.get("label", "Caffe"), LEAST_MEMORY_KIB >> 10
         )
         found_problems.append((what, "stop other programs there: a desktop, a browser, a server"))
     return found_problems
@@ -98,7 +98,7 @@ def root_problems(found, needs):
         what = "it is not an arm64 machine ({}), and {}".format(machine, missing)
         return [(what, "install {} there, or use a 64-bit Pi".format(label))]
     if needs.get("root_bytes") is None:
-        return [(missing, "install {} there, or make the bundle with Caffe in it".format(label))]
+        return [(missing, "install {0} there, or make the bundle with {0} in it".format(label))]
     return []
 
 

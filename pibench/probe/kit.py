@@ -55,7 +55,7 @@ class Interrupted(Exception):
 def main(top):
     """Run the bundle in the folder `top`; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="run.py", description="Run this bundle's networks in Caffe, and write " + RESULTS
+        prog="run.py", description="Run this bundle's networks, and write " + RESULTS
     )
     parser.add_argument(
         "--check", action="store_true", help="check whether this machine can run it; run nothing"
@@ -128,6 +128,8 @@ class Kit(object):
 
     def __init__(self, top):
         self.top = top
+        # The engine's name for messages: see _check_machine.
+        self.label = "Caffe"
         text = self._bytes(MANIFEST)
         self.digest = hashlib.sha256(text).hexdigest()
         try:
@@ -214,8 +216,11 @@ class Kit(object):
 
     def _check_machine(self):
         """Make sure that this machine can run it; return whether to unpack Caffe. Raises Failed."""
+        job = json.loads(self._bytes(JOB).decode("utf-8"))
+        self.label = job["label"]
         needs = {
-            "trials": self._trials(),
+            "label": self.label,
+            "trials": self._trials(job),
             "folder": self.top,
             "job_bytes": 0,
             "root_bytes": self.root["unpacked_bytes"] if self.root else None,
@@ -236,17 +241,17 @@ class Kit(object):
             )
         )
         uses_kit = found["caffe_complaint"] is not None
-        show("Caffe: {}".format("the bundle's own" if uses_kit else "this machine's"))
+        show("{}: {}".format(self.label, "the bundle's own" if uses_kit else "this machine's"))
         return uses_kit and not found["root_is_there"]
 
-    def _trials(self):
-        """Return the job's trials, with the name of this machine's own program."""
-        job = json.loads(self._bytes(JOB).decode("utf-8"))
-        (program,) = job["programs"][0]["program"]
+    def _trials(self, job):
+        """Return the job's trials, with the name of this machine's own program, if it is one."""
+        program = "".join(job["programs"][0]["program"])
         return [[program if part == "{program}" else part for part in one] for one in job["trials"]]
 
     def _unpack_root(self):
-        show("unpacking Caffe, {} MB".format(self.root["unpacked_bytes"] // 1000000))
+        megabytes = self.root["unpacked_bytes"] // 1000000
+        show("unpacking {}, {} MB".format(self.label, megabytes))
         try:
             with open(self.path(self.root["archive"]), "rb") as stream:
                 unpack(stream, self.path(check.ROOTS), self.root["key"], self.root["sha256"])
@@ -408,7 +413,7 @@ class Session(object):
         elif kind == "unusable":
             raise Failed(
                 ENVIRONMENT,
-                "no Caffe here can run this: {}".format("; ".join(event["reasons"])),
+                "no {} here can run this: {}".format(self.kit.label, "; ".join(event["reasons"])),
                 "follow these messages",
             )
         elif kind == "start":
@@ -421,7 +426,8 @@ class Session(object):
             self._still_running(event)
         elif kind == "result":
             self.results.append("result", id=event["id"], result=event["result"])
-            show("{}: {}".format(self.kit.name_of(event["id"]), summary(event["result"])))
+            described = summary(event["result"], self.kit.label)
+            show("{}: {}".format(self.kit.name_of(event["id"]), described))
             self.current = None
         elif kind == "end":
             self.ended = True
@@ -447,7 +453,7 @@ def stop(process):
     process.stdout.close()
 
 
-def summary(result):
+def summary(result, label):
     """Return a short description of one network's result."""
     peak = "peak {} MiB".format(result["peak_rss_bytes"] >> 20)
     if result["timed_out"]:
@@ -455,7 +461,7 @@ def summary(result):
     if result["oom_lines"] or result["oom_kills"]:
         return "killed, out of memory; " + peak
     if result["fatal_message"]:
-        return "Caffe gave up: " + result["fatal_message"][:200]
+        return label + " gave up: " + result["fatal_message"][:200]
     if result["signal"]:
         return "ended by signal {}; {}".format(result["signal"], peak)
     if result["exit_status"] != 0:

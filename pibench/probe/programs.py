@@ -121,7 +121,7 @@ def place_environment(job, command, env):
 
 def bare_item(item):
     """Return the same item with no network: the program waits at a pipe that nobody writes to."""
-    nothing = {"weights": None, "inputs": None, "keep": []}
+    nothing = {"weights": None, "inputs": None, "keep": [], "layers": None}
     return dict(item, id=None, model=NO_MODEL, timeout_s=BARE_TIMEOUT_S, **nothing)
 
 

@@ -21,7 +21,7 @@ import binascii
 import hashlib
 import json
 
-from .log import BLOB, OUTPUT, VALUES
+from .log import BLOB, OUTPUT, SIGNATURE, VALUES
 
 SIGNS = 16
 # A prime, so that a pattern in the blob (such as a channel's size) does not meet the same signs.
@@ -174,6 +174,18 @@ def print_outputs(outputs, projector):
             content = little_endian(data)
             for start in range(0, len(content), CHUNK_BYTES):
                 print(VALUES + json.dumps(encoded(content[start : start + CHUNK_BYTES])))
+
+
+def print_layer(named, data, projector, keep):
+    """Print a blob that a layer wrote: its signature, and all of it for a layer in `keep`.
+
+    `named` has the layer's index, name and type, and the blob's name.
+    """
+    described = projector.describe(data)
+    described.update((key, named[key]) for key in ("index", "layer", "type", "name"))
+    print(SIGNATURE + json.dumps(described))
+    if described["layer"] in keep:
+        print_blob(described, data)
 
 
 def print_blob(described, data):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pibench.crosscheck.sides import Entry
 
 RECONCILE_VERSION: Final = "2.0"
-BISECT_VERSION: Final = "2.0"
+BISECT_VERSION: Final = "2.1"
 AROUND: Final = 3
 """Layers shown before and after the first one that differs."""
 
@@ -316,6 +316,8 @@ def _lines(found: Bisection) -> list[str]:
         lines.append(f"Furthest apart: {worst.layer}, {_fraction(worst.relative)} of its norm.")
     sides = ((found.first, compared.only_first), (found.second, compared.only_second))
     lines += [f"Only in {side}: {', '.join(names)}." for side, names in sides if names]
+    if found.left_out:
+        lines.append(f"Not a layer of its own on both sides: {', '.join(found.left_out)}.")
     if found.blob is not None:
         lines.append(f"Whole blob of {found.blob.layer}: {_apart(found.blob)}.")
     lines += [f"  it reads {one.name} of {one.layer}: {_apart(one)}." for one in found.inputs]

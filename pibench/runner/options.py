@@ -30,7 +30,7 @@ from pibench.records.schema import (
     Sha256,
 )
 from pibench.setups import DEFAULT, Blas, Setup, parameters
-from pibench.targets.base import End, Ends, Job
+from pibench.targets.base import End, Ends, Job, LayerBlob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +91,9 @@ class RunOptions:
             out, as the paper did.
         inputs: An npz file with the values of each input blob, in place of seeded values.
         values_only: Leave out what an earlier run already reported; see `Job`.
+        layer_values: Record the values of every layer, which Caffe's runs under `inference` always
+            do. Another engine then runs the network as it is, even if it is known to compute it
+            otherwise, with its `layer_settings`; its record has no times and no peak.
     """
 
     device: str = "rpi3b"
@@ -119,6 +122,7 @@ class RunOptions:
     repair: Repair = False
     inputs: Path | None = None
     values_only: bool = False
+    layer_values: bool = False
 
     @property
     def profile(self) -> Device:
@@ -135,6 +139,12 @@ class RunOptions:
         possible = able and "memory-only" in engine_of(self.engine).computes
         memory_only = possible and self.protocol == "caffe-time"
         return "memory-only" if memory_only else "real"
+
+    @property
+    def effective_engine(self) -> Engine:
+        """The engine that a run uses, with the settings that it needs. Raises InvalidInputError."""
+        engine = engine_of(self.engine)
+        return engine.having(engine.layer_settings or ()) if self.layer_values else engine
 
     @property
     def effective_threads(self) -> int:
@@ -216,29 +226,11 @@ class RunOptions:
                 hint="omit --reserve, or start on the board what takes that memory there",
             )
         compute = self.effective_compute
-        for option, value, known in (
-            ("protocol", self.protocol, engine.protocols),
-            ("compute", compute, engine.computes),
-        ):
-            if value not in known:
-                raise InvalidInputError(
-                    f"{engine.label} has no {option} {value}",
-                    hint=f"use --{option} {' or '.join(known)}",
-                )
-        for option, given, can in (
-            ("--blas", self.blas != "openblas", engine.calls_blas),
-            ("--setup", self.setup != DEFAULT, engine.calls_blas),
-            ("--keep-blobs", bool(self.keep), engine.keeps_blobs),
-        ):
-            if given and not can:
-                raise InvalidInputError(
-                    f"{option} is for Caffe: {engine.label} has nothing like it",
-                    hint=f"leave {option} out",
-                )
+        self._check_engine(compute)
         from pibench.networks.model_file import ModelFile  # noqa: PLC0415  (start-up time)
 
         if isinstance(network, ModelFile):
-            engine.check_file(network.contents, network.place)
+            engine_of(self.engine).check_file(network.contents, network.place)
         else:
             self._check_layers(network)
 
@@ -279,9 +271,41 @@ class RunOptions:
                     hint=f"did you mean {' or '.join(near)}?" if near else "pibench networks show",
                 )
 
+    def _check_engine(self, compute: Compute) -> None:
+        """Check that the engine can do what the options ask for. Raises InvalidInputError."""
+        engine = engine_of(self.engine)
+        for option, value, known in (
+            ("protocol", self.protocol, engine.protocols),
+            ("compute", compute, engine.computes),
+        ):
+            if value not in known:
+                raise InvalidInputError(
+                    f"{engine.label} has no {option} {value}",
+                    hint=f"use --{option} {' or '.join(known)}",
+                )
+        gives_layers = engine.keeps_blobs or (
+            self.layer_values and engine.layer_settings is not None
+        )
+        if self.layer_values and not gives_layers:
+            raise InvalidInputError(
+                f"{engine.label} does not give the values of its layers",
+                hint="compare its outputs: pibench reconcile",
+            )
+        for option, given, can in (
+            ("--blas", self.blas != "openblas", engine.calls_blas),
+            ("--setup", self.setup != DEFAULT, engine.calls_blas),
+            ("--keep-blobs", bool(self.keep), gives_layers),
+        ):
+            if given and not can:
+                raise InvalidInputError(
+                    f"{option} is for Caffe: {engine.label} has nothing like it",
+                    hint=f"leave {option} out",
+                )
+
     def job(self, **own: Any) -> Job:
         """Return a job with these options; `own` are the fields of its network."""
         memory_only = self.effective_compute == "memory-only"
+        repeats = 0 if own.get("layers") else self.repeats
         return Job(
             **own,
             protocol=self.protocol,
@@ -289,15 +313,15 @@ class RunOptions:
             threads=self.effective_threads,
             timeout_s=self.effective_timeout_s,
             # Values are not computed: repeats would show nothing new.
-            repeats=1 if memory_only else self.repeats,
-            warmup=0 if memory_only or not self.repeats else 1,
+            repeats=1 if memory_only else repeats,
+            warmup=0 if memory_only or not repeats else 1,
             seed=self.seed,
             blas=self.blas,
             setup=self.setup,
             inputs=self.inputs,
             keep=self.keep,
             values_only=self.values_only,
-            engine=self.engine,
+            engine=self.effective_engine.spec if self.layer_values else self.engine,
         )
 
 
@@ -330,6 +354,7 @@ class RunKeywords(TypedDict, total=False):
     repair: Repair
     inputs: Path | None
     values_only: bool
+    layer_values: bool
 
 
 class NetworkFacts(Frozen):
@@ -466,20 +491,22 @@ def job_of(index: int, network: Runnable, options: RunOptions) -> Job:
     weights = None
     if options.protocol == "inference":
         weights = network.weights or seeded_weights(network, options.seed)
-    engine = engine_of(options.engine)
+    engine = options.effective_engine
     assert engine.model_format is not None  # noqa: S101  (checked before)
+    wants_layers = options.layer_values and engine.layer_settings is not None
     files: tuple[Path, ...] = ()
     if engine.model_format != "caffe":
         assert weights is not None  # noqa: S101  (such engines have inference alone)
-        files = converted(network, weights, engine.model_format)
+        files = converted(network, weights, engine.model_format, all_values=wants_layers)
     return options.job(
         id=str(index),
         name=network.name,
-        prototxt=engine.adapted(network.prototxt, network.place),
+        prototxt=engine.adapted(network.prototxt, network.place, as_it_is=wants_layers),
         weights=weights,
         files=files,
+        layers=layers_of(network.shapes_under("inference"), engine) if wants_layers else (),
         ends=None
-        if engine is CAFFE
+        if engine.id == CAFFE.id
         else ends_of(network.shapes_under("inference"), engine.model_format),
         cost_bytes=cost_bytes(network),
         fork_layers=bool(network.fork_layers),
@@ -518,6 +545,36 @@ def ends_of(found: Shapes, to: ModelFormat) -> Ends:
     )
 
 
+def layers_of(found: Shapes, engine: Engine) -> tuple[LayerBlob, ...]:
+    """Return the blobs that the layers of a network write and an engine may have.
+
+    Args:
+        found: The network in its test phase.
+        engine: An engine that gives the values of layers.
+    """
+    if engine.model_format == "caffe":
+        places = engine.values_inside(found)
+    else:
+        from pibench.engines import convert  # noqa: PLC0415  (start-up time)
+
+        assert engine.model_format is not None  # noqa: S101  (it runs networks of Caffe)
+        places = {
+            source: (name, 0) for source, name in convert.values(found, engine.model_format).items()
+        }
+    return tuple(
+        LayerBlob(
+            index=position, layer=layer.name, type=layer.type, name=name,
+            shape=found.tops[position][number],
+            inside="" if layer.type == "Input" else places[position, number][0],
+            top=0 if layer.type == "Input" else places[position, number][1],
+        )
+        for position, layer in enumerate(found.layers)
+        for number, name in enumerate(layer.top)
+        # Caffe gives no values of a Split, which copies nothing.
+        if layer.type == "Input" or (layer.type != "Split" and (position, number) in places)
+    )  # fmt: skip
+
+
 def cost_bytes(network: Network) -> int:
     """Return the size of data and diff of all blobs and parameters.
 
@@ -544,8 +601,12 @@ def seeded_weights(network: Network, seed: int) -> Path:
     return path
 
 
-def converted(network: Network, weights: Path, to: Format) -> tuple[Path, ...]:
+def converted(
+    network: Network, weights: Path, to: Format, *, all_values: bool = False
+) -> tuple[Path, ...]:
     """Write a network with weights in another format, once, into the cache.
+
+    With `all_values` an engine gives the value of every layer from it.
 
     Returns:
         The paths of the files, the model first.
@@ -561,11 +622,17 @@ def converted(network: Network, weights: Path, to: Format) -> tuple[Path, ...]:
     writer = [file_sha256(path) for path in sorted(Path(convert.__file__).parent.glob("*.py"))]
     key = fingerprint([network.sha256, file_sha256(weights), writer])
     stem = f"{network.slug.replace('.', '-')}-{key[:16]}"
+    # Any model of ncnn gives all of them.
+    all_values = all_values and to == "onnx"
+    if all_values:
+        stem += "-values"
     found = network.shapes_under("inference")
     return _kept(
         "converted",
         [f"{stem}{ending}" for ending in convert.ENDINGS[to]],
-        lambda folder: convert.convert(found, weights, to, folder / stem, path=network.place),
+        lambda folder: convert.convert(
+            found, weights, to, folder / stem, path=network.place, all_values=all_values
+        ),
     )
 
 

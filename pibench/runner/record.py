@@ -130,6 +130,8 @@ def record_of(
     if reference_peak is not None and (killed or observation.allocation_refused):
         peak_bytes = reference_peak(job)
     decision = decide(observation, context.device, reference_peak_bytes=peak_bytes)
+    if job.layers:
+        decision = _without_memory(decision)
     times, times_provenance = times_of(network, outcome, context)
     memory, memory_provenance = _memory(outcome, decision, context)
     engine = engine_of(job.engine)
@@ -169,12 +171,28 @@ def record_of(
     )
 
 
+def _without_memory(decision: Decision) -> Decision:
+    """Return the decision on a run whose peak is not the network's: it has the values of layers."""
+    why = "the values of every layer were asked for, which takes memory of its own"
+    evidence = decision.evidence
+    if decision.verdict != "inconclusive":
+        evidence = evidence.model_copy(update={"summary": f"{evidence.summary}, but {why}"})
+    missing = Provenance.missing(why)
+    return Decision(
+        verdict="inconclusive",
+        evidence=evidence,
+        headroom_bytes=None,
+        headroom_provenance=missing,
+        peak_provenance=missing,
+    )
+
+
 def _memory(
     outcome: Outcome, decision: Decision, context: Context
 ) -> tuple[dict[str, Any], dict[str, Provenance]]:
     """Return the record's figures of memory, and their provenance, by field."""
     result = outcome.result or {}
-    peak = own_rss_bytes(result) if result else None
+    peak = own_rss_bytes(result) if result and not outcome.job.layers else None
     bare = result.get("baseline") or {}
     baseline = own_rss_bytes(bare) if bare.get("exit_status") == 0 else None
     # A process that was stopped early may not even have loaded its libraries.

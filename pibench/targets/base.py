@@ -44,6 +44,18 @@ class Ends:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerBlob(End):
+    """A blob that a layer writes: an End, whose `inside` is empty for an input of the network.
+
+    `index` is the layer's position in the network, `layer` its name.
+    """
+
+    index: int
+    layer: str
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One network to run. `cost_bytes` only orders and divides the work; it is not a measurement.
 
@@ -52,7 +64,9 @@ class Job:
     whole. All work of one run has the same `blas` and `engine`. `files` is the network in the
     engine's own format where that is not Caffe's, the model first, and `ends` its inputs and
     outputs for an engine other than Caffe. `beside` has further files by their paths as the
-    model names them, from its own folder. `fork_layers` is true for a network
+    model names them, from its own folder. `layers` are the blobs whose values that engine is to
+    give, in the order of the layers, which takes memory of its own; Caffe gives them always.
+    `fork_layers` is true for a network
     with layers of Caffe's forks, which need pibench's library. `values_only` leaves out what
     an earlier run already reported: the engine's version and the program's own memory.
     """
@@ -80,6 +94,7 @@ class Job:
     files: tuple[Path, ...] = ()
     beside: tuple[tuple[str, Path], ...] = ()
     ends: Ends | None = None
+    layers: tuple[LayerBlob, ...] = ()
     fork_layers: bool = False
 
     @property

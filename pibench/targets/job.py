@@ -158,7 +158,15 @@ class Measure:
 
     def as_json(self, libraries: Placed) -> dict[str, Any]:
         """Return the measurements in the format that the probe reads."""
-        run = {"iterations": 1, "warmup": 0, "repeats": 1, "seed": 0, "keep": [], "ends": None}
+        run = {
+            "iterations": 1,
+            "warmup": 0,
+            "repeats": 1,
+            "seed": 0,
+            "keep": [],
+            "ends": None,
+            "layers": None,
+        }
         kinds = [asdict(kind) | run | _surroundings(kind, libraries) for kind in self.kinds]
         return {**asdict(self), "kinds": kinds}
 
@@ -255,35 +263,13 @@ def write_job(
         (folder / _CPU_REPORT).chmod(0o755)
     items = []
     for piece in work:
-        stem = f"models/{piece.id}"
-        model = f"{stem}{piece.files[0].suffix.lower() if piece.files else engine.model_suffix}"
-        if piece.beside:
-            # A folder of its own: two models may have files of one name beside them.
-            model = f"{stem}/{piece.files[0].name}"
         item = {name: getattr(piece, name) for name in _ITEM_FIELDS}
-        item |= {"model": model, "inputs": None, **_surroundings(piece, libraries)}
+        item |= _surroundings(piece, libraries) | _put_files(folder, piece, engine)
         item["ends"] = None if piece.ends is None else asdict(piece.ends)
-        weights = piece.weights
-        if piece.files:
-            (folder / model).parent.mkdir(exist_ok=True)
-            _link(piece.files[0], folder / model)
-            weights = piece.files[1] if piece.files[1:] else None
-            for location, file in piece.beside:
-                into = folder / stem / location
-                into.parent.mkdir(parents=True, exist_ok=True)
-                _link(file, into)
-        else:
-            engine.write_model(piece.prototxt, folder / model)
-        item["weights"] = None
-        if weights is not None:
-            item["weights"] = f"models/{piece.id}{engine.weights_suffix}"
-            _link(weights, folder / item["weights"])
-        if piece.inputs is not None:
-            item["inputs"] = f"models/{piece.id}.npz"
-            shutil.copyfile(piece.inputs, folder / item["inputs"])
         items.append(item)
     job = {
         "engine": engine.id,
+        "label": engine.label,
         "settings": dict(engine.chosen),
         "trials": trials(engine, work),
         "programs": [candidate.as_json(engine) for candidate in (programs, *otherwise)],
@@ -302,6 +288,39 @@ def write_job(
         if not _is_readable_by_all(entry):
             entry.chmod(0o755 if entry.is_dir() else 0o644)
     return path
+
+
+def _put_files(folder: Path, piece: Job, engine: Engine) -> dict[str, str | None]:
+    """Put the files of one network into the job's folder; return their paths there by key."""
+    stem = f"models/{piece.id}"
+    paths: dict[str, str | None] = dict.fromkeys(("weights", "inputs", "layers"))
+    model = f"{stem}{piece.files[0].suffix.lower() if piece.files else engine.model_suffix}"
+    if piece.beside:
+        # A folder of its own: two models may have files of one name beside them.
+        model = f"{stem}/{piece.files[0].name}"
+    weights = piece.weights
+    if piece.files:
+        (folder / model).parent.mkdir(exist_ok=True)
+        _link(piece.files[0], folder / model)
+        weights = piece.files[1] if piece.files[1:] else None
+        for location, file in piece.beside:
+            into = folder / stem / location
+            into.parent.mkdir(parents=True, exist_ok=True)
+            _link(file, into)
+    else:
+        engine.write_model(piece.prototxt, folder / model)
+    if weights is not None:
+        paths["weights"] = f"{stem}{engine.weights_suffix}"
+        _link(weights, folder / f"{stem}{engine.weights_suffix}")
+    if piece.inputs is not None:
+        paths["inputs"] = f"{stem}.npz"
+        shutil.copyfile(piece.inputs, folder / f"{stem}.npz")
+    if piece.layers:
+        # In a file: the program's command line has no room for a thousand of them.
+        paths["layers"] = f"{stem}.layers.json"
+        listed = json.dumps([asdict(blob) for blob in piece.layers])
+        (folder / f"{stem}.layers.json").write_text(listed)
+    return paths | {"model": model}
 
 
 def is_described(work: Sequence[Job]) -> bool:

@@ -63,6 +63,7 @@ LAYERS = {
         f"inner_product_param {{ num_output: 5 transpose: true {WEIGHTS} }}",
     ],
     "LRN": [
+        "",
         "lrn_param { local_size: 3 alpha: 0.1 }",
         "lrn_param { local_size: 3 alpha: 0.1 k: 2 }",
         "lrn_param { local_size: 3 alpha: 0.1 norm_region: WITHIN_CHANNEL }",

@@ -108,6 +108,30 @@ def test_a_kit_with_caffe_runs_on_a_plain_debian(
     assert {layer.name for layer in plain.layers} > {"conv1", "norm"}
 
 
+def test_a_kit_with_another_engine_runs_on_a_plain_debian(
+    virt: VmTarget, guest: Guest, small: Network, tmp_path: Path
+) -> None:
+    options = RunOptions(engine="ncnn", protocol="inference", repeats=2)
+    root = virt.builder.carried()
+    kit = write_kit([small], options, tmp_path / "pi-kit.tar.gz", root=root, builder=virt.builder)
+    assert ssh(guest, "tar xzf -", stdin=kit.path).returncode == 0
+    try:
+        ran = ssh(guest, "cd pi-kit && python3 run.py")
+        output = ran.stdout.decode()
+        assert ran.returncode == 0, output
+        assert "ncnn: the bundle's own" in output
+        results = tmp_path / "pi-results.jsonl"
+        results.write_bytes(ssh(guest, "cat pi-kit/pi-results.jsonl").stdout)
+    finally:
+        ssh(guest, "rm -rf pi-kit")
+    (record,) = import_results(results).records
+    assert (record.verdict, record.engine, record.engine_version) == ("fit", "ncnn", "1.0.20261020")
+    assert record.outputs
+    assert record.environment.guest.architecture == "aarch64"
+    assert record.latency_ms is not None
+    assert (record.network_rss_bytes or 0) > 0
+
+
 @pytest.mark.skipif(not available(), reason="needs bwrap, which makes a root of a folder")
 @pytest.mark.parametrize(
     ("protocol", "architecture"),

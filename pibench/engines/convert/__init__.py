@@ -24,7 +24,13 @@ LABELS: Final[dict[Format, str]] = {"onnx": "ONNX", "ncnn": "ncnn"}
 
 
 def convert(
-    found: Shapes, weights: Path, to: Format, stem: Path, *, path: object = "network"
+    found: Shapes,
+    weights: Path,
+    to: Format,
+    stem: Path,
+    *,
+    path: object = "network",
+    all_values: bool = False,
 ) -> tuple[Path, ...]:
     """Write `stem`.onnx, or `stem`.param and `stem`.bin.
 
@@ -34,6 +40,7 @@ def convert(
         to: The format.
         stem: The path of the files without their ending.
         path: The network's name in errors.
+        all_values: Make every value an output of an ONNX model; any file of ncnn gives them all.
 
     Returns:
         The paths of the files, the model first.
@@ -48,7 +55,7 @@ def convert(
         if to == "onnx":
             from pibench.engines.convert import onnx_file  # noqa: PLC0415  (an extra)
 
-            return onnx_file.write(graph, stem)
+            return onnx_file.write(graph, stem, all_values=all_values)
         from pibench.engines.convert import ncnn_files  # noqa: PLC0415
 
         return ncnn_files.write(graph, stem)
@@ -105,6 +112,19 @@ def ends(found: Shapes, to: Format) -> tuple[dict[str, str], dict[str, str]]:
         return ncnn_files.ends(graph)
     values = {blob: value for blob, (value, _) in graph.outputs.items()}
     return {blob: blob for blob in graph.inputs}, values
+
+
+def values(found: Shapes, to: Format) -> dict[topology.Source, str]:
+    """Return the name in the files of `convert` of each blob that a layer writes.
+
+    A layer that does nothing has the name of its bottom. Blobs that the files lack are left out.
+    """
+    graph = graphs.build(found, None)
+    if to == "ncnn":
+        from pibench.engines.convert import ncnn_files  # noqa: PLC0415
+
+        return ncnn_files.values(graph)
+    return graph.values
 
 
 def stem_of(file: Path, to: Format, *, force: bool) -> Path:

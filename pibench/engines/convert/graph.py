@@ -70,6 +70,14 @@ class Graph:
     """The shapes of the inputs, by blob and value: they have one name."""
     outputs: dict[str, tuple[str, Shape]] = field(default_factory=dict)
     """Value and shape by blob, sorted as Caffe's outputs are."""
+    values: dict[topology.Source, str] = field(default_factory=dict)
+    """The value of each blob that a layer writes."""
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of each value that a node writes."""
+        tops = ((node.tops, node.outs) for node in self.nodes)
+        return {value: shape for pair in tops for value, shape in zip(*pair, strict=True)}
 
 
 def build(found: Shapes, weights: Path | None, *, stand_ins: bool = False) -> Graph:
@@ -108,10 +116,13 @@ def build(found: Shapes, weights: Path | None, *, stand_ins: bool = False) -> Gr
         )  # fmt: skip
         if layer.type == "Silence":
             continue
-        if layer.type in _NOTHING and not unread:
+        is_nothing = layer.type in _NOTHING and not unread
+        if is_nothing:
             same |= dict.fromkeys(tops, bottoms[0])
-            continue
-        graph.nodes.append(node)
+        for index, top in enumerate(tops):
+            graph.values[position, index] = same.get(top, top)
+        if not is_nothing:
+            graph.nodes.append(node)
     graph.outputs = dict(sorted(outputs.items()))
     return graph
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibench.engines.caffe.shapes import Shape
+    from pibench.engines.caffe.topology import Source
     from pibench.engines.convert.graph import Array
 
 MAGIC: Final = 7767517
@@ -49,6 +50,7 @@ class NcnnFiles:
         self.outputs = {
             blob: self._name("blob", value) for blob, (value, _) in graph.outputs.items()
         }
+        self.values = {place: self._name("blob", value) for place, value in graph.values.items()}
 
     def put(
         self,
@@ -136,6 +138,11 @@ def check(graph: Graph) -> None:
         Inexact: ncnn cannot express a layer exactly; its `node` is the layer.
     """
     of.write_nodes(graph, NcnnFiles(graph, None), _WRITERS)
+
+
+def values(graph: Graph) -> dict[Source, str]:
+    """Return the name in the files of each blob that a layer writes."""
+    return NcnnFiles(graph, None).values
 
 
 def write(graph: Graph, stem: Path) -> tuple[Path, ...]:

@@ -83,13 +83,18 @@ class OnnxFile:
         """Add a Reshape to a fixed shape."""
         return self.put("Reshape", value, self.integers(*shape), top=top)
 
-    def write(self, graph: Graph, stem: Path) -> Path:
+    def write(self, graph: Graph, stem: Path, *, all_values: bool = False) -> Path:
         """Write the model and return its path."""
         make = self._onnx.helper
         kind = self._onnx.TensorProto.FLOAT
+        outputs = dict(graph.outputs.values())
+        if all_values:
+            outputs |= {
+                name: shape for name, shape in graph.shapes.items() if name not in graph.inputs
+            }
         ends = (
             [make.make_tensor_value_info(value, kind, shape) for value, shape in values]
-            for values in (graph.inputs.items(), graph.outputs.values())
+            for values in (graph.inputs.items(), outputs.items())
         )
         model = make.make_model(
             make.make_graph(self.nodes, stem.name, *ends, self.weights),
@@ -106,8 +111,8 @@ class OnnxFile:
         return write_whole(path, model.SerializeToString())
 
 
-def write(graph: Graph, stem: Path) -> tuple[Path, ...]:
-    """Write `stem`.onnx and return its path.
+def write(graph: Graph, stem: Path, *, all_values: bool = False) -> tuple[Path, ...]:
+    """Write `stem`.onnx, with all values as outputs if asked for, and return its path.
 
     Raises:
         Inexact: ONNX cannot express a layer exactly; its `node` is the layer's.
@@ -115,7 +120,7 @@ def write(graph: Graph, stem: Path) -> tuple[Path, ...]:
     """
     file = OnnxFile()
     of.write_nodes(graph, file, _WRITERS)
-    return (file.write(graph, stem),)
+    return (file.write(graph, stem, all_values=all_values),)
 
 
 # Layers with windows and weights

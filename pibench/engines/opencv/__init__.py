@@ -13,7 +13,9 @@ from pibench.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibench.engines.caffe.caffe_pb2 import LayerParameter
     from pibench.engines.caffe.shapes import Shapes
+    from pibench.engines.caffe.topology import Source
     from pibench.engines.formats import Contents
 
 _WINOGRAD: Final = (4, 7)
@@ -40,11 +42,24 @@ class OpenCVEngine(Engine):
 
         importer.check(found.layers, place, self.wheel_version)
 
-    def adapted(self, prototxt: str, place: str) -> str:
+    def adapted(self, prototxt: str, place: str, *, as_it_is: bool = False) -> str:
         """Return the network as OpenCV's importer reads it: see `importer.adapted`."""
         from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
 
-        return importer.adapted(prototxt, place, self.wheel_version)
+        return importer.adapted(prototxt, place, self.wheel_version, as_it_is=as_it_is)
+
+    def difference(self, layer: LayerParameter) -> str:
+        """Return what this version computes otherwise: see differences.toml."""
+        from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
+
+        effects = [one.effect for one in importer.differing(layer, self.wheel_version)]
+        return f"OpenCV {self.wheel_version} {', '.join(effects)}" if effects else ""
+
+    def values_inside(self, found: Shapes) -> dict[Source, tuple[str, int]]:
+        """Return the layers by the names that OpenCV's importer gives them."""
+        from pibench.engines.opencv import importer  # noqa: PLC0415  (start-up time)
+
+        return importer.values_inside(found.layers)
 
     def check_file(self, contents: Contents, place: str) -> None:
         """Refuse an ONNX model that OpenCV reads otherwise: see `importer.check_onnx`."""
@@ -66,6 +81,8 @@ OPENCV: Final = OpenCVEngine(
     settings={"winograd": ("on", "off"), "fusion": ("on", "off")},
     calls_blas=False,
     keeps_blobs=False,
+    # A fused layer has no values of its own.
+    layer_settings=("fusion=off",),
     install_hint="install it (Debian: sudo apt-get install python3-opencv)",
     # Measured on the paper's networks: 3 to 10 MiB.
     build_difference=0.02,

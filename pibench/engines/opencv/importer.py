@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,10 +39,16 @@ class Difference:
         first: The first version that differs; empty for the oldest that pibench knows.
         last: The last version that differs; empty if the newest does too.
         effect: What OpenCV does.
+        unread: It cannot read such a layer, where it otherwise computes other values silently.
+        unset: It is about a field that a layer does not give, for which OpenCV has another default.
+        rewritten: pibench writes such a layer otherwise, so that OpenCV computes the same.
     """
 
     layer: str
     effect: str
+    unread: bool = False
+    unset: bool = False
+    rewritten: bool = False
     field: str = ""
     same: tuple[Any, ...] = ()
     first: str = ""
@@ -56,7 +63,18 @@ class Difference:
         parameters, name = self.field.split(".")
         is_fork = layer.type in forks.LAYERS
         value = forks.parameters(layer) if is_fork else getattr(layer, parameters)
+        if self.unset:
+            return not value.HasField(name)
         return getattr(value, name) not in self.same
+
+    def rewrite(self, layer: caffe.LayerParameter) -> None:
+        """Change a layer so that OpenCV computes what Caffe does."""
+        if self.unset:
+            parameters, name = self.field.split(".")
+            message = getattr(layer, parameters)
+            setattr(message, name, getattr(message, name))
+        elif self.layer == "Axpy":
+            layer.bottom[1], layer.bottom[2] = layer.bottom[2], layer.bottom[1]
 
     def _is_in(self, version: str) -> bool:
         found = _numbers(version)
@@ -72,38 +90,56 @@ def differences() -> tuple[Difference, ...]:
     return tuple(Difference(**{**entry, "same": tuple(entry.get("same", ()))}) for entry in entries)
 
 
-def adapted(prototxt: str, place: str, version: str) -> str:
+def differing(layer: caffe.LayerParameter, version: str) -> list[Difference]:
+    """Return what this version is known to do otherwise than Caffe for a layer."""
+    return [one for one in differences() if one.applies(layer, version)]
+
+
+def adapted(prototxt: str, place: str, version: str, *, as_it_is: bool = False) -> str:
     """Return the layers that the test phase runs, in the fields that OpenCV's importer reads.
 
     It takes no notice of phases (a layer for training is executed), and of an unknown field in
-    a layer's parameters it makes defaults for all of that layer's other fields.
+    a layer's parameters it makes defaults for all of that layer's other fields. Layers that it
+    would compute otherwise are rewritten where that is possible, unless they are to stay.
 
     Args:
         prototxt: The network.
         place: Its name in errors.
         version: The version of OpenCV.
+        as_it_is: Accept what this version computes otherwise.
 
     Raises:
         InvalidInputError: This version would compute something else, or cannot read a layer.
     """
     layers = topology.layers(parse(prototxt, place), place)
-    check(layers, place, version)
+    check(layers, place, version, as_it_is=as_it_is)
+    for layer in () if as_it_is else layers:
+        for found in differing(layer, version):
+            found.rewrite(layer)
     return "\n".join(written(layers))
 
 
-def check(layers: Sequence[caffe.LayerParameter], place: str, version: str) -> None:
+def check(
+    layers: Sequence[caffe.LayerParameter], place: str, version: str, *, as_it_is: bool = False
+) -> None:
     """Check that a version of OpenCV reads these layers and computes what Caffe does.
+
+    Args:
+        layers: The layers of the test phase.
+        place: The network's name in errors.
+        version: The version of OpenCV.
+        as_it_is: Accept what this version computes otherwise.
 
     Raises:
         InvalidInputError: It would compute something else, or cannot read a layer.
     """
     for layer in layers:
-        for difference in differences():
-            if difference.applies(layer, version):
+        for found in differing(layer, version):
+            if found.unread or not (as_it_is or found.rewritten):
                 raise InvalidInputError.at(
                     place,
                     topology.place(layer),
-                    f"OpenCV {version} {difference.effect}",
+                    f"OpenCV {version} {found.effect}",
                     hint="use --engine caffe, or another version of OpenCV",
                 )
 
@@ -204,6 +240,24 @@ def written(layers: Sequence[caffe.LayerParameter]) -> Iterator[str]:
                     message.clip = message.clip
                 own = f"{fork.field} {{ {text_format.MessageToString(message)} }}\n"
         yield f"layer {{ {text_format.MessageToString(stock)}{own} }}"
+
+
+def values_inside(layers: Sequence[caffe.LayerParameter]) -> dict[topology.Source, tuple[str, int]]:
+    """Return the name that the importer gives the layer of each blob, and the number of its top.
+
+    Of layers with one name the later ones get a number, and a Convolution is one layer for each
+    top, with that blob's name (populateNet in OpenCV's caffe_importer.cpp).
+    """
+    found = {}
+    seen: Counter[str] = Counter()
+    for position, layer in enumerate(layers):
+        name = layer.name + (f"_{seen[layer.name]}" if seen[layer.name] else "")
+        seen[layer.name] += 1
+        for top, blob in enumerate(layer.top):
+            is_convolution = layer.type in ("Convolution", *_DEPTHWISE)
+            if layer.type != "Input":
+                found[position, top] = (blob, 0) if is_convolution else (name, top)
+    return found
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -3,6 +3,9 @@
 An engine's own part has `load(spec)`, which imports its library, and `Net(spec)`, which reads
 a model; `Net.forward(arrays)` takes the inputs and returns the outputs, in the order of
 `spec["ends"]`. A spec is what `command_of` makes; see End in pibench/targets/base.py.
+
+In a run that asks for the values of layers, their blobs are further outputs: see LayerBlob in
+pibench/targets/base.py. `forward` returns None for a blob that the engine does not have.
 """
 
 import json
@@ -15,7 +18,7 @@ from ..log import LogReader as AnyLogReader
 from ..machine_state import MachineState
 from ..procfs import high_water_kib
 from ..programs import RUN
-from ..values import fill, practised, print_outputs
+from ..values import fill, practised, print_layer, print_outputs
 
 ERROR = "PIBENCH-ERROR "
 
@@ -39,8 +42,9 @@ def command_of(job, item, folder):
         "weights": os.path.join(folder, item["weights"]) if item.get("weights") else None,
         "values": os.path.join(folder, item["inputs"]) if item.get("inputs") else None,
     }
-    for name in ("threads", "warmup", "repeats", "seed", "ends"):
+    for name in ("threads", "warmup", "repeats", "seed", "ends", "keep"):
         spec[name] = item[name]
+    spec["layers"] = os.path.join(folder, item["layers"]) if item.get("layers") else None
     command = job["python"] + [RUN, "--forward", json.dumps(spec)]
     return command, dict(job.get("env", {}))
 
@@ -66,6 +70,9 @@ def run_forward(engine, spec):
     # A program without a network waits here: the libraries are loaded, the model is not.
     with open(spec["model"], "rb") as model:
         model.read(1)
+    ends = spec["ends"]["outputs"]
+    layers = layers_of(spec)
+    spec["ends"]["outputs"] = ends + [blob for blob in layers if blob["inside"]]
     try:
         net = engine.Net(spec)
         read_kib = high_water_kib()
@@ -88,8 +95,13 @@ def run_forward(engine, spec):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         print(ERROR + "{}: {}".format(type(error).__name__, " ".join(lines)), flush=True)
         os._exit(1)
-    named = [(end["name"], outputs[at]) for at, end in enumerate(spec["ends"]["outputs"])]
+    named = [(end["name"], outputs[at]) for at, end in enumerate(ends)]
     print_outputs(named, projector)
+    given, values = iter(inputs), iter(outputs[len(ends) :])
+    for blob in layers:
+        value = next(values if blob["inside"] else given)
+        if value is not None:
+            print_layer(blob, shaped(value, blob["shape"]), projector, spec["keep"])
     result.update({"readings": readings, "state": state.describe(), "input_sha256": input_sha256})
     # Both contain an emulator's share, if there is one: only their ratio counts.
     result.update({"read_high_water_kib": read_kib, "high_water_kib": high_water_kib()})
@@ -97,6 +109,22 @@ def run_forward(engine, spec):
     # See run_inference in pycaffe.py.
     os.kill(os.getpid(), signal.SIGSTOP)
     os._exit(0)
+
+
+def layers_of(spec):
+    """Return the blobs of layers whose values are asked for."""
+    if not spec["layers"]:
+        return []
+    with open(spec["layers"]) as file:
+        return json.load(file)
+
+
+def shaped(value, shape):
+    """Return a blob in Caffe's shape: engines have axes of length 1 more or less."""
+    size = 1
+    for count in shape:
+        size *= count
+    return value.reshape(shape) if value.size == size else value
 
 
 def inputs_of(spec):

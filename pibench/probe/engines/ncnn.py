@@ -28,6 +28,9 @@ class Net(object):
             self.net.opt.use_fp16_packed = False
             self.net.opt.use_fp16_storage = False
             self.net.opt.use_fp16_arithmetic = False
+        if spec["layers"]:
+            # Otherwise it reuses the memory of blobs that were read.
+            self.net.opt.lightmode = False
         # It reports failures by a number.
         if self.net.load_param(spec["model"]) or self.net.load_model(spec["weights"]):
             raise ValueError("ncnn could not read the model")

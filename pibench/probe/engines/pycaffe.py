@@ -6,10 +6,10 @@ import os
 import signal
 import time
 
-from ..log import RESULT, SIGNATURE
+from ..log import RESULT
 from ..machine_state import MachineState
 from ..procfs import high_water_kib
-from ..values import PIXELS, fill, practised, print_blob, print_outputs
+from ..values import PIXELS, fill, practised, print_layer, print_outputs
 
 # A system call that no kernel has; the counter recognizes it (MARK in counter.c).
 MARK = 0x70696265
@@ -84,11 +84,8 @@ def print_values(net, projector, keep):
         if kind == "Split":
             continue
         for top in net._top_ids(index):
-            described = projector.describe(net._blobs[top].data)
-            described.update({"index": index, "layer": layer, "type": kind, "name": names[top]})
-            print(SIGNATURE + json.dumps(described))
-            if layer in keep:
-                print_blob(described, net._blobs[top].data)
+            named = {"index": index, "layer": layer, "type": kind, "name": names[top]}
+            print_layer(named, net._blobs[top].data, projector, keep)
     print_outputs([(name, net.blobs[name].data) for name in net.outputs], projector)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,86 @@ def test_a_difference_is_of_the_versions_that_have_it(load: Any) -> None:
     same = load('layer { name: "e" type: "ELU" bottom: "x" top: "y" elu_param { alpha: 1 } }')
     assert "ELU" in for_opencv(same, "4.5")
     assert {one.layer for one in differences()} >= {"LRN", "InnerProduct", "ELU", "Log"}
+
+
+@pytest.mark.parametrize(("version", "gives"), [("4.5.1", False), ("4.6", True), ("", True)])
+def test_opencv_gets_caffes_default_where_its_own_is_another(
+    load: Any, version: str, gives: bool
+) -> None:
+    network = load('layer { name: "n" type: "LRN" bottom: "x" top: "y" }')
+    assert ("alpha: 1" in for_opencv(network, version)) == gives
+
+
+def test_opencv_gets_the_bottoms_of_axpy_in_its_own_order(load: Any) -> None:
+    network = load(
+        'layer { name: "s" type: "Pooling" bottom: "x" top: "s"'
+        "  pooling_param { pool: AVE global_pooling: true } }"
+        'layer { name: "r" type: "ReLU" bottom: "x" top: "y" }'
+        'layer { name: "a" type: "Axpy" bottom: "s" bottom: "y" bottom: "x" top: "z" }'
+    )
+    bottoms = re.findall(r'bottom: "(\w)"', for_opencv(network).rpartition("layer {")[2])
+    assert bottoms == ["s", "x", "y"]
+
+
+def as_it_is(network: Network, engine: str) -> RunOptions:
+    options = RunOptions(engine=engine, protocol="inference", layer_values=True, repeats=3)
+    options.check(network)
+    return options
+
+
+def test_layer_values_are_of_the_network_as_it_is(load: Any) -> None:
+    network = load(
+        'layer { name: "n" type: "LRN" bottom: "x" top: "y" }'
+        'layer { name: "e" type: "InnerProduct" bottom: "y" top: "z"'
+        "  inner_product_param { num_output: 3 transpose: true } }"
+    )
+    job = job_of(0, network, as_it_is(network, "opencv"))
+    assert (job.engine, job.repeats, job.warmup) == ("opencv:fusion=off", 0, 0)
+    assert "transpose: true" in job.prototxt
+    assert "alpha" not in job.prototxt
+    # What OpenCV cannot read has no values.
+    unread = load('layer { name: "m" type: "ArgMax" bottom: "x" top: "y" }')
+    with pytest.raises(InvalidInputError, match="has no layer type ArgMax"):
+        job_of(0, unread, as_it_is(unread, "opencv"))
+
+
+def test_layers_have_the_names_of_opencvs_importer(load: Any) -> None:
+    network = load(
+        'layer { name: "c" type: "Convolution" bottom: "x" top: "y"'
+        "  convolution_param { num_output: 4 kernel_size: 1 } }"
+        'layer { name: "r" type: "ReLU" bottom: "y" top: "y" }'
+        'layer { name: "r" type: "Power" bottom: "y" top: "y" }'
+        'layer { name: "s" type: "Split" bottom: "y" top: "u" top: "v" }'
+        'layer { name: "cut" type: "Slice" bottom: "u" top: "a" top: "b" }'
+        'layer { name: "off" type: "Silence" bottom: "v" }'
+    )
+    layers = job_of(0, network, as_it_is(network, "opencv")).layers
+    assert [(one.index, one.layer, one.name, one.inside, one.top) for one in layers] == [
+        (0, "data", "x", "", 0),
+        (1, "c", "y", "y", 0),
+        (2, "r", "y", "r", 0),
+        (3, "r", "y", "r_1", 0),
+        (5, "cut", "a", "cut", 0),
+        (5, "cut", "b", "cut", 1),
+    ]
+    assert layers[-1].shape == (1, 2, 9, 9)
+    # An ordinary run, and Caffe's, which always gives them, ask for none.
+    plain = RunOptions(engine="opencv", protocol="inference")
+    assert job_of(0, network, plain).layers == ()
+    assert job_of(0, network, as_it_is(network, "caffe")).layers == ()
+
+
+def test_only_engines_that_give_layer_values_are_asked_for_them(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = load('layer { name: "r" type: "ReLU" bottom: "x" top: "x" }')
+    without = replace(registry.engine_of("ncnn"), id="mute", label="Mute", layer_settings=None)
+    monkeypatch.setitem(registry._registered, "mute", without)
+    with pytest.raises(InvalidInputError, match="Mute does not give the values of its layers"):
+        as_it_is(network, "mute")
+    with pytest.raises(InvalidInputError, match="--keep-blobs is for Caffe"):
+        RunOptions(engine="ncnn", protocol="inference", keep=("r",)).check(network)
+    RunOptions(engine="ncnn", protocol="inference", keep=("r",), layer_values=True).check(network)
 
 
 def test_inputs_and_outputs_are_in_caffes_order(load: Any) -> None:

@@ -131,6 +131,20 @@ def test_a_network_that_fits(record: Callable[..., Record], network: Network) ->
     assert made.evidence.elapsed_seconds == 1.5
 
 
+@pytest.mark.parametrize("seen", [result(), killed()])
+def test_a_run_for_the_values_of_layers_claims_nothing_about_memory(
+    record: Callable[..., Record], seen: dict[str, Any]
+) -> None:
+    seen.pop("caffe_time", None)
+    request = {"engine": "opencv", "protocol": "inference", "layer_values": True}
+    made = record(seen, request=request)
+    assert made.verdict == "inconclusive"
+    assert (made.peak_rss_bytes, made.network_rss_bytes, made.headroom_bytes) == (None, None, None)
+    for name in ("peak_rss_bytes", "headroom_bytes"):
+        assert "takes memory of its own" in made.provenance[name].reason
+    assert "takes memory of its own" in made.evidence.summary
+
+
 def test_where_it_ran_is_in_the_record(record: Callable[..., Record]) -> None:
     made = record(result())
     assert (made.limits.asked.memory_bytes, made.limits.asked.cores) == (PI.ram_bytes, 4)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pibench import devices, process
 from pibench.targets import sandbox
-from pibench.targets.base import Job
+from pibench.targets.base import Job, LayerBlob
 from pibench.targets.emulation import cpu_report_program
 from pibench.targets.job import (
     CPU_REPORT,
@@ -74,6 +74,17 @@ def test_shares_contain_every_piece_once_and_are_balanced(costs: list[int], part
 PROGRAMS = Programs(program=["/usr/bin/caffe"], python=["/usr/bin/python3"])
 
 
+def test_layers_whose_values_are_asked_for_are_in_a_file(tmp_path: Path) -> None:
+    blob = LayerBlob(name="y", shape=(1, 2), inside="r", index=1, layer="r", type="ReLU")
+    path = write_job(tmp_path / "job", [piece("0", layers=(blob,))], PROGRAMS, Libraries())
+    (item,) = json.loads(path.read_text())["items"]
+    (listed,) = json.loads((path.parent / item["layers"]).read_text())
+    assert listed == {
+        "name": "y", "shape": [1, 2], "inside": "r", "top": 0, "index": 1, "layer": "r",
+        "type": "ReLU",
+    }  # fmt: skip
+
+
 def test_the_job_contains_all_that_the_probe_reads(tmp_path: Path) -> None:
     work = [piece("0", compute="memory-only"), piece("1", protocol="inference", seed=7, repeats=3)]
     path = write_job(tmp_path / "job", work, PROGRAMS, Libraries())
@@ -87,6 +98,7 @@ def test_the_job_contains_all_that_the_probe_reads(tmp_path: Path) -> None:
     assert second == {
         "id": "1",
         "model": "models/1.prototxt",
+        "layers": None,
         "weights": None,
         "protocol": "inference",
         "compute": "real",

@@ -122,6 +122,44 @@ def test_ncnn_reads_each_value_once_and_all_weights(name: str, tmp_path: Path) -
     assert set(outputs.values()) <= set(made) - set(read)
 
 
+@pytest.mark.parametrize("name", sorted(CASES.keys() - NO_ONNX.keys()))
+def test_the_value_of_every_layer_is_in_the_files(name: str, tmp_path: Path) -> None:
+    found, weights = loaded(TEXTS[name], tmp_path)
+    (path,) = convert.convert(found, weights, "onnx", tmp_path / "own", all_values=True)
+    graph = onnx.load(str(path)).graph
+    made = {output for node in graph.node for output in node.output}
+    asked = [one.name for one in graph.output]
+    values = convert.values(found, "onnx")
+    assert set(values.values()) <= {*asked, *(one.name for one in graph.input)}
+    assert len(set(asked)) == len(asked)
+    made |= {one.name for one in graph.input} | {one.name for one in graph.initializer}
+    assert set(asked) <= made
+    shapes = {source: found.tops[source[0]][source[1]] for source in values}
+    assert {values[source]: shape for source, shape in shapes.items()}.items() <= {
+        one.name: tuple(dim.dim_value for dim in one.type.tensor_type.shape.dim)
+        for one in (*graph.output, *graph.input)
+    }.items()
+    if name in NO_NCNN:
+        return
+    model, _ = convert.convert(found, weights, "ncnn", tmp_path / "own")
+    lines = [line.split(" ") for line in model.read_text().splitlines()[2:]]
+    tops = {top for line in lines for top in line[4 + int(line[2]) :][: int(line[3])]}
+    assert set(convert.values(found, "ncnn").values()) <= tops
+
+
+def test_layers_that_do_nothing_have_the_value_of_their_bottom(tmp_path: Path) -> None:
+    found, _ = loaded(
+        'layer { name: "data" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 } } }'
+        'layer { name: "r" type: "ReLU" bottom: "x" top: "x" }'
+        'layer { name: "drop" type: "Dropout" bottom: "x" top: "y" }'
+        'layer { name: "z" type: "TanH" bottom: "y" top: "z" }'
+        'layer { name: "nothing" type: "Silence" bottom: "z" }',
+        tmp_path,
+    )
+    expected = {(0, 0): "x", (1, 0): "x@1", (2, 0): "x@1", (3, 0): "z"}
+    assert convert.values(found, "onnx") == convert.values(found, "ncnn") == expected
+
+
 def stored_bytes(kind: str, params: dict[str, str]) -> int:
     """The bytes of a layer in the .bin file, by its parameters."""
     number = {int(key): float(value) for key, value in params.items() if "," not in value}
