@@ -271,7 +271,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, loaded: Loaded) 
         convert.convert(found, weights, "ncnn", tmp_path / "own")
 
 
-def test_names_of_outputs_are_those_of_blobs(tmp_path: Path, loaded: Loaded) -> None:
+def test_names_of_outputs_are_those_of_blobs(loaded: Loaded) -> None:
     found, _ = loaded(CASES["names"].text)
     assert convert.ends(found, "onnx") == ({"a": "a"}, {"a b": "a b", "a_b": "a_b"})
     assert convert.ends(found, "ncnn") == ({"a": "a"}, {"a b": "a_b", "a_b": "a_b_2"})
