@@ -143,14 +143,14 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
             yield Remedy(f"--engine {one.engine}", device, one.planned, one.judged)
     yield from _smaller_image(planned, device)
     reserve_bytes = device.reserve_bytes
+    plans = {planned.environment: planned}
     for other in sorted(map(devices.load, devices.names()), key=lambda one: one.usable_bytes):
         if other.usable_bytes > device.usable_bytes + reserve_bytes:
             larger = other.with_reserve(reserve_bytes / MIB)
-            there = plan(
-                network,
-                protocol=protocol,
-                environment=of_device(larger, engine=planned.environment.engine),
-            )
+            environment = of_device(larger, engine=planned.environment.engine)
+            if environment not in plans:
+                plans[environment] = plan(network, protocol=protocol, environment=environment)
+            there = plans[environment]
             judged = judge(there, larger)
             if judged.verdict == "fit":
                 yield Remedy(f"--device {larger.id}", larger, there, judged)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from ast import literal_eval
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 _PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 _VARIABLES = {
@@ -56,8 +57,8 @@ def uv_variables(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def install_by_uv(arguments: list[str]) -> bool:
-    """Install the packages by uv, which is installed first; return whether that succeeded."""
-    if run_quietly(*_PIP, "install", "--no-compile", "uv").returncode != 0:
+    """Install the packages by uv, and uv before them; return whether that succeeded."""
+    if not find_spec("uv") and run_quietly(*_PIP, "install", "--no-compile", "uv").returncode != 0:
         return False
     settings = pip_settings(run_quietly(*_PIP, "config", "list").stdout)
     uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable)

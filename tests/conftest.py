@@ -40,8 +40,9 @@ gc.disable()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Collect garbage from here on, and only what the tests themselves leave."""
+    """Collect garbage from here on, seldom, and only what the tests themselves leave."""
     gc.freeze()
+    gc.set_threshold(50_000, 20)
     gc.enable()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -127,6 +128,7 @@ class LatencyRates:
         return board.clock_hz / device.clock_hz
 
 
+@cache
 def shipped() -> LatencyRates:
     """Return the rates shipped with pibench: the Raspberry Pi 3 Model B's, from the paper."""
     file = resources.files(__package__) / _DEFAULT

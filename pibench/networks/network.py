@@ -331,7 +331,7 @@ def load(
         opaque = [text.rpartition("=")[0] for text in python_shapes]
         loaded = _from_file(path, repair=repair, image=image, opaque=opaque)
     else:
-        loaded = _from_zoo(spec)
+        loaded = from_zoo(spec)
     if python_shapes:
         loaded = _with_python_shapes(loaded, python_shapes)
     if batch is not None:
@@ -430,7 +430,12 @@ def files_of(path: str) -> tuple[str, Path | None]:
     return str(found["prototxt"][0]), next(iter(found["caffemodel"]), None)
 
 
-def _from_zoo(name: str) -> Network:
+def from_zoo(name: str) -> Network:
+    """Build a network of the zoo.
+
+    Raises:
+        InvalidInputError: The zoo has none of this name.
+    """
     entry = catalog.find(name)
     return Network(
         name=entry.name,

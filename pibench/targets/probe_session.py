@@ -54,7 +54,9 @@ Bits = Annotated[int, Field(ge=0, lt=1 << 32)]
 class Reported(BaseModel):
     """Strict for known fields; further fields of a newer probe are passed on."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="allow", strict=True, allow_inf_nan=False, defer_build=True
+    )
 
     def as_event(self) -> dict[str, Any]:
         """Return the fields as the probe reported them, without those it left out."""

@@ -1,17 +1,52 @@
-"""Whole records: one to be changed field by field, and a run of the paper's 26 networks."""
+"""Networks of the zoo, built once, and whole records: one to be changed, and a run of the paper."""
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pibench.networks import catalog, network
 from tests import whole_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pibench.records.schema import Record
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_once() -> Iterator[None]:
+    """Tests load networks of the zoo a thousand times; none may change what the others see."""
+    by_name: dict[str, network.Network] = {}
+
+    from_zoo = network.from_zoo
+
+    def built(name: str) -> network.Network:
+        if name not in by_name:
+            by_name[name] = from_zoo(name)
+        return by_name[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "from_zoo", built)
+        yield
+    for name, one in by_name.items():
+        assert one.net == catalog.find(name).build(), f"a test, or pibench, changed {name}"
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """As pytest's own, which reads the names of all folders for each new one."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    path = tmp_path_factory.getbasetemp() / f"{next(_NUMBERS)}-{name}"
+    path.mkdir(mode=0o700)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def sizes(text: str, unknown: Sequence[UnknownField]) -> dict[int, Size]:
     found: dict[int, Size] = {}
     index: dict[tuple[str, int], int] = {}
     opened: Counter[str] = Counter()
-    for name in outline.top_level_messages(text) if unknown else ():
+    for name in outline.top_level_messages(outline.tokens(text)) if unknown else ():
         if name in ("layer", "layers"):
             index[name, opened[name]] = len(index)
             opened[name] += 1

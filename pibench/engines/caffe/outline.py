@@ -12,12 +12,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from pibench.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -30,13 +30,15 @@ MAX_DEPTH = 32
 """Stock messages nest five deep. Deeper text is not a network, and would exhaust the parser."""
 
 _TOKEN = re.compile(
-    r"""(?P<skip>[ \t\r\n\f\v]+|\#[^\n]*)
-      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-      | (?P<word>[A-Za-z_0-9.+-]+)
-      | (?P<mark>[{}<>\[\]:,;])
-      | (?P<other>.)""",
+    r"""(?>[ \t\r\n\f\v]+|\#[^\n]*)*+
+      (?: (?P<word>[A-Za-z_0-9.+-]+)
+        | (?P<mark>[{}<>\[\]:,;])
+        | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+        | (?P<end>\Z)
+        | (?P<other>.))""",
     re.VERBOSE | re.DOTALL,
 )
+"""Blanks and comments, which are never given back, and the token behind them."""
 _CLOSER = {"{": "}", "<": ">"}
 
 _ORIGINS = {
@@ -90,8 +92,7 @@ class UnknownField:
     of this name; ("", 0) for a field of the top level."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A word, string, mark or anything else ("other"), and its span in the text."""
 
     kind: str
@@ -100,33 +101,34 @@ class Token:
     end: int
 
 
-def tokens(text: str) -> list[Token]:
-    """Return the tokens of `text` without blanks and comments; unexpected ones are "other"."""
-    return list(_tokens(text))
+def tokens(text: str, most: int | None = None) -> list[Token]:
+    """Return the tokens of `text` without blanks and comments; unexpected ones are "other".
 
-
-def has_more_tokens(text: str, most: int) -> bool:
-    """Return whether `text` has more tokens than `most`; reads no further than needed."""
-    return next(islice(_tokens(text), most, None), None) is not None
+    Reads no further than `most` tokens.
+    """
+    return list(islice(_tokens(text), most))
 
 
 def _tokens(text: str) -> Iterator[Token]:
     for match in _TOKEN.finditer(text):
-        if match.lastgroup != "skip":
-            yield Token(match.lastgroup or "other", match.group(), match.start(), match.end())
+        kind = match.lastgroup or "end"
+        if kind == "end":
+            return
+        start, end = match.span(kind)
+        yield Token(kind, text[start:end], start, end)
 
 
 def unknown_fields(
-    text: str, path: Path | str, root: type[caffe.NetParameter]
+    text: str, found: list[Token], path: Path | str, root: type[caffe.NetParameter]
 ) -> list[UnknownField]:
     """Return every field of `text` that message `root` and those below it do not have.
 
-    Other errors are left to protobuf's parser, which reports them well.
+    `found` are its tokens. Other errors are left to protobuf's parser, which reports them well.
 
     Raises:
         InvalidInputError: Braces do not pair, or nest deeper than MAX_DEPTH.
     """
-    walk = _Walk(text, path)
+    walk = _Walk(text, found, path)
     walk.message(cast("Descriptor", root.DESCRIPTOR), parent="", opener=None, depth=0)
     return walk.found
 
@@ -146,11 +148,11 @@ def is_layer_type(field: UnknownField) -> bool:
     return field.parent == "layers" and field.name == "type"
 
 
-def top_level_messages(text: str) -> list[str]:
+def top_level_messages(found: Iterable[Token]) -> list[str]:
     """Return the names of the fields that open a message at the top level, in order."""
     names: list[str] = []
     name, depth = "", 0
-    for token in tokens(text):
+    for token in found:
         if token.kind == "mark" and token.text in _CLOSER:
             names += [name] if depth == 0 else []
             depth += 1
@@ -164,10 +166,10 @@ def top_level_messages(text: str) -> list[str]:
 class _Walk:
     """A recursive descent over the tokens, at most MAX_DEPTH deep."""
 
-    def __init__(self, text: str, path: Path | str) -> None:
+    def __init__(self, text: str, found: list[Token], path: Path | str) -> None:
         self.text = text
         self.path = path
-        self.tokens = tokens(text)
+        self.tokens = found
         self.position = 0
         self.found: list[UnknownField] = []
         self.opened: Counter[str] = Counter()

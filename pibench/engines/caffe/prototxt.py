@@ -129,22 +129,26 @@ def scan(text: str, path: Path | str) -> tuple[str, list[outline.UnknownField]]:
         raise InvalidInputError.at(
             path, f"line {line}", "contains a NUL character", hint="copy the file again, as text"
         )
-    if outline.has_more_tokens(text, MOST_TOKENS):
+    found = outline.tokens(text, MOST_TOKENS + 1)
+    if len(found) > MOST_TOKENS:
         raise InvalidInputError.at(
             path, None, f"has more than {MOST_TOKENS:,} words and signs, too many for a network",
             hint="give a network's prototxt; weights go with --weights",
         )  # fmt: skip
-    found = outline.tokens(text)
+    accepted: set[str] = set()
     for token in found:
+        if token.text in accepted:
+            continue
         if problem := _not_for_caffe(token):
             line = text.count("\n", 0, token.start) + 1
             raise InvalidInputError.at(path, f"line {line}", problem, hint="correct the line")
+        accepted.add(token.text)
     if not found:
         raise InvalidInputError.at(
             path, None, "is empty: it contains no network", hint="check the file"
         )
-    unknown = outline.unknown_fields(text, path, caffe.NetParameter)
-    if not {"layer", "layers"}.intersection(outline.top_level_messages(text)):
+    unknown = outline.unknown_fields(text, found, path, caffe.NetParameter)
+    if not {"layer", "layers"}.intersection(outline.top_level_messages(found)):
         fields = {field.name: field.value for field in unknown if not field.parent}
         if kind := foreign.of_fields(fields):
             what, hint = kind
@@ -152,7 +156,7 @@ def scan(text: str, path: Path | str) -> tuple[str, list[outline.UnknownField]]:
     known = [field for field in unknown if forks.is_known(field)]
     if known:
         text = forks.as_stock(text, known, path)
-        unknown = outline.unknown_fields(text, path, caffe.NetParameter)
+        unknown = outline.unknown_fields(text, outline.tokens(text), path, caffe.NetParameter)
     return text, unknown
 
 

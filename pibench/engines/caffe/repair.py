@@ -69,7 +69,7 @@ def repair_text(
     written = list(filter(fork_fields.has_meaning, unknown))
     done = fork_fields.as_stock(written, layer_of, path, as_paper=as_paper)
     done += _taken_out([field for field in unknown if not fork_fields.has_meaning(field)])
-    order = outline.top_level_messages(text)
+    order = outline.top_level_messages(outline.tokens(text))
     net, more = repair(net, path, order=order, sizes=sizes, image=image)
     return net, done + more
 

@@ -183,6 +183,7 @@ def test_an_interrupted_save_leaves_the_file_as_it_was(
     while not list(tmp_path.glob(".images.*")):
         assert saver.poll() is None
         assert time.monotonic() < deadline
+        time.sleep(0.001)
     saver.send_signal(signal.SIGINT)
     assert saver.wait(20) == 130
     assert (tmp_path / "images").read_text() == "as it was"

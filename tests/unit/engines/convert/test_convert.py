@@ -6,6 +6,8 @@ What they compute is compared with Caffe by scripts/reliability/against_onnxrunt
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from math import prod
 from pathlib import Path
 
@@ -67,21 +69,32 @@ NO_NCNN = NO_ONNX | {
 }
 
 
-def loaded(text: str, folder: Path) -> tuple[Shapes, Path]:
-    """The network of a text or a name, and seeded weights for it."""
-    spec = text
-    if "layer" in text:
-        spec = str(folder / "own.prototxt")
-        Path(spec).write_text(text)
-    network = networks.load(spec)
-    weights = folder / "own.caffemodel"
-    caffemodel.write_seeded(network.net, weights)
-    return network.shapes_under("inference"), weights
+Loaded = Callable[[str], tuple[Shapes, Path]]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """Loads the network of a text or a name, and makes seeded weights for it: each once."""
+    folder = tmp_path_factory.mktemp("networks")
+
+    @cache
+    def load(text: str) -> tuple[Shapes, Path]:
+        number = load.cache_info().misses
+        spec = text
+        if "layer" in text:
+            spec = str(folder / f"{number}.prototxt")
+            Path(spec).write_text(text)
+        network = networks.load(spec)
+        weights = folder / f"{number}.caffemodel"
+        caffemodel.write_seeded(network.net, weights)
+        return network.shapes_under("inference"), weights
+
+    return load
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS.keys() - NO_ONNX.keys()))
-def test_onnx_infers_caffes_shapes(name: str, tmp_path: Path) -> None:
-    found, weights = loaded(TEXTS[name], tmp_path)
+def test_onnx_infers_caffes_shapes(name: str, tmp_path: Path, loaded: Loaded) -> None:
+    found, weights = loaded(TEXTS[name])
     (path,) = convert.convert(found, weights, "onnx", tmp_path / "own")
     onnx.checker.check_model(str(path), full_check=True)
     graph = onnx.load(str(path)).graph
@@ -99,8 +112,10 @@ def test_onnx_infers_caffes_shapes(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS.keys() - NO_NCNN.keys()))
-def test_ncnn_reads_each_value_once_and_all_weights(name: str, tmp_path: Path) -> None:
-    found, weights = loaded(TEXTS[name], tmp_path)
+def test_ncnn_reads_each_value_once_and_all_weights(
+    name: str, tmp_path: Path, loaded: Loaded
+) -> None:
+    found, weights = loaded(TEXTS[name])
     model, values = convert.convert(found, weights, "ncnn", tmp_path / "own")
     magic, counts, *lines = model.read_text().splitlines()
     assert magic == "7767517"
@@ -181,8 +196,8 @@ def stored_bytes(kind: str, params: dict[str, str]) -> int:
     return 4 * int(numbers)
 
 
-def test_values_arrive_as_they_are(tmp_path: Path) -> None:
-    found, weights = loaded(CASES["Convolution"].text, tmp_path)
+def test_values_arrive_as_they_are(tmp_path: Path, loaded: Loaded) -> None:
+    found, weights = loaded(CASES["Convolution"].text)
     kernel, bias = dict(caffemodel.mapped_values(weights))["Convolution"]
     (path,) = convert.convert(found, weights, "onnx", tmp_path / "own")
     stored = [onnx.numpy_helper.to_array(one) for one in onnx.load(str(path)).graph.initializer]
@@ -193,24 +208,24 @@ def test_values_arrive_as_they_are(tmp_path: Path) -> None:
     assert np.array_equal(own, np.concatenate([np.zeros(1, np.float32), kernel, bias]))
 
 
-def test_what_layers_share_is_stored_once_in_onnx(tmp_path: Path) -> None:
-    found, weights = loaded(CASES["two convolutions"].text, tmp_path)
+def test_what_layers_share_is_stored_once_in_onnx(tmp_path: Path, loaded: Loaded) -> None:
+    found, weights = loaded(CASES["two convolutions"].text)
     (path,) = convert.convert(found, weights, "onnx", tmp_path / "own")
     assert len(onnx.load(str(path)).graph.initializer) == 2
 
 
 def test_a_model_above_the_limit_of_a_message_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_file, "MOST_BYTES", 1000)
-    found, weights = loaded(CASES["Convolution"].text, tmp_path)
+    found, weights = loaded(CASES["Convolution"].text)
     with pytest.raises(InvalidInputError, match=r"own\.onnx: would have more than 2 GiB"):
         convert.convert(found, weights, "onnx", tmp_path / "own")
 
 
-def test_an_input_that_nothing_reads_is_an_output(tmp_path: Path) -> None:
+def test_an_input_that_nothing_reads_is_an_output(tmp_path: Path, loaded: Loaded) -> None:
     head = CASES["Eltwise coeff"].text.splitlines()[1].replace('"b"', '"label"')
-    found, weights = loaded(f"{CASES['ReLU'].text}\n{head}", tmp_path)
+    found, weights = loaded(f"{CASES['ReLU'].text}\n{head}")
     for to in convert.FORMATS:
         names = {"a": "a", "label": "label"}
         assert convert.ends(found, to) == (names, {"label": "label", "y": "y"})
@@ -224,9 +239,9 @@ def test_an_input_that_nothing_reads_is_an_output(tmp_path: Path) -> None:
      for name, what in all_of.items()],
 )  # fmt: skip
 def test_what_a_format_lacks_is_refused(
-    name: str, to: convert.Format, what: str, tmp_path: Path
+    name: str, to: convert.Format, what: str, tmp_path: Path, loaded: Loaded
 ) -> None:
-    found, weights = loaded(TEXTS[name], tmp_path)
+    found, weights = loaded(TEXTS[name])
     before = set(tmp_path.iterdir())
     with pytest.raises(InvalidInputError) as refused:
         convert.convert(found, weights, to, tmp_path / "own", path="net.prototxt")
@@ -267,22 +282,26 @@ NOWHERE = {
 
 @pytest.mark.parametrize("to", convert.FORMATS)
 @pytest.mark.parametrize("what", NOWHERE)
-def test_what_no_format_has_is_refused(what: str, to: convert.Format, tmp_path: Path) -> None:
+def test_what_no_format_has_is_refused(
+    what: str, to: convert.Format, tmp_path: Path, loaded: Loaded
+) -> None:
     head = CASES["ReLU"].text.splitlines()[0]
-    found, weights = loaded(f"{head}\n{NOWHERE[what].replace('TOP', '')}", tmp_path)
+    found, weights = loaded(f"{head}\n{NOWHERE[what].replace('TOP', '')}")
     with pytest.raises(InvalidInputError, match=what):
         convert.convert(found, weights, to, tmp_path / "own")
 
 
-def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_one_line(
+    tmp_path: Path, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    found, weights = loaded(CASES["ReLU"].text, tmp_path)
+    found, weights = loaded(CASES["ReLU"].text)
     with pytest.raises(MissingExtraError, match=r"onnx is not installed; .*pibench\[engines\]"):
         convert.convert(found, weights, "onnx", tmp_path / "own")
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    _, weights = loaded(CASES["Convolution"].text, tmp_path)
+def test_weights_of_another_network_are_refused(tmp_path: Path, loaded: Loaded) -> None:
+    _, weights = loaded(CASES["Convolution"].text)
     text = CASES["InnerProduct"].text
     (tmp_path / "own.prototxt").write_text(text)
     found = networks.load(str(tmp_path / "own.prototxt")).shapes_under("inference")
@@ -290,11 +309,11 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         convert.convert(found, weights, "ncnn", tmp_path / "own")
 
 
-def test_names_of_outputs_are_those_of_blobs(tmp_path: Path) -> None:
-    found, _ = loaded(CASES["names"].text, tmp_path)
+def test_names_of_outputs_are_those_of_blobs(loaded: Loaded) -> None:
+    found, _ = loaded(CASES["names"].text)
     assert convert.ends(found, "onnx") == ({"a": "a"}, {"a b": "a b", "a_b": "a_b"})
     assert convert.ends(found, "ncnn") == ({"a": "a"}, {"a b": "a_b", "a_b": "a_b_2"})
-    found, _ = loaded(CASES["in place, output"].text, tmp_path)
+    found, _ = loaded(CASES["in place, output"].text)
     assert convert.ends(found, "onnx") == ({"a": "a"}, {"a": "a@1"})
 
 
