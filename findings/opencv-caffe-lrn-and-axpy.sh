@@ -3,7 +3,7 @@
 #
 # Guess: a field that a prototxt leaves out has Caffe's default (caffe.proto: alpha 1), and a layer type of SENet that the
 # importer accepts (Axpy: a factor for each channel times the second input, plus the third) computes that.
-# Seen with opencv-python-headless 4.14.0.94 (4.6.0.66 has both, 4.5.1.48 only Axpy), numpy 1.26.4:
+# Seen with opencv-python-headless 4.14.0.94 (4.6.0.66 has both, 4.5.1.48 only Axpy), numpy 2.2.6:
 #   LRN of fives over 5 channels: 0.43 for the middle one with `alpha: 1`, 4.99 without the field: its default is 0.0001
 #   Axpy of factor 2, inputs 10 and 1: 12 = 2 * 1 + 10, where 2 * 10 + 1 = 21 is right
 # No warning is printed. SENet's published networks have an Axpy in every block.
@@ -11,7 +11,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check opencv-python-headless==4.14.0.94 numpy==1.26.4
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check opencv-python-headless==4.14.0.94 numpy==2.2.6
 cd "$folder"
 "$folder/venv/bin/python" - <<'PROGRAM'
 import cv2
