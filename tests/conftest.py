@@ -79,6 +79,8 @@ LONG = (
     "test_counts",
     "test_bisect",
     "test_fork_layers",
+    "test_bisect_engines",
+    "test_own_models",
     "test_convert",
     "test_engines",
     "test_installed",
