@@ -120,7 +120,12 @@ fidelity: setup engine ## Run the paper's networks on every target; write the ta
 tables-document: setup ## Compare other people's tables with plans and predictions; write docs/trust.md's table of them
 	$(BIN)/python scripts/tables_document.py | $(BIN)/python scripts/into_document.py tables docs/trust.md
 
-engines-document: setup ## Run the paper's networks with every engine; write docs/engines.md's table
+PAPER = $$($(BIN)/python -c 'from pibench import networks as n; print(*(one.slug for one in n.catalog_entries() if one.in_paper))')
+
+engines-document: setup ## Run the paper's networks with every engine, for two hours; write docs/engines.md's table
+	for engine in ncnn opencv; do \
+		$(BIN)/pibench run $(PAPER) --engine $$engine --target vm --repeats 0 --out $(OUT)/engines/engines.jsonl || exit; \
+	done
 	$(BIN)/pibench reproduce --engines caffe,opencv,opencv==4.5.1,onnxruntime,ncnn --out $(OUT)/engines
 	$(BIN)/python scripts/into_document.py engines docs/engines.md < $(OUT)/engines/engines.md
 
