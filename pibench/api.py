@@ -397,12 +397,21 @@ class Fit:
     def __bool__(self) -> bool:
         return self.verdict == "fit"
 
+    @property
+    def _engine(self) -> str:
+        from pibench.engines.registry import engine_of
+
+        if self.planned is None or self.planned.environment.is_caffe:
+            return ""
+        return f" with {engine_of(self.planned.environment.engine).title}"
+
     def __repr__(self) -> str:
         words = {"fit": "fits", "no-fit": "does not fit"}.get(self.verdict, f"{self.verdict} on")
         peak = f"{self.peak_rss_bytes / MIB:.0f} MiB" if self.peak_rss_bytes else "not known"
         usable = f"{self.device.usable_bytes / MIB:.0f} MiB usable"
         facts = [
-            f"{self.network} {words} {self.device.id}: peak {peak} ({self.how}) of {usable}",
+            f"{self.network}{self._engine} {words} {self.device.id}: peak {peak} ({self.how}) "
+            f"of {usable}",
             self.evidence,
             _at_the_peak(self.planned) if self.planned else "",
         ]
@@ -523,8 +532,11 @@ def _runnable(
 def _several(
     these: Runnable | str | Path | Sequence[Runnable | str | Path],
 ) -> Sequence[Runnable | str | Path]:
-    """Return one or more networks as a sequence; a str is a sequence too, of characters."""
-    return these if isinstance(these, Sequence) and not isinstance(these, str) else [these]
+    """Return one or more networks as a list; a str is iterable too, of characters."""
+    from pibench.networks.model_file import ModelFile
+    from pibench.networks.network import Network
+
+    return [these] if isinstance(these, (str, Path, Network, ModelFile)) else list(these)
 
 
 def _files(these: Runnable | str | Path | Sequence[Runnable | str | Path]) -> list[str | Path]:

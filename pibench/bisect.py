@@ -235,14 +235,9 @@ def _surroundings(first: Record, second: Record) -> tuple[tuple[str, str, str], 
     found = differing_facts([(entry_of(first), entry_of(second))])
     if first.engine == second.engine:
         return tuple(found)
-    labels = [
-        f"{registry.label_of(one.engine)} "
-        f"{(one.engine_version or '').removeprefix('caffe version ')}".strip()
-        for one in (first, second)
-    ]
     # What only one engine has, such as a BLAS, is not a difference of the environments.
-    rest = [one for one in found if "unknown" not in one]
-    return (("engine", labels[0], labels[1]), *rest)
+    known = [one for one in found if "unknown" not in one]
+    return tuple(sorted(known, key=lambda one: one[0] != "engine"))
 
 
 def _folded(side: Side) -> dict[Wanted, None]:
@@ -501,6 +496,8 @@ def parse_variant(text: str, default_target: str = "twin") -> Variant:
         key, separator, value = part.partition("=")
         if not separator or key not in KEYS or not value:
             raise InvalidInputError(f"{text}: {part!r} is not KEY=VALUE", hint=_HINT)
+        if key in changes:
+            raise InvalidInputError(f"{text}: gives {key} twice", hint="give it once")
         changes[key] = value
     if "engine" in changes:
         try:

@@ -138,9 +138,9 @@ def _remedies(planned: Plan, device: Device) -> Iterator[Remedy]:
         )
         if found.batch:
             yield from tried(f"--batch {found.batch}", network.with_batch(found.batch))
-    if planned.environment.is_caffe:
-        for one in answers.other_engines(planned, device):
-            yield Remedy(f"--engine {one.engine}", device, one.planned, one.judged)
+    note = "forward only" if protocol == "caffe-time" else ""
+    for one in answers.other_engines(planned, device):
+        yield Remedy(f"--engine {one.engine}", device, one.planned, one.judged, note)
     yield from _smaller_image(planned, device)
     reserve_bytes = device.reserve_bytes
     plans = {planned.environment: planned}

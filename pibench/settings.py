@@ -85,7 +85,7 @@ def _temporary_cache() -> Path:
     return folder
 
 
-_DEFAULTS = ("device", "target", "protocol")
+_DEFAULTS = ("device", "target", "engine", "protocol")
 """The options that the environment and `[tool.pibench]` may give."""
 _VARIABLES = frozenset(
     [f"PIBENCH_{name.upper()}" for name in _DEFAULTS]
@@ -93,7 +93,7 @@ _VARIABLES = frozenset(
     + ["PIBENCH_TRACEBACK"]
     # Those of the gate's script.
     + ["PIBENCH_BASELINE", "PIBENCH_FAIL_ON", "PIBENCH_MODE", "PIBENCH_OUT", "PIBENCH_PROTOTXT"]
-    + ["PIBENCH_ENGINE", "PIBENCH_RESERVE", "PIBENCH_VENV"]
+    + ["PIBENCH_INPUT", "PIBENCH_RESERVE", "PIBENCH_VENV"]
 )
 
 

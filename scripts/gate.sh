@@ -12,6 +12,7 @@
 #   PIBENCH_DEVICE     rpi3b
 #   PIBENCH_ENGINE     caffe, opencv or ncnn; onnxruntime and litert in mode run. Default: what reads the file
 #   PIBENCH_PROTOCOL   caffe-time, or inference, which is the default of engines other than Caffe
+#   PIBENCH_INPUT      the image size, or the sizes that an ONNX or TFLite model leaves open: 1,3,224,224
 #   PIBENCH_RESERVE    MiB that other programs on the device take: 0
 #   PIBENCH_BASELINE   accepted figures to compare with as well, decided by PIBENCH_FAIL_ON (verdict)
 #   PIBENCH_OUT        the folder of summary.md, gate.xml and the rest: pibench-out
@@ -25,6 +26,7 @@ device=${PIBENCH_DEVICE:-rpi3b}
 engine=${PIBENCH_ENGINE:-}
 protocol=${PIBENCH_PROTOCOL:-}
 reserve=${PIBENCH_RESERVE:-}
+input=${PIBENCH_INPUT:-}
 baseline=${PIBENCH_BASELINE:-}
 fail_on=${PIBENCH_FAIL_ON:-verdict}
 out=${PIBENCH_OUT:-pibench-out}
@@ -81,7 +83,7 @@ gate() {
     for name in summary.md gate.xml report.html records.jsonl plan.json baseline.md baseline.xml log.txt errors.txt; do
         rm -f "$out/$name"
     done
-    options=(--device "$device" ${engine:+--engine "$engine"} ${protocol:+--protocol "$protocol"} --require-fit)
+    options=(--device "$device" ${engine:+--engine "$engine"} ${protocol:+--protocol "$protocol"} ${input:+--input "$input"} --require-fit)
     case $mode in
         plan)
             out_file=plan.json pibench plan "${options[@]}" ${reserve:+--reserve "$reserve"} --json \

@@ -53,7 +53,7 @@ def bundle(
     from pibench.bundle.kit import write_kit
     from pibench.images.build import Builder
 
-    engine = engine or "caffe"
+    engine = "caffe" if engine is None else engine
     protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals() | {"target": "native"})
     loaded = opt.load_networks(specs, options, hint="make a bundle for each")

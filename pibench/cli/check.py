@@ -32,7 +32,7 @@ def check(
     device: opt.DeviceName = "rpi3b",
     reserve: opt.Reserve = 0,
     protocol: opt.EngineProtocol = None,
-    engine: opt.EngineName = None,
+    engine: opt.PlannedEngine = None,
     batch: opt.Batch = None,
     input_size: opt.ImageSize = None,
     repair: opt.Repair = False,
@@ -57,7 +57,7 @@ def check(
 
     given_protocol = protocol
     _, weights = opt.with_weights([model], weights or weights_option)
-    engine = engine or "caffe"
+    engine = "caffe" if engine is None else engine
     protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals())
     if out:
@@ -139,6 +139,9 @@ def _changed(change: str, model: str, given: dict[str, list[str]]) -> str:
     option, value = change.split()
     if option == "--engine":
         given = {name: values for name, values in given.items() if name != "--protocol"}
+        if value == "caffe":
+            # The other engines have nothing but inference.
+            given["--protocol"] = ["inference"]
     return _command("plan", model, given | {option: [value]})
 
 

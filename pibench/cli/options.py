@@ -358,7 +358,13 @@ _WITH_WEIGHTS: Final = 2
 _ENGINE: Final = (
     "caffe, opencv, onnxruntime, ncnn, litert; opencv==4.6, ncnn:winograd=off. Default: the file's."
 )
-EngineName = Annotated[str | None, option(_ENGINE, "--engine", metavar="NAME")]
+EngineName = Annotated[
+    str | None, option(_ENGINE, "--engine", metavar="NAME", **_variable("engine"))
+]
+_PLANNED_ENGINE: Final = "caffe, opencv or ncnn; opencv==4.6, ncnn:winograd=off. Default: caffe."
+PlannedEngine = Annotated[
+    str | None, option(_PLANNED_ENGINE, "--engine", metavar="NAME", **_variable("engine"))
+]
 _FIRST: Final = f"{_PROTOCOLS} Default: inference with --weights, else the engine's first."
 EngineProtocol = Annotated[
     Protocol | None, option(_FIRST, "--protocol", metavar="NAME", **_variable("protocol"))

@@ -29,7 +29,7 @@ def plan(
     specs: opt.Specs,
     device: opt.DeviceName = "rpi3b",
     protocol: opt.EngineProtocol = None,
-    engine: opt.EngineName = None,
+    engine: opt.PlannedEngine = None,
     reserve: opt.Reserve = 0,
     setup: opt.SetupName = DEFAULT,
     weights: Path | None = opt.value(
@@ -64,7 +64,7 @@ def plan(
     from pibench.plan.planner import plan as plan_network
 
     specs, weights = opt.with_weights(specs, weights)
-    engine = engine or "caffe"
+    engine = "caffe" if engine is None else engine
     protocol = opt.protocol_of(protocol, weights, engine)
     options = opt.run_options(locals() | {"target": target or "twin"})
     if check:

@@ -66,7 +66,7 @@ def run(
     from pibench.runner.options import default_engine
 
     specs, weights = opt.with_weights(specs, weights)
-    engine = engine or default_engine(specs)
+    engine = default_engine(specs) if engine is None else engine
     protocol = opt.protocol_of(protocol, weights, engine)
     keep = tuple(opt.words(keep_blobs) or ())
     options = opt.run_options(locals() | opt.input_sizes(specs, shapes or []))

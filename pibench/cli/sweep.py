@@ -66,7 +66,7 @@ def run(
     device: str | None = axis("A,B", "Devices. Default: rpi3b.", "--device", "--devices"),
     target: str | None = axis("A,B", "Targets. Default: vm."),
     engine: str | None = axis("A,B", "Default: caffe."),
-    protocol: str | None = axis("A,B", "Default: caffe-time."),
+    protocol: str | None = axis("A,B", "Default: caffe-time, or what all engines can run."),
     compute: str | None = axis("A,B", "real, memory-only. Default: the target's."),
     blas: str | None = axis("A,B", "Default: openblas."),
     threads: str | None = axis("1,4", "Default: the device's cores."),

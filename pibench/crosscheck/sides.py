@@ -175,7 +175,7 @@ def _facts(record: Record) -> dict[str, str]:
         "target": record.target if record.machine is None else f"{record.target} {record.machine}",
         "compute": record.compute,
         "set-up": record.setup,
-        label_of(record.engine): record.engine_version,
+        "engine": f"{label_of(record.engine)} {_version(record)}".strip(),
         "Caffe's origin": guest.caffe_origin,
         # Only the version: build options and the core follow it.
         "BLAS": " ".join(blas.split()[:2]) if blas else None,
@@ -190,6 +190,10 @@ def _facts(record: Record) -> dict[str, str]:
         "pibench": host.pibench_version,
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _version(record: Record) -> str:
+    return (record.engine_version or "").removeprefix("caffe version ")
 
 
 def differing_facts(pairs: Sequence[tuple[Entry, Entry]]) -> list[tuple[str, str, str]]:

@@ -118,6 +118,23 @@ class Engine:
         return "".join([self.id, version, *(f":{name}={value}" for name, value in self.chosen)])
 
     @property
+    def resolved(self) -> str:
+        """The engine with the version that runs in pibench's images, and the settings asked for."""
+        version = f"=={self.wheel_version}" if self.versions else ""
+        return "".join([self.id, version, *(f":{name}={value}" for name, value in self.chosen)])
+
+    @property
+    def title(self) -> str:
+        """The engine for people: its name, version and the settings asked for."""
+        version = [self.wheel_version] if self.versions else []
+        return ", ".join([" ".join([self.label, *version]), *map("=".join, self.chosen)])
+
+    @property
+    def one_image(self) -> bool:
+        """Whether its format has no batch."""
+        return self.model_format == "ncnn"
+
+    @property
     def wheel_version(self) -> str:
         """The version of its wheel that runs in pibench's images."""
         return self.version or self.versions[0]

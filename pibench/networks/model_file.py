@@ -199,8 +199,8 @@ def _asked(path: Path, inputs: Sequence[Tensor], given: Sequence[str]) -> dict[s
     names = [one.name for one in inputs]
     listed = ", ".join(names[:5]) or "none"
     for text in given:
-        name, _, sizes = text.rpartition("=")
-        if not _SHAPE.fullmatch(sizes):
+        name, separator, sizes = text.rpartition("=")
+        if (separator and not name) or not _SHAPE.fullmatch(sizes):
             raise InvalidInputError(
                 f"--input {text!r} is not a shape", hint="give all dimensions: 1,3,224,224"
             )
@@ -330,6 +330,7 @@ def _data_files(path: Path, locations: Sequence[str]) -> dict[str, Path]:
     for name in locations:
         parts = PurePosixPath(name)
         outside = parts.is_absolute() or ".." in parts.parts or not parts.parts
+        outside |= name.endswith("/") or folder / parts == path
         if outside or "\\" in name or not name.isprintable() or len(name) > 500:
             raise InvalidInputError.at(
                 path, None, f"its weights are in {name!r}, which is not a file beside it",
@@ -341,7 +342,7 @@ def _data_files(path: Path, locations: Sequence[str]) -> dict[str, Path]:
             inside = file.resolve().is_relative_to(folder.resolve())
         except InvalidInputError as error:
             raise InvalidInputError.at(
-                path, None, f"its weights are in {name}: {error.message}",
+                path, None, f"its weights: {error.message}",
                 hint="copy that file beside the model",
             ) from None  # fmt: skip
         if not inside:
@@ -349,8 +350,7 @@ def _data_files(path: Path, locations: Sequence[str]) -> dict[str, Path]:
                 path, None, f"its weights are in {name}, a link to a file outside its folder",
                 hint="copy the files themselves into one folder",
             )  # fmt: skip
-        if file != path:
-            found[str(parts)] = file
+        found[str(parts)] = file
     return found
 
 

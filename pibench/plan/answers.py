@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pibench.engines.caffe import topology
-from pibench.engines.registry import label_of
+from pibench.engines.caffe import CAFFE, topology
+from pibench.engines.registry import engine_of, label_of
 from pibench.errors import InvalidInputError
 from pibench.networks import fold_bn
 from pibench.networks.network import MAX_BATCH, MAX_SIDE
@@ -34,7 +34,8 @@ _NEIGHBOURS = 32
 32 is the stride of most classifiers: which sizes their branches can be joined at repeats with it.
 """
 
-_OTHER_ENGINES = (
+_ENGINES = (
+    ("caffe",),
     ("ncnn", "ncnn:winograd=off"),
     ("opencv", "opencv:winograd=off", "opencv==4.5.1"),
 )
@@ -82,7 +83,7 @@ def summary(planned: Plan, device: Device, judged: Judgement) -> dict[str, Any]:
             "core": planned.environment.kernel.core,
             "threads": planned.environment.threads,
             "setup": planned.environment.setup,
-            "engine": planned.environment.engine,
+            "engine": engine_of(planned.environment.engine).resolved,
         },
         "peak_at": {"phase": planned.peak_step.phase, "layer": planned.peak_step.layer},
         "allocations": [
@@ -183,11 +184,15 @@ class OtherEngine(NamedTuple):
 def other_engines(planned: Plan, device: Device) -> list[OtherEngine]:
     """Return the other engines that are planned to fit, forward only, the smallest peak first.
 
-    Of each engine the default fits, or else the first of its settings and versions that does.
+    Of each engine the default fits, or else the first of its settings and versions that does. They
+    are engines and settings other than the plan's own.
     """
+    own = engine_of(planned.environment.engine)
     found = []
-    for tried in _OTHER_ENGINES:
+    for tried in _ENGINES:
         for engine in tried:
+            if engine_of(engine).resolved == own.resolved or (engine == own.id == CAFFE.id):
+                continue
             environment = replace(planned.environment, engine=engine, setup=DEFAULT)
             try:
                 other = plan(planned.network, protocol="inference", environment=environment)
@@ -201,9 +206,7 @@ def other_engines(planned: Plan, device: Device) -> list[OtherEngine]:
 
 
 def other_engines_as_dicts(planned: Plan, device: Device) -> list[dict[str, Any]]:
-    """Return what `other_engines` finds; nothing for a plan of another engine than Caffe."""
-    if not planned.environment.is_caffe:
-        return []
+    """Return what `other_engines` finds, as `plan --json` has it."""
     return [
         {
             "engine": engine,
@@ -283,6 +286,10 @@ def max_batch(
     if largest < MAX_BATCH:
         return LargestBatch(batch=largest)
     most, one = planned(MAX_BATCH), planned(1)
+    if engine_of(environment.engine).one_image:
+        return LargestBatch(
+            batch=largest, note=f"{label_of(environment.engine)} takes one image at a time"
+        )
     if most is not None and one is not None and most.peak_rss_bytes == one.peak_rss_bytes:
         return LargestBatch(batch=None, note=f"the planned peak at {MAX_BATCH} equals the one at 1")
     return LargestBatch(batch=largest, note="no larger batch is searched")

@@ -70,9 +70,15 @@ class Environment:
             of_versions = _calibration()["engines"].get(engine.id, {})
             figures = of_versions.get(engine.wheel_version if of_versions else "", {})
             if self.architecture not in figures:
+                if figures:
+                    raise InvalidInputError(
+                        f"there is no plan of {engine.title} for {self.architecture}, only for "
+                        f"{', '.join(figures)}",
+                        hint="compare with --target vm, whose programs are the board's",
+                    )
                 raise InvalidInputError(
-                    f"there is no plan of {engine.label} for {self.architecture}",
-                    hint=f"run it: pibench run --engine {engine.spec}",
+                    f"there is no plan of {engine.title}",
+                    hint=f"run it: pibench run NETWORK --engine {engine.spec}; in a gate, mode run",
                 )
             return Program(**figures[self.architecture])
         in_setup = _calibration()["setups"].get(self.setup, {}).get(protocol, {})

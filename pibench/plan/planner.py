@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pibench.devices import MIB
 from pibench.engines.caffe import caffemodel
 from pibench.errors import InvalidInputError
-from pibench.plan import engines, graph, layers, net, weights
+from pibench.plan import graph, layers, net, weights
 from pibench.plan.malloc import Heap
 from pibench.plan.openblas import PackingBuffers
 from pibench.plan.process import Process, Step
@@ -153,6 +153,8 @@ def plan(
 
 def _other_engine(network: Network, protocol: Protocol, environment: Environment) -> Plan:
     """Replay a forward pass of the environment's engine."""
+    from pibench.plan import engines  # noqa: PLC0415  (start-up time)
+
     engine = engines.checked(network, protocol, environment)
     program = environment.program(protocol)
     heap = Heap(largest_unmapped_bytes=program.largest_unmapped_bytes)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from pibench.engines.caffe import CAFFE
+from pibench.engines.registry import engine_of
 from pibench.errors import InvalidInputError
 from pibench.file_io import keep_inputs, write_whole
 from pibench.records.identity import labels_of
@@ -167,7 +169,9 @@ def of_plans(
         cases.append(Case(subject=spec, claim=claim, outcome="was not planned", why=why))
         rows.append((spec, Cell(text="error", chip="verdict"), *3 * [NOTHING], why))
     fitting = sum(answer["verdict"] == "fit" for answer in answers)
-    how = f"Planned for {device.id}, {protocol}; nothing was run"
+    engines = {answer["environment"]["engine"] for answer in answers} - {CAFFE.id}
+    made = "".join(f", {engine_of(engine).title}" for engine in sorted(engines))
+    how = f"Planned for {device.id}, {protocol}{made}; nothing was run"
     sizes_mib = numeric("Peak MiB", "Band ±MiB", "Headroom MiB")
     return Cases(
         command="plan",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from pibench.engines.registry import engine_of
 from pibench.report.tables import Column, Table, numeric
 from pibench.report.text import (
     MIB,
@@ -50,6 +51,10 @@ _COUNTED: Final = {
 
 def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
     """Return one row per network, in MiB."""
+    # Caffe prints this figure; a plan of another engine shows that engine instead.
+    last, of_answer = "Caffe's data\nbytes", _data_bytes
+    if any(answer["memory_required_for_data_bytes"] is None for answer in answers):
+        last, of_answer = "Engine", _engine
     return Table.of(
         (
             {
@@ -58,14 +63,22 @@ def plan_table(answers: Sequence[dict[str, Any]]) -> Table:
                 "Peak\nMiB": mib(answer["peak_rss_bytes"]),
                 "Band\n+-MiB": mib(answer["band_bytes"]),
                 "Head\nMiB": signed_mib(answer["headroom_bytes"]),
-                "Caffe's data\nbytes": number(answer["memory_required_for_data_bytes"]),
+                last: of_answer(answer),
                 "Peak reached at": f"{answer['peak_at']['phase']} {answer['peak_at']['layer']}",
             }
             for name, answer in zip(names_of(answers), answers, strict=True)
         ),
-        numeric=("Peak\nMiB", "Band\n+-MiB", "Head\nMiB", "Caffe's data\nbytes"),
+        numeric=("Peak\nMiB", "Band\n+-MiB", "Head\nMiB", *([last] if last != "Engine" else [])),
         fold=("Network", "Peak reached at"),
     )
+
+
+def _data_bytes(answer: dict[str, Any]) -> str:
+    return number(answer["memory_required_for_data_bytes"])
+
+
+def _engine(answer: dict[str, Any]) -> str:
+    return engine_of(answer["environment"]["engine"]).title
 
 
 def names_of(answers: Sequence[dict[str, Any]]) -> list[str]:
@@ -126,9 +139,11 @@ def check_lines(found: Check, answer: Mapping[str, Any]) -> list[Text]:
 
     verdict, device = found.judged.verdict, found.device
     words, style = _VERDICTS[verdict]
+    environment = found.planned.environment
+    engine = "" if environment.is_caffe else f" with {engine_of(environment.engine).title}"
     head = Text.assemble(
         visible(answer["network"]),
-        " ",
+        f"{engine} ",
         (words, style),
         f" {device.name} (planned, nothing was run)",
     )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pibench import process, timings
 from pibench.engines.registry import engine_of
 from pibench.errors import HostError, PibenchError
+from pibench.file_io import unreadable
 from pibench.records.schema import KeptBlobs
 from pibench.runner.options import RunOptions, facts_of, job_of
 from pibench.runner.record import Context, record_of
@@ -67,10 +68,17 @@ class Runner:
             self.target.prepare(jobs)
         context = Context(device=self.options.profile, target=self.target)
         records: dict[str, Record] = {}
+        before = [_state_of_files(network) for network in networks]
 
         def on_outcome(outcome: Outcome) -> None:
             self.on_outcome(outcome)
             network = networks[int(outcome.job.id)]
+            if changed := before[int(outcome.job.id)] ^ _state_of_files(network):
+                # Its hash and its outputs may be of two files.
+                name = sorted(file.name for file, *_ in changed)[0]
+                outcome = replace(
+                    outcome, result=None, died=f"{name} changed while it ran; run it again"
+                )
             folder = self.options.blobs if self.options.keep else None
             blobs = dump_blobs(outcome, network.slug, folder) if folder else None
             record = self._record(network, outcome, context, blobs)
@@ -97,6 +105,27 @@ class Runner:
         except ValidationError as error:
             died = f"the probe's figures make no record: {first_of(error)}"
             return record_of(facts, replace(outcome, result=None, died=died), context)
+
+
+def _state_of_files(network: Runnable) -> set[tuple[Path, int, int, int]]:
+    """Return size, time and place of each file of the user's that a run reads.
+
+    Raises:
+        InvalidInputError: One is gone.
+    """
+    from pibench.networks.model_file import ModelFile  # noqa: PLC0415  (start-up time)
+
+    files = [network.weights] if network.weights else []
+    if isinstance(network, ModelFile):
+        files = [network.path, *network.data.values()]
+    found = set()
+    for file in files:
+        try:
+            state = file.stat()
+        except OSError as error:
+            raise unreadable(file, error) from None
+        found.add((file, state.st_size, state.st_mtime_ns, state.st_ino))
+    return found
 
 
 class Reference:

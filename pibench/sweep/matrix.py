@@ -223,8 +223,11 @@ def of(data: dict[str, Any], place: Path | str) -> Study:
                 place, "target", f"there is no target {name!r}",
                 hint=f"choose from {', '.join(target_kinds.choices())}",
             )  # fmt: skip
-    for engine in study.engine:
-        engine_of(engine)
+    engines = [engine_of(engine) for engine in study.engine]
+    if "protocol" not in study.model_fields_set:
+        # What all of them can run.
+        shared = [one for one in study.protocol if all(one in made.protocols for made in engines)]
+        study = study.model_copy(update={"protocol": tuple(shared) or ("inference",)})
     unknown = sorted(set(study.weights) - set(study.networks))
     if unknown:
         raise InvalidInputError.at(

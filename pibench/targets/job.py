@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pibench.engines.base import PROGRAM, Engine
 from pibench.engines.caffe import CAFFE
 from pibench.engines.registry import engine_of
+from pibench.errors import InvalidInputError
 from pibench.images import layers
 from pibench.images.blas import loops_beside
 from pibench.images.carried import loader_at, short, unpacked_bytes
@@ -376,6 +377,8 @@ def _link_tree(source: Path, into: Path) -> None:
 def _link(file: Path, place: Path) -> None:
     """Give a file a second name, or copy it where that is not possible."""
     source = file.resolve()
+    if not source.exists():
+        raise InvalidInputError.at(file, None, "is gone", hint="put it back, and run again")
     try:
         # A second name costs nothing, and weights may be half a gigabyte.
         if _is_readable_by_all(source):

@@ -15,7 +15,7 @@ Kind = tuple[str, str]
 
 TFLITE: Final = "a TensorFlow Lite model"
 _RUN_IT: Final = "pibench run takes it under a name that ends in .onnx or .tflite"
-_CONVERT: Final = "pibench runs Caffe networks: convert it to a prototxt first"
+_CONVERT: Final = "pibench runs prototxts, ONNX and TFLite models: convert it to one of these"
 _UNPACK: Final = "unpack it, and name the prototxt"
 _NAME: Final = "name the network's prototxt"
 _DOWNLOAD: Final = "download the file itself (of GitHub, the raw one)"
@@ -37,7 +37,7 @@ _STARTS: Final[dict[bytes, Kind]] = {
         "a Git LFS pointer, not the file itself", "fetch the file: git lfs pull",
     ),
     rb"404: Not Found": ("a web server's error message", _DOWNLOAD),
-    rb"7767517\s": ("an ncnn model", _CONVERT),
+    rb"7767517\s": ("an ncnn model", "give the prototxt that it was made from, with --engine ncnn"),
 }  # fmt: skip
 """The kind of a file, by a pattern of its first bytes."""
 _TEXT_STARTS: Final[dict[bytes, Kind]] = {

@@ -95,7 +95,8 @@ def _explained(to: Format, path: object) -> Iterator[None]:
             str(path), topology.place(layer), f"{LABELS[to]} has no exact equal of {what}",
             hint="use --batch 1"
             if _BATCH in str(inexact) and layer.type == "Input"
-            else "replace the layer, or take another engine",
+            else "replace the layer, or use "
+            + ("--engine onnxruntime or opencv" if to == "ncnn" else "--engine opencv or caffe"),
         ) from None  # fmt: skip
 
 

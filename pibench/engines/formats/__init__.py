@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ MOST_VALUES: Final = 2**31 - 1
 MOST_ENDS: Final = 500
 """Inputs and outputs of a model together."""
 
+_PROTOTXT: Final = re.compile(rb"^\s*(layers?|input|input_shape|name)\s*[:{]", re.MULTILINE)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Dim = int | str
@@ -88,8 +90,10 @@ class Contents:
 
 
 def format_of(path: Path | str) -> FileFormat | None:
-    """Return the format that the ending of a file's name means; None for another ending."""
+    """Return the format that the ending of a file's name means; None for another, or a folder."""
     ending = Path(path).suffix.removeprefix(".").lower()
+    if ending in FORMATS and os.path.isdir(path):  # noqa: PTH112  (also for a name no file has)
+        return None
     return next((one for one in FORMATS if one == ending), None)
 
 
@@ -128,7 +132,12 @@ def _other_kind(path: Path, form: FileFormat) -> InvalidInputError | None:
     from pibench.engines.caffe import foreign  # noqa: PLC0415  (only in case of an error)
 
     with path.open("rb") as file:
-        kind = foreign.of_start(file.read(4096))
+        start = file.read(4096)
+    if _PROTOTXT.search(start):
+        return InvalidInputError.at(
+            path, None, "is the prototxt of a Caffe network", hint="rename it: NAME.prototxt"
+        )
+    kind = foreign.of_start(start)
     if kind is None or (form == "tflite" and kind == foreign.TFLITE):
         return None
     return InvalidInputError.at(

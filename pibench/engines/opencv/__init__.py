@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pibench.engines.caffe.topology import Source
     from pibench.engines.formats import Contents
 
+VERSIONS: Final = ("4.14.0.94", "4.8.1.78", "4.6.0.66", "4.5.1.48")
+"""4.14 is the last that reads Caffe's files. Raspberry Pi OS 11 has 4.5.1, 12 has 4.6.0."""
 _WINOGRAD: Final = (4, 7)
 
 
@@ -75,8 +77,7 @@ OPENCV: Final = OpenCVEngine(
     wheel="opencv-python-headless",
     module="cv2",
     file_formats=("onnx",),
-    # 4.14 is the last that reads Caffe's files. Raspberry Pi OS 11 has 4.5.1, 12 has 4.6.0.
-    versions=("4.14.0.94", "4.8.1.78", "4.6.0.66", "4.5.1.48"),
+    versions=VERSIONS,
     # Winograd's transformed weights are kept beside the others, from 4.7 on.
     settings={"winograd": ("on", "off"), "fusion": ("on", "off")},
     calls_blas=False,

@@ -140,7 +140,7 @@ def check(
                     place,
                     topology.place(layer),
                     f"OpenCV {version} {found.effect}",
-                    hint="use --engine caffe, or another version of OpenCV",
+                    hint=_instead(layer, version),
                 )
 
 
@@ -258,6 +258,16 @@ def values_inside(layers: Sequence[caffe.LayerParameter]) -> dict[topology.Sourc
             if layer.type != "Input":
                 found[position, top] = (blob, 0) if is_convolution else (name, top)
     return found
+
+
+def _instead(layer: caffe.LayerParameter, version: str) -> str:
+    """Return what runs a layer that this version does not run as Caffe does."""
+    from pibench.engines.opencv import VERSIONS  # noqa: PLC0415  (it imports this module)
+
+    for other in VERSIONS:
+        if other != version and all(one.rewritten for one in differing(layer, other)):
+            return f"use --engine opencv=={other}"
+    return "use --engine onnxruntime or ncnn, or caffe"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

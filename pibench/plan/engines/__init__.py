@@ -29,6 +29,11 @@ def checked(network: Network, protocol: Protocol, environment: Environment) -> E
             protocol.
     """
     engine = engine_of(environment.engine)
+    if engine.model_format is None:
+        raise InvalidInputError.at(
+            network.place, None, f"a network of Caffe, which {engine.label} does not read",
+            hint="take another engine",
+        )  # fmt: skip
     if protocol not in engine.protocols:
         raise InvalidInputError(
             f"{engine.label} has no protocol {protocol}",

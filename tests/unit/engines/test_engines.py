@@ -281,8 +281,8 @@ def test_inputs_and_outputs_are_in_caffes_order(load: Any) -> None:
     [
         ("onnxruntime", 860, "inconclusive"),
         ("onnxruntime", 1000, "inconclusive"),
-        ("onnxruntime", 770, "fit"),
-        ("onnxruntime", 1140, "no-fit"),
+        ("onnxruntime", 640, "fit"),
+        ("onnxruntime", 1600, "no-fit"),
         ("ncnn", 730, "inconclusive"),
         ("ncnn", 720, "fit"),
         ("opencv", 860, "fit"),
