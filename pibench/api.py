@@ -408,10 +408,9 @@ class Fit:
     def __repr__(self) -> str:
         words = {"fit": "fits", "no-fit": "does not fit"}.get(self.verdict, f"{self.verdict} on")
         peak = f"{self.peak_rss_bytes / MIB:.0f} MiB" if self.peak_rss_bytes else "not known"
-        usable = f"{self.device.usable_bytes / MIB:.0f} MiB usable"
+        of = f"({self.how}) of {self.device.usable_bytes / MIB:.0f} MiB usable"
         facts = [
-            f"{self.network}{self._engine} {words} {self.device.id}: peak {peak} ({self.how}) "
-            f"of {usable}",
+            f"{self.network}{self._engine} {words} {self.device.id}: peak {peak} {of}",
             self.evidence,
             _at_the_peak(self.planned) if self.planned else "",
         ]

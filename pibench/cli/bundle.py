@@ -47,8 +47,6 @@ def bundle(
     The board needs Python 3.5 but no part of pibench. Read its results with pibench import.
 
     Example: pibench bundle NIN "SqueezeNet V1.1" --with-caffe -o pi-kit.tar.gz
-
-    Example: pibench bundle NIN --engine ncnn --with-engine -o ncnn-kit.tar.gz
     """
     from pibench.bundle.kit import write_kit
     from pibench.images.build import Builder

@@ -49,7 +49,7 @@ def test_what_a_format_lacks_is_one_line(pibench: Pibench) -> None:
     line = pibench("networks", "convert", "net.prototxt", "--to", "ncnn", code=2).line
     assert line == (
         "pibench: net.prototxt: layer 'ArgMax': ncnn has no exact equal of ArgMax; "
-        "replace the layer, or take another engine"
+        "replace the layer, or use --engine onnxruntime or opencv"
     )
     assert not Path("net.bin").exists()
     assert "<onnx|ncnn>" in pibench("networks", "convert", "--help").out

@@ -47,7 +47,7 @@ SHAPED = caffe.BlobProto(data=[0.5] * 3, shape=caffe.BlobShape(dim=[3])).Seriali
         (archive("deploy.prototxt"), "is a zip archive; unpack it"),
         (pickle.dumps({"a": 1}, 2), "is a Python pickle, such as a PyTorch model"),
         (pickle.dumps({"a": 1}), "is a Python pickle, such as a PyTorch model"),
-        (NODE + NODE, "is a TensorFlow graph; pibench runs Caffe networks"),
+        (NODE + NODE, "is a TensorFlow graph; pibench runs prototxts, ONNX and TFLite models"),
         (b"\x08\x01" + field(2, field(1, field(1, b"abc"))), "is a TensorFlow SavedModel"),
         (b'node {\n name: "x"\n op: "Conv2D"\n}\n', "is a TensorFlow graph as text"),
         (b"model { ssd { num_classes: 2 } }\n", "a configuration of TensorFlow's object detection"),

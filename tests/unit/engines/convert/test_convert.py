@@ -138,8 +138,10 @@ def test_ncnn_reads_each_value_once_and_all_weights(
 
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - NO_ONNX.keys()))
-def test_the_value_of_every_layer_is_in_the_files(name: str, tmp_path: Path) -> None:
-    found, weights = loaded(TEXTS[name], tmp_path)
+def test_the_value_of_every_layer_is_in_the_files(
+    loaded: Loaded, name: str, tmp_path: Path
+) -> None:
+    found, weights = loaded(TEXTS[name])
     (path,) = convert.convert(found, weights, "onnx", tmp_path / "own", all_values=True)
     graph = onnx.load(str(path)).graph
     made = {output for node in graph.node for output in node.output}
@@ -162,14 +164,13 @@ def test_the_value_of_every_layer_is_in_the_files(name: str, tmp_path: Path) -> 
     assert set(convert.values(found, "ncnn").values()) <= tops
 
 
-def test_layers_that_do_nothing_have_the_value_of_their_bottom(tmp_path: Path) -> None:
+def test_layers_that_do_nothing_have_the_value_of_their_bottom(loaded: Loaded) -> None:
     found, _ = loaded(
         'layer { name: "data" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 } } }'
         'layer { name: "r" type: "ReLU" bottom: "x" top: "x" }'
         'layer { name: "drop" type: "Dropout" bottom: "x" top: "y" }'
         'layer { name: "z" type: "TanH" bottom: "y" top: "z" }'
-        'layer { name: "nothing" type: "Silence" bottom: "z" }',
-        tmp_path,
+        'layer { name: "nothing" type: "Silence" bottom: "z" }'
     )
     expected = {(0, 0): "x", (1, 0): "x@1", (2, 0): "x@1", (3, 0): "z"}
     assert convert.values(found, "onnx") == convert.values(found, "ncnn") == expected
