@@ -131,6 +131,9 @@ def run(
     summary = _sweep(study, journal, cache, dask, jobs, shlex.join(again), dry=dry, quiet=quiet)
     failed = {label: message for label, (_, message) in summary.failed.items()}
     _show(out, failed, as_json=as_json)
+    if study.prune is None and 0 < summary.cells == summary.left_out:
+        say("every cell was left out: nothing of this study can be run")
+        raise typer.Exit(int(ExitCode.INVALID_INPUT))
     raise typer.Exit(int(ExitCode.OK if dry else summary.exit_code))
 
 

@@ -128,3 +128,10 @@ def test_going_on_changes_the_given_options_and_keeps_the_rest(
     assert study["networks"] == [str(tmp_path / "my.prototxt")]
     assert (study["prune"], study["budget_s"], study["target"]) == (25, 60, ["twin"])
     assert study["device"] == ["rpi3b", "rpi4b_2gb"]
+
+
+def test_a_study_of_which_nothing_can_run_is_a_mistake(pibench: Pibench, tmp_path: Path) -> None:
+    words = ["--networks", "NIN", "--engine", "ncnn", "--protocol", "caffe-time"]
+    result = pibench("sweep", *words, "--target", "twin", "--out", tmp_path / "study", code=2)
+    assert "no protocol caffe-time" in result.out
+    assert "nothing of this study can be run" in result.err

@@ -147,3 +147,19 @@ def test_a_changed_file_is_another_cell(tmp_path: Path) -> None:
 def test_an_image_that_a_network_cannot_take_is_named() -> None:
     with pytest.raises(InvalidInputError, match="with input 96x96: NIN"):
         matrix.check_networks(matrix.of({"networks": "NIN", "input": ["224x224", "96x96"]}, "here"))
+
+
+@pytest.mark.parametrize(
+    ("engines", "given", "protocols"),
+    [
+        (["caffe"], None, ("caffe-time",)),
+        (["ncnn", "opencv"], None, ("inference",)),
+        (["caffe", "ncnn"], None, ("inference",)),
+        (["caffe", "ncnn"], ["caffe-time"], ("caffe-time",)),
+    ],
+)
+def test_the_default_protocol_is_one_that_all_engines_can_run(
+    engines: list[str], given: list[str] | None, protocols: tuple[str, ...]
+) -> None:
+    data = {"networks": ["NIN"], "engine": engines} | ({"protocol": given} if given else {})
+    assert matrix.of(data, "a test").protocol == protocols
