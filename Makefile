@@ -122,7 +122,7 @@ tables-document: setup ## Compare other people's tables with plans and predictio
 
 PAPER = $$($(BIN)/python -c 'from pibench import networks as n; print(*(one.slug for one in n.catalog_entries() if one.in_paper))')
 
-engines-document: setup ## Run the paper's networks with every engine, for two hours; write docs/engines.md's table
+engines-document: setup ## Run the paper's networks with every engine, which takes hours; write docs/engines.md's table
 	for engine in ncnn onnxruntime opencv opencv==4.5.1; do \
 		$(BIN)/pibench run $(PAPER) --engine $$engine --target vm --repeats 0 --out $(OUT)/engines/engines.jsonl || exit; \
 	done

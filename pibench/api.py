@@ -188,6 +188,7 @@ def run(
     from pibench.records.store import RecordStore
     from pibench.runner.options import RunOptions, default_engine
 
+    these = _several(these)
     if "engine" not in options and (files := _files(these)):
         options["engine"] = default_engine(files)
     if "engine" in options:

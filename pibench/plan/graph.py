@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pibench.engines.caffe.shapes import Shapes
 
+CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"})
+"""Convolutions, those of each channel by itself in the forks too."""
 _SPLIT = caffe.LayerParameter(type="Split")
 _LOSSES = frozenset(
     {"SoftmaxWithLoss", "InfogainLoss", "SigmoidCrossEntropyLoss", "ContrastiveLoss",

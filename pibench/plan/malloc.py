@@ -238,3 +238,8 @@ class Heap:
         self.resident_bytes = resident_bytes = self.resident_bytes + size_bytes
         if resident_bytes > self.peak_bytes:  # noqa: PLR1730  (faster than max)
             self.peak_bytes = resident_bytes
+
+
+def round_up(number: int, multiple: int) -> int:
+    """Return the least multiple that is not less."""
+    return -(-number // multiple) * multiple

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pibench.plan.malloc import PAGE_BYTES
+from pibench.plan.malloc import PAGE_BYTES, round_up
 
 _FLOAT_BYTES = 4
 _SINGLE_THREAD_PRODUCT = 262_144
@@ -100,7 +100,7 @@ class PackingBuffers:
             width = min(max(-(-left_n // (threads - thread)), _SWITCH_RATIO), left_n)
             left_n -= width
             part = -(-width // _DIVIDE_RATE)
-            stride = kernel.q * _round_up(part, kernel.unroll_n) * _FLOAT_BYTES
+            stride = kernel.q * round_up(part, kernel.unroll_n) * _FLOAT_BYTES
             for side in range(_DIVIDE_RATE):
                 columns = min(part, width - side * part)
                 self._mark(thread, self._base_b + side * stride, columns * depth)
@@ -126,13 +126,13 @@ class PackingBuffers:
         q = self._kernel.q
         if k >= 2 * q:
             return q
-        return k if k <= q else _round_up(k // 2, self._kernel.unroll_m)
+        return k if k <= q else round_up(k // 2, self._kernel.unroll_m)
 
     def _panel_height(self, m: int) -> int:
         p = self._kernel.p
         if m >= 2 * p:
             return p
-        return _round_up(m // 2, self._kernel.unroll_m) if m > p else m
+        return round_up(m // 2, self._kernel.unroll_m) if m > p else m
 
     def _mark(self, thread: int, start: int, elements: int) -> None:
         if elements <= 0:
@@ -146,7 +146,3 @@ class PackingBuffers:
         if new:
             pages[first:last] = b"\1" * (last - first)
             self.resident_bytes += new * PAGE_BYTES
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple

@@ -648,8 +648,8 @@ def _kept(kind: str, names: Sequence[str], write: Callable[[Path], object]) -> t
         return paths
     try:
         cache.make_folder(folder)
-        with contextlib.suppress(FileNotFoundError):
-            # Another process may drop files at the same time.
+        with contextlib.suppress(OSError):
+            # Another process drops them at the same time, or they are another user's.
             cache.drop_unused(folder, _MOST_KEPT_BYTES, _UNUSED_S)
         with cache.locked(folder / f"{names[0]}.lock"):
             if not paths[0].exists():

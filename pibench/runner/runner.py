@@ -75,7 +75,7 @@ class Runner:
             network = networks[int(outcome.job.id)]
             if changed := before[int(outcome.job.id)] ^ _state_of_files(network):
                 # Its hash and its outputs may be of two files.
-                name = sorted(file.name for file, *_ in changed)[0]
+                name = min(file.name for file, *_ in changed)
                 outcome = replace(
                     outcome, result=None, died=f"{name} changed while it ran; run it again"
                 )

@@ -11,6 +11,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from pibench.engines.caffe.shapes import windows
+from pibench.plan.graph import CONVOLUTIONS
+from pibench.plan.malloc import round_up
 from pibench.plan.process import FLOAT_BYTES, Memory
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ _LARGEST_CHANNELS: Final = 128
 _LEAST_CHANNELS: Final = 8
 _TILE_DEPTH: Final = 5456
 """Most rows of a kernel that one tile has: a twelfth of the 256 KiB L2 cache that ncnn assumes."""
-_CONVOLUTIONS: Final = frozenset({"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"})
 _SAME: Final = frozenset({"Dropout", "Split", "Silence"})
 """Types that the conversion leaves out, or whose tops are their bottom."""
 _IN_PLACE: Final = frozenset(
@@ -76,7 +77,7 @@ class _Net:
                 continue
             counts = [math.prod(shape) for shape in shapes]
             read = [self._new(FLOAT_BYTES * count, layer.name, "weights") for count in counts]
-            if layer.type in _CONVOLUTIONS:
+            if layer.type in CONVOLUTIONS:
                 self._convolution(position, read[0])
             elif layer.type == "Deconvolution":
                 self._new(read[0].size_bytes - _MAT_BYTES, layer.name, "packed weights")
@@ -118,7 +119,7 @@ class _Net:
         tile = self._winograd_tile(inputs, outputs, window)
         if tile:
             factor = _WINOGRAD[tile]
-            rows, columns = _up(outputs, 8), _up(inputs, 8)
+            rows, columns = round_up(outputs, 8), round_up(inputs, 8)
             buffer = self._new(
                 FLOAT_BYTES * factor * 8 * min(columns, _TILE_DEPTH) * self.threads, name, "buffer"
             )
@@ -133,8 +134,10 @@ class _Net:
             return
         if values > 1:
             ordered = self._new(FLOAT_BYTES * depth * outputs, name, "buffer")
-        side = _up(-(-outputs // -(-outputs // _TILE_ROWS)), 8)
-        self._new(FLOAT_BYTES * _up(outputs, side) * _up(depth, 8), name, "packed weights")
+        side = round_up(-(-outputs // -(-outputs // _TILE_ROWS)), 8)
+        self._new(
+            FLOAT_BYTES * round_up(outputs, side) * round_up(depth, 8), name, "packed weights"
+        )
         process.end_step("read", name)
         if values > 1:
             process.free(ordered)
@@ -200,7 +203,7 @@ class _Net:
             ]
             is_bordered = any(pad) or bordered != list(inputs[2:])
             return [FLOAT_BYTES * inputs[1] * math.prod(bordered)] if is_bordered else []
-        if layer.type in _CONVOLUTIONS and len(inputs) == _IMAGE_AXES:
+        if layer.type in CONVOLUTIONS and len(inputs) == _IMAGE_AXES:
             return self._buffers_of_convolution(position)
         return []
 
@@ -225,7 +228,7 @@ class _Net:
             sizes += [FLOAT_BYTES * _WINOGRAD[tile] * shape[1] * tiles] * 2
         elif not _is_direct(shape[1], shape[0], window):
             depth, places = math.prod(shape[1:]), math.prod(outputs[2:])
-            sizes.append(FLOAT_BYTES * _up(depth, 8) * _up(places, 4))
+            sizes.append(FLOAT_BYTES * round_up(depth, 8) * round_up(places, 4))
         return sizes
 
     def _new(self, size_bytes: int, layer: str, kind: str) -> Memory:
@@ -268,7 +271,3 @@ class _Pool:
 
     def give(self, memory: Memory) -> None:
         self.free.append(memory)
-
-
-def _up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple

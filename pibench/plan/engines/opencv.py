@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from pibench.engines.caffe import caffemodel
 from pibench.engines.caffe.shapes import windows
 from pibench.plan import graph, weights
+from pibench.plan.graph import CONVOLUTIONS
+from pibench.plan.malloc import round_up
 from pibench.plan.process import FLOAT_BYTES, Memory
 
 if TYPE_CHECKING:
@@ -46,7 +48,6 @@ _IN_PLACE: Final = frozenset(
      "ReLU", "ReLU6", "Reshape", "Scale", "Sigmoid", "Split", "Swish", "TanH"}
 )  # fmt: skip
 """Types whose output is their input's memory, if nothing else reads that."""
-_CONVOLUTIONS: Final = frozenset({"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"})
 _FOLDED: Final = frozenset({"BatchNorm", "Scale"})
 """Types that are multiplied into the weights of a convolution before them."""
 
@@ -164,7 +165,7 @@ class _Net:
         for position, layer in enumerate(found.layers):
             for index in range(len(found.tops[position])):
                 self.process.write(self.hosts[position, index])
-            if layer.type in _CONVOLUTIONS:
+            if layer.type in CONVOLUTIONS:
                 self._convolve(position)
             self.process.end_step("forward", layer.name)
 
@@ -191,7 +192,7 @@ class _Net:
                     )  # fmt: skip
                     users[id(host)] = readers
                 self.hosts[position, index] = host
-            if layer.type in _CONVOLUTIONS:
+            if layer.type in CONVOLUTIONS:
                 self._align(position)
             for source in sources:
                 host = self.hosts[source]
@@ -258,7 +259,7 @@ class _Net:
         """Copy weights whose rows do not start at multiples of 8 values."""
         outputs, columns = _matrix(self.found.weights[position][0])
         if columns % _ALIGNED_COLUMNS:
-            size_bytes = FLOAT_BYTES * outputs * _up(columns, _ALIGNED_COLUMNS)
+            size_bytes = FLOAT_BYTES * outputs * round_up(columns, _ALIGNED_COLUMNS)
             self.copies[position] = self._copy(position, "aligned weights", size_bytes)
 
     def _convolve(self, position: int) -> None:
@@ -282,9 +283,11 @@ class _Net:
         if by_winograd:
             packed = rows * shape[1] * _WINOGRAD_VALUES
             tiles = math.prod(-(-size // _WINOGRAD_TILE) for size in outputs[2:])
-            buffer_bytes = FLOAT_BYTES * inputs[1] * _WINOGRAD_VALUES * _up(tiles, _WINOGRAD_TILE)
+            buffer_bytes = (
+                FLOAT_BYTES * inputs[1] * _WINOGRAD_VALUES * round_up(tiles, _WINOGRAD_TILE)
+            )
         elif groups == inputs[1] == rows and groups > 1:
-            packed = rows * _up(columns, 2 * _ALIGNED_COLUMNS)
+            packed = rows * round_up(columns, 2 * _ALIGNED_COLUMNS)
         else:
             packed = rows * columns
             if window.kernel == window.stride == (1, 1):
@@ -314,7 +317,3 @@ def _consumers(found: Shapes) -> dict[tuple[int, int], list[int]]:
 def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return weights as rows, one for each output, and columns."""
     return shape[0], math.prod(shape[1:])
-
-
-def _up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple

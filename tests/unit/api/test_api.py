@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_type_hints
 
@@ -109,3 +110,16 @@ def test_check_has_the_answer_and_the_package_shows_its_functions() -> None:
     assert {one.change.split()[0] for one in found.remedies} == {"--engine", "--input", "--device"}
     assert {"fits", "load", "network", "run"} < set(dir(pibench))
     assert pibench.network("NIN").parameter_count == 7595176
+
+
+def test_any_iterable_of_networks_is_read_once() -> None:
+    seen = []
+
+    def specs() -> Iterator[str]:
+        for name in ("NIN", "no such network"):
+            seen.append(name)
+            yield name
+
+    with pytest.raises(InvalidInputError, match="no such network"):
+        api.run(specs(), target="twin")
+    assert seen == ["NIN", "no such network"]
