@@ -32,7 +32,8 @@ from pibench.engines.base import LAYER_RTOL
 from pibench.engines.caffe import CAFFE, cut
 from pibench.errors import HostError, InconclusiveError, InvalidInputError
 from pibench.records.schema import Frozen, Machine
-from pibench.runner.options import RunOptions, seeded_weights
+from pibench.runner.model_files import seeded_weights
+from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner, as_array, write_npz
 from pibench.setups import BLAS_NAMES, Blas
 

@@ -27,7 +27,8 @@ from pibench.images.archive import add, compressed_tar_into, member
 from pibench.images.build import Builder
 from pibench.images.recipe import file_sha256
 from pibench.records.schema import Frozen, Sha256
-from pibench.runner.options import NetworkFacts, RunOptions, facts_of, job_of
+from pibench.runner.jobs import NetworkFacts, facts_of, job_of, new_job
+from pibench.runner.options import RunOptions
 from pibench.targets.base import Job
 from pibench.targets.job import ROOTS, SYSTEM, libraries_for, root_programs, write_job
 from pibench.targets.local import refuse_other_blas
@@ -99,7 +100,7 @@ class Manifest(Frozen):
 
     def job_of(self, network: KitNetwork) -> Job:
         """Return the job that ran on the board; its files are not on this machine."""
-        return self.options.job(id=network.id, name=network.name, prototxt="", weights=None)
+        return new_job(self.options, id=network.id, name=network.name, prototxt="", weights=None)
 
 
 def digest_of(text: bytes) -> str:

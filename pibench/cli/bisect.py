@@ -132,7 +132,8 @@ def _prepared(
     """Check the files of a side that must run; return a function that runs it."""
     from pibench.bisect import Runnable
     from pibench.engines.caffe.caffemodel import check_weights
-    from pibench.runner.options import job_of, seeded_weights
+    from pibench.runner.jobs import job_of
+    from pibench.runner.model_files import seeded_weights
 
     changed = ("target", "machine", "threads", "blas", "engine")
     options = replace(options, **{field: getattr(variant, field) for field in changed})

@@ -176,7 +176,7 @@ def convert(
     Example: pibench networks convert deploy.prototxt --weights my.caffemodel --to onnx -o my.onnx
     """
     from pibench.engines import convert as converting
-    from pibench.runner.options import seeded_weights
+    from pibench.runner.model_files import seeded_weights
 
     options = opt.run_options({**locals(), "protocol": "inference"})
     (network,) = opt.load_networks([name], options)

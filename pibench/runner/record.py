@@ -27,7 +27,7 @@ from pibench.verdict import Decision, Observation, decide
 if TYPE_CHECKING:
     from pibench.devices import Device
     from pibench.records.schema import Enforcer, ProvenanceKind
-    from pibench.runner.options import NetworkFacts
+    from pibench.runner.jobs import NetworkFacts
     from pibench.targets.base import Job, Outcome, Target
 
 KIB = 1024

@@ -16,7 +16,8 @@ from pibench.engines.registry import engine_of
 from pibench.errors import HostError, PibenchError
 from pibench.file_io import unreadable
 from pibench.records.schema import KeptBlobs
-from pibench.runner.options import RunOptions, facts_of, job_of
+from pibench.runner.jobs import facts_of, job_of
+from pibench.runner.options import RunOptions
 from pibench.runner.record import Context, record_of
 from pibench.targets.probe_session import first_of
 

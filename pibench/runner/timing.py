@@ -24,7 +24,7 @@ from pibench.records.statistics import interval_of, is_outlier, median_ms, set_a
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibench.runner.options import NetworkFacts
+    from pibench.runner.jobs import NetworkFacts
     from pibench.runner.record import Context
     from pibench.targets.base import Outcome
 

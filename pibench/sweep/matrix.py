@@ -39,7 +39,8 @@ from pibench.images.recipe import file_sha256, fingerprint
 from pibench.networks import catalog
 from pibench.networks.network import files_of, is_path, recorded
 from pibench.records.schema import Compute, Machine, Protocol, Repair
-from pibench.runner.options import RunOptions, cost_bytes
+from pibench.runner.jobs import cost_bytes
+from pibench.runner.options import RunOptions
 from pibench.settings import asset
 from pibench.setups import Blas
 from pibench.target_kinds import kind_of_spec

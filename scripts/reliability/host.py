@@ -16,7 +16,8 @@ from pibench.networks.network import Network
 from pibench.plan import answers, environment
 from pibench.plan.planner import plan
 from pibench.records.schema import Protocol
-from pibench.runner.options import RunOptions, cost_bytes
+from pibench.runner.jobs import cost_bytes
+from pibench.runner.options import RunOptions
 from pibench.verdict import judge
 
 _PROTOCOLS: tuple[Protocol, ...] = ("caffe-time", "inference")

@@ -14,7 +14,8 @@ from pibench.crosscheck.sides import entry_of
 from pibench.crosscheck.values import Tolerance
 from pibench.engines.caffe import caffemodel
 from pibench.networks.network import Network
-from pibench.runner.options import RunOptions, seeded_weights
+from pibench.runner.model_files import seeded_weights
+from pibench.runner.options import RunOptions
 from pibench.runner.runner import Runner
 from pibench.targets.sysroot import SysrootTarget
 from tests.emulation.conftest import DEVICE, SMALL

@@ -18,7 +18,8 @@ from pibench.networks import model_file
 from pibench.networks.model_file import RANGES, ModelFile
 from pibench.probe.values import fill
 from pibench.records.schema import Record
-from pibench.runner.options import RunOptions, job_of
+from pibench.runner.jobs import job_of
+from pibench.runner.options import RunOptions
 from pibench.targets.base import Outcome, Target
 from pibench.targets.sysroot import SysrootTarget
 from tests.emulation.conftest import DEVICE, run

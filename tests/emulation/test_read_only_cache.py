@@ -11,7 +11,8 @@ from pibench import settings
 from pibench.images.build import Builder
 from pibench.networks.network import Network
 from pibench.records.schema import Compute, Protocol
-from pibench.runner.options import RunOptions, job_of
+from pibench.runner.jobs import job_of
+from pibench.runner.options import RunOptions
 from tests.other_user import USER, run_as
 
 pytestmark = pytest.mark.emulation

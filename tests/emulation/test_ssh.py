@@ -16,7 +16,8 @@ from pibench.images.build import Builder
 from pibench.networks.network import Network
 from pibench.records.schema import Protocol, Record
 from pibench.records.store import RecordStore
-from pibench.runner.options import RunOptions, facts_of, job_of
+from pibench.runner.jobs import facts_of, job_of
+from pibench.runner.options import RunOptions
 from pibench.runner.record import Context, record_of
 from pibench.targets.base import Outcome, Target
 from pibench.targets.container import ContainerTarget

@@ -17,7 +17,8 @@ from pibench.images import wheels
 from pibench.images.recipe import ARCHITECTURES
 from pibench.networks.network import Network
 from pibench.records.identity import labels_of, run_of
-from pibench.runner.options import RunOptions, ends_of, job_of
+from pibench.runner.jobs import ends_of, job_of
+from pibench.runner.options import RunOptions
 from pibench.verdict import Observation, decide
 
 MIB = 2**20

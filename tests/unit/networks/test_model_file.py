@@ -20,7 +20,8 @@ from pibench.probe.values import fill
 from pibench.records.schema import Record
 from pibench.report.runs import command
 from pibench.report.sources import Networks
-from pibench.runner.options import RunOptions, default_engine, facts_of, job_of
+from pibench.runner.jobs import facts_of, job_of
+from pibench.runner.options import RunOptions, default_engine
 from pibench.targets.job import SYSTEM, Libraries, job_bytes, write_job
 from tests.wild.own_models import conv_net, dense_tflite
 

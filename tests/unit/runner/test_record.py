@@ -12,7 +12,8 @@ from pibench.errors import HostError, InvalidInputError
 from pibench.records.identity import latest, run_of
 from pibench.records.store import RecordStore
 from pibench.report.runs import command
-from pibench.runner.options import TIMEOUT_S, RunOptions, facts_of, job_of
+from pibench.runner.jobs import facts_of, job_of
+from pibench.runner.options import TIMEOUT_S, RunOptions
 from pibench.runner.record import Context, record_of
 from pibench.runner.runner import Runner
 from pibench.targets.base import Job, Outcome
