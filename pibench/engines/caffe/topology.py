@@ -153,8 +153,8 @@ def readers(layers: Sequence[Layer]) -> tuple[defaultdict[Source, int], list[lis
             counts[source] += 1
         for index, name in enumerate(layer.top):
             made_by[name] = position, index
-        for name, weight in zip(layer.top, layer.loss_weight, strict=False):
-            counts[made_by[name]] += bool(weight)
+        for index, weight in enumerate(layer.loss_weight):
+            counts[position, index] += bool(weight)
     return counts, sources
 
 

@@ -140,28 +140,30 @@ def _error(path: object, layer: Layer, refused: Refused) -> InvalidInputError:
 
 def _add(found: Shapes, layer: Layer, shared: dict[str, checks.Owner]) -> None:
     """Infer one layer from the blobs before it; `shared` has the parameters with names."""
-    names = list(layer.top)
-    bottoms = _look_up(found.blobs, list(layer.bottom), names)
+    kind, read, names = layer.type, list(layer.bottom), list(layer.top)
+    bottoms = _look_up(found.blobs, read, names)
     rule = rule_of(layer)
     checks.check_count("bottom", len(bottoms), rule.bottoms)
     checks.check_count("top", len(names), rule.tops)
     tops, params = rule.function(layer, bottoms)
-    if layer.type in STATES:
+    if kind in STATES:
         found.time_steps += bottoms[1][0]
         if found.time_steps > MAX_TIME_STEPS:
             raise Refused(
                 f"the network unrolls {found.time_steps} time steps",
                 f"pibench takes {MAX_TIME_STEPS} at most, of all layers together",
             )
-    for name, shape in zip(names, tops, strict=True):
+    made = list(zip(names, tops, strict=True))
+    for name, shape in made:
         checks.check_size(name, shape)
     for index, shape in enumerate(params):
         checks.check_size(f"parameter {index}", shape)
     checks.check_counts(layer, len(params))
     checks.check_engines(layer)
-    checks.check_fillers(layer, params, tops)
-    checks.check_in_place(layer, bottoms, tops)
-    specs = layer.param
+    if params or kind == "DummyData":
+        checks.check_fillers(layer, params, tops)
+    checks.check_in_place(kind, list(zip(read, bottoms, strict=True)), made)
+    specs = list(layer.param) if params else []
     for index, shape in enumerate(params):
         if index < len(specs) and (name := specs[index].name):
             if name in shared:
@@ -173,7 +175,7 @@ def _add(found: Shapes, layer: Layer, shared: dict[str, checks.Owner]) -> None:
     found.bottoms.append(tuple(bottoms))
     found.tops.append(tuple(tops))
     found.weights.append(tuple(params))
-    found.blobs.update(zip(names, tops, strict=True))
+    found.blobs.update(made)
     if params:
         found.params[layer.name] = tuple(params)
 

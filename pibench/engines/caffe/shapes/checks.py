@@ -137,11 +137,9 @@ def check_counts(layer: Layer, params: int) -> None:
 
     `params` is the number of parameters.
     """
-    for field, given, what, there in (
-        ("loss_weight", layer.loss_weight, "top", layer.top),
-        ("propagate_down", layer.propagate_down, "bottom", layer.bottom),
-    ):
-        if given and len(given) != len(there):
+    for field, what in (("loss_weight", "top"), ("propagate_down", "bottom")):
+        given = getattr(layer, field)
+        if given and len(given) != len(there := getattr(layer, what)):
             problem = f"{len(given)} {field} for {len(there)} {what}(s)"
             raise Refused(problem, f"give one per {what}, or none")
     if layer.blobs:
@@ -198,12 +196,20 @@ def rates(spec: caffe.ParamSpec) -> dict[str, float]:
     return {name: getattr(spec, name) for name in names if spec.HasField(name)}
 
 
-def check_in_place(layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> None:
-    """Check that a layer that writes in place can do so, and keeps the shape."""
-    for index, (top, bottom) in enumerate(zip(layer.top, layer.bottom, strict=False)):
-        if top == bottom and layer.type in _NEVER_IN_PLACE:
-            raise Refused(f"{layer.type} cannot work in place on '{top}'", _RENAME)
-        if top == bottom and bottoms[index] != tops[index]:
+def check_in_place(
+    kind: str, read: Sequence[tuple[str, Shape]], made: Sequence[tuple[str, Shape]]
+) -> None:
+    """Check that a layer that writes in place can do so, and keeps the shape.
+
+    Args:
+        kind: The layer's type.
+        read: The name and shape of each bottom.
+        made: The name and shape of each top.
+    """
+    for (bottom, before), (top, after) in zip(read, made, strict=False):
+        if top == bottom and kind in _NEVER_IN_PLACE:
+            raise Refused(f"{kind} cannot work in place on '{top}'", _RENAME)
+        if top == bottom and before != after:
             raise Refused(f"works in place on '{top}', but changes its shape", _RENAME)
 
 
