@@ -3,8 +3,8 @@
 
     fidelity_table.py FOLDER
 
-Runs the paper's 26 networks on each target and keeps what comes out in FOLDER/TARGET: what is
-there already is not run again. Ten minutes on two cores that did other work too. Outputs take
+Runs the paper's 26 networks on each target and keeps what comes out in FOLDER: what is there
+already is not run again. Ten minutes on two cores that did other work too. Outputs take
 hours: their line is read from the table of docs/outputs.md, which `make outputs-document` writes.
 """
 
@@ -20,11 +20,13 @@ from textwrap import wrap
 from typing import Any
 
 from pibench import devices, networks
+from pibench.cli.reproduce import FilesOfRun
 from pibench.crosscheck.blobs import OUTPUT_TOLERANCE
 from pibench.crosscheck.planned import compare, environment_of
 from pibench.errors import ExitCode
 from pibench.plan.planner import plan
 from pibench.records.store import RecordStore
+from pibench.runner.options import RunOptions
 
 TARGETS = ("vm", "container", "sysroot", "twin")
 OUTPUTS = Path(__file__).resolve().parent.parent / "docs/outputs.md"
@@ -41,29 +43,30 @@ def lines(folder: Path) -> list[str]:
     return [
         "| 26 networks | verdicts as printed | RAM against the paper | plan against its peaks |",
         "|---|---|---|---|",
-        *(row(target, reproduced(folder / target, target)) for target in TARGETS),
+        *(row(target, reproduced(folder, target)) for target in TARGETS),
         "",
         *wrap(f"Errors are means of absolute values, then the worst. {latency()} {outputs()}", 118),
     ]
 
 
-def reproduced(folder: Path, target: str) -> Path:
-    """Return the folder with what `pibench reproduce` wrote."""
-    if not (folder / "report.html").exists():
+def reproduced(folder: Path, target: str) -> FilesOfRun:
+    """Return the files that `pibench reproduce` wrote."""
+    files = FilesOfRun.of(folder, RunOptions(target=target))
+    if not files.report.exists():
         command = [*pibench("reproduce"), "--target", target, "--out", str(folder)]
         code = subprocess.run(command, stdout=sys.stderr, check=False).returncode
         # The table reports verdicts that differ.
         if code not in (ExitCode.OK, ExitCode.DISAGREEMENT, ExitCode.INCONCLUSIVE):
             raise SystemExit(code)
-    return folder
+    return files
 
 
-def row(target: str, folder: Path) -> str:
+def row(target: str, files: FilesOfRun) -> str:
     """Return one target's row: its ledger's totals, and the plans for it against its own peaks."""
-    total = json.loads((folder / "claims.json").read_text(encoding="utf-8"))["summary"]
+    total = json.loads(files.claims_json.read_text(encoding="utf-8"))["summary"]
     of_ram, verdicts = total["ram_mb"], total["verdict"]
     ram = error(of_ram["mean_absolute_error_pct"], of_ram["worst_error_pct"], 1)
-    errors = planned_errors(folder / "records.jsonl")
+    errors = planned_errors(files.records, target)
     worst = max(errors, key=lambda name: abs(errors[name]))
     plans = error(fmean(map(abs, errors.values())), errors[worst], 2)
     cells = (
@@ -75,10 +78,12 @@ def row(target: str, folder: Path) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def planned_errors(records: Path) -> dict[str, float]:
-    """By network, the planned peak less the measured one in per cent; of those that ended."""
+def planned_errors(records: Path, target: str) -> dict[str, float]:
+    """By network, the planned peak less a target's in per cent; of those that ended."""
     errors = {}
     for record in RecordStore(records).read():
+        if record.target != target:
+            continue
         environment = environment_of(record, devices.load(record.device))
         network = networks.load(record.network, batch=record.batch)
         planned = plan(network, protocol=record.protocol, environment=environment)

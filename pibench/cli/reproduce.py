@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,10 +64,10 @@ def reproduce(
 ) -> None:
     """Run the paper's 26 networks and compare every printed cell with pibench's result.
 
-    Writes records.jsonl, claims.json, claims.csv and report.html. The same command goes on where
-    it was interrupted. Exit code: 0 all verdicts agree, 1 one differs, 4 one is inconclusive.
-    Tables of other people that are compared with plans and predictions run nothing, and write
-    claims.json and claims.csv.
+    Writes records.jsonl, claims.json, claims.csv and report.html; another target, machine, set-up
+    or table writes beside these, as claims-twin.json. The same command goes on where it was
+    interrupted. Exit code: 0 all verdicts agree, 1 one differs, 4 one is inconclusive. Tables of
+    other people that are compared with plans and predictions run nothing.
 
     Example: pibench reproduce AlexNet "VGG 16"
     """
@@ -82,7 +83,7 @@ def reproduce(
         paper = load_paper(table)
         _refuse_ignored(table, paper, locals())
         paper = _as_asked(paper, reserve, stack)
-        raise typer.Exit(reproduce_without_runs(paper, only, out, as_json=as_json))
+        raise typer.Exit(reproduce_without_runs(table, paper, only, out, as_json=as_json))
     for option, given in (("--reserve", reserve), ("--stack", stack)):
         if given is not None:
             raise InvalidInputError(
@@ -160,42 +161,90 @@ def _as_asked(paper: Paper, reserve_mib: float | None, stack: str | None) -> Pap
     return paper.model_copy(update={"stack": stack})
 
 
-def reproduce_without_runs(paper: Paper, only: str | None, out: Path, *, as_json: bool) -> ExitCode:
+def reproduce_without_runs(
+    table: str, paper: Paper, only: str | None, out: Path, *, as_json: bool
+) -> ExitCode:
     """Compare a table with plans and predictions; write and print its claims."""
     import gc
 
     from pibench.crosscheck import claims as checking
+    from pibench.networks.network import slug_of
     from pibench.report.ledger import print_estimates
 
     # As `plan`: many acyclic objects.
     gc.set_threshold(1_000_000)
     claims = checking.check_claims([], paper, networks=opt.words(only))
-    folder = make_folder(out)
-    checking.write_claims_json(claims, folder, paper)
-    checking.write_claims_csv(claims, folder)
+    files = FilesOfRun(make_folder(out), f"-{slug_of(Path(table).name)}")
+    checking.write_claims_json(claims, files.claims_json, paper)
+    checking.write_claims_csv(claims, files.claims_csv)
     if as_json:
         print_json(checking.as_dict(claims, paper))
     else:
         with ignore_broken_pipe():
             print_estimates(claims, paper)
             print()
-    (say if as_json else print_line)(f"written: {folder}/claims.json, claims.csv")
+    (say if as_json else print_line)(f"written: {files.claims_json}, {files.claims_csv.name}")
     return checking.exit_code(claims, paper)
 
 
+@dataclass(frozen=True)
+class FilesOfRun:
+    """The files of a run or a table in a folder that others use too: `ending` tells them apart.
+
+    All runs add to one `records`, in which each record names its target.
+    """
+
+    folder: Path
+    ending: str
+
+    @classmethod
+    def of(cls, folder: Path, options: RunOptions) -> FilesOfRun:
+        """Return the files of a run; those of the default one have plain names."""
+        target, _, _ = options.target.partition("://")
+        usual = ("vm", "virt", DEFAULT)
+        words = (target, options.machine or "virt", options.setup)
+        others = [word for word, one in zip(words, usual, strict=True) if word != one]
+        return cls(folder, "".join(f"-{word}" for word in others))
+
+    @property
+    def records(self) -> Path:
+        """The records of all runs."""
+        return self.folder / "records.jsonl"
+
+    @property
+    def claims_json(self) -> Path:
+        """The compared cells as JSON."""
+        return self.folder / f"claims{self.ending}.json"
+
+    @property
+    def claims_csv(self) -> Path:
+        """The compared cells as CSV."""
+        return self.folder / f"claims{self.ending}.csv"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.folder / f"report{self.ending}.html"
+
+    @property
+    def unfinished(self) -> Path:
+        """What an interrupted run leaves."""
+        return self.folder / f"unfinished{self.ending}.json"
+
+
 class Unfinished:
-    """The records of a run that has not ended, in `unfinished.json` of its folder.
+    """The records of a run that has not ended, in a file of its folder.
 
     The same run goes on with them: the same options, networks and software.
     """
 
-    def __init__(self, folder: Path, options: RunOptions, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, options: RunOptions, names: Sequence[str]) -> None:
         from dataclasses import asdict
 
         from pibench.images.recipe import fingerprint
         from pibench.sweep.matrix import made_with
 
-        self.path = folder / "unfinished.json"
+        self.path = path
         # More jobs, or more time for each, make no other records.
         how = {**asdict(options), "jobs": None, "timeout_s": None}
         self.run = fingerprint([*names, str(sorted(how.items())), made_with(options.target)])
@@ -241,24 +290,28 @@ def _run_all(
     store: RecordStore,
     made: list[Record],
     *,
+    unfinished: Path,
     quiet: bool,
 ) -> None:
-    """Run all networks, or those that an interrupted run has left; add the records to `made`."""
-    unfinished = Unfinished(store.path.parent, options, [network.name for network in loaded])
-    made += unfinished.records(store)
+    """Run all networks, or those that an interrupted run has left; add the records to `made`.
+
+    `unfinished` is the file that an interrupted run leaves.
+    """
+    left_off = Unfinished(unfinished, options, [network.name for network in loaded])
+    made += left_off.records(store)
     if made:
         say(f"{len(made)} of {len(loaded)} networks are there from an interrupted run")
     ran = {record.network for record in made}
     left = [network for network in loaded if network.name not in ran]
     try:
-        run_with_progress(left, options, store, made, quiet=quiet, on_record=unfinished.add)
+        run_with_progress(left, options, store, made, quiet=quiet, on_record=left_off.add)
     except KeyboardInterrupt:
         say(
             f"interrupted: {len(made)} of {len(loaded)} networks are in {store.path}; the same "
             "command goes on from there"
         )
         raise
-    unfinished.end()
+    left_off.end()
 
 
 def reproduce_paper(
@@ -292,14 +345,14 @@ def reproduce_paper(
     from pibench.report.ledger import print_ram_by_setup, print_reproduction
 
     loaded = [networks.load(name) for name in _paper_networks(only)]
-    folder = make_folder(out)
-    store = RecordStore(folder / "records.jsonl")
+    files = FilesOfRun.of(make_folder(out), options)
+    store = RecordStore(files.records)
     store.prepare()
     wanted = [network.name for network in loaded]
     made: list[Record] = []
     ram: list[RamBySetup] = []
     try:
-        _run_all(loaded, options, store, made, quiet=quiet)
+        _run_all(loaded, options, store, made, unfinished=files.unfinished, quiet=quiet)
     finally:
         # Write files for the records made so far, even after an error.
         with timings.phase("claims"):
@@ -309,25 +362,26 @@ def reproduce_paper(
             )
             if made:
                 ram = ram_by_setup(load_paper(), {claim.key for claim in claims})
-                write_claims_json(claims, folder, ram=ram)
-                write_claims_csv(claims, folder)
+                write_claims_json(claims, files.claims_json, ram=ram)
+                write_claims_csv(claims, files.claims_csv)
     log = say if as_json else print_line
     with ignore_broken_pipe(), timings.phase("table"):
         if not as_json:
             print_reproduction(claims, made)
             print_ram_by_setup(ram)
             print()
-        log(f"written: {folder}/records.jsonl, claims.json, claims.csv")
+        names = ", ".join(path.name for path in (files.claims_json, files.claims_csv))
+        log(f"written: {files.records}, {names}")
     try:
         with timings.phase("report"):
-            write_page(folder / "report.html", made, loaded, only=wanted, predictions=predictions)
+            write_page(files.report, made, loaded, only=wanted, predictions=predictions)
     except Exception as error:
         # All other output is complete: a failure of the page does not change the result.
-        say(f"{folder}/report.html was not written: {type(error).__name__}: {error}")
+        say(f"{files.report} was not written: {type(error).__name__}: {error}")
     else:
-        log(f"written: {folder}/report.html")
+        log(f"written: {files.report}")
     if as_json:
-        answer = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+        answer = json.loads(files.claims_json.read_text(encoding="utf-8"))
         phases = [phase.as_json() for phase in timings.phases()]
         print_json(answer | ({"timings": phases} if timed else {}))
     elif timed:

@@ -357,27 +357,27 @@ def predicted_times(predictions: Sequence[Prediction]) -> dict[str, PredictedTim
 
 def write_claims_json(
     claims: Sequence[Claim],
-    folder: Path | str,
+    path: Path,
     paper: Paper | None = None,
     ram: Sequence[RamBySetup] = (),
 ) -> Path:
-    """Write claims.json with the columns' documentation and the totals; return its path.
+    """Write the claims as JSON with the columns' documentation and the totals; return the path.
 
     `ram` is the RAM column as planned for each set-up.
 
     The write is atomic: after a crash the previous file is unchanged.
 
     Raises:
-        HostError: if the folder cannot be written.
+        HostError: the file cannot be written.
     """
     found = as_dict(claims, paper or load_paper())
     found |= {"ram_by_setup": [dataclasses.asdict(one) for one in ram]} if ram else {}
     text = json.dumps(found, indent=2, allow_nan=False)
-    return write_whole(Path(folder) / "claims.json", text + "\n")
+    return write_whole(path, text + "\n")
 
 
-def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
-    """Write claims.csv, one line per claim; otherwise like `write_claims_json`."""
+def write_claims_csv(claims: Sequence[Claim], path: Path) -> Path:
+    """Write the claims as CSV, one line per claim; otherwise like `write_claims_json`."""
     rows = [_plain_claim(claim) for claim in claims]
     for row in rows:
         provenance = row.pop("provenance")
@@ -388,7 +388,7 @@ def write_claims_csv(claims: Sequence[Claim], folder: Path | str) -> Path:
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return write_whole(Path(folder) / "claims.csv", buffer.getvalue())
+    return write_whole(path, buffer.getvalue())
 
 
 def as_dict(claims: Sequence[Claim], paper: Paper) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_the_json_has_the_claims_and_how_long_each_phase_took(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     phases = {tuple(one["phase"]): one for one in answer.pop("timings")}
-    assert answer == json.loads((tmp_path / "claims.json").read_text())
+    assert answer == json.loads((tmp_path / "claims-twin.json").read_text())
     assert phases["networks",]["elapsed_s"] > 0
     assert phases["report",]["started_s"] >= phases["networks",]["elapsed_s"]
 

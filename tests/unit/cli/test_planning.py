@@ -366,7 +366,7 @@ def test_other_peoples_tables_are_compared_without_a_run(pibench: Pibench, tmp_p
         "reproduce", "--table", "caffe-data-bytes", "--networks", "alexnet-2", "--out", str(out)
     )
     assert "16646488" in done.out
-    ledger = json.loads((out / "claims.json").read_text())
+    ledger = json.loads((out / "claims-caffe-data-bytes.json").read_text())
     assert [claim["provenance"]["kind"] for claim in ledger["claims"]] == ["planned"]
     assert ledger["unstated"]
 

@@ -241,6 +241,21 @@ def test_reproduce_writes_the_page_last(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("nothing_runs")
+def test_one_folder_keeps_targets_apart(tmp_path: Path) -> None:
+    for options in (
+        RunOptions(),
+        RunOptions(target="twin"),
+        RunOptions(machine="raspi3b", setup="paper-inferred"),
+    ):
+        assert reproduce.reproduce_paper("AlexNet", options, tmp_path) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"records.jsonl"} | {
+        f"{stem}{ending}.{kind}"
+        for ending in ("", "-twin", "-raspi3b-paper-inferred")
+        for stem, kind in (("claims", "json"), ("claims", "csv"), ("report", "html"))
+    }
+
+
+@pytest.mark.usefixtures("nothing_runs")
 @pytest.mark.parametrize("fault", [HostError("disk full"), KeyError("surprise")])
 def test_a_page_that_fails_loses_nothing_else(
     fault: Exception,

@@ -98,7 +98,7 @@ def test_weights_imply_inference(pibench: Pibench) -> None:
 
 def test_reproduce_takes_networks_as_arguments(pibench: Pibench) -> None:
     pibench("reproduce", "alexnet-2", "--table", "caffe-data-bytes", "--out", "out", code=None)
-    ledger = json.loads(Path("out/claims.json").read_text())
+    ledger = json.loads(Path("out/claims-caffe-data-bytes.json").read_text())
     assert {claim["key"] for claim in ledger["claims"]} == {"alexnet-2"}
 
 

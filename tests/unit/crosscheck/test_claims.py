@@ -249,9 +249,8 @@ def test_only_a_time_of_the_board_is_compared(paper_run: list[Record]) -> None:
 
 def test_the_ledger_as_json(paper_run: list[Record], tmp_path: Path) -> None:
     claims = check_claims(with_network(paper_run, "NIN", verdict="no-fit"))
-    path = write_claims_json(claims, tmp_path / "out")
+    path = write_claims_json(claims, tmp_path / "out/claims.json")
     ledger = json.loads(path.read_text(encoding="utf-8"))
-    assert path.name == "claims.json"
     assert ledger["exit_code"] == 1
     assert ledger["summary"]["verdict"]["differing"] == ["NIN"]
     assert len(ledger["claims"]) == len(claims)
@@ -262,7 +261,7 @@ def test_the_ledger_as_json(paper_run: list[Record], tmp_path: Path) -> None:
 
 def test_the_ledger_as_csv(paper_run: list[Record], tmp_path: Path) -> None:
     claims = check_claims(paper_run)
-    path = write_claims_csv(claims, tmp_path)
+    path = write_claims_csv(claims, tmp_path / "claims.csv")
     with path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == len(claims)
@@ -275,10 +274,10 @@ def test_a_ledger_that_cannot_be_written_leaves_the_old_one(
     paper_run: list[Record], tmp_path: Path
 ) -> None:
     claims = check_claims(paper_run)
-    path = write_claims_json(claims, tmp_path)
+    path = write_claims_json(claims, tmp_path / "claims.json")
     before = path.read_bytes()
     with files_end_at(100), pytest.raises(HostError, match="File too large"):
-        write_claims_json(claims[:1], tmp_path)
+        write_claims_json(claims[:1], path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
